@@ -1,0 +1,51 @@
+# holdfast. `make` alone lists the targets; each sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format protos docs bench fuzz peers lock clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
+
+$(VENV)/.installed: requirements/dev.lock
+	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs neither root nor Kubernetes
+	@exec $(BIN)/python -m holdfast run $(ARGS)
+
+test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
+	@$(BIN)/python -m pytest $(or $(T),tests)
+
+peers: ## build the Go programs the tests talk to, once
+	@tests/peers/build
+
+lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
+	@$(BIN)/ruff check service tests bench
+	@$(BIN)/ruff format --check --quiet service tests bench || { echo 'lint: run `make format`' >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python protos/generate.py --check
+
+format: $(VENV)/.installed ## ruff's formatter and its safe fixes
+	@$(BIN)/ruff check --fix --quiet service tests bench || true
+	@$(BIN)/ruff format --quiet service tests bench
+
+protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
+	@$(BIN)/python protos/generate.py
+
+lock: ## resolve requirements/*.lock anew from pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
+
+clean: ## remove what the targets above made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

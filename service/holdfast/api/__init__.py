@@ -1,0 +1,1 @@
+"""Generated from ``protos/``: change the .proto, then ``make protos``."""

@@ -1,0 +1,170 @@
+"""Every error once, with its status code and the word a client sees.
+
+A message ends in the class's word (``lease "l1": not found``), as containerd's clients print it. Transports
+only read ``code`` and ``str(error)``; nobody else maps errors to codes. The codes are gRPC's
+(https://grpc.github.io/grpc/core/md_doc_statuscodes.html); ttrpc carries the same integers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import ClassVar
+
+
+class Code(enum.IntEnum):
+    """gRPC's status codes by their canonical numbers."""
+
+    OK = 0
+    CANCELED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class HoldfastError(Exception):
+    """Something the caller is told: a sentence, and the code it travels under."""
+
+    code: ClassVar[Code] = Code.UNKNOWN
+    word: ClassVar[str] = ""
+
+    @property
+    def message(self) -> str:
+        """The sentence without the class's word."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        if not self.word or self.message.endswith(self.word):
+            return self.message
+        return f"{self.message}: {self.word}" if self.message else self.word
+
+
+class InvalidArgument(HoldfastError):
+    """The caller's words are wrong, whatever the state of the system."""
+
+    code, word = Code.INVALID_ARGUMENT, "invalid argument"
+
+
+class NotFound(HoldfastError):
+    """What was named does not exist."""
+
+    code, word = Code.NOT_FOUND, "not found"
+
+
+class AlreadyExists(HoldfastError):
+    """What was to be created exists."""
+
+    code, word = Code.ALREADY_EXISTS, "already exists"
+
+
+class FailedPrecondition(HoldfastError):
+    """The words are right, the state is not."""
+
+    code, word = Code.FAILED_PRECONDITION, "failed precondition"
+
+
+class Unavailable(HoldfastError):
+    """Not now; the same call may succeed later."""
+
+    code, word = Code.UNAVAILABLE, "unavailable"
+
+
+class Unimplemented(HoldfastError):
+    """Nobody here serves that."""
+
+    code, word = Code.UNIMPLEMENTED, "not implemented"
+
+
+class PermissionDenied(HoldfastError):
+    """The caller may not."""
+
+    code, word = Code.PERMISSION_DENIED, "permission denied"
+
+
+class ResourceExhausted(HoldfastError):
+    """A named limit was reached."""
+
+    code, word = Code.RESOURCE_EXHAUSTED, "resource exhausted"
+
+
+class Canceled(HoldfastError):
+    """The caller gave up."""
+
+    code, word = Code.CANCELED, "context canceled"
+
+
+class DeadlineExceeded(HoldfastError):
+    """The caller's time ran out."""
+
+    code, word = Code.DEADLINE_EXCEEDED, "context deadline exceeded"
+
+
+class OutOfRange(HoldfastError):
+    """Past the end of what is there."""
+
+    code, word = Code.OUT_OF_RANGE, "out of range"
+
+
+class Internal(HoldfastError):
+    """Our fault."""
+
+    code, word = Code.INTERNAL, "internal"
+
+
+class ConfigError(HoldfastError):
+    """A configuration that cannot be used: ``where: key: what is wrong; what to do``, in one line."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class BootError(HoldfastError):
+    """The daemon cannot start; the line it says before it exits with 1."""
+
+
+class SkipPlugin(HoldfastError):
+    """A plugin says that this machine has nothing for it: a normal outcome, not a failure."""
+
+    def __str__(self) -> str:
+        return f"{self.message}: skip plugin" if self.message else "skip plugin"
+
+
+class MisusedPlugin(HoldfastError):
+    """A plugin was registered in a way that can never work (duplicate, loop, bad requires)."""
+
+
+class ProcessGone(HoldfastError):
+    """The process ended, or its number belongs to another one now: nothing is left to act on."""
+
+    code, word = Code.NOT_FOUND, "no such process"
+
+
+# What a handler may raise without knowing us, in the order it is looked up: subclasses before their bases.
+_FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
+    (asyncio.CancelledError, Code.CANCELED),
+    (TimeoutError, Code.DEADLINE_EXCEEDED),
+    (FileExistsError, Code.ALREADY_EXISTS),
+    (FileNotFoundError, Code.NOT_FOUND),
+    (PermissionError, Code.PERMISSION_DENIED),
+    (EOFError, Code.OUT_OF_RANGE),
+    (BrokenPipeError, Code.FAILED_PRECONDITION),
+    (NotImplementedError, Code.UNIMPLEMENTED),
+)
+
+
+def code_of(error: BaseException) -> Code:
+    """The status code an error travels under; UNKNOWN for what nobody foresaw."""
+    if isinstance(error, HoldfastError):
+        return error.code
+    return next((code for kind, code in _FOREIGN if isinstance(error, kind)), Code.UNKNOWN)

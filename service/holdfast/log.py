@@ -1,0 +1,162 @@
+"""Structured logging: a message and fields, printed as logfmt (containerd's text form) or JSON.
+
+Use ``LOG = log.named(__name__)`` and ``LOG.warning("failed to load plugin", id=uri, error=error)``. Values are
+formatted only when the record is printed. Trace ids are added while a recorded span is current.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from holdfast.errors import ConfigError
+
+TRACE = 5  # below DEBUG, as logrus has it
+logging.addLevelName(TRACE, "TRACE")
+
+LEVELS = {
+    "trace": TRACE,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+FORMATS = ("text", "json")
+_LEVEL_NAMES = {TRACE: "trace", 10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
+
+#: ``(trace_id, span_id)`` in hex while a recorded span is current; set by the tracing layer.
+trace_ids: ContextVar[tuple[str, str] | None] = ContextVar("trace_ids", default=None)
+
+
+class Logger:
+    """A named logger whose calls take fields as keywords."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def trace(self, message: str, **fields: Any) -> None:
+        """Log at trace level."""
+        self._say(TRACE, message, fields)
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """Log at debug level."""
+        self._say(logging.DEBUG, message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        """Log at info level."""
+        self._say(logging.INFO, message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        """Log at warning level."""
+        self._say(logging.WARNING, message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Log at error level."""
+        self._say(logging.ERROR, message, fields)
+
+    def fatal(self, message: str, **fields: Any) -> None:
+        """Log at fatal level; the caller ends the process."""
+        self._say(logging.CRITICAL, message, fields)
+
+    def _say(self, level: int, message: str, fields: dict[str, Any]) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", message, extra={"fields": fields})
+
+
+def named(name: str) -> Logger:
+    """The logger of a module."""
+    return Logger(name)
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Fields of one record: the caller's, the trace ids, and the traceback's last line for a foreign logger."""
+    fields = dict(getattr(record, "fields", ()))
+    ids = trace_ids.get()
+    if ids is not None:
+        fields["trace_id"], fields["span_id"] = ids
+    if record.exc_info and record.exc_info[1] is not None:
+        fields.setdefault("error", repr(record.exc_info[1]))
+    return fields
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Logfmt(logging.Formatter):
+    """``time="…" level=info msg="…" key=value``: what containerd prints as ``text``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values contain."""
+        level = _LEVEL_NAMES.get(record.levelno, "info")
+        message = json.dumps(record.getMessage(), ensure_ascii=False)
+        parts = [f'time="{_time_of(record)}"', f"level={level}", f"msg={message}"]
+        parts += [f"{key}={_logfmt_value(value)}" for key, value in sorted(_fields_of(record).items())]
+        return " ".join(parts)
+
+
+class Json(logging.Formatter):
+    """One JSON object a line with ``time level msg`` and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a value JSON has no word for is printed as its string."""
+        fields: dict[str, Any] = {
+            "time": _time_of(record),
+            "level": _LEVEL_NAMES.get(record.levelno, "info"),
+            "msg": record.getMessage(),
+        }
+        for key, value in _fields_of(record).items():
+            fields[f"fields.{key}" if key in ("time", "level", "msg") else key] = value
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+def _logfmt_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    if text and all(c.isalnum() or c in "-._/@^+" for c in text):  # logrus's own bare-word rule
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def level_number(level: str) -> int:
+    """The stdlib number of a level name.
+
+    Raises:
+        ConfigError: the name is none of logrus's.
+    """
+    number = LEVELS.get(level.lower() if level else "info")
+    if number is None:
+        raise ConfigError(f'not a valid logrus Level: "{level}"')
+    return number
+
+
+def set_level(level: str) -> None:
+    """Set the level of everything from now on (start, reload, the debug endpoint)."""
+    logging.getLogger().setLevel(level_number(level))
+
+
+def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
+    """Send every record to ``stream`` (stderr) in one form.
+
+    Raises:
+        ConfigError: unknown level or form.
+    """
+    if form and form not in FORMATS:
+        raise ConfigError(f"unknown log format: {form}")
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Logfmt())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level_number(level))

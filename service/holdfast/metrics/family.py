@@ -1,0 +1,172 @@
+"""Metric families: a name, a help line, label names, and one slot per combination of label values.
+
+An increment is an attribute addition on the loop's thread (0.02 µs against 1.3 µs for a client library's
+``labels(…).inc()``); everything else happens when somebody scrapes. Names follow
+https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+
+#: go-grpc-prometheus's default buckets, in seconds.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Sample(NamedTuple):
+    """One line of the exposition: a suffix to the family's name, label values by name, and the value."""
+
+    suffix: str
+    labels: dict[str, str]
+    value: float
+
+
+class Cell:
+    """One number. ``cell.value += 1`` on the loop's thread is the whole cost of counting."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
+class Distribution:
+    """One histogram: a count per bucket and the sum, in the family's unit."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a bound is inclusive, as Prometheus defines ``le``."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+SlotT = TypeVar("SlotT", Cell, Distribution)
+
+
+class Family(Generic[SlotT]):
+    """What all kinds of family share: names, and slots by label values."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
+        if not _NAME.match(name) or any(not _LABEL.match(label) for label in labels):
+            raise ValueError(f"not a metric name or label: {name} {list(labels)}")
+        self.name = name
+        self.help_text = help_text
+        self.label_names = tuple(labels)
+        self._slots: dict[tuple[str, ...], SlotT] = {}
+        if not labels:
+            self.labels()  # a family without labels shows its zero from the start
+
+    def _new(self) -> SlotT:
+        raise TypeError(f"{type(self).__name__} makes no slots")
+
+    def labels(self, *values: str) -> SlotT:
+        """The slot of these label values, made on first use. Keep it where the count is hot."""
+        slot = self._slots.get(values)
+        if slot is None:
+            if len(values) != len(self.label_names):
+                raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
+            slot = self._slots[values] = self._new()
+        return slot
+
+    def forget(self, *values: str) -> None:
+        """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
+        self._slots.pop(values, None)
+
+    def forget_all(self) -> None:
+        """Drop every slot, for a family that is rewritten whole."""
+        self._slots.clear()
+
+    def samples(self) -> Iterator[Sample]:
+        """The lines to print, in the order the slots were made."""
+        raise TypeError(f"{type(self).__name__} prints nothing")
+
+
+class Counter(Family[Cell]):
+    """A number that only goes up."""
+
+    kind = "counter"
+
+    def _new(self) -> Cell:
+        return Cell()
+
+    def inc(self, *values: str, by: float = 1) -> None:
+        """Count on a cold path: ``labels(*values).value += by``."""
+        self.labels(*values).value += by
+
+    def samples(self) -> Iterator[Sample]:
+        """One line a slot."""
+        for values, cell in self._slots.items():
+            yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
+
+
+class Gauge(Counter):
+    """A number that is what it is now; ``read`` computes the lines at scrape instead."""
+
+    kind = "gauge"
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str] = (),
+        *,
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]] | None = None,
+    ) -> None:
+        super().__init__(name, help_text, labels)
+        self._read = read
+
+    def set(self, value: float, *values: str) -> None:
+        """Set the slot of these label values."""
+        self.labels(*values).value = value
+
+    def samples(self) -> Iterator[Sample]:
+        """One line a slot, or what ``read`` answers now."""
+        if self._read is None:
+            yield from super().samples()
+            return
+        for values, value in self._read():
+            yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
+
+
+class Histogram(Family[Distribution]):
+    """Values counted into buckets; ``bounds`` in the family's unit, ascending, without ``+Inf``."""
+
+    kind = "histogram"
+
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str] = (), *, bounds: Sequence[float] = SECONDS
+    ) -> None:
+        self.bounds = tuple(bounds)
+        super().__init__(name, help_text, labels)
+
+    def _new(self) -> Distribution:
+        return Distribution(self.bounds)
+
+    def observe(self, value: float, *values: str) -> None:
+        """Count one value on a cold path."""
+        self.labels(*values).observe(value)
+
+    def samples(self) -> Iterator[Sample]:
+        """Cumulative buckets, then the sum and the count."""
+        for values, slot in self._slots.items():
+            labels = dict(zip(self.label_names, values, strict=True))
+            running = 0
+            for bound, count in zip((*self.bounds, float("inf")), slot.counts, strict=True):
+                running += count
+                yield Sample("_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, running)
+            yield Sample("_sum", labels, slot.total)
+            yield Sample("_count", labels, running)
