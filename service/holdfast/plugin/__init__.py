@@ -1,0 +1,18 @@
+"""The kit for plugin authors: start at ``docs/first-plugin.md``, then read ``holdfast/plugins/version.py``."""
+
+from holdfast.errors import SkipPlugin
+from holdfast.plugin.context import InitContext
+from holdfast.plugin.loaded import PluginSet, PluginState, State
+from holdfast.plugin.registration import EVERYTHING, Kind, Registration, plugin
+
+__all__ = [
+    "EVERYTHING",
+    "InitContext",
+    "Kind",
+    "PluginSet",
+    "PluginState",
+    "Registration",
+    "SkipPlugin",
+    "State",
+    "plugin",
+]

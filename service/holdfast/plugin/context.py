@@ -1,0 +1,122 @@
+"""What a plugin is handed when it starts: its config, its directories, the plugins before it, the daemon's services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from holdfast.metrics import Registry
+from holdfast.plugin.loaded import PluginSet
+from holdfast.plugin.registration import Kind, Registration
+from holdfast.plugin.serving import ServingBoard
+
+T = TypeVar("T")
+Job = Callable[[], Coroutine[Any, Any, None]]
+OnReload = Callable[[Any], None]
+
+
+class Daemon(Protocol):
+    """What a context asks of the daemon it runs in."""
+
+    def run_in_background(self, owner: str, name: str, job: Job) -> None:
+        """Run ``job`` until it ends or its owner closes."""
+
+    def wait_for(self, uri: str, what: str) -> Callable[[], None]:
+        """Hold the boot until the answer is called."""
+
+    def call_on_reload(self, uri: str, callback: OnReload) -> None:
+        """Tell ``callback`` the plugin's new config after a good reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the daemon keeps things and listens."""
+
+    root: Path
+    state: Path
+    address: str
+    ttrpc_address: str
+
+
+@dataclass(slots=True)
+class InitContext:
+    """Handed to a plugin's init.
+
+    ``config`` is the decoded config (the registration's type, None without one). ``exports`` and ``capabilities``
+    may be filled for introspection. ``metrics`` takes the plugin's own families, ``serving`` its own health.
+    """
+
+    registration: Registration
+    config: Any
+    places: Places
+    plugins: PluginSet
+    metrics: Registry
+    serving: ServingBoard
+    daemon: Daemon
+    exports: dict[str, str] = field(default_factory=dict)
+    capabilities: list[str] = field(default_factory=list)
+
+    @property
+    def uri(self) -> str:
+        """``<kind>.<id>`` of this plugin."""
+        return self.registration.uri
+
+    @property
+    def address(self) -> str:
+        """The gRPC socket's path."""
+        return self.places.address
+
+    @property
+    def ttrpc_address(self) -> str:
+        """The ttrpc socket's path."""
+        return self.places.ttrpc_address
+
+    @property
+    def root_dir(self) -> Path:
+        """``<root>/<uri>``, kept over restarts; made with mode 0700 when first asked for."""
+        return _made(self.places.root / self.uri)
+
+    @property
+    def state_dir(self) -> Path:
+        """``<state>/<uri>``, gone after a reboot; made with mode 0700 when first asked for."""
+        return _made(self.places.state / self.uri)
+
+    def single(self, kind: Kind[T]) -> T:
+        """The one instance of ``kind``; raises its error when it failed (see `PluginSet.single`)."""
+        return self.plugins.single(kind)
+
+    def by_id(self, kind: Kind[T], id: str) -> T:  # noqa: A002 (the field's own name)
+        """The instance of one plugin; raises its error when it failed or was skipped."""
+        return self.plugins.by_id(kind, id)
+
+    def all(self, kind: Kind[T]) -> dict[str, T]:
+        """Ready instances of ``kind`` by id."""
+        return self.plugins.all(kind)
+
+    def readiness(self, what: str = "") -> Callable[[], None]:
+        """Hold the boot (READY=1, the boot line) until the returned function is called.
+
+        ``what`` is named, with the plugin, when the timeout ``io.holdfast.timeout.plugin.ready`` ends the wait.
+        """
+        return self.daemon.wait_for(self.uri, what)
+
+    def background(self, name: str, job: Job) -> None:
+        """Run ``job`` as a task the daemon owns and cancels before this plugin closes.
+
+        A job that raises is logged and takes the plugin's services out of health; the daemon lives.
+        """
+        self.daemon.run_in_background(self.uri, name, job)
+
+    def on_reload(self, callback: OnReload) -> None:
+        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file.
+
+        It raises `ConfigError` to refuse: then every plugin keeps what it had.
+        """
+        self.daemon.call_on_reload(self.uri, callback)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

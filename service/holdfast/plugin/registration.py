@@ -1,0 +1,97 @@
+"""What a plugin says of itself before anything runs: its kind, its id, what it needs, how it is configured.
+
+A decorator turns an async generator into a `Registration`; nothing happens at import. The daemon collects
+registrations from ``holdfast.plugins.SHIPPED`` and from the entry points of group ``holdfast.plugins``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from holdfast.errors import MisusedPlugin
+
+if TYPE_CHECKING:
+    from holdfast.plugin.context import InitContext
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """A plugin type's URI (``io.containerd.event.v1``) that carries the Python type of its instances."""
+
+    uri: str
+
+
+#: Alone in ``requires``: every other plugin comes first.
+EVERYTHING: Kind[Any] = Kind("*")
+
+Init = Callable[["InitContext"], AsyncIterator[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One plugin, not yet started.
+
+    ``services`` names the gRPC or ttrpc services it will offer: health and the answer to a call for a service
+    whose plugin failed are told from it. ``origin`` is where it was defined, for the message about a duplicate.
+    """
+
+    kind: Kind[Any]
+    id: str
+    init: Init[Any]
+    requires: tuple[Kind[Any], ...] = ()
+    config: type[msgspec.Struct] | None = None
+    services: tuple[str, ...] = ()
+    origin: str = ""
+
+    @property
+    def uri(self) -> str:
+        """``<kind>.<id>``, the name used in the configuration, in logs and as the directory below root."""
+        return f"{self.kind.uri}.{self.id}"
+
+
+def plugin(
+    kind: Kind[T],
+    id: str,  # noqa: A002 (the field's own name, as in containerd's registration)
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    config: type[msgspec.Struct] | None = None,
+    services: Iterable[str] = (),
+) -> Callable[[Init[T]], Registration]:
+    """Register an async generator as a plugin: before its ``yield`` it starts, after it it closes.
+
+    Raises:
+        MisusedPlugin: no kind or id, ``EVERYTHING`` beside others, its own kind among ``requires``, a config
+            type that is not a msgspec struct, or a function that is not an async generator.
+    """
+
+    def register(init: Init[T]) -> Registration:
+        registration = Registration(
+            kind, id, init, tuple(requires), config, tuple(services), f"{init.__module__}.{init.__qualname__}"
+        )
+        _check(registration)
+        return registration
+
+    return register
+
+
+def _check(registration: Registration) -> None:
+    name = registration.uri
+    if not registration.kind.uri:
+        raise MisusedPlugin(f"{registration.origin}: plugin: no type")
+    if not registration.id:
+        raise MisusedPlugin(f"{registration.origin}: plugin: no id")
+    if EVERYTHING in registration.requires and len(registration.requires) > 1:
+        raise MisusedPlugin(f"{name}: invalid requires: EVERYTHING must stand alone")
+    if registration.kind in registration.requires:
+        raise MisusedPlugin(f"{name}: invalid requires: a plugin cannot require its own type")
+    if registration.config is not None and not issubclass(registration.config, msgspec.Struct):
+        raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {registration.config!r}")
+    if not inspect.isasyncgenfunction(registration.init):
+        raise MisusedPlugin(f"{name}: {registration.origin} must be an async generator that yields the instance")
