@@ -42,14 +42,16 @@ def ordered(registrations: Sequence[Registration], disabled: Container[str] = ()
 
 
 def expand_short_ids(ids: Iterable[str], registrations: Iterable[Registration]) -> set[str]:
-    """URIs for a version 1 config's short ids: an id stands for every plugin that has it, a full URI for none.
+    """URIs for a version 1 config's short ids: an id stands for every plugin that has it.
 
-    An id nobody has is kept as it is, so that a required one is reported under the name the user wrote.
+    What is nobody's id is kept as it is: a full URI means itself (containerd ignores it there), and a required name
+    that does not exist is reported as the user wrote it.
     """
     known = list(registrations)
     found: set[str] = set()
     for short in ids:
-        found |= {registration.uri for registration in known if registration.id == short} or {short}
+        matches = {registration.uri for registration in known if registration.id == short}
+        found |= matches or {short}
     return found
 
 

@@ -72,7 +72,7 @@ def test_a_duplicate_is_refused_with_both_places_named():
     assert str(refused.value) == ("io.test.a.v1.x: plugin: id already registered (by one.place, again by other.place)")
 
 
-def test_a_short_id_stands_for_every_plugin_that_has_it_and_a_uri_for_none():
+def test_a_short_id_stands_for_every_plugin_that_has_it_and_what_is_nobodys_id_for_itself():
     plugins = [registration(A, "content"), registration(B, "content"), registration(C, "other")]
-    assert expand_short_ids(["content"], plugins) == {"content", "io.test.a.v1.content", "io.test.b.v1.content"}
-    assert expand_short_ids(["io.test.c.v1.other"], plugins) == {"io.test.c.v1.other"}
+    assert expand_short_ids(["content"], plugins) == {"io.test.a.v1.content", "io.test.b.v1.content"}
+    assert expand_short_ids(["io.test.c.v1.other", "none"], plugins) == {"io.test.c.v1.other", "none"}
