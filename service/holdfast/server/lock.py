@@ -31,7 +31,8 @@ def locked(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise BootError(
-                f"root: {directory}: in use by a running holdfast (pid {holder}); stop it or give this one its own --root"
+                f"root: {directory}: in use by a running holdfast (pid {holder});"
+                " stop it, or give this one its own --root"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class UnixSocket:
     def __init__(self, what: str, path: str, owner: Owner) -> None:
         self.what, self.path, self.owner = what, path, owner
         self._name = os.path.basename(path)
-        self._hidden = f".{self._name}.new"
+        self._hidden = f".hf-{zlib.crc32(self._name.encode()):08x}"  # short, and the same after a crash
         self._inode: tuple[int, int] | None = None
         self._directory = -1
 

@@ -28,9 +28,8 @@ def holder(tmp_path):
 
 
 def test_a_second_daemon_is_refused_with_the_holders_pid(tmp_path, holder):
-    with pytest.raises(BootError, match=rf"^root: {tmp_path}: in use by a running holdfast \(pid {holder.pid}\); "):
-        with locked(tmp_path):
-            pass
+    with pytest.raises(BootError, match=rf"^root: {tmp_path}: in use .* \(pid {holder.pid}\); "), locked(tmp_path):
+        pass
 
 
 def test_a_killed_holder_leaves_nothing_behind_that_blocks(tmp_path, holder):

@@ -8,6 +8,8 @@ import pytest
 from holdfast.errors import BootError
 from holdfast.server.sockets import Owner, UnixSocket, listen_tcp, listen_unix, refuse_if_taken, split_address
 
+NOBODY = Owner()
+
 
 @pytest.fixture
 def directory():
@@ -15,7 +17,7 @@ def directory():
         yield Path(folder)
 
 
-def published(path, owner=Owner()):
+def published(path, owner=NOBODY):
     return UnixSocket("main endpoint", str(path), owner)
 
 

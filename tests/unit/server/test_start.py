@@ -21,20 +21,19 @@ class Daemon:
 
 async def started(init, limit_s=30.0, then=None):
     registration = plugin(A, "x")(init)
-    async with Tasks() as tasks:
-        async with AsyncExitStack() as stack:
-            context = InitContext(
-                registration,
-                None,
-                Places("/r", "/s", "a", "a.ttrpc"),
-                PluginSet(),
-                Registry(),
-                ServingBoard(),
-                Daemon(tasks),
-            )
-            outcome = await start(registration, context, stack, tasks, limit_s)
-            if then is not None:
-                await then()
+    async with Tasks() as tasks, AsyncExitStack() as stack:
+        context = InitContext(
+            registration,
+            None,
+            Places("/r", "/s", "a", "a.ttrpc"),
+            PluginSet(),
+            Registry(),
+            ServingBoard(),
+            Daemon(tasks),
+        )
+        outcome = await start(registration, context, stack, tasks, limit_s)
+        if then is not None:
+            await then()
     return outcome
 
 
