@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from holdfast.config.schema import CONFIG_FILE, SOCKET_NAME, Settings
 
 
@@ -18,6 +20,11 @@ class Defaults:
     state: str
     address: str
     config_files: tuple[str, ...]
+
+    def settings(self, base: Settings) -> Settings:
+        """``base`` with these places."""
+        grpc = msgspec.structs.replace(base.grpc, address=self.address)
+        return msgspec.structs.replace(base, root=self.root, state=self.state, grpc=grpc)
 
 
 def defaults_for(euid: int, environ: Mapping[str, str]) -> Defaults:
