@@ -6,9 +6,9 @@ Every rule raises one line that begins with the file and line of the key it is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.config.decode import suggestion
@@ -20,8 +20,7 @@ _OOM_RANGE = (-1000, 1000)
 _URI_PARTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """Where to resolve relative paths from: the daemon's working directory."""
 
     cwd: str

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from holdfast.config.schema import CONFIG_FILE, SOCKET_NAME, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """Default places of one user. ``config_files``: the first that exists is read."""
 
     root: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec import inspect as mi
 
 from holdfast.config.node import Path
@@ -146,8 +146,7 @@ def number_words(number: float | None, extra: dict[str, Any]) -> str:
     return str(formatter(number)) if formatter and extra.get("quantity") == "duration" else f"{number:.15g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One row of the documentation. ``path`` has ``*`` for an entry's name and ``[]`` for a list's items."""
 
     path: Path

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
@@ -32,8 +32,7 @@ _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What the command line says; None or empty: nothing."""
 
     root: str | None = None
@@ -52,8 +51,10 @@ class Overrides:
         return node_of(data, _COMMAND_LINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+NO_OVERRIDES = Overrides()
+
+
+class Loaded(Struct, frozen=True):
     """Settings and where they came from.
 
     ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for
@@ -68,7 +69,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     short_ids: bool = False
     fingerprint: Fingerprint = ()
-    tree: Node = field(default=Node({}, _DEFAULTS), repr=False, compare=False)
+    tree: Node = Node({}, _DEFAULTS)
 
     @property
     def content_hash(self) -> str:
@@ -83,8 +84,7 @@ class Loaded:
         return node.where if node is not None and node.source is not _DEFAULTS else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What of the process the result depends on."""
 
     euid: int
@@ -99,7 +99,7 @@ class Surroundings:
 
 def load(
     path: str | os.PathLike[str] | None = None,
-    overrides: Overrides = Overrides(),
+    overrides: Overrides = NO_OVERRIDES,
     surroundings: Surroundings | None = None,
 ) -> Loaded:
     """The settings of one daemon. Without ``path`` the default file is read if there is one.

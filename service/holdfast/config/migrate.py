@@ -8,8 +8,9 @@ short ids become the URIs they stood for, and what plugins of ours do not exist 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from holdfast.config.node import Node, Source
 from holdfast.errors import ConfigError
@@ -52,7 +53,7 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str
         ConfigError: a version we cannot read.
     """
     version = _version(tree, inherited)
-    source = replace(tree.source, short_ids=version == 1)
+    source = Source(tree.source.path, lenient=True, short_ids=version == 1)
     warnings = []
     entries: dict[str, Node] = {}
     for key, node in tree.mapping().items():
@@ -99,12 +100,11 @@ def _relabelled(node: Node, source: Source) -> Node:
     return Node(node.value, source, node.line)
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """A file in our shape, and notes on what became of the rest: (line in the old file, words)."""
 
     tree: Node
-    notes: Notes = field(default_factory=list)
+    notes: Notes = []
 
 
 def migrated(tree: Node, known: Iterable[str], configurable: Iterable[str]) -> Migration:

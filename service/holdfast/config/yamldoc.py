@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
 from holdfast.errors import ConfigError
@@ -68,14 +69,13 @@ def plain_scalar(text: str) -> Scalar:
     return text
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A collection whose end has not come yet."""
 
     node: Node
     anchor: str | None
     key: tuple[str, int] | None = None  # the key that waits for its value, and its line
-    merges: list[Node] = field(default_factory=list)
+    merges: list[Node] = []  # msgspec copies it
     weight: int = 1
 
 
