@@ -87,7 +87,7 @@ def test_an_unreadable_mountinfo_is_said(tmp_path):
 
 
 def test_an_unknown_hierarchy_names_those_that_are_mounted(tmp_path):
-    with pytest.raises(NotFound, match="'pids' .mounted: 'cpu,cpuacct', 'memory', 'name=systemd', ''"):
+    with pytest.raises(NotFound, match=r"'pids' .mounted: 'cpu,cpuacct', 'memory', 'name=systemd', ''"):
         detect(*hybrid(tmp_path)).tree("pids")
 
 

@@ -40,7 +40,7 @@ def test_out_of_range_is_refused_in_containerds_words_before_any_write(value):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 def test_a_forbidden_lowering_names_the_capability(number):
-    with pytest.raises(KernelRefused, match="denied|not permitted") as caught:
+    with pytest.raises(KernelRefused, match=r"denied|not permitted") as caught:
         oomscore.write(Refusing(number), -5)
     assert "CAP_SYS_RESOURCE" in caught.value.advice
 
