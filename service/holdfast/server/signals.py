@@ -22,6 +22,10 @@ LOG = log.named(__name__)
 Action = Callable[[], None]
 
 
+class Interrupted(Exception):
+    """The stop was asked for before the boot had ended: a normal outcome."""
+
+
 class StopRequest:
     """That the daemon was asked to stop; `hurry` is set when it was asked again."""
 
@@ -31,6 +35,7 @@ class StopRequest:
         self.limit_s = limit_s
         self._loop = loop
         self._count = 0
+        self._interrupt: Callable[[], object] | None = None
 
     def ask(self, name: str) -> None:
         """Ask, from a signal handler or any thread."""
@@ -42,9 +47,33 @@ class StopRequest:
         event = self.asked if self._count == 1 else self.hurry
         self._loop.call_soon_threadsafe(self._set, event, name)
 
+    @contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """Cancel this task as soon as the stop is asked for, for a block that waits for nothing else (the boot).
+
+        Raises:
+            Interrupted: the stop came while the block ran.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._interrupt = task.cancel
+        if self.asked.is_set():
+            raise Interrupted
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.asked.is_set():
+                raise
+            task.uncancel()
+            raise Interrupted from None
+        finally:
+            self._interrupt = None
+
     def _set(self, event: asyncio.Event, name: str) -> None:
         LOG.debug("received signal", signal=name)
         event.set()
+        if self._interrupt is not None:
+            self._interrupt()
 
 
 @contextmanager
