@@ -7,14 +7,14 @@ short ids become the URIs they stood for, and what plugins of ours do not exist 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec import inspect as mi
 
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
 from holdfast.config.node import Node, Path, Source, key_words
-from holdfast.config.schema import Settings
+from holdfast.config.schema import OOM_RANGE, Settings
 from holdfast.errors import ConfigError
 
 NEWEST = 3  # containerd 2.0–2.2; version 4 moved the servers into plugin sections
@@ -25,6 +25,12 @@ DROPPED = {
     "stream_processors": "there are no stream processors",
 }
 _OWN_PLACES: tuple[Path, ...] = (("root",), ("state",), ("grpc", "address"))
+_PROXY_TYPES = {
+    "io.containerd.snapshotter.v1": "snapshot",
+    "io.containerd.content.v1": "content",
+    "io.containerd.differ.v1": "diff",
+    "io.containerd.sandbox.controller.v1": "sandbox",
+}
 _SIZES = ("max_recv_message_size", "max_send_message_size")
 
 #: containerd's own table from version 1 ids to URIs, for plugins it shipped when version 1 was current.
@@ -63,7 +69,7 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str
             if node.value not in ("", [], {}):
                 warnings.append(f"{node.where}: {key}: ignored: {DROPPED[key]}")
             continue
-        entries[key] = _grpc(node, warnings) if key == "grpc" else node
+        entries[key] = _TRANSLATED[key](node, warnings) if key in _TRANSLATED else node
     return _relabelled(tree.with_value(entries), source), version, warnings
 
 
@@ -89,6 +95,20 @@ def _grpc(node: Node, warnings: list[str]) -> Node:
             warnings.append(f"{size.where}: grpc.{key}: {size.value} means gRPC's own limit, as 0 does here")
             entries[key] = size.with_value(0)
     return node.with_value(entries) if isinstance(node.value, dict) else node
+
+
+def _proxies(node: Node, warnings: list[str]) -> Node:
+    """A proxy's type may be a whole URI."""
+    entries = {}
+    for name, proxy in node.mapping().items():
+        kind = proxy.mapping().get("type")
+        if kind is not None and isinstance(kind.value, str) and kind.value in _PROXY_TYPES:
+            proxy = proxy.with_value({**proxy.mapping(), "type": kind.with_value(_PROXY_TYPES[kind.value])})  # noqa: PLW2901
+        entries[name] = proxy
+    return node.with_value(entries) if isinstance(node.value, dict) else node
+
+
+_TRANSLATED: dict[str, Callable[[Node, list[str]], Node]] = {"grpc": _grpc, "proxy_plugins": _proxies}
 
 
 def _relabelled(node: Node, source: Source) -> Node:
@@ -117,6 +137,8 @@ def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
     for key, node in without_unknown(tree, Settings, (), notes).mapping().items():
         if key == "plugins":
             entries[key] = node.with_value(dict(_sections(node, known, notes)))
+        elif key == "oom_score" and isinstance(node.value, int) and not OOM_RANGE[0] <= node.value <= OOM_RANGE[1]:
+            notes.append(f"line {node.line}: oom_score: dropped: {node.value} is out of range, and was never applied")
         elif key in ("disabled_plugins", "required_plugins") and isinstance(node.value, list):
             entries[key] = node.with_value(list(_names(node, key, known, notes)))
         else:
