@@ -161,7 +161,10 @@ class _Rules:
                 self._tell(path, f"{self._written(path)} is no unix socket; TCP is grpc.tcp_address")
             name = address.rpartition("/")[2]
             if name.startswith("@"):
-                self._tell(path, f'"{name}": an abstract socket has no owner and no mode; give a path')
+                self._tell(
+                    path,
+                    f'"{name.removesuffix(TTRPC_SUFFIX)}": an abstract socket has no owner and no mode; give a path',
+                )
             if len(address.encode()) > MAX_SOCKET_PATH:
                 self._tell(path, f'"{address}": unix socket path too long (> {MAX_SOCKET_PATH})')
         if settings.ttrpc.address and settings.ttrpc.address == settings.grpc.address:

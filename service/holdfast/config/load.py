@@ -246,7 +246,10 @@ def glob_literal(path: str) -> str:
 
 def _main_file(path: str | os.PathLike[str] | None, defaults: Defaults) -> str:
     if path is not None:
-        return os.fspath(path)
+        given = os.fspath(path)
+        if "\0" in given:
+            raise ConfigError(f"open {given!r}: a NUL character")
+        return given
     return next((one for one in defaults.config_files if os.path.lexists(one)), defaults.config_files[0])
 
 

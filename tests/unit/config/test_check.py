@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a row of a table stays a row)
 import pytest
 from holdfast.config import Overrides, load
 from holdfast.config.check import check_host_port, is_loopback
