@@ -27,18 +27,18 @@ def publish(directory, version, text):
 
 @asynccontextmanager
 async def watching(*patterns, since=None, poll_s=LONG_S):
-    """A queue of changes of files that are being watched by the time it is handed out."""
+    """A queue of changes counted from now, or from `since`."""
     patterns = [str(pattern) for pattern in patterns]
+    since = since or fingerprint(patterns)
     seen = asyncio.Queue()
 
     async def run():
-        async with aclosing(changes(patterns, since or fingerprint(patterns), poll_s=poll_s)) as found:
+        async with aclosing(changes(patterns, since, poll_s=poll_s)) as found:
             async for _ in found:
                 seen.put_nowait(None)
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(run())
-        await asyncio.sleep(0)  # one turn of the loop: the watches are set before the generator first waits
         yield seen
         task.cancel()
 
