@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 MAX_STATES = 2000
-_MAX_KEPT = 4096  # deterministic steps kept; past that they are made anew
+_MAX_KEPT = 50_000  # state numbers kept in deterministic steps; past that they are made anew
 _WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _NOTHING = ""  # stands before the first and after the last character
 
@@ -98,6 +98,7 @@ class Automaton:
         self._additions = 0
         self._entry = self._add(tree, _FOUND)
         self._borders = any(state.border for state in self._states)
+        self._kept_size = 0
         self._kept: dict[tuple[frozenset[int], str, str], frozenset[int] | None] = {}
 
     def search(self, text: str) -> bool:
@@ -113,11 +114,14 @@ class Automaton:
     def _step(self, here: frozenset[int], before: str, character: str) -> frozenset[int] | None:
         """The states after ``character``; None when a match ends before it."""
         key = (here, before, character)
-        if key not in self._kept:
-            if len(self._kept) >= _MAX_KEPT:
-                self._kept.clear()
-            self._kept[key] = self._made(here, before, character)
-        return self._kept[key]
+        if key in self._kept:
+            return self._kept[key]
+        if self._kept_size > _MAX_KEPT:
+            self._kept.clear()
+            self._kept_size = 0
+        following = self._kept[key] = self._made(here, before, character)
+        self._kept_size += len(following or ()) + 1
+        return following
 
     def _made(self, here: Iterable[int], before: str, character: str) -> frozenset[int] | None:
         reached, todo, following = set(here), list(here), {self._entry}  # a match may begin at every character

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from holdfast.errors import InvalidArgument
 from holdfast.filters import expression
 from holdfast.filters.grammar import Operator, Selector, parse, refuse
+
+MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is tried against every one
 
 Test = Callable[[str, bool], bool]
 
@@ -41,9 +44,12 @@ def parse_all(filters: Iterable[str]) -> Filter:
 
     Raises:
         InvalidArgument: in containerd's words for a broken filter. A broken regular expression is refused here
-            too; containerd logs it and matches nothing.
+            too (containerd logs it and matches nothing), and more than ``MAX_TEXT`` characters.
     """
-    return Filter(tuple(_compiled(text) for text in filters) or ((),))
+    texts = list(filters)
+    if (size := sum(map(len, texts))) > MAX_TEXT:
+        raise InvalidArgument(f"filters: {size} characters in all, at most {MAX_TEXT}")
+    return Filter(tuple(map(_compiled, texts)) or ((),))
 
 
 def _compiled(text: str) -> tuple[tuple[tuple[str, ...], Test], ...]:
