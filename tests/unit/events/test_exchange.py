@@ -1,10 +1,10 @@
 import asyncio
-import io
+import logging
 
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.timestamp_pb2 import Timestamp
-from holdfast import log, namespaces
+from holdfast import namespaces
 from holdfast.api.events.task_pb2 import TaskOOM
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
@@ -165,18 +165,28 @@ async def test_all_subscribers_get_the_same_bytes():
         assert (await anext(one)).wire is (await anext(two)).wire
 
 
-async def test_each_event_is_logged_at_debug_with_namespace_topic_and_type():
-    lines = io.StringIO()
-    log.set_up("debug", "json", lines)
+async def test_each_event_is_logged_at_debug_with_namespace_topic_and_type(caplog):
+    caplog.set_level(logging.DEBUG)
     made = exchange()
     made.publish("/tasks/oom", TaskOOM(), namespace="n")
     made.forward(forwarded())
-    log.set_up("info")
-    published, sent_on = lines.getvalue().splitlines()
-    assert (
-        '"msg": "event published", "ns": "n", "topic": "/tasks/oom", "type": "containerd.events.TaskOOM"' in published
+    assert [(record.levelname, record.message, record.fields) for record in caplog.records] == [
+        ("DEBUG", "event published", {"ns": "n", "topic": "/tasks/oom", "type": "containerd.events.TaskOOM"}),
+        ("DEBUG", "event forwarded", {"ns": "k8s.io", "topic": "/tasks/oom", "type": ""}),
+    ]
+
+
+async def test_a_dropped_subscriber_is_a_warning_with_the_limit(caplog):
+    made = exchange(limits=Limits(events=1))
+    slow = made.subscribe()
+    for _ in range(2):
+        made.publish("/a", Any(), namespace="n")
+    warning = caplog.records[-1]
+    assert (warning.levelname, warning.message, warning.fields) == (
+        "WARNING",
+        "event subscriber dropped",
+        {"limit": "events", "error": slow.ended_by},
     )
-    assert '"msg": "event forwarded", "ns": "k8s.io"' in sent_on
 
 
 async def test_publishing_never_waits_for_a_reader():
