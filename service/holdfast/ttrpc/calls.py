@@ -17,8 +17,8 @@ from holdfast.ttrpc.streams import Kind, State, Stream
 
 if TYPE_CHECKING:
     from holdfast.ttrpc.handshake import Peer
+    from holdfast.ttrpc.server_session import ServerSession
     from holdfast.ttrpc.services import Bound
-    from holdfast.ttrpc.session import ServerSession
 
 LOG = log.named(__name__)
 
@@ -80,33 +80,33 @@ class ServerCall:
 
     def wake(self) -> None:
         """Something arrived for the handler's request iterator."""
-        waiter, self._waiter = self._waiter, None
+        waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def requests(self) -> AsyncIterator[Any]:
-        """The client's messages, until it half-closes."""
+    async def next_request(self) -> Any:
+        """The client's next message. Raises StopAsyncIteration once it half-closed."""
         stream = self._stream
         while True:
             message = stream.take()
             if message is not None:
-                yield self._parse(message)
-            elif stream.state is State.OPEN:
-                if self._waiter is not None:
-                    raise MisusedStream("two readers of one request stream")
-                self._waiter = self._session.loop.create_future()
+                return self._parse(message)
+            if stream.state is not State.OPEN:
+                raise stream.error or StopAsyncIteration
+            if self._waiter is not None:
+                raise MisusedStream("two readers of one request stream")
+            self._waiter = self._session.loop.create_future()
+            try:
                 await self._waiter
-            elif stream.error is not None:
-                raise stream.error
-            else:
-                return
+            finally:
+                self._waiter = None
 
     async def run(self) -> None:
         """Run the handler and answer with what comes of it. Never raises but for the end of the process."""
         stream, session = self._stream, self._session
         try:
             kind = self._bound.kind
-            argument = self.requests() if kind.client_streaming else self._parse(stream.request[1].payload)
+            argument = Requests(self) if kind.client_streaming else self._parse(stream.request[1].payload)
             outcome = self._bound.handler(argument, self)
             if kind.server_streaming:
                 await self._send_all(outcome)
@@ -146,3 +146,15 @@ class ServerCall:
         if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
             LOG.error("ttrpc: handler failed", method=self.full_method, error=repr(error))
         self._session.fail(self._stream, code, text, details)
+
+
+class Requests(AsyncIterator[Any]):
+    """What a handler of a streaming client iterates."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+
+    async def __anext__(self) -> Any:
+        return await self._call.next_request()

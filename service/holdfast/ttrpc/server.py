@@ -14,10 +14,10 @@ from typing import Any
 
 from holdfast import log
 from holdfast.errors import PermissionDenied
-from holdfast.ttrpc.connection import ServerConnection
 from holdfast.ttrpc.handshake import Handshake, Peer, same_user
-from holdfast.ttrpc.services import Interceptor, Method, Services
-from holdfast.ttrpc.session import ServerSession
+from holdfast.ttrpc.server_connection import ServerConnection
+from holdfast.ttrpc.server_session import ServerSession
+from holdfast.ttrpc.services import Interceptor, MethodLike, Services
 from holdfast.ttrpc.streams import Kind, Limits
 
 LOG = log.named(__name__)
@@ -55,7 +55,7 @@ class Server:
         """How many clients are connected."""
         return len(self._sessions)
 
-    def register(self, service: str, methods: Mapping[str, Method]) -> None:
+    def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
         """Serve ``methods`` (by name) as ``service``; handlers are wrapped here, once.
 
         Raises:

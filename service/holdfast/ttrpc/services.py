@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from holdfast.errors import AlreadyExists, Code, FailedPrecondition
 from holdfast.ttrpc import envelope
-from holdfast.ttrpc.connection import Refused
+from holdfast.ttrpc.server_connection import Refused
 from holdfast.ttrpc.streams import Kind
 
 #: ``async (request, call) -> reply``, ``(request, call) -> async iterator of replies``, and the same two with an async
@@ -34,9 +33,8 @@ class Interceptor(Protocol):
         """``full_method`` is ``/service/method``. Return ``handler`` itself to stay out of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One method as it is registered."""
+class Method(NamedTuple):
+    """One method as it is registered; a plain tuple of the same items will do, so that stubs need not import us."""
 
     handler: Handler
     request_type: Any
@@ -50,6 +48,16 @@ class Method:
         if self.client_streaming:
             return Kind.BIDI_STREAM if self.server_streaming else Kind.CLIENT_STREAM
         return Kind.SERVER_STREAM if self.server_streaming else Kind.UNARY
+
+
+MethodLike = Method | tuple[Handler, Any, Any, bool, bool]
+
+
+class Registrar(Protocol):
+    """What generated ``add_…_to_server`` functions need of a server."""
+
+    def register(self, service: str, methods: Mapping[str, MethodLike], /) -> None:
+        """Serve ``methods`` as ``service``."""
 
 
 class Bound:
@@ -76,7 +84,7 @@ class Services:
         self._services: dict[str, dict[str, Bound]] = {}
         self._headings: dict[bytes, Bound] = {}
 
-    def register(self, service: str, methods: Mapping[str, Method]) -> None:
+    def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
         """Serve ``methods`` (by name) as ``service``.
 
         Raises:
@@ -87,7 +95,9 @@ class Services:
             raise FailedPrecondition(f"ttrpc: a service and its methods need names: {service!r} {sorted(methods)}")
         if service in self._services:
             raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
-        bound = {name: Bound(f"/{service}/{name}", method, self._interceptors) for name, method in methods.items()}
+        bound = {
+            name: Bound(f"/{service}/{name}", Method(*method), self._interceptors) for name, method in methods.items()
+        }
         self._services[service] = bound
         self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
 

@@ -174,7 +174,7 @@ class Stream:
         return self.state is State.OPEN
 
     def hold(self, data_bytes: int, budget: int) -> bool:
-        """Account for bytes that are kept for this stream; False when they do not fit its or the connection's budget."""
+        """Account for bytes kept for this stream; False when they do not fit its, or the connection's budget."""
         cost = data_bytes + MESSAGE_OVERHEAD_BYTES
         purse = self._purse
         if self._held + cost > budget or purse.spent + cost > purse.limit:

@@ -9,8 +9,9 @@ from typing import Any
 from holdfast import log
 from holdfast.errors import Code
 from holdfast.ttrpc.calls import ServerCall
-from holdfast.ttrpc.connection import SERVER_CLOSED, Event, ServerConnection
+from holdfast.ttrpc.connection import Event
 from holdfast.ttrpc.handshake import Peer
+from holdfast.ttrpc.server_connection import SERVER_CLOSED, ServerConnection
 from holdfast.ttrpc.streams import Stream
 from holdfast.ttrpc.wire import Wire
 
