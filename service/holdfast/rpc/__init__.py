@@ -1,6 +1,6 @@
 """gRPC as every method of the daemon gets it. Open `layer` for the chain, `registrar` for how a service enters it."""
 
-from holdfast.rpc.auth import check_exposure, policy
+from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType
 from holdfast.rpc.draining import Gate
 from holdfast.rpc.layer import Layer
@@ -16,7 +16,6 @@ __all__ = [
     "MethodType",
     "Registrar",
     "Tracing",
-    "check_exposure",
     "policy",
     "server_credentials",
     "server_options",

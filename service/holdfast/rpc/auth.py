@@ -7,23 +7,22 @@ for nothing beyond its file mode.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from holdfast.config import Settings
 from holdfast.config.schema import Grant
-from holdfast.errors import BootError, PermissionDenied
+from holdfast.errors import PermissionDenied
 from holdfast.rpc.layer import Authorize
+from holdfast.rpc.registrar import Policy
 
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _NO_SIDE_EFFECTS = descriptor_pb2.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
 
 
-def policy(grants: Iterable[Grant]):  # type: ignore[no-untyped-def]
+def policy(grants: Iterable[Grant]) -> Policy:
     """What each method asks of a TCP caller: a function of its full name for `Registrar`."""
     rules = [(_pattern(grant.methods), _pattern(grant.identities)) for grant in grants]
 
@@ -61,27 +60,6 @@ def identities_of(context: Any) -> list[str]:
     properties = context.auth_context()
     names = [value.decode(errors="replace") for value in properties.get("x509_subject_alternative_name", ())]
     return names + [f"CN={value.decode(errors='replace')}" for value in properties.get("x509_common_name", ())]
-
-
-def check_exposure(settings: Settings, host: str) -> None:
-    """Refuse plaintext beyond the loopback interface unless the configuration says so.
-
-    Raises:
-        BootError: with the key that allows it.
-    """
-    if settings.grpc.tcp_tls_cert or settings.grpc.insecure or _is_loopback(host):
-        return
-    raise BootError(
-        f"grpc.tcp_address: {settings.grpc.tcp_address}: plaintext beyond loopback; set grpc.tcp_tls_cert and"
-        " grpc.tcp_tls_key, or allow it with grpc.insecure: true"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _pattern(globs: Iterable[str]) -> re.Pattern[str]:

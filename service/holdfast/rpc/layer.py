@@ -51,13 +51,13 @@ class Layer:
         kind = MethodType.of(handler.request_streaming, handler.response_streaming)
         behavior: Behavior = getattr(handler, _BEHAVIORS[kind])
         call = _Method(self, full_method, kind, handler, authorize, self.counters.method(full_method, kind))
-        if handler.response_streaming:
-            wrapped = call.streaming(_iterated(full_method, behavior))
-        elif inspect.iscoroutinefunction(behavior):
-            wrapped = call.single(behavior)
-        else:
+        if inspect.isasyncgenfunction(behavior) and handler.response_streaming:
+            return _MAKERS[kind](call.streaming(behavior))
+        if not inspect.iscoroutinefunction(behavior):
             raise MisusedPlugin(f"{full_method}: its handler must be an `async def`")
-        return _MAKERS[kind](wrapped)
+        if handler.response_streaming:
+            return _MAKERS[kind](call.writing(behavior), response_serializer=call.sent)
+        return _MAKERS[kind](call.single(behavior))
 
 
 class _Method:
@@ -80,7 +80,7 @@ class _Method:
 
     def single(self, behavior: Behavior) -> Behavior:
         """Around a method that answers once."""
-        counters, gate = self.counters, self.gate
+        gate = self.gate
 
         async def call(request: Any, context: Any) -> bytes:
             began, span = self._begin(context)
@@ -89,10 +89,8 @@ class _Method:
                 with gate:
                     if self.authorize is not None:
                         self.authorize(context)
-                    reply = await behavior(self._received(request), context)
-                    data = self._printed(reply)
+                    data = self.sent(await behavior(self._received(request), context))
                 code = _set_code(context)
-                counters.sent += 1
                 return data
             except BaseException as error:
                 code, outcome = await self._failed(error, context)
@@ -104,7 +102,7 @@ class _Method:
 
     def streaming(self, behavior: Behavior) -> Behavior:
         """Around a method that answers with a stream."""
-        counters, gate = self.counters, self.gate
+        gate = self.gate
 
         async def call(request: Any, context: Any) -> AsyncIterator[bytes]:
             began, span = self._begin(context)
@@ -116,9 +114,7 @@ class _Method:
                         self.authorize(context)
                     async with aclosing(behavior(self._received(request), context)) as replies:
                         async for reply in replies:
-                            data = self._printed(reply)
-                            counters.sent += 1
-                            yield data
+                            yield self.sent(reply)
                 code = _set_code(context)
             except GeneratorExit:  # the client went away between two messages
                 code = int(Canceled.code)
@@ -131,6 +127,38 @@ class _Method:
                 self._end(began, span, code)
 
         return call
+
+    def writing(self, behavior: Behavior) -> Behavior:
+        """Around a method that writes its stream to the context itself; grpc prints its messages with `sent`."""
+        gate = self.gate
+
+        async def call(request: Any, context: Any) -> None:
+            began, span = self._begin(context)
+            code = 0
+            task = gate.add_stream()
+            try:
+                with gate:
+                    if self.authorize is not None:
+                        self.authorize(context)
+                    await behavior(self._received(request), context)
+                code = _set_code(context)
+            except BaseException as error:
+                code, outcome = await self._failed(error, context)
+                raise outcome from outcome.__cause__
+            finally:
+                gate.drop_stream(task)
+                self._end(began, span, code)
+
+        return call
+
+    def sent(self, reply: Any) -> bytes:
+        """One message as it goes out, counted."""
+        try:
+            data: bytes = self._print(reply)
+        except Exception as error:
+            raise Internal(f"grpc: error while marshaling: {error}") from error
+        self.counters.sent += 1
+        return data
 
     def _begin(self, context: Any) -> tuple[float, Any]:
         self.counters.started += 1
@@ -164,13 +192,6 @@ class _Method:
         except Exception as error:  # protobuf's DecodeError, or whatever a hand-written deserializer raises
             raise Internal(f"grpc: error unmarshalling request: {error}") from error
 
-    def _printed(self, reply: Any) -> bytes:
-        try:
-            data: bytes = self._print(reply)
-        except Exception as error:
-            raise Internal(f"grpc: error while marshaling: {error}") from error
-        return data
-
     async def _failed(self, error: BaseException, context: Any) -> tuple[int, BaseException]:
         """Answer what a handler raised: the code it is counted under, and what grpc.aio is to see of it."""
         if isinstance(error, grpc.aio.AbortError):
@@ -193,17 +214,6 @@ def _set_code(context: Any) -> int:
     """The code a handler set by ``context.set_code`` or ``context.abort``; 0 when it set none."""
     code = context.code()
     return int(code if isinstance(code, int) else code.value[0]) if code else 0
-
-
-def _iterated(full_method: str, behavior: Behavior) -> Behavior:
-    """A streaming behaviour as an async generator function.
-
-    Raises:
-        MisusedPlugin: it writes to the context itself, or is not async: then nothing could count its messages.
-    """
-    if not inspect.isasyncgenfunction(behavior):
-        raise MisusedPlugin(f"{full_method}: its handler must be an async generator (`async def` with `yield`)")
-    return behavior
 
 
 def _as_it_is(data: Any) -> Any:

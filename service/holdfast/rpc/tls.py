@@ -26,9 +26,6 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         settings.grpc.tcp_tls_ca,
     )
     if not certificate:
-        if key or authority:
-            lone = "tcp_tls_key" if key else "tcp_tls_ca"
-            raise BootError(f"grpc.{lone}: has no effect without grpc.tcp_tls_cert; set both, or neither")
         return None
     chain, private = _read("tcp_tls_cert", certificate), _read("tcp_tls_key", key)
     _check_pair(certificate, key)
