@@ -1,7 +1,8 @@
 """The daemon's configuration. Every key is in `schema`; `load` is the way from files to settings.
 
 ``load → source (read) → yamldoc | tomldoc (lines) → migrate (containerd's shape) → merge → decode → check``.
-``watch`` tells when to load again. Importing this imports no parser.
+``watch`` tells when to load again. Importing this imports no parser, and values are msgspec structs also inside: a
+dataclass costs half a millisecond of every start.
 """
 
 from holdfast.config.defaults import Defaults, own_defaults

@@ -5,11 +5,10 @@ Every rule raises one line that begins with the file and line of the key it is a
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.config.decode import suggestion
@@ -21,8 +20,7 @@ _OOM_RANGE = (-1000, 1000)
 _URI_PARTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """Where to resolve relative paths from: the daemon's working directory."""
 
     cwd: str
@@ -60,6 +58,8 @@ def is_loopback(address: str) -> bool:
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
+    import ipaddress  # late: only a TCP listener asks
+
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -120,7 +120,9 @@ class _Rules:
         except ConfigError as error:
             self._tell(("debug", "level"), f"{error}{suggestion(debug.level, log.LEVELS)}")
         if debug.format and debug.format not in log.FORMATS:
-            self._tell(("debug", "format"), f"unknown log format: {debug.format}{suggestion(debug.format, log.FORMATS)}")
+            self._tell(
+                ("debug", "format"), f"unknown log format: {debug.format}{suggestion(debug.format, log.FORMATS)}"
+            )
 
     def tls(self) -> None:
         """A certificate needs its key; authorities and grants need something to verify."""
@@ -134,7 +136,7 @@ class _Rules:
             self._tell(("grpc", "grants"), "no client can prove who it is without grpc.tcp_tls_ca")
 
     def directories(self) -> None:
-        """containerd's own three rules, and a cgroup path that stays below the root cgroup."""
+        """Containerd's own three rules, and a cgroup path that stays below the root cgroup."""
         if not self._settings.root:
             self._tell(("root",), "root must be specified")
         if not self._settings.state:

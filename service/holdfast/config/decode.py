@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect as mi
 
-from holdfast.config.describe import alternatives, bare, expected, fields_of, info_of, step_into, takes_none
+from holdfast.config.describe import alternatives, bare, expected, fields_of, info_of, step_into, takes_none, values_of
 from holdfast.config.node import Node, Path, key_words
-from holdfast.config.quantity import PARSERS, WORDS
+from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
 
 T = TypeVar("T")
@@ -86,7 +86,11 @@ class _Walk:
         if struct is not None:
             return self._struct(struct, entries, path)
         of = next((kind.value_type for kind in kinds if isinstance(kind, mi.DictType)), mi.AnyType())
-        return {key: self.prepared(one, of, (*path, key)) for key, one in entries.items()}
+        return {
+            key: self.prepared(one, of, (*path, key))
+            for key, one in entries.items()
+            if one.value is not None or takes_none(of)
+        }
 
     def _struct(self, struct: mi.StructType, entries: dict[str, Node], path: Path) -> dict[str, Any]:
         known = fields_of(struct)
@@ -122,12 +126,20 @@ class _Walk:
             try:
                 return PARSERS[quantity](node.value)
             except ValueError as error:
-                words = f"{error}; expected {WORDS[quantity]}"
-                raise ConfigError(f"{node.where}: {key_words((*self._above, *path))}: {words}") from None
+                words = f"expected {_union_words(members)}"
+                words = f"{error}; {words}" if quantity == "duration" else f"{words}, got {shown(node.value)}"
+                raise ConfigError(f"{self._head(node, path)}: {words}") from None
         if quantity == "duration" and _is_number(node.value) and node.value != 0 and len(members) == 1:
-            words = f'expected {WORDS[quantity]}, got {shown(node.value)}; did you mean "{node.value}s"?'
-            raise ConfigError(f"{node.where}: {key_words((*self._above, *path))}: {words}")
+            words = f'expected {_union_words(members)}, got {shown(node.value)}; did you mean "{node.value}s"?'
+            raise ConfigError(f"{self._head(node, path)}: {words}")
         return node.value
+
+    def _head(self, node: Node, path: Path) -> str:
+        return f"{node.where}: {key_words((*self._above, *path))}"
+
+
+def _union_words(members: list[mi.Type]) -> str:
+    return " or ".join(dict.fromkeys(map(expected, members)))
 
 
 def _is_number(value: Any) -> bool:
@@ -168,8 +180,7 @@ def _nearest_value(got: Any, info: mi.Type) -> str:
         if isinstance(inner, mi.StrType) and _is_number(got):
             return f'; did you mean "{got}", in quotes?'
         if isinstance(inner, (mi.LiteralType, mi.EnumType)) and isinstance(got, str):
-            values = inner.values if isinstance(inner, mi.LiteralType) else [one.value for one in inner.cls]
-            return suggestion(got, [value for value in values if isinstance(value, str)])
+            return suggestion(got, [value for value in values_of(inner) if isinstance(value, str)])
     return ""
 
 
@@ -183,7 +194,7 @@ def _info_at(type_: type[Any], path: Path) -> mi.Type | None:
 
 
 def _resolved(steps: str, data: Any, type_: type[Any], message: str) -> Path:
-    """msgspec's ``.timeouts[...]`` as a path; which entry ``...`` is, is found by decoding with each one alone."""
+    """Msgspec's ``.timeouts[...]`` as a path; which entry ``...`` is, is found by decoding with each one alone."""
     path: Path = ()
     for name, index, entry in _STEP.findall(steps):
         if not entry:
@@ -207,7 +218,7 @@ def _only(data: Any, path: Path, key: str) -> Any:
     """``data`` with nothing but ``key`` in the mapping at ``path``."""
     if not path:
         return {key: data[key]}
-    copy = dict(data) if isinstance(data, dict) else list(data)
+    copy: Any = dict(data) if isinstance(data, dict) else list(data)
     copy[path[0]] = _only(data[path[0]], path[1:], key)
     return copy
 

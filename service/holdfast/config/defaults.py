@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 from holdfast.config.schema import CONFIG_FILE, SOCKET_NAME, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """Default places of one user. ``config_files``: the first that exists is read."""
 
     root: str
     state: str
     address: str
     config_files: tuple[str, ...]
+
+    def settings(self, base: Settings) -> Settings:
+        """``base`` with these places."""
+        grpc = msgspec.structs.replace(base.grpc, address=self.address)
+        return msgspec.structs.replace(base, root=self.root, state=self.state, grpc=grpc)
 
 
 def defaults_for(euid: int, environ: Mapping[str, str]) -> Defaults:

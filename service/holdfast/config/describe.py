@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec import inspect as mi
 
 from holdfast.config.node import Path
 from holdfast.config.quantity import FORMATTERS, WORDS
 
+_CACHE: dict[Any, mi.Type] = {}
 
-@cache
+
 def info_of(type_: Any) -> mi.Type:
-    """msgspec's description of a type."""
-    return mi.type_info(type_)
+    """Msgspec's description of a type."""
+    if type_ not in _CACHE:
+        _CACHE[type_] = mi.type_info(type_)
+    return _CACHE[type_]
 
 
 def bare(info: mi.Type) -> tuple[mi.Type, dict[str, Any], dict[str, Any]]:
@@ -83,10 +85,8 @@ def _expected(info: mi.Type) -> str:
         return str(extra["expected"])
     if isinstance(inner, (mi.IntType, mi.FloatType)):
         return _number(inner, extra)
-    if isinstance(inner, mi.LiteralType):
-        return _choices(inner.values)
-    if isinstance(inner, mi.EnumType):
-        return _choices([member.value for member in inner.cls])
+    if isinstance(inner, (mi.LiteralType, mi.EnumType)):
+        return _choices(values_of(inner))
     if isinstance(inner, mi.StrType) and inner.min_length:
         return "a string that is not empty"
     if isinstance(inner, mi.CollectionType):
@@ -94,8 +94,14 @@ def _expected(info: mi.Type) -> str:
     return next((words for kind, words in _SIMPLE if isinstance(inner, kind)), "another value")
 
 
+def values_of(inner: mi.LiteralType | mi.EnumType) -> list[Any]:
+    """The values a choice has in a file."""
+    return list(inner.values) if isinstance(inner, mi.LiteralType) else [member.value for member in inner.cls]
+
+
 def _choices(values: Any) -> str:
-    return " or ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in sorted(values, key=str))
+    words = [f'"{value}"' if isinstance(value, str) else str(value) for value in sorted(values, key=str)]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _list(inner: mi.CollectionType, extra: dict[str, Any]) -> str:
@@ -140,8 +146,7 @@ def number_words(number: float | None, extra: dict[str, Any]) -> str:
     return str(formatter(number)) if formatter and extra.get("quantity") == "duration" else f"{number:.15g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One row of the documentation. ``path`` has ``*`` for an entry's name and ``[]`` for a list's items."""
 
     path: Path
@@ -149,6 +154,7 @@ class Key:
     default: Any  # a plain value as in a file; `REQUIRED` for none
     description: str
     examples: list[Any]
+    unit: str  # "duration", "bytes" or nothing
     range: str
     section: bool  # a struct whose own keys follow
 
@@ -170,6 +176,7 @@ def keys_of(struct: type[msgspec.Struct], prefix: Path = ()) -> Iterator[Key]:
             _default(one),
             schema.get("description", ""),
             schema.get("examples", []),
+            next((own["quantity"] for _, own, _ in map(bare, alternatives(one.type)) if "quantity" in own), ""),
             extra.get("range") or _range(one.type),
             isinstance(inner, mi.StructType),
         )
@@ -182,6 +189,8 @@ def _range(info: mi.Type) -> str:
         inner, extra, _ = bare(member)
         if isinstance(inner, (mi.IntType, mi.FloatType)):
             low, high = _bounds(inner)
+            if extra.get("quantity") == "duration" and low == 0 and high is None:
+                return ""  # no duration is below 0
             words = number_words(low, extra) if low == high else range_words((low, high), extra)
             return words.removeprefix("between ").replace(" and ", " to ").removeprefix("of ")
         if isinstance(inner, (mi.LiteralType, mi.EnumType)):

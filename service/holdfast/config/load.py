@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from holdfast.config.check import checked
-from holdfast.config.decode import decode
+from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
 from holdfast.config.node import Node, Source, node_of
 from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
-from holdfast.config.source import Snapshot, SnapshotLost
+from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint
 from holdfast.errors import ConfigError
 
 DROP_INS = "conf.d/*.yaml"
@@ -32,8 +32,7 @@ _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What the command line says; None or empty: nothing."""
 
     root: str | None = None
@@ -52,13 +51,16 @@ class Overrides:
         return node_of(data, _COMMAND_LINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+NO_OVERRIDES = Overrides()
+
+
+class Loaded(Struct, frozen=True):
     """Settings and where they came from.
 
     ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for
     `watch`. ``warnings``: lines for the log. ``short_ids``: a version 1 file was among them, so plugin names may be
-    ids alone, each standing for every plugin that has it (``plugin.graph.expand_short_ids``).
+    ids alone, each standing for every plugin that has it (``plugin.graph.expand_short_ids``). ``fingerprint``: the
+    versions of the files that were read.
     """
 
     settings: Settings
@@ -66,7 +68,8 @@ class Loaded:
     patterns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     short_ids: bool = False
-    tree: Node = field(default=Node({}, _DEFAULTS), repr=False, compare=False)
+    fingerprint: Fingerprint = ()
+    tree: Node = Node({}, _DEFAULTS)
 
     @property
     def content_hash(self) -> str:
@@ -81,8 +84,7 @@ class Loaded:
         return node.where if node is not None and node.source is not _DEFAULTS else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What of the process the result depends on."""
 
     euid: int
@@ -91,13 +93,13 @@ class Surroundings:
 
     @classmethod
     def own(cls) -> Surroundings:
-        """This process's."""
+        """Those of the process we are."""
         return cls(os.geteuid(), os.environ, os.getcwd())
 
 
 def load(
     path: str | os.PathLike[str] | None = None,
-    overrides: Overrides = Overrides(),  # noqa: B008 (frozen)
+    overrides: Overrides = NO_OVERRIDES,
     surroundings: Surroundings | None = None,
 ) -> Loaded:
     """The settings of one daemon. Without ``path`` the default file is read if there is one.
@@ -112,9 +114,12 @@ def load(
             try:
                 files = _Files(snapshot)
                 files.collect(_main_file(path, defaults), must_exist=path is not None)
+                seen = fingerprint(files.absolute_patterns())
+                if not snapshot.holds(seen):
+                    continue  # changed between reading and looking: what we have is half old
             except SnapshotLost:  # the ConfigMap changed under us: read the new one
                 continue
-        return _settled(files, defaults, overrides, around.cwd)
+        return _settled(files, defaults, overrides, around.cwd, seen)
     raise ConfigError(f"{path}: changes faster than it can be read")
 
 
@@ -138,8 +143,27 @@ def read_file(path: str, snapshot: Snapshot, version: int = 0) -> tuple[Node, in
     if node is None or node.value is None:
         node = Node({}, source, 1)
     if not isinstance(node.value, dict):
-        raise ConfigError(f"{node.where}: expected a mapping of keys, got {'a list' if isinstance(node.value, list) else 'text'}")
+        raise ConfigError(f"{node.where}: expected keys with values, got {shown(node.value)}")
     return node, 2, []
+
+
+def migrated_file(path: str, known: Collection[str], configurable: Collection[str]) -> tuple[str, list[str]]:
+    """Containerd's TOML file as the text of a YAML one, and warnings.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or would be refused once it is YAML.
+    """
+    from holdfast.config.migrate import migrated
+    from holdfast.config.render import migrated_text
+
+    if not path.endswith(".toml"):
+        raise ConfigError(f"{path}: not a .toml file; what is YAML needs no migration")
+    with Snapshot() as snapshot:
+        tree, _, warnings = read_file(path, snapshot)
+    unknown: list[str] = []
+    decode(tree, Settings, (), unknown)
+    migration = migrated(tree, known, configurable)
+    return migrated_text(migration.tree.plain(), migration.notes, path), warnings + unknown
 
 
 class _Files:
@@ -151,6 +175,10 @@ class _Files:
         self.paths: list[str] = []
         self.patterns: list[str] = []
         self.warnings: list[str] = []
+
+    def absolute_patterns(self) -> tuple[str, ...]:
+        """What was asked for, as absolute paths and globs."""
+        return tuple(dict.fromkeys(absolute(pattern) for pattern in self.patterns))
 
     def collect(self, main: str, *, must_exist: bool) -> None:
         """Breadth first; a file reached twice is read once, so that a cycle is harmless."""
@@ -217,7 +245,7 @@ def _main_file(path: str | os.PathLike[str] | None, defaults: Defaults) -> str:
     return next((one for one in defaults.config_files if os.path.lexists(one)), defaults.config_files[0])
 
 
-def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str) -> Loaded:
+def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str, seen: Fingerprint) -> Loaded:
     given = overridden(merged(files.trees) or Node({}, _DEFAULTS), overrides.tree())
     timeouts = {name: f"{seconds:g}s" for name, seconds in default_timeouts().items()}
     places = {"root": defaults.root, "state": defaults.state, "grpc": {"address": defaults.address}}
@@ -232,8 +260,9 @@ def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str) 
     return Loaded(
         settings,
         tuple(Path(path) for path in files.paths),
-        tuple(dict.fromkeys(os.path.abspath(pattern) for pattern in files.patterns)),
+        files.absolute_patterns(),
         tuple(warnings),
         any(one.source.short_ids for one in files.trees),
+        seen,
         tree,
     )

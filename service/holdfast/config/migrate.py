@@ -8,10 +8,15 @@ short ids become the URIs they stood for, and what plugins of ours do not exist 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from holdfast.config.node import Node, Source
 from holdfast.errors import ConfigError
+
+#: What became of a key: its line, and words.
+Notes: TypeAlias = list[tuple[int, str]]
 
 NEWEST = 3  # containerd 2.0–2.2; version 4 moved the servers into plugin sections
 
@@ -48,7 +53,7 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str
         ConfigError: a version we cannot read.
     """
     version = _version(tree, inherited)
-    source = replace(tree.source, short_ids=version == 1)
+    source = Source(tree.source.path, lenient=True, short_ids=version == 1)
     warnings = []
     entries: dict[str, Node] = {}
     for key, node in tree.mapping().items():
@@ -95,12 +100,11 @@ def _relabelled(node: Node, source: Source) -> Node:
     return Node(node.value, source, node.line)
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """A file in our shape, and notes on what became of the rest: (line in the old file, words)."""
 
     tree: Node
-    notes: list[tuple[int, str]] = field(default_factory=list)
+    notes: Notes = []
 
 
 def migrated(tree: Node, known: Iterable[str], configurable: Iterable[str]) -> Migration:
@@ -108,7 +112,7 @@ def migrated(tree: Node, known: Iterable[str], configurable: Iterable[str]) -> M
 
     ``known`` are the URIs of the plugins that exist, ``configurable`` of those that take a configuration.
     """
-    notes: list[tuple[int, str]] = []
+    notes: Notes = []
     uris, readers = sorted(known), set(configurable)
     entries: dict[str, Node] = {}
     for key, node in tree.mapping().items():
@@ -136,7 +140,7 @@ def _meanings(name: str, node: Node, known: list[str]) -> list[str]:
     return [SHORT_IDS.get(name, f"io.containerd.{kind}.v1.{name}")]
 
 
-def _sections(node: Node, known: list[str], readers: set[str], notes: list[tuple[int, str]]) -> Iterator[tuple[str, Node]]:
+def _sections(node: Node, known: list[str], readers: set[str], notes: Notes) -> Iterator[tuple[str, Node]]:
     for name, section in node.mapping().items():
         kept = [uri for uri in _meanings(name, section, known) if uri in readers]
         if not kept:
@@ -144,7 +148,7 @@ def _sections(node: Node, known: list[str], readers: set[str], notes: list[tuple
         yield from ((uri, section) for uri in kept)
 
 
-def _names(node: Node, key: str, known: list[str], notes: list[tuple[int, str]]) -> Iterator[Node]:
+def _names(node: Node, key: str, known: list[str], notes: Notes) -> Iterator[Node]:
     for _, one in node.children():
         for uri in _meanings(str(one.value), one, known):
             if uri in known:
@@ -156,7 +160,7 @@ def _names(node: Node, key: str, known: list[str], notes: list[tuple[int, str]])
                 notes.append((one.line, f"{key}: {one.value}: dropped: no such plugin here"))
 
 
-def _imports(node: Node, notes: list[tuple[int, str]]) -> Iterator[Node]:
+def _imports(node: Node, notes: Notes) -> Iterator[Node]:
     for _, one in node.children():
         notes.append((one.line, f"imports: {one.value}: still read as TOML; migrate it as well"))
         yield one

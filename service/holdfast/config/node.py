@@ -6,8 +6,9 @@ Readers make it, `merge` joins it, `migrate` changes its shape, `decode` turns i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 Scalar: TypeAlias = str | int | float | bool | None
 Path: TypeAlias = tuple[str | int, ...]
@@ -16,8 +17,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where values came from. ``lenient``: containerd's TOML, whose unknown keys are a warning, not an error."""
 
     path: str
@@ -25,8 +25,7 @@ class Source:
     short_ids: bool = False  # a version 1 file: plugins are named by id alone
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One value: a scalar, a mapping or a list of nodes. ``line`` counts from 1; 0 is not in any file."""
 
     value: Scalar | dict[str, Node] | list[Node]
@@ -77,7 +76,7 @@ class Node:
 
     def with_value(self, value: Scalar | dict[str, Node] | list[Node]) -> Node:
         """Another value at the same place."""
-        return replace(self, value=value)
+        return Node(value, self.source, self.line)
 
 
 def node_of(value: Any, source: Source, line: int = 0) -> Node:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Annotated
 
 from msgspec import Meta
@@ -55,8 +54,7 @@ def parse_duration(text: str) -> float:
     parts = list(_DURATION.finditer(body)) if len(body) <= _LONGEST else []
     if not parts or "".join(part[0] for part in parts) != body:
         raise ValueError(f"unable to parse {text[:_LONGEST]} into a time duration")
-    seconds = float(sum(Fraction(part[1].strip(".") if part[1][-1] == "." else part[1]) * _NANOSECONDS[part[2]]
-                        for part in parts) / 10**9)
+    seconds = sum(_exact(part[1], _NANOSECONDS[part[2]])[0] for part in parts) / 10**9
     if seconds > MAX_DURATION_S:
         raise ValueError(f"unable to parse {text} into a time duration: longer than 292 years")
     return sign * seconds
@@ -71,10 +69,17 @@ def parse_bytes(text: str) -> int:
     match = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise ValueError(f"unable to parse {text[:_LONGEST]} into a size")
-    size = Fraction(match[1]) * (_BINARY.get(match[2]) or _DECIMAL[match[2]])
-    if size.denominator != 1 or size > MAX_BYTES:
+    size, rest = _exact(match[1], _BINARY.get(match[2]) or _DECIMAL[match[2]])
+    if rest or size > MAX_BYTES:
         raise ValueError(f"unable to parse {text} into a size: not a whole number of bytes below 8Ei")
-    return int(size)
+    return size
+
+
+def _exact(number: str, unit: int) -> tuple[int, int]:
+    """``number × unit`` rounded down, and whether anything was lost: decimals without a float's error."""
+    whole, _, decimals = number.partition(".")
+    tens: int = 10 ** len(decimals)
+    return divmod(int(whole + decimals or "0") * unit, tens)
 
 
 def format_duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -15,14 +16,21 @@ from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 
 # Unquoted for readers of YAML 1.1 and 1.2 alike: begins with a letter or a slash, and is no word with a meaning.
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9_./@+-]*")
+_QUANTITY = re.compile(r"[0-9][0-9.]*(ns|us|ms|s|m|h|Ki|Mi|Gi|Ti|Pi|Ei)([0-9.]+(ns|us|ms|s|m|h))*")
 _MEANINGS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"}
 _WIDTH = 100
+_URI_PARTS = 4
 
 
-def effective(settings: Settings) -> str:
-    """Settings as a file that gives the same settings again; imports are gone, they are in it."""
+def effective(settings: Settings, sections: Mapping[str, msgspec.Struct]) -> str:
+    """Settings as a file that gives the same settings again; imports are gone, they are in it.
+
+    ``sections`` are the plugins' decoded configurations; a disabled plugin's section stays as it was written.
+    """
     data = as_written(settings, mi.type_info(Settings))
     data["imports"] = []
+    data["plugins"] = {uri: one for uri, one in data["plugins"].items() if len(uri.split(".")) >= _URI_PARTS}
+    data["plugins"] |= {uri: as_written(section, mi.type_info(type(section))) for uri, section in sections.items()}
     return "\n".join(_mapping(data, 0)) + "\n"
 
 
@@ -32,7 +40,7 @@ def commented_defaults(settings: Settings, known: Mapping[str, type[msgspec.Stru
     data = as_written(settings, mi.type_info(Settings))
     for key in keys_of(Settings):
         if len(key.path) == 1:
-            lines += [*_commented_key(key, data[key.path[0]], Settings, data), ""]
+            lines += [*_commented_key(key, data[str(key.path[0])]), ""]
     sections = [(uri, type_) for uri, type_ in known.items() if type_ is not None]
     if sections:
         lines[-2:] = ["plugins:"]
@@ -58,7 +66,7 @@ def scalar(value: Any) -> str:
         return _float(value)
     if isinstance(value, int):
         return str(value)
-    if _PLAIN.fullmatch(value) and value.lower() not in _MEANINGS:
+    if (_PLAIN.fullmatch(value) and value.lower() not in _MEANINGS) or _QUANTITY.fullmatch(value):
         return str(value)
     return '"' + "".join(map(_escaped, value)) + '"'
 
@@ -69,7 +77,7 @@ def one_line(text: str) -> str:
 
 
 def _float(value: float) -> str:
-    if value != value:
+    if isnan(value):
         return ".nan"
     if value in (float("inf"), float("-inf")):
         return ".inf" if value > 0 else "-.inf"
@@ -119,7 +127,7 @@ def _flow(value: Any) -> str:
     return scalar(value)
 
 
-def _commented_key(key: Key, value: Any, owner: type[msgspec.Struct], data: dict[str, Any], indent: int = 0) -> list[str]:
+def _commented_key(key: Key, value: Any, indent: int = 0) -> list[str]:
     name = key.path[-1]
     lines = _comment(key, indent)
     inner = bare(key.info)[0]
@@ -141,7 +149,7 @@ def _struct(struct: type[msgspec.Struct], value: dict[str, Any], indent: int) ->
     lines: list[str] = []
     for key in keys_of(struct):
         if len(key.path) == 1:
-            lines += _commented_key(key, value[str(key.path[0])], struct, value, indent)
+            lines += _commented_key(key, value[str(key.path[0])], indent)
     return lines or [f"{' ' * indent}{{}}"]
 
 
@@ -150,7 +158,8 @@ def _defaults_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _comment(key: Key, indent: int) -> list[str]:
-    words = key.description + (f" ({key.range})" if key.range else "")
+    limits = ", ".join(filter(None, (key.unit, key.range)))
+    words = key.description + (f" ({limits})" if limits else "")
     lines = list(_wrapped(words, indent)) if words else []
     for example in key.examples:
         lines.append(f"{' ' * indent}# e.g. {key.path[-1]}: {_flow(example)}")

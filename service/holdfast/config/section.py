@@ -71,6 +71,11 @@ def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] 
     return warnings
 
 
+def is_disabled(settings: Settings, uri: str, *, short_ids: bool) -> bool:
+    """Whether ``disabled_plugins`` names a plugin; in version 1 files an id names every plugin that has it."""
+    return uri in settings.disabled_plugins or (short_ids and uri.rpartition(".")[2] in settings.disabled_plugins)
+
+
 def _names(settings: Settings, uri: str) -> Iterator[str]:
     """The section names that mean ``uri``, the weakest first."""
     short = uri.rpartition(".")[2]

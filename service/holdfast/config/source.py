@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections.abc import Iterable
 from types import TracebackType
 
 from holdfast.errors import ConfigError
@@ -17,6 +18,9 @@ from holdfast.errors import ConfigError
 DATA_LINK = "..data"
 MAX_FILE = 1 << 20  # bytes, a ConfigMap's own limit
 _STREAMS = ("/dev/stdin", "/dev/fd/")
+
+#: Files behind patterns, each with what tells one version of it from another (nothing for one that is not there).
+Fingerprint = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class SnapshotLost(Exception):
@@ -28,11 +32,14 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._data: dict[str, int] = {}  # directory → descriptor of its ..data, -1 without one
+        self.listed: dict[str, tuple[int, ...]] = {}  # every absolute path seen, with its stamp once it was read
 
     def __enter__(self) -> Snapshot:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for descriptor in self._data.values():
             if descriptor >= 0:
                 os.close(descriptor)
@@ -60,7 +67,16 @@ class Snapshot:
         through, rest = self._pinned(pattern)
         found = sorted(path for path in glob.glob(through + rest) if not os.path.isdir(path))
         visible = pattern[: len(pattern) - len(rest)]
-        return [visible + path.removeprefix(through) for path in found]
+        paths = [visible + path.removeprefix(through) for path in found]
+        for path in map(absolute, paths):
+            self.listed.setdefault(path, ())
+        return paths
+
+    def holds(self, now: Fingerprint) -> bool:
+        """Whether the files are still those that were read, and no other has appeared."""
+        stamps = dict(now)
+        unchanged = all(stamps.get(path) == stamp for path, stamp in self.listed.items() if stamp)
+        return unchanged and all(path in self.listed for path, stamp in now if stamp)
 
     def _bytes(self, path: str) -> bytes:
         through, rest = self._pinned(path)
@@ -72,6 +88,7 @@ class Snapshot:
                 raise SnapshotLost(path) from None
             raise
         try:
+            self.listed[absolute(path)] = () if blocking else _stamp(os.fstat(descriptor))
             return _contents(descriptor, path)
         finally:
             os.close(descriptor)
@@ -102,6 +119,31 @@ class Snapshot:
             except OSError:
                 self._data[directory] = -1
         return self._data[directory]
+
+
+def fingerprint(patterns: Iterable[str]) -> Fingerprint:
+    """The files behind absolute paths and globs as they are now."""
+    paths: list[str] = []
+    for pattern in patterns:
+        paths += sorted(glob.glob(pattern)) or [pattern]
+    return tuple((path, _stamp_of(path)) for path in dict.fromkeys(paths))
+
+
+def absolute(path: str) -> str:
+    """``path`` from the root, links as they are."""
+    return os.path.normpath(os.path.join(os.getcwd(), path))
+
+
+def _stamp_of(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return () if path.startswith(_STREAMS) or stat.S_ISDIR(found.st_mode) else _stamp(found)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _through(descriptor: int) -> str:

@@ -17,9 +17,7 @@ from holdfast.errors import ConfigError
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _KEY_PART = re.compile(r"""[ \t]*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*""")
-_STRING = re.compile(
-    r'''"""(?:\\.|[^\\])*?"{3,5}|\'\'\'[\s\S]*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*\'''', re.DOTALL
-)
+_STRING = re.compile(r'''"""(?:\\.|[^\\])*?"{3,5}|\'\'\'[\s\S]*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*\'''', re.DOTALL)
 _BARE = re.compile(r"[^,\]}#\n]*")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -45,7 +43,7 @@ def read_toml(text: str, source: Source) -> Node:
 def _toml_words(words: str, source: Source, text: str) -> str:
     match = _PLACE.search(words)
     if match is None:
-        return f"failed to load TOML: {source.path}: {words.splitlines()[0]}"
+        return f"failed to load TOML: {source.path}: {words.partition(':')[0]}"
     line = int(match[1]) if match[1] else text.count("\n") + (not text.endswith("\n"))
     column = f" (column {match[2]})" if match[2] else ""
     return f"failed to load TOML: {source.path}:{line}: {words[: match.start()]}{column}"

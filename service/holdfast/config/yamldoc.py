@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
 from holdfast.errors import ConfigError
@@ -45,8 +46,10 @@ def read_yaml(text: str, source: Source) -> Node | None:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_yaml_words(error, source)) from None
-    except yaml.YAMLError as error:  # ReaderError: a character YAML does not allow
-        raise ConfigError(f"{source.path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        words = f"character U+{ord(str(error.character)[:1] or ' '):04X} is not allowed"
+        raise ConfigError(f"{source.path}:{line}: not YAML: {words}") from None
     except RecursionError:  # the pure Python scanner only
         raise ConfigError(f"{source.path}: nested deeper than {MAX_DEPTH} levels") from None
     return builder.document
@@ -61,24 +64,18 @@ def plain_scalar(text: str) -> Scalar:
     if _INTEGER.fullmatch(text):
         return int(text, 0) if text[1:2] in ("o", "x") else int(text)
     if _FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf")) if _is_number(
-            text
-        ) else float("nan")
+        word = text.lower().lstrip("+-")
+        return float(text.replace(".", "", 1)) if word in (".inf", ".nan") else float(text)  # Python's inf, nan
     return text
 
 
-def _is_number(text: str) -> bool:
-    return text.lower() != ".nan"
-
-
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A collection whose end has not come yet."""
 
     node: Node
     anchor: str | None
     key: tuple[str, int] | None = None  # the key that waits for its value, and its line
-    merges: list[Node] = field(default_factory=list)
+    merges: list[Node] = []  # msgspec copies it
     weight: int = 1
 
 
@@ -170,7 +167,9 @@ class _Builder:
             into.append(node)
         elif isinstance(into, dict) and parent.key is None:
             if node.value in into:
-                raise self._error(node.line, f'key "{node.value}" is given twice, first in line {into[str(node.value)].line}')
+                raise self._error(
+                    node.line, f'key "{node.value}" is given twice, first in line {into[str(node.value)].line}'
+                )
             parent.key = (str(node.value), node.line)
         elif isinstance(into, dict) and parent.key is not None:
             self._set(parent, into, node)
