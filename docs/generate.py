@@ -83,6 +83,7 @@ def written(value: object) -> str:
 
 def sentence(words: str) -> str:
     """With a capital and a full stop."""
+    words = words.rstrip(".")
     first = words.split(" ", 1)[0].rstrip(",;")
     return (words[:1].upper() + words[1:] if first.isalpha() else words) + "." if words else ""
 
@@ -94,9 +95,9 @@ def cell(words: str) -> str:
 
 def main() -> int:
     """Write or compare; the exit code."""
-    from holdfast.plugins import known_configs
+    from holdfast.plugins import shipped  # not what happens to be installed beside us
 
-    text = document(INTRODUCTION.read_text(), known_configs())
+    text = document(INTRODUCTION.read_text(), {plugin.uri: plugin.config for plugin in shipped()})
     if "--check" not in sys.argv[1:]:
         TARGET.write_text(text)
         return 0

@@ -40,7 +40,6 @@ def test_a_plugins_section_is_on_the_page_and_cannot_break_its_table(generate):
 
 
 def test_check_says_stale_until_the_page_is_written(generate, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("holdfast.plugins.known_configs", dict)
     monkeypatch.setattr(generate, "TARGET", tmp_path / "configuration.md")
     monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
     assert generate.main() == 1
