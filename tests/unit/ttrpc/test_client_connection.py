@@ -66,7 +66,7 @@ def test_ids_never_wrap_the_connection_is_exhausted_instead():
 
 def test_an_oversized_request_fails_here_and_uses_no_id():
     client = connection()
-    with pytest.raises(ResourceExhausted, match="^message length 4194305 exceed maximum message size of 4194304$"):
+    with pytest.raises(ResourceExhausted, match=r"^message length 4194305 exceed maximum message size of 4194304$"):
         client.open(bytes(MAX_DATA_BYTES + 1), Kind.UNARY, inf)
     assert (said(client), client.open(bytes(MAX_DATA_BYTES), Kind.UNARY, inf).id) == ([], 1)
 

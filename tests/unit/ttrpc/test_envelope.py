@@ -91,7 +91,7 @@ def test_the_fast_reader_agrees_with_protobuf_on_any_bytes(rest):
         assert ("a.B", "C", matched[1]) == expected
     if expected is None:
         assert matched is None
-        with pytest.raises(PeerBrokeProtocol, match="^unmarshal request error: "):
+        with pytest.raises(PeerBrokeProtocol, match=r"^unmarshal request error: "):
             envelope.decode_request(data)
 
 

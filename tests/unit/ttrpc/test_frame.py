@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from holdfast.ttrpc.frame import MAX_DATA_BYTES, Frame, FrameReader, Oversized, encode, too_long
 from hypothesis import given
@@ -12,7 +14,7 @@ FRAMES = st.lists(
 
 def cut(data, points):
     edges = sorted({0, len(data), *(point % (len(data) + 1) for point in points)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @given(FRAMES, st.lists(st.integers(0, 5000)))

@@ -17,7 +17,7 @@ METHODS = {kind.value: SimpleNamespace(kind=kind) for kind in Kind}
 
 
 def resolve(data):
-    service, method, parts = envelope.decode_request(data)
+    _, method, parts = envelope.decode_request(data)
     if method not in METHODS:
         raise Refused(Code.UNIMPLEMENTED, f"method {method}")
     return METHODS[method], parts
