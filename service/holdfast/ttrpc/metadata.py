@@ -1,8 +1,8 @@
 """Metadata: text by key, a key may have several values; one immutable value per call.
 
 Immutable because calls share it: the Go library had crashes from a map that two calls wrote to. Keys are lower-cased
-where they are written, never on receipt: a peer's odd key is visible as it was sent. A key is looked up as it is spelled,
-then in lower case.
+where they are written, never on receipt: a peer's odd key is visible as it was sent. A key is looked up as it is
+spelled, then in lower case.
 """
 
 from __future__ import annotations
