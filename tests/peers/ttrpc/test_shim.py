@@ -171,6 +171,7 @@ async def ctr_state(start, answer):
     with socket.socket(socket.AF_UNIX) as listener:
         # ctr was built with a Go that ends abstract names with a NUL of their own
         listener.bind(f"\0/containerd-shim/hf/{name}/shim.sock\0")
+        listener.listen()  # now: ctr may dial before the serving task has its first turn
         async with serving(State(answer).register) as (server, _), asyncio.TaskGroup() as group:
             group.create_task(server.serve(listener))
             ctr = await start(peer("ctr"), "-a", "/nowhere", "-n", "hf", "shim", "--id", name, "state")
