@@ -18,7 +18,8 @@ async def asking(ttrpcpeer, start):
     async def ask(scenario):
         service = Echo()
         async with serving(service.register) as (_, path):
-            lines, code = await (await start(ttrpcpeer, "call", path, scenario)).rest()
+            client = await start(ttrpcpeer, "call", path, scenario, stderr=asyncio.subprocess.DEVNULL)
+            lines, code = await client.rest()  # stderr is Go's log of answers that came too late for its callers
             assert (code, lines[-1].startswith("failed")) == (0, False), lines
             return lines
 
@@ -76,9 +77,7 @@ async def test_unread_answers_of_one_stream_hold_up_nothing(asking):
 
 
 async def test_a_stream_that_ends_before_the_client_half_closes(asking):
-    lines = await asking("first")
-    assert (lines[0], lines[-1]) == ("1 <nil> <nil>", "hello")
-    assert "received message on inactive stream" in lines[1]  # our refusal of what was late, which Go logs and drops
+    assert await asking("first") == ["1 <nil> <nil>", "hello"]
 
 
 async def test_shutdown_answers_the_five_calls_in_progress(ttrpcpeer, start):
