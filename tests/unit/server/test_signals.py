@@ -33,9 +33,14 @@ async def test_hup_and_usr1_do_their_work_on_the_loop():
 
 async def test_the_boot_is_interrupted_wherever_it_waits():
     stop = StopRequest(asyncio.get_running_loop(), 60)
-    with handled(stop, lambda: None, lambda: None), pytest.raises(Interrupted), stop.interrupts():
-        send(signal.SIGTERM)
-        await asyncio.Event().wait()
+
+    async def boot():
+        with stop.interrupts():
+            send(signal.SIGTERM)
+            await asyncio.Event().wait()
+
+    with handled(stop, lambda: None, lambda: None), pytest.raises(Interrupted):
+        await boot()
     await asyncio.sleep(0)  # the cancellation was used up: this task goes on
 
 
