@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -78,13 +79,17 @@ class Outside:
         with tempfile.TemporaryDirectory(dir=shared, prefix="guest-") as folder:
             path = Path(folder) / "reports"
             python = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *nodeids]
-            command = [self._program, "env", f"{REPORT}={path}", "HOLDFAST_REQUIRE_PEERS=0", *python]
+            required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
+            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}"]
+            command = [*shlex.split(self._program), "env", *environ, *python]
             done = subprocess.run(
                 command, cwd=config.rootpath, capture_output=True, text=True, timeout=BOOT_AND_RUN_S, check=False
             )
             self._said = done.stdout[-4000:] + done.stderr[-4000:]
             for line in path.read_text().splitlines() if path.exists() else ():
                 data = json.loads(line)
+                if isinstance(data["longrepr"], list):  # where a skip was raised: JSON has no tuples
+                    data["longrepr"] = tuple(data["longrepr"])
                 self._reports.setdefault(data["nodeid"], []).append(data)
 
     def _lost(self, item: pytest.Item) -> dict[str, object]:
