@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
 from tests import guest, needs
 from tests.running import Running
 

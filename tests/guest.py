@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import needs
 
 CAP_SYS_RESOURCE = 24

@@ -83,8 +83,8 @@ class Running:
                 if len(hits) > after:
                     return hits[after]
                 over = not any(reader.is_alive() for reader in self._readers)
-                left = deadline - time.monotonic()
-                assert left > 0 and not over, f"no line with {pattern!r} from:\n{self.said}"
+                left = 0 if over else deadline - time.monotonic()
+                assert left > 0, f"no line with {pattern!r} from:\n{self.said}"
                 self._changed.wait(min(left, 0.5))
 
     def ended(self, within_s: float = 0) -> bool:
