@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from google.protobuf import any_pb2
+
 from tests.needs import path_of
 from tests.peers.daemon import Daemon, write_config
 from tests.running import PATIENCE_S
@@ -112,6 +114,29 @@ def ctr(daemon: Daemon, *words: str, prefix: Sequence[str] = ()) -> subprocess.C
     """Run real ``ctr`` against a daemon."""
     command = [*prefix, path_of("ctr"), "--address", daemon.address, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def publish(
+    daemon: Daemon, topic: str, payload: bytes = b"", namespace: str = "hf"
+) -> subprocess.CompletedProcess[bytes]:
+    """Run real ``containerd publish`` against a daemon; ``payload`` is an Any."""
+    command = [
+        path_of("containerd"),
+        "--address",
+        daemon.address,
+        "publish",
+        "--topic",
+        topic,
+        "--namespace",
+        namespace,
+    ]
+    return subprocess.run(command, input=payload, capture_output=True, timeout=PATIENCE_S, check=False)
+
+
+def an_exit(container: str) -> bytes:
+    """A ``containerd.events.TaskExit`` in an Any, as containerd's own shims publish it."""
+    body = b"\x0a" + bytes([len(container)]) + container.encode()
+    return any_pb2.Any(type_url="containerd.events.TaskExit", value=body).SerializeToString()
 
 
 def _found(pattern: str, daemon: Daemon) -> str:

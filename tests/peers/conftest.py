@@ -12,7 +12,9 @@ import pytest
 
 from tests.needs import path_of
 from tests.peers import daemon
+from tests.peers.case import an_exit, publish
 from tests.peers.daemon import Daemon, write_config
+from tests.running import Running
 
 Start = Callable[..., Daemon]
 
@@ -44,6 +46,21 @@ def _starter(directory: Path, letter: str, starter: Start) -> Iterator[Start]:
             return started[-1].ready()
 
         yield start
+
+
+@pytest.fixture
+def subscribed(start: Callable[..., Running]) -> Callable[..., Running]:
+    """Starts ``ctr events FILTER…`` and gives it once it is subscribed, which it does not say: a probe event came."""
+
+    def subscribe(to: Daemon, *filters: str) -> Running:
+        words = [*filters, 'topic=="/probe"'] if filters else []
+        running = start([path_of("ctr"), "--address", to.address, "--namespace", "hf", "events", *words])
+        while not any("/probe" in line for line in list(running.out)):
+            assert publish(to, "/probe", an_exit("probe")).returncode == 0
+            assert not running.ended(0.05), running.said
+        return running
+
+    return subscribe
 
 
 @dataclass(frozen=True, slots=True)
