@@ -14,7 +14,9 @@ from typing import Self
 from tests.needs import path_of
 from tests.running import PATIENCE_S, Running
 
-SERVICE = Path(__file__).parents[2] / "service"
+#: Our command, whether or not it is installed, and what its environment needs for that.
+HOLDFAST = (sys.executable, "-m", "holdfast")
+ENVIRON = {"PYTHONPATH": str(Path(__file__).parents[2] / "service")}
 
 #: Every case's beginning; what a case adds to the top goes before the first table, and its tables after the last.
 BASE = """\
@@ -121,5 +123,5 @@ def holdfast(
     **options: object,
 ) -> Daemon:
     """Start our daemon as a user does: ``holdfast run -c FILE``."""
-    command = [*prefix, sys.executable, "-m", "holdfast", "run", *(["-c", str(config)] if config else []), *arguments]
-    return Daemon(command, directory, env={"PYTHONPATH": str(SERVICE), **(env or {})}, **options)  # type: ignore[arg-type]
+    command = [*prefix, *HOLDFAST, "run", *(["-c", str(config)] if config else []), *arguments]
+    return Daemon(command, directory, env={**ENVIRON, **(env or {})}, **options)  # type: ignore[arg-type]
