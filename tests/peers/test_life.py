@@ -122,7 +122,8 @@ class TestTwo:
         second = boot("--address", str(short_dir / "other.sock"))
         assert second.end() == 1
         assert last_word(second) == (
-            f"root: @DIR@/root: in use by a running holdfast (pid {first.pid}); stop it, or give this one its own --root"
+            f"root: @DIR@/root: in use by a running holdfast (pid {first.pid});"
+            " stop it, or give this one its own --root"
         )
         assert ctr(first, "version").returncode == 0
 
