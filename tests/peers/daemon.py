@@ -30,7 +30,11 @@ state = "{dir}/state"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{dir}/opt"
 {tables}
+{metrics}
 """
+
+#: Ours listens by default, on a port that two tests at once would both want.
+NO_METRICS = '[metrics]\n  address = ""'
 
 #: Ends what a case about the chassis has no use for, and its cost with it.
 LEAN = (
@@ -102,7 +106,8 @@ class Daemon(Running):
 
 def write_config(directory: Path, top: str = "", tables: str = "", grpc: str = "", version: str = "2") -> Path:
     """Write the case's config.toml: BASE and what the case adds. ``@DIR@`` stands for its directory."""
-    words = BASE.format(dir=directory, version=version, top=top, grpc=grpc, tables=tables)
+    metrics = "" if "[metrics" in tables or "metrics =" in top else NO_METRICS
+    words = BASE.format(dir=directory, version=version, top=top, grpc=grpc, tables=tables, metrics=metrics)
     path = directory / "config.toml"
     path.write_text(words.replace("@DIR@", str(directory)))
     return path
