@@ -10,9 +10,10 @@ from holdfast.api.services.introspection.v1.introspection_pb2_grpc import Intros
 from holdfast.errors import InvalidArgument
 from holdfast.filters import parse_all
 
-from tests.peers import containerd
+from tests.needs import peer
+from tests.peers.daemon import containerd, write_config
 
-pytestmark = pytest.mark.peer
+pytestmark = [peer("containerd"), pytest.mark.root]
 
 GOOD = [
     [],
@@ -110,9 +111,9 @@ class Listed:
 def plugins():
     """Asks real containerd for its plugins."""
     with (
-        tempfile.TemporaryDirectory(prefix="hf") as name,
-        containerd.running(Path(name)) as address,
-        grpc.insecure_channel(f"unix://{address}") as channel,
+        tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as name,
+        containerd(Path(name), write_config(Path(name))) as daemon,
+        grpc.insecure_channel(f"unix:{daemon.ready().address}") as channel,
     ):
         stub = IntrospectionStub(channel)
         yield lambda filters: list(stub.Plugins(PluginsRequest(filters=filters), timeout=10).plugins)

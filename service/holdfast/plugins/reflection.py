@@ -72,7 +72,8 @@ def _add_v1_descriptor() -> None:
         renamed.package = "grpc.reflection.v1"
         for message in renamed.message_type:
             for field in message.field:
-                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+                if field.type_name:  # an empty one that is set is refused
+                    field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
         for service in renamed.service:
             for method in service.method:
                 method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
