@@ -52,7 +52,8 @@ class Target:
     @property
     def socket_path(self) -> str:
         """The unix socket's path; empty for a TCP address."""
-        return "" if self.address.startswith("tcp://") else self.address.removeprefix("unix:").replace("//", "", 1)
+        address = self.address
+        return "" if address.startswith("tcp://") else address.removeprefix("unix://").removeprefix("unix:")
 
     @property
     def uri(self) -> str:

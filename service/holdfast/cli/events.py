@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,7 +56,7 @@ def publish(client: Client, topic: str, from_json: bool) -> None:
     from holdfast.api.services.events.v1.events_pb2 import PublishRequest
     from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 
-    data = click.get_binary_stream("stdin").read()
+    data = sys.stdin.buffer.read()
     payload = payload_from_json(data) if from_json else payload_from_bytes(data)
     client.ask(client.stub(EventsStub).Publish, PublishRequest(topic=topic, event=payload))
 

@@ -17,8 +17,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def families(version: str, revision: str, proc_root: str = "/proc") -> list[Counter]:
-    """CPU, memory, descriptors, threads, start time, the interpreter's collector, and what was built."""
+def families(proc_root: str = "/proc") -> list[Counter]:
+    """CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
 
     def stat() -> list[str]:
         return fields_of(_text(f"{proc_root}/self/stat"))
@@ -63,8 +63,12 @@ def families(version: str, revision: str, proc_root: str = "/proc") -> list[Coun
             ["generation"],
             read=lambda: [((str(number),), kind["collections"]) for number, kind in enumerate(gc.get_stats())],
         ),
-        _constant("python_info", "Python platform information.", implementation=python[0], version=python[1]),
-        _constant("holdfast_build_info", "What was built; always 1.", revision=revision, version=version),
+        Gauge(
+            "python_info",
+            "Python platform information.",
+            ["implementation", "version"],
+            read=lambda: [(python, 1)],
+        ),
     ]
 
 
@@ -89,12 +93,6 @@ def start_time_s(stat: list[str], machine: str) -> float:
 
 def _one(read: Callable[[], float]) -> Read:
     return lambda: [((), read())]
-
-
-def _constant(name: str, help_text: str, **labels: str) -> Gauge:
-    gauge = Gauge(name, help_text, sorted(labels))
-    gauge.set(1, *(labels[key] for key in sorted(labels)))
-    return gauge
 
 
 def _text(path: str) -> str:

@@ -7,7 +7,7 @@ from holdfast.rpc.layer import Layer
 from holdfast.rpc.options import server_options
 from holdfast.rpc.registrar import Registrar
 from holdfast.rpc.tls import server_credentials
-from holdfast.rpc.tracing import Tracing
+from holdfast.rpc.tracing import Tracing, tracing_from
 
 __all__ = [
     "Counters",
@@ -19,4 +19,5 @@ __all__ = [
     "policy",
     "server_credentials",
     "server_options",
+    "tracing_from",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import log
 from holdfast.config import Settings
+from holdfast.config.schema import Tracing as TracingSettings
 from holdfast.errors import BootError, Code
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Tracing:
             log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
         return Call(span if recorded else None)
 
+    def record_share(self, ratio: float | None) -> None:
+        """Record another share of root calls from now on (a reload); None leaves it to the OTEL_* variables."""
+        self.ratio = ratio if ratio is not None else sampler(None)[1]
+
     def close(self) -> None:
         """Send what is still queued."""
         self._provider.shutdown()
@@ -121,7 +126,7 @@ class Call:
         log.trace_ids.set(None)
 
 
-def from_settings(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
+def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
     """Tracing as the configuration and the ``OTEL_*`` variables ask for; None when nothing does.
 
     An exporter must be named (OTEL_TRACES_EXPORTER) or an OTLP endpoint given: without either there is nowhere to
@@ -136,20 +141,20 @@ def from_settings(settings: Settings, environ: Mapping[str, str] = os.environ) -
     exporter = environ.get("OTEL_TRACES_EXPORTER", "otlp" if endpoint else "none")
     if exporter == "none":
         return None
-    parent_based, ratio = sampler(settings, environ)
+    parent_based, ratio = sampler(settings.tracing, environ)
     tracing = Tracing(_processor(exporter), ratio, parent_based)
     LOG.info("tracing calls", exporter=exporter, ratio=ratio, parent_based=parent_based)
     return tracing
 
 
-def sampler(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[bool, float]:
+def sampler(configured: TracingSettings | None, environ: Mapping[str, str] = os.environ) -> tuple[bool, float]:
     """Whether to follow the caller's decision, and the share of root calls to record.
 
     Raises:
         BootError: OTEL_TRACES_SAMPLER or its argument cannot be understood.
     """
-    if settings.tracing.ratio is not None:
-        return settings.tracing.parent_based, settings.tracing.ratio
+    if configured is not None and configured.ratio is not None:
+        return configured.parent_based, configured.ratio
     name = environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     argument = environ.get("OTEL_TRACES_SAMPLER_ARG", "1.0")
     if name not in _SAMPLERS:

@@ -1,126 +1,174 @@
-"""The daemon from its configuration to exit 0: boot, serve, drain, in the order of ``docs/design.md`` §1.
+"""The daemon's life: boot, serve and reload until asked to stop, drain, exit 0.
 
-Everything that must be undone is on one stack, so a boot that fails half-way and a clean stop end the same way:
-listeners, then plugins in reverse, then the directory's lock.
+``serve`` is what ``holdfast run`` calls. Everything below it runs on one loop; the boot and the closing run in its
+main task, so that what a plugin opened before its ``yield`` is closed by the task that opened it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import platform
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from google.protobuf.message import Message
 
 import holdfast
-from holdfast import config, log
-from holdfast.metrics import Registry
-from holdfast.plugin import InitContext, PluginSet, Registration
-from holdfast.plugin.context import OnReload, Places
-from holdfast.plugin.graph import expand_short_ids, ordered
-from holdfast.plugin.serving import ServingBoard
-from holdfast.server import directories
-from holdfast.server.apply import apply_to_self
-from holdfast.server.listeners import Listeners
-from holdfast.server.lock import locked
+from holdfast import config, log, namespaces
+from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
+from holdfast.config import watch
+from holdfast.errors import HoldfastError
+from holdfast.metrics import Counter, Gauge
+from holdfast.plugin import Kind
+from holdfast.server import stacks
+from holdfast.server.build import Daemon, Registrations
+from holdfast.server.listeners import ITSELF, Listeners
 from holdfast.server.notify import Notifier
-from holdfast.server.readiness import Readiness
-from holdfast.server.reload import Reloadable
-from holdfast.server.start import check_required, start
-from holdfast.server.tasks import Job, Tasks
+from holdfast.server.signals import Interrupted, StopRequest, handled
 
 LOG = log.named(__name__)
-ITSELF = "holdfast"  # owner of the daemon's own tasks
+#: What is left to close plugins and listeners after the calls in flight had their time.
+CLOSING_S = 15.0
+NAMESPACE = "holdfast"  # of the daemon's own events
 
 
-class Daemon:
-    """One daemon; also what an `InitContext` reaches through ``context.daemon``."""
+class Publisher(Protocol):
+    """What we ask of the event exchange."""
 
-    def __init__(self, loaded: config.Loaded, registrations: Sequence[Registration]) -> None:
-        self.loaded = loaded
-        self.settings = loaded.settings
-        self.registrations = registrations
-        self.metrics = Registry()
-        self.plugins = PluginSet()
-        self.board = ServingBoard()
-        self.readiness = Readiness()
-        self.reloadable = Reloadable()
-        self.notifier = Notifier()
-        self.sections: dict[str, Any] = {}
-        self.tasks = Tasks(self._job_failed)
-
-    def run_in_background(self, owner: str, name: str, job: Job) -> None:
-        """`InitContext.background`."""
-        self.tasks.start(owner, name, job)
-
-    def wait_for(self, uri: str, what: str) -> Callable[[], None]:
-        """`InitContext.readiness`."""
-        return self.readiness.wait_for(uri, what)
-
-    def call_on_reload(self, uri: str, callback: OnReload) -> None:
-        """`InitContext.on_reload`."""
-        self.reloadable.on(f"plugins.{uri}", callback)
-
-    async def boot(self, stack: AsyncExitStack) -> Listeners:
-        """Start everything; ``stack`` undoes what was started.
-
-        Raises:
-            BootError, ConfigError: the one line to say before exit 1.
-        """
-        settings = self.settings
-        LOG.info("starting holdfast", version=holdfast.__version__, python=platform.python_version())
-        directories.prepare(settings.root, settings.state, settings.temp)
-        stack.enter_context(locked(Path(settings.root)))
-        apply_to_self(settings.oom_score, settings.cgroup.path)
-        enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
-        self.sections = decoded_sections(settings, enabled)
-        listeners = Listeners(settings, self.metrics, self.plugins, self.board)
-        await stack.enter_async_context(self.tasks)
-        await self._start_plugins(enabled, stack)
-        for plugin in self.plugins.ready():
-            listeners.register(plugin)
-        await listeners.open(stack, self)
-        await self._wait_until_ready()
-        return listeners
-
-    async def _start_plugins(self, enabled: Sequence[Registration], stack: AsyncExitStack) -> None:
-        required = self._uris(self.settings.required_plugins)
-        limit_s = self.settings.timeout_s("plugin.init")
-        settings = self.settings
-        places = Places(Path(settings.root), Path(settings.state), settings.grpc.address, settings.ttrpc_address)
-        for registration in enabled:  # graph order: what it requires is already in `self.plugins`
-            section = self.sections.get(registration.uri)
-            context = InitContext(registration, section, places, self.plugins, self.metrics, self.board, self)
-            outcome = self.plugins.add(await start(registration, context, stack, self.tasks, limit_s))
-            check_required(outcome, required)
-        self.plugins.check_not_missing(sorted(required))
-
-    async def _wait_until_ready(self) -> None:
-        late = await self.readiness.all(self.settings.timeout_s("plugin.ready"))
-        for name in late:
-            LOG.warning("plugin not ready in time; serving without it", plugin=name)
-        self.board.set("", not late)
-
-    def _uris(self, names: Sequence[str]) -> set[str]:
-        """What the configuration names, as URIs (a version 1 file names plugins by short id)."""
-        return expand_short_ids(names, self.registrations) if self.loaded.short_ids else set(names)
-
-    def _job_failed(self, owner: str, name: str, error: BaseException) -> None:
-        plugin = self.plugins.get(owner)
-        for service in plugin.registration.services if plugin else ():
-            self.board.set(service, False)
-        if owner in self._uris(self.settings.required_plugins):
-            self.board.set("", False)
+    def publish(self, topic: str, event: Message, /) -> object:
+        """Send an event in the current namespace."""
 
 
-def decoded_sections(settings: config.Settings, enabled: Sequence[Registration]) -> dict[str, Any]:
-    """Each enabled plugin's config by URI, decoded before any plugin starts.
+def serve(path: str | None, overrides: config.Overrides, registrations: Registrations, events: Kind[Publisher]) -> None:
+    """Run a daemon until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: with file, line and key.
+        HoldfastError: it cannot start; one line.
     """
-    return {
-        registration.uri: config.decode_section(settings, registration.uri, registration.config)
-        for registration in enabled
-        if registration.config is not None
-    }
+    loaded = config.load(path, overrides)
+    log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
+    for warning in loaded.warnings:
+        LOG.warning(warning)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run())
+
+
+class Life:
+    """One daemon between start and exit."""
+
+    def __init__(self, path: str | None, overrides: config.Overrides, daemon: Daemon, events: Kind[Publisher]) -> None:
+        self._path, self._overrides, self._daemon, self._events = path, overrides, daemon, events
+        self._notifier = Notifier()
+        self._grace_s = daemon.settings.timeout_s("shutdown.grace")
+        self._reloads = Counter("holdfast_config_reloads_total", "Reloads of the configuration.", ["result"])
+        self._good = Gauge("holdfast_config_last_reload_successful", "Whether the last reload took effect.")
+        self._good_at = Gauge(
+            "holdfast_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."
+        )
+        daemon.metrics.add(self._reloads, self._good, self._good_at)
+        self._remember_good()
+
+    async def run(self) -> None:
+        """Boot, serve, drain. Raises what the boot raises."""
+        began = time.perf_counter()
+        stop = StopRequest(asyncio.get_running_loop(), self._grace_s + CLOSING_S)
+        LOG.info("starting holdfast", version=holdfast.__version__, python=platform.python_version(), pid=os.getpid())
+        with handled(stop, self.reload, stacks.write):
+            async with AsyncExitStack() as stack:
+                try:
+                    with stop.interrupts():
+                        listeners = await self._daemon.boot(stack)
+                except Interrupted:
+                    LOG.info("stopped before the boot had ended")
+                    return
+                self._start_own_tasks()
+                self._notifier.status(f"serving on {self._daemon.settings.grpc.address}")
+                self._notifier.ready()
+                LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
+                await stop.asked.wait()
+                await self._drain(listeners, stop)
+        LOG.info("holdfast stopped")
+
+    def reload(self) -> None:
+        """Read the configuration again, because of SIGHUP or a changed file. Never raises."""
+        self._notifier.reloading()
+        try:
+            fresh = config.load(self._path, self._overrides)
+            for warning in fresh.warnings:
+                LOG.warning(warning)
+            change = self._daemon.reload(fresh)
+        except HoldfastError as error:
+            LOG.error("configuration rejected; the one before stays in force", error=error)
+            self._reloads.inc("rejected")
+            self._good.set(0)
+            self._publish("/config/rejected", ConfigRejected(reason=str(error)))
+        else:
+            for key in change.needs_restart:
+                LOG.warning("changed setting needs a restart", key=key)
+            LOG.info("configuration reloaded", applied=" ".join(change.applied) or "nothing")
+            self._reloads.inc("applied")
+            self._remember_good()
+            self._publish(
+                "/config/reloaded",
+                ConfigReloaded(applied=change.applied, needs_restart=change.needs_restart, hash=fresh.content_hash),
+            )
+        finally:
+            self._notifier.ready()
+
+    async def _drain(self, listeners: Listeners, stop: StopRequest) -> None:
+        """NOT_SERVING, no new calls, the ones in flight answered; a second signal ends the wait."""
+        self._notifier.stopping()
+        LOG.info("draining", grace=f"{self._grace_s:g}s")
+        self._daemon.board.drain()
+        hurried = asyncio.ensure_future(stop.hurry.wait())
+        draining = asyncio.ensure_future(listeners.drain(self._grace_s))
+        try:
+            await asyncio.wait((hurried, draining), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left = draining.result() if draining.done() else listeners.running
+            for task in (hurried, draining):
+                task.cancel()
+        if left:
+            LOG.warning("calls cut off", calls=left, reason="grace is over" if draining.done() else "second signal")
+
+    def _start_own_tasks(self) -> None:
+        tasks, daemon = self._daemon.tasks, self._daemon
+        if daemon.loaded.patterns:
+            tasks.start(ITSELF, "watch configuration", self._watch)
+        interval_s = self._notifier.watchdog_interval_s
+        if interval_s is not None:
+            tasks.start(ITSELF, "watchdog", lambda: self._feed_watchdog(interval_s))
+
+    async def _watch(self) -> None:
+        loaded = self._daemon.loaded
+        async for _ in watch.changes(loaded.patterns, loaded.fingerprint):
+            LOG.debug("configuration changed on disk")
+            self.reload()
+
+    async def _feed_watchdog(self, interval_s: float) -> None:
+        while True:
+            self._notifier.alive()
+            await asyncio.sleep(interval_s)
+
+    def _publish(self, topic: str, event: Message) -> None:
+        exchange = next(iter(self._daemon.plugins.all(self._events).values()), None)
+        if exchange is not None:
+            with namespaces.inside(NAMESPACE):
+                exchange.publish(topic, event)
+
+    def _remember_good(self) -> None:
+        self._good.set(1)
+        self._good_at.set(time.time())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where it is installed; None is asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
