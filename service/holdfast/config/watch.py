@@ -44,7 +44,8 @@ async def changes(
     (`Loaded.fingerprint`): a change between that load and this call is the first that is told. Never raises for what
     the file system does.
     """
-    wanted = patterns if callable(patterns) else lambda: patterns
+    fixed = () if callable(patterns) else tuple(patterns)
+    wanted = patterns if callable(patterns) else lambda: fixed
     with Watcher(wanted()) as watcher:
         before = since if since is not None else fingerprint(watcher.patterns)
         while True:
