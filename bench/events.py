@@ -38,7 +38,7 @@ def daemon():
     with tempfile.TemporaryDirectory(prefix="hf") as name:
         address = f"{name}/s"
         settings = Path(name, "config.yaml")
-        settings.write_text("plugins:\n  io.containerd.event.v1.exchange:\n    queue_bytes: 67108864\n")
+        settings.write_text("plugins:\n  io.containerd.event.v1.exchange:\n    queue_size: 64Mi\n")
         arguments = ["run", "-c", str(settings), "--root", f"{name}/root", "--state", f"{name}/state", "-a", address]
         process = subprocess.Popen([sys.executable, "-m", "holdfast", *arguments], stderr=subprocess.DEVNULL)
         try:

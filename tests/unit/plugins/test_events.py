@@ -130,7 +130,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_one_that_reads_misses_
 
 class Context:
     def __init__(self):
-        self.config = ExchangeConfig(queue_events=3, queue_bytes=1000)
+        self.config = ExchangeConfig(queue_events=3, queue_size=1000)
         self.metrics = Registry()
 
 
