@@ -136,7 +136,7 @@ class ClientCommand(click.Command):
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for option in self.get_params(ctx):
-            if (line := option.get_help_record(ctx)) is not None:
+            if isinstance(option, click.Option) and (line := option.get_help_record(ctx)) is not None:
                 (shared if option.name in _SHARED else own).append(line)
         for title, lines in (("Options", own), ("Connection and output", shared)):
             with formatter.section(title):

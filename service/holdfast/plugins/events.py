@@ -56,12 +56,16 @@ class Events(events_ttrpc.EventsServicer):
         return Empty()
 
     async def Subscribe(self, request: SubscribeRequest, context: Any) -> None:  # noqa: N802
-        """Stream what matches until the client leaves, or is dropped because it reads too slowly."""
+        """Stream what matches until the client leaves, or is dropped because it reads too slowly.
+
+        The initial metadata is sent as soon as nothing can be missed any more, for clients that want to know.
+        """
         with self._exchange.subscribe(request.filters) as subscription:
             task = asyncio.current_task()
             assert task is not None
             subscription.on_drop(task.cancel)  # a slow reader's handler waits inside write()
             try:
+                await context.send_initial_metadata(())
                 async for event in subscription:
                     await context.write(event.wire)
             except asyncio.CancelledError:
