@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -28,7 +28,6 @@ CONNECTIONS = 4
 BURST = 50  # events in flight before the slowest reader must have caught up
 BURSTS = 10  # in one round
 PAYLOAD = Any(type_url="holdfast.bench.v1.Nothing", value=bytes(200))  # an envelope of about 260 bytes
-START, NOT_STARTED = "/bench/start", -1  # counting starts with this topic: some subscribers are there before others
 METADATA = (("containerd-namespace", "bench"),)
 
 
@@ -38,7 +37,7 @@ def daemon():
     with tempfile.TemporaryDirectory(prefix="hf") as name:
         address = f"{name}/s"
         settings = Path(name, "config.yaml")
-        settings.write_text("plugins:\n  io.containerd.event.v1.exchange:\n    queue_bytes: 67108864\n")
+        settings.write_text("plugins:\n  io.containerd.event.v1.exchange:\n    queue_size: 64Mi\n")
         arguments = ["run", "-c", str(settings), "--root", f"{name}/root", "--state", f"{name}/state", "-a", address]
         process = subprocess.Popen([sys.executable, "-m", "holdfast", *arguments], stderr=subprocess.DEVNULL)
         try:
@@ -62,18 +61,13 @@ def cpu_seconds(pid):
 class Readers:
     """Subscribers that read all they get, on a few connections; ``reached`` waits until each has so many."""
 
-    def __init__(self, address, count):
-        self.address, self.counts, self.seen = address, [NOT_STARTED] * count, set()
+    def __init__(self, count):
+        self.counts = [0] * count
         self.target, self.waiter, self.left = 0, None, 0
 
-    async def read(self, number, channel):
-        subscribe = channel.unary_stream("/containerd.services.events.v1.Events/Subscribe")  # bytes in, bytes out
-        async for data in subscribe(SubscribeRequest(filters=["namespace==bench"]).SerializeToString()):
-            self.seen.add(number)
-            if self.counts[number] >= 0:
-                self.counts[number] += 1
-            elif START.encode() in data:
-                self.counts[number] = 0
+    async def read(self, number, call):
+        async for _ in call:
+            self.counts[number] += 1
             if self.counts[number] == self.target:
                 self.left -= 1
                 if not self.left:
@@ -86,27 +80,30 @@ class Readers:
             await self.waiter
 
     @asynccontextmanager
-    async def running(self):
-        async with asyncio.TaskGroup() as tasks:
-            channels = [
-                grpc.aio.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)])
-                for _ in range(CONNECTIONS)
-            ]
-            reading = [
-                tasks.create_task(self.read(number, channels[number % CONNECTIONS]))
+    async def running(self, address):
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+        request = SubscribeRequest(filters=["namespace==bench"]).SerializeToString()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            channels = [grpc.aio.insecure_channel(address, own) for _ in range(CONNECTIONS)]
+            for channel in channels:
+                stack.push_async_callback(channel.close)
+            calls = [
+                channels[number % CONNECTIONS].unary_stream("/containerd.services.events.v1.Events/Subscribe")(request)
                 for number in range(len(self.counts))
-            ]
+            ]  # bytes in, bytes out
+            for call in calls:
+                await call.initial_metadata()  # it is subscribed
+            reading = [tasks.create_task(self.read(number, call)) for number, call in enumerate(calls)]
             yield self
             for task in reading:
                 task.cancel()
-            await asyncio.gather(*reading, return_exceptions=True)
-            for channel in channels:
-                await channel.close()
 
 
 async def one_round(stub, readers, blocked):
-    """Publish some bursts; messages a second and CPU µs per message, with a subscriber that never reads if asked."""
+    """Publish some bursts, beside a subscriber that never reads if asked; messages delivered a second."""
     call = stub.Subscribe(SubscribeRequest()) if blocked else None
+    if call is not None:
+        await call.initial_metadata()
     sent = min(readers.counts)
     started = time.perf_counter()
     for _ in range(BURSTS):
@@ -125,13 +122,9 @@ async def one_round(stub, readers, blocked):
 
 
 async def measured(address, pid, subscribers, rounds):
-    readers = Readers(address, subscribers)
-    async with readers.running(), grpc.aio.insecure_channel(address) as channel:
+    readers = Readers(subscribers)
+    async with readers.running(address), grpc.aio.insecure_channel(address) as channel:
         stub = EventsStub(channel)
-        while len(readers.seen) < subscribers:  # every subscription is up once each has seen one event
-            await stub.Publish(PublishRequest(topic="/bench/event", event=PAYLOAD), metadata=METADATA)
-        await stub.Publish(PublishRequest(topic=START, event=PAYLOAD), metadata=METADATA)
-        await readers.reached(0)
         before, free, blocked = cpu_seconds(pid), [], []
         for number in range(2 * rounds):
             (blocked if number % 2 else free).append(await one_round(stub, readers, bool(number % 2)))
