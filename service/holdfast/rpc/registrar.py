@@ -68,7 +68,9 @@ class Registrar(grpc.GenericRpcHandler):
 
     def _unknown(self, full_method: str) -> Any:
         service, _, method = full_method.removeprefix("/").rpartition("/")
-        if service in self._services:
+        if not service:
+            words = f'malformed method name: "{full_method}"'
+        elif service in self._services:
             words = f"unknown method {method} for service {service}"
         else:
             reason = self._why_absent(service)

@@ -56,7 +56,10 @@ async def test_an_error_beside_the_jobs_leaves_as_it_is():
     async def forever():
         await asyncio.Event().wait()
 
-    with pytest.raises(BootError, match="busy"):
+    async def boot():
         async with Tasks() as tasks:
             tasks.start("a", "b", forever)
             raise BootError("busy")
+
+    with pytest.raises(BootError, match="busy"):
+        await boot()
