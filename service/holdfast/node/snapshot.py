@@ -301,7 +301,7 @@ class MemoryDomain:
 
     def contains(self, group: str) -> bool:
         """Whether a process in memory cgroup ``group`` can be picked here."""
-        return self.path == "/" or group == self.path or group.startswith(self.path + "/")
+        return self.path in ("/", group) or group.startswith(self.path + "/")
 
 
 @dataclass(frozen=True, slots=True)
