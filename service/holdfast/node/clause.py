@@ -37,7 +37,7 @@ class Users:
     ranges: tuple[range, ...] = ()
     unknown: tuple[str, ...] = ()
 
-    def __contains__(self, uid: int) -> bool:
+    def __contains__(self, uid: object) -> bool:
         return uid in self.numbers or any(uid in some for some in self.ranges)
 
 

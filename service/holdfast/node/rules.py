@@ -80,7 +80,7 @@ class Rules:
         self._exe = self._index("match.exe")
         self._cgroup = self._index("match.cgroup")
         self._cmdline = self._index("match.cmdline")
-        self._users = UserIndex([_users(rule) for rule in self.rules])
+        self._users = UserIndex(tuple(map(_users, self.rules)))
         self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
         self._unindexed = tuple(rule.unindexed for rule in self.rules)
         self._any_children = any(rule.has_children for rule in self.rules)
