@@ -9,10 +9,12 @@ https://docs.kernel.org/admin-guide/cgroup-v1/cpusets.html.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.schema import CgroupTarget, Rule
-from holdfast.node.setting import Value, controller_of, is_in_force, lines_for
+from holdfast.node.equivalent import Value
+from holdfast.node.setting import controller_of, is_in_force, lines_for
 from holdfast.node.size import size_in_bytes
 from holdfast.node.snapshot import (
     NO_LIMIT,
@@ -39,8 +41,9 @@ def plan_move(process: Process, rule: Rule, host: HostFacts) -> Part:
     standing = tuple(_in_the_way(process, rule, host, outside))
     if standing:
         return (), refused + standing
-    settings, unsaid = _settings(target.settings, {name: target.path for name in hierarchies}, host)
     create = target.path not in host.groups
+    settings, unsaid = _settings(target.settings, dict.fromkeys(hierarchies, target.path), host)
+    settings = tuple(replace(change, create=create) for change in settings)
     moves = tuple(
         Change(Field.CGROUP, before, target.path, hierarchy=name, group=target.path, create=create)
         for name, before in outside.items()
@@ -72,7 +75,7 @@ def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...]
         Refusal(
             Reason.NO_CONTROLLER,
             Field.CGROUP,
-            f"no hierarchy has the controller {controller} here: mounted are {', '.join(filter(None, host.hierarchies))}",
+            f"no hierarchy has the controller {controller} here, only {', '.join(filter(None, host.hierarchies))}",
         )
         for controller in missing
     )
@@ -93,8 +96,8 @@ def _in_the_way(process: Process, rule: Rule, host: HostFacts, outside: Mapping[
         yield Refusal(
             Reason.LEAVE_KUBEPODS,
             Field.CGROUP,
-            f"it would leave {left}, and with it the pod's limits and accounting; leave_kubepods: true on the rule lifts "
-            "this, in_place settings need no move",
+            f"it would leave {left}, and with it the pod's limits and accounting; leave_kubepods: true on the rule "
+            "lifts this, in_place settings need no move",
         )
     group = host.groups.get(target.path)
     yield from _too_small(process, rule, host, group)
@@ -138,7 +141,7 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
         yield Refusal(
             Reason.MEMORY_LIMIT,
             Field.CGROUP,
-            f"it uses {_mib(uses)} and {target.path} allows {_mib(limit)}: raise memory.max, or allow_small_limit: true",
+            f"it uses {_mib(uses)} and {target.path} allows {_mib(limit)}: raise it, or allow_small_limit: true",
         )
 
 
@@ -210,7 +213,7 @@ def _setting(file: str, text: str, paths: Mapping[str, str], host: HostFacts) ->
     now = group.values.get(file) if group else None
     if is_in_force(file, text, now, host.page_bytes):
         return None
-    return Change(Field.SETTING, now, text, hierarchy=hierarchy, group=path, file=file, create=group is None)
+    return Change(Field.SETTING, now, text, hierarchy=hierarchy, group=path, file=file)
 
 
 def _refused(reason: Reason, detail: str) -> Refusal:

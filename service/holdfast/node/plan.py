@@ -159,7 +159,7 @@ def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
     return Refusal(
         Reason.SET_BY_ITSELF,
         Field.OOM_SCORE_ADJ,
-        f"it has {process.oom_score_adj} where its parent has {base_adjustment(parent)}: it chose that itself and keeps it",
+        f"it has {process.oom_score_adj}, its parent {base_adjustment(parent)}: it chose that itself and keeps it",
     )
 
 

@@ -115,7 +115,7 @@ class Rules:
             found = self.own_match(ancestor)
             if found is not None:
                 return Found(found, as_child=True) if found.has_children else None
-        return None
+        return self._held_as_child(process)
 
     def own_match(self, process: Process) -> CompiledRule | None:
         """The first rule whose own keys hold for ``process``."""
@@ -148,6 +148,12 @@ class Rules:
         if bits & self._cmdline.asked:
             bits &= self._cmdline.holding(" ".join(process.cmdline))
         return bits
+
+    def _held_as_child(self, process: Process) -> Found | None:
+        """A child whose ancestors are gone stays one for as long as there is the rule."""
+        held = process.held
+        rule = self._by_name.get(held.rule) if held and held.as_child else None
+        return Found(rule, as_child=True) if rule and rule.has_children else None
 
     def _parent_falls_under(self, process: Process, rule: CompiledRule) -> bool:
         parent = next(line_of(process), None)

@@ -67,10 +67,16 @@ class PodLookup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the journal says we did to a process's ``oom_score_adj``: the value before, and the value we wrote."""
+    """What the journal says we did to a process's ``oom_score_adj``: the value before, the value we wrote, and why.
+
+    ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be given
+    back the value it inherited.
+    """
 
     adj_before: int
     adj_written: int
+    rule: str = ""
+    as_child: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ class Change:
     """One thing to write. A decision's changes are in the order they are to be made.
 
     OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
-    (made first when ``create`` is set; ``before`` None: not looked at yet). CGROUP: the process into ``group`` of
+    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet). CGROUP: the process into ``group`` of
     ``hierarchy``; ``before`` and ``after`` are paths.
     """
 
