@@ -1,0 +1,1 @@
+"""The ``holdfast`` command: one module a group of subcommands, imported when its command is called."""

@@ -1,0 +1,85 @@
+"""The ``holdfast`` command itself: a table of subcommands, each imported only when it is used.
+
+Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+import holdfast
+from holdfast.errors import HoldfastError
+
+#: Subcommand → ``module:attribute`` below ``holdfast.cli`` and the line ``--help`` shows for it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run:run", "Start the daemon."),
+    "config": ("config:config", "Print, check, migrate and describe configuration files."),
+    "version": ("version:version", "Print the versions of the client and the daemon."),
+    "health": ("health:health", "Ask whether the daemon, or one service, is serving."),
+    "plugins": ("plugins:plugins", "List the daemon's plugins and what became of each."),
+    "events": ("events:events", "Print events as they happen."),
+    "publish": ("events:publish", "Publish an event."),
+    "completion": ("completion:completion", "Print the shell completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when it is called, so that ``run`` does not pay for ``top``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"holdfast.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(holdfast.__version__, "-v", "--version", message="holdfast %(version)s")
+def cli() -> None:
+    """Hold fast the processes a machine cannot afford to lose."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL if _is_client(arguments) else signal.SIG_IGN)
+    sys.exit(call(arguments))
+
+
+def call(arguments: list[str] | None = None) -> int:
+    """Run the command line; errors become one line on stderr and an exit code."""
+    try:
+        result: Any = cli.main(arguments, prog_name="holdfast", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HoldfastError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _is_client(arguments: list[str] | None) -> bool:
+    words = sys.argv[1:] if arguments is None else arguments
+    return "run" not in words[:1]

@@ -1,0 +1,30 @@
+"""``holdfast run``: the daemon in the foreground, as systemd and Kubernetes want it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file (YAML or TOML).")
+@click.option("--root", help="Directory for what must survive a restart.")
+@click.option("--state", help="Directory for what must not survive a reboot.")
+@click.option("-a", "--address", help="Unix socket of the gRPC server.")
+@click.option("-l", "--log-level", "level", help="trace, debug, info, warn, error, fatal or panic.")
+def run(path: Path | None, root: str | None, state: str | None, address: str | None, level: str | None) -> int:
+    """Start the daemon and serve until SIGTERM.
+
+    Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
+    SIGHUP, or a changed file, reloads what can be reloaded; SIGUSR1 writes every stack to a file.
+    """
+    # Until the daemon has handlers of its own: a SIGTERM in the first milliseconds is a clean stop too.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from holdfast.config import Overrides
+    from holdfast.server.daemon import serve
+
+    serve(path, Overrides(root=root, state=state, address=address, level=level))
+    return 0

@@ -1,0 +1,41 @@
+"""One daemon a directory: a lock on ``<root>/holdfast.lock`` that ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.errors import BootError
+
+NAME = "holdfast.lock"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory. The file names the holder's pid; it stays behind, unlocked, so that nobody races on it.
+
+    Raises:
+        BootError: another process holds it, by its pid; or the file cannot be opened.
+    """
+    path = directory / NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise BootError(f"lock: {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise BootError(
+                f"root: {directory}: in use by a running holdfast (pid {holder});"
+                " stop it, or give this one its own --root"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

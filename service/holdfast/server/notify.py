@@ -1,0 +1,60 @@
+"""Telling systemd, or whoever set ``NOTIFY_SOCKET``, how the daemon is: sd_notify(3), datagrams of ``KEY=value``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+from holdfast import log
+
+LOG = log.named(__name__)
+
+
+class Notifier:
+    """Sends states to the notify socket; without one every call is nothing."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._path = environ.get("NOTIFY_SOCKET", "")
+        self._watchdog_usec = environ.get("WATCHDOG_USEC", "")
+        self._watchdog_pid = environ.get("WATCHDOG_PID", "")
+
+    @property
+    def watchdog_interval_s(self) -> float | None:
+        """Half of what the watchdog allows, in seconds, as sd_watchdog_enabled(3) advises; None when not asked for."""
+        if not self._watchdog_usec.isdigit() or self._watchdog_pid not in ("", str(os.getpid())):
+            return None
+        return int(self._watchdog_usec) / 2_000_000
+
+    def ready(self) -> None:
+        """Everything listens and every plugin that held the boot is ready."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The drain begins."""
+        self._send("STOPPING=1")
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it. The time lets systemd order the two (``Type=notify-reload``)."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, states: str) -> None:
+        if not self._path:
+            return
+        address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.sendto(states.encode(), address)
+        except OSError as error:  # nobody listens any more: the daemon goes on
+            LOG.warning("notify failed", socket=self._path, states=states, error=error)
+        else:
+            LOG.debug("sd notification", notified=True, state=states)

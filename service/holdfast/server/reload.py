@@ -1,0 +1,89 @@
+"""Taking a changed configuration into force while running: all of what can be, or none of it.
+
+Reloadable are the log level, the tracing ratio, and the sections of plugins that asked to be told. Whatever
+else changed is named as waiting for a restart. A configuration that does not load, or that one plugin refuses,
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from holdfast import log
+from holdfast.errors import ConfigError, HoldfastError
+
+LOG = log.named(__name__)
+Callback = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a good reload did: keys in force, and keys that wait for a restart."""
+
+    applied: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+class Reloadable:
+    """The callbacks behind reloadable keys. A key is dotted (``debug.level``); a plugin's is ``plugins.<URI>``."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callback]] = {}
+
+    def on(self, key: str, callback: Callback) -> None:
+        """Call ``callback`` with the new value of ``key``; it raises to refuse."""
+        self._callbacks.setdefault(key, []).append(callback)
+
+    def off(self, key: str) -> None:
+        """Forget a key's callbacks (its plugin is closing)."""
+        self._callbacks.pop(key, None)
+
+    def apply(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+        """Bring every reloadable difference into force.
+
+        Raises:
+            ConfigError: a callback refused; those already called were called again with the old value.
+        """
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        applied = [key for key in changed if key in self._callbacks]
+        done: list[tuple[Callback, Any]] = []
+        for key in applied:
+            for callback in self._callbacks[key]:
+                try:
+                    callback(new.get(key))
+                except Exception as error:
+                    _take_back(done)
+                    if isinstance(error, ConfigError):
+                        raise
+                    words = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
+                    raise ConfigError(f"{key}: {words}") from error
+                done.append((callback, old.get(key)))
+        return Change(tuple(applied), tuple(key for key in changed if key not in self._callbacks))
+
+
+def flattened(settings: msgspec.Struct, sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as dotted keys, with each plugin's decoded section whole under ``plugins.<URI>``."""
+    flat = dict(_leaves("", settings))
+    flat.update({f"plugins.{uri}": section for uri, section in sections.items()})
+    return flat
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    for name in value.__struct_fields__:
+        inner = getattr(value, name)
+        if isinstance(inner, msgspec.Struct):
+            yield from _leaves(f"{prefix}{name}.", inner)
+        elif f"{prefix}{name}" != "plugins":
+            yield f"{prefix}{name}", inner
+
+
+def _take_back(done: list[tuple[Callback, Any]]) -> None:
+    for callback, value in reversed(done):
+        try:
+            callback(value)
+        except Exception as error:  # the refusal is what the user must hear about; this goes to the log
+            LOG.error("could not take back a reloaded setting", error=error)

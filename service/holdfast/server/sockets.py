@@ -1,0 +1,202 @@
+"""Unix sockets that appear whole, owned and 0660, and are removed only while they are still ours.
+
+A socket is bound under a hidden name, given its owner and mode, and renamed into place: nobody can connect before
+it has them, a stale file is replaced in one step, and a library that unlinks the name it bound (gRPC core does)
+cannot remove a successor's socket. A live daemon's socket is never taken over; containerd's is (two daemons on one
+address leave the first alive and unreachable).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.errors import BootError
+
+MODE = 0o660
+BACKLOG = 4096
+_UCRED = struct.Struct("3i")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a socket belongs to; -1 leaves the id as it is."""
+
+    uid: int = -1
+    gid: int = -1
+
+
+class UnixSocket:
+    """One published socket path. ``bind_path`` is the name to bind to before `publish`."""
+
+    def __init__(self, what: str, path: str, owner: Owner) -> None:
+        self.what, self.path, self.owner = what, path, owner
+        self._name = os.path.basename(path)
+        self._hidden = f".hf-{zlib.crc32(self._name.encode()):08x}"  # short, and the same after a crash
+        self._inode: tuple[int, int] | None = None
+        self._directory = -1
+
+    def open(self) -> str:
+        """Check that the path is free, and give the name to bind: short, whatever the length of the path.
+
+        Raises:
+            BootError: the path belongs to a live daemon, is no socket, or its directory cannot be used.
+        """
+        directory = Path(self.path).parent
+        try:
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            refuse_if_taken(self.path)
+            _unlink_quietly(self._hidden, self._directory)
+        except OSError as error:
+            raise self._refusal(error.strerror or str(error)) from error
+        except BootError as error:
+            raise self._refusal(str(error)) from None
+        return f"/proc/self/fd/{self._directory}/{self._hidden}"
+
+    def publish(self) -> None:
+        """Give the bound socket its mode and owner and its real name.
+
+        Raises:
+            BootError: the owner cannot be given (a uid that is not ours, without the privilege).
+        """
+        try:
+            os.chmod(self._hidden, MODE, dir_fd=self._directory)
+            if self.owner != Owner():
+                os.chown(self._hidden, self.owner.uid, self.owner.gid, dir_fd=self._directory)
+            found = os.stat(self._hidden, dir_fd=self._directory)
+            os.rename(self._hidden, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except OSError as error:
+            _unlink_quietly(self._hidden, self._directory)
+            raise self._refusal(
+                f"chown to {self.owner.uid}:{self.owner.gid}: {error.strerror}; set uid and gid to the daemon's own"
+                if isinstance(error, PermissionError)
+                else str(error.strerror)
+            ) from error
+        self._inode = (found.st_dev, found.st_ino)
+
+    def close(self) -> None:
+        """Remove the path if it still leads to this socket; a successor's is left alone."""
+        if self._directory < 0:
+            return
+        try:
+            found = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self._inode:
+                _unlink_quietly(self._name, self._directory)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(self._directory)
+            self._directory = -1
+
+    def _refusal(self, why: str) -> BootError:
+        return BootError(f"failed to get listener for {self.what}: {self.path}: {why}")
+
+
+def listen_unix(published: UnixSocket) -> socket.socket:
+    """A listening, published socket for a server that takes one (ttrpc, metrics, debug).
+
+    Raises:
+        BootError: see `UnixSocket`.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        bind_private(lambda: sock.bind(published.open()))
+        sock.listen(BACKLOG)
+        published.publish()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_tcp(what: str, address: str) -> socket.socket:
+    """A listening TCP socket on ``host:port``.
+
+    Raises:
+        BootError: with the address and the kernel's reason.
+    """
+    host, port = split_address(what, address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    except OSError as error:
+        raise tcp_refusal(what, address, error) from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise tcp_refusal(what, address, error) from error
+    return sock
+
+
+def split_address(what: str, address: str) -> tuple[str, int]:
+    """``host:port``, ``:port`` or ``[v6]:port`` as host and port.
+
+    Raises:
+        BootError: no port, or not a number.
+    """
+    host, colon, port = address.removeprefix("tcp://").rpartition(":")
+    if not colon:
+        raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: missing port in address")
+    if not port.isdigit() or int(port) > 65535:
+        raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: invalid port")
+    return host.strip("[]"), int(port)
+
+
+def tcp_refusal(what: str, address: str, error: OSError) -> BootError:
+    """The line for a TCP address the kernel refused."""
+    reason = (error.strerror or str(error)).lower()
+    return BootError(f"failed to get listener for {what}: listen tcp {address}: bind: {reason}")
+
+
+def refuse_if_taken(path: str) -> None:
+    """Pass when nothing is at ``path``, or a socket nobody answers on.
+
+    Raises:
+        BootError: a directory, another file, or a live daemon with its pid.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise BootError("is a directory")
+    if not stat.S_ISSOCK(found.st_mode):
+        raise BootError("exists and is not a socket; remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return
+        except OSError as error:
+            raise BootError(f"cannot tell whether it is in use: {error.strerror or error}") from error
+        pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    raise BootError(f"in use by a running process (pid {pid}); stop it or choose another address")
+
+
+def bind_private(bind: Callable[[], object]) -> None:
+    """Run ``bind`` so that the socket file is born 0600, whatever the umask (it widens at `publish`)."""
+    before = os.umask(0o177)
+    try:
+        bind()
+    finally:
+        os.umask(before)
+
+
+def _unlink_quietly(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
