@@ -1,4 +1,4 @@
-"""Other tools' rules as ours: ananicy's JSON lines and libcgroup's ``cgrules.conf``, with what could not be carried over.
+"""Other tools' rules as ours: ananicy's JSON lines and libcgroup's ``cgrules.conf``, and what stayed behind.
 
 Pure: text in, rules and losses out. What either tool means is taken from its documentation
 (https://github.com/Nefelim4ag/Ananicy#configuration, cgrules.conf(5)); both decide by the first rule that matches in
@@ -35,12 +35,13 @@ class Imported:
 
     rules: list[dict[str, Any]] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
     def add(self, name: str, rule: dict[str, Any]) -> None:
         """Add a rule under a name that no other has."""
-        taken = {some["name"] for some in self.rules}
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:70] or "rule"
-        unique = next(some for some in (stem, *(f"{stem}-{at}" for at in range(2, 100_000))) if some not in taken)
+        unique = next(some for some in (stem, *(f"{stem}-{at}" for at in range(2, 100_000))) if some not in self.names)
+        self.names.add(unique)
         self.rules.append({"name": unique, **rule})
 
     def checked(self) -> tuple[Rule, ...]:
@@ -78,7 +79,7 @@ def from_ananicy(text: str) -> Imported:
     groups = {entry["cgroup"]: entry for _, entry in lines if "cgroup" in entry and not {"name", "type"} & set(entry)}
     imported = Imported()
     for number, entry in lines:
-        if "name" not in entry:
+        if not entry.get("name"):
             continue
         if "type" in entry and entry["type"] not in types:
             imported.lost.append(
@@ -111,13 +112,21 @@ def _ananicy_rule(number: int, entry: Mapping[str, Any], groups: Mapping[str, An
         elif key not in _KNOWN:
             imported.lost.append(Lost(number, f"{entry['name']}: {key} {value}", "not known"))
     if (adjustment := entry.get("oom_score_adj")) is not None:
-        rule["oom_score_adj"] = int(adjustment)
-        if int(adjustment) == -1000:
-            rule["unkillable"] = True
+        _ananicy_adjustment(number, adjustment, rule, imported)
     if (group := entry.get("cgroup")) is not None:
         _ananicy_group(number, str(group), groups.get(group), rule, imported)
     if len(rule) > 1:
         imported.add(str(entry["name"]), rule)
+
+
+def _ananicy_adjustment(number: int, given: object, rule: dict[str, Any], imported: Imported) -> None:
+    what = f"oom_score_adj {given}"
+    if not isinstance(given, int) or not -1000 <= given <= 1000:
+        imported.lost.append(Lost(number, what, "not between -1000 and 1000"))
+        return
+    if given == -1000:
+        imported.lost.append(Lost(number, what, "became -999: -1000 is inherited by all it starts; see unkillable"))
+    rule["oom_score_adj"] = max(given, -999)
 
 
 def _ananicy_group(
@@ -218,7 +227,7 @@ def _cgrules_target(line: _Line, imported: Imported) -> dict[str, Any] | None:
 _UNSAYABLE: tuple[tuple[Callable[[str], object], str], ...] = (
     (
         lambda to: to.endswith(" ignore"),
-        "there is no rule that leaves alone; put a narrower rule in front, or in match",
+        "no rule of ours means leave alone; narrow the match of the others",
     ),
     (re.compile(r"(?<!\\)%[ugpUGP]").search, "a path made from the process (%u %g %p): write one rule for each"),
     (lambda to: not to.strip("/"), "moving to the root is what happens without a rule"),
