@@ -147,6 +147,11 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(level_number(level))
 
 
+def level_name() -> str:
+    """The level in force."""
+    return _LEVEL_NAMES.get(logging.getLogger().level, "info")
+
+
 def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
     """Send every record to ``stream`` (stderr) in one form.
 

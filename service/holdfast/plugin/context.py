@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from holdfast.config import Settings
 from holdfast.metrics import Registry
 from holdfast.plugin.loaded import PluginSet
 from holdfast.plugin.registration import Kind, Registration
@@ -47,11 +48,12 @@ class InitContext:
     """Handed to a plugin's init.
 
     ``config`` is the decoded config (the registration's type, None without one). ``exports`` and ``capabilities``
-    may be filled for introspection. ``metrics`` takes the plugin's own families, ``serving`` its own health.
+    may be filled for introspection. ``settings`` is the whole configuration, for reading. ``metrics`` takes the plugin's own families, ``serving`` its own health.
     """
 
     registration: Registration
     config: Any
+    settings: Settings
     places: Places
     plugins: PluginSet
     metrics: Registry
