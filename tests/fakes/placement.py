@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from holdfast.errors import ConfigError
 from holdfast.node.rules import Rules, compile_rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts, Process
@@ -48,4 +49,8 @@ def rules(*given: dict[str, Any], dry_run: bool = False, users: dict[str, int] |
         }
         for at, rule in enumerate(given, 1)
     ]
-    return compile_rules(msgspec.convert(named, tuple[Rule, ...]), (users or {}).get, dry_run=dry_run)
+    try:
+        converted = msgspec.convert(named, tuple[Rule, ...])
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error).partition(" - at `$")[0]) from None
+    return compile_rules(converted, (users or {}).get, dry_run=dry_run)

@@ -24,16 +24,15 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One pattern: ``literal`` when it has nothing to expand, else what it compiles to. ``own`` marks ``re:``."""
+    """One pattern and what it compiles to; None: a plain word. ``own`` marks ``re:``."""
 
     text: str
-    literal: bool
-    expression: re.Pattern[str]
+    expression: re.Pattern[str] | None = None
     own: bool = False
 
     def holds(self, value: str) -> bool:
         """Whether all of ``value`` fits."""
-        return value == self.text if self.literal else self.expression.fullmatch(value) is not None
+        return value == self.text if self.expression is None else self.expression.fullmatch(value) is not None
 
     @property
     def least_length(self) -> int:
@@ -51,11 +50,12 @@ def compile_pattern(text: str, *, path: bool = False) -> Pattern:
         raise InvalidArgument('"" matches nothing; leave the key out, or write "*"')
     if text.startswith(REGEX):
         try:
-            return Pattern(text, False, re.compile(text[len(REGEX) :], re.DOTALL), own=True)
+            return Pattern(text, re.compile(text[len(REGEX) :], re.DOTALL), own=True)
         except (re.error, OverflowError, RecursionError) as error:
             raise InvalidArgument(f'"{text}" is not a regular expression: {error}') from None
-    literal = "*" not in text and "?" not in text
-    return Pattern(text, literal, re.compile(_as_regex(text, path=path), re.DOTALL))
+    if "*" not in text and "?" not in text:
+        return Pattern(text)
+    return Pattern(text, re.compile(_as_regex(text, path=path), re.DOTALL))
 
 
 def _as_regex(glob: str, *, path: bool) -> str:
@@ -100,7 +100,7 @@ class ValueIndex:
             bit = 1 << rule
             self.asked |= bit if patterns else 0
             for pattern in patterns:
-                if pattern.literal:
+                if pattern.expression is None:
                     self._words[pattern.text] = self._words.get(pattern.text, 0) | bit
                 else:
                     _, bits = self._globs.get(pattern.text, (pattern.expression, 0))

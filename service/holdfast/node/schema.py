@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from holdfast.config import Duration
+from holdfast.errors import ConfigError
+
 OneOrMore = Annotated[
     str | tuple[str, ...],
     Meta(
@@ -117,6 +120,15 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     allow_frozen: Annotated[bool, Meta(description="May move a process into a frozen cgroup, where it stops.")] = False
 
+    def __post_init__(self) -> None:
+        """Refuse a rule that can mean nothing here, where the file and the line are still known."""
+        from holdfast.node.rules import compile_rules
+
+        try:
+            compile_rules((self,))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The configuration of the placement plugin. It begins as a dry run of the shipped rules."""
@@ -136,3 +148,23 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="keep: a restart or an upgrade leaves every process protected. restore: give everything back."
         ),
     ] = "keep"
+    rescan: Annotated[
+        Duration, Meta(ge=1, le=3600, description="Time between sweeps of all processes; exec events cover the rest.")
+    ] = 30.0
+    exec_events: Annotated[
+        bool, Meta(description="Listen to the kernel's exec events; without them rules act at the next sweep.")
+    ] = True
+    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="How many OOM kills `holdfast kills` remembers.")] = (
+        1000
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse names used twice and shipped rules that do not exist."""
+        from holdfast.node.shipped import names
+
+        own = [rule.name for rule in self.rules]
+        if twice := next((name for name in own if own.count(name) > 1), None):
+            raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
+        unknown = [name for name in self.shipped if name not in names()] if not isinstance(self.shipped, str) else []
+        if unknown:
+            raise ValueError(f'shipped: there are no shipped rules "{unknown[0]}"; there are {", ".join(names())}')

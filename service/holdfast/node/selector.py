@@ -81,4 +81,4 @@ def _requirement(found: re.Match[str]) -> Requirement:
 
 def _value(text: str) -> Pattern:
     text = text.strip()
-    return compile_pattern(text) if text else Pattern("", True, re.compile(""))
+    return compile_pattern(text) if text else Pattern("")

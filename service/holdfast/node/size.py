@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
+from holdfast.config.quantity import parse_bytes
 from holdfast.errors import InvalidArgument
-
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4} | {
-    f"{prefix}i": 1024 ** (power + 1) for power, prefix in enumerate("KMGT")
-}
-_SIZE = re.compile(r"(\d+)\s*([KMGT]i?)?B?\Z")
 
 
 def size_in_bytes(value: int | str | tuple[str, ...]) -> int | None:
@@ -22,11 +16,10 @@ def size_in_bytes(value: int | str | tuple[str, ...]) -> int | None:
         return None
     if isinstance(value, int) and value >= 0:
         return value
-    found = _SIZE.match(str(value).strip())
-    if not found:
-        raise InvalidArgument(f'"{value}" is not a size: write a number of bytes, 256Mi, 2G or max')
-    unit: int = _UNITS[found[2] or ""]
-    return int(found[1]) * unit
+    try:
+        return parse_bytes(str(value).strip())
+    except ValueError:
+        raise InvalidArgument(f'"{value}" is not a size: write a number of bytes, 256Mi, 2G or max') from None
 
 
 def whole(value: int | str | tuple[str, ...], lowest: int, highest: int) -> int:

@@ -83,8 +83,10 @@ def test_the_operators_come_first_and_replace_by_name():
 
 
 def test_what_does_not_ship_is_refused_with_what_does():
+    with pytest.raises(ValueError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
+        PlacementConfig(shipped=("nginx",))
     with pytest.raises(ConfigError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
-        shipped.with_shipped(PlacementConfig(shipped=("nginx",)))
+        shipped.load("nginx")
 
 
 def test_a_shipped_rule_reads_as_a_rule_of_ones_own():
