@@ -7,6 +7,7 @@ the order of the file, as we do.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +41,8 @@ class Imported:
     def add(self, name: str, rule: dict[str, Any]) -> None:
         """Add a rule under a name that no other has."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:70] or "rule"
-        unique = next(some for some in (stem, *(f"{stem}-{at}" for at in range(2, 100_000))) if some not in self.names)
+        numbered = (f"{stem}-{at}" for at in itertools.count(2))
+        unique = next(some for some in itertools.chain((stem,), numbered) if some not in self.names)
         self.names.add(unique)
         self.rules.append({"name": unique, **rule})
 
