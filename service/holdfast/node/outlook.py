@@ -23,7 +23,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Everybody under a rule, by the rules' order; how many were looked at; and, by pid, what would be other than now."""
+    """Everybody under a rule, in the rules' order; how many were looked at; and by pid what would be other than now."""
 
     planned: tuple[Planned, ...]
     looked_at: int
@@ -43,15 +43,12 @@ def look_ahead(processes: Iterable[Process], rules: Rules, host: HostFacts) -> O
     order = {name: at for at, name in enumerate(rules.names)}
     planned.sort(key=lambda some: (order[some.decision.rule or ""], some.process.pid))
     changes = [(some.process.pid, change) for some in planned for change in some.decision.changes]
+    moves = [(pid, change) for pid, change in changes if change.field is Field.CGROUP]
     return Outlook(
         tuple(planned),
         len(everybody),
         {pid: int(change.after) for pid, change in changes if change.field is Field.OOM_SCORE_ADJ},
-        {
-            pid: change.after
-            for pid, change in changes
-            if change.field is Field.CGROUP and _memory(change.hierarchy, host)
-        },
+        {pid: move.after for pid, move in moves if _memory(move.hierarchy, host)},
     )
 
 
