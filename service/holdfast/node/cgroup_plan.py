@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from holdfast.errors import InvalidArgument, NoEquivalent
-from holdfast.node.schema import CgroupTarget, Rule
 from holdfast.node.equivalent import Value
+from holdfast.node.schema import CgroupTarget, Rule
 from holdfast.node.setting import controller_of, is_in_force, lines_for
 from holdfast.node.size import size_in_bytes
 from holdfast.node.snapshot import (

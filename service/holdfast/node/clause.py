@@ -134,10 +134,13 @@ def _user(given: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
     )
 
 
-def _pod(match: PodMatch) -> Iterator[Clause]:
+def _pod(match: PodMatch | bool) -> Iterator[Clause]:
+    if isinstance(match, bool):
+        yield _in_a_pod(match)
+        return
     anything = (match.namespace, match.name, match.uid, match.container, match.qos, match.labels, match.annotations)
     if not any(anything):
-        yield Clause("match.pod", "any", lambda process: process.pod is not None, lambda process: "not in a pod")
+        yield _in_a_pod(True)
     yield from (
         _pod_text(f"match.pod.{key}", given, value)
         for key, given, value in (
@@ -153,6 +156,13 @@ def _pod(match: PodMatch) -> Iterator[Clause]:
         yield _pod_selector("match.pod.labels", match.labels, lambda pod: pod.labels)
     if match.annotations:
         yield _pod_selector("match.pod.annotations", match.annotations, lambda pod: pod.annotations)
+
+
+def _in_a_pod(wanted: bool) -> Clause:
+    def found(process: Process) -> str:
+        return "not in a pod" if process.pod is None else f"in pod {process.pod.name or process.pod.uid}"
+
+    return Clause("match.pod", str(wanted).lower(), lambda process: (process.pod is not None) is wanted, found)
 
 
 def _pod_text(key: str, given: OneOrMore, value: Callable[[PodFacts], str]) -> Clause:

@@ -229,7 +229,7 @@ def _users(rule: CompiledRule) -> Users | None:
 
 
 def _wants_pod(rule: CompiledRule) -> bool:
-    return rule.spec.match.pod is not None and not rule.spec.match.descendants
+    return rule.spec.match.pod not in (None, False) and not rule.spec.match.descendants
 
 
 def _lineage(rule: CompiledRule) -> Lineage:

@@ -51,7 +51,9 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cmdline: OneOrMore = ()
     user: Users = ()
     cgroup: OneOrMore = ()
-    pod: PodMatch | None = None
+    pod: Annotated[
+        PodMatch | bool | None, Meta(description="Selects by the process's pod; false: it is in none, true: in any.")
+    ] = None
     leader: Annotated[
         bool | None,
         Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)."),

@@ -19,7 +19,11 @@ from typing import Protocol
 UNIFIED = ""
 NO_LIMIT = -1
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+def _empty() -> Mapping[str, str]:
+    return _EMPTY
 
 
 class PodFacts(Protocol):
@@ -96,7 +100,7 @@ class Process:
     exe: str = ""
     cmdline: tuple[str, ...] = ()
     uid: int = 0
-    cgroups: Mapping[str, str] = _NOTHING
+    cgroups: Mapping[str, str] = field(default_factory=_empty)
     oom_score_adj: int = 0
     rss_pages: int = 0
     swap_pages: int = 0
@@ -139,7 +143,7 @@ class GroupFacts:
     type: str = "domain"
     frozen: bool = False
     subtree_control: Collection[str] = ()
-    values: Mapping[str, str] = _NOTHING
+    values: Mapping[str, str] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class HostFacts:
     hierarchies: tuple[str, ...] = (UNIFIED,)
     controllers: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
-    groups: Mapping[str, GroupFacts] = MappingProxyType({})
+    groups: Mapping[str, GroupFacts] = field(default_factory=dict)
 
     @property
     def is_v2(self) -> bool:
@@ -194,8 +198,8 @@ class Change:
     """One thing to write. A decision's changes are in the order they are to be made.
 
     OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
-    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet). CGROUP: the process into ``group`` of
-    ``hierarchy``; ``before`` and ``after`` are paths.
+    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet).
+    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths.
     """
 
     field: Field
