@@ -14,7 +14,7 @@ engine's thread gives a ``concurrent.futures.Future``::
     engine.release(pid) -> Future[Placement | None]        # back to what the rules say
     engine.restore(rule=None, pid=None) -> Future[Restored]
     engine.sweep() -> Future[Sweep]
-    engine.kills.list(limit) -> tuple[Kill, ...]
+    engine.kills.latest(limit) -> tuple[Kill, ...]
     engine.status() -> Status
 
 Reports arrive at the callbacks given to the constructor, on the engine's thread.
