@@ -91,13 +91,11 @@ def kills(client: Client, pid: int | None, limit: int) -> None:
     if client.json:
         click.echo(as_json([plain(kill) for kill in found]))
     elif pid is not None:
-        click.echo(
-            "\n\n".join("\n".join(told(kill, answer.page_bytes)) for kill in found) or f"{pid}: no OOM kill is known"
-        )
+        stories = ("\n".join(told(kill, answer.page_bytes)) for kill in found)
+        click.echo("\n\n".join(stories) or f"{pid}: no OOM kill is known")
     elif found:
-        click.echo(
-            aligned([("WHEN (UTC)", "PID", "NAME", "MEMORY", "ADJ", "RAN OUT", "RULE", "POD"), *_rows(found, answer)])
-        )
+        head = ("WHEN (UTC)", "PID", "NAME", "MEMORY", "ADJ", "RAN OUT", "RULE", "POD")
+        click.echo(aligned([head, *_rows(found, answer)]))
     else:
         click.echo("no OOM kills since holdfast was installed")
 
@@ -124,8 +122,9 @@ def _domain(kill: pb.Kill) -> str:
 
 def told(kill: pb.Kill, page: int) -> list[str]:
     """Why one process was killed."""
+    at = f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
     lines = [
-        f"{printable(kill.comm)} ({kill.pid}), user {kill.uid}, was killed at {kill.at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC",
+        f"{printable(kill.comm)} ({kill.pid}), user {kill.uid}, was killed at {at}",
         f"  ran out        {printable(_domain(kill))}",
         f"  was in         {printable(kill.group) or 'not known'}",
         f"  had            {size(kill.rss_pages, page)} in memory, oom_score_adj {kill.oom_score_adj}",
