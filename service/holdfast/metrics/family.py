@@ -109,7 +109,7 @@ class Counter(Family[Cell]):
 
     def samples(self) -> Iterator[Sample]:
         """One line a slot."""
-        for values, cell in self._slots.items():
+        for values, cell in list(self._slots.items()):  # other threads count too
             yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
 
 
@@ -162,7 +162,7 @@ class Histogram(Family[Distribution]):
 
     def samples(self) -> Iterator[Sample]:
         """Cumulative buckets, then the sum and the count."""
-        for values, slot in self._slots.items():
+        for values, slot in list(self._slots.items()):
             labels = dict(zip(self.label_names, values, strict=True))
             running = 0
             for bound, count in zip((*self.bounds, float("inf")), slot.counts, strict=True):
