@@ -90,7 +90,7 @@ def members_of(kind: str, dice: random.Random, limit_mib: int) -> list[Member]:
     if kind == "mixed":
         return [Member(dice.randint(1, 12) * 1024, dice.choice([0, 0, *range(100, 1001, 100)])) for _ in range(5)]
     if kind == "same-size":
-        return [Member(6 * 1024, adj) for adj in dice.sample(range(0, 81, 8), 5)]
+        return [Member(6 * 1024, adj) for adj in dice.sample(range(0, 121, 12), 5)]
     steps = dice.sample(range(12), 5)  # the same points but for a few pages: less memory, a higher value
     return [Member(8 * 1024 - step * thousandth + dice.randint(0, 4) * 4, step) for step in steps]
 

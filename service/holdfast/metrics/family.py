@@ -118,7 +118,7 @@ class Counter(Family[Cell]):
 
     def samples(self) -> Iterator[Sample]:
         """One line a slot."""
-        for values, cell in self._slots.items():
+        for values, cell in list(self._slots.items()):  # other threads count too
             yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
 
 
@@ -171,5 +171,5 @@ class Histogram(Family[Distribution]):
 
     def samples(self) -> Iterator[Sample]:
         """Each slot's."""
-        for values, slot in self._slots.items():
+        for values, slot in list(self._slots.items()):
             yield from slot.samples(dict(zip(self.label_names, values, strict=True)))

@@ -181,10 +181,11 @@ class Journal:
 
     def held(self) -> list[HeldRow]:
         """All values of processes."""
-        return [
-            HeldRow(pid, ticks, field, before, written, rule, bool(as_child), bool(give_back), previous)
-            for pid, ticks, field, before, written, previous, rule, as_child, give_back in self._all("held")
-        ]
+        return self._rows("", ())
+
+    def held_of(self, pid: int, start_ticks: int) -> list[HeldRow]:
+        """The values of one process."""
+        return self._rows("WHERE pid = ? AND start_ticks = ?", (pid, start_ticks))
 
     def settings(self) -> list[SettingRow]:
         """All values of groups' files."""
@@ -233,9 +234,17 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def _all(self, table: str) -> list[tuple[Any, ...]]:
+    def _rows(self, where: str, values: tuple[int, ...]) -> list[HeldRow]:
+        return [
+            HeldRow(pid, ticks, field, before, written, rule, bool(as_child), bool(give_back), previous)
+            for pid, ticks, field, before, written, previous, rule, as_child, give_back in self._all(
+                f"held {where}", values
+            )
+        ]
+
+    def _all(self, table: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 (words of ours)
+            return self._db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

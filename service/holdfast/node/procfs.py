@@ -11,7 +11,7 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from sys import intern
 from types import MappingProxyType
@@ -26,7 +26,7 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _READ_BYTES = 4096
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
 _CACHED_GROUPS = 4096
-_NOBODY: Mapping[str, str] = MappingProxyType({})
+HeldOf = Callable[[int, int], Held | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Reader:
             held,
         )
 
-    def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: Mapping[int, Held]) -> Process:
+    def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
         """The same process with ``ancestors`` as far as ``lineage`` asks; an ancestor that ended is the last one."""
         if lineage is Lineage.NONE or process.kernel_thread:
             return process
@@ -152,13 +152,27 @@ class Reader:
         while ppid > 0 and ppid not in seen:
             seen.add(ppid)
             try:
-                line.append(self.facts(self.glance(ppid), wants, held.get(ppid)))
+                glance = self.glance(ppid)
+                line.append(self.facts(glance, wants, held(ppid, glance.start_ticks)))
             except ProcessGone:
                 break
             ppid = line[-1].ppid
             if lineage is Lineage.PARENT:
                 break
         return replace(process, ancestors=tuple(line))
+
+    def everybody(self, lineage: Lineage, held: HeldOf) -> tuple[Process, ...]:
+        """Everything about every process, with ancestors taken from among them as far as ``lineage`` asks."""
+        found: dict[int, Process] = {}
+        for pid in self.pids():
+            try:
+                glance = self.glance(pid)
+                found[pid] = self.facts(glance, EVERYTHING, held(pid, glance.start_ticks))
+            except ProcessGone:
+                continue
+        if lineage is Lineage.NONE:
+            return tuple(found.values())
+        return tuple(replace(process, ancestors=_line(process, found, lineage)) for process in found.values())
 
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
@@ -193,3 +207,14 @@ class Reader:
             raise ProcessGone(name) from error
         except OSError as error:
             raise KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0) from error
+
+
+def _line(process: Process, among: Mapping[int, Process], lineage: Lineage) -> tuple[Process, ...]:
+    line: list[Process] = []
+    seen = {process.pid}
+    parent = among.get(process.ppid)
+    while parent is not None and parent.pid not in seen:
+        seen.add(parent.pid)
+        line.append(parent)
+        parent = among.get(parent.ppid) if lineage is Lineage.ALL else None
+    return tuple(line)

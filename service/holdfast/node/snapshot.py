@@ -230,6 +230,7 @@ class Reason(enum.StrEnum):
     NO_CONTROLLER = "no_controller"
     BAD_VALUE = "bad_value"
     ROOT_GROUP = "root_group"
+    KERNEL = "kernel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Sources: proc_pid_stat(5), pidfd_open(2), Documentation/filesystems/proc.rst.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ class OpenProcess:
         self.fd = descriptor
         self._path = path
         self._pidfd = -1
+
+    def again(self) -> OpenProcess:
+        """A second hold on the same process, closed on its own."""
+        return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
 
     def read(self, name: str) -> bytes:
         """All of one file of the process.
