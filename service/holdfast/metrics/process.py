@@ -62,9 +62,7 @@ def families(proc_root: str = "/proc") -> list[Counter]:
         ),
         gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", lambda: int(stat()[20])),
         gauge("process_resident_memory_bytes", "Resident memory size in bytes.", lambda: int(stat()[21]) * _PAGE),
-        gauge(
-            "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", lambda: started
-        ),
+        gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", lambda: started),
         ReadCounter(
             "python_gc_collections_total",
             "Number of times the cyclic collector ran, all generations.",

@@ -47,8 +47,9 @@ class Places:
 class InitContext:
     """Handed to a plugin's init.
 
-    ``config`` is the decoded config (the registration's type, None without one). ``exports`` and ``capabilities``
-    may be filled for introspection. ``settings`` is the whole configuration, for reading. ``metrics`` takes the plugin's own families, ``serving`` its own health.
+    ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole
+    configuration, for reading. ``exports`` and ``capabilities`` may be filled for introspection. ``metrics`` takes the
+    plugin's own families, ``serving`` its own health.
     """
 
     registration: Registration

@@ -66,7 +66,8 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 def _failing(point: EntryPoint, error: Exception) -> Init[None]:
     async def init(context: InitContext):  # type: ignore[no-untyped-def]
-        raise HoldfastError(f"entry point {point.name} = {point.value}: {type(error).__name__}: {error}") from error
+        if context:
+            raise HoldfastError(f"entry point {point.name} = {point.value}: {type(error).__name__}: {error}") from error
         yield
 
     return init

@@ -11,7 +11,7 @@ import msgspec
 from google.protobuf.empty_pb2 import Empty
 
 from holdfast.api.services.events.v1.events_pb2 import ForwardRequest, PublishRequest, SubscribeRequest
-from holdfast.api.services.ttrpc.events.v1 import events_pb2_grpc as ttrpc_events
+from holdfast.api.services.ttrpc.events.v1 import events_ttrpc
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.events import Exchange, Limits
 from holdfast.plugin import InitContext, plugin
@@ -38,7 +38,7 @@ class Forwarded(Protocol):
     envelope: Envelope
 
 
-class Events:
+class Events(events_ttrpc.EventsServicer):
     """Publish, Forward and Subscribe over gRPC; Forward, as shims call it, over ttrpc too."""
 
     def __init__(self, exchange: Exchange) -> None:
@@ -83,7 +83,7 @@ class Events:
 
     def register_ttrpc(self, registrar: Any) -> None:
         """Offer Forward to shims."""
-        ttrpc_events.add_EventsServicer_to_server(self, registrar)
+        events_ttrpc.add_EventsServicer_to_server(self, registrar)
 
 
 @plugin(EVENTS, "exchange", config=ExchangeConfig)

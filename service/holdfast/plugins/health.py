@@ -38,7 +38,7 @@ class Health:
     async def Watch(  # noqa: N802
         self, request: pb.HealthCheckRequest, context: Any
     ) -> AsyncIterator[pb.HealthCheckResponse]:
-        """The status now and each time it changes; SERVICE_UNKNOWN while nobody serves the name. Ends with the drain."""
+        """The status now and each time it changes, until the drain; SERVICE_UNKNOWN while nobody serves the name."""
         changed = asyncio.Event()
         self._watchers.add(changed)
         try:

@@ -77,7 +77,7 @@ def _add_v1_descriptor() -> None:
             for method in service.method:
                 method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
                 method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
-        pool.Add(renamed)  # type: ignore[no-untyped-call]
+        pool.Add(renamed)
 
 
 @plugin(GRPC, "reflection", services=[V1, V1ALPHA])

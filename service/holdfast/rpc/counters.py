@@ -75,32 +75,42 @@ class Counters:
         registry.add(*self._families())
 
     def _families(self) -> Iterator[_View]:
-        by_slot: tuple[tuple[str, str, Callable[[MethodCounters], float]], ...] = (
-            ("grpc_server_started_total", "Total number of RPCs started on the server.", lambda m: m.started),
-            ("grpc_server_msg_received_total", "Total number of RPC stream messages received on the server.",
-             lambda m: m.received),
-            ("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.",
-             lambda m: m.sent),
-        )  # fmt: skip
-        for name, text, read in by_slot:
-            yield _View(name, text, "counter", lambda read=read: self._plain(read))
+        yield _View(
+            "grpc_server_started_total",
+            "Total number of RPCs started on the server.",
+            "counter",
+            lambda: self._plain("started"),
+        )
         yield _View(
             "grpc_server_handled_total",
             "Total number of RPCs completed on the server, regardless of success or failure.",
             "counter",
             self._by_code,
         )
+        yield _View(
+            "grpc_server_msg_received_total",
+            "Total number of RPC stream messages received on the server.",
+            "counter",
+            lambda: self._plain("received"),
+        )
+        yield _View(
+            "grpc_server_msg_sent_total",
+            "Total number of gRPC stream messages sent by the server.",
+            "counter",
+            lambda: self._plain("sent"),
+        )
         if self.histogram:
             yield _View(
                 "grpc_server_handling_seconds",
-                "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
+                "Histogram of response latency (seconds) of gRPC that had been application-level handled"
+                " by the server.",
                 "histogram",
                 self._seconds,
             )
 
-    def _plain(self, read: Callable[[MethodCounters], float]) -> Iterator[Sample]:
+    def _plain(self, slot: str) -> Iterator[Sample]:
         for method in self._methods.values():
-            yield Sample("", method.labels, read(method))
+            yield Sample("", method.labels, getattr(method, slot))
 
     def _by_code(self) -> Iterator[Sample]:
         for method in self._methods.values():

@@ -226,7 +226,7 @@ _BEHAVIORS = {
     MethodType.CLIENT_STREAM: "stream_unary",
     MethodType.BIDI_STREAM: "stream_stream",
 }
-_MAKERS: dict[MethodType, Callable[[Behavior], Any]] = {
+_MAKERS: dict[MethodType, Callable[..., Any]] = {
     MethodType.UNARY: grpc.unary_unary_rpc_method_handler,
     MethodType.SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
     MethodType.CLIENT_STREAM: grpc.stream_unary_rpc_method_handler,

@@ -62,7 +62,7 @@ class Registrar(grpc.GenericRpcHandler):
         self._services.append(service)
 
     def service(self, handler_call_details: Any) -> Any:
-        """grpc's look-up of one call."""
+        """Grpc's look-up of one call."""
         handler = self._methods.get(handler_call_details.method)
         return handler if handler is not None else self._unknown(handler_call_details.method)
 

@@ -18,7 +18,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """Credentials for the TCP listener; None for plaintext.
 
     Raises:
-        BootError: a file is missing, unreadable or not what its key says, or certificate and key do not belong together.
+        BootError: a file is missing, unreadable or not what its key says, or the certificate is not the key's.
     """
     certificate, key, authority = (
         settings.grpc.tcp_tls_cert,

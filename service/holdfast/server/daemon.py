@@ -10,14 +10,17 @@ import asyncio
 import os
 import platform
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Protocol
+
+from google.protobuf.message import Message
 
 import holdfast
 from holdfast import config, log, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
-from holdfast.errors import ConfigError, HoldfastError
+from holdfast.errors import HoldfastError
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.server import stacks
@@ -35,7 +38,7 @@ NAMESPACE = "holdfast"  # of the daemon's own events
 class Publisher(Protocol):
     """What we ask of the event exchange."""
 
-    def publish(self, topic: str, event: object) -> object:
+    def publish(self, topic: str, event: Message, /) -> object:
         """Send an event in the current namespace."""
 
 
@@ -110,9 +113,7 @@ class Life:
             self._remember_good()
             self._publish(
                 "/config/reloaded",
-                ConfigReloaded(
-                    applied=change.applied, needs_restart=change.needs_restart, hash=fresh.content_hash
-                ),
+                ConfigReloaded(applied=change.applied, needs_restart=change.needs_restart, hash=fresh.content_hash),
             )
         finally:
             self._notifier.ready()
@@ -127,11 +128,11 @@ class Life:
         try:
             await asyncio.wait((hurried, draining), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            left = draining.result() if draining.done() else -1
+            left = draining.result() if draining.done() else listeners.running
             for task in (hurried, draining):
                 task.cancel()
         if left:
-            LOG.warning("calls cut off", calls=left if left > 0 else "all", reason="second signal" if left < 0 else "grace")
+            LOG.warning("calls cut off", calls=left, reason="grace is over" if draining.done() else "second signal")
 
     def _start_own_tasks(self) -> None:
         tasks, daemon = self._daemon.tasks, self._daemon
@@ -152,7 +153,7 @@ class Life:
             self._notifier.alive()
             await asyncio.sleep(interval_s)
 
-    def _publish(self, topic: str, event: object) -> None:
+    def _publish(self, topic: str, event: Message) -> None:
         exchange = next(iter(self._daemon.plugins.all(self._events).values()), None)
         if exchange is not None:
             with namespaces.inside(NAMESPACE):
@@ -163,9 +164,11 @@ class Life:
         self._good_at.set(time.time())
 
 
-def _loop_factory():  # type: ignore[no-untyped-def]
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where it is installed; None is asyncio's own."""
     try:
         import uvloop
     except ImportError:
         return None
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -43,9 +43,7 @@ class Listeners:
         BootError: the TLS files cannot be used.
     """
 
-    def __init__(
-        self, settings: Settings, layer: rpc.Layer, plugins: PluginSet, board: ServingBoard
-    ) -> None:
+    def __init__(self, settings: Settings, layer: rpc.Layer, plugins: PluginSet, board: ServingBoard) -> None:
         self._settings, self._layer, self._plugins, self._board = settings, layer, plugins, board
         self._credentials = rpc.server_credentials(settings)
         if self._credentials is not None:
@@ -99,13 +97,16 @@ class Listeners:
             await self._open_tcp(stack)
         await self._open_unix(stack)
 
+    @property
+    def running(self) -> int:
+        """Calls in flight."""
+        return self._layer.gate.running
+
     async def drain(self, grace_s: float) -> int:
         """Refuse new calls, end the endless ones, wait for the rest; how many were still running at the end."""
         return await self._layer.gate.drain(grace_s)
 
-    async def _open_http(
-        self, stack: AsyncExitStack, what: str, address: str, owner: Owner, routes: Routes
-    ) -> None:
+    async def _open_http(self, stack: AsyncExitStack, what: str, address: str, owner: Owner, routes: Routes) -> None:
         server = HttpServer(routes)
         if os.path.isabs(address):
             published = UnixSocket(what, address, owner)

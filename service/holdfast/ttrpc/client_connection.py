@@ -21,6 +21,7 @@ from holdfast.ttrpc.frame import (
 from holdfast.ttrpc.streams import CLIENT_TABLE, Act, Kind, Limits, State, Stream, arrival_of
 
 CLOSED = "ttrpc: closed"
+FULL = "ttrpc: stream buffer full"
 
 
 class ClientConnection(Connection):
@@ -106,8 +107,9 @@ class ClientConnection(Connection):
             return
         if not stream.kind.server_streaming:
             stream.answer = outcome
-        elif outcome:  # a streaming server that ends with a response: the payload is its last message
-            stream.put(outcome, self.limits.stream_bytes)
+        elif outcome and not stream.put(outcome, self.limits.stream_bytes):  # its last message, from a streaming server
+            self._end(stream, from_status(Code.RESOURCE_EXHAUSTED, FULL), events)
+            return
         self._end(stream, None, events)
 
     def _on_data(self, stream: Stream, frame: Frame, events: Events) -> None:
@@ -118,7 +120,7 @@ class ClientConnection(Connection):
             self._end(stream, None, events)
         elif act is not Act.IGNORE:
             if not stream.put(frame.data, self.limits.stream_bytes):
-                self._end(stream, from_status(Code.RESOURCE_EXHAUSTED, "ttrpc: stream buffer full"), events)
+                self._end(stream, from_status(Code.RESOURCE_EXHAUSTED, FULL), events)
             elif act is Act.DELIVER_AND_CLOSE:
                 self._end(stream, None, events)
             else:

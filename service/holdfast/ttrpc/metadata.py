@@ -1,7 +1,8 @@
 """Metadata: text by key, a key may have several values; one immutable value per call.
 
 Immutable because calls share it: the Go library had crashes from a map that two calls wrote to. Keys are lower-cased
-where they are written and where they are looked up, never on receipt: a peer's odd key is visible as it was sent.
+where they are written, never on receipt: a peer's odd key is visible as it was sent. A key is looked up as it is
+spelled, then in lower case.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Metadata(Mapping[str, tuple[str, ...]]):
         return metadata
 
     def __getitem__(self, key: str) -> tuple[str, ...]:
-        return self._values[key.lower()]
+        values = self._values.get(key)
+        return self._values[key.lower()] if values is None else values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -39,12 +41,15 @@ class Metadata(Mapping[str, tuple[str, ...]]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
     def __repr__(self) -> str:
         return f"Metadata({self._values!r})"
 
     def first(self, key: str, default: str = "") -> str:
         """The first value of a key."""
-        values = self._values.get(key.lower())
+        values = self.get(key)
         return values[0] if values else default
 
     def pairs(self) -> Iterator[tuple[str, str]]:
@@ -56,6 +61,7 @@ class Metadata(Mapping[str, tuple[str, ...]]):
     def replacing(self, key: str, *values: str) -> Metadata:
         """A copy in which ``key`` has these values; none removes it."""
         changed = Metadata.received(self.pairs())
+        changed._values.pop(key, None)
         changed._values.pop(key.lower(), None)
         if values:
             changed._values[key.lower()] = values
@@ -63,7 +69,7 @@ class Metadata(Mapping[str, tuple[str, ...]]):
 
     def appending(self, key: str, *values: str) -> Metadata:
         """A copy in which ``key`` has these values after those it had."""
-        return self.replacing(key, *self._values.get(key.lower(), ()), *values)
+        return self.replacing(key, *self.get(key, ()), *values)
 
 
 EMPTY = Metadata()

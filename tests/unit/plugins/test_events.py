@@ -82,6 +82,9 @@ class Registrar:
     def add_registered_method_handlers(self, service, handlers):
         self.services[service] = sorted(handlers)
 
+    def register(self, service, methods):
+        self.services[service] = sorted(methods)
+
 
 def test_the_services_are_containerds():
     registrar, offered = Registrar(), Events(Exchange())

@@ -26,6 +26,7 @@ async def started(init, limit_s=30.0, then=None):
         context = InitContext(
             registration,
             None,
+            Settings(),
             Places("/r", "/s", "a", "a.ttrpc"),
             PluginSet(),
             Registry(),
