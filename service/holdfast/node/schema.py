@@ -151,9 +151,6 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rescan: Annotated[
         Duration, Meta(ge=1, le=3600, description="Time between sweeps of all processes; exec events cover the rest.")
     ] = 30.0
-    exec_events: Annotated[
-        bool, Meta(description="Listen to the kernel's exec events; without them rules act at the next sweep.")
-    ] = True
     kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="How many OOM kills `holdfast kills` remembers.")] = (
         1000
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.node.plan import Explanation
 from holdfast.node.record import Placement, Report, Restored

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import msgspec
+
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
 from holdfast.node.outlook import Outlook, look_ahead, rank_all
-from holdfast.node.plan import explain
+from holdfast.node.plan import Explanation, explain
 from holdfast.node.pressure import Pressure
 from holdfast.node.reconcile import Engine
-from holdfast.node.record import Placement, Report
+from holdfast.node.record import BY_HAND, Placement, Report
 from holdfast.node.rulefile import read_rules
 from holdfast.node.rules import Rules, compile_rules
 from holdfast.node.shipped import with_shipped
-from holdfast.node.snapshot import MemoryDomain
+from holdfast.node.snapshot import MemoryDomain, Process
 from holdfast.node.victim import uncertainty_pages
 from holdfast.plugins.placement import message
 
@@ -32,9 +33,16 @@ WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
 class RulesInForce(Protocol):
     """Who knows the rules in force and how they were written."""
 
-    rules: Rules
-    shipped: frozenset[str]
-    uid_of: Callable[[str], int | None]
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+
+    @property
+    def shipped(self) -> frozenset[str]:
+        """The names of those that ship."""
+
+    def uid_of(self, name: str) -> int | None:
+        """The number of a user of this node."""
 
 
 class Watchers:
@@ -71,13 +79,10 @@ class Watchers:
 class PlacementService(placement_pb2_grpc.PlacementServicer):
     """Handles the calls; see ``placement.proto`` for what each means."""
 
-    def __init__(
-        self, engine: Engine, force: RulesInForce, watchers: Watchers, pressure: Callable[[], tuple[Pressure, ...]]
-    ) -> None:
+    def __init__(self, engine: Engine, force: RulesInForce, watchers: Watchers) -> None:
         self._engine = engine
         self._force = force
         self._watchers = watchers
-        self._pressure = pressure
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""
@@ -115,12 +120,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         explained = await asyncio.to_thread(self._explain, request.pid)
         return message.explanation(explained, self._known().get(request.pid))
 
-    def _explain(self, pid: int) -> Any:
+    def _explain(self, pid: int) -> Explanation:
+        return explain(self._process(pid), self._force.rules, self._engine.host_facts())
+
+    def _process(self, pid: int) -> Process:
         try:
-            process = self._engine.process(pid)
+            return self._engine.process(pid)
         except ProcessGone:
             raise NotFound(f"process {pid}") from None
-        return explain(process, self._force.rules, self._engine.host_facts())
 
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """What the rules in force would write."""
@@ -135,7 +142,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         _, outlook = await asyncio.to_thread(self._outlook, rules)
         return _preview(outlook, "")
 
-    def _outlook(self, rules: Rules) -> tuple[Any, Outlook]:
+    def _outlook(self, rules: Rules) -> tuple[tuple[Process, ...], Outlook]:
         processes = self._engine.processes()
         return processes, look_ahead(processes, rules, self._engine.host_facts())
 
@@ -173,7 +180,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             events=status.events,
             moves_waiting=status.moves_waiting,
             dry_run=bool(rules) and all(rule.dry_run for rule in rules),
-            pressure_pct={_pressure_name(some): some.avg10_pct for some in self._pressure()},
+            pressure_pct={_pressure_name(some): some.avg10_pct for some in self._engine.pressure()},
         )
         if status.last_sweep is not None:
             answer.last_sweep_cause = status.last_sweep.cause.value
@@ -188,12 +195,15 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
         if not -999 <= request.oom_score_adj <= 1000:
             raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
-        held = self._engine.hold(request.pid, request.start_ticks or None, request.oom_score_adj, ttl_s, request.reason)
+        start_ticks = request.start_ticks or (await asyncio.to_thread(self._process, request.pid)).start_ticks
+        held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
         return message.placement(await asyncio.wrap_future(held))
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """Give a process back to the rules."""
-        placed = await asyncio.wrap_future(self._engine.release(request.pid))
+        if not await asyncio.wrap_future(self._engine.release(request.pid)):
+            raise NotFound(f"hold by hand of process {request.pid}")
+        placed = self._known().get(request.pid)
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
@@ -214,7 +224,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
 
     def _check_rule(self, name: str) -> None:
-        if name and self._force.rules.named(name) is None:
+        if name not in ("", BY_HAND) and self._force.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
     def _known(self) -> dict[int, Placement]:
