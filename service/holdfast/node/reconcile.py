@@ -23,11 +23,12 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy
-from holdfast.errors import FailedPrecondition, HoldfastError
+from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
 from holdfast.node.act import Hands
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
@@ -35,7 +36,7 @@ from holdfast.node.journal import HandRow, Journal, MadeRow, SettingRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.kills import Kills
 from holdfast.node.killwatch import KillWatch, Witness
-from holdfast.node.machine import read_domains, read_host
+from holdfast.node.machine import innermost_limit, read_domains, read_host
 from holdfast.node.mover import Mover
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procconn import Lost
@@ -93,7 +94,13 @@ class Engine:
         self._keeper = Keeper(hands, self._facts)
         self._feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self._facts, kills)
-        self._witness = Witness(self._keeper.placements.get, lambda: self._pressure, hands.reader, pods)
+        self._witness = Witness(
+            self._keeper.placements.get,
+            partial(innermost_limit, hierarchy),
+            lambda: self._pressure,
+            hands.reader,
+            pods,
+        )
         self._pressure: tuple[Pressure, ...] = ()
         self._calls: deque[Callable[[], None]] = deque()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -154,8 +161,10 @@ class Engine:
         self._hand_over(ask)
         return done
 
-    def hold(self, pid: int, start_ticks: int, adj: int, ttl_s: float, why: str) -> Future[Placement]:
+    def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
+
+        ``start_ticks`` None: whoever has the number now.
 
         Raises (in the future):
             InvalidArgument: out of range.
@@ -170,13 +179,25 @@ class Engine:
                     f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
             expires_ns = time.time_ns() + int(ttl_s * 1e9)
-            return self._keeper.hold_by_hand(HandRow(pid, start_ticks, adj, expires_ns, why))
+            ticks = self._keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
+            return self._keeper.hold_by_hand(HandRow(pid, ticks, adj, expires_ns, why))
 
         return self._call(hold)
 
-    def release(self, pid: int) -> Future[bool]:
-        """End a hold by hand: back to what the rules say. False when there was none."""
-        return self._call(lambda: self._keeper.release_hand(pid))
+    def release(self, pid: int) -> Future[Placement | None]:
+        """End a hold by hand: back to what the rules say; None when they say nothing.
+
+        Raises (in the future):
+            NotFound: it is not held by hand.
+        """
+
+        def release() -> Placement | None:
+            if not self._keeper.release_hand(pid):
+                raise NotFound(f"hold on process {pid}")
+            placement = self._keeper.placements.get(pid)
+            return replace(placement) if placement is not None else None
+
+        return self._call(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
         """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
@@ -202,7 +223,7 @@ class Engine:
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
         reader = Reader(self._proc, self._pods)
-        return reader.everybody(self._keeper.rules.lineage, self._keeper.actor.held)
+        return reader.everybody(self._keeper.actor.held)
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
@@ -393,12 +414,13 @@ class Engine:
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
+            if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                continue
             self.tally.kill(kill.domain)
             LOG.warning(
                 "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
             )
-            if kill.at_ns >= self._started_ns:  # older ones are for the record, not news
-                self._listeners.kill(kill)
+            self._listeners.kill(kill)
 
     def _restore(self, rule: str | None, pid: int | None) -> Restored:
         keeper = self._keeper
