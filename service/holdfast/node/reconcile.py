@@ -124,7 +124,12 @@ class Engine:
         self._thread.start()
 
     def stop(self, *, restore: bool = False) -> None:
-        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds."""
+        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
+
+        The second call is nothing.
+        """
+        if self._event < 0:
+            return
 
         def stop() -> None:
             self._stopping = True
@@ -138,6 +143,7 @@ class Engine:
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
         atexit.unregister(self._feed.close)
         os.close(self._event)
+        self._event = -1
         self._proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
