@@ -185,14 +185,14 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
     return [*([aligned([("RULE", "PID", "NAME", "CHANGE"), *rows])] if rows else []), total]
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
 @click.argument("pid", type=ANY_PID)
 @click.argument("oom_score_adj", type=click.IntRange(-999, 1000))
 @click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long: 90s, 30m, 12h.")
 @click.option("--reason", default="", help="Why; shown by explain and in the log.")
 @client_options
 def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
-    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time (write -- before a negative one)."""
+    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time."""
     from google.protobuf.duration_pb2 import Duration
 
     from holdfast.api.placement.v1.placement_pb2 import HoldRequest
