@@ -90,7 +90,8 @@ class _Method:
 
         async def call(request: Any, context: Any) -> bytes | None:
             began, span = self._begin(context)
-            code, words = Code.UNKNOWN, ""
+            code: int = Code.UNKNOWN
+            words = ""
             try:
                 with gate:
                     if authorize is not None:
@@ -224,7 +225,7 @@ class _Method:
         return code_of(error)
 
     async def _answer(self, error: BaseException, code: Code, words: str, context: Any) -> None:
-        """Send the status, and raise what tells grpc.aio that it was sent; return where nobody can be told."""
+        """Send the status, and raise what tells grpc.aio so; return where nobody can be told."""
         if context.done() or isinstance(error, _UNANSWERABLE):
             return
         if not isinstance(error, HoldfastError):
@@ -236,10 +237,8 @@ class _Method:
                 at=f"{where.filename}:{where.lineno}",
             )
         trailers = context.trailing_metadata() + details_of(error, code, words)
-        try:
-            await context.abort(STATUS_CODES[code], words, trailers)
-        except grpc.aio.InternalError:
-            return  # it left in the meantime
+        # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio knows to be quiet about.
+        await context.abort(STATUS_CODES[code], words, trailers)
 
 
 def _is_generated(behavior: Behavior) -> bool:
