@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -31,7 +31,9 @@ from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavai
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN, Gate
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
-from holdfast.rpc.tracing import Tracing
+
+if TYPE_CHECKING:
+    from holdfast.rpc.spans import Tracing
 
 LOG = log.named(__name__)
 

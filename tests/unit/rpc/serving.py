@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
-
 from holdfast.rpc import Counters, Layer, Registrar
 from holdfast.rpc.counters import GO_CODES
 

@@ -7,10 +7,10 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from google.rpc.status_pb2 import Status
-
 from holdfast import namespaces
 from holdfast.errors import FailedPrecondition, Internal, MisusedPlugin, NotFound, from_status
 from holdfast.rpc import Counters, Gate, Layer
+
 from tests.unit.rpc.serving import SERVICE, handler, refused, serving, text
 
 
@@ -153,12 +153,22 @@ async def test_details_of_an_error_travel_in_the_standard_trailer_beside_the_han
 
 async def test_a_sentence_longer_than_a_header_may_be_is_cut_and_keeps_its_code(short_dir):
     async def wordy(request, context):
-        raise FailedPrecondition("é" * 20_000)
+        raise FailedPrecondition(request.value * 20_000)
 
     async with serving(short_dir, {"M": handler("unary", wordy)}) as served:
-        code, words = await refused(served.method("unary", "M")(text("")))
-    assert code == "FAILED_PRECONDITION"
-    assert len(words) < 3000
+        for character in ("a", "é", "%", "\n", "🐘"):
+            code, words = await refused(served.method("unary", "M")(text(character)))
+            assert code == "FAILED_PRECONDITION"
+            assert words.startswith(character * 300)
+            assert words.endswith("…")
+
+
+async def test_a_file_name_that_is_not_utf_8_does_not_keep_the_answer_from_the_caller(short_dir):
+    async def named(request, context):
+        raise NotFound("/run/\udcff")
+
+    async with serving(short_dir, {"M": handler("unary", named)}) as served:
+        assert await refused(served.method("unary", "M")(text(""))) == ("NOT_FOUND", "/run/?: not found")
 
 
 async def test_a_handler_that_aborts_is_counted_under_the_code_it_gave(short_dir):
@@ -319,7 +329,9 @@ async def test_a_deadline_that_passes_counts_as_deadline_exceeded(short_dir):
     async with serving(short_dir, methods) as served:
         assert (await refused(served.method("unary", "U")(text(""), timeout=0.2)))[0] == "DEADLINE_EXCEEDED"
         assert (await refused(served.method("server", "S")(text(""), timeout=0.2)))[0] == "DEADLINE_EXCEEDED"
-        await _until(lambda: served.counted("U").get("DeadlineExceeded") and served.counted("S").get("DeadlineExceeded"))
+        await _until(
+            lambda: served.counted("U").get("DeadlineExceeded") and served.counted("S").get("DeadlineExceeded")
+        )
 
 
 async def test_a_draining_daemon_refuses_new_calls_ends_streams_and_waits_for_the_rest(short_dir):
