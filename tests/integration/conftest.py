@@ -1,12 +1,16 @@
 """Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
+import os
+import shutil
 import subprocess
 import uuid
 
 import pytest
 from holdfast.cgroups import detect
 from holdfast.errors import ProcessGone
+
+from tests.integration.node_kit import NAME, Running
 
 
 @pytest.fixture
@@ -50,3 +54,26 @@ def sleeper():
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of sleep(1) under a name no other process of the machine has."""
+    path = tmp_path / NAME
+    shutil.copy(shutil.which("sleep"), path)
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Starts engines, each with a journal in the test's directory; they stop when the test ends."""
+    started = []
+
+    def start(*given, **options):
+        engine = Running(tmp_path, *given, **options)
+        started.append(engine)
+        return engine
+
+    yield start
+    for engine in started:
+        engine.stop()

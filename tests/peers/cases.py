@@ -6,6 +6,7 @@ intended difference, and ``docs/containerd-differences.md`` has a row that names
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.peers.case import ALL_OK, SHARED, Case, Seen, ctr, refused
@@ -47,7 +48,8 @@ def version(daemon: Daemon) -> str:
     """How ``ctr version`` fares: its status, which halves it printed, and its error."""
     done = ctr(daemon, "version")
     halves = [half for half in ("Client:", "Server:") if half in done.stdout]
-    return f"{done.returncode} {' '.join(halves)} {done.stderr.strip()}".strip()
+    error = re.sub(r"WARNING: \w+ mismatch\n", "", done.stderr)  # ctr's version is not the server's
+    return f"{done.returncode} {' '.join(halves)} {error.strip()}".strip()
 
 
 def one_group(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import holdfast
 import pytest
 
 from tests.needs import path_of, peer
@@ -74,6 +75,7 @@ def test_every_service_is_listed(call):
     done = call("list")
     assert (done.returncode, done.stderr) == (0, "")
     assert set(done.stdout.split()) >= SERVICES
+    assert not [name for name in done.stdout.split() if "ttrpc" in name]  # nobody could call it here
 
 
 def test_a_service_is_described_with_its_messages(call):
@@ -91,7 +93,7 @@ def test_every_listed_service_can_be_described(ours, service):
 def test_a_read_only_method_is_called(call):
     done = call("containerd.services.version.v1.Version/Version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert set(json.loads(done.stdout)) == {"version", "revision"}
+    assert json.loads(done.stdout)["version"] == holdfast.__version__
 
 
 def test_a_filtered_list_is_called_with_data(call):
@@ -112,7 +114,9 @@ def test_the_older_and_the_newer_reflection_both_answer(ours):
         done = daemon(
             f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", options=["-d", '{"list_services": ""}']
         )
-        listed = {service["name"] for service in json.loads(done.stdout)["listServicesResponse"]["service"]}
+        answer = json.loads(done.stdout)  # camel or snake: as the installed library's descriptor has it
+        answer = answer.get("listServicesResponse") or answer["list_services_response"]
+        listed = {service["name"] for service in answer["service"]}
         assert listed >= SERVICES
 
 

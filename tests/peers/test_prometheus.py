@@ -17,8 +17,9 @@ from tests.needs import path_of, peer
 from tests.peers.case import ctr
 from tests.running import PATIENCE_S
 
+OURS = ("holdfast_", "python_", "process_")
 #: Families of a scrape that are Go's or containerd's own; docs/containerd-differences.md says what stands in for them.
-NOT_OURS = ("go_", "containerd_", "process_")
+NOT_OURS = ("go_", "containerd_", "process_", "promhttp_")
 
 HISTOGRAM = '[metrics]\n address = "127.0.0.1:{port}"\n grpc_histogram = true'
 
@@ -99,7 +100,7 @@ def test_families_types_and_label_sets_are_containerds(ours, theirs, measured):
     pages = families(get(measured(ours))[0]), families(get(measured(theirs))[0])
     names = [{name for name in page if not name.startswith(NOT_OURS)} for page in pages]
     assert names[1] <= names[0]
-    assert {name for name in names[0] - names[1] if not name.startswith("holdfast_")} == set()
+    assert {name for name in names[0] - names[1] if not name.startswith(OURS)} == set()
     services = [
         {sample.labels.get("grpc_service", "") for f in page.values() for sample in f.samples} for page in pages
     ]

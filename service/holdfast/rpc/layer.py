@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -31,7 +31,9 @@ from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavai
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN, Gate
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
-from holdfast.rpc.tracing import Tracing
+
+if TYPE_CHECKING:
+    from holdfast.rpc.spans import Tracing
 
 LOG = log.named(__name__)
 
@@ -90,7 +92,8 @@ class _Method:
 
         async def call(request: Any, context: Any) -> bytes | None:
             began, span = self._begin(context)
-            code, words = Code.UNKNOWN, ""
+            code: int = Code.UNKNOWN
+            words = ""
             try:
                 with gate:
                     if authorize is not None:
@@ -224,7 +227,7 @@ class _Method:
         return code_of(error)
 
     async def _answer(self, error: BaseException, code: Code, words: str, context: Any) -> None:
-        """Send the status, and raise what tells grpc.aio that it was sent; return where nobody can be told."""
+        """Send the status, and raise what tells grpc.aio so; return where nobody can be told."""
         if context.done() or isinstance(error, _UNANSWERABLE):
             return
         if not isinstance(error, HoldfastError):
@@ -236,10 +239,8 @@ class _Method:
                 at=f"{where.filename}:{where.lineno}",
             )
         trailers = context.trailing_metadata() + details_of(error, code, words)
-        try:
-            await context.abort(STATUS_CODES[code], words, trailers)
-        except grpc.aio.InternalError:
-            return  # it left in the meantime
+        # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio knows to be quiet about.
+        await context.abort(STATUS_CODES[code], words, trailers)
 
 
 def _is_generated(behavior: Behavior) -> bool:

@@ -13,7 +13,7 @@ import grpc
 
 from holdfast.errors import AlreadyExists, MisusedPlugin, Unimplemented
 from holdfast.rpc.layer import Authorize, Layer
-from holdfast.rpc.status import MAX_WORDS, STATUS_CODES
+from holdfast.rpc.status import STATUS_CODES, shortened
 
 #: Why nobody serves a service, when somebody should: a plugin that failed.
 WhyAbsent = Callable[[str], str | None]
@@ -71,7 +71,7 @@ class Registrar(grpc.GenericRpcHandler):
         return handler if handler is not None else self._unknown(handler_call_details.method)
 
     def _unknown(self, full_method: str) -> Any:
-        words = self._absence(full_method)[:MAX_WORDS]
+        words = shortened(self._absence(full_method))
 
         async def refuse(_: Any, context: Any) -> None:
             await context.abort(STATUS_CODES[Unimplemented.code], words)

@@ -8,8 +8,8 @@ from holdfast.errors import Code, HoldfastError
 
 STATUS_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
 
-#: A longer sentence would break the peer's limit for a block of headers (8 KiB by default) and arrive as INTERNAL.
-MAX_WORDS = 2000
+#: Bytes a sentence may take as a header. A peer begins to refuse blocks of headers, and the status with them, at 8 KiB.
+MAX_WORDS_BYTES = 4096
 
 Trailers = tuple[tuple[str, bytes], ...]
 
@@ -25,7 +25,21 @@ def words_of(error: BaseException, code: Code) -> str:
     if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
     words = words or type(error).__name__
-    return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}…"
+    # a file name of any bytes is kept as surrogates, which no header can carry
+    return shortened(words if words.isascii() else words.encode(errors="replace").decode())
+
+
+def shortened(words: str) -> str:
+    """A sentence as long as a status may carry; the grpc-message header is percent-encoded (RFC 3986) UTF-8."""
+    while (size := _encoded_size(words)) > MAX_WORDS_BYTES:
+        words = f"{words[: len(words) * (MAX_WORDS_BYTES - 16) // size]}…"
+    return words
+
+
+def _encoded_size(words: str) -> int:
+    if len(words) * 12 <= MAX_WORDS_BYTES:  # four bytes of three characters each, at the worst
+        return 0
+    return sum(1 if 32 <= byte <= 126 and byte != 37 else 3 for byte in words.encode(errors="replace"))
 
 
 def details_of(error: BaseException, code: Code, words: str) -> Trailers:

@@ -125,8 +125,9 @@ class Daemon:
         self.metrics.add(built, *process_metrics.families(PROC_ROOT))
         tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
-            stack.callback(tracing.close)
+            stack.push_async_callback(tracing.close)
             self.reloadable.on("tracing.ratio", tracing.record_share)
+            self.reloadable.on("tracing.parent_based", tracing.follow_parents)
         self.reloadable.on("debug.level", log.set_level)
         return rpc.Layer(counters, rpc.Gate(self.settings.grpc.max_concurrent_rpcs), tracing)
 

@@ -45,7 +45,7 @@ async def watching(*patterns, since=None, poll_s=LONG_S):
 
 async def told(seen):
     async with asyncio.timeout(LIMIT_S):
-        await seen.get()
+        return await seen.get()
 
 
 async def test_every_swap_of_a_configmap_is_told_not_only_the_first(tmp_path):
@@ -110,6 +110,30 @@ async def test_a_change_since_the_load_is_the_first_that_is_told(tmp_path):
     path.write_text("bb")
     async with watching(path, since=since) as seen:
         await told(seen)
+
+
+async def test_what_a_reload_brings_is_watched_from_then_on(tmp_path):
+    main, more = tmp_path / "c.yaml", tmp_path / "more" / "x.yaml"
+    more.parent.mkdir()
+    patterns = [str(main)]
+    since = fingerprint(patterns)
+    seen = asyncio.Queue()
+
+    async def run():
+        async with aclosing(changes(lambda: patterns, since, poll_s=LONG_S)) as found:
+            async for _ in found:
+                if str(more) not in patterns:
+                    patterns.append(str(more))
+                seen.put_nowait(more.exists())
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(run())
+        main.write_text("imports: [more/x.yaml]")
+        assert await told(seen) is False
+        assert await told(seen) is False  # the first look at what is new
+        more.write_text("a")
+        assert await told(seen) is True
+        task.cancel()
 
 
 async def test_a_burst_is_one_change(tmp_path):
