@@ -98,7 +98,7 @@ def test_cgrules_become_ours_and_the_rest_is_listed():
     ("read", "text"), [(from_ananicy, "\n{name: x}"), (from_ananicy, "\n[1]"), (from_cgrules, "# x\nuser cpu")]
 )
 def test_what_is_not_such_a_file_is_refused_with_the_line(read, text):
-    with pytest.raises(InvalidArgument, match="^f:2: "):
+    with pytest.raises(InvalidArgument, match=r"^f:2: "):
         read({"f": text})
 
 
