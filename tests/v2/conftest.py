@@ -6,7 +6,7 @@ import sys
 import pytest
 from holdfast.cgroups import Mode, detect
 
-from tests.integration.conftest import group, hierarchy, sleeper  # noqa: F401 (fixtures)
+from tests.integration.conftest import group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
 
 _CAP_SYS_RESOURCE = 24
 

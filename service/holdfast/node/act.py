@@ -36,8 +36,9 @@ class Hands:
 
 
 class Actor:
-    """Carries decisions out, one process at a time. ``moved`` are pids with a move of ours in the journal, ``returning``
-    those whose way back waits in the queue.
+    """Carries decisions out, one process at a time.
+
+    ``moved`` are pids with a move of ours in the journal, ``returning`` those whose way back waits in the queue.
     """
 
     def __init__(self, hands: Hands) -> None:

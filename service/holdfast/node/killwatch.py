@@ -23,9 +23,13 @@ _FIRST_COUNTED = 1 << 62  # numbers of kills that no kernel log line stands for
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What the engine knows at the moment of a kill: who is under a rule, which pods there are, the pressure before."""
+    """What the engine knows at the moment of a kill: who is under a rule, which pods there are, the pressure before.
+
+    ``innermost_limit``: the nearest group with a limit at or above one; what the kernel did not say is most likely it.
+    """
 
     placement: Callable[[int], Placement | None]
+    innermost_limit: Callable[[str], str]
     pressure: Callable[[], Sequence[Pressure]]
     reader: Reader
     pods: PodLookup | None
@@ -111,10 +115,12 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
     """The kill with its rule, cgroup, pod and the pressure before it, as far as they are known."""
     placement = witness.placement(kill.pid)
     group = kill.group or (placement.group if placement else "") or _present_group(kill.pid, witness.reader)
+    domain = kill.domain or (witness.innermost_limit(group) if group else "")
     pod = witness.pods.pod_of({"memory": group}) if witness.pods is not None and group else None
     waiting = next((p.avg10_pct for p in witness.pressure() if p.resource == "memory" and not p.full), None)
     return replace(
         kill,
+        domain=domain,
         group=group,
         rule=placement.rule if placement else None,
         pod=pod.uid if pod else "",

@@ -166,6 +166,17 @@ def memory_tree(hierarchy: Hierarchy) -> Tree | None:
         return None
 
 
+def innermost_limit(hierarchy: Hierarchy, path: str) -> str:
+    """The nearest memory group with a limit at or above ``path``; ``/`` (the node) without one."""
+    tree = memory_tree(hierarchy)
+    while tree is not None and path not in ("", "/"):
+        text = _value(tree, path, "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes")
+        if _limit(text) != NO_LIMIT:
+            return path
+        path = path.rsplit("/", 1)[0]
+    return "/"
+
+
 def read_domains(hierarchy: Hierarchy, host: HostFacts) -> tuple[MemoryDomain, ...]:
     """Where an OOM can happen: the node first, then every memory group with a limit of its own, top down."""
     tree = memory_tree(hierarchy)

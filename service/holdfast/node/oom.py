@@ -41,6 +41,8 @@ _KILLED = re.compile(
     r"(?P<why>.*): Killed process (?P<pid>\d+) \((?P<comm>.*)\) total-vm:\d+kB, anon-rss:(?P<anon>\d+)kB, "
     r"file-rss:(?P<file>\d+)kB, shmem-rss:(?P<shmem>\d+)kB(?:, UID:(?P<uid>\d+))?.*?(?:oom_score_adj:(?P<adj>-?\d+))?\Z"
 )
+# Tasks in /a are going to be killed due to memory.oom.group set
+_WHOLE_GROUP = re.compile(r"Tasks in .* are going to be killed due to memory\.oom\.group set\Z")
 _OUT_OF_MEMORY = re.compile(r".* invoked oom-killer: ")
 
 
@@ -54,6 +56,7 @@ class _Dump:
     domain: str = ""
     group: str = ""
     of_pid: int = 0
+    whole_group: bool = False
 
 
 class KillParser:
@@ -77,6 +80,8 @@ class KillParser:
             self._dump.domain = summary["domain"] or "/"
             self._dump.group = summary["group"]
             self._dump.of_pid = int(summary["pid"])
+        elif _WHOLE_GROUP.match(text):
+            self._dump.whole_group = True
         elif killed := _KILLED.match(text):
             return self._kill(killed, at_ns)
         return None
@@ -103,7 +108,8 @@ class KillParser:
     def _kill(self, killed: re.Match[str], at_ns: int) -> Kill:
         dump, pid = self._dump, int(killed["pid"])
         of_memcg = killed["why"].startswith("Memory cgroup")
-        known = bool(dump.of_pid)
+        # the kernel prints at most ten tables in five seconds: then the last one is about somebody else
+        known = dump.of_pid == pid or (dump.whole_group and of_memcg)
         standings = self._standings() if known else ()
         return Kill(
             at_ns,

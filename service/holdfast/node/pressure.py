@@ -25,8 +25,8 @@ def parse_pressure(resource: str, text: str) -> tuple[Pressure, ...]:
     # some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
     found = []
     for line in text.splitlines():
-        kind, *words = line.split()
-        values: Mapping[str, str] = dict(word.split("=", 1) for word in words if "=" in word)
+        kind, _, rest = line.partition(" ")
+        values: Mapping[str, str] = dict(word.split("=", 1) for word in rest.split() if "=" in word)
         if kind in ("some", "full") and {"avg10", "avg60", "avg300", "total"} <= values.keys():
             ten, sixty, three_hundred = (float(values[key]) for key in ("avg10", "avg60", "avg300"))
             found.append(Pressure(resource, kind == "full", ten, sixty, three_hundred, int(values["total"]) / 1e6))

@@ -161,8 +161,8 @@ class Reader:
                 break
         return replace(process, ancestors=tuple(line))
 
-    def everybody(self, lineage: Lineage, held: HeldOf) -> tuple[Process, ...]:
-        """Everything about every process, with ancestors taken from among them as far as ``lineage`` asks."""
+    def everybody(self, held: HeldOf) -> tuple[Process, ...]:
+        """Everything about every process, with all its ancestors, taken from among them."""
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
@@ -170,9 +170,7 @@ class Reader:
                 found[pid] = self.facts(glance, EVERYTHING, held(pid, glance.start_ticks))
             except ProcessGone:
                 continue
-        if lineage is Lineage.NONE:
-            return tuple(found.values())
-        return tuple(replace(process, ancestors=_line(process, found, lineage)) for process in found.values())
+        return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
 
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
@@ -209,12 +207,12 @@ class Reader:
             raise KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0) from error
 
 
-def _line(process: Process, among: Mapping[int, Process], lineage: Lineage) -> tuple[Process, ...]:
+def _line(process: Process, among: Mapping[int, Process]) -> tuple[Process, ...]:
     line: list[Process] = []
     seen = {process.pid}
     parent = among.get(process.ppid)
     while parent is not None and parent.pid not in seen:
         seen.add(parent.pid)
         line.append(parent)
-        parent = among.get(parent.ppid) if lineage is Lineage.ALL else None
+        parent = among.get(parent.ppid)
     return tuple(line)

@@ -20,22 +20,23 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from holdfast import log
-from holdfast.cgroups import UNIFIED, Hierarchy
-from holdfast.errors import FailedPrecondition, HoldfastError
+from holdfast.cgroups import Hierarchy
+from holdfast.errors import FailedPrecondition, NotFound
 from holdfast.node.act import Hands
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
-from holdfast.node.journal import HandRow, Journal, MadeRow, SettingRow
+from holdfast.node.journal import HandRow, Journal
 from holdfast.node.keeper import Keeper
 from holdfast.node.kills import Kills
 from holdfast.node.killwatch import KillWatch, Witness
-from holdfast.node.machine import read_domains, read_host
+from holdfast.node.machine import innermost_limit, read_domains, read_host
 from holdfast.node.mover import Mover
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procconn import Lost
@@ -43,14 +44,13 @@ from holdfast.node.procfs import EVERYTHING, Reader
 from holdfast.node.record import Cause, Happening, Placement, Report, Restored, Status, Sweep
 from holdfast.node.restore import give_back
 from holdfast.node.rules import Rules
-from holdfast.node.setting import lines_for
 from holdfast.node.snapshot import HostFacts, Kill, Lineage, MemoryDomain, PodLookup, Process
+from holdfast.node.sweep import Sweeps
 from holdfast.node.tally import Tally
 from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-SLICE = 200  # processes of a sweep between two looks at the events: 6 ms
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -93,17 +93,19 @@ class Engine:
         self._keeper = Keeper(hands, self._facts)
         self._feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self._facts, kills)
-        self._witness = Witness(self._keeper.placements.get, lambda: self._pressure, hands.reader, pods)
+        self._witness = Witness(
+            self._keeper.placements.get,
+            partial(innermost_limit, hierarchy),
+            lambda: self._pressure,
+            hands.reader,
+            pods,
+        )
         self._pressure: tuple[Pressure, ...] = ()
         self._calls: deque[Callable[[], None]] = deque()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._stopping = self._finished = False
-        self._last: Sweep | None = None
-        self._wanted: Cause | None = Cause.START
-        self._asked: list[Future[Sweep]] = []
-        self._going: Generator[None, None, None] | None = None
-        self._due = 0.0
+        self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self.tally.placements = lambda: list(self._keeper.placements.values())
         self.tally.pressure = lambda: read_pressure(f"{at.proc_root}/pressure")
@@ -117,7 +119,12 @@ class Engine:
         self._thread.start()
 
     def stop(self, *, restore: bool = False) -> None:
-        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds."""
+        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
+
+        The second call is nothing.
+        """
+        if self._event < 0:
+            return
 
         def stop() -> None:
             self._stopping = True
@@ -131,6 +138,7 @@ class Engine:
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
         atexit.unregister(self._feed.close)
         os.close(self._event)
+        self._event = -1
         self._proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
@@ -139,23 +147,20 @@ class Engine:
         def set_rules() -> None:
             self._keeper.set_rules(rules)
             self._follow()
-            self._want(Cause.RELOAD)
+            self._sweeps.want(Cause.RELOAD)
 
         return self._call(set_rules)
 
     def sweep(self) -> Future[Sweep]:
         """Look at every process now; done when that is."""
         done: Future[Sweep] = Future()
-
-        def ask() -> None:
-            self._asked.append(done)
-            self._want(Cause.ASKED)
-
-        self._hand_over(ask)
+        self._hand_over(lambda: self._sweeps.ask(done))
         return done
 
-    def hold(self, pid: int, start_ticks: int, adj: int, ttl_s: float, why: str) -> Future[Placement]:
+    def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
+
+        ``start_ticks`` None: whoever has the number now.
 
         Raises (in the future):
             InvalidArgument: out of range.
@@ -170,13 +175,25 @@ class Engine:
                     f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
             expires_ns = time.time_ns() + int(ttl_s * 1e9)
-            return self._keeper.hold_by_hand(HandRow(pid, start_ticks, adj, expires_ns, why))
+            ticks = self._keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
+            return self._keeper.hold_by_hand(HandRow(pid, ticks, adj, expires_ns, why))
 
         return self._call(hold)
 
-    def release(self, pid: int) -> Future[bool]:
-        """End a hold by hand: back to what the rules say. False when there was none."""
-        return self._call(lambda: self._keeper.release_hand(pid))
+    def release(self, pid: int) -> Future[Placement | None]:
+        """End a hold by hand: back to what the rules say; None when they say nothing.
+
+        Raises (in the future):
+            NotFound: it is not held by hand.
+        """
+
+        def release() -> Placement | None:
+            if not self._keeper.release_hand(pid):
+                raise NotFound(f"hold on process {pid}")
+            placement = self._keeper.placements.get(pid)
+            return replace(placement) if placement is not None else None
+
+        return self._call(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
         """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
@@ -202,7 +219,7 @@ class Engine:
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
         reader = Reader(self._proc, self._pods)
-        return reader.everybody(self._keeper.rules.lineage, self._keeper.actor.held)
+        return reader.everybody(self._keeper.actor.held)
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
@@ -226,7 +243,7 @@ class Engine:
         return Status(
             self._thread.is_alive() and not self._finished,
             self._feed.why_not,
-            self._last,
+            self._sweeps.last,
             self._mover.waiting,
             frozenset(self._keeper.suspended),
         )
@@ -267,8 +284,7 @@ class Engine:
             self._finished = True
             self._feed.close()
             self._watch.close()
-            for future in self._asked:
-                future.cancel()
+            self._sweeps.give_up()
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
@@ -285,14 +301,15 @@ class Engine:
             self._keeper.on_outcome(outcome)
         self._tell_kills(self._watch.read(self._witness))
         self._keeper.expire(time.time_ns())
-        self._go_on_sweeping()
+        if self._mover.waiting <= MOST_WAITING:
+            self._sweeps.step()
         self.tally.moves_waiting.set(self._mover.waiting)
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
-        if self._going is not None or self._wanted is not None:
+        if self._sweeps.pending:
             return 0 if self._mover.waiting <= MOST_WAITING else 1000  # the mover wakes us
-        due = self._due - time.monotonic()
+        due = self._sweeps.due - time.monotonic()
         for row in self._keeper.by_hand.values():
             due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
@@ -303,7 +320,7 @@ class Engine:
                 for event in self._feed.read():
                     self._keeper.on_event(event.pid, event.at_ns)
             except Lost:
-                self._want(Cause.LOST_EVENTS)
+                self._sweeps.want(Cause.LOST_EVENTS)
                 continue
             self._follow()
             return
@@ -312,93 +329,27 @@ class Engine:
         uids = any(rule.spec.match.user != () for rule in self._keeper.rules.rules)
         self._feed.follow(self._keeper.followed, uids=uids)
 
-    def _want(self, cause: Cause) -> None:
-        """A full sweep from its beginning, even if one is going."""
-        self._wanted = self._wanted or cause
+    def _before_sweep(self, cause: Cause) -> Cause:
+        """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
+        was_open = not self._feed.why_not
+        alive = self._feed.alive()
+        self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
+        return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
-    def _go_on_sweeping(self) -> None:
-        if self._going is None and self._wanted is None and time.monotonic() >= self._due:
-            self._want(Cause.PERIOD)
-        if self._wanted is not None:
-            cause, self._wanted = self._wanted, None
-            if self._going is not None:
-                self._going.close()
-            asked, self._asked = self._asked, []
-            self._going = self._sweep(cause, asked)
-        if self._going is not None and self._mover.waiting <= MOST_WAITING:
-            try:
-                next(self._going)
-            except StopIteration:
-                self._going = None
-
-    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
-        """One sweep; each step is a slice. One that is given up for a newer one passes on who waits for it."""
-        spent = 0.0
-        try:
-            begun = time.monotonic()
-            if not self._feed.alive() and not self._feed.why_not:
-                cause = Cause.NO_HEARTBEAT if cause is Cause.PERIOD else cause
-            self._keeper.look_anew()
-            self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
-            pids = self._keeper.hands.reader.pids()
-            for first in range(0, len(pids), SLICE):
-                for pid in pids[first : first + SLICE]:
-                    self._keeper.on_sweep(pid)
-                spent += time.monotonic() - begun
-                yield
-                begun = time.monotonic()
-            self._keeper.prune(set(pids))
-            self._clear_up()
-            self._tell_kills(self._watch.count(self._witness))
-            spent += time.monotonic() - begun
-        except GeneratorExit:
-            self._asked += asked
-            raise
-        self._due = time.monotonic() + self._at.rescan_s
-        self._last = Sweep(cause, len(pids), spent)
-        self.tally.sweeps.inc(cause)
-        self.tally.sweep_seconds.labels().observe(spent)
-        for future in asked:
-            future.set_result(self._last)
-
-    def _clear_up(self) -> None:
-        """After a sweep: rows of who is gone, settings and groups of rules that are no more."""
-        self._keeper.recall()
-        settled: list[SettingRow | MadeRow] = []
-        for row in self._journal.settings():
-            if not self._is_stale(row):
-                continue
-            try:
-                if row.give_back:
-                    self._host.give_back_setting(row)
-            except HoldfastError as error:
-                LOG.warning("could not give a setting back", path=row.path, file=row.file, error=error)
-            settled.append(row)
-        settled += self._host.remove_made(self._journal.made(), keep=self._keeper.rules.targets)
-        if settled:
-            self._journal.forget(settled)
-        self._journal.fold()
-
-    def _is_stale(self, row: SettingRow) -> bool:
-        """Whether no rule says anything of a group's file any more, or the group is gone."""
-        if not self._hierarchy.tree(row.hierarchy).exists(row.path):
-            return True
-        rule = self._keeper.rules.named(row.rule)
-        if rule is None or row.rule in self._keeper.suspended:
-            return True
-        given = dict(rule.spec.in_place)
-        if rule.spec.cgroup is not None and rule.spec.cgroup.path == row.path:
-            given |= rule.spec.cgroup.settings
-        return row.file not in _files(given, v2=UNIFIED in self._hierarchy.names and not self._hierarchy.v1_names)
+    def _after_sweep(self, sweep: Sweep) -> None:
+        self._tell_kills(self._watch.count(self._witness))
+        self.tally.sweeps.inc(sweep.cause)
+        self.tally.sweep_seconds.labels().observe(sweep.seconds)
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
+            if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                continue
             self.tally.kill(kill.domain)
             LOG.warning(
                 "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
             )
-            if kill.at_ns >= self._started_ns:  # older ones are for the record, not news
-                self._listeners.kill(kill)
+            self._listeners.kill(kill)
 
     def _restore(self, rule: str | None, pid: int | None) -> Restored:
         keeper = self._keeper
@@ -413,13 +364,3 @@ class Engine:
                 keeper.forget(placement.pid)
                 keeper.actor.report(Happening.RELEASED, placement, (), "restored")
         return restored
-
-
-def _files(given: dict[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
-    files: set[str] = set()
-    for name, value in given.items():
-        try:
-            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
-        except HoldfastError:  # refused by the plan, with its reason
-            continue
-    return files

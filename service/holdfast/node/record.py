@@ -10,7 +10,7 @@ engine's thread gives a ``concurrent.futures.Future``::
     engine.processes() -> tuple[Process, ...]              # a sweep of its own, for preview and victims
     engine.host_facts() -> HostFacts
     engine.domains() -> tuple[MemoryDomain, ...]           # the node, and every memory cgroup with a limit
-    engine.hold(pid, start_ticks, adj, ttl_s, why) -> Future[Placement]
+    engine.hold(pid, start_ticks | None, adj, ttl_s, why) -> Future[Placement]
     engine.release(pid) -> Future[Placement | None]        # back to what the rules say
     engine.restore(rule=None, pid=None) -> Future[Restored]
     engine.sweep() -> Future[Sweep]
