@@ -239,7 +239,7 @@ class _Method:
                 at=f"{where.filename}:{where.lineno}",
             )
         trailers = context.trailing_metadata() + details_of(error, code, words)
-        # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio knows to be quiet about.
+        # Raises AbortError; or InternalError when the client left in the meantime: grpc.aio is quiet about that one.
         await context.abort(STATUS_CODES[code], words, trailers)
 
 

@@ -62,7 +62,7 @@ class Choice(Sampler):
             return bool(above.trace_flags & trace.TraceFlags.SAMPLED)
         return trace_id & _LOW_64 < self._bound
 
-    def should_sample(
+    def should_sample(  # noqa: PLR0913, PLR0917 (the SDK's signature)
         self,
         parent_context: context.Context | None,
         trace_id: int,
