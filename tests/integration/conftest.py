@@ -1,7 +1,8 @@
-"""What needs root: skipped, and said so, where there is none. Test cgroups are called ``holdfast-test-*``."""
+"""Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
 import os
+import shutil
 import subprocess
 import uuid
 
@@ -9,11 +10,7 @@ import pytest
 from holdfast.cgroups import detect
 from holdfast.errors import ProcessGone
 
-
-@pytest.fixture(autouse=True)
-def _root(request):
-    if request.node.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs root")
+from tests.integration.node_kit import NAME, Running
 
 
 @pytest.fixture
@@ -57,3 +54,26 @@ def sleeper():
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of sleep(1) under a name no other process of the machine has."""
+    path = tmp_path / NAME
+    shutil.copy(shutil.which("sleep"), path)
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Starts engines, each with a journal in the test's directory; they stop when the test ends."""
+    started = []
+
+    def start(*given, **options):
+        engine = Running(tmp_path, *given, **options)
+        started.append(engine)
+        return engine
+
+    yield start
+    for engine in started:
+        engine.stop()

@@ -48,14 +48,11 @@ class Event:
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
         """What a filter sees at ``path``."""
-        match path:
-            case ["namespace", *_]:
-                return self.envelope.namespace, bool(self.envelope.namespace)
-            case ["topic", *_]:
-                return self.envelope.topic, bool(self.envelope.topic)
-            case ["event", *rest]:
-                return _field(self._payload(), rest)
-        return _ABSENT
+        name = path[0] if path else ""
+        if name in ("namespace", "topic"):
+            value: str = getattr(self.envelope, name)
+            return value, bool(value)
+        return _field(self._payload(), path[1:]) if name == "event" else _ABSENT
 
     def _payload(self) -> Message | None:
         if not self._tried:

@@ -111,9 +111,13 @@ class Family(Generic[SlotT]):
         if slot is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
-            slot = self._slots[values] = self._new()
             self._words[values] = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
+            slot = self._slots[values] = self._new()
         return slot
+
+    def _printed(self) -> list[tuple[str, SlotT]]:
+        """Each slot with its fixed words, as they are now: other threads count too."""
+        return [(self._words[values], slot) for values, slot in list(self._slots.items()) if values in self._words]
 
     def forget(self, *values: str) -> None:
         """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
@@ -156,7 +160,7 @@ class Counter(Family[Cell]):
             for values, value in self._read():
                 yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
             return
-        for values, cell in self._slots.items():
+        for values, cell in list(self._slots.items()):  # other threads count too
             yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
 
     def write(self, lines: list[str]) -> None:
@@ -168,7 +172,7 @@ class Counter(Family[Cell]):
             return
         lines += [
             f"{words} {cell.value if type(cell.value) is int else text.number(cell.value)}\n"
-            for words, cell in zip(self._words.values(), self._slots.values(), strict=True)
+            for words, cell in self._printed()
         ]
 
 
@@ -205,9 +209,9 @@ class Histogram(Family[Distribution]):
 
     def samples(self) -> Iterator[Sample]:
         """Each slot's."""
-        for values, slot in self._slots.items():
+        for values, slot in list(self._slots.items()):
             yield from slot.samples(dict(zip(self.label_names, values, strict=True)))
 
     def write(self, lines: list[str]) -> None:
         """See `exposition.WritesItself`."""
-        lines += map(filled, self._words.values(), self._slots.values())
+        lines += [filled(words, slot) for words, slot in self._printed()]

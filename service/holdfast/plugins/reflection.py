@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 
 from holdfast.plugin import InitContext, SkipPlugin, plugin
-from holdfast.plugin.serving import ServingBoard
 from holdfast.plugins.kinds import GRPC
 
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
@@ -20,10 +19,10 @@ V1 = "grpc.reflection.v1.ServerReflection"
 
 
 class Reflection:
-    """Answers from the process's descriptor pool, for the services the board names."""
+    """Answers from the process's descriptor pool, for the services that gRPC serves: ttrpc's own are not among them."""
 
-    def __init__(self, board: ServingBoard) -> None:
-        self._board = board
+    def __init__(self) -> None:
+        self._registrars: list[Any] = []  # asked late: plugins that register after us are listed too
 
     async def ServerReflectionInfo(  # noqa: N802
         self, requests: AsyncIterator[Any], context: Any
@@ -38,12 +37,13 @@ class Reflection:
 
     def register_grpc(self, registrar: Any) -> None:
         """Offer both names, unwrapped: a person at a prompt, not traffic."""
+        self._registrars.append(registrar)
         handler = grpc.stream_stream_rpc_method_handler(self.ServerReflectionInfo, _parse, _print)
         for service in (V1, V1ALPHA):
             registrar.add_methods(service, {f"/{service}/ServerReflectionInfo": handler}, wrapped=False)
 
     def _names(self) -> Iterable[str]:
-        return sorted(name for name in self._board.names() if name)
+        return sorted({name for registrar in self._registrars for name in registrar.services})
 
 
 def _parse(data: bytes) -> Any:
@@ -72,7 +72,8 @@ def _add_v1_descriptor() -> None:
         renamed.package = "grpc.reflection.v1"
         for message in renamed.message_type:
             for field in message.field:
-                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+                if field.type_name:  # an empty one that is set is refused
+                    field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
         for service in renamed.service:
             for method in service.method:
                 method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
@@ -85,4 +86,4 @@ async def reflection(context: InitContext) -> AsyncIterator[Reflection]:
     """Reflection, unless the configuration turned it off."""
     if not context.settings.grpc.reflection:
         raise SkipPlugin("grpc.reflection is false")
-    yield Reflection(context.serving)
+    yield Reflection()

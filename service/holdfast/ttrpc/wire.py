@@ -47,6 +47,8 @@ class Wire(asyncio.Protocol):
         """The transport is there."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._base.limits.write_bytes)
+        if self._closing:  # it was over before it began
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone, for whatever reason."""
