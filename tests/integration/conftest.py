@@ -1,6 +1,7 @@
 """Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
