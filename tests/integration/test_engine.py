@@ -14,6 +14,7 @@ from holdfast.node.machine import capabilities
 from holdfast.node.record import Cause, Happening, State
 from holdfast.node.snapshot import Reason
 
+from tests.integration.conftest import until_asleep
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
 
 pytestmark = pytest.mark.root
@@ -172,12 +173,11 @@ def test_another_rule_takes_over_and_what_it_does_not_name_is_given_back(run, pr
 
 def test_an_exec_into_another_program_lets_go(run, program, tmp_path):
     engine = run(RAISE)
-    shell = subprocess.Popen(["sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE, executable="/bin/sh")
-    stop_process(shell)
     link = tmp_path / "sh" / NAME
     link.parent.mkdir()
     link.symlink_to("/bin/sh")
     process = subprocess.Popen([str(link), "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE)
+    until_asleep(process.pid)
     engine.settle()
     assert adj_of(process.pid) == 300
     process.stdin.write(b"\n")
@@ -467,6 +467,7 @@ def take_number(number, *command):
             file.write(str(number - 1))
         process = subprocess.Popen(command)
         if process.pid == number:
+            until_asleep(number)
             return process
         stop_process(process)
     pytest.skip("other processes of the machine are faster than us")
