@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import os
 import subprocess
 import time
 import uuid
