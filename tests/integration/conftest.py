@@ -1,8 +1,8 @@
 """Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
-import shutil
 import os
+import shutil
 import subprocess
 import time
 import uuid
