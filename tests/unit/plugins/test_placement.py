@@ -26,7 +26,13 @@ from holdfast.pods.cgroup_path import PodRef
 from tests.fakes.placement import process, rules, v2_host
 
 INIT = process(1, "systemd", ppid=0)
-LEADER = process(50, "postgres", rss_pages=9000, pod=PodRef("u", "burstable", "c", namespace="db", name="pg-0"))
+LEADER = process(
+    50,
+    "postgres",
+    rss_pages=9000,
+    cmdline=("postgres", "-D"),
+    pod=PodRef("u", "burstable", "c", namespace="db", name="pg-0"),
+)
 OTHER = process(60, "nginx", rss_pages=100, cgroups={"": "/web"})
 
 
@@ -186,6 +192,7 @@ async def test_explain_tells_every_rule_and_what_is_known_of_the_process(service
         ("r2", False, "match.comm"),
     ]
     assert (answer.placement.rule, answer.process.pod.name) == ("r1", "pg-0")
+    assert list(answer.process.cmdline) == ["postgres", "-D"]
     assert not (await service.Explain(pb.ExplainRequest(pid=1), None)).HasField("placement")
 
 
@@ -203,6 +210,7 @@ async def test_preview_is_the_plan_of_everybody(service):
         (60, "r2", True),
     ]
     assert answer.looked_at == 3
+    assert not any(one.process.cmdline for one in answer.planned), "command lines may hold passwords"
     (only,) = (await service.Preview(pb.PreviewRequest(rule="r2"), None)).planned
     assert only.decision.changes[0].after == "1000"
 
