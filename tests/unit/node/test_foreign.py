@@ -43,7 +43,7 @@ def test_ananicys_rules_become_ours_and_the_rest_is_listed():
         },
         {"name": "y", "match": {"comm": "y"}, "cgroup": {"path": "/ananicy/nowhere", "controllers": ["cpu"]}},
     ]
-    assert [(int(lost.where.removeprefix('a:')), lost.what) for lost in imported.lost] == [
+    assert [(int(lost.where.removeprefix("a:")), lost.what) for lost in imported.lost] == [
         (5, "make: nice 19"),
         (5, "make: ioclass idle"),
         (6, "plasmashell: nice -3"),
