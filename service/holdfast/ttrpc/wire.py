@@ -75,7 +75,7 @@ class Wire(asyncio.Protocol):
         raise NotImplementedError
 
     def flush_soon(self, *, now: bool = False) -> None:
-        """Write what the connection wants to say: at once, or when it is worth a write, or this turn of the loop is over."""
+        """Write what is to be said: at once, when it is worth a write, or when this turn of the loop is over."""
         if now or len(self._base.outgoing) >= FRAMES_PER_WRITE:
             self._flush()
         elif not self._flush_is_due:
