@@ -18,7 +18,7 @@ import atheris
 with atheris.instrument_imports(include=["holdfast.ttrpc", "holdfast.errors"]):
     from google.protobuf.message import DecodeError
     from holdfast.api.ttrpc import ttrpc_pb2
-    from holdfast.errors import Code, ConnectionClosed, PeerBrokeProtocol
+    from holdfast.errors import Code, PeerBrokeProtocol
     from holdfast.ttrpc import envelope
     from holdfast.ttrpc.client_connection import ClientConnection
     from holdfast.ttrpc.connection import Event
@@ -106,7 +106,7 @@ def call(data):
             if stream.state is State.ENDED and stream.error is None and not stream.kind.server_streaming:
                 assert stream.answer is not None
         client.take_outgoing()
-    client.lose(ConnectionClosed("ttrpc: closed"))
+    client.lose()
     for stream in streams:
         while stream.take() is not None:
             pass
