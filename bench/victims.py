@@ -35,6 +35,11 @@ from bench.frame.figure import Figure, options, publish
 MIB = 1048576
 STEP = 64 * 1024
 KINDS = ("mixed", "same-size", "close")
+RULES_OF_THUMB = {
+    "oom_score": "highest oom_score",
+    "resident": "largest resident size",
+    "node_total": "the node's total",
+}
 NEGATIVE = "negative"  # mixed, with values below 0: needs CAP_SYS_RESOURCE
 
 #: Joined to its group by its parent, it takes so many KiB of memory, says so, and waits.
@@ -96,13 +101,15 @@ class Tally:
 
     @property
     def note(self) -> str:
-        """``18 hit, 1 two, 1 tie``."""
-        return ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.most_common())
+        """What became of the trials, and of how many the rules of thumb were right."""
+        ours = ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.most_common())
+        others = ", ".join(f"{self.guesses[name]} by {words}" for name, words in RULES_OF_THUMB.items())
+        return f"of {self.trials}: {ours}; {others}"
 
-    def right_pct(self, guess: str | None) -> float:
-        """Of all trials; ours is right too when it called a tie and the killed was among the tied."""
-        right = self.trials - self.verdicts["miss"] if guess is None else self.guesses[guess]
-        return 100 * right / self.trials
+    @property
+    def right_pct(self) -> float:
+        """Of all trials; right too is a tie that was called one, with the killed among the tied."""
+        return 100 * (self.trials - self.verdicts["miss"]) / self.trials
 
 
 def members_of(kind: str, dice: random.Random, limit_mib: int) -> list[Member]:
@@ -248,11 +255,7 @@ def main(argv: list[str]) -> int:
     given = options(argv, __doc__)
     tallies = [run(kind, given.rounds(20, 3), seed=1) for kind in KINDS]
     figures = [
-        Figure(
-            f"right, {tally.kind}", "%", [tally.right_pct(None)], [tally.right_pct(guess)], word, "higher", tally.note
-        )
-        for tally in tallies
-        for guess, word in (("oom_score", "highest oom_score"), ("resident", "largest resident"))
+        Figure(f"right, {tally.kind}", "%", [tally.right_pct], better="higher", note=tally.note) for tally in tallies
     ]
     return publish("victims", figures, given) or int(any(tally.verdicts["miss"] for tally in tallies))
 
