@@ -194,7 +194,7 @@ def test_a_hold_by_hand_stands_above_the_rules_until_it_is_released(daemon, prog
     assert daemon.command("release", str(pid)).stdout == f"{pid} is under rule tested\n"
     assert adj_of(pid) == 700
     refused = daemon.command("release", str(pid), check=False)
-    assert (refused.returncode, refused.stderr) == (1, f"holdfast: hold by hand of process {pid}: not found\n")
+    assert (refused.returncode, refused.stderr) == (1, f"holdfast: hold on process {pid}: not found\n")
 
 
 def test_each_command_answers_a_reader_and_a_program(daemon, program, sleeper):

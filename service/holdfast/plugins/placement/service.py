@@ -203,9 +203,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """Give a process back to the rules."""
-        if not await asyncio.wrap_future(self._engine.release(request.pid)):
-            raise NotFound(f"hold by hand of process {request.pid}")
-        placed = self._known().get(request.pid)
+        placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
