@@ -263,7 +263,7 @@ async def test_a_hold_is_of_the_process_that_has_the_number_now(service, engine)
     request = pb.HoldRequest(pid=60, oom_score_adj=-5, ttl=Duration(seconds=90), reason="why")
     assert (await service.Hold(request, None)).expires.seconds == 1_800_000_000
     await service.Hold(pb.HoldRequest(pid=60, start_ticks=5), None)
-    assert engine.held == [(60, 600, -5, 90.0, "why"), (60, 5, 0, 3600.0, "")]
+    assert engine.held == [(60, None, -5, 90.0, "why"), (60, 5, 0, 3600.0, "")]
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
         if not -999 <= request.oom_score_adj <= 1000:
             raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
-        start_ticks = request.start_ticks or (await asyncio.to_thread(self._process, request.pid)).start_ticks
+        start_ticks = request.start_ticks or None
         held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
         return message.placement(await asyncio.wrap_future(held))
 
