@@ -13,6 +13,7 @@ from tests.fakes.placement import process, rules, v2_host
 INIT = process(1, "systemd", exe="/usr/lib/systemd/systemd")
 BOOK = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
 SERVICE = {"": "/system.slice/x.service"}
+DEBIAN = "/system.slice/system-postgresql.slice/postgresql@16-main.service"
 IN_POD = {"cgroups": {"": "/kubepods/podu/c"}}
 
 
@@ -35,6 +36,8 @@ def rule_of(some):
         (process(comm="agetty"), "console-login"),
         (process(comm="prometheus-node", exe="/usr/bin/prometheus-node-exporter", cgroups={"": "/"}), "node-exporter"),
         (process(comm="postgres", uid=26, cgroups={"": "/"}, ancestors=(INIT,)), "postgresql"),
+        (process(comm="postgres", uid=26, cgroups={"": DEBIAN}, ancestors=(INIT,)), "postgresql"),
+        (process(comm="postgres", uid=1000, cgroups={"": DEBIAN}, ancestors=(INIT,)), None),
         (process(comm="sleep", cgroups={"": "/batch.slice/job.service"}), "batch-first-to-die"),
         (
             process(pod=PodRef("u", "burstable", namespace="kube-system", container="cilium-agent"), **IN_POD),
