@@ -47,9 +47,12 @@ class Oversized(NamedTuple):
     data_bytes: int
 
 
-def encode(stream_id: int, kind: int, flags: int, data: bytes) -> bytes:
-    """The frame's bytes. The caller has checked that ``data`` fits (`fits`)."""
-    return HEADER.pack(len(data), stream_id, kind, flags) + data
+def encode(stream_id: int, kind: int, flags: int, data: bytes, prefix: bytes = b"") -> bytes:
+    """The bytes of a frame whose data are ``prefix`` and ``data``, of which the caller has checked that they fit.
+
+    A large message is copied once, here; that is what ``prefix`` is for.
+    """
+    return HEADER.pack(len(prefix) + len(data), stream_id, kind, flags) + prefix + data
 
 
 def too_long(data_bytes: int) -> str:
@@ -85,8 +88,13 @@ class FrameReader:
             self._held += data
             if len(self._held) < self._needed:
                 return frames
-            data = bytes(self._held)
-            self._held = bytearray()
+            held, self._held = self._held, bytearray()
+            if len(held) == self._needed > HEADER_BYTES:  # exactly one frame, as large ones arrive: copied once
+                self._needed = HEADER_BYTES
+                _, stream_id, kind, flags = HEADER.unpack_from(held)
+                frames.append(Frame(stream_id, kind, flags, bytes(memoryview(held)[HEADER_BYTES:])))
+                return frames
+            data = bytes(held)
         end, at = len(data), 0
         self._needed = HEADER_BYTES
         while end - at >= HEADER_BYTES:
