@@ -30,15 +30,19 @@ peers: ## build the Go programs the tests talk to, once
 	@tests/peers/build
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
-	@$(BIN)/ruff check service tests bench
-	@$(BIN)/ruff format --check --quiet service tests bench || { echo 'lint: run `make format`' >&2; exit 1; }
+	@$(BIN)/ruff check service tests bench docs protos
+	@$(BIN)/ruff format --check --quiet service tests bench docs protos || { echo 'lint: run `make format`' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python docs/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
-	@$(BIN)/ruff check --fix --quiet service tests bench || true
-	@$(BIN)/ruff format --quiet service tests bench
+	@$(BIN)/ruff check --fix --quiet service tests bench docs protos || true
+	@$(BIN)/ruff format --quiet service tests bench docs protos
+
+bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
 
 fuzz: $(VENV)/.fuzz ## fuzz ttrpc's protocol core until something is found (FRAMES=10000000 to stop there)
 	@$(BIN)/python tests/fuzz/ttrpc.py -artifact_prefix=.cache/fuzz/ .cache/fuzz
@@ -50,6 +54,9 @@ $(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
 
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
+
+docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema
+	@$(BIN)/python docs/generate.py
 
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
