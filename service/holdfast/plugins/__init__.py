@@ -26,6 +26,7 @@ SHIPPED: tuple[str, ...] = (
     "reflection:reflection",
     "version:version",
     "cgroups:cgroups",
+    "placement:placement",
 )
 
 

@@ -165,7 +165,6 @@ class Listeners:
         return grpc.aio.server(
             handlers=[registrar],
             options=rpc.server_options(self._settings),
-            maximum_concurrent_rpcs=self._settings.grpc.max_concurrent_rpcs or None,
         )
 
 
