@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -37,6 +38,9 @@ FLUSH_S = 5.0  # for spans still queued when the daemon ends
 _LOW_64 = (1 << 64) - 1
 _NOBODY = trace.INVALID_SPAN.get_span_context()
 _ROOT = context.Context()
+_ALONE = {"traceparent"}
+_TRACEPARENT = re.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_NO_STATE = trace.TraceState()
 #: Codes that make a server span an error (semantic conventions for gRPC).
 _ERRORS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
@@ -131,17 +135,27 @@ class Tracing:
         for key, value in metadata:
             if key in self._carried and isinstance(value, str):
                 carrier.setdefault(key, []).append(value)
-        parent, above = _ROOT, _NOBODY
-        if carrier:
-            parent = self._propagator.extract(carrier, _ROOT)
-            above = trace.get_current_span(parent).get_span_context()
-        trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
+        parent, above = self._parent(carrier) if carrier else (_ROOT, _NOBODY)
+        trace_id = above.trace_id or random.getrandbits(128) or 1
         if not self.choice.records(above, trace_id):
             context.attach(trace.set_span_in_context(_unrecorded(above, trace_id), parent))
             return None
         span = self._recorded(full_method, parent, trace_id, system)
         context.attach(trace.set_span_in_context(span, parent))
         return Call(span)
+
+    def _parent(self, carrier: dict[str, list[str]]) -> tuple[context.Context, trace.SpanContext]:
+        """What the caller sent, as a context and as its span's identity.
+
+        A traceparent of version 00 alone, which is what nearly every caller sends, is read here: 1 µs, not 5.
+        """
+        found = _TRACEPARENT.fullmatch(carrier["traceparent"][0]) if _ALONE == carrier.keys() else None
+        if found is None:
+            parent = self._propagator.extract(carrier, _ROOT)
+            return parent, trace.get_current_span(parent).get_span_context()
+        flags = trace.TraceFlags(int(found[3], 16))
+        above = trace.SpanContext(int(found[1], 16), int(found[2], 16), True, flags, _NO_STATE)
+        return trace.set_span_in_context(trace.NonRecordingSpan(above), _ROOT), above
 
     def _recorded(self, full_method: str, parent: context.Context, trace_id: int, system: str) -> trace.Span:
         name = full_method.removeprefix("/")

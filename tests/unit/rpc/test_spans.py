@@ -158,11 +158,34 @@ async def test_spans_a_plugin_starts_outside_a_call_take_their_share():
     assert [span.name for span in recorded.spans] == ["after"]
 
 
-async def test_a_malformed_traceparent_begins_a_trace_of_its_own(short_dir):
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "00-zz-1-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{TRACE}-b7ad6b7169203331-01-extra",
+    ],
+)
+async def test_a_malformed_traceparent_begins_a_trace_of_its_own(short_dir, value):
     recorded = Recorded()
-    await call(recorded, short_dir, metadata=(("traceparent", "00-zz-1-01"),))
+    await call(recorded, short_dir, metadata=(("traceparent", value),))
     (span,) = recorded.spans
     assert span.parent is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [SAMPLED[1], UNSAMPLED[1], f"00-{TRACE}-b7ad6b7169203331-03", f"01-{TRACE}-b7ad6b7169203331-01-new", "junk", ""],
+)
+def test_the_short_way_to_read_a_traceparent_reads_what_the_library_reads(value):
+    tracing = Recorded().tracing
+    _, ours = tracing._parent({"traceparent": [value]})
+    theirs = trace.get_current_span(tracing._propagator.extract({"traceparent": value})).get_span_context()
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
