@@ -27,9 +27,8 @@ EACH = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=r
 @pytest.fixture(autouse=True)
 def no_groups_left():
     yield
-    for path in Path("/sys/fs/cgroup").glob("*/holdfast-test-*"):
-        if not (path / "cgroup.procs").read_text():
-            path.rmdir()
+    for path in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
+        path.rmdir()
 
 
 @peer("containerd", "ctr")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from holdfast import log
 from holdfast.cgroups import parse_groups
-from holdfast.errors import KernelRefused
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.host import Host, Order, Outcome, moves_back, refusal_of
 from holdfast.node.journal import ADJ, HeldRow, Journal, cgroup_field
 from holdfast.node.procfs import Reader
@@ -142,7 +142,9 @@ class Actor:
         )
         try:
             self.hands.host.set_adj(process, row)
-        except KernelRefused as error:
+        except ProcessGone:
+            raise
+        except HoldfastError as error:
             tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
             refusal = refusal_of(error, Field.OOM_SCORE_ADJ)
             if refusal not in placement.refusals:

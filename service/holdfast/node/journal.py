@@ -113,7 +113,10 @@ def cgroup_field(hierarchy: str) -> str:
 
 
 class Journal:
-    """The journal of one boot; see the theory above. Thread-safe."""
+    """The journal of one boot; see the theory above. Thread-safe.
+
+    Every method raises `Unavailable` when the file cannot be read or written: then nothing is to be changed.
+    """
 
     def __init__(self, path: Path, boot_id: str) -> None:
         """Open it, dropping what an earlier boot left.
@@ -244,18 +247,24 @@ class Journal:
 
     def _all(self, table: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
+            try:
+                return self._db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
+            except sqlite3.Error as error:
+                raise Unavailable(f"journal {self.path}: {error}") from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise Unavailable(f"journal {self.path}: {error}; nothing is written without it") from error
                 raise
-            self._db.execute("COMMIT")
 
 
 def _opened(path: Path, boot_id: str) -> sqlite3.Connection:

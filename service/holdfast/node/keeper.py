@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from holdfast.errors import FailedPrecondition, ProcessGone
+from holdfast import log
+from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
 from holdfast.node.host import Outcome
 from holdfast.node.journal import HandRow, HeldRow
@@ -24,6 +25,7 @@ from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
 from holdfast.process import OpenProcess
 
+LOG = log.named(__name__)
 _CACHED_NAMES = 4096
 
 
@@ -42,6 +44,7 @@ class Keeper:
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
         self._names: dict[str, bool] = {}
+        self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
@@ -50,6 +53,7 @@ class Keeper:
         self.suspended.clear()
         self._let_go.clear()
         self._names.clear()
+        self._said.clear()
         self.actor.say_anew()
         self.look_anew()
 
@@ -117,6 +121,8 @@ class Keeper:
                     self._act(process, *self._decide(glance, process), at_ns)
         except ProcessGone:
             self.forget(pid)
+        except HoldfastError as error:
+            self._cannot(pid, error)
 
     def on_sweep(self, pid: int) -> None:
         """One process of a sweep, read by number."""
@@ -126,6 +132,15 @@ class Keeper:
                 self.on_event(pid, 0)
         except ProcessGone:
             self.forget(pid)
+        except HoldfastError as error:
+            self._cannot(pid, error)
+
+    def _cannot(self, pid: int, error: HoldfastError) -> None:
+        """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
+        kind = type(error).__name__
+        if kind not in self._said:
+            self._said.add(kind)
+            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
 
     def on_outcome(self, outcome: Outcome) -> None:
         """What the mover did."""

@@ -105,7 +105,8 @@ class ProcessEvents:
         self._attach_filter(kinds)
         if kinds != self._kinds:
             self._kinds = kinds
-            self._say(_LISTEN)
+            if _kernel() >= _MASK_SINCE:  # an older kernel would count us twice
+                self._say(_LISTEN)
 
     def read(self) -> Iterator[Event]:
         """What waits now, oldest first.

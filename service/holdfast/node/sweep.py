@@ -91,7 +91,10 @@ class Sweeps:
                 yield
                 begun = time.monotonic()
             keeper.prune(set(pids))
-            self._clear_up()
+            try:
+                self._clear_up()
+            except HoldfastError as error:  # the journal's file: the next sweep tries again
+                LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except GeneratorExit:
             self._asked += asked

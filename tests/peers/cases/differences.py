@@ -48,7 +48,8 @@ OURS: dict[str, Seen] = {
     # The daemon itself
     "nobody": Seen(),
     "cgroup_nobody": refused(
-        "mkdir /sys/fs/cgroup/cpu/holdfast-test-nobody: permission denied; root, or a delegated directory, is needed"
+        "mkdir /sys/fs/cgroup/cpu/holdfast-test-side-nobody: permission denied;"
+        " root, or a delegated directory, is needed"
     ),
     # Configuration
     "unknown_top": warned("unknown_top", "@DIR@/config.toml:4: nonsense: unknown key, ignored"),

@@ -45,17 +45,17 @@ SELF = (
     *(
         Case(
             f"cgroup_{name}",
-            Seen(look=one_group(f"/holdfast-test-{name}")),
+            Seen(look=one_group(f"/holdfast-test-side-{name}")),
             tables=f'[cgroup]\n path = "{path}"',
             look=groups,
             needs_root=True,
         )
-        for name, path in (("new", "/holdfast-test-new"), ("relative", "holdfast-test-relative"))
+        for name, path in (("new", "/holdfast-test-side-new"), ("relative", "holdfast-test-side-relative"))
     ),
     Case(
         "cgroup_nobody",
-        refused("mkdir /sys/fs/cgroup/systemd/holdfast-test-nobody: permission denied"),
-        tables='[cgroup]\n path = "/holdfast-test-nobody"',
+        refused("mkdir /sys/fs/cgroup/systemd/holdfast-test-side-nobody: permission denied"),
+        tables='[cgroup]\n path = "/holdfast-test-side-nobody"',
         prefix=AS_NOBODY,
         needs_root=True,
     ),

@@ -2,6 +2,7 @@ import sqlite3
 import threading
 
 import pytest
+from holdfast.errors import Unavailable
 from holdfast.node.journal import ADJ, HandRow, HeldRow, Journal, MadeRow, SettingRow, cgroup_field
 
 
@@ -116,7 +117,7 @@ def test_the_file_is_ours_alone(tmp_path, journal):
 
 
 def test_a_failing_transaction_leaves_nothing(journal):
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(Unavailable, match=r"^journal .*NOT NULL .*; nothing is written without it"):
         journal.hold([row("0", "1"), HeldRow(8, 1, ADJ, None, "1", "r")])
     assert journal.held() == []
     journal.hold([row("0", "1")])

@@ -1,5 +1,6 @@
 """The Placement service over a stand-in for the engine: values in, messages out; a real server for Watch."""
 
+import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -9,12 +10,15 @@ import yaml
 from google.protobuf.duration_pb2 import Duration
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
+from holdfast.cli.events import payload_to_json
 from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.events import Exchange
 from holdfast.node.pressure import Pressure
 from holdfast.node.record import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
 from holdfast.node.rules import Rules
 from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Change, Field, Kill, MemoryDomain, Reason, Refusal, Standing
+from holdfast.plugins.placement import Herald
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
@@ -22,7 +26,13 @@ from holdfast.pods.cgroup_path import PodRef
 from tests.fakes.placement import process, rules, v2_host
 
 INIT = process(1, "systemd", ppid=0)
-LEADER = process(50, "postgres", rss_pages=9000, pod=PodRef("u", "burstable", "c", namespace="db", name="pg-0"))
+LEADER = process(
+    50,
+    "postgres",
+    rss_pages=9000,
+    cmdline=("postgres", "-D"),
+    pod=PodRef("u", "burstable", "c", namespace="db", name="pg-0"),
+)
 OTHER = process(60, "nginx", rss_pages=100, cgroups={"": "/web"})
 
 
@@ -182,6 +192,7 @@ async def test_explain_tells_every_rule_and_what_is_known_of_the_process(service
         ("r2", False, "match.comm"),
     ]
     assert (answer.placement.rule, answer.process.pod.name) == ("r1", "pg-0")
+    assert list(answer.process.cmdline) == ["postgres", "-D"]
     assert not (await service.Explain(pb.ExplainRequest(pid=1), None)).HasField("placement")
 
 
@@ -199,6 +210,7 @@ async def test_preview_is_the_plan_of_everybody(service):
         (60, "r2", True),
     ]
     assert answer.looked_at == 3
+    assert not any(one.process.cmdline for one in answer.planned), "command lines may hold passwords"
     (only,) = (await service.Preview(pb.PreviewRequest(rule="r2"), None)).planned
     assert only.decision.changes[0].after == "1000"
 
@@ -306,6 +318,20 @@ async def test_who_reads_too_slowly_is_ended_and_costs_no_more():
             await anext(reports)
         with pytest.raises(ResourceExhausted, match="10000 reports were waiting to be read"):
             await anext(reports)
+
+
+async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_and_read():
+    exchange, watchers = Exchange(), Watchers()
+    herald = Herald(exchange, watchers)
+    change = Change(Field.OOM_SCORE_ADJ, "0", "5")
+    with exchange.subscribe(['topic~="^/placement/",event.rule==r1', 'topic=="/oom/kill"']) as events:
+        await asyncio.to_thread(herald.report, Report(Happening.HELD, 50, 500, "postgres", "r1", (change,)))
+        await asyncio.to_thread(herald.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
+        await asyncio.to_thread(herald.kill, StandIn().latest(1)[0])
+        held, kill = await anext(events), await anext(events)
+    assert (held.envelope.topic, held.envelope.namespace) == ("/placement/held", "holdfast")
+    assert payload_to_json(held.envelope.event)["changes"][0]["after"] == "5"
+    assert (kill.envelope.topic, payload_to_json(kill.envelope.event)["comm"]) == ("/oom/kill", "hog")
 
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):

@@ -238,7 +238,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
-            pb.Planned(process=message.process(some.process), decision=message.decision(some.decision))
+            pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
             for some in outlook.planned
             if rule in ("", some.decision.rule)
         ],
