@@ -149,7 +149,7 @@ class Tracing:
 
         A traceparent of version 00 alone, which is what nearly every caller sends, is read here: 1 µs, not 5.
         """
-        found = _TRACEPARENT.fullmatch(carrier["traceparent"][0]) if _ALONE == carrier.keys() else None
+        found = _TRACEPARENT.fullmatch(carrier["traceparent"][0]) if carrier.keys() == _ALONE else None
         if found is None:
             parent = self._propagator.extract(carrier, _ROOT)
             return parent, trace.get_current_span(parent).get_span_context()
