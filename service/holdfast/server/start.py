@@ -30,9 +30,10 @@ async def start(
     except SkipPlugin as reason:
         LOG.info(f'skip loading plugin "{uri}"...', error=reason, type=registration.kind.uri)
         outcome = PluginState(registration, State.SKIPPED, error=reason)
-    except (Exception, SystemExit) as error:  # an init is a plugin author's code and may raise anything
+    except (Exception, SystemExit) as raised:  # an init is a plugin author's code and may raise anything
+        error = _plain(raised)
         LOG.warning(f"failed to load plugin {uri}", error=_words(error), type=registration.kind.uri)
-        outcome = PluginState(registration, State.FAILED, error=_plain(error))
+        outcome = PluginState(registration, State.FAILED, error=error)
     else:
         stack.push_async_callback(_close, uri, lifetime, tasks, limit_s)
         outcome = PluginState(registration, State.READY, instance)
