@@ -10,7 +10,9 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
@@ -19,14 +21,16 @@ from holdfast.node.host import Outcome
 from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
-from holdfast.node.procfs import Glance, Wants
+from holdfast.node.procfs import Glance, Wants, parse_stat
 from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
+from holdfast.node.schema import Rule
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
 _CACHED_NAMES = 4096
+T = TypeVar("T")
 
 
 class Keeper:
@@ -37,22 +41,28 @@ class Keeper:
         self.actor = Actor(hands)
         self.facts = facts
         self.rules = Rules()
-        self.wants = Wants()
+        self.wants = self._sweep_wants = Wants()
         self.placements: dict[int, Placement] = {}
         self.followed: set[int] = set()
         self.by_hand: dict[int, HandRow] = {}
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
+        self.followed_changed = False
         self._names: dict[str, bool] = {}
+        self._dull: set[bytes] = set()
+        self._dull_in: set[tuple[bytes, bytes]] = set()
         self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
         self.rules = rules
         self.wants = wants_of(rules)
+        self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
         self._let_go.clear()
         self._names.clear()
+        self._dull.clear()
+        self._dull_in.clear()
         self._said.clear()
         self.actor.say_anew()
         self.look_anew()
@@ -124,16 +134,45 @@ class Keeper:
         except HoldfastError as error:
             self._cannot(pid, error)
 
-    def on_sweep(self, pid: int) -> None:
-        """One process of a sweep, read by number."""
-        try:
-            glance = self.hands.reader.glance(pid)
-            if self.of_interest(glance) and not self._is_settled(*self._decide(glance)):
-                self.on_event(pid, 0)
-        except ProcessGone:
-            self.forget(pid)
-        except HoldfastError as error:
-            self._cannot(pid, error)
+    def look_over(self, pids: Iterable[int]) -> None:
+        """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
+        stat, group_text = self.hands.reader.stat, self.hands.reader.group_text
+        known, by_hand, followed = self.placements, self.by_hand, self.followed
+        dull, dull_in, asks_groups = self._dull, self._dull_in, self.rules.asks_groups
+        for pid in pids:
+            try:
+                text = stat(pid)
+                if pid not in known and pid not in by_hand:
+                    end = text.rindex(b")")
+                    name = text[text.index(b"(") + 1 : end]
+                    if followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed:
+                        pass  # somebody's child may be held whatever its name
+                    elif name in dull or (asks_groups and (name, group_text(pid)) in dull_in):
+                        continue
+                self._look_at(parse_stat(pid, text))
+            except ProcessGone:
+                self.forget(pid)
+            except HoldfastError as error:
+                self._cannot(pid, error)
+
+    def _look_at(self, glance: Glance) -> None:
+        """One process of a sweep, read by number; opened only if there is something to do."""
+        if not self.of_interest(glance):
+            if not self.rules.could_match(glance.comm):
+                _add(self._dull, glance.comm.encode(errors="replace"))
+            return
+        facts, decision = self._decide(glance)
+        placement = self.placements.get(glance.pid)
+        if placement is not None and not placement.group:
+            placement.group = facts.memory_group
+        if not self._is_settled(facts, decision):
+            self.on_event(glance.pid, 0)
+        elif decision.rule is None and not self._could_match_there(facts):
+            _add(self._dull_in, (facts.comm.encode(errors="replace"), self.hands.reader.group_text(facts.pid)))
+
+    def _could_match_there(self, facts: Process) -> bool:
+        paths = set(facts.cgroups.values())
+        return not self.rules.asks_groups or self.rules.could_match_in(facts.comm, paths)
 
     def _cannot(self, pid: int, error: HoldfastError) -> None:
         """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
@@ -155,13 +194,19 @@ class Keeper:
     def forget(self, pid: int) -> None:
         """The process is gone; its rows in the journal go with the next sweep."""
         self.placements.pop(pid, None)
-        self.followed.discard(pid)
+        self._unfollow(pid)
         self.by_hand.pop(pid, None)
         self.actor.forget(pid)
 
+    def _unfollow(self, pid: int) -> None:
+        if pid in self.followed:
+            self.followed.discard(pid)
+            self.followed_changed = True
+
     def _decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
         reader = self.hands.reader
-        facts = reader.facts(glance, self.wants, self.actor.held(glance.pid, glance.start_ticks), opened)
+        wants = self.wants if opened is not None else self._sweep_wants
+        facts = reader.facts(glance, wants, self.actor.held(glance.pid, glance.start_ticks), opened)
         facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, self.actor.held)
         hand = self.by_hand.get(glance.pid)
         if hand is not None and hand.start_ticks == glance.start_ticks:
@@ -215,12 +260,13 @@ class Keeper:
         placement.comm = facts.comm
         placement.oom_score_adj = facts.oom_score_adj
         placement.adj_before = facts.held.adj_before if facts.held else None
-        placement.group = facts.memory_group
+        if facts.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
+            placement.group = facts.memory_group
         placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
-        if self.rules.may_hold_children_of(decision.rule):
-            self.followed.add(facts.pid)
-        else:
-            self.followed.discard(facts.pid)
+        follow = self.rules.may_hold_children_of(decision.rule)
+        if follow != (facts.pid in self.followed):
+            self.followed_changed = True
+            (self.followed.add if follow else self.followed.discard)(facts.pid)
 
     def prune(self, present: set[int]) -> None:
         """Forget who is gone, given the pids a sweep began with; who came since is not among them, and stays."""
@@ -252,7 +298,7 @@ class Keeper:
         force = placement.rule in self.suspended or (placement.pid, placement.start_ticks) in self._let_go
         kept = self.actor.give_back(process, placement, adj=True, groups=True, force=force)
         self.placements.pop(process.pid, None)
-        self.followed.discard(process.pid)
+        self._unfollow(process.pid)
         self.actor.report(Happening.RELEASED, placement, (), "left as it is (on_remove: keep)" if kept else "")
 
     def let_go(self, pid: int) -> None:
@@ -312,10 +358,21 @@ def wants_of(rules: Rules) -> Wants:
     keys = {clause.key for rule in rules.rules for clause in rule.clauses}
     families = any(rule.spec.match.descendants for rule in rules.rules)
     return Wants(
+        groups=rules.asks_groups or bool(rules.targets) or any(_asks_place(rule.spec) for rule in rules.rules),
         exe=families or bool({"match.exe", "match.leader"} & keys),
         cmdline=families or "match.cmdline" in keys,
         status=families or "match.user" in keys or bool(rules.targets),
     )
+
+
+def _asks_place(rule: Rule) -> bool:
+    return rule.match.pod is not None or rule.match.descendants or bool(rule.in_place)
+
+
+def _add(seen: set[T], value: T) -> None:
+    if len(seen) >= _CACHED_NAMES:
+        seen.clear()
+    seen.add(value)
 
 
 def _by_hand(facts: Process, hand: HandRow) -> Decision:

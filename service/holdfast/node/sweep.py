@@ -85,8 +85,7 @@ class Sweeps:
             keeper.look_anew()
             pids = keeper.hands.reader.pids()
             for first in range(0, len(pids), SLICE):
-                for pid in pids[first : first + SLICE]:
-                    keeper.on_sweep(pid)
+                keeper.look_over(pids[first : first + SLICE])
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
