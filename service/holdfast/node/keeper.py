@@ -10,9 +10,7 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
@@ -21,16 +19,15 @@ from holdfast.node.host import Outcome
 from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
-from holdfast.node.procfs import Glance, Wants, parse_stat
+from holdfast.node.procfs import Glance, Wants
 from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
-from holdfast.node.schema import Rule
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
+from holdfast.node.wants import wants_of
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
 _CACHED_NAMES = 4096
-T = TypeVar("T")
 
 
 class Keeper:
@@ -49,8 +46,6 @@ class Keeper:
         self._let_go: set[tuple[int, int]] = set()
         self.followed_changed = False
         self._names: dict[str, bool] = {}
-        self._dull: set[bytes] = set()
-        self._dull_in: set[tuple[bytes, bytes]] = set()
         self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
@@ -61,8 +56,6 @@ class Keeper:
         self.suspended.clear()
         self._let_go.clear()
         self._names.clear()
-        self._dull.clear()
-        self._dull_in.clear()
         self._said.clear()
         self.actor.say_anew()
         self.look_anew()
@@ -128,53 +121,13 @@ class Keeper:
             with self.hands.reader.proc.open(pid) as process:
                 glance = self.hands.reader.glance_of(process)
                 if self.of_interest(glance):
-                    self._act(process, *self._decide(glance, process), at_ns)
+                    self._act(process, *self.decide(glance, process), at_ns)
         except ProcessGone:
             self.forget(pid)
         except HoldfastError as error:
-            self._cannot(pid, error)
+            self.cannot(pid, error)
 
-    def look_over(self, pids: Iterable[int]) -> None:
-        """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
-        stat, group_text = self.hands.reader.stat, self.hands.reader.group_text
-        known, by_hand, followed = self.placements, self.by_hand, self.followed
-        dull, dull_in, asks_groups = self._dull, self._dull_in, self.rules.asks_groups
-        for pid in pids:
-            try:
-                text = stat(pid)
-                if pid not in known and pid not in by_hand:
-                    end = text.rindex(b")")
-                    name = text[text.index(b"(") + 1 : end]
-                    if followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed:
-                        pass  # somebody's child may be held whatever its name
-                    elif name in dull or (asks_groups and (name, group_text(pid)) in dull_in):
-                        continue
-                self._look_at(parse_stat(pid, text))
-            except ProcessGone:
-                self.forget(pid)
-            except HoldfastError as error:
-                self._cannot(pid, error)
-
-    def _look_at(self, glance: Glance) -> None:
-        """One process of a sweep, read by number; opened only if there is something to do."""
-        if not self.of_interest(glance):
-            if not self.rules.could_match(glance.comm):
-                _add(self._dull, glance.comm.encode(errors="replace"))
-            return
-        facts, decision = self._decide(glance)
-        placement = self.placements.get(glance.pid)
-        if placement is not None and not placement.group:
-            placement.group = facts.memory_group
-        if not self._is_settled(facts, decision):
-            self.on_event(glance.pid, 0)
-        elif decision.rule is None and not self._could_match_there(facts):
-            _add(self._dull_in, (facts.comm.encode(errors="replace"), self.hands.reader.group_text(facts.pid)))
-
-    def _could_match_there(self, facts: Process) -> bool:
-        paths = set(facts.cgroups.values())
-        return not self.rules.asks_groups or self.rules.could_match_in(facts.comm, paths)
-
-    def _cannot(self, pid: int, error: HoldfastError) -> None:
+    def cannot(self, pid: int, error: HoldfastError) -> None:
         """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
         kind = type(error).__name__
         if kind not in self._said:
@@ -203,7 +156,12 @@ class Keeper:
             self.followed.discard(pid)
             self.followed_changed = True
 
-    def _decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+    def decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+        """What follows for a process: of an exec by what the rules ask about alone, of a sweep with its groups.
+
+        Raises:
+            ProcessGone: it ended.
+        """
         reader = self.hands.reader
         wants = self.wants if opened is not None else self._sweep_wants
         facts = reader.facts(glance, wants, self.actor.held(glance.pid, glance.start_ticks), opened)
@@ -216,7 +174,7 @@ class Keeper:
             decision = Decision(facts.pid, facts.start_ticks)
         return facts, decision
 
-    def _is_settled(self, facts: Process, decision: Decision) -> bool:
+    def is_settled(self, facts: Process, decision: Decision) -> bool:
         """Whether a decision says what stands already, so that there is nothing to do or to say."""
         placement = self.placements.get(facts.pid)
         if placement is None or decision.rule is None:
@@ -321,7 +279,7 @@ class Keeper:
             known = self.by_hand.get(row.pid)
             self.by_hand[row.pid] = row
             self.hands.journal.hold_by_hand(row)
-            self._act(process, *self._decide(glance, process), 0)
+            self._act(process, *self.decide(glance, process), 0)
             placement = self.placements[row.pid]
             if placement.refusals:
                 why = placement.refusals[0].detail
@@ -351,28 +309,6 @@ class Keeper:
         for row in list(self.by_hand.values()):
             if row.expires_ns <= now_ns:
                 self.release_hand(row.pid)
-
-
-def wants_of(rules: Rules) -> Wants:
-    """Which files the rules ask about; those that look at families may ask about any."""
-    keys = {clause.key for rule in rules.rules for clause in rule.clauses}
-    families = any(rule.spec.match.descendants for rule in rules.rules)
-    return Wants(
-        groups=rules.asks_groups or bool(rules.targets) or any(_asks_place(rule.spec) for rule in rules.rules),
-        exe=families or bool({"match.exe", "match.leader"} & keys),
-        cmdline=families or "match.cmdline" in keys,
-        status=families or "match.user" in keys or bool(rules.targets),
-    )
-
-
-def _asks_place(rule: Rule) -> bool:
-    return rule.match.pod is not None or rule.match.descendants or bool(rule.in_place)
-
-
-def _add(seen: set[T], value: T) -> None:
-    if len(seen) >= _CACHED_NAMES:
-        seen.clear()
-    seen.add(value)
 
 
 def _by_hand(facts: Process, hand: HandRow) -> Decision:
