@@ -8,12 +8,11 @@ import sys
 
 import click
 
-HINTS = """
-holdfast serves on {address}. With the rules it ships it only says what it would do. In another shell try:
-  {command} preview{option:<20} what the rules would change on this machine, and what stands in the way
-  {command} victims{option:<20} whom the OOM killer would take next, before and after the rules
-  {command} explain {pid}{option:<13} why a process is under the rule it is under
-"""
+HINTS = (
+    ("preview", "what the rules would change on this machine, and what stands in the way"),
+    ("victims", "whom the OOM killer would take next, before and after the rules"),
+    ("explain {pid}", "why a process is under the rule it is under"),
+)
 
 
 @click.command()
@@ -54,4 +53,7 @@ def _say_hints(address: str) -> None:
     venv = os.path.relpath(os.path.join(sys.prefix, "bin", "holdfast"))
     command = venv if sys.prefix != sys.base_prefix and not venv.startswith("..") else "holdfast"
     option = "" if address == own_defaults().address else f" -a {address}"
-    sys.stderr.write(HINTS.format(address=address, command=command, option=option, pid=os.getppid()) + "\n")
+    lines = [(f"{command} {words.format(pid=os.getppid())}{option}", why) for words, why in HINTS]
+    width = max(len(line) for line, _ in lines)
+    said = "".join(f"  {line:{width}}  {why}\n" for line, why in lines)
+    sys.stderr.write(f"\nholdfast serves on {address}. In another shell try:\n{said}\n")
