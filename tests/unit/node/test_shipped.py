@@ -85,6 +85,13 @@ def test_the_operators_come_first_and_replace_by_name():
     assert shipped.with_shipped(PlacementConfig(rules=(mine.spec,), shipped="none")) == (mine.spec,)
 
 
+def test_until_they_are_named_they_are_a_dry_run_whatever_the_plugin_says():
+    preview = PlacementConfig(dry_run=False)
+    assert {rule.dry_run for rule in shipped.with_shipped(preview)} == {True}
+    named = PlacementConfig(dry_run=False, shipped="all")
+    assert {rule.dry_run for rule in shipped.with_shipped(named)} == {None}
+
+
 def test_what_does_not_ship_is_refused_with_what_does():
     with pytest.raises(ValueError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
         PlacementConfig(shipped=("nginx",))
