@@ -35,6 +35,7 @@ from holdfast.process import ProcRoot
 MIB = 1048576
 STEP = 64 * 1024
 KINDS = ("mixed", "same-size", "close")
+NEGATIVE = "negative"  # mixed, with values below 0: needs CAP_SYS_RESOURCE
 
 #: Joined to its group by its parent, it takes so many KiB of memory, says so, and waits.
 HOLDER = (
@@ -87,6 +88,8 @@ class Outcome:
 def members_of(kind: str, dice: random.Random, limit_mib: int) -> list[Member]:
     """Five processes for one trial."""
     thousandth = limit_mib * 1024 // 1000  # KiB that one step of the value is worth
+    if kind == NEGATIVE:
+        return [Member(dice.randint(1, 12) * 1024, dice.choice([-1000, -999, -500, -100, 0, 300])) for _ in range(5)]
     if kind == "mixed":
         return [Member(dice.randint(1, 12) * 1024, dice.choice([0, 0, *range(100, 1001, 100)])) for _ in range(5)]
     if kind == "same-size":
@@ -147,12 +150,14 @@ def order(child: subprocess.Popen[str], line: str) -> None:
         return
 
 
-def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy) -> Outcome:
-    """Fill a group with ``members`` until somebody dies."""
+def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy, *, group_kill: bool = False) -> Outcome:
+    """Fill a group with ``members`` until somebody dies; with ``group_kill`` (v2) the whole group is to."""
     host = read_host("/proc", hierarchy)
     reader = Reader(ProcRoot("/proc"))
     with ExitStack() as stack:
         path = stack.enter_context(group(hierarchy, limit_mib * MIB))
+        if group_kill:
+            hierarchy.tree("").write(path, "memory.oom.group", "1")
         children = [stack.enter_context(started(hierarchy, path, HOLDER, str(member.kib))) for member in members]
         for child, member in zip(children, members, strict=True):
             with open(f"/proc/{child.pid}/oom_score_adj", "w") as file:
@@ -168,7 +173,8 @@ def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy) -> Outcom
         guesses = rules_of_thumb(processes, hierarchy)
         while not kills_in(hierarchy, path) and filler.poll() is None:
             order(filler, str(STEP))
-        return Outcome(ranking, dead(everybody, kills_in(hierarchy, path)), guesses)
+        expected = len(ranking.group_members) if group_kill else kills_in(hierarchy, path)
+        return Outcome(ranking, dead(everybody, expected), guesses)
 
 
 def dead(children: dict[int, subprocess.Popen[str]], number: int) -> tuple[int, ...]:
@@ -231,7 +237,7 @@ def run(kind: str, trials: int, seed: int) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--kind", choices=(*KINDS, NEGATIVE))
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     ok = True

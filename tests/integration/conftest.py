@@ -1,4 +1,4 @@
-"""What needs root: skipped, and said so, where there is none. Test cgroups are called ``holdfast-test-*``."""
+"""Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
 import os
@@ -12,12 +12,6 @@ from holdfast.cgroups import detect
 from holdfast.errors import ProcessGone
 
 from tests.integration.node_kit import NAME, Running
-
-
-@pytest.fixture(autouse=True)
-def _root(request):
-    if request.node.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs root")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 ANY_PID = click.IntRange(1, 2**22)
+BY_HAND = "hold"  # what stands in place of a rule's name while somebody holds a process by hand
 
 
 def stub(client: Client) -> PlacementStub:
@@ -25,17 +27,26 @@ def stub(client: Client) -> PlacementStub:
     return client.stub(PlacementStub)
 
 
-def change_line(change: pb.Change) -> str:
-    """``oom_score_adj 0 → -900`` · ``cpu,memory: / → /db`` · ``/db memory.max = 1048576 (was max)``."""
+def change_lines(changes: Iterable[pb.Change]) -> list[str]:
+    """What would be written, one line each; on v1 the same move in several hierarchies is one.
+
+    ``oom_score_adj 0 → -900`` · ``cgroup / → /db (cpu, memory)`` · ``/db memory.max = 1048576 (was max)``
+    """
     from holdfast.api.placement.v1 import placement_pb2 as pb
 
-    if change.field == pb.FIELD_OOM_SCORE_ADJ:
-        return f"oom_score_adj {change.before} → {change.after}"
-    if change.field == pb.FIELD_CGROUP:
-        where = f" ({change.hierarchy})" if change.hierarchy else ""
-        return f"cgroup{where} {change.before} → {change.after}"
-    was = f" (was {change.before})" if change.HasField("before") else ""
-    return f"{change.group} {change.file} = {change.after}{was}"
+    lines: dict[str, list[str]] = {}
+    for change in changes:
+        if change.field == pb.FIELD_OOM_SCORE_ADJ:
+            line = f"oom_score_adj {change.before} → {change.after}"
+        elif change.field == pb.FIELD_CGROUP:
+            line = f"cgroup {change.before} → {change.after}"
+        else:
+            was = f" (was {change.before})" if change.HasField("before") else ""
+            line = f"{change.group} {change.file} = {change.after}{was}"
+        named = lines.setdefault(printable(line), [])
+        if change.field == pb.FIELD_CGROUP and change.hierarchy:
+            named.append(change.hierarchy)
+    return [f"{line} ({', '.join(named)})" if named else line for line, named in lines.items()]
 
 
 def size(pages: int, page_bytes: int) -> str:
@@ -103,8 +114,11 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
             lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
     lines.append(f"decision: {_verdict(decision)}")
     verb = "would write" if decision.dry_run else "to write"
-    lines += [f"  {verb}    {change_line(change)}" for change in decision.changes]
+    lines += [f"  {verb:<15}{line}" for line in change_lines(decision.changes)]
     lines += [f"  in the way     {refusal.detail} [{refusal.reason}]" for refusal in decision.refusals]
+    if answer.placement.rule == BY_HAND:
+        until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
     return lines + [f"  note           {note}" for note in answer.notes]
 
 
@@ -159,7 +173,7 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
     rows, counts = [], Counter[str]()
     for some in answer.planned:
         decision, head = some.decision, (some.decision.rule, str(some.process.pid), some.process.comm)
-        rows += [(*head, change_line(change)) for change in decision.changes]
+        rows += [(*head, line) for line in change_lines(decision.changes)]
         rows += [(*head, f"refused: {refusal.detail}") for refusal in decision.refusals]
         counts["changes"] += len(decision.changes)
         counts["refusals"] += len(decision.refusals)
@@ -171,14 +185,14 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
     return [*([aligned([("RULE", "PID", "NAME", "CHANGE"), *rows])] if rows else []), total]
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
 @click.argument("pid", type=ANY_PID)
 @click.argument("oom_score_adj", type=click.IntRange(-999, 1000))
 @click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long: 90s, 30m, 12h.")
 @click.option("--reason", default="", help="Why; shown by explain and in the log.")
 @client_options
 def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
-    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time (write -- before a negative one)."""
+    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time."""
     from google.protobuf.duration_pb2 import Duration
 
     from holdfast.api.placement.v1.placement_pb2 import HoldRequest

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.client import Client, client_options
-from holdfast.cli.placement import change_line, size, stub
+from holdfast.cli.placement import change_lines, size, stub
 from holdfast.cli.table import printable
-from holdfast.cli.victims import verdict
+from holdfast.cli.victims import next_in_line
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -109,16 +109,18 @@ def _pressure(status: pb.StatusResponse) -> str:
     if not status.pressure_pct:
         return "pressure: this kernel tells none"
     parts = (f"{name.replace('_', ' ')} {pct:.1f} %" for name, pct in sorted(status.pressure_pct.items()))
-    return "pressure (10 s): " + "   ".join(parts)
+    return "pressure (10 s): " + " · ".join(parts)
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str, wide: int = 0) -> Table:
+    """A table whose last ``wide`` columns take what is left and are cut where there is too little."""
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, expand=wide > 0)
+    for at, column in enumerate(columns):
+        last = at >= len(columns) - wide
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
     return table
 
 
@@ -135,23 +137,23 @@ def _rules(seen: Seen) -> Table:
 
 
 def _victims(seen: Seen, rows: int) -> Table:
-    table = _table("who dies next", "where", "used", "limit", "now", "after the rules")
+    table = _table("who dies next", "where", "used", "limit", "now", "after the rules", wide=2)
     page = seen.victims.page_bytes
     for ranking in seen.victims.rankings[:rows]:
         table.add_row(
             "the node" if ranking.domain == "/" else printable(ranking.domain),
             size(ranking.usage_pages, page) if ranking.usage_pages else "-",
             size(ranking.limit_pages, page),
-            verdict(ranking.now, seen.victims),
-            verdict(ranking.after_rules, seen.victims),
+            next_in_line(ranking.now),
+            next_in_line(ranking.after_rules),
         )
     return table
 
 
 def _events(seen: Seen, rows: int) -> Table:
-    table = _table("what happened", "time (UTC)", "what", "process", "rule", "")
+    table = _table("what happened", "time (UTC)", "what", "process", "rule", "", wide=1)
     for report in list(seen.reports)[-rows:]:
-        changes = ", ".join(map(change_line, report.changes))
+        changes = ", ".join(change_lines(report.changes))
         table.add_row(
             f"{report.at.ToDatetime():%H:%M:%S}",
             report.happening,

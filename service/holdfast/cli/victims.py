@@ -61,6 +61,16 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     ]
 
 
+def next_in_line(order: pb.Order) -> str:
+    """Who is next, in a few words."""
+    able = [one for one in order.candidates if one.HasField("points")]
+    if not able:
+        return "nobody"
+    others = f" or {order.tied - 1} other(s): a tie" if order.tie else ""
+    group = f" + {len(order.killed_with_it)} of its group" if order.kill_group else ""
+    return f"{printable(able[0].comm)} ({able[0].pid}){others}{group}"
+
+
 def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
     """Who is next and how sure that is."""
     page, unsure = answer.page_bytes, size(answer.uncertainty_pages, answer.page_bytes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -60,20 +61,21 @@ class Watchers:
                 self._queues.discard(queue)
                 queue.put_nowait(None)
 
-    async def reports(self) -> AsyncIterator[Report]:
-        """Everything from now on.
-
-        Raises:
-            ResourceExhausted: more happened than was read.
-        """
+    @contextmanager
+    def reports(self) -> Iterator[AsyncIterator[Report]]:
+        """Everything from now on; reading raises `ResourceExhausted` when more happened than was read."""
         queue: asyncio.Queue[Report | None] = asyncio.Queue()
         self._queues.add(queue)
         try:
-            while (report := await queue.get()) is not None:
-                yield report
-            raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read")
+            yield _read(queue)
         finally:
             self._queues.discard(queue)
+
+
+async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
+    while (report := await queue.get()) is not None:
+        yield report
+    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read")
 
 
 class PlacementService(placement_pb2_grpc.PlacementServicer):
@@ -212,12 +214,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
         return message.restored(await asyncio.wrap_future(given))
 
-    async def Watch(self, request: pb.WatchRequest, context: object) -> AsyncIterator[pb.Report]:  # noqa: N802
-        """What happens from now on."""
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
+        """What happens from now on; the headers come at once, and say that "now" has begun."""
         self._check_rule(request.rule)
-        async for report in self._watchers.reports():
-            if request.rule in ("", report.rule):
-                yield message.report(report)
+        with self._watchers.reports() as reports:
+            await context.send_initial_metadata(())
+            async for report in reports:
+                if request.rule in ("", report.rule):
+                    yield message.report(report)
 
     def register_grpc(self, registrar: Any) -> None:
         """Offer the service; the read-only methods on TCP too."""
@@ -234,7 +238,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
-            pb.Planned(process=message.process(some.process), decision=message.decision(some.decision))
+            pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
             for some in outlook.planned
             if rule in ("", some.decision.rule)
         ],
