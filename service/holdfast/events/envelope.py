@@ -1,0 +1,117 @@
+"""One event: containerd's envelope, written to bytes once, and the fields a filter may ask it for.
+
+``namespace``, ``topic`` and ``event.<field>…``; the last only where the payload's type is known here (its generated
+module was imported). A payload's type URL is the bare message name, as containerd writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+
+# Imported for the types they make known: what shims and containerd's own stores publish.
+from holdfast.api.events import (  # noqa: F401
+    container_pb2,
+    content_pb2,
+    image_pb2,
+    namespace_pb2,
+    sandbox_pb2,
+    snapshot_pb2,
+    task_pb2,
+)
+from holdfast.api.types.event_pb2 import Envelope
+
+_ABSENT = ("", False)
+_NO_TIME = -62135596800  # what Go's zero time is in seconds since 1970: the year 1
+
+
+class Event:
+    """An envelope on its way to any number of subscribers."""
+
+    __slots__ = ("_decoded", "_tried", "_wire", "envelope")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self._wire: bytes | None = None
+        self._decoded: Message | None = None
+        self._tried = False
+
+    @property
+    def wire(self) -> bytes:
+        """The envelope's bytes, made when first asked for."""
+        if self._wire is None:
+            self._wire = self.envelope.SerializeToString()
+        return self._wire
+
+    def field(self, path: Sequence[str]) -> tuple[str, bool]:
+        """What a filter sees at ``path``."""
+        match path:
+            case ["namespace", *_]:
+                return self.envelope.namespace, bool(self.envelope.namespace)
+            case ["topic", *_]:
+                return self.envelope.topic, bool(self.envelope.topic)
+            case ["event", *rest]:
+                return _field(self._payload(), rest)
+        return _ABSENT
+
+    def _payload(self) -> Message | None:
+        if not self._tried:
+            self._decoded, self._tried = decoded(self.envelope.event), True
+        return self._decoded
+
+
+def packed(message: Message) -> Any:
+    """``message`` as a payload; an ``Any`` is one already."""
+    if isinstance(message, Any):
+        return message
+    return Any(type_url=message.DESCRIPTOR.full_name, value=message.SerializeToString())
+
+
+def decoded(payload: Any) -> Message | None:
+    """The message in a payload; None when its type is not known here or its bytes are not of that type."""
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(payload.type_url.rpartition("/")[2])
+        return message_factory.GetMessageClass(descriptor).FromString(payload.value)
+    except (KeyError, DecodeError):
+        return None
+
+
+def has_time(envelope: Envelope) -> bool:
+    """Whether the envelope says when it happened: not unset, and not Go's zero time."""
+    time = envelope.timestamp
+    return envelope.HasField("timestamp") and (time.seconds, time.nanos) != (_NO_TIME, 0)
+
+
+def _field(message: Message | None, path: Sequence[str]) -> tuple[str, bool]:
+    """A field as text: a map's entry under the rest of the path joined with dots, a message's own field, a scalar.
+
+    containerd's generated code knows strings, booleans, messages and labels only; numbers and enums are ours.
+    """
+    if isinstance(message, Any):
+        return _field(decoded(message), path)
+    field = message.DESCRIPTOR.fields_by_name.get(path[0]) if message is not None and path else None
+    if message is None or field is None:
+        return _ABSENT
+    value = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        key = ".".join(path[1:])
+        return (str(value[key]), True) if key in value else _ABSENT
+    if field.is_repeated:
+        return _ABSENT
+    if field.message_type is not None:
+        return _field(value, path[1:]) if message.HasField(field.name) else _ABSENT
+    if field.enum_type is not None:
+        named = field.enum_type.values_by_number.get(value)
+        return named.name if named is not None else str(value), True
+    return _text(value)
+
+
+def _text(value: object) -> tuple[str, bool]:
+    if isinstance(value, bool):
+        return str(value).lower(), True
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape"), bool(value)
+    return str(value), value != ""

@@ -1,0 +1,90 @@
+"""What a filter means: its selectors asked of one thing's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from holdfast.errors import InvalidArgument
+from holdfast.filters import expression
+from holdfast.filters.grammar import Operator, Selector, parse, refuse
+
+MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is tried against every one
+
+Test = Callable[[str, bool], bool]
+
+
+class Adaptor(Protocol):
+    """Anything that can be filtered."""
+
+    def field(self, path: Sequence[str]) -> tuple[str, bool]:
+        """The value at ``path`` and whether it is present; an absent one is ``("", False)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Filters compiled once: any of ``alternatives`` must match, and of each all its tests."""
+
+    alternatives: tuple[tuple[tuple[tuple[str, ...], Test], ...], ...]
+
+    @property
+    def matches_everything(self) -> bool:
+        """Nothing needs to be asked: no filter at all, or an empty one among them."""
+        return not all(self.alternatives)
+
+    def match(self, thing: Adaptor) -> bool:
+        """Whether any of the filters holds for ``thing``."""
+        return any(all(test(*thing.field(path)) for path, test in tests) for tests in self.alternatives)
+
+
+def parse_all(filters: Iterable[str]) -> Filter:
+    """Compile the filters of one request; none of them, like an empty one, matches everything.
+
+    Raises:
+        InvalidArgument: in containerd's words for a broken filter. A broken regular expression is refused here
+            too (containerd logs it and matches nothing), and more than ``MAX_TEXT`` characters.
+    """
+    texts = list(filters)
+    if (size := sum(map(len, texts))) > MAX_TEXT:
+        raise InvalidArgument(f"filters: {size} characters in all, at most {MAX_TEXT}")
+    return Filter(tuple(map(_compiled, texts)) or ((),))
+
+
+def _compiled(text: str) -> tuple[tuple[tuple[str, ...], Test], ...]:
+    return tuple((selector.path, _test(text, selector)) for selector in parse(text))
+
+
+def _test(text: str, selector: Selector) -> Test:
+    if selector.operator is Operator.MATCHES:
+        try:
+            return partial(_matches, expression.compile(selector.value))
+        except expression.BadExpression as error:
+            refuse(text, len(text), f"error parsing regexp: {error}")
+    return partial(_COMPARISONS[selector.operator], selector.value)
+
+
+def _is_present(_wanted: str, _value: str, present: bool) -> bool:
+    return present
+
+
+def _equals(wanted: str, value: str, present: bool) -> bool:
+    return present and value == wanted
+
+
+def _differs(wanted: str, value: str, _present: bool) -> bool:
+    return value != wanted  # an absent field differs from all but the empty string
+
+
+def _matches(matcher: expression.Expression, value: str, _present: bool) -> bool:
+    return matcher.search(value)  # an absent field is the empty string
+
+
+_COMPARISONS: dict[Operator, Callable[[str, str, bool], bool]] = {
+    Operator.PRESENT: _is_present,
+    Operator.EQUAL: _equals,
+    Operator.NOT_EQUAL: _differs,
+}
+
+EVERYTHING = parse_all(())
