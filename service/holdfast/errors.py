@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 from typing import ClassVar
 
 
@@ -148,6 +149,25 @@ class ProcessGone(HoldfastError):
     """The process ended, or its number belongs to another one now: nothing is left to act on."""
 
     code, word = Code.NOT_FOUND, "no such process"
+
+
+class KernelRefused(HoldfastError):
+    """The kernel said no to one file operation: ``write /sys/fs/cgroup/a/cgroup.procs: device or resource busy``.
+
+    ``remedy`` says what the operator can do about it, where somebody knows.
+    """
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, operation: str, path: str, errno: int, remedy: str = "") -> None:
+        why = os.strerror(errno)
+        super().__init__(f"{operation} {path}: {why[:1].lower()}{why[1:]}")
+        self.operation, self.path, self.errno, self.remedy = operation, path, errno, remedy
+
+    @property
+    def advice(self) -> str:
+        """The message, and after a semicolon the remedy where there is one."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
 # What a handler may raise without knowing us, in the order it is looked up: subclasses before their bases.

@@ -32,12 +32,14 @@ class Daemon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the daemon keeps things and listens."""
+    """Where the daemon keeps things, listens, and finds the kernel's files."""
 
     root: Path
     state: Path
     address: str
     ttrpc_address: str
+    proc_root: str = "/proc"
+    cgroup_root: str = "/sys/fs/cgroup"
 
 
 @dataclass(slots=True)

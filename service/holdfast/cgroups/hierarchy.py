@@ -1,0 +1,169 @@
+"""All hierarchies of the machine together, and how they are found.
+
+Found in ``mountinfo`` (proc_pid_mountinfo(5)) below one root, so that a container that has the host's tree mounted
+at another place works the same, and a fake tree in a temporary directory does too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from holdfast.cgroups.face import UNIFIED, Mode, Tree, checked_path
+from holdfast.cgroups.v1 import V1Tree
+from holdfast.cgroups.v2 import V2Tree
+from holdfast.errors import KernelRefused, NotFound
+
+# Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
+_FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written."""
+
+    name: str
+    point: str
+    whole: bool
+    writable: bool
+
+
+class Hierarchy:
+    """One face over every mounted hierarchy. ``trees`` by name, v1's first, the unified one last.
+
+    ``writable`` is False when a mount is read-only or we may not write to its root.
+    """
+
+    def __init__(self, trees: Mapping[str, Tree], *, writable: bool = True) -> None:
+        self.trees = dict(trees)
+        self.writable = writable
+
+    @property
+    def mode(self) -> Mode:
+        """Which versions there are. A unified tree beside v1's counts as hybrid, with or without controllers."""
+        if not self.trees:
+            return Mode.NONE
+        if UNIFIED not in self.trees:
+            return Mode.LEGACY
+        return Mode.UNIFIED if len(self.trees) == 1 else Mode.HYBRID
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hierarchies' names."""
+        return tuple(self.trees)
+
+    @property
+    def v1_names(self) -> tuple[str, ...]:
+        """The v1 hierarchies' names, ``name=`` ones included."""
+        return tuple(name for name in self.trees if name != UNIFIED)
+
+    def tree(self, name: str) -> Tree:
+        """One hierarchy.
+
+        Raises:
+            NotFound: nothing of that name is mounted.
+        """
+        tree = self.trees.get(name)
+        if tree is None:
+            raise NotFound(f"cgroup hierarchy {name or 'unified'!r} (mounted: {', '.join(map(repr, self.trees))})")
+        return tree
+
+    def name_of(self, controller: str) -> str:
+        """The hierarchy that has a controller.
+
+        Raises:
+            NotFound: none has.
+        """
+        for name, tree in self.trees.items():
+            if controller in tree.controllers():
+                return name
+        raise NotFound(f"cgroup controller {controller!r}")
+
+    def where(self, path: str, names: Collection[str] | None = None) -> tuple[str, ...]:
+        """In which hierarchies (of ``names``) the group exists."""
+        return tuple(name for name in self._chosen(names) if self.trees[name].exists(path))
+
+    def create(
+        self, path: str, names: Collection[str] | None = None, controllers: Collection[str] = ()
+    ) -> tuple[tuple[str, str], ...]:
+        """Make the group in ``names`` (None: everywhere), with ``controllers`` on v2; what was made, as (name, path).
+
+        Raises:
+            InvalidArgument: not a path.
+            KernelRefused: the kernel said no; what was made until then stays.
+        """
+        path = checked_path(path)
+        return tuple((name, made) for name in self._chosen(names) for made in self.tree(name).create(path, controllers))
+
+    def join(self, path: str, pid: int, names: Collection[str] | None = None) -> None:
+        """Move a process to the group in ``names`` (None: everywhere).
+
+        Raises:
+            ProcessGone: nobody has the number.
+            KernelRefused: the kernel said no; moves made until then stay.
+        """
+        path = checked_path(path)
+        for name in self._chosen(names):
+            self.tree(name).join(path, pid)
+
+    def _chosen(self, names: Collection[str] | None) -> tuple[str, ...]:
+        return tuple(self.trees) if names is None else tuple(names)
+
+    def close(self) -> None:
+        """Let descriptors go."""
+        for tree in self.trees.values():
+            tree.close()
+
+
+def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
+    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/self/mountinfo``; possibly nothing.
+
+    Raises:
+        KernelRefused: mountinfo cannot be read.
+    """
+    path = f"{proc_root}/self/mountinfo"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            text = file.readall()
+    except OSError as error:
+        raise KernelRefused("read", path, error.errno or 0) from error
+    chosen: dict[str, Mount] = {}
+    for mount in mounts(text, cgroup_root):
+        known = chosen.get(mount.name)
+        if known is None or (mount.whole and not known.whole):
+            chosen[mount.name] = mount
+    ordered = sorted(chosen.values(), key=lambda mount: mount.name == UNIFIED)  # stable: v1 in mount order
+    trees: dict[str, Tree] = {
+        mount.name: V2Tree(mount.point) if mount.name == UNIFIED else V1Tree(mount.name, mount.point)
+        for mount in ordered
+    }
+    writable = bool(ordered) and all(mount.writable and os.access(mount.point, os.W_OK) for mount in ordered)
+    return Hierarchy(trees, writable=writable)
+
+
+def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
+    """The cgroup mounts at or below ``cgroup_root``, in mountinfo's order."""
+    # 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+    root = cgroup_root.rstrip("/")
+    for line in mountinfo.decode(errors="surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        inner, point, flags = left.split(" ")[3:6]
+        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), point)
+        if point != root and not point.startswith(f"{root}/"):
+            continue
+        name = UNIFIED if kind == "cgroup2" else _v1_name(options)
+        writable = "ro" not in flags.split(",") and "ro" not in options.split(",")
+        yield Mount(name, point, inner == "/", writable)
+
+
+def _v1_name(options: str) -> str:
+    """``rw,xattr,name=systemd`` → ``name=systemd``: as ``/proc/PID/cgroup`` has it."""
+    words = options.split(",")
+    controllers = [word for word in words if word not in _FLAGS and "=" not in word]
+    return ",".join(controllers + [word for word in words if word.startswith("name=")])

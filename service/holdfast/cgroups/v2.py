@@ -1,0 +1,57 @@
+"""The unified hierarchy (Documentation/admin-guide/cgroup-v2.rst).
+
+A controller works in a group only if every group above it names the controller in ``cgroup.subtree_control``, and a
+group that does so for a domain controller may hold no process itself (the root may): the no-internal-process rule.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+
+from holdfast.cgroups import files
+from holdfast.cgroups.face import UNIFIED, levels, parent
+from holdfast.errors import KernelRefused
+
+SUBTREE = "cgroup.subtree_control"
+AVAILABLE = "cgroup.controllers"
+
+
+class V2Tree(files.Mounted):
+    """The one hierarchy of cgroup v2, alone or beside v1's."""
+
+    def __init__(self, mount: str) -> None:
+        super().__init__(UNIFIED, mount)
+
+    def controllers(self) -> frozenset[str]:
+        """See `Tree.controllers`."""
+        return frozenset(self.read("/", AVAILABLE).split())
+
+    def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
+        """See `Tree.create`."""
+        made: list[str] = []
+        for level in levels(path):
+            self._enable(parent(level), controllers)
+            made += super().create(level)
+        return tuple(made)
+
+    def _enable(self, path: str, controllers: Collection[str]) -> None:
+        """Let the children of one group use the controllers; one that is enabled already is left alone."""
+        missing = set(controllers) - set(self.read(path, SUBTREE).split()) if controllers else ()
+        if not missing:
+            return
+        available = set(self.read(path, AVAILABLE).split())
+        for controller in sorted(missing):
+            if controller not in available:
+                remedy = f"controller {controller} is not available there; " + files.ENABLE_REMEDIES[errno.ENOENT]
+                raise KernelRefused("write", f"{self.at(path)}/{SUBTREE}", errno.ENOENT, remedy)
+            files.write(self.at(path), SUBTREE, f"+{controller}", files.ENABLE_REMEDIES)
+
+    def members(self, path: str) -> tuple[int, ...]:
+        """See `Tree.members`. A threaded group lists nobody: its processes belong to the domain above."""
+        try:
+            return super().members(path)
+        except KernelRefused as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return ()
+            raise

@@ -1,0 +1,65 @@
+"""``oom_score_adj``: what it may be, what it is, and setting it with proof.
+
+The kernel's rules (Documentation/filesystems/proc.rst §3.1, fs/proc/base.c): -1000 (never kill) to 1000. Raising is
+free. Going below the lowest value a process with CAP_SYS_RESOURCE last gave it needs that capability, in the
+*initial* user namespace. Children inherit the value and an exec keeps it. Threads share one value.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from holdfast.errors import InvalidArgument, KernelRefused
+from holdfast.process.identity import OpenProcess
+
+MIN = -1000
+MAX = 1000
+FILE = "oom_score_adj"
+CAPABILITY = "CAP_SYS_RESOURCE"
+
+
+def clip(value: int) -> int:
+    """The nearest value the kernel takes."""
+    return max(MIN, min(MAX, value))
+
+
+def check(value: int) -> int:
+    """The value itself, if the kernel takes it.
+
+    Raises:
+        InvalidArgument: it does not, in containerd's words.
+    """
+    if not MIN <= value <= MAX:
+        raise InvalidArgument(f"value out of range ({value}): OOM score must be between {MIN} and {MAX}")
+    return value
+
+
+def read(process: OpenProcess) -> int:
+    """What the process has now.
+
+    Raises:
+        ProcessGone: it ended.
+    """
+    return int(process.read(FILE))
+
+
+def write(process: OpenProcess, value: int) -> None:
+    """Set it, and read it back.
+
+    Raises:
+        InvalidArgument: out of range.
+        ProcessGone: it ended.
+        KernelRefused: not permitted (the remedy names the capability), or the value read back is another one
+            because somebody wrote at the same moment (EAGAIN).
+    """
+    check(value)
+    try:
+        process.write(FILE, b"%d" % value)
+    except KernelRefused as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            error.remedy = f"lowering it to {value} needs {CAPABILITY} in the initial user namespace (a privileged pod)"
+        raise
+    if read(process) != value:
+        raise KernelRefused(
+            "write", f"{process.pid}/{FILE}", errno.EAGAIN, "another program sets it too; find and stop it"
+        )

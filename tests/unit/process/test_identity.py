@@ -1,0 +1,98 @@
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import pytest
+from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.process import ProcRoot, read_boot_id, start_ticks_of
+
+HOSTILE = b"77 (foo) Z 1 (x)) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 18446744073709551615\n"
+
+
+@pytest.fixture
+def proc():
+    with ProcRoot("/proc") as root:
+        yield root
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_start_ticks_are_found_behind_a_name_that_looks_like_fields():
+    assert start_ticks_of(HOSTILE) == 4711
+
+
+def test_the_boot_id_is_a_uuid_that_stays():
+    assert str(uuid.UUID(read_boot_id("/proc"))) == read_boot_id("/proc")
+
+
+def test_a_missing_boot_id_names_the_file(tmp_path):
+    with pytest.raises(KernelRefused, match=rf"^read {tmp_path}/sys/kernel/random/boot_id: no such file or directory$"):
+        read_boot_id(str(tmp_path))
+
+
+def test_an_open_process_reads_its_own_files(proc, child):
+    with proc.open(child.pid) as process:
+        assert process.pid == child.pid
+        assert process.start_ticks() == start_ticks_of(process.read("stat")) > 0
+        assert process.read("cmdline").split(b"\0")[1] == b"-c"
+        assert process.link("exe") == os.path.realpath(sys.executable)
+
+
+def test_a_file_longer_than_one_read_comes_whole(proc):
+    words = ["x" * 100] * 200
+    process = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+    try:
+        with proc.open(process.pid) as opened:
+            assert opened.read("cmdline") == b"\0".join(
+                [sys.executable.encode(), b"-c", b"input()", *(w.encode() for w in words), b""]
+            )
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_number_nobody_has_is_gone(proc):
+    with pytest.raises(ProcessGone):
+        proc.open(2**22 + 1)
+
+
+def test_a_reaped_process_is_gone_for_every_access(proc, child):
+    with proc.open(child.pid) as process:
+        child.kill()
+        child.wait()
+        for act in (lambda: process.read("stat"), lambda: process.write("oom_score_adj", b"1"), process.pidfd):
+            with pytest.raises(ProcessGone):
+                act()
+        assert process.ended()
+
+
+def test_a_zombie_has_ended_though_it_can_still_be_read(proc, child):
+    with proc.open(child.pid) as process:
+        assert not process.ended()
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.ended()
+        assert process.read("stat")
+
+
+def test_a_refused_write_says_what_where_and_why(proc, child):
+    with proc.open(child.pid) as process, pytest.raises(KernelRefused) as caught:
+        process.write("oom_score_adj", b"1001")
+    assert str(caught.value) == f"write /proc/{child.pid}/oom_score_adj: invalid argument"
+
+
+def test_descriptors_are_given_back(proc, child):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with proc.open(child.pid) as process:
+            process.pidfd()
+            process.read("stat")
+    assert len(os.listdir("/proc/self/fd")) == before
