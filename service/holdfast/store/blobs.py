@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from holdfast import log
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -60,8 +59,8 @@ class LocalStore:
         wanted = parse_all(filters)
         digests = iter(await on_thread(self._threads, lambda: sorted(_digests(self.layout))))
         while names := list(islice(digests, _PAGE)):
-            infos = await on_thread(self._threads, lambda names=names: [_info(self.layout.blob(n), n) for n in names])
-            yield [info for info in infos if info is not None and wanted.match(info)]
+            infos = await on_thread(self._threads, _infos, self.layout, names)
+            yield [info for info in infos if wanted.match(info)]
 
     async def delete(self, digest: str) -> None:
         """`ContentStore.delete`."""
@@ -90,7 +89,8 @@ class LocalStore:
             since = datetime.now(UTC) - timedelta(seconds=held_s)
             raise Unavailable(f"ref {ref} locked for {held_s:.3f}s (since {since:%Y-%m-%dT%H:%M:%S.%fZ})")
         try:
-            return FileWriter(self, await self._opened(ref, total, expected))
+            opened = await self._opened(ref, total, expected)
+            return FileWriter(opened, self._threads, self._refs)
         except BaseException:
             self._refs.release(ref)
             raise
@@ -115,8 +115,10 @@ class LocalStore:
         return await on_thread(self._threads, _sweep, self.layout, digests, refs)
 
     async def _opened(self, ref: str, total: int, expected: str) -> ingest.Ingest:
-        if expected and await on_thread(self._threads, self.layout.blob(expected).exists):
-            raise AlreadyExists(f"content {expected}")
+        if expected:
+            there = await on_thread(self._threads, _info, self.layout.blob(expected), expected)
+            if there is not None:
+                raise AlreadyExists(f"content {expected}")
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(self._threads, ingest.open_ingest, self.layout, ref, total)
         try:
@@ -125,15 +127,6 @@ class LocalStore:
             if opening.exception() is None:  # nobody will close what nobody was given
                 opening.result().close()
             raise
-
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """Where blocking work goes."""
-        return self._threads
-
-    def release(self, ref: str) -> None:
-        """A writer lets go of its ref."""
-        self._refs.release(ref)
 
 
 class FileReader:
@@ -155,19 +148,13 @@ class FileReader:
             self._descriptor = -1
 
 
-class _Owner(Protocol):
-    @property
-    def threads(self) -> ThreadPoolExecutor: ...
-
-    def release(self, ref: str) -> None: ...
-
-
 class FileWriter:
     """A `Writer` of one ingest."""
 
-    def __init__(self, owner: _Owner, opened: ingest.Ingest) -> None:
-        self._owner = owner
+    def __init__(self, opened: ingest.Ingest, threads: ThreadPoolExecutor, refs: Refs) -> None:
         self._ingest = opened
+        self._threads = threads
+        self._refs = refs
         self._broken = False
         self._closed = False
 
@@ -186,12 +173,12 @@ class FileWriter:
         self._check()
         self._broken = True  # until all of it is written: after an error the digest is ahead of the file
         if len(data) < _LARGE:
-            await on_thread(self._owner.threads, self._append, data)
+            await on_thread(self._threads, self._append, data)
         else:
             loop = asyncio.get_running_loop()
-            hashed = loop.run_in_executor(self._owner.threads, self._ingest.digested, data)
+            hashed = loop.run_in_executor(self._threads, self._ingest.digested, data)
             try:
-                await on_thread(self._owner.threads, self._ingest.append, data)
+                await on_thread(self._threads, self._ingest.append, data)
             finally:
                 await finished(hashed)
         self._broken = False
@@ -199,13 +186,13 @@ class FileWriter:
     async def truncate(self) -> None:
         """`Writer.truncate`."""
         self._check()
-        await on_thread(self._owner.threads, self._ingest.truncate)
+        await on_thread(self._threads, self._ingest.truncate)
 
     async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
         """`Writer.commit`; ``labels`` have no place here."""
         self._check()
         try:
-            await on_thread(self._owner.threads, self._ingest.commit, size, expected)
+            await on_thread(self._threads, self._ingest.commit, size, expected)
         finally:
             await self.close()
 
@@ -215,9 +202,9 @@ class FileWriter:
             return
         self._closed = True
         try:
-            await on_thread(self._owner.threads, self._ingest.close)
+            await on_thread(self._threads, self._ingest.close)
         finally:
-            self._owner.release(self.status.ref)
+            self._refs.release(self.status.ref)
 
     def _append(self, data: bytes) -> None:
         self._ingest.append(data)
@@ -236,6 +223,10 @@ def _info(path: Path, digest: str) -> Info | None:
     except FileNotFoundError:
         return None
     return Info(digest, found.st_size, {}, found.st_mtime_ns, found.st_mtime_ns)
+
+
+def _infos(layout: ingest.Layout, digests: Iterable[str]) -> list[Info]:
+    return [info for digest in digests if (info := _info(layout.blob(digest), digest)) is not None]
 
 
 def _digests(layout: ingest.Layout) -> Iterator[str]:

@@ -98,7 +98,7 @@ class Containers:
         missing = NotFound(f'container "{container_id}" in namespace "{namespace}"')
         return await self._database.read(lambda found: _found(found.execute, namespace, container_id, missing))
 
-    async def list(self, namespace: str, filters: Iterable[str] = ()) -> list[Container]:
+    async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Container]:
         """Those that any filter matches, by id.
 
         Raises:
@@ -265,7 +265,7 @@ def _container(row: tuple[Any, ...]) -> Container:
 def _write(transaction: Transaction, verb: str, namespace: str, item: Container) -> int:
     body = _Body(item.runtime, item.spec, item.image, item.extensions, item.sandbox)
     return transaction.execute(
-        f"{verb} INTO containers (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"{verb} INTO containers (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             namespace,
             item.id,

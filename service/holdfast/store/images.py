@@ -39,7 +39,7 @@ class Image:
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``name``, ``target.digest``, ``target.mediatype``, ``labels.…``, ``annotations.…``."""
+        """What a filter may ask for: ``name``, ``target.digest`` and ``.mediatype``, ``labels.…``, ``annotations.…``."""
         match path:
             case ["name", *_]:
                 return self.name, bool(self.name)
@@ -69,7 +69,7 @@ class Images:
         """
         return await self._database.read(lambda connection: _found(connection.execute, namespace, name))
 
-    async def list(self, namespace: str, filters: Iterable[str] = ()) -> list[Image]:
+    async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Image]:
         """Those that any filter matches, by name.
 
         Raises:
@@ -165,9 +165,7 @@ def changed(current: Image, wanted: Image, mask: Sequence[str]) -> Image:
             current = replace(current, target=wanted.target)
         elif (labels := masked(current.labels, wanted.labels, path)) is not None:
             current = replace(current, labels=labels)
-        elif (
-            notes := masked(current.target.annotations, wanted.target.annotations, path, "annotations")
-        ) is not None:
+        elif (notes := masked(current.target.annotations, wanted.target.annotations, path, "annotations")) is not None:
             current = replace(current, target=replace(current.target, annotations=notes))
         else:
             raise InvalidArgument(f'cannot update "{path}" field on image "{wanted.name}"')
@@ -196,7 +194,7 @@ def _image(row: tuple[Any, ...]) -> Image:
 def _write(transaction: Transaction, verb: str, namespace: str, image: Image) -> int:
     target = image.target
     return transaction.execute(
-        f"{verb} INTO images (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"{verb} INTO images (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             namespace,
             image.name,

@@ -134,8 +134,6 @@ def remove(folder: Path) -> bool:
 class Ingest:
     """An open ingest; one thread at a time, but `append` and `digested` may run side by side."""
 
-    __slots__ = ("_descriptor", "_folder", "_hash", "_layout", "status")
-
     def __init__(self, layout: Layout, folder: Path, descriptor: int, status: Status, digest: Any) -> None:
         self._layout = layout
         self._folder = folder

@@ -91,7 +91,7 @@ class Leases:
 
         await self._database.write(change)
 
-    async def list(self, namespace: str, filters: Iterable[str] = ()) -> list[Lease]:
+    async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Lease]:
         """Those that any filter matches, by id.
 
         Raises:

@@ -41,7 +41,7 @@ class Namespaces:
         )
         return from_text(row[0]) if row else {}
 
-    async def list(self) -> list[Namespace]:
+    async def all(self) -> list[Namespace]:
         """All, by name."""
         rows = await self._database.read(
             lambda connection: connection.execute("SELECT name, labels FROM namespaces ORDER BY name").fetchall()

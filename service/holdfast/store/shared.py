@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -102,8 +103,7 @@ class NamespaceContent:
         query = f"SELECT {_COLUMNS} FROM blobs WHERE namespace = ? AND digest > ? ORDER BY digest LIMIT {_PAGE}"  # noqa: S608
         last = ""
         while True:
-            parameters = (self._namespace, last)
-            rows = await self._database.read(lambda found, values=parameters: found.execute(query, values).fetchall())
+            rows = await self._database.read(partial(_rows, query, (self._namespace, last)))
             yield [info for info in map(_info, rows) if wanted.match(info)]
             if len(rows) < _PAGE:
                 return
@@ -166,10 +166,8 @@ class NamespaceContent:
         """`ContentStore.abort`."""
         async with self._content.gate.shared():
             backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
-            try:
+            with suppress(NotFound):  # it shared a blob, or a commit was cut short
                 await self._backend.abort(backend_ref)
-            except NotFound:  # it shared a blob, or a commit was cut short
-                pass
             await self._database.write(partial(self._forget_ingest, ref))
 
     async def shown(self, ref: str, info: Info) -> None:
@@ -308,10 +306,8 @@ class SharedWriter:
             if expected not in ("", self._status.expected):
                 raise FailedPrecondition(f'"{self._status.ref}" unexpected digest')
             return offset, self._status.expected
-        try:
+        with suppress(AlreadyExists):  # in the store below; whether this namespace sees it is told by its row
             await self._under.commit(offset, expected)
-        except AlreadyExists:  # in the store below; whether this namespace sees it is told by its row
-            pass
         return offset, self._under.digest
 
     async def _copied(self, size: int) -> Writer:
@@ -343,6 +339,10 @@ def _changed(current: Info, wanted: Info, mask: Sequence[str]) -> Labels:
             raise InvalidArgument(f'cannot update "{path}" field on content info "{wanted.digest}"')
         labels = changed
     return labels
+
+
+def _rows(query: str, parameters: tuple[str, ...], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(query, parameters).fetchall()
 
 
 def _info(row: tuple[Any, ...]) -> Info:
