@@ -50,7 +50,7 @@ class Status:
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
         """What a filter may ask for: ``ref``."""
-        return (self.ref, True) if path[:1] == ["ref"] else ("", False)
+        return (self.ref, True) if path and path[0] == "ref" else ("", False)
 
 
 class Reader(Protocol):

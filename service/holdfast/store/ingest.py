@@ -202,7 +202,8 @@ class Ingest:
                 os.rename(self._folder / "data", target)
             except FileNotFoundError as error:
                 raise NotFound(f'ingest ref "{self.status.ref}"') from error  # it was aborted meanwhile
-            os.utime(target)
+            now = time.time_ns()  # the kernel's own stamp is up to a tick old
+            os.utime(target, ns=(now, now))
             os.chmod(target, 0o444)
             sync(target.parent)
         remove(self._folder)

@@ -95,6 +95,9 @@ class Scheduler:
         try:
             collected = await self._collector.collect()
             self._then(collected)
+        except asyncio.CancelledError:
+            self._waiting += waiting
+            raise
         except Exception as error:  # a full disk must not end collecting
             LOG.error("garbage collection failed", error=error)
             schedule.failed(self._now())
