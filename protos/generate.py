@@ -14,6 +14,7 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
 API = PROTOS.parent / "service" / "holdfast" / "api"
+PLUGIN = API.parent / "ttrpc" / "protoc_plugin.py"
 BUNDLED = (str(files("grpc_tools") / "_proto"), str(Path(status_pb2.__file__).parents[2]))
 DOOR = '"""Generated from ``protos/``: change the .proto, then ``make protos``."""\n'
 
@@ -24,12 +25,27 @@ def generate(into: Path) -> None:
     includes = [f"-I{path}" for path in (PROTOS, *BUNDLED)]
     services = [str(path) for path in sources if "\nservice " in path.read_text()]
     outputs = [f"--{kind}_out={into}" for kind in ("python", "pyi")]
-    for arguments in ([*outputs, *map(str, sources)], [f"--grpc_python_out={into}", *services]):
+    over_ttrpc = [name for name in services if "/services/ttrpc/" in name]
+    over_grpc = [name for name in services if name not in over_ttrpc]
+    ttrpc = [f"--plugin=protoc-gen-ttrpc-python={plugin_in(into)}", f"--ttrpc-python_out={into}"]
+    for arguments in (
+        [*outputs, *map(str, sources)],
+        [f"--grpc_python_out={into}", *over_grpc],
+        [*ttrpc, *over_ttrpc],
+    ):
         if protoc.main(["protoc", *includes, *arguments]) != 0:
             sys.exit(1)
     (into / "holdfast" / "api" / "__init__.py").write_text(DOOR)
     for folder in (into / "holdfast" / "api").rglob("*/"):
         (folder / "__init__.py").touch()
+
+
+def plugin_in(folder: Path) -> Path:
+    """Our protoc plugin as a program of its own, so that stubs can be made before the package can be imported."""
+    program = folder / PLUGIN.stem
+    program.write_text(f"#!{sys.executable}\nimport runpy\nrunpy.run_path({str(PLUGIN)!r}, run_name='__main__')\n")
+    program.chmod(0o755)
+    return program
 
 
 def differences(fresh: Path, committed: Path) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-from typing import ClassVar
+from typing import Any
 
 
 class Code(enum.IntEnum):
@@ -38,8 +38,9 @@ class Code(enum.IntEnum):
 class HoldfastError(Exception):
     """Something the caller is told: a sentence, and the code it travels under."""
 
-    code: ClassVar[Code] = Code.UNKNOWN
-    word: ClassVar[str] = ""
+    code: Code = Code.UNKNOWN
+    word: str = ""
+    details: tuple[Any, ...] = ()  # google.protobuf.Any messages that travel with the status
 
     @property
     def message(self) -> str:
@@ -176,6 +177,24 @@ class KernelRefused(HoldfastError):
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
+class ConnectionClosed(Unavailable):
+    """The connection ended before the answer came; whether the call was carried out is not known."""
+
+    word = ""
+
+
+class PeerBrokeProtocol(HoldfastError):
+    """The other end sent what the protocol does not allow there."""
+
+    code = Code.INTERNAL
+
+
+class MisusedStream(HoldfastError):
+    """We used a stream in a way its kind does not allow: our caller's mistake, nothing was sent."""
+
+    code = Code.INTERNAL
+
+
 # What a handler may raise without knowing us, in the order it is looked up: subclasses before their bases.
 _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
     (asyncio.CancelledError, Code.CANCELED),
@@ -194,3 +213,34 @@ def code_of(error: BaseException) -> Code:
     if isinstance(error, HoldfastError):
         return error.code
     return next((code for kind, code in _FOREIGN if isinstance(error, kind)), Code.UNKNOWN)
+
+
+_BY_CODE: dict[int, type[HoldfastError]] = {
+    kind.code: kind
+    for kind in (
+        Canceled,
+        InvalidArgument,
+        DeadlineExceeded,
+        NotFound,
+        AlreadyExists,
+        PermissionDenied,
+        ResourceExhausted,
+        FailedPrecondition,
+        OutOfRange,
+        Unimplemented,
+        Internal,
+        Unavailable,
+    )
+}
+
+
+def from_status(code: int, message: str, details: tuple[Any, ...] = ()) -> HoldfastError:
+    """The error a peer answered with: the class of its code, saying the peer's own sentence unchanged."""
+    error = _BY_CODE.get(code, HoldfastError)(message)
+    error.code = Code(code) if code in _CODES else Code.UNKNOWN
+    error.word = ""
+    error.details = details
+    return error
+
+
+_CODES = frozenset(Code)

@@ -144,7 +144,12 @@ def level_number(level: str) -> int:
 
 def set_level(level: str) -> None:
     """Set the level of everything from now on (start, reload, the debug endpoint)."""
-    logging.getLogger().setLevel(level_number(level))
+    _apply(level_number(level))
+
+
+def level_name() -> str:
+    """The level in force."""
+    return _LEVEL_NAMES.get(logging.getLogger().level, "info")
 
 
 def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
@@ -159,4 +164,10 @@ def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None
     handler.setFormatter(Json() if form == "json" else Logfmt())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level_number(level))
+    _apply(level_number(level))
+
+
+def _apply(number: int) -> None:
+    logging.getLogger().setLevel(number)
+    for library in ("grpc", "asyncio"):  # their debug lines are about themselves: only trace shows them
+        logging.getLogger(library).setLevel(number if number <= TRACE else max(number, logging.INFO))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import click
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file (YAML or TOML).")
-@click.option("--root", help="Directory for what must survive a restart.")
-@click.option("--state", help="Directory for what must not survive a reboot.")
-@click.option("-a", "--address", help="Unix socket of the gRPC server.")
-@click.option("-l", "--log-level", "level", help="trace, debug, info, warn, error, fatal or panic.")
-def run(path: Path | None, root: str | None, state: str | None, address: str | None, level: str | None) -> int:
+@click.command()
+@click.option("-c", "--config", "path", metavar="FILE", help="Configuration file (YAML, or containerd's TOML).")
+@click.option("--root", metavar="DIR", help="Directory for what must survive a restart.")
+@click.option("--state", metavar="DIR", help="Directory for what must not survive a reboot.")
+@click.option("-a", "--address", metavar="SOCKET", help="Unix socket of the gRPC server.")
+@click.option("-l", "--log-level", "level", metavar="LEVEL", help="trace, debug, info, warn, error, fatal or panic.")
+def run(path: str | None, root: str | None, state: str | None, address: str | None, level: str | None) -> None:
     """Start the daemon and serve until SIGTERM.
 
     Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
@@ -23,8 +22,9 @@ def run(path: Path | None, root: str | None, state: str | None, address: str | N
     """
     # Until the daemon has handlers of its own: a SIGTERM in the first milliseconds is a clean stop too.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from holdfast import plugins
     from holdfast.config import Overrides
+    from holdfast.plugins.kinds import EVENTS
     from holdfast.server.daemon import serve
 
-    serve(path, Overrides(root=root, state=state, address=address, level=level))
-    return 0
+    serve(path, Overrides(root=root, state=state, address=address, level=level), plugins.registrations, EVENTS)

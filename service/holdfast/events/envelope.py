@@ -6,7 +6,7 @@ module was imported). A payload's type URL is the bare message name, as containe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
@@ -96,11 +96,9 @@ def _field(message: Message | None, path: Sequence[str]) -> tuple[str, bool]:
     if message is None or field is None:
         return _ABSENT
     value = getattr(message, field.name)
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        key = ".".join(path[1:])
-        return (str(value[key]), True) if key in value else _ABSENT
     if field.is_repeated:
-        return _ABSENT
+        key = ".".join(path[1:])
+        return (_text(value[key])[0], True) if isinstance(value, Mapping) and key in value else _ABSENT
     if field.message_type is not None:
         return _field(value, path[1:]) if message.HasField(field.name) else _ABSENT
     if field.enum_type is not None:

@@ -88,7 +88,7 @@ class Exchange:
         try:
             filter_ = parse_all(filters)
         except InvalidArgument as error:
-            raise InvalidArgument(f"failed parsing subscription filters: {error.message}") from None
+            raise InvalidArgument(f"subscription error: failed parsing subscription filters: {error.message}") from None
         subscription = Subscription(filter_, self.limits, lambda ended: self._subscriptions.pop(ended, None))
         self._subscriptions[subscription] = None
         return subscription

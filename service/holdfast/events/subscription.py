@@ -40,14 +40,15 @@ class Subscription:
         self._waiting_size = 0
         self._something = asyncio.Event()
         self._on_drop: Callable[[], object] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """Events waiting to be read."""
         return len(self._waiting)
 
     def wants(self, event: Event) -> bool:
-        """Whether the filters match."""
-        return self._filter is None or self._filter.match(event)
+        """Whether the filters match; a closed subscription wants nothing."""
+        return not self._closed and (self._filter is None or self._filter.match(event))
 
     def offer(self, event: Event) -> str:
         """Queue an event; empty, or which limit it would have passed: then the subscription is over."""
@@ -67,6 +68,7 @@ class Subscription:
 
     def close(self) -> None:
         """End the subscription; a reader that waits stops."""
+        self._closed = True
         self._ended(self)
         self._waiting.clear()
         self._waiting_size = 0
@@ -91,10 +93,10 @@ class Subscription:
         while not self._waiting:
             if self.ended_by is not None:
                 raise self.ended_by
+            if self._closed:
+                raise StopAsyncIteration
             self._something.clear()
             await self._something.wait()
-            if not self._waiting and self.ended_by is None:
-                raise StopAsyncIteration  # closed
         event = self._waiting.popleft()
         self._waiting_size -= len(event.wire)
         return event

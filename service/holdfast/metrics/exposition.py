@@ -21,8 +21,13 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 class Printable(Protocol):
     """What a registry prints: any family, or a collector that keeps its own slots."""
 
-    name: str
-    help_text: str
+    @property
+    def name(self) -> str:
+        """The family's name."""
+
+    @property
+    def help_text(self) -> str:
+        """What it counts, in one sentence."""
 
     @property
     def kind(self) -> str:

@@ -51,6 +51,15 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def samples(self, labels: dict[str, str]) -> Iterator[Sample]:
+        """Cumulative buckets, then the sum and the count, under ``labels``."""
+        running = 0
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            running += count
+            yield Sample("_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, running)
+        yield Sample("_sum", labels, self.total)
+        yield Sample("_count", labels, running)
+
 
 SlotT = TypeVar("SlotT", Cell, Distribution)
 
@@ -161,12 +170,6 @@ class Histogram(Family[Distribution]):
         self.labels(*values).observe(value)
 
     def samples(self) -> Iterator[Sample]:
-        """Cumulative buckets, then the sum and the count."""
+        """Each slot's."""
         for values, slot in self._slots.items():
-            labels = dict(zip(self.label_names, values, strict=True))
-            running = 0
-            for bound, count in zip((*self.bounds, float("inf")), slot.counts, strict=True):
-                running += count
-                yield Sample("_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, running)
-            yield Sample("_sum", labels, slot.total)
-            yield Sample("_count", labels, running)
+            yield from slot.samples(dict(zip(self.label_names, values, strict=True)))

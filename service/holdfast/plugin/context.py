@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from holdfast.config import Settings
 from holdfast.metrics import Registry
 from holdfast.plugin.loaded import PluginSet
 from holdfast.plugin.registration import Kind, Registration
@@ -46,12 +47,14 @@ class Places:
 class InitContext:
     """Handed to a plugin's init.
 
-    ``config`` is the decoded config (the registration's type, None without one). ``exports`` and ``capabilities``
-    may be filled for introspection. ``metrics`` takes the plugin's own families, ``serving`` its own health.
+    ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole
+    configuration, for reading. ``exports`` and ``capabilities`` may be filled for introspection. ``metrics`` takes the
+    plugin's own families, ``serving`` its own health.
     """
 
     registration: Registration
     config: Any
+    settings: Settings
     places: Places
     plugins: PluginSet
     metrics: Registry

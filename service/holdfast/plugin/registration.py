@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from holdfast.plugin.context import InitContext
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class Kind(Generic[T_co]):
     """A plugin type's URI (``io.containerd.event.v1``) that carries the Python type of its instances."""
 
     uri: str

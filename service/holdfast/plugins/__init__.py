@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
+from msgspec import Struct
+
+from holdfast.config import Settings
 from holdfast.errors import HoldfastError
 from holdfast.plugin import InitContext, Registration
 from holdfast.plugin.registration import Init
@@ -58,14 +61,16 @@ def third_party() -> Iterator[Registration]:
             yield Registration(ENTRY_POINT, point.name, _failing(point, error), origin=point.value)
 
 
-def registrations() -> list[Registration]:
-    """Everything that may run here, shipped plugins first."""
-    return [*shipped(), *third_party()]
+def registrations(settings: Settings) -> list[Registration]:
+    """Everything that may run here: shipped plugins, installed ones, and the proxies the configuration names."""
+    from holdfast.plugins.proxy import proxies
+
+    return [*shipped(), *third_party(), *proxies(settings.proxy_plugins)]
 
 
-def known_configs() -> dict[str, type | None]:
+def known_configs() -> dict[str, type[Struct] | None]:
     """The config type of each plugin by URI; None for a plugin without one."""
-    return {registration.uri: registration.config for registration in registrations()}
+    return {registration.uri: registration.config for registration in (*shipped(), *third_party())}
 
 
 def _parts(name: str) -> tuple[str, str, str]:
@@ -74,7 +79,8 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 def _failing(point: EntryPoint, error: Exception) -> Init[None]:
     async def init(context: InitContext):  # type: ignore[no-untyped-def]
-        raise HoldfastError(f"entry point {point.name} = {point.value}: {type(error).__name__}: {error}") from error
+        if context:
+            raise HoldfastError(f"entry point {point.name} = {point.value}: {type(error).__name__}: {error}") from error
         yield
 
     return init

@@ -19,7 +19,7 @@ from types import FrameType
 from holdfast import log
 
 LOG = log.named(__name__)
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 
 class Interrupted(Exception):

@@ -2,6 +2,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from holdfast.config import Settings
 from holdfast.errors import BootError, SkipPlugin
 from holdfast.metrics import Registry
 from holdfast.plugin import InitContext, Kind, PluginSet, State, plugin
@@ -25,6 +26,7 @@ async def started(init, limit_s=30.0, then=None):
         context = InitContext(
             registration,
             None,
+            Settings(),
             Places("/r", "/s", "a", "a.ttrpc"),
             PluginSet(),
             Registry(),

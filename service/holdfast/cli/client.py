@@ -1,0 +1,232 @@
+"""What every client command shares: where the daemon is, in which namespace to ask, how to print, how to fail.
+
+gRPC is imported when a call is made: `--help` and completion do without it.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from holdfast import namespaces
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    import grpc
+
+T = TypeVar("T")
+MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the daemon's default for what it sends
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for a TCP address; without any of them the connection is plaintext."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    def __bool__(self) -> bool:
+        return any((self.ca, self.cert, self.key, self.server_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which daemon, and how to ask it. ``timeout`` in seconds, for one answer."""
+
+    address: str
+    namespace: str
+    timeout: float
+    tls: Tls
+
+    @property
+    def socket_path(self) -> str:
+        """The unix socket's path; empty for a TCP address."""
+        address = self.address
+        return "" if address.startswith("tcp://") else address.removeprefix("unix://").removeprefix("unix:")
+
+    @property
+    def uri(self) -> str:
+        """The address as gRPC wants it."""
+        return f"unix:{self.socket_path}" if self.socket_path else f"dns:///{self.address.removeprefix('tcp://')}"
+
+
+class Client:
+    """One connection to a daemon. ``json``: print the API's messages instead of tables."""
+
+    def __init__(self, target: Target, json: bool) -> None:
+        self.target = target
+        self.json = json
+        self._channel: grpc.Channel | None = None
+
+    def stub(self, kind: Callable[[grpc.Channel], T]) -> T:
+        """A generated stub on the connection, which is opened when the first is asked for."""
+        if self._channel is None:
+            self._channel = self._connected()
+        return kind(self._channel)
+
+    def ask(self, method: Callable[..., T], request: object) -> T:
+        """Call a unary method; its failure is one line.
+
+        Raises:
+            HoldfastError: what the daemon answered, or why it could not be reached.
+        """
+        with self._told():
+            return method(request, timeout=self.target.timeout, metadata=self._metadata())
+
+    def stream(self, method: Callable[..., Iterator[T]], request: object) -> Iterator[T]:
+        """Call a streaming method, for as long as it lasts.
+
+        Raises:
+            HoldfastError: as `ask`.
+        """
+        with self._told():
+            yield from method(request, metadata=self._metadata())
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def _connected(self) -> grpc.Channel:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the library would print its own lines before ours
+        import grpc
+
+        options = [("grpc.max_receive_message_length", MAX_MESSAGE)]
+        target, tls = self.target, self.target.tls
+        if target.socket_path:
+            if tls:
+                raise HoldfastError(f"{target.address}: TLS options are for tcp:// addresses")
+            _check_socket(target.socket_path)
+        if not tls:
+            return grpc.insecure_channel(target.uri, options)
+        if tls.server_name:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))  # type: ignore[arg-type]
+        credentials = grpc.ssl_channel_credentials(*(_read(path) for path in (tls.ca, tls.key, tls.cert)))
+        return grpc.secure_channel(target.uri, credentials, options)
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        return [(namespaces.GRPC_HEADER, self.target.namespace)]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        import grpc
+
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise HoldfastError(_explained(error, self.target)) from error
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options all client commands have, and a `Client` as its first argument."""
+
+    @functools.wraps(command)
+    def with_client(**given: Any) -> Any:
+        tls = Tls(*(given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
+        address = given.pop("address") or default_address()
+        target = Target(address, given.pop("namespace"), given.pop("timeout"), tls)
+        client = Client(target, json=given.pop("output") == "json")
+        try:
+            return command(client, **given)
+        finally:
+            client.close()
+
+    for option in reversed(_OPTIONS):
+        with_client = option(with_client)
+    return with_client
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option(
+        "-a",
+        "--address",
+        envvar="HOLDFAST_ADDRESS",
+        show_envvar=True,
+        help="The daemon's socket (a path, or unix://PATH) or tcp://HOST:PORT.  [default: the socket of a daemon run "
+        "by the same user with default settings]",
+    ),
+    click.option(
+        "-n",
+        "--namespace",
+        envvar=["HOLDFAST_NAMESPACE", "CONTAINERD_NAMESPACE"],
+        show_envvar=True,
+        default=namespaces.DEFAULT,
+        show_default=True,
+        help="Namespace of the request.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="json prints the API's messages, with their field names.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Seconds to wait for an answer.",
+    ),
+    click.option("--tls-ca", type=_FILE, envvar="HOLDFAST_TLS_CA", show_envvar=True, help="CA of a tcp:// daemon."),
+    click.option("--tls-cert", type=_FILE, envvar="HOLDFAST_TLS_CERT", show_envvar=True, help="Our certificate."),
+    click.option("--tls-key", type=_FILE, envvar="HOLDFAST_TLS_KEY", show_envvar=True, help="Its private key."),
+    click.option("--tls-server-name", help="Name to expect in the daemon's certificate, instead of HOST."),
+)
+
+
+def default_address() -> str:
+    """Where a daemon of the same user listens when nobody says."""
+    from holdfast.config.defaults import own_defaults
+
+    return own_defaults().address
+
+
+def _check_socket(path: str) -> None:
+    """Connect once for the kernel's own reason; gRPC's names neither the file nor the remedy."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            hint = _HINTS.get(error.errno or 0, "")
+            raise HoldfastError(f"{path}: cannot connect: {reason}{hint and f'; {hint}'}") from error
+
+
+_NOT_RUNNING = "is the daemon running? -a or HOLDFAST_ADDRESS names another address"
+_HINTS = {
+    errno.ENOENT: _NOT_RUNNING,
+    errno.ECONNREFUSED: _NOT_RUNNING,
+    errno.EACCES: "the socket belongs to another user or group",
+    errno.ENOTSOCK: "this is not a socket",
+}
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path is not None else None
+    except OSError as error:
+        raise HoldfastError(f"{path}: {error.strerror}") from error
+
+
+def _explained(error: grpc.RpcError, target: Target) -> str:
+    """What a failed call says, in one line; whom it was for when nobody answered."""
+    code, details = error.code().name, " ".join((error.details() or "").split())
+    if code == "UNAVAILABLE":
+        return f"{target.address}: unavailable: {details.rpartition('last error: ')[2]}"
+    if code == "DEADLINE_EXCEEDED":
+        return f"{target.address}: no answer within {target.timeout:g} s"
+    return details or code

@@ -1,0 +1,32 @@
+"""``holdfast health``: for people, and for the exec probes of what cannot speak gRPC."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.table import aligned, as_json, plain
+
+
+@click.command()
+@click.argument("service", default="")
+@click.option("--all", "everything", is_flag=True, help="Every service's state.")
+@client_options
+def health(client: Client, service: str, everything: bool) -> int:
+    """Ask whether the daemon, or one SERVICE (containerd.services.version.v1.Version), is serving.
+
+    Exit code 0 when it is, 1 when it is not or cannot be asked.
+    """
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest
+    from grpc_health.v1.health_pb2_grpc import HealthStub
+
+    stub = client.stub(HealthStub)
+    states = HealthCheckResponse.ServingStatus
+    if everything:
+        listed = client.ask(stub.List, HealthListRequest())
+        rows = [(name or '""', states.Name(state.status)) for name, state in sorted(listed.statuses.items())]
+        click.echo(as_json(plain(listed)) if client.json else aligned([("SERVICE", "STATUS"), *rows]))
+        return int(listed.statuses[""].status != states.SERVING)
+    answer = client.ask(stub.Check, HealthCheckRequest(service=service))
+    click.echo(as_json(plain(answer)) if client.json else states.Name(answer.status))
+    return int(answer.status != states.SERVING)

@@ -1,0 +1,86 @@
+"""``holdfast plugins``: what was started, what was skipped, what failed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.table import aligned, as_json, plain, printable
+
+if TYPE_CHECKING:
+    from holdfast.api.services.introspection.v1.introspection_pb2 import Plugin
+
+
+@click.group()
+def plugins() -> None:
+    """List the daemon's plugins and what became of each."""
+
+
+@plugins.command("ls")
+@click.argument("filters", metavar="[FILTER]...", nargs=-1)
+@click.option("-d", "--detailed", is_flag=True, help="What each requires, exports and can do, and its error.")
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@click.option("--all", "everything", is_flag=True, help="Skipped plugins too; a FILTER shows them as well.")
+@client_options
+def ls(client: Client, filters: tuple[str, ...], detailed: bool, quiet: bool, everything: bool) -> None:
+    """List plugins in the order they were started.
+
+    STATUS is ok, error, or skip for a plugin this machine has nothing for. A FILTER compares the fields type and id,
+    as in containerd: `id==version`, `type~=grpc`, `type==io.containerd.grpc.v1,id!=version` (both must hold);
+    of several filters any may match.
+
+    Exit code 0, whatever the plugins' states.
+    """
+    from holdfast.api.services.introspection.v1.introspection_pb2 import PluginsRequest
+    from holdfast.api.services.introspection.v1.introspection_pb2_grpc import IntrospectionStub
+
+    answer = client.ask(client.stub(IntrospectionStub).Plugins, PluginsRequest(filters=filters))
+    shown = [each for each in answer.plugins if everything or filters or status(each) != "skip"]
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    elif quiet:
+        click.echo("".join(f"{each.id}\n" for each in shown), nl=False)
+    elif detailed:
+        click.echo("\n\n".join(detail(each) for each in shown))
+    else:
+        rows = [(each.type, each.id, platforms(each) or "-", status(each)) for each in shown]
+        click.echo(aligned([("TYPE", "ID", "PLATFORMS", "STATUS"), *rows]))
+    if (hidden := len(answer.plugins) - len(shown)) and not client.json:
+        click.echo(f"({hidden} skipped; --all shows them)", err=True)
+
+
+def status(plugin: Plugin) -> str:
+    """``ok``, ``skip`` or ``error``, told apart as ctr does."""
+    if not plugin.HasField("init_err"):
+        return "ok"
+    return "skip" if "skip plugin" in plugin.init_err.message else "error"
+
+
+def platforms(plugin: Plugin) -> str:
+    """``linux/amd64,linux/arm/v7``."""
+    names = ("/".join(filter(None, (each.os, each.architecture, each.variant))) for each in plugin.platforms)
+    return ",".join(sorted(set(names)))
+
+
+def detail(plugin: Plugin) -> str:
+    """Everything known of a plugin, one line a fact, as ``ctr plugins ls -d`` arranges it."""
+    return "\n".join(f"{name:<14} {printable(value)}".rstrip() for name, value in _facts(plugin))
+
+
+def _facts(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    from holdfast.errors import Code
+
+    yield "Type:", plugin.type
+    yield "ID:", plugin.id
+    yield from zip(["Requires:"] + [""] * len(plugin.requires), plugin.requires, strict=False)
+    if plugin.platforms:
+        yield "Platforms:", platforms(plugin)
+    exports = [f"{key:<10} {value}" for key, value in sorted(plugin.exports.items())]
+    yield from zip(["Exports:"] + [""] * len(exports), exports, strict=False)
+    if plugin.capabilities:
+        yield "Capabilities:", ",".join(plugin.capabilities)
+    if plugin.HasField("init_err"):
+        yield "Error:", f"{Code(plugin.init_err.code).name}: {plugin.init_err.message}"

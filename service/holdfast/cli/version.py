@@ -1,0 +1,38 @@
+"""``holdfast version``: of this program, and of the daemon it reaches."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+import holdfast
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.table import as_json, plain
+
+
+@click.command()
+@client_options
+def version(client: Client) -> None:
+    """Print the versions of the client and the daemon; exit code 1 when no daemon answers."""
+    own = {"version": holdfast.__version__, "revision": holdfast.__revision__, "python": platform.python_version()}
+    if not client.json:
+        click.echo("Client:\n" + _indented(own) + "\n")
+    server = _asked(client)
+    click.echo(as_json({"client": own, "server": server}) if client.json else "Server:\n" + _indented(server))
+
+
+def _asked(client: Client) -> dict[str, str]:
+    from google.protobuf.empty_pb2 import Empty
+
+    from holdfast.api.services.introspection.v1.introspection_pb2_grpc import IntrospectionStub
+    from holdfast.api.services.version.v1.version_pb2_grpc import VersionStub
+
+    answer = plain(client.ask(client.stub(VersionStub).Version, Empty()))
+    about = client.ask(client.stub(IntrospectionStub).Server, Empty())
+    return {**answer, "uuid": about.uuid, "pid": str(about.pid)}
+
+
+def _indented(facts: dict[str, str]) -> str:
+    names = {"uuid": "UUID", "pid": "PID"}
+    return "\n".join(f"  {names.get(name, name.title()) + ':':<10}{value}".rstrip() for name, value in facts.items())

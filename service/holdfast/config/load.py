@@ -1,0 +1,268 @@
+"""From files to settings: find them, read them, bring each to our shape, join them, decode, check.
+
+Order of joining, later over earlier: defaults, the main file, its imports, ``conf.d/*.yaml`` beside it, then what
+those import in turn (breadth first, each file once), and the command line over all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.config.check import checked
+from holdfast.config.decode import decode, shown
+from holdfast.config.defaults import Defaults, defaults_for
+from holdfast.config.merge import filled, merged, overridden
+from holdfast.config.migrate import from_containerd
+from holdfast.config.node import Node, Source, node_of
+from holdfast.config.schema import Settings, default_timeouts
+from holdfast.config.section import Section
+from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint
+from holdfast.errors import ConfigError
+
+DROP_INS = "conf.d/*.yaml"
+MAX_FILES = 1000
+_ATTEMPTS = 5
+_COMMAND_LINE = Source("command line")
+_DEFAULTS = Source("defaults")
+
+
+class Overrides(Struct, frozen=True):
+    """What the command line says; None or empty: nothing."""
+
+    root: str | None = None
+    state: str | None = None
+    address: str | None = None
+    level: str | None = None
+
+    def tree(self) -> Node:
+        """As a configuration of its own."""
+        flags = {"root": self.root, "state": self.state}
+        data: dict[str, object] = {key: value for key, value in flags.items() if value}
+        if self.address:
+            data["grpc"] = {"address": self.address}
+        if self.level:
+            data["debug"] = {"level": self.level}
+        return node_of(data, _COMMAND_LINE)
+
+
+NO_OVERRIDES = Overrides()
+
+
+class Loaded(Struct, frozen=True):
+    """Settings and where they came from.
+
+    ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for
+    `watch`. ``warnings``: lines for the log. ``short_ids``: a version 1 file was among them, so plugin names may be
+    ids alone, each standing for every plugin that has it (``plugin.graph.expand_short_ids``). ``fingerprint``: the
+    versions of the files that were read.
+    """
+
+    settings: Settings
+    sources: tuple[Path, ...] = ()
+    patterns: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    short_ids: bool = False
+    fingerprint: Fingerprint = ()
+    tree: Node = Node({}, _DEFAULTS)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 in hex of the effective settings: equal on two nodes exactly if their configurations are."""
+        from hashlib import sha256
+
+        return sha256(msgspec.json.encode(self.settings, order="deterministic")).hexdigest()
+
+    def where(self, key: str) -> str:
+        """``config.yaml:12`` for a dotted key such as ``grpc.tcp_address``; empty when it is a default."""
+        node = self.tree.at(tuple(key.split(".")))
+        return node.where if node is not None and node.source is not _DEFAULTS else ""
+
+
+class Surroundings(Struct, frozen=True):
+    """What of the process the result depends on."""
+
+    euid: int
+    environ: Mapping[str, str]
+    cwd: str
+
+    @classmethod
+    def own(cls) -> Surroundings:
+        """Those of the process we are."""
+        return cls(os.geteuid(), os.environ, os.getcwd())
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    surroundings: Surroundings | None = None,
+) -> Loaded:
+    """The settings of one daemon. Without ``path`` the default file is read if there is one.
+
+    Raises:
+        ConfigError: one line with file, line, key, what was expected.
+    """
+    around = surroundings or Surroundings.own()
+    defaults = defaults_for(around.euid, around.environ)
+    for _ in range(_ATTEMPTS):
+        with Snapshot() as snapshot:
+            try:
+                files = _Files(snapshot)
+                files.collect(_main_file(path, defaults), must_exist=path is not None)
+                seen = fingerprint(files.absolute_patterns())
+                if not snapshot.holds(seen):
+                    continue  # changed between reading and looking: what we have is half old
+            except SnapshotLost:  # the ConfigMap changed under us: read the new one
+                continue
+        return _settled(files, defaults, overrides, around.cwd, seen)
+    raise ConfigError(f"{path}: changes faster than it can be read")
+
+
+def read_file(path: str, snapshot: Snapshot, version: int = 0) -> tuple[Node, int, list[str]]:
+    """One file in our shape, its version, and warnings. ``version`` is what a TOML file without one has.
+
+    Raises:
+        ConfigError, SnapshotLost.
+    """
+    text = snapshot.read(path)
+    source = Source(path, lenient=path.endswith(".toml"))
+    if source.lenient:
+        from holdfast.config.tomldoc import read_toml
+
+        return from_containerd(read_toml(text, source), version)
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty; for the defaults leave it out, or write {{}}")
+    from holdfast.config.yamldoc import read_yaml
+
+    node = read_yaml(text, source)
+    if node is None or node.value is None:
+        node = Node({}, source, 1)
+    if not isinstance(node.value, dict):
+        raise ConfigError(f"{node.where}: expected keys with values, got {shown(node.value)}")
+    return node, 2, []
+
+
+def migrated_file(path: str, known: Collection[str], configurable: Collection[str]) -> tuple[str, list[str]]:
+    """Containerd's TOML file as the text of a YAML one, and warnings.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or would be refused once it is YAML.
+    """
+    from holdfast.config.migrate import migrated
+    from holdfast.config.render import migrated_text
+
+    if not path.endswith(".toml"):
+        raise ConfigError(f"{path}: not a .toml file; what is YAML needs no migration")
+    with Snapshot() as snapshot:
+        tree, _, warnings = read_file(path, snapshot)
+    unknown: list[str] = []
+    decode(tree, Settings, (), unknown)
+    migration = migrated(tree, known, configurable)
+    return migrated_text(migration.tree.plain(), migration.notes, path), warnings + unknown
+
+
+class _Files:
+    """Reads the main file and all it imports."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.trees: list[Node] = []
+        self.paths: list[str] = []
+        self.patterns: list[str] = []
+        self.warnings: list[str] = []
+
+    def absolute_patterns(self) -> tuple[str, ...]:
+        """What was asked for, as absolute paths and globs."""
+        return tuple(dict.fromkeys(absolute(pattern) for pattern in self.patterns))
+
+    def collect(self, main: str, *, must_exist: bool) -> None:
+        """Breadth first; a file reached twice is read once, so that a cycle is harmless."""
+        self.patterns.append(main)
+        queue: deque[tuple[str, int]] = deque()
+        if must_exist or os.path.lexists(main):
+            queue.append((main, 0))
+        else:
+            queue.extend((path, 2) for path in self._drop_ins(main))
+        seen: set[str] = set()
+        while queue:
+            path, version = queue.popleft()
+            identity = os.path.realpath(path)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            if len(seen) > MAX_FILES:
+                raise ConfigError(f"{path}: more than {MAX_FILES} files are imported")
+            queue.extend(self._read(path, version, is_main=not self.trees and path == main))
+
+    def _read(self, path: str, version: int, *, is_main: bool) -> list[tuple[str, int]]:
+        tree, version, warnings = read_file(path, self._snapshot, version)
+        self.trees.append(tree)
+        self.paths.append(path)
+        self.warnings += warnings
+        found = [(one, version) for one in self._imports(path, tree)]
+        return found + [(one, version) for one in self._drop_ins(path)] if is_main else found
+
+    def _imports(self, path: str, tree: Node) -> list[str]:
+        found: list[str] = []
+        imports = tree.mapping().get("imports")
+        for _, node in imports.children() if imports is not None else ():
+            if not isinstance(node.value, str) or not node.value:
+                continue  # decoding reports the type
+            target = os.path.normpath(os.path.join(os.path.dirname(path), node.value))
+            self.patterns.append(target)
+            found += self._matches(target, node)
+        return found
+
+    def _matches(self, target: str, node: Node) -> list[str]:
+        if any(mark in target for mark in "*?["):
+            return self._snapshot.glob(target)
+        if not os.path.lexists(target):
+            words = f"failed to load {'TOML' if target.endswith('.toml') else 'YAML'}: {target}: open {target}"
+            raise ConfigError(f"{node.where}: imports: {words}: no such file or directory")
+        return [target]
+
+    def _drop_ins(self, main: str) -> list[str]:
+        pattern = os.path.join(glob_literal(os.path.dirname(main)), DROP_INS)
+        self.patterns.append(pattern)
+        return self._snapshot.glob(pattern)
+
+
+def glob_literal(path: str) -> str:
+    """``path`` as a glob pattern that means itself."""
+    from glob import escape
+
+    return escape(path)
+
+
+def _main_file(path: str | os.PathLike[str] | None, defaults: Defaults) -> str:
+    if path is not None:
+        return os.fspath(path)
+    return next((one for one in defaults.config_files if os.path.lexists(one)), defaults.config_files[0])
+
+
+def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str, seen: Fingerprint) -> Loaded:
+    given = overridden(merged(files.trees) or Node({}, _DEFAULTS), overrides.tree())
+    timeouts = {name: f"{seconds:g}s" for name, seconds in default_timeouts().items()}
+    places = {"root": defaults.root, "state": defaults.state, "grpc": {"address": defaults.address}}
+    tree = filled(given, node_of(places | {"timeouts": timeouts}, _DEFAULTS))
+    warnings = list(files.warnings)
+    settings = decode(tree, Settings, (), warnings)
+    settings = checked(settings, tree, cwd, warnings)
+    sections = tree.mapping().get("plugins")
+    if sections is not None:
+        entries = {name: Section(node) for name, node in sections.mapping().items() if node.value is not None}
+        settings = msgspec.structs.replace(settings, plugins=entries)
+    return Loaded(
+        settings,
+        tuple(Path(path) for path in files.paths),
+        files.absolute_patterns(),
+        tuple(warnings),
+        any(one.source.short_ids for one in files.trees),
+        seen,
+        tree,
+    )

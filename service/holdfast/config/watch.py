@@ -1,0 +1,159 @@
+"""Noticing that a configuration file changed: inotify on its directory, and a look every ten seconds in any case.
+
+Rules, learnt from what the kubelet and editors do (https://man7.org/linux/man-pages/man7/inotify.7.html):
+
+- The *directory* is watched. A mounted ConfigMap changes by a rename over ``..data``, so the file's own name appears
+  in no event, and a watch on the file dies with the old version. Editors rename over the file as well.
+- An event only says "look". What counts is the fingerprint: which files there are, and their inode, size and time.
+- Events come in bursts; we look when a directory has been quiet for a moment, or a second after the first event.
+- Watches run out on busy nodes, and network file systems send no events: hence the look every ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import struct
+from collections.abc import AsyncIterator, Iterable
+from fnmatch import fnmatch
+from glob import glob
+from types import TracebackType
+
+from holdfast import log
+from holdfast.config.source import DATA_LINK, Fingerprint, fingerprint
+
+LOG = log.named(__name__)
+POLL_S = 10.0
+QUIET_S = 0.1
+LATEST_S = 1.0
+
+_EVENT = struct.Struct("iIII")
+_OVERFLOW = 0x4000
+# CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE, DELETE_SELF, MOVE_SELF | ONLYDIR
+_MASK = 0x8 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800 | 0x01000000
+
+
+async def changes(
+    patterns: Iterable[str], since: Fingerprint | None = None, *, poll_s: float = POLL_S
+) -> AsyncIterator[None]:
+    """Yield each time the files behind ``patterns`` are other files than before.
+
+    ``patterns`` are paths and globs (`Loaded.patterns`), ``since`` is what was read (`Loaded.fingerprint`): a change
+    between that load and this call is the first that is told. Never raises for what the file system does.
+    """
+    wanted = tuple(patterns)
+    with Watcher(wanted) as watcher:
+        before = since if since is not None else fingerprint(wanted)
+        while True:
+            now = fingerprint(wanted)
+            if now != before:
+                before = now
+                yield
+                continue
+            await watcher.wait(poll_s)
+
+
+def directories(patterns: Iterable[str]) -> dict[str, set[str]]:
+    """Directories to watch, each with the name patterns that matter in it."""
+    wanted: dict[str, set[str]] = {}
+    for pattern in patterns:
+        for path in {pattern, *glob(pattern)}:
+            for one in {path, os.path.realpath(path)}:
+                parent, name = os.path.split(one)
+                wanted.setdefault(parent or ".", {DATA_LINK}).add(name)
+                if not os.path.isdir(parent or "."):  # conf.d may come later
+                    above, directory = os.path.split(parent)
+                    wanted.setdefault(above or "/", {DATA_LINK}).add(directory)
+    return wanted
+
+
+class Watcher:
+    """One inotify descriptor in the running loop; without one (limits, no inotify) only time passes."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = tuple(patterns)
+        self._loop = asyncio.get_running_loop()
+        self._touched = asyncio.Event()
+        self._said = False
+        self._names: dict[int, set[str]] = {}
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        if self._descriptor < 0:
+            self._say("inotify_init1")
+        else:
+            self._loop.add_reader(self._descriptor, self._drain)
+        self._watch()
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def wait(self, poll_s: float) -> None:
+        """Return after events and a quiet moment, or after ``poll_s`` without any."""
+        try:
+            async with asyncio.timeout(poll_s):
+                await self._touched.wait()
+        except TimeoutError:
+            pass
+        else:
+            await self._settle()
+        self._watch()
+
+    async def _settle(self) -> None:
+        latest = self._loop.time() + LATEST_S
+        while self._touched.is_set() and self._loop.time() < latest:
+            self._touched.clear()
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    await self._touched.wait()
+            except TimeoutError:
+                break
+        self._touched.clear()
+
+    def _watch(self) -> None:
+        """Watch what is there now; adding a directory again changes nothing, so this follows swaps and new ones."""
+        if self._descriptor < 0:
+            return
+        names: dict[int, set[str]] = {}
+        for directory, wanted in directories(self._patterns).items():
+            watch = int(self._libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _MASK))
+            if watch >= 0:
+                names.setdefault(watch, set()).update(wanted)
+            elif os.path.isdir(directory):
+                self._say(f"inotify_add_watch {directory}")
+        self._names = names
+
+    def _drain(self) -> None:
+        try:
+            data = os.read(self._descriptor, 64 * 1024)
+        except BlockingIOError:
+            return
+        at = 0
+        while at + _EVENT.size <= len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, at)
+            name = os.fsdecode(data[at + _EVENT.size : at + _EVENT.size + length].rstrip(b"\0"))
+            at += _EVENT.size + length
+            if mask & _OVERFLOW or not name or self._matters(watch, name):
+                self._touched.set()
+
+    def _matters(self, watch: int, name: str) -> bool:
+        return any(fnmatch(name, wanted) for wanted in self._names.get(watch, ()))
+
+    def _say(self, call: str) -> None:
+        if self._said:
+            return
+        self._said = True
+        reason = os.strerror(ctypes.get_errno())
+        LOG.warning("cannot watch the configuration; looking every few seconds instead", call=call, error=reason)

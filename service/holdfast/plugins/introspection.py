@@ -1,0 +1,137 @@
+"""The introspection service: which plugins were tried and what became of them, and who this daemon is.
+
+As in containerd it is two plugins: the service others may ask in process, and its gRPC face.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from google.rpc.status_pb2 import Status
+
+from holdfast.api.services.introspection.v1 import introspection_pb2_grpc
+from holdfast.api.services.introspection.v1.introspection_pb2 import (
+    Plugin,
+    PluginsRequest,
+    PluginsResponse,
+    ServerResponse,
+)
+from holdfast.errors import FailedPrecondition, code_of
+from holdfast.filters import parse_all
+from holdfast.plugin import InitContext, PluginState, plugin
+from holdfast.plugins.kinds import GRPC, SERVICE
+
+SERVICE_ID = "introspection-service"
+
+
+class Tried(Protocol):
+    """What introspection asks of the daemon's plugins: the tried ones, in order."""
+
+    def __iter__(self) -> Iterator[PluginState]:
+        """Every tried plugin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """The answers. ``identity`` is a UUID that survives restarts."""
+
+    tried: Tried
+    identity: str
+    process: int
+    pid_namespace: int
+
+    def plugins(self, filters: Iterable[str]) -> Iterator[Plugin]:
+        """Tried plugins that any filter over ``type`` and ``id`` matches, in the order they were started.
+
+        Raises:
+            InvalidArgument: a broken filter.
+        """
+        wanted = parse_all(filters)
+        return (described(state) for state in self.tried if wanted.match(_Filtered(state)))
+
+    def server(self) -> ServerResponse:
+        """Who answers."""
+        return ServerResponse(uuid=self.identity, pid=self.process, pidns=self.pid_namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filtered:
+    """The fields containerd lets a filter see."""
+
+    state: PluginState
+
+    def field(self, path: Sequence[str]) -> tuple[str, bool]:
+        registration = self.state.registration
+        value = {"type": registration.kind.uri, "id": registration.id}.get(path[0], "")
+        return value, bool(value)
+
+
+def described(state: PluginState) -> Plugin:
+    """A plugin's state as a message; an error carries the code its class has for clients."""
+    error = state.error
+    return Plugin(
+        type=state.registration.kind.uri,
+        id=state.registration.id,
+        requires=[kind.uri for kind in state.registration.requires],
+        exports=dict(state.exports),
+        capabilities=list(state.capabilities),
+        init_err=Status(code=code_of(error), message=str(error) or type(error).__name__) if error else None,
+    )
+
+
+def lasting_uuid(path: Path) -> str:
+    """The UUID kept in ``path`` (mode 0600), made when there is none; written whole or not at all.
+
+    Raises:
+        FailedPrecondition: the file holds something else.
+    """
+    kept = path.read_text().strip() if path.exists() else ""
+    if not kept:
+        kept = str(uuid.uuid4())
+        fresh = path.with_name(f"{path.name}.new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+    try:
+        return str(uuid.UUID(kept))
+    except ValueError:
+        raise FailedPrecondition(f"{path}: {kept[:40]!r} is not a UUID; remove the file to get a new one") from None
+
+
+class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
+    """The gRPC face."""
+
+    def __init__(self, introspection: Introspection) -> None:
+        self._introspection = introspection
+
+    async def Plugins(self, request: PluginsRequest, context: object) -> PluginsResponse:  # noqa: N802
+        """Plugins that match any of the filters."""
+        return PluginsResponse(plugins=self._introspection.plugins(request.filters))
+
+    async def Server(self, request: object, context: object) -> ServerResponse:  # noqa: N802
+        """Who answers."""
+        return self._introspection.server()
+
+    def register_grpc(self, registrar: Any) -> None:
+        """Offer the service on every gRPC listener."""
+        introspection_pb2_grpc.add_IntrospectionServicer_to_server(self, registrar)
+
+
+@plugin(SERVICE, SERVICE_ID)
+async def introspection_service(context: InitContext) -> AsyncIterator[Introspection]:
+    """Know the plugins, and this daemon's lasting name."""
+    identity = lasting_uuid(context.root_dir / "uuid")
+    yield Introspection(context.plugins, identity, os.getpid(), os.stat("/proc/self/ns/pid").st_ino)
+
+
+@plugin(GRPC, "introspection", requires=[SERVICE], services=["containerd.services.introspection.v1.Introspection"])
+async def introspection(context: InitContext) -> AsyncIterator[IntrospectionService]:
+    """Serve it over gRPC."""
+    yield IntrospectionService(context.by_id(SERVICE, SERVICE_ID))

@@ -1,0 +1,23 @@
+"""gRPC as every method of the daemon gets it. Open `layer` for the chain, `registrar` for how a service enters it."""
+
+from holdfast.rpc.auth import policy
+from holdfast.rpc.counters import Counters, MethodType
+from holdfast.rpc.draining import Gate
+from holdfast.rpc.layer import Layer
+from holdfast.rpc.options import server_options
+from holdfast.rpc.registrar import Registrar
+from holdfast.rpc.tls import server_credentials
+from holdfast.rpc.tracing import Tracing, tracing_from
+
+__all__ = [
+    "Counters",
+    "Gate",
+    "Layer",
+    "MethodType",
+    "Registrar",
+    "Tracing",
+    "policy",
+    "server_credentials",
+    "server_options",
+    "tracing_from",
+]

@@ -1,0 +1,67 @@
+"""Who may call what over TCP: everybody reads, and a client certificate that the configuration grants it does more.
+
+A method reads when its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto), so that what
+a third party's service allows over TCP is said where the method is, and the default is no. The unix socket asks
+for nothing beyond its file mode.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+from holdfast.config.schema import Grant
+from holdfast.errors import PermissionDenied
+from holdfast.rpc.layer import Authorize
+from holdfast.rpc.registrar import Policy
+
+_OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+_NO_SIDE_EFFECTS = descriptor_pb2.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
+
+
+def policy(grants: Iterable[Grant]) -> Policy:
+    """What each method asks of a TCP caller: a function of its full name for `Registrar`."""
+    rules = [(_pattern(grant.methods), _pattern(grant.identities)) for grant in grants]
+
+    def of_method(full_method: str) -> Authorize | None:
+        if full_method.startswith(_OPEN) or reads(full_method):
+            return None
+        allowed = [identities for methods, identities in rules if methods.match(full_method)]
+
+        def authorize(context: Any) -> None:
+            names = identities_of(context)
+            if not any(pattern.match(name) for pattern in allowed for name in names):
+                who = names[0] if names else "a client without a certificate"
+                raise PermissionDenied(
+                    f"{full_method} changes the node and is not granted to {who} over TCP;"
+                    " call it on the node's unix socket, or add a grant to grpc.grants"
+                )
+
+        return authorize
+
+    return of_method
+
+
+def reads(full_method: str) -> bool:
+    """Whether the method's .proto says that it has no side effects."""
+    service, _, method = full_method.removeprefix("/").rpartition("/")
+    try:
+        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
+    except KeyError:
+        return False
+    return bool(found.GetOptions().idempotency_level == _NO_SIDE_EFFECTS)
+
+
+def identities_of(context: Any) -> list[str]:
+    """The names in a verified client certificate: subject alternative names, then ``CN=<common name>``."""
+    properties = context.auth_context()
+    names = [value.decode(errors="replace") for value in properties.get("x509_subject_alternative_name", ())]
+    return names + [f"CN={value.decode(errors='replace')}" for value in properties.get("x509_common_name", ())]
+
+
+def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
+    """Any of ``globs``, where ``*`` is any text."""
+    return re.compile("|".join(f"(?:{'.*'.join(map(re.escape, glob.split('*')))})\\Z" for glob in globs))

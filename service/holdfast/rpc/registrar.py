@@ -1,0 +1,80 @@
+"""What ``register_grpc`` is handed: it takes the generated registration and keeps each method wrapped, in one table.
+
+grpc.aio pays for every *registered* method on every call (60 methods: +50 µs), so the generated function's
+registered handlers are dropped and one generic handler looks names up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+
+from holdfast.errors import AlreadyExists, Unimplemented
+from holdfast.rpc.layer import Authorize, Layer
+from holdfast.rpc.status import STATUS_CODES
+
+#: Why nobody serves a service, when somebody should: a plugin that failed.
+WhyAbsent = Callable[[str], str | None]
+#: What a method asks of its caller on this listener; None when anyone may call it.
+Policy = Callable[[str], Authorize | None]
+
+
+class Registrar(grpc.GenericRpcHandler):
+    """Stands in for a grpc.aio.Server at registration, and is the server's one generic handler afterwards."""
+
+    def __init__(self, layer: Layer, why_absent: WhyAbsent, policy: Policy | None = None) -> None:
+        self._layer, self._why_absent, self._policy = layer, why_absent, policy
+        self._methods: dict[str, Any] = {}
+        self._services: list[str] = []
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services registered, in order."""
+        return tuple(self._services)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        """Called by generated code after `add_generic_rpc_handlers`; see the module's text for why it does nothing."""
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        """Called by generated code with the handlers of one service.
+
+        Raises:
+            AlreadyExists: the service is served already.
+            MisusedPlugin: a handler that cannot be wrapped.
+        """
+        for generic in handlers:
+            # grpc.method_handlers_generic_handler keeps its full names in this attribute; there is no public way.
+            self.add_methods(generic.service_name(), dict(generic._method_handlers))
+
+    def add_methods(self, service: str, methods: dict[str, Any], *, wrapped: bool = True) -> None:
+        """Serve ``methods`` by full name as ``service``; unwrapped ones (health) are neither counted nor traced.
+
+        Raises:
+            AlreadyExists, MisusedPlugin: see `add_generic_rpc_handlers`.
+        """
+        if service in self._services:
+            raise AlreadyExists(f"service {service}")
+        for name, handler in methods.items():
+            authorize = self._policy(name) if self._policy is not None else None
+            self._methods[name] = self._layer.wrap(name, handler, authorize) if wrapped else handler
+        self._services.append(service)
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Grpc's look-up of one call."""
+        handler = self._methods.get(handler_call_details.method)
+        return handler if handler is not None else self._unknown(handler_call_details.method)
+
+    def _unknown(self, full_method: str) -> Any:
+        service, _, method = full_method.removeprefix("/").rpartition("/")
+        if service in self._services:
+            words = f"unknown method {method} for service {service}"
+        else:
+            reason = self._why_absent(service)
+            words = f"unknown service {service}" + (f" ({reason})" if reason else "")
+
+        async def refuse(_: Any, context: Any) -> None:
+            await context.abort(STATUS_CODES[Unimplemented.code], words)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)

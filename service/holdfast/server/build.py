@@ -1,0 +1,173 @@
+"""From a configuration to a daemon that serves: every step of the boot, in the order of ``docs/design.md``.
+
+What must be undone is put on one stack as it is done, so a boot that fails half-way and a clean stop end the same
+way: listeners, then plugins in reverse, then the tasks, then the directory's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import holdfast
+from holdfast import config, log, rpc
+from holdfast.metrics import Gauge, Registry
+from holdfast.metrics import process as process_metrics
+from holdfast.plugin import InitContext, PluginSet, Registration, State
+from holdfast.plugin.context import OnReload, Places
+from holdfast.plugin.graph import expand_short_ids, ordered
+from holdfast.plugin.serving import ServingBoard
+from holdfast.server import directories
+from holdfast.server.apply import apply_to_self
+from holdfast.server.listeners import ITSELF, Listeners
+from holdfast.server.lock import locked
+from holdfast.server.pages import debug_routes
+from holdfast.server.readiness import Readiness
+from holdfast.server.reload import Change, Reloadable, flattened
+from holdfast.server.start import check_required, start
+from holdfast.server.tasks import Job, Tasks
+
+LOG = log.named(__name__)
+PROC_ROOT, CGROUP_ROOT = "/proc", "/sys/fs/cgroup"
+
+Registrations = Callable[[config.Settings], Sequence[Registration]]
+
+
+class Daemon:
+    """One daemon; also what an `InitContext` reaches through ``context.daemon``."""
+
+    def __init__(self, loaded: config.Loaded, registrations: Registrations) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.registrations = list(registrations(loaded.settings))
+        self.metrics = Registry()
+        self.plugins = PluginSet()
+        self.board = ServingBoard()
+        self.readiness = Readiness()
+        self.reloadable = Reloadable()
+        self.tasks = Tasks(self._job_failed)
+        self.sections: dict[str, Any] = {}
+
+    def run_in_background(self, owner: str, name: str, job: Job) -> None:
+        """`InitContext.background`."""
+        self.tasks.start(owner, name, job)
+
+    def wait_for(self, uri: str, what: str) -> Callable[[], None]:
+        """`InitContext.readiness`."""
+        return self.readiness.wait_for(uri, what)
+
+    def call_on_reload(self, uri: str, callback: OnReload) -> None:
+        """`InitContext.on_reload`."""
+        self.reloadable.on(f"plugins.{uri}", callback)
+
+    async def boot(self, stack: AsyncExitStack) -> Listeners:
+        """Start everything; ``stack`` undoes what was started.
+
+        Raises:
+            BootError, ConfigError, MisusedPlugin: the one line to say before exit 1.
+        """
+        settings = self.settings
+        directories.prepare(settings.root, settings.state, settings.temp)
+        stack.enter_context(locked(Path(settings.root)))
+        apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
+        enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
+        self.sections = self._decoded(settings, enabled)
+        listeners = Listeners(settings, self._layer(stack), self.plugins, self.board)
+        await stack.enter_async_context(self.tasks)
+        await self._start_plugins(enabled, stack)
+        for plugin in self.plugins.ready():
+            listeners.register(plugin)
+        listeners.mark_absent()
+        debug = debug_routes(self._config_text, log.level_name, log.set_level)
+        await listeners.open(stack, self.tasks, self.metrics, debug)
+        await self._wait_until_ready()
+        return listeners
+
+    def reload(self, fresh: config.Loaded) -> Change:
+        """Bring what can be into force; what cannot is named, and compared again at the next reload.
+
+        Raises:
+            ConfigError: nothing changed.
+        """
+        sections = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
+        before = flattened(self.settings, self.sections)
+        change = self.reloadable.apply(before, flattened(fresh.settings, sections))
+        self.loaded = fresh
+        return change
+
+    def _decoded(self, settings: config.Settings, enabled: Sequence[Registration]) -> dict[str, Any]:
+        """Each enabled plugin's config by URI: all of them before any plugin starts.
+
+        Raises:
+            ConfigError: with file, line and key.
+        """
+        known = {registration.uri: registration.config for registration in self.registrations}
+        warnings = config.check_sections(settings, known)
+        sections = {
+            registration.uri: config.decode_section(settings, registration.uri, registration.config, warnings)
+            for registration in enabled
+            if registration.config is not None
+        }
+        for warning in warnings:
+            LOG.warning(warning)
+        return sections
+
+    def _layer(self, stack: AsyncExitStack) -> rpc.Layer:
+        """What every method is wrapped in, and the families it and the process show."""
+        counters = rpc.Counters(histogram=self.settings.metrics.grpc_histogram)
+        counters.add_to(self.metrics)
+        built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["version"])
+        built.set(1, holdfast.__version__)
+        self.metrics.add(built, *process_metrics.families(PROC_ROOT))
+        tracing = rpc.tracing_from(self.settings)
+        if tracing is not None:
+            stack.callback(tracing.close)
+            self.reloadable.on("tracing.ratio", tracing.record_share)
+        self.reloadable.on("debug.level", log.set_level)
+        return rpc.Layer(counters, tracing=tracing)
+
+    async def _start_plugins(self, enabled: Sequence[Registration], stack: AsyncExitStack) -> None:
+        settings = self.settings
+        required, limit_s = self._uris(settings.required_plugins), settings.timeout_s("plugin.init")
+        places = Places(
+            Path(settings.root),
+            Path(settings.state),
+            settings.grpc.address,
+            settings.ttrpc_address,
+            PROC_ROOT,
+            CGROUP_ROOT,
+        )
+        for registration in enabled:  # graph order: what it requires is already in `self.plugins`
+            section = self.sections.get(registration.uri)
+            context = InitContext(registration, section, settings, places, self.plugins, self.metrics, self.board, self)
+            outcome = self.plugins.add(await start(registration, context, stack, self.tasks, limit_s))
+            if outcome.state is not State.READY:
+                self.readiness.drop(outcome.uri)
+                self.reloadable.off(f"plugins.{outcome.uri}")
+            check_required(outcome, required)
+        self.plugins.check_not_missing(sorted(required))
+
+    async def _wait_until_ready(self) -> None:
+        late = list(await self.readiness.all(self.settings.timeout_s("plugin.ready")))
+        for name in late:
+            LOG.warning("plugin not ready in time; serving without it", plugin=name)
+        self.board.set("", not late)
+
+    def _uris(self, names: Sequence[str]) -> set[str]:
+        """What the configuration names, as URIs (a version 1 file names plugins by short id)."""
+        return expand_short_ids(names, self.registrations) if self.loaded.short_ids else set(names)
+
+    def _config_text(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self.loaded.settings), indent=2).decode() + "\n"
+
+    def _job_failed(self, owner: str, name: str, error: BaseException) -> None:
+        """A plugin's job broke: what it serves is not to be trusted any more, and health says so."""
+        plugin = self.plugins.get(owner)
+        for service in plugin.registration.services if plugin else ():
+            self.board.set(service, False)
+        if owner == ITSELF or owner in self._uris(self.settings.required_plugins):
+            self.board.set("", False)

@@ -1,0 +1,49 @@
+"""ttrpc: RPC over one stream of frames, as containerd speaks it. Read `frame`, `streams`, `connection`, in that order.
+
+`Server` and `Client` are what most programs need; the package uses nothing of holdfast but its errors and its log.
+"""
+
+from holdfast.ttrpc.calls import ServerCall
+from holdfast.ttrpc.client import Client
+from holdfast.ttrpc.dial import Reconnect, unix
+from holdfast.ttrpc.handshake import Handshake, Peer, anyone, require, same_user
+from holdfast.ttrpc.metadata import Metadata
+from holdfast.ttrpc.methods import (
+    CallOptions,
+    ClientCall,
+    ClientInterceptor,
+    ClientStreamMethod,
+    Invoke,
+    ServerStreamMethod,
+    UnaryMethod,
+)
+from holdfast.ttrpc.server import Server
+from holdfast.ttrpc.services import Handler, Interceptor, Method, Registrar
+from holdfast.ttrpc.streams import Kind, Limits
+
+__all__ = [
+    "CallOptions",
+    "Client",
+    "ClientCall",
+    "ClientInterceptor",
+    "ClientStreamMethod",
+    "Handler",
+    "Handshake",
+    "Interceptor",
+    "Invoke",
+    "Kind",
+    "Limits",
+    "Metadata",
+    "Method",
+    "Peer",
+    "Reconnect",
+    "Registrar",
+    "Server",
+    "ServerCall",
+    "ServerStreamMethod",
+    "UnaryMethod",
+    "anyone",
+    "require",
+    "same_user",
+    "unix",
+]

@@ -1,0 +1,160 @@
+"""One call on the server: what its handler sees, and how the handler's outcome becomes the call's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, nullcontext
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from holdfast import log
+from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
+from holdfast.ttrpc.metadata import EMPTY, Metadata
+from holdfast.ttrpc.streams import Kind, State, Stream
+
+if TYPE_CHECKING:
+    from holdfast.ttrpc.handshake import Peer
+    from holdfast.ttrpc.server_session import ServerSession
+    from holdfast.ttrpc.services import Bound
+
+LOG = log.named(__name__)
+
+#: What an exception without words says; the sentences are Go's, so that clients see the ones they know.
+_WORDS = {Code.CANCELED: "context canceled", Code.DEADLINE_EXCEEDED: "context deadline exceeded"}
+
+
+class ServerCall:
+    """What a handler knows of the call it serves. The handler's task is cancelled when nobody waits for it any more."""
+
+    __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
+
+    def __init__(self, session: ServerSession, stream: Stream) -> None:
+        self._session = session
+        self._stream = stream
+        self._bound: Bound = stream.request[0]
+        self._metadata: Metadata | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def full_method(self) -> str:
+        """``/service/method``."""
+        return self._bound.full_method
+
+    @property
+    def kind(self) -> Kind:
+        """The method's shape."""
+        return self._bound.kind
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the caller sent beside the request."""
+        if self._metadata is None:
+            pairs = self._stream.request[1].metadata
+            self._metadata = Metadata.received(pairs) if pairs else EMPTY
+        return self._metadata
+
+    @property
+    def peer(self) -> Peer | None:
+        """The process that connected, where the socket can tell."""
+        return self._session.peer
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, in the loop's clock; None for never."""
+        return None if self._stream.deadline == inf else self._stream.deadline
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, at least 0; None without one."""
+        if self._stream.deadline == inf:
+            return None
+        return max(0.0, self._stream.deadline - self._session.loop.time())
+
+    @property
+    def active(self) -> bool:
+        """Whether an answer would still be sent."""
+        return self._stream.state is not State.ENDED
+
+    def wake(self) -> None:
+        """Something arrived for the handler's request iterator."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def next_request(self) -> Any:
+        """The client's next message. Raises StopAsyncIteration once it half-closed."""
+        stream = self._stream
+        while True:
+            message = stream.take()
+            if message is not None:
+                return self._parse(message)
+            if stream.state is not State.OPEN:
+                raise stream.error or StopAsyncIteration
+            if self._waiter is not None:
+                raise MisusedStream("two readers of one request stream")
+            self._waiter = self._session.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    async def run(self) -> None:
+        """Run the handler and answer with what comes of it. Never raises but for the end of the process."""
+        stream, session = self._stream, self._session
+        try:
+            kind = self._bound.kind
+            argument = Requests(self) if kind.client_streaming else self._parse(stream.request[1].payload)
+            outcome = self._bound.handler(argument, self)
+            if kind.server_streaming:
+                await self._send_all(outcome)
+                if self.active:
+                    session.finish(stream)
+            else:
+                payload = self._wire_form(await outcome)
+                if self.active:
+                    session.respond(stream, payload)
+        except (Exception, asyncio.CancelledError) as error:
+            if self.active:
+                self._fail(error)
+
+    async def _send_all(self, replies: Any) -> None:
+        async with aclosing(replies) if hasattr(replies, "aclose") else nullcontext():
+            async for reply in replies:
+                await self._session.send(self._stream, self._wire_form(reply))
+
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return self._bound.parse(data)
+        except DecodeError as error:
+            raise from_status(Code.INTERNAL, f"ttrpc: error unmarshalling payload: {error}") from None
+
+    def _wire_form(self, reply: Any) -> bytes:
+        if isinstance(reply, self._bound.response_type):
+            data: bytes = reply.SerializeToString()
+            return data
+        if reply is None:
+            raise from_status(Code.UNKNOWN, "ttrpc: marshal called with nil")
+        raise from_status(Code.INTERNAL, f"ttrpc: error unsupported response type: {type(reply).__name__}")
+
+    def _fail(self, error: BaseException) -> None:
+        code = code_of(error)
+        text = str(error) or _WORDS.get(code) or type(error).__name__
+        details = error.details if isinstance(error, HoldfastError) else ()
+        if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
+            LOG.error("ttrpc: handler failed", method=self.full_method, error=repr(error))
+        self._session.fail(self._stream, code, text, details)
+
+
+class Requests(AsyncIterator[Any]):
+    """What a handler of a streaming client iterates."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+
+    async def __anext__(self) -> Any:
+        return await self._call.next_request()

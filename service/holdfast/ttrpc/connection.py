@@ -1,0 +1,98 @@
+"""One connection, either end of it, without a socket: bytes in, events and bytes out.
+
+Whoever drives a connection gives it what was read (`receive`), acts on the events, and writes what piles up in
+`outgoing`; each item there is one frame. Time is the driver's too: deadlines are in its clock, `earliest` says when to
+call `expire`. Every refusal's code and text is ttrpc 1.2.9's.
+"""
+
+from __future__ import annotations
+
+import enum
+from math import inf
+
+from holdfast.errors import Code, DeadlineExceeded, HoldfastError, from_status
+from holdfast.ttrpc.frame import (
+    DATA,
+    MAX_DATA_BYTES,
+    FrameReader,
+    encode,
+    too_long,
+)
+from holdfast.ttrpc.streams import (
+    Limits,
+    Purse,
+    Stream,
+)
+
+
+class Event(enum.Enum):
+    """What happened to a stream."""
+
+    OPENED = "opened"  # server: a call to run
+    ARRIVED = "arrived"  # a message, or the end of messages
+    ENDED = "ended"  # the stream is over: answered, failed, or refused
+
+
+Events = list[tuple[Event, Stream]]
+
+
+class Connection:
+    """What both ends share: the reader, the table of live streams, their deadlines, the outbox."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.streams: dict[int, Stream] = {}
+        self.outgoing: list[bytes] = []
+        self.outgoing_bytes = 0
+        self.earliest = inf  # no live stream's deadline is before this
+        self._reader = FrameReader()
+        self._purse = Purse(limits.connection_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the mailboxes and requests of all streams hold."""
+        return self._purse.spent
+
+    @property
+    def inside_frame(self) -> bool:
+        """Whether an end of the byte stream now would cut a frame."""
+        return self._reader.partial
+
+    def take_outgoing(self) -> list[bytes]:
+        """The frames to write, in order; the outbox is empty afterwards."""
+        frames, self.outgoing, self.outgoing_bytes = self.outgoing, [], 0
+        return frames
+
+    def expire(self, now: float) -> list[Stream]:
+        """End every stream whose deadline has passed. Costs a look at each live stream, so it is called rarely."""
+        late = [stream for stream in self.streams.values() if stream.deadline <= now]
+        for stream in late:
+            self._end_late(stream)
+        self.earliest = min((stream.deadline for stream in self.streams.values()), default=inf)
+        return late
+
+    def send(self, stream: Stream, message: bytes) -> None:
+        """Send one message on a stream.
+
+        Raises:
+            HoldfastError: RESOURCE_EXHAUSTED, the message does not fit a frame; nothing was sent.
+        """
+        if len(message) > MAX_DATA_BYTES:
+            raise from_status(Code.RESOURCE_EXHAUSTED, too_long(len(message)))
+        self._put(stream.id, DATA, 0, message)
+
+    def _end_late(self, stream: Stream) -> None:
+        self._forget(stream, DeadlineExceeded())
+
+    def _forget(self, stream: Stream, error: HoldfastError | None = None, *, keep: bool = False) -> None:
+        self.streams.pop(stream.id, None)
+        stream.end(error, keep=keep)
+
+    def _put(self, stream_id: int, kind: int, flags: int, data: bytes) -> None:
+        frame = encode(stream_id, kind, flags, data)
+        self.outgoing.append(frame)
+        self.outgoing_bytes += len(frame)
+
+    def _watch(self, stream: Stream) -> None:
+        self.streams[stream.id] = stream
+        self.earliest = min(self.earliest, stream.deadline)

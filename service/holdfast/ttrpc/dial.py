@@ -1,0 +1,41 @@
+"""How a client reaches its server, and how long it waits before it tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+#: Opens a byte stream, makes a protocol with the factory and connects the two: ``loop.create_connection``'s promise.
+Connector = Callable[[ProtocolFactory], Awaitable[object]]
+
+
+def unix(address: str) -> Connector:
+    """A connector to a unix socket: a path, ``unix://path``, or ``@name`` for an abstract one."""
+    path = address.removeprefix("unix://")
+    if path.startswith("@"):
+        path = "\0" + path[1:]
+
+    async def connect(factory: ProtocolFactory) -> object:
+        return await asyncio.get_running_loop().create_unix_connection(factory, path)
+
+    return connect
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Exponential delays with jitter between failed attempts to connect, in seconds."""
+
+    first_s: float = 0.05
+    factor: float = 2.0
+    longest_s: float = 5.0
+    jitter: float = 0.2
+    """Share of the delay by which it may be shorter, so that many clients do not come back as one."""
+
+    def delay_s(self, failures: int, chance: float | None = None) -> float:
+        """The pause after this many failures in a row (at least 1); ``chance`` in [0, 1) is drawn unless given."""
+        grown = self.first_s * self.factor ** min(failures - 1, 64)
+        drawn = random.random() if chance is None else chance  # noqa: S311
+        return min(grown, self.longest_s) * (1 - self.jitter * drawn)

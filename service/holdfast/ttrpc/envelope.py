@@ -1,0 +1,198 @@
+"""The Request and Response messages (``protos/holdfast/api/ttrpc/ttrpc.proto``), as bytes.
+
+Written by hand where it is hot, read by hand where the bytes have the shape every known peer sends; protobuf
+decides everything else, so that a strange but legal encoding is understood and an illegal one is refused as protobuf
+refuses it. Measured on one core: a request with deadline and metadata 1.6 µs by hand, 2.4 µs by upb; a response
+0.15 µs against 0.7 µs. The tests hold both readers to the same answer on arbitrary bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from holdfast.api.ttrpc import ttrpc_pb2
+from holdfast.errors import HoldfastError, PeerBrokeProtocol, from_status
+
+TargetT = TypeVar("TargetT")
+Pairs = tuple[tuple[str, str], ...]
+
+_PAYLOAD, _TIMEOUT, _METADATA = 0x1A, 0x20, 0x2A  # tags of Request's fields 3, 4 and 5
+_RESPONSE_PAYLOAD = 0x12  # tag of Response's field 2
+_ONE_BYTE = 0x80  # varints below this are one byte
+
+
+class Parts(NamedTuple):
+    """A request without its names."""
+
+    payload: bytes
+    timeout_nano: int
+    metadata: Pairs
+
+
+def varint(value: int) -> bytes:
+    """Base-128 of an unsigned value; a negative one is sent as its 64-bit two's complement, ten bytes."""
+    value &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while value >= _ONE_BYTE:
+        out.append(value & 0x7F | _ONE_BYTE)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def heading(service: str, method: str) -> bytes:
+    """Fields 1 and 2 of a request in order: how its bytes begin, and so a key to the method."""
+    first, second = service.encode(), method.encode()
+    return b"\x0a" + varint(len(first)) + first + b"\x12" + varint(len(second)) + second
+
+
+def encode_metadata(pairs: Mapping[str, tuple[str, ...]]) -> bytes:
+    """Field 5, once per value."""
+    entries = []
+    for key, values in pairs.items():
+        name = key.encode()
+        for value in values:
+            text = value.encode()
+            entry = b"\x0a" + varint(len(name)) + name + b"\x12" + varint(len(text)) + text
+            entries.append(b"\x2a" + varint(len(entry)) + entry)
+    return b"".join(entries)
+
+
+def encode_request(head: bytes, payload: bytes, timeout_nano: int, metadata: bytes) -> bytes:
+    """A request from its encoded heading, its payload, the nanoseconds left (0: none) and its encoded metadata."""
+    if payload:
+        size = len(payload)
+        head += (bytes((_PAYLOAD, size)) if size < _ONE_BYTE else b"\x1a" + varint(size)) + payload
+    if timeout_nano:
+        head += b"\x20" + varint(timeout_nano)
+    return head + metadata
+
+
+def encode_response(payload: bytes) -> bytes:
+    """A successful response; nothing at all when the payload is empty, as OK is the absence of a status."""
+    size = len(payload)
+    if size < _ONE_BYTE:
+        return bytes((_RESPONSE_PAYLOAD, size)) + payload if size else b""
+    return b"\x12" + varint(size) + payload
+
+
+def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> bytes:
+    """A response with a status. What cannot be UTF-8 in the message is replaced."""
+    text = message.encode("utf-8", "replace").decode()
+    response = ttrpc_pb2.Response()
+    response.status.code = code
+    response.status.message = text
+    response.status.details.extend(details)
+    return bytes(response.SerializeToString())
+
+
+def decode_request(data: bytes) -> tuple[str, str, Parts]:
+    """Service, method and the rest, as protobuf reads it.
+
+    Raises:
+        PeerBrokeProtocol: the bytes are no Request.
+    """
+    try:
+        request = ttrpc_pb2.Request.FromString(data)
+    except DecodeError as error:
+        raise PeerBrokeProtocol(f"unmarshal request error: {error}") from None
+    metadata = tuple((entry.key, entry.value) for entry in request.metadata)
+    return request.service, request.method, Parts(request.payload, request.timeout_nano, metadata)
+
+
+def match_request(data: bytes, targets: Mapping[bytes, TargetT]) -> tuple[TargetT, Parts] | None:
+    """The target whose heading ``data`` begins with, and the rest; None when protobuf has to look.
+
+    ``targets`` is keyed by `heading`. None is no error: the names may be unknown, the encoding unusual or wrong.
+    """
+    try:
+        if data[0] != 0x0A or data[1] >= _ONE_BYTE:
+            return None
+        second = 2 + data[1]
+        if data[second] != 0x12 or data[second + 1] >= _ONE_BYTE:
+            return None
+        at = second + 2 + data[second + 1]
+        target = targets.get(data[:at])
+        if target is None:
+            return None
+        parts = _match_parts(data, at)
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return None if parts is None else (target, parts)
+
+
+def _match_parts(data: bytes, at: int) -> Parts | None:
+    """Fields 3, 4 and 5 from ``at`` to the end, each tag one byte; None when there is anything else."""
+    payload, timeout_nano, metadata = b"", 0, []
+    end = len(data)
+    while at < end:
+        tag, size = data[at], data[at + 1]
+        at += 2
+        if size >= _ONE_BYTE:
+            size, at = _read_varint(data, at - 1)
+        if tag == _TIMEOUT:
+            timeout_nano = size - (1 << 64) if size >= 1 << 63 else size
+            continue
+        stop = at + size
+        if stop > end:
+            return None
+        if tag == _PAYLOAD:
+            payload = data[at:stop]
+        elif tag == _METADATA:
+            pair = _match_pair(data, at, stop)
+            if pair is None:
+                return None
+            metadata.append(pair)
+        else:
+            return None
+        at = stop
+    return Parts(payload, timeout_nano, tuple(metadata))
+
+
+def _match_pair(data: bytes, at: int, stop: int) -> tuple[str, str] | None:
+    """A KeyValue with both fields, in order, each shorter than 128 bytes; None when it is anything else."""
+    if stop - at < 4 or data[at] != 0x0A:
+        return None
+    middle = at + 2 + data[at + 1]
+    if middle + 2 > stop or data[middle] != 0x12 or middle + 2 + data[middle + 1] != stop:
+        return None
+    if stop - at > _ONE_BYTE:  # a length byte may then be the first of two
+        return None
+    return data[at + 2 : middle].decode(), data[middle + 2 : stop].decode()
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """A varint and where it ends; IndexError for one that is longer than protobuf allows, or unfinished."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < _ONE_BYTE:
+            if value >= 1 << 64:
+                raise IndexError("varint does not fit 64 bits")
+            return value, at
+    raise IndexError("varint of more than ten bytes")
+
+
+def decode_response(data: bytes) -> bytes | HoldfastError:
+    """The payload of a successful response, or the error it carries.
+
+    Raises:
+        PeerBrokeProtocol: the bytes are no Response.
+    """
+    if not data:
+        return b""
+    if data[0] == _RESPONSE_PAYLOAD and len(data) > 1 and data[1] < _ONE_BYTE and len(data) == data[1] + 2:
+        return data[2:]
+    try:
+        response = ttrpc_pb2.Response.FromString(data)
+    except DecodeError as error:
+        raise PeerBrokeProtocol(f"unmarshal response error: {error}") from None
+    status = response.status
+    if status.code == 0:
+        return bytes(response.payload)
+    return from_status(status.code, status.message, tuple(status.details))

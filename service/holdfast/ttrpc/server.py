@@ -1,0 +1,246 @@
+"""The server: sockets in, calls served, and an end at which everything accepted was answered.
+
+Nothing here knows Prometheus, OpenTelemetry or a namespace: interceptors do (`services.Interceptor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+
+from holdfast import log
+from holdfast.errors import PermissionDenied
+from holdfast.ttrpc.handshake import Handshake, Peer, same_user
+from holdfast.ttrpc.server_connection import ServerConnection
+from holdfast.ttrpc.server_session import ServerSession
+from holdfast.ttrpc.services import Interceptor, MethodLike, Services
+from holdfast.ttrpc.streams import Kind, Limits
+
+LOG = log.named(__name__)
+
+BACKLOG = 1024
+ACCEPTS_PER_TURN = 64  # a flood of connects does not keep the loop from the calls
+ABORT_AFTER_S = 1.0  # what a client that does not read gets to take its last answers, once the grace is over
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.001, 1.0
+#: accept(2) errors that pass: out of descriptors or memory, and a peer that was gone before it was accepted.
+_TEMPORARY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EPERM})
+
+
+class Server:
+    """Serves registered services on any number of sockets."""
+
+    def __init__(
+        self,
+        *,
+        handshake: Handshake | None = None,
+        interceptors: Iterable[Interceptor] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        """``handshake`` is `same_user` unless another is given; the first interceptor is the outermost."""
+        self._handshake = handshake if handshake is not None else same_user()
+        self._services = Services(interceptors)
+        self._limits = limits if limits is not None else Limits()
+        self._sessions: set[ServerSession] = set()
+        self._listeners: set[_Listener] = set()
+        self._closing = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._sessions)
+
+    def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
+        """Serve ``methods`` (by name) as ``service``; handlers are wrapped here, once.
+
+        Raises:
+            AlreadyExists: the service is registered.
+        """
+        self._services.register(service, methods)
+
+    def services(self) -> tuple[str, ...]:
+        """The names of what is registered."""
+        return self._services.names()
+
+    def methods(self) -> tuple[tuple[str, Kind], ...]:
+        """Full name and kind of every registered method."""
+        return tuple(self._services.methods())
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept clients on a bound socket until `shutdown`, then until the last one is gone. Closes the socket.
+
+        Raises:
+            OSError: the socket cannot be accepted on (any more).
+        """
+        if self._closing:
+            listener.close()
+            return
+        failure: OSError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                failure = await self._accept_until_stopped(listener, group)
+                if failure is not None:
+                    self.close()
+                await self._empty.wait()
+        finally:
+            listener.close()
+            self._abort_sessions()
+        if failure is not None:
+            raise failure
+
+    def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> asyncio.Protocol:
+        """A protocol for a transport that was made elsewhere (a socket pair, a mux); handlers run in ``group``.
+
+        No handshake is made: whoever made the transport decided who speaks.
+        """
+
+        def spawn(call: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+            return group.create_task(call, name=name)
+
+        session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
+        self._sessions.add(session)
+        self._empty.clear()
+        if self._closing:
+            session.drain()
+        return session
+
+    async def shutdown(self, grace: float | None = None) -> None:
+        """Stop: accept nothing new, answer every call that was accepted, close, return when all are gone.
+
+        After ``grace`` seconds (None: however long it takes) what is still running is cancelled and answered
+        UNAVAILABLE. New calls on a connection that drains are answered that, too.
+        """
+        self._stop_accepting()
+        for session in list(self._sessions):
+            session.drain()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            await self._give_up()
+
+    def close(self) -> None:
+        """Stop at once: connections are closed, handlers cancelled, callers told what can be told without waiting."""
+        self._stop_accepting()
+        for session in list(self._sessions):
+            session.give_up()
+            session.abort()
+
+    async def _give_up(self) -> None:
+        for session in list(self._sessions):
+            session.give_up()
+        try:
+            async with asyncio.timeout(ABORT_AFTER_S):
+                await self._empty.wait()
+        except TimeoutError:
+            self._abort_sessions()
+            await self._empty.wait()
+
+    def _abort_sessions(self) -> None:
+        for session in list(self._sessions):
+            session.abort()
+
+    def _stop_accepting(self) -> None:
+        self._closing = True
+        for listener in list(self._listeners):
+            listener.stop()
+
+    def _forget(self, session: ServerSession) -> None:
+        self._sessions.discard(session)
+        if not self._sessions:
+            self._empty.set()
+
+    async def _accept_until_stopped(self, sock: socket.socket, group: asyncio.TaskGroup) -> OSError | None:
+        def admit(connection: socket.socket) -> None:
+            peer = self._admitted(connection)
+            if peer is not _REFUSED:
+                group.create_task(self._adopt(connection, peer, group), name="ttrpc.adopt")
+
+        listener = _Listener(sock, admit)
+        self._listeners.add(listener)
+        try:
+            await listener.until_stopped()
+        except OSError as error:
+            return error
+        finally:
+            listener.stop()
+            self._listeners.discard(listener)
+        return None
+
+    def _admitted(self, connection: socket.socket) -> Peer | None:
+        """The peer, or `_REFUSED`: closed without a byte, as every implementation does."""
+        try:
+            return self._handshake(connection)
+        except (PermissionDenied, OSError) as error:
+            connection.close()
+            LOG.error("ttrpc: refusing connection after handshake", error=str(error))
+            return _REFUSED
+
+    async def _adopt(self, connection: socket.socket, peer: Peer | None, group: asyncio.TaskGroup) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self.session(group, peer), connection)
+        except OSError as error:
+            connection.close()
+            LOG.debug("ttrpc: connection was gone before it was served", error=str(error))
+
+
+_REFUSED = Peer(-1, -1, -1)
+
+
+class _Listener:
+    """accept(2) on one socket whenever it is readable, until it is stopped."""
+
+    def __init__(self, sock: socket.socket, admit: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._admit = admit
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._retry: asyncio.TimerHandle | None = None
+        self._delay_s = _FIRST_RETRY_S
+
+    async def until_stopped(self) -> None:
+        """Accept. Raises the OSError that made it impossible."""
+        self._sock.setblocking(False)
+        self._sock.listen(BACKLOG)
+        self._loop.add_reader(self._sock, self._on_readable)
+        await self._stopped
+
+    def stop(self) -> None:
+        """Accept no more, and let the kernel refuse who still comes."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+
+    def _on_readable(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                connection, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            self._delay_s = _FIRST_RETRY_S
+            connection.setblocking(False)
+            self._admit(connection)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno not in _TEMPORARY:
+            self._loop.remove_reader(self._sock)
+            if not self._stopped.done():
+                self._stopped.set_exception(error)
+            return
+        self._loop.remove_reader(self._sock)  # it stays readable: without this the loop would spin
+        delay_s = self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
+        self._delay_s = min(self._delay_s * 2, _LONGEST_RETRY_S)
+        LOG.error("ttrpc: failed accept; backoff", error=str(error), seconds=delay_s)
+        self._retry = self._loop.call_later(delay_s, self._loop.add_reader, self._sock, self._on_readable)

@@ -1,0 +1,131 @@
+"""What a server serves: services, their methods, and how a request finds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from holdfast.errors import AlreadyExists, Code, FailedPrecondition
+from holdfast.ttrpc import envelope
+from holdfast.ttrpc.server_connection import Refused
+from holdfast.ttrpc.streams import Kind
+
+#: ``async (request, call) -> reply``, ``(request, call) -> async iterator of replies``, and the same two with an async
+#: iterator of requests: the four shapes grpc.aio's servicers have.
+Handler = Callable[[Any, Any], Any]
+
+
+class Message(Protocol):
+    """What a request or reply must do; protobuf's messages do."""
+
+    @classmethod
+    def FromString(cls, data: bytes, /) -> Any:  # noqa: N802
+        """Parse, or raise google.protobuf.message.DecodeError."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        """The wire form."""
+
+
+class Interceptor(Protocol):
+    """Wraps each handler once, when its service is registered; what it returns serves every call."""
+
+    def __call__(self, full_method: str, kind: Kind, handler: Handler, /) -> Handler:
+        """``full_method`` is ``/service/method``. Return ``handler`` itself to stay out of it."""
+
+
+class Method(NamedTuple):
+    """One method as it is registered; a plain tuple of the same items will do, so that stubs need not import us."""
+
+    handler: Handler
+    request_type: Any
+    response_type: Any
+    client_streaming: bool = False
+    server_streaming: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """The shape the two flags say."""
+        if self.client_streaming:
+            return Kind.BIDI_STREAM if self.server_streaming else Kind.CLIENT_STREAM
+        return Kind.SERVER_STREAM if self.server_streaming else Kind.UNARY
+
+
+MethodLike = Method | tuple[Handler, Any, Any, bool, bool]
+
+
+class Registrar(Protocol):
+    """What generated ``add_…_to_server`` functions need of a server."""
+
+    def register(self, service: str, methods: Mapping[str, MethodLike], /) -> None:
+        """Serve ``methods`` as ``service``."""
+
+
+class Bound:
+    """A registered method, wrapped and ready to be called."""
+
+    __slots__ = ("full_method", "handler", "kind", "parse", "response_type")
+
+    def __init__(self, full_method: str, method: Method, interceptors: Iterable[Interceptor]) -> None:
+        self.full_method = full_method
+        self.kind = method.kind
+        self.parse: Callable[[bytes], Any] = method.request_type.FromString
+        self.response_type = method.response_type
+        handler = method.handler
+        for wrap in reversed(tuple(interceptors)):  # the first one is outermost
+            handler = wrap(full_method, self.kind, handler)
+        self.handler = handler
+
+
+class Services:
+    """All services of a server, by name."""
+
+    def __init__(self, interceptors: Iterable[Interceptor] = ()) -> None:
+        self._interceptors = tuple(interceptors)
+        self._services: dict[str, dict[str, Bound]] = {}
+        self._headings: dict[bytes, Bound] = {}
+
+    def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
+        """Serve ``methods`` (by name) as ``service``.
+
+        Raises:
+            AlreadyExists: the service is registered.
+            FailedPrecondition: the service or a method has no name.
+        """
+        if not service or not all(methods):
+            raise FailedPrecondition(f"ttrpc: a service and its methods need names: {service!r} {sorted(methods)}")
+        if service in self._services:
+            raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
+        bound = {
+            name: Bound(f"/{service}/{name}", Method(*method), self._interceptors) for name, method in methods.items()
+        }
+        self._services[service] = bound
+        self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
+
+    def methods(self) -> Iterable[tuple[str, Kind]]:
+        """Every full method and its kind, for counters that want to exist before the first call."""
+        for service in self._services.values():
+            for method in service.values():
+                yield method.full_method, method.kind
+
+    def names(self) -> tuple[str, ...]:
+        """The services registered."""
+        return tuple(self._services)
+
+    def resolve(self, data: bytes) -> tuple[Bound, envelope.Parts]:
+        """The method a request names, and the rest of the request.
+
+        Raises:
+            Refused: nobody serves it.
+            PeerBrokeProtocol: it is no request.
+        """
+        matched = envelope.match_request(data, self._headings)
+        if matched is not None:
+            return matched
+        service_name, method_name, parts = envelope.decode_request(data)
+        service = self._services.get(service_name)
+        if service is None:
+            raise Refused(Code.UNIMPLEMENTED, f"service {service_name}")
+        method = service.get(method_name)
+        if method is None:
+            raise Refused(Code.UNIMPLEMENTED, f"method {method_name}")
+        return method, parts

@@ -1,0 +1,211 @@
+"""One stream: what may come on it, and what is kept of it until somebody takes it.
+
+The theory. A stream is one call. It has two halves, and the protocol closes the whole of it when the *server* ends its
+half, so the only question while a stream lives is what the other side may still send. That is its `State`; the tables
+below say what each thing that arrives does in each state. Nothing that is wrong on one stream touches another: there
+is no answer in these tables that ends a connection.
+
+Rules:
+
+1. What arrives never waits. A message goes into the stream's mailbox at once, or the stream fails.
+2. A mailbox is bounded in bytes, and so are all mailboxes of a connection together. ttrpc has no flow control, so the
+   choice at the bound is between this stream and every other call; it falls on this stream.
+3. A stream that ended is forgotten. A frame for it is a frame for nobody.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.ttrpc.frame import NO_DATA, REMOTE_CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may cost."""
+
+    concurrent_calls: int = 4096
+    """Calls in progress at once; the next is answered RESOURCE_EXHAUSTED."""
+    stream_bytes: int = 8 << 20
+    """What one stream's mailbox holds: two messages of the largest size, or 128 Ki empty ones."""
+    connection_bytes: int = 256 << 20
+    """What all requests and mailboxes of a connection hold."""
+    write_bytes: int = 256 << 10
+    """Unsent bytes above which senders wait and a server reads no more."""
+
+
+MESSAGE_OVERHEAD_BYTES = 64  # an empty message is not free: the object that holds it
+
+
+class Kind(enum.Enum):
+    """The four shapes of a method, by the words Prometheus labels use."""
+
+    UNARY = "unary"
+    CLIENT_STREAM = "client_stream"
+    SERVER_STREAM = "server_stream"
+    BIDI_STREAM = "bidi_stream"
+
+    @property
+    def client_streaming(self) -> bool:
+        """Whether the client sends any number of messages."""
+        return self in (Kind.CLIENT_STREAM, Kind.BIDI_STREAM)
+
+    @property
+    def server_streaming(self) -> bool:
+        """Whether the server sends any number of messages."""
+        return self in (Kind.SERVER_STREAM, Kind.BIDI_STREAM)
+
+
+class State(enum.Enum):
+    """What the other side may still send."""
+
+    OPEN = "open"  # messages (both ends); on a client also the end of a streaming server
+    AWAITING = "awaiting"  # client: one response, nothing else
+    HALF_CLOSED = "half closed"  # server: nothing more
+    ENDED = "ended"
+
+
+class Arrival(enum.Enum):
+    """What a data frame says, whatever its flags and length spelled it as."""
+
+    MESSAGE = "message"
+    LAST_MESSAGE = "message, and no more"  # no body and no flag for that: an empty message
+    CLOSE = "no more"
+    CLOSE_WITH_BODY = "no more, with a body that has no place there"
+    NOTHING = "nothing"
+
+
+class Act(enum.Enum):
+    """What is to be done about an arrival."""
+
+    DELIVER = "deliver"
+    DELIVER_AND_CLOSE = "deliver, then no more"
+    CLOSE = "no more"
+    IGNORE = "ignore"
+    REFUSE_BODY = "data close message cannot include data"
+    REFUSE_LATE = "data handling error: ttrpc: stream closed"
+    REFUSE_DATA = "received data from non-streaming server: protocol error"
+
+
+OVER_BUDGET = "data handling error: ttrpc: stream buffer full"
+
+SERVER_TABLE: dict[tuple[State, Arrival], Act] = {
+    (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
+    (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
+    (State.OPEN, Arrival.CLOSE): Act.CLOSE,
+    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.REFUSE_BODY,
+    (State.OPEN, Arrival.NOTHING): Act.IGNORE,
+    (State.HALF_CLOSED, Arrival.MESSAGE): Act.REFUSE_LATE,
+    (State.HALF_CLOSED, Arrival.LAST_MESSAGE): Act.REFUSE_LATE,
+    (State.HALF_CLOSED, Arrival.CLOSE): Act.IGNORE,
+    (State.HALF_CLOSED, Arrival.CLOSE_WITH_BODY): Act.REFUSE_LATE,
+    (State.HALF_CLOSED, Arrival.NOTHING): Act.IGNORE,
+}
+
+CLIENT_TABLE: dict[tuple[State, Arrival], Act] = {
+    (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
+    (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
+    (State.OPEN, Arrival.CLOSE): Act.CLOSE,
+    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last word
+    (State.OPEN, Arrival.NOTHING): Act.IGNORE,
+    **{(State.AWAITING, arrival): Act.REFUSE_DATA for arrival in Arrival},
+}
+
+
+def arrival_of(flags: int, data: bytes) -> Arrival:
+    """Read a data frame's flags. Flags nobody has defined are ignored, as every implementation does."""
+    if flags & REMOTE_CLOSED:
+        if data:
+            return Arrival.CLOSE_WITH_BODY
+        return Arrival.CLOSE if flags & NO_DATA else Arrival.LAST_MESSAGE
+    return Arrival.NOTHING if flags & NO_DATA else Arrival.MESSAGE
+
+
+class Purse:
+    """The bytes a whole connection may hold."""
+
+    __slots__ = ("limit", "spent")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.spent = 0
+
+
+class Stream:
+    """One call on one connection, as both ends see it.
+
+    ``owner`` belongs to whoever drives the connection: the running handler, or the waiting caller.
+    """
+
+    __slots__ = (
+        "_held",
+        "_purse",
+        "answer",
+        "deadline",
+        "error",
+        "id",
+        "kind",
+        "messages",
+        "owner",
+        "request",
+        "state",
+    )
+
+    def __init__(self, stream_id: int, kind: Kind, state: State, deadline: float, purse: Purse) -> None:
+        self.id = stream_id
+        self.kind = kind
+        self.state = state
+        self.deadline = deadline  # in the clock of who drives; infinity for none
+        self.messages: deque[bytes] = deque()
+        self.answer: bytes | None = None  # client: the payload of the response that ended the stream
+        self.error: HoldfastError | None = None  # why the stream ended, when it did not end well
+        self.request: Any = None
+        self.owner: Any = None
+        self._held = 0
+        self._purse = purse
+
+    @property
+    def remote_open(self) -> bool:
+        """Whether another message may come."""
+        return self.state is State.OPEN
+
+    def hold(self, data_bytes: int, budget: int) -> bool:
+        """Account for bytes kept for this stream; False when they do not fit its, or the connection's budget."""
+        cost = data_bytes + MESSAGE_OVERHEAD_BYTES
+        purse = self._purse
+        if self._held + cost > budget or purse.spent + cost > purse.limit:
+            return False
+        self._held += cost
+        purse.spent += cost
+        return True
+
+    def put(self, message: bytes, budget: int) -> bool:
+        """Keep a message for whoever reads the stream; False when it does not fit."""
+        if not self.hold(len(message), budget):
+            return False
+        self.messages.append(message)
+        return True
+
+    def take(self) -> bytes | None:
+        """The oldest message, or None."""
+        if not self.messages:
+            return None
+        message = self.messages.popleft()
+        self._give_back(len(message) + MESSAGE_OVERHEAD_BYTES)
+        return message
+
+    def end(self, error: HoldfastError | None = None, *, keep: bool = False) -> None:
+        """Nothing more comes or goes. ``keep`` leaves what arrived before for its reader."""
+        self.state = State.ENDED
+        self.error = error
+        if not keep:
+            self.messages.clear()
+            self._give_back(self._held)
+
+    def _give_back(self, cost: int) -> None:
+        self._held -= cost
+        self._purse.spent -= cost

@@ -1,0 +1,52 @@
+"""A real containerd of the test's own, in a directory of its own."""
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+CONFIG = """
+version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{directory}/c.sock"
+[debug]
+level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{directory}/opt"
+"""
+
+
+def peer(program):
+    """The path of a real program; without it the test is skipped, or fails where peers are required."""
+    path = shutil.which(program)
+    if path is None:
+        if os.environ.get("HOLDFAST_REQUIRE_PEERS") == "1":
+            pytest.fail(f"{program} is required and not installed")
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+@contextmanager
+def running(directory, config=CONFIG):
+    """Yield the address of a containerd that serves; it ends with the block. ``directory`` must be short."""
+    program = peer("containerd")
+    if os.geteuid() != 0:
+        pytest.skip("containerd starts for root only")
+    address = f"{directory}/c.sock"
+    settings = directory / "config.toml"
+    settings.write_text(config.format(directory=directory))
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen([program, "-c", str(settings)], stdout=log, stderr=log)
+    try:
+        with grpc.insecure_channel(f"unix://{address}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=20)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)

@@ -1,0 +1,110 @@
+import contextlib
+
+import pytest
+from holdfast.errors import InvalidArgument
+from holdfast.filters.grammar import Operator, Selector, parse
+from hypothesis import given
+from hypothesis import strategies as st
+
+EQUAL, NOT_EQUAL, MATCHES, PRESENT = Operator.EQUAL, Operator.NOT_EQUAL, Operator.MATCHES, Operator.PRESENT
+
+
+@pytest.mark.parametrize(
+    ("text", "selectors"),
+    [
+        ("", ()),
+        ("name", (Selector(("name",)),)),
+        ("name==foo", (Selector(("name",), EQUAL, "foo"),)),
+        ("name!=foo,labels.bar", (Selector(("name",), NOT_EQUAL, "foo"), Selector(("labels", "bar")))),
+        ('labels."very complex label"==something', (Selector(("labels", "very complex label"), EQUAL, "something"),)),
+        ('labels."a.b"', (Selector(("labels", "a.b")),)),
+        ("0._x9", (Selector(("0", "_x9")),)),
+        ("  a  ==  b", (Selector(("a",), EQUAL, "b"),)),
+        ("a, b , c".replace(" ,", ","), (Selector(("a",)), Selector(("b",)), Selector(("c",)))),
+        ("a . b".replace(" .", "."), (Selector(("a", "b")),)),
+        ("a==foo.bar/b=c\"d'e", (Selector(("a",), EQUAL, "foo.bar/b=c\"d'e"),)),
+        ("a=='x'", (Selector(("a",), EQUAL, "'x'"),)),
+        ("a==\x01b", (Selector(("a",), EQUAL, "\x01b"),)),
+        ("a==größe€", (Selector(("a",), EQUAL, "größe€"),)),
+        ('a==""', (Selector(("a",), EQUAL, ""),)),
+        (r'a=="\a\b\f\n\r\t\v\\\""', (Selector(("a",), EQUAL, '\a\b\f\n\r\t\v\\"'),)),
+        (r'a=="\x41\101\u00e9\U0001F600"', (Selector(("a",), EQUAL, "AA\u00e9\U0001f600"),)),
+        (r'a=="\xc3\xa9\xff"', (Selector(("a",), EQUAL, "\u00e9\udcff"),)),
+        (r'a=="\ud800"', (Selector(("a",), EQUAL, "\ufffd"),)),
+        (r"a~=/^b\/c|d$/", (Selector(("a",), MATCHES, "^b/c|d$"),)),
+        (r"a~=|b/c\\d|,e", (Selector(("a",), MATCHES, r"b/c\d"), Selector(("e",)))),
+    ],
+)
+def test_what_may_be_written(text, selectors):
+    assert parse(text) == selectors
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("bad==", "[bad==]: expected value or quoted"),
+        (" ", "[ ]: expected field or quoted"),
+        ("a.", "[a.]: expected field or quoted"),
+        ("a,", "[a,]: expected field or quoted"),
+        (",a", "[ >|,|< a]: expected field or quoted"),
+        ("é==x", "[ >|é|< ==x]: expected field or quoted"),
+        ("'a'==b", "[ >|'|< a'==b]: expected field or quoted"),
+        ("a b", '[a  >|b|< ]: expected an operator ("=="|"!="|"~=")'),
+        ("a ", '[a ]: expected an operator ("=="|"!="|"~=")'),
+        ("a .b", '[a  >|.|< b]: expected an operator ("=="|"!="|"~=")'),
+        ('a "x"==b', '[a  >|"|< x"==b]: expected an operator ("=="|"!="|"~=")'),
+        ('a "x', '[a  >|"|< x]: quoted literal not terminated'),
+        ("a=b", '[a >|=|< b]: unsupported operator "="'),
+        ("a===b", '[a >|=|< ==b]: unsupported operator "==="'),
+        ("a!~b", '[a >|!|< ~b]: unsupported operator "!~"'),
+        ("a==,b", "[a== >|,|< b]: expected value or quoted"),
+        ("a==.b", "[a== >|.|< b]: expected value or quoted"),
+        ("a== ==b", "[a==  >|=|< =b]: expected value or quoted"),
+        ("a==b c", "[a==b >| |< c]: unexpected input:  "),
+        ('a=="b"c', '[a=="b" >|c|< ]: unexpected input: c'),
+        ("a==b\0", "[a==b >|\0|< ]: unexpected input: \ufffd"),
+        ("a\0", "[a >|\0|< ]: unexpected null"),
+        ("a\ufffd", "[a >|\ufffd|< ]: rune error"),
+        ("a==/b/", "[a== >|/|< b/]: invalid quote encountered"),
+        ("a!=|b|", "[a!= >|||< b|]: invalid quote encountered"),
+        ("/a/==b", "[ >|/|< a/==b]: invalid quote encountered"),
+        ('"a', '[ >|"|< a]: quoted literal not terminated'),
+        ('a=="b\nc"', '[a== >|"|< b\nc"]: quoted literal not terminated'),
+        ('a=="\0"', '[a== >|"|< \0"]: unexpected null'),
+        (r'a=="\q"', r'[a== >|"|< \q"]: illegal escape sequence'),
+        (r"a~=/\d/", r"[a~= >|/|< \d/]: illegal escape sequence"),
+        ('a=="\\', '[a== >|"|< \\]: illegal escape sequence'),
+        (r'a=="\x4"', r'[a== >|"|< \x4"]: illegal numeric escape sequence'),
+        (r'a=="\08"', r'[a== >|"|< \08"]: illegal numeric escape sequence'),
+        (r'a=="\777"', r'[a== >|"|< \777"]: unquoting failed: quote syntax error'),
+        (r'a=="\U00110000"', r'[a== >|"|< \U00110000"]: unquoting failed: quote syntax error'),
+    ],
+)
+def test_the_rest_is_refused_in_containerds_words_with_the_place_marked(text, error):
+    with pytest.raises(InvalidArgument) as refused:
+        parse(text)
+    assert str(refused.value) == f"filters: parse error: {error}: invalid argument"
+
+
+@given(st.text(alphabet=st.sampled_from('ab0_.,=!~"/|\\xu0 \n\0é\ufffd') | st.characters(), max_size=20))
+def test_any_text_is_parsed_or_refused(text):
+    with contextlib.suppress(InvalidArgument):
+        assert all(selector.path for selector in parse(text))
+
+
+def quoted(text):
+    return '"' + "".join(f"\\U{ord(character):08x}" for character in text) + '"'
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+comparisons = st.builds(Selector, st.tuples(words) | st.tuples(words, words), st.sampled_from(list(Operator)), words)
+
+
+@given(st.lists(comparisons, min_size=1, max_size=3))
+def test_whatever_is_quoted_comes_back(selectors):
+    text = ",".join(
+        ".".join(map(quoted, each.path)) + (each.operator.value and each.operator.value + quoted(each.value))
+        for each in selectors
+    )
+    expected = tuple(each if each.operator is not PRESENT else Selector(each.path) for each in selectors)
+    assert parse(text) == expected
