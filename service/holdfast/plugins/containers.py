@@ -15,7 +15,7 @@ from holdfast.events import Exchange
 from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
-from holdfast.plugins.message import any_message, paths, timestamp, typed_bytes
+from holdfast.plugins.message import any_message, optional_any, paths, timestamp, typed_bytes
 from holdfast.store import Metadata
 from holdfast.store.containers import Container, Runtime
 
@@ -30,7 +30,7 @@ class ContainersService:
     async def create(self, container: Container) -> Container:
         """See `Containers.create`."""
         created = await self.store.create(required(), container)
-        runtime = ContainerCreate.Runtime(name=created.runtime.name, options=any_message(created.runtime.options))
+        runtime = ContainerCreate.Runtime(name=created.runtime.name, options=optional_any(created.runtime.options))
         message = ContainerCreate(id=created.id, image=created.image, runtime=runtime)
         self._events.publish("/containers/create", message)
         return created
@@ -93,8 +93,8 @@ def _message(container: Container) -> api.Container:
         id=container.id,
         labels=container.labels,
         image=container.image,
-        runtime=api.Container.Runtime(name=container.runtime.name, options=any_message(container.runtime.options)),
-        spec=any_message(container.spec),
+        runtime=api.Container.Runtime(name=container.runtime.name, options=optional_any(container.runtime.options)),
+        spec=optional_any(container.spec),
         snapshotter=container.snapshotter,
         snapshot_key=container.snapshot_key,
         created_at=timestamp(container.created_at),

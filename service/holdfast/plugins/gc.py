@@ -8,13 +8,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from holdfast.api.events.image_pb2 import ImageDelete
+from holdfast.config import Duration
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, METADATA
 from holdfast.store import Scheduler, Thresholds
 from holdfast.store.collection import Collected
 from holdfast.store.reachability import Kind
-
-Duration = Annotated[float, Meta(extra={"quantity": "duration"})]
 
 
 class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):

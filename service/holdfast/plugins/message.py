@@ -60,6 +60,11 @@ def typed_bytes(message: AnyMessage) -> TypedBytes:
     return TypedBytes(message.type_url, message.value)
 
 
-def any_message(value: TypedBytes | None) -> AnyMessage | None:
-    """And back; none for none."""
-    return None if value is None else AnyMessage(type_url=value.type_url, value=value.value)
+def any_message(value: TypedBytes) -> AnyMessage:
+    """And back."""
+    return AnyMessage(type_url=value.type_url, value=value.value)
+
+
+def optional_any(value: TypedBytes | None) -> AnyMessage | None:
+    """The same for what may be absent."""
+    return None if value is None else any_message(value)
