@@ -40,6 +40,9 @@ format: $(VENV)/.installed ## ruff's formatter and its safe fixes
 	@$(BIN)/ruff check --fix --quiet service tests bench || true
 	@$(BIN)/ruff format --quiet service tests bench
 
+bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
+
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
 
