@@ -1,8 +1,9 @@
 """Content and its garbage collection, by real ctr, beside real containerd.
 
-Writes and reads are ``ctr content ingest`` and ``get`` of one large blob in frames of 1 MiB; lists are ``ctr content
-ls -q``; a collection is ``ctr leases rm --sync`` of a lease that held all the small blobs. ctr's own start is in all of
-them. Memory is what the daemon's peak grows by while the large blob is written and read.
+A write is ``ctr content ingest`` of one large blob in frames of 1 MiB; a read is one Read call of a Python client,
+whose frames are 1 MiB too, and ``ctr content get``, which makes a call for every 32 KiB. Lists are ``ctr content ls
+-q``; a collection is ``ctr leases rm --sync`` of a lease that held all the small blobs. ctr's own start is in its
+figures. Memory is what the daemon's peak grows by while the large blob is written and read.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-
-from bench.frame import figure
 from holdfast.api.services.content.v1 import content_pb2 as api
 from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
+
+from bench.frame import figure
 
 MIB = 1 << 20
 AT_ONCE = 16  # small blobs under way while a store is filled
@@ -57,6 +58,15 @@ class Daemon:
             began = time.perf_counter()
             subprocess.run(["ctr", "--address", self.address, *arguments], stdin=stdin, stdout=stdout, check=True)
             return time.perf_counter() - began
+
+    def read(self, digest: str) -> float:
+        """Read a blob in one call; how many seconds it took."""
+        began = time.perf_counter()
+        with grpc.insecure_channel(f"unix:{self.address}") as channel:
+            request = api.ReadContentRequest(digest=digest)
+            for _ in ContentStub(channel).Read(request, metadata=(("containerd-namespace", "default"),)):
+                pass
+        return time.perf_counter() - began
 
     def rss_mib(self, peak: bool = False) -> float:
         """Resident memory now, or at its most since the last `forget_peak`."""
@@ -94,9 +104,7 @@ def both() -> Iterator[tuple[Daemon, Daemon, Path]]:
         mine = [sys.executable, "-m", "holdfast", "run", "-c", f"{place}/h/config.yaml", "-l", "warn"]
         mine += ["--root", f"{place}/h/root", "--state", f"{place}/h/state", "-a", f"{place}/h/s"]
         ours = stack.enter_context(running(mine, place / "h"))
-        theirs = stack.enter_context(
-            running(["containerd", "-l", "warn", "-c", f"{place}/c/config.toml"], place / "c")
-        )
+        theirs = stack.enter_context(running(["containerd", "-l", "warn", "-c", f"{place}/c/config.toml"], place / "c"))
         yield ours, theirs, place
 
 
@@ -113,9 +121,10 @@ def large(size_mib: int, path: Path, seed: int) -> str:
 
 
 def rates(ours: Daemon, theirs: Daemon, place: Path, size_mib: int, rounds: int) -> list[figure.Figure]:
-    source, sink = place / "source", place / "sink"
+    source, nowhere = place / "source", Path("/dev/null")
     written: dict[str, list[float]] = {"ours": [], "peer": []}
     read: dict[str, list[float]] = {"ours": [], "peer": []}
+    got: dict[str, list[float]] = {"ours": [], "peer": []}
     grown: dict[str, list[float]] = {"ours": [], "peer": []}
     for number in range(rounds):
         digest = large(size_mib, source, number)
@@ -124,15 +133,19 @@ def rates(ours: Daemon, theirs: Daemon, place: Path, size_mib: int, rounds: int)
             before = daemon.rss_mib()
             daemon.forget_peak()
             written[name].append(size_mib / daemon.ctr("content", "ingest", "large", given=source))
-            read[name].append(size_mib / daemon.ctr("content", "get", digest, taken=sink))
+            read[name].append(size_mib / daemon.read(digest))
+            got[name].append(size_mib / daemon.ctr("content", "get", digest, taken=nowhere))
             grown[name].append(max(daemon.rss_mib(peak=True) - before, 0.1))
             daemon.ctr("content", "rm", digest)
     note = f"{size_mib} MiB"
     made = [
         figure.Figure(f"content {what}", "MiB/s", samples["ours"], samples["peer"], "containerd", "higher", note)
-        for what, samples in (("write", written), ("read", read))
+        for what, samples in (("write", written), ("read", read), ("read by ctr, 32 KiB calls", got))
     ]
-    return [*made, figure.Figure("memory while it is moved", "MiB", grown["ours"], grown["peer"], "containerd", note=note)]
+    return [
+        *made,
+        figure.Figure("memory while it is moved", "MiB", grown["ours"], grown["peer"], "containerd", note=note),
+    ]
 
 
 async def fill(daemon: Daemon, count: int) -> None:
@@ -165,7 +178,8 @@ def small(ours: Daemon, theirs: Daemon, count: int, rounds: int, lists: int) -> 
             asyncio.run(fill(daemon, count))
             filled[name].append(time.perf_counter() - began)
         measures = {
-            name: lambda daemon=daemon: daemon.ctr("content", "ls", "-q") for name, daemon in (("ours", ours), ("peer", theirs))
+            name: lambda daemon=daemon: daemon.ctr("content", "ls", "-q")
+            for name, daemon in (("ours", ours), ("peer", theirs))
         }
         for name, samples in figure.interleaved(measures, lists).items():
             listed[name] += samples

@@ -12,7 +12,6 @@ import random
 import time
 
 import pytest
-
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from holdfast.store.content import ContentStore, Info
 
@@ -50,7 +49,7 @@ async def get(store: ContentStore, name: str, frame: int = 1 << 20) -> bytes:
         assert len(data) == reader.size
         return data
     finally:
-        await reader.close()
+        reader.close()
 
 
 async def names(store: ContentStore, *filters: str) -> list[str]:
@@ -85,7 +84,7 @@ class ContentContract:
         await first.close()
         closed = time.time_ns()
         status = await store.status("cb")
-        assert ("cb", 128, 256) == (status.ref, status.offset, status.total)
+        assert (status.ref, status.offset, status.total) == ("cb", 128, 256)
         assert started <= status.started_at <= status.updated_at <= closed
         second = await store.writer("cb", 256, name)
         assert (128, digest(data[:128])) == (second.status.offset, second.digest)
@@ -109,7 +108,7 @@ class ContentContract:
         assert limit == writer.status.offset
         if anew:
             await writer.truncate()
-            assert (0, EMPTY) == (writer.status.offset, writer.digest)
+            assert (writer.status.offset, writer.digest) == (0, EMPTY)
         for start in range(writer.status.offset, size, 1024):
             await writer.write(data[start : start + 1024])
         await writer.commit(size, name, ROOT)
@@ -134,7 +133,7 @@ class ContentContract:
         await put(store, data)
         with pytest.raises(AlreadyExists):
             await store.writer("late", 64, name)
-        assert [] == await store.statuses()
+        assert await store.statuses() == []
 
     async def test_one_writer_holds_a_ref(self, store):
         writer = await store.writer("held")
@@ -154,7 +153,7 @@ class ContentContract:
             with pytest.raises(FailedPrecondition, match=complaint):
                 await writer.commit(size, expected)
             await writer.close()
-            assert 260 == (await store.status("wrong")).offset
+            assert (await store.status("wrong")).offset == 260
         writer = await store.writer("wrong")
         await writer.commit(260, "", ROOT)
         await writer.close()
@@ -163,17 +162,17 @@ class ContentContract:
     async def test_a_read_may_ask_for_more_than_there_is(self, store):
         name = await put(store, b"foobar")
         reader = await store.reader(name)
-        assert b"foobar" == await reader.read(0, 7)
-        assert b"bar" == await reader.read(3, 100)
-        assert b"" == await reader.read(6, 1)
-        await reader.close()
+        assert await reader.read(0, 7) == b"foobar"
+        assert await reader.read(3, 100) == b"bar"
+        assert await reader.read(6, 1) == b""
+        reader.close()
 
     async def test_an_empty_blob_is_a_blob(self, store):
         writer = await store.writer("empty")
         await writer.commit(0, EMPTY, ROOT)
         await writer.close()
-        assert (EMPTY, 0) == ((await store.info(EMPTY)).digest, (await store.info(EMPTY)).size)
-        assert b"" == await get(store, EMPTY)
+        assert ((await store.info(EMPTY)).digest, (await store.info(EMPTY)).size) == (EMPTY, 0)
+        assert await get(store, EMPTY) == b""
 
     async def test_what_is_not_there_is_not_found(self, store):
         _, name = some(1)
@@ -199,7 +198,7 @@ class ContentContract:
         await writer.close()
         assert [ref] == [status.ref for status in await store.statuses()]
         await store.abort(ref)
-        assert [] == await store.statuses()
+        assert await store.statuses() == []
 
     async def test_an_aborted_ingest_is_gone_and_its_ref_begins_anew(self, store):
         writer = await store.writer("aborted")
@@ -207,7 +206,7 @@ class ContentContract:
         await writer.close()
         await store.abort("aborted")
         writer = await store.writer("aborted")
-        assert 0 == writer.status.offset
+        assert writer.status.offset == 0
         await writer.close()
 
     async def test_statuses_are_filtered_by_ref(self, store):
@@ -216,8 +215,8 @@ class ContentContract:
             await writer.write(b"x")
             await writer.close()
         assert {"one", "two"} == {status.ref for status in await store.statuses()}
-        assert ["two"] == [status.ref for status in await store.statuses(["ref==two"])]
-        assert ["one"] == [status.ref for status in await store.statuses(["ref~=^o"])]
+        assert [status.ref for status in await store.statuses(["ref==two"])] == ["two"]
+        assert [status.ref for status in await store.statuses(["ref~=^o"])] == ["one"]
         with pytest.raises(InvalidArgument):
             await store.statuses(["ref=="])
 
@@ -246,7 +245,7 @@ class ContentContract:
         start = await reader.read(0, 1 << 20)
         await store.delete(name)
         rest = await reader.read(1 << 20, 1 << 20)
-        await reader.close()
+        reader.close()
         assert data[: 2 << 20] == start + rest
 
     async def test_labels_are_replaced_and_masked(self, store):
@@ -258,13 +257,13 @@ class ContentContract:
         await put(store, data, labels={"k1": "v1", "k2": "v2", **ROOT})
         created = await store.info(name)
         await store.update(Info(name, labels={"k1": "new", "k3": "v3", **ROOT}))
-        assert {"k1": "new", "k3": "v3", **ROOT} == (await store.info(name)).labels
+        assert (await store.info(name)).labels == {"k1": "new", "k3": "v3", **ROOT}
         await store.update(Info(name, labels={"k1": "v1"}), ["labels.k3", "labels.k1"])
         updated = await store.info(name)
-        assert {"k1": "v1", **ROOT} == updated.labels
+        assert updated.labels == {"k1": "v1", **ROOT}
         assert created.created_at == updated.created_at < updated.updated_at
         assert [name] == await names(store, "labels.k1==v1")
-        assert [] == await names(store, "labels.k3")
+        assert await names(store, "labels.k3") == []
         with pytest.raises(InvalidArgument, match="size"):
             await store.update(Info(name), ["size"])
 
@@ -280,7 +279,7 @@ class ContentContract:
         with pytest.raises(InvalidArgument, match="4096 bytes"):
             await writer.commit(0, "", {"k": "v" * 4096})
         await writer.close()
-        assert {"k" * 96: "v" * 4000, **ROOT} == (await store.info(name)).labels
+        assert (await store.info(name)).labels == {"k" * 96: "v" * 4000, **ROOT}
 
     async def test_a_dotted_label_is_one_label(self, store):
         if not self.labelled:
@@ -288,7 +287,7 @@ class ContentContract:
         name = await put(store, b"dots", labels={"a.b/c": "d", **ROOT})
         assert [name] == await names(store, 'labels."a.b/c"==d')
         await store.update(Info(name, labels={"a.b/c": "e"}), ["labels.a.b/c"])
-        assert {"a.b/c": "e", **ROOT} == (await store.info(name)).labels
+        assert (await store.info(name)).labels == {"a.b/c": "e", **ROOT}
 
 
 class SharingContract:
@@ -308,7 +307,7 @@ class SharingContract:
         await put(store, data, "ref")
         extra = data + b"appended bytes"
         writer = await neighbour.writer("ref", 1000, name)
-        assert 1000 == writer.status.offset
+        assert writer.status.offset == 1000
         await writer.write(b"appended bytes")
         await writer.commit(len(extra), digest(extra), ROOT)
         await writer.close()
@@ -346,7 +345,7 @@ class IsolationContract:
             await neighbour.delete(name)
         with pytest.raises(NotFound):
             await neighbour.abort("mine")
-        assert ([], []) == (await names(neighbour), await neighbour.statuses())
+        assert (await names(neighbour), await neighbour.statuses()) == ([], [])
 
     async def test_both_may_write_one_ref_and_one_blob(self, store, neighbour):
         data, name = some(100)
@@ -366,5 +365,5 @@ async def starts_at_zero(store: ContentStore, neighbour: ContentStore) -> None:
     data, name = some(1000)
     await put(store, data, "ref")
     writer = await neighbour.writer("ref", 1000, name)
-    assert (0, EMPTY) == (writer.status.offset, writer.digest)
+    assert (writer.status.offset, writer.digest) == (0, EMPTY)
     await writer.close()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from holdfast.store.containers import Container, Runtime, TypedBytes
 from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import Resource
 from holdfast.store.namespaces import Namespace
+
 from tests.contracts.content import EMPTY
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -34,12 +34,12 @@ def container(name: str, **fields: object) -> Container:
 class NamespacesContract:
     async def test_a_namespace_has_a_name_and_labels(self, metadata):
         await metadata.namespaces.create(Namespace("ns1", {"a": "1", "empty": ""}))
-        assert {"a": "1"} == await metadata.namespaces.labels("ns1")
+        assert await metadata.namespaces.labels("ns1") == {"a": "1"}
         assert Namespace("ns1", {"a": "1"}) in await metadata.namespaces.all()
 
     async def test_a_second_one_of_a_name_is_refused(self, metadata):
         await metadata.namespaces.create(Namespace("ns1"))
-        with pytest.raises(AlreadyExists, match='^namespace "ns1": already exists$'):
+        with pytest.raises(AlreadyExists, match=r'^namespace "ns1": already exists$'):
             await metadata.namespaces.create(Namespace("ns1"))
 
     @pytest.mark.parametrize("name", ["", "bad ns!", "-x", "x" * 77, "a..b", "a\n", "ü"])
@@ -48,27 +48,27 @@ class NamespacesContract:
             await metadata.namespaces.create(Namespace(name))
 
     async def test_a_long_label_is_refused(self, metadata):
-        with pytest.raises(InvalidArgument, match="^namespace.Labels: label key and value"):
+        with pytest.raises(InvalidArgument, match=r"^namespace.Labels: label key and value"):
             await metadata.namespaces.create(Namespace("ns1", LONG))
         await metadata.namespaces.create(Namespace("ns1"))
 
     async def test_labels_of_a_missing_one_are_none(self, metadata):
-        assert {} == await metadata.namespaces.labels("nobody")
+        assert await metadata.namespaces.labels("nobody") == {}
 
     async def test_an_update_sets_single_labels_or_all(self, metadata):
         await metadata.namespaces.create(Namespace("ns1", {"a": "1", "b": "2"}))
         await metadata.namespaces.update(Namespace("ns1", {"a": "3", "c": "4"}), ["labels.a"])
-        assert {"a": "3", "b": "2"} == await metadata.namespaces.labels("ns1")
+        assert await metadata.namespaces.labels("ns1") == {"a": "3", "b": "2"}
         await metadata.namespaces.update(Namespace("ns1"), ["labels.b"])
-        assert {"a": "3"} == await metadata.namespaces.labels("ns1")
+        assert await metadata.namespaces.labels("ns1") == {"a": "3"}
         await metadata.namespaces.update(Namespace("ns1", {"d": "5"}))
-        assert {"d": "5"} == await metadata.namespaces.labels("ns1")
-        with pytest.raises(InvalidArgument, match='^cannot update "name" field'):
+        assert await metadata.namespaces.labels("ns1") == {"d": "5"}
+        with pytest.raises(InvalidArgument, match=r'^cannot update "name" field'):
             await metadata.namespaces.update(Namespace("ns1"), ["name"])
 
     async def test_updating_a_missing_one_makes_it(self, metadata):
         await metadata.namespaces.update(Namespace("made", {"a": "1"}), ["labels.a"])
-        assert {"a": "1"} == await metadata.namespaces.labels("made")
+        assert await metadata.namespaces.labels("made") == {"a": "1"}
 
     async def test_the_first_object_makes_its_namespace(self, metadata):
         await metadata.images.create("byimage", image("i"))
@@ -78,7 +78,7 @@ class NamespacesContract:
         await metadata.images.create("full", image("i"))
         await metadata.containers.create("full", container("c"))
         with pytest.raises(
-            FailedPrecondition, match='^namespace "full" must be empty, but it still has images, containers: failed'
+            FailedPrecondition, match=r'^namespace "full" must be empty, but it still has images, containers: failed'
         ):
             await metadata.namespaces.delete("full")
         await metadata.images.delete("full", "i")
@@ -88,7 +88,7 @@ class NamespacesContract:
         assert "full" not in [namespace.name for namespace in await metadata.namespaces.all()]
 
     async def test_a_missing_one_is_not_found(self, metadata):
-        with pytest.raises(NotFound, match='^namespace "nobody": not found$'):
+        with pytest.raises(NotFound, match=r'^namespace "nobody": not found$'):
             await metadata.namespaces.delete("nobody")
 
 
@@ -96,7 +96,7 @@ class LeasesContract:
     async def test_a_lease_has_an_id_labels_and_a_time(self, metadata):
         made = await metadata.leases.create("ns", "l1", {"a": "1"})
         [found] = await metadata.leases.matching("ns")
-        assert ("l1", {"a": "1"}) == (found.id, found.labels)
+        assert (found.id, found.labels) == ("l1", {"a": "1"})
         assert 0 < made.created_at == found.created_at
 
     async def test_one_without_an_id_gets_one(self, metadata):
@@ -105,27 +105,27 @@ class LeasesContract:
 
     async def test_a_second_one_of_an_id_is_refused(self, metadata):
         await metadata.leases.create("ns", "l1")
-        with pytest.raises(AlreadyExists, match='^lease "l1": already exists$'):
+        with pytest.raises(AlreadyExists, match=r'^lease "l1": already exists$'):
             await metadata.leases.create("ns", "l1")
         await metadata.leases.create("other", "l1")
 
     async def test_leases_are_filtered(self, metadata):
         for name, labels in (("l1", {"a": "1"}), ("l2", {"a": "2"}), ("l3", {})):
             await metadata.leases.create("ns", name, labels)
-        assert ["l2"] == [lease.id for lease in await metadata.leases.matching("ns", ["id==l2"])]
-        assert ["l1", "l2"] == [lease.id for lease in await metadata.leases.matching("ns", ["labels.a"])]
-        assert ["l1", "l3"] == [lease.id for lease in await metadata.leases.matching("ns", ["labels.a==1", "id==l3"])]
-        with pytest.raises(InvalidArgument, match="^filters: parse error"):
+        assert [lease.id for lease in await metadata.leases.matching("ns", ["id==l2"])] == ["l2"]
+        assert [lease.id for lease in await metadata.leases.matching("ns", ["labels.a"])] == ["l1", "l2"]
+        assert [lease.id for lease in await metadata.leases.matching("ns", ["labels.a==1", "id==l3"])] == ["l1", "l3"]
+        with pytest.raises(InvalidArgument, match=r"^filters: parse error"):
             await metadata.leases.matching("ns", ["id=="])
 
     async def test_a_deleted_one_is_gone(self, metadata):
         await metadata.leases.create("ns", "l1")
         await metadata.leases.add("ns", "l1", Resource("ingests", "ref"))
         await metadata.leases.delete("ns", "l1")
-        with pytest.raises(NotFound, match='^lease "l1": not found$'):
+        with pytest.raises(NotFound, match=r'^lease "l1": not found$'):
             await metadata.leases.delete("ns", "l1")
         await metadata.leases.create("ns", "l1")
-        assert [] == await metadata.leases.resources("ns", "l1")
+        assert await metadata.leases.resources("ns", "l1") == []
 
     async def test_a_lease_holds_resources(self, metadata):
         held = [Resource("content", EMPTY), Resource("ingests", "ref"), Resource("snapshots/overlayfs", "key")]
@@ -163,7 +163,7 @@ class LeasesContract:
             metadata.leases.remove("ns", "l1", Resource("ingests", "r")),
             metadata.leases.resources("ns", "l1"),
         ):
-            with pytest.raises(NotFound, match='^lease "l1": not found$'):
+            with pytest.raises(NotFound, match=r'^lease "l1": not found$'):
                 await call
 
 
@@ -171,12 +171,12 @@ class ImagesContract:
     async def test_an_image_is_as_it_was_made(self, metadata):
         made = await metadata.images.create("ns", image("i1", a="1", empty=""))
         assert made == await metadata.images.get("ns", "i1")
-        assert (TARGET, {"a": "1"}) == (made.target, made.labels)
+        assert (made.target, made.labels) == (TARGET, {"a": "1"})
         assert 0 < made.created_at == made.updated_at
 
     async def test_a_second_one_of_a_name_is_refused(self, metadata):
         await metadata.images.create("ns", image("i1"))
-        with pytest.raises(AlreadyExists, match='^image "i1": already exists$'):
+        with pytest.raises(AlreadyExists, match=r'^image "i1": already exists$'):
             await metadata.images.create("ns", image("i1"))
         await metadata.images.create("other", image("i1"))
 
@@ -210,14 +210,14 @@ class ImagesContract:
             return [found.name for found in await metadata.images.matching("ns", filters)]
 
         assert ["a", "b", "c", "d"] == await names() == await names("")
-        assert ["b"] == await names("name==b")
-        assert ["a", "c"] == await names("labels.tag==a", "labels.tag==c")
-        assert ["a", "b", "c"] == await names('labels."x.y"==z')
-        assert ["d"] == await names("target.mediatype==other/type")
-        assert ["a", "b", "c", "d"] == await names(f"target.digest=={EMPTY}")
-        assert ["a", "b", "c"] == await names("annotations.note==1")
-        assert [] == await names("name==b,labels.tag==a")
-        with pytest.raises(InvalidArgument, match="^filters: parse error"):
+        assert await names("name==b") == ["b"]
+        assert await names("labels.tag==a", "labels.tag==c") == ["a", "c"]
+        assert await names('labels."x.y"==z') == ["a", "b", "c"]
+        assert await names("target.mediatype==other/type") == ["d"]
+        assert await names(f"target.digest=={EMPTY}") == ["a", "b", "c", "d"]
+        assert await names("annotations.note==1") == ["a", "b", "c"]
+        assert await names("name==b,labels.tag==a") == []
+        with pytest.raises(InvalidArgument, match=r"^filters: parse error"):
             await names("bad==")
 
     @pytest.mark.parametrize(
@@ -245,9 +245,9 @@ class ImagesContract:
 
     async def test_what_cannot_be_updated_is_refused(self, metadata):
         made = await metadata.images.create("ns", image("i"))
-        with pytest.raises(InvalidArgument, match='^cannot update "name" field on image "i": invalid argument$'):
+        with pytest.raises(InvalidArgument, match=r'^cannot update "name" field on image "i": invalid argument$'):
             await metadata.images.update("ns", image("i"), ["labels.x", "name"])
-        with pytest.raises(NotFound, match='^image "nobody": not found$'):
+        with pytest.raises(NotFound, match=r'^image "nobody": not found$'):
             await metadata.images.update("ns", image("nobody"), ["labels.x"])
         assert made == await metadata.images.get("ns", "i")
 
@@ -255,7 +255,7 @@ class ImagesContract:
         await metadata.images.create("ns", image("i"))
         await metadata.images.delete("ns", "i")
         for call in (metadata.images.get("ns", "i"), metadata.images.delete("ns", "i")):
-            with pytest.raises(NotFound, match='^image "i": not found$'):
+            with pytest.raises(NotFound, match=r'^image "i": not found$'):
                 await call
 
     async def test_of_many_that_make_one_name_one_wins(self, metadata):
@@ -264,7 +264,7 @@ class ImagesContract:
         )
         won = [result for result in results if isinstance(result, Image)]
         assert won == [await metadata.images.get("ns", "i")]
-        assert 19 == sum(isinstance(result, AlreadyExists) for result in results)
+        assert sum(isinstance(result, AlreadyExists) for result in results) == 19
 
 
 class ContainersContract:
@@ -283,15 +283,15 @@ class ContainersContract:
         )
         found = await metadata.containers.get("ns", "c1")
         assert made == found
-        assert {"a": "1"} == found.labels
+        assert found.labels == {"a": "1"}
         assert Runtime("r", TypedBytes("options", b"\x08\x01")) == found.runtime
         assert (SPEC, {"x": TypedBytes("ext", b"\x00")}) == (found.spec, found.extensions)
-        assert ("overlayfs", "key", "i") == (found.snapshotter, found.snapshot_key, found.image)
+        assert (found.snapshotter, found.snapshot_key, found.image) == ("overlayfs", "key", "i")
         assert 0 < found.created_at == found.updated_at
 
     async def test_a_second_one_of_an_id_is_refused(self, metadata):
         await metadata.containers.create("ns", container("c1"))
-        with pytest.raises(AlreadyExists, match='^container "c1": already exists$'):
+        with pytest.raises(AlreadyExists, match=r'^container "c1": already exists$'):
             await metadata.containers.create("ns", container("c1"))
 
     @pytest.mark.parametrize(
@@ -316,10 +316,10 @@ class ContainersContract:
         async def names(*filters: str) -> list[str]:
             return [found.id for found in await metadata.containers.matching("ns", filters)]
 
-        assert ["a", "b", "c"] == await names()
-        assert ["b"] == await names("id==b")
-        assert ["c"] == await names("labels.l==c,image==image-c")
-        assert ["a", "b", "c"] == await names("runtime.name~=runc")
+        assert await names() == ["a", "b", "c"]
+        assert await names("id==b") == ["b"]
+        assert await names("labels.l==c,image==image-c") == ["c"]
+        assert await names("runtime.name~=runc") == ["a", "b", "c"]
 
     @pytest.mark.parametrize(
         ("mask", "changed"),
@@ -357,13 +357,13 @@ class ContainersContract:
             ["labels.a.b", "labels.b", "extensions.y.z"],
         )
         found = await metadata.containers.get("ns", "c")
-        assert {"a": "1", "a.b": "3"} == found.labels
+        assert found.labels == {"a": "1", "a.b": "3"}
         assert {"x": TypedBytes("x", b"1"), "y.z": TypedBytes("y", b"2")} == found.extensions
 
     async def test_a_snapshot_key_is_updated_where_there_is_a_snapshotter(self, metadata):
         await metadata.containers.create("ns", container("c", snapshotter="native"))
         await metadata.containers.update("ns", container("c", snapshot_key="k"), ["snapshotkey"])
-        assert "k" == (await metadata.containers.get("ns", "c")).snapshot_key
+        assert (await metadata.containers.get("ns", "c")).snapshot_key == "k"
 
     @pytest.mark.parametrize(
         ("wanted", "mask", "words"),
@@ -382,23 +382,23 @@ class ContainersContract:
 
     async def test_a_missing_one_is_not_found(self, metadata):
         await metadata.containers.create("ns", container("other"))
-        with pytest.raises(NotFound, match='^container "c" in namespace "ns": not found$'):
+        with pytest.raises(NotFound, match=r'^container "c" in namespace "ns": not found$'):
             await metadata.containers.get("ns", "c")
-        with pytest.raises(NotFound, match='^container "c": not found$'):
+        with pytest.raises(NotFound, match=r'^container "c": not found$'):
             await metadata.containers.update("ns", container("c"), ["image"])
-        with pytest.raises(NotFound, match="^container c: not found$"):
+        with pytest.raises(NotFound, match=r"^container c: not found$"):
             await metadata.containers.delete("ns", "c")
 
     async def test_in_a_namespace_without_any_the_namespace_is_named(self, metadata):
-        with pytest.raises(NotFound, match='^cannot update container "c" in namespace "no": not found$'):
+        with pytest.raises(NotFound, match=r'^cannot update container "c" in namespace "no": not found$'):
             await metadata.containers.update("no", container("c"), ["image"])
-        with pytest.raises(NotFound, match='^cannot delete container "c" in namespace "no": not found$'):
+        with pytest.raises(NotFound, match=r'^cannot delete container "c" in namespace "no": not found$'):
             await metadata.containers.delete("no", "c")
 
     async def test_a_deleted_one_is_gone(self, metadata):
         await metadata.containers.create("ns", container("c"))
         await metadata.containers.delete("ns", "c")
-        assert [] == await metadata.containers.matching("ns")
+        assert await metadata.containers.matching("ns") == []
 
 
 class MetadataContract(NamespacesContract, LeasesContract, ImagesContract, ContainersContract):

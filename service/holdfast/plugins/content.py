@@ -86,7 +86,7 @@ class ContentServicer(api_grpc.ContentServicer):
                 yield api.ReadContentResponse(offset=offset - start, data=data)
                 offset += len(data)
         finally:
-            await reader.close()
+            reader.close()
 
     async def Status(self, request: api.StatusRequest, call: Any) -> api.StatusResponse:  # noqa: N802, D102
         try:

@@ -23,6 +23,7 @@ from holdfast.store.waiting import Refs, finished, on_thread
 LOG = log.named(__name__)
 _THREADS = 4
 _PAGE = 1000
+_SMALL = 128 << 10  # bytes that are copied on the loop; more would keep others waiting
 _LARGE = 128 << 10  # bytes from which hashing beside writing pays for the second thread (measured: 64 to 256 KiB)
 
 
@@ -138,14 +139,29 @@ class FileReader:
         self.size = os.fstat(descriptor).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
-        """`Reader.read`."""
+        """`Reader.read`: at once what is small and in the page cache, on a thread what may wait for the disk."""
+        if size <= _SMALL and (data := self._cached(offset, size)):
+            return data
         return await on_thread(self._threads, os.pread, self._descriptor, size, offset)
 
-    async def close(self) -> None:
-        """`Reader.close`."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def close(self) -> None:
+        """`Reader.close`; on a thread, as the last close of a deleted blob frees its blocks."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            self._threads.submit(os.close, descriptor)
+        except RuntimeError:  # the store is closed, its threads are gone
+            os.close(descriptor)
+
+    def _cached(self, offset: int, size: int) -> bytes:
+        """What can be read without waiting (preadv2(2), RWF_NOWAIT); nothing when that is less than asked for."""
+        buffer = bytearray(min(size, max(self.size - offset, 0)))
+        try:
+            read = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # EAGAIN; EOPNOTSUPP where the file system cannot
+            return b""
+        return bytes(buffer) if read == len(buffer) else b""
 
 
 class FileWriter:

@@ -61,8 +61,8 @@ class Reader(Protocol):
     async def read(self, offset: int, size: int) -> bytes:
         """At most ``size`` bytes; fewer only at the end."""
 
-    async def close(self) -> None:
-        """Let go of it."""
+    def close(self) -> None:
+        """Let go of it; nobody waits for that."""
 
 
 class Writer(Protocol):

@@ -51,6 +51,7 @@ class _Mutations:
 
     removals: int = 0
     watchers: list[Callable[[bool], None]] = field(default_factory=list)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Database:
@@ -120,6 +121,10 @@ class Database:
         """Call ``watcher`` on the loop after each change: True when something was removed since the last collection."""
         self._mutations.watchers.append(watcher)
 
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` on the loop after each group of changes, quiet or not, before any of them is answered."""
+        self._mutations.callbacks.append(callback)
+
     @property
     def removals(self) -> int:
         """Changes that removed something since the last collection."""
@@ -178,6 +183,8 @@ class Database:
         return jobs
 
     def _answer(self, jobs: list[_Job], removed: list[bool]) -> None:
+        for callback in self._mutations.callbacks:
+            callback()
         for job, removal in zip(jobs, removed, strict=True):
             if job.error is None and not job.quiet:
                 self._mutations.removals += removal

@@ -39,7 +39,7 @@ class Image:
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``name``, ``target.digest`` and ``.mediatype``, ``labels.…``, ``annotations.…``."""
+        """What a filter may ask for: ``name``, ``target.digest``, ``target.mediatype``, labels, annotations."""
         match path:
             case ["name", *_]:
                 return self.name, bool(self.name)

@@ -45,6 +45,7 @@ class Metadata:
     async def close(self) -> None:
         """Finish and close."""
         await self.database.close()
+        self.content.opened.forget()
 
     async def collect(self) -> Collected:
         """Collect the garbage: the metadata's first, then the bytes nobody has any more."""

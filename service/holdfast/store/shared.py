@@ -25,6 +25,7 @@ from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
 from holdfast.store.namespaces import ensure
+from holdfast.store.opened import Opened
 from holdfast.store.waiting import Gate
 
 _PAGE = 1000
@@ -43,6 +44,8 @@ class Content:
         self.shared = shared
         self.clock = clock
         self.gate = Gate()
+        self.opened = Opened()
+        database.on_change(self.opened.forget)
 
     def within(self, namespace: str, lease: str = "") -> NamespaceContent:
         """One namespace's content; what is written is held by ``lease``."""
@@ -123,8 +126,12 @@ class NamespaceContent:
 
     async def reader(self, digest: str) -> Reader:
         """`ContentStore.reader`."""
-        await self.info(digest)
-        return await self._backend.reader(digest)
+
+        async def opening() -> Reader:
+            await self.info(digest)
+            return await self._backend.reader(digest)
+
+        return await self._content.opened.reader((self._namespace, digest), opening)
 
     async def writer(self, ref: str, total: int = 0, expected: str = "") -> SharedWriter:
         """`ContentStore.writer`."""
@@ -321,7 +328,7 @@ class SharedWriter:
                 while (offset := writer.status.offset) < size:
                     await writer.write(await reader.read(offset, min(FRAME, size - offset)))
             finally:
-                await reader.close()
+                reader.close()
         except BaseException:
             await writer.close()
             raise

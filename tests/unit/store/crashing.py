@@ -181,8 +181,8 @@ class Collect:
             assert not ("collected" in acknowledged and left)
             acknowledged.add("collected")
             await metadata.collect()
-        assert ["lease"] == [found.id for found in await metadata.leases.matching("ns")]
-        assert [] == await metadata.content.within("ns").statuses()
+        assert [found.id for found in await metadata.leases.matching("ns")] == ["lease"]
+        assert await metadata.content.within("ns").statuses() == []
 
 
 async def lease(metadata: Metadata) -> str:
@@ -198,7 +198,7 @@ async def holds(metadata: Metadata, data: bytes) -> bool:
         return False
     reader = await store.reader(digest(data))
     assert (len(data), data) == (info.size, await reader.read(0, len(data) + 1))
-    await reader.close()
+    reader.close()
     return True
 
 
@@ -304,7 +304,7 @@ def main() -> None:
         killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if verify(scenario, root, log) != 0:
             sys.exit(f"killed at line {last} of {total}: see above")
-    print(total, killed)
+    sys.stdout.write(f"{total} {killed}\n")
 
 
 if __name__ == "__main__":

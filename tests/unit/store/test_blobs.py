@@ -5,9 +5,9 @@ import os
 import stat
 
 import pytest
-
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound
 from holdfast.store.content import Swept
+
 from tests.contracts.content import ContentContract, digest, get, put, some
 
 
@@ -22,8 +22,8 @@ class TestLocalStore(ContentContract):
 async def test_a_committed_blob_is_a_file_nobody_may_write(local):
     name = await put(local, b"fixed")
     mode = stat.S_IMODE(local.layout.blob(name).stat().st_mode)
-    assert 0o444 == mode
-    assert [] == list(local.layout.ingests.iterdir())
+    assert mode == 0o444
+    assert list(local.layout.ingests.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ async def test_a_sweep_leaves_what_is_named_only(local):
         await writer.write(b"1")
         await writer.close()
     assert Swept(1, 1) == await local.sweep({kept}, {"kept"})
-    assert b"kept" == await get(local, kept)
-    assert ["kept"] == [status.ref for status in await local.statuses()]
+    assert await get(local, kept) == b"kept"
+    assert [status.ref for status in await local.statuses()] == ["kept"]
     with pytest.raises(NotFound):
         await local.info(gone)
 
@@ -56,9 +56,9 @@ async def test_an_ingest_without_a_readable_description_begins_anew_and_is_swept
     await writer.write(b"12345")
     await writer.close()
     (local.layout.ingest("torn") / "about.json").write_bytes(b'{"ref": "to')
-    assert [] == await local.statuses()
+    assert await local.statuses() == []
     writer = await local.writer("torn")
-    assert 0 == writer.status.offset
+    assert writer.status.offset == 0
     await writer.close()
     (local.layout.ingest("torn") / "about.json").unlink()
     assert Swept(0, 1) == await local.sweep(set(), set())
@@ -69,7 +69,7 @@ async def test_another_total_begins_the_ingest_anew(local):
     await writer.write(b"12345")
     await writer.close()
     writer = await local.writer("ref", 11)
-    assert (0, 11) == (writer.status.offset, writer.status.total)
+    assert (writer.status.offset, writer.status.total) == (0, 11)
     await writer.close()
 
 

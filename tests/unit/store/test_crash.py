@@ -26,6 +26,6 @@ def test_killed_at_any_line_nothing_is_lost_and_nothing_is_there_by_half(tmp_pat
         text=True,
         check=False,
     )
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     total, killed = map(int, done.stdout.split())
     assert killed >= total // STRIDE * 0.9, "most runs must have been killed on their way"

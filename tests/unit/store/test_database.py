@@ -5,7 +5,6 @@ import sqlite3
 import threading
 
 import pytest
-
 from holdfast.errors import FailedPrecondition, Internal, NotFound, ResourceExhausted
 from holdfast.store import schema
 from holdfast.store.database import Database
@@ -49,9 +48,9 @@ async def test_changes_that_wait_share_a_commit_and_each_undoes_only_itself(data
     go.set()
     await first
     results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert 5 == sum(isinstance(result, NotFound) for result in results)
-    assert [5] == commits  # it ran in the same transaction, after the others
-    assert 5 == await count(database)
+    assert sum(isinstance(result, NotFound) for result in results) == 5
+    assert commits == [5]  # it ran in the same transaction, after the others
+    assert await count(database) == 5
 
 
 async def test_a_change_is_seen_by_the_next_read(database):
@@ -72,7 +71,7 @@ async def test_a_cancelled_caller_does_not_undo_what_it_asked_for(database):
     with pytest.raises(asyncio.CancelledError):
         await asked
     await database.write(lambda tx: None)
-    assert 1 == await count(database)
+    assert await count(database) == 1
 
 
 async def test_a_full_disk_is_said_and_nothing_of_the_change_is_kept(database):
@@ -85,9 +84,9 @@ async def test_a_full_disk_is_said_and_nothing_of_the_change_is_kept(database):
 
     with pytest.raises(ResourceExhausted, match="database or disk is full"):
         await database.write(fill)
-    assert 0 == await count(database)
+    assert await count(database) == 0
     await database.write(lambda tx: ensure(tx, "small"))
-    assert 1 == await count(database)
+    assert await count(database) == 1
 
 
 async def test_after_closing_nothing_is_done(tmp_path):
@@ -103,7 +102,7 @@ async def test_after_closing_nothing_is_done(tmp_path):
     assert not (tmp_path / "meta.sqlite-wal").exists()
     again = Database(tmp_path / "meta.sqlite")
     await again.open()
-    assert 1 == await count(again)
+    assert await count(again) == 1
     await again.close()
 
 
@@ -126,8 +125,8 @@ def test_a_migration_that_fails_leaves_the_version_before_it(monkeypatch):
     monkeypatch.setattr(schema, "MIGRATIONS", (("CREATE TABLE a (x)",), ("CREATE TABLE b (x)", "nonsense")))
     with pytest.raises(sqlite3.OperationalError):
         schema.prepare(connection)
-    assert [(1,)] == connection.execute("PRAGMA user_version").fetchall()
-    assert [("a",)] == connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert connection.execute("PRAGMA user_version").fetchall() == [(1,)]
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
     monkeypatch.setattr(schema, "MIGRATIONS", (("CREATE TABLE a (x)",), ("CREATE TABLE b (x)",)))
     schema.prepare(connection)
-    assert [(2,)] == connection.execute("PRAGMA user_version").fetchall()
+    assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-
 from holdfast.errors import NotFound
 from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import Resource
 from holdfast.store.reachability import Kind
+
 from tests.contracts.content import digest, get, names, put
 from tests.contracts.metadata import MetadataContract, image
 
@@ -44,10 +44,10 @@ async def test_a_lease_keeps_what_is_written_under_it_until_it_expires(metadata,
     await writer.write(b"half")
     await writer.close()
     await metadata.collect()
-    assert b"leased" == await get(leased, name)
+    assert await get(leased, name) == b"leased"
     clock.advance(61)
     collected = await metadata.collect()
-    assert (1, 1, 1) == tuple(map(collected.count, (Kind.LEASE, Kind.CONTENT, Kind.INGEST)))
+    assert tuple(map(collected.count, (Kind.LEASE, Kind.CONTENT, Kind.INGEST))) == (1, 1, 1)
     assert [] == await metadata.leases.matching("ns") == await leased.statuses()
 
 
@@ -58,7 +58,7 @@ async def test_an_ingest_without_a_lease_is_stale_after_a_day(metadata, local, c
     await writer.close()
     clock.advance(DAY_S - 1)
     await metadata.collect()
-    assert ["ref"] == [status.ref for status in await store.statuses()]
+    assert [status.ref for status in await store.statuses()] == ["ref"]
     clock.advance(2)
     await metadata.collect()
     assert [] == await store.statuses() == await local.statuses()
@@ -70,7 +70,7 @@ async def test_an_image_that_expired_goes_with_its_content(metadata, clock):
     made = Image("i", Descriptor("m", name, 1), {"containerd.io/gc.expire": "2020-01-01T00:00:00Z"})
     await metadata.images.create("ns", made)
     collected = await metadata.collect()
-    assert (1, 1) == (collected.count(Kind.IMAGE), collected.count(Kind.CONTENT))
+    assert (collected.count(Kind.IMAGE), collected.count(Kind.CONTENT)) == (1, 1)
     with pytest.raises(NotFound):
         await metadata.images.get("ns", "i")
 
@@ -87,7 +87,7 @@ async def test_what_a_lease_names_in_another_namespace_is_not_kept(metadata):
     name = await put(metadata.content.within("one"), b"x", labels={})
     await metadata.leases.create("two", "l1")
     await metadata.leases.add("two", "l1", Resource("content", name))
-    assert 1 == (await metadata.collect()).count(Kind.CONTENT)
+    assert (await metadata.collect()).count(Kind.CONTENT) == 1
 
 
 async def test_the_first_collection_removes_what_a_crash_left(metadata, local):
@@ -108,17 +108,17 @@ async def test_without_removals_the_disk_is_not_looked_at_again(metadata, local)
     await metadata.images.create("ns", image("i"))
     await metadata.images.delete("ns", "i")
     await metadata.collect()
-    assert [] == await names(local)
+    assert await names(local) == []
 
 
 async def test_a_watcher_hears_of_changes_not_of_collections(metadata):
     heard: list[bool] = []
     metadata.database.watch(heard.append)
     await metadata.images.create("ns", image("i"))
-    assert [False] == heard
+    assert heard == [False]
     await metadata.images.delete("ns", "i")
     await metadata.images.create("ns", image("i"))
-    assert [False, True, True] == heard
+    assert heard == [False, True, True]
     await metadata.collect()
     await metadata.images.create("ns", image("j"))
-    assert [False, True, True, False] == heard
+    assert heard == [False, True, True, False]

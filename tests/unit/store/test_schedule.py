@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from holdfast.store.schedule import Schedule, Thresholds
 
 
@@ -25,10 +24,10 @@ def test_without_a_startup_delay_nothing_is_planned_until_there_is_a_reason():
     schedule.mutated(1.0, False)
     assert schedule.at is None
     schedule.mutated(2.0, False)
-    assert 2.0 == schedule.at
+    assert schedule.at == 2.0
     schedule = Schedule(Thresholds(startup_delay_s=0), 0.0)
     schedule.mutated(1.0, True)
-    assert 1.0 == schedule.at
+    assert schedule.at == 1.0
 
 
 def test_pauses_take_at_most_their_share_of_the_time():
@@ -88,7 +87,7 @@ def test_a_request_during_a_collection_gets_another():
     schedule.begin()
     schedule.requested(1.5)
     schedule.collected(2.0, 0.01)
-    assert 2.0 == schedule.at
+    assert schedule.at == 2.0
     assert schedule.due(2.0)
 
 
@@ -106,4 +105,4 @@ def test_the_share_of_time_is_kept_in_bounds(given, used):
 
 
 def test_without_a_share_of_time_looks_are_a_second_apart():
-    assert 2.0 == collected(Thresholds(pause_threshold=0)).at
+    assert collected(Thresholds(pause_threshold=0)).at == 2.0

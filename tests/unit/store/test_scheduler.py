@@ -4,7 +4,6 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-
 from holdfast.store.collection import Collected
 from holdfast.store.schedule import Thresholds
 from holdfast.store.scheduler import GarbageCollectionFailed, Scheduler
@@ -69,7 +68,7 @@ async def test_a_failed_collection_is_told_and_the_next_one_runs():
         with pytest.raises(GarbageCollectionFailed, match="gc failed"):
             await scheduler.collect_and_wait()
         await scheduler.collect_and_wait()
-    assert 2 == collector.runs
+    assert collector.runs == 2
 
 
 async def test_a_removal_is_collected_when_nothing_is_planned():

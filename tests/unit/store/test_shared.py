@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-
 from holdfast.errors import AlreadyExists, NotFound
 from holdfast.store.content import Swept
 from holdfast.store.leases import Resource
+
 from tests.contracts.content import (
     EMPTY,
     ContentContract,
@@ -63,15 +63,15 @@ async def test_what_exists_is_held_by_the_lease_of_who_asked_for_it(metadata):
 async def test_a_lease_that_is_gone_is_an_error_and_nothing_is_begun(metadata):
     with pytest.raises(NotFound, match="lease does not exist: not found"):
         await metadata.content.within("ns", "gone").writer("ref")
-    assert [] == await metadata.content.within("ns").statuses()
-    assert [] == await metadata.namespaces.all()
+    assert await metadata.content.within("ns").statuses() == []
+    assert await metadata.namespaces.all() == []
 
 
 async def test_deleting_lets_go_of_the_lease(metadata):
     await metadata.leases.create("ns", "l1")
     leased = metadata.content.within("ns", "l1")
     await leased.delete(await put(leased, b"x"))
-    assert [] == await metadata.leases.resources("ns", "l1")
+    assert await metadata.leases.resources("ns", "l1") == []
 
 
 async def test_a_shared_ingest_keeps_its_blob_when_the_other_namespace_lets_go(metadata):
@@ -82,14 +82,14 @@ async def test_a_shared_ingest_keeps_its_blob_when_the_other_namespace_lets_go(m
     assert Swept() == await metadata.content.sweep()
     await writer.commit()
     await writer.close()
-    assert b"moving" == await get(two, name)
+    assert await get(two, name) == b"moving"
 
 
 async def test_an_ingest_that_was_shared_is_not_listed_and_can_be_aborted(metadata):
     one, two = metadata.content.within("one"), metadata.content.within("two")
     writer = await two.writer("ref", 6, await put(one, b"shared"))
     await writer.close()
-    assert [] == await two.statuses()
+    assert await two.statuses() == []
     await two.abort("ref")
     with pytest.raises(NotFound):
         await two.status("ref")
@@ -98,7 +98,7 @@ async def test_an_ingest_that_was_shared_is_not_listed_and_can_be_aborted(metada
 async def test_another_size_than_the_blobs_is_not_shared(metadata):
     name = await put(metadata.content.within("one"), b"12345")
     writer = await metadata.content.within("two").writer("ref", 6, name)
-    assert (0, EMPTY) == (writer.status.offset, writer.digest)
+    assert (writer.status.offset, writer.digest) == (0, EMPTY)
     await writer.close()
 
 
@@ -107,7 +107,7 @@ async def test_a_shared_writer_can_begin_anew(metadata):
     two = metadata.content.within("two")
     writer = await two.writer("ref", 5, name)
     await writer.truncate()
-    assert (0, EMPTY) == (writer.status.offset, writer.digest)
+    assert (writer.status.offset, writer.digest) == (0, EMPTY)
     await writer.write(b"other")
     await writer.commit(5, digest(b"other"))
     await writer.close()
@@ -125,7 +125,7 @@ async def test_a_ref_that_comes_again_does_not_find_what_an_aborted_one_left(met
     await again.write(b"left")
     await again.close()
     writer = await store.writer("ref")
-    assert 0 == writer.status.offset
+    assert writer.status.offset == 0
     await writer.close()
 
 
