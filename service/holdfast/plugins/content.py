@@ -1,4 +1,9 @@
-"""containerd's content service."""
+"""containerd's content service.
+
+With the metadata plugin disabled it serves the content store itself: no namespaces, no labels, and nothing is ever
+collected. That is what a containerd wants behind its content proxy, which has metadata of its own
+(docs/proxy-plugin.md).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,9 @@ from holdfast.api.services.content.v1 import content_pb2 as api
 from holdfast.api.services.content.v1 import content_pb2_grpc as api_grpc
 from holdfast.errors import AlreadyExists, BadOffset, HoldfastError, InvalidArgument, NotFound
 from holdfast.events import Exchange
-from holdfast.namespaces import required
+from holdfast.namespaces import current, required
 from holdfast.plugin import InitContext, plugin
-from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
+from holdfast.plugins.kinds import CONTENT, EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import lease, paths, timestamp
 from holdfast.store import ContentStore, Metadata
 from holdfast.store.content import FRAME, Info, Status, Writer
@@ -45,10 +50,33 @@ class ContentService:
         self._events.publish("/content/create", ContentCreate(digest=digest, size=size))
 
 
+class PlainContentService:
+    """The store as it is; events go where the caller names a namespace."""
+
+    def __init__(self, store: ContentStore, events: Exchange) -> None:
+        self._store = store
+        self._events = events
+
+    def store(self, lease_id: str = "") -> ContentStore:
+        """The same for every client."""
+        return self._store
+
+    async def delete(self, digest: str, lease_id: str) -> None:
+        """See `ContentStore.delete`."""
+        await self._store.delete(digest)
+        if current():
+            self._events.publish("/content/delete", ContentDelete(digest=digest))
+
+    def created(self, digest: str, size: int) -> None:
+        """Tell of a commit."""
+        if current():
+            self._events.publish("/content/create", ContentCreate(digest=digest, size=size))
+
+
 class ContentServicer(api_grpc.ContentServicer):
     """``containerd.services.content.v1.Content``."""
 
-    def __init__(self, service: ContentService) -> None:
+    def __init__(self, service: ContentService | PlainContentService) -> None:
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
@@ -211,10 +239,14 @@ def _status(status: Status) -> api.Status:
     )
 
 
-@plugin(SERVICE, "content-service", requires=(EVENTS, METADATA))
-async def content_service(context: InitContext) -> AsyncIterator[ContentService]:
+@plugin(SERVICE, "content-service", requires=(EVENTS, METADATA, CONTENT))
+async def content_service(context: InitContext) -> AsyncIterator[ContentService | PlainContentService]:
     """The service other plugins use."""
-    yield ContentService(context.single(METADATA), context.single(EVENTS))
+    events = context.single(EVENTS)
+    if any(state.registration.kind == METADATA for state in context.plugins):
+        yield ContentService(context.single(METADATA), events)
+    else:
+        yield PlainContentService(context.single(CONTENT), events)
 
 
 @plugin(GRPC, "content", requires=(SERVICE,), services=("containerd.services.content.v1.Content",))

@@ -33,10 +33,10 @@ async def content(context: InitContext) -> AsyncIterator[Backend]:
 
 @plugin(METADATA, "bolt", requires=(CONTENT,), config=MetadataConfig)
 async def metadata(context: InitContext) -> AsyncIterator[Metadata]:
-    """Who sees what: sqlite where containerd has bolt, so the file is ``meta.sqlite``."""
+    """Who sees what of the one content store there is, ours or a proxied one; sqlite where containerd has bolt."""
     policy = context.config.content_sharing_policy
     path = context.root_dir / "meta.sqlite"
-    store = Metadata(path, context.by_id(CONTENT, "content"), shared=policy == "shared")
+    store = Metadata(path, context.single(CONTENT), shared=policy == "shared")
     await store.open()
     context.exports.update(path=str(path), policy=policy)
     yield store
