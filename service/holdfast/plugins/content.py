@@ -159,6 +159,7 @@ class _Session:
         self._total = first.total
         self._expected = first.expected
         self._writer: Writer | None = None
+        self._stat = api.WriteContentResponse()
         self.digest = ""
         self.offset = 0
 
@@ -178,11 +179,14 @@ class _Session:
             self._expected = request.expected
             await self._refuse_existing(self._writer)
         self._total = request.total or self._total
-        if request.action == api.STAT:
-            return self._stat(self._writer)
-        await self._write(self._writer, request)
+        if request.action != api.STAT:
+            await self._write(self._writer, request)
         self.digest, self.offset = self._writer.digest, self._writer.status.offset
-        return api.WriteContentResponse(action=request.action, offset=self.offset, digest=self.digest)
+        if request.action == api.STAT:
+            self._remember(self._writer.status)
+        answer = api.WriteContentResponse(action=request.action, offset=self.offset, digest=self.digest)
+        answer.MergeFrom(self._stat)
+        return answer
 
     async def _write(self, writer: Writer, request: api.WriteContentRequest) -> None:
         offset = writer.status.offset
@@ -195,15 +199,10 @@ class _Session:
         if request.action == api.COMMIT:
             await writer.commit(self._total, self._expected, dict(request.labels))
 
-    def _stat(self, writer: Writer) -> api.WriteContentResponse:
-        status = writer.status
-        return api.WriteContentResponse(
-            action=api.STAT,
-            offset=status.offset,
-            total=self._total,
-            digest=writer.digest,
-            started_at=timestamp(status.started_at),
-            updated_at=timestamp(status.updated_at),
+    def _remember(self, status: Status) -> None:
+        """What a STAT tells stays in every later answer, as in containerd."""
+        self._stat = api.WriteContentResponse(
+            total=self._total, started_at=timestamp(status.started_at), updated_at=timestamp(status.updated_at)
         )
 
     async def _refuse_existing(self, writer: Writer) -> None:
