@@ -28,6 +28,7 @@ from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
 from bench.frame import figure
 
 MIB = 1 << 20
+CALLS_MIB = 64  # what is read in 32 KiB calls
 AT_ONCE = 16  # small blobs under way while a store is filled
 PLACE = Path(os.environ.get("TMPDIR", "/var/tmp"))  # a disk: /tmp may be memory
 
@@ -134,8 +135,12 @@ def rates(ours: Daemon, theirs: Daemon, place: Path, size_mib: int, rounds: int)
             daemon.forget_peak()
             written[name].append(size_mib / daemon.ctr("content", "ingest", "large", given=source))
             read[name].append(size_mib / daemon.read(digest))
-            got[name].append(size_mib / daemon.ctr("content", "get", digest, taken=nowhere))
             grown[name].append(max(daemon.rss_mib(peak=True) - before, 0.1))
+            daemon.ctr("content", "rm", digest)
+        digest = large(CALLS_MIB, source, number)
+        for name, daemon in daemons:
+            daemon.ctr("content", "ingest", "calls", given=source)
+            got[name].append(CALLS_MIB / daemon.ctr("content", "get", digest, taken=nowhere))
             daemon.ctr("content", "rm", digest)
     note = f"{size_mib} MiB"
     made = [
@@ -200,8 +205,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     size_mib, count = (128, 500) if given.quick else (1024, 10_000)
     with both() as (ours, theirs, place):
-        figures = rates(ours, theirs, place, size_mib, given.rounds(5))
-        figures += small(ours, theirs, count, given.rounds(2, quick=1), lists=given.rounds(9, quick=3))
+        figures = rates(ours, theirs, place, size_mib, given.rounds(3))
+        figures += small(ours, theirs, count, given.rounds(1, quick=1), lists=given.rounds(9, quick=3))
     return figure.publish("store", figures, given)
 
 
