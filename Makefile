@@ -30,25 +30,38 @@ peers: ## build the Go programs the tests talk to, once
 	@tests/peers/build
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
-	@$(BIN)/ruff check service tests bench
-	@$(BIN)/ruff format --check --quiet service tests bench || { echo 'lint: run `make format`' >&2; exit 1; }
+	@$(BIN)/ruff check service tests bench docs protos
+	@$(BIN)/ruff format --check --quiet service tests bench docs protos || { echo 'lint: run `make format`' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python docs/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
-	@$(BIN)/ruff check --fix --quiet service tests bench || true
-	@$(BIN)/ruff format --quiet service tests bench
+	@$(BIN)/ruff check --fix --quiet service tests bench docs protos || true
+	@$(BIN)/ruff format --quiet service tests bench docs protos
 
 bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
 
+fuzz: $(VENV)/.fuzz ## fuzz ttrpc's protocol core until something is found (FRAMES=10000000 to stop there)
+	@$(BIN)/python tests/fuzz/ttrpc.py -artifact_prefix=.cache/fuzz/ .cache/fuzz
+
+$(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock
+	@mkdir -p .cache/fuzz
+	@touch $@
+
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
+
+docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema
+	@$(BIN)/python docs/generate.py
 
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
+	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
 
 clean: ## remove what the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -152,6 +152,12 @@ class MisusedPlugin(HoldfastError):
     """A plugin was registered in a way that can never work (duplicate, loop, bad requires)."""
 
 
+class NoEquivalent(HoldfastError):
+    """What is asked for can be said on the other cgroup version only; the message names what comes nearest."""
+
+    code = Code.FAILED_PRECONDITION
+
+
 class ProcessGone(HoldfastError):
     """The process ended, or its number belongs to another one now: nothing is left to act on."""
 

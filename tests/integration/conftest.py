@@ -1,19 +1,17 @@
-"""What needs root: skipped, and said so, where there is none. Test cgroups are called ``holdfast-test-*``."""
+"""Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
 import os
+import shutil
 import subprocess
+import time
 import uuid
 
 import pytest
 from holdfast.cgroups import detect
 from holdfast.errors import ProcessGone
 
-
-@pytest.fixture(autouse=True)
-def _root(request):
-    if request.node.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs root")
+from tests.integration.node_kit import NAME, Running
 
 
 @pytest.fixture
@@ -43,6 +41,17 @@ def group(hierarchy):
         remove_tree(tree, path)
 
 
+def until_asleep(pid):
+    """Popen returns within the exec, before the kernel tells of it: wait until the program itself waits."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] == b"S":
+                return
+        os.sched_yield()
+    raise AssertionError(f"{pid} does not come to rest")
+
+
 @pytest.fixture
 def sleeper():
     """Starts processes that wait until the test ends."""
@@ -51,9 +60,33 @@ def sleeper():
     def start(*command):
         process = subprocess.Popen(command or ("sleep", "600"), stdin=subprocess.DEVNULL)
         started.append(process)
+        until_asleep(process.pid)
         return process
 
     yield start
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of sleep(1) under a name no other process of the machine has."""
+    path = tmp_path / NAME
+    shutil.copy(shutil.which("sleep"), path)
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Starts engines, each with a journal in the test's directory; they stop when the test ends."""
+    started = []
+
+    def start(*given, **options):
+        engine = Running(tmp_path, *given, **options)
+        started.append(engine)
+        return engine
+
+    yield start
+    for engine in started:
+        engine.stop()

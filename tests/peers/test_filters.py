@@ -9,10 +9,13 @@ from holdfast.api.services.introspection.v1.introspection_pb2 import PluginsRequ
 from holdfast.api.services.introspection.v1.introspection_pb2_grpc import IntrospectionStub
 from holdfast.errors import InvalidArgument
 from holdfast.filters import parse_all
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.peers import containerd
+from tests.needs import peer
+from tests.peers.daemon import containerd, write_config
 
-pytestmark = pytest.mark.peer
+pytestmark = [peer("containerd"), pytest.mark.root]
 
 GOOD = [
     [],
@@ -110,9 +113,9 @@ class Listed:
 def plugins():
     """Asks real containerd for its plugins."""
     with (
-        tempfile.TemporaryDirectory(prefix="hf") as name,
-        containerd.running(Path(name)) as address,
-        grpc.insecure_channel(f"unix://{address}") as channel,
+        tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as name,
+        containerd(Path(name), write_config(Path(name))) as daemon,
+        grpc.insecure_channel(f"unix:{daemon.ready().address}") as channel,
     ):
         stub = IntrospectionStub(channel)
         yield lambda filters: list(stub.Plugins(PluginsRequest(filters=filters), timeout=10).plugins)
@@ -154,3 +157,23 @@ def test_where_containerd_answers_a_broken_expression_with_nothing_ours_says_why
     assert plugins([f"id~=|{expression}|".replace("\\", "\\\\")]) == []
     with pytest.raises(InvalidArgument, match="error parsing regexp"):
         parse_all([f"id~=|{expression}|".replace("\\", "\\\\")])
+
+
+PIECES = [
+    *("c", "e", "o", "n", "t", "i", "v", "1", "-", "grpc", "T", "(?i)", "(?i:E)", "[a-e]", "[^a-e]", "[[:alpha:]-]"),
+    *(".", ".*", "*", "+", "?", "{2}", "{1,2}", "{,2}", "(", ")", "(?:", "|", "^", "$", r"\b", r"\B", r"\A", r"\z"),
+    *(r"\d", r"\w", r"\W", r"\S", r"\pL", r"\P{Ll}", r"\x63", r"\x{65}", r"\145", r"\Qe\E", r"\.", "(?s).", "(?P<n>o)"),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_any_expression_finds_the_same_plugins(plugins, expression):
+    quoted = "".join(f"\\U{ord(character):08x}" for character in expression)
+    try:
+        ours = parse_all([f'id~="{quoted}"'])
+    except InvalidArgument:
+        expected = []  # what containerd answers to what Go cannot compile
+    else:
+        expected = [plugin.id for plugin in plugins([]) if ours.match(Listed(plugin))]
+    assert [plugin.id for plugin in plugins([f'id~="{quoted}"'])] == expected

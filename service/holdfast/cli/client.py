@@ -128,6 +128,21 @@ class Client:
             raise HoldfastError(_explained(error, self.target)) from error
 
 
+class ClientCommand(click.Command):
+    """A command whose help shows its own options apart from those all client commands have."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Two sections instead of one."""
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (line := option.get_help_record(ctx)) is not None:
+                (shared if option.name in _SHARED else own).append(line)
+        for title, lines in (("Options", own), ("Connection and output", shared)):
+            with formatter.section(title):
+                formatter.write_dl(lines)
+
+
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options all client commands have, and a `Client` as its first argument."""
 
@@ -186,6 +201,9 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option("--tls-key", type=_FILE, envvar="HOLDFAST_TLS_KEY", show_envvar=True, help="Its private key."),
     click.option("--tls-server-name", help="Name to expect in the daemon's certificate, instead of HOST."),
 )
+
+
+_SHARED = {"address", "namespace", "output", "timeout", "tls_ca", "tls_cert", "tls_key", "tls_server_name"}
 
 
 def default_address() -> str:

@@ -38,19 +38,19 @@ def dump(path: str | None) -> None:
     """Print the effective configuration: files, imports and defaults, plugins' sections included."""
     from holdfast.config.render import effective
 
-    loaded, sections = _checked(path)
-    click.echo(effective(loaded.settings, sections), nl=False)
+    loaded, sections, _ = _checked(path)
+    click.echo(effective(loaded.settings, sections, list(_known())), nl=False)
 
 
 @config.command()
 @_FILE
 def check(file: str) -> None:
     """Read FILE and what it imports as the daemon would; exit 0 if it can be used."""
-    loaded, sections = _checked(file)
+    loaded, sections, warnings = _checked(file)
     from holdfast.config.render import one_line
 
     files = ", ".join(one_line(str(source)) for source in loaded.sources)
-    click.echo(f"{files}: good; {len(sections)} plugin sections read, {len(loaded.warnings)} warnings")
+    click.echo(f"{files}: good ({len(sections)} plugins configured, {len(warnings)} warnings)")
 
 
 @config.command()
@@ -59,10 +59,7 @@ def migrate(file: str) -> None:
     """Print containerd's config.toml FILE as YAML, with notes on what was not taken over."""
     from holdfast.config.load import migrated_file
 
-    known = _known()
-    text, warnings = migrated_file(file, known, [uri for uri, type_ in known.items() if type_ is not None])
-    _warn(warnings)
-    click.echo(text, nl=False)
+    click.echo(migrated_file(file, _known()), nl=False)
 
 
 @config.command()
@@ -81,7 +78,7 @@ def _known() -> Known:
     return known_configs()
 
 
-def _checked(path: str | None) -> tuple[Loaded, dict[str, Any]]:
+def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[str]]:
     """Load, and decode the sections of every plugin that would start; warnings go to stderr.
 
     Raises:
@@ -98,7 +95,7 @@ def _checked(path: str | None) -> tuple[Loaded, dict[str, Any]]:
         if type_ is not None and not is_disabled(loaded.settings, uri, short_ids=loaded.short_ids)
     }
     _warn(warnings)
-    return loaded, sections
+    return loaded, sections, warnings
 
 
 def _warn(warnings: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import Client, ClientCommand, client_options
 from holdfast.cli.table import as_json, plain, printable
 from holdfast.errors import HoldfastError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from holdfast.api.types.event_pb2 import Envelope
 
 
-@click.command()
+@click.command(cls=ClientCommand)
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @client_options
 def events(client: Client, filters: tuple[str, ...]) -> None:
@@ -41,7 +41,7 @@ def events(client: Client, filters: tuple[str, ...]) -> None:
         click.echo(as_json(described(envelope), lines=True) if client.json else line(envelope))
 
 
-@click.command()
+@click.command(cls=ClientCommand)
 @click.option("--topic", required=True, help="Topic of the event: a path such as /backup/done.")
 @click.option("--json", "from_json", is_flag=True, help="Read JSON instead of bytes from standard input.")
 @client_options

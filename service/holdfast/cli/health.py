@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import Client, ClientCommand, client_options
 from holdfast.cli.table import aligned, as_json, plain
 
 
-@click.command()
+@click.command(cls=ClientCommand)
 @click.argument("service", default="")
 @click.option("--all", "everything", is_flag=True, help="Every service's state.")
 @client_options

@@ -24,6 +24,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plugins": ("plugins:plugins", "List the daemon's plugins and what became of each."),
     "events": ("events:events", "Print events as they happen."),
     "publish": ("events:publish", "Publish an event."),
+    "rules": ("rules:rules", "List the rules in force; print those that ship; import other tools' rules."),
+    "ps": ("placement:ps", "List the processes under a rule."),
+    "explain": ("placement:explain", "Say why a process is under the rule it is under."),
+    "preview": ("placement:preview", "Say what the rules would write; nothing is written."),
+    "victims": ("victims:victims", "Say who dies next if memory runs out."),
+    "kills": ("victims:kills", "List OOM kills, or say why a process was killed."),
+    "top": ("top:top", "Watch pressure, next victims, holds and events."),
+    "hold": ("placement:hold", "Give one process a value by hand, for a time."),
+    "release": ("placement:release", "End a hold by hand."),
+    "restore": ("placement:restore", "Give back what was written."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }
 
@@ -73,7 +83,7 @@ def call(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except HoldfastError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
+        print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised
         return 1
     except KeyboardInterrupt:
         return 130

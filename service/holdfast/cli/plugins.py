@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import Client, ClientCommand, client_options
 from holdfast.cli.table import aligned, as_json, plain, printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def plugins() -> None:
     """List the daemon's plugins and what became of each."""
 
 
-@plugins.command("ls")
+@plugins.command("ls", cls=ClientCommand)
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @click.option("-d", "--detailed", is_flag=True, help="What each requires, exports and can do, and its error.")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")

@@ -7,11 +7,11 @@ import platform
 import click
 
 import holdfast
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import Client, ClientCommand, client_options
 from holdfast.cli.table import as_json, plain
 
 
-@click.command()
+@click.command(cls=ClientCommand)
 @client_options
 def version(client: Client) -> None:
     """Print the versions of the client and the daemon; exit code 1 when no daemon answers."""

@@ -13,10 +13,9 @@ from msgspec import Struct
 from holdfast import log
 from holdfast.config.decode import suggestion
 from holdfast.config.node import Node, Path, key_words
-from holdfast.config.schema import MAX_SOCKET_PATH, TIMEOUT_PREFIX, TIMEOUTS, TTRPC_SUFFIX, Settings
+from holdfast.config.schema import MAX_SOCKET_PATH, OOM_RANGE, TIMEOUT_PREFIX, TIMEOUTS, TTRPC_SUFFIX, Settings
 from holdfast.errors import ConfigError, InvalidArgument
 
-_OOM_RANGE = (-1000, 1000)
 _URI_PARTS = 4
 
 
@@ -103,7 +102,7 @@ class _Rules:
     def numbers(self) -> None:
         """oom_score's range, which containerd only notices after its start; names of our own timeouts."""
         node = self._tree.at(("oom_score",))
-        low, high = _OOM_RANGE
+        low, high = OOM_RANGE
         if node is not None and not low <= self._settings.oom_score <= high:
             words = f"expected an integer between {low} and {high}, got {self._settings.oom_score}"
             self._tell(("oom_score",), words, fatal=not node.source.lenient)
@@ -158,9 +157,14 @@ class _Rules:
         ):
             if path[0] == "debug" and not address.startswith("/"):
                 continue
+            if path[0] != "debug" and self._written(path).startswith("tcp:"):
+                self._tell(path, f"{self._written(path)} is no unix socket; TCP is grpc.tcp_address")
             name = address.rpartition("/")[2]
             if name.startswith("@"):
-                self._tell(path, f'"{name}": an abstract socket has no owner and no mode; give a path')
+                self._tell(
+                    path,
+                    f'"{name.removesuffix(TTRPC_SUFFIX)}": an abstract socket has no owner and no mode; give a path',
+                )
             if len(address.encode()) > MAX_SOCKET_PATH:
                 self._tell(path, f'"{address}": unix socket path too long (> {MAX_SOCKET_PATH})')
         if settings.ttrpc.address and settings.ttrpc.address == settings.grpc.address:
@@ -187,6 +191,10 @@ class _Rules:
     def _children(self, path: Path) -> Iterator[tuple[str | int, Node]]:
         node = self._tree.at(path)
         return node.children() if node is not None else iter(())
+
+    def _written(self, path: Path) -> str:
+        node = self._tree.at(path)
+        return str(node.value) if node is not None else ""
 
     def _lenient(self, path: Path) -> bool:
         return self._tree.nearest(path).source.lenient

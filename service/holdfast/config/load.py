@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -147,11 +147,11 @@ def read_file(path: str, snapshot: Snapshot, version: int = 0) -> tuple[Node, in
     return node, 2, []
 
 
-def migrated_file(path: str, known: Collection[str], configurable: Collection[str]) -> tuple[str, list[str]]:
-    """Containerd's TOML file as the text of a YAML one, and warnings.
+def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
+    """Containerd's TOML file as the text of a YAML one; what was not taken over is said in comments at its top.
 
     Raises:
-        ConfigError: it cannot be read, is not TOML, or would be refused once it is YAML.
+        ConfigError: it cannot be read, is not TOML, or has values we would refuse.
     """
     from holdfast.config.migrate import migrated
     from holdfast.config.render import migrated_text
@@ -160,10 +160,15 @@ def migrated_file(path: str, known: Collection[str], configurable: Collection[st
         raise ConfigError(f"{path}: not a .toml file; what is YAML needs no migration")
     with Snapshot() as snapshot:
         tree, _, warnings = read_file(path, snapshot)
-    unknown: list[str] = []
-    decode(tree, Settings, (), unknown)
-    migration = migrated(tree, known, configurable)
-    return migrated_text(migration.tree.plain(), migration.notes, path), warnings + unknown
+    migration = migrated(tree, known)
+    settings = decode(migration.tree, Settings)
+    for uri, section in (migration.tree.mapping().get("plugins") or Node({}, tree.source)).mapping().items():
+        type_ = known[uri]
+        assert type_ is not None  # sections nobody reads are gone
+        decode(section, type_, ("plugins", uri))
+    checked(settings, migration.tree, "/", warnings)
+    notes = [f"line {warning.removeprefix(f'{path}:')}" for warning in warnings]
+    return migrated_text(migration.tree.plain(), [*notes, *migration.notes], path)
 
 
 class _Files:
@@ -241,7 +246,10 @@ def glob_literal(path: str) -> str:
 
 def _main_file(path: str | os.PathLike[str] | None, defaults: Defaults) -> str:
     if path is not None:
-        return os.fspath(path)
+        given = os.fspath(path)
+        if "\0" in given:
+            raise ConfigError(f"open {given!r}: a NUL character")
+        return given
     return next((one for one in defaults.config_files if os.path.lexists(one)), defaults.config_files[0])
 
 

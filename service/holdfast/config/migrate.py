@@ -7,16 +7,15 @@ short ids become the URIs they stood for, and what plugins of ours do not exist 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
+from msgspec import inspect as mi
 
-from holdfast.config.node import Node, Source
+from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
+from holdfast.config.node import Node, Path, Source, key_words
+from holdfast.config.schema import OOM_RANGE, Settings
 from holdfast.errors import ConfigError
-
-#: What became of a key: its line, and words.
-Notes: TypeAlias = list[tuple[int, str]]
 
 NEWEST = 3  # containerd 2.0–2.2; version 4 moved the servers into plugin sections
 
@@ -24,6 +23,13 @@ NEWEST = 3  # containerd 2.0–2.2; version 4 moved the servers into plugin sect
 DROPPED = {
     "plugin_dir": "plugins are Python entry points (group holdfast.plugins)",
     "stream_processors": "there are no stream processors",
+}
+_OWN_PLACES: tuple[Path, ...] = (("root",), ("state",), ("grpc", "address"))
+_PROXY_TYPES = {
+    "io.containerd.snapshotter.v1": "snapshot",
+    "io.containerd.content.v1": "content",
+    "io.containerd.differ.v1": "diff",
+    "io.containerd.sandbox.controller.v1": "sandbox",
 }
 _SIZES = ("max_recv_message_size", "max_send_message_size")
 
@@ -63,7 +69,7 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str
             if node.value not in ("", [], {}):
                 warnings.append(f"{node.where}: {key}: ignored: {DROPPED[key]}")
             continue
-        entries[key] = _grpc(node, warnings) if key == "grpc" else node
+        entries[key] = _TRANSLATED[key](node, warnings) if key in _TRANSLATED else node
     return _relabelled(tree.with_value(entries), source), version, warnings
 
 
@@ -91,6 +97,20 @@ def _grpc(node: Node, warnings: list[str]) -> Node:
     return node.with_value(entries) if isinstance(node.value, dict) else node
 
 
+def _proxies(node: Node, warnings: list[str]) -> Node:
+    """A proxy's type may be a whole URI."""
+    entries = {}
+    for name, proxy in node.mapping().items():
+        kind = proxy.mapping().get("type")
+        if kind is not None and isinstance(kind.value, str) and kind.value in _PROXY_TYPES:
+            proxy = proxy.with_value({**proxy.mapping(), "type": kind.with_value(_PROXY_TYPES[kind.value])})  # noqa: PLW2901
+        entries[name] = proxy
+    return node.with_value(entries) if isinstance(node.value, dict) else node
+
+
+_TRANSLATED: dict[str, Callable[[Node, list[str]], Node]] = {"grpc": _grpc, "proxy_plugins": _proxies}
+
+
 def _relabelled(node: Node, source: Source) -> Node:
     """The same nodes under another source (the version is known only after the file was read)."""
     if isinstance(node.value, dict):
@@ -101,66 +121,88 @@ def _relabelled(node: Node, source: Source) -> Node:
 
 
 class Migration(Struct, frozen=True):
-    """A file in our shape, and notes on what became of the rest: (line in the old file, words)."""
+    """A file in our shape, and a line on each thing that became of the rest."""
 
     tree: Node
-    notes: Notes = []
+    notes: list[str] = []
 
 
-def migrated(tree: Node, known: Iterable[str], configurable: Iterable[str]) -> Migration:
-    """A file of `from_containerd`'s for printing as YAML: whole URIs, only sections that somebody here reads.
+def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
+    """A file of `from_containerd`'s for printing as YAML: whole URIs, only keys that somebody here reads.
 
-    ``known`` are the URIs of the plugins that exist, ``configurable`` of those that take a configuration.
+    ``known`` are the plugins that exist, each with its config type.
     """
-    notes: Notes = []
-    uris, readers = sorted(known), set(configurable)
+    notes: list[str] = []
     entries: dict[str, Node] = {}
-    for key, node in tree.mapping().items():
-        if key == "plugins" and isinstance(node.value, dict):
-            sections = dict(_sections(node, uris, readers, notes))
-            if sections:
-                entries[key] = node.with_value(sections)
+    for key, node in without_unknown(tree, Settings, (), notes).mapping().items():
+        if key == "plugins":
+            entries[key] = node.with_value(dict(_sections(node, known, notes)))
+        elif key == "oom_score" and isinstance(node.value, int) and not OOM_RANGE[0] <= node.value <= OOM_RANGE[1]:
+            notes.append(f"line {node.line}: oom_score: dropped: {node.value} is out of range, and was never applied")
         elif key in ("disabled_plugins", "required_plugins") and isinstance(node.value, list):
-            entries[key] = node.with_value(list(_names(node, key, uris, notes)))
-        elif key == "imports" and isinstance(node.value, list):
-            entries[key] = node.with_value(list(_imports(node, notes)))
+            entries[key] = node.with_value(list(_names(node, key, known, notes)))
         else:
             entries[key] = node
-    return Migration(tree.with_value({key: node for key, node in entries.items() if node.value != []}), notes)
+        if key == "imports":
+            notes += [
+                f"line {one.line}: imports: {one.value}: read as TOML; migrate it too" for _, one in node.children()
+            ]
+    if any(_is_containerds(entries, path) for path in _OWN_PLACES):
+        notes.append("root, state or grpc.address are containerd's own; change them if it runs on this machine too")
+    return Migration(tree.with_value({key: node for key, node in entries.items() if node.value not in ([], {})}), notes)
 
 
-def _meanings(name: str, node: Node, known: list[str]) -> list[str]:
-    """The URIs a plugin's name stands for; in version 1 every plugin with that id."""
-    if not node.source.short_ids:
-        return [name]
-    mine = [uri for uri in known if uri.rpartition(".")[2] == name]
-    if mine:
-        return mine
+def meanings(name: str, known: Iterable[str]) -> list[str]:
+    """The URIs version 1 means by a plugin's id: every plugin here that has it, else what containerd called it."""
+    mine = sorted(uri for uri in known if uri.rpartition(".")[2] == name)
     kind = "service" if name.endswith("-service") else "grpc"
-    return [SHORT_IDS.get(name, f"io.containerd.{kind}.v1.{name}")]
+    return mine or [SHORT_IDS.get(name, name if "." in name else f"io.containerd.{kind}.v1.{name}")]
 
 
-def _sections(node: Node, known: list[str], readers: set[str], notes: Notes) -> Iterator[tuple[str, Node]]:
+def without_unknown(node: Node, type_: type[Struct], above: Path, notes: list[str]) -> Node:
+    """``node`` without the keys its type does not have; each gets a note."""
+    return _known_only(node, info_of(type_), above, notes)
+
+
+def _known_only(node: Node, info: mi.Type | None, path: Path, notes: list[str]) -> Node:
+    if info is None:
+        return node
+    if isinstance(node.value, list):
+        return node.with_value(
+            [_known_only(one, step_into(info, i), (*path, i), notes) for i, one in enumerate(node.value)]
+        )
+    structs = [kind for kind, _, _ in map(bare, alternatives(info)) if isinstance(kind, mi.StructType)]
+    kept: dict[str, Node] = {}
+    for key, one in node.mapping().items():
+        if len(structs) == 1 and structs[0].forbid_unknown_fields and key not in fields_of(structs[0]):
+            notes.append(f"line {one.line}: {key_words((*path, key))}: dropped: unknown key")
+        else:
+            kept[key] = _known_only(one, step_into(info, key), (*path, key), notes)
+    return node.with_value(kept) if isinstance(node.value, dict) else node
+
+
+def _is_containerds(entries: dict[str, Node], path: Path) -> bool:
+    node = Node(dict(entries), Source("")).at(path)
+    return node is not None and isinstance(node.value, str) and "/containerd" in node.value
+
+
+def _sections(node: Node, known: Mapping[str, type[Struct] | None], notes: list[str]) -> Iterator[tuple[str, Node]]:
     for name, section in node.mapping().items():
-        kept = [uri for uri in _meanings(name, section, known) if uri in readers]
-        if not kept:
-            notes.append((section.line, f'plugins."{name}": dropped: no plugin here reads it'))
-        yield from ((uri, section) for uri in kept)
+        uris = meanings(name, known) if section.source.short_ids else [name]
+        readers = [(uri, type_) for uri in uris if (type_ := known.get(uri)) is not None]
+        if not readers:
+            notes.append(f'line {section.line}: plugins."{name}": dropped: no plugin here reads it')
+        for uri, type_ in readers:
+            yield uri, without_unknown(section, type_, ("plugins", uri), notes)
 
 
-def _names(node: Node, key: str, known: list[str], notes: Notes) -> Iterator[Node]:
+def _names(node: Node, key: str, known: Iterable[str], notes: list[str]) -> Iterator[Node]:
     for _, one in node.children():
-        for uri in _meanings(str(one.value), one, known):
+        for uri in meanings(str(one.value), known) if one.source.short_ids else [str(one.value)]:
             if uri in known:
                 yield one.with_value(uri)
             elif key == "required_plugins":
-                notes.append((one.line, f"{key}: {uri} is not here, so the daemon will refuse to start"))
+                notes.append(f"line {one.line}: {key}: {uri} is not here, so the daemon will refuse to start")
                 yield one.with_value(uri)
             else:
-                notes.append((one.line, f"{key}: {one.value}: dropped: no such plugin here"))
-
-
-def _imports(node: Node, notes: Notes) -> Iterator[Node]:
-    for _, one in node.children():
-        notes.append((one.line, f"imports: {one.value}: still read as TOML; migrate it as well"))
-        yield one
+                notes.append(f"line {one.line}: {key}: {one.value}: dropped: no such plugin here")

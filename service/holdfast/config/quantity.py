@@ -112,4 +112,5 @@ FORMATTERS: dict[str, Callable[[float], str | int]] = {
     "duration": format_duration,
     "bytes": lambda size: format_bytes(int(size)),
 }
-WORDS = {"duration": 'a duration such as "30s" or "1h2m"', "bytes": 'a size in bytes such as 4096 or "256Mi"'}
+EXAMPLES = {"duration": 'such as "30s" or "1h2m"', "bytes": 'such as 4096 or "256Mi"'}
+WORDS = {"duration": f"a duration {EXAMPLES['duration']}", "bytes": f"a size in bytes {EXAMPLES['bytes']}"}

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import REQUIRED, Key, as_written, bare, keys_of
+from holdfast.config.migrate import meanings
 from holdfast.config.node import Path
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 
@@ -22,13 +23,16 @@ _WIDTH = 100
 _URI_PARTS = 4
 
 
-def effective(settings: Settings, sections: Mapping[str, msgspec.Struct]) -> str:
+def effective(settings: Settings, sections: Mapping[str, msgspec.Struct], known: Iterable[str]) -> str:
     """Settings as a file that gives the same settings again; imports are gone, they are in it.
 
     ``sections`` are the plugins' decoded configurations; a disabled plugin's section stays as it was written.
+    A version 1 file's short ids become the URIs among ``known`` they stand for.
     """
     data = as_written(settings, mi.type_info(Settings))
     data["imports"] = []
+    for key in ("required_plugins", "disabled_plugins"):
+        data[key] = [uri for name in data[key] for uri in _uris(name, known)]
     data["plugins"] = {uri: one for uri, one in data["plugins"].items() if len(uri.split(".")) >= _URI_PARTS}
     data["plugins"] |= {uri: as_written(section, mi.type_info(type(section))) for uri, section in sections.items()}
     return "\n".join(_mapping(data, 0)) + "\n"
@@ -49,10 +53,10 @@ def commented_defaults(settings: Settings, known: Mapping[str, type[msgspec.Stru
     return "\n".join(lines).rstrip() + "\n"
 
 
-def migrated_text(tree: Any, notes: Iterable[tuple[int, str]], origin: str) -> str:
+def migrated_text(tree: Any, notes: Iterable[str], origin: str) -> str:
     """A migrated file: where it comes from, what was not taken over, and the rest."""
     lines = [f"# From {one_line(origin)}"]
-    lines += [f"#   line {line}: {one_line(words)}" for line, words in notes]
+    lines += [f"#   {one_line(note)}" for note in notes]
     return "\n".join([*lines, "version: 2", *_mapping(tree, 0)]) + "\n"
 
 
@@ -69,6 +73,10 @@ def scalar(value: Any) -> str:
     if (_PLAIN.fullmatch(value) and value.lower() not in _MEANINGS) or _QUANTITY.fullmatch(value):
         return str(value)
     return '"' + "".join(map(_escaped, value)) + '"'
+
+
+def _uris(name: str, known: Iterable[str]) -> list[str]:
+    return [name] if len(name.split(".")) >= _URI_PARTS else meanings(name, known)
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,7 @@ CONFIG_FILE = "/etc/holdfast/config.yaml"
 SOCKET_NAME = "holdfast.sock"
 TTRPC_SUFFIX = ".ttrpc"
 MAX_SOCKET_PATH = 104  # bytes; containerd's limit, 3 below Linux's sun_path
+OOM_RANGE = (-1000, 1000)  # of oom_score_adj, man 5 proc
 MAX_ID = 2**32 - 2  # (uid_t)-1 is nobody's number
 TIMEOUT_PREFIX = "io.holdfast.timeout."
 

@@ -24,7 +24,7 @@ Fingerprint = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class SnapshotLost(Exception):
-    """The version this snapshot holds was deleted while it was read."""
+    """The version this snapshot holds is being deleted while it is read."""
 
 
 class Snapshot:
@@ -56,8 +56,6 @@ class Snapshot:
             data = self._bytes(path)
         except OSError as error:
             raise ConfigError(f"{_loading(path)}: open {path}: {_reason(error)}") from error
-        except ValueError as error:  # a NUL in the path
-            raise ConfigError(f"{_loading(path)}: open {path!r}: {error}") from error
         if len(data) > MAX_FILE:
             raise ConfigError(f"{path}: larger than {MAX_FILE} bytes; no configuration is")
         return _text(path, data)
@@ -84,7 +82,7 @@ class Snapshot:
         try:
             descriptor = os.open(through + rest, os.O_RDONLY | os.O_CLOEXEC | (0 if blocking else os.O_NONBLOCK))
         except FileNotFoundError:
-            if self._deleted(through):
+            if self._superseded(through):
                 raise SnapshotLost(path) from None
             raise
         try:
@@ -93,8 +91,15 @@ class Snapshot:
         finally:
             os.close(descriptor)
 
-    def _deleted(self, through: str) -> bool:
-        return any(_through(one) == through and os.fstat(one).st_nlink == 0 for one in self._data.values() if one >= 0)
+    def _superseded(self, through: str) -> bool:
+        """Whether ``..data`` leads elsewhere by now; the kubelet deletes the old version's files one by one."""
+        for directory, descriptor in self._data.items():
+            if descriptor >= 0 and _through(descriptor) == through:
+                try:
+                    return not os.path.samestat(os.stat(f"{directory}/{DATA_LINK}"), os.fstat(descriptor))
+                except OSError:
+                    return True
+        return False
 
     def _pinned(self, path: str) -> tuple[str, str]:
         """``path`` in two parts: the descriptor that stands for its ``..data`` directory (or nothing), and the rest."""

@@ -106,6 +106,7 @@ class _Lines:
         keys = self._keys()
         for position, key in enumerate(keys):
             path = (*path, key)
+            self.lines.setdefault(path, self._now())  # [a.b] is often all there is of a
             if position < len(keys) - 1 or brackets == 1:
                 path = (*path, self._elements[path]) if path in self._elements else path
         self._at += brackets

@@ -15,7 +15,7 @@ import asyncio
 import ctypes
 import os
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from fnmatch import fnmatch
 from glob import glob
 from types import TracebackType
@@ -35,18 +35,22 @@ _MASK = 0x8 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800 | 0x01000000
 
 
 async def changes(
-    patterns: Iterable[str], since: Fingerprint | None = None, *, poll_s: float = POLL_S
+    patterns: Iterable[str] | Callable[[], Iterable[str]], since: Fingerprint | None = None, *, poll_s: float = POLL_S
 ) -> AsyncIterator[None]:
     """Yield each time the files behind ``patterns`` are other files than before.
 
-    ``patterns`` are paths and globs (`Loaded.patterns`), ``since`` is what was read (`Loaded.fingerprint`): a change
-    between that load and this call is the first that is told. Never raises for what the file system does.
+    ``patterns`` are paths and globs (`Loaded.patterns`), or a function that is asked for them before each look: a
+    reload may bring new imports, and the first look at those tells once more. ``since`` is what was read
+    (`Loaded.fingerprint`): a change between that load and this call is the first that is told. Never raises for what
+    the file system does.
     """
-    wanted = tuple(patterns)
-    with Watcher(wanted) as watcher:
-        before = since if since is not None else fingerprint(wanted)
+    fixed = () if callable(patterns) else tuple(patterns)
+    wanted = patterns if callable(patterns) else lambda: fixed
+    with Watcher(wanted()) as watcher:
+        before = since if since is not None else fingerprint(watcher.patterns)
         while True:
-            now = fingerprint(wanted)
+            watcher.follow(wanted())
+            now = fingerprint(watcher.patterns)
             if now != before:
                 before = now
                 yield
@@ -72,7 +76,7 @@ class Watcher:
     """One inotify descriptor in the running loop; without one (limits, no inotify) only time passes."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = tuple(patterns)
+        self.patterns: tuple[str, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._touched = asyncio.Event()
         self._said = False
@@ -83,7 +87,7 @@ class Watcher:
             self._say("inotify_init1")
         else:
             self._loop.add_reader(self._descriptor, self._drain)
-        self._watch()
+        self.follow(patterns)
 
     def __enter__(self) -> Watcher:
         return self
@@ -100,6 +104,11 @@ class Watcher:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def follow(self, patterns: Iterable[str]) -> None:
+        """Watch for these from now on; asking again for the same follows links and new directories."""
+        self.patterns = tuple(patterns)
+        self._watch()
+
     async def wait(self, poll_s: float) -> None:
         """Return after events and a quiet moment, or after ``poll_s`` without any."""
         try:
@@ -109,7 +118,6 @@ class Watcher:
             pass
         else:
             await self._settle()
-        self._watch()
 
     async def _settle(self) -> None:
         latest = self._loop.time() + LATEST_S
@@ -127,7 +135,7 @@ class Watcher:
         if self._descriptor < 0:
             return
         names: dict[int, set[str]] = {}
-        for directory, wanted in directories(self._patterns).items():
+        for directory, wanted in directories(self.patterns).items():
             watch = int(self._libc.inotify_add_watch(self._descriptor, os.fsencode(directory), _MASK))
             if watch >= 0:
                 names.setdefault(watch, set()).update(wanted)

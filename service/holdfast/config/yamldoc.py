@@ -48,7 +48,8 @@ def read_yaml(text: str, source: Source) -> Node | None:
         raise ConfigError(_yaml_words(error, source)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        words = f"character U+{ord(str(error.character)[:1] or ' '):04X} is not allowed"
+        number = error.character if isinstance(error.character, int) else ord(error.character)  # libyaml: a number
+        words = f"character U+{number:04X} is not allowed"
         raise ConfigError(f"{source.path}:{line}: not YAML: {words}") from None
     except RecursionError:  # the pure Python scanner only
         raise ConfigError(f"{source.path}: nested deeper than {MAX_DEPTH} levels") from None

@@ -3,7 +3,7 @@
 Open ``family`` to count something, ``exposition`` to see how it is printed.
 """
 
-from holdfast.metrics.exposition import CONTENT_TYPE, Registry
+from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry
 from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram, Sample
 
-__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Registry", "Sample"]
+__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Printable", "Registry", "Sample"]

@@ -6,16 +6,16 @@ samples and holds the loop (docs/performance.md); this one writes what our famil
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
+from holdfast import log
+from holdfast.metrics import text
 from holdfast.metrics.family import Sample
 
+LOG = log.named(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 class Printable(Protocol):
@@ -27,7 +27,7 @@ class Printable(Protocol):
 
     @property
     def help_text(self) -> str:
-        """What it counts, in one sentence."""
+        """One line on what is counted."""
 
     @property
     def kind(self) -> str:
@@ -35,6 +35,14 @@ class Printable(Protocol):
 
     def samples(self) -> Iterable[Sample]:
         """The lines now."""
+
+
+@runtime_checkable
+class WritesItself(Protocol):
+    """A family that is quicker than a `Sample` a line; what it writes is what its samples say."""
+
+    def write(self, lines: list[str]) -> None:
+        """Append every line, each with its newline."""
 
 
 class Registry:
@@ -47,40 +55,62 @@ class Registry:
         """Print these from now on.
 
         Raises:
-            ValueError: a family of that name is there already.
+            ValueError: a family of that name is there already; then none of these was added.
         """
-        for family in families:
-            if family.name in self._families:
-                raise ValueError(f"{family.name}: a metric of that name is registered already")
-            self._families[family.name] = family
+        names = [family.name for family in families]
+        for index, name in enumerate(names):
+            if name in self._families or name in names[:index]:
+                raise ValueError(f"{name}: a metric of that name is registered already")
+        self._families.update(zip(names, families, strict=True))
 
     def remove(self, *families: Printable) -> None:
         """Stop printing these (a plugin was closed)."""
         for family in families:
-            self._families.pop(family.name, None)
+            if self._families.get(family.name) is family:
+                del self._families[family.name]
 
     def text(self) -> bytes:
-        """The whole exposition; a plugin that uses prometheus_client is printed after our own families."""
-        lines = [line for _, family in sorted(self._families.items()) for line in _printed(family)]
-        return ("\n".join(lines) + "\n").encode() + _client_library_text()
+        """The whole exposition; a plugin that uses prometheus_client is printed after our own families.
+
+        A family that cannot be read now is left out and logged: the others are what the operator needs then.
+        """
+        lines: list[str] = []
+        for name, family in sorted(self._families.items()):
+            before = len(lines)
+            lines.append(text.header(name, family.help_text, family.kind))
+            try:
+                if isinstance(family, WritesItself):
+                    family.write(lines)
+                else:
+                    write_samples(name, family.samples(), lines)
+            except Exception as error:  # a plugin's `read` is a plugin author's code
+                del lines[before:]
+                LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
+        # a label value may be a file name of any bytes, which Python keeps as surrogates
+        return "".join(lines).encode(errors="replace") + _client_library_text(self._families)
 
 
-def _printed(family: Printable) -> Iterator[str]:
-    yield f"# HELP {family.name} {family.help_text.translate(_HELP_ESCAPES)}"
-    yield f"# TYPE {family.name} {family.kind}"
-    for suffix, labels, value in family.samples():
-        inside = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
-        braces = f"{{{inside}}}" if inside else ""
-        yield f"{family.name}{suffix}{braces} {_number(value)}"
+def write_samples(name: str, samples: Iterable[Sample], lines: list[str]) -> None:
+    """The lines of ``samples``, for a family that has no quicker way."""
+    lines += [
+        f"{name}{suffix}{text.braced(text.pairs(labels.items()))} {text.number(value)}\n"
+        for suffix, labels, value in samples
+    ]
 
 
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+class _Foreign:
+    """The default registry of prometheus_client without the families we print ourselves (its process collector)."""
+
+    def __init__(self, registry: Any, ours: Container[str]) -> None:
+        self._registry, self._ours = registry, ours
+
+    def collect(self) -> Iterator[Any]:
+        for family in self._registry.collect():
+            if family.name not in self._ours and f"{family.name}_total" not in self._ours:
+                yield family
 
 
-def _client_library_text() -> bytes:
-    """The default registry of prometheus_client, when some plugin imported it; never imported by us."""
+def _client_library_text(ours: Container[str]) -> bytes:
+    """What a plugin counts with prometheus_client, if some plugin imported it; never imported by us."""
     library = sys.modules.get("prometheus_client")
-    return bytes(library.generate_latest()) if library is not None else b""
+    return bytes(library.generate_latest(_Foreign(library.REGISTRY, ours))) if library is not None else b""

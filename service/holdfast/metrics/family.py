@@ -10,7 +10,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from math import inf
 from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+from holdfast.metrics import text
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
@@ -54,11 +58,25 @@ class Distribution:
     def samples(self, labels: dict[str, str]) -> Iterator[Sample]:
         """Cumulative buckets, then the sum and the count, under ``labels``."""
         running = 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
             running += count
-            yield Sample("_bucket", {**labels, "le": "+Inf" if bound == float("inf") else f"{bound:g}"}, running)
+            yield Sample("_bucket", {**labels, "le": text.bound(bound)}, running)
         yield Sample("_sum", labels, self.total)
         yield Sample("_count", labels, running)
+
+
+def template(name: str, bounds: Iterable[float], inside: str) -> str:
+    """The lines of one histogram slot for `filled`; ``inside`` is its labels as `text.pairs` prints them."""
+    inside = inside.replace("%", "%%")
+    comma, braces = f"{inside}," if inside else "", text.braced(inside)
+    buckets = [f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} %d\n' for bound in (*bounds, inf)]
+    return "".join([*buckets, f"{name}_sum{braces} %s\n{name}_count{braces} %d\n"])
+
+
+def filled(form: str, slot: Distribution) -> str:
+    """A slot's lines now."""
+    running = tuple(accumulate(slot.counts))
+    return form % (*running, text.number(slot.total), running[-1])
 
 
 SlotT = TypeVar("SlotT", Cell, Distribution)
@@ -76,11 +94,16 @@ class Family(Generic[SlotT]):
         self.help_text = help_text
         self.label_names = tuple(labels)
         self._slots: dict[tuple[str, ...], SlotT] = {}
+        self._words: dict[tuple[str, ...], str] = {}  # what of a slot's lines never changes
         if not labels:
             self.labels()  # a family without labels shows its zero from the start
 
     def _new(self) -> SlotT:
         raise TypeError(f"{type(self).__name__} makes no slots")
+
+    def _fixed(self, inside: str) -> str:
+        """What of a slot's lines never changes; ``inside`` is its labels as `text.pairs` prints them."""
+        return f"{self.name}{text.braced(inside)}"
 
     def labels(self, *values: str) -> SlotT:
         """The slot of these label values, made on first use. Keep it where the count is hot."""
@@ -88,26 +111,41 @@ class Family(Generic[SlotT]):
         if slot is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
+            self._words[values] = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
             slot = self._slots[values] = self._new()
         return slot
+
+    def _printed(self) -> list[tuple[str, SlotT]]:
+        """Each slot with its fixed words, as they are now: other threads count too."""
+        return [(self._words[values], slot) for values, slot in list(self._slots.items()) if values in self._words]
 
     def forget(self, *values: str) -> None:
         """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
         self._slots.pop(values, None)
+        self._words.pop(values, None)
 
     def forget_all(self) -> None:
         """Drop every slot, for a family that is rewritten whole."""
         self._slots.clear()
+        self._words.clear()
 
     def samples(self) -> Iterator[Sample]:
         """The lines to print, in the order the slots were made."""
         raise TypeError(f"{type(self).__name__} prints nothing")
 
 
+#: What a family shows when its values are kept elsewhere: label values and value, asked for at scrape.
+Read = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+
+
 class Counter(Family[Cell]):
-    """A number that only goes up."""
+    """A number that only goes up; ``read`` answers with the values at scrape where somebody else keeps them."""
 
     kind = "counter"
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str] = (), *, read: Read | None = None) -> None:
+        super().__init__(name, help_text, labels)
+        self._read = read
 
     def _new(self) -> Cell:
         return Cell()
@@ -117,38 +155,35 @@ class Counter(Family[Cell]):
         self.labels(*values).value += by
 
     def samples(self) -> Iterator[Sample]:
-        """One line a slot."""
-        for values, cell in self._slots.items():
+        """One line a slot, or what ``read`` answers now."""
+        if self._read is not None:
+            for values, value in self._read():
+                yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
+            return
+        for values, cell in list(self._slots.items()):  # other threads count too
             yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
+
+    def write(self, lines: list[str]) -> None:
+        """See `exposition.WritesItself`."""
+        if self._read is not None:
+            for values, value in self._read():
+                words = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
+                lines.append(f"{words} {text.number(value)}\n")
+            return
+        lines += [
+            f"{words} {cell.value if type(cell.value) is int else text.number(cell.value)}\n"
+            for words, cell in self._printed()
+        ]
 
 
 class Gauge(Counter):
-    """A number that is what it is now; ``read`` computes the lines at scrape instead."""
+    """A number that is what it is now."""
 
     kind = "gauge"
-
-    def __init__(
-        self,
-        name: str,
-        help_text: str,
-        labels: Sequence[str] = (),
-        *,
-        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]] | None = None,
-    ) -> None:
-        super().__init__(name, help_text, labels)
-        self._read = read
 
     def set(self, value: float, *values: str) -> None:
         """Set the slot of these label values."""
         self.labels(*values).value = value
-
-    def samples(self) -> Iterator[Sample]:
-        """One line a slot, or what ``read`` answers now."""
-        if self._read is None:
-            yield from super().samples()
-            return
-        for values, value in self._read():
-            yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
 
 
 class Histogram(Family[Distribution]):
@@ -165,11 +200,18 @@ class Histogram(Family[Distribution]):
     def _new(self) -> Distribution:
         return Distribution(self.bounds)
 
+    def _fixed(self, inside: str) -> str:
+        return template(self.name, self.bounds, inside)
+
     def observe(self, value: float, *values: str) -> None:
         """Count one value on a cold path."""
         self.labels(*values).observe(value)
 
     def samples(self) -> Iterator[Sample]:
         """Each slot's."""
-        for values, slot in self._slots.items():
+        for values, slot in list(self._slots.items()):
             yield from slot.samples(dict(zip(self.label_names, values, strict=True)))
+
+    def write(self, lines: list[str]) -> None:
+        """See `exposition.WritesItself`."""
+        lines += [filled(words, slot) for words, slot in self._printed()]

@@ -9,69 +9,92 @@ import gc
 import os
 import platform
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from holdfast.metrics.family import Counter, Gauge
+from holdfast.metrics.family import Counter, Gauge, Read
 
-Reading = Iterable[tuple[tuple[str, ...], float]]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class ReadCounter(Counter):
-    """A counter whose value somebody else keeps."""
-
-    def __init__(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        self._read_value = read
-        super().__init__(name, help_text)
-
-    def samples(self):  # type: ignore[no-untyped-def]
-        """The value now."""
-        self.labels().value = self._read_value()
-        return super().samples()
-
-
 def families(proc_root: str = "/proc") -> list[Counter]:
-    """CPU, memory, descriptors, start time, and the interpreter's collector."""
+    """CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
 
     def stat() -> list[str]:
-        # 4242 (holdfast) S 1 …: the name may hold anything, so count from the last parenthesis
-        with open(f"{proc_root}/self/stat") as file:
-            return file.read().rpartition(")")[2].split()
+        return fields_of(_text(f"{proc_root}/self/stat"))
 
-    def boot_time() -> float:
-        with open(f"{proc_root}/stat") as file:
-            return next(float(line.split()[1]) for line in file if line.startswith("btime"))
-
-    started = boot_time() + int(stat()[19]) / _TICKS
-
-    def gauge(name: str, text: str, read: Callable[[], float]) -> Gauge:
-        return Gauge(name, text, read=lambda: [((), read())])
-
+    started = start_time_s(stat(), _text(f"{proc_root}/stat"))
+    python = platform.python_implementation(), platform.python_version()
     return [
-        ReadCounter(
+        Counter(
             "process_cpu_seconds_total",
             "Total user and system CPU time spent in seconds.",
-            lambda: sum(map(int, stat()[11:13])) / _TICKS,
+            read=_one(lambda: cpu_s(stat())),
         ),
-        gauge("process_open_fds", "Number of open file descriptors.", lambda: len(os.listdir(f"{proc_root}/self/fd"))),
-        gauge(
+        Gauge(
+            "process_open_fds",
+            "Number of open file descriptors.",
+            read=_one(lambda: len(os.listdir(f"{proc_root}/self/fd")) - 1),  # without the one that lists them
+        ),
+        Gauge(
             "process_max_fds",
             "Maximum number of open file descriptors.",
-            lambda: float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            read=_one(lambda: float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
         ),
-        gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", lambda: int(stat()[20])),
-        gauge("process_resident_memory_bytes", "Resident memory size in bytes.", lambda: int(stat()[21]) * _PAGE),
-        gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", lambda: started),
-        ReadCounter(
+        Gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+            read=_one(lambda: int(stat()[20])),
+        ),
+        Gauge(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+            read=_one(lambda: int(stat()[21]) * _PAGE),
+        ),
+        Gauge("process_threads", "Number of operating system threads.", read=_one(lambda: int(stat()[17]))),
+        Gauge(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            read=_one(lambda: started),
+        ),
+        Counter(
             "python_gc_collections_total",
-            "Number of times the cyclic collector ran, all generations.",
-            lambda: sum(generation["collections"] for generation in gc.get_stats()),
+            "Number of times this generation was collected.",
+            ["generation"],
+            read=lambda: [((str(number),), kind["collections"]) for number, kind in enumerate(gc.get_stats())],
         ),
         Gauge(
             "python_info",
             "Python platform information.",
             ["implementation", "version"],
-            read=lambda: [((platform.python_implementation(), platform.python_version()), 1)],
+            read=lambda: [(python, 1)],
         ),
     ]
+
+
+def fields_of(stat: str) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the third on, by proc(5)'s number less 3.
+
+    ``4242 (hold fast) S 1 …``: the name may hold anything, so they begin after the last parenthesis.
+    """
+    return stat.rpartition(")")[2].split()
+
+
+def cpu_s(stat: list[str]) -> float:
+    """Seconds of user and system time."""
+    return (int(stat[11]) + int(stat[12])) / _TICKS
+
+
+def start_time_s(stat: list[str], machine: str) -> float:
+    """When the process started, in seconds since 1970; ``machine`` is ``/proc/stat``, for its boot time."""
+    boot = next(float(line.split()[1]) for line in machine.splitlines() if line.startswith("btime "))
+    return boot + int(stat[19]) / _TICKS
+
+
+def _one(read: Callable[[], float]) -> Read:
+    return lambda: [((), read())]
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read()

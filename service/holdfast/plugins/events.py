@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from holdfast.api.services.events.v1.events_pb2 import ForwardRequest, PublishRequest, SubscribeRequest
 from holdfast.api.services.ttrpc.events.v1 import events_ttrpc
 from holdfast.api.types.event_pb2 import Envelope
+from holdfast.config.quantity import Bytes
 from holdfast.events import Exchange, Limits
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC
@@ -25,11 +26,11 @@ class ExchangeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a subscriber may fall behind before it is dropped."""
 
     queue_events: Annotated[
-        int, msgspec.Meta(ge=1, le=1_000_000, description="Events that may wait for one subscriber.")
+        int, msgspec.Meta(ge=1, le=1_000_000, description="events that may wait for one subscriber")
     ] = Limits().events
-    queue_bytes: Annotated[
-        int, msgspec.Meta(ge=1, description="Bytes of events that may wait for one subscriber; 16 MiB by default.")
-    ] = Limits().size
+    queue_size: Annotated[Bytes, msgspec.Meta(ge=1, description="bytes of events that may wait for one subscriber")] = (
+        Limits().size
+    )
 
 
 class Forwarded(Protocol):
@@ -55,12 +56,16 @@ class Events(events_ttrpc.EventsServicer):
         return Empty()
 
     async def Subscribe(self, request: SubscribeRequest, context: Any) -> None:  # noqa: N802
-        """Stream what matches until the client leaves, or is dropped because it reads too slowly."""
+        """Stream what matches until the client leaves, or is dropped because it reads too slowly.
+
+        The initial metadata is sent as soon as nothing can be missed any more, for clients that want to know.
+        """
         with self._exchange.subscribe(request.filters) as subscription:
             task = asyncio.current_task()
             assert task is not None
             subscription.on_drop(task.cancel)  # a slow reader's handler waits inside write()
             try:
+                await context.send_initial_metadata(())
                 async for event in subscription:
                     await context.write(event.wire)
             except asyncio.CancelledError:
@@ -89,7 +94,7 @@ class Events(events_ttrpc.EventsServicer):
 @plugin(EVENTS, "exchange", config=ExchangeConfig)
 async def exchange(context: InitContext) -> AsyncIterator[Exchange]:
     """One exchange for the daemon, its counters on the metrics page."""
-    made = Exchange(Limits(context.config.queue_events, context.config.queue_bytes))
+    made = Exchange(Limits(context.config.queue_events, context.config.queue_size))
     context.metrics.add(*made.families)
     yield made
     context.metrics.remove(*made.families)

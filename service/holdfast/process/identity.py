@@ -11,6 +11,7 @@ Sources: proc_pid_stat(5), pidfd_open(2), Documentation/filesystems/proc.rst.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 from dataclasses import dataclass
@@ -93,13 +94,17 @@ class OpenProcess:
     Every method raises `ProcessGone` once the process is reaped, whoever has its number then.
     """
 
-    __slots__ = ("_fd", "_path", "_pidfd", "pid")
+    __slots__ = ("_path", "_pidfd", "fd", "pid")
 
     def __init__(self, pid: int, descriptor: int, path: str) -> None:
         self.pid = pid
-        self._fd = descriptor
+        self.fd = descriptor
         self._path = path
         self._pidfd = -1
+
+    def again(self) -> OpenProcess:
+        """A second hold on the same process, closed on its own."""
+        return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
 
     def read(self, name: str) -> bytes:
         """All of one file of the process.
@@ -109,7 +114,7 @@ class OpenProcess:
             KernelRefused: any other refusal (``environ`` of another user …).
         """
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
             try:
                 return _all_of(descriptor)
             finally:
@@ -125,7 +130,7 @@ class OpenProcess:
             KernelRefused: we may not look (needs CAP_SYS_PTRACE over a process with more capabilities than ours).
         """
         try:
-            return os.readlink(name, dir_fd=self._fd)
+            return os.readlink(name, dir_fd=self.fd)
         except OSError as error:
             raise _translated("readlink", f"{self._path}/{name}", error) from error
 
@@ -137,7 +142,7 @@ class OpenProcess:
             KernelRefused: the kernel said no.
         """
         try:
-            descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._fd)
+            descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.fd)
             try:
                 os.write(descriptor, value)
             finally:
@@ -182,10 +187,10 @@ class OpenProcess:
 
     def close(self) -> None:
         """Let the process go."""
-        for descriptor in (self._fd, self._pidfd):
+        for descriptor in (self.fd, self._pidfd):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._fd = self._pidfd = -1
+        self.fd = self._pidfd = -1
 
     def __enter__(self) -> OpenProcess:
         return self

@@ -7,7 +7,7 @@ from holdfast.rpc.layer import Layer
 from holdfast.rpc.options import server_options
 from holdfast.rpc.registrar import Registrar
 from holdfast.rpc.tls import server_credentials
-from holdfast.rpc.tracing import Tracing, tracing_from
+from holdfast.rpc.tracing import tracing_from
 
 __all__ = [
     "Counters",
@@ -15,7 +15,6 @@ __all__ = [
     "Layer",
     "MethodType",
     "Registrar",
-    "Tracing",
     "policy",
     "server_credentials",
     "server_options",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.errors import Code
-from holdfast.metrics import Distribution, Registry, Sample
-from holdfast.metrics.family import SECONDS
+from holdfast.metrics import Distribution, Printable, Registry, Sample, text
+from holdfast.metrics.family import SECONDS, filled, template
 
 #: Go's spelling of each code, by its number.
 GO_CODES = (
@@ -44,10 +44,11 @@ class MethodType(enum.StrEnum):
 class MethodCounters:
     """What is counted of one method. ``seconds`` is None unless the histogram is on."""
 
-    __slots__ = ("handled", "labels", "received", "seconds", "sent", "started")
+    __slots__ = ("handled", "labels", "received", "seconds", "sent", "started", "words")
 
     def __init__(self, service: str, method: str, kind: MethodType, histogram: bool) -> None:
         self.labels = {"grpc_method": method, "grpc_service": service, "grpc_type": str(kind)}
+        self.words = text.pairs(self.labels.items())
         self.started = 0
         self.received = 0
         self.sent = 0
@@ -56,7 +57,7 @@ class MethodCounters:
 
 
 class Counters:
-    """The counters of every method of the daemon."""
+    """The counters of every method of the daemon, on whatever transport."""
 
     def __init__(self, *, histogram: bool = False) -> None:
         self.histogram = histogram
@@ -70,67 +71,92 @@ class Counters:
             counters = self._methods[full_method] = MethodCounters(service, method, kind, self.histogram)
         return counters
 
+    def families(self) -> list[Printable]:
+        """What a registry prints of them."""
+        methods = self._methods.values
+        slots: list[Printable] = [_Slot(*row, methods) for row in _SLOTS]
+        slots.append(_Handled(methods))
+        if self.histogram:
+            slots.append(_Seconds(methods))
+        return slots
+
     def add_to(self, registry: Registry) -> None:
         """Have a registry print them."""
-        registry.add(*self._families())
+        registry.add(*self.families())
 
-    def _families(self) -> Iterator[_View]:
-        yield _View(
-            "grpc_server_started_total",
-            "Total number of RPCs started on the server.",
-            "counter",
-            lambda: self._plain("started"),
-        )
-        yield _View(
-            "grpc_server_handled_total",
-            "Total number of RPCs completed on the server, regardless of success or failure.",
-            "counter",
-            self._by_code,
-        )
-        yield _View(
-            "grpc_server_msg_received_total",
-            "Total number of RPC stream messages received on the server.",
-            "counter",
-            lambda: self._plain("received"),
-        )
-        yield _View(
-            "grpc_server_msg_sent_total",
-            "Total number of gRPC stream messages sent by the server.",
-            "counter",
-            lambda: self._plain("sent"),
-        )
-        if self.histogram:
-            yield _View(
-                "grpc_server_handling_seconds",
-                "Histogram of response latency (seconds) of gRPC that had been application-level handled"
-                " by the server.",
-                "histogram",
-                self._seconds,
-            )
 
-    def _plain(self, slot: str) -> Iterator[Sample]:
-        for method in self._methods.values():
-            yield Sample("", method.labels, getattr(method, slot))
-
-    def _by_code(self) -> Iterator[Sample]:
-        for method in self._methods.values():
-            for name, count in zip(GO_CODES, method.handled, strict=True):
-                yield Sample("", {"grpc_code": name, **method.labels}, count)
-
-    def _seconds(self) -> Iterator[Sample]:
-        for method in self._methods.values():
-            if method.seconds is not None:
-                yield from method.seconds.samples(method.labels)
+Methods = Callable[[], Iterable[MethodCounters]]
+#: Families of one number a method: name, go-grpc-prometheus's help line, the number.
+_SLOTS: tuple[tuple[str, str, Callable[[MethodCounters], int]], ...] = (
+    ("grpc_server_started_total", "Total number of RPCs started on the server.", lambda method: method.started),
+    (
+        "grpc_server_msg_received_total",
+        "Total number of RPC stream messages received on the server.",
+        lambda method: method.received,
+    ),
+    (
+        "grpc_server_msg_sent_total",
+        "Total number of gRPC stream messages sent by the server.",
+        lambda method: method.sent,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """One family over the slots."""
-
+class _Slot:
     name: str
     help_text: str
-    kind: str
-    read: Callable[[], Iterable[Sample]]
+    read: Callable[[MethodCounters], int]
+    methods: Methods
+    kind: str = "counter"
 
-    def samples(self) -> Iterable[Sample]:
-        return self.read()
+    def samples(self) -> Iterator[Sample]:
+        for method in self.methods():
+            yield Sample("", method.labels, self.read(method))
+
+    def write(self, lines: list[str]) -> None:
+        name, read = self.name, self.read
+        lines += [f"{name}{{{method.words}}} {read(method)}\n" for method in self.methods()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Handled:
+    methods: Methods
+    name: str = "grpc_server_handled_total"
+    help_text: str = "Total number of RPCs completed on the server, regardless of success or failure."
+    kind: str = "counter"
+
+    def samples(self) -> Iterator[Sample]:
+        for method in self.methods():
+            for code, count in zip(GO_CODES, method.handled, strict=True):
+                yield Sample("", {"grpc_code": code, **method.labels}, count)
+
+    def write(self, lines: list[str]) -> None:
+        heads = [f'{self.name}{{grpc_code="{code}",' for code in GO_CODES]
+        for method in self.methods():
+            tail = f"{method.words}}} "
+            lines += [f"{head}{tail}{count}\n" for head, count in zip(heads, method.handled, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seconds:
+    methods: Methods
+    name: str = "grpc_server_handling_seconds"
+    help_text: str = (
+        "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server."
+    )
+    kind: str = "histogram"
+    forms: dict[str, str] = field(default_factory=dict)
+
+    def samples(self) -> Iterator[Sample]:
+        for method in self.methods():
+            if method.seconds is not None:
+                yield from method.seconds.samples(method.labels)
+
+    def write(self, lines: list[str]) -> None:
+        for method in self.methods():
+            if method.seconds is not None:
+                form = self.forms.get(method.words)
+                if form is None:
+                    form = self.forms[method.words] = template(self.name, SECONDS, method.words)
+                lines.append(filled(form, method.seconds))

@@ -2,36 +2,52 @@
 
 Order, outermost first: namespace, OpenTelemetry, Prometheus, errors → status. (Stacked per-call interceptors cost
 20–33 % of the throughput, one wrapped handler under 5 %: docs/performance.md.) Two more things are of the daemon
-rather than of the chain and stand outside it: the drain's gate, and on TCP the caller's right to the method.
+rather than of the chain and stand inside it, so that what they refuse is counted: the gate (draining, the limit of
+calls), and on TCP the caller's right to the method.
 
-Messages are parsed and printed here, not in the gRPC core, so that a request that cannot be parsed is counted and
-answered in the words containerd uses.
+Four things differ from what grpc.aio does with a bare handler:
+- Requests are parsed and replies printed here, so that one that cannot be is counted and answered in grpc-go's words.
+- Every stream is written by a coroutine. grpc.aio drives a generator from outside: a client that leaves while a message
+  is being sent leaves the generator suspended until the garbage collector finds it.
+- A call that ran into its deadline counts as DeadlineExceeded, not as Canceled.
+- Blocking handlers are refused. The methods that generated base classes leave open answer UNIMPLEMENTED.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+import traceback
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from holdfast import log, namespaces
-from holdfast.errors import Canceled, HoldfastError, Internal, MisusedPlugin, Unavailable, code_of
+from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN, Gate
-from holdfast.rpc.status import STATUS_CODES
-from holdfast.rpc.tracing import Tracing
+from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
+
+if TYPE_CHECKING:
+    from holdfast.rpc.spans import Tracing
 
 LOG = log.named(__name__)
 
 Behavior = Callable[[Any, Any], Any]
+#: One call from its raw request to its raw reply; None where replies are written to the context.
+Work = Callable[[Any, Any], Coroutine[Any, Any, bytes | None]]
 #: Raises PermissionDenied for a caller who may not call the method; called with the gRPC context.
 Authorize = Callable[[Any], None]
+
+#: The caller gave up, the client left, or the process ends: nobody is there to be told.
+_UNANSWERABLE = (asyncio.CancelledError, grpc.aio.InternalError, KeyboardInterrupt, SystemExit)
+
+#: A client tells us that it gives up a moment before our own clock reaches the deadline it sent.
+DEADLINE_SLACK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,171 +65,187 @@ class Layer:
             MisusedPlugin: its behaviour is not async.
         """
         kind = MethodType.of(handler.request_streaming, handler.response_streaming)
-        behavior: Behavior = getattr(handler, _BEHAVIORS[kind])
-        call = _Method(self, full_method, kind, handler, authorize, self.counters.method(full_method, kind))
-        if inspect.isasyncgenfunction(behavior) and handler.response_streaming:
-            return _MAKERS[kind](call.streaming(behavior))
-        if not inspect.iscoroutinefunction(behavior):
-            raise MisusedPlugin(f"{full_method}: its handler must be an `async def`")
-        if handler.response_streaming:
-            return _MAKERS[kind](call.writing(behavior), response_serializer=call.sent)
-        return _MAKERS[kind](call.single(behavior))
+        method = _Method(self, full_method, self.counters.method(full_method, kind), handler, authorize)
+        call = method.call(method.work(getattr(handler, _BEHAVIORS[kind])))
+        return _MAKERS[kind](
+            call,
+            request_deserializer=method.parsed if handler.request_streaming else None,
+            response_serializer=method.printed if handler.response_streaming else None,
+        )
 
 
 class _Method:
     """One method being wrapped: what its calls share."""
 
     def __init__(
-        self,
-        layer: Layer,
-        full_method: str,
-        kind: MethodType,
-        handler: Any,
-        authorize: Authorize | None,
-        counters: MethodCounters,
+        self, layer: Layer, full_method: str, counters: MethodCounters, handler: Any, authorize: Authorize | None
     ) -> None:
-        self.gate, self.tracing, self.counters = layer.gate, layer.tracing, counters
-        self.full_method, self.authorize = full_method, authorize
-        self.client_streams = kind in (MethodType.CLIENT_STREAM, MethodType.BIDI_STREAM)
+        self._gate, self._tracing, self._counters = layer.gate, layer.tracing, counters
+        self._full_method, self._authorize = full_method, authorize
+        self._reads, self._writes = handler.request_streaming, handler.response_streaming
         self._parse = handler.request_deserializer or _as_it_is
         self._print = handler.response_serializer or _as_it_is
 
-    def single(self, behavior: Behavior) -> Behavior:
-        """Around a method that answers once."""
-        gate = self.gate
+    def call(self, work: Work) -> Behavior:
+        """``work`` with the whole layer around it, as grpc.aio calls it."""
+        gate, authorize = self._gate, self._authorize
 
-        async def call(request: Any, context: Any) -> bytes:
+        async def call(request: Any, context: Any) -> bytes | None:
             began, span = self._begin(context)
-            code = 0
+            code: int = Code.UNKNOWN
+            words = ""
             try:
                 with gate:
-                    if self.authorize is not None:
-                        self.authorize(context)
-                    data = self.sent(await behavior(self._received(request), context))
-                code = _set_code(context)
+                    if authorize is not None:
+                        authorize(context)
+                    data = await work(request, context)
+                code = code_number(context.code())
                 return data
             except BaseException as error:
-                code, outcome = await self._failed(error, context)
-                raise outcome from outcome.__cause__
-            finally:
-                self._end(began, span, code)
-
-        return call
-
-    def streaming(self, behavior: Behavior) -> Behavior:
-        """Around a method that answers with a stream."""
-        gate = self.gate
-
-        async def call(request: Any, context: Any) -> AsyncIterator[bytes]:
-            began, span = self._begin(context)
-            code = 0
-            task = gate.add_stream()
-            try:
-                with gate:
-                    if self.authorize is not None:
-                        self.authorize(context)
-                    async with aclosing(behavior(self._received(request), context)) as replies:
-                        async for reply in replies:
-                            yield self.sent(reply)
-                code = _set_code(context)
-            except GeneratorExit:  # the client went away between two messages
-                code = int(Canceled.code)
+                code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
+                words = words_of(error, code)
+                await self._answer(error, code, words, context)
                 raise
-            except BaseException as error:
-                code, outcome = await self._failed(error, context)
-                raise outcome from outcome.__cause__
             finally:
-                gate.drop_stream(task)
-                self._end(began, span, code)
+                self._end(began, span, code, words)
 
         return call
 
-    def writing(self, behavior: Behavior) -> Behavior:
-        """Around a method that writes its stream to the context itself; grpc prints its messages with `sent`."""
-        gate = self.gate
+    def work(self, behavior: Behavior) -> Work:
+        """A method's own part of a call.
 
-        async def call(request: Any, context: Any) -> None:
-            began, span = self._begin(context)
-            code = 0
+        Raises:
+            MisusedPlugin: it is not async.
+        """
+        if _is_generated(behavior):
+            return self._left_open
+        if self._writes and inspect.isasyncgenfunction(behavior):
+            return self._stream(self._generator(behavior))
+        if not inspect.iscoroutinefunction(behavior):
+            raise MisusedPlugin(
+                f"{self._full_method}: {getattr(behavior, '__qualname__', behavior)} must be an `async def`;"
+                " call what blocks in it through asyncio.to_thread"
+            )
+        return self._stream(self._coroutine(behavior)) if self._writes else self._single(behavior)
+
+    def _single(self, behavior: Behavior) -> Work:
+        parse = None if self._reads else self.parsed
+
+        async def work(request: Any, context: Any) -> bytes:
+            reply = await behavior(request if parse is None else parse(request), context)
+            if context.code():
+                return b""  # the handler set a status; grpc drops the reply
+            return self.printed(reply)
+
+        return work
+
+    def _coroutine(self, behavior: Behavior) -> Work:
+        parse = None if self._reads else self.parsed
+
+        async def work(request: Any, context: Any) -> None:
+            await behavior(request if parse is None else parse(request), context)
+
+        return work
+
+    def _generator(self, behavior: Behavior) -> Work:
+        parse = None if self._reads else self.parsed
+
+        async def work(request: Any, context: Any) -> None:
+            write = context.write
+            async with aclosing(behavior(request if parse is None else parse(request), context)) as replies:
+                async for reply in replies:
+                    await write(reply)
+
+        return work
+
+    def _stream(self, inner: Work) -> Work:
+        gate = self._gate
+
+        async def work(request: Any, context: Any) -> None:
             task = gate.add_stream()
             try:
-                with gate:
-                    if self.authorize is not None:
-                        self.authorize(context)
-                    await behavior(self._received(request), context)
-                code = _set_code(context)
-            except BaseException as error:
-                code, outcome = await self._failed(error, context)
-                raise outcome from outcome.__cause__
+                await inner(request, context)
+            except asyncio.CancelledError:
+                if not gate.was_cut():
+                    raise
+                task.uncancel()
+                raise Unavailable(SHUTTING_DOWN) from None
             finally:
                 gate.drop_stream(task)
-                self._end(began, span, code)
 
-        return call
+        return work
 
-    def sent(self, reply: Any) -> bytes:
-        """One message as it goes out, counted."""
-        try:
-            data: bytes = self._print(reply)
-        except Exception as error:
-            raise Internal(f"grpc: error while marshaling: {error}") from error
-        self.counters.sent += 1
-        return data
+    async def _left_open(self, request: Any, context: Any) -> None:
+        raise Unimplemented(f"method {self._full_method.rpartition('/')[2]} not implemented")
 
-    def _begin(self, context: Any) -> tuple[float, Any]:
-        self.counters.started += 1
-        metadata = context.invocation_metadata() or ()
-        for key, value in metadata:
-            if key == namespaces.GRPC_HEADER:
-                namespaces.enter(value)
-                break
-        span = self.tracing.begin(self.full_method, metadata) if self.tracing is not None else None
-        return perf_counter() if self.counters.seconds is not None else 0.0, span
-
-    def _end(self, began: float, span: Any, code: int) -> None:
-        self.counters.handled[code] += 1
-        if self.counters.seconds is not None:
-            self.counters.seconds.observe(perf_counter() - began)
-        if span is not None:
-            span.end(code)
-
-    def _received(self, request: Any) -> Any:
-        """The request as the handler wants it: parsed, or an iterator that parses."""
-        return self._each(request) if self.client_streams else self._parsed(request)
-
-    async def _each(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for data in requests:
-            yield self._parsed(data)
-
-    def _parsed(self, data: bytes) -> Any:
-        self.counters.received += 1
+    def parsed(self, data: bytes) -> Any:
+        """One message as it comes in, counted."""
+        self._counters.received += 1
         try:
             return self._parse(data)
         except Exception as error:  # protobuf's DecodeError, or whatever a hand-written deserializer raises
             raise Internal(f"grpc: error unmarshalling request: {error}") from error
 
-    async def _failed(self, error: BaseException, context: Any) -> tuple[int, BaseException]:
-        """Answer what a handler raised: the code it is counted under, and what grpc.aio is to see of it."""
-        if isinstance(error, grpc.aio.AbortError):
-            return _set_code(context), error
-        if isinstance(error, asyncio.CancelledError) and error.args == (SHUTTING_DOWN,):
-            error = Unavailable(SHUTTING_DOWN)
-        if not isinstance(error, Exception):  # the caller gave up, or the process ends
-            return int(code_of(error)), error
-        code = code_of(error)
-        if not isinstance(error, HoldfastError):
-            LOG.error("handler failed", method=self.full_method, error=f"{type(error).__name__}: {error}")
+    def printed(self, reply: Any) -> bytes:
+        """One message as it goes out, counted."""
         try:
-            await context.abort(STATUS_CODES[code], str(error) or type(error).__name__)
-        except grpc.aio.AbortError as answered:
-            return int(code), answered
-        raise AssertionError("abort returned")
+            data: bytes = self._print(reply)
+        except Exception as error:
+            raise Internal(f"grpc: error while marshaling: {error}") from error
+        self._counters.sent += 1
+        return data
+
+    def _begin(self, context: Any) -> tuple[float, Any]:
+        self._counters.started += 1
+        metadata = context.invocation_metadata() or ()
+        for key, value in metadata:
+            if key == namespaces.GRPC_HEADER:
+                namespaces.enter(value)
+                break
+        span = self._tracing.begin(self._full_method, metadata) if self._tracing is not None else None
+        return perf_counter() if self._counters.seconds is not None else 0.0, span
+
+    def _end(self, began: float, span: Any, code: int, words: str) -> None:
+        self._counters.handled[code] += 1
+        if self._counters.seconds is not None:
+            self._counters.seconds.observe(perf_counter() - began)
+        if span is not None:
+            span.end(code, words)
+
+    def _code(self, error: BaseException, context: Any) -> Code:
+        """The code a call that raised is counted under."""
+        if isinstance(error, HoldfastError):
+            return error.code
+        named = Code(code_number(context.code()))
+        if named is not Code.OK:
+            return named  # by context.abort, or by set_code before the handler raised something of its own
+        if isinstance(error, asyncio.CancelledError):
+            left_s = context.time_remaining()
+            return Code.DEADLINE_EXCEEDED if left_s is not None and left_s <= DEADLINE_SLACK_S else Code.CANCELED
+        if isinstance(error, grpc.aio.InternalError):
+            return Code.CANCELED  # a write to a client that left
+        return code_of(error)
+
+    async def _answer(self, error: BaseException, code: Code, words: str, context: Any) -> None:
+        """Send the status, and raise what tells grpc.aio so; return where nobody can be told."""
+        if context.done() or isinstance(error, _UNANSWERABLE):
+            return
+        if not isinstance(error, HoldfastError):
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            LOG.error(
+                "handler failed",
+                method=self._full_method,
+                error=f"{type(error).__name__}: {error}",
+                at=f"{where.filename}:{where.lineno}",
+            )
+        trailers = context.trailing_metadata() + details_of(error, code, words)
+        # Raises AbortError; or InternalError when the client left in the meantime: grpc.aio is quiet about that one.
+        await context.abort(STATUS_CODES[code], words, trailers)
 
 
-def _set_code(context: Any) -> int:
-    """The code a handler set by ``context.set_code`` or ``context.abort``; 0 when it set none."""
-    code = context.code()
-    return int(code if isinstance(code, int) else code.value[0]) if code else 0
+def _is_generated(behavior: Behavior) -> bool:
+    """Whether this is the placeholder of a generated base class: the plugin does not implement the method."""
+    return getattr(behavior, "__module__", "").endswith("_pb2_grpc")
 
 
 def _as_it_is(data: Any) -> Any:

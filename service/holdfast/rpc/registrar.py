@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from holdfast.errors import AlreadyExists, Unimplemented
+from holdfast.errors import AlreadyExists, MisusedPlugin, Unimplemented
 from holdfast.rpc.layer import Authorize, Layer
-from holdfast.rpc.status import STATUS_CODES
+from holdfast.rpc.status import STATUS_CODES, shortened
 
 #: Why nobody serves a service, when somebody should: a plugin that failed.
 WhyAbsent = Callable[[str], str | None]
@@ -46,7 +46,10 @@ class Registrar(grpc.GenericRpcHandler):
         """
         for generic in handlers:
             # grpc.method_handlers_generic_handler keeps its full names in this attribute; there is no public way.
-            self.add_methods(generic.service_name(), dict(generic._method_handlers))
+            methods = getattr(generic, "_method_handlers", None)
+            if methods is None:
+                raise MisusedPlugin(f"{type(generic).__name__}: use grpc.method_handlers_generic_handler")
+            self.add_methods(generic.service_name(), dict(methods))
 
     def add_methods(self, service: str, methods: dict[str, Any], *, wrapped: bool = True) -> None:
         """Serve ``methods`` by full name as ``service``; unwrapped ones (health) are neither counted nor traced.
@@ -56,9 +59,10 @@ class Registrar(grpc.GenericRpcHandler):
         """
         if service in self._services:
             raise AlreadyExists(f"service {service}")
-        for name, handler in methods.items():
-            authorize = self._policy(name) if self._policy is not None else None
-            self._methods[name] = self._layer.wrap(name, handler, authorize) if wrapped else handler
+        if wrapped:
+            policy = self._policy or _anyone
+            methods = {name: self._layer.wrap(name, handler, policy(name)) for name, handler in methods.items()}
+        self._methods.update(methods)  # all of a service, or none
         self._services.append(service)
 
     def service(self, handler_call_details: Any) -> Any:
@@ -67,14 +71,22 @@ class Registrar(grpc.GenericRpcHandler):
         return handler if handler is not None else self._unknown(handler_call_details.method)
 
     def _unknown(self, full_method: str) -> Any:
-        service, _, method = full_method.removeprefix("/").rpartition("/")
-        if service in self._services:
-            words = f"unknown method {method} for service {service}"
-        else:
-            reason = self._why_absent(service)
-            words = f"unknown service {service}" + (f" ({reason})" if reason else "")
+        words = shortened(self._absence(full_method))
 
         async def refuse(_: Any, context: Any) -> None:
             await context.abort(STATUS_CODES[Unimplemented.code], words)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _absence(self, full_method: str) -> str:
+        service, slash, method = full_method.removeprefix("/").rpartition("/")
+        if not slash:
+            return f'malformed method name: "{full_method}"'
+        if service in self._services:
+            return f"unknown method {method} for service {service}"
+        reason = self._why_absent(service)
+        return f"unknown service {service}" + (f" ({reason})" if reason else "")
+
+
+def _anyone(_: str) -> None:
+    return None

@@ -1,32 +1,33 @@
-"""OpenTelemetry on every call, decided before anything is made: an unsampled call costs a context, not a span.
+"""Whether calls are traced, and where traces go: the configuration and the standard ``OTEL_*`` variables.
 
-Off (nothing asks for traces) it is None and costs nothing. On, the OpenTelemetry SDK makes the spans that are recorded;
-an unsampled call still carries its trace id onward with flag 00, so that callees do not begin traces of their own.
-W3C Trace Context; attributes by the semantic conventions for RPC spans. ``OTEL_*`` variables keep their meaning.
+Nothing of OpenTelemetry is imported unless something asks for traces; then `spans` is. The variables keep the meaning
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ gives them, but for two: the exporter
+defaults to none (a node without a collector must not try to reach one), to otlp where an OTLP endpoint is named; and
+the service's name is holdfast.
 """
 
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+import holdfast
 from holdfast import log
 from holdfast.config import Settings
-from holdfast.config.schema import Tracing as TracingSettings
-from holdfast.errors import BootError, Code
+from holdfast.errors import BootError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
+    from holdfast.rpc.spans import Sampling, Tracing
+
 LOG = log.named(__name__)
-_CARRIED = ("traceparent", "tracestate", "baggage")
-#: Codes that make a server span an error (semantic conventions, gRPC).
-_ERRORS = frozenset(
-    {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
-)
-_SAMPLERS = {
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+#: OTEL_TRACES_SAMPLER: follow the caller's decision, and the share of the others (None: the argument says).
+_SAMPLERS: dict[str, tuple[bool, float | None]] = {
     "always_on": (False, 1.0),
     "always_off": (False, 0.0),
     "traceidratio": (False, None),
@@ -34,150 +35,107 @@ _SAMPLERS = {
     "parentbased_always_off": (True, 0.0),
     "parentbased_traceidratio": (True, None),
 }
-
-
-class Tracing:
-    """Decides for each call whether it is recorded, and hands out what ends with it."""
-
-    def __init__(self, processor: SpanProcessor, ratio: float, parent_based: bool = True) -> None:
-        from opentelemetry import context, trace
-        from opentelemetry.baggage.propagation import W3CBaggagePropagator
-        from opentelemetry.sdk.trace import TracerProvider, sampling
-        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self.ratio, self.parent_based = ratio, parent_based
-        self._context, self._trace = context, trace
-        self._provider = TracerProvider(sampler=sampling.ALWAYS_ON, shutdown_on_exit=False)
-        self._provider.add_span_processor(processor)
-        trace.set_tracer_provider(self._provider)
-        self._tracer = self._provider.get_tracer("holdfast.rpc")
-        self._ids = RandomIdGenerator()
-        self._propagators = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
-
-    def begin(self, full_method: str, metadata: Iterable[tuple[str, Any]]) -> Call:
-        """The trace of one call, made current for its task."""
-        carrier = {key: value for key, value in metadata if key in _CARRIED and isinstance(value, str)}
-        parent = self._context.Context()
-        if carrier:
-            for propagator in self._propagators:
-                parent = propagator.extract(carrier, parent)
-        above = self._trace.get_current_span(parent).get_span_context()
-        if above.is_valid and self.parent_based:
-            recorded = bool(above.trace_flags.sampled)
-        else:
-            recorded = self.ratio > 0 and (self.ratio >= 1 or random.random() < self.ratio)  # noqa: S311
-        span = self._recorded(full_method, parent) if recorded else self._unrecorded(above)
-        self._context.attach(self._trace.set_span_in_context(span, parent))
-        if recorded:
-            ids = span.get_span_context()
-            log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
-        return Call(span if recorded else None)
-
-    def record_share(self, ratio: float | None) -> None:
-        """Record another share of root calls from now on (a reload); None leaves it to the OTEL_* variables."""
-        self.ratio = ratio if ratio is not None else sampler(None)[1]
-
-    def close(self) -> None:
-        """Send what is still queued."""
-        self._provider.shutdown()
-
-    def _recorded(self, full_method: str, parent: Any) -> Any:
-        service, _, method = full_method.removeprefix("/").rpartition("/")
-        return self._tracer.start_span(
-            full_method.removeprefix("/"),
-            parent,
-            self._trace.SpanKind.SERVER,
-            {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
-        )
-
-    def _unrecorded(self, above: Any) -> Any:
-        trace = self._trace
-        return trace.NonRecordingSpan(
-            trace.SpanContext(
-                above.trace_id if above.is_valid else self._ids.generate_trace_id(),
-                self._ids.generate_span_id(),
-                is_remote=False,
-                trace_flags=trace.TraceFlags(0),
-                trace_state=above.trace_state,
-            )
-        )
-
-
-class Call:
-    """The span of one call, if it is recorded."""
-
-    __slots__ = ("_span",)
-
-    def __init__(self, span: Any) -> None:
-        self._span = span
-
-    def end(self, code: int) -> None:
-        """The call ended with ``code``."""
-        span = self._span
-        if span is None:
-            return
-        span.set_attribute("rpc.grpc.status_code", code)
-        if code in _ERRORS:
-            from opentelemetry.trace import Status, StatusCode
-
-            span.set_status(Status(StatusCode.ERROR, Code(code).name))
-        span.end()
-        log.trace_ids.set(None)
+#: OTLP's protocol → the module of its exporter, and what to install for it.
+_OTLP = {
+    "grpc": ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "holdfast[otlp]"),
+    "http/protobuf": (
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+        "opentelemetry-exporter-otlp-proto-http",
+    ),
+}
 
 
 def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
     """Tracing as the configuration and the ``OTEL_*`` variables ask for; None when nothing does.
 
-    An exporter must be named (OTEL_TRACES_EXPORTER) or an OTLP endpoint given: without either there is nowhere to
-    send a span to, and making one would be for nothing.
-
     Raises:
-        BootError: an exporter or sampler nobody knows, or the OTLP one without the extra that brings it.
+        BootError: an exporter, protocol, sampler or propagator nobody knows, or one that is not installed.
     """
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    wanted = exporters(environ)
+    if not wanted:
+        if settings.tracing.ratio and "OTEL_TRACES_EXPORTER" not in environ:
+            LOG.warning("tracing.ratio is set, but traces go nowhere; set OTEL_EXPORTER_OTLP_ENDPOINT")
         return None
-    endpoint = any(name in environ for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
-    exporter = environ.get("OTEL_TRACES_EXPORTER", "otlp" if endpoint else "none")
-    if exporter == "none":
-        return None
-    parent_based, ratio = sampler(settings.tracing, environ)
-    tracing = Tracing(_processor(exporter), ratio, parent_based)
-    LOG.info("tracing calls", exporter=exporter, ratio=ratio, parent_based=parent_based)
+    try:
+        from holdfast.rpc.spans import Tracing
+    except ValueError as error:  # opentelemetry.propagate reads OTEL_PROPAGATORS when it is imported
+        raise BootError(f"OTEL_PROPAGATORS: {error}") from error
+    tracing = Tracing(
+        [processor for name in wanted for processor in _processors(name, environ)],
+        lambda ratio, parent_based: sampler(ratio, parent_based, environ),
+        **_identity(environ),
+    )
+    tracing.follow_parents(settings.tracing.parent_based)
+    tracing.record_share(settings.tracing.ratio)
+    _offer_to_plugins(tracing)
+    LOG.info("tracing calls", exporter=",".join(wanted), sampler=tracing.choice.get_description())
     return tracing
 
 
-def sampler(configured: TracingSettings | None, environ: Mapping[str, str] = os.environ) -> tuple[bool, float]:
-    """Whether to follow the caller's decision, and the share of root calls to record.
+def exporters(environ: Mapping[str, str]) -> list[str]:
+    """The names of OTEL_TRACES_EXPORTER, or what follows where it is not set; none when tracing is off."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return []
+    asked = environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if not asked:
+        asked = "otlp" if any(environ.get(name) for name in _ENDPOINTS) else "none"
+    names = [name.strip() for name in asked.split(",")]
+    return [name for name in dict.fromkeys(names) if name and name != "none"]
+
+
+def sampler(ratio: float | None, parent_based: bool, environ: Mapping[str, str] = os.environ) -> Sampling:
+    """Whether to follow the caller's decision, and the share of other calls to record.
 
     Raises:
         BootError: OTEL_TRACES_SAMPLER or its argument cannot be understood.
     """
-    if configured is not None and configured.ratio is not None:
-        return configured.parent_based, configured.ratio
-    name = environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
-    argument = environ.get("OTEL_TRACES_SAMPLER_ARG", "1.0")
+    if ratio is not None:
+        return parent_based, ratio
+    name = environ.get("OTEL_TRACES_SAMPLER", "").strip() or "parentbased_always_on"
     if name not in _SAMPLERS:
         raise BootError(f"OTEL_TRACES_SAMPLER: {name}: expected one of {', '.join(_SAMPLERS)}")
-    parent_based, ratio = _SAMPLERS[name]
+    follow, share = _SAMPLERS[name]
+    if share is not None:
+        return follow, share
+    argument = environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1.0"
     try:
-        asked = float(argument)
+        share = float(argument)
     except ValueError:
-        asked = -1.0
-    if ratio is None and not 0 <= asked <= 1:
+        share = -1.0
+    if not 0 <= share <= 1:
         raise BootError(f"OTEL_TRACES_SAMPLER_ARG: {argument}: expected a number from 0 to 1")
-    return parent_based, asked if ratio is None else ratio
+    return follow, share
 
 
-def _processor(exporter: str) -> SpanProcessor:
+def _processors(name: str, environ: Mapping[str, str]) -> Iterator[SpanProcessor]:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
-    if exporter == "console":
-        return BatchSpanProcessor(ConsoleSpanExporter())
-    if exporter != "otlp":
-        raise BootError(f"OTEL_TRACES_EXPORTER: {exporter}: expected otlp, console or none")
+    if name == "console":
+        yield BatchSpanProcessor(ConsoleSpanExporter())
+        return
+    if name != "otlp":
+        raise BootError(f"OTEL_TRACES_EXPORTER: {name}: expected otlp, console or none")
+    variable = next((variable for variable in _PROTOCOLS if environ.get(variable)), _PROTOCOLS[0])
+    protocol = environ.get(variable) or "grpc"
+    if protocol not in _OTLP:
+        raise BootError(f"{variable}: {protocol}: expected one of {', '.join(_OTLP)}")
+    module, install = _OTLP[protocol]
     try:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        yield BatchSpanProcessor(import_module(module).OTLPSpanExporter())
     except ImportError as error:
-        raise BootError("OTEL_TRACES_EXPORTER: otlp: not installed; pip install 'holdfast[otlp]'") from error
-    return BatchSpanProcessor(OTLPSpanExporter())
+        raise BootError(
+            f"OTEL_TRACES_EXPORTER: the otlp exporter for {protocol} is missing; pip install '{install}'"
+        ) from error
+
+
+def _identity(environ: Mapping[str, str]) -> dict[str, str]:
+    """Resource attributes of ours; those of the environment win."""
+    named = bool(environ.get("OTEL_SERVICE_NAME")) or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return {"service.version": holdfast.__version__} | ({} if named else {"service.name": "holdfast"})
+
+
+def _offer_to_plugins(tracing: Tracing) -> None:
+    """Let spans that plugins start by ``opentelemetry.trace`` go where ours go."""
+    from opentelemetry import trace
+
+    trace.set_tracer_provider(tracing.provider)

@@ -120,15 +120,16 @@ class Daemon:
         """What every method is wrapped in, and the families it and the process show."""
         counters = rpc.Counters(histogram=self.settings.metrics.grpc_histogram)
         counters.add_to(self.metrics)
-        built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["version"])
-        built.set(1, holdfast.__version__)
+        built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
+        built.set(1, holdfast.__revision__, holdfast.__version__)
         self.metrics.add(built, *process_metrics.families(PROC_ROOT))
         tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
-            stack.callback(tracing.close)
+            stack.push_async_callback(tracing.close)
             self.reloadable.on("tracing.ratio", tracing.record_share)
+            self.reloadable.on("tracing.parent_based", tracing.follow_parents)
         self.reloadable.on("debug.level", log.set_level)
-        return rpc.Layer(counters, tracing=tracing)
+        return rpc.Layer(counters, rpc.Gate(self.settings.grpc.max_concurrent_rpcs), tracing)
 
     async def _start_plugins(self, enabled: Sequence[Registration], stack: AsyncExitStack) -> None:
         settings = self.settings

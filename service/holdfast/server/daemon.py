@@ -143,8 +143,8 @@ class Life:
             tasks.start(ITSELF, "watchdog", lambda: self._feed_watchdog(interval_s))
 
     async def _watch(self) -> None:
-        loaded = self._daemon.loaded
-        async for _ in watch.changes(loaded.patterns, loaded.fingerprint):
+        daemon = self._daemon
+        async for _ in watch.changes(lambda: daemon.loaded.patterns, daemon.loaded.fingerprint):
             LOG.debug("configuration changed on disk")
             self.reload()
 

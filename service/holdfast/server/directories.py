@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from holdfast.errors import BootError
 def prepare(root: str, state: str, temp: str) -> None:
     """Make them: root 0700, state 0711 (its sockets are for others), temp 0700 and exported as TMPDIR.
 
+    A directory that is there already must be ours, or root's, and nobody else's to write to: the default places of an
+    unprivileged daemon have names that another user could take first.
+
     Raises:
-        BootError: one of them cannot be made or used, with what to change.
+        BootError: one of them cannot be made, or must not be trusted, with what to change.
     """
     _make("root", root, 0o700)
     _make("state", state, 0o711)
@@ -24,11 +28,27 @@ def prepare(root: str, state: str, temp: str) -> None:
 
 def _make(key: str, path: str, mode: int) -> None:
     try:
-        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
-        if key != "state":  # an existing state directory may be shared on purpose, as containerd leaves it
-            os.chmod(path, mode)
-    except PermissionError as error:
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise BootError(f"{key}: {path}: {error.strerror}; give a directory of your own with --{key}") from error
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.mkdir(path, mode)
+            os.chmod(path, mode)  # whatever the umask
+        except FileExistsError:
+            _check_trusted(key, path)
+            if key != "state":  # an existing state directory may be shared on purpose, as containerd leaves it
+                os.chmod(path, mode)
     except OSError as error:
-        raise BootError(f"{key}: {path}: {error.strerror}") from error
+        raise BootError(f"{key}: {path}: {error.strerror}; give a directory of your own with --{key}") from error
+
+
+def _check_trusted(key: str, path: str) -> None:
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):  # an operator may link a directory elsewhere; anybody else may not do it for us
+        if found.st_uid not in (0, os.geteuid()):
+            raise BootError(f"{key}: {path}: is a link of uid {found.st_uid}; remove it, or give another with --{key}")
+        found = os.stat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise BootError(f"{key}: {path}: is not a directory")
+    if found.st_uid not in (0, os.geteuid()):
+        raise BootError(f"{key}: {path}: belongs to uid {found.st_uid}; chown it, or give another with --{key}")
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise BootError(f"{key}: {path}: anybody may write to it; chmod o-w it, or give another with --{key}")

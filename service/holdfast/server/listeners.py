@@ -6,6 +6,7 @@ close first: no call may reach a plugin that is closing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AsyncExitStack
 from typing import Any
@@ -142,7 +143,7 @@ class Listeners:
         except RuntimeError as error:
             raise tcp_refusal(what, address, OSError(0, str(error))) from error
         stack.push_async_callback(server.stop, 0)
-        await server.start()
+        await _start(server)
         LOG.info("serving...", address=f"{host}:{bound}", listener="grpc tcp", tls=self._credentials is not None)
 
     async def _open_unix(self, stack: AsyncExitStack) -> None:
@@ -156,7 +157,7 @@ class Listeners:
         except RuntimeError as error:
             raise BootError(f"failed to get listener for main endpoint: {grpc_settings.address}: {error}") from error
         stack.push_async_callback(server.stop, 0)
-        await server.start()
+        await _start(server)
         published.publish()
         LOG.info("serving...", address=grpc_settings.address, listener="grpc")
 
@@ -164,8 +165,17 @@ class Listeners:
         return grpc.aio.server(
             handlers=[registrar],
             options=rpc.server_options(self._settings),
-            maximum_concurrent_rpcs=self._settings.grpc.max_concurrent_rpcs or None,
         )
+
+
+async def _start(server: grpc.aio.Server) -> None:
+    """Start a gRPC server to the end even when the boot is cancelled: half started, its `stop` would raise."""
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await starting
+        raise
 
 
 def _shown(name: Any) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import linecache
 import os
 import sys
 import tempfile
 import threading
 import traceback
+from types import FrameType
 
 from holdfast import log
 
@@ -20,16 +22,27 @@ def text() -> str:
     out = io.StringIO()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():
-        out.write(f"thread {names.get(ident, '?')} ({ident}):\n{''.join(traceback.format_stack(frame))}\n")
+        out.write(f"thread {names.get(ident, '?')} ({ident}):\n{_frames(frame)}\n")
     try:
         tasks = asyncio.all_tasks()
     except RuntimeError:  # not on the loop's thread
         tasks = set()
     for task in sorted(tasks, key=lambda task: task.get_name()):
         out.write(f"task {task.get_name()}:\n")
-        task.print_stack(file=out)
-        out.write("\n")
+        out.write("".join(map(_line, task.get_stack())) + "\n")
     return out.getvalue()
+
+
+def _frames(innermost: FrameType) -> str:
+    return "".join(_line(frame) for frame, _ in reversed(list(traceback.walk_stack(innermost))))
+
+
+def _line(frame: FrameType) -> str:
+    """One frame as `traceback` prints it; a compiled coroutine (gRPC's, uvloop's) has no line number."""
+    code = frame.f_code
+    number: int | None = frame.f_lineno
+    source = linecache.getline(code.co_filename, number).strip() if number else ""
+    return f'  File "{code.co_filename}", line {number or "?"}, in {code.co_name}\n' + (source and f"    {source}\n")
 
 
 def write() -> str:

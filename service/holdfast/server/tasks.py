@@ -35,7 +35,8 @@ class Tasks:
     ) -> None:
         for owner in list(self._by_owner):
             await self.cancel(owner)
-        await self._group.__aexit__(kind, error, trace)
+        # Nothing runs any more, so the group has nothing to say; given the error it would wrap it in an ExceptionGroup.
+        await self._group.__aexit__(None, None, None)
 
     def start(self, owner: str, name: str, job: Job) -> asyncio.Task[None]:
         """Run ``job()`` now, as a task called ``owner/name``."""

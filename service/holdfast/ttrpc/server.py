@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import select
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
@@ -225,6 +226,8 @@ class _Listener:
             try:
                 connection, _ = self._sock.accept()
             except (BlockingIOError, InterruptedError):
+                if _hung_up(self._sock):
+                    self._accept_failed(OSError(errno.EINVAL, "listener was shut down"))
                 return
             except OSError as error:
                 self._accept_failed(error)
@@ -244,3 +247,10 @@ class _Listener:
         self._delay_s = min(self._delay_s * 2, _LONGEST_RETRY_S)
         LOG.error("ttrpc: failed accept; backoff", error=str(error), seconds=delay_s)
         self._retry = self._loop.call_later(delay_s, self._loop.add_reader, self._sock, self._on_readable)
+
+
+def _hung_up(listener: socket.socket) -> bool:
+    """Whether somebody shut the listener down: it is then readable for ever, and accept(2) only says EAGAIN."""
+    poll = select.poll()
+    poll.register(listener, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

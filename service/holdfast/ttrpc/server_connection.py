@@ -122,7 +122,9 @@ class ServerConnection(Connection):
             return
         self._last_id = frame.stream_id
         try:
-            target, parts = self._admit(frame)
+            if self.draining or len(self.streams) >= self.limits.concurrent_calls:
+                raise self._no_room()
+            target, parts = self._resolve(frame.data)
         except Refused as refusal:
             self._answer(frame.stream_id, refusal.code, refusal.text)
             return
@@ -143,13 +145,11 @@ class ServerConnection(Connection):
             self._watch(stream)
             events.append((Event.OPENED, stream))
 
-    def _admit(self, frame: Frame) -> tuple[Target, envelope.Parts]:
+    def _no_room(self) -> Refused:
         if self.draining:
-            raise Refused(Code.UNAVAILABLE, SERVER_CLOSED)
-        if len(self.streams) >= self.limits.concurrent_calls:
-            most = self.limits.concurrent_calls
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
-        return self._resolve(frame.data)
+            return Refused(Code.UNAVAILABLE, SERVER_CLOSED)
+        most = self.limits.concurrent_calls
+        return Refused(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
 
     def _keep_request(self, stream: Stream, payload: bytes) -> bool:
         """A streaming client's request may carry message 1; any other request is message 1, even an empty one."""

@@ -49,15 +49,9 @@ class Kind(enum.Enum):
     SERVER_STREAM = "server_stream"
     BIDI_STREAM = "bidi_stream"
 
-    @property
-    def client_streaming(self) -> bool:
-        """Whether the client sends any number of messages."""
-        return self in (Kind.CLIENT_STREAM, Kind.BIDI_STREAM)
-
-    @property
-    def server_streaming(self) -> bool:
-        """Whether the server sends any number of messages."""
-        return self in (Kind.SERVER_STREAM, Kind.BIDI_STREAM)
+    def __init__(self, word: str) -> None:
+        self.client_streaming = word in ("client_stream", "bidi_stream")
+        self.server_streaming = word in ("server_stream", "bidi_stream")
 
 
 class State(enum.Enum):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from holdfast.errors import HoldfastError
 
-from holdfast.errors import Unavailable
 from tests.contracts.content import ROOT, digest, get, put, some
 from tests.peers import holdfast
 from tests.peers.remote import RemoteMetadata
@@ -28,7 +28,7 @@ async def test_what_was_answered_is_there_after_a_kill():
                     await writer.write(data[number * FRAME : (number + 1) * FRAME])
                 process.kill()
                 process.wait()
-                with pytest.raises(Unavailable):
+                with pytest.raises(HoldfastError):
                     await writer.write(data[5 * FRAME : 6 * FRAME])
         with holdfast.running(Path(directory)) as (address, _):
             async with grpc.aio.insecure_channel(f"unix:{address}") as channel:

@@ -81,6 +81,12 @@ def test_help_is_there_for_every_command(command):
     assert result.output.startswith(f"Usage: cli {command} ")
 
 
+def test_help_shows_a_commands_own_options_before_those_all_share():
+    output = CliRunner().invoke(cli, ["plugins", "ls", "--help"]).output
+    assert 0 < output.index("--detailed") < output.index("Connection and output:") < output.index("--address")
+    assert output.index("--help") < output.index("Connection and output:")
+
+
 def test_help_and_completion_import_neither_grpc_nor_protobuf():
     for words in ("plugins ls --help", "events --help", "completion bash", "--help"):
         script = (

@@ -44,7 +44,7 @@ class Channel:
 async def test_a_subscriber_gets_envelopes_byte_for_byte(tmp_path):
     async with Channel(Exchange(), f"unix:{tmp_path}/s") as running:
         call = running.stub.Subscribe(SubscribeRequest(filters=['topic=="/tasks/exit"']))
-        await running.count(1)
+        await call.initial_metadata()  # from now on nothing is missed
         await running.stub.Forward(ForwardRequest(envelope=ENVELOPE))
         assert await call.read() == ENVELOPE
         call.cancel()
@@ -108,10 +108,10 @@ async def test_a_client_that_does_not_read_is_cut_off_and_one_that_reads_misses_
     large = Any(type_url="x", value=bytes(8 * 1024))
     async with Channel(made, f"unix:{tmp_path}/s") as running:
         blocked = running.stub.Subscribe(SubscribeRequest(filters=["namespace==n"]))
-        await running.count(1)
+        await blocked.initial_metadata()
         stuck = next(iter(made._subscriptions))
         reading = running.stub.Subscribe(SubscribeRequest())
-        await running.count(2)
+        await reading.initial_metadata()
         sent = 0
         while stuck.ended_by is None:  # until the transport's buffers and then the queue are full
             made.publish(f"/n/{sent}", large, namespace="n")
@@ -130,7 +130,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_one_that_reads_misses_
 
 class Context:
     def __init__(self):
-        self.config = ExchangeConfig(queue_events=3, queue_bytes=1000)
+        self.config = ExchangeConfig(queue_events=3, queue_size=1000)
         self.metrics = Registry()
 
 

@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+from holdfast.errors import BootError
 from holdfast.server.tasks import Tasks
 
 
@@ -48,3 +50,16 @@ async def test_a_task_may_cancel_its_own_owner_without_waiting_for_itself():
         task = tasks.start("a", "self", lambda: tasks.cancel("a"))
         await task
     assert task.exception() is None
+
+
+async def test_an_error_beside_the_jobs_leaves_as_it_is():
+    async def forever():
+        await asyncio.Event().wait()
+
+    async def boot():
+        async with Tasks() as tasks:
+            tasks.start("a", "b", forever)
+            raise BootError("busy")
+
+    with pytest.raises(BootError, match="busy"):
+        await boot()

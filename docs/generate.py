@@ -1,0 +1,111 @@
+"""Print what the documentation takes from the code: ``python docs/generate.py [--check]``.
+
+``docs/configuration.md`` comes from ``holdfast.config.schema`` and the config types of the plugins that ship.
+``--check`` writes nothing and exits with 1 when the file is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from holdfast.config.describe import REQUIRED, Key, expected, keys_of
+from holdfast.config.quantity import EXAMPLES, format_duration
+from holdfast.config.render import path_words
+from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
+
+DOCS = Path(__file__).parent
+TARGET = DOCS / "configuration.md"
+INTRODUCTION = DOCS / "configuration.in.md"
+MARK = "<!-- from here on: docs/generate.py -->\n"
+
+
+def document(introduction: str, known: Mapping[str, type[msgspec.Struct] | None]) -> str:
+    """The whole page."""
+    lines = [introduction.rstrip(), "", MARK]
+    rows = list(keys_of(Settings))
+    plain = [key for key in rows if len(key.path) == 1 and not key.section]
+    lines += ["## The daemon", "", *table(plain), ""]
+    for section in (key for key in rows if len(key.path) == 1 and key.section):
+        lines += [f"## `{section.path[0]}`", "", sentence(section.description), ""]
+        lines += [*table(key for key in rows if key.path[0] == section.path[0] and len(key.path) > 1), ""]
+    entries = [key for key in rows if key.path[0] == "proxy_plugins" and len(key.path) > 1]
+    lines += ["## `proxy_plugins`", "", "`*` stands for the id the plugin gets here.", "", *table(entries), ""]
+    lines += ["## `timeouts`", "", *timeouts(), ""]
+    lines += ["## `plugins`", "", "Each section is named by its plugin's URI; `holdfast plugins ls` lists them.", ""]
+    for uri, type_ in sorted(known.items()):
+        if type_ is not None:
+            lines += [f"### `{uri}`", "", *table(keys_of(type_)), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(keys: Iterable[Key]) -> Iterator[str]:
+    """One row a key."""
+    yield "| key | value | default | meaning |"
+    yield "|---|---|---|---|"
+    for key in keys:
+        if key.section:
+            continue
+        meaning = sentence(key.description)
+        meaning += "".join(f" Example: `{cell(written(example))}`." for example in key.examples)
+        yield f"| `{path_words(key.path)}` | {cell(value_words(key))} | {default(key)} | {cell(meaning)} |"
+
+
+def value_words(key: Key) -> str:
+    """What may stand there, with its range."""
+    return expected(key.info).replace(f" {EXAMPLES['duration']}", "").replace(f" {EXAMPLES['bytes']}", "")
+
+
+def default(key: Key) -> str:
+    """The default as it would be written in the file."""
+    if key.default is REQUIRED:
+        return "must be given"
+    if key.path == ("timeouts",):
+        return "see below"
+    return f"`{cell(written(key.default))}`"
+
+
+def timeouts() -> Iterator[str]:
+    """Our own timeouts by name."""
+    yield "| name | default | time for |"
+    yield "|---|---|---|"
+    for name, (seconds, meaning) in TIMEOUTS.items():
+        yield f"| `{TIMEOUT_PREFIX}{name}` | `{format_duration(seconds)}` | {meaning} |"
+
+
+def written(value: object) -> str:
+    """A value in YAML's flow form, which JSON is."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    words = words.rstrip(".")
+    first = words.split(" ", 1)[0].rstrip(",;")
+    return (words[:1].upper() + words[1:] if first.isalpha() else words) + "." if words else ""
+
+
+def cell(words: str) -> str:
+    """What cannot end a table's cell."""
+    return words.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> int:
+    """Write or compare; the exit code."""
+    from holdfast.plugins import shipped  # not what happens to be installed beside us
+
+    text = document(INTRODUCTION.read_text(), {plugin.uri: plugin.config for plugin in shipped()})
+    if "--check" not in sys.argv[1:]:
+        TARGET.write_text(text)
+        return 0
+    if TARGET.exists() and TARGET.read_text() == text:
+        return 0
+    sys.stderr.write("docs/configuration.md is stale: run `make docs`\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The node work from the command line: what is held, what would be, who would die, and taking things back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.table import aligned, as_json, plain, printable
+
+if TYPE_CHECKING:
+    from holdfast.api.placement.v1 import placement_pb2 as pb
+    from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
+
+ANY_PID = click.IntRange(1, 2**22)
+BY_HAND = "hold"  # what stands in place of a rule's name while somebody holds a process by hand
+
+
+def stub(client: Client) -> PlacementStub:
+    """The generated client, imported when something is asked."""
+    from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
+
+    return client.stub(PlacementStub)
+
+
+def change_lines(changes: Iterable[pb.Change]) -> list[str]:
+    """What would be written, one line each; on v1 the same move in several hierarchies is one.
+
+    ``oom_score_adj 0 → -900`` · ``cgroup / → /db (cpu, memory)`` · ``/db memory.max = 1048576 (was max)``
+    """
+    from holdfast.api.placement.v1 import placement_pb2 as pb
+
+    lines: dict[str, list[str]] = {}
+    for change in changes:
+        if change.field == pb.FIELD_OOM_SCORE_ADJ:
+            line = f"oom_score_adj {change.before} → {change.after}"
+        elif change.field == pb.FIELD_CGROUP:
+            line = f"cgroup {change.before} → {change.after}"
+        else:
+            was = f" (was {change.before})" if change.HasField("before") else ""
+            line = f"{change.group} {change.file} = {change.after}{was}"
+        named = lines.setdefault(printable(line), [])
+        if change.field == pb.FIELD_CGROUP and change.hierarchy:
+            named.append(change.hierarchy)
+    return [f"{line} ({', '.join(named)})" if named else line for line, named in lines.items()]
+
+
+def size(pages: int, page_bytes: int) -> str:
+    """Pages as ``12.3 MiB``."""
+    mib = pages * page_bytes / 1048576
+    return f"{mib / 1024:.1f} GiB" if abs(mib) >= 10240 else f"{mib:.1f} MiB"
+
+
+@click.command()
+@click.option("--rule", default="", help="Only processes under this rule.")
+@client_options
+def ps(client: Client, rule: str) -> None:
+    """List the processes under a rule: what each has, had before, and how far its rule got."""
+    from holdfast.api.placement.v1.placement_pb2 import ListPlacementsRequest
+
+    answer = client.ask(stub(client).ListPlacements, ListPlacementsRequest(rule=rule))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+        return
+    rows = [
+        (
+            str(some.pid),
+            some.comm,
+            some.rule + (" (child)" if some.as_child else ""),
+            some.state,
+            str(some.oom_score_adj),
+            str(some.adj_before) if some.HasField("adj_before") else "-",
+            some.group or "-",
+            f"{some.since.ToDatetime():%H:%M:%S}" if some.HasField("since") else "-",
+        )
+        for some in answer.placements
+    ]
+    click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "CGROUP", "SINCE (UTC)"), *rows]))
+
+
+@click.command()
+@click.argument("pid", type=ANY_PID)
+@client_options
+def explain(client: Client, pid: int) -> None:
+    """Say why the process PID is under the rule it is under, and what stands in the way of what."""
+    from holdfast.api.placement.v1.placement_pb2 import ExplainRequest
+
+    answer = client.ask(stub(client).Explain, ExplainRequest(pid=pid))
+    click.echo(as_json(plain(answer)) if client.json else "\n".join(explained(answer)))
+
+
+def explained(answer: pb.ExplainResponse) -> list[str]:
+    """An explanation for people."""
+    some, decision = answer.process, answer.decision
+    command = printable(" ".join(some.cmdline) or f"[{some.comm}]")
+    lines = [
+        f"process {some.pid} ({printable(some.comm)}), child of {some.ppid}, user {some.uid}, {some.threads} threads",
+        f"  command        {command if len(command) <= 100 else command[:99] + '…'}",
+        f"  program        {printable(some.exe) or '(hidden)'}",
+        *(f"  cgroup         {path}{_of(names)}" for path, names in _by_path(some).items()),
+        f"  oom_score_adj  {some.oom_score_adj}",
+        *([f"  pod            {_pod_line(some.pod)}"] if some.HasField("pod") else []),
+        "rules, in their order",
+    ]
+    chosen = decision.rule
+    for one in answer.considered:
+        if not one.holds:
+            lines.append(f"  no   {one.rule}: {one.clause} is {printable(one.found) or '(empty)'}, wants {one.wanted}")
+        else:
+            lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
+    lines.append(f"decision: {_verdict(decision)}")
+    verb = "would write" if decision.dry_run else "to write"
+    lines += [f"  {verb:<15}{line}" for line in change_lines(decision.changes)]
+    lines += [f"  in the way     {refusal.detail} [{refusal.reason}]" for refusal in decision.refusals]
+    if answer.placement.rule == BY_HAND:
+        until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
+    return lines + [f"  note           {note}" for note in answer.notes]
+
+
+def _verdict(decision: pb.Decision) -> str:
+    if not decision.rule:
+        return "no rule, nothing is done"
+    how = " as a child of a match" if decision.as_child else ""
+    mode = ", a dry run" if decision.dry_run else ""
+    done = "" if decision.changes or decision.refusals else ": everything is as it should be"
+    return f"rule {decision.rule}{how}{mode}{done}"
+
+
+def _by_path(process: pb.Process) -> dict[str, list[str]]:
+    paths: dict[str, list[str]] = {}
+    for hierarchy, path in sorted(process.cgroups.items()):
+        paths.setdefault(printable(path), []).append(hierarchy)
+    return paths
+
+
+def _of(hierarchies: list[str]) -> str:
+    named = [name or "unified" for name in hierarchies]
+    return "" if named == ["unified"] else f"  ({', '.join(named)})"
+
+
+def _pod_line(pod: pb.Pod) -> str:
+    name = f"{pod.namespace}/{pod.name} {pod.container}" if pod.name else f"uid {pod.uid}"
+    return f"{name}, {pod.qos}, container {pod.container_id[:12] or '(none)'}"
+
+
+@click.command()
+@click.option("--rule", default="", help="Only what this rule would do.")
+@click.option(
+    "--rules",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Try the rules of this file instead of those in force; needs the unix socket or a granted certificate.",
+)
+@client_options
+def preview(client: Client, rule: str, path: Path | None) -> None:
+    """Say what the rules would write now, and what stands in the way. Nothing is written."""
+    from holdfast.api.placement.v1.placement_pb2 import PreviewRequest, TryRequest
+
+    if path is None:
+        answer = client.ask(stub(client).Preview, PreviewRequest(rule=rule))
+    else:
+        answer = client.ask(stub(client).Try, TryRequest(rules_yaml=path.read_text("utf-8")))
+    click.echo(as_json(plain(answer)) if client.json else "\n".join(previewed(answer)))
+
+
+def previewed(answer: pb.PreviewResponse) -> list[str]:
+    """A preview for people: one line a change, one a refusal, and the sum."""
+    rows, counts = [], Counter[str]()
+    for some in answer.planned:
+        decision, head = some.decision, (some.decision.rule, str(some.process.pid), some.process.comm)
+        rows += [(*head, line) for line in change_lines(decision.changes)]
+        rows += [(*head, f"refused: {refusal.detail}") for refusal in decision.refusals]
+        counts["changes"] += len(decision.changes)
+        counts["refusals"] += len(decision.refusals)
+        counts["in order"] += not decision.changes and not decision.refusals
+    total = (
+        f"{answer.looked_at} processes looked at, {len(answer.planned)} under a rule, {counts['in order']} of them as "
+        f"they should be; {counts['changes']} changes, {counts['refusals']} refusals. Nothing was written."
+    )
+    return [*([aligned([("RULE", "PID", "NAME", "CHANGE"), *rows])] if rows else []), total]
+
+
+@click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
+@click.argument("pid", type=ANY_PID)
+@click.argument("oom_score_adj", type=click.IntRange(-999, 1000))
+@click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long: 90s, 30m, 12h.")
+@click.option("--reason", default="", help="Why; shown by explain and in the log.")
+@client_options
+def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
+    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time."""
+    from google.protobuf.duration_pb2 import Duration
+
+    from holdfast.api.placement.v1.placement_pb2 import HoldRequest
+    from holdfast.config.quantity import parse_duration
+
+    lasts = Duration()
+    try:
+        lasts.FromNanoseconds(int(parse_duration(ttl) * 1e9))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--for") from None
+    request = HoldRequest(pid=pid, oom_score_adj=oom_score_adj, ttl=lasts, reason=reason)
+    answer = client.ask(stub(client).Hold, request)
+    until = f"{answer.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
+    line = f"{answer.pid} ({printable(answer.comm)}) has {answer.oom_score_adj} until {until}"
+    click.echo(as_json(plain(answer)) if client.json else line)
+
+
+@click.command()
+@click.argument("pid", type=ANY_PID)
+@client_options
+def release(client: Client, pid: int) -> None:
+    """Give the process PID back to the rules before its hold ends."""
+    from holdfast.api.placement.v1.placement_pb2 import ReleaseRequest
+
+    answer = client.ask(stub(client).Release, ReleaseRequest(pid=pid))
+    under = f"under rule {answer.placement.rule}" if answer.HasField("placement") else "under no rule"
+    click.echo(as_json(plain(answer)) if client.json else f"{pid} is {under}")
+
+
+@click.command()
+@click.option("--rule", default="", help="Only what this rule wrote.")
+@click.option("--pid", type=ANY_PID, help="Only what was written to this process.")
+@client_options
+def restore(client: Client, rule: str, pid: int | None) -> int:
+    """Give everything back: each value we wrote and that is still ours becomes what it was before.
+
+    The rules concerned are suspended until rules are loaded again. Exit code 1 when something could not be given back.
+    """
+    from holdfast.api.placement.v1.placement_pb2 import RestoreRequest
+
+    answer = client.ask(stub(client).Restore, RestoreRequest(rule=rule, pid=pid or 0))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        click.echo(
+            f"{answer.given_back} given back, {answer.left} left as somebody else changed them, "
+            f"{answer.gone} of processes that are gone"
+        )
+        for line in answer.failed:
+            click.echo(f"failed: {printable(line)}", err=True)
+    return int(bool(answer.failed))

@@ -1,0 +1,73 @@
+"""``holdfast rules``: those in force, those that ship, and those of other tools made ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.placement import stub
+from holdfast.cli.table import aligned, as_json, plain
+
+_STATES = ("held", "moving", "planned", "partly", "refused")
+
+
+@click.group(invoke_without_command=True)
+@client_options
+def rules(client: Client) -> None:
+    """List the rules in force, in their order, and how many processes each has in which state."""
+    from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest
+
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    answer = client.ask(stub(client).ListRules, ListRulesRequest())
+    if client.json:
+        click.echo(as_json(plain(answer)))
+        return
+    rows = [
+        (
+            rule.name,
+            "suspended" if rule.suspended else "dry run" if rule.dry_run else "on",
+            "shipped" if rule.shipped else "yours",
+            *(str(rule.processes.get(state, 0)) for state in _STATES),
+            rule.reason,
+        )
+        for rule in answer.rules
+    ]
+    click.echo(aligned([("RULE", "MODE", "FROM", *map(str.upper, _STATES), "WHY IT IS THERE"), *rows]))
+
+
+@rules.command()
+@click.argument("name", default="")
+def shipped(name: str) -> None:
+    """List the rule files that ship, or print the one called NAME with its comments."""
+    from holdfast.node import shipped as files
+
+    if name:
+        click.echo(files.text(name), nl=False)
+        return
+    rows = [(some, ", ".join(rule.name for rule in files.load(some))) for some in files.names()]
+    click.echo(aligned([("FILE", "RULES"), *rows]))
+
+
+@rules.command("import")
+@click.argument("tool", type=click.Choice(["ananicy", "cgrules"]))
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def import_(tool: str, paths: tuple[Path, ...]) -> None:
+    """Print another tool's rules as ours, with what could not be carried over as comments at the top.
+
+    Of ananicy give all files at once (00-types.types, 00-cgroups.cgroups, *.rules) or their directory: a rule is
+    completed by its type.
+    """
+    from holdfast.node.foreign import as_yaml, from_ananicy, from_cgrules
+
+    read = {"ananicy": from_ananicy, "cgrules": from_cgrules}[tool]
+    texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path)}
+    click.echo(as_yaml(read(texts), ", ".join(map(str, paths))), nl=False)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for suffix in ("types", "cgroups", "rules") for file in path.rglob(f"*.{suffix}"))

@@ -1,0 +1,164 @@
+"""``holdfast top``: pressure, who dies next, what is held, what happened, as they change."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.placement import change_lines, size, stub
+from holdfast.cli.table import printable
+from holdfast.cli.victims import next_in_line
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from holdfast.api.placement.v1 import placement_pb2 as pb
+
+_KEPT = 200
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the last look brought, and what was reported since the start."""
+
+    status: pb.StatusResponse
+    rules: pb.ListRulesResponse
+    victims: pb.VictimsResponse
+    reports: deque[pb.Report] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+
+@click.command()
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Print one look and end.")
+@client_options
+def top(client: Client, every: float, once: bool) -> None:
+    """Watch pressure, the next victims, the holds by rule and the last events. Ends with Ctrl-C."""
+    from rich.console import Console
+
+    console = Console()
+    reports: deque[pb.Report] = deque(maxlen=_KEPT)
+    if once:
+        console.print(screen(look(client, reports), console.height))
+        return
+    _live(client, console, reports, every)
+
+
+def look(client: Client, reports: deque[pb.Report]) -> Seen:
+    """Ask for everything once."""
+    from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest, StatusRequest, VictimsRequest
+
+    asked = stub(client)
+    return Seen(
+        client.ask(asked.Status, StatusRequest()),
+        client.ask(asked.ListRules, ListRulesRequest()),
+        client.ask(asked.Victims, VictimsRequest(limit=3)),
+        reports,
+    )
+
+
+def _live(client: Client, console: Any, reports: deque[pb.Report], every: float) -> None:
+    from rich.live import Live
+
+    from holdfast.api.placement.v1.placement_pb2 import WatchRequest
+
+    ended = threading.Event()
+    failure: list[HoldfastError] = []
+
+    def watch() -> None:
+        try:
+            for report in client.stream(stub(client).Watch, WatchRequest()):
+                reports.append(report)
+        except HoldfastError as error:
+            failure.append(error)
+        ended.set()
+
+    first = look(client, reports)  # a daemon that is not there is one line, not a thread's traceback
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    with Live(screen(first, console.height), console=console, screen=True, auto_refresh=False) as live:
+        while not ended.wait(every):
+            live.update(screen(look(client, reports), console.height), refresh=True)
+    if failure:
+        raise failure[0]
+
+
+def screen(seen: Seen, height: int) -> Group:
+    """Everything on one screen of ``height`` lines; the events get what is left."""
+    from rich.console import Group
+    from rich.text import Text
+
+    tables = [_rules(seen), _victims(seen, max(3, height // 4))]
+    used = 4 + sum(table.row_count + 3 for table in tables)
+    return Group(Text(_head(seen.status)), Text(_pressure(seen.status)), *tables, _events(seen, max(3, height - used)))
+
+
+def _head(status: pb.StatusResponse) -> str:
+    mode = "dry run: nothing is written" if status.dry_run else "on"
+    feed = "exec events arrive" if not status.events else f"sweeping only: {status.events}"
+    took = status.last_sweep.ToNanoseconds() / 1e6
+    return f"holdfast: {mode} · {feed} · last sweep {status.last_sweep_processes} processes in {took:.0f} ms"
+
+
+def _pressure(status: pb.StatusResponse) -> str:
+    if not status.pressure_pct:
+        return "pressure: this kernel tells none"
+    parts = (f"{name.replace('_', ' ')} {pct:.1f} %" for name, pct in sorted(status.pressure_pct.items()))
+    return "pressure (10 s): " + " · ".join(parts)
+
+
+def _table(title: str, *columns: str, wide: int = 0) -> Table:
+    """A table whose last ``wide`` columns take what is left and are cut where there is too little."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, expand=wide > 0)
+    for at, column in enumerate(columns):
+        last = at >= len(columns) - wide
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+    return table
+
+
+def _rules(seen: Seen) -> Table:
+    table = _table("rules with processes", "rule", "mode", "held", "planned", "refused")
+    for rule in seen.rules.rules:
+        counts = rule.processes
+        if any(counts.values()):
+            mode = "suspended" if rule.suspended else "dry run" if rule.dry_run else "on"
+            held = counts.get("held", 0) + counts.get("moving", 0)
+            refused = counts.get("refused", 0) + counts.get("partly", 0)
+            table.add_row(printable(rule.name), mode, str(held), str(counts.get("planned", 0)), str(refused))
+    return table
+
+
+def _victims(seen: Seen, rows: int) -> Table:
+    table = _table("who dies next", "where", "used", "limit", "now", "after the rules", wide=2)
+    page = seen.victims.page_bytes
+    for ranking in seen.victims.rankings[:rows]:
+        table.add_row(
+            "the node" if ranking.domain == "/" else printable(ranking.domain),
+            size(ranking.usage_pages, page) if ranking.usage_pages else "-",
+            size(ranking.limit_pages, page),
+            next_in_line(ranking.now),
+            next_in_line(ranking.after_rules),
+        )
+    return table
+
+
+def _events(seen: Seen, rows: int) -> Table:
+    table = _table("what happened", "time (UTC)", "what", "process", "rule", "", wide=1)
+    for report in list(seen.reports)[-rows:]:
+        changes = ", ".join(change_lines(report.changes))
+        table.add_row(
+            f"{report.at.ToDatetime():%H:%M:%S}",
+            report.happening,
+            printable(f"{report.comm} ({report.pid})"),
+            printable(report.rule),
+            printable(report.detail or changes),
+        )
+    return table

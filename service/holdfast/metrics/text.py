@@ -1,0 +1,41 @@
+"""The words of the Prometheus text format, version 0.0.4: label values, numbers, the two comment lines.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+_LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+
+def header(name: str, help_text: str, kind: str) -> str:
+    """The HELP and TYPE lines of a family."""
+    return f"# HELP {name} {help_text.translate(_HELP_ESCAPES)}\n# TYPE {name} {kind}\n"
+
+
+def pairs(labels: Iterable[tuple[str, str]]) -> str:
+    """``key="value",key="value"``, without braces."""
+    return ",".join(f'{key}="{value.translate(_LABEL_ESCAPES)}"' for key, value in labels)
+
+
+def braced(inside: str) -> str:
+    """Pairs in braces; nothing for no pairs."""
+    return f"{{{inside}}}" if inside else ""
+
+
+def number(value: float) -> str:
+    """A value as Go's parser reads it back; whole numbers without a fraction."""
+    if type(value) is int:
+        return str(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def bound(limit: float) -> str:
+    """The value of ``le``: Go's shortest form, ``+Inf`` for the last bucket."""
+    return "+Inf" if limit == math.inf else f"{limit:g}" if float(f"{limit:g}") == limit else repr(float(limit))

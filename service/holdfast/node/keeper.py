@@ -1,0 +1,325 @@
+"""Keeping each process where its rule says: one process in, a decision, and what had to be written about it.
+
+No threads and no waiting here: the engine's thread calls, moves are handed on, time comes as an argument.
+
+An exec event and a sweep end in the same `_act`. A sweep reads by number, which is cheap, and decides; only if
+something is to be done is the process opened, looked at again through the descriptor, decided again, and written to.
+What was decided about a process is a `Placement`; what was written is in the journal (`act`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from holdfast import log
+from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
+from holdfast.node.act import Actor, Hands, state_of
+from holdfast.node.host import Outcome
+from holdfast.node.journal import HandRow, HeldRow
+from holdfast.node.machine import Groups
+from holdfast.node.plan import plan
+from holdfast.node.procfs import Glance, Wants
+from holdfast.node.record import BY_HAND, Happening, Placement, State
+from holdfast.node.rules import Rules
+from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
+from holdfast.process import OpenProcess
+
+LOG = log.named(__name__)
+_CACHED_NAMES = 4096
+
+
+class Keeper:
+    """The state of the engine's thread. ``suspended`` are rules that were given back and wait to be set again."""
+
+    def __init__(self, hands: Hands, facts: HostFacts) -> None:
+        self.hands = hands
+        self.actor = Actor(hands)
+        self.facts = facts
+        self.rules = Rules()
+        self.wants = Wants()
+        self.placements: dict[int, Placement] = {}
+        self.followed: set[int] = set()
+        self.by_hand: dict[int, HandRow] = {}
+        self.suspended: set[str] = set()
+        self._let_go: set[tuple[int, int]] = set()
+        self._names: dict[str, bool] = {}
+        self._said: set[str] = set()
+
+    def set_rules(self, rules: Rules) -> None:
+        """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
+        self.rules = rules
+        self.wants = wants_of(rules)
+        self.suspended.clear()
+        self._let_go.clear()
+        self._names.clear()
+        self._said.clear()
+        self.actor.say_anew()
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Read groups again when they are next asked for."""
+        if isinstance(self.facts.groups, Groups):
+            self.facts.groups.forget()
+
+    def recall(self) -> None:
+        """Take up what the journal says of processes that still are: after a restart, whatever ended the last run.
+
+        Also after every sweep: rows of processes that are gone leave the journal.
+        """
+        gone: list[HeldRow | HandRow] = []
+        for row in self.hands.journal.held():
+            known = self.placements.get(row.pid)
+            if (known is not None and known.start_ticks == row.start_ticks) or row.pid in self.actor.returning:
+                continue
+            glance = self._same(row)
+            if glance is None:
+                gone.append(row)
+                continue
+            self.actor.remember(row)
+            self.placements.setdefault(
+                row.pid,
+                Placement(row.pid, row.start_ticks, glance.comm, row.rule, row.as_child, since_ns=time.time_ns()),
+            )
+        for hand in self.hands.journal.by_hand():
+            if self._same(hand) is None:
+                gone.append(hand)
+            else:
+                self.by_hand[hand.pid] = hand
+        self.hands.journal.forget(gone)
+
+    def _same(self, row: HeldRow | HandRow) -> Glance | None:
+        try:
+            glance = self.hands.reader.glance(row.pid)
+        except ProcessGone:
+            return None
+        return glance if glance.start_ticks == row.start_ticks else None
+
+    def of_interest(self, glance: Glance) -> bool:
+        """Whether anything can follow for a process, as far as one file tells. Forgets who had its number before."""
+        placement = self.placements.get(glance.pid)
+        if placement is not None and placement.start_ticks != glance.start_ticks:
+            self.forget(glance.pid)
+            placement = None
+        if glance.kernel_thread or glance.pid == self.facts.own_pid:
+            return False
+        if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
+            return True
+        could = self._names.get(glance.comm)
+        if could is None:
+            if len(self._names) >= _CACHED_NAMES:
+                self._names.clear()
+            could = self._names[glance.comm] = self.rules.could_match(glance.comm)
+        return could
+
+    def on_event(self, pid: int, at_ns: int) -> None:
+        """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic, or 0."""
+        try:
+            with self.hands.reader.proc.open(pid) as process:
+                glance = self.hands.reader.glance_of(process)
+                if self.of_interest(glance):
+                    self._act(process, *self._decide(glance, process), at_ns)
+        except ProcessGone:
+            self.forget(pid)
+        except HoldfastError as error:
+            self._cannot(pid, error)
+
+    def on_sweep(self, pid: int) -> None:
+        """One process of a sweep, read by number."""
+        try:
+            glance = self.hands.reader.glance(pid)
+            if self.of_interest(glance) and not self._is_settled(*self._decide(glance)):
+                self.on_event(pid, 0)
+        except ProcessGone:
+            self.forget(pid)
+        except HoldfastError as error:
+            self._cannot(pid, error)
+
+    def _cannot(self, pid: int, error: HoldfastError) -> None:
+        """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
+        kind = type(error).__name__
+        if kind not in self._said:
+            self._said.add(kind)
+            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """What the mover did."""
+        if isinstance(self.facts.groups, Groups):
+            for change in outcome.order.changes:
+                self.facts.groups.forget(change.group)
+        placement = self.placements.get(outcome.order.process.pid)
+        if placement is not None and placement.start_ticks != outcome.order.start_ticks:
+            placement = None
+        self.actor.on_outcome(outcome, placement)
+
+    def forget(self, pid: int) -> None:
+        """The process is gone; its rows in the journal go with the next sweep."""
+        self.placements.pop(pid, None)
+        self.followed.discard(pid)
+        self.by_hand.pop(pid, None)
+        self.actor.forget(pid)
+
+    def _decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+        reader = self.hands.reader
+        facts = reader.facts(glance, self.wants, self.actor.held(glance.pid, glance.start_ticks), opened)
+        facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, self.actor.held)
+        hand = self.by_hand.get(glance.pid)
+        if hand is not None and hand.start_ticks == glance.start_ticks:
+            return facts, _by_hand(facts, hand)
+        decision = plan(facts, self.rules, self.facts)
+        if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:
+            decision = Decision(facts.pid, facts.start_ticks)
+        return facts, decision
+
+    def _is_settled(self, facts: Process, decision: Decision) -> bool:
+        """Whether a decision says what stands already, so that there is nothing to do or to say."""
+        placement = self.placements.get(facts.pid)
+        if placement is None or decision.rule is None:
+            return placement is None and decision.rule is None
+        nothing_to_do = decision.dry_run or (not decision.changes and self._dropped(facts, decision) == (False, False))
+        return (
+            nothing_to_do
+            and placement.rule == decision.rule
+            and placement.changes == decision.changes
+            and placement.refusals == decision.refusals
+            and placement.oom_score_adj == facts.oom_score_adj
+            and placement.comm == facts.comm
+        )
+
+    def _act(self, process: OpenProcess, facts: Process, decision: Decision, at_ns: int) -> None:
+        placement = self.placements.get(facts.pid)
+        if decision.rule is None:
+            if placement is not None:
+                self._release(process, placement)
+            return
+        if placement is None:
+            placement = Placement(facts.pid, facts.start_ticks, facts.comm, decision.rule, since_ns=time.time_ns())
+            self.placements[facts.pid] = placement
+        self._note(placement, facts, decision)
+        if decision.dry_run:
+            self._plan_only(placement, decision)
+            return
+        placement.changes = ()
+        adj, groups = self._dropped(facts, decision)
+        if adj or groups:
+            self.actor.give_back(process, placement, adj=adj, groups=groups, force=True)
+        self.actor.carry_out(process, placement, decision, at_ns)
+
+    def _note(self, placement: Placement, facts: Process, decision: Decision) -> None:
+        """What the record says of the process, whatever is written."""
+        assert decision.rule is not None
+        if placement.rule != decision.rule:
+            self.actor.rerule(placement, decision)
+            placement.rule, placement.since_ns = decision.rule, time.time_ns()
+        placement.as_child = decision.as_child
+        placement.comm = facts.comm
+        placement.oom_score_adj = facts.oom_score_adj
+        placement.adj_before = facts.held.adj_before if facts.held else None
+        placement.group = facts.memory_group
+        placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
+        if self.rules.may_hold_children_of(decision.rule):
+            self.followed.add(facts.pid)
+        else:
+            self.followed.discard(facts.pid)
+
+    def prune(self, present: set[int]) -> None:
+        """Forget who is gone, given the pids a sweep began with; who came since is not among them, and stays."""
+        for placement in [known for pid, known in self.placements.items() if pid not in present]:
+            try:
+                if self.hands.reader.glance(placement.pid).start_ticks == placement.start_ticks:
+                    continue
+            except ProcessGone:
+                pass
+            self.forget(placement.pid)
+
+    def _plan_only(self, placement: Placement, decision: Decision) -> None:
+        if placement.changes != decision.changes and decision.changes:
+            self.actor.report(Happening.PLANNED, placement, decision.changes)
+        placement.changes = decision.changes
+        self.actor.refuse(placement, decision.refusals)
+        placement.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
+
+    def _dropped(self, facts: Process, decision: Decision) -> tuple[bool, bool]:
+        """Whether the rule no longer says anything of the oom_score_adj, and of the group, that we once wrote."""
+        rule = self.rules.named(decision.rule or "")
+        if rule is None or decision.dry_run:
+            return False, False
+        adj = self.actor.has_adj(facts.pid) and rule.adjustment is None
+        return adj, facts.pid in self.actor.moved and (rule.spec.cgroup is None or decision.as_child)
+
+    def _release(self, process: OpenProcess, placement: Placement) -> None:
+        """No rule says anything of the process any more."""
+        force = placement.rule in self.suspended or (placement.pid, placement.start_ticks) in self._let_go
+        kept = self.actor.give_back(process, placement, adj=True, groups=True, force=force)
+        self.placements.pop(process.pid, None)
+        self.followed.discard(process.pid)
+        self.actor.report(Happening.RELEASED, placement, (), "left as it is (on_remove: keep)" if kept else "")
+
+    def let_go(self, pid: int) -> None:
+        """No rule applies to this very process until rules are set again."""
+        placement = self.placements.get(pid)
+        if placement is not None:
+            self._let_go.add((pid, placement.start_ticks))
+
+    def hold_by_hand(self, row: HandRow) -> Placement:
+        """Hold one process's ``oom_score_adj`` by hand.
+
+        Raises:
+            ProcessGone: it ended, or the number is another's now.
+            FailedPrecondition: the kernel said no; nothing is held then.
+        """
+        with self.hands.reader.proc.open(row.pid) as process:
+            glance = self.hands.reader.glance_of(process)
+            if glance.start_ticks != row.start_ticks or glance.kernel_thread:
+                raise ProcessGone(str(row.pid))
+            known = self.by_hand.get(row.pid)
+            self.by_hand[row.pid] = row
+            self.hands.journal.hold_by_hand(row)
+            self._act(process, *self._decide(glance, process), 0)
+            placement = self.placements[row.pid]
+            if placement.refusals:
+                why = placement.refusals[0].detail
+                self._take_back_hand(row, known)
+                raise FailedPrecondition(why)
+            return replace(placement)
+
+    def _take_back_hand(self, row: HandRow, known: HandRow | None) -> None:
+        self.hands.journal.forget((row,))
+        self.by_hand.pop(row.pid, None)
+        if known is not None:
+            self.by_hand[row.pid] = known
+            self.hands.journal.hold_by_hand(known)
+        self.on_event(row.pid, 0)
+
+    def release_hand(self, pid: int) -> bool:
+        """End a hold by hand; the rules decide again. False when there was none."""
+        row = self.by_hand.pop(pid, None)
+        if row is None:
+            return False
+        self.hands.journal.forget((row,))
+        self.on_event(pid, 0)
+        return True
+
+    def expire(self, now_ns: int) -> None:
+        """End the holds by hand whose time is over (Unix time)."""
+        for row in list(self.by_hand.values()):
+            if row.expires_ns <= now_ns:
+                self.release_hand(row.pid)
+
+
+def wants_of(rules: Rules) -> Wants:
+    """Which files the rules ask about; those that look at families may ask about any."""
+    keys = {clause.key for rule in rules.rules for clause in rule.clauses}
+    families = any(rule.spec.match.descendants for rule in rules.rules)
+    return Wants(
+        exe=families or bool({"match.exe", "match.leader"} & keys),
+        cmdline=families or "match.cmdline" in keys,
+        status=families or "match.user" in keys or bool(rules.targets),
+    )
+
+
+def _by_hand(facts: Process, hand: HandRow) -> Decision:
+    changes: tuple[Change, ...] = ()
+    if facts.oom_score_adj != hand.adj:
+        changes = (Change(Field.OOM_SCORE_ADJ, str(facts.oom_score_adj), str(hand.adj)),)
+    return Decision(facts.pid, facts.start_ticks, BY_HAND, changes)

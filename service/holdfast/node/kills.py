@@ -1,0 +1,78 @@
+"""Every OOM kill since holdfast was installed, up to a number: the answer to "why was my process killed?"."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import Unavailable
+from holdfast.node.snapshot import Kill
+
+KEPT = 1000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS kills (
+    boot_id TEXT, number INTEGER, at_ns INTEGER, kill BLOB, PRIMARY KEY (boot_id, number));
+CREATE TABLE IF NOT EXISTS read_to (boot_id TEXT PRIMARY KEY, number INTEGER);
+"""
+
+
+class Kills:
+    """The record, by boot and number in the kernel log, so that no kill is kept twice. Thread-safe."""
+
+    def __init__(self, path: Path, boot_id: str, kept: int = KEPT) -> None:
+        """Open it.
+
+        Raises:
+            Unavailable: the file cannot be opened.
+        """
+        self._boot_id, self._kept = boot_id, kept
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA cache_size = -128")
+            self._db.executescript(_SCHEMA)
+            os.chmod(path, 0o600)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"record of kills {path}: {error}") from error
+
+    def last_number(self) -> int:
+        """Up to which record the kernel log of this boot was read; -1 when none was."""
+        with self._lock:
+            row = self._db.execute("SELECT number FROM read_to WHERE boot_id = ?", (self._boot_id,)).fetchone()
+        return int(row[0]) if row else -1
+
+    def read_to(self, number: int) -> None:
+        """The kernel log of this boot was read up to ``number``; other boots' marks go."""
+        with self._lock:
+            self._db.execute("DELETE FROM read_to WHERE boot_id <> ?", (self._boot_id,))
+            self._db.execute("INSERT OR REPLACE INTO read_to VALUES (?,?)", (self._boot_id, number))
+
+    def add(self, number: int, kill: Kill) -> bool:
+        """Keep one; False when it is kept already. The oldest beyond the number kept go."""
+        with self._lock:
+            cursor = self._db.execute(
+                "INSERT OR IGNORE INTO kills VALUES (?,?,?,?)",
+                (self._boot_id, number, kill.at_ns, msgspec.json.encode(kill)),
+            )
+            self._db.execute(
+                "DELETE FROM kills WHERE rowid NOT IN (SELECT rowid FROM kills ORDER BY at_ns DESC LIMIT ?)",
+                (self._kept,),
+            )
+            return cursor.rowcount == 1
+
+    def latest(self, limit: int = KEPT) -> tuple[Kill, ...]:
+        """The latest kills, newest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT kill FROM kills ORDER BY at_ns DESC LIMIT ?", (limit,)).fetchall()
+        return tuple(msgspec.json.decode(row[0], type=Kill) for row in rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()

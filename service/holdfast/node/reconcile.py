@@ -1,0 +1,366 @@
+"""The one loop: exec event | sweep | reload | somebody's call → process → plan → journal → host → report.
+
+Theory
+------
+* One thread owns everything that is decided. It sleeps in poll until the kernel has an event, a call comes, or a
+  sweep is due; on an idle node that is all it ever does.
+* Events are for speed, sweeps are for truth. A sweep reads every process; it comes at the start, after new rules,
+  when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
+  events that came meanwhile are served.
+* Moves are somebody else's (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* Whoever serves the API calls from other threads. What changes anything is handed to the engine's thread and
+  answered by a future; what only looks, looks with a reader of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from holdfast import log
+from holdfast.cgroups import Hierarchy
+from holdfast.errors import FailedPrecondition, NotFound
+from holdfast.node.act import Hands
+from holdfast.node.feed import Feed
+from holdfast.node.host import Host
+from holdfast.node.journal import HandRow, Journal
+from holdfast.node.keeper import Keeper
+from holdfast.node.kills import Kills
+from holdfast.node.killwatch import KillWatch, Witness
+from holdfast.node.machine import innermost_limit, read_domains, read_host
+from holdfast.node.mover import Mover
+from holdfast.node.pressure import Pressure, read_pressure
+from holdfast.node.procconn import Lost
+from holdfast.node.procfs import EVERYTHING, Reader
+from holdfast.node.record import Cause, Happening, Placement, Report, Restored, Status, Sweep
+from holdfast.node.restore import give_back
+from holdfast.node.rules import Rules
+from holdfast.node.snapshot import HostFacts, Kill, Lineage, MemoryDomain, PodLookup, Process
+from holdfast.node.sweep import Sweeps
+from holdfast.node.tally import Tally
+from holdfast.process import ProcRoot, oomscore
+
+LOG = log.named(__name__)
+T = TypeVar("T")
+MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the machine is found, and how often all of it is looked at."""
+
+    proc_root: str
+    kmsg: str
+    rescan_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Called on the engine's thread; they must not block."""
+
+    report: Callable[[Report], None]
+    kill: Callable[[Kill], None]
+
+
+class Engine:
+    """The engine; see `record` for its face. Owns the thread, the feed, the mover; is handed what outlives it."""
+
+    def __init__(
+        self,
+        at: Surroundings,
+        hierarchy: Hierarchy,
+        journal: Journal,
+        kills: Kills,
+        listeners: Listeners,
+        pods: PodLookup | None = None,
+    ) -> None:
+        self.kills, self.tally = kills, Tally()
+        self._at, self._hierarchy, self._journal, self._pods, self._listeners = at, hierarchy, journal, pods, listeners
+        self._proc = ProcRoot(at.proc_root)
+        self._facts = read_host(at.proc_root, hierarchy)
+        self._host = Host(self._proc, hierarchy, journal)
+        self._mover = Mover(self._host, self._wake)
+        hands = Hands(Reader(self._proc, pods), self._host, journal, self._mover.submit, listeners.report, self.tally)
+        self._keeper = Keeper(hands, self._facts)
+        self._feed = Feed(at.proc_root, at.rescan_s, self.tally)
+        self._watch = KillWatch(at.kmsg, hierarchy, self._facts, kills)
+        self._witness = Witness(
+            self._keeper.placements.get,
+            partial(innermost_limit, hierarchy),
+            lambda: self._pressure,
+            hands.reader,
+            pods,
+        )
+        self._pressure: tuple[Pressure, ...] = ()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
+        self._stopping = self._finished = False
+        self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
+        self._started_ns = time.time_ns()
+        self.tally.placements = lambda: list(self._keeper.placements.values())
+        self.tally.pressure = lambda: read_pressure(f"{at.proc_root}/pressure")
+
+    # -- the face, for any thread ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads; the first thing they do is a full sweep."""
+        atexit.register(self._feed.close)  # a listener that ends without IGNORE stays counted
+        self._mover.start()
+        self._thread.start()
+
+    def stop(self, *, restore: bool = False) -> None:
+        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
+
+        The second call is nothing.
+        """
+        if self._event < 0:
+            return
+
+        def stop() -> None:
+            self._stopping = True
+
+        if self._thread.is_alive():
+            self._hand_over(stop)
+            self._thread.join()
+        self._mover.stop()
+        if restore:
+            restored = give_back(self._proc, self._host, self._journal)
+            LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
+        atexit.unregister(self._feed.close)
+        os.close(self._event)
+        self._event = -1
+        self._proc.close()
+
+    def set_rules(self, rules: Rules) -> Future[None]:
+        """Decide by these from now on. Done when they are in force; the sweep that follows may still go."""
+
+        def set_rules() -> None:
+            self._keeper.set_rules(rules)
+            self._follow()
+            self._sweeps.want(Cause.RELOAD)
+
+        return self._call(set_rules)
+
+    def sweep(self) -> Future[Sweep]:
+        """Look at every process now; done when that is."""
+        done: Future[Sweep] = Future()
+        self._hand_over(lambda: self._sweeps.ask(done))
+        return done
+
+    def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
+        """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
+
+        ``start_ticks`` None: whoever has the number now.
+
+        Raises (in the future):
+            InvalidArgument: out of range.
+            FailedPrecondition: ourselves or pid 1; or the kernel said no.
+            ProcessGone: it ended.
+        """
+
+        def hold() -> Placement:
+            oomscore.check(adj)
+            if pid in (1, self._facts.own_pid):
+                raise FailedPrecondition(
+                    f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
+                )
+            expires_ns = time.time_ns() + int(ttl_s * 1e9)
+            ticks = self._keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
+            return self._keeper.hold_by_hand(HandRow(pid, ticks, adj, expires_ns, why))
+
+        return self._call(hold)
+
+    def release(self, pid: int) -> Future[Placement | None]:
+        """End a hold by hand: back to what the rules say; None when they say nothing.
+
+        Raises (in the future):
+            NotFound: it is not held by hand.
+        """
+
+        def release() -> Placement | None:
+            if not self._keeper.release_hand(pid):
+                raise NotFound(f"hold on process {pid}")
+            placement = self._keeper.placements.get(pid)
+            return replace(placement) if placement is not None else None
+
+        return self._call(release)
+
+    def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
+        """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
+        return self._call(lambda: self._restore(rule, pid))
+
+    def placements(self) -> tuple[Placement, ...]:
+        """Copies of all, by pid."""
+        known = list(self._keeper.placements.values())
+        return tuple(replace(placement) for placement in sorted(known, key=lambda placement: placement.pid))
+
+    def process(self, pid: int) -> Process:
+        """Everything about one process, ancestors included.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        reader = Reader(self._proc, self._pods)
+        with self._proc.open(pid) as opened:
+            glance = reader.glance_of(opened)
+            facts = reader.facts(glance, EVERYTHING, self._keeper.actor.held(pid, glance.start_ticks), opened)
+        return reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, self._keeper.actor.held)
+
+    def processes(self) -> tuple[Process, ...]:
+        """Everything about every process: 0.1 ms each, so for a thread of its own."""
+        reader = Reader(self._proc, self._pods)
+        return reader.everybody(self._keeper.actor.held)
+
+    def host_facts(self) -> HostFacts:
+        """The machine now."""
+        return read_host(self._at.proc_root, self._hierarchy)
+
+    def domains(self) -> tuple[MemoryDomain, ...]:
+        """Where an OOM can happen: the node first."""
+        return read_domains(self._hierarchy, self._facts)
+
+    def pressure(self) -> tuple[Pressure, ...]:
+        """The node's pressure now."""
+        return read_pressure(f"{self._at.proc_root}/pressure")
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self._keeper.rules
+
+    def status(self) -> Status:
+        """The engine at a glance."""
+        return Status(
+            self._thread.is_alive() and not self._finished,
+            self._feed.why_not,
+            self._sweeps.last,
+            self._mover.waiting,
+            frozenset(self._keeper.suspended),
+        )
+
+    # -- the engine's thread ---------------------------------------------------------------------------------------
+
+    def _call(self, act: Callable[[], T]) -> Future[T]:
+        done: Future[T] = Future()
+
+        def run() -> None:
+            if done.set_running_or_notify_cancel():
+                try:
+                    done.set_result(act())
+                except BaseException as error:
+                    done.set_exception(error)
+
+        self._hand_over(run)
+        return done
+
+    def _hand_over(self, act: Callable[[], None]) -> None:
+        self._calls.append(act)
+        self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._event, 1)
+
+    def _run(self) -> None:
+        try:
+            self._keeper.recall()
+            self._feed.open()
+            self._watch.open()
+            while not self._stopping:
+                self._turn()
+        except Exception as error:
+            LOG.error("the placement engine ended", error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._finished = True
+            self._feed.close()
+            self._watch.close()
+            self._sweeps.give_up()
+
+    def _turn(self) -> None:
+        """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
+        poll = select.poll()
+        for descriptor in (self._event, self._feed.fileno(), self._watch.fileno()):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        if any(descriptor == self._event for descriptor, _ in poll.poll(self._patience_ms())):
+            os.eventfd_read(self._event)
+        self._serve_events()
+        while self._calls:
+            self._calls.popleft()()
+        for outcome in self._mover.outcomes():
+            self._keeper.on_outcome(outcome)
+        self._tell_kills(self._watch.read(self._witness))
+        self._keeper.expire(time.time_ns())
+        if self._mover.waiting <= MOST_WAITING:
+            self._sweeps.step()
+        self.tally.moves_waiting.set(self._mover.waiting)
+
+    def _patience_ms(self) -> float:
+        """How long nothing needs to be done unless something comes."""
+        if self._sweeps.pending:
+            return 0 if self._mover.waiting <= MOST_WAITING else 1000  # the mover wakes us
+        due = self._sweeps.due - time.monotonic()
+        for row in self._keeper.by_hand.values():
+            due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
+        return max(0.0, due * 1000) + 1
+
+    def _serve_events(self) -> None:
+        while True:
+            try:
+                for event in self._feed.read():
+                    self._keeper.on_event(event.pid, event.at_ns)
+            except Lost:
+                self._sweeps.want(Cause.LOST_EVENTS)
+                continue
+            self._follow()
+            return
+
+    def _follow(self) -> None:
+        uids = any(rule.spec.match.user != () for rule in self._keeper.rules.rules)
+        self._feed.follow(self._keeper.followed, uids=uids)
+
+    def _before_sweep(self, cause: Cause) -> Cause:
+        """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
+        was_open = not self._feed.why_not
+        alive = self._feed.alive()
+        self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
+        return Cause.NO_HEARTBEAT if was_open and not alive else cause
+
+    def _after_sweep(self, sweep: Sweep) -> None:
+        self._tell_kills(self._watch.count(self._witness))
+        self.tally.sweeps.inc(sweep.cause)
+        self.tally.sweep_seconds.labels().observe(sweep.seconds)
+
+    def _tell_kills(self, kills: list[Kill]) -> None:
+        for kill in kills:
+            if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                continue
+            self.tally.kill(kill.domain)
+            LOG.warning(
+                "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
+            )
+            self._listeners.kill(kill)
+
+    def _restore(self, rule: str | None, pid: int | None) -> Restored:
+        keeper = self._keeper
+        if pid is not None:
+            keeper.let_go(pid)
+        else:
+            keeper.suspended.update((rule,) if rule is not None else keeper.rules.names)
+        self._mover.drain()
+        restored = give_back(self._proc, self._host, self._journal, rule=rule, pid=pid)
+        for placement in list(keeper.placements.values()):
+            if rule in (None, placement.rule) and pid in (None, placement.pid):
+                keeper.forget(placement.pid)
+                keeper.actor.report(Happening.RELEASED, placement, (), "restored")
+        return restored

@@ -1,0 +1,245 @@
+"""Rules, understood once: which rule does a process fall under, and which clause of each other one failed first.
+
+All keys of a rule must hold; in a list any entry may; the first rule in order decides. Each key of all rules
+together is one `ValueIndex`, so the candidates for a process are a few dictionary look-ups and an ``&`` of integers,
+whatever the number of rules. What has no index (pods, ancestry) is asked of the candidates only, in order.
+
+A process that no rule matches may still be somebody's child: the nearest ancestor that a rule matches decides, and
+only if that rule says what ``children`` get. Own matches come first, so that a job started over ssh is judged by
+its own rule and not by sshd's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.node.clause import Clause, UidOf, Users, clauses_of, line_of
+from holdfast.node.pattern import UserIndex, ValueIndex
+from holdfast.node.schema import OomScoreAdj, Rule
+from holdfast.node.snapshot import Lineage, Process
+
+_INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in."""
+
+    spec: Rule
+    clauses: tuple[Clause, ...]
+    adjustment: OomScoreAdj | None
+    dry_run: bool
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        return self.spec.name
+
+    @property
+    def unindexed(self) -> tuple[Clause, ...]:
+        """The clauses no index answers."""
+        return tuple(clause for clause in self.clauses if clause.key not in _INDEXED)
+
+    @property
+    def has_children(self) -> bool:
+        """Whether it says what children get."""
+        return self.adjustment is not None and self.adjustment.children is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rule a process falls under; ``as_child``: by what the rule says of children."""
+
+    rule: CompiledRule
+    as_child: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One rule in an explanation: whether its keys hold, else the first clause that failed and what was found."""
+
+    rule: str
+    holds: bool
+    clause: str = ""
+    wanted: str = ""
+    found: str = ""
+
+
+class Rules:
+    """Compiled rules; satisfies `snapshot.RuleBook`."""
+
+    def __init__(self, rules: Iterable[CompiledRule] = ()) -> None:
+        self.rules = tuple(rules)
+        self.names = tuple(rule.name for rule in self.rules)
+        self.lineage = max((_lineage(rule) for rule in self.rules), default=Lineage.NONE)
+        self.targets = frozenset(rule.spec.cgroup.path for rule in self.rules if rule.spec.cgroup)
+        self._by_name = {rule.name: rule for rule in self.rules}
+        self._comm = self._index("match.comm")
+        self._exe = self._index("match.exe")
+        self._cgroup = self._index("match.cgroup")
+        self._cmdline = self._index("match.cmdline")
+        self._users = UserIndex(tuple(map(_users, self.rules)))
+        self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
+        self._unindexed = tuple(rule.unindexed for rule in self.rules)
+        self._any_children = any(rule.has_children for rule in self.rules)
+
+    def _index(self, key: str) -> ValueIndex:
+        return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def named(self, name: str) -> CompiledRule | None:
+        """The rule of that name."""
+        return self._by_name.get(name)
+
+    def could_match(self, comm: str) -> bool:
+        """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""
+        return self._comm.holding(comm) != 0
+
+    def may_hold_children_of(self, rule: str) -> bool:
+        """Whether forks of a process under ``rule`` are to be followed."""
+        found = self._by_name.get(rule)
+        return found is not None and (found.has_children or found.spec.match.descendants)
+
+    def find(self, process: Process) -> Found | None:
+        """The rule ``process`` falls under, or None."""
+        own = self.own_match(process)
+        if own is not None:
+            return Found(own, own.has_children and self._parent_falls_under(process, own))
+        if not self._any_children:
+            return None
+        for ancestor in line_of(process):
+            found = self.own_match(ancestor)
+            if found is not None:
+                return Found(found, as_child=True) if found.has_children else None
+        return self._held_as_child(process)
+
+    def own_match(self, process: Process) -> CompiledRule | None:
+        """The first rule whose own keys hold for ``process``."""
+        bits = self._candidates(process)
+        while bits:
+            lowest = bits & -bits
+            at = lowest.bit_length() - 1
+            if all(clause.holds(process) for clause in self._unindexed[at]):
+                return self.rules[at]
+            bits ^= lowest
+        return None
+
+    def consider(self, process: Process) -> tuple[Considered, ...]:
+        """Each rule in order, with the first of its clauses that failed."""
+        return tuple(_consider(rule, process) for rule in self.rules)
+
+    def _candidates(self, process: Process) -> int:
+        bits = self._comm.holding(process.comm)
+        if process.pod is None:
+            bits &= ~self._in_pods
+        if bits & self._exe.asked:
+            bits &= self._exe.holding(process.exe)
+        if bits & self._users.asked:
+            bits &= self._users.holding(process.uid)
+        if bits & self._cgroup.asked:
+            holding = ~self._cgroup.asked
+            for path in set(process.cgroups.values()):
+                holding |= self._cgroup.holding(path)
+            bits &= holding
+        if bits & self._cmdline.asked:
+            bits &= self._cmdline.holding(" ".join(process.cmdline))
+        return bits
+
+    def _held_as_child(self, process: Process) -> Found | None:
+        """A child whose ancestors are gone stays one for as long as there is the rule."""
+        held = process.held
+        rule = self._by_name.get(held.rule) if held and held.as_child else None
+        return Found(rule, as_child=True) if rule and rule.has_children else None
+
+    def _parent_falls_under(self, process: Process, rule: CompiledRule) -> bool:
+        parent = next(line_of(process), None)
+        return parent is not None and self.own_match(parent) is rule
+
+
+def compile_rules(rules: Iterable[Rule], uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> Rules:
+    """Understand rules; ``uid_of`` knows the node's user names, ``dry_run`` holds where a rule says nothing of its own.
+
+    Raises:
+        ConfigError: ``rule "NAME": KEY: what is wrong; what to do``, for the first bad rule.
+    """
+    compiled: dict[str, CompiledRule] = {}
+    for rule in rules:
+        try:
+            if rule.name in compiled:
+                raise InvalidArgument("name: there is a rule of this name already")
+            compiled[rule.name] = _compile(rule, uid_of, dry_run)
+        except InvalidArgument as error:
+            raise ConfigError(f'rule "{rule.name}": {error.message}') from None
+    return Rules(compiled.values())
+
+
+def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
+    adjustment = _adjustment(rule)
+    _check_target(rule)
+    if adjustment is None and rule.cgroup is None and not rule.in_place:
+        raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
+    return CompiledRule(
+        rule, clauses_of(rule.match, uid_of), adjustment, dry_run if rule.dry_run is None else rule.dry_run
+    )
+
+
+def _adjustment(rule: Rule) -> OomScoreAdj | None:
+    given = rule.oom_score_adj
+    if given is None or isinstance(given, int):
+        adjustment = None if given is None else OomScoreAdj(value=given)
+    else:
+        adjustment = given
+        bounds = (given.at_least, given.at_most)
+        if given == OomScoreAdj():
+            raise InvalidArgument("oom_score_adj: give a number, or one of value, at_least, at_most, children")
+        if given.value is not None and bounds != (None, None):
+            raise InvalidArgument("oom_score_adj: value cannot stand beside at_least or at_most")
+        if given.at_least is not None and given.at_most is not None and given.at_least > given.at_most:
+            raise InvalidArgument(f"oom_score_adj: at_least {given.at_least} is above at_most {given.at_most}")
+    if adjustment and not rule.unkillable:
+        for key in ("value", "at_most", "children"):
+            if getattr(adjustment, key) == -1000:
+                raise InvalidArgument(
+                    f"oom_score_adj.{key}: -1000 hides a process from every OOM; add unkillable: true, or use -999"
+                )
+    return adjustment
+
+
+def _check_target(rule: Rule) -> None:
+    if rule.cgroup is None:
+        return
+    path = rule.cgroup.path
+    if (
+        not path.startswith("/")
+        or path == "/"
+        or path.endswith("/")
+        or any(p in ("", ".", "..") for p in path[1:].split("/"))
+    ):
+        raise InvalidArgument(f'cgroup.path: "{path}" must name a group below the root, as /holdfast/runtime')
+    if rule.in_place:
+        raise InvalidArgument("in_place: a rule that moves has its settings under cgroup.settings")
+
+
+def _users(rule: CompiledRule) -> Users | None:
+    return next((clause.users for clause in rule.clauses if clause.users is not None), None)
+
+
+def _wants_pod(rule: CompiledRule) -> bool:
+    return rule.spec.match.pod not in (None, False) and not rule.spec.match.descendants
+
+
+def _lineage(rule: CompiledRule) -> Lineage:
+    if rule.has_children or rule.spec.match.descendants:
+        return Lineage.ALL
+    return Lineage.PARENT if rule.spec.match.leader is not None or rule.spec.only_if_inherited else Lineage.NONE
+
+
+def _consider(rule: CompiledRule, process: Process) -> Considered:
+    for clause in rule.clauses:
+        if not clause.holds(process):
+            return Considered(rule.name, False, clause.key, clause.wanted, clause.found(process))
+    return Considered(rule.name, True)

@@ -1,0 +1,163 @@
+"""What an operator may write about placement: the configuration of ``io.holdfast.placement.v1.rules``.
+
+Only shapes and ranges; what a rule means is in `rules` (matching) and `plan` (acting).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from holdfast.config import Duration
+from holdfast.errors import ConfigError
+
+OneOrMore = Annotated[
+    str | tuple[str, ...],
+    Meta(description="one pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION"),
+]
+Users = Annotated[
+    int | str | tuple[int | str, ...], Meta(description="user names, numbers, or ranges of numbers (1000-59999)")
+]
+Adjustment = Annotated[int, Meta(ge=-1000, le=1000, description="a value of /proc/PID/oom_score_adj")]
+Settings = Annotated[
+    dict[str, int | str | tuple[str, ...]],
+    Meta(
+        description="files of a cgroup by the kernel's name (memory.max, cpu.shares …) and their values. Sizes take "
+        "K M G Ki Mi Gi; a list is written line by line. A name of the other cgroup version is translated where it has "
+        "an equal"
+    ),
+]
+Qos = Literal["guaranteed", "burstable", "besteffort"]
+
+
+class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Selects by the pod a process runs in; ``{}`` holds for every process in a pod."""
+
+    namespace: OneOrMore = ()
+    name: OneOrMore = ()
+    uid: OneOrMore = ()
+    labels: OneOrMore = ()
+    annotations: OneOrMore = ()
+    container: OneOrMore = ()
+    qos: Annotated[Qos | tuple[Qos, ...], Meta(description="the pod's quality of service class")] = ()
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Selects processes: every key given must hold."""
+
+    comm: OneOrMore = ()
+    exe: OneOrMore = ()
+    cmdline: OneOrMore = ()
+    user: Users = ()
+    cgroup: OneOrMore = ()
+    pod: Annotated[
+        PodMatch | bool | None, Meta(description="selects by the process's pod; false: it is in none, true: in any")
+    ] = None
+    leader: Annotated[
+        bool | None,
+        Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)"),
+    ] = None
+    descendants: Annotated[
+        bool, Meta(description="holds for the descendants of a process that the other keys hold for, too")
+    ] = False
+
+
+class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value, or bounds for the value a process has, and what its children get instead."""
+
+    value: Adjustment | None = None
+    at_least: Adjustment | None = None
+    at_most: Adjustment | None = None
+    children: Annotated[
+        Adjustment | None,
+        Meta(
+            description="for the descendants of a match that no rule matches and that still have the value they "
+            "inherited, and for a match whose parent matches the same rule"
+        ),
+    ] = None
+
+
+class CgroupTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cgroup a process belongs in."""
+
+    path: Annotated[str, Meta(description="absolute below the root of the hierarchy; made if it does not exist")]
+    settings: Settings = msgspec.field(default_factory=dict)
+    controllers: Annotated[
+        tuple[str, ...],
+        Meta(description="v1: which hierarchies to move in; all that have controllers by default. Ignored on v2"),
+    ] = ()
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule. The first one that matches a process decides."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=76, description="its name in logs, metrics and answers")]
+    match: Match
+    reason: Annotated[str, Meta(description="why it is there; shown by explain")] = ""
+    oom_score_adj: Adjustment | OomScoreAdj | None = None
+    cgroup: CgroupTarget | None = None
+    in_place: Annotated[Settings, Meta(description="settings of the cgroup the process is already in")] = msgspec.field(
+        default_factory=dict
+    )
+    only_if_inherited: Annotated[
+        bool, Meta(description="leave a process alone that has another oom_score_adj than its parent: it chose it")
+    ] = False
+    dry_run: Annotated[bool | None, Meta(description="overrides dry_run of the whole plugin for this rule")] = None
+    on_remove: Annotated[
+        Literal["restore", "keep"], Meta(description="what happens to its processes when the rule goes away")
+    ] = "restore"
+    allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
+    unkillable: Annotated[bool, Meta(description="may write -1000, which no OOM killer ever picks")] = False
+    leave_kubepods: Annotated[
+        bool, Meta(description="may move a process out of its pod's cgroup, and so out of its limits and accounting")
+    ] = False
+    allow_small_limit: Annotated[
+        bool, Meta(description="may move a process into a cgroup whose memory limit is below what it uses")
+    ] = False
+    allow_frozen: Annotated[bool, Meta(description="may move a process into a frozen cgroup, where it stops")] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that can mean nothing here, where the file and the line are still known."""
+        from holdfast.node.rules import compile_rules
+
+        try:
+            compile_rules((self,))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration of the placement plugin. It begins as a dry run of the shipped rules."""
+
+    dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
+    rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
+    shipped: Annotated[
+        Literal["all", "none"] | tuple[str, ...],
+        Meta(
+            description="which of the shipped rule files follow yours: all, none, or their names "
+            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name"
+        ),
+    ] = "all"
+    on_stop: Annotated[
+        Literal["keep", "restore"],
+        Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),
+    ] = "keep"
+    rescan: Annotated[
+        Duration, Meta(ge=1, le=3600, description="time between sweeps of all processes; exec events cover the rest")
+    ] = 30.0
+    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
+        1000
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse names used twice and shipped rules that do not exist."""
+        from holdfast.node.shipped import names
+
+        own = [rule.name for rule in self.rules]
+        if twice := next((name for name in own if own.count(name) > 1), None):
+            raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
+        unknown = [name for name in self.shipped if name not in names()] if not isinstance(self.shipped, str) else []
+        if unknown:
+            raise ValueError(f'shipped: there are no shipped rules "{unknown[0]}"; there are {", ".join(names())}')

@@ -1,0 +1,55 @@
+"""Rules that ship: one YAML file each, named after what they hold, with the source of every value beside it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import msgspec
+import yaml
+
+from holdfast.errors import ConfigError
+from holdfast.node.schema import PlacementConfig, Rule
+
+_SUFFIX = ".yaml"
+
+
+def names() -> tuple[str, ...]:
+    """The shipped rule files, in the order they are used."""
+    return tuple(
+        sorted(entry.name.removesuffix(_SUFFIX) for entry in files(__name__).iterdir() if _is_rules(entry.name))
+    )
+
+
+def text(name: str) -> str:
+    """One shipped file as it is, with its comments.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in names():
+        raise ConfigError(f'shipped: there are no shipped rules "{name}"; there are {", ".join(names())}')
+    return files(__name__).joinpath(name + _SUFFIX).read_text("utf-8")
+
+
+def load(name: str) -> tuple[Rule, ...]:
+    """The rules of one shipped file.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return msgspec.convert(yaml.safe_load(text(name)), tuple[Rule, ...])
+
+
+def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
+    """The operator's rules, then the shipped ones asked for that none of them replaces by name.
+
+    Raises:
+        ConfigError: ``shipped`` names what does not ship.
+    """
+    wanted = {"all": names(), "none": ()}.get(config.shipped) if isinstance(config.shipped, str) else config.shipped
+    own = {rule.name for rule in config.rules}
+    return (*config.rules, *(rule for name in wanted or () for rule in load(name) if rule.name not in own))
+
+
+def _is_rules(name: str) -> bool:
+    return name.endswith(_SUFFIX)

@@ -1,0 +1,37 @@
+"""Numbers as people write them: sizes with units, whole numbers within bounds."""
+
+from __future__ import annotations
+
+from holdfast.config.quantity import parse_bytes
+from holdfast.errors import InvalidArgument
+
+
+def size_in_bytes(value: int | str | tuple[str, ...]) -> int | None:
+    """A size as bytes; None for no limit (``max``, ``-1``).
+
+    Raises:
+        InvalidArgument: it is not a size.
+    """
+    if value in ("max", "-1", -1):
+        return None
+    if isinstance(value, int) and value >= 0:
+        return value
+    try:
+        return parse_bytes(str(value).strip())
+    except ValueError:
+        raise InvalidArgument(f'"{value}" is not a size: write a number of bytes, 256Mi, 2G or max') from None
+
+
+def whole(value: int | str | tuple[str, ...], lowest: int, highest: int) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        InvalidArgument: it is not.
+    """
+    try:
+        number = int(str(value).removeprefix("default "))
+    except ValueError:
+        raise InvalidArgument(f'"{value}" is not a whole number') from None
+    if not lowest <= number <= highest:
+        raise InvalidArgument(f"{number} is not within {lowest} and {highest}")
+    return number

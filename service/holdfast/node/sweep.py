@@ -1,0 +1,147 @@
+"""Looking at every process: when, in which slices, and clearing up what stands for nothing afterwards.
+
+A sweep never sees a process that came after it listed ``/proc``; events do, or the next sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+
+from holdfast import log
+from holdfast.cgroups import UNIFIED, Hierarchy
+from holdfast.errors import HoldfastError
+from holdfast.node.journal import MadeRow, SettingRow
+from holdfast.node.keeper import Keeper
+from holdfast.node.record import Cause, Sweep
+from holdfast.node.setting import lines_for
+
+LOG = log.named(__name__)
+SLICE = 200  # processes between two looks at the events: 3 to 6 ms
+
+
+class Sweeps:
+    """One sweep at a time, a slice a `step`. ``due`` (monotonic) is when the next one comes by itself.
+
+    ``begin`` is told the cause when a sweep begins and may name another one; ``end`` is told of each whole sweep.
+    """
+
+    def __init__(
+        self,
+        rescan_s: float,
+        keeper: Keeper,
+        hierarchy: Hierarchy,
+        begin: Callable[[Cause], Cause],
+        end: Callable[[Sweep], None],
+    ) -> None:
+        self.last: Sweep | None = None
+        self.due = 0.0
+        self._rescan_s, self._keeper, self._hierarchy = rescan_s, keeper, hierarchy
+        self._begin, self._end = begin, end
+        self._wanted: Cause | None = Cause.START
+        self._asked: list[Future[Sweep]] = []
+        self._going: Generator[None, None, None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a `step` has something to do."""
+        return self._going is not None or self._wanted is not None
+
+    def want(self, cause: Cause) -> None:
+        """A sweep from its beginning, even if one is going."""
+        self._wanted = self._wanted or cause
+
+    def ask(self, done: Future[Sweep]) -> None:
+        """The same for somebody who waits for it."""
+        self._asked.append(done)
+        self.want(Cause.ASKED)
+
+    def give_up(self) -> None:
+        """There will be no more; who waits is told."""
+        if self._going is not None:
+            self._going.close()
+        for done in self._asked:
+            done.cancel()
+
+    def step(self) -> None:
+        """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
+        if self._going is None and self._wanted is None and time.monotonic() >= self.due:
+            self._wanted = Cause.PERIOD
+        if self._wanted is not None:
+            if self._going is not None:
+                self._going.close()  # its askers wait for the new one
+            cause, self._wanted = self._wanted, None
+            asked, self._asked = self._asked, []
+            self._going = self._sweep(cause, asked)
+        if self._going is not None and next(self._going, self) is self:
+            self._going = None
+
+    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
+        spent, keeper = 0.0, self._keeper
+        try:
+            begun = time.monotonic()
+            cause = self._begin(cause)
+            keeper.look_anew()
+            pids = keeper.hands.reader.pids()
+            for first in range(0, len(pids), SLICE):
+                for pid in pids[first : first + SLICE]:
+                    keeper.on_sweep(pid)
+                spent += time.monotonic() - begun
+                yield
+                begun = time.monotonic()
+            keeper.prune(set(pids))
+            try:
+                self._clear_up()
+            except HoldfastError as error:  # the journal's file: the next sweep tries again
+                LOG.warning("cannot clear up after a sweep", error=error)
+            spent += time.monotonic() - begun
+        except GeneratorExit:
+            self._asked += asked
+            raise
+        self.due = time.monotonic() + self._rescan_s
+        self.last = Sweep(cause, len(pids), spent)
+        self._end(self.last)
+        for done in asked:
+            done.set_result(self.last)
+
+    def _clear_up(self) -> None:
+        """Rows of who is gone, settings and groups of rules that are no more."""
+        journal, host = self._keeper.hands.journal, self._keeper.hands.host
+        self._keeper.recall()
+        settled: list[SettingRow | MadeRow] = []
+        for row in journal.settings():
+            if not self._is_stale(row):
+                continue
+            try:
+                if row.give_back:
+                    host.give_back_setting(row)
+            except HoldfastError as error:
+                LOG.warning("could not give a setting back", path=row.path, file=row.file, error=error)
+            settled.append(row)
+        settled += host.remove_made(journal.made(), keep=self._keeper.rules.targets)
+        if settled:
+            journal.forget(settled)
+        journal.fold()
+
+    def _is_stale(self, row: SettingRow) -> bool:
+        """Whether no rule says anything of a group's file any more, or the group is gone."""
+        if not self._hierarchy.tree(row.hierarchy).exists(row.path):
+            return True
+        rule = self._keeper.rules.named(row.rule)
+        if rule is None or row.rule in self._keeper.suspended:
+            return True
+        given = dict(rule.spec.in_place)
+        if rule.spec.cgroup is not None and rule.spec.cgroup.path == row.path:
+            given |= rule.spec.cgroup.settings
+        return row.file not in _files(given, v2=self._hierarchy.names == (UNIFIED,))
+
+
+def _files(given: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
+    files: set[str] = set()
+    for name, value in given.items():
+        try:
+            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
+        except HoldfastError:  # refused by the plan, with its reason
+            continue
+    return files

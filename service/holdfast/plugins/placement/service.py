@@ -1,0 +1,279 @@
+"""The Placement API over the engine: what waits for the kernel runs in a thread, what writes is the engine's to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import msgspec
+
+from holdfast.api.placement.v1 import placement_pb2 as pb
+from holdfast.api.placement.v1 import placement_pb2_grpc
+from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.node.outlook import Outlook, look_ahead, rank_all
+from holdfast.node.plan import Explanation, explain
+from holdfast.node.pressure import Pressure
+from holdfast.node.reconcile import Engine
+from holdfast.node.record import BY_HAND, Placement, Report
+from holdfast.node.rulefile import read_rules
+from holdfast.node.rules import Rules, compile_rules
+from holdfast.node.shipped import with_shipped
+from holdfast.node.snapshot import MemoryDomain, Process
+from holdfast.node.victim import uncertainty_pages
+from holdfast.plugins.placement import message
+
+DEFAULT_TTL_S = 3600.0
+LONGEST_TTL_S = 30 * 86400.0
+CANDIDATES = 10
+WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
+
+
+class RulesInForce(Protocol):
+    """Who knows the rules in force and how they were written."""
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+
+    @property
+    def shipped(self) -> frozenset[str]:
+        """The names of those that ship."""
+
+    def uid_of(self, name: str) -> int | None:
+        """The number of a user of this node."""
+
+
+class Watchers:
+    """Queues of reports, one for each Watch; on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[Report | None]] = set()
+
+    def tell(self, report: Report) -> None:
+        """Hand a report to everybody; who has too many waiting is ended."""
+        for queue in tuple(self._queues):
+            if queue.qsize() < WATCHED_AT_MOST:
+                queue.put_nowait(report)
+            else:
+                self._queues.discard(queue)
+                queue.put_nowait(None)
+
+    @contextmanager
+    def reports(self) -> Iterator[AsyncIterator[Report]]:
+        """Everything from now on; reading raises `ResourceExhausted` when more happened than was read."""
+        queue: asyncio.Queue[Report | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            yield _read(queue)
+        finally:
+            self._queues.discard(queue)
+
+
+async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
+    while (report := await queue.get()) is not None:
+        yield report
+    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read")
+
+
+class PlacementService(placement_pb2_grpc.PlacementServicer):
+    """Handles the calls; see ``placement.proto`` for what each means."""
+
+    def __init__(self, engine: Engine, force: RulesInForce, watchers: Watchers) -> None:
+        self._engine = engine
+        self._force = force
+        self._watchers = watchers
+
+    async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
+        """The rules in force, in order."""
+        counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
+        suspended = self._engine.status().suspended
+        return pb.ListRulesResponse(
+            rules=[
+                pb.RuleInfo(
+                    name=rule.name,
+                    reason=rule.spec.reason,
+                    yaml=_as_yaml(rule.spec),
+                    dry_run=rule.dry_run,
+                    shipped=rule.name in self._force.shipped,
+                    suspended=rule.name in suspended,
+                    processes={state: number for (name, state), number in counts.items() if name == rule.name},
+                )
+                for rule in self._force.rules.rules
+            ]
+        )
+
+    async def ListPlacements(  # noqa: N802
+        self, request: pb.ListPlacementsRequest, context: object
+    ) -> pb.ListPlacementsResponse:
+        """Everybody under a rule, by rule and pid."""
+        self._check_rule(request.rule)
+        order = {name: at for at, name in enumerate(self._force.rules.names)}
+        wanted = [some for some in self._engine.placements() if request.rule in ("", some.rule)]
+        wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
+        return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
+
+    async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
+        """One process and every rule."""
+        if not request.pid:
+            raise InvalidArgument("pid: give the number of a process")
+        explained = await asyncio.to_thread(self._explain, request.pid)
+        return message.explanation(explained, self._known().get(request.pid))
+
+    def _explain(self, pid: int) -> Explanation:
+        return explain(self._process(pid), self._force.rules, self._engine.host_facts())
+
+    def _process(self, pid: int) -> Process:
+        try:
+            return self._engine.process(pid)
+        except ProcessGone:
+            raise NotFound(f"process {pid}") from None
+
+    async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
+        """What the rules in force would write."""
+        self._check_rule(request.rule)
+        _, outlook = await asyncio.to_thread(self._outlook, self._force.rules)
+        return _preview(outlook, request.rule)
+
+    async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
+        """What other rules would write."""
+        config = read_rules(request.rules_yaml, "the rules sent")
+        rules = compile_rules(with_shipped(config), self._force.uid_of, dry_run=True)
+        _, outlook = await asyncio.to_thread(self._outlook, rules)
+        return _preview(outlook, "")
+
+    def _outlook(self, rules: Rules) -> tuple[tuple[Process, ...], Outlook]:
+        processes = self._engine.processes()
+        return processes, look_ahead(processes, rules, self._engine.host_facts())
+
+    async def Victims(self, request: pb.VictimsRequest, context: object) -> pb.VictimsResponse:  # noqa: N802
+        """Who the OOM killer would pick."""
+        return await asyncio.to_thread(self._victims, request.cgroup, request.limit or CANDIDATES)
+
+    def _victims(self, cgroup: str, limit: int) -> pb.VictimsResponse:
+        host, domains = self._engine.host_facts(), self._engine.domains()
+        if cgroup:
+            path = "/" + cgroup.strip("/")
+            domains = tuple(domain for domain in domains if domain.path == path)
+            if not domains:
+                raise NotFound(f"{path}: memory cgroup with a limit")
+        processes, outlook = self._outlook(self._force.rules)
+        rules = {some.process.pid: some.decision.rule or "" for some in outlook.planned}
+        return pb.VictimsResponse(
+            rankings=[
+                message.ranking(now, after, rules, limit)
+                for now, after in rank_all(processes, _nearest_first(domains), host, outlook)
+            ],
+            page_bytes=host.page_bytes,
+            uncertainty_pages=uncertainty_pages(host),
+        )
+
+    async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
+        """The kills that are kept, newest first."""
+        kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
+        return pb.KillsResponse(kills=map(message.kill, kills), page_bytes=self._engine.host_facts().page_bytes)
+
+    async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
+        """How the engine does."""
+        status, rules = self._engine.status(), self._force.rules.rules
+        answer = pb.StatusResponse(
+            events=status.events,
+            moves_waiting=status.moves_waiting,
+            dry_run=bool(rules) and all(rule.dry_run for rule in rules),
+            pressure_pct={_pressure_name(some): some.avg10_pct for some in self._engine.pressure()},
+        )
+        if status.last_sweep is not None:
+            answer.last_sweep_cause = status.last_sweep.cause.value
+            answer.last_sweep_processes = status.last_sweep.processes
+            answer.last_sweep.FromNanoseconds(int(status.last_sweep.seconds * 1e9))
+        return answer
+
+    async def Hold(self, request: pb.HoldRequest, context: object) -> pb.PlacementInfo:  # noqa: N802
+        """Give one process a value by hand."""
+        ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_S
+        if not 0 < ttl_s <= LONGEST_TTL_S:
+            raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
+        if not -999 <= request.oom_score_adj <= 1000:
+            raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
+        start_ticks = request.start_ticks or (await asyncio.to_thread(self._process, request.pid)).start_ticks
+        held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
+        return message.placement(await asyncio.wrap_future(held))
+
+    async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
+        """Give a process back to the rules."""
+        if not await asyncio.wrap_future(self._engine.release(request.pid)):
+            raise NotFound(f"hold by hand of process {request.pid}")
+        placed = self._known().get(request.pid)
+        return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
+
+    async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
+        """Give values back."""
+        self._check_rule(request.rule)
+        given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
+        return message.restored(await asyncio.wrap_future(given))
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
+        """What happens from now on; the headers come at once, and say that "now" has begun."""
+        self._check_rule(request.rule)
+        with self._watchers.reports() as reports:
+            await context.send_initial_metadata(())
+            async for report in reports:
+                if request.rule in ("", report.rule):
+                    yield message.report(report)
+
+    def register_grpc(self, registrar: Any) -> None:
+        """Offer the service; the read-only methods on TCP too."""
+        placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
+
+    def _check_rule(self, name: str) -> None:
+        if name not in ("", BY_HAND) and self._force.rules.named(name) is None:
+            raise NotFound(f'rule "{name}"')
+
+    def _known(self) -> dict[int, Placement]:
+        return {some.pid: some for some in self._engine.placements()}
+
+
+def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
+    return pb.PreviewResponse(
+        planned=[
+            pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
+            for some in outlook.planned
+            if rule in ("", some.decision.rule)
+        ],
+        looked_at=outlook.looked_at,
+    )
+
+
+def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:
+    """The node, then the groups, the fullest first."""
+
+    def used(domain: MemoryDomain) -> float:
+        return domain.usage_pages / domain.limit_pages if domain.limit_pages else 1.0
+
+    return sorted(domains, key=lambda domain: (domain.path != "/", -used(domain), domain.path))
+
+
+def _pressure_name(some: Pressure) -> str:
+    return f"{some.resource}_{'full' if some.full else 'some'}"
+
+
+def _as_yaml(spec: msgspec.Struct) -> str:
+    """A rule as it may be written, without what is at its default."""
+    import yaml
+
+    plain = _without_defaults(spec)
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110)
+
+
+def _without_defaults(value: Any) -> Any:
+    if not isinstance(value, msgspec.Struct):
+        return list(value) if isinstance(value, tuple) else value
+    given = {}
+    for field in msgspec.structs.fields(value):
+        inner = getattr(value, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if inner != default:
+            given[field.name] = _without_defaults(inner)
+    return given

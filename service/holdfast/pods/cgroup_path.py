@@ -1,0 +1,103 @@
+"""A pod from the name of a cgroup: uid, QoS class and container id, without asking anybody.
+
+The names are the kubelet's (pkg/kubelet/cm: ``pod_container_manager_linux.go``, ``cgroup_manager_linux.go``) and the
+container runtimes'. ``U`` is the uid, ``U_`` the same with ``-`` as ``_``, ``ID`` the container's id of hex digits.
+
+========================  ===========================================================================================
+systemd, guaranteed       ``/kubepods.slice/kubepods-podU_.slice/cri-containerd-ID.scope``
+systemd, the other two    ``/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_.slice/crio-ID.scope``
+cgroupfs, guaranteed      ``/kubepods/podU/ID``
+cgroupfs, the other two   ``/kubepods/besteffort/podU/crio-ID``
+========================  ===========================================================================================
+
+All of it may lie below a prefix (``--cgroup-root``, kind's ``/kubelet.slice/kubelet-kubepods.slice/…``, a nested node),
+and more groups may follow the container's (``container`` of crun, a systemd inside). Of nested nodes
+the innermost pod is the process's. Docker's and other runtimes' scopes have other words before the id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+#: A uid with dashes or underscores; static pods: 32 hex digits (the hash of their file).
+_UID = r"(?P<uid>[0-9a-f]{8}(?P<dash>[-_])(?:[0-9a-f]{4}(?P=dash)){3}[0-9a-f]{12}|[0-9a-f]{32})"
+_SYSTEMD = re.compile(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
+_CGROUPFS = re.compile(rf"pod{_UID}\Z")
+_LEAF = re.compile(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
+_NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
+_QOS = frozenset({"burstable", "besteffort"})
+
+
+@dataclass(frozen=True, slots=True)
+class PodRef:
+    """A pod as its cgroup names it. The last five fields are empty until somebody who knows the pod fills them in."""
+
+    uid: str
+    qos: str
+    container_id: str = ""
+    cgroup: str = ""
+    namespace: str = ""
+    name: str = ""
+    container: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
+
+
+@lru_cache(maxsize=4096)
+def pod_of_path(path: str) -> PodRef | None:
+    """The pod a cgroup belongs to, or None. ``PodRef.cgroup`` is the pod's own group."""
+    parts = path.split("/")
+    for at in range(len(parts) - 1, 0, -1):
+        uid, qos = _pod_part(parts, at)
+        if uid:
+            return PodRef(uid, qos, _container(parts[at + 1 :]), "/".join(parts[: at + 1]))
+    return None
+
+
+def pod_of(cgroups: Mapping[str, str]) -> PodRef | None:
+    """The pod of a process by its paths (by hierarchy); the one that also names the container is preferred."""
+    best: PodRef | None = None
+    for path in dict.fromkeys(cgroups.values()):
+        if "kubepods" not in path:
+            continue
+        found = pod_of_path(path)
+        if found is not None and found.container_id:
+            return found
+        best = best or found
+    return best
+
+
+def _pod_part(parts: list[str], at: int) -> tuple[str, str]:
+    """Uid (with dashes) and QoS class when ``parts[at]`` is a pod's group; else empty."""
+    part = parts[at]
+    if found := _SYSTEMD.match(part):
+        return _dashed(found["uid"]), found["qos"] or "guaranteed"
+    found = _CGROUPFS.match(part)
+    if not found:
+        return "", ""
+    above = parts[at - 1]
+    if above in _QOS and _is_root(parts[at - 2]):
+        return _dashed(found["uid"]), above
+    return (_dashed(found["uid"]), "guaranteed") if _is_root(above) else ("", "")
+
+
+def _is_root(part: str) -> bool:
+    """Whether this is the kubelet's top group on the cgroupfs driver, however prefixed."""
+    return part == "kubepods" or part.endswith("-kubepods")
+
+
+def _dashed(uid: str) -> str:
+    return uid.replace("_", "-")
+
+
+def _container(below: list[str]) -> str:
+    if not below:
+        return ""
+    found = _LEAF.match(below[0])
+    return found["id"] if found and found["runtime"] not in _NOT_CONTAINERS else ""

@@ -1,0 +1,200 @@
+"""What the OpenTelemetry SDK is given to do, and what is decided before it: imported only when tracing is on.
+
+Whether a call is recorded is a function of its trace id (the lowest 64 bits below ratio × 2⁶⁴, as the SDK's
+TraceIdRatioBased has it), so every service with the same ratio records the same traces. We ask it first; only for a
+call that is recorded is a span made, under the id that was asked about, and the SDK, which asks the same function,
+cannot come to another answer. An unrecorded call still carries a valid context with flag 00, so that what it calls
+begins no traces of its own. Spans that plugins start inside a call follow that call.
+
+W3C Trace Context; attributes by the semantic conventions for RPC spans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry import context, propagate, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Status, StatusCode
+
+from holdfast import log
+from holdfast.errors import Code
+
+LOG = log.named(__name__)
+
+#: (follow the caller's decision where there is one, share of the others that is recorded)
+Sampling = tuple[bool, float]
+
+FLUSH_S = 5.0  # for spans still queued when the daemon ends
+_LOW_64 = (1 << 64) - 1
+_NOBODY = trace.INVALID_SPAN.get_span_context()
+_ROOT = context.Context()
+#: Codes that make a server span an error (semantic conventions for gRPC).
+_ERRORS = frozenset(
+    {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
+)
+#: The trace id a decision was made about, for the span that is about to be made.
+_decided: ContextVar[int] = ContextVar("decided", default=0)
+
+
+class Choice(Sampler):
+    """The one decision, for our calls and for what plugins start themselves."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.change(sampling)
+
+    def change(self, sampling: Sampling) -> None:
+        """Decide so from now on."""
+        self.parent_based, self.ratio = sampling
+        self._bound = round(self.ratio * (_LOW_64 + 1))
+
+    def records(self, above: trace.SpanContext, trace_id: int) -> bool:
+        """Whether a span of ``trace_id`` below ``above`` is recorded; inside this process a trace is never torn."""
+        if above.is_valid and (self.parent_based or not above.is_remote):
+            return bool(above.trace_flags & trace.TraceFlags.SAMPLED)
+        return trace_id & _LOW_64 < self._bound
+
+    def should_sample(  # noqa: PLR0913, PLR0917 (the SDK's signature)
+        self,
+        parent_context: context.Context | None,
+        trace_id: int,
+        name: str,
+        kind: trace.SpanKind | None = None,
+        attributes: Any = None,
+        links: Sequence[trace.Link] | None = None,
+        trace_state: trace.TraceState | None = None,
+    ) -> SamplingResult:
+        """The SDK's question."""
+        above = trace.get_current_span(parent_context).get_span_context()
+        if not self.records(above, trace_id):
+            return SamplingResult(Decision.DROP, trace_state=above.trace_state)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, above.trace_state)
+
+    def get_description(self) -> str:
+        """For the SDK's own messages."""
+        return f"holdfast(parent_based={self.parent_based}, ratio={self.ratio:g})"
+
+
+class Ids(RandomIdGenerator):
+    """Random ids, but for a trace id that was decided about already."""
+
+    def generate_trace_id(self) -> int:
+        """The id of a new trace."""
+        decided: int = _decided.get() or super().generate_trace_id()
+        return decided
+
+
+class Tracing:
+    """Decides for each call whether it is recorded, and hands out what ends with it."""
+
+    def __init__(
+        self, processors: Iterable[SpanProcessor], sampling: Callable[[float | None, bool], Sampling], **resource: str
+    ) -> None:
+        """``sampling`` tells from ``tracing.ratio`` and ``tracing.parent_based`` what is in force."""
+        self._sampling = sampling
+        self._setting: tuple[float | None, bool] = (None, True)
+        self.choice = Choice(sampling(None, True))
+        self._ids = Ids()
+        self.provider = TracerProvider(
+            sampler=self.choice,
+            resource=Resource.create(dict(resource)),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+        )
+        for processor in processors:
+            self.provider.add_span_processor(processor)
+        self._tracer = self.provider.get_tracer("holdfast.rpc")
+        self._propagator = propagate.get_global_textmap()
+        self._carried = frozenset(self._propagator.fields)
+
+    def record_share(self, ratio: float | None) -> None:
+        """``tracing.ratio`` is this from now on; None leaves it to the OTEL_* variables."""
+        self._setting = (ratio, self._setting[1])
+        self.choice.change(self._sampling(*self._setting))
+
+    def follow_parents(self, parent_based: bool) -> None:
+        """``tracing.parent_based`` is this from now on."""
+        self._setting = (self._setting[0], parent_based)
+        self.choice.change(self._sampling(*self._setting))
+
+    def begin(self, full_method: str, metadata: Iterable[tuple[str, Any]], system: str = "grpc") -> Call | None:
+        """Make the trace of one call current for its task; what to end when the call ends, None if unrecorded."""
+        carrier: dict[str, list[str]] = {}
+        for key, value in metadata:
+            if key in self._carried and isinstance(value, str):
+                carrier.setdefault(key, []).append(value)
+        parent, above = _ROOT, _NOBODY
+        if carrier:
+            parent = self._propagator.extract(carrier, _ROOT)
+            above = trace.get_current_span(parent).get_span_context()
+        trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
+        if not self.choice.records(above, trace_id):
+            context.attach(trace.set_span_in_context(_unrecorded(above, trace_id), parent))
+            return None
+        span = self._recorded(full_method, parent, trace_id, system)
+        context.attach(trace.set_span_in_context(span, parent))
+        return Call(span)
+
+    def _recorded(self, full_method: str, parent: context.Context, trace_id: int, system: str) -> trace.Span:
+        name = full_method.removeprefix("/")
+        service, _, method = name.rpartition("/")
+        attributes = {"rpc.system": system, "rpc.service": service, "rpc.method": method}
+        token = _decided.set(trace_id)
+        try:
+            return self._tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+        finally:
+            _decided.reset(token)
+
+    async def close(self, limit_s: float = FLUSH_S) -> None:
+        """Send what is still queued. A collector that does not answer holds the daemon no longer than ``limit_s``."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            try:
+                self.provider.shutdown()
+            finally:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(done.set)
+
+        # Not the loop's executor: the end of the loop would wait for it.
+        threading.Thread(target=shut_down, name="tracing.close", daemon=True).start()
+        try:
+            async with asyncio.timeout(limit_s):
+                await done.wait()
+        except TimeoutError:
+            LOG.warning("traces not sent before the end", seconds=limit_s)
+
+
+def _unrecorded(above: trace.SpanContext, trace_id: int) -> trace.Span:
+    flags = trace.TraceFlags(above.trace_flags & ~trace.TraceFlags.SAMPLED)
+    span_id = random.getrandbits(64) or 1
+    return trace.NonRecordingSpan(trace.SpanContext(trace_id, span_id, False, flags, above.trace_state))
+
+
+class Call:
+    """The recorded span of one call."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+        ids = span.get_span_context()
+        log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
+
+    def end(self, code: int, words: str = "") -> None:
+        """The call ended with ``code`` and, unless it went well, ``words``."""
+        span = self._span
+        span.set_attribute("rpc.grpc.status_code", int(code))
+        if code in _ERRORS:
+            span.set_attribute("error.type", Code(code).name)
+            span.set_status(Status(StatusCode.ERROR, words or Code(code).name))
+        span.end()
+        log.trace_ids.set(None)

@@ -1,0 +1,83 @@
+"""Fixtures for every test: short socket paths, free ports, programs that are ended by pid, nothing left running."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests import guest, needs
+from tests.running import Running
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    guest.configure(config)
+    # What a peer leaves behind (a shim, a daemonised child) becomes our child, so that it is seen and ended.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    guest.check(item)
+    needs.check(item)
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A folder whose name leaves room for a socket's 108 bytes, which pytest's tmp_path does not."""
+    path = Path(tempfile.mkdtemp(prefix="hf-", dir="/tmp"))
+    path.chmod(0o755)  # another user may be the one who connects
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a loopback TCP port nobody listens on."""
+
+    def one() -> int:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+            return int(sock.getsockname()[1])
+
+    return one
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Starts a program, as `Running` does; all of them are ended, by pid, when the test ends."""
+    with ExitStack() as stack:
+        yield lambda command, **options: stack.enter_context(Running(command, **options))
+
+
+def children() -> set[int]:
+    """Pids of this process's children, zombies too."""
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test with peers that leaves a process behind fails, and the process is ended."""
+    if request.node.get_closest_marker("peer") is None:
+        yield
+        return
+    before = children()
+    yield
+    left = []
+    for pid in children() - before:
+        with suppress(OSError, ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                left.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_text().replace(chr(0), ' ')}")
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+    assert not left, "left running"

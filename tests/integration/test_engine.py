@@ -1,0 +1,578 @@
+"""The engine over the real kernel: what any Linux with cgroups and root must show, whichever version is mounted."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from holdfast.cgroups import UNIFIED, Mode
+from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
+from holdfast.node import feed, procconn
+from holdfast.node.journal import ADJ, Journal
+from holdfast.node.machine import capabilities
+from holdfast.node.record import Cause, Happening, State
+from holdfast.node.snapshot import Reason
+
+from tests.integration.conftest import until_asleep
+from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
+
+pytestmark = pytest.mark.root
+
+HELD, PLANNED, DRIFTED, RELEASED, FAILED = (
+    Happening.HELD,
+    Happening.PLANNED,
+    Happening.DRIFTED,
+    Happening.RELEASED,
+    Happening.FAILED,
+)
+RAISE = {"match": {"comm": NAME}, "oom_score_adj": 300}
+
+
+@pytest.fixture
+def where(hierarchy):
+    """The name of a hierarchy whose groups the tests may use, and its controller."""
+    return UNIFIED if hierarchy.mode is Mode.UNIFIED else hierarchy.name_of("pids")
+
+
+@pytest.fixture
+def move(group):
+    return {"match": {"comm": NAME}, "cgroup": {"path": f"{group}/a", "controllers": ["pids"]}}
+
+
+def test_a_process_that_was_there_and_one_that_comes_are_held(run, program, sleeper):
+    before = sleeper(program, "600")
+    engine = run(RAISE)
+    after = sleeper(program, "600")
+    engine.settle()
+    assert [adj_of(p.pid) for p in (before, after)] == [300, 300]
+    assert engine.happenings(after.pid) == [HELD]
+    placement = engine.placement(after.pid)
+    assert (placement.rule, placement.state, placement.adj_before, placement.comm) == ("r1", State.HELD, 0, NAME)
+
+
+def test_others_are_left_alone(run, sleeper):
+    other = sleeper("sleep", "600")
+    engine = run(RAISE)
+    assert (adj_of(other.pid), engine.placement(other.pid)) == (adj_of(os.getpid()), None)
+
+
+def test_a_process_that_was_renamed_is_held_at_once(run, tmp_path):
+    engine = run({"match": {"comm": "hf-renamed"}, "oom_score_adj": 250})
+    code = "open('/proc/self/comm','w').write('hf-renamed'); print(); input()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    engine.settle()
+    assert adj_of(process.pid) == 250
+    process.communicate(b"\n")
+
+
+def test_a_dry_run_writes_nothing_and_says_once_what_it_would(run, program, sleeper, move, where):
+    process = sleeper(program, "600")
+    engine = run()
+    engine.set_rules({**RAISE, **move}, dry_run=True)
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (0, group_of(os.getpid(), where))
+    assert engine.happenings(process.pid) == [PLANNED]
+    assert engine.placement(process.pid).state is State.PLANNED
+    assert engine.journal.held() == []
+    engine.set_rules({**RAISE, **move})
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
+
+
+def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone(
+    run, program, sleeper, move, where, hierarchy
+):
+    process = sleeper(program, "600")
+    was_in = group_of(process.pid, where)
+    engine = run({**RAISE, **move})
+    assert group_of(process.pid, where) == move["cgroup"]["path"]
+    assert {made.path for made in engine.journal.made()} == {
+        move["cgroup"]["path"],
+        os.path.dirname(move["cgroup"]["path"]),
+    }
+    engine.set_rules()
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (0, was_in)
+    assert engine.happenings(process.pid)[-1] is RELEASED
+    assert not hierarchy.tree(where).exists(os.path.dirname(move["cgroup"]["path"]))
+    assert (engine.journal.held(), engine.journal.made()) == ([], [])
+
+
+def test_a_group_that_was_there_is_not_ours_to_remove(run, program, sleeper, move, where, hierarchy):
+    path = move["cgroup"]["path"]
+    hierarchy.tree(where).create(path)
+    engine = run(move)
+    process = sleeper(program, "600")
+    engine.settle()
+    assert group_of(process.pid, where) == path
+    engine.set_rules()
+    engine.sweep()
+    assert hierarchy.tree(where).exists(path)
+
+
+def test_a_rule_that_says_keep_leaves_everything_when_it_goes(run, program, sleeper, move, where):
+    process = sleeper(program, "600")
+    engine = run({**RAISE, **move, "on_remove": "keep"})
+    engine.set_rules()
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
+    assert engine.reports[-1].detail == "left as it is (on_remove: keep)"
+    assert engine.journal.held() == []
+
+
+def test_drift_is_put_back_and_counted(run, program, sleeper, move, where, hierarchy):
+    process = sleeper(program, "600")
+    engine = run({**RAISE, **move})
+    set_adj(process.pid, 100)
+    hierarchy.tree(where).join("/", process.pid)
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
+    assert engine.happenings(process.pid).count(DRIFTED) == 2
+    assert counter(engine.engine.tally.drift, "r1") == 2
+
+
+def test_what_somebody_chose_later_is_what_is_given_back(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    set_adj(process.pid, 100)
+    engine.sweep()
+    engine.set_rules()
+    assert adj_of(process.pid) == 100
+
+
+def test_what_somebody_chose_after_the_last_look_is_left(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    set_adj(process.pid, 555)
+    engine.set_rules()
+    assert adj_of(process.pid) == 555
+
+
+def test_a_move_already_true_is_not_made(run, program, sleeper, move, where, hierarchy):
+    hierarchy.tree(where).create(move["cgroup"]["path"])
+    process = sleeper(program, "600")
+    hierarchy.tree(where).join(move["cgroup"]["path"], process.pid)
+    engine = run(move)
+    engine.sweep()
+    assert counter(engine.engine.tally.writes, "cgroup", "done") == 0
+    assert engine.placement(process.pid).state is State.HELD
+
+
+def test_another_rule_takes_over_and_what_it_does_not_name_is_given_back(run, program, sleeper, move, where):
+    process = sleeper(program, "600")
+    was_in = group_of(process.pid, where)
+    engine = run({**RAISE, **move, "name": "both"})
+    engine.set_rules({**RAISE, "name": "only-adj", "oom_score_adj": 200})
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (200, was_in)
+    engine.set_rules({**move, "name": "only-move"})
+    engine.sweep()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (0, move["cgroup"]["path"])
+
+
+def test_an_exec_into_another_program_lets_go(run, program, tmp_path):
+    engine = run(RAISE)
+    link = tmp_path / "sh" / NAME
+    link.parent.mkdir()
+    link.symlink_to("/bin/sh")
+    process = subprocess.Popen([str(link), "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE)
+    until_asleep(process.pid)
+    engine.settle()
+    assert adj_of(process.pid) == 300
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    engine.wait_for(lambda: RELEASED in engine.happenings(process.pid))
+    assert adj_of(process.pid) == 0
+    stop_process(process)
+
+
+CHILDREN = """
+import os, sys
+def child():
+    pid = os.fork()
+    if pid == 0:
+        sys.stdin.read()
+        os._exit(0)
+    return pid
+open('/proc/self/comm', 'w').write('hf-leader')
+print('ready', flush=True)
+sys.stdin.readline()
+print(child(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_children_of_a_leader_get_their_own_value_at_the_fork(run):
+    rule = {"match": {"comm": "hf-leader"}, "oom_score_adj": {"value": 100, "children": 400}}
+    engine = run(rule)
+    leader = subprocess.Popen(
+        [sys.executable, "-c", CHILDREN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert leader.stdout.readline() == "ready\n"
+    engine.settle()
+    assert adj_of(leader.pid) == 100
+    leader.stdin.write("\n")
+    leader.stdin.flush()
+    child = int(leader.stdout.readline())
+    engine.settle()
+    assert adj_of(child) == 400
+    assert engine.placement(child).as_child
+    engine.set_rules()
+    assert [adj_of(pid) for pid in (leader.pid, child)] == [0, 100], "each has what it had before us"
+    leader.stdin.close()
+    stop_process(leader)
+    leader.stdout.close()
+
+
+def test_no_capability_is_said_once_a_rule_and_the_rest_goes_on(run, program, sleeper, move, where, caplog):
+    if "CAP_SYS_RESOURCE" in capabilities("/proc"):
+        pytest.skip("holds CAP_SYS_RESOURCE")
+    processes = [sleeper(program, "600") for _ in range(3)]
+    engine = run({**move, "oom_score_adj": -500})
+    engine.sweep()
+    assert {group_of(p.pid, where) for p in processes} == {move["cgroup"]["path"]}
+    said = [record for record in caplog.records if record.getMessage() == "a rule cannot be applied"]
+    assert len(said) == 1
+    assert "CAP_SYS_RESOURCE" in said[0].fields["detail"]
+    assert counter(engine.engine.tally.refusals, "r1", Reason.CAPABILITY) == 3
+    assert {engine.placement(p.pid).state for p in processes} == {State.PARTLY}
+
+
+def test_holding_by_hand_goes_before_the_rules_and_ends_by_itself(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    placement = engine.engine.hold(process.pid, None, 700, 0.3, "test").result(20)
+    assert (placement.rule, adj_of(process.pid)) == ("hold", 700)
+    assert placement.expires_ns > time.time_ns()
+    engine.sweep()
+    assert adj_of(process.pid) == 700
+    engine.wait_for(lambda: len(engine.changes(process.pid)) == 3)
+    assert adj_of(process.pid) == 300
+
+
+def test_a_hold_by_hand_outlives_the_engine_and_is_released_by_hand(run, program, sleeper):
+    process = sleeper("sleep", "600")
+    engine = run(RAISE)
+    engine.engine.hold(process.pid, None, 700, 600, "test").result(20)
+    engine.stop()
+    again = run(RAISE)
+    assert adj_of(process.pid) == 700
+    assert again.engine.release(process.pid).result(20) is None
+    assert adj_of(process.pid) == 0
+    with pytest.raises(NotFound, match="hold on process"):
+        again.engine.release(process.pid).result(20)
+
+
+def test_what_cannot_be_held_by_hand_is_refused_and_nothing_is_left(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    hold = engine.engine.hold
+    with pytest.raises(InvalidArgument, match="out of range"):
+        hold(process.pid, None, 1001, 60, "").result(20)
+    with pytest.raises(FailedPrecondition, match="holdfast itself"):
+        hold(os.getpid(), None, 5, 60, "").result(20)
+    with pytest.raises(FailedPrecondition, match="init"):
+        hold(1, None, 5, 60, "").result(20)
+    with pytest.raises(ProcessGone):
+        hold(process.pid, 1, 5, 60, "").result(20)
+    if "CAP_SYS_RESOURCE" not in capabilities("/proc"):
+        with pytest.raises(FailedPrecondition, match="CAP_SYS_RESOURCE"):
+            hold(process.pid, None, -5, 60, "").result(20)
+    assert (adj_of(process.pid), engine.journal.by_hand()) == (300, [])
+
+
+def test_restore_gives_everything_back_and_the_rules_wait_until_they_are_set_again(run, program, sleeper, move, where):
+    processes = [sleeper(program, "600") for _ in range(3)]
+    was_in = group_of(processes[0].pid, where)
+    engine = run({**RAISE, **move})
+    restored = engine.engine.restore().result(20)
+    engine.sweep()
+    assert (restored.given_back, restored.left, restored.gone, restored.failed) == (6, 0, 0, ())
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in processes} == {(0, was_in)}
+    assert engine.engine.status().suspended == {"r1"}
+    engine.set_rules({**RAISE, **move})
+    assert {adj_of(p.pid) for p in processes} == {300}
+
+
+def test_restore_of_one_process_leaves_the_others(run, program, sleeper):
+    first, second = sleeper(program, "600"), sleeper(program, "600")
+    engine = run(RAISE)
+    assert engine.engine.restore(pid=first.pid).result(20).given_back == 1
+    engine.sweep()
+    assert [adj_of(p.pid) for p in (first, second)] == [0, 300]
+
+
+def test_stopping_keeps_or_gives_back_as_asked(run, program, sleeper):
+    process = sleeper(program, "600")
+    run(RAISE).stop()
+    assert adj_of(process.pid) == 300
+    run(RAISE).stop(restore=True)
+    assert adj_of(process.pid) == 0
+
+
+def test_a_new_engine_takes_up_what_the_last_one_did(run, program, sleeper):
+    process = sleeper(program, "600")
+    run(RAISE).stop()
+    engine = run()
+    engine.sweep()
+    assert adj_of(process.pid) == 0, "there is no rule for it any more"
+    assert engine.happenings(process.pid) == [RELEASED]
+
+
+def test_settings_of_a_target_are_set_and_given_back(run, program, sleeper, group, hierarchy):
+    tree = hierarchy.tree(hierarchy.name_of("pids"))
+    tree.create(group, ["pids"] if tree.name == UNIFIED else ())
+    tree.write(group, "pids.max", "100")
+    rule = {"match": {"comm": NAME}, "cgroup": {"path": group, "controllers": ["pids"], "settings": {"pids.max": 50}}}
+    sleeper(program, "600")
+    engine = run(rule)
+    assert tree.read(group, "pids.max") == "50"
+    tree.write(group, "pids.max", "77")
+    engine.sweep()
+    assert tree.read(group, "pids.max") == "50"
+    engine.set_rules({**rule, "cgroup": {"path": group, "controllers": ["pids"]}})
+    engine.sweep()
+    assert tree.read(group, "pids.max") == "77", "what somebody else chose in between"
+    assert engine.journal.settings() == []
+
+
+def test_a_setting_in_place_is_made_where_the_process_is(run, program, sleeper, group, hierarchy):
+    tree = hierarchy.tree(hierarchy.name_of("pids"))
+    tree.create(group, ["pids"] if tree.name == UNIFIED else ())
+    process = sleeper(program, "600")
+    tree.join(group, process.pid)
+    engine = run({"match": {"comm": NAME}, "in_place": {"pids.max": 40}})
+    assert tree.read(group, "pids.max") == "40"
+    engine.set_rules()
+    engine.sweep()
+    assert tree.read(group, "pids.max") == "max"
+
+
+def test_a_refused_setting_is_one_line_and_the_move_goes_on(run, program, sleeper, group, hierarchy):
+    tree = hierarchy.tree(hierarchy.name_of("pids"))
+    target = {"path": group, "controllers": ["pids"], "settings": {"pids.max": "many"}}
+    process = sleeper(program, "600")
+    engine = run({"match": {"comm": NAME}, "cgroup": target})
+    assert group_of(process.pid, tree.name) == group
+    (refusal,) = engine.placement(process.pid).refusals
+    assert (refusal.reason, refusal.detail) == (
+        Reason.BAD_VALUE,
+        f"write {tree.at(group)}/pids.max: invalid argument; the kernel does not take this value for this file",
+    )
+    assert engine.placement(process.pid).state is State.PARTLY
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def test_lost_events_are_noticed_and_everybody_is_held_after_one_sweep(run, program, sleeper):
+    engine = run(RAISE)
+    events = engine.engine._feed._events
+    events._socket.setsockopt(1, 8, 1)  # SO_RCVBUF: the smallest the kernel gives, a handful of events
+    released = []
+
+    def stall_and_start():
+        released.extend(sleeper(program, "600").pid for _ in range(40))
+
+    engine.engine._call(stall_and_start).result(60)
+    engine.wait_for(lambda: len({report.pid for report in engine.reports}) == 40)
+    engine.settle()
+    assert {adj_of(pid) for pid in released} == {300}
+    assert counter(engine.engine.tally.lost) >= 1
+    assert counter(engine.engine.tally.sweeps, Cause.LOST_EVENTS) >= 1
+
+
+def test_a_feed_that_went_dead_is_noticed_by_the_next_sweep_and_replaced(run, program, sleeper, monkeypatch):
+    engine = run(RAISE)
+
+    def deafen():
+        events = engine.engine._feed._events
+        monkeypatch.setattr(procconn, "filter_program", lambda *given: [(6, 0, 0, 0)])  # return 0: drop everything
+        events._attach_filter(0)
+        monkeypatch.undo()
+
+    engine.engine._call(deafen).result(20)
+    deaf = sleeper(program, "600")
+    engine.settle()
+    assert adj_of(deaf.pid) == 0
+    engine.sweep()
+    assert adj_of(deaf.pid) == 300
+    assert counter(engine.engine.tally.sweeps, Cause.NO_HEARTBEAT) == 1
+    process = sleeper(program, "600")
+    engine.settle()
+    assert adj_of(process.pid) == 300
+    assert engine.engine.status().events == ""
+
+
+def test_without_process_events_it_sweeps_and_says_so(run, program, sleeper, monkeypatch, caplog):
+    def refuse(_proc_root):
+        raise Unavailable("process events: not on this kernel")
+
+    monkeypatch.setattr(feed, "ProcessEvents", refuse)
+    engine = run(RAISE)
+    process = sleeper(program, "600")
+    engine.sweep()
+    assert adj_of(process.pid) == 300
+    assert engine.engine.status().events == "process events: not on this kernel"
+    assert counter(engine.engine.tally.feed) == 0
+    said = [record for record in caplog.records if record.getMessage() == "no process events: only sweeping"]
+    assert len(said) == 1
+
+
+def test_it_sweeps_by_itself_every_period(run, program, sleeper, monkeypatch):
+    monkeypatch.setattr(feed.Feed, "open", lambda self: False)
+    engine = run(RAISE, rescan_s=0.05)
+    process = sleeper(program, "600")
+    engine.wait_for(lambda: HELD in engine.happenings(process.pid))
+    engine.settle()
+    assert counter(engine.engine.tally.sweeps, Cause.PERIOD) >= 1
+
+
+def test_the_socket_works_from_another_network_namespace(tmp_path):
+    code = """
+import subprocess
+from holdfast.errors import Unavailable
+from holdfast.node.procconn import ProcessEvents
+try:
+    with ProcessEvents("/proc") as events:
+        child = subprocess.Popen(["true"])
+        child.wait()
+        print(child.pid in [event.pid for event in events.read()])
+except Unavailable as error:
+    print(error.message)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run(
+        ["unshare", "-n", sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    try:
+        os.close(os.open("/proc/1/ns/net", os.O_RDONLY))
+    except PermissionError:
+        expected = (
+            "process events: nobody answers in this network namespace, "
+            "and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
+        )
+    else:
+        expected = "True"
+    assert (run.stdout.strip(), run.stderr) == (expected, "")
+
+
+# -- identity ----------------------------------------------------------------------------------------------------------
+
+
+def take_number(number, *command):
+    """Start a program under a certain free number, as CAP_CHECKPOINT_RESTORE lets us ask for."""
+    for _ in range(200):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(number - 1))
+        process = subprocess.Popen(command)
+        if process.pid == number:
+            until_asleep(number)
+            return process
+        stop_process(process)
+    pytest.skip("other processes of the machine are faster than us")
+
+
+def test_a_newcomer_with_an_ended_process_s_number_is_not_touched(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    stop_process(process)
+    newcomer = take_number(process.pid, "sleep", "600")
+    try:
+        engine.set_rules()
+        engine.sweep()
+        assert adj_of(newcomer.pid) == 0
+        assert engine.happenings(process.pid) == [HELD]
+        assert engine.journal.held() == []
+    finally:
+        stop_process(newcomer)
+
+
+def test_a_hold_on_a_process_does_not_write_to_who_has_its_number_now(run, program, sleeper):
+    engine = run()
+    process = sleeper(program, "600")
+    with engine.engine._proc.open(process.pid) as opened:
+        stop_process(process)
+        newcomer = take_number(process.pid, "sleep", "600")
+        try:
+            with pytest.raises(ProcessGone):
+                opened.write("oom_score_adj", b"300")
+            assert adj_of(newcomer.pid) == 0
+        finally:
+            stop_process(newcomer)
+
+
+def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleeper, move, where, monkeypatch):
+    """The process ends, and its number is taken, between our look and the write: the one race the kernel leaves."""
+    process = sleeper(program, "600")
+    engine = run()
+    host, path = engine.engine._host, move["cgroup"]["path"]
+    tree = engine.hierarchy.tree(where)
+    real, newcomers = tree.join, []
+
+    def race(group, pid):
+        if pid == process.pid and group == path and not newcomers:
+            stop_process(process)
+            newcomers.append(take_number(process.pid, "sleep", "600"))
+        real(group, pid)
+
+    monkeypatch.setattr(tree, "join", race)
+    engine.set_rules(move)
+    (newcomer,) = newcomers
+    try:
+        assert group_of(newcomer.pid, where) == group_of(os.getpid(), where)
+        assert counter(engine.engine.tally.strangers) == 1
+        assert host is engine.engine._host
+    finally:
+        stop_process(newcomer)
+
+
+def test_the_journal_forgets_who_is_gone(run, program, sleeper):
+    process = sleeper(program, "600")
+    engine = run(RAISE)
+    assert [row.field for row in engine.journal.held()] == [ADJ]
+    stop_process(process)
+    engine.sweep()
+    assert (engine.journal.held(), engine.placement(process.pid)) == ([], None)
+
+
+def test_a_journal_of_another_boot_gives_nothing_back(run, program, sleeper, tmp_path):
+    process = sleeper(program, "600")
+    run(RAISE).stop()
+    Journal(tmp_path / "journal.db", "another boot").close()
+    engine = run()
+    engine.sweep()
+    assert adj_of(process.pid) == 300
+
+
+def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, move, where):
+    processes = [sleeper(program, "600") for _ in range(300)]
+    engine = run({**RAISE, **move})
+    engine.sweep()
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in processes} == {(300, move["cgroup"]["path"])}
+    assert len(os.listdir("/proc/self/fd")) < 100
+
+
+def test_what_cannot_be_noted_is_not_written(run, program, sleeper):
+    engine = run()
+    engine.journal._db.execute("CREATE TRIGGER full BEFORE INSERT ON held BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    process = sleeper(program, "600")
+    engine.set_rules(RAISE)
+    assert adj_of(process.pid) == 0
+    (refusal,) = engine.placement(process.pid).refusals
+    assert "disk full; nothing is written without it" in refusal.detail
+    engine.journal._db.execute("DROP TRIGGER full")
+    engine.sweep()
+    assert (adj_of(process.pid), engine.placement(process.pid).state) == (300, State.HELD)
+
+
+def test_a_report_that_fails_is_not_hidden(run):
+    engine = run()
+
+    def fail():
+        raise ValueError("told to whoever asked")
+
+    with pytest.raises(ValueError, match="told to whoever asked"):
+        engine.engine._call(fail).result(20)
+    assert engine.engine.status().running

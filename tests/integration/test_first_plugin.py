@@ -1,0 +1,145 @@
+"""docs/first-plugin.md, followed to the letter: its files are written, generated, installed and served."""
+
+import importlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from holdfast.cli.main import call
+
+from tests.peers.daemon import ENVIRON, holdfast
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "first-plugin.md"
+SERVICE = "example.load.v1.Load"
+
+
+def blocks(language):
+    """The document's code in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The directory a reader ends up with, the package known by a dist-info as an installer writes it."""
+    (proto,), (plugin,), (project,) = blocks("proto"), blocks("python"), blocks("toml")
+    (tmp_path / "load.proto").write_text(proto)
+    (tmp_path / "example_load.py").write_text(plugin)
+    (protoc,) = re.findall(r"^\$ python (-m grpc_tools\.protoc .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    subprocess.run([sys.executable, *protoc.split()], cwd=tmp_path, check=True)
+    described = tomllib.loads(project)["project"]
+    info = tmp_path / f"{described['name'].replace('-', '_')}-{described['version']}.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: 1.0\n")
+    points = described["entry-points"]["holdfast.plugins"]
+    info.joinpath("entry_points.txt").write_text(
+        "[holdfast.plugins]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def started(installed, short_dir):
+    """Starts the daemon with the plugin on its path and ``config`` as its file."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        metrics = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def start(config=None):
+        file = short_dir / "config.yaml"
+        base = {
+            "root": f"{short_dir}/root",
+            "state": f"{short_dir}/state",
+            "grpc": {"address": f"{short_dir}/s.sock"},
+            "metrics": {"address": metrics},
+        }
+        file.write_text(json.dumps(base | (config or {})))  # JSON is YAML
+        environ = {
+            "PYTHONPATH": f"{ENVIRON['PYTHONPATH']}:{installed}",
+            "OTEL_TRACES_EXPORTER": "console",
+            "OTEL_BSP_SCHEDULE_DELAY": "10",
+        }
+        daemon = holdfast(short_dir, file, env=environ)
+        daemon.metrics = f"http://{metrics}/metrics"
+        return daemon
+
+    return start
+
+
+@pytest.fixture
+def stub(installed, monkeypatch):
+    """The generated client, imported from where the document made it."""
+    monkeypatch.syspath_prepend(str(installed))
+    yield lambda address: importlib.import_module("load_pb2_grpc").LoadStub(grpc.insecure_channel(f"unix:{address}"))
+    for name in ("load_pb2", "load_pb2_grpc"):
+        sys.modules.pop(name, None)
+
+
+def test_the_plugin_is_thirty_lines():
+    (plugin,) = blocks("python")
+    assert len([line for line in plugin.splitlines() if line.strip()]) <= 30
+
+
+def test_it_serves_and_everything_the_document_promises_comes_with_it(started, stub, capsys):
+    with started() as daemon:
+        address = daemon.ready().address
+        averages = stub(address).Now(Empty(), timeout=10)
+        assert min(averages.one, averages.five, averages.fifteen) >= 0
+
+        assert call(["plugins", "ls", "id==averages", "-a", address]) == 0
+        assert call(["health", SERVICE, "-a", address]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        assert printed[1].split() == ["io.example.load.v1", "averages", "-", "ok"]
+        assert printed[2] == "SERVING"
+
+        text = urllib.request.urlopen(daemon.metrics, timeout=10).read().decode()
+        labels = f'grpc_code="OK",grpc_method="Now",grpc_service="{SERVICE}",grpc_type="unary"'
+        assert f"grpc_server_handled_total{{{labels}}} 1" in text.splitlines()
+
+        assert f'"name": "{SERVICE}/Now"' in daemon.line(rf'"name": "{SERVICE}/Now"')
+        assert SERVICE in reflected(address)
+        assert daemon.stop() == 0
+
+
+def reflected(address):
+    """The services the daemon's reflection lists."""
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    with grpc.insecure_channel(f"unix:{address}") as channel:
+        return list(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+
+def test_its_config_section_is_its_own_and_checked(started):
+    with started({"plugins": {"io.example.load.v1.averages": {"fle": "/x"}}}) as daemon:
+        assert daemon.end() == 1
+        (line,) = [line for line in daemon.err if line.startswith("holdfast: ")]
+    assert "io.example.load.v1.averages" in line
+    assert "fle" in line
+    assert "file" in line  # the nearest key
+
+
+def test_a_machine_without_the_file_skips_it_and_a_caller_hears_why(started, stub, capsys):
+    with started({"plugins": {"io.example.load.v1.averages": {"file": "/nowhere"}}}) as daemon:
+        address = daemon.ready().address
+        assert call(["plugins", "ls", "id==averages", "-a", address]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split()[-1] == "skip"
+        with pytest.raises(grpc.RpcError) as refused:
+            stub(address).Now(Empty(), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "there is no /nowhere here" in refused.value.details()
+
+
+def test_a_plugin_that_cannot_be_imported_is_listed_and_the_daemon_serves(started, installed, capsys):
+    (installed / "example_load.py").write_text("import nothing_of_that_name")
+    with started() as daemon:
+        address = daemon.ready().address
+        assert call(["plugins", "ls", "-d", "id==load", "-a", address]) == 0
+        assert "ModuleNotFoundError: No module named 'nothing_of_that_name'" in capsys.readouterr().out
+        assert call(["health", "-a", address]) == 0

@@ -1,0 +1,139 @@
+"""``grpcurl`` finds and calls everything by reflection, on the unix socket and over TCP with mutual TLS."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import holdfast
+import pytest
+
+from tests.needs import path_of, peer
+from tests.running import PATIENCE_S
+
+pytestmark = peer("grpcurl", "openssl")
+
+SERVICES = {
+    "containerd.services.events.v1.Events",
+    "containerd.services.introspection.v1.Introspection",
+    "containerd.services.version.v1.Version",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+}
+MUTUAL = """\
+  tcp_address = "127.0.0.1:{port}"
+  tcp_tls_ca = "{ca}"
+  tcp_tls_cert = "{cert}"
+  tcp_tls_key = "{key}"
+"""
+
+
+def grpcurl(*words):
+    command = [path_of("grpcurl"), "-max-time", "20", "-H", "containerd-namespace: hf", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+class Unix:
+    def __init__(self, daemon):
+        self.daemon = daemon
+
+    def __call__(self, *words, options=()):
+        return grpcurl("-plaintext", *options, f"unix://{self.daemon.address}", *words)
+
+
+class Mutual:
+    def __init__(self, daemon, port, certificates, name="client"):
+        self.daemon = daemon
+        self._address = f"127.0.0.1:{port}"
+        self._flags = ["-cacert", certificates.cert("ca")]
+        if name:
+            self._flags += ["-cert", certificates.cert(name), "-key", certificates.key(name)]
+
+    def __call__(self, *words, options=()):
+        return grpcurl(*self._flags, *options, self._address, *words)
+
+
+@pytest.fixture
+def mutual(ours, free_port, certificates):
+    """A daemon that asks TCP clients for certificates, and a way to call it as one of them."""
+    port = free_port()
+    files = {"ca": certificates.cert("ca"), "cert": certificates.cert("server"), "key": certificates.key("server")}
+    daemon = ours(grpc=MUTUAL.format(port=port, **files))
+    return lambda name="client": Mutual(daemon, port, certificates, name)
+
+
+@pytest.fixture(params=["unix", "mutual"])
+def call(request):
+    """Calls one daemon, over each of its two doors."""
+    if request.param == "unix":
+        return Unix(request.getfixturevalue("ours")())
+    return request.getfixturevalue("mutual")()
+
+
+def test_every_service_is_listed(call):
+    done = call("list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) >= SERVICES
+    assert not [name for name in done.stdout.split() if "ttrpc" in name]  # nobody could call it here
+
+
+def test_a_service_is_described_with_its_messages(call):
+    done = call("describe", "containerd.services.introspection.v1.Introspection")
+    assert "rpc Plugins ( .containerd.services.introspection.v1.PluginsRequest )" in done.stdout
+    message = call("describe", "containerd.services.introspection.v1.Plugin").stdout
+    assert "repeated string capabilities = 6;" in message
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_every_listed_service_can_be_described(ours, service):
+    assert "service" in Unix(ours())("describe", service).stdout
+
+
+def test_a_read_only_method_is_called(call):
+    done = call("containerd.services.version.v1.Version/Version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["version"] == holdfast.__version__
+
+
+def test_a_filtered_list_is_called_with_data(call):
+    done = call(
+        "containerd.services.introspection.v1.Introspection/Plugins", options=["-d", '{"filters": ["id==version"]}']
+    )
+    assert [plugin["id"] for plugin in json.loads(done.stdout)["plugins"]] == ["version"]
+
+
+def test_health_is_called_by_name(call):
+    done = call("grpc.health.v1.Health/Check", options=["-d", '{"service": "containerd.services.version.v1.Version"}'])
+    assert json.loads(done.stdout) == {"status": "SERVING"}
+
+
+def test_the_older_and_the_newer_reflection_both_answer(ours):
+    daemon = Unix(ours())
+    for version in ("v1", "v1alpha"):
+        done = daemon(
+            f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", options=["-d", '{"list_services": ""}']
+        )
+        answer = json.loads(done.stdout)  # camel or snake: as the installed library's descriptor has it
+        answer = answer.get("listServicesResponse") or answer["list_services_response"]
+        listed = {service["name"] for service in answer["service"]}
+        assert listed >= SERVICES
+
+
+PUBLISH = ("-d", '{"topic": "/a/b", "event": {"@type": "google.protobuf.Empty", "value": {}}}')
+
+
+def test_what_changes_something_is_for_the_socket_and_refused_to_a_client_without_a_grant(mutual):
+    client = mutual()
+    assert Unix(client.daemon)("containerd.services.events.v1.Events/Publish", options=PUBLISH).returncode == 0
+    refused = client("containerd.services.events.v1.Events/Publish", options=PUBLISH)
+    assert "Code: PermissionDenied" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["", "stranger"])
+def test_a_client_without_a_certificate_of_the_authority_is_not_let_in(mutual, name):
+    assert mutual("client")("list").returncode == 0
+    done = mutual(name)("list")
+    assert done.returncode == 1
+    assert "Failed to dial target host" in done.stderr or "Failed to list services" in done.stderr
+    assert "containerd" not in done.stdout

@@ -1,0 +1,55 @@
+"""``grpc-health-probe``, as a kubelet of before native probes runs it: serving, not serving in a drain, gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+from tests.needs import path_of, peer
+from tests.running import PATIENCE_S
+
+pytestmark = peer("grpc-health-probe", "ctr")
+
+UNHEALTHY = 4  # the probe's exit status for an answer that is not SERVING
+NO_CONNECTION = 2
+NO_ANSWER = 3  # the call failed
+
+
+def probe(daemon, *words):
+    command = [path_of("grpc-health-probe"), f"-addr=unix://{daemon.address}", "-connect-timeout=10s", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def test_the_daemon_and_each_of_its_services_are_serving(ours):
+    daemon = ours()
+    for service in ("", "containerd.services.version.v1.Version", "containerd.services.events.v1.Events"):
+        done = probe(daemon, f"-service={service}")
+        assert (done.returncode, done.stderr) == (0, "status: SERVING\n")
+
+
+def test_a_service_nobody_has_is_unknown(ours):
+    done = probe(ours(), "-service=nosuch.Service")
+    assert (done.returncode, done.stderr) == (
+        NO_ANSWER,
+        "error: health rpc failed: rpc error: code = NotFound desc = unknown service\n",
+    )
+
+
+def test_a_service_whose_plugin_failed_is_not_serving_while_the_rest_is(ours):
+    daemon = ours(top='disabled_plugins = ["io.containerd.event.v1.exchange"]')
+    assert probe(daemon, "-service=containerd.services.events.v1.Events").returncode == UNHEALTHY
+    assert probe(daemon, "-service=containerd.services.version.v1.Version").returncode == 0
+
+
+def test_a_draining_daemon_is_not_serving_and_then_gone(ours, start):
+    daemon = ours()
+    watcher = start([path_of("ctr"), "--address", daemon.address, "events"])  # a stream holds the drain open
+    assert probe(daemon).returncode == 0
+    daemon.send(signal.SIGTERM)
+    assert daemon.told("STOPPING=1")
+    done = probe(daemon)
+    assert done.returncode in (UNHEALTHY, NO_CONNECTION, NO_ANSWER)
+    assert "SERVING" not in done.stderr.replace("NOT_SERVING", "")
+    assert daemon.end() == 0
+    assert watcher.end() == 1
+    assert probe(daemon, "-connect-timeout=100ms").returncode == NO_CONNECTION

@@ -1,0 +1,122 @@
+"""A program a test started: its output by line as it comes, its end as an event, its stop by pid."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+PATIENCE_S = 30.0  # for what takes milliseconds on an idle machine; this one may not be idle
+
+
+class Running:
+    """Both output streams are read by threads of their own, so the program never blocks on a full pipe."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        stdin: bytes | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.command = [str(word) for word in command]
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            self.command,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
+        )
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        self._readers = [self._read(self._process.stdout, self.out), self._read(self._process.stderr, self.err)]
+        if stdin is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(stdin)
+            self._process.stdin.close()
+
+    def _read(self, stream: IO[bytes] | None, lines: list[str]) -> threading.Thread:
+        assert stream is not None
+
+        def pump() -> None:
+            with stream:
+                for raw in stream:
+                    with self._changed:
+                        lines.append(raw.decode(errors="replace").rstrip("\n"))
+                        self._changed.notify_all()
+            with self._changed:
+                self._changed.notify_all()
+
+        thread = threading.Thread(target=pump, daemon=True)
+        thread.start()
+        return thread
+
+    @property
+    def said(self) -> str:
+        """Both streams, for a failing test's reader."""
+        return "\n".join(["$ " + " ".join(self.command), *self.out, *self.err])
+
+    def line(self, pattern: str, after: int = 0, within_s: float = PATIENCE_S) -> str:
+        """The first line of either stream that the pattern is found in, waited for.
+
+        ``after`` skips that many matching lines. Raises AssertionError when the program ends, or time runs out.
+        """
+        deadline = time.monotonic() + within_s
+        with self._changed:
+            while True:
+                hits = [line for line in [*self.out, *self.err] if re.search(pattern, line)]
+                if len(hits) > after:
+                    return hits[after]
+                over = not any(reader.is_alive() for reader in self._readers)
+                left = 0 if over else deadline - time.monotonic()
+                assert left > 0, f"no line with {pattern!r} from:\n{self.said}"
+                self._changed.wait(min(left, 0.5))
+
+    def ended(self, within_s: float = 0) -> bool:
+        """Whether it has ended, waiting so long for it."""
+        return bool(select.select([self._pidfd], [], [], within_s)[0])
+
+    def end(self, within_s: float = PATIENCE_S) -> int:
+        """Wait until it ends by itself; its exit status (negative: the signal), with all its output read."""
+        assert self.ended(within_s), f"still running:\n{self.said}"
+        status = self._process.wait()
+        for reader in self._readers:
+            reader.join(5)  # a grandchild may hold the pipe open; what it says is not waited for
+        return status
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it ended."""
+        if self._process.poll() is None:
+            os.kill(self.pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:
+        """Ask it to end, and wait for it."""
+        self.send(number)
+        return self.end(within_s)
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.send(signal.SIGTERM)
+        if not self.ended(10):
+            self.send(signal.SIGKILL)
+        self.end()
+        os.close(self._pidfd)

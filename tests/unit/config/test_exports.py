@@ -1,0 +1,17 @@
+import holdfast.config
+
+
+def test_the_face_of_the_package():
+    assert holdfast.config.__all__ == [
+        "Bytes",
+        "Defaults",
+        "Duration",
+        "Loaded",
+        "Overrides",
+        "Section",
+        "Settings",
+        "check_sections",
+        "decode_section",
+        "load",
+        "own_defaults",
+    ]

@@ -1,0 +1,59 @@
+import importlib.util
+from pathlib import Path
+
+import msgspec
+import pytest
+from holdfast.config.describe import keys_of
+from holdfast.config.render import path_words
+from holdfast.config.schema import Settings
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Odd(msgspec.Struct, frozen=True):
+    pipe: str = "a|b"
+
+
+def test_every_key_has_a_row(generate):
+    page = generate.document("# Title", {})
+    missing = [
+        path_words(key.path)
+        for key in keys_of(Settings)
+        if not key.section and f"| `{path_words(key.path)}` |" not in page
+    ]
+    assert missing == []
+
+
+def test_a_plugins_section_is_on_the_page_and_cannot_break_its_table(generate):
+    page = generate.document("# Title", {"io.a.v1.odd": Odd, "io.a.v1.none": None})
+    assert "### `io.a.v1.odd`" in page
+    assert "| `pipe` | a string | `a\\|b` |" in page
+    assert "io.a.v1.none" not in page
+
+
+def test_check_says_stale_until_the_page_is_written(generate, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "TARGET", tmp_path / "configuration.md")
+    monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
+    assert generate.main() == 1
+    assert "stale" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["generate.py"])
+    assert generate.main() == 0
+    monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
+    assert generate.main() == 0
+
+
+def test_the_example_of_the_page_is_a_good_configuration(generate, tmp_path):
+    from holdfast.config import load
+
+    text = generate.INTRODUCTION.read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "c.yaml").write_text(example)
+    assert load(tmp_path / "c.yaml").settings.grpc.tcp_address == "0.0.0.0:7420"

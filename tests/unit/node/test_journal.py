@@ -1,0 +1,138 @@
+import sqlite3
+import threading
+
+import pytest
+from holdfast.errors import Unavailable
+from holdfast.node.journal import ADJ, HandRow, HeldRow, Journal, MadeRow, SettingRow, cgroup_field
+
+
+@pytest.fixture
+def journal(tmp_path):
+    opened = Journal(tmp_path / "journal.db", "boot-1")
+    yield opened
+    opened.close()
+
+
+def row(before, written, pid=7, field=ADJ, rule="r", **more):
+    return HeldRow(pid, 100, field, before, written, rule, **more)
+
+
+def test_what_is_noted_is_read_back(journal):
+    rows = [row("0", "-500"), row("/", "/a", field=cgroup_field("memory"), as_child=True, give_back=False)]
+    journal.hold(rows)
+    assert sorted(journal.held(), key=lambda r: r.field) == sorted(rows, key=lambda r: r.field)
+    assert journal.held_of(7, 100) == journal.held()
+    assert journal.held_of(7, 101) == []
+
+
+def test_the_first_before_stays_while_the_value_is_ours(journal):
+    journal.hold([row("0", "-500")])
+    journal.hold([row("-500", "-900", rule="s")])
+    assert journal.held() == [row("0", "-900", rule="s", previous="-500")]
+
+
+def test_a_crash_between_row_and_write_leaves_both_values_ours(journal):
+    journal.hold([row("0", "-500")])
+    journal.hold([row("-500", "-900")])  # and then killed: -500 still stands
+    (held,) = journal.held()
+    assert [held.is_ours(value) for value in ("-500", "-900", "0")] == [True, True, False]
+    journal.hold([row("-500", "-900")])  # the next run writes again what was never written
+    assert journal.held() == [row("0", "-900", previous="-500")]
+
+
+def test_somebody_elses_later_choice_becomes_what_is_given_back(journal):
+    journal.hold([row("0", "-500")])
+    journal.hold([row("300", "-500")])
+    assert [held.before for held in journal.held()] == ["300"]
+
+
+def test_another_rule_takes_over_what_stands(journal):
+    journal.hold([row("0", "-500")])
+    journal.rerule(7, 100, "s", as_child=True, give_back=False)
+    assert journal.held() == [row("0", "-500", rule="s", as_child=True, give_back=False)]
+
+
+def test_settings_keep_the_first_before_and_the_last_two_written(journal):
+    journal.set(SettingRow("memory", "/a", "memory.limit_in_bytes", "max", "1", "r"))
+    journal.set(SettingRow("memory", "/a", "memory.limit_in_bytes", "1", "2", "s"))
+    assert journal.settings() == [SettingRow("memory", "/a", "memory.limit_in_bytes", "max", "2", "s", previous="1")]
+
+
+def test_groups_come_deepest_first(journal):
+    journal.make([MadeRow("", "/a", "r"), MadeRow("", "/a/b/c", "r"), MadeRow("", "/a/b", "r")])
+    journal.make([MadeRow("", "/a", "other")])
+    assert [made.path for made in journal.made()] == ["/a/b/c", "/a/b", "/a"]
+    assert journal.made()[-1].rule == "r"
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_stays(journal):
+    setting, made, hand = SettingRow("", "/a", "f", "0", "1", "r"), MadeRow("", "/a", "r"), HandRow(7, 100, -5, 99, "w")
+    journal.hold([row("0", "1"), row("0", "2", pid=8)])
+    journal.set(setting)
+    journal.make([made])
+    journal.hold_by_hand(hand)
+    journal.forget([row("0", "1"), setting, made, hand])
+    assert (journal.held(), journal.settings(), journal.made(), journal.by_hand()) == (
+        [row("0", "2", pid=8)],
+        [],
+        [],
+        [],
+    )
+
+
+def test_it_survives_being_opened_again_in_the_same_boot_only(tmp_path, journal):
+    journal.hold([row("0", "-500")])
+    again = Journal(tmp_path / "journal.db", "boot-1")
+    assert again.held() == journal.held() != []
+    again.close()
+    after_reboot = Journal(tmp_path / "journal.db", "boot-2")
+    assert (after_reboot.held(), after_reboot.made(), after_reboot.by_hand()) == ([], [], [])
+    after_reboot.close()
+
+
+def test_a_file_that_is_no_database_is_put_aside(tmp_path):
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 40)
+    journal = Journal(path, "boot")
+    journal.hold([row("0", "1")])
+    assert len(journal.held()) == 1
+    journal.close()
+    assert [p.read_bytes()[:5] for p in tmp_path.glob("journal.db.*.bad")] == [b"not a"]
+
+
+def test_a_file_of_another_version_begins_anew(tmp_path):
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE held (x)")
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    journal = Journal(path, "boot")
+    journal.hold([row("0", "1")])
+    assert len(journal.held()) == 1
+    journal.close()
+
+
+def test_the_file_is_ours_alone(tmp_path, journal):
+    assert (tmp_path / "journal.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failing_transaction_leaves_nothing(journal):
+    with pytest.raises(Unavailable, match=r"^journal .*NOT NULL .*; nothing is written without it"):
+        journal.hold([row("0", "1"), HeldRow(8, 1, ADJ, None, "1", "r")])
+    assert journal.held() == []
+    journal.hold([row("0", "1")])
+    assert len(journal.held()) == 1
+
+
+def test_two_threads_write_at_once(journal):
+    def write(first):
+        for number in range(200):
+            journal.hold([row("0", "1", pid=first + number)])
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (1000, 2000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(journal.held()) == 400
+    journal.fold()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from holdfast.errors import ConfigError
+from holdfast.node import shipped
+from holdfast.node.plan import plan
+from holdfast.node.rules import compile_rules
+from holdfast.node.schema import OomScoreAdj, PlacementConfig, Rule
+from holdfast.pods.cgroup_path import PodRef
+
+from tests.fakes.placement import process, rules, v2_host
+
+INIT = process(1, "systemd", exe="/usr/lib/systemd/systemd")
+BOOK = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
+SERVICE = {"": "/system.slice/x.service"}
+IN_POD = {"cgroups": {"": "/kubepods/podu/c"}}
+
+
+def rule_of(some):
+    return plan(some, BOOK, v2_host()).rule
+
+
+@pytest.mark.parametrize(
+    ("some", "expected"),
+    [
+        (process(comm="containerd", cgroups=SERVICE), "container-runtime"),
+        (process(comm="containerd", cgroups={"": "/system.slice/docker-1.scope"}), None),
+        (process(comm="containerd", uid=1000, cgroups=SERVICE), None),
+        (process(comm="containerd", pod=PodRef("u", "burstable"), **IN_POD), None),
+        (process(comm="containerd-shim", cgroups={"": "/system.slice/containerd.service"}), "container-shim"),
+        (process(comm="kubelet", cgroups={"": "/system.slice/kubelet.service"}), "kubelet"),
+        (process(comm="kubelet", pod=PodRef("u", "burstable"), **IN_POD), None),
+        (process(comm="sshd", cgroups={"": "/system.slice/ssh.service"}, ancestors=(INIT,)), "sshd"),
+        (process(comm="sshd", cgroups={"": "/user.slice/s.scope"}, ancestors=(process(9, "sshd"), INIT)), None),
+        (process(comm="agetty"), "console-login"),
+        (process(comm="prometheus-node", exe="/usr/bin/prometheus-node-exporter", cgroups={"": "/"}), "node-exporter"),
+        (process(comm="postgres", uid=26, cgroups={"": "/"}, ancestors=(INIT,)), "postgresql"),
+        (process(comm="sleep", cgroups={"": "/batch.slice/job.service"}), "batch-first-to-die"),
+        (
+            process(pod=PodRef("u", "burstable", namespace="kube-system", container="cilium-agent"), **IN_POD),
+            "cni",
+        ),
+        (process(pod=PodRef("u", "burstable", namespace="evil", container="cilium-agent"), **IN_POD), None),
+    ],
+)
+def test_a_name_alone_protects_nobody(some, expected):
+    assert rule_of(some) == expected
+
+
+def test_a_postgres_worker_gets_what_children_get():
+    leader = process(50, uid=26, cgroups={"": "/"}, oom_score_adj=-900, ancestors=())
+    decision = plan(process(60, uid=26, oom_score_adj=-900, ancestors=(leader, INIT)), BOOK, v2_host())
+    assert (decision.rule, decision.as_child, decision.changes[0].after) == ("postgresql", True, "0")
+
+
+def test_every_file_is_known_by_its_name_and_compiles():
+    assert shipped.names() == (
+        "batch",
+        "container-runtime",
+        "kubelet",
+        "logins",
+        "node-daemons",
+        "node-exporter",
+        "postgresql",
+    )
+    for name in shipped.names():
+        assert shipped.text(name).startswith("# ")
+        assert all(rule.reason for rule in shipped.load(name))
+
+
+def test_none_of_them_makes_anything_unkillable_or_moves_it():
+    assert not any(rule.unkillable or rule.cgroup or rule.in_place for rule in shipped.with_shipped(PlacementConfig()))
+
+
+def test_the_operators_come_first_and_replace_by_name():
+    (mine,) = rules({"name": "sshd", "match": {"comm": "dropbear"}}).rules
+    config = PlacementConfig(rules=(mine.spec,), shipped=("logins",))
+    assert [(rule.name, rule.match.comm) for rule in shipped.with_shipped(config)] == [
+        ("sshd", "dropbear"),
+        ("console-login", ("agetty", "getty", "mingetty", "systemd-logind")),
+    ]
+    assert shipped.with_shipped(PlacementConfig(rules=(mine.spec,), shipped="none")) == (mine.spec,)
+
+
+def test_what_does_not_ship_is_refused_with_what_does():
+    with pytest.raises(ValueError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
+        PlacementConfig(shipped=("nginx",))
+    with pytest.raises(ConfigError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
+        shipped.load("nginx")
+
+
+def test_a_shipped_rule_reads_as_a_rule_of_ones_own():
+    (first, *_) = shipped.load("container-runtime")
+    assert isinstance(first, Rule)
+    assert first.oom_score_adj == OomScoreAdj(at_most=-999)
