@@ -60,7 +60,7 @@ async def put(stub, data: bytes, ref: str = "put") -> str:
 
 
 async def talk(stub, *messages: api.WriteContentRequest) -> list[object]:
-    """Each message's answer as (action, offset, total, digest), and at last the code and its words if it is an error."""
+    """Each message's answer as (action, offset, total, digest); at last the code and its words if it is an error."""
     call = stub.Write(metadata=NS)
     said: list[object] = []
     try:
@@ -87,12 +87,15 @@ def refusal(code: grpc.StatusCode, words: str) -> tuple[str, str]:
 
 
 async def refused(call) -> tuple[str, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        if hasattr(call, "read"):
-            while await call.read() is not grpc.aio.EOF:
-                pass
-        else:
+    async def answered() -> None:
+        if not hasattr(call, "read"):
             await call
+            return
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answered()
     return refusal(caught.value.code(), caught.value.details())
 
 
