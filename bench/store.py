@@ -142,15 +142,17 @@ def rates(ours: Daemon, theirs: Daemon, place: Path, size_mib: int, rounds: int)
             daemon.ctr("content", "ingest", "calls", given=source)
             got[name].append(CALLS_MIB / daemon.ctr("content", "get", digest, taken=nowhere))
             daemon.ctr("content", "rm", digest)
-    note = f"{size_mib} MiB"
+    frames, calls = f"{size_mib} MiB", f"{CALLS_MIB} MiB"
     made = [
         figure.Figure(f"content {what}", "MiB/s", samples["ours"], samples["peer"], "containerd", "higher", note)
-        for what, samples in (("write", written), ("read", read), ("read by ctr, 32 KiB calls", got))
+        for what, samples, note in (
+            ("write", written, frames),
+            ("read", read, frames),
+            ("read by ctr, 32 KiB calls", got, calls),
+        )
     ]
-    return [
-        *made,
-        figure.Figure("memory while it is moved", "MiB", grown["ours"], grown["peer"], "containerd", note=note),
-    ]
+    moved = figure.Figure("memory while it is moved", "MiB", grown["ours"], grown["peer"], "containerd", note=frames)
+    return [*made, moved]
 
 
 async def fill(daemon: Daemon, count: int) -> None:

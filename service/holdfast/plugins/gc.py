@@ -9,11 +9,15 @@ from msgspec import Meta, Struct
 
 from holdfast.api.events.image_pb2 import ImageDelete
 from holdfast.config import Duration
+from holdfast.metrics import Counter, Histogram
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, METADATA
 from holdfast.store import Scheduler, Thresholds
 from holdfast.store.collection import Collected
 from holdfast.store.reachability import Kind
+
+_SWEPT = (Kind.CONTENT, Kind.IMAGE, Kind.INGEST, Kind.LEASE)
+_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,12 +46,36 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class Figures:
+    """What collections did, for the registry."""
+
+    def __init__(self) -> None:
+        pauses = Histogram(
+            "holdfast_gc_pause_seconds", "Time one collection kept writers of metadata waiting.", bounds=_BOUNDS_S
+        )
+        self._pause = pauses.labels()
+        self._removed = Counter("holdfast_gc_removed_total", "Things collected, by kind.", ["kind"])
+        for kind in _SWEPT:
+            self._removed.labels(kind.name.lower())
+        self.families = (pauses, self._removed)
+
+    def add(self, collected: Collected) -> None:
+        """Count one collection."""
+        self._pause.observe(collected.pause_s)
+        for kind in _SWEPT:
+            self._removed.inc(kind.name.lower(), by=collected.count(kind))
+
+
 @plugin(GC, "scheduler", requires=(METADATA, EVENTS), config=GcConfig)
 async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     """Collect in the background, and when a client asks and waits."""
     metadata, events = context.single(METADATA), context.single(EVENTS)
 
+    figures = Figures()
+    context.metrics.add(*figures.families)
+
     def tell(collected: Collected) -> None:
+        figures.add(collected)
         for image in collected.removed.get(Kind.IMAGE, ()):  # an image that expired
             events.publish("/images/delete", ImageDelete(name=image.key), image.namespace)
 
@@ -61,3 +89,4 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     context.on_reload(lambda config: scheduler.configure(config.thresholds()))
     context.background("gc.schedule", scheduler.run)
     yield scheduler
+    context.metrics.remove(*figures.families)

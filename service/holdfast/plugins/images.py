@@ -28,9 +28,9 @@ class ImagesService:
         self._events = events
         self._scheduler = scheduler
 
-    async def create(self, image: Image) -> Image:
+    async def create(self, image: Image, lease_id: str) -> Image:
         """See `Images.create`."""
-        created = await self.store.create(required(), image)
+        created = await self.store.create(required(), image, lease_id)
         self._events.publish("/images/create", ImageCreate(name=created.name, labels=created.labels))
         return created
 
@@ -69,7 +69,7 @@ class ImagesServicer(api_grpc.ImagesServicer):
         if not request.image.name:
             raise InvalidArgument("Image.Name required")
         image = _value(request.image, created_at=nanoseconds(request.source_date_epoch))
-        return api.CreateImageResponse(image=_message(await self._service.create(image)))
+        return api.CreateImageResponse(image=_message(await self._service.create(image, lease(call))))
 
     async def Update(self, request: api.UpdateImageRequest, call: Any) -> api.UpdateImageResponse:  # noqa: N802, D102
         if not request.image.name:

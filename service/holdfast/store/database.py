@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -221,11 +222,11 @@ def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
         for number, job in enumerate(jobs):
             removed[number] = _run(connection, job)
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        ours = _ours(error)
+    except BaseException as error:  # whatever it is: nobody must wait for an answer for ever
+        ours = _ours(error) if isinstance(error, sqlite3.Error) else Internal(f"metadata database: {error!r}")
         for job in jobs:
             job.error = job.error or ours
-        if connection.in_transaction:
+        with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
     return removed
 

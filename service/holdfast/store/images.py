@@ -12,8 +12,9 @@ from holdfast.filters import parse_all
 from holdfast.store.database import Database, Transaction
 from holdfast.store.digest import check_digest
 from holdfast.store.labels import Labels, check_labels, field_of, from_text, kept, masked, to_text
-from holdfast.store.leases import IMAGES, Resource, release
+from holdfast.store.leases import IMAGES, Resource, hold, release
 from holdfast.store.namespaces import ensure
+from holdfast.store.reachability import EXPIRE
 
 _COLUMNS = "name, labels, media_type, digest, size, annotations, created_at, updated_at"
 
@@ -80,12 +81,13 @@ class Images:
         rows = await self._database.read(lambda connection: connection.execute(query, (namespace,)).fetchall())
         return [image for image in map(_image, rows) if wanted.match(image)]
 
-    async def create(self, namespace: str, image: Image) -> Image:
-        """Make one; ``image.created_at`` is kept when it is given.
+    async def create(self, namespace: str, image: Image, lease: str = "") -> Image:
+        """Make one; ``image.created_at`` is kept when it is given. One that can expire is held by ``lease``.
 
         Raises:
             InvalidArgument: its name, a label or its target.
             AlreadyExists: the name is in use.
+            NotFound: the lease is gone.
         """
         check_image(image)
         now = image.created_at or self._clock()
@@ -95,6 +97,8 @@ class Images:
             ensure(transaction, namespace)
             if not _write(transaction, "INSERT OR IGNORE", namespace, created):
                 raise AlreadyExists(f'image "{image.name}"')
+            if EXPIRE in created.labels:
+                hold(transaction, namespace, lease, Resource(IMAGES, image.name))
 
         await self._database.write(change)
         return created

@@ -17,14 +17,18 @@ from holdfast.api.services.namespaces.v1 import namespace_pb2 as namespaces_api
 from holdfast.api.types.descriptor_pb2 import Descriptor
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from holdfast.events import Exchange
+from holdfast.metrics import Registry
 from holdfast.plugins import message
 from holdfast.plugins.containers import ContainersService, ContainersServicer
 from holdfast.plugins.content import ContentService, ContentServicer, PlainContentService
-from holdfast.plugins.gc import GcConfig
+from holdfast.plugins.gc import GcConfig, gc
 from holdfast.plugins.images import ImagesService, ImagesServicer
+from holdfast.plugins.kinds import EVENTS, METADATA
 from holdfast.plugins.leases import LeasesService, LeasesServicer
 from holdfast.plugins.namespaces import NamespacesService, NamespacesServicer
 from holdfast.store import LocalStore, Metadata, Thresholds
+from holdfast.store.images import Descriptor as StoredDescriptor
+from holdfast.store.images import Image
 
 from tests.contracts.content import EMPTY, digest
 
@@ -244,6 +248,46 @@ async def test_a_client_that_goes_lets_go_of_its_ref_and_what_it_wrote_stays(met
         writer = await metadata.content.within("ns").writer("r")
         assert writer.status.offset == 4
         await writer.close()
+
+
+class Context:
+    """What the collector's plugin asks of its context."""
+
+    def __init__(self, metadata: Metadata, events: Exchange) -> None:
+        self._found = {METADATA: metadata, EVENTS: events}
+        self.config = GcConfig()
+        self.metrics = Registry()
+        self.exports: dict[str, str] = {}
+        self.jobs = {}
+        self.callbacks = []
+
+    def single(self, kind):
+        return self._found[kind]
+
+    def background(self, name, job):
+        self.jobs[name] = job
+
+    def on_reload(self, callback):
+        self.callbacks.append(callback)
+
+
+async def test_an_image_that_expired_is_collected_counted_and_told(metadata):
+    events = Exchange()
+    context = Context(metadata, events)
+    old = {"containerd.io/gc.expire": "2020-01-01T00:00:00Z"}
+    await metadata.images.create("ns", Image("i", StoredDescriptor("m", EMPTY, 1), old))
+    with heard(events) as said:
+        async for scheduler in gc.init(context):
+            running = asyncio.ensure_future(context.jobs["gc.schedule"]())
+            await scheduler.collect_and_wait()
+            context.callbacks[0](GcConfig(schedule_delay=0.01))
+            running.cancel()
+            text = context.metrics.text()
+            text = text.decode() if isinstance(text, bytes) else text
+    assert [told("ns", "/images/delete", image_pb2.ImageDelete(name="i"))] == said
+    assert 'holdfast_gc_removed_total{kind="image"} 1' in text
+    assert "holdfast_gc_pause_seconds_count 1" in text
+    assert context.exports == {"PauseThreshold": "0.02", "DeletionThreshold": "0", "MutationThreshold": "100"}
 
 
 def test_the_collectors_defaults_are_containerds():

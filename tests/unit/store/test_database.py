@@ -89,6 +89,17 @@ async def test_a_full_disk_is_said_and_nothing_of_the_change_is_kept(database):
     assert await count(database) == 1
 
 
+async def test_a_change_that_ends_the_thread_is_answered_and_the_next_one_runs(database):
+    def bad(transaction):
+        ensure(transaction, "undone")
+        raise SystemExit("on purpose")
+
+    with pytest.raises(Internal, match="SystemExit"):
+        await database.write(bad)
+    await database.write(lambda tx: ensure(tx, "next"))
+    assert await count(database) == 1
+
+
 async def test_after_closing_nothing_is_done(tmp_path):
     database = Database(tmp_path / "meta.sqlite")
     await database.open()

@@ -75,6 +75,17 @@ async def test_an_image_that_expired_goes_with_its_content(metadata, clock):
         await metadata.images.get("ns", "i")
 
 
+async def test_an_image_that_can_expire_is_held_by_the_lease_it_is_made_under(metadata):
+    await metadata.leases.create("ns", "l1")
+    old = {"containerd.io/gc.expire": "2020-01-01T00:00:00Z"}
+    await metadata.images.create("ns", Image("i", image("i").target, old), "l1")
+    await metadata.images.create("ns", image("stays"), "l1")
+    assert [Resource("images", "i")] == await metadata.leases.resources("ns", "l1")
+    assert (await metadata.collect()).count(Kind.IMAGE) == 0
+    await metadata.leases.delete("ns", "l1")
+    assert [node.key for node in (await metadata.collect()).removed[Kind.IMAGE]] == ["i"]
+
+
 async def test_a_blob_two_namespaces_have_stays_on_disk_for_the_other(metadata, local):
     one, two = metadata.content.within("one"), metadata.content.within("two")
     name = await put(one, b"both", labels={})
