@@ -44,7 +44,10 @@ OURS: dict[str, Seen] = {
     "proxy_unknown": at(
         11, 'proxy_plugins.foo.type: expected "content", "diff", "sandbox" or "snapshot", got "nonsense"'
     ),
-    "proxy_duplicate": Seen(),
+    "proxy_duplicate": refused(
+        "io.containerd.content.v1.content: plugin: id already registered"
+        " (by holdfast.plugins.metadata.content, again by proxy_plugins.content)"
+    ),
     # The daemon itself
     "nobody": Seen(),
     "cgroup_nobody": refused(
