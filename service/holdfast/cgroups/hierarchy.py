@@ -15,6 +15,7 @@ from holdfast.cgroups.face import UNIFIED, Mode, Tree, checked_path
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
 from holdfast.errors import KernelRefused, NotFound
+from holdfast.process import namespace
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
@@ -23,12 +24,20 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written."""
+    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written.
+
+    ``root`` is the group that is mounted, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.
+    """
 
     name: str
     point: str
-    whole: bool
+    root: str
     writable: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether all groups that our namespace knows are there, by the names it knows them by."""
+        return self.root == "/"
 
 
 class Hierarchy:
@@ -119,19 +128,13 @@ class Hierarchy:
 
 
 def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
-    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/self/mountinfo``; possibly nothing.
+    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly nothing.
 
     Raises:
         KernelRefused: mountinfo cannot be read.
     """
-    path = f"{proc_root}/self/mountinfo"
-    try:
-        with open(path, "rb", buffering=0) as file:
-            text = file.readall()
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
     chosen: dict[str, Mount] = {}
-    for mount in mounts(text, cgroup_root):
+    for mount in mounts(_mountinfo(proc_root), cgroup_root):
         known = chosen.get(mount.name)
         if known is None or (mount.whole and not known.whole):
             chosen[mount.name] = mount
@@ -142,6 +145,31 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
     }
     writable = bool(ordered) and all(mount.writable and os.access(mount.point, os.W_OK) for mount in ordered)
     return Hierarchy(trees, writable=writable)
+
+
+def see_whole_host(proc_root: str, cgroup_root: str) -> bool:
+    """Enter the cgroup namespace of pid 1 if the tree mounted for us is the host's and our namespace is not.
+
+    In a container of its own cgroup namespace, with the host's tree mounted into it, ``/proc/PID/cgroup`` says
+    ``/../../system.slice``, which names nothing below the mount. For the calling thread and those it starts later,
+    so to be called before there are others; answers whether it was necessary.
+
+    Raises:
+        KernelRefused: it cannot be entered.
+    """
+    if not any(mount.root.startswith("/..") for mount in mounts(_mountinfo(proc_root), cgroup_root)):
+        return False
+    namespace.enter(f"{proc_root}/1/ns/cgroup", namespace.CGROUP)
+    return True
+
+
+def _mountinfo(proc_root: str) -> bytes:
+    path = f"{proc_root}/thread-self/mountinfo"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError as error:
+        raise KernelRefused("read", path, error.errno or 0) from error
 
 
 def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
@@ -159,7 +187,7 @@ def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
             continue
         name = UNIFIED if kind == "cgroup2" else _v1_name(options)
         writable = "ro" not in flags.split(",") and "ro" not in options.split(",")
-        yield Mount(name, point, inner == "/", writable)
+        yield Mount(name, point, inner, writable)
 
 
 def _v1_name(options: str) -> str:

@@ -103,7 +103,7 @@ class Actor:
         self.refuse(placement, refused)
         if placement.state is State.MOVING and not at_ns:
             return
-        placement.state = State.MOVING if moves else state_of(refused, did=did)
+        placement.state = State.MOVING if moves else state_of(refused, did=did or self._holds_something(placement))
         if moves:
             assert decision.rule is not None
             drifted = placement.pid in self.moved and self._stood(placement, moves)
@@ -118,6 +118,9 @@ class Actor:
                     at_ns=at_ns,
                 )
             )
+
+    def _holds_something(self, placement: Placement) -> bool:
+        return placement.adj_before is not None or placement.pid in self.moved
 
     def _stood(self, placement: Placement, moves: Iterable[Change]) -> bool:
         """Whether a move is one that we made before, under the same rule: somebody moved the process away."""
@@ -212,7 +215,7 @@ class Actor:
         if news:
             self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news))
         self.refuse(placement, [*placement.refusals, *news])
-        placement.state = state_of(placement.refusals, did=bool(outcome.done) or placement.adj_before is not None)
+        placement.state = state_of(placement.refusals, did=bool(outcome.done) or self._holds_something(placement))
 
     def _on_given_back(self, outcome: Outcome) -> None:
         order = outcome.order

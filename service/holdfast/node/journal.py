@@ -52,6 +52,12 @@ CREATE TABLE by_hand (
     why TEXT NOT NULL, PRIMARY KEY (pid, start_ticks)) WITHOUT ROWID;
 CREATE TABLE about (boot_id TEXT NOT NULL);
 """
+_HOLD = """
+INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET
+    before = CASE WHEN excluded.before IN (written, previous) THEN before ELSE excluded.before END,
+    previous = CASE WHEN excluded.before = previous THEN previous ELSE written END,
+    written = excluded.written, rule = excluded.rule, as_child = excluded.as_child, give_back = excluded.give_back
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +146,13 @@ class Journal:
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
         """Commit, before they are written, values of processes. See rules 3 and 4 for what becomes of an older row."""
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET"
-                " before = CASE WHEN excluded.before IN (written, previous) THEN before ELSE excluded.before END,"
-                " previous = CASE WHEN excluded.before = previous THEN previous ELSE written END,"
-                " written = excluded.written, rule = excluded.rule, as_child = excluded.as_child,"
-                " give_back = excluded.give_back",
-                [(r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back) for r in rows],
-            )
+        values = [(r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back) for r in rows]
+        if len(values) == 1:  # the hot one: a statement alone is a transaction, and 12 µs cheaper than BEGIN and COMMIT
+            with self._lock, self._translated() as db:
+                db.execute(_HOLD, values[0])
+        elif values:
+            with self._transaction() as db:
+                db.executemany(_HOLD, values)
 
     def set(self, row: SettingRow) -> None:
         """Commit, before it is written, a value of a group's file."""
@@ -229,8 +233,8 @@ class Journal:
 
     def fold(self) -> None:
         """Bring the write-ahead log into the file, and so keep it short. Milliseconds: not for a hot path."""
-        with self._lock:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with self._lock, self._translated() as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Close the file."""
@@ -246,25 +250,27 @@ class Journal:
         ]
 
     def _all(self, table: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
-            except sqlite3.Error as error:
-                raise Unavailable(f"journal {self.path}: {error}") from error
+        with self._lock, self._translated() as db:
+            return db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._translated() as db:
+            db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise Unavailable(f"journal {self.path}: {error}; nothing is written without it") from error
+                    db.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._db
+        except sqlite3.Error as error:
+            raise Unavailable(f"journal {self.path}: {error}; nothing is written without it") from error
 
 
 def _opened(path: Path, boot_id: str) -> sqlite3.Connection:

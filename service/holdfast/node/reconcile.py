@@ -102,12 +102,14 @@ class Engine:
         )
         self._pressure: tuple[Pressure, ...] = ()
         self._calls: deque[Callable[[], None]] = deque()
+        self._poll, self._polled = select.poll(), (-2, -2, -2)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._stopping = self._finished = False
         self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self.tally.placements = lambda: list(self._keeper.placements.values())
+        self.tally.waiting = lambda: self._mover.waiting
         self.tally.pressure = lambda: read_pressure(f"{at.proc_root}/pressure")
 
     # -- the face, for any thread ----------------------------------------------------------------------------------
@@ -288,22 +290,31 @@ class Engine:
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
-        poll = select.poll()
-        for descriptor in (self._event, self._feed.fileno(), self._watch.fileno()):
-            if descriptor >= 0:
-                poll.register(descriptor, select.POLLIN)
-        if any(descriptor == self._event for descriptor, _ in poll.poll(self._patience_ms())):
+        if self._feed.fileno() != self._polled[0]:
+            self._poll_again()
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience_ms())}
+        if self._event in ready:
             os.eventfd_read(self._event)
-        self._serve_events()
+        if self._feed.fileno() in ready:
+            self._serve_events()
         while self._calls:
             self._calls.popleft()()
         for outcome in self._mover.outcomes():
             self._keeper.on_outcome(outcome)
-        self._tell_kills(self._watch.read(self._witness))
-        self._keeper.expire(time.time_ns())
+        if self._watch.fileno() in ready:
+            self._tell_kills(self._watch.read(self._witness))
+        if self._keeper.by_hand:
+            self._keeper.expire(time.time_ns())
         if self._mover.waiting <= MOST_WAITING:
             self._sweeps.step()
-        self.tally.moves_waiting.set(self._mover.waiting)
+
+    def _poll_again(self) -> None:
+        """Wait for what there is to wait for now: the feed comes and goes."""
+        self._poll = select.poll()
+        self._polled = (self._feed.fileno(), self._watch.fileno(), self._event)
+        for descriptor in self._polled:
+            if descriptor >= 0:
+                self._poll.register(descriptor, select.POLLIN)
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
@@ -322,10 +333,12 @@ class Engine:
             except Lost:
                 self._sweeps.want(Cause.LOST_EVENTS)
                 continue
-            self._follow()
+            if self._keeper.followed_changed:
+                self._follow()
             return
 
     def _follow(self) -> None:
+        self._keeper.followed_changed = False
         uids = any(rule.spec.match.user != () for rule in self._keeper.rules.rules)
         self._feed.follow(self._keeper.followed, uids=uids)
 
@@ -337,6 +350,8 @@ class Engine:
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
+        if self._keeper.followed_changed:
+            self._follow()
         self._tell_kills(self._watch.count(self._witness))
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)

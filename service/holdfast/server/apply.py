@@ -12,7 +12,7 @@ import errno
 import os
 
 from holdfast import log
-from holdfast.cgroups import UNIFIED, Hierarchy, Mode, detect
+from holdfast.cgroups import UNIFIED, Hierarchy, Mode, detect, see_whole_host
 from holdfast.cgroups.face import checked_path
 from holdfast.errors import BootError, HoldfastError, InvalidArgument, KernelRefused
 from holdfast.process import oomscore
@@ -27,9 +27,17 @@ _NO_USER_NAMESPACE = ["0", "0", "4294967295"]
 def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_root: str) -> None:
     """Bring ``oom_score`` (0: as it is) and ``cgroup.path`` (empty: as it is) into force for this process.
 
+    To be called before there are threads: in a container that has the host's cgroup tree mounted, it first enters the
+    host's cgroup namespace, in which that tree has the names that everybody else uses.
+
     Raises:
         BootError: the cgroup could not be made or joined.
     """
+    try:
+        if see_whole_host(proc_root, cgroup_root):
+            LOG.debug("entered the host's cgroup namespace")
+    except KernelRefused as error:
+        LOG.warning("the cgroups of other processes cannot be named", error=error.advice)
     if oom_score:
         _set_oom_score(oom_score, proc_root)
     if cgroup_path:

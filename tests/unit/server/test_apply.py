@@ -14,7 +14,8 @@ def proc(tmp_path):
     (own / "oom_score_adj").write_text("0")
     (tmp_path / "proc/self").mkdir()
     (tmp_path / "proc/self/uid_map").write_text("         0          0 4294967295\n")
-    (tmp_path / "proc/self/mountinfo").write_text("")
+    (tmp_path / "proc/thread-self").mkdir()
+    (tmp_path / "proc/thread-self/mountinfo").write_text("")
     return tmp_path / "proc"
 
 
