@@ -21,7 +21,7 @@ $(VENV)/.installed: requirements/dev.lock
 	@touch $@
 
 run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs neither root nor Kubernetes
-	@exec $(BIN)/python -m holdfast run $(ARGS)
+	@exec $(BIN)/python -m holdfast run --hints $(ARGS)
 
 test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)

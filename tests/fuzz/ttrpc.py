@@ -35,7 +35,7 @@ BODIES = [
     b"x",
     b"\xff",
     envelope.encode_failure(5, "gone"),
-    envelope.encode_response(b"payload"),
+    (envelope.response_prefix(b"payload") + b"payload"),
     *(envelope.encode_request(envelope.heading("s", kind.value), b"\x0a\x01x", 0, b"") for kind in KINDS),
     *(envelope.encode_request(envelope.heading("s", kind.value), b"", nano, b"") for kind in KINDS for nano in (-1, 7)),
     envelope.encode_request(envelope.heading("s", "nope"), b"", 0, envelope.encode_metadata({"k": ("a", "b")})),

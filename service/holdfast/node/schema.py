@@ -134,12 +134,13 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
     rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
     shipped: Annotated[
-        Literal["all", "none"] | tuple[str, ...],
+        Literal["preview", "all", "none"] | tuple[str, ...],
         Meta(
             description="which of the shipped rule files follow yours: all, none, or their names "
-            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name"
+            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name. preview: all of "
+            "them, as a dry run whatever dry_run says, so that nothing is written that you did not name"
         ),
-    ] = "all"
+    ] = "preview"
     on_stop: Annotated[
         Literal["keep", "restore"],
         Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),

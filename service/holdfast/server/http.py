@@ -140,6 +140,7 @@ class HttpServer:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+        self._served = 0  # of those that are open: the others are being refused
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -161,10 +162,7 @@ class HttpServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = asyncio.current_task()
         try:
-            if len(self._open) > MAX_CONNECTIONS:
-                raise Refused(503, "too many connections")
-            while await self._exchange(reader, writer):
-                pass
+            await self._serve(reader, writer)
         except Refused as refused:
             await _refuse(reader, writer, refused.response)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
@@ -172,6 +170,17 @@ class HttpServer:
         finally:
             self._open.pop(writer, None)
             writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request after another. Raises Refused."""
+        if self._served >= MAX_CONNECTIONS:
+            raise Refused(503, "too many connections")
+        self._served += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        finally:
+            self._served -= 1
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection stays open. Raises Refused."""
