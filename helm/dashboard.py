@@ -159,7 +159,8 @@ ROWS: dict[str, list[Panel]] = {
             "Failures",
             "",
             {
-                'sum by (grpc_method, grpc_code) (rate(grpc_server_handled_total@{grpc_code!="OK"}[$__rate_interval]))': (
+                "sum by (grpc_method, grpc_code) "
+                '(rate(grpc_server_handled_total@{grpc_code!="OK"}[$__rate_interval]))': (
                     "{{grpc_method}} {{grpc_code}}"
                 )
             },
