@@ -63,9 +63,8 @@ def _values(mapping: yaml.MappingNode, lines: list[str], above: tuple[str, ...])
         if value.is_group:
             yield from _values(node, lines, value.path)
         elif not words:
-            raise SystemExit(
-                f"helm/holdfast/values.yaml:{key.start_mark.line + 1}: {key.value}: no `# --` line over it"
-            )
+            where = f"helm/holdfast/values.yaml:{key.start_mark.line + 1}"
+            raise SystemExit(f"{where}: {key.value}: no `# --` line over it")
 
 
 def schema(text: str) -> dict[str, Any]:
