@@ -1,7 +1,8 @@
 """Make what the chart takes from elsewhere: ``python helm/generate.py [--check]``.
 
 ``values.schema.json`` from values.yaml and the daemon's own configuration schema; ``README.md`` from values.yaml and
-README.in.md; ``files/dashboard.json`` from dashboard.py. ``--check`` writes nothing and exits with 1 when one is stale.
+README.in.md; ``files/dashboard.json`` from dashboard.py; what deploy/components/prometheus shares with the chart.
+``--check`` writes nothing and exits with 1 when one is stale.
 """
 
 from __future__ import annotations
@@ -134,16 +135,30 @@ def _cell(words: str) -> str:
     return words.replace("|", "\\|")
 
 
+def prometheus_rule(alerts: str) -> str:
+    """The alerts as the Prometheus Operator's object, for the names deploy/ has."""
+    groups = alerts.partition("groups:\n")[2]
+    for mark in ("@JOB@", "@NAMESPACE@", "@DAEMONSET@"):
+        groups = groups.replace(mark, "holdfast")
+    indented = "".join(f"  {line}" for line in groups.splitlines(keepends=True))
+    head = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: holdfast\nspec:\n  groups:\n"
+    return f"# Made by helm/generate.py from helm/holdfast/files/alerts.yaml.\n{head}{indented}"
+
+
 def outputs() -> dict[Path, str]:
     """Each generated file's text."""
     sys.path.insert(0, str(Path(__file__).parent))
     from dashboard import dashboard
 
     values = (CHART / "values.yaml").read_text()
+    alerts = (CHART / "files" / "alerts.yaml").read_text()
+    prometheus = CHART.parents[1] / "deploy" / "components" / "prometheus"
     return {
         CHART / "values.schema.json": json.dumps(schema(values), indent=2, ensure_ascii=False) + "\n",
         CHART / "README.md": readme((CHART / "README.in.md").read_text(), values),
         CHART / "files" / "dashboard.json": dashboard(),
+        prometheus / "dashboard.json": dashboard(),
+        prometheus / "prometheusrule.yaml": prometheus_rule(alerts),
     }
 
 
@@ -155,7 +170,7 @@ def main() -> int:
         if path.exists() and path.read_text() == text:
             continue
         if check:
-            sys.stderr.write(f"helm/{path.relative_to(CHART.parent)} is stale: run `make chart`\n")
+            sys.stderr.write(f"{path.relative_to(CHART.parents[1])} is stale: run `make chart`\n")
             stale = 1
         else:
             path.write_text(text)

@@ -41,6 +41,7 @@
 {{- $_ := set $plugins $uri (pick (index $plugins $uri) "rescan" "kills_kept") -}}
 {{- with $config.debug }}{{- $_ := unset . "level" -}}{{- end -}}
 {{- with $config.tracing }}{{- $_ := unset . "ratio" -}}{{- $_ := unset . "parent_based" -}}{{- end -}}
+{{- range $section := list "debug" "tracing" -}}{{- if not (index $config $section) -}}{{- $_ := unset $config $section -}}{{- end -}}{{- end -}}
 {{- toYaml $config -}}
 {{- end }}
 

@@ -113,7 +113,7 @@ volumeMounts:
   - {name: config, mountPath: /etc/holdfast, readOnly: true} # the directory: a subPath would never be updated
   - {name: root, mountPath: /var/lib/holdfast}
   - {name: state, mountPath: /run/holdfast}
-  - {name: cgroup, mountPath: /sys/fs/cgroup}
+  - {name: cgroup, mountPath: /sys/fs/cgroup, mountPropagation: HostToContainer} # v1: hierarchies mounted later, too
   {{- if and $values.tcp.enabled (ne $values.tcp.tls.source "none") }}
   - {name: tls, mountPath: /etc/holdfast-tls, readOnly: true}
   {{- end }}
