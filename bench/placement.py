@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from holdfast import log
 from holdfast.cgroups import detect
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
@@ -43,6 +44,7 @@ PEER = "cgrulesengd"
 
 def serve(rules: str, rescan_s: float) -> None:
     """The engine alone, in a process of its own; it sweeps and stops as it is told on stdin."""
+    log.set_up("error")
     hierarchy, boot_id = detect("/proc", "/sys/fs/cgroup"), read_boot_id("/proc")
     with tempfile.TemporaryDirectory() as directory:
         at = Path(directory)

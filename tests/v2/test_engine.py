@@ -12,6 +12,7 @@ from tests.integration.test_oom_kills import *  # noqa: F403
 
 # three hundred programs are started as fast as the machine can, which an emulated one cannot
 del test_many_processes_are_moved_with_few_descriptors  # noqa: F821
+del test_no_capability_is_said_once_a_rule_and_the_rest_goes_on  # noqa: F821 (here every capability is held)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ Theory
 4. *The first "before" stays* as long as what is there is ours. Somebody else's later choice becomes the new one.
 5. *Bounded.* Rows of processes that are gone are dropped by every sweep.
 
-The file is sqlite in WAL mode: a commit is one write without fsync, 20 to 40 µs, and survives kill -9. What a power
+The file is sqlite in WAL mode: a commit is one write without fsync, some 10 µs, and survives kill -9. What a power
 cut loses does not matter, as the processes are lost with it. The log is folded in by sweeps, not by commits.
-One connection, one lock: the engine's thread and the mover's both write.
+One connection, one lock: the engine's thread and the mover's both write, and no other process meanwhile.
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ class Journal:
         try:
             self._db = _opened(path, boot_id)
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise Unavailable(f"journal {path}: {error}") from error
             LOG.warning("the journal is unreadable and was put aside", path=path, error=error)
             try:
                 for suffix in ("-wal", "-shm", ""):
@@ -274,8 +276,9 @@ class Journal:
 
 
 def _opened(path: Path, boot_id: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
     try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock to take for each commit: 8 µs in place of 20
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")
