@@ -7,7 +7,8 @@ import sys
 from holdfast.cgroups import UNIFIED
 
 CODE = """
-from holdfast.cgroups import detect, groups_of, see_whole_host
+from holdfast.cgroups import detect, groups_of
+from holdfast.server.apply import see_whole_host
 print(groups_of("self", "/proc")[""], groups_of(PARENT, "/proc")[""])
 print(see_whole_host("/proc", "/sys/fs/cgroup"))
 print(groups_of("self", "/proc")[""], groups_of(PARENT, "/proc")[""])

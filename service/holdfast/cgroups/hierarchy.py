@@ -15,7 +15,6 @@ from holdfast.cgroups.face import UNIFIED, Mode, Tree, checked_path
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
 from holdfast.errors import KernelRefused, NotFound
-from holdfast.process import namespace
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
@@ -147,20 +146,16 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
     return Hierarchy(trees, writable=writable)
 
 
-def see_whole_host(proc_root: str, cgroup_root: str) -> bool:
-    """Enter the cgroup namespace of pid 1 if the tree mounted for us is the host's and our namespace is not.
+def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:
+    """Whether our cgroup namespace begins somewhere below the tree that is mounted for us.
 
-    In a container of its own cgroup namespace, with the host's tree mounted into it, ``/proc/PID/cgroup`` says
-    ``/../../system.slice``, which names nothing below the mount. For the calling thread and those it starts later,
-    so to be called before there are others; answers whether it was necessary.
+    So it is in a container of its own cgroup namespace with the host's tree mounted into it: there
+    ``/proc/PID/cgroup`` says ``/../../system.slice``, which names nothing below the mount.
 
     Raises:
-        KernelRefused: it cannot be entered.
+        KernelRefused: mountinfo cannot be read.
     """
-    if not any(mount.root.startswith("/..") for mount in mounts(_mountinfo(proc_root), cgroup_root)):
-        return False
-    namespace.enter(f"{proc_root}/1/ns/cgroup", namespace.CGROUP)
-    return True
+    return any(mount.root.startswith("/..") for mount in mounts(_mountinfo(proc_root), cgroup_root))
 
 
 def _mountinfo(proc_root: str) -> bytes:

@@ -15,6 +15,7 @@ Theory
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import select
 import threading
@@ -51,6 +52,7 @@ from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
+NICE = -10  # of the engine's thread alone
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -273,6 +275,8 @@ class Engine:
         os.eventfd_write(self._event, 1)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # CAP_SYS_NICE; a busy node is when it matters who is held in time
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
             self._keeper.recall()
             self._feed.open()

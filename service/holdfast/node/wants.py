@@ -15,7 +15,7 @@ def wants_of(rules: Rules) -> Wants:
         groups=rules.asks_groups or bool(rules.targets) or any(_asks_place(rule.spec) for rule in rules.rules),
         exe=families or bool({"match.exe", "match.leader"} & keys),
         cmdline=families or "match.cmdline" in keys,
-        status=families or "match.user" in keys or bool(rules.targets),
+        status=families or "match.user" in keys,
     )
 
 

@@ -1,0 +1,43 @@
+"""Workflows, Dockerfile, scripts and manifests have nothing their linters complain about."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.chart.kit import REPOSITORY
+from tests.needs import path_of, peer
+from tests.running import PATIENCE_S
+
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yaml"))
+
+LINTERS = {
+    "actionlint": ["-no-color"],
+    "zizmor": ["--offline", "--quiet", "--no-progress", ".github"],
+    "check-jsonschema": ["--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)],
+    "hadolint": ["Dockerfile"],
+}
+
+
+@pytest.mark.parametrize("linter", [pytest.param(name, marks=peer(name)) for name in LINTERS])
+def test_a_linter_has_nothing_to_say(linter):
+    done = subprocess.run(
+        [path_of(linter), *LINTERS[linter]],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_there_are_workflows_to_lint():
+    assert [path.stem for path in WORKFLOWS] == ["chart", "ci", "e2e", "image", "release"]
+
+
+def test_scripts_are_bash_that_parses():
+    for script in ("tests/e2e/run", "tests/peers/build", ".ci/run"):
+        done = subprocess.run(["bash", "-n", REPOSITORY / script], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), script
