@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format protos docs bench fuzz peers lock clean
+.PHONY: help run test lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -30,16 +30,17 @@ peers: ## build the Go programs the tests talk to, once
 	@tests/peers/build
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
-	@$(BIN)/ruff check service tests bench docs protos
-	@$(BIN)/ruff format --check --quiet service tests bench docs protos || { echo 'lint: run `make format`' >&2; exit 1; }
+	@$(BIN)/ruff check service tests bench docs protos helm
+	@$(BIN)/ruff format --check --quiet service tests bench docs protos helm || { echo 'lint: run `make format`' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python helm/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
-	@$(BIN)/ruff check --fix --quiet service tests bench docs protos || true
-	@$(BIN)/ruff format --quiet service tests bench docs protos
+	@$(BIN)/ruff check --fix --quiet service tests bench docs protos helm || true
+	@$(BIN)/ruff format --quiet service tests bench docs protos helm
 
 bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
@@ -58,10 +59,14 @@ protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema
 	@$(BIN)/python docs/generate.py
 
+chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
+	@$(BIN)/python helm/generate.py
+
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
 	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
+	@for name in build chart; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
 clean: ## remove what the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

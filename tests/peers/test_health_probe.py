@@ -5,6 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from holdfast.api.services.version.v1.version_pb2_grpc import VersionStub
+
 from tests.needs import path_of, peer
 from tests.running import PATIENCE_S
 
@@ -39,6 +44,18 @@ def test_a_service_whose_plugin_failed_is_not_serving_while_the_rest_is(ours):
     daemon = ours(top='disabled_plugins = ["io.containerd.event.v1.exchange"]')
     assert probe(daemon, "-service=containerd.services.events.v1.Events").returncode == UNHEALTHY
     assert probe(daemon, "-service=containerd.services.version.v1.Version").returncode == 0
+
+
+def test_the_health_port_answers_probes_in_plaintext_and_serves_nothing_else(ours, free_port):
+    where = f"127.0.0.1:{free_port()}"
+    ours(grpc=f'  health_address = "{where}"')
+    asked = [path_of("grpc-health-probe"), f"-addr={where}", "-connect-timeout=10s"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "status: SERVING\n")
+    with grpc.insecure_channel(where) as channel, pytest.raises(grpc.RpcError) as refused:
+        VersionStub(channel).Version(Empty(), timeout=PATIENCE_S)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "this port serves grpc.health.v1.Health alone" in refused.value.details()
 
 
 def test_a_draining_daemon_is_not_serving_and_then_gone(ours, start):

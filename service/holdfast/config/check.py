@@ -175,6 +175,7 @@ class _Rules:
         settings = self._settings
         for path, address in (
             (("grpc", "tcp_address"), settings.grpc.tcp_address),
+            (("grpc", "health_address"), settings.grpc.health_address),
             (("metrics", "address"), settings.metrics.address),
             (("debug", "address"), "" if settings.debug.address.startswith("/") else settings.debug.address),
         ):
@@ -221,7 +222,10 @@ def _normal(settings: Settings, addresses: Addresses) -> Settings:
         state=addresses.path(settings.state),
         temp=addresses.path(settings.temp),
         grpc=replace(
-            grpc, address=addresses.socket(grpc.address), tcp_address=_without(grpc.tcp_address, "tcp://", "tcp:")
+            grpc,
+            address=addresses.socket(grpc.address),
+            tcp_address=_without(grpc.tcp_address, "tcp://", "tcp:"),
+            health_address=_without(grpc.health_address, "tcp://", "tcp:"),
         ),
         ttrpc=replace(ttrpc, address=addresses.socket(ttrpc.address)),
         debug=replace(

@@ -109,6 +109,16 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
     grants: Annotated[
         tuple[Grant, ...], Meta(description="who may call more than reading methods over TCP; needs tcp_tls_ca")
     ] = ()
+    health_address: Annotated[
+        str,
+        Meta(
+            description=(
+                "host:port that serves grpc.health.v1 and nothing else, in plaintext, for probes that know no TLS;"
+                " empty: none"
+            ),
+            examples=["0.0.0.0:7421"],
+        ),
+    ] = ""
     reflection: Annotated[bool, Meta(description="serve gRPC reflection, for grpcurl and the like")] = True
     max_recv_message_size: Annotated[
         Bytes, Meta(ge=0, le=2**31 - 1, description="largest message accepted; 0: gRPC's own limit, 4Mi")

@@ -35,6 +35,7 @@ from holdfast.server.ttrpc_layer import intercept
 
 LOG = log.named(__name__)
 ITSELF = "holdfast"
+HEALTH = "grpc.health.v1.Health"
 
 
 class Listeners:
@@ -51,6 +52,7 @@ class Listeners:
             LOG.info("setting up tls on tcp GRPC services...")
         self._node = rpc.Registrar(layer, plugins.absence)
         self._fleet = rpc.Registrar(layer, plugins.absence, rpc.policy(settings.grpc.grants))
+        self._probes = rpc.Registrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)])
 
     def register(self, plugin: PluginState) -> None:
@@ -64,6 +66,8 @@ class Listeners:
             if isinstance(plugin.instance, OffersGrpc):
                 plugin.instance.register_grpc(self._node)
                 plugin.instance.register_grpc(self._fleet)
+                if HEALTH in plugin.registration.services:
+                    plugin.instance.register_grpc(self._probes)
             if isinstance(plugin.instance, OffersTtrpc):
                 plugin.instance.register_ttrpc(self._ttrpc)
         except Exception as error:  # a plugin author's code; half-registered services must not be served
@@ -94,8 +98,8 @@ class Listeners:
 
             await self._open_http(stack, "metrics endpoint", settings.metrics.address, Owner(), metrics_routes(metrics))
         self._open_ttrpc(stack, tasks)
-        if settings.grpc.tcp_address:
-            await self._open_tcp(stack)
+        await self._open_tcp(stack, "TCP grpc endpoint", settings.grpc.tcp_address, self._fleet, self._credentials)
+        await self._open_tcp(stack, "health endpoint", settings.grpc.health_address, self._probes, None)
         await self._open_unix(stack)
 
     @property
@@ -129,22 +133,30 @@ class Listeners:
         tasks.start(ITSELF, "ttrpc", lambda: self._ttrpc.serve(sock))
         LOG.info("serving...", address=address, listener="ttrpc")
 
-    async def _open_tcp(self, stack: AsyncExitStack) -> None:
-        what, address = "TCP grpc endpoint", self._settings.grpc.tcp_address
+    async def _open_tcp(
+        self,
+        stack: AsyncExitStack,
+        what: str,
+        address: str,
+        registrar: rpc.Registrar,
+        credentials: grpc.ServerCredentials | None,
+    ) -> None:
+        if not address:
+            return
         host, port = split_address(what, address)
         listen_tcp(what, address).close()  # for the kernel's reason: gRPC's core keeps it to itself
-        server = self._server(self._fleet)
+        server = self._server(registrar)
         target = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
         try:
-            if self._credentials is None:
+            if credentials is None:
                 bound = server.add_insecure_port(target)
             else:
-                bound = server.add_secure_port(target, self._credentials)
+                bound = server.add_secure_port(target, credentials)
         except RuntimeError as error:
             raise tcp_refusal(what, address, OSError(0, str(error))) from error
         stack.push_async_callback(server.stop, 0)
         await _start(server)
-        LOG.info("serving...", address=f"{host}:{bound}", listener="grpc tcp", tls=self._credentials is not None)
+        LOG.info("serving...", address=f"{host}:{bound}", listener=what, tls=credentials is not None)
 
     async def _open_unix(self, stack: AsyncExitStack) -> None:
         grpc_settings = self._settings.grpc

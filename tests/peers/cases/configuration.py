@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.peers.case import Case, Seen, refused
 from tests.peers.cases.words import CONFIG, EVENTS, VERSION, disabled, required, score, without
 
+BAD_SECTION = '[plugins."io.containerd.gc.v1.scheduler"]\n mutation_threshold = "many"'
+
 CONFIGURATION = (
     Case("unknown_top", Seen(), top='nonsense = "x"', says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_table", Seen(), tables="[nonsense]\n x = 1", says=r"level=\w+ msg=.*nonsense.*"),
@@ -30,6 +32,8 @@ CONFIGURATION = (
         refused("failed to unmarshal TOML: (4, 1): Can't convert x(string) to config.MetricsConfig"),
         top='metrics = "x"',
     ),
+    Case("wrong_type_plugin", refused("(11, 2): Can't convert many(string) to int"), tables=BAD_SECTION),
+    Case("wrong_type_disabled_plugin", Seen(), top=disabled("io.containerd.gc.v1.scheduler"), tables=BAD_SECTION),
     Case(
         "syntax",
         refused(

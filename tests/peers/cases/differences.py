@@ -44,7 +44,10 @@ OURS: dict[str, Seen] = {
     "proxy_unknown": at(
         11, 'proxy_plugins.foo.type: expected "content", "diff", "sandbox" or "snapshot", got "nonsense"'
     ),
-    "proxy_duplicate": Seen(),
+    "proxy_duplicate": refused(
+        "io.containerd.content.v1.content: plugin: id already registered"
+        " (by holdfast.plugins.metadata.content, again by proxy_plugins.content)"
+    ),
     # The daemon itself
     "nobody": Seen(),
     "cgroup_nobody": refused(
@@ -64,6 +67,9 @@ OURS: dict[str, Seen] = {
     "wrong_type_list": at(4, 'disabled_plugins: expected a list of strings, got "x"'),
     "wrong_type_text": at(4, 'temp: expected a string, got 5; did you mean "5", in quotes?'),
     "wrong_type_table": at(4, 'metrics: expected a mapping, got "x"'),
+    "wrong_type_plugin": at(
+        11, 'plugins."io.containerd.gc.v1.scheduler".mutation_threshold: expected an integer, got "many"'
+    ),
     "syntax": refused(f"failed to load TOML: {CONFIG}:10: Expected ']' at the end of a table declaration (column 9)"),
     "duplicate_table": refused(f"failed to load TOML: {CONFIG}:10: Cannot declare ('grpc',) twice (column 6)"),
     "version_absent": Seen(),
@@ -94,7 +100,7 @@ OURS: dict[str, Seen] = {
         "failed to get listener for main endpoint: @DIR@/s.sock: exists and is not a socket; remove it"
     ),
     "socket_abstract": refused(
-        'command line: grpc.address: "@hf.ttrpc": an abstract socket has no owner and no mode; give a path'
+        'command line: grpc.address: "@hf": an abstract socket has no owner and no mode; give a path'
     ),
     "tcp_address": at(7, "grpc.tcp_address: listen tcp: address nonsense: missing port in address"),
     "metrics_address": at(11, "metrics.address: listen tcp: address nonsense: missing port in address"),

@@ -57,6 +57,12 @@ PLUGINS = (
         says=rf'failed to load plugin {EVENTS}" error="[^"]*',
     ),
     Case(
+        "disabled_store",
+        Seen(look="0 Client: Server:"),
+        top=disabled("io.containerd.content.v1.content"),
+        look=version,
+    ),
+    Case(
         "disabled_introspection",
         Seen(
             plugins="ctr: unknown service containerd.services.introspection.v1.Introspection: not implemented",

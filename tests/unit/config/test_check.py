@@ -62,6 +62,10 @@ LONG = "/" + "x" * 103
             "P:1: debug.address: listen tcp: address localhost:99999: invalid port",
         ),
         (
+            "grpc: {health_address: '7421'}",
+            "P:1: grpc.health_address: listen tcp: address 7421: missing port in address",
+        ),
+        (
             "grpc: {tcp_address: ':7420'}",
             "P:1: grpc.tcp_address: :7420: plaintext beyond the loopback interface: set grpc.tcp_tls_cert, or grpc.insecure: true",
         ),

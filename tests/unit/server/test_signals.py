@@ -5,6 +5,8 @@ import signal
 import pytest
 from holdfast.server.signals import Interrupted, StopRequest, handled
 
+pytestmark = pytest.mark.timeout(120, method="thread")  # the alarm these tests look at is pytest's other method
+
 
 def send(number):
     os.kill(os.getpid(), number)

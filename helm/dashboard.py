@@ -1,0 +1,269 @@
+"""The Grafana dashboard, as a table of panels: what it shows, and how it is asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+ONE = '{job=~"$job",node=~"$node"}'
+COLUMNS, HEIGHT = 24, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """``queries``: PromQL → legend. ``@`` stands for the selection by job and node, ``@{…}`` for one with more."""
+
+    title: str
+    says: str
+    queries: dict[str, str]
+    unit: str = "short"
+    width: int = 8
+    kind: str = "timeseries"
+    stacked: bool = False
+
+
+ROWS: dict[str, list[Panel]] = {
+    "Now": [
+        Panel("Nodes", "Daemons that answer.", {"sum(up@)": "up"}, width=4, kind="stat"),
+        Panel(
+            "Held",
+            "Processes under a rule whose values are as the rule wants.",
+            {'sum(holdfast_placement_processes@{state="held"})': "held"},
+            width=4,
+            kind="stat",
+        ),
+        Panel("OOM kills, 24 h", "", {"sum(increase(holdfast_oom_kills_total@[24h]))": "kills"}, width=4, kind="stat"),
+        Panel(
+            "Configurations refused",
+            "Daemons whose last reload was refused; they go on with the one before.",
+            {"count(holdfast_config_last_reload_successful@ == 0) or vector(0)": "refused"},
+            width=4,
+            kind="stat",
+        ),
+        Panel(
+            "Without process events",
+            "Daemons that only sweep.",
+            {"count(holdfast_placement_events_available@ == 0) or vector(0)": "sweeping"},
+            width=4,
+            kind="stat",
+        ),
+        Panel("Versions", "", {"count by (version) (holdfast_build_info@)": "{{version}}"}, width=4, kind="stat"),
+    ],
+    "Placement": [
+        Panel(
+            "Processes by rule",
+            "How many each rule has under it.",
+            {"sum by (rule) (holdfast_placement_processes@)": "{{rule}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Processes by state",
+            "",
+            {"sum by (state) (holdfast_placement_processes@)": "{{state}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Drift",
+            "Values somebody else changed and that were put back: two writers.",
+            {"sum by (rule, node) (rate(holdfast_placement_drift_total@[$__rate_interval]))": "{{rule}} {{node}}"},
+            "cps",
+        ),
+        Panel(
+            "Writes",
+            "",
+            {
+                "sum by (field, result) (rate(holdfast_placement_writes_total@[$__rate_interval]))": (
+                    "{{field}} {{result}}"
+                )
+            },
+            "wps",
+        ),
+        Panel(
+            "Refusals",
+            "What rules ask for and do not get, by the reason that `holdfast preview` explains.",
+            {
+                "sum by (rule, reason) (increase(holdfast_placement_refusals_total@[$__rate_interval]))": (
+                    "{{rule}} {{reason}}"
+                )
+            },
+        ),
+        Panel(
+            "From exec to held",
+            "99th percentile.",
+            {
+                "histogram_quantile(0.99, sum by (field, le) "
+                "(rate(holdfast_placement_exec_to_held_seconds_bucket@[$__rate_interval])))": "{{field}}"
+            },
+            "s",
+        ),
+    ],
+    "Memory": [
+        Panel(
+            "OOM kills by cgroup",
+            "The group that was full.",
+            {"sum by (cgroup, node) (increase(holdfast_oom_kills_total@[$__rate_interval]))": "{{cgroup}} {{node}}"},
+        ),
+        Panel(
+            "Memory pressure",
+            "Share of time in which some, or all, work waited for memory.",
+            {
+                'max by (node, kind) (rate(holdfast_pressure_waiting_seconds@{resource="memory"}[$__rate_interval]))': (
+                    "{{kind}} {{node}}"
+                )
+            },
+            "percentunit",
+        ),
+        Panel(
+            "CPU and IO pressure",
+            "Share of time in which some work waited.",
+            {
+                "max by (node, resource) "
+                '(rate(holdfast_pressure_waiting_seconds@{resource!="memory",kind="some"}[$__rate_interval]))': (
+                    "{{resource}} {{node}}"
+                )
+            },
+            "percentunit",
+        ),
+    ],
+    "Feed": [
+        Panel(
+            "Process events",
+            "What the kernel tells; losses are followed by a sweep.",
+            {
+                "sum by (kind) (rate(holdfast_placement_events_total@[$__rate_interval]))": "{{kind}}",
+                "sum(rate(holdfast_placement_events_lost_total@[$__rate_interval]))": "lost",
+            },
+            "cps",
+        ),
+        Panel(
+            "Sweeps",
+            "Times all of /proc was read, by the cause.",
+            {"sum by (cause) (rate(holdfast_placement_sweeps_total@[$__rate_interval]))": "{{cause}}"},
+            "cps",
+        ),
+        Panel(
+            "Moves waiting",
+            "Cgroup moves in the queue; each may wait for the kernel.",
+            {"max by (node) (holdfast_placement_moves_waiting@)": "{{node}}"},
+        ),
+    ],
+    "API": [
+        Panel(
+            "Calls",
+            "",
+            {"sum by (grpc_method) (rate(grpc_server_handled_total@[$__rate_interval]))": "{{grpc_method}}"},
+            "reqps",
+        ),
+        Panel(
+            "Failures",
+            "",
+            {
+                "sum by (grpc_method, grpc_code) "
+                '(rate(grpc_server_handled_total@{grpc_code!="OK"}[$__rate_interval]))': (
+                    "{{grpc_method}} {{grpc_code}}"
+                )
+            },
+            "reqps",
+        ),
+        Panel(
+            "Events",
+            "",
+            {
+                "sum by (origin) (rate(holdfast_events_total@[$__rate_interval]))": "{{origin}}",
+                "sum by (limit) (increase(holdfast_events_subscribers_dropped_total@[$__rate_interval]))": (
+                    "subscribers dropped, {{limit}}"
+                ),
+            },
+        ),
+    ],
+    "The daemon": [
+        Panel("CPU", "", {"rate(process_cpu_seconds_total@[$__rate_interval])": "{{node}}"}, "percentunit"),
+        Panel("Memory", "", {"process_resident_memory_bytes@": "{{node}}"}, "bytes"),
+        Panel(
+            "Reloads",
+            "",
+            {"sum by (result) (increase(holdfast_config_reloads_total@[$__rate_interval]))": "{{result}}"},
+        ),
+    ],
+}
+
+
+def selected(query: str) -> str:
+    """A query with the selection by job and node in place of ``@``."""
+    return query.replace("@{", ONE[:-1] + ",").replace("@", ONE)
+
+
+def dashboard() -> str:
+    """The dashboard as Grafana's JSON model."""
+    panels: list[dict[str, Any]] = []
+    y = 0
+    for title, row in ROWS.items():
+        panels.append(
+            {"id": len(panels) + 1, "type": "row", "title": title, "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1}}
+        )
+        y += 1
+        x = 0
+        for panel in row:
+            height = 4 if panel.kind == "stat" else HEIGHT
+            if x + panel.width > COLUMNS:
+                x, y = 0, y + height
+            panels.append(_panel(len(panels) + 1, panel, {"x": x, "y": y, "w": panel.width, "h": height}))
+            x += panel.width
+        y += height
+    return json.dumps(_frame(panels), indent=1) + "\n"
+
+
+def _panel(number: int, panel: Panel, where: dict[str, int]) -> dict[str, Any]:
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    custom = {"fillOpacity": 20 if panel.stacked else 0, "stacking": {"mode": "normal" if panel.stacked else "none"}}
+    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0}
+    if panel.kind == "timeseries":
+        defaults["custom"] = custom
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.says,
+        "datasource": source,
+        "gridPos": where,
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": {"legend": {"displayMode": "list", "placement": "bottom"}} if panel.kind == "timeseries" else {},
+        "targets": [
+            {"refId": chr(ord("A") + index), "datasource": source, "expr": selected(query), "legendFormat": legend}
+            for index, (query, legend) in enumerate(panel.queries.items())
+        ],
+    }
+
+
+def _frame(panels: list[dict[str, Any]]) -> dict[str, Any]:
+    def variable(name: str, query: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "type": "query",
+            "datasource": {"type": "prometheus", "uid": "${datasource}"},
+            "query": {"query": query, "refId": name},
+            "refresh": 2,
+            "includeAll": True,
+            "multi": True,
+            "allValue": ".*",  # also where a scrape sets no such label
+            "current": {"text": "All", "value": "$__all"},
+        }
+
+    return {
+        "uid": "holdfast",
+        "title": "holdfast",
+        "tags": ["holdfast"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {
+            "list": [
+                {"name": "datasource", "type": "datasource", "query": "prometheus"},
+                variable("job", "label_values(holdfast_build_info, job)"),
+                variable("node", 'label_values(holdfast_build_info{job=~"$job"}, node)'),
+            ]
+        },
+        "panels": panels,
+    }

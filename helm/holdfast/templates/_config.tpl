@@ -1,0 +1,83 @@
+{{/* The daemon's configuration file: what the chart knows, and the operator's `config` over it. */}}
+{{- define "holdfast.placementURI" -}}io.holdfast.placement.v1.rules{{- end }}
+
+{{- define "holdfast.presets" -}}
+{{- $files := dict "batch" "batch" "containerRuntime" "container-runtime" "kubelet" "kubelet" "logins" "logins" "nodeDaemons" "node-daemons" "nodeExporter" "node-exporter" "postgresql" "postgresql" -}}
+{{- $wanted := list -}}
+{{- range $key, $file := $files -}}
+{{- if (index $.Values.presets $key).enabled -}}{{- $wanted = append $wanted $file -}}{{- end -}}
+{{- end -}}
+{{- toYaml $wanted -}}
+{{- end }}
+
+{{- define "holdfast.config" -}}
+{{- $placement := dict "dry_run" .Values.dryRun "on_stop" .Values.onStop "shipped" (include "holdfast.presets" . | fromYamlArray) "rules" (.Values.rules | default list) -}}
+{{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
+{{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled)) -}}
+{{- $grpc := dict -}}
+{{- if eq .Values.probes.mode "grpc" -}}
+{{- $_ := set $grpc "health_address" (printf ":%d" (int .Values.probes.port)) -}}
+{{- end -}}
+{{- if .Values.tcp.enabled -}}
+{{- $_ := set $grpc "tcp_address" (printf ":%d" (int .Values.tcp.port)) -}}
+{{- if eq .Values.tcp.tls.source "none" -}}
+{{- $_ := set $grpc "insecure" true -}}
+{{- else -}}
+{{- range $key, $file := dict "tcp_tls_cert" "tls.crt" "tcp_tls_key" "tls.key" "tcp_tls_ca" "ca.crt" -}}
+{{- $_ := set $grpc $key (printf "/etc/holdfast-tls/%s" $file) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.tcp.grants }}{{- $_ := set $grpc "grants" . -}}{{- end -}}
+{{- end -}}
+{{- if $grpc -}}{{- $_ := set $config "grpc" $grpc -}}{{- end -}}
+{{- toYaml (mustMergeOverwrite $config (deepCopy (.Values.config | default dict))) -}}
+{{- end }}
+
+{{/* What of it takes a restart: everything but what docs/configuration.md, Reloading, names. */}}
+{{- define "holdfast.restartConfig" -}}
+{{- $config := include "holdfast.config" . | fromYaml -}}
+{{- $plugins := $config.plugins -}}
+{{- $uri := include "holdfast.placementURI" . -}}
+{{- $_ := set $plugins $uri (pick (index $plugins $uri) "rescan" "kills_kept") -}}
+{{- with $config.debug }}{{- $_ := unset . "level" -}}{{- end -}}
+{{- with $config.tracing }}{{- $_ := unset . "ratio" -}}{{- $_ := unset . "parent_based" -}}{{- end -}}
+{{- range $section := list "debug" "tracing" -}}{{- if not (index $config $section) -}}{{- $_ := unset $config $section -}}{{- end -}}{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* Values that fit the schema and cannot work together. */}}
+{{- define "holdfast.check" -}}
+{{- $config := .Values.config | default dict -}}
+{{- range $key, $instead := dict "root" "hostPaths.root" "state" "hostPaths.state" -}}
+{{- if hasKey $config $key -}}{{- fail (printf "config.%s: is the chart's: a directory in the pod; set %s for the node's" $key $instead) -}}{{- end -}}
+{{- end -}}
+{{- range $key, $instead := dict "address" "nothing: clients on the node use hostPaths.state" "tcp_address" "tcp.enabled and tcp.port" "tcp_tls_cert" "tcp.tls" "tcp_tls_key" "tcp.tls" "tcp_tls_ca" "tcp.tls" "insecure" "tcp.tls.source: none" "health_address" "probes.mode and probes.port" "grants" "tcp.grants" -}}
+{{- if hasKey ($config.grpc | default dict) $key -}}{{- fail (printf "config.grpc.%s: is the chart's; set %s" $key $instead) -}}{{- end -}}
+{{- end -}}
+{{- if hasKey ($config.metrics | default dict) "address" -}}{{- fail "config.metrics.address: is the chart's; set metrics.enabled and metrics.port" -}}{{- end -}}
+{{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
+{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "shipped" "presets" "on_stop" "onStop" -}}
+{{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
+{{- end -}}
+{{- if and .Values.tcp.enabled (eq .Values.tcp.tls.source "secret") (not .Values.tcp.tls.secretName) -}}
+{{- fail "tcp.tls.secretName: must be given: a Secret with tls.crt, tls.key and ca.crt; or set tcp.tls.source to certManager, or to none for plaintext" -}}
+{{- end -}}
+{{- if and .Values.tcp.enabled (eq .Values.tcp.tls.source "certManager") (not .Values.tcp.tls.certManager.issuerRef.name) -}}
+{{- fail "tcp.tls.certManager.issuerRef.name: must be given: the cert-manager issuer that signs the daemons' certificate" -}}
+{{- end -}}
+{{- if and .Values.tcp.grants (eq .Values.tcp.tls.source "none") -}}
+{{- fail "tcp.grants: need client certificates; set tcp.tls.source to secret or certManager" -}}
+{{- end -}}
+{{- if and .Values.existingConfigMap (or .Values.rules .Values.config) -}}
+{{- fail "existingConfigMap: replaces rules and config; put them into its config.yaml" -}}
+{{- end -}}
+{{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
+{{- fail "metrics.serviceMonitor.enabled: with metrics.podMonitor.enabled every daemon would be scraped twice" -}}
+{{- end -}}
+{{- if and (or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled) (not .Values.metrics.enabled) -}}
+{{- fail "metrics.enabled: is false, and a monitor is to be created; nobody would answer it" -}}
+{{- end -}}
+{{- if and .Values.uninstall.restore (not .Values.serviceAccount.create) -}}
+{{- fail "uninstall.restore: needs a service account of its own; set serviceAccount.create" -}}
+{{- end -}}
+{{- end }}

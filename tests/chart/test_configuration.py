@@ -1,0 +1,132 @@
+"""The rendered configuration is one the daemon takes, and only what needs a restart restarts."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from holdfast import config
+from holdfast.node import shipped
+from holdfast.plugins import shipped as shipped_plugins
+
+from tests.chart.kit import EXAMPLES, config_text, one, pod
+from tests.needs import peer
+
+pytestmark = peer("helm4")
+PLACEMENT = "io.holdfast.placement.v1.rules"
+OWN = [path for path in EXAMPLES if path.name != "existing-configmap-values.yaml"]
+
+
+def loaded(found, tmp_path):
+    """The settings and the placement section, as the daemon reads them."""
+    file = tmp_path / "config.yaml"
+    file.write_text(config_text(found))
+    settings = config.load(str(file), config.Overrides()).settings
+    known = {plugin.uri: plugin.config for plugin in shipped_plugins()}
+    warnings = [*config.check_sections(settings, known)]
+    placement = config.decode_section(settings, PLACEMENT, known[PLACEMENT], warnings)
+    assert not warnings
+    return settings, placement
+
+
+@pytest.mark.parametrize("example", OWN, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def test_the_daemon_takes_every_example_s_configuration(helm, example, tmp_path):
+    found = helm.template(example)
+    settings, _ = loaded(found, tmp_path)
+    container = pod(found)["spec"]["containers"][0]
+    listening = {
+        address.rpartition(":")[2]
+        for address in (settings.grpc.health_address, settings.grpc.tcp_address, settings.metrics.address)
+        if address
+    }
+    assert listening == {str(port["containerPort"]) for port in container.get("ports", [])}
+
+
+def test_the_presets_are_the_shipped_rule_files(helm, tmp_path):
+    _, placement = loaded(helm.template(), tmp_path)
+    assert placement.shipped == shipped.names()
+    _, placement = loaded(helm.template({"presets.nodeDaemons.enabled": False}), tmp_path)
+    assert placement.shipped == tuple(name for name in shipped.names() if name != "node-daemons")
+
+
+def test_values_reach_the_placement_section(helm, tmp_path):
+    rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": -500}]
+    values = {
+        "rules": rules,
+        "dryRun": True,
+        "onStop": "restore",
+        "config": {"plugins": {PLACEMENT: {"rescan": "10s"}}},
+    }
+    _, placement = loaded(helm.template(values), tmp_path)
+    assert [rule.name for rule in placement.rules] == ["a"]
+    assert (placement.dry_run, placement.on_stop, placement.rescan) == (True, "restore", 10.0)
+
+
+def annotations(helm, values):
+    return pod(helm.template(values))["metadata"]["annotations"]
+
+
+HOT = {
+    "rules": [{"name": "a", "match": {"comm": "x"}}],
+    "dryRun": True,
+    "onStop": "restore",
+    "presets.batch.enabled": False,
+    "config": {"debug": {"level": "debug"}, "tracing": {"ratio": 0.5}},
+}
+COLD = {
+    "config": {"oom_score": -999},
+    "config.debug": {"format": "json"},
+    "config.plugins": {PLACEMENT: {"rescan": "10s"}},
+    "metrics.port": 9421,
+    "tcp": {"enabled": True, "tls": {"source": "none"}},
+    "probes.mode": "exec",
+}
+
+
+@pytest.mark.parametrize("key", HOT)
+def test_a_change_the_daemon_follows_leaves_the_pods_alone(helm, key):
+    assert annotations(helm, {key: HOT[key]}) == annotations(helm, {})
+    assert config_text(helm.template({key: HOT[key]})) != config_text(helm.template())
+
+
+@pytest.mark.parametrize("key", COLD)
+def test_a_change_that_needs_a_restart_restarts_the_pods(helm, key):
+    assert annotations(helm, {key: COLD[key]}) != annotations(helm, {})
+
+
+def test_every_change_restarts_the_pods_where_that_is_asked_for(helm):
+    asked = {"reload.rolloutOnChange": True}
+    assert annotations(helm, asked) != annotations(helm, {**asked, "dryRun": True})
+
+
+def test_the_configuration_is_mounted_as_a_directory(helm):
+    spec = pod(helm.template())["spec"]
+    (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "config"]
+    assert mount == {"name": "config", "mountPath": "/etc/holdfast", "readOnly": True}
+
+
+def test_the_configmap_of_somebody_else_is_mounted_and_none_is_made(helm):
+    found = helm.template({"existingConfigMap": "mine"})
+    assert [it for it in found if it["kind"] == "ConfigMap"] == []
+    volumes = {volume["name"]: volume for volume in pod(found)["spec"]["volumes"]}
+    assert volumes["config"]["configMap"] == {"name": "mine"}
+
+
+def test_only_the_daemons_are_behind_selectors(helm):
+    values = {"tests.enabled": True, "uninstall.restore": True, "tcp": {"enabled": True, "tls": {"source": "none"}}}
+    found = helm.template(values)
+    selector = one(found, "Service")["spec"]["selector"]
+    assert selector == one(found, "DaemonSet")["spec"]["selector"]["matchLabels"]
+    for labels in (
+        one(found, "Pod")["metadata"]["labels"],
+        one(found, "Job")["spec"]["template"]["metadata"]["labels"],
+    ):
+        assert not selector.items() <= labels.items()
+
+
+def test_the_chart_s_configuration_is_yaml_that_says_no_more_than_it_must(helm):
+    assert yaml.safe_load(config_text(helm.template())) == {
+        "version": 2,
+        "grpc": {"health_address": ":7421"},
+        "metrics": {"address": ":9420"},
+        "plugins": {PLACEMENT: {"dry_run": False, "on_stop": "keep", "rules": [], "shipped": list(shipped.names())}},
+    }

@@ -1,0 +1,105 @@
+"""Every query of the Grafana dashboard and of the alerts, answered by a Prometheus that scraped a daemon."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.needs import path_of, peer
+from tests.peers.case import ctr
+from tests.running import PATIENCE_S
+
+pytestmark = [peer("prometheus", "ctr"), pytest.mark.root]
+CHART = Path(__file__).parents[2] / "helm" / "holdfast"
+METRICS = '[metrics]\n address = "127.0.0.1:{port}"\n grpc_histogram = true'
+#: Not ours: made by Prometheus itself, or by kube-state-metrics.
+ELSEWHERE = {"up", "kube_daemonset_status_desired_number_scheduled", "kube_daemonset_status_number_ready"}
+FAMILY = re.compile(r"\b((?:holdfast|grpc|process|kube|up)[a-z0-9_]*)[{\[]")
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        return answer.read().decode()
+
+
+def dashboard_queries():
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    named = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    filled = {"$job": ".*", "$node": ".*", "$__rate_interval": "1m"}
+    for word, value in filled.items():
+        named = [(title, query.replace(word, value)) for title, query in named]
+    assert "$" not in "".join(query for _, query in named)
+    return named
+
+
+def alert_queries():
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    marks = re.compile("@[A-Z]+@")
+    return [(rule["alert"], marks.sub("holdfast", rule["expr"])) for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture
+def scraped(ours, start, short_dir, free_port):
+    """A daemon's page, and a function that asks the Prometheus that scraped it at least twice."""
+    port, own = free_port(), free_port()
+    daemon = ours(tables=METRICS.format(port=port))
+    assert ctr(daemon, "version").returncode == 0
+    job = {"job_name": "holdfast", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = short_dir / "prometheus.yml"
+    config.write_text(json.dumps({"scrape_configs": [job]}))  # JSON is YAML
+    server = start(
+        [
+            path_of("prometheus"),
+            f"--config.file={config}",
+            f"--storage.tsdb.path={short_dir}/tsdb",
+            f"--web.listen-address=127.0.0.1:{own}",
+        ]
+    )
+    server.line("ready to receive web requests")
+
+    def ask(query):
+        page = get(f"http://127.0.0.1:{own}/api/v1/query?" + urllib.parse.urlencode({"query": query}))
+        answer = json.loads(page)
+        assert answer["status"] == "success", answer
+        return answer["data"]["result"]
+
+    while not ask("rate(process_cpu_seconds_total[1m])"):
+        assert not server.ended(0.1), server.said
+    return get(f"http://127.0.0.1:{port}/metrics"), ask
+
+
+def test_every_query_is_answered_and_every_family_is_the_daemon_s(scraped):
+    page, ask = scraped
+    families = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)) | ELSEWHERE
+    with_samples = {line.partition("{")[0].partition(" ")[0] for line in page.splitlines() if line[:1] != "#"}
+    answered = 0
+    for title, query in [*dashboard_queries(), *alert_queries()]:
+        used = {name.removesuffix("_bucket") for name in FAMILY.findall(query)}
+        assert used, (title, query)
+        assert used <= families, (title, used - families)
+        result = ask(query)
+        plain = query.startswith(("sum", "max", "count by", "rate", "process")) and not re.search(r'="|=~"[A-Z]', query)
+        if plain and used <= with_samples:
+            assert result, (title, query)
+            answered += 1
+    assert answered >= 10
+
+
+def test_no_family_of_the_daemon_s_own_is_left_out(scraped):
+    page, _ = scraped
+    ours = {name for name in re.findall(r"^# TYPE (\S+)", page, re.MULTILINE) if name.startswith("holdfast_")}
+    words = " ".join(query for _, query in [*dashboard_queries(), *alert_queries()])
+    shown = {name for name in ours if re.search(rf"\b{name}(_bucket)?\b", words)}
+    assert ours - shown == {
+        "holdfast_config_last_reload_success_timestamp_seconds",
+        "holdfast_events_queued_total",
+        "holdfast_events_subscribers",
+        "holdfast_placement_recycled_total",
+        "holdfast_placement_sweep_seconds",
+    }
