@@ -21,7 +21,7 @@ $(VENV)/.installed: requirements/dev.lock
 	@touch $@
 
 run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs neither root nor Kubernetes
-	@exec $(BIN)/python -m holdfast run $(ARGS)
+	@exec $(BIN)/python -m holdfast run --hints $(ARGS)
 
 test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
@@ -45,6 +45,14 @@ format: $(VENV)/.installed ## ruff's formatter and its safe fixes
 bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
 
+fuzz: $(VENV)/.fuzz ## fuzz ttrpc's protocol core until something is found (FRAMES=10000000 to stop there)
+	@$(BIN)/python tests/fuzz/ttrpc.py -artifact_prefix=.cache/fuzz/ .cache/fuzz
+
+$(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock
+	@mkdir -p .cache/fuzz
+	@touch $@
+
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
 
@@ -57,6 +65,7 @@ chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.m
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
+	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
 	@for name in build chart; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
 clean: ## remove what the targets above made

@@ -1,22 +1,16 @@
-"""How many events a second reach 100 subscribers, and what one that never reads costs the others.
+"""Events to 100 subscribers: beside containerd, and beside a subscriber that never reads.
 
-    python bench/events.py [--subscribers 100] [--rounds 12] [--address unix:PATH]
-
-Without ``--address`` a daemon is started for it. The rounds with and without a blocked subscriber alternate, so that
-other load on the machine meets both; figures are medians, the ratio is the median over pairs of rounds. The server's
-cost is CPU time of its process per delivered message.
+Rounds of ours, of ours with a blocked subscriber, and of containerd take turns, so that other load on the machine meets
+all of them. The client is one Python process and co-limits; the server's CPU per delivered message does not know it.
 """
 
-import argparse
+from __future__ import annotations
+
 import asyncio
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -24,49 +18,33 @@ from holdfast.api.services.events.v1.events_pb2 import PublishRequest, Subscribe
 from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 from holdfast.events import Exchange
 
+from bench.frame import figure, side
+from bench.frame.figure import Figure, Options
+
+PEER = "containerd 1.6"
+SUBSCRIBERS = 100
 CONNECTIONS = 4
 BURST = 50  # events in flight before the slowest reader must have caught up
 BURSTS = 10  # in one round
+START = "/bench/start"
 PAYLOAD = Any(type_url="holdfast.bench.v1.Nothing", value=bytes(200))  # an envelope of about 260 bytes
 METADATA = (("containerd-namespace", "bench"),)
-
-
-@contextmanager
-def daemon():
-    """Yield the address and the pid of a daemon of our own."""
-    with tempfile.TemporaryDirectory(prefix="hf") as name:
-        address = f"{name}/s"
-        settings = Path(name, "config.yaml")
-        settings.write_text("plugins:\n  io.containerd.event.v1.exchange:\n    queue_size: 64Mi\n")
-        arguments = ["run", "-c", str(settings), "--root", f"{name}/root", "--state", f"{name}/state", "-a", address]
-        process = subprocess.Popen([sys.executable, "-m", "holdfast", *arguments], stderr=subprocess.DEVNULL)
-        try:
-            with grpc.insecure_channel(f"unix:{address}") as channel:
-                grpc.channel_ready_future(channel).result(timeout=30)
-            yield f"unix:{address}", process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def cpu_seconds(pid):
-    """User and system time of a process so far; 0 where it cannot be seen."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Readers:
     """Subscribers that read all they get, on a few connections; ``reached`` waits until each has so many."""
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self.counts = [0] * count
         self.target, self.waiter, self.left = 0, None, 0
+        self.started = 0
 
     async def read(self, number, call):
-        async for _ in call:
+        async for event in call:
+            if START.encode() in event:
+                self.counts[number] = 0
+                self.started += 1
+                continue
             self.counts[number] += 1
             if self.counts[number] == self.target:
                 self.left -= 1
@@ -91,12 +69,21 @@ class Readers:
                 channels[number % CONNECTIONS].unary_stream("/containerd.services.events.v1.Events/Subscribe")(request)
                 for number in range(len(self.counts))
             ]  # bytes in, bytes out
-            for call in calls:
-                await call.initial_metadata()  # it is subscribed
             reading = [tasks.create_task(self.read(number, call)) for number, call in enumerate(calls)]
+            await self._subscribed(channels[0])
             yield self
             for task in reading:
                 task.cancel()
+
+    async def _subscribed(self, channel):
+        """Containerd does not say when it has subscribed: publish until every reader got one, then mark the start."""
+        stub = EventsStub(channel)
+        while min(self.counts) == 0:
+            await stub.Publish(PublishRequest(topic="/bench/probe", event=PAYLOAD), metadata=METADATA)
+            await asyncio.sleep(0.01)
+        await stub.Publish(PublishRequest(topic=START, event=PAYLOAD), metadata=METADATA)
+        while self.started < len(self.counts):
+            await asyncio.sleep(0.01)
 
 
 async def one_round(stub, readers, blocked):
@@ -121,53 +108,79 @@ async def one_round(stub, readers, blocked):
     return BURST * BURSTS * len(readers.counts) / elapsed
 
 
-async def measured(address, pid, subscribers, rounds):
-    readers = Readers(subscribers)
-    async with readers.running(address), grpc.aio.insecure_channel(address) as channel:
-        stub = EventsStub(channel)
-        before, free, blocked = cpu_seconds(pid), [], []
-        for number in range(2 * rounds):
-            (blocked if number % 2 else free).append(await one_round(stub, readers, bool(number % 2)))
-        cpu = cpu_seconds(pid) - before
-    ratio = statistics.median(slow / fast for slow, fast in zip(blocked, free, strict=True))
-    delivered = 2 * rounds * BURST * BURSTS * subscribers
-    print(f"{subscribers} subscribers, {CONNECTIONS} connections, {rounds} pairs of rounds")
-    print(f"  delivered           {statistics.median(free):>9,.0f} msgs/s  ({min(free):,.0f}-{max(free):,.0f})")
-    print(f"  beside a blocked    {statistics.median(blocked):>9,.0f} msgs/s  ratio {ratio:.2f}")
-    print(f"  server CPU          {cpu / delivered * 1e6:>9.1f} µs/msg")
+class Target:
+    """One daemon with its readers connected."""
+
+    def __init__(self, daemon: side.Daemon) -> None:
+        self._pid = daemon.pid
+        self._address = f"unix:{daemon.address}"
+        self.readers = Readers(SUBSCRIBERS)
+        self.cpu_us: list[float] = []
+
+    @asynccontextmanager
+    async def connected(self):
+        async with self.readers.running(self._address), grpc.aio.insecure_channel(self._address) as channel:
+            self._stub = EventsStub(channel)
+            yield self
+
+    async def round(self, blocked: bool = False) -> float:
+        """Messages delivered a second; the CPU they cost goes to ``cpu_us``."""
+        before = side.cpu_ns(self._pid)
+        rate = await one_round(self._stub, self.readers, blocked)
+        self.cpu_us.append((side.cpu_ns(self._pid) - before) / 1000 / (BURST * BURSTS * SUBSCRIBERS))
+        return rate
 
 
-async def exchange_alone(subscribers):
+async def fan_out(daemons: list[side.Daemon], rounds: int) -> list[Figure]:
+    async with AsyncExitStack() as stack:
+        ours, theirs = [await stack.enter_async_context(Target(daemon).connected()) for daemon in daemons]
+        await ours.round()
+        await theirs.round()
+        ours.cpu_us.clear()
+        theirs.cpu_us.clear()
+        free, blocked, real = [], [], []
+        for _ in range(rounds):
+            free.append(await ours.round())
+            real.append(await theirs.round())
+            blocked.append(await ours.round(blocked=True))
+    label = f"fan-out to {SUBSCRIBERS}"
+    return [
+        Figure(f"{label}: delivered", "msg/s", free, real, PEER, "higher"),
+        Figure(f"{label}: server CPU", "µs/msg", ours.cpu_us[::2], theirs.cpu_us, PEER),
+        Figure(f"{label}, one never reads", "msg/s", blocked, free, "without it", "higher"),
+    ]
+
+
+async def exchange_alone(rounds: int) -> Figure:
     """The exchange without a transport: what publishing itself costs."""
     exchange = Exchange()
-    subscriptions = [exchange.subscribe(["namespace==bench"]) for _ in range(subscribers)]
+    subscriptions = [exchange.subscribe(["namespace==bench"]) for _ in range(SUBSCRIBERS)]
     times = []
-    for _ in range(20):
+    for _ in range(rounds):
         started = time.perf_counter()
         for _ in range(100):
             exchange.publish("/bench/event", PAYLOAD, namespace="bench")
-        times.append((time.perf_counter() - started) / 100)
+        times.append((time.perf_counter() - started) / 100 * 1e6)
         for subscription in subscriptions:
             for _ in range(100):
                 await anext(subscription)
-    best = min(times)
-    print(f"exchange alone: {best * 1e6:.0f} µs an event, {best / subscribers * 1e6:.2f} µs a subscriber")
+    return Figure(f"exchange alone, {SUBSCRIBERS} subscribers", "µs/event", times)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subscribers", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--address", help="a running daemon, as a gRPC target")
-    parser.add_argument("--pid", type=int, default=0, help="its process, for the CPU figure")
-    given = parser.parse_args()
-    asyncio.run(exchange_alone(given.subscribers))
-    if given.address:
-        asyncio.run(measured(given.address, given.pid, given.subscribers, given.rounds))
-        return
-    with daemon() as (address, pid):
-        asyncio.run(measured(address, pid, given.subscribers, given.rounds))
+def measured(options: Options) -> list[Figure]:
+    with ExitStack() as stack:
+        daemons = [stack.enter_context(side.running(starter)) for starter in (side.OURS, side.CONTAINERD)]
+        figures = asyncio.run(fan_out(daemons, options.rounds(12)))
+    return [*figures, asyncio.run(exchange_alone(options.rounds(20, 3)))]
+
+
+def main(argv: Sequence[str]) -> int:
+    options = figure.options(argv, __doc__)
+    if side.containerd_is_missing():
+        print("bench: containerd is not installed (.ci/run installs it)", file=sys.stderr)
+        return 1
+    return figure.publish("events", measured(options), options)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sys.argv[1:]))

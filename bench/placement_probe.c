@@ -101,7 +101,7 @@ static void many(int n, long gap_ns, int parallel, char *life_us, char *program,
 }
 
 static void sweep(int n, char **files) {
-	char path[64], text[4096];
+	char path[512], text[4096];
 	long processes = 0, sum = 0;
 	int proc = open("/proc", O_RDONLY | O_DIRECTORY);
 	long long begun = now();

@@ -1,4 +1,4 @@
-"""Predicted victim against killed victim: ``python bench/victims.py [--trials 20] [--kind KIND]``. Needs root.
+"""Whom the kernel's OOM killer kills, against whom we named before. Needs root.
 
 Each trial fills one memory cgroup (``holdfast-test-oom-…``) until the kernel kills somebody, and compares whom with
 whom `holdfast.node.victim` named just before, beside the guesses people use instead: the largest ``oom_score``, the
@@ -11,8 +11,6 @@ counters: a tie must be called one, and the killed must be among the tied.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import select
@@ -23,7 +21,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.cgroups import Hierarchy, detect
 from holdfast.node.machine import memory_tree, read_domains, read_host
@@ -32,9 +30,17 @@ from holdfast.node.snapshot import Process
 from holdfast.node.victim import Ranking, node_domain, rank
 from holdfast.process import ProcRoot
 
+from bench.frame.figure import Figure, options, publish
+
 MIB = 1048576
 STEP = 64 * 1024
 KINDS = ("mixed", "same-size", "close")
+RULES_OF_THUMB = {
+    "oom_score": "highest oom_score",
+    "resident": "largest resident size",
+    "node_total": "the node's total",
+}
+NEGATIVE = "negative"  # mixed, with values below 0: needs CAP_SYS_RESOURCE
 
 #: Joined to its group by its parent, it takes so many KiB of memory, says so, and waits.
 HOLDER = (
@@ -84,9 +90,33 @@ class Outcome:
         return "miss"
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The outcomes of one kind, and how often each rule of thumb was right."""
+
+    kind: str
+    trials: int
+    verdicts: Counter[str] = field(default_factory=Counter)
+    guesses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def note(self) -> str:
+        """What became of the trials, and of how many the rules of thumb were right."""
+        ours = ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.most_common())
+        others = ", ".join(f"{self.guesses[name]} by {words}" for name, words in RULES_OF_THUMB.items())
+        return f"of {self.trials}: {ours}; {others}"
+
+    @property
+    def right_pct(self) -> float:
+        """Of all trials; right too is a tie that was called one, with the killed among the tied."""
+        return 100 * (self.trials - self.verdicts["miss"]) / self.trials
+
+
 def members_of(kind: str, dice: random.Random, limit_mib: int) -> list[Member]:
     """Five processes for one trial."""
     thousandth = limit_mib * 1024 // 1000  # KiB that one step of the value is worth
+    if kind == NEGATIVE:
+        return [Member(dice.randint(1, 12) * 1024, dice.choice([-1000, -999, -500, -100, 0, 300])) for _ in range(5)]
     if kind == "mixed":
         return [Member(dice.randint(1, 12) * 1024, dice.choice([0, 0, *range(100, 1001, 100)])) for _ in range(5)]
     if kind == "same-size":
@@ -147,12 +177,14 @@ def order(child: subprocess.Popen[str], line: str) -> None:
         return
 
 
-def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy) -> Outcome:
-    """Fill a group with ``members`` until somebody dies."""
+def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy, *, group_kill: bool = False) -> Outcome:
+    """Fill a group with ``members`` until somebody dies; with ``group_kill`` (v2) the whole group is to."""
     host = read_host("/proc", hierarchy)
     reader = Reader(ProcRoot("/proc"))
     with ExitStack() as stack:
         path = stack.enter_context(group(hierarchy, limit_mib * MIB))
+        if group_kill:
+            hierarchy.tree("").write(path, "memory.oom.group", "1")
         children = [stack.enter_context(started(hierarchy, path, HOLDER, str(member.kib))) for member in members]
         for child, member in zip(children, members, strict=True):
             with open(f"/proc/{child.pid}/oom_score_adj", "w") as file:
@@ -168,7 +200,8 @@ def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy) -> Outcom
         guesses = rules_of_thumb(processes, hierarchy)
         while not kills_in(hierarchy, path) and filler.poll() is None:
             order(filler, str(STEP))
-        return Outcome(ranking, dead(everybody, kills_in(hierarchy, path)), guesses)
+        expected = len(ranking.group_members) if group_kill else kills_in(hierarchy, path)
+        return Outcome(ranking, dead(everybody, expected), guesses)
 
 
 def dead(children: dict[int, subprocess.Popen[str]], number: int) -> tuple[int, ...]:
@@ -204,43 +237,28 @@ def rules_of_thumb(processes: list[Process], hierarchy: Hierarchy) -> dict[str, 
     }
 
 
-def run(kind: str, trials: int, seed: int) -> dict[str, object]:
+def run(kind: str, trials: int, seed: int) -> Tally:
     """So many trials of one kind; what came out."""
-    dice, hierarchy = random.Random(seed), detect("/proc", "/sys/fs/cgroup")
-    verdicts: Counter[str] = Counter()
-    guesses: Counter[str] = Counter()
+    dice, hierarchy, tally = random.Random(seed), detect("/proc", "/sys/fs/cgroup"), Tally(kind, trials)
     try:
         for _ in range(trials):
             limit_mib = dice.choice([96, 112, 128])
             outcome = trial(members_of(kind, dice, limit_mib), limit_mib, hierarchy)
-            verdicts[outcome.verdict] += 1
-            guesses.update(name for name, pid in outcome.guesses.items() if pid in outcome.killed)
+            tally.verdicts[outcome.verdict] += 1
+            tally.guesses.update(name for name, pid in outcome.guesses.items() if pid in outcome.killed)
     finally:
         hierarchy.close()
-    beyond = trials - verdicts["tie"]
-    return {
-        "bench": "victims",
-        "kind": kind,
-        "trials": trials,
-        "ours": dict(verdicts),
-        "others_right": dict(guesses),
-        "ok": verdicts["miss"] == 0 and verdicts["hit"] + verdicts["two"] == beyond,
-    }
+    return tally
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--kind", choices=KINDS)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    ok = True
-    for kind in [given.kind] if given.kind else KINDS:
-        result = run(kind, given.trials, given.seed)
-        ok = ok and bool(result["ok"])
-        print(json.dumps(result), flush=True)
-    return 0 if ok else 1
+def main(argv: list[str]) -> int:
+    given = options(argv, __doc__)
+    tallies = [run(kind, given.rounds(20, 3), seed=1) for kind in KINDS]
+    figures = [
+        Figure(f"right, {tally.kind}", "%", [tally.right_pct], better="higher", note=tally.note) for tally in tallies
+    ]
+    return publish("victims", figures, given) or int(any(tally.verdicts["miss"] for tally in tallies))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

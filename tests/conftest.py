@@ -62,7 +62,11 @@ def start() -> Iterator[Callable[..., Running]]:
 
 def children() -> set[int]:
     """Pids of this process's children, zombies too."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+    found: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found.update(map(int, path.read_text().split()))
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -119,6 +119,12 @@ class OutOfRange(HoldfastError):
     code, word = Code.OUT_OF_RANGE, "out of range"
 
 
+class BadOffset(OutOfRange):
+    """A read or write at an offset the object does not have: the sentence says it all, as containerd's does."""
+
+    word = ""
+
+
 class Internal(HoldfastError):
     """Our fault."""
 

@@ -1,8 +1,10 @@
 """Groups and processes of a test's own. Test cgroups are called ``holdfast-test-*``."""
 
 import contextlib
+import os
 import shutil
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -39,6 +41,17 @@ def group(hierarchy):
         remove_tree(tree, path)
 
 
+def until_asleep(pid):
+    """Popen returns within the exec, before the kernel tells of it: wait until the program itself waits."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] == b"S":
+                return
+        os.sched_yield()
+    raise AssertionError(f"{pid} does not come to rest")
+
+
 @pytest.fixture
 def sleeper():
     """Starts processes that wait until the test ends."""
@@ -47,6 +60,7 @@ def sleeper():
     def start(*command):
         process = subprocess.Popen(command or ("sleep", "600"), stdin=subprocess.DEVNULL)
         started.append(process)
+        until_asleep(process.pid)
         return process
 
     yield start

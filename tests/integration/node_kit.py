@@ -15,7 +15,7 @@ from holdfast.process import read_boot_id
 
 from tests.fakes.placement import rules
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 #: A name no other process of the machine has: the programs of the tests are copies of sleep(1) under it.
 NAME = "hf-test-sleep"
 

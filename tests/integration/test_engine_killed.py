@@ -23,7 +23,7 @@ BOUNDARIES = (
     (Journal, ("hold", "set", "make", "rerule", "forget", "hold_by_hand")),
     (files, ("write", "mkdir", "rmdir")),
     (files.Joins, ("join",)),
-    (OpenProcess, ("write",)),
+    (OpenProcess, ("exchange",)),
 )
 
 

@@ -47,13 +47,10 @@ class Case:
     """``top``, ``grpc`` and ``tables`` go into the same config.toml for both; ``@DIR@`` is the case's folder.
 
     ``theirs`` is what containerd 1.6 is known to show: it keeps the case from comparing two misunderstandings.
-    ``ours`` is None where holdfast must show exactly the same; otherwise the difference is a row of
-    ``docs/containerd-differences.md`` that names this case.
     """
 
     name: str
     theirs: Seen
-    ours: Seen | None = None
     top: str = ""
     grpc: str = ""
     tables: str = ""
@@ -61,6 +58,7 @@ class Case:
     arguments: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
+    cwd: str = "@DIR@"
     says: str = ""  # a pattern; what it finds in the log of a daemon that served is compared
     look: Callable[[Daemon], str] | None = None
     needs_root: bool = False
@@ -79,7 +77,9 @@ def seen(case: Case, start: Start, directory: Path) -> Seen:
         path.write_text(words.replace("@DIR@", str(directory)))
     config = write_config(directory, case.top, case.tables, case.grpc, case.version)
     arguments = [word.replace("@DIR@", str(directory)) for word in case.arguments]
-    with start(directory, config, *arguments, prefix=case.prefix, cwd=directory) as daemon:
+    with start(
+        directory, config, *arguments, prefix=case.prefix, cwd=case.cwd.replace("@DIR@", str(directory))
+    ) as daemon:
         if not daemon.booted():
             status = daemon.end()
             return refused(last_word(daemon), status)

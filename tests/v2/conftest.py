@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.conftest import group, hierarchy, sleeper  # noqa: F401 (fixtures)
+from tests.integration.conftest import group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

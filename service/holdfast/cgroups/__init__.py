@@ -1,7 +1,7 @@
 """One face over cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` answers what this machine has."""
 
 from holdfast.cgroups.face import UNIFIED, Mode, Tree
-from holdfast.cgroups.hierarchy import Hierarchy, detect
+from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount
 from holdfast.cgroups.membership import groups_of, parse_groups
 
-__all__ = ["UNIFIED", "Hierarchy", "Mode", "Tree", "detect", "groups_of", "parse_groups"]
+__all__ = ["UNIFIED", "Hierarchy", "Mode", "Tree", "detect", "groups_of", "is_below_the_mount", "parse_groups"]

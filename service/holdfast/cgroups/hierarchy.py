@@ -23,12 +23,20 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written."""
+    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written.
+
+    ``root`` is the group that is mounted, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.
+    """
 
     name: str
     point: str
-    whole: bool
+    root: str
     writable: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether all groups that our namespace knows are there, by the names it knows them by."""
+        return self.root == "/"
 
 
 class Hierarchy:
@@ -119,19 +127,13 @@ class Hierarchy:
 
 
 def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
-    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/self/mountinfo``; possibly nothing.
+    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly nothing.
 
     Raises:
         KernelRefused: mountinfo cannot be read.
     """
-    path = f"{proc_root}/self/mountinfo"
-    try:
-        with open(path, "rb", buffering=0) as file:
-            text = file.readall()
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
     chosen: dict[str, Mount] = {}
-    for mount in mounts(text, cgroup_root):
+    for mount in mounts(_mountinfo(proc_root), cgroup_root):
         known = chosen.get(mount.name)
         if known is None or (mount.whole and not known.whole):
             chosen[mount.name] = mount
@@ -142,6 +144,27 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
     }
     writable = bool(ordered) and all(mount.writable and os.access(mount.point, os.W_OK) for mount in ordered)
     return Hierarchy(trees, writable=writable)
+
+
+def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:
+    """Whether our cgroup namespace begins somewhere below the tree that is mounted for us.
+
+    So it is in a container of its own cgroup namespace with the host's tree mounted into it: there
+    ``/proc/PID/cgroup`` says ``/../../system.slice``, which names nothing below the mount.
+
+    Raises:
+        KernelRefused: mountinfo cannot be read.
+    """
+    return any(mount.root.startswith("/..") for mount in mounts(_mountinfo(proc_root), cgroup_root))
+
+
+def _mountinfo(proc_root: str) -> bytes:
+    path = f"{proc_root}/thread-self/mountinfo"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError as error:
+        raise KernelRefused("read", path, error.errno or 0) from error
 
 
 def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
@@ -159,7 +182,7 @@ def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
             continue
         name = UNIFIED if kind == "cgroup2" else _v1_name(options)
         writable = "ro" not in flags.split(",") and "ro" not in options.split(",")
-        yield Mount(name, point, inner == "/", writable)
+        yield Mount(name, point, inner, writable)
 
 
 def _v1_name(options: str) -> str:

@@ -83,7 +83,7 @@ def call(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except HoldfastError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
+        print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised
         return 1
     except KeyboardInterrupt:
         return 130

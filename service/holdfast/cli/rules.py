@@ -63,9 +63,8 @@ def import_(tool: str, paths: tuple[Path, ...]) -> None:
     from holdfast.node.foreign import as_yaml, from_ananicy, from_cgrules
 
     read = {"ananicy": from_ananicy, "cgrules": from_cgrules}[tool]
-    files = [file for path in paths for file in _files(path)]
-    text = "\n".join(file.read_text("utf-8", "replace") for file in files)
-    click.echo(as_yaml(read(text), ", ".join(map(str, paths))), nl=False)
+    texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path)}
+    click.echo(as_yaml(read(texts), ", ".join(map(str, paths))), nl=False)
 
 
 def _files(path: Path) -> list[Path]:

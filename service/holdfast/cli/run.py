@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import click
+
+HINTS = (
+    ("preview", "what the rules would change on this machine, and what stands in the way"),
+    ("victims", "whom the OOM killer would take next, before and after the rules"),
+    ("explain {pid}", "why a process is under the rule it is under"),
+)
 
 
 @click.command()
@@ -14,7 +21,10 @@ import click
 @click.option("--state", metavar="DIR", help="Directory for what must not survive a reboot.")
 @click.option("-a", "--address", metavar="SOCKET", help="Unix socket of the gRPC server.")
 @click.option("-l", "--log-level", "level", metavar="LEVEL", help="trace, debug, info, warn, error, fatal or panic.")
-def run(path: str | None, root: str | None, state: str | None, address: str | None, level: str | None) -> None:
+@click.option("--hints/--no-hints", default=None, help="Say what to try once it serves (on a terminal it does).")
+def run(
+    path: str | None, root: str | None, state: str | None, address: str | None, level: str | None, hints: bool | None
+) -> None:
     """Start the daemon and serve until SIGTERM.
 
     Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
@@ -27,4 +37,23 @@ def run(path: str | None, root: str | None, state: str | None, address: str | No
     from holdfast.plugins.kinds import EVENTS
     from holdfast.server.daemon import serve
 
-    serve(path, Overrides(root=root, state=state, address=address, level=level), plugins.registrations, EVENTS)
+    wanted = sys.stderr.isatty() if hints is None else hints
+    serve(
+        path,
+        Overrides(root=root, state=state, address=address, level=level),
+        plugins.registrations,
+        EVENTS,
+        _say_hints if wanted else None,
+    )
+
+
+def _say_hints(address: str) -> None:
+    from holdfast.config import own_defaults
+
+    venv = os.path.relpath(os.path.join(sys.prefix, "bin", "holdfast"))
+    command = venv if sys.prefix != sys.base_prefix and not venv.startswith("..") else "holdfast"
+    option = "" if address == own_defaults().address else f" -a {address}"
+    lines = [(f"{command} {words.format(pid=os.getppid())}{option}", why) for words, why in HINTS]
+    width = max(len(line) for line, _ in lines)
+    said = "".join(f"  {line:{width}}  {why}\n" for line, why in lines)
+    sys.stderr.write(f"\nholdfast serves on {address}. In another shell try:\n{said}\n")

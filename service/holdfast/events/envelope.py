@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
-# Imported for the types they make known: what shims and containerd's own stores publish.
+# Imported for the types they make known: what shims, containerd's own stores and our placement publish.
 from holdfast.api.events import (  # noqa: F401
     container_pb2,
     content_pb2,
@@ -22,6 +22,7 @@ from holdfast.api.events import (  # noqa: F401
     snapshot_pb2,
     task_pb2,
 )
+from holdfast.api.placement.v1 import placement_pb2  # noqa: F401
 from holdfast.api.types.event_pb2 import Envelope
 
 _ABSENT = ("", False)

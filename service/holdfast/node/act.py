@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from holdfast import log
 from holdfast.cgroups import parse_groups
-from holdfast.errors import KernelRefused
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.host import Host, Order, Outcome, moves_back, refusal_of
 from holdfast.node.journal import ADJ, HeldRow, Journal, cgroup_field
 from holdfast.node.procfs import Reader
@@ -103,7 +103,7 @@ class Actor:
         self.refuse(placement, refused)
         if placement.state is State.MOVING and not at_ns:
             return
-        placement.state = State.MOVING if moves else state_of(refused, did=did)
+        placement.state = State.MOVING if moves else state_of(refused, did=did or self._holds_something(placement))
         if moves:
             assert decision.rule is not None
             drifted = placement.pid in self.moved and self._stood(placement, moves)
@@ -118,6 +118,9 @@ class Actor:
                     at_ns=at_ns,
                 )
             )
+
+    def _holds_something(self, placement: Placement) -> bool:
+        return placement.adj_before is not None or placement.pid in self.moved
 
     def _stood(self, placement: Placement, moves: Iterable[Change]) -> bool:
         """Whether a move is one that we made before, under the same rule: somebody moved the process away."""
@@ -142,7 +145,9 @@ class Actor:
         )
         try:
             self.hands.host.set_adj(process, row)
-        except KernelRefused as error:
+        except ProcessGone:
+            raise
+        except HoldfastError as error:
             tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
             refusal = refusal_of(error, Field.OOM_SCORE_ADJ)
             if refusal not in placement.refusals:
@@ -210,7 +215,7 @@ class Actor:
         if news:
             self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news))
         self.refuse(placement, [*placement.refusals, *news])
-        placement.state = state_of(placement.refusals, did=bool(outcome.done) or placement.adj_before is not None)
+        placement.state = state_of(placement.refusals, did=bool(outcome.done) or self._holds_something(placement))
 
     def _on_given_back(self, outcome: Outcome) -> None:
         order = outcome.order

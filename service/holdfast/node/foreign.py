@@ -23,9 +23,9 @@ from holdfast.node.schema import Rule
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Something a line says that our rules do not: the line's number, what it says, and why it stayed behind."""
+    """Something a line (``FILE:NUMBER``) says that our rules do not, and why it stayed behind."""
 
-    line: int
+    where: str
     what: str
     why: str
 
@@ -70,29 +70,29 @@ _NOT_OURS = {
 _KNOWN = {"name", "type", "cgroup", "oom_score_adj", *_NOT_OURS}
 
 
-def from_ananicy(text: str) -> Imported:
-    """Read ananicy's rules, types and cgroups, one JSON object a line, in any mixture of its three kinds of file.
+def from_ananicy(files: Mapping[str, str]) -> Imported:
+    """Read ananicy's rules, types and cgroups, one JSON object a line: texts by file name, in any mixture.
 
     Raises:
-        InvalidArgument: a line is no JSON object; with its number.
+        InvalidArgument: a line is no JSON object; with its place.
     """
-    lines = list(_json_lines(text))
+    lines = [line for name, text in files.items() for line in _json_lines(name, text)]
     types = {entry["type"]: entry for _, entry in lines if "type" in entry and "name" not in entry}
     groups = {entry["cgroup"]: entry for _, entry in lines if "cgroup" in entry and not {"name", "type"} & set(entry)}
     imported = Imported()
-    for number, entry in lines:
+    for where, entry in lines:
         if not entry.get("name"):
             continue
         if "type" in entry and entry["type"] not in types:
             imported.lost.append(
-                Lost(number, f'type "{entry["type"]}"', "not among the files given: add 00-types.types")
+                Lost(where, f'type "{entry["type"]}"', "not among the files given: add 00-types.types")
             )
         whole = {**types.get(entry.get("type", ""), {}), **entry}
-        _ananicy_rule(number, whole, groups, imported)
+        _ananicy_rule(where, whole, groups, imported)
     return imported
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_lines(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.strip()
         if not bare or bare.startswith("#"):
@@ -100,47 +100,47 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             entry, _end = json.JSONDecoder().raw_decode(bare)  # what follows on the line is a comment
         except ValueError as error:
-            raise InvalidArgument(f"line {number}: {error}: not an ananicy rule") from None
+            raise InvalidArgument(f"{name}:{number}: {error}: not an ananicy rule") from None
         if not isinstance(entry, dict):
-            raise InvalidArgument(f"line {number}: {bare[:40]}: not an ananicy rule")
-        yield number, entry
+            raise InvalidArgument(f"{name}:{number}: {bare[:40]}: not an ananicy rule")
+        yield f"{name}:{number}", entry
 
 
-def _ananicy_rule(number: int, entry: Mapping[str, Any], groups: Mapping[str, Any], imported: Imported) -> None:
+def _ananicy_rule(where: str, entry: Mapping[str, Any], groups: Mapping[str, Any], imported: Imported) -> None:
     rule: dict[str, Any] = {"match": program(str(entry["name"]))}
     for key, value in entry.items():
         if key in _NOT_OURS:
-            imported.lost.append(Lost(number, f"{entry['name']}: {key} {value}", _NOT_OURS[key]))
+            imported.lost.append(Lost(where, f"{entry['name']}: {key} {value}", _NOT_OURS[key]))
         elif key not in _KNOWN:
-            imported.lost.append(Lost(number, f"{entry['name']}: {key} {value}", "not known"))
+            imported.lost.append(Lost(where, f"{entry['name']}: {key} {value}", "not known"))
     if (adjustment := entry.get("oom_score_adj")) is not None:
-        _ananicy_adjustment(number, adjustment, rule, imported)
+        _ananicy_adjustment(where, adjustment, rule, imported)
     if (group := entry.get("cgroup")) is not None:
-        _ananicy_group(number, str(group), groups.get(group), rule, imported)
+        _ananicy_group(where, str(group), groups.get(group), rule, imported)
     if len(rule) > 1:
         imported.add(str(entry["name"]), rule)
 
 
-def _ananicy_adjustment(number: int, given: object, rule: dict[str, Any], imported: Imported) -> None:
+def _ananicy_adjustment(where: str, given: object, rule: dict[str, Any], imported: Imported) -> None:
     what = f"oom_score_adj {given}"
     if not isinstance(given, int) or not -1000 <= given <= 1000:
-        imported.lost.append(Lost(number, what, "not between -1000 and 1000"))
+        imported.lost.append(Lost(where, what, "not between -1000 and 1000"))
         return
     if given == -1000:
-        imported.lost.append(Lost(number, what, "became -999: -1000 is inherited by all it starts; see unkillable"))
+        imported.lost.append(Lost(where, what, "became -999: -1000 is inherited by all it starts; see unkillable"))
     rule["oom_score_adj"] = max(given, -999)
 
 
 def _ananicy_group(
-    number: int, name: str, entry: Mapping[str, Any] | None, rule: dict[str, Any], imported: Imported
+    where: str, name: str, entry: Mapping[str, Any] | None, rule: dict[str, Any], imported: Imported
 ) -> None:
     """Its groups are CPU quotas in percent of the whole machine; ours need the number of CPUs, which a file lacks."""
     rule["cgroup"] = {"path": f"/ananicy/{name}", "controllers": ["cpu"]}
     if entry is None:
-        imported.lost.append(Lost(number, f'cgroup "{name}"', "not among the files given: add 00-cgroups.cgroups"))
+        imported.lost.append(Lost(where, f'cgroup "{name}"', "not among the files given: add 00-cgroups.cgroups"))
     elif (quota := entry.get("CPUQuota")) is not None:
         why = f'percent of all CPUs: for N CPUs write cpu.max: "{1000 * int(quota)}×N 100000" under cgroup.settings'
-        imported.lost.append(Lost(number, f"{name}: CPUQuota {quota}", why))
+        imported.lost.append(Lost(where, f"{name}: CPUQuota {quota}", why))
 
 
 # ── cgrules.conf ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,20 +150,20 @@ def _ananicy_group(
 class _Line:
     """One line of cgrules.conf and the ``%`` lines that continue it."""
 
-    number: int
+    where: str
     user: str
     program: str
-    targets: list[tuple[int, str, str]]  # number, controllers, destination
+    targets: list[tuple[str, str, str]]  # place, controllers, destination
 
 
-def from_cgrules(text: str) -> Imported:
-    """Read a cgrules.conf.
+def from_cgrules(files: Mapping[str, str]) -> Imported:
+    """Read a cgrules.conf and the files beside it: texts by file name, in order.
 
     Raises:
-        InvalidArgument: a line has fewer than three words; with its number.
+        InvalidArgument: a line has fewer than three words; with its place.
     """
     imported = Imported()
-    for line in _cgrules_lines(text):
+    for line in _cgrules_lines(files):
         match = _cgrules_match(line, imported)
         target = _cgrules_target(line, imported)
         if match is None or target is None:
@@ -173,24 +173,27 @@ def from_cgrules(text: str) -> Imported:
     return imported
 
 
-def _cgrules_lines(text: str) -> Iterator[_Line]:
+def _cgrules_lines(files: Mapping[str, str]) -> Iterator[_Line]:
     current: _Line | None = None
-    for number, raw in enumerate(text.splitlines(), 1):
+    numbered = (
+        (f"{name}:{number}", raw) for name, text in files.items() for number, raw in enumerate(text.splitlines(), 1)
+    )
+    for where, raw in numbered:
         words = raw.split("#", 1)[0].split()
         if not words:
             continue
         if len(words) < 3:
-            raise InvalidArgument(f"line {number}: {raw.strip()}: a rule is USER[:PROGRAM] CONTROLLERS DESTINATION")
+            raise InvalidArgument(f"{where}: {raw.strip()}: a rule is USER[:PROGRAM] CONTROLLERS DESTINATION")
         who, controllers, destination = words[:3]
         ignored = any(option.startswith("ignore") for option in words[3:])
-        target = (number, controllers, f"{destination} ignore" if ignored else destination)
+        target = (where, controllers, f"{destination} ignore" if ignored else destination)
         if who.split(":")[0] == "%" and current is not None:
             current.targets.append(target)
             continue
         if current is not None:
             yield current
         user, _colon, name = who.partition(":")
-        current = _Line(number, user, name, [target])
+        current = _Line(where, user, name, [target])
     if current is not None:
         yield current
 
@@ -198,7 +201,7 @@ def _cgrules_lines(text: str) -> Iterator[_Line]:
 def _cgrules_match(line: _Line, imported: Imported) -> dict[str, Any] | None:
     if line.user.startswith("@"):
         why = "we match users, not their groups: list the members under match.user"
-        imported.lost.append(Lost(line.number, line.user, why))
+        imported.lost.append(Lost(line.where, line.user, why))
         return None
     match: dict[str, Any] = {} if line.user == "*" else {"user": line.user}
     if line.program.startswith("/"):
@@ -212,14 +215,14 @@ def _cgrules_target(line: _Line, imported: Imported) -> dict[str, Any] | None:
     """One path and its controllers; a rule of ours has one path, libcgroup's may have one for each controller."""
     _, _, first = line.targets[0]
     controllers: list[str] = []
-    for number, names, destination in line.targets:
+    for where, names, destination in line.targets:
         if why := next((why for holds, why in _UNSAYABLE if holds(destination)), None):
-            imported.lost.append(Lost(number, destination, why))
+            imported.lost.append(Lost(where, destination, why))
             if destination == first:
                 return None
         elif destination != first:
             why = f"another path than {first}: one rule has one path, and the first that matches decides"
-            imported.lost.append(Lost(number, f"{names} {destination}", why))
+            imported.lost.append(Lost(where, f"{names} {destination}", why))
         else:
             controllers += names.split(",")
     target: dict[str, Any] = {"path": "/" + first.strip("/")}
@@ -241,7 +244,7 @@ def as_yaml(imported: Imported, source: str) -> str:
     import yaml
 
     lines = [f"# From {source}: {len(imported.rules)} rules, {len(imported.lost)} things left behind."]
-    lines += [f"#   line {lost.line}: {lost.what}: {lost.why}" for lost in imported.lost]
+    lines += [f"#   {lost.where}: {lost.what}: {lost.why}" for lost in imported.lost]
     lines.append("# Try it before it is used: holdfast preview --rules THIS-FILE")
     dumped = yaml.safe_dump({"rules": imported.rules}, sort_keys=False, default_flow_style=None, width=110)
     return "\n".join(lines) + "\n" + dumped

@@ -25,7 +25,7 @@ from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
 from holdfast.node.journal import ADJ, HeldRow, Journal, MadeRow, SettingRow, cgroup_field
 from holdfast.node.setting import controller_of, is_in_force
 from holdfast.node.snapshot import Change, Field, Reason, Refusal
-from holdfast.process import OpenProcess, ProcRoot, oomscore, start_ticks_of
+from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 #: errno of a refused write → the reason it is counted under.
 _REASONS = {
@@ -166,8 +166,6 @@ class Host:
         if not moves:
             return ()
         try:
-            if start_ticks_of(order.process.read("stat")) != order.start_ticks:
-                raise ProcessGone(str(order.process.pid))
             present = parse_groups(order.process.read("cgroup"))
         except HoldfastError:
             outcome.gone = True
@@ -196,13 +194,9 @@ class Host:
                 outcome.refused.append(refusal_of(error, Field.CGROUP))
                 continue
             outcome.done.append(change)
-        try:
-            process.read("cgroup")
-        except ProcessGone:
+        if process.is_reaped():
             outcome.gone = True
             outcome.stranger = self._put_back_stranger(process.pid, outcome.done)
-        except KernelRefused:
-            return
 
     def _put_back_stranger(self, pid: int, done: Sequence[Change]) -> bool:
         """Whoever has the number of a process that ended under our hands goes back beside its parent."""

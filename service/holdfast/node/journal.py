@@ -11,9 +11,9 @@ Theory
 4. *The first "before" stays* as long as what is there is ours. Somebody else's later choice becomes the new one.
 5. *Bounded.* Rows of processes that are gone are dropped by every sweep.
 
-The file is sqlite in WAL mode: a commit is one write without fsync, 20 to 40 µs, and survives kill -9. What a power
+The file is sqlite in WAL mode: a commit is one write without fsync, some 10 µs, and survives kill -9. What a power
 cut loses does not matter, as the processes are lost with it. The log is folded in by sweeps, not by commits.
-One connection, one lock: the engine's thread and the mover's both write.
+One connection, one lock: the engine's thread and the mover's both write, and no other process meanwhile.
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ CREATE TABLE by_hand (
     pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL, adj INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
     why TEXT NOT NULL, PRIMARY KEY (pid, start_ticks)) WITHOUT ROWID;
 CREATE TABLE about (boot_id TEXT NOT NULL);
+"""
+_HOLD = """
+INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET
+    before = CASE WHEN excluded.before IN (written, previous) THEN before ELSE excluded.before END,
+    previous = CASE WHEN excluded.before = previous THEN previous ELSE written END,
+    written = excluded.written, rule = excluded.rule, as_child = excluded.as_child, give_back = excluded.give_back
 """
 
 
@@ -113,7 +119,10 @@ def cgroup_field(hierarchy: str) -> str:
 
 
 class Journal:
-    """The journal of one boot; see the theory above. Thread-safe."""
+    """The journal of one boot; see the theory above. Thread-safe.
+
+    Every method raises `Unavailable` when the file cannot be read or written: then nothing is to be changed.
+    """
 
     def __init__(self, path: Path, boot_id: str) -> None:
         """Open it, dropping what an earlier boot left.
@@ -126,6 +135,8 @@ class Journal:
         try:
             self._db = _opened(path, boot_id)
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise Unavailable(f"journal {path}: {error}") from error
             LOG.warning("the journal is unreadable and was put aside", path=path, error=error)
             try:
                 for suffix in ("-wal", "-shm", ""):
@@ -137,15 +148,13 @@ class Journal:
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
         """Commit, before they are written, values of processes. See rules 3 and 4 for what becomes of an older row."""
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET"
-                " before = CASE WHEN excluded.before IN (written, previous) THEN before ELSE excluded.before END,"
-                " previous = CASE WHEN excluded.before = previous THEN previous ELSE written END,"
-                " written = excluded.written, rule = excluded.rule, as_child = excluded.as_child,"
-                " give_back = excluded.give_back",
-                [(r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back) for r in rows],
-            )
+        values = [(r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back) for r in rows]
+        if len(values) == 1:  # the hot one: a statement alone is a transaction, and 12 µs cheaper than BEGIN and COMMIT
+            with self._lock, self._translated() as db:
+                db.execute(_HOLD, values[0])
+        elif values:
+            with self._transaction() as db:
+                db.executemany(_HOLD, values)
 
     def set(self, row: SettingRow) -> None:
         """Commit, before it is written, a value of a group's file."""
@@ -226,8 +235,8 @@ class Journal:
 
     def fold(self) -> None:
         """Bring the write-ahead log into the file, and so keep it short. Milliseconds: not for a hot path."""
-        with self._lock:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with self._lock, self._translated() as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Close the file."""
@@ -243,24 +252,33 @@ class Journal:
         ]
 
     def _all(self, table: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
+        with self._lock, self._translated() as db:
+            return db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._lock, self._translated() as db:
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._db
+        except sqlite3.Error as error:
+            raise Unavailable(f"journal {self.path}: {error}; nothing is written without it") from error
 
 
 def _opened(path: Path, boot_id: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
     try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock to take for each commit: 8 µs in place of 20
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")

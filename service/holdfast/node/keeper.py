@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from holdfast.errors import FailedPrecondition, ProcessGone
+from holdfast import log
+from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
 from holdfast.node.host import Outcome
 from holdfast.node.journal import HandRow, HeldRow
@@ -22,8 +23,10 @@ from holdfast.node.procfs import Glance, Wants
 from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
+from holdfast.node.wants import wants_of
 from holdfast.process import OpenProcess
 
+LOG = log.named(__name__)
 _CACHED_NAMES = 4096
 
 
@@ -35,21 +38,25 @@ class Keeper:
         self.actor = Actor(hands)
         self.facts = facts
         self.rules = Rules()
-        self.wants = Wants()
+        self.wants = self._sweep_wants = Wants()
         self.placements: dict[int, Placement] = {}
         self.followed: set[int] = set()
         self.by_hand: dict[int, HandRow] = {}
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
+        self.followed_changed = False
         self._names: dict[str, bool] = {}
+        self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
         self.rules = rules
         self.wants = wants_of(rules)
+        self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
         self._let_go.clear()
         self._names.clear()
+        self._said.clear()
         self.actor.say_anew()
         self.look_anew()
 
@@ -114,18 +121,18 @@ class Keeper:
             with self.hands.reader.proc.open(pid) as process:
                 glance = self.hands.reader.glance_of(process)
                 if self.of_interest(glance):
-                    self._act(process, *self._decide(glance, process), at_ns)
+                    self._act(process, *self.decide(glance, process), at_ns)
         except ProcessGone:
             self.forget(pid)
+        except HoldfastError as error:
+            self.cannot(pid, error)
 
-    def on_sweep(self, pid: int) -> None:
-        """One process of a sweep, read by number."""
-        try:
-            glance = self.hands.reader.glance(pid)
-            if self.of_interest(glance) and not self._is_settled(*self._decide(glance)):
-                self.on_event(pid, 0)
-        except ProcessGone:
-            self.forget(pid)
+    def cannot(self, pid: int, error: HoldfastError) -> None:
+        """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
+        kind = type(error).__name__
+        if kind not in self._said:
+            self._said.add(kind)
+            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
 
     def on_outcome(self, outcome: Outcome) -> None:
         """What the mover did."""
@@ -140,13 +147,24 @@ class Keeper:
     def forget(self, pid: int) -> None:
         """The process is gone; its rows in the journal go with the next sweep."""
         self.placements.pop(pid, None)
-        self.followed.discard(pid)
+        self._unfollow(pid)
         self.by_hand.pop(pid, None)
         self.actor.forget(pid)
 
-    def _decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+    def _unfollow(self, pid: int) -> None:
+        if pid in self.followed:
+            self.followed.discard(pid)
+            self.followed_changed = True
+
+    def decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+        """What follows for a process: of an exec by what the rules ask about alone, of a sweep with its groups.
+
+        Raises:
+            ProcessGone: it ended.
+        """
         reader = self.hands.reader
-        facts = reader.facts(glance, self.wants, self.actor.held(glance.pid, glance.start_ticks), opened)
+        wants = self.wants if opened is not None else self._sweep_wants
+        facts = reader.facts(glance, wants, self.actor.held(glance.pid, glance.start_ticks), opened)
         facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, self.actor.held)
         hand = self.by_hand.get(glance.pid)
         if hand is not None and hand.start_ticks == glance.start_ticks:
@@ -156,7 +174,7 @@ class Keeper:
             decision = Decision(facts.pid, facts.start_ticks)
         return facts, decision
 
-    def _is_settled(self, facts: Process, decision: Decision) -> bool:
+    def is_settled(self, facts: Process, decision: Decision) -> bool:
         """Whether a decision says what stands already, so that there is nothing to do or to say."""
         placement = self.placements.get(facts.pid)
         if placement is None or decision.rule is None:
@@ -200,12 +218,13 @@ class Keeper:
         placement.comm = facts.comm
         placement.oom_score_adj = facts.oom_score_adj
         placement.adj_before = facts.held.adj_before if facts.held else None
-        placement.group = facts.memory_group
+        if facts.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
+            placement.group = facts.memory_group
         placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
-        if self.rules.may_hold_children_of(decision.rule):
-            self.followed.add(facts.pid)
-        else:
-            self.followed.discard(facts.pid)
+        follow = self.rules.may_hold_children_of(decision.rule)
+        if follow != (facts.pid in self.followed):
+            self.followed_changed = True
+            (self.followed.add if follow else self.followed.discard)(facts.pid)
 
     def prune(self, present: set[int]) -> None:
         """Forget who is gone, given the pids a sweep began with; who came since is not among them, and stays."""
@@ -237,7 +256,7 @@ class Keeper:
         force = placement.rule in self.suspended or (placement.pid, placement.start_ticks) in self._let_go
         kept = self.actor.give_back(process, placement, adj=True, groups=True, force=force)
         self.placements.pop(process.pid, None)
-        self.followed.discard(process.pid)
+        self._unfollow(process.pid)
         self.actor.report(Happening.RELEASED, placement, (), "left as it is (on_remove: keep)" if kept else "")
 
     def let_go(self, pid: int) -> None:
@@ -260,7 +279,7 @@ class Keeper:
             known = self.by_hand.get(row.pid)
             self.by_hand[row.pid] = row
             self.hands.journal.hold_by_hand(row)
-            self._act(process, *self._decide(glance, process), 0)
+            self._act(process, *self.decide(glance, process), 0)
             placement = self.placements[row.pid]
             if placement.refusals:
                 why = placement.refusals[0].detail
@@ -290,17 +309,6 @@ class Keeper:
         for row in list(self.by_hand.values()):
             if row.expires_ns <= now_ns:
                 self.release_hand(row.pid)
-
-
-def wants_of(rules: Rules) -> Wants:
-    """Which files the rules ask about; those that look at families may ask about any."""
-    keys = {clause.key for rule in rules.rules for clause in rule.clauses}
-    families = any(rule.spec.match.descendants for rule in rules.rules)
-    return Wants(
-        exe=families or bool({"match.exe", "match.leader"} & keys),
-        cmdline=families or "match.cmdline" in keys,
-        status=families or "match.user" in keys or bool(rules.targets),
-    )
 
 
 def _by_hand(facts: Process, hand: HandRow) -> Decision:

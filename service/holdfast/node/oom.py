@@ -20,6 +20,7 @@ from holdfast.node.snapshot import HostFacts, Kill, MemoryDomain, Process, Stand
 from holdfast.node.victim import rank
 
 _KEPT_STANDINGS = 5
+_SAME_KILL_NS = 1_000_000_000
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 # Tasks state (memory values in pages):
@@ -65,6 +66,7 @@ class KillParser:
     def __init__(self, host: HostFacts) -> None:
         self._host = host
         self._dump = _Dump()
+        self._told: dict[int, int] = {}
 
     def feed(self, text: str, at_ns: int) -> Kill | None:
         """One line without its prefix, and the Unix time it was written at."""
@@ -82,9 +84,15 @@ class KillParser:
             self._dump.of_pid = int(summary["pid"])
         elif _WHOLE_GROUP.match(text):
             self._dump.whole_group = True
-        elif killed := _KILLED.match(text):
+        elif (killed := _KILLED.match(text)) and not self._is_told_again(int(killed["pid"]), at_ns):
             return self._kill(killed, at_ns)
         return None
+
+    def _is_told_again(self, pid: int, at_ns: int) -> bool:
+        """A group kill (memory.oom.group) names its first victim a second time, among all of its group."""
+        told, self._told[pid] = self._told.get(pid), at_ns
+        self._told = {other: then for other, then in self._told.items() if at_ns - then < _SAME_KILL_NS}
+        return told is not None and at_ns - told < _SAME_KILL_NS
 
     def _add_row(self, pid: int, text: str) -> None:
         columns = self._dump.columns

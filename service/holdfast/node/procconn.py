@@ -29,14 +29,14 @@ import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from holdfast.errors import Unavailable
+from holdfast.errors import KernelRefused, Unavailable
+from holdfast.process import namespace
 
 _NETLINK_CONNECTOR = 11
 _CN_IDX_PROC = _CN_VAL_PROC = 1
 _LISTEN, _IGNORE = 1, 2
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
-_CLONE_NEWNET = 0x40000000
 _NLMSG_DONE = 3
 BUFFER_BYTES = 4 * 2**20  # the kernel doubles it; holds some 10,000 events
 _MASK_SINCE = (6, 6)
@@ -105,7 +105,8 @@ class ProcessEvents:
         self._attach_filter(kinds)
         if kinds != self._kinds:
             self._kinds = kinds
-            self._say(_LISTEN)
+            if _kernel() >= _MASK_SINCE:  # an older kernel would count us twice
+                self._say(_LISTEN)
 
     def read(self) -> Iterator[Event]:
         """What waits now, oldest first.
@@ -245,22 +246,18 @@ def _opened_in_host_namespace(proc_root: str) -> socket.socket:
     try:
         if os.stat(f"{proc_root}/1/ns/net").st_ino == os.stat(f"{proc_root}/self/ns/net").st_ino:
             return _opened()
-        namespace = os.open(f"{proc_root}/1/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return _opened()  # we may not look at pid 1: it has a capability that we lack
     opened: list[socket.socket] = []
 
     def enter_and_open() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.setns(namespace, _CLONE_NEWNET)  # of this thread alone, and it ends here
+        with contextlib.suppress(KernelRefused):  # then the connect says that nobody answers here
+            namespace.enter(f"{proc_root}/1/ns/net", namespace.NETWORK)
         opened.append(_opened())
 
-    try:
-        thread = threading.Thread(target=enter_and_open, name="open-process-events")
-        thread.start()
-        thread.join()
-    finally:
-        os.close(namespace)
+    thread = threading.Thread(target=enter_and_open, name="open-process-events")
+    thread.start()  # of this thread alone, and it ends here
+    thread.join()
     return opened[0]
 
 

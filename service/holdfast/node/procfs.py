@@ -31,13 +31,15 @@ HeldOf = Callable[[int, int], Held | None]
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """Which files beyond ``stat``, ``cgroup`` and ``oom_score_adj`` the rules in force ask about."""
+    """Which files beyond ``stat`` and ``oom_score_adj`` the rules in force ask about."""
 
+    groups: bool = True
     exe: bool = True
     cmdline: bool = True
     status: bool = True
 
 
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = Wants()
 
 
@@ -99,7 +101,23 @@ class Reader:
         Raises:
             ProcessGone: nobody has it.
         """
-        return parse_stat(pid, self._read(self.proc.fd, f"{pid}/stat"))
+        return parse_stat(pid, self.stat(pid))
+
+    def stat(self, pid: int) -> bytes:
+        """The whole ``stat`` of who has the number now.
+
+        Raises:
+            ProcessGone: nobody has it.
+        """
+        return self._read(self.proc.fd, f"{pid}/stat")
+
+    def group_text(self, pid: int) -> bytes:
+        """The whole ``cgroup`` of who has the number now.
+
+        Raises:
+            ProcessGone: nobody has it.
+        """
+        return self._read(self.proc.fd, f"{pid}/cgroup")
 
     def glance_of(self, process: OpenProcess) -> Glance:
         """The same of an open process.
@@ -118,7 +136,7 @@ class Reader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
-        groups = self._groups_of(self._read(fd, f"{prefix}cgroup"))
+        groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
         adj = int(self._read(fd, f"{prefix}oom_score_adj"))
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:

@@ -15,24 +15,25 @@ Theory
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from holdfast import log
-from holdfast.cgroups import UNIFIED, Hierarchy
-from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
+from holdfast.cgroups import Hierarchy
+from holdfast.errors import FailedPrecondition, NotFound
 from holdfast.node.act import Hands
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
-from holdfast.node.journal import HandRow, Journal, MadeRow, SettingRow
+from holdfast.node.journal import HandRow, Journal
 from holdfast.node.keeper import Keeper
 from holdfast.node.kills import Kills
 from holdfast.node.killwatch import KillWatch, Witness
@@ -44,14 +45,14 @@ from holdfast.node.procfs import EVERYTHING, Reader
 from holdfast.node.record import Cause, Happening, Placement, Report, Restored, Status, Sweep
 from holdfast.node.restore import give_back
 from holdfast.node.rules import Rules
-from holdfast.node.setting import lines_for
 from holdfast.node.snapshot import HostFacts, Kill, Lineage, MemoryDomain, PodLookup, Process
+from holdfast.node.sweep import Sweeps
 from holdfast.node.tally import Tally
 from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-SLICE = 200  # processes of a sweep between two looks at the events: 6 ms
+NICE = -10  # of the engine's thread alone
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -103,16 +104,14 @@ class Engine:
         )
         self._pressure: tuple[Pressure, ...] = ()
         self._calls: deque[Callable[[], None]] = deque()
+        self._poll, self._polled = select.poll(), (-2, -2, -2)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._stopping = self._finished = False
-        self._last: Sweep | None = None
-        self._wanted: Cause | None = Cause.START
-        self._asked: list[Future[Sweep]] = []
-        self._going: Generator[None, None, None] | None = None
-        self._due = 0.0
+        self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self.tally.placements = lambda: list(self._keeper.placements.values())
+        self.tally.waiting = lambda: self._mover.waiting
         self.tally.pressure = lambda: read_pressure(f"{at.proc_root}/pressure")
 
     # -- the face, for any thread ----------------------------------------------------------------------------------
@@ -152,19 +151,14 @@ class Engine:
         def set_rules() -> None:
             self._keeper.set_rules(rules)
             self._follow()
-            self._want(Cause.RELOAD)
+            self._sweeps.want(Cause.RELOAD)
 
         return self._call(set_rules)
 
     def sweep(self) -> Future[Sweep]:
         """Look at every process now; done when that is."""
         done: Future[Sweep] = Future()
-
-        def ask() -> None:
-            self._asked.append(done)
-            self._want(Cause.ASKED)
-
-        self._hand_over(ask)
+        self._hand_over(lambda: self._sweeps.ask(done))
         return done
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
@@ -253,7 +247,7 @@ class Engine:
         return Status(
             self._thread.is_alive() and not self._finished,
             self._feed.why_not,
-            self._last,
+            self._sweeps.last,
             self._mover.waiting,
             frozenset(self._keeper.suspended),
         )
@@ -281,6 +275,8 @@ class Engine:
         os.eventfd_write(self._event, 1)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # CAP_SYS_NICE; a busy node is when it matters who is held in time
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
             self._keeper.recall()
             self._feed.open()
@@ -294,32 +290,41 @@ class Engine:
             self._finished = True
             self._feed.close()
             self._watch.close()
-            for future in self._asked:
-                future.cancel()
+            self._sweeps.give_up()
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
-        poll = select.poll()
-        for descriptor in (self._event, self._feed.fileno(), self._watch.fileno()):
-            if descriptor >= 0:
-                poll.register(descriptor, select.POLLIN)
-        if any(descriptor == self._event for descriptor, _ in poll.poll(self._patience_ms())):
+        if self._feed.fileno() != self._polled[0]:
+            self._poll_again()
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience_ms())}
+        if self._event in ready:
             os.eventfd_read(self._event)
-        self._serve_events()
+        if self._feed.fileno() in ready:
+            self._serve_events()
         while self._calls:
             self._calls.popleft()()
         for outcome in self._mover.outcomes():
             self._keeper.on_outcome(outcome)
-        self._tell_kills(self._watch.read(self._witness))
-        self._keeper.expire(time.time_ns())
-        self._go_on_sweeping()
-        self.tally.moves_waiting.set(self._mover.waiting)
+        if self._watch.fileno() in ready:
+            self._tell_kills(self._watch.read(self._witness))
+        if self._keeper.by_hand:
+            self._keeper.expire(time.time_ns())
+        if self._mover.waiting <= MOST_WAITING:
+            self._sweeps.step()
+
+    def _poll_again(self) -> None:
+        """Wait for what there is to wait for now: the feed comes and goes."""
+        self._poll = select.poll()
+        self._polled = (self._feed.fileno(), self._watch.fileno(), self._event)
+        for descriptor in self._polled:
+            if descriptor >= 0:
+                self._poll.register(descriptor, select.POLLIN)
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
-        if self._going is not None or self._wanted is not None:
+        if self._sweeps.pending:
             return 0 if self._mover.waiting <= MOST_WAITING else 1000  # the mover wakes us
-        due = self._due - time.monotonic()
+        due = self._sweeps.due - time.monotonic()
         for row in self._keeper.by_hand.values():
             due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
@@ -330,93 +335,30 @@ class Engine:
                 for event in self._feed.read():
                     self._keeper.on_event(event.pid, event.at_ns)
             except Lost:
-                self._want(Cause.LOST_EVENTS)
+                self._sweeps.want(Cause.LOST_EVENTS)
                 continue
-            self._follow()
+            if self._keeper.followed_changed:
+                self._follow()
             return
 
     def _follow(self) -> None:
+        self._keeper.followed_changed = False
         uids = any(rule.spec.match.user != () for rule in self._keeper.rules.rules)
         self._feed.follow(self._keeper.followed, uids=uids)
 
-    def _want(self, cause: Cause) -> None:
-        """A full sweep from its beginning, even if one is going."""
-        self._wanted = self._wanted or cause
+    def _before_sweep(self, cause: Cause) -> Cause:
+        """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
+        was_open = not self._feed.why_not
+        alive = self._feed.alive()
+        self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
+        return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
-    def _go_on_sweeping(self) -> None:
-        if self._going is None and self._wanted is None and time.monotonic() >= self._due:
-            self._want(Cause.PERIOD)
-        if self._wanted is not None:
-            cause, self._wanted = self._wanted, None
-            if self._going is not None:
-                self._going.close()
-            asked, self._asked = self._asked, []
-            self._going = self._sweep(cause, asked)
-        if self._going is not None and self._mover.waiting <= MOST_WAITING:
-            try:
-                next(self._going)
-            except StopIteration:
-                self._going = None
-
-    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
-        """One sweep; each step is a slice. One that is given up for a newer one passes on who waits for it."""
-        spent = 0.0
-        try:
-            begun = time.monotonic()
-            if not self._feed.alive() and not self._feed.why_not:
-                cause = Cause.NO_HEARTBEAT if cause is Cause.PERIOD else cause
-            self._keeper.look_anew()
-            self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
-            pids = self._keeper.hands.reader.pids()
-            for first in range(0, len(pids), SLICE):
-                for pid in pids[first : first + SLICE]:
-                    self._keeper.on_sweep(pid)
-                spent += time.monotonic() - begun
-                yield
-                begun = time.monotonic()
-            self._keeper.prune(set(pids))
-            self._clear_up()
-            self._tell_kills(self._watch.count(self._witness))
-            spent += time.monotonic() - begun
-        except GeneratorExit:
-            self._asked += asked
-            raise
-        self._due = time.monotonic() + self._at.rescan_s
-        self._last = Sweep(cause, len(pids), spent)
-        self.tally.sweeps.inc(cause)
-        self.tally.sweep_seconds.labels().observe(spent)
-        for future in asked:
-            future.set_result(self._last)
-
-    def _clear_up(self) -> None:
-        """After a sweep: rows of who is gone, settings and groups of rules that are no more."""
-        self._keeper.recall()
-        settled: list[SettingRow | MadeRow] = []
-        for row in self._journal.settings():
-            if not self._is_stale(row):
-                continue
-            try:
-                if row.give_back:
-                    self._host.give_back_setting(row)
-            except HoldfastError as error:
-                LOG.warning("could not give a setting back", path=row.path, file=row.file, error=error)
-            settled.append(row)
-        settled += self._host.remove_made(self._journal.made(), keep=self._keeper.rules.targets)
-        if settled:
-            self._journal.forget(settled)
-        self._journal.fold()
-
-    def _is_stale(self, row: SettingRow) -> bool:
-        """Whether no rule says anything of a group's file any more, or the group is gone."""
-        if not self._hierarchy.tree(row.hierarchy).exists(row.path):
-            return True
-        rule = self._keeper.rules.named(row.rule)
-        if rule is None or row.rule in self._keeper.suspended:
-            return True
-        given = dict(rule.spec.in_place)
-        if rule.spec.cgroup is not None and rule.spec.cgroup.path == row.path:
-            given |= rule.spec.cgroup.settings
-        return row.file not in _files(given, v2=UNIFIED in self._hierarchy.names and not self._hierarchy.v1_names)
+    def _after_sweep(self, sweep: Sweep) -> None:
+        if self._keeper.followed_changed:
+            self._follow()
+        self._tell_kills(self._watch.count(self._witness))
+        self.tally.sweeps.inc(sweep.cause)
+        self.tally.sweep_seconds.labels().observe(sweep.seconds)
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
@@ -441,13 +383,3 @@ class Engine:
                 keeper.forget(placement.pid)
                 keeper.actor.report(Happening.RELEASED, placement, (), "restored")
         return restored
-
-
-def _files(given: dict[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
-    files: set[str] = set()
-    for name, value in given.items():
-        try:
-            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
-        except HoldfastError:  # refused by the plan, with its reason
-            continue
-    return files

@@ -99,6 +99,21 @@ class Rules:
         """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""
         return self._comm.holding(comm) != 0
 
+    @property
+    def asks_groups(self) -> bool:
+        """Whether some rule names cgroups."""
+        return self._cgroup.asked != 0
+
+    def could_match_in(self, comm: str, paths: Iterable[str]) -> bool:
+        """False: no rule's own keys can hold for a process of this name in these cgroups."""
+        bits = self._comm.holding(comm)
+        if bits & self._cgroup.asked:
+            holding = ~self._cgroup.asked
+            for path in paths:
+                holding |= self._cgroup.holding(path)
+            bits &= holding
+        return bits != 0
+
     def may_hold_children_of(self, rule: str) -> bool:
         """Whether forks of a process under ``rule`` are to be followed."""
         found = self._by_name.get(rule)

@@ -15,20 +15,18 @@ from holdfast.errors import ConfigError
 
 OneOrMore = Annotated[
     str | tuple[str, ...],
-    Meta(
-        description="One pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION."
-    ),
+    Meta(description="one pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION"),
 ]
 Users = Annotated[
-    int | str | tuple[int | str, ...], Meta(description="User names, numbers, or ranges of numbers (1000-59999).")
+    int | str | tuple[int | str, ...], Meta(description="user names, numbers, or ranges of numbers (1000-59999)")
 ]
-Adjustment = Annotated[int, Meta(ge=-1000, le=1000, description="A value of /proc/PID/oom_score_adj.")]
+Adjustment = Annotated[int, Meta(ge=-1000, le=1000, description="a value of /proc/PID/oom_score_adj")]
 Settings = Annotated[
     dict[str, int | str | tuple[str, ...]],
     Meta(
-        description="Files of a cgroup by the kernel's name (memory.max, cpu.shares …) and their values. Sizes take "
+        description="files of a cgroup by the kernel's name (memory.max, cpu.shares …) and their values. Sizes take "
         "K M G Ki Mi Gi; a list is written line by line. A name of the other cgroup version is translated where it has "
-        "an equal."
+        "an equal"
     ),
 ]
 Qos = Literal["guaranteed", "burstable", "besteffort"]
@@ -43,7 +41,7 @@ class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: OneOrMore = ()
     annotations: OneOrMore = ()
     container: OneOrMore = ()
-    qos: Annotated[Qos | tuple[Qos, ...], Meta(description="The pod's quality of service class.")] = ()
+    qos: Annotated[Qos | tuple[Qos, ...], Meta(description="the pod's quality of service class")] = ()
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,14 +53,14 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: Users = ()
     cgroup: OneOrMore = ()
     pod: Annotated[
-        PodMatch | bool | None, Meta(description="Selects by the process's pod; false: it is in none, true: in any.")
+        PodMatch | bool | None, Meta(description="selects by the process's pod; false: it is in none, true: in any")
     ] = None
     leader: Annotated[
         bool | None,
-        Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)."),
+        Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)"),
     ] = None
     descendants: Annotated[
-        bool, Meta(description="Holds for the descendants of a process that the other keys hold for, too.")
+        bool, Meta(description="holds for the descendants of a process that the other keys hold for, too")
     ] = False
 
 
@@ -75,8 +73,8 @@ class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     children: Annotated[
         Adjustment | None,
         Meta(
-            description="For the descendants of a match that no rule matches and that still have the value they "
-            "inherited, and for a match whose parent matches the same rule."
+            description="for the descendants of a match that no rule matches and that still have the value they "
+            "inherited, and for a match whose parent matches the same rule"
         ),
     ] = None
 
@@ -84,41 +82,41 @@ class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CgroupTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The cgroup a process belongs in."""
 
-    path: Annotated[str, Meta(description="Absolute below the root of the hierarchy; made if it does not exist.")]
+    path: Annotated[str, Meta(description="absolute below the root of the hierarchy; made if it does not exist")]
     settings: Settings = msgspec.field(default_factory=dict)
     controllers: Annotated[
         tuple[str, ...],
-        Meta(description="v1: which hierarchies to move in; all that have controllers by default. Ignored on v2."),
+        Meta(description="v1: which hierarchies to move in; all that have controllers by default. Ignored on v2"),
     ] = ()
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule. The first one that matches a process decides."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=76, description="Its name in logs, metrics and answers.")]
+    name: Annotated[str, Meta(min_length=1, max_length=76, description="its name in logs, metrics and answers")]
     match: Match
-    reason: Annotated[str, Meta(description="Why it is there; shown by explain.")] = ""
+    reason: Annotated[str, Meta(description="why it is there; shown by explain")] = ""
     oom_score_adj: Adjustment | OomScoreAdj | None = None
     cgroup: CgroupTarget | None = None
-    in_place: Annotated[Settings, Meta(description="Settings of the cgroup the process is already in.")] = (
-        msgspec.field(default_factory=dict)
+    in_place: Annotated[Settings, Meta(description="settings of the cgroup the process is already in")] = msgspec.field(
+        default_factory=dict
     )
     only_if_inherited: Annotated[
-        bool, Meta(description="Leave a process alone that has another oom_score_adj than its parent: it chose it.")
+        bool, Meta(description="leave a process alone that has another oom_score_adj than its parent: it chose it")
     ] = False
-    dry_run: Annotated[bool | None, Meta(description="Overrides dry_run of the whole plugin for this rule.")] = None
+    dry_run: Annotated[bool | None, Meta(description="overrides dry_run of the whole plugin for this rule")] = None
     on_remove: Annotated[
-        Literal["restore", "keep"], Meta(description="What happens to its processes when the rule goes away.")
+        Literal["restore", "keep"], Meta(description="what happens to its processes when the rule goes away")
     ] = "restore"
-    allow_init: Annotated[bool, Meta(description="May act on pid 1.")] = False
-    unkillable: Annotated[bool, Meta(description="May write -1000, which no OOM killer ever picks.")] = False
+    allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
+    unkillable: Annotated[bool, Meta(description="may write -1000, which no OOM killer ever picks")] = False
     leave_kubepods: Annotated[
-        bool, Meta(description="May move a process out of its pod's cgroup, and so out of its limits and accounting.")
+        bool, Meta(description="may move a process out of its pod's cgroup, and so out of its limits and accounting")
     ] = False
     allow_small_limit: Annotated[
-        bool, Meta(description="May move a process into a cgroup whose memory limit is below what it uses.")
+        bool, Meta(description="may move a process into a cgroup whose memory limit is below what it uses")
     ] = False
-    allow_frozen: Annotated[bool, Meta(description="May move a process into a frozen cgroup, where it stops.")] = False
+    allow_frozen: Annotated[bool, Meta(description="may move a process into a frozen cgroup, where it stops")] = False
 
     def __post_init__(self) -> None:
         """Refuse a rule that can mean nothing here, where the file and the line are still known."""
@@ -133,25 +131,24 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The configuration of the placement plugin. It begins as a dry run of the shipped rules."""
 
-    dry_run: Annotated[bool, Meta(description="Decide and report, write nothing.")] = True
-    rules: Annotated[tuple[Rule, ...], Meta(description="Your rules, in order; the first that matches decides.")] = ()
+    dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
+    rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
     shipped: Annotated[
-        Literal["all", "none"] | tuple[str, ...],
+        Literal["preview", "all", "none"] | tuple[str, ...],
         Meta(
-            description="Which of the shipped rule files follow yours: all, none, or their names "
-            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name."
+            description="which of the shipped rule files follow yours: all, none, or their names "
+            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name. preview: all of "
+            "them, as a dry run whatever dry_run says, so that nothing is written that you did not name"
         ),
-    ] = "all"
+    ] = "preview"
     on_stop: Annotated[
         Literal["keep", "restore"],
-        Meta(
-            description="keep: a restart or an upgrade leaves every process protected. restore: give everything back."
-        ),
+        Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),
     ] = "keep"
     rescan: Annotated[
-        Duration, Meta(ge=1, le=3600, description="Time between sweeps of all processes; exec events cover the rest.")
+        Duration, Meta(ge=1, le=3600, description="time between sweeps of all processes; exec events cover the rest")
     ] = 30.0
-    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="How many OOM kills `holdfast kills` remembers.")] = (
+    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
         1000
     )
 

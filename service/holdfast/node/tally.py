@@ -25,6 +25,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.placements: Callable[[], Iterable[Placement]] = tuple
+        self.waiting: Callable[[], int] = int
         self.pressure: Callable[[], Iterable[Pressure]] = tuple
         self.processes = Gauge(
             "holdfast_placement_processes", "Processes under a rule.", ("rule", "state"), read=self._processes
@@ -49,7 +50,9 @@ class Tally:
         self.sweep_seconds = Histogram(
             "holdfast_placement_sweep_seconds", "How long reading all of /proc took.", bounds=SWEEP_SECONDS
         )
-        self.moves_waiting = Gauge("holdfast_placement_moves_waiting", "Cgroup moves in the queue.")
+        self.moves_waiting = Gauge(
+            "holdfast_placement_moves_waiting", "Cgroup moves in the queue.", read=lambda: [((), self.waiting())]
+        )
         self.strangers = Counter(
             "holdfast_placement_recycled_total", "Newcomers with an ended process's number that were put back."
         )

@@ -12,17 +12,18 @@ from holdfast.plugin import Kind
 if TYPE_CHECKING:
     from holdfast.cgroups import Hierarchy
     from holdfast.events import Exchange
+    from holdfast.store import Backend, Metadata, Scheduler
 
 EVENTS: Kind[Exchange] = Kind("io.containerd.event.v1")
 INTERNAL: Kind[Any] = Kind("io.containerd.internal.v1")
 SERVICE: Kind[Any] = Kind("io.containerd.service.v1")
 GRPC: Kind[Any] = Kind("io.containerd.grpc.v1")
 TTRPC: Kind[Any] = Kind("io.containerd.ttrpc.v1")
-CONTENT: Kind[Any] = Kind("io.containerd.content.v1")
+CONTENT: Kind[Backend] = Kind("io.containerd.content.v1")
 SNAPSHOT: Kind[Any] = Kind("io.containerd.snapshotter.v1")
 DIFFER: Kind[Any] = Kind("io.containerd.differ.v1")
-METADATA: Kind[Any] = Kind("io.containerd.metadata.v1")
-GC: Kind[Any] = Kind("io.containerd.gc.v1")
+METADATA: Kind[Metadata] = Kind("io.containerd.metadata.v1")
+GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")

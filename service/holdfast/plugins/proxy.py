@@ -14,6 +14,7 @@ import grpc
 from holdfast.config.schema import ProxyPlugin
 from holdfast.plugin import InitContext, Kind, Registration
 from holdfast.plugins.kinds import CONTENT, DIFFER, SANDBOX, SNAPSHOT
+from holdfast.plugins.remote import RemoteContent
 
 KINDS: dict[str, Kind[Any]] = {"content": CONTENT, "snapshot": SNAPSHOT, "diff": DIFFER, "sandbox": SANDBOX}
 
@@ -50,11 +51,11 @@ def proxies(configured: Mapping[str, ProxyPlugin]) -> list[Registration]:
 
 
 def _init(proxy: ProxyPlugin) -> Any:
-    async def init(context: InitContext) -> AsyncIterator[Proxy]:
+    async def init(context: InitContext) -> AsyncIterator[Proxy | RemoteContent]:
         made = Proxy(proxy.address.removeprefix("unix://"))
         context.exports.update({"address": proxy.address, **proxy.exports})
         context.capabilities.extend(proxy.capabilities)
-        yield made
+        yield RemoteContent(made.channel) if proxy.type == "content" else made
         await made.close()
 
     return init

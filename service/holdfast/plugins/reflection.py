@@ -6,7 +6,8 @@ so), so its methods are the same handlers, and its descriptor is the old one ren
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import cache
 from typing import Any
 
 import grpc
@@ -30,8 +31,7 @@ class Reflection:
         """One answer a question; the library is imported with the first call."""
         from grpc_reflection.v1alpha import _async
 
-        _add_v1_descriptor()
-        servicer = _async.ReflectionServicer(service_names=self._names())
+        servicer = _async.ReflectionServicer(service_names=self._names(), pool=Pools())
         async for answer in servicer.ServerReflectionInfo(requests, context):
             yield answer
 
@@ -57,28 +57,55 @@ def _print(answer: Any) -> bytes:
     return data
 
 
-def _add_v1_descriptor() -> None:
+class Pools:
+    """The process's descriptors, and v1 of reflection itself from a pool of its own.
+
+    In the process's pool our v1 would clash with that of a plugin that brings the real file.
+    """
+
+    def __init__(self) -> None:
+        from google.protobuf import descriptor_pool
+
+        self._all = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._all, name)
+
+    def FindFileByName(self, name: str) -> Any:  # noqa: N802
+        """A file of either pool; KeyError when there is none."""
+        return _first(lambda pool: pool.FindFileByName(name), self._all)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802
+        """The file of a service, method, message or field of either pool; KeyError when there is none."""
+        return _first(lambda pool: pool.FindFileContainingSymbol(symbol), self._all)
+
+
+def _first(find: Callable[[Any], Any], pool: Any) -> Any:
+    try:
+        return find(pool)
+    except KeyError:
+        return find(_v1_pool())
+
+
+@cache
+def _v1_pool() -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool
     from grpc_reflection.v1alpha import reflection_pb2
 
-    pool = descriptor_pool.Default()
-    name = "grpc/reflection/v1/reflection.proto"
-    try:
-        pool.FindFileByName(name)
-    except KeyError:
-        renamed = descriptor_pb2.FileDescriptorProto()
-        reflection_pb2.DESCRIPTOR.CopyToProto(renamed)
-        renamed.name = name
-        renamed.package = "grpc.reflection.v1"
-        for message in renamed.message_type:
-            for field in message.field:
-                if field.type_name:  # an empty one that is set is refused
-                    field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
-        for service in renamed.service:
-            for method in service.method:
-                method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
-                method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
-        pool.Add(renamed)
+    renamed = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(renamed)
+    renamed.name, renamed.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
+    for message in renamed.message_type:
+        for field in message.field:
+            if field.type_name:  # an empty one that is set is refused
+                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+    for service in renamed.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
+            method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(renamed)
+    return pool
 
 
 @plugin(GRPC, "reflection", services=[V1, V1ALPHA])

@@ -54,12 +54,12 @@ def write(process: OpenProcess, value: int) -> None:
     """
     check(value)
     try:
-        process.write(FILE, b"%d" % value)
+        present = process.exchange(FILE, b"%d" % value)
     except KernelRefused as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             error.remedy = f"lowering it to {value} needs {CAPABILITY} in the initial user namespace (a privileged pod)"
         raise
-    if read(process) != value:
+    if int(present) != value:
         raise KernelRefused(
             "write", f"{process.pid}/{FILE}", errno.EAGAIN, "another program sets it too; find and stop it"
         )

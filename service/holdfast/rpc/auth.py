@@ -59,7 +59,8 @@ def identities_of(context: Any) -> list[str]:
     """The names in a verified client certificate: subject alternative names, then ``CN=<common name>``."""
     properties = context.auth_context()
     names = [value.decode(errors="replace") for value in properties.get("x509_subject_alternative_name", ())]
-    return names + [f"CN={value.decode(errors='replace')}" for value in properties.get("x509_common_name", ())]
+    common = [f"CN={value.decode(errors='replace')}" for value in properties.get("x509_common_name", ())]
+    return [name for name in names if not name.startswith("CN=")] + common  # no name poses as a common name
 
 
 def _pattern(globs: Iterable[str]) -> re.Pattern[str]:

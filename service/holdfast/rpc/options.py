@@ -20,6 +20,8 @@ def server_options(settings: Settings) -> list[Option]:
     ]
     if grpc.max_recv_message_size:
         options.append(("grpc.max_receive_message_length", grpc.max_recv_message_size))
+    if grpc.max_concurrent_rpcs:  # no connection needs more streams than the daemon has calls (the gate counts those)
+        options.append(("grpc.max_concurrent_streams", grpc.max_concurrent_rpcs))
     for name, seconds in (
         ("grpc.keepalive_time_ms", keepalive.time),
         ("grpc.max_connection_idle_ms", keepalive.max_connection_idle),

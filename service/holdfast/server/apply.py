@@ -12,10 +12,10 @@ import errno
 import os
 
 from holdfast import log
-from holdfast.cgroups import UNIFIED, Hierarchy, Mode, detect
+from holdfast.cgroups import UNIFIED, Hierarchy, Mode, detect, is_below_the_mount
 from holdfast.cgroups.face import checked_path
 from holdfast.errors import BootError, HoldfastError, InvalidArgument, KernelRefused
-from holdfast.process import oomscore
+from holdfast.process import namespace, oomscore
 
 LOG = log.named(__name__)
 
@@ -27,9 +27,13 @@ _NO_USER_NAMESPACE = ["0", "0", "4294967295"]
 def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_root: str) -> None:
     """Bring ``oom_score`` (0: as it is) and ``cgroup.path`` (empty: as it is) into force for this process.
 
+    To be called before there are threads: in a container that has the host's cgroup tree mounted, it first enters the
+    host's cgroup namespace, in which that tree has the names that everybody else uses.
+
     Raises:
         BootError: the cgroup could not be made or joined.
     """
+    see_whole_host(proc_root, cgroup_root)
     if oom_score:
         _set_oom_score(oom_score, proc_root)
     if cgroup_path:
@@ -39,6 +43,22 @@ def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_ro
             raise BootError(error.advice) from error
         except HoldfastError as error:
             raise BootError(f"cgroup.path: {error.message}") from error
+
+
+def see_whole_host(proc_root: str, cgroup_root: str) -> bool:
+    """Enter the cgroup namespace of pid 1 where the tree mounted for us is the host's and our namespace is not.
+
+    For the calling thread and those it starts later, so to be called before there are others. A refusal is logged.
+    Answers whether it entered.
+    """
+    try:
+        if not is_below_the_mount(proc_root, cgroup_root):
+            return False
+        namespace.enter(f"{proc_root}/1/ns/cgroup", namespace.CGROUP)
+    except KernelRefused as error:
+        LOG.warning("the cgroups of other processes cannot be named", error=error.advice)
+        return False
+    return True
 
 
 def _set_oom_score(score: int, proc_root: str) -> None:

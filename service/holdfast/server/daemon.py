@@ -35,6 +35,9 @@ CLOSING_S = 15.0
 NAMESPACE = "holdfast"  # of the daemon's own events
 
 
+OnReady = Callable[[str], None]
+
+
 class Publisher(Protocol):
     """What we ask of the event exchange."""
 
@@ -42,8 +45,14 @@ class Publisher(Protocol):
         """Send an event in the current namespace."""
 
 
-def serve(path: str | None, overrides: config.Overrides, registrations: Registrations, events: Kind[Publisher]) -> None:
-    """Run a daemon until SIGTERM or SIGINT.
+def serve(
+    path: str | None,
+    overrides: config.Overrides,
+    registrations: Registrations,
+    events: Kind[Publisher],
+    on_ready: OnReady | None = None,
+) -> None:
+    """Run a daemon until SIGTERM or SIGINT; ``on_ready`` is called with the gRPC address once it serves.
 
     Raises:
         HoldfastError: it cannot start; one line.
@@ -53,7 +62,7 @@ def serve(path: str | None, overrides: config.Overrides, registrations: Registra
     for warning in loaded.warnings:
         LOG.warning(warning)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run())
+        runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
 
 
 class Life:
@@ -71,10 +80,10 @@ class Life:
         daemon.metrics.add(self._reloads, self._good, self._good_at)
         self._remember_good()
 
-    async def run(self) -> None:
+    async def run(self, on_ready: OnReady | None = None) -> None:
         """Boot, serve, drain. Raises what the boot raises."""
         began = time.perf_counter()
-        stop = StopRequest(asyncio.get_running_loop(), self._grace_s + CLOSING_S)
+        stop = StopRequest(self._grace_s + CLOSING_S)
         LOG.info("starting holdfast", version=holdfast.__version__, python=platform.python_version(), pid=os.getpid())
         with handled(stop, self.reload, stacks.write):
             async with AsyncExitStack() as stack:
@@ -88,6 +97,8 @@ class Life:
                 self._notifier.status(f"serving on {self._daemon.settings.grpc.address}")
                 self._notifier.ready()
                 LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
+                if on_ready is not None:
+                    on_ready(self._daemon.settings.grpc.address)
                 await stop.asked.wait()
                 await self._drain(listeners, stop)
         LOG.info("holdfast stopped")

@@ -1,14 +1,17 @@
 """Just enough HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
 
 RFC 9112. Bounded in every direction: header and body size, time for a request, connections. A web framework would
-cost more memory than the rest of the daemon's listeners together.
+cost more memory than the rest of the daemon's listeners together. Not here, on purpose: chunked requests, ranges,
+TLS (a metrics endpoint that needs it has a proxy in front).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,19 +22,15 @@ LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
 MAX_CONNECTIONS = 128
-REQUEST_S = 10.0  # from the first byte waited for to the last one read
+REQUEST_S = 10.0  # from the first byte to the last one read; and for the answer to be taken
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
+LINGER_S = 1.0  # for a refused client to stop sending: closing on unread bytes would take the refusal back
+GZIP_FROM = 1400  # bytes; less fits one packet anyway
+GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib lets go of the interpreter while it works
 
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large",
+            431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
+            503: "Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
-    body: bytes
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,88 @@ class Response:
     body: bytes
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
+    allow: str = ""
 
 
 Route = Callable[[Request], Awaitable[Response] | Response]
 Routes = Mapping[tuple[str, str], Route]  # (method, path) → route
+
+
+class Refused(Exception):
+    """A request that is answered without being carried out, and the connection closed."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.response = Response(f"{why}\n".encode(), status)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request, understood."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body_bytes: int
+    keep: bool
+    gzip: bool
+    expects_continue: bool
+
+    @classmethod
+    def parsed(cls, data: bytes) -> Head:
+        """From the bytes before the body.
+
+        Raises:
+            Refused: it is no request, or one we do not take.
+        """
+        start, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        words = start.split(" ")
+        if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[0].isalpha():
+            raise Refused(400, "not an HTTP/1.1 request")
+        headers = _headers(lines)
+        try:
+            url = urlsplit(words[1])
+            query = dict(parse_qsl(url.query, max_num_fields=32))
+        except ValueError:
+            raise Refused(400, "not a URL") from None
+        if "transfer-encoding" in headers:
+            raise Refused(501, "send a Content-Length")
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise Refused(400, "not a Content-Length")
+        if len(length) > 9 or int(length) > MAX_BODY:
+            raise Refused(413, f"at most {MAX_BODY} bytes")
+        options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+        return cls(
+            words[0],
+            url.path,
+            query,
+            int(length),
+            "close" not in options if words[2] == "HTTP/1.1" else "keep-alive" in options,
+            _takes_gzip(headers.get("accept-encoding", "")),
+            headers.get("expect", "").lower() == "100-continue",
+        )
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise Refused(400, "not a header line")
+        name = name.lower()
+        if name in ("content-length", "transfer-encoding") and name in headers:
+            raise Refused(400, f"more than one {name}")  # two of them are how requests are smuggled past a proxy
+        headers[name] = f"{headers[name]},{value.strip()}" if name in headers else value.strip()
+    return headers
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for choice in accepted.lower().split(","):
+        coding, _, weight = choice.partition(";")
+        if coding.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 class HttpServer:
@@ -62,8 +139,8 @@ class HttpServer:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._paths = {path for _, path in routes}
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+        self._served = 0  # of those that are open: the others are being refused
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -75,86 +152,98 @@ class HttpServer:
         if self._server is None:
             return
         self._server.close()
-        for writer in list(self._open):
+        tasks = [task for task in self._open.values() if task is not None]
+        for writer in self._open:
             writer.transport.abort()
+        if tasks:
+            await asyncio.wait(tasks)
         await self._server.wait_closed()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
-            if len(self._open) > MAX_CONNECTIONS:
-                await _send(writer, Response(b"too many connections\n", 503), keep=False)
-                return
-            while await self._exchange(reader, writer):
-                pass
+            await self._serve(reader, writer)
+        except Refused as refused:
+            await _refuse(reader, writer, refused.response)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # the peer went away or said nothing for too long: nobody is left to tell
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.close()
 
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request after another. Raises Refused."""
+        if self._served >= MAX_CONNECTIONS:
+            raise Refused(503, "too many connections")
+        self._served += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        finally:
+            self._served -= 1
+
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; whether the connection stays open."""
-        first = await asyncio.wait_for(reader.read(1), IDLE_S)
+        """One request and its answer; whether the connection stays open. Raises Refused."""
+        async with asyncio.timeout(IDLE_S):
+            first = await reader.read(1)
         if not first:
             return False
-        try:
-            request, keep = await asyncio.wait_for(_read(first, reader), REQUEST_S)
-        except _Refused as refused:
-            await _send(writer, refused.response, keep=False)
-            return False
-        await _send(writer, await self._answer(request), keep=keep, head=request.method == "HEAD")
-        return keep
+        async with asyncio.timeout(REQUEST_S):
+            try:
+                head = Head.parsed(first + await reader.readuntil(b"\r\n\r\n"))
+            except asyncio.LimitOverrunError:
+                raise Refused(431, f"at most {MAX_HEAD} bytes of head") from None
+            if head.expects_continue and head.body_bytes:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = await reader.readexactly(head.body_bytes)
+        await _send(writer, await self._answer(Request(head.method, head.path, head.query, body)), head)
+        return head.keep
 
     async def _answer(self, request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        route = self._routes.get((method, request.path))
+        route = self._routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
         if route is None:
-            known = request.path in self._paths
-            return Response(b"method not allowed\n", 405) if known else Response(b"404 page not found\n", 404)
+            allowed = sorted(method for method, path in self._routes if path == request.path)
+            if not allowed:
+                return Response(b"404 page not found\n", 404)
+            return Response(b"method not allowed\n", 405, allow=", ".join(allowed))
         try:
             answer = route(request)
             return answer if isinstance(answer, Response) else await answer
         except HoldfastError as error:
-            return Response(f"{error}\n".encode(), 400)
+            return Response(f"{error}\n".encode(errors="replace"), 400)
         except Exception as error:  # a route that breaks must not take the listener with it
             LOG.error("request failed", path=request.path, error=f"{type(error).__name__}: {error}")
             return Response(b"internal error\n", 500)
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, why: str) -> None:
-        self.response = Response(f"{why}\n".encode(), status)
+async def _send(writer: asyncio.StreamWriter, response: Response, head: Head | None = None) -> None:
+    """Write the answer to ``head``; without one the connection is closed after it."""
+    lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", f"Content-Type: {response.content_type}"]
+    body = response.body
+    if head is not None and head.gzip and len(body) >= GZIP_FROM:
+        small = len(body) < GZIP_IN_THREAD_FROM
+        body = _gzipped(body) if small else await asyncio.to_thread(_gzipped, body)
+        lines += ["Content-Encoding: gzip", "Vary: Accept-Encoding"]
+    if response.allow:
+        lines.append(f"Allow: {response.allow}")
+    keep = head is not None and head.keep
+    lines += [f"Content-Length: {len(body)}", f"Connection: {'keep-alive' if keep else 'close'}", "\r\n"]
+    writer.write("\r\n".join(lines).encode("latin-1"))
+    if head is None or head.method != "HEAD":
+        writer.write(body)
+    async with asyncio.timeout(REQUEST_S):
+        await writer.drain()
 
 
-async def _read(first: bytes, reader: asyncio.StreamReader) -> tuple[Request, bool]:
-    try:
-        head = first + await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        raise _Refused(431, "request head too large") from None
-    lines = head.decode("latin-1").split("\r\n")
-    words = lines[0].split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise _Refused(400, "not an HTTP/1.1 request")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    url = urlsplit(words[1])
-    if "transfer-encoding" in headers:
-        raise _Refused(400, "send a Content-Length")
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
-        raise _Refused(413, f"at most {MAX_BODY} bytes")
-    body = await reader.readexactly(int(length))
-    wanted = headers.get("connection", "").lower()
-    keep = wanted != "close" if words[2] == "HTTP/1.1" else wanted == "keep-alive"
-    return Request(words[0], url.path, dict(parse_qsl(url.query)), body), keep
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response) -> None:
+    with suppress(TimeoutError, ConnectionError):
+        await _send(writer, response)
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(MAX_HEAD):
+                pass
 
 
-async def _send(writer: asyncio.StreamWriter, response: Response, *, keep: bool, head: bool = False) -> None:
-    writer.write(
-        f"HTTP/1.1 {response.status} {_REASONS[response.status]}\r\n"
-        f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
-        f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode("latin-1")
-    )
-    if not head:
-        writer.write(response.body)
-    await asyncio.wait_for(writer.drain(), REQUEST_S)
+def _gzipped(body: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)  # 31: gzip's own header
+    return packer.compress(body) + packer.flush()

@@ -1,8 +1,11 @@
 """What each signal does. Handlers are Python's own, not the loop's: they run even while a plugin's init blocks.
 
 TERM and INT ask for the drain, a second one cuts it short; HUP reloads; USR1 writes every stack to a file. If
-the loop does not come back within the limit after TERM, a thread ends the process with one line: a plugin that
-blocks the loop must not make the node's daemon unkillable (containerd#3478).
+the daemon has not stopped within the limit after TERM, an alarm ends it with one line: a plugin that blocks the loop
+must not make the node's daemon unkillable (containerd#3478).
+
+A handler only writes the signal's number to a pipe that the loop reads. `call_soon_threadsafe` from a handler lost a
+wake-up under uvloop when a second signal came within 0.2 ms of the first: the daemon then slept through its own stop.
 """
 
 from __future__ import annotations
@@ -10,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from holdfast import log
 
 LOG = log.named(__name__)
 Action = Callable[[], object]
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_WORKING = (signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
@@ -29,23 +33,19 @@ class Interrupted(Exception):
 class StopRequest:
     """That the daemon was asked to stop; `hurry` is set when it was asked again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
+    def __init__(self, limit_s: float) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.limit_s = limit_s
-        self._loop = loop
-        self._count = 0
         self._interrupt: Callable[[], object] | None = None
 
     def ask(self, name: str) -> None:
-        """Ask, from a signal handler or any thread."""
-        self._count += 1
-        if self._count == 1:
-            watchdog = threading.Timer(self.limit_s, _give_up, (self.limit_s,))
-            watchdog.daemon = True
-            watchdog.start()
-        event = self.asked if self._count == 1 else self.hurry
-        self._loop.call_soon_threadsafe(self._set, event, name)
+        """The stop was asked for by the signal ``name``; on the loop's thread."""
+        LOG.debug("received signal", signal=name)
+        (self.hurry if self.asked.is_set() else self.asked).set()
+        if self._interrupt is not None:
+            interrupt, self._interrupt = self._interrupt, None
+            interrupt()
 
     @contextmanager
     def interrupts(self) -> Iterator[None]:
@@ -69,34 +69,41 @@ class StopRequest:
         finally:
             self._interrupt = None
 
-    def _set(self, event: asyncio.Event, name: str) -> None:
-        LOG.debug("received signal", signal=name)
-        event.set()
-        if self._interrupt is not None:
-            self._interrupt()
-
 
 @contextmanager
 def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]:
     """Install the handlers for a block; ``reload`` and ``stacks`` are called on the loop's thread."""
     loop = asyncio.get_running_loop()
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def on(number: int, _: FrameType | None) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
-            stop.ask(signal.Signals(number).name)
-        else:
-            loop.call_soon_threadsafe(reload if number == signal.SIGHUP else stacks)
+        if number == signal.SIGALRM:
+            _give_up(stop.limit_s)
+        if number in _STOPPING and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
+            signal.setitimer(signal.ITIMER_REAL, stop.limit_s)
+        with suppress(BlockingIOError):  # thousands are waiting already: one more says nothing new
+            os.write(writing, bytes((number,)))
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.signal(number, on) for number in numbers}
+    def on_readable() -> None:
+        for number in os.read(reading, 4096):
+            if number in _STOPPING:
+                stop.ask(signal.Signals(number).name)
+            else:
+                (reload if number == signal.SIGHUP else stacks)()
+
+    before = {number: signal.signal(number, on) for number in (*_STOPPING, *_WORKING, signal.SIGALRM)}
+    loop.add_reader(reading, on_readable)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        loop.remove_reader(reading)
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
 
 
-def _give_up(limit_s: float) -> None:
-    sys.stderr.write(f"holdfast: stop: still not stopped {limit_s:g}s after the signal; giving up\n")
-    sys.stderr.flush()
+def _give_up(limit_s: float) -> NoReturn:
+    os.write(2, f"holdfast: stop: still not stopped {limit_s:g}s after the signal; giving up\n".encode())
     os._exit(1)

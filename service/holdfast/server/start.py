@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from holdfast import log
-from holdfast.errors import BootError, DeadlineExceeded, SkipPlugin
+from holdfast.errors import BootError, DeadlineExceeded, HoldfastError, SkipPlugin
 from holdfast.plugin import InitContext, PluginState, Registration, State
 from holdfast.server.tasks import Tasks
 
@@ -30,7 +30,8 @@ async def start(
     except SkipPlugin as reason:
         LOG.info(f'skip loading plugin "{uri}"...', error=reason, type=registration.kind.uri)
         outcome = PluginState(registration, State.SKIPPED, error=reason)
-    except Exception as error:  # an init is a plugin author's code and may raise anything
+    except (Exception, SystemExit) as raised:  # an init is a plugin author's code and may raise anything
+        error = _plain(raised)
         LOG.warning(f"failed to load plugin {uri}", error=_words(error), type=registration.kind.uri)
         outcome = PluginState(registration, State.FAILED, error=error)
     else:
@@ -73,6 +74,11 @@ async def _close(uri: str, lifetime: AbstractAsyncContextManager[Any], tasks: Ta
         LOG.error("failed to close plugin", id=uri, error=_words(error))
     else:
         LOG.debug("closed plugin", id=uri)
+
+
+def _plain(error: Exception | SystemExit) -> Exception:
+    """A plugin that calls ``sys.exit`` ends itself, not the daemon."""
+    return error if isinstance(error, Exception) else HoldfastError(f"it asked the process to exit with {error.code}")
 
 
 def _words(error: BaseException) -> str:

@@ -6,42 +6,69 @@ error with its own code and sentence.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from time import perf_counter
 from typing import Any
 
 from holdfast import namespaces
-from holdfast.errors import Code, code_of
+from holdfast.errors import Code, Unavailable, code_of
 from holdfast.rpc import Layer, MethodType
-from holdfast.ttrpc import Handler, Kind, ServerCall
+from holdfast.rpc.draining import SHUTTING_DOWN
+from holdfast.ttrpc import Handler, Interceptor, Kind, ServerCall
+
+SYSTEM = "ttrpc"  # rpc.system of the spans
 
 
-def intercept(layer: Layer) -> Any:
+def intercept(layer: Layer) -> Interceptor:
     """A ttrpc interceptor: wraps each handler once, when its service is registered."""
 
     def wrap(full_method: str, kind: Kind, handler: Handler) -> Handler:
-        scope = _Scopes(layer, full_method, kind)
-        return _streaming(scope, handler) if kind.server_streaming else _single(scope, handler)
+        method = _Method(layer, full_method, kind)
+        return method.streaming(handler) if kind.server_streaming else method.single(handler)
 
     return wrap
 
 
-class _Scopes:
-    """What one method's calls share, and the block each of them runs in."""
+class _Method:
+    """One method being wrapped: what its calls share."""
 
     def __init__(self, layer: Layer, full_method: str, kind: Kind) -> None:
         self.gate, self.tracing, self.full_method = layer.gate, layer.tracing, full_method
         self.counters = layer.counters.method(full_method, MethodType(kind.value))
-        self.client_streams = kind.client_streaming
+        self._client_streams = kind.client_streaming
 
-    def begin(self, call: ServerCall) -> _Scope:
-        self.counters.started += 1
-        namespaces.enter(call.metadata.first(namespaces.TTRPC_HEADER))
-        return _Scope(self, self.tracing.begin(self.full_method, call.metadata.pairs()) if self.tracing else None)
+    def single(self, handler: Handler) -> Handler:
+        """Around a method that answers once."""
 
-    def received(self, request: Any) -> Any:
-        if self.client_streams:
+        async def wrapped(request: Any, call: ServerCall) -> Any:
+            with _Call(self, call), self.gate:
+                reply = await handler(self._received(request), call)
+                self.counters.sent += 1
+                return reply
+
+        return wrapped
+
+    def streaming(self, handler: Handler) -> Handler:
+        """Around a method that answers with a stream."""
+
+        async def wrapped(request: Any, call: ServerCall) -> AsyncIterator[Any]:
+            task = self.gate.add_stream()
+            try:
+                with _Call(self, call), self.gate:
+                    replies = handler(self._received(request), call)
+                    async with aclosing(replies) if hasattr(replies, "aclose") else nullcontext():
+                        async for reply in replies:
+                            self.counters.sent += 1
+                            yield reply
+            finally:
+                self.gate.drop_stream(task)
+
+        return wrapped
+
+    def _received(self, request: Any) -> Any:
+        if self._client_streams:
             return self._each(request)
         self.counters.received += 1
         return request
@@ -52,48 +79,41 @@ class _Scopes:
             yield request
 
 
-class _Scope:
-    """One call."""
+class _Call:
+    """One call, from its namespace to what it is counted as."""
 
-    __slots__ = ("_began", "_of", "_span")
+    __slots__ = ("_began", "_call", "_method", "_span")
 
-    def __init__(self, of: _Scopes, span: Any) -> None:
-        self._of, self._span = of, span
-        self._began = perf_counter() if of.counters.seconds is not None else 0.0
+    def __init__(self, method: _Method, call: ServerCall) -> None:
+        self._method, self._call = method, call
 
     def __enter__(self) -> None:
-        return None
+        method, metadata = self._method, self._call.metadata
+        method.counters.started += 1
+        if metadata:
+            namespaces.enter(metadata.first(namespaces.TTRPC_HEADER))
+        tracing = method.tracing
+        self._span = tracing.begin(method.full_method, metadata.pairs(), SYSTEM) if tracing is not None else None
+        self._began = perf_counter() if method.counters.seconds is not None else 0.0
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        counters = self._of.counters
-        code = int(Code.OK if error is None else Code.CANCELED if kind is GeneratorExit else code_of(error))
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        counters = self._method.counters
+        cut = isinstance(error, (asyncio.CancelledError, GeneratorExit)) and self._method.gate.was_cut()
+        code = Code.UNAVAILABLE if cut else self._code(error)
         counters.handled[code] += 1
         if counters.seconds is not None:
             counters.seconds.observe(perf_counter() - self._began)
         if self._span is not None:
-            self._span.end(code)
+            self._span.end(code, str(error or ""))
+        if cut and kind is asyncio.CancelledError:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            raise Unavailable(SHUTTING_DOWN) from None
 
-
-def _single(scopes: _Scopes, handler: Handler) -> Handler:
-    async def wrapped(request: Any, call: ServerCall) -> Any:
-        with scopes.begin(call), scopes.gate:
-            reply = await handler(scopes.received(request), call)
-            scopes.counters.sent += 1
-            return reply
-
-    return wrapped
-
-
-def _streaming(scopes: _Scopes, handler: Handler) -> Handler:
-    async def wrapped(request: Any, call: ServerCall) -> AsyncIterator[Any]:
-        task = scopes.gate.add_stream()
-        try:
-            with scopes.begin(call), scopes.gate:
-                async with aclosing(handler(scopes.received(request), call)) as replies:
-                    async for reply in replies:
-                        scopes.counters.sent += 1
-                        yield reply
-        finally:
-            scopes.gate.drop_stream(task)
-
-    return wrapped
+    def _code(self, error: BaseException | None) -> Code:
+        if error is None:
+            return Code.OK
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):  # GeneratorExit: while a reply was being sent
+            return Code.DEADLINE_EXCEEDED if self._call.time_remaining() == 0 else Code.CANCELED
+        return code_of(error)

@@ -8,7 +8,7 @@ from contextlib import aclosing, nullcontext
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
@@ -133,7 +133,10 @@ class ServerCall:
 
     def _wire_form(self, reply: Any) -> bytes:
         if isinstance(reply, self._bound.response_type):
-            data: bytes = reply.SerializeToString()
+            try:
+                data: bytes = reply.SerializeToString()
+            except EncodeError as error:
+                raise from_status(Code.INTERNAL, f"ttrpc: error marshaling payload: {error}") from None
             return data
         if reply is None:
             raise from_status(Code.UNKNOWN, "ttrpc: marshal called with nil")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.errors import Code, HoldfastError, MisusedStream, PeerBrokeProtocol, from_status
+from holdfast.errors import Code, ConnectionClosed, HoldfastError, MisusedStream, PeerBrokeProtocol, from_status
 from holdfast.ttrpc import envelope
 from holdfast.ttrpc.connection import Connection, Event, Events
 from holdfast.ttrpc.frame import (
@@ -67,11 +67,11 @@ class ClientConnection(Connection):
         """The caller no longer waits. ttrpc cannot tell the server; what it still sends is dropped."""
         self._forget(stream, from_status(Code.CANCELED, "context canceled"))
 
-    def lose(self, error: HoldfastError) -> list[Stream]:
+    def lose(self) -> list[Stream]:
         """The connection is gone. What had arrived can still be read; returns the streams that were live."""
         live = list(self.streams.values())
-        for stream in live:
-            self._forget(stream, error, keep=True)
+        for stream in live:  # an error of its own for each: what raises it hangs its traceback on it
+            self._forget(stream, ConnectionClosed(CLOSED), keep=True)
         return live
 
     def receive(self, data: bytes) -> Events:

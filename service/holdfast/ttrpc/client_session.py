@@ -50,7 +50,7 @@ class ClientSession(Wire):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever still waits is told; what had arrived for them can still be read."""
         super().connection_lost(exc)
-        for stream in self.connection.lose(ConnectionClosed(CLOSED)):
+        for stream in self.connection.lose():
             wake(stream)
         self.ended.set()
         self._on_end(self)

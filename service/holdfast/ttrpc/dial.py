@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,15 @@ def unix(address: str) -> Connector:
         path = "\0" + path[1:]
 
     async def connect(factory: ProtocolFactory) -> object:
-        return await asyncio.get_running_loop().create_unix_connection(factory, path)
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, path)  # uvloop's own connect refuses an abstract name
+            return await loop.create_unix_connection(factory, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
 
     return connect
 

@@ -63,20 +63,21 @@ def encode_metadata(pairs: Mapping[str, tuple[str, ...]]) -> bytes:
 
 def encode_request(head: bytes, payload: bytes, timeout_nano: int, metadata: bytes) -> bytes:
     """A request from its encoded heading, its payload, the nanoseconds left (0: none) and its encoded metadata."""
-    if payload:
-        size = len(payload)
-        head += (bytes((_PAYLOAD, size)) if size < _ONE_BYTE else b"\x1a" + varint(size)) + payload
-    if timeout_nano:
-        head += b"\x20" + varint(timeout_nano)
-    return head + metadata
+    size = len(payload)
+    length = b"" if not size else bytes((_PAYLOAD, size)) if size < _ONE_BYTE else b"\x1a" + varint(size)
+    timeout = b"\x20" + varint(timeout_nano) if timeout_nano else b""
+    return b"".join((head, length, payload, timeout, metadata))
 
 
-def encode_response(payload: bytes) -> bytes:
-    """A successful response; nothing at all when the payload is empty, as OK is the absence of a status."""
+def response_prefix(payload: bytes) -> bytes:
+    """What comes before the payload in a successful response.
+
+    Nothing when the payload is empty: OK is the absence of a status, and success without a message is no bytes.
+    """
     size = len(payload)
     if size < _ONE_BYTE:
-        return bytes((_RESPONSE_PAYLOAD, size)) + payload if size else b""
-    return b"\x12" + varint(size) + payload
+        return bytes((_RESPONSE_PAYLOAD, size)) if size else b""
+    return b"\x12" + varint(size)
 
 
 def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> bytes:
@@ -178,6 +179,15 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise IndexError("varint of more than ten bytes")
 
 
+def _only_payload(data: bytes) -> bytes | None:
+    """The payload of a response that is nothing else; None when protobuf has to look."""
+    try:
+        size, at = (data[1], 2) if data[1] < _ONE_BYTE else _read_varint(data, 1)
+    except IndexError:
+        return None
+    return data[at:] if at + size == len(data) else None
+
+
 def decode_response(data: bytes) -> bytes | HoldfastError:
     """The payload of a successful response, or the error it carries.
 
@@ -186,8 +196,10 @@ def decode_response(data: bytes) -> bytes | HoldfastError:
     """
     if not data:
         return b""
-    if data[0] == _RESPONSE_PAYLOAD and len(data) > 1 and data[1] < _ONE_BYTE and len(data) == data[1] + 2:
-        return data[2:]
+    if data[0] == _RESPONSE_PAYLOAD:
+        payload = _only_payload(data)
+        if payload is not None:
+            return payload
     try:
         response = ttrpc_pb2.Response.FromString(data)
     except DecodeError as error:

@@ -47,9 +47,12 @@ class Oversized(NamedTuple):
     data_bytes: int
 
 
-def encode(stream_id: int, kind: int, flags: int, data: bytes) -> bytes:
-    """The frame's bytes. The caller has checked that ``data`` fits (`fits`)."""
-    return HEADER.pack(len(data), stream_id, kind, flags) + data
+def encode(stream_id: int, kind: int, flags: int, data: bytes, prefix: bytes = b"") -> bytes:
+    """The bytes of a frame whose data are ``prefix`` and ``data``, of which the caller has checked that they fit.
+
+    A large message is copied once, here; that is what ``prefix`` is for.
+    """
+    return HEADER.pack(len(prefix) + len(data), stream_id, kind, flags) + prefix + data
 
 
 def too_long(data_bytes: int) -> str:
@@ -57,54 +60,77 @@ def too_long(data_bytes: int) -> str:
     return f"message length {data_bytes} exceed maximum message size of {MAX_DATA_BYTES}"
 
 
+_SMALL_BYTES = 1 << 10  # pieces below this are gathered: a list of one-byte objects would cost fifty times their bytes
+
+
 class FrameReader:
     """Cuts a byte stream into frames, however it arrives: byte by byte, or thousands at once.
 
-    It keeps at most one unfinished frame (header and 4 MiB); of an oversized one it keeps nothing.
+    It keeps at most one unfinished frame (4 MiB); of an oversized one it keeps nothing. The pieces of a large message
+    are kept as they came and joined once.
     """
 
-    __slots__ = ("_held", "_needed", "_oversized", "_skip")
+    __slots__ = ("_begun", "_missing", "_opened", "_oversized", "_pieces", "_skip")
 
     def __init__(self) -> None:
-        self._held = bytearray()  # the beginning of a frame, without its end
-        self._needed = HEADER_BYTES  # bytes to hold before there is a point in looking again
+        self._begun = b""  # the beginning of a header
+        self._opened = (0, 0, 0)  # id, type and flags of a frame whose data are not all here
+        self._pieces: list[bytes | bytearray] = []
+        self._missing = 0  # bytes of its data still to come
         self._oversized: Oversized | None = None
         self._skip = 0  # bytes of an oversized frame still to throw away
 
     @property
     def partial(self) -> bool:
         """Whether the stream would end inside a frame if it ended now."""
-        return bool(self._held) or self._skip > 0
+        return bool(self._begun) or self._missing > 0 or self._skip > 0
 
     def feed(self, data: bytes) -> list[Frame | Oversized]:
         """The frames that ``data`` completes, in order."""
         frames: list[Frame | Oversized] = []
         if self._skip:
             data = self._throw_away(data, frames)
-        if self._held:
-            self._held += data
-            if len(self._held) < self._needed:
-                return frames
-            data = bytes(self._held)
-            self._held = bytearray()
+        if self._missing:
+            data = self._continue(data, frames)
+        elif self._begun:
+            data, self._begun = self._begun + data, b""
         end, at = len(data), 0
-        self._needed = HEADER_BYTES
         while end - at >= HEADER_BYTES:
             length, stream_id, kind, flags = HEADER.unpack_from(data, at)
-            body = at + HEADER_BYTES
-            at = body + length
+            at += HEADER_BYTES
             if length > MAX_DATA_BYTES:
                 self._oversized, self._skip = Oversized(stream_id, kind, flags, length), length
-                rest = self._throw_away(data[body:], frames)
+                rest = self._throw_away(data[at:], frames)
                 return frames + self.feed(rest) if rest else frames
-            if at > end:
-                at = body - HEADER_BYTES
-                self._needed = HEADER_BYTES + length
-                break
-            frames.append(Frame(stream_id, kind, flags, data[body:at]))
-        if at < end:
-            self._held += data[at:] if at else data
+            if at + length > end:
+                self._opened, self._missing = (stream_id, kind, flags), length - (end - at)
+                self._keep(data[at:])
+                return frames
+            frames.append(Frame(stream_id, kind, flags, data[at : at + length]))
+            at += length
+        self._begun = data[at:]
         return frames
+
+    def _continue(self, data: bytes, frames: list[Frame | Oversized]) -> bytes:
+        """Add to the unfinished frame; report it when it is whole. Returns what comes after it."""
+        missing = self._missing
+        if len(data) < missing:
+            self._missing -= len(data)
+            self._keep(data)
+            return b""
+        body = b"".join((*self._pieces, data if len(data) == missing else data[:missing]))
+        frames.append(Frame(*self._opened, body))
+        self._pieces.clear()
+        self._missing = 0
+        return data[missing:]
+
+    def _keep(self, piece: bytes) -> None:
+        if len(piece) >= _SMALL_BYTES:
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += piece
+        elif piece:
+            self._pieces.append(bytearray(piece))
 
     def _throw_away(self, data: bytes, frames: list[Frame | Oversized]) -> bytes:
         """Drop the oversized frame's bytes; once all are gone report it. Returns what comes after them."""

@@ -74,12 +74,12 @@ class ServerConnection(Connection):
 
     def respond(self, stream: Stream, payload: bytes) -> None:
         """End a call well with its one response; a response that does not fit becomes RESOURCE_EXHAUSTED."""
-        data = envelope.encode_response(payload)
-        if len(data) > MAX_DATA_BYTES:
-            self.fail(stream, Code.RESOURCE_EXHAUSTED, too_long(len(data)))
+        prefix = envelope.response_prefix(payload)
+        if len(prefix) + len(payload) > MAX_DATA_BYTES:
+            self.fail(stream, Code.RESOURCE_EXHAUSTED, too_long(len(prefix) + len(payload)))
             return
         self._forget(stream)
-        self._put(stream.id, RESPONSE, 0, data)
+        self._put(stream.id, RESPONSE, 0, payload, prefix)
 
     def finish(self, stream: Stream) -> None:
         """End a call whose server was streaming well."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from holdfast import log
-from holdfast.errors import Code
+from holdfast.errors import Code, from_status
 from holdfast.ttrpc.calls import ServerCall
 from holdfast.ttrpc.connection import Event
 from holdfast.ttrpc.handshake import Peer
 from holdfast.ttrpc.server_connection import SERVER_CLOSED, ServerConnection
-from holdfast.ttrpc.streams import Stream
+from holdfast.ttrpc.streams import State, Stream
 from holdfast.ttrpc.wire import Wire
 
 LOG = log.named(__name__)
@@ -98,6 +98,8 @@ class ServerSession(Wire):
     async def send(self, stream: Stream, message: bytes) -> None:
         """Stream one reply, no faster than the client reads."""
         await self.room()
+        if stream.state is State.ENDED:  # a handler that did not let itself be cancelled
+            raise stream.error or from_status(Code.CANCELED, "context canceled")
         self.connection.send(stream, message)
         self.flush_soon()
 

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from holdfast.cgroups import UNIFIED, Mode, detect
+from holdfast.cgroups import UNIFIED, Mode, detect, is_below_the_mount
 from holdfast.cgroups.hierarchy import mounts
 from holdfast.errors import KernelRefused, NotFound
 
@@ -10,11 +10,11 @@ V1 = "rw,relatime shared:9 - cgroup cgroup rw,"
 
 def tree(tmp_path, *lines):
     """A proc root whose mountinfo has these lines; ``@`` is the cgroup root."""
-    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/thread-self").mkdir(parents=True)
     text = "22 28 0:21 / /proc rw - proc proc rw\n" + "".join(
         f"3{n} 31 0:3{n} {line}\n" for n, line in enumerate(lines)
     )
-    (tmp_path / "proc/self/mountinfo").write_text(text.replace("@", str(tmp_path / "cg")))
+    (tmp_path / "proc/thread-self/mountinfo").write_text(text.replace("@", str(tmp_path / "cg")))
     return str(tmp_path / "proc"), str(tmp_path / "cg")
 
 
@@ -51,13 +51,18 @@ def test_a_pure_v2_host_is_unified_and_without_v1_legacy(tmp_path):
     (tmp_path / "cg").mkdir()
     roots = tree(tmp_path, "/ @ rw,nosuid - cgroup2 cgroup2 rw,nsdelegate")
     assert detect(*roots).mode is Mode.UNIFIED
-    (tmp_path / "proc/self/mountinfo").write_text(f"30 1 0:30 / {tmp_path}/cg/memory {V1}memory\n")
+    (tmp_path / "proc/thread-self/mountinfo").write_text(f"30 1 0:30 / {tmp_path}/cg/memory {V1}memory\n")
     assert detect(*roots).mode is Mode.LEGACY
 
 
 def test_nothing_mounted_is_an_answer_and_not_writable(tmp_path):
     hierarchy = detect(*tree(tmp_path))
     assert (hierarchy.mode, hierarchy.writable, hierarchy.names) == (Mode.NONE, False, ())
+
+
+@pytest.mark.parametrize(("root", "below"), [("/../..", True), ("/..", True), ("/", False), ("/kubepods/pod1", False)])
+def test_a_namespace_below_the_mounted_tree_is_told_from_any_other(tmp_path, root, below):
+    assert is_below_the_mount(*tree(tmp_path, f"{root} @ rw - cgroup2 cgroup2 rw")) is below
 
 
 def test_mounts_outside_the_root_are_somebody_elses(tmp_path):
@@ -82,7 +87,7 @@ def test_octal_escapes_of_a_mount_point_are_undone():
 
 
 def test_an_unreadable_mountinfo_is_said(tmp_path):
-    with pytest.raises(KernelRefused, match="self/mountinfo: no such file"):
+    with pytest.raises(KernelRefused, match="thread-self/mountinfo: no such file"):
         detect(str(tmp_path), "/sys/fs/cgroup")
 
 

@@ -31,7 +31,7 @@ ANANICY = """\
 
 
 def test_ananicys_rules_become_ours_and_the_rest_is_listed():
-    imported = from_ananicy(ANANICY)
+    imported = from_ananicy({"a": ANANICY})
     assert imported.rules == [
         {"name": "make", "match": {"comm": "make"}, "oom_score_adj": 300},
         {"name": "plasmashell", "match": {"comm": "plasmashell"}, "oom_score_adj": -100},
@@ -43,7 +43,7 @@ def test_ananicys_rules_become_ours_and_the_rest_is_listed():
         },
         {"name": "y", "match": {"comm": "y"}, "cgroup": {"path": "/ananicy/nowhere", "controllers": ["cpu"]}},
     ]
-    assert [(lost.line, lost.what) for lost in imported.lost] == [
+    assert [(int(lost.where.removeprefix("a:")), lost.what) for lost in imported.lost] == [
         (5, "make: nice 19"),
         (5, "make: ioclass idle"),
         (6, "plasmashell: nice -3"),
@@ -75,7 +75,7 @@ student:cp   devices        usergroup/students/cp   # copying
 
 
 def test_cgrules_become_ours_and_the_rest_is_listed():
-    imported = from_cgrules(CGRULES)
+    imported = from_cgrules({"c": CGRULES})
     assert imported.rules == [
         {"name": "peter", "match": {"user": "peter"}, "cgroup": {"path": "/test1", "controllers": ["cpu"]}},
         {
@@ -91,20 +91,20 @@ def test_cgrules_become_ours_and_the_rest_is_listed():
         },
         {"name": "rule", "match": {"comm": "*"}, "cgroup": {"path": "/default"}},
     ]
-    assert [lost.line for lost in imported.lost] == [3, 4, 8, 9, 10, 11]
+    assert [lost.where for lost in imported.lost] == ["c:3", "c:4", "c:8", "c:9", "c:10", "c:11"]
 
 
 @pytest.mark.parametrize(
     ("read", "text"), [(from_ananicy, "\n{name: x}"), (from_ananicy, "\n[1]"), (from_cgrules, "# x\nuser cpu")]
 )
 def test_what_is_not_such_a_file_is_refused_with_the_line(read, text):
-    with pytest.raises(InvalidArgument, match="line 2: "):
-        read(text)
+    with pytest.raises(InvalidArgument, match=r"^f:2: "):
+        read({"f": text})
 
 
 def test_what_is_written_is_read_back_as_rules_that_compile():
     for read, text in ((from_ananicy, ANANICY), (from_cgrules, CGRULES)):
-        imported = read(text)
+        imported = read({"f": text})
         document = as_yaml(imported, "somewhere.rules")
         assert document.startswith(f"# From somewhere.rules: {len(imported.rules)} rules, {len(imported.lost)} things")
         given = yaml.safe_load(document)["rules"]
@@ -114,7 +114,7 @@ def test_what_is_written_is_read_back_as_rules_that_compile():
 
 
 def test_an_imported_rule_matches_what_the_tool_matched():
-    book = compile_rules(from_ananicy(ANANICY).checked())
+    book = compile_rules(from_ananicy({"a": ANANICY}).checked())
     assert book.own_match(process(comm="make")).name == "make"
     long = process(comm="unattended-upgr", exe="/usr/bin/unattended-upgrades")
     assert book.own_match(long).name == "unattended-upgrades"
@@ -122,6 +122,6 @@ def test_an_imported_rule_matches_what_the_tool_matched():
 
 @given(st.lists(st.sampled_from(["a", "A b", "a/b", "é", "-"]), min_size=1, max_size=6))
 def test_names_are_legal_and_never_twice(names):
-    imported = from_ananicy("\n".join(json.dumps({"name": name, "oom_score_adj": 1}) for name in names))
+    imported = from_ananicy({"f": "\n".join(json.dumps({"name": name, "oom_score_adj": 1}) for name in names)})
     assert len({rule["name"] for rule in imported.rules}) == len(names)
     assert all(rule["name"] for rule in imported.rules)

@@ -66,6 +66,19 @@ def test_a_whole_group_dies_out_of_one_domain():
     assert first.pid == 24352
 
 
+def test_a_group_kill_names_its_first_victim_twice_and_it_died_once():
+    first = V6_18.splitlines()[-1]
+    text = V6_18 + (
+        "Tasks in /jobs/a are going to be killed due to memory.oom.group set\n"
+        f"{first}\n{first.replace('24352', '24351')}\n"
+    )
+    assert [kill.pid for kill in kills(text)] == [24352, 24351]
+    parser = KillParser(v2_host())
+    a_second = 1_000_000_000
+    told = [parser.feed(first, at) for at in (a_second, a_second + 5, 3 * a_second)]
+    assert [kill is not None for kill in told] == [True, False, True], "later it is another process's number"
+
+
 def test_a_kill_without_its_own_table_does_not_take_somebody_elses():
     stray = V6_18.splitlines()[-1].replace("24352", "99")
     _, second = kills(f"{V6_18}\n{stray}")

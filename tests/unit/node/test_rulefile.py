@@ -11,7 +11,7 @@ RULE = "{name: x, match: {comm: a}, oom_score_adj: 5}"
     ("text", "shipped"),
     [
         (f"- {RULE}", "none"),
-        (f"rules: [{RULE}]", "all"),
+        (f"rules: [{RULE}]", "preview"),
         (f"plugins:\n  io.holdfast.placement.v1.rules:\n    rules: [{RULE}]\n    shipped: [batch]", ("batch",)),
     ],
 )

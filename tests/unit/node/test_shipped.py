@@ -13,6 +13,7 @@ from tests.fakes.placement import process, rules, v2_host
 INIT = process(1, "systemd", exe="/usr/lib/systemd/systemd")
 BOOK = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
 SERVICE = {"": "/system.slice/x.service"}
+DEBIAN = "/system.slice/system-postgresql.slice/postgresql@16-main.service"
 IN_POD = {"cgroups": {"": "/kubepods/podu/c"}}
 
 
@@ -35,6 +36,8 @@ def rule_of(some):
         (process(comm="agetty"), "console-login"),
         (process(comm="prometheus-node", exe="/usr/bin/prometheus-node-exporter", cgroups={"": "/"}), "node-exporter"),
         (process(comm="postgres", uid=26, cgroups={"": "/"}, ancestors=(INIT,)), "postgresql"),
+        (process(comm="postgres", uid=26, cgroups={"": DEBIAN}, ancestors=(INIT,)), "postgresql"),
+        (process(comm="postgres", uid=1000, cgroups={"": DEBIAN}, ancestors=(INIT,)), None),
         (process(comm="sleep", cgroups={"": "/batch.slice/job.service"}), "batch-first-to-die"),
         (
             process(pod=PodRef("u", "burstable", namespace="kube-system", container="cilium-agent"), **IN_POD),
@@ -80,6 +83,13 @@ def test_the_operators_come_first_and_replace_by_name():
         ("console-login", ("agetty", "getty", "mingetty", "systemd-logind")),
     ]
     assert shipped.with_shipped(PlacementConfig(rules=(mine.spec,), shipped="none")) == (mine.spec,)
+
+
+def test_until_they_are_named_they_are_a_dry_run_whatever_the_plugin_says():
+    preview = PlacementConfig(dry_run=False)
+    assert {rule.dry_run for rule in shipped.with_shipped(preview)} == {True}
+    named = PlacementConfig(dry_run=False, shipped="all")
+    assert {rule.dry_run for rule in shipped.with_shipped(named)} == {None}
 
 
 def test_what_does_not_ship_is_refused_with_what_does():

@@ -9,6 +9,7 @@ from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.process import ProcRoot, read_boot_id, start_ticks_of
 
 HOSTILE = b"77 (foo) Z 1 (x)) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 18446744073709551615\n"
+RUN = "print(flush=True); input()"  # Popen returns within the exec, when there are no arguments to be read yet
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def proc():
 
 @pytest.fixture
 def child():
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
     yield process
     process.kill()
     process.communicate()
@@ -48,11 +50,12 @@ def test_an_open_process_reads_its_own_files(proc, child):
 
 def test_a_file_longer_than_one_read_comes_whole(proc):
     words = ["x" * 100] * 200
-    process = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", RUN, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
     try:
         with proc.open(process.pid) as opened:
             assert opened.read("cmdline") == b"\0".join(
-                [sys.executable.encode(), b"-c", b"input()", *(w.encode() for w in words), b""]
+                [sys.executable.encode(), b"-c", RUN.encode(), *(w.encode() for w in words), b""]
             )
     finally:
         process.kill()

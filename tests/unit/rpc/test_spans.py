@@ -109,10 +109,9 @@ async def test_a_root_call_that_is_not_recorded_still_has_a_trace_of_its_own(sho
 @pytest.mark.parametrize("ratio", [0.0, 0.01, 0.5, 1.0])
 def test_the_decision_is_the_sdks_own_for_every_trace_id(ratio):
     choice, theirs = Recorded(ratio).tracing.choice, TraceIdRatioBased(ratio)
-    nobody = trace.INVALID_SPAN.get_span_context()
     for trace_id in (1, 2**63, 2**64 - 1, 2**64, 0xDEADBEEF << 96 | 2**57, int(TRACE, 16)):
         expected = theirs.should_sample(None, trace_id, "x").decision.is_sampled()
-        assert choice.records(nobody, trace_id) is expected
+        assert choice.records(trace_id, None) is expected
 
 
 async def test_a_share_of_root_calls_is_recorded_and_drawn_once(short_dir, monkeypatch):
@@ -158,11 +157,39 @@ async def test_spans_a_plugin_starts_outside_a_call_take_their_share():
     assert [span.name for span in recorded.spans] == ["after"]
 
 
-async def test_a_malformed_traceparent_begins_a_trace_of_its_own(short_dir):
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "00-zz-1-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{TRACE}-b7ad6b7169203331-01-extra",
+    ],
+)
+async def test_a_malformed_traceparent_begins_a_trace_of_its_own(short_dir, value):
     recorded = Recorded()
-    await call(recorded, short_dir, metadata=(("traceparent", "00-zz-1-01"),))
+    await call(recorded, short_dir, metadata=(("traceparent", value),))
     (span,) = recorded.spans
     assert span.parent is None
+
+
+@pytest.mark.parametrize(
+    "value", [SAMPLED[1], f"00-{TRACE}-b7ad6b7169203331-03", f"01-{TRACE}-b7ad6b7169203331-01-new"]
+)
+async def test_the_short_way_to_read_a_traceparent_reads_what_the_library_reads(short_dir, value):
+    recorded = Recorded(ratio=0)
+    await call(recorded, short_dir, metadata=(("traceparent", value),))
+    (span,) = recorded.spans
+    theirs = trace.get_current_span(recorded.tracing._propagator.extract({"traceparent": value})).get_span_context()
+    assert span.parent == theirs
+
+
+async def test_flags_other_than_sampled_go_on_as_they_came(short_dir):
+    headers = await call(Recorded(), short_dir, metadata=(("traceparent", f"00-{TRACE}-b7ad6b7169203331-02"),))
+    assert headers.endswith("-02")
 
 
 @pytest.mark.parametrize(

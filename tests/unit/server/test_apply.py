@@ -14,7 +14,8 @@ def proc(tmp_path):
     (own / "oom_score_adj").write_text("0")
     (tmp_path / "proc/self").mkdir()
     (tmp_path / "proc/self/uid_map").write_text("         0          0 4294967295\n")
-    (tmp_path / "proc/self/mountinfo").write_text("")
+    (tmp_path / "proc/thread-self").mkdir()
+    (tmp_path / "proc/thread-self/mountinfo").write_text("")
     return tmp_path / "proc"
 
 
@@ -127,3 +128,10 @@ def test_a_host_without_cgroups_ends_the_boot(apply, tmp_path):
 def test_a_path_that_leaves_the_tree_ends_the_boot(apply):
     with pytest.raises(BootError, match=r"^cgroup\.path: .*no group can be called"):
         apply(cgroup="/a/../../b")
+
+
+def test_a_hosts_namespace_that_cannot_be_entered_is_said_and_the_boot_goes_on(apply, proc, tmp_path):
+    (proc / "thread-self/mountinfo").write_text(f"30 1 0:30 /../.. {tmp_path}/cg rw - cgroup2 cgroup2 rw\n")
+    _, lines = apply(0)
+    why = f"open {proc}/1/ns/cgroup: no such file or directory; hostPID, and the capabilities of pid 1"
+    assert lines == [("WARNING", "the cgroups of other processes cannot be named", why)]

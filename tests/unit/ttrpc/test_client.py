@@ -1,6 +1,7 @@
 import asyncio
 import os
 import socket
+from math import inf
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -17,7 +18,7 @@ from holdfast.errors import (
     ResourceExhausted,
     Unimplemented,
 )
-from holdfast.ttrpc import Client, Limits, Metadata, Reconnect, unix
+from holdfast.ttrpc import CallOptions, Client, Limits, Metadata, Reconnect, unix
 from holdfast.ttrpc.frame import MAX_STREAM_ID
 
 from tests.unit.ttrpc.harness import (
@@ -144,6 +145,8 @@ async def test_metadata_and_deadline_reach_the_server_on_every_kind():
 
 async def test_the_deadline_is_kept_here_too_when_the_server_says_nothing_and_the_late_answer_is_dropped():
     async def silent(raw):
+        connected, *_ = await raw.receive()
+        raw.send(frame(connected, RESPONSE, 0, HI))
         first, *_ = await raw.receive()
         second, *_ = await raw.receive()  # sent only after the first call gave up
         raw.send(frame(first, RESPONSE, 0, b"\xff"), frame(second, RESPONSE, 0, HI))
@@ -151,6 +154,7 @@ async def test_the_deadline_is_kept_here_too_when_the_server_says_nothing_and_th
 
     with socket_path() as path:
         async with await against(silent, path), Client(path) as client:
+            await Stubs(client).Say(Text())  # connected: the next call is on the wire at once, however short its time
             with pytest.raises(DeadlineExceeded, match=r"^context deadline exceeded$"):
                 await Stubs(client).Say(Text(), timeout=0.01)
             assert (await Stubs(client).Say(Text(), timeout=60)).value == "hi"
@@ -158,11 +162,13 @@ async def test_the_deadline_is_kept_here_too_when_the_server_says_nothing_and_th
 
 
 async def test_a_streams_deadline_ends_it():
-    async with echo() as (_, stubs, _, _), stubs.Stuck(timeout=0.01) as call:
-        with pytest.raises(DeadlineExceeded):
-            await call.receive()
-        with pytest.raises(DeadlineExceeded):
-            await call.send(Text())
+    async with echo() as (_, stubs, _, _):
+        await stubs.Say(Text())
+        async with stubs.Stuck(timeout=0.01) as call:
+            with pytest.raises(DeadlineExceeded):
+                await call.receive()
+            with pytest.raises(DeadlineExceeded):
+                await call.send(Text())
 
 
 async def test_a_deadline_that_passed_is_not_even_sent():
@@ -388,6 +394,7 @@ async def test_a_caller_s_deadline_covers_waiting_for_a_server_that_does_not_rea
         listener.listen()
         async with Client(path, limits=Limits(write_bytes=1 << 10)) as client:
             stubs = Stubs(client)
+            await client._connected(inf, CallOptions())
             big = Text(value="x" * (1 << 20))
             first = asyncio.ensure_future(fails(stubs.Say(big, timeout=0.02)))
             with pytest.raises(DeadlineExceeded):

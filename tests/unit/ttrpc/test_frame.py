@@ -85,9 +85,26 @@ def test_two_oversized_frames_in_one_read_are_both_reported():
 def test_nothing_of_an_oversized_frame_is_kept():
     reader = FrameReader()
     reader.feed(build(1, 1, 0, bytes(MAX_DATA_BYTES + 1))[: 3 << 20])
-    assert len(reader._held) == 0
+    assert reader._pieces == []
     assert reader.partial
 
 
 def test_the_sentence_about_size_names_both_numbers():
     assert too_long(5000000) == "message length 5000000 exceed maximum message size of 4194304"
+
+
+def test_a_large_message_in_pieces_of_every_size_is_put_together():
+    reader = FrameReader()
+    body = bytes(range(256)) * 40
+    data, frames, at, size = build(5, 3, 0, body) + build(7, 1, 0, b"after"), [], 0, 1
+    while at < len(data):
+        frames += reader.feed(data[at : at + size])
+        at, size = at + size, size * 2 % 2047
+    assert frames == [Frame(5, 3, 0, body), Frame(7, 1, 0, b"after")]
+
+
+def test_a_message_that_comes_byte_by_byte_is_kept_in_one_piece():
+    reader = FrameReader()
+    for byte in build(5, 3, 0, bytes(500))[:-1]:
+        reader.feed(bytes((byte,)))
+    assert [len(piece) for piece in reader._pieces] == [499]

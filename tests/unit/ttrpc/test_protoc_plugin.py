@@ -48,7 +48,7 @@ def generated(tmp_path_factory):
     subprocess.run([*command, f"{package}/speaker.proto"], check=True, env={**os.environ, "PYTHONPATH": service})
     sys.path.insert(0, str(folder))
     try:
-        yield (importlib.import_module(f"{package}.speaker_{kind}") for kind in ("pb2", "ttrpc"))
+        yield tuple(importlib.import_module(f"{package}.speaker_{kind}") for kind in ("pb2", "ttrpc"))
     finally:
         sys.path.remove(str(folder))
 

@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import socket
 import struct
 
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from holdfast.errors import PermissionDenied
-from holdfast.ttrpc import Client, Limits, Server, anyone
+from holdfast.ttrpc import Client, Limits, Method, Server, anyone
 
 from tests.unit.ttrpc.harness import (
     CLOSED,
@@ -479,3 +481,43 @@ async def test_a_handshake_error_is_not_the_end_of_the_server():
             async with raw_client(path) as raw:
                 assert await raw.reader.read() == b""
         assert server.connections == 0
+
+
+async def test_a_handler_that_does_not_let_itself_be_cancelled_says_nothing_more():
+    finished = asyncio.Event()
+
+    async def stubborn(request, call):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        try:
+            yield Text(value="too late")
+        finally:
+            finished.set()
+
+    def register(server):
+        server.register("test.Stubborn", {"Go": Method(stubborn, Text, Text, server_streaming=True)})
+
+    async with echo() as (service, _, server, path), raw_client(path) as raw:
+        register(server)
+        raw.send(frame(1, REQUEST, CLOSED, request("Go", b"", "test.Stubborn", timeout_nano=1_000_000)))
+        assert await raw.refusal() == (1, 4, "context deadline exceeded")
+        await finished.wait()
+        raw.send(frame(3, REQUEST, 0, SAY))
+        assert await raw.receive() == (3, RESPONSE, 0, HI)
+        assert service.stopped.empty()
+
+
+async def test_a_reply_that_cannot_be_encoded_is_internal():
+    part = UninterpretedOption.NamePart
+
+    async def incomplete(request, call):
+        return part()
+
+    def register(server):
+        server.register("test.Part", {"Get": Method(incomplete, Text, part)})
+
+    async with serving(register) as (_, path), raw_client(path) as raw:
+        raw.send(frame(1, REQUEST, 0, request("Get", b"", "test.Part")))
+        _, code, sentence = await raw.refusal()
+        assert code == 13
+        assert sentence.startswith("ttrpc: error marshaling payload: ")

@@ -46,9 +46,15 @@ def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
     Raises:
         ConfigError: ``shipped`` names what does not ship.
     """
-    wanted = {"all": names(), "none": ()}.get(config.shipped) if isinstance(config.shipped, str) else config.shipped
+    wanted = _FILES[config.shipped]() if isinstance(config.shipped, str) else config.shipped
     own = {rule.name for rule in config.rules}
-    return (*config.rules, *(rule for name in wanted or () for rule in load(name) if rule.name not in own))
+    ours = [rule for name in wanted for rule in load(name) if rule.name not in own]
+    if config.shipped == "preview":
+        ours = [msgspec.structs.replace(rule, dry_run=True) for rule in ours]
+    return (*config.rules, *ours)
+
+
+_FILES = {"preview": names, "all": names, "none": tuple[str, ...]}
 
 
 def _is_rules(name: str) -> bool:

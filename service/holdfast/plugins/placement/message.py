@@ -71,15 +71,15 @@ def pod(some: PodFacts | None) -> pb.Pod | None:
     )
 
 
-def process(some: Process) -> pb.Process:
-    """One process."""
+def process(some: Process, *, command: bool = True) -> pb.Process:
+    """One process; without its ``command`` line where many are told: those may hold passwords."""
     return pb.Process(
         pid=some.pid,
         start_ticks=some.start_ticks,
         ppid=some.ppid,
         comm=some.comm,
         exe=some.exe,
-        cmdline=some.cmdline,
+        cmdline=some.cmdline if command else (),
         uid=some.uid,
         oom_score_adj=some.oom_score_adj,
         cgroups=some.cgroups,

@@ -197,15 +197,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
         if not -999 <= request.oom_score_adj <= 1000:
             raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
-        start_ticks = request.start_ticks or (await asyncio.to_thread(self._process, request.pid)).start_ticks
+        start_ticks = request.start_ticks or None
         held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
         return message.placement(await asyncio.wrap_future(held))
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """Give a process back to the rules."""
-        if not await asyncio.wrap_future(self._engine.release(request.pid)):
-            raise NotFound(f"hold by hand of process {request.pid}")
-        placed = self._known().get(request.pid)
+        placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
@@ -238,7 +236,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
-            pb.Planned(process=message.process(some.process), decision=message.decision(some.decision))
+            pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
             for some in outlook.planned
             if rule in ("", some.decision.rule)
         ],

@@ -1,0 +1,116 @@
+"""The daemon beside containerd: start, memory, and unary calls through the whole chain.
+
+The client is Python's and is busy itself, so at many calls in flight it is the slower part beside containerd: the
+ratio of calls per second flatters holdfast there, and the ratio of server CPU per call is the honest one. A second
+holdfast measured against the first is the control: what it differs from 1 by is what this run cannot resolve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import grpc
+
+from bench.frame import figure, side
+from bench.frame.figure import Figure, Options
+from bench.frame.load import Load, Slice
+
+PEER = "containerd 1.6"
+STARTERS = {"ours": side.OURS, "peer": side.CONTAINERD}
+SLICE_S = 0.5
+
+
+def first_answer_ms(starter: side.Starter) -> float:
+    """From exec to the first answered Version call, with directories of its own that are new."""
+    with side.folder() as path:
+        config = side.config(path)
+        began = time.perf_counter()
+        with starter(path, config) as daemon:
+            side.wait_for_socket(daemon.address)
+            with grpc.insecure_channel(f"unix:{daemon.address}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                channel.unary_unary(side.VERSION)(b"", metadata=side.METADATA, timeout=30)
+            took = time.perf_counter() - began
+    return took * 1000
+
+
+def start_figures(options: Options) -> list[Figure]:
+    measures = {name: lambda starter=starter: first_answer_ms(starter) for name, starter in STARTERS.items()}
+    for measure in measures.values():
+        measure()  # the first start of a day reads its files from disk
+    samples = figure.interleaved(measures, options.rounds(15, 3))
+    return [Figure("exec to first answered call", "ms", samples["ours"], samples["peer"], PEER)]
+
+
+def memory_figures(options: Options) -> list[Figure]:
+    """Idle, after the first answered call and half a second."""
+    samples: dict[str, dict[str, list[float]]] = {name: {} for name in STARTERS}
+    for _ in range(options.rounds(5, 1)):
+        for name, starter in STARTERS.items():
+            with side.running(starter) as daemon:
+                time.sleep(0.5)
+                for key, value in side.memory_mib(daemon.pid).items():
+                    samples[name].setdefault(key, []).append(value)
+    labels = {"Rss": "idle RSS", "Private_Dirty": "idle private dirty"}
+    return [Figure(label, "MiB", samples["ours"][key], samples["peer"][key], PEER) for key, label in labels.items()]
+
+
+def call_figures(options: Options) -> list[Figure]:
+    with ExitStack() as stack:
+        daemons = {name: stack.enter_context(side.running(starter)) for name, starter in STARTERS.items()}
+        daemons["control"] = stack.enter_context(side.running(side.OURS))
+        targets = {name: (daemon.address, daemon.pid) for name, daemon in daemons.items()}
+        return [
+            made
+            for concurrency in (1, 64)
+            for made in _figures_at(concurrency, asyncio.run(_slices(targets, concurrency, options)))
+        ]
+
+
+async def _slices(targets: dict[str, tuple[str, int]], concurrency: int, options: Options) -> dict[str, list[Slice]]:
+    loads = {name: Load(address, pid, side.VERSION) for name, (address, pid) in targets.items()}
+    taken: dict[str, list[Slice]] = {name: [] for name in loads}
+    draw = random.Random(concurrency)
+    for load in loads.values():
+        await load.slice(concurrency, 0.2)
+    for _ in range(options.rounds(16, 2)):
+        for name in draw.sample(list(loads), len(loads)):
+            taken[name].append(await loads[name].slice(concurrency, SLICE_S))
+    for load in loads.values():
+        await load.close()
+    return taken
+
+
+def _figures_at(concurrency: int, taken: dict[str, list[Slice]]) -> list[Figure]:
+    def column(name: str, field: str) -> list[float]:
+        return [getattr(one, field) for one in taken[name]]
+
+    def beside(field: str, label: str, unit: str, better: figure.Better) -> Figure:
+        return Figure(f"{label}, c={concurrency}", unit, column("ours", field), column("peer", field), PEER, better)
+
+    rates = column("ours", "calls_per_s"), column("control", "calls_per_s")
+    return [
+        beside("calls_per_s", "unary calls", "/s", "higher"),
+        beside("p50_ms", "p50", "ms", "lower"),
+        beside("p99_ms", "p99", "ms", "lower"),
+        beside("cpu_us_per_call", "server CPU per call", "µs", "lower"),
+        Figure(f"control: unary calls, c={concurrency}", "/s", *rates, "another holdfast", "higher"),
+    ]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print, and write the JSON."""
+    options = figure.options(argv, __doc__)
+    if side.containerd_is_missing():
+        print("bench: containerd is not installed (.ci/run installs it)", file=sys.stderr)
+        return 1
+    figures = [*start_figures(options), *memory_figures(options), *call_figures(options)]
+    return figure.publish("daemon", figures, options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

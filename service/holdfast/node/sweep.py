@@ -1,0 +1,195 @@
+"""Looking at every process: when, in which slices, and clearing up what stands for nothing afterwards.
+
+A sweep never sees a process that came after it listed ``/proc``; events do, or the next sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future
+
+from holdfast import log
+from holdfast.cgroups import UNIFIED, Hierarchy
+from holdfast.errors import HoldfastError, ProcessGone
+from holdfast.node.journal import MadeRow, SettingRow
+from holdfast.node.keeper import Keeper
+from holdfast.node.procfs import Glance, parse_stat
+from holdfast.node.record import Cause, Sweep
+from holdfast.node.setting import lines_for
+from holdfast.node.snapshot import Process
+
+LOG = log.named(__name__)
+SLICE = 200  # processes between two looks at the events: 3 to 6 ms
+
+
+class Sweeps:
+    """One sweep at a time, a slice a `step`. ``due`` (monotonic) is when the next one comes by itself.
+
+    ``begin`` is told the cause when a sweep begins and may name another one; ``end`` is told of each whole sweep.
+    """
+
+    def __init__(
+        self,
+        rescan_s: float,
+        keeper: Keeper,
+        hierarchy: Hierarchy,
+        begin: Callable[[Cause], Cause],
+        end: Callable[[Sweep], None],
+    ) -> None:
+        self.last: Sweep | None = None
+        self.due = 0.0
+        self._rescan_s, self._keeper, self._hierarchy = rescan_s, keeper, hierarchy
+        self._begin, self._end = begin, end
+        self._wanted: Cause | None = Cause.START
+        self._asked: list[Future[Sweep]] = []
+        self._dull: set[bytes] = set()  # names, and names in groups, that no rule can hold for; of this sweep
+        self._dull_in: set[tuple[bytes, bytes]] = set()
+        self._going: Generator[None, None, None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a `step` has something to do."""
+        return self._going is not None or self._wanted is not None
+
+    def want(self, cause: Cause) -> None:
+        """A sweep from its beginning, even if one is going."""
+        self._wanted = self._wanted or cause
+
+    def ask(self, done: Future[Sweep]) -> None:
+        """The same for somebody who waits for it."""
+        self._asked.append(done)
+        self.want(Cause.ASKED)
+
+    def give_up(self) -> None:
+        """There will be no more; who waits is told."""
+        if self._going is not None:
+            self._going.close()
+        for done in self._asked:
+            done.cancel()
+
+    def step(self) -> None:
+        """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
+        if self._going is None and self._wanted is None and time.monotonic() >= self.due:
+            self._wanted = Cause.PERIOD
+        if self._wanted is not None:
+            if self._going is not None:
+                self._going.close()  # its askers wait for the new one
+            cause, self._wanted = self._wanted, None
+            asked, self._asked = self._asked, []
+            self._going = self._sweep(cause, asked)
+        if self._going is not None and next(self._going, self) is self:
+            self._going = None
+
+    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
+        spent, keeper = 0.0, self._keeper
+        try:
+            begun = time.monotonic()
+            cause = self._begin(cause)
+            keeper.look_anew()
+            self._dull.clear()
+            self._dull_in.clear()
+            pids = keeper.hands.reader.pids()
+            for first in range(0, len(pids), SLICE):
+                self._look_over(pids[first : first + SLICE])
+                spent += time.monotonic() - begun
+                yield
+                begun = time.monotonic()
+            keeper.prune(set(pids))
+            try:
+                self._clear_up()
+            except HoldfastError as error:  # the journal's file: the next sweep tries again
+                LOG.warning("cannot clear up after a sweep", error=error)
+            spent += time.monotonic() - begun
+        except GeneratorExit:
+            self._asked += asked
+            raise
+        self.due = time.monotonic() + self._rescan_s
+        self.last = Sweep(cause, len(pids), spent)
+        self._end(self.last)
+        for done in asked:
+            done.set_result(self.last)
+
+    def _look_over(self, pids: Iterable[int]) -> None:
+        """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
+        stat, group_text = self._keeper.hands.reader.stat, self._keeper.hands.reader.group_text
+        keeper = self._keeper
+        known, by_hand, followed = keeper.placements, keeper.by_hand, keeper.followed
+        dull, dull_in, asks_groups = self._dull, self._dull_in, keeper.rules.asks_groups
+        for pid in pids:
+            try:
+                text = stat(pid)
+                if pid not in known and pid not in by_hand:
+                    end = text.rindex(b")")
+                    name = text[text.index(b"(") + 1 : end]
+                    if followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed:
+                        pass  # somebody's child may be held whatever its name
+                    elif name in dull or (asks_groups and (name, group_text(pid)) in dull_in):
+                        continue
+                self._look_at(parse_stat(pid, text))
+            except ProcessGone:
+                keeper.forget(pid)
+            except HoldfastError as error:
+                keeper.cannot(pid, error)
+
+    def _look_at(self, glance: Glance) -> None:
+        """One process of a sweep, read by number; opened only if there is something to do."""
+        keeper = self._keeper
+        name = glance.comm.encode(errors="replace")
+        if not keeper.of_interest(glance):
+            if not keeper.rules.could_match(glance.comm):
+                self._dull.add(name)
+            return
+        facts, decision = keeper.decide(glance)
+        placement = keeper.placements.get(glance.pid)
+        if placement is not None and not placement.group:
+            placement.group = facts.memory_group
+        if not keeper.is_settled(facts, decision):
+            keeper.on_event(glance.pid, 0)
+        elif decision.rule is None and not self._could_match_there(facts):
+            self._dull_in.add((name, keeper.hands.reader.group_text(facts.pid)))
+
+    def _could_match_there(self, facts: Process) -> bool:
+        rules = self._keeper.rules
+        return not rules.asks_groups or rules.could_match_in(facts.comm, set(facts.cgroups.values()))
+
+    def _clear_up(self) -> None:
+        """Rows of who is gone, settings and groups of rules that are no more."""
+        journal, host = self._keeper.hands.journal, self._keeper.hands.host
+        self._keeper.recall()
+        settled: list[SettingRow | MadeRow] = []
+        for row in journal.settings():
+            if not self._is_stale(row):
+                continue
+            try:
+                if row.give_back:
+                    host.give_back_setting(row)
+            except HoldfastError as error:
+                LOG.warning("could not give a setting back", path=row.path, file=row.file, error=error)
+            settled.append(row)
+        settled += host.remove_made(journal.made(), keep=self._keeper.rules.targets)
+        if settled:
+            journal.forget(settled)
+        journal.fold()
+
+    def _is_stale(self, row: SettingRow) -> bool:
+        """Whether no rule says anything of a group's file any more, or the group is gone."""
+        if not self._hierarchy.tree(row.hierarchy).exists(row.path):
+            return True
+        rule = self._keeper.rules.named(row.rule)
+        if rule is None or row.rule in self._keeper.suspended:
+            return True
+        given = dict(rule.spec.in_place)
+        if rule.spec.cgroup is not None and rule.spec.cgroup.path == row.path:
+            given |= rule.spec.cgroup.settings
+        return row.file not in _files(given, v2=self._hierarchy.names == (UNIFIED,))
+
+
+def _files(given: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
+    files: set[str] = set()
+    for name, value in given.items():
+        try:
+            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
+        except HoldfastError:  # refused by the plan, with its reason
+            continue
+    return files

@@ -1,0 +1,9 @@
+"""Metadata and content of a node: open `metadata` for the whole, `shared` and `ingest` for how content survives."""
+
+from holdfast.store.blobs import LocalStore
+from holdfast.store.content import Backend, ContentStore
+from holdfast.store.metadata import Metadata
+from holdfast.store.schedule import Thresholds
+from holdfast.store.scheduler import Scheduler
+
+__all__ = ["Backend", "ContentStore", "LocalStore", "Metadata", "Scheduler", "Thresholds"]

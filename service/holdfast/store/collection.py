@@ -1,0 +1,85 @@
+"""One garbage collection of the metadata: what is needed is marked, the rest goes, in one change.
+
+It runs on the writer's thread: nothing can be removed or added between the mark and the sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from holdfast.store.database import Transaction
+from holdfast.store.labels import Labels, from_text
+from holdfast.store.leases import CONTENT, IMAGES, INGESTS, SNAPSHOTS
+from holdfast.store.reachability import PREFIX, Item, Kind, Node, reachable
+
+_KINDS = {CONTENT: Kind.CONTENT, INGESTS: Kind.INGEST, IMAGES: Kind.IMAGE, SNAPSHOTS: Kind.SNAPSHOT}
+#: What is swept: its table, and the column that names it.
+_TABLES = {
+    Kind.LEASE: ("leases", "id"),
+    Kind.IMAGE: ("images", "name"),
+    Kind.INGEST: ("ingests", "ref"),
+    Kind.CONTENT: ("blobs", "digest"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one collection removed, and for how many seconds nothing could be written."""
+
+    pause_s: float
+    removed: dict[Kind, list[Node]] = field(default_factory=dict)
+
+    def count(self, kind: Kind) -> int:
+        """How many of ``kind``."""
+        return len(self.removed.get(kind, ()))
+
+
+def collect(transaction: Transaction, now: int) -> Collected:
+    """Remove what is not needed at ``now``, nanoseconds since 1970."""
+    started = time.monotonic()
+    items = list(_items(transaction))
+    needed = reachable(items, now)
+    garbage: dict[Kind, list[Node]] = defaultdict(list)
+    for item in items:
+        if item.node.kind in _TABLES and item.node not in needed:
+            garbage[item.node.kind].append(item.node)
+    for kind, nodes in garbage.items():
+        table, column = _TABLES[kind]
+        transaction.executemany(
+            f"DELETE FROM {table} WHERE namespace = ? AND {column} = ?",  # noqa: S608 (our own names)
+            ((node.namespace, node.key) for node in nodes),
+        )
+    return Collected(time.monotonic() - started, dict(garbage))
+
+
+def _items(transaction: Transaction) -> Iterator[Item]:
+    execute = transaction.execute
+    held: dict[tuple[str, str], list[Node]] = defaultdict(list)
+    for namespace, lease, type_, key in execute("SELECT namespace, lease, type, id FROM lease_resources"):
+        kind, _, snapshotter = type_.partition("/")
+        name = f"{snapshotter}/{key}" if snapshotter else key
+        held[namespace, lease].append(Node(_KINDS[kind], namespace, name))
+    for namespace, key, labels in execute("SELECT namespace, id, labels FROM leases"):
+        yield Item(Node(Kind.LEASE, namespace, key), _gc_labels(labels), tuple(held.get((namespace, key), ())))
+    for namespace, key, labels, digest in execute("SELECT namespace, name, labels, digest FROM images"):
+        target = Node(Kind.CONTENT, namespace, digest)
+        yield Item(Node(Kind.IMAGE, namespace, key), _gc_labels(labels), (target,))
+    query = "SELECT namespace, id, labels, snapshotter, snapshot_key FROM containers"
+    for namespace, key, labels, snapshotter, snapshot in execute(query):
+        needs = (Node(Kind.SNAPSHOT, namespace, f"{snapshotter}/{snapshot}"),) if snapshotter else ()
+        yield Item(Node(Kind.CONTAINER, namespace, key), _gc_labels(labels), needs)
+    for namespace, key, expected, expires_at in execute("SELECT namespace, ref, expected, expires_at FROM ingests"):
+        needs = (Node(Kind.CONTENT, namespace, expected),) if expected else ()
+        yield Item(Node(Kind.INGEST, namespace, key), {}, needs, expires_at)
+    for namespace, key, labels in execute("SELECT namespace, digest, labels FROM blobs"):
+        yield Item(Node(Kind.CONTENT, namespace, key), _gc_labels(labels))
+
+
+def _gc_labels(text: str | None) -> Labels:
+    """Only what the marking asks about: most labels are not decoded at all."""
+    if not text or PREFIX not in text:
+        return {}
+    return {key: value for key, value in from_text(text).items() if key.startswith(PREFIX)}

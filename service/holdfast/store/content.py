@@ -1,0 +1,146 @@
+"""What a content store is: the face every one has, ours on disk, ours with namespaces, and a proxied one.
+
+A blob is named by its digest and never changes. It comes to be in an ingest, named by a ref of the caller's choice,
+that survives its connection and the daemon: whoever opens the ref again goes on at its offset. One writer holds a
+ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from holdfast.store.labels import Labels, field_of
+
+#: Bytes in one read and one message; containerd's.
+FRAME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A blob."""
+
+    digest: str
+    size: int = 0
+    labels: Labels = field(default_factory=dict)
+    created_at: int = 0
+    updated_at: int = 0
+
+    def field(self, path: Sequence[str]) -> tuple[str, bool]:
+        """What a filter may ask for: ``digest``, ``labels.<key>``."""
+        match path:
+            case ["digest", *_]:
+                return self.digest, True
+            case ["labels", *key]:
+                return field_of(self.labels, key)
+        return "", False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An ingest. ``total`` and ``expected`` are what its writer announced; 0 and empty when it did not."""
+
+    ref: str
+    offset: int = 0
+    total: int = 0
+    expected: str = ""
+    started_at: int = 0
+    updated_at: int = 0
+
+    def field(self, path: Sequence[str]) -> tuple[str, bool]:
+        """What a filter may ask for: ``ref``."""
+        return (self.ref, True) if path and path[0] == "ref" else ("", False)
+
+
+class Reader(Protocol):
+    """An open blob; it can be read to its end even when it is deleted meanwhile."""
+
+    size: int
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes; fewer only at the end."""
+
+    def close(self) -> None:
+        """Let go of it; nobody waits for that."""
+
+
+class Writer(Protocol):
+    """The holder of a ref. It must be closed, also after an error and after its commit."""
+
+    @property
+    def status(self) -> Status:
+        """Where it is."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of what was written so far."""
+
+    async def write(self, data: bytes) -> None:
+        """Append. On an error nothing of ``data`` counts; the writer is of no use any more, the ref still is."""
+
+    async def truncate(self) -> None:
+        """Start over at offset 0."""
+
+    async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
+        """Make it a blob, durable before this returns, and forget the ref.
+
+        Raises:
+            FailedPrecondition: it is not of ``size`` bytes, or not ``expected``; 0 and empty are not checked.
+            AlreadyExists: the blob was there; the ref is forgotten.
+        """
+
+    async def close(self) -> None:
+        """Let go of the ref; what was written stays, for whoever opens it next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed."""
+
+    blobs: int = 0
+    ingests: int = 0
+
+
+class ContentStore(Protocol):
+    """Blobs and ingests."""
+
+    async def info(self, digest: str) -> Info:
+        """Raises `NotFound`."""
+
+    async def update(self, info: Info, mask: Sequence[str] = ()) -> Info:
+        """Change labels: those that ``mask`` names (``labels``, ``labels.<key>``), or all."""
+
+    def pages(self, filters: Iterable[str] = ()) -> AsyncIterator[list[Info]]:
+        """Blobs that any filter matches, by digest, some hundreds at a time."""
+
+    async def delete(self, digest: str) -> None:
+        """Raises `NotFound`."""
+
+    async def reader(self, digest: str) -> Reader:
+        """Raises `NotFound`."""
+
+    async def writer(self, ref: str, total: int = 0, expected: str = "") -> Writer:
+        """Begin the ingest ``ref``, or go on with it.
+
+        Raises:
+            InvalidArgument: an empty ref.
+            Unavailable: somebody else holds it.
+            AlreadyExists: the ``expected`` blob is there.
+        """
+
+    async def status(self, ref: str) -> Status:
+        """Raises `NotFound`."""
+
+    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+        """Ingests that any filter matches."""
+
+    async def abort(self, ref: str) -> None:
+        """Forget an ingest and what was written. Raises `NotFound`."""
+
+
+class Backend(ContentStore, Protocol):
+    """A store below the one with namespaces, which alone knows what of it is still needed."""
+
+    async def sweep(self, digests: Collection[str], refs: Collection[str]) -> Swept:
+        """Remove every blob and ingest that is not named. The caller lets nothing be written meanwhile."""

@@ -1,0 +1,258 @@
+"""One ingest on disk, and its way to a blob. Everything here blocks: it runs on the content store's threads.
+
+    ingest/<sha256 of the ref>/about.json    ref, total, time; written whole, before there is data
+                               data          what was written; its length is the offset
+    blobs/<algorithm>/<hex>                  whole and durable from the moment the name exists
+
+A commit is: fsync the data, rename it to the blob's name, fsync that folder, remove the ingest's. Killed between any
+two of these, the store holds the ingest as it was, or the blob; never half of one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from holdfast.store.content import FRAME, Status
+from holdfast.store.digest import CANONICAL
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class About(msgspec.Struct, frozen=True):
+    """What is known of an ingest before there is data."""
+
+    ref: str
+    total: int
+    started_at: int
+
+
+_about = msgspec.json.Decoder(About)
+
+
+@contextmanager
+def disk(what: str) -> Iterator[None]:
+    """Say a full disk in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceExhausted(f"{what}: {os.strerror(error.errno or 0).lower()}") from error
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are below a store's root."""
+
+    root: Path
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of the algorithms' folders."""
+        return self.root / "blobs"
+
+    @property
+    def ingests(self) -> Path:
+        """The folder of the ingests' folders."""
+        return self.root / "ingest"
+
+    def blob(self, digest: str) -> Path:
+        """A blob's file; ``digest`` was checked."""
+        algorithm, _, encoded = digest.partition(":")
+        return self.blobs / algorithm / encoded
+
+    def ingest(self, ref: str) -> Path:
+        """An ingest's folder: a name of constant length, whatever the ref."""
+        return self.ingests / hashlib.sha256(ref.encode()).hexdigest()
+
+    def make(self) -> None:
+        """The folders a commit needs."""
+        for folder in (self.blobs / CANONICAL, self.ingests):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            sync(folder.parent)
+        sync(self.root)
+
+
+def sync(path: Path) -> None:
+    """Make a folder's names, or a file's bytes, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_about(folder: Path) -> About:
+    """What an ingest's folder says of itself.
+
+    Raises:
+        NotFound: it says nothing readable.
+    """
+    try:
+        return _about.decode((folder / "about.json").read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise NotFound(f"ingest {folder.name}: {error}") from error
+
+
+def status_of(folder: Path) -> Status:
+    """An ingest from outside.
+
+    Raises:
+        NotFound: it has no data: it was never whole, or is a blob by now.
+    """
+    about = read_about(folder)
+    try:
+        data = os.stat(folder / "data")
+    except FileNotFoundError as error:
+        raise NotFound(f"ingest {about.ref}: no data") from error
+    return Status(about.ref, data.st_size, about.total, "", about.started_at, max(about.started_at, data.st_mtime_ns))
+
+
+def remove(folder: Path) -> bool:
+    """Remove an ingest: its ``about.json`` last, so that half of the work done is still known by its ref."""
+    with suppress(FileNotFoundError):
+        os.unlink(folder / "data")
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Ingest:
+    """An open ingest; one thread at a time, but `append` and `digested` may run side by side."""
+
+    def __init__(self, layout: Layout, folder: Path, descriptor: int, status: Status, digest: Any) -> None:
+        self._layout = layout
+        self._folder = folder
+        self._descriptor = descriptor
+        self._hash = digest
+        self.status = status
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything given to `digested`."""
+        return f"{CANONICAL}:{self._hash.copy().hexdigest()}"
+
+    def digested(self, data: bytes) -> None:
+        """Take ``data`` into the digest."""
+        self._hash.update(data)
+
+    def append(self, data: bytes) -> None:
+        """Write at the end: all of ``data``, or the file is as it was."""
+        end, view = self.status.offset, memoryview(data)
+        try:
+            with disk(f"write {self.status.ref}"):
+                while view:
+                    view = view[os.pwrite(self._descriptor, view, end + len(data) - len(view)) :]
+        except BaseException:
+            os.ftruncate(self._descriptor, end)
+            raise
+        self._moved_to(end + len(data))
+
+    def truncate(self) -> None:
+        """Start over."""
+        os.ftruncate(self._descriptor, 0)
+        self._hash = hashlib.sha256()
+        self._moved_to(0)
+
+    def close(self) -> None:
+        """Keep what was written for the next one, also over a power cut."""
+        if self._descriptor < 0:
+            return
+        self._close_data()
+        with disk(f"sync {self.status.ref}"), suppress(FileNotFoundError):  # it may be aborted
+            sync(self._folder / "about.json")
+            sync(self._folder)
+            sync(self._folder.parent)
+
+    def commit(self, size: int, expected: str) -> None:
+        """Make it a blob (see the module's theory).
+
+        Raises:
+            FailedPrecondition: closed, or not what it was said to be; the ingest stays.
+            AlreadyExists: the blob is there; the ingest is gone.
+        """
+        if self._descriptor < 0:
+            raise FailedPrecondition("cannot commit on closed writer")
+        self._close_data()
+        offset, digest = self.status.offset, self.digest
+        if size > 0 and size != offset:
+            raise FailedPrecondition(f"unexpected commit size {offset}, expected {size}")
+        if expected and expected != digest:
+            raise FailedPrecondition(f"unexpected commit digest {digest}, expected {expected}")
+        target = self._layout.blob(digest)
+        if target.exists():
+            remove(self._folder)
+            raise AlreadyExists(f"content {digest}")
+        with disk(f"commit {self.status.ref}"):
+            try:
+                os.rename(self._folder / "data", target)
+            except FileNotFoundError as error:
+                raise NotFound(f'ingest ref "{self.status.ref}"') from error  # it was aborted meanwhile
+            now = time.time_ns()  # the kernel's own stamp is up to a tick old
+            os.utime(target, ns=(now, now))
+            os.chmod(target, 0o444)
+            sync(target.parent)
+        remove(self._folder)
+
+    def _close_data(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            with disk(f"sync {self.status.ref}"):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _moved_to(self, offset: int) -> None:
+        old = self.status
+        self.status = Status(old.ref, offset, old.total, "", old.started_at, time.time_ns())
+
+
+def open_ingest(layout: Layout, ref: str, total: int) -> Ingest:
+    """Begin ``ref``, or go on with it: what is there is read once, for its digest.
+
+    An ingest that announced another total, or has no readable description, begins anew.
+    """
+    folder = layout.ingest(ref)
+    with disk(f"open {ref}"):
+        try:
+            status = status_of(folder)
+            fresh = status.ref != ref or (total > 0 and status.total not in (0, total))
+        except NotFound:
+            fresh = True
+        if fresh:
+            _describe(folder, About(ref, total, time.time_ns()))
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
+        descriptor = os.open(folder / "data", flags, 0o644)
+    try:
+        digest = hashlib.sha256()
+        offset = 0
+        while chunk := os.pread(descriptor, FRAME, offset):
+            digest.update(chunk)
+            offset += len(chunk)
+        status = status_of(folder)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Ingest(layout, folder, descriptor, status, digest)
+
+
+def _describe(folder: Path, about: About) -> None:
+    remove(folder)
+    folder.mkdir(mode=0o755)
+    temporary = folder / "about.tmp"
+    temporary.write_bytes(msgspec.json.encode(about))
+    os.rename(temporary, folder / "about.json")

@@ -1,0 +1,65 @@
+"""The whole store, opened and closed as one: the database, its tables' stores, and content on the store below."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from holdfast import log
+from holdfast.store.collection import Collected, collect
+from holdfast.store.containers import Containers
+from holdfast.store.content import Backend
+from holdfast.store.database import Database
+from holdfast.store.images import Images
+from holdfast.store.leases import Leases
+from holdfast.store.namespaces import Namespaces
+from holdfast.store.reachability import Kind
+from holdfast.store.shared import Content
+
+LOG = log.named(__name__)
+
+
+class Metadata:
+    """Everything known of namespaces, leases, images, containers and content.
+
+    ``shared`` is the policy between namespaces (see `shared.Content`); ``clock`` gives nanoseconds since 1970.
+    """
+
+    def __init__(
+        self, path: Path, backend: Backend, *, shared: bool = True, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.database = Database(path)
+        self.namespaces = Namespaces(self.database)
+        self.leases = Leases(self.database, clock)
+        self.images = Images(self.database, clock)
+        self.containers = Containers(self.database, clock)
+        self.content = Content(self.database, backend, shared=shared, clock=clock)
+        self._clock = clock
+        self._leftovers = True  # a crash may have left bytes that nobody knows
+
+    async def open(self) -> None:
+        """Open the database; see `Database.open`."""
+        await self.database.open()
+
+    async def close(self) -> None:
+        """Finish and close."""
+        await self.database.close()
+        self.content.opened.forget()
+
+    async def collect(self) -> Collected:
+        """Collect the garbage: the metadata's first, then the bytes nobody has any more."""
+        removals = self.database.removals
+        collected = await self.database.write(lambda transaction: collect(transaction, self._clock()), quiet=True)
+        self.database.collected(removals)
+        if removals or self._leftovers or collected.removed:
+            self._leftovers = True  # until the sweep is done
+            swept = await self.content.sweep()
+            self._leftovers = False
+            LOG.debug("content collected", blobs=swept.blobs, ingests=swept.ingests)
+        LOG.debug(
+            "garbage collected",
+            pause_s=collected.pause_s,
+            **{kind.name.lower(): collected.count(kind) for kind in Kind if collected.count(kind)},
+        )
+        return collected

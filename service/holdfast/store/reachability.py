@@ -1,0 +1,156 @@
+"""What is still needed: everything reachable from the roots, by containerd's label rules.
+
+White is what nobody has met, grey what was met and not yet looked into, black what was: `reachable` starts with the
+roots grey and ends when no grey is left; what is white then is garbage.
+
+Roots: a lease that has not expired, and what it holds; an image that has not expired; a container; a blob or
+snapshot labelled ``gc.root``; an ingest that has not expired. Edges: an image's target, a container's and a
+snapshot's own, the blob an ingest shares, and labels:
+
+    containerd.io/gc.ref.content[.x | /x] = digest         this needs that blob
+    containerd.io/gc.ref.image[.x | /x] = name
+    containerd.io/gc.ref.snapshot.<snapshotter>[/x] = key
+    containerd.io/gc.bref.content|image|container[.x | /x], gc.bref.snapshot.<snapshotter>[/x]
+                                                           that needs this
+    containerd.io/gc.flat                                  on a lease: what it holds, not what that needs
+    containerd.io/gc.expire = RFC 3339                     on a lease or an image; what is no time never expires
+
+Nothing here reads or writes: `Item` in, `Node` out. Sources: containerd's docs/garbage-collection.md and the
+behaviour of 1.6 (labels ``ref``, ``root``, ``flat``, ``expire`` on leases) and 2.x (``bref``, images).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import NamedTuple
+
+PREFIX = "containerd.io/gc."
+ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"
+_REF, _BREF = f"{PREFIX}ref.", f"{PREFIX}bref."
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+
+
+class Kind(IntEnum):
+    """What can be needed."""
+
+    CONTENT = 1
+    SNAPSHOT = 2
+    CONTAINER = 3
+    IMAGE = 4
+    LEASE = 5
+    INGEST = 6
+
+
+class Node(NamedTuple):
+    """One thing; a snapshot's key is ``<snapshotter>/<key>``. ``flat`` was met through a flat lease."""
+
+    kind: Kind
+    namespace: str
+    key: str
+    flat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing with what counts: its gc labels, what it needs by itself, and when it expires unless it is needed.
+
+    ``expires_at`` in nanoseconds since 1970 is an ingest's; None is at once.
+    """
+
+    node: Node
+    labels: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[Node, ...] = ()
+    expires_at: int | None = None
+
+
+_NAMED = {"content": Kind.CONTENT, "image": Kind.IMAGE, "container": Kind.CONTAINER}
+_REF_KINDS = ("content", "image")
+_BREF_KINDS = ("content", "image", "container")
+
+
+def expiry(labels: Mapping[str, str]) -> int | None:
+    """When a lease or an image expires, in nanoseconds since 1970; None for never, or for what is no time."""
+    text = labels.get(EXPIRE, "")
+    if not _RFC3339.match(text):
+        return None
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1_000_000_000)
+    except (ValueError, OverflowError):  # the 31st of February
+        return None
+
+
+def references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
+    """What labels say a thing needs."""
+    return _linked(node.namespace, labels, _REF, _REF_KINDS)
+
+
+def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
+    """What labels say needs a thing."""
+    return _linked(node.namespace, labels, _BREF, _BREF_KINDS)
+
+
+def is_root(item: Item, now: int) -> bool:
+    """Whether a thing is needed without being asked for by another."""
+    match item.node.kind:
+        case Kind.LEASE | Kind.IMAGE:
+            at = expiry(item.labels)
+            return at is None or at >= now
+        case Kind.INGEST:
+            return item.expires_at is not None and item.expires_at >= now
+        case Kind.CONTAINER:
+            return True
+    return ROOT in item.labels
+
+
+def reachable(items: Iterable[Item], now: int) -> set[Node]:
+    """Everything that is needed, whether it exists or not. ``now`` in nanoseconds since 1970."""
+    known: dict[Node, Item] = {}
+    back: dict[Node, list[Node]] = defaultdict(list)
+    grey: list[Node] = []
+    for item in items:
+        known[item.node] = item
+        if is_root(item, now):
+            grey.append(item.node)
+        for parent in back_references(item.node, item.labels):
+            back[parent].append(item.node)
+    met: set[Node] = set(grey)
+    while grey:
+        for needed in _edges(grey.pop(), known, back):
+            if needed not in met:
+                met.add(needed)
+                grey.append(needed)
+    return {node._replace(flat=False) if node.flat else node for node in met}
+
+
+def _edges(node: Node, known: Mapping[Node, Item], back: Mapping[Node, list[Node]]) -> Iterator[Node]:
+    if node in back:
+        yield from back[node]
+    item = known.get(node._replace(flat=False) if node.flat else node)
+    if item is None:  # a dead reference
+        return
+    if node.kind is Kind.LEASE:
+        flat = FLAT in item.labels
+        yield from (held._replace(flat=flat) for held in item.needs)
+        return
+    yield from (needed._replace(flat=node.flat) for needed in item.needs)
+    if not node.flat:
+        yield from references(node, item.labels)
+
+
+def _linked(namespace: str, labels: Mapping[str, str], prefix: str, kinds: tuple[str, ...]) -> Iterator[Node]:
+    for key, value in labels.items():
+        if not key.startswith(prefix):
+            continue
+        rest = key[len(prefix) :]
+        if rest.startswith("snapshot."):
+            snapshotter = rest[len("snapshot.") :].partition("/")[0]
+            yield Node(Kind.SNAPSHOT, namespace, f"{snapshotter}/{value}")
+            continue
+        for name in kinds:
+            if rest == name or rest.startswith((f"{name}.", f"{name}/")):
+                yield Node(_NAMED[name], namespace, value)

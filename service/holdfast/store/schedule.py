@@ -1,0 +1,97 @@
+"""When to collect garbage: containerd's rules, as values in and times out. Times are seconds on one clock.
+
+A removal makes the next planned collection worth running, so many mutations do too, and a request runs one at once.
+Collections are planned so far apart that their pauses take at most ``pause_threshold`` of the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_INTERVAL_S = 1.0  # between looks, before the first collection has told how long one takes
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """containerd's settings: a share of time, two counts (0: does not count), two delays in seconds."""
+
+    pause_threshold: float = 0.02
+    deletion_threshold: int = 0
+    mutation_threshold: int = 100
+    schedule_delay_s: float = 0.0
+    startup_delay_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pause_threshold", min(max(self.pause_threshold, 0.0), 0.5))
+        object.__setattr__(self, "mutation_threshold", max(self.mutation_threshold, 0))
+        object.__setattr__(self, "schedule_delay_s", max(self.schedule_delay_s, 0.0))
+
+
+class Schedule:
+    """Counts what happens and says when the next look is due (``at``; None: nothing is planned)."""
+
+    def __init__(self, thresholds: Thresholds, now: float) -> None:
+        self.thresholds = thresholds
+        self.at = now + thresholds.startup_delay_s if thresholds.startup_delay_s > 0 else None
+        self._last: float | None = None
+        self._interval_s = _INTERVAL_S
+        self._pauses_s = 0.0
+        self._collections = 0
+        self._start_counting()
+
+    def mutated(self, now: float, removed: bool) -> None:
+        """The metadata changed; ``removed``: something was removed since the last collection."""
+        self._mutations += 1
+        self._removals += removed
+        self._plan(now)
+
+    def requested(self, now: float) -> None:
+        """Somebody waits for a collection."""
+        self._asked = True
+        self._plan(now)
+
+    def due(self, now: float) -> bool:
+        """The planned time has come: whether to collect; if not, the next look is planned."""
+        limit = self.thresholds.mutation_threshold
+        idle = not self._asked and not self._removals and (not limit or self._mutations < limit)
+        if idle and self._last is not None:
+            self.at = now + self._interval_s
+            return False
+        return True
+
+    def begin(self) -> None:
+        """A collection starts: what comes from now on counts for the next."""
+        self._start_counting()
+
+    def collected(self, now: float, pause_s: float) -> None:
+        """A collection ended; nobody could write for ``pause_s``."""
+        self._pauses_s += pause_s
+        self._collections += 1
+        if self.thresholds.pause_threshold > 0:
+            average = self._pauses_s / self._collections
+            self._interval_s = average / self.thresholds.pause_threshold - average
+        self._last = now
+        self.at = now + self._interval_s
+        if self._asked:  # while it ran
+            self._plan(now)
+
+    def failed(self, now: float) -> None:
+        """A collection failed: another is tried a second later than it would have been."""
+        self._asked = True
+        self._last = now
+        self.at = now + self._interval_s + 1.0
+
+    def _start_counting(self) -> None:
+        self._asked = False
+        self._removals = 0
+        self._mutations = 0
+
+    def _plan(self, now: float) -> None:
+        limits = self.thresholds
+        at_once = self._asked or (limits.deletion_threshold > 0 and self._removals >= limits.deletion_threshold)
+        if self.at is None:
+            at_once |= limits.deletion_threshold == 0 and self._removals > 0
+            at_once |= 0 < limits.mutation_threshold <= self._mutations
+        soon = now + limits.schedule_delay_s
+        if at_once and (self.at is None or self.at > soon):
+            self.at = soon

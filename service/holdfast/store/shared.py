@@ -1,0 +1,365 @@
+"""Content with namespaces: who sees which blob of the store below, under which labels, held by which lease.
+
+The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that is
+there already, in whatever namespace, is at its end at once; with ``isolated`` it must bring every byte.
+
+A commit is: the store below commits, then one transaction lets the namespace see the blob, forgets the ingest and
+lets the lease hold it. Killed between the two, the blob is nobody's: the next sweep removes it, or the next writer of
+it finds it. A delete removes the namespace's row; the bytes go in a sweep, when no namespace has one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from holdfast.filters import parse_all
+from holdfast.store.content import FRAME, Backend, Info, Reader, Status, Swept, Writer
+from holdfast.store.database import Database, Transaction
+from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
+from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
+from holdfast.store.namespaces import ensure
+from holdfast.store.opened import Opened
+from holdfast.store.waiting import Gate
+
+_PAGE = 1000
+_COLUMNS = "digest, size, labels, created_at, updated_at"
+_STALE_NS = 24 * 3600 * 1_000_000_000  # an ingest without a lease may be collected after a day, as in containerd
+
+
+class Content:
+    """All namespaces' content. ``clock`` gives nanoseconds since 1970."""
+
+    def __init__(
+        self, database: Database, backend: Backend, *, shared: bool = True, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.database = database
+        self.backend = backend
+        self.shared = shared
+        self.clock = clock
+        self.gate = Gate()
+        self.opened = Opened()
+        database.on_change(self.opened.forget)
+
+    def within(self, namespace: str, lease: str = "") -> NamespaceContent:
+        """One namespace's content; what is written is held by ``lease``."""
+        return NamespaceContent(self, namespace, lease)
+
+    async def sweep(self) -> Swept:
+        """Remove from the store below what no namespace has; nobody begins or commits meanwhile."""
+        async with self.gate.exclusive():
+            digests, refs = await self.database.read(_needed)
+            return await self.backend.sweep(digests, refs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What the metadata say of a ref that is being opened."""
+
+    backend_ref: str = ""
+    exists: bool = False
+
+
+class NamespaceContent:
+    """A `ContentStore`: what one namespace sees."""
+
+    def __init__(self, content: Content, namespace: str, lease: str) -> None:
+        self._content = content
+        self._database = content.database
+        self._backend = content.backend
+        self._namespace = namespace
+        self._lease = lease
+
+    async def info(self, digest: str) -> Info:
+        """`ContentStore.info`."""
+        return await self._database.read(lambda connection: self._found(connection.execute, digest))
+
+    async def update(self, info: Info, mask: Sequence[str] = ()) -> Info:
+        """`ContentStore.update`.
+
+        Raises:
+            InvalidArgument: a label, or a path that is not about labels.
+        """
+
+        def change(transaction: Transaction) -> Info:
+            current = self._found(transaction.execute, info.digest)
+            labels = _changed(current, info, mask)
+            check_labels(labels, "info.Labels")
+            updated = replace(current, labels=kept(labels), updated_at=self._content.clock())
+            transaction.execute(
+                "UPDATE blobs SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?",
+                (to_text(updated.labels), updated.updated_at, self._namespace, info.digest),
+            )
+            return updated
+
+        return await self._database.write(change)
+
+    async def pages(self, filters: Iterable[str] = ()) -> AsyncIterator[list[Info]]:
+        """`ContentStore.pages`."""
+        wanted = parse_all(filters)
+        query = f"SELECT {_COLUMNS} FROM blobs WHERE namespace = ? AND digest > ? ORDER BY digest LIMIT {_PAGE}"  # noqa: S608
+        last = ""
+        while True:
+            rows = await self._database.read(partial(_rows, query, (self._namespace, last)))
+            yield [info for info in map(_info, rows) if wanted.match(info)]
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
+
+    async def delete(self, digest: str) -> None:
+        """`ContentStore.delete`."""
+
+        def change(transaction: Transaction) -> None:
+            query = "DELETE FROM blobs WHERE namespace = ? AND digest = ?"
+            if not transaction.execute(query, (self._namespace, digest)).rowcount:
+                raise NotFound(f"content digest {digest}")
+            release(transaction, self._namespace, self._lease, Resource(CONTENT, digest))
+            transaction.removed = True
+
+        await self._database.write(change)
+
+    async def reader(self, digest: str) -> Reader:
+        """`ContentStore.reader`."""
+
+        async def opening() -> Reader:
+            await self.info(digest)
+            return await self._backend.reader(digest)
+
+        return await self._content.opened.reader((self._namespace, digest), opening)
+
+    async def writer(self, ref: str, total: int = 0, expected: str = "") -> SharedWriter:
+        """`ContentStore.writer`."""
+        if not ref:
+            raise InvalidArgument("ref must not be empty")
+        async with self._content.gate.shared():
+            found = await self._in_backend(expected) if expected and self._content.shared else None
+            if found is not None and total not in (0, found.size):
+                found = None  # somebody is wrong about the size; the commit will tell who
+            claim = await self._database.write(partial(self._claim, ref, expected, found is not None))
+            if claim.exists:
+                raise AlreadyExists(f"content {expected}")
+            under = None if found else await self._backend.writer(claim.backend_ref, total)
+        now = self._content.clock()
+        status = Status(ref, found.size, found.size, expected, now, now) if found else Status(ref)
+        return SharedWriter(self, claim.backend_ref, under, status)
+
+    async def status(self, ref: str) -> Status:
+        """`ContentStore.status`."""
+        backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
+        return replace(await self._backend.status(backend_ref), ref=ref)
+
+    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+        """`ContentStore.statuses`."""
+        wanted = parse_all(filters)
+        query = "SELECT ref, backend_ref FROM ingests WHERE namespace = ? ORDER BY ref"
+        rows = await self._database.read(lambda found: found.execute(query, (self._namespace,)).fetchall())
+        statuses = []
+        for ref, backend_ref in rows:
+            try:
+                status = replace(await self._backend.status(backend_ref), ref=ref)
+            except NotFound:  # it shares a blob that is there, or is being committed
+                continue
+            if wanted.match(status):
+                statuses.append(status)
+        return statuses
+
+    async def abort(self, ref: str) -> None:
+        """`ContentStore.abort`."""
+        async with self._content.gate.shared():
+            backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
+            with suppress(NotFound):  # it shared a blob, or a commit was cut short
+                await self._backend.abort(backend_ref)
+            await self._database.write(partial(self._forget_ingest, ref))
+
+    async def shown(self, ref: str, info: Info) -> None:
+        """Let the namespace see what the store below has, and forget the ingest.
+
+        Raises:
+            AlreadyExists: it sees it already; the ingest is forgotten all the same.
+        """
+
+        def change(transaction: Transaction) -> bool:
+            now = self._content.clock()
+            ensure(transaction, self._namespace)
+            row = (self._namespace, info.digest, to_text(kept(info.labels)), info.size, now, now)
+            fresh = transaction.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?, ?)", row).rowcount
+            self._forget_ingest(ref, transaction)
+            hold(transaction, self._namespace, self._lease, Resource(CONTENT, info.digest))
+            return fresh > 0
+
+        if not await self._database.write(change):
+            raise AlreadyExists(f"content {info.digest}")
+
+    @property
+    def content(self) -> Content:
+        """What this is a part of."""
+        return self._content
+
+    def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:
+        if expected and self._sees(transaction, expected):
+            hold(transaction, self._namespace, self._lease, Resource(CONTENT, expected))
+            return _Claim(exists=True)
+        ensure(transaction, self._namespace)
+        leased = hold(transaction, self._namespace, self._lease, Resource(INGESTS, ref))
+        expires_at = None if leased else self._content.clock() + _STALE_NS
+        row = transaction.execute(
+            "SELECT backend_ref, expected FROM ingests WHERE namespace = ? AND ref = ?", (self._namespace, ref)
+        ).fetchone()
+        backend_ref = row[0] if row else self._new_ref(transaction, ref)
+        blob = expected if shared else row[1] if row else ""
+        transaction.execute(
+            "REPLACE INTO ingests (namespace, ref, backend_ref, expected, expires_at) VALUES (?, ?, ?, ?, ?)",
+            (self._namespace, ref, backend_ref, blob, expires_at),
+        )
+        return _Claim(backend_ref)
+
+    def _new_ref(self, transaction: Transaction, ref: str) -> str:
+        number = transaction.execute("INSERT INTO ingest_numbers DEFAULT VALUES").lastrowid
+        transaction.execute("DELETE FROM ingest_numbers")
+        return f"{self._namespace}/{number}/{ref}"
+
+    def _sees(self, transaction: Transaction, digest: str) -> bool:
+        query = "SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?"
+        return transaction.execute(query, (self._namespace, digest)).fetchone() is not None
+
+    async def _in_backend(self, digest: str) -> Info | None:
+        try:
+            return await self._backend.info(digest)
+        except (NotFound, InvalidArgument):
+            return None
+
+    def _forget_ingest(self, ref: str, transaction: Transaction) -> None:
+        transaction.execute("DELETE FROM ingests WHERE namespace = ? AND ref = ?", (self._namespace, ref))
+        release(transaction, self._namespace, self._lease, Resource(INGESTS, ref))
+
+    def _backend_ref(self, execute: Callable[..., Any], ref: str) -> str:
+        query = "SELECT backend_ref FROM ingests WHERE namespace = ? AND ref = ?"
+        row = execute(query, (self._namespace, ref)).fetchone()
+        if row is None:
+            raise NotFound(f"reference {ref}")
+        return str(row[0])
+
+    def _found(self, execute: Callable[..., Any], digest: str) -> Info:
+        query = f"SELECT {_COLUMNS} FROM blobs WHERE namespace = ? AND digest = ?"  # noqa: S608
+        row = execute(query, (self._namespace, digest)).fetchone()
+        if row is None:
+            raise NotFound(f"content digest {digest}")
+        return _info(row)
+
+
+class SharedWriter:
+    """A `Writer`; without one ``under`` it, it stands at the end of a blob the store below has already."""
+
+    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: Status) -> None:
+        self._store = store
+        self._backend_ref = backend_ref
+        self._under = under
+        self._status = status
+        self._closed = False
+
+    @property
+    def status(self) -> Status:
+        """`Writer.status`."""
+        return replace(self._under.status, ref=self._status.ref) if self._under else self._status
+
+    @property
+    def digest(self) -> str:
+        """`Writer.digest`."""
+        return self._under.digest if self._under else self._status.expected
+
+    async def write(self, data: bytes) -> None:
+        """`Writer.write`; what was shared becomes a copy first."""
+        if data:
+            under = self._under or await self._copied(self._status.offset)
+            await under.write(data)
+
+    async def truncate(self) -> None:
+        """`Writer.truncate`."""
+        if self._under:
+            await self._under.truncate()
+        else:
+            await self._copied(0)
+
+    async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
+        """`Writer.commit`."""
+        try:
+            check_labels(labels or {}, "info.Labels")
+            async with self._store.content.gate.shared():
+                offset, digest = await self._committed(size, expected)
+                await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """`Writer.close`."""
+        self._closed = True
+        if self._under:
+            await self._under.close()
+
+    async def _committed(self, size: int, expected: str) -> tuple[int, str]:
+        """Have it in the store below; its size and digest."""
+        if self._closed:
+            raise FailedPrecondition("cannot commit on closed writer")
+        offset = self.status.offset
+        if size not in (0, offset):
+            raise FailedPrecondition(f'"{self._status.ref}" failed size validation: {offset} != {size}')
+        if self._under is None:
+            if expected not in ("", self._status.expected):
+                raise FailedPrecondition(f'"{self._status.ref}" unexpected digest')
+            return offset, self._status.expected
+        with suppress(AlreadyExists):  # in the store below; whether this namespace sees it is told by its row
+            await self._under.commit(offset, expected)
+        return offset, self._under.digest
+
+    async def _copied(self, size: int) -> Writer:
+        """Open the ingest below, with the first ``size`` bytes of the shared blob in it."""
+        backend = self._store.content.backend
+        writer = await backend.writer(self._backend_ref, size)
+        try:
+            await writer.truncate()
+            reader = await backend.reader(self._status.expected)
+            try:
+                while (offset := writer.status.offset) < size:
+                    await writer.write(await reader.read(offset, min(FRAME, size - offset)))
+            finally:
+                reader.close()
+        except BaseException:
+            await writer.close()
+            raise
+        self._under = writer
+        return writer
+
+
+def _changed(current: Info, wanted: Info, mask: Sequence[str]) -> Labels:
+    if not mask:
+        return wanted.labels
+    labels = current.labels
+    for path in mask:
+        changed = masked(labels, wanted.labels, path)
+        if changed is None:
+            raise InvalidArgument(f'cannot update "{path}" field on content info "{wanted.digest}"')
+        labels = changed
+    return labels
+
+
+def _rows(query: str, parameters: tuple[str, ...], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(query, parameters).fetchall()
+
+
+def _info(row: tuple[Any, ...]) -> Info:
+    digest, size, labels, created_at, updated_at = row
+    return Info(digest, size, from_text(labels), created_at, updated_at)
+
+
+def _needed(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:
+    digests = "SELECT digest FROM blobs UNION SELECT expected FROM ingests"
+    return (
+        {digest for (digest,) in connection.execute(digests)},
+        {ref for (ref,) in connection.execute("SELECT backend_ref FROM ingests")},
+    )

@@ -1,0 +1,92 @@
+"""Waiting for disk work on other threads, so that nobody goes on while it is still under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def on_thread(executor: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``work`` and wait for its end, also when the caller is cancelled: a descriptor must not be closed in use."""
+    loop = asyncio.get_running_loop()
+    return await finished(loop.run_in_executor(executor, partial(work, *args, **kwargs)))
+
+
+async def finished(future: asyncio.Future[T]) -> T:
+    """The result of ``future``; a cancelled caller is cancelled after its end."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return future.result()
+    if not future.cancelled():
+        future.exception()  # heard
+    raise cancelled
+
+
+class Gate:
+    """Many may be inside together, or one alone; whoever wants to be alone goes before who comes later."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._alone = asyncio.Lock()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Inside with others."""
+        async with self._alone:
+            self._inside += 1
+            self._empty.clear()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Inside alone."""
+        async with self._alone:
+            await self._empty.wait()
+            yield
+
+
+class Refs:
+    """Which refs are held, since when. ``patience_s`` is how long to wait for one, ``clock`` gives seconds."""
+
+    def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
+        self._patience_s = patience_s
+        self._clock = clock
+        self._held: dict[str, tuple[float, asyncio.Event]] = {}
+
+    async def hold(self, ref: str) -> float | None:
+        """Take ``ref``: None; or the seconds for which somebody else has been holding it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience_s
+        while ref in self._held:
+            since, released = self._held[ref]
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await released.wait()
+            except TimeoutError:
+                return self._clock() - since
+        self._held[ref] = (self._clock(), asyncio.Event())
+        return None
+
+    def release(self, ref: str) -> None:
+        """Let the next one have it."""
+        if held := self._held.pop(ref, None):
+            held[1].set()

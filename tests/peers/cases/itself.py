@@ -1,0 +1,62 @@
+"""What the daemon does to itself first: its oom_score_adj, its cgroup, its user."""
+
+from __future__ import annotations
+
+from tests.peers.case import Case, Seen, refused
+from tests.peers.cases.words import groups, one_group, score
+from tests.peers.daemon import AS_NOBODY
+
+SELF = (
+    *(
+        Case(f"oom_{number}", Seen(look=str(number)), top=f"oom_score = {number}", look=score, needs_root=True)
+        for number in (500, 1000)
+    ),
+    *(
+        Case(
+            f"oom_{number}",
+            Seen(
+                look="0",
+                line=f'level=error msg="failed to change OOM score to {number}" error="value out of range ({number}): '
+                "OOM score must be between -1000 and 1000",
+            ),
+            top=f"oom_score = {number}",
+            says=r'level=error msg="failed to change OOM score [^"]*" error="[^"]*',
+            look=score,
+        )
+        for number in (1001, -1001)
+    ),
+    Case("oom_0", Seen(look="0"), top="oom_score = 0", look=score, says="OOM score"),
+    Case(
+        "nobody",
+        refused("failed to get listener for main ttrpc endpoint: chown @DIR@/s.sock.ttrpc: operation not permitted"),
+        prefix=AS_NOBODY,
+        needs_root=True,
+    ),
+    Case(
+        "nobody_oom_down",
+        Seen(look="0"),
+        top="oom_score = -300",
+        grpc="  uid = 65534\n  gid = 65534",
+        prefix=AS_NOBODY,
+        says="OOM score to -300.*",
+        look=score,
+        needs_root=True,
+    ),
+    *(
+        Case(
+            f"cgroup_{name}",
+            Seen(look=one_group(f"/holdfast-test-side-{name}")),
+            tables=f'[cgroup]\n path = "{path}"',
+            look=groups,
+            needs_root=True,
+        )
+        for name, path in (("new", "/holdfast-test-side-new"), ("relative", "holdfast-test-side-relative"))
+    ),
+    Case(
+        "cgroup_nobody",
+        refused("mkdir /sys/fs/cgroup/systemd/holdfast-test-side-nobody: permission denied"),
+        tables='[cgroup]\n path = "/holdfast-test-side-nobody"',
+        prefix=AS_NOBODY,
+        needs_root=True,
+    ),
+)

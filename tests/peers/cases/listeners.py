@@ -1,0 +1,60 @@
+"""Sockets, addresses, certificates; and the command line."""
+
+from __future__ import annotations
+
+from tests.peers.case import Case, Seen, refused
+from tests.peers.cases.words import socket_file
+
+LISTENERS = (
+    Case("socket_mode", Seen(look="140660 140660"), look=socket_file),
+    Case(
+        "socket_too_long",
+        refused(
+            f'failed to get listener for main ttrpc endpoint: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'
+        ),
+        arguments=("--address", "/" + "x" * 99),
+    ),
+    Case(
+        "socket_is_a_directory",
+        refused("failed to get listener for main endpoint: is a directory"),
+        files={"s.sock/x": ""},
+    ),
+    Case("socket_is_a_file", Seen(look="140660 140660"), files={"s.sock": "precious"}, look=socket_file),
+    Case(
+        "socket_abstract",
+        refused("failed to get listener for main ttrpc endpoint: chmod @hf.ttrpc: no such file or directory"),
+        arguments=("--address", "@hf"),
+    ),
+    Case(
+        "tcp_address",
+        refused("failed to get listener for TCP grpc endpoint: listen tcp: address nonsense: missing port in address"),
+        grpc='  tcp_address = "nonsense"',
+    ),
+    Case(
+        "metrics_address",
+        refused("failed to get listener for metrics endpoint: listen tcp: address nonsense: missing port in address"),
+        tables='[metrics]\n address = "nonsense"',
+    ),
+    Case(
+        "metrics_unix",
+        refused(
+            "failed to get listener for metrics endpoint: listen tcp: address @DIR@/m.sock: missing port in address"
+        ),
+        tables='[metrics]\n address = "@DIR@/m.sock"',
+    ),
+    Case(
+        "tls_cert_missing",
+        refused("open @DIR@/none.pem: no such file or directory"),
+        grpc='  tcp_address = "127.0.0.1:0"\n  tcp_tls_cert = "@DIR@/none.pem"\n  tcp_tls_key = "@DIR@/none.key"',
+    ),
+    Case(
+        "tls_cert_missing_no_tcp",
+        refused("open @DIR@/none.pem: no such file or directory"),
+        grpc='  tcp_tls_cert = "@DIR@/none.pem"\n  tcp_tls_key = "@DIR@/none.key"',
+    ),
+)
+
+COMMAND_LINE = (
+    Case("flag", refused("flag provided but not defined: -bogus"), arguments=("--bogus",)),
+    Case("stray_argument", Seen(), arguments=("bogus",)),
+)

@@ -1,0 +1,39 @@
+"""A daemon of ours of the test's own, in a directory of its own, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+CONFIG = """
+root: {directory}/root
+state: {directory}/state
+grpc: {{address: {directory}/h.sock}}
+metrics: {{address: ""}}
+debug: {{level: debug}}
+"""
+
+
+@contextmanager
+def running(directory: Path, config: str = CONFIG):
+    """Yield the address of a holdfast that serves, and its process; it ends with the block."""
+    address = f"{directory}/h.sock"
+    settings = directory / "config.yaml"
+    settings.write_text(config.format(directory=directory))
+    command = [sys.executable, "-m", "holdfast", "run", "-c", str(settings)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        with grpc.insecure_channel(f"unix://{address}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=20)
+        yield address, process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(timeout=20)

@@ -1,0 +1,100 @@
+import pytest
+from holdfast.api.placement.v1 import placement_pb2 as pb
+from holdfast.cli.placement import change_lines, explained, previewed, size
+
+ADJ = pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before="0", after="-900")
+
+
+def move(hierarchy):
+    return pb.Change(field=pb.FIELD_CGROUP, before="/", after="/db", hierarchy=hierarchy, group="/db")
+
+
+def test_changes_are_lines_and_a_move_in_several_hierarchies_is_one():
+    setting = pb.Change(field=pb.FIELD_SETTING, after="5", group="/db", file="memory.max")
+    known = pb.Change(field=pb.FIELD_SETTING, before="max", after="5", group="/db", file="pids.max")
+    assert change_lines([ADJ, move("cpu,cpuacct"), setting, move("memory"), known]) == [
+        "oom_score_adj 0 → -900",
+        "cgroup / → /db (cpu,cpuacct, memory)",
+        "/db memory.max = 5",
+        "/db pids.max = 5 (was max)",
+    ]
+    assert change_lines([move("")]) == ["cgroup / → /db"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"), [(0, "0.0 MiB"), (256, "1.0 MiB"), (-256, "-1.0 MiB"), (2**22, "16.0 GiB")]
+)
+def test_pages_are_told_as_sizes(pages, expected):
+    assert size(pages, 4096) == expected
+
+
+def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
+    answer = pb.ExplainResponse(
+        process=pb.Process(
+            pid=9,
+            ppid=1,
+            comm="post\x1b[2J",
+            uid=26,
+            threads=2,
+            cmdline=["postgres", "-D"],
+            cgroups={"memory": "/a", "cpu": "/a", "": "/b"},
+            pod=pb.Pod(uid="u", qos="burstable", container_id="c" * 64),
+        ),
+        considered=[
+            pb.Considered(rule="r1", clause="match.comm", wanted="x", found="post"),
+            pb.Considered(rule="r2", holds=True),
+            pb.Considered(rule="r3", holds=True),
+        ],
+        decision=pb.Decision(
+            rule="r2",
+            dry_run=True,
+            changes=[ADJ],
+            refusals=[pb.Refusal(reason="frozen", detail="/db is frozen")],
+        ),
+        notes=["a note"],
+    )
+    assert explained(answer) == [
+        "process 9 (post\\x1b[2J), child of 1, user 26, 2 threads",
+        "  command        postgres -D",
+        "  program        (hidden)",
+        "  cgroup         /b",
+        "  cgroup         /a  (cpu, memory)",
+        "  oom_score_adj  0",
+        "  pod            uid u, burstable, container cccccccccccc",
+        "rules, in their order",
+        "  no   r1: match.comm is post, wants x",
+        "  yes  r2",
+        "  yes  r3 (an earlier one decides)",
+        "decision: rule r2, a dry run",
+        "  would write    oom_score_adj 0 → -900",
+        "  in the way     /db is frozen [frozen]",
+        "  note           a note",
+    ]
+
+
+def test_a_process_under_no_rule_and_one_as_it_should_be():
+    assert explained(pb.ExplainResponse())[-1] == "decision: no rule, nothing is done"
+    fine = pb.ExplainResponse(decision=pb.Decision(rule="r", as_child=True))
+    assert explained(fine)[-1] == "decision: rule r as a child of a match: everything is as it should be"
+
+
+def test_a_preview_ends_with_the_sum():
+    answer = pb.PreviewResponse(
+        looked_at=90,
+        planned=[
+            pb.Planned(process=pb.Process(pid=9, comm="a"), decision=pb.Decision(rule="r", changes=[ADJ])),
+            pb.Planned(process=pb.Process(pid=10, comm="b"), decision=pb.Decision(rule="r")),
+            pb.Planned(
+                process=pb.Process(pid=11, comm="c"),
+                decision=pb.Decision(rule="r", refusals=[pb.Refusal(detail="not so")]),
+            ),
+        ],
+    )
+    assert "\n".join(previewed(answer)).splitlines() == [
+        "RULE    PID    NAME    CHANGE",
+        "r       9      a       oom_score_adj 0 → -900",
+        "r       11     c       refused: not so",
+        "90 processes looked at, 3 under a rule, 1 of them as they should be; 1 changes, 1 refusals. Nothing was "
+        "written.",
+    ]
+    assert previewed(pb.PreviewResponse(looked_at=4))[0].startswith("4 processes looked at, 0 under a rule")

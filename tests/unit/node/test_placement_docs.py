@@ -1,0 +1,28 @@
+"""docs/placement.md names everything there is: files that are translated or not, reasons, keys."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from holdfast.node.equivalent import ONLY_V1, ONLY_V2, TO_V1, TO_V2
+from holdfast.node.schema import Match, PlacementConfig, PodMatch, Rule
+from holdfast.node.snapshot import Reason
+
+TEXT = (Path(__file__).parents[3] / "docs" / "placement.md").read_text("utf-8")
+STRUCTS = (Match, PodMatch, Rule, PlacementConfig)
+KEYS = {field.encode_name for struct in STRUCTS for field in msgspec.structs.fields(struct)}
+
+
+@pytest.mark.parametrize("file", sorted({*TO_V1, *TO_V2, *ONLY_V1, *ONLY_V2}))
+def test_each_file_that_only_one_version_has_is_listed(file):
+    assert f"`{file}`" in TEXT
+
+
+@pytest.mark.parametrize("reason", sorted(Reason))
+def test_each_reason_of_a_refusal_is_listed(reason):
+    assert f"`{reason}`" in TEXT
+
+
+@pytest.mark.parametrize("key", sorted(KEYS - {"rules"}))
+def test_each_key_is_told(key):
+    assert any(f"{before}{key}" in TEXT for before in ("`", "\n    ", "      - ", "        ", "{"))

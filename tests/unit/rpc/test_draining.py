@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from holdfast.errors import ResourceExhausted, Unavailable
+from holdfast.rpc import Gate
+
+
+async def test_a_drain_without_calls_ends_at_once():
+    assert await Gate().drain(0) == 0
+
+
+async def test_a_drain_waits_for_calls_and_no_longer_than_its_grace():
+    gate = Gate()
+    with gate:
+        assert await gate.drain(0.01) == 1
+    assert await gate.drain(0) == 0
+
+
+async def test_nobody_passes_a_closed_gate():
+    gate = Gate()
+    await gate.drain(0)
+    with pytest.raises(Unavailable, match="shutting down"), gate:
+        raise AssertionError("passed")
+
+
+async def test_the_limit_counts_calls_that_run():
+    gate = Gate(limit=2)
+    with gate, gate:
+        with pytest.raises(ResourceExhausted), gate:
+            raise AssertionError("passed")
+        assert gate.running == 2
+    with gate:
+        assert gate.running == 1
+
+
+async def test_a_drain_cuts_streams_and_they_can_tell():
+    gate, seen = Gate(), []
+
+    async def stream():
+        task = gate.add_stream()
+        try:
+            with gate:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append(gate.was_cut())
+        finally:
+            gate.drop_stream(task)
+
+    async with asyncio.TaskGroup() as group:
+        cut = group.create_task(stream())
+        given_up = group.create_task(stream())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert await gate.drain(10) == 0
+        await cut
+    assert seen == [False, True]
+
+
+async def test_a_call_that_raises_leaves_all_the_same():
+    gate = Gate()
+    with pytest.raises(ValueError, match="x"), gate:
+        raise ValueError("x")
+    assert gate.running == 0

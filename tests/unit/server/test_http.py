@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import http.client
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from holdfast import log
+from holdfast.errors import ConfigError
+from holdfast.metrics import CONTENT_TYPE, Counter, Registry
+from holdfast.server import http as ours
+from holdfast.server.http import Head, HttpServer, Refused, Request, Response
+from holdfast.server.pages import debug_routes, metrics_routes
+from hypothesis import given
+from hypothesis import strategies as st
+
+Talk = Callable[[bytes], Awaitable[bytes]]
+
+
+async def shout(request: Request) -> Response:
+    return Response(request.body.upper() + request.query.get("and", "").encode())
+
+
+def broken(request: Request) -> Response:
+    raise ValueError("torn")
+
+
+def unwilling(request: Request) -> Response:
+    raise ConfigError("no such level")
+
+
+ROUTES = {
+    ("GET", "/hello"): lambda request: Response(b"hello\n"),
+    ("PUT", "/shout"): shout,
+    ("GET", "/broken"): broken,
+    ("PUT", "/unwilling"): unwilling,
+    ("GET", "/long"): lambda request: Response(b"0123456789" * 20_000),
+}
+
+
+@asynccontextmanager
+async def serving(routes=ROUTES):
+    """Gives an address, and a function that sends bytes and reads what comes back until the end."""
+    server = HttpServer(routes)
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = sock.getsockname()[:2]
+    await server.start(sock)
+
+    async def talk(data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(data)
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.close()
+
+    try:
+        yield address, talk
+    finally:
+        await server.close()
+
+
+def asked(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def ask(address, method: str, path: str, body: bytes | None = None, **headers: str):
+    """The answer as Python's own client understands it."""
+
+    def blocking():
+        connection = http.client.HTTPConnection(*address, timeout=10)
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        got = answer.status, dict(answer.getheaders()), answer.read()
+        connection.close()
+        return got
+
+    return await asyncio.to_thread(blocking)
+
+
+async def test_a_get_is_answered():
+    async with serving() as (address, _):
+        status, headers, body = await ask(address, "GET", "/hello")
+    assert (status, body, headers["Content-Type"]) == (200, b"hello\n", "text/plain; charset=utf-8")
+
+
+async def test_a_head_is_a_get_without_the_body():
+    async with serving() as (address, _):
+        status, headers, body = await ask(address, "HEAD", "/hello")
+    assert (status, headers["Content-Length"], body) == (200, "6", b"")
+
+
+async def test_a_put_hands_its_body_and_query_on():
+    async with serving() as (address, _):
+        assert (await ask(address, "PUT", "/shout?and=more%21", b"loud"))[2] == b"LOUDmore!"
+
+
+async def test_other_paths_are_not_found_and_other_methods_not_allowed():
+    async with serving() as (address, _):
+        assert (await ask(address, "GET", "/"))[::2] == (404, b"404 page not found\n")
+        status, headers, _ = await ask(address, "PUT", "/hello", b"x")
+    assert (status, headers["Allow"]) == (405, "GET")
+
+
+async def test_a_route_that_breaks_is_a_500_and_the_next_request_is_served(caplog):
+    async with serving() as (address, _):
+        assert (await ask(address, "GET", "/broken"))[0] == 500
+        assert (await ask(address, "GET", "/hello"))[0] == 200
+    assert caplog.records[0].fields == {"path": "/broken", "error": "ValueError: torn"}
+
+
+async def test_an_error_of_ours_is_the_clients_mistake():
+    async with serving() as (address, _):
+        assert (await ask(address, "PUT", "/unwilling", b"x"))[::2] == (400, b"no such level\n")
+
+
+async def test_requests_follow_each_other_on_one_connection_even_when_sent_at_once():
+    async with serving() as (_, talk):
+        kept = asked("/hello").replace(b"Connection: close\r\n", b"")
+        answer = await talk(kept + kept + asked("/hello"))
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert answer.count(b"Connection: keep-alive") == 2
+
+
+async def test_an_http_1_0_connection_is_closed_unless_it_asks_not_to_be():
+    async with serving() as (_, talk):
+        assert (await talk(b"GET /hello HTTP/1.0\r\n\r\n")).endswith(b"\r\nConnection: close\r\n\r\nhello\n")
+        kept = b"GET /hello HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+        assert (await talk(kept + b"GET /hello HTTP/1.0\r\n\r\n")).count(b"200 OK") == 2
+
+
+async def test_a_long_answer_is_packed_for_who_takes_it_and_only_then():
+    async with serving() as (address, _):
+        _, plain_headers, plain = await ask(address, "GET", "/long")
+        _, headers, packed = await ask(address, "GET", "/long", Accept_Encoding="gzip;q=1.0, identity")
+        _, refused, _ = await ask(address, "GET", "/long", Accept_Encoding="gzip;q=0")
+        _, short, _ = await ask(address, "GET", "/hello", Accept_Encoding="gzip")
+    assert gzip.decompress(packed) == plain == b"0123456789" * 20_000
+    assert headers["Content-Encoding"] == "gzip"
+    assert len(packed) < len(plain) / 20
+    for others in (plain_headers, refused, short):
+        assert "Content-Encoding" not in others
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET /hello\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/2.0\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00 TLS hello\r\n\r\n", b"400"),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nno colon\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost : x\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n", b"400"),
+        (b"PUT /shout HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"PUT /shout HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n", b"400"),
+        (b"PUT /shout HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
+        (b"PUT /shout HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"501"),
+        (b"PUT /shout HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", b"413"),
+        (b"PUT /shout HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", b"413"),
+        (b"GET /hello HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"GET /hello HTTP/1.1\r\nX: " + b"x" * 200_000, b"431"),
+        (b"GET /?" + b"a=b&" * 100 + b" HTTP/1.1\r\n\r\n", b"400"),
+    ],
+)
+async def test_a_bad_request_is_told_so_and_the_connection_closed(request_bytes, status):
+    async with serving() as (_, talk):
+        answer = await talk(request_bytes)
+    assert answer.split(b" ")[1] == status
+    assert b"Connection: close" in answer
+
+
+@given(st.binary(max_size=200))
+def test_no_head_does_anything_but_parse_or_be_refused(data):
+    try:
+        head = Head.parsed(data + b"\r\n\r\n")
+    except Refused as refused:
+        status = refused.response.status
+    else:
+        status = 200 if head.method.isalpha() else 0
+    assert status in (200, 400, 413, 501)
+
+
+async def test_a_client_that_waits_for_a_go_ahead_gets_it():
+    async with serving() as (_, talk):
+        answer = await talk(asked("/shout", "PUT", b"x", Expect="100-continue"))
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+async def test_a_client_that_says_nothing_is_let_go(monkeypatch):
+    monkeypatch.setattr(ours, "IDLE_S", 0.05)
+    async with serving() as (_, talk):
+        assert await talk(b"") == b""
+
+
+async def test_a_request_that_never_ends_is_let_go(monkeypatch):
+    monkeypatch.setattr(ours, "REQUEST_S", 0.05)
+    async with serving() as (_, talk):
+        assert await talk(b"GET /hello HTTP/1.1\r\nHost: ") == b""
+        assert await talk(b"PUT /shout HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf") == b""
+
+
+async def test_more_connections_than_allowed_are_told_so_and_one_that_ends_makes_room(monkeypatch):
+    monkeypatch.setattr(ours, "MAX_CONNECTIONS", 1)
+    async with serving() as (address, talk):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(asked("/hello").replace(b"Connection: close\r\n", b""))
+        await reader.readuntil(b"hello\n")
+        assert (await talk(asked("/hello"))).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        async with asyncio.timeout(10):
+            while not (await talk(asked("/hello"))).startswith(b"HTTP/1.1 200 "):
+                pass
+
+
+async def test_closing_cuts_a_connection_that_is_kept_open():
+    server = HttpServer(ROUTES)
+    sock = socket.create_server(("127.0.0.1", 0))
+    await server.start(sock)
+    reader, writer = await asyncio.open_connection(*sock.getsockname()[:2])
+    writer.write(b"GET /hel")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await server.close()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_closing_a_server_that_was_never_started_is_nothing():
+    await HttpServer(ROUTES).close()
+
+
+async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():
+    registry, counter = Registry(), Counter("a_total", "A.")
+    counter.inc()
+    registry.add(counter)
+    async with serving(metrics_routes(registry)) as (address, _):
+        for path in ("/metrics", "/v1/metrics"):
+            status, headers, body = await ask(address, "GET", path)
+            assert (status, headers["Content-Type"], body) == (200, CONTENT_TYPE, registry.text())
+        assert (await ask(address, "GET", "/"))[0] == 404
+
+
+async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_the_level():
+    levels = ["info"]
+
+    def set_level(level: str) -> None:
+        log.level_number(level)
+        levels.append(level)
+
+    routes = debug_routes(lambda: '{"version": 2}\n', lambda: levels[-1], set_level)
+    async with serving(routes) as (address, _):
+        assert b"thread MainThread" in (await ask(address, "GET", "/debug/stacks"))[2]
+        assert b"Task-" in (await ask(address, "GET", "/debug/tasks"))[2]
+        assert (await ask(address, "GET", "/debug/config"))[2] == b'{"version": 2}\n'
+        assert (await ask(address, "GET", "/debug/loglevel"))[2] == b"info\n"
+        assert (await ask(address, "PUT", "/debug/loglevel", b"debug\n"))[::2] == (200, b"debug\n")
+        assert (await ask(address, "PUT", "/debug/loglevel?level=warn"))[2] == b"warn\n"
+        status, _, words = await ask(address, "PUT", "/debug/loglevel", b"loud")
+    assert (status, words) == (400, b'not a valid logrus Level: "loud"\n')
+    assert levels == ["info", "debug", "warn"]

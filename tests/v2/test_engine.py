@@ -1,0 +1,135 @@
+"""The engine where there is cgroup v2 alone and every capability: all of the version-neutral cases, and v2's own."""
+
+import pytest
+from holdfast.cgroups import UNIFIED
+from holdfast.node.record import Happening, State
+from holdfast.node.snapshot import Reason
+
+from tests.integration import test_engine_killed
+from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj
+from tests.integration.test_engine import *  # noqa: F403 (the version-neutral cases)
+from tests.integration.test_oom_kills import *  # noqa: F403
+
+# three hundred programs are started as fast as the machine can, which an emulated one cannot
+del test_many_processes_are_moved_with_few_descriptors  # noqa: F821
+del test_no_capability_is_said_once_a_rule_and_the_rest_goes_on  # noqa: F821 (here every capability is held)
+
+
+@pytest.fixture
+def tree(hierarchy):
+    return hierarchy.tree(UNIFIED)
+
+
+def target(path, **more):
+    return {"match": {"comm": NAME}, "cgroup": {"path": path, **more}}
+
+
+def refusal_of(engine, process):
+    (refusal,) = engine.placement(process.pid).refusals
+    assert "\n" not in refusal.detail
+    return refusal
+
+
+@pytest.mark.parametrize(("value", "lifted"), [(-999, {}), (-1000, {"unkillable": True})])
+def test_a_negative_value_is_held_kept_and_given_back(run, program, sleeper, value, lifted):
+    process = sleeper(program, "600")
+    engine = run({"match": {"comm": NAME}, "oom_score_adj": value, **lifted})
+    assert adj_of(process.pid) == value
+    later = sleeper(program, "600")
+    engine.settle()
+    assert adj_of(later.pid) == value
+    set_adj(process.pid, 7)
+    engine.sweep()
+    assert adj_of(process.pid) == value
+    engine.set_rules()
+    assert [adj_of(p.pid) for p in (process, later)] == [7, 0]
+
+
+def test_a_target_is_made_with_the_controllers_its_settings_need(run, program, sleeper, group, tree):
+    settings = {"memory.min": "256Ki", "cpu.weight": 500}
+    process = sleeper(program, "600")
+    engine = run({**target(f"{group}/a", settings=settings), "oom_score_adj": -500})
+    assert (adj_of(process.pid), group_of(process.pid, UNIFIED)) == (-500, f"{group}/a")
+    assert (tree.read(f"{group}/a", "memory.min"), tree.read(f"{group}/a", "cpu.weight")) == (str(256 * 1024), "500")
+    assert engine.placement(process.pid).state is State.HELD
+    engine.set_rules()
+    engine.sweep()
+    assert (adj_of(process.pid), tree.exists(group)) == (0, False)
+
+
+def test_oom_group_is_set_in_place_and_given_back(run, program, sleeper, group, tree):
+    tree.create(group, ["memory"])
+    tree.write(group, "memory.oom.group", "1")
+    process = sleeper(program, "600")
+    tree.join(group, process.pid)
+    engine = run({"match": {"comm": NAME}, "in_place": {"memory.oom.group": 0}})
+    assert tree.read(group, "memory.oom.group") == "0"
+    engine.set_rules()
+    engine.sweep()
+    assert tree.read(group, "memory.oom.group") == "1"
+
+
+def test_a_group_that_passes_controllers_on_is_refused(run, program, sleeper, group, tree):
+    tree.create(f"{group}/leaf", ["memory"])
+    process = sleeper(program, "600")
+    engine = run(target(group))
+    refusal = refusal_of(engine, process)
+    assert refusal.reason is Reason.INTERNAL_PROCESS
+    assert "choose a group below it" in refusal.detail
+    assert engine.placement(process.pid).state is State.REFUSED
+
+
+def test_a_group_that_begins_to_pass_controllers_on_between_plan_and_write_is_refused_by_the_kernel(
+    run,
+    program,
+    sleeper,
+    group,
+    tree,
+):
+    tree.create(group, ["memory"])
+    engine = run(target(group))
+    engine.engine._keeper.facts.groups[group]
+    tree.create(f"{group}/leaf", ["memory"])
+    process = sleeper(program, "600")
+    engine.settle()
+    refusal = refusal_of(engine, process)
+    assert refusal.detail == (
+        f"write {tree.at(group)}/cgroup.procs: device or resource busy; "
+        "the group has controllers enabled for its children and takes no processes; use a group below it"
+    )
+    assert engine.happenings(process.pid) == [Happening.FAILED]
+
+
+def test_a_domain_invalid_group_is_refused(run, program, sleeper, group, tree):
+    tree.create(f"{group}/threaded")
+    tree.create(f"{group}/other")
+    tree.write(f"{group}/threaded", "cgroup.type", "threaded")
+    process = sleeper(program, "600")
+    engine = run(target(f"{group}/other"))
+    assert refusal_of(engine, process).reason is Reason.THREADED
+
+
+def test_a_frozen_group_is_refused_unless_the_rule_lifts_it(run, program, sleeper, group, tree):
+    tree.create(group)
+    tree.write(group, "cgroup.freeze", "1")
+    process = sleeper(program, "600")
+    engine = run(target(group))
+    assert refusal_of(engine, process).reason is Reason.FROZEN
+    engine.set_rules({**target(group), "allow_frozen": True})
+    assert group_of(process.pid, UNIFIED) == group
+    tree.write(group, "cgroup.freeze", "0")
+
+
+def test_process_events_work_whatever_this_kernel_can_filter(run):
+    engine = run()
+    engine.settle()
+    assert engine.engine.status().events == ""
+    assert counter(engine.engine.tally.feed) == 1
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_every_boundary(hierarchy, group, sleeper, program, tmp_path):
+    acts = ("rule", "no rule")
+    test_engine_killed.test_whenever_it_is_killed_everything_can_be_given_back(
+        acts, hierarchy, group, sleeper, program, tmp_path
+    )
