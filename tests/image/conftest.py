@@ -5,6 +5,8 @@ No registry is asked: the base is Debian's Python from a package mirror. Base an
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -42,12 +44,16 @@ def debian() -> None:
         tar.parent.mkdir(parents=True, exist_ok=True)
         part = tar.with_suffix(".part.tar")
         include = "--include=python3,python3-venv,ca-certificates"
-        command = [path_of("mmdebstrap"), "--quiet", "--variant=minbase", include, "bookworm", part]
+        release = platform.freedesktop_os_release()["VERSION_CODENAME"]  # ours: its keys and mirrors are here
+        command = [path_of("mmdebstrap"), "--quiet", "--variant=minbase", include, release, part]
         subprocess.run(command, check=True, timeout=BUILD_S, capture_output=True)
         part.rename(tar)
         (tar.parent / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
     if not buildah("images", "--quiet", "--filter", f"reference={BASE}"):
         buildah("bud", "--isolation", "chroot", "--tag", BASE, tar.parent)
+
+
+UNPACKED = "HOLDFAST_TEST_ROOTFS"  # an unpacked image to use instead, where none can be built
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +74,11 @@ def build() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def rootfs(build) -> Path:
+def rootfs(request: pytest.FixtureRequest) -> Path:
     """The image's files, as a runtime unpacks them."""
+    if given := os.environ.get(UNPACKED):
+        return Path(given)
+    build = request.getfixturevalue("build")
     digest = build("kept", "--layers").removeprefix("sha256:")
     folder = CACHE / "rootfs"
     stamp = CACHE / "rootfs.digest"
