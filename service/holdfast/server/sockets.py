@@ -117,21 +117,24 @@ def listen_unix(published: UnixSocket) -> socket.socket:
 
 
 def listen_tcp(what: str, address: str) -> socket.socket:
-    """A listening TCP socket on ``host:port``.
+    """A listening TCP socket on ``host:port``; without a host on every address of both families, as gRPC's own are.
 
     Raises:
         BootError: with the address and the kernel's reason.
     """
     host, port = split_address(what, address)
+    both = not host and socket.has_dualstack_ipv6()
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            "::" if both else host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         raise tcp_refusal(what, address, error) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(where)
         sock.listen(BACKLOG)
     except OSError as error:

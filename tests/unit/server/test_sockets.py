@@ -106,6 +106,14 @@ def test_a_directory_that_cannot_be_made_is_named(directory):
         listen_unix(published(directory / "file" / "s"))
 
 
+def test_without_a_host_it_listens_for_both_families():
+    with listen_tcp("metrics endpoint", ":0") as sock:
+        port = sock.getsockname()[1]
+        assert sock.family == (socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+
+
 def test_a_busy_port_is_named_in_containerds_words():
     with listen_tcp("metrics endpoint", "127.0.0.1:0") as first:
         address = f"127.0.0.1:{first.getsockname()[1]}"
