@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,6 +94,14 @@ async def serving(
             yield Served(channel, server, layer, registrar, target)
     finally:
         await server.stop(0)
+        await _all_counted(layer)
+
+
+async def _all_counted(layer: Layer) -> None:
+    """A client has its answer before the handler's task has counted it; the stop does not wait for that task."""
+    async with asyncio.timeout(10):
+        while any(method.started != sum(method.handled) for method in layer.counters._methods.values()):
+            await asyncio.sleep(0)
 
 
 async def refused(call: Any) -> tuple[str, str]:
