@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from holdfast import log
 from holdfast.node.host import Host, Order, Outcome
@@ -17,11 +16,10 @@ LOG = log.named(__name__)
 
 
 class Mover:
-    """Takes orders from the engine's thread, gives outcomes back to it and calls ``wake`` then."""
+    """Takes orders from the engine's thread and gives outcomes back, to be fetched: waking it for each costs more."""
 
-    def __init__(self, host: Host, wake: Callable[[], None]) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._wake = wake
         self._orders: deque[Order] = deque()
         self._outcomes: deque[Outcome] = deque()
         lock = threading.Lock()
@@ -44,6 +42,11 @@ class Mover:
     def waiting(self) -> int:
         """Orders not carried out yet."""
         return len(self._orders) + self._busy
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be carried out, and nothing to be fetched."""
+        return not (self._orders or self._busy or self._outcomes)
 
     def outcomes(self) -> list[Outcome]:
         """What was done since the last call."""
@@ -86,4 +89,3 @@ class Mover:
             finally:
                 for order in batch:
                     order.process.close()
-            self._wake()

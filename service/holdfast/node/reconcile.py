@@ -52,6 +52,7 @@ from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
+FETCH_MS = 10  # what the mover did is noted at the next event, or after this
 NICE = -10  # of the engine's thread alone
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
@@ -90,7 +91,7 @@ class Engine:
         self._proc = ProcRoot(at.proc_root)
         self._facts = read_host(at.proc_root, hierarchy)
         self._host = Host(self._proc, hierarchy, journal)
-        self._mover = Mover(self._host, self._wake)
+        self._mover = Mover(self._host)
         hands = Hands(Reader(self._proc, pods), self._host, journal, self._mover.submit, listeners.report, self.tally)
         self._keeper = Keeper(hands, self._facts)
         self._feed = Feed(at.proc_root, at.rescan_s, self.tally)
@@ -322,8 +323,10 @@ class Engine:
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
-        if self._sweeps.pending:
-            return 0 if self._mover.waiting <= MOST_WAITING else 1000  # the mover wakes us
+        if self._sweeps.pending and self._mover.waiting <= MOST_WAITING:
+            return 0
+        if not self._mover.idle:
+            return FETCH_MS
         due = self._sweeps.due - time.monotonic()
         for row in self._keeper.by_hand.values():
             due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
