@@ -26,7 +26,7 @@ run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs
 test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
 
-peers: ## build the Go programs the tests talk to, once
+peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
