@@ -89,13 +89,18 @@ def seen(case: Case, start: Start, directory: Path) -> Seen:
         return Seen(True, status, _found(case.says, daemon), plugins, look.replace(str(directory), "@DIR@"))
 
 
+NAMED = re.compile(r"^(containerd|holdfast): ")
+
+
 def last_word(daemon: Daemon) -> str:
     """The one line with which it gave up, without the program's name and the case's folder.
 
     A panic is its first line: what follows is a stack.
     """
-    lines = [line for line in daemon.err if line.startswith("panic: ")][:1] or daemon.err[-1:] or [""]
-    line = re.sub(r"^(containerd|holdfast): ", "", lines[0])
+    panics = [line for line in daemon.err if line.startswith("panic: ")]
+    own = [line for line in daemon.err if NAMED.match(line)]  # containerd's log may still say something after it
+    lines = panics[:1] or own[-1:] or daemon.err[-1:] or [""]
+    line = NAMED.sub("", lines[0])
     line = re.sub(r"\(modprobe .*\)", "(modprobe …)", line)  # names the kernel
     return line.replace(str(daemon.dir), "@DIR@")
 

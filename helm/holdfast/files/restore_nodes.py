@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 ACCOUNT = Path(os.environ.get("ACCOUNT_DIR", "/var/run/secrets/kubernetes.io/serviceaccount"))
@@ -87,10 +87,10 @@ def messages(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     while len(head := stream.read(2)) == 2:
         final, opcode, length = head[0] & 0x80, head[0] & 0x0F, head[1] & 0x7F
         if length == 126:
-            (length,) = struct.unpack(">H", stream.read(2))
+            (length,) = struct.unpack(">H", exactly(stream, 2))
         elif length == 127:
-            (length,) = struct.unpack(">Q", stream.read(8))
-        payload = stream.read(length)
+            (length,) = struct.unpack(">Q", exactly(stream, 8))
+        payload = exactly(stream, length)
         if opcode == CLOSE:
             return
         if opcode >= CLOSE:  # pings of a command that takes a second need no answer
@@ -99,6 +99,18 @@ def messages(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         if final:
             yield whole
             whole = b""
+
+
+def exactly(stream: BinaryIO, length: int) -> bytes:
+    """So many bytes.
+
+    Raises:
+        ConnectionError: there are fewer.
+    """
+    found = stream.read(length)
+    if len(found) < length:
+        raise ConnectionError("the connection ended within a message")
+    return found
 
 
 def main() -> int:

@@ -1,0 +1,73 @@
+"""The image: the same twice, nothing in it that only a build needs, its command runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.image.conftest import buildah
+from tests.needs import peer
+
+pytestmark = [peer("buildah", "mmdebstrap", "runc"), pytest.mark.root, pytest.mark.timeout(900)]
+VENV = "opt/holdfast"
+
+
+def test_two_builds_have_one_digest(build):
+    assert build("first", "--no-cache") == build("second", "--no-cache")
+
+
+def test_what_only_a_build_needs_is_not_in_it(rootfs):
+    names = {path.name for path in (rootfs / VENV).glob("lib/python3*/site-packages/*")}
+    assert "holdfast" in names
+    assert not {"pip", "hatchling", "pytest", "mypy", "grpc_tools"} & names
+    assert not (rootfs / "build").exists()
+
+
+def test_every_module_is_compiled_and_its_time_is_not_looked_at(rootfs):
+    sources = list((rootfs / VENV).glob("lib/python3*/site-packages/holdfast/**/*.py"))
+    assert len(sources) > 100
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00", source  # PEP 552: by hash, unchecked
+
+
+def test_the_command_runs_on_a_read_only_root(rootfs, tmp_path):
+    spec = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "args": ["/opt/holdfast/bin/holdfast", "--version"],
+            "cwd": "/",
+            "user": {"uid": 65534, "gid": 65534},
+        },
+        "root": {"path": str(rootfs), "readonly": True},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}], "cgroupsPath": "/holdfast-test-version"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(spec))
+    command = ["runc", "--root", tmp_path / "runc", "run", "--bundle", tmp_path, f"holdfast-test-{tmp_path.name}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("holdfast ")
+
+
+def test_the_labels_say_what_it_is_and_what_it_was_built_from(build):
+    build("kept", "--layers")
+    labels = json.loads(buildah("inspect", "--type", "image", "localhost/holdfast-test:kept"))["OCIv1"]["config"][
+        "Labels"
+    ]
+    prefix = "org.opencontainers.image."
+    wanted = {"title", "description", "source", "url", "documentation", "licenses", "version", "revision", "base.name"}
+    assert wanted <= {key.removeprefix(prefix) for key in labels}
+    assert labels[f"{prefix}revision"] == "test"
+
+
+def test_the_distroless_target_leads_to_the_interpreter_of_its_base(build):
+    build("distroless", "--layers", "--target", "distroless")
+    container = buildah("from", "--pull-never", "localhost/holdfast-test:distroless")
+    try:
+        said = buildah("run", "--isolation", "chroot", container, "--", "/opt/holdfast/bin/holdfast", "--version")
+    finally:
+        buildah("rm", container)
+    assert said.startswith("holdfast ")
