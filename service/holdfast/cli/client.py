@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,7 +98,6 @@ class Client:
             self._channel.close()
 
     def _connected(self) -> grpc.Channel:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the library would print its own lines before ours
         import grpc
 
         options = [("grpc.max_receive_message_length", MAX_MESSAGE)]

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -67,7 +68,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL if _is_client(arguments) else signal.SIG_IGN)
+    client = _is_client(arguments)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL if client else signal.SIG_IGN)
+    # gRPC's core reads this once, when it is imported, and prints lines of its own beside ours ("Got goaway …").
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE" if client else "ERROR")
     sys.exit(call(arguments))
 
 
