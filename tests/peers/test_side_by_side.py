@@ -27,8 +27,9 @@ EACH = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=r
 @pytest.fixture(autouse=True)
 def no_groups_left():
     yield
-    for path in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
-        path.rmdir()
+    for top in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
+        for path in sorted(top.glob("**/"), reverse=True):  # children first
+            path.rmdir()
 
 
 @peer("containerd", "ctr")
