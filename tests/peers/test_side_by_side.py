@@ -58,6 +58,12 @@ def test_what_the_page_names_besides_is_a_test():
     assert named() - {case.name for case in CASES} <= tests
 
 
+def test_every_row_names_what_shows_it():
+    rows = [row for row in PAGE.read_text().splitlines() if row.startswith("| ") and not row.startswith("| What ")]
+    assert len(rows) > 50
+    assert [row for row in rows if not re.search(r"\| (`\w+` )+\|$", row)] == []
+
+
 def test_no_case_is_called_different_that_is_not():
     assert [case.name for case in CASES if OURS.get(case.name) == case.theirs] == []
 
