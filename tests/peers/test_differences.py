@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 import tomllib
 import urllib.request
@@ -70,6 +72,23 @@ def test_an_address_may_be_a_url_where_containerd_makes_directories_called_unix(
             made = {path.name for path in own.iterdir()}
             assert ("unix:" in made) == (name == "c")
             assert (short_dir / "s.sock").is_socket() == (name == "h")
+
+
+def test_the_directory_a_socket_needs_is_made_for_all_to_pass_through(short_dir):
+    made = {}
+    for name, starter in (("c", daemons.containerd), ("h", daemons.holdfast)):
+        own = short_dir / name
+        own.mkdir()
+        with starter(own, write_config(own), "--address", str(own / "new" / "s.sock")) as daemon:
+            daemon.ready()
+            made[name] = f"{stat.S_IMODE((own / 'new').stat().st_mode):o}"
+    assert made == {"c": f"{0o770 & ~umask():o}", "h": "711"}
+
+
+def umask():
+    now = os.umask(0o022)
+    os.umask(now)
+    return now
 
 
 def test_a_tcp_address_may_be_a_url_too(short_dir, free_port):

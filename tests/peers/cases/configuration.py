@@ -25,6 +25,13 @@ CONFIGURATION = (
     Case("unknown_key", Seen(), grpc='  nonsense = "x"', says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_plugin", Seen(), tables='[plugins."io.nonsense.x.v1.x"]\n x = 1', says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_plugin_key", Seen(), tables=f"{SECTION}\n nonsense = 1", says=r"level=\w+ msg=.*nonsense.*"),
+    Case("plugin_dir", Seen(), top='plugin_dir = "@DIR@/so"', says=r"level=\w+ msg=.*plugin_dir.*"),
+    Case(
+        "stream_processors",
+        Seen(),
+        tables='[stream_processors.x]\n accepts = ["a/b"]\n returns = "c/d"\n path = "/bin/cat"',
+        says=r"level=\w+ msg=.*stream_processors.*",
+    ),
     Case(
         "wrong_type_number",
         refused("failed to unmarshal TOML: (4, 1): Can't convert high(string) to int"),

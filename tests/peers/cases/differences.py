@@ -54,6 +54,7 @@ OURS: dict[str, Seen] = {
     ),
     # The daemon itself
     "nobody": Seen(),
+    "umask_077": Seen(look="root 40700, state 40711, sockets 140660 140660"),
     "cgroup_nobody": refused(
         "mkdir /sys/fs/cgroup/cpu/holdfast-test-side-nobody: permission denied;"
         " root, or a delegated directory, is needed"
@@ -70,6 +71,14 @@ OURS: dict[str, Seen] = {
     "unknown_plugin_key": warned(
         "unknown_plugin_key",
         r"@DIR@/config.toml:11: plugins.\"io.containerd.gc.v1.scheduler\".nonsense: unknown key, ignored",
+    ),
+    "plugin_dir": warned(
+        "plugin_dir",
+        "@DIR@/config.toml:4: plugin_dir: ignored: plugins are Python entry points (group holdfast.plugins)",
+    ),
+    "stream_processors": warned(
+        "stream_processors",
+        "@DIR@/config.toml:10: stream_processors: ignored: there are no stream processors",
     ),
     "wrong_type_number": at(4, 'oom_score: expected an integer between -1000 and 1000, got "high"'),
     "wrong_type_list": at(4, 'disabled_plugins: expected a list of strings, got "x"'),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.peers.case import Case, Seen, refused
-from tests.peers.cases.words import groups, one_group, score
+from tests.peers.cases.words import groups, modes, one_group, score
 from tests.peers.daemon import AS_NOBODY
 
 #: As root of a container that was given no CAP_SYS_RESOURCE.
@@ -83,6 +83,16 @@ SELF = (
             ("relative", "holdfast-test-side-relative"),
             ("nested", "/holdfast-test-side-nested/a/b"),
         )
+    ),
+    *(
+        Case(
+            f"umask_{mask}",
+            Seen(look=f"root 40700, state {state}, sockets 140660 140660"),
+            prefix=("sh", "-c", f'umask {mask}; exec "$@"', "sh"),
+            look=modes,
+            needs_root=True,
+        )
+        for mask, state in (("0", "40711"), ("077", "40700"))
     ),
     Case(
         "cgroup_nobody",

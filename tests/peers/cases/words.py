@@ -65,6 +65,12 @@ def one_group(path: str) -> str:
     return " ".join(sorted(f"{names}={path}" for names in mounted if names))
 
 
+def modes(daemon: Daemon) -> str:
+    """Modes of its two directories and of its two sockets."""
+    root, state = ((daemon.dir / name).stat().st_mode for name in ("root", "state"))
+    return f"root {root:o}, state {state:o}, sockets {socket_file(daemon)}"
+
+
 def socket_file(daemon: Daemon) -> str:
     """Modes of the two sockets."""
     paths = (daemon.address, daemon.ttrpc_address)
