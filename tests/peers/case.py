@@ -15,12 +15,18 @@ from tests.peers.daemon import Daemon, write_config
 from tests.running import PATIENCE_S
 
 #: The plugins that are a part of both daemons from the start: their states are compared in every case.
+STORE = ("containers", "content", "images", "leases", "namespaces")
 SHARED = (
+    "io.containerd.content.v1.content",
+    "io.containerd.metadata.v1.bolt",
     "io.containerd.event.v1.exchange",
+    "io.containerd.gc.v1.scheduler",
     "io.containerd.service.v1.introspection-service",
+    *(f"io.containerd.service.v1.{name}-service" for name in STORE),
     "io.containerd.grpc.v1.introspection",
     "io.containerd.grpc.v1.events",
     "io.containerd.grpc.v1.healthcheck",
+    *(f"io.containerd.grpc.v1.{name}" for name in STORE),
     "io.containerd.grpc.v1.version",
 )
 ALL_OK = " ".join(f"{uri}=ok" for uri in SHARED)
@@ -146,4 +152,4 @@ def an_exit(container: str) -> bytes:
 
 def _found(pattern: str, daemon: Daemon) -> str:
     found = re.search(pattern, "\n".join([*daemon.out, *daemon.err])) if pattern else None
-    return found[0].replace(str(daemon.dir), "@DIR@") if found else ""
+    return re.sub(r"/proc/\d+/", "/proc/PID/", found[0]).replace(str(daemon.dir), "@DIR@") if found else ""

@@ -20,7 +20,7 @@ ENVIRON = {"PYTHONPATH": str(Path(__file__).parents[2] / "service")}
 
 #: Every case's beginning; what a case adds to the top goes before the first table, and its tables after the last.
 BASE = """\
-version = {version}
+{version}
 root = "{dir}/root"
 state = "{dir}/state"
 {top}
@@ -105,9 +105,13 @@ class Daemon(Running):
 
 
 def write_config(directory: Path, top: str = "", tables: str = "", grpc: str = "", version: str = "2") -> Path:
-    """Write the case's config.toml: BASE and what the case adds. ``@DIR@`` stands for its directory."""
+    """Write the case's config.toml: BASE and what the case adds. ``@DIR@`` stands for its directory.
+
+    Without a ``version`` the line stays empty, so that the numbers of all others are the same.
+    """
     metrics = "" if "[metrics" in tables or "metrics =" in top else NO_METRICS
-    words = BASE.format(dir=directory, version=version, top=top, grpc=grpc, tables=tables, metrics=metrics)
+    line = f"version = {version}" if version else ""
+    words = BASE.format(dir=directory, version=line, top=top, grpc=grpc, tables=tables, metrics=metrics)
     path = directory / "config.toml"
     path.write_text(words.replace("@DIR@", str(directory)))
     return path

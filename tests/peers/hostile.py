@@ -24,6 +24,20 @@ async def raises(context):
     yield
 
 
+@plugin(HOSTILE, "opens-first")
+async def opens_first(context):
+    print("opened first", flush=True)
+    yield
+    print("closed first", flush=True)
+
+
+@plugin(HOSTILE, "opens-second")
+async def opens_second(context):
+    print("opened second", flush=True)
+    yield
+    print("closed second", flush=True)
+
+
 @plugin(HOSTILE, "hangs")
 async def hangs(context):
     await asyncio.Event().wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import urllib.request
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +16,7 @@ from tests.peers.case import ctr, last_word
 from tests.peers.daemon import AS_NOBODY, holdfast, write_config
 from tests.peers.hostile import install
 
-pytestmark = peer("ctr")
+pytestmark = peer("containerd", "ctr")
 
 LIMITS = """\
 [timeouts]
@@ -89,6 +92,53 @@ def refused_or_unreadable(directory, path, prefix):
     with holdfast(directory, path, prefix=prefix) as daemon:
         assert daemon.end() != 0
         return last_word(daemon) if any(line.startswith("holdfast: ") for line in daemon.err) else None
+
+
+class TestListeners:
+    def test_a_boot_that_fails_at_its_last_listener_leaves_nothing_half_open(self, short_dir):
+        """All others are open by then: debug, ttrpc, TCP."""
+        (short_dir / "s.sock").mkdir()
+        tables = '[debug]\n  address = "@DIR@/d.sock"\n[metrics]\n  address = "127.0.0.1:0"'
+        config = write_config(short_dir, grpc='  tcp_address = "127.0.0.1:0"', tables=tables)
+        with holdfast(short_dir, config) as daemon:
+            assert daemon.end() == 1
+            assert last_word(daemon) == "failed to get listener for main endpoint: @DIR@/s.sock: is a directory"
+            assert len([line for line in daemon.err if "serving..." in line]) == 4
+        assert [path.name for path in short_dir.iterdir() if path.is_socket()] == []
+        (short_dir / "s.sock").rmdir()
+        with holdfast(short_dir, config) as again:  # nor is its root still locked
+            assert again.ready().stop() == 0
+
+    def test_a_socket_path_that_is_too_long_says_how_long_it_may_be(self, short_dir):
+        words = refused(short_dir, f"grpc: {{address: /{'x' * 104}}}")
+        assert words == (f'@DIR@/config.yaml:1: grpc.address: "/{"x" * 104}.ttrpc": unix socket path too long (> 104)')
+
+    def test_an_unknown_kind_of_proxy_plugin_is_refused_with_the_known_ones(self, short_dir):
+        words = refused(short_dir, "proxy_plugins:\n  foo: {type: nonsense, address: /x}")
+        assert words.startswith("@DIR@/config.yaml:2: proxy_plugins.foo.type: expected ")
+        assert '"content"' in words
+
+    def test_clients_that_vanish_in_the_middle_of_a_stream_are_forgotten(self, ours, subscribed):
+        """Killed, they say no farewell; no connection of theirs stays open all the same."""
+        daemon = ours()
+        vanished = [subscribed(daemon) for _ in range(3)]
+        assert connections(daemon) >= 3
+        for client in vanished:
+            client.stop(signal.SIGKILL)
+        while connections(daemon):
+            assert not daemon.ended(0.05), daemon.said
+        assert daemon.stop() == 0
+        assert not [line for line in daemon.err if "Traceback" in line]
+
+
+CONNECTED = "03"  # "00000000305f96c3: 00000003 00000000 00000000 0001 03 365887 /proc/self/fd/39/.hf-ec344c72"
+
+
+def connections(daemon):
+    """How many connections its listening sockets have, by the kernel's list: they bear the name that was bound."""
+    links = [os.readlink(path) for path in Path(f"/proc/{daemon.pid}/fd").iterdir()]
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return len([row for row in rows if row[5] == CONNECTED and f"socket:[{row[6]}]" in links and len(row) > 7])
 
 
 class TestPlugins:

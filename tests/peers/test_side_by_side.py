@@ -27,8 +27,9 @@ EACH = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=r
 @pytest.fixture(autouse=True)
 def no_groups_left():
     yield
-    for path in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
-        path.rmdir()
+    for top in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
+        for path in sorted(top.glob("**/"), reverse=True):  # children first
+            path.rmdir()
 
 
 @peer("containerd", "ctr")
@@ -55,6 +56,12 @@ def test_every_difference_has_a_row_in_the_page_and_every_row_is_a_difference():
 def test_what_the_page_names_besides_is_a_test():
     tests = {name for path in Path(__file__).parents[1].rglob("*.py") for name in TEST.findall(path.read_text())}
     assert named() - {case.name for case in CASES} <= tests
+
+
+def test_every_row_names_what_shows_it():
+    rows = [row for row in PAGE.read_text().splitlines() if row.startswith("| ") and not row.startswith("| What ")]
+    assert len(rows) > 50
+    assert [row for row in rows if not re.search(r"\| (`\w+` )+\|$", row)] == []
 
 
 def test_no_case_is_called_different_that_is_not():

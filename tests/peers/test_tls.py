@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 
+import grpc
 import pytest
 
 from tests.needs import peer
-from tests.peers.case import last_word
+from tests.peers.case import ctr, last_word
+from tests.peers.cases.looks import port
 from tests.peers.daemon import containerd, holdfast, write_config
 
-pytestmark = peer("containerd", "openssl")
+pytestmark = peer("containerd", "ctr", "openssl")
 
 TLS = """\
   tcp_address = "{address}"
@@ -86,6 +88,31 @@ def test_a_certificate_that_is_garbage(refused):
     assert real.startswith("1 tls: failed to find any PEM data")
     assert mine.startswith("1 ")
     assert "@DIR@/garbage.pem" in mine
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["for client certificates", "for none"])
+def test_the_same_clients_get_in(ours, theirs, certificates, asks):
+    """With an authority only its clients do, without one anybody; the unix socket asks nobody in either case."""
+    files = {"cert": certificates.cert("server"), "key": certificates.key("server")}
+    words = TLS.format(address="127.0.0.1:0", ca=certificates.cert("ca") if asks else "", **files)
+    admitted = []
+    for start in (ours, theirs):
+        daemon = start(grpc=words)
+        admitted.append([gets_in(port(daemon), certificates, name) for name in ("", "stranger", "client")])
+        assert ctr(daemon, "version").returncode == 0
+    assert admitted == [[not asks, not asks, True]] * 2
+
+
+def gets_in(number, certificates, name):
+    """Whether a client with this certificate, or none, gets any answer at all."""
+    pair = (certificates.key(name).read_bytes(), certificates.cert(name).read_bytes()) if name else (None, None)
+    credentials = grpc.ssl_channel_credentials(certificates.cert("ca").read_bytes(), *pair)
+    with grpc.secure_channel(f"127.0.0.1:{number}", credentials) as channel:
+        try:
+            channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=20)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED  # containerd serves none of its own there
+        return True
 
 
 @pytest.mark.parametrize("key", ["tcp_address", "metrics"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec import inspect as mi
 
+from holdfast.config.decode import shown
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
 from holdfast.config.node import Node, Path, Source, key_words
 from holdfast.config.schema import OOM_RANGE, Settings
@@ -79,7 +80,7 @@ def _version(tree: Node, inherited: int) -> int:
     if node is None:
         return max(inherited, 1)
     if not isinstance(node.value, int) or isinstance(node.value, bool):
-        raise ConfigError(f"{node.where}: version: expected an integer between 1 and {NEWEST}, got {node.value!r}")
+        raise ConfigError(f"{node.where}: version: expected an integer between 1 and {NEWEST}, got {shown(node.value)}")
     if node.value > NEWEST:
         words = f"expected containerd config version equal to or less than `{NEWEST}`, got `{node.value}`"
         raise ConfigError(f"{node.where}: version: {words}")

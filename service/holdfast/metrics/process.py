@@ -47,6 +47,11 @@ def families(proc_root: str = "/proc") -> list[Counter]:
             read=_one(lambda: int(stat()[20])),
         ),
         Gauge(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            read=_one(_address_space),
+        ),
+        Gauge(
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
             read=_one(lambda: int(stat()[21]) * _PAGE),
@@ -89,6 +94,12 @@ def start_time_s(stat: list[str], machine: str) -> float:
     """When the process started, in seconds since 1970; ``machine`` is ``/proc/stat``, for its boot time."""
     boot = next(float(line.split()[1]) for line in machine.splitlines() if line.startswith("btime "))
     return boot + int(stat[19]) / _TICKS
+
+
+def _address_space() -> float:
+    """The limit in bytes; without one the number Go's library prints for that, the largest of 64 bits."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return float(2**64 - 1 if limit == resource.RLIM_INFINITY else limit)
 
 
 def _one(read: Callable[[], float]) -> Read:

@@ -50,7 +50,7 @@ class UnixSocket:
         """
         directory = Path(self.path).parent
         try:
-            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            _make(directory)
             self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             refuse_if_taken(self.path)
             _unlink_quietly(self._hidden, self._directory)
@@ -107,7 +107,8 @@ def listen_unix(published: UnixSocket) -> socket.socket:
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        bind_private(lambda: sock.bind(published.open()))
+        path = published.open()
+        bind_private(lambda: sock.bind(path))
         sock.listen(BACKLOG)
         published.publish()
     except BaseException:
@@ -196,6 +197,15 @@ def bind_private(bind: Callable[[], object]) -> None:
         bind()
     finally:
         os.umask(before)
+
+
+def _make(directory: Path) -> None:
+    """Make it if it is missing, for all to pass through: the socket's own mode and owner say who gets in."""
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        return
+    directory.chmod(0o711)  # whatever the umask
 
 
 def _unlink_quietly(name: str, directory: int) -> None:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from tests.peers.case import Case, Seen, refused
-from tests.peers.cases.words import CONFIG, EVENTS, VERSION, disabled, required, score, without
+from tests.peers.cases.looks import dumped
+from tests.peers.cases.words import (
+    CONFIG,
+    EVENTS,
+    NEED_SCHEDULER,
+    SCHEDULER,
+    VERSION,
+    disabled,
+    required,
+    score,
+    without,
+)
 
-BAD_SECTION = '[plugins."io.containerd.gc.v1.scheduler"]\n mutation_threshold = "many"'
+SECTION = f'[plugins."{SCHEDULER}"]'
+BAD_SECTION = f'{SECTION}\n mutation_threshold = "many"'
 
 CONFIGURATION = (
     Case("unknown_top", Seen(), top='nonsense = "x"', says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_table", Seen(), tables="[nonsense]\n x = 1", says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_key", Seen(), grpc='  nonsense = "x"', says=r"level=\w+ msg=.*nonsense.*"),
     Case("unknown_plugin", Seen(), tables='[plugins."io.nonsense.x.v1.x"]\n x = 1', says=r"level=\w+ msg=.*nonsense.*"),
+    Case("unknown_plugin_key", Seen(), tables=f"{SECTION}\n nonsense = 1", says=r"level=\w+ msg=.*nonsense.*"),
+    Case("plugin_dir", Seen(), top='plugin_dir = "@DIR@/so"', says=r"level=\w+ msg=.*plugin_dir.*"),
+    Case(
+        "stream_processors",
+        Seen(),
+        tables='[stream_processors.x]\n accepts = ["a/b"]\n returns = "c/d"\n path = "/bin/cat"',
+        says=r"level=\w+ msg=.*stream_processors.*",
+    ),
     Case(
         "wrong_type_number",
         refused("failed to unmarshal TOML: (4, 1): Can't convert high(string) to int"),
@@ -32,8 +52,18 @@ CONFIGURATION = (
         refused("failed to unmarshal TOML: (4, 1): Can't convert x(string) to config.MetricsConfig"),
         top='metrics = "x"',
     ),
+    Case(
+        "wrong_type_version",
+        refused("failed to unmarshal TOML: (1, 1): Can't convert 2(string) to int"),
+        version='"2"',
+    ),
     Case("wrong_type_plugin", refused("(11, 2): Can't convert many(string) to int"), tables=BAD_SECTION),
-    Case("wrong_type_disabled_plugin", Seen(), top=disabled("io.containerd.gc.v1.scheduler"), tables=BAD_SECTION),
+    Case(
+        "wrong_type_disabled_plugin",
+        Seen(plugins=without(SCHEDULER, failed=NEED_SCHEDULER)),
+        top=disabled(SCHEDULER),
+        tables=BAD_SECTION,
+    ),
     Case(
         "syntax",
         refused(
@@ -42,8 +72,9 @@ CONFIGURATION = (
         tables="[metrics",
     ),
     Case("duplicate_table", refused(f"failed to load TOML: {CONFIG}: (10, 2): duplicated tables"), tables="[grpc]"),
-    Case(
-        "version_absent", Seen(line="version `1` has been deprecated"), version="0", says="version `1` has.*deprecated"
+    *(
+        Case(name, Seen(line="version `1` has been deprecated"), version=version, says="version `1` has.*deprecated")
+        for name, version in (("version_absent", ""), ("version_0", "0"))
     ),
     Case(
         "version_negative",
@@ -140,5 +171,35 @@ CONFIGURATION = (
         cwd="/",
         look=score,
         needs_root=True,
+    ),
+    Case(
+        "import_relative_glob_from_here",
+        Seen(look="10"),
+        top='imports = ["more.d/*.toml"]',
+        files={"more.d/10.toml": "oom_score = 10"},
+        look=score,
+        needs_root=True,
+    ),
+    Case(
+        "import_same_entry",
+        Seen(plugins=without(VERSION), look=f"{[VERSION, VERSION]}"),
+        top=f'imports = ["@DIR@/more.toml"]\n{disabled(VERSION)}',
+        files={"more.toml": disabled(VERSION)},
+        look=dumped("disabled_plugins"),
+    ),
+    Case(
+        "import_section",
+        Seen(look="0 9"),
+        top='imports = ["@DIR@/more.toml"]',
+        tables=f"{SECTION}\n deletion_threshold = 5\n mutation_threshold = 7",
+        files={"more.toml": f"{SECTION}\n mutation_threshold = 9"},
+        look=dumped(f"plugins/{SCHEDULER}/deletion_threshold", f"plugins/{SCHEDULER}/mutation_threshold"),
+    ),
+    Case(
+        "import_dumped",
+        Seen(look="['@DIR@/config.toml', '@DIR@/more.toml']"),
+        top='imports = ["@DIR@/more.toml"]',
+        files={"more.toml": ""},
+        look=dumped("imports"),
     ),
 )

@@ -9,7 +9,7 @@ from tests.peers.cases.configuration import CONFIGURATION
 from tests.peers.cases.itself import SELF
 from tests.peers.cases.listeners import COMMAND_LINE, LISTENERS
 from tests.peers.cases.plugins import PLUGINS
-from tests.peers.cases.words import CONFIG, VERSION, without
+from tests.peers.cases.words import CONFIG, EXCHANGE, NEED_EXCHANGE, NEED_SCHEDULER, VERSION, without
 
 THEIRS = {case.name: case.theirs for case in (*PLUGINS, *SELF, *CONFIGURATION, *LISTENERS, *COMMAND_LINE)}
 TASK_STATE = 'timeouts."io.containerd.timeout.task.state"'
@@ -34,6 +34,10 @@ OURS: dict[str, Seen] = {
     # Plugins
     "required_skipped": refused("required plugin [io.containerd.snapshotter.v1.aufs] not included"),
     "disabled_introspection": Seen(plugins=NO_INTROSPECTION, look=f"1 Client: Server: {NO_INTROSPECTION}"),
+    "disabled_dependency": replace(
+        THEIRS["disabled_dependency"],
+        plugins=without(EXCHANGE, failed=("gc.v1.scheduler", *NEED_EXCHANGE, *NEED_SCHEDULER)),
+    ),
     "disabled_unknown": warned(
         "disabled_unknown",
         "disabled_plugins: there is no plugin io.containerd.grpc.v1.nosuch;"
@@ -50,6 +54,7 @@ OURS: dict[str, Seen] = {
     ),
     # The daemon itself
     "nobody": Seen(),
+    "umask_077": Seen(look="root 40700, state 40711, sockets 140660 140660"),
     "cgroup_nobody": refused(
         "mkdir /sys/fs/cgroup/cpu/holdfast-test-side-nobody: permission denied;"
         " root, or a delegated directory, is needed"
@@ -63,16 +68,30 @@ OURS: dict[str, Seen] = {
         "@DIR@/config.toml:8: plugins: ignoring the sections of plugins that are not here:"
         " io.containerd.internal.v1.opt, io.nonsense.x.v1.x",
     ),
+    "unknown_plugin_key": warned(
+        "unknown_plugin_key",
+        r"@DIR@/config.toml:11: plugins.\"io.containerd.gc.v1.scheduler\".nonsense: unknown key, ignored",
+    ),
+    "plugin_dir": warned(
+        "plugin_dir",
+        "@DIR@/config.toml:4: plugin_dir: ignored: plugins are Python entry points (group holdfast.plugins)",
+    ),
+    "stream_processors": warned(
+        "stream_processors",
+        "@DIR@/config.toml:10: stream_processors: ignored: there are no stream processors",
+    ),
     "wrong_type_number": at(4, 'oom_score: expected an integer between -1000 and 1000, got "high"'),
     "wrong_type_list": at(4, 'disabled_plugins: expected a list of strings, got "x"'),
     "wrong_type_text": at(4, 'temp: expected a string, got 5; did you mean "5", in quotes?'),
     "wrong_type_table": at(4, 'metrics: expected a mapping, got "x"'),
+    "wrong_type_version": at(1, 'version: expected an integer between 1 and 3, got "2"'),
     "wrong_type_plugin": at(
         11, 'plugins."io.containerd.gc.v1.scheduler".mutation_threshold: expected an integer, got "many"'
     ),
     "syntax": refused(f"failed to load TOML: {CONFIG}:10: Expected ']' at the end of a table declaration (column 9)"),
     "duplicate_table": refused(f"failed to load TOML: {CONFIG}:10: Cannot declare ('grpc',) twice (column 6)"),
     "version_absent": Seen(),
+    "version_0": Seen(),
     "version_negative": Seen(),
     "version_99": at(1, "version: expected containerd config version equal to or less than `3`, got `99`"),
     "short_id_disabled": at(4, 'disabled_plugins: invalid disabled plugin URI "cri" expect io.containerd.x.vx'),
@@ -93,7 +112,13 @@ OURS: dict[str, Seen] = {
     ),
     "import_zero": Seen(look="0"),
     "import_relative_glob": Seen(look="10"),
+    "import_same_entry": replace(THEIRS["import_same_entry"], look=f"{[VERSION]}"),
+    "import_section": Seen(look="5 9"),
+    "import_dumped": Seen(look="[]"),
     # Listeners
+    "tcp_plain": Seen(look="OK OK"),
+    "metrics": Seen(look="/metrics 200, /v1/metrics 200, no histogram"),
+    "metrics_histogram": Seen(look="/metrics 200, /v1/metrics 200, histogram"),
     "socket_too_long": refused(f'command line: grpc.address: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'),
     "socket_is_a_directory": refused("failed to get listener for main endpoint: @DIR@/s.sock: is a directory"),
     "socket_is_a_file": refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.peers.case import Case, Seen, refused
+from tests.peers.cases.looks import as_nobody, metrics_page, over_tcp
 from tests.peers.cases.words import socket_file
 
 LISTENERS = (
@@ -41,6 +42,33 @@ LISTENERS = (
             "failed to get listener for metrics endpoint: listen tcp: address @DIR@/m.sock: missing port in address"
         ),
         tables='[metrics]\n address = "@DIR@/m.sock"',
+    ),
+    Case("tcp_plain", Seen(look="UNIMPLEMENTED UNIMPLEMENTED"), grpc='  tcp_address = "127.0.0.1:0"', look=over_tcp),
+    Case(
+        "metrics",
+        Seen(look="/metrics 404, /v1/metrics 200, no histogram"),
+        tables='[metrics]\n address = "127.0.0.1:0"',
+        look=metrics_page,
+    ),
+    Case(
+        "metrics_histogram",
+        Seen(look="/metrics 404, /v1/metrics 200, histogram"),
+        tables='[metrics]\n address = "127.0.0.1:0"\n grpc_histogram = true',
+        look=metrics_page,
+    ),
+    Case(
+        "ttrpc_of_root",
+        Seen(look="ttrpc PermissionError, gRPC refused"),
+        grpc="  uid = 0\n  gid = 0",
+        look=as_nobody,
+        needs_root=True,
+    ),
+    Case(
+        "ttrpc_of_a_group",
+        Seen(look="ttrpc closed: refusing connection after handshake, gRPC answered"),
+        grpc="  gid = 65534",
+        look=as_nobody,
+        needs_root=True,
     ),
     Case(
         "tls_cert_missing",

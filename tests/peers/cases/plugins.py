@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from tests.peers.case import Case, Seen, ctr, refused
-from tests.peers.cases.words import EVENTS, EXCHANGE, INTROSPECTION, VERSION, disabled, required, version, without
+from tests.peers.cases.words import (
+    CONTENT,
+    EVENTS,
+    EXCHANGE,
+    INTROSPECTION,
+    NEED_CONTENT,
+    NEED_EXCHANGE,
+    VERSION,
+    disabled,
+    required,
+    version,
+    without,
+)
 
 PLUGINS = (
     Case("base", Seen()),
@@ -48,7 +60,7 @@ PLUGINS = (
     Case(
         "disabled_dependency",
         Seen(
-            plugins=without(EXCHANGE).replace(f"{EVENTS}=ok", f"{EVENTS}=error"),
+            plugins=without(EXCHANGE, failed=NEED_EXCHANGE),
             look="0 Client: Server:",
             line=f'failed to load plugin {EVENTS}" error="no plugins registered for io.containerd.event.v1: not found',
         ),
@@ -58,8 +70,8 @@ PLUGINS = (
     ),
     Case(
         "disabled_store",
-        Seen(look="0 Client: Server:"),
-        top=disabled("io.containerd.content.v1.content"),
+        Seen(plugins=without(CONTENT, failed=NEED_CONTENT), look="0 Client: Server:"),
+        top=disabled(CONTENT),
         look=version,
     ),
     Case(
@@ -74,6 +86,12 @@ PLUGINS = (
     ),
     Case("disabled_unknown", Seen(), top=disabled("io.containerd.grpc.v1.nosuch"), says=r"level=\w+ msg=.*nosuch.*"),
     Case("v1_disabled_short_id", Seen(plugins=without(VERSION)), version="1", top=disabled("version")),
+    Case(
+        "v1_disabled_short_id_of_two",
+        Seen(plugins=without(CONTENT, "io.containerd.grpc.v1.content", failed=NEED_CONTENT)),
+        version="1",
+        top=disabled("content"),
+    ),
     Case("v1_required_short_id", Seen(), version="1", top=required("version")),
     Case("v1_disabled_uri", Seen(), version="1", top=disabled(VERSION)),
     Case("v1_required_uri", refused(f"required plugin [{VERSION}] not included"), version="1", top=required(VERSION)),

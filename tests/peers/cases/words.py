@@ -1,23 +1,37 @@
-"""What the rows are written with: names of plugins, lines of configuration, and looks at a running daemon."""
+"""What the rows are written with: names of plugins, lines of configuration, and looks at a daemon from outside."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from tests.peers.case import SHARED, ctr
+from tests.peers.case import SHARED, STORE, ctr
 from tests.peers.daemon import Daemon
 
 VERSION = "io.containerd.grpc.v1.version"
 EVENTS = "io.containerd.grpc.v1.events"
 EXCHANGE = "io.containerd.event.v1.exchange"
 INTROSPECTION = "io.containerd.service.v1.introspection-service"
+CONTENT = "io.containerd.content.v1.content"
+SCHEDULER = "io.containerd.gc.v1.scheduler"
 CONFIG = "@DIR@/config.toml"
 
 
-def without(*uris: str) -> str:
-    """All shared plugins but these, ok."""
-    return " ".join(f"{uri}=ok" for uri in SHARED if uri not in uris)
+def services(*names: str) -> tuple[str, ...]:
+    """The ends of the URIs of both plugins of each service."""
+    return tuple(end for name in names for end in (f"service.v1.{name}-service", f"grpc.v1.{name}"))
+
+
+#: What fails with the exchange, the collector, the store: who looks them up itself, and who needs those.
+NEED_EXCHANGE = (*services("containers", "content", "namespaces"), "grpc.v1.events")
+NEED_SCHEDULER = services("images", "leases")
+NEED_CONTENT = ("metadata.v1.bolt", "gc.v1.scheduler", *services(*STORE))
+
+
+def without(*uris: str, failed: tuple[str, ...] = ()) -> str:
+    """All shared plugins but these, ok; or ``error`` those of ``failed``, named by the end of their URI."""
+    kept = (uri for uri in SHARED if uri not in uris)
+    return " ".join(f"{uri}={'error' if uri.endswith(failed) else 'ok'}" for uri in kept)
 
 
 def disabled(*uris: str) -> str:
@@ -49,6 +63,12 @@ def version(daemon: Daemon) -> str:
 def one_group(path: str) -> str:
     mounted = [line.split(":", 2)[1] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     return " ".join(sorted(f"{names}={path}" for names in mounted if names))
+
+
+def modes(daemon: Daemon) -> str:
+    """Modes of its two directories and of its two sockets."""
+    root, state = ((daemon.dir / name).stat().st_mode for name in ("root", "state"))
+    return f"root {root:o}, state {state:o}, sockets {socket_file(daemon)}"
 
 
 def socket_file(daemon: Daemon) -> str:

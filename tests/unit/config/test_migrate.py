@@ -50,8 +50,8 @@ def test_a_file_has_its_own_version_or_that_of_who_imports_it(text, inherited, v
     ("text", "words"),
     [
         ("version = 4", "c.toml:1: version: expected containerd config version equal to or less than `3`, got `4`"),
-        ("version = '2'", "c.toml:1: version: expected an integer between 1 and 3, got '2'"),
-        ("version = true", "c.toml:1: version: expected an integer between 1 and 3, got True"),
+        ("version = '2'", 'c.toml:1: version: expected an integer between 1 and 3, got "2"'),
+        ("version = true", "c.toml:1: version: expected an integer between 1 and 3, got true"),
     ],
 )
 def test_a_version_we_do_not_know_is_refused(text, words):

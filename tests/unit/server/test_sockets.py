@@ -33,6 +33,16 @@ def test_a_socket_appears_listening_and_0660_whatever_the_umask(directory):
         assert os.listdir(directory) == ["s"]
 
 
+def test_a_missing_directory_is_made_for_all_to_pass_through_whatever_the_umask(directory):
+    before = os.umask(0o077)
+    try:
+        sock = listen_unix(published(directory / "new" / "s"))
+    finally:
+        os.umask(before)
+    with sock:
+        assert stat.S_IMODE(os.stat(directory / "new").st_mode) == 0o711
+
+
 def test_a_path_of_full_length_can_be_bound_although_the_hidden_name_is_longer(directory):
     path = directory / ("x" * (104 - len(str(directory)) - 1))
     with listen_unix(published(path)), socket.socket(socket.AF_UNIX) as client:
