@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.cgroups.face import UNIFIED, Mode, Tree, checked_path
 from holdfast.cgroups.v1 import V1Tree
@@ -21,8 +22,7 @@ _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordyn
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written.
 
     ``root`` is the group that is mounted, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.

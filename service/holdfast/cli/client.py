@@ -10,11 +10,11 @@ import functools
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from msgspec import Struct
 
 from holdfast import namespaces
 from holdfast.errors import HoldfastError
@@ -26,8 +26,7 @@ T = TypeVar("T")
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the daemon's default for what it sends
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Struct, frozen=True):
     """PEM files for a TCP address; without any of them the connection is plaintext."""
 
     ca: Path | None = None
@@ -39,8 +38,7 @@ class Tls:
         return any((self.ca, self.cert, self.key, self.server_name))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Which daemon, and how to ask it. ``timeout`` in seconds, for one answer."""
 
     address: str

@@ -1,6 +1,7 @@
 """The ``holdfast`` command itself: a table of subcommands, each imported only when it is used.
 
-Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
+``run`` with plain options does not even import the command line's library: every millisecond and every page of the
+daemon's is paid on each node. Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import import_module
 from typing import Any, NoReturn
 
-import click
+from holdfast import late
 
-import holdfast
-from holdfast.errors import HoldfastError
+late.install()  # before the first import that brings what may wait
+
+from holdfast.cli import start  # noqa: E402
+from holdfast.errors import HoldfastError  # noqa: E402
 
 #: Subcommand → ``module:attribute`` below ``holdfast.cli`` and the line ``--help`` shows for it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -39,33 +41,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when it is called, so that ``run`` does not pay for ``top``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(f"holdfast.cli.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, without importing what it names."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(holdfast.__version__, "-v", "--version", message="holdfast %(version)s")
-def cli() -> None:
-    """Hold fast the processes a machine cannot afford to lose."""
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     client = _is_client(arguments)
@@ -77,8 +52,27 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def call(arguments: list[str] | None = None) -> int:
     """Run the command line; errors become one line on stderr and an exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    given = start.options(words[1:]) if words[:1] == ["run"] else None
     try:
-        result: Any = cli.main(arguments, prog_name="holdfast", standalone_mode=False)
+        if given is not None:
+            start.run(given)
+            return 0
+        return _by_click(words)
+    except HoldfastError as error:
+        print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _by_click(words: list[str]) -> int:
+    import click
+
+    from holdfast.cli.group import cli
+
+    try:
+        result: Any = cli.main(words, prog_name="holdfast", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
@@ -86,11 +80,6 @@ def call(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except HoldfastError as error:
-        print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised
-        return 1
-    except KeyboardInterrupt:
-        return 130
     return result if isinstance(result, int) else 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct, field
 
 from holdfast.cli.client import Client, client_options
 from holdfast.cli.placement import change_lines, size, stub
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _KEPT = 200
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """What the last look brought, and what was reported since the start."""
 
     status: pb.StatusResponse

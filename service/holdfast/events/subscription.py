@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import HoldfastError, ResourceExhausted
 from holdfast.events.envelope import Event
 from holdfast.filters import Filter
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much may wait for one subscriber.
 
     ``events`` counts them; ``size`` is in bytes on the wire. Events are shared between subscribers, so many slow

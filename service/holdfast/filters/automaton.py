@@ -9,8 +9,9 @@ is asked, so nothing is captured and a lazy repetition is like a greedy one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 MAX_STATES = 2000
 _MAX_KEPT = 50_000  # state numbers kept in deterministic steps; past that they are made anew
@@ -21,36 +22,31 @@ CharacterTest: TypeAlias = Callable[[str], bool]
 BorderTest: TypeAlias = Callable[[str, str], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class One:
+class One(Struct, frozen=True):
     """One character that passes a test."""
 
     test: CharacterTest
 
 
-@dataclass(frozen=True, slots=True)
-class Border:
+class Border(Struct, frozen=True):
     """A place between two characters that passes a test."""
 
     test: BorderTest
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One after the other; the empty row matches the empty text."""
 
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Any one of them."""
 
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """``least`` to ``most`` times; None is without end."""
 
     item: Node
@@ -78,8 +74,7 @@ class TooLarge(Exception):
     """The automaton would have more than ``MAX_STATES`` states."""
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(Struct, frozen=True):
     """One state: where to go on passing ``step`` (a character) or ``border``; without either, both ways are free."""
 
     ways: tuple[int, ...]

@@ -7,8 +7,10 @@ back-references do not exist in RE2. An expression that would need more than 2,0
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.filters import automaton
 from holdfast.filters.automaton import Automaton, Border, BorderTest, CharacterTest, Choice, Node, One, Repeat, Row
@@ -37,8 +39,7 @@ class BadExpression(Exception):
     """Not an RE2 expression; the message is Go's, with the offending part in backquotes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """A compiled expression."""
 
     pattern: str
@@ -63,8 +64,7 @@ def compile(pattern: str) -> Expression:  # noqa: A001 (called as ``expression.c
         raise BadExpression(f"expression too large: `{pattern}`") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Flags:
+class _Flags(Struct, frozen=True):
     """``(?ims)``: any case, ``^$`` at lines, ``.`` takes newlines. ``U`` changes which match, not whether."""
 
     i: bool = False

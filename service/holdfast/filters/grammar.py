@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import enum
 import unicodedata
-from dataclasses import dataclass
 from typing import NoReturn
+
+from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 
@@ -44,8 +45,7 @@ class Operator(enum.Enum):
     MATCHES = "~="
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """One comparison. Bytes of ``value`` that are not UTF-8 (``\\xff``) are kept as surrogate escapes."""
 
     path: tuple[str, ...]

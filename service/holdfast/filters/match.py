@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 from holdfast.filters import expression
@@ -23,8 +24,7 @@ class Adaptor(Protocol):
         """The value at ``path`` and whether it is present; an absent one is ``("", False)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Filters compiled once: any of ``alternatives`` must match, and of each all its tests."""
 
     alternatives: tuple[tuple[tuple[tuple[str, ...], Test], ...], ...]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.cgroups import parse_groups
@@ -23,8 +25,7 @@ from holdfast.process import OpenProcess
 LOG = log.named(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
+class Hands(Struct, frozen=True):
     """What is worked with: eyes, the writer, the memory, the queue of moves, whom to tell, and what is counted."""
 
     reader: Reader

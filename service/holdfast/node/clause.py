@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.errors import InvalidArgument
 from holdfast.node.pattern import Pattern, any_holds, compile_pattern, spelled
@@ -17,8 +19,7 @@ COMM_BYTES = 15
 UidOf = Callable[[str], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(Struct, frozen=True):
     """One condition. ``found`` says, for a reader, what the process has under this key."""
 
     key: str
@@ -29,8 +30,7 @@ class Clause:
     users: Users | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Users:
+class Users(Struct, frozen=True):
     """User numbers and ranges; ``unknown`` are names this node has no number for."""
 
     numbers: frozenset[int]

@@ -11,18 +11,17 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from holdfast.errors import InvalidArgument
 from holdfast.node.clause import COMM_BYTES
 from holdfast.node.schema import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """Something a line (``FILE:NUMBER``) says that our rules do not, and why it stayed behind."""
 
     where: str
@@ -30,8 +29,7 @@ class Lost:
     why: str
 
 
-@dataclass(slots=True)
-class Imported:
+class Imported(Struct):
     """Rules in the order of the file, as the configuration holds them, and what was left behind."""
 
     rules: list[dict[str, Any]] = field(default_factory=list)
@@ -146,8 +144,7 @@ def _ananicy_group(
 # ── cgrules.conf ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(Struct):
     """One line of cgrules.conf and the ``%`` lines that continue it."""
 
     where: str

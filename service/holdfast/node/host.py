@@ -18,7 +18,8 @@ import contextlib
 import errno
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.cgroups import UNIFIED, Hierarchy, parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
@@ -40,8 +41,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """Moves of one process and settings on the way, under one rule. ``process`` is closed by who takes the order.
 
     ``giving_back``: undo, so nothing is noted in the journal. ``drifted``: it was there before, and somebody moved it
@@ -58,8 +58,7 @@ class Order:
     at_ns: int = 0
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What became of an order. ``gone``: the process ended; ``stranger``: its number's new owner was moved back."""
 
     order: Order

@@ -24,9 +24,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import Unavailable
@@ -60,8 +61,7 @@ INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET
 """
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRow:
+class HeldRow(Struct, frozen=True):
     """One value of one process. ``field`` is `ADJ` or ``cgroup:<hierarchy>``; ``give_back``: when its rule goes."""
 
     pid: int
@@ -79,8 +79,7 @@ class HeldRow:
         return present in (self.written, self.previous or self.written)
 
 
-@dataclass(frozen=True, slots=True)
-class SettingRow:
+class SettingRow(Struct, frozen=True):
     """One file of one group."""
 
     hierarchy: str
@@ -93,8 +92,7 @@ class SettingRow:
     previous: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MadeRow:
+class MadeRow(Struct, frozen=True):
     """One group that we made."""
 
     hierarchy: str
@@ -102,8 +100,7 @@ class MadeRow:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandRow:
+class HandRow(Struct, frozen=True):
     """One process held by hand until ``expires_ns`` (Unix time)."""
 
     pid: int

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
@@ -21,8 +23,7 @@ LOG = log.named(__name__)
 _FIRST_COUNTED = 1 << 62  # numbers of kills that no kernel log line stands for
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """What the engine knows at the moment of a kill: who is under a rule, which pods there are, the pressure before.
 
     ``innermost_limit``: the nearest group with a limit at or above one; what the kernel did not say is most likely it.

@@ -13,7 +13,8 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.errors import Unavailable
 from holdfast.node.snapshot import HostFacts, Kill, MemoryDomain, Process, Standing
@@ -47,8 +48,7 @@ _WHOLE_GROUP = re.compile(r"Tasks in .* are going to be killed due to memory\.oo
 _OUT_OF_MEMORY = re.compile(r".* invoked oom-killer: ")
 
 
-@dataclass(slots=True)
-class _Dump:
+class _Dump(Struct):
     """What was printed since somebody invoked the OOM killer."""
 
     columns: tuple[str, ...] = ()
@@ -150,8 +150,7 @@ class KillParser:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One record of the kernel log: its number since boot, when (Unix time), and the text."""
 
     number: int

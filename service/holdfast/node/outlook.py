@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.node.plan import plan
 from holdfast.node.rules import Rules
@@ -13,16 +15,14 @@ from holdfast.node.victim import Ranking, rank
 _DEEPEST = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """A process under a rule, and what follows."""
 
     process: Process
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """Everybody under a rule, in the rules' order; how many were looked at; and by pid what would be other than now."""
 
     planned: tuple[Planned, ...]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 
@@ -22,8 +23,7 @@ REGEX = "re:"
 _REMEMBERED = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """One pattern and what it compiles to; None: a plain word. ``own`` marks ``re:``."""
 
     text: str

@@ -21,7 +21,7 @@ function answers the engine (which carries the changes out), ``preview`` (all pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from holdfast.node.cgroup_plan import plan_in_place, plan_move
 from holdfast.node.rules import CompiledRule, Considered, Found, Rules
@@ -31,8 +31,7 @@ from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process, 
 CAN_LOWER = "CAP_SYS_RESOURCE"
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """A decision with its grounds. ``notes`` are facts worth knowing that are neither change nor refusal."""
 
     process: Process

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 RESOURCES = ("cpu", "io", "memory")
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(Struct, frozen=True):
     """One line: percent of the last 10, 60 and 300 s, and seconds in total. ``full``: nobody could work."""
 
     resource: str

@@ -27,7 +27,8 @@ import socket
 import struct
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import KernelRefused, Unavailable
 from holdfast.process import namespace
@@ -49,8 +50,7 @@ _WHAT, _TIME, _FIRST, _SECOND, _THIRD, _FOURTH = 36, 44, 52, 56, 60, 64
 _EVENT = struct.Struct("=36xI4xQ4I")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event. ``pid`` is the process (for a fork: the new one), ``parent`` only a fork's; monotonic nanoseconds."""
 
     what: int

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from sys import intern
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
@@ -29,8 +31,7 @@ _CACHED_GROUPS = 4096
 HeldOf = Callable[[int, int], Held | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(Struct, frozen=True):
     """Which files beyond ``stat`` and ``oom_score_adj`` the rules in force ask about."""
 
     groups: bool = True
@@ -43,8 +44,7 @@ _NOWHERE: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = Wants()
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(Struct, frozen=True):
     """What ``stat`` alone says."""
 
     pid: int

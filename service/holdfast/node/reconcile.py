@@ -23,9 +23,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.cgroups import Hierarchy
@@ -57,8 +59,7 @@ NICE = -10  # of the engine's thread alone
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """Where the machine is found, and how often all of it is looked at."""
 
     proc_root: str
@@ -66,8 +67,7 @@ class Surroundings:
     rescan_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Struct, frozen=True):
     """Called on the engine's thread; they must not block."""
 
     report: Callable[[Report], None]

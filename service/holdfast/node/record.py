@@ -23,7 +23,8 @@ Reports arrive at the callbacks given to the constructor, on the engine's thread
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.node.snapshot import Change, Refusal
 
@@ -62,8 +63,7 @@ class Cause(enum.StrEnum):
     ASKED = "asked"
 
 
-@dataclass(slots=True)
-class Placement:
+class Placement(Struct):
     """One process under a rule, as the engine knows it. Written by the engine's thread only; others get copies.
 
     ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: not held by hand. ``adj_before`` None: we did
@@ -85,8 +85,7 @@ class Placement:
     expires_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """Something that happened to one process. ``detail`` is one line, empty where the changes say all."""
 
     happening: Happening
@@ -99,8 +98,7 @@ class Report:
     at_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """What giving back did: values given back, values left because somebody changed them since, and what failed."""
 
     given_back: int = 0
@@ -109,8 +107,7 @@ class Restored:
     failed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Struct, frozen=True):
     """One look at all of ``/proc``."""
 
     cause: Cause
@@ -118,8 +115,7 @@ class Sweep:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """The engine at a glance. ``events`` is empty while exec events arrive, else why they do not."""
 
     running: bool

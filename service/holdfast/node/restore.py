@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
@@ -19,8 +20,7 @@ from holdfast.process import OpenProcess, ProcRoot
 _BATCH = 64  # processes held open at once
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     given_back: int = 0
     left: int = 0
     gone: int = 0

@@ -12,7 +12,8 @@ its own rule and not by sshd's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.node.clause import Clause, UidOf, Users, clauses_of, line_of
@@ -23,8 +24,7 @@ from holdfast.node.snapshot import Lineage, Process
 _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
+class CompiledRule(Struct, frozen=True):
     """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in."""
 
     spec: Rule
@@ -48,16 +48,14 @@ class CompiledRule:
         return self.adjustment is not None and self.adjustment.children is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The rule a process falls under; ``as_child``: by what the rule says of children."""
 
     rule: CompiledRule
     as_child: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(Struct, frozen=True):
     """One rule in an explanation: whether its keys hold, else the first clause that failed and what was found."""
 
     rule: str

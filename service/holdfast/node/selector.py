@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 from holdfast.node.pattern import Pattern, any_holds, compile_pattern
@@ -20,8 +21,7 @@ _REQUIREMENT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     """One condition on one key. Without ``values``: that the key is there (``negated``: that it is not)."""
 
     key: str
@@ -36,8 +36,7 @@ class Requirement:
         return (value is not None and any_holds(self.values, value)) != self.negated
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """A parsed selector."""
 
     text: str

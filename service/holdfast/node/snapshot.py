@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct, field
 
 UNIFIED = ""
 NO_LIMIT = -1
@@ -69,8 +70,7 @@ class PodLookup(Protocol):
         """The pod one of these paths (by hierarchy) belongs to, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """What the journal says we did to a process's ``oom_score_adj``: the value before, the value we wrote, and why.
 
     ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be given
@@ -83,8 +83,7 @@ class Held:
     as_child: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """One process (thread group) at one moment, as ``/proc/PID`` told it.
 
     ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts the execs seen of
@@ -110,7 +109,7 @@ class Process:
     execs: int = 0
     pod: PodFacts | None = None
     held: Held | None = None
-    ancestors: tuple[Process, ...] = field(default=(), repr=False)
+    ancestors: tuple[Process, ...] = ()
 
     @property
     def memory_group(self) -> str:
@@ -128,8 +127,7 @@ class Process:
         return self.rss_pages + self.swap_pages + self.page_table_pages
 
 
-@dataclass(frozen=True, slots=True)
-class GroupFacts:
+class GroupFacts(Struct, frozen=True):
     """One cgroup a rule names as a target, as it is now. Absent from `HostFacts.groups`: it does not exist yet.
 
     ``memory_limit`` in bytes, `NO_LIMIT` without one; ``cpus`` and ``mems`` None where there is no cpuset controller.
@@ -146,8 +144,7 @@ class GroupFacts:
     values: Mapping[str, str] = field(default_factory=_empty)
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True):
     """The machine, as far as a decision depends on it.
 
     ``hierarchies`` are all mounted ones by the names `Process.cgroups` uses. A host is v2 when no v1 hierarchy has a
@@ -193,8 +190,7 @@ class Field(enum.StrEnum):
     SETTING = "setting"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One thing to write. A decision's changes are in the order they are to be made.
 
     OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
@@ -233,8 +229,7 @@ class Reason(enum.StrEnum):
     KERNEL = "kernel"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """One thing a rule asks for that is not done: the reason, and one line that ends with the remedy."""
 
     reason: Reason
@@ -242,8 +237,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What follows for one process: the rule it falls under (None: no rule), what to write, what stands in the way.
 
     ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
@@ -290,8 +284,7 @@ class RuleBook(Protocol):
         """Whether forks of a process under ``rule`` are to be followed (``children`` or ``descendants``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryDomain:
+class MemoryDomain(Struct, frozen=True):
     """Where an OOM can happen: the node (``path`` ``/``) or one memory cgroup with a limit.
 
     ``limit_pages`` is memory without swap, ``swap_pages`` what may be swapped on top of it (0 on a host without
@@ -315,8 +308,7 @@ class MemoryDomain:
         return self.path in ("/", group) or group.startswith(self.path + "/")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One line of a remembered ranking: who stood where before a kill."""
 
     pid: int
@@ -325,8 +317,7 @@ class Standing:
     oom_score_adj: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """One OOM kill, as it is kept for the question "why was my process killed?".
 
     ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look

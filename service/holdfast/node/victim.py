@@ -18,7 +18,8 @@ nothing more is promised. Measured on 2 CPUs: 20 of 20 predicted beyond it, 1 to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.node.snapshot import HostFacts, MemoryDomain, Process
 
@@ -30,8 +31,7 @@ EXACT_SINCE = (6, 19)
 PER_CPU_SINCE = (6, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One process in a domain. ``points`` None: it cannot be picked, and ``why`` says why."""
 
     process: Process
@@ -40,8 +40,7 @@ class Candidate:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Struct, frozen=True):
     """A domain's candidates, the next to die first, then those that cannot be picked.
 
     ``margin_pages`` is the first one's lead over the second (None without a second); ``uncertainty_pages`` what the

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from holdfast.config import Settings
 from holdfast.metrics import Registry
@@ -31,8 +32,7 @@ class Daemon(Protocol):
         """Tell ``callback`` the plugin's new config after a good reload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where the daemon keeps things, listens, and finds the kernel's files."""
 
     root: Path
@@ -43,8 +43,7 @@ class Places:
     cgroup_root: str = "/sys/fs/cgroup"
 
 
-@dataclass(slots=True)
-class InitContext:
+class InitContext(Struct):
     """Handed to a plugin's init.
 
     ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole

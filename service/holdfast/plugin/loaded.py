@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
+
+from msgspec import Struct, field
 
 from holdfast.errors import AlreadyExists, BootError, FailedPrecondition, NotFound
 from holdfast.plugin.registration import Kind, Registration
@@ -21,8 +22,7 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
-@dataclass(slots=True)
-class PluginState:
+class PluginState(Struct):
     """One tried plugin, as introspection shows it. ``exports`` and ``capabilities`` are the plugin's own words."""
 
     registration: Registration

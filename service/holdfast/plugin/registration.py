@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from holdfast.errors import MisusedPlugin
 
@@ -22,8 +22,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T_co]):
+class Kind(Struct, Generic[T_co], frozen=True):
     """A plugin type's URI (``io.containerd.event.v1``) that carries the Python type of its instances."""
 
     uri: str
@@ -35,8 +34,7 @@ EVERYTHING: Kind[Any] = Kind("*")
 Init = Callable[["InitContext"], AsyncIterator[T]]
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health and the answer to a call for a service

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from google.rpc.status_pb2 import Status
+from msgspec import Struct
 
 from holdfast.api.services.introspection.v1 import introspection_pb2_grpc
 from holdfast.api.services.introspection.v1.introspection_pb2 import (
@@ -36,8 +36,7 @@ class Tried(Protocol):
         """Every tried plugin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Introspection:
+class Introspection(Struct, frozen=True):
     """The answers. ``identity`` is a UUID that survives restarts."""
 
     tried: Tried
@@ -59,8 +58,7 @@ class Introspection:
         return ServerResponse(uuid=self.identity, pid=self.process, pidns=self.pid_namespace)
 
 
-@dataclass(frozen=True, slots=True)
-class _Filtered:
+class _Filtered(Struct, frozen=True):
     """The fields containerd lets a filter see."""
 
     state: PluginState

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -34,8 +35,7 @@ _NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
 _QOS = frozenset({"burstable", "besteffort"})
 
 
-@dataclass(frozen=True, slots=True)
-class PodRef:
+class PodRef(Struct, frozen=True):
     """A pod as its cgroup names it. The last five fields are empty until somebody who knows the pod fills them in."""
 
     uid: str

@@ -14,7 +14,8 @@ import errno
 import fcntl
 import os
 import select
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import KernelRefused, ProcessGone
 
@@ -22,8 +23,7 @@ _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _CHUNK = 4096  # one page: what seq_file hands out at once
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """A process for good: no two ever share it. ``start_ticks`` counts clock ticks from boot to its start."""
 
     boot_id: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.errors import Code
 from holdfast.metrics import Distribution, Printable, Registry, Sample, text
@@ -102,8 +103,7 @@ _SLOTS: tuple[tuple[str, str, Callable[[MethodCounters], int]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(Struct, frozen=True):
     name: str
     help_text: str
     read: Callable[[MethodCounters], int]
@@ -119,8 +119,7 @@ class _Slot:
         lines += [f"{name}{{{method.words}}} {read(method)}\n" for method in self.methods()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Handled:
+class _Handled(Struct, frozen=True):
     methods: Methods
     name: str = "grpc_server_handled_total"
     help_text: str = "Total number of RPCs completed on the server, regardless of success or failure."
@@ -143,8 +142,7 @@ class _Handled:
                 lines.append(f"{first}{tail}{method.handled[0]}\n{zero.join(others)}{zero}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seconds:
+class _Seconds(Struct, frozen=True):
     methods: Methods
     name: str = "grpc_server_handling_seconds"
     help_text: str = (

@@ -20,11 +20,11 @@ import inspect
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from msgspec import Struct, field
 
 from holdfast import log, namespaces
 from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
@@ -50,8 +50,7 @@ _UNANSWERABLE = (asyncio.CancelledError, grpc.aio.InternalError, KeyboardInterru
 DEADLINE_SLACK_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """What every method of the daemon is wrapped in."""
 
     counters: Counters

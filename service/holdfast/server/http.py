@@ -12,8 +12,9 @@ import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
@@ -33,8 +34,7 @@ _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Al
             503: "Service Unavailable"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What a route is handed."""
 
     method: str
@@ -43,8 +43,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """What it answers."""
 
     body: bytes
@@ -65,8 +64,7 @@ class Refused(Exception):
         self.response = Response(f"{why}\n".encode(), status)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The head of a request, understood."""
 
     method: str

@@ -8,10 +8,10 @@ changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import ConfigError, HoldfastError
@@ -20,8 +20,7 @@ LOG = log.named(__name__)
 Callback = Callable[[Any], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What a good reload did: keys in force, and keys that wait for a restart."""
 
     applied: tuple[str, ...]

@@ -14,8 +14,9 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from holdfast.errors import BootError
 
@@ -24,8 +25,7 @@ BACKLOG = 4096
 _UCRED = struct.Struct("3i")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Who a socket belongs to; -1 leaves the id as it is."""
 
     uid: int = -1

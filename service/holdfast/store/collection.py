@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.store.database import Transaction
 from holdfast.store.labels import Labels, from_text
@@ -25,8 +26,7 @@ _TABLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """What one collection removed, and for how many seconds nothing could be written."""
 
     pause_s: float

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
@@ -21,24 +22,21 @@ _COLUMNS = "id, labels, snapshotter, snapshot_key, body, created_at, updated_at"
 _REPLACED = ("labels", "spec", "extensions", "image", "snapshotkey")  # by an update without a mask
 
 
-@dataclass(frozen=True, slots=True)
-class TypedBytes:
+class TypedBytes(Struct, frozen=True):
     """A message we do not look into: its type's URL and its bytes."""
 
     type_url: str = ""
     value: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Struct, frozen=True):
     """The shim that would run it, and its options."""
 
     name: str = ""
     options: TypedBytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """Times in nanoseconds since 1970."""
 
     id: str
@@ -67,8 +65,7 @@ class Container:
         return "", False
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
+class _Body(Struct, frozen=True):
     """The columns nobody asks sqlite about, in one."""
 
     runtime: Runtime

@@ -8,8 +8,9 @@ ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from holdfast.store.labels import Labels, field_of
 
@@ -17,8 +18,7 @@ from holdfast.store.labels import Labels, field_of
 FRAME = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(Struct, frozen=True):
     """A blob."""
 
     digest: str
@@ -37,8 +37,7 @@ class Info:
         return "", False
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """An ingest. ``total`` and ``expected`` are what its writer announced; 0 and empty when it did not."""
 
     ref: str
@@ -94,8 +93,7 @@ class Writer(Protocol):
         """Let go of the ref; what was written stays, for whoever opens it next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Struct, frozen=True):
     """What a sweep removed."""
 
     blobs: int = 0

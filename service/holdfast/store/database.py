@@ -13,10 +13,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, ResourceExhausted
 from holdfast.store import schema
@@ -37,8 +38,7 @@ class Transaction:
         self.removed = False
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(Struct):
     change: Callable[[Transaction], Any]
     answer: asyncio.Future[Any]
     quiet: bool = False
@@ -46,8 +46,7 @@ class _Job:
     error: BaseException | None = None
 
 
-@dataclass(slots=True)
-class _Mutations:
+class _Mutations(Struct):
     """What was changed since the last collection, and who wants to know."""
 
     removals: int = 0

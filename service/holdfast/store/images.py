@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
@@ -19,8 +21,7 @@ from holdfast.store.reachability import EXPIRE
 _COLUMNS = "name, labels, media_type, digest, size, annotations, created_at, updated_at"
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True):
     """What some content is; ``size`` in bytes."""
 
     media_type: str = ""
@@ -29,8 +30,7 @@ class Descriptor:
     annotations: Labels = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """Times in nanoseconds since 1970."""
 
     name: str

@@ -17,11 +17,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
 from holdfast.store.content import FRAME, Status
@@ -52,8 +52,7 @@ def disk(what: str) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Where things are below a store's root."""
 
     root: Path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import secrets
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.errors import AlreadyExists, NotFound, Unimplemented
 from holdfast.errors import InvalidArgument as Invalid
@@ -20,8 +21,7 @@ from holdfast.store.namespaces import ensure
 CONTENT, INGESTS, IMAGES, SNAPSHOTS = "content", "ingests", "images", "snapshots"
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """``created_at`` in nanoseconds since 1970."""
 
     id: str
@@ -38,8 +38,7 @@ class Lease:
         return "", False
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """One thing a lease holds: ``content``, ``ingests``, ``images`` or ``snapshots/<snapshotter>``, and its name."""
 
     type: str
@@ -48,7 +47,7 @@ class Resource:
 
 def random_id(now: int) -> str:
     """An id nobody uses, in containerd's form: nanoseconds of the second, and three random bytes."""
-    return f"{now % 1_000_000_000}-{base64.urlsafe_b64encode(secrets.token_bytes(3)).decode()}"
+    return f"{now % 1_000_000_000}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
 
 
 class Leases:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from holdfast.identifiers import check_identifier
@@ -15,8 +16,7 @@ _KEEPERS = ("images", "blobs", "containers")
 _CONTENTS = (*_KEEPERS, "leases", "ingests")
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Struct, frozen=True):
     """A name and its labels."""
 
     name: str

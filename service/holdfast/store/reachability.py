@@ -24,10 +24,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 PREFIX = "containerd.io/gc."
 ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"
@@ -55,8 +56,7 @@ class Node(NamedTuple):
     flat: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One thing with what counts: its gc labels, what it needs by itself, and when it expires unless it is needed.
 
     ``expires_at`` in nanoseconds since 1970 is an ingest's; None is at once.

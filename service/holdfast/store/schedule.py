@@ -6,13 +6,13 @@ Collections are planned so far apart that their pauses take at most ``pause_thre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 _INTERVAL_S = 1.0  # between looks, before the first collection has told how long one takes
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """containerd's settings: a share of time, two counts (0: does not count), two delays in seconds."""
 
     pause_threshold: float = 0.02
@@ -22,9 +22,9 @@ class Thresholds:
     startup_delay_s: float = 0.1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pause_threshold", min(max(self.pause_threshold, 0.0), 0.5))
-        object.__setattr__(self, "mutation_threshold", max(self.mutation_threshold, 0))
-        object.__setattr__(self, "schedule_delay_s", max(self.schedule_delay_s, 0.0))
+        force_setattr(self, "pause_threshold", min(max(self.pause_threshold, 0.0), 0.5))
+        force_setattr(self, "mutation_threshold", max(self.mutation_threshold, 0))
+        force_setattr(self, "schedule_delay_s", max(self.schedule_delay_s, 0.0))
 
 
 class Schedule:

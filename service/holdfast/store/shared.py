@@ -14,9 +14,11 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from holdfast.filters import parse_all
@@ -58,8 +60,7 @@ class Content:
             return await self.backend.sweep(digests, refs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     """What the metadata say of a ref that is being opened."""
 
     backend_ref: str = ""

@@ -6,7 +6,8 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 #: Opens a byte stream, makes a protocol with the factory and connects the two: ``loop.create_connection``'s promise.
@@ -33,8 +34,7 @@ def unix(address: str) -> Connector:
     return connect
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
+class Reconnect(Struct, frozen=True):
     """Exponential delays with jitter between failed attempts to connect, in seconds."""
 
     first_s: float = 0.05

@@ -4,7 +4,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 from holdfast.cli.client import Target, Tls
-from holdfast.cli.main import call, cli
+from holdfast.cli.group import cli
+from holdfast.cli.main import call
 
 
 def target(address):

@@ -16,7 +16,8 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse, HealthListResponse
 from holdfast.api.events.task_pb2 import TaskOOM
 from holdfast.api.types.event_pb2 import Envelope
-from holdfast.cli.main import call, cli
+from holdfast.cli.group import cli
+from holdfast.cli.main import call
 from holdfast.errors import SkipPlugin
 from holdfast.events import Exchange
 from holdfast.events.envelope import packed

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from holdfast.node.plan import explain, plan
 from holdfast.node.snapshot import Change, Decision, Field, Held, Reason
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.fakes.placement import process, rules, v2_host
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+import os
 
 import msgspec
 import yaml
@@ -10,14 +10,13 @@ import yaml
 from holdfast.errors import ConfigError
 from holdfast.node.schema import PlacementConfig, Rule
 
+_FOLDER = os.path.dirname(__file__)  # importlib.resources would bring 14 modules
 _SUFFIX = ".yaml"
 
 
 def names() -> tuple[str, ...]:
     """The shipped rule files, in the order they are used."""
-    return tuple(
-        sorted(entry.name.removesuffix(_SUFFIX) for entry in files(__name__).iterdir() if _is_rules(entry.name))
-    )
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in os.listdir(_FOLDER) if _is_rules(name)))
 
 
 def text(name: str) -> str:
@@ -28,7 +27,8 @@ def text(name: str) -> str:
     """
     if name not in names():
         raise ConfigError(f'shipped: there are no shipped rules "{name}"; there are {", ".join(names())}')
-    return files(__name__).joinpath(name + _SUFFIX).read_text("utf-8")
+    with open(os.path.join(_FOLDER, name + _SUFFIX), encoding="utf-8") as file:
+        return file.read()
 
 
 def load(name: str) -> tuple[Rule, ...]:

@@ -1,0 +1,90 @@
+"""Starting the daemon from the command line, without the command line's library.
+
+`options` reads what units and charts write: every option in a form that leaves nothing to explain. Whatever else there
+is (``--help``, a mistake, two ways to say one thing) it leaves to ``holdfast.cli.run``, which is the definition and
+answers with words; a test holds the two to one meaning.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+#: Options that take a value, by their names, and what `run` calls each.
+VALUES: Mapping[str, str] = {
+    "-c": "path",
+    "--config": "path",
+    "--root": "root",
+    "--state": "state",
+    "-a": "address",
+    "--address": "address",
+    "-l": "level",
+    "--log-level": "level",
+}
+FLAGS: Mapping[str, tuple[str, bool]] = {"--hints": ("hints", True), "--no-hints": ("hints", False)}
+HINTS = (
+    ("preview", "what the rules would change on this machine, and what stands in the way"),
+    ("victims", "whom the OOM killer would take next, before and after the rules"),
+    ("explain {pid}", "why a process is under the rule it is under"),
+)
+Options = dict[str, str | bool]
+
+
+def options(words: Sequence[str]) -> Options | None:
+    """The options by name; None where click has to read them."""
+    found: Options = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if word in FLAGS:
+            key, given = FLAGS[word]
+            found[key] = given
+            continue
+        key = VALUES.get(name, "")
+        if not key or key in found:
+            return None
+        if not equals:
+            value = next(rest, "")
+        if not value or value.startswith("-") or (equals and not name.startswith("--")):
+            return None
+        found[key] = value
+    return found
+
+
+def run(given: Mapping[str, str | bool | None]) -> None:
+    """Start the daemon and serve until SIGTERM.
+
+    Raises:
+        HoldfastError: it cannot start; one line.
+    """
+    # Until the daemon has handlers of its own: a SIGTERM in the first milliseconds is a clean stop too.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from holdfast import plugins
+    from holdfast.config import Overrides
+    from holdfast.plugins.kinds import EVENTS
+    from holdfast.server.daemon import serve
+
+    text = {key: value for key, value in given.items() if isinstance(value, str)}
+    hints = given.get("hints")
+    wanted = sys.stderr.isatty() if hints is None else hints
+    serve(
+        text.get("path"),
+        Overrides(**{key: text.get(key) for key in ("root", "state", "address", "level")}),
+        plugins.registrations,
+        EVENTS,
+        _say_hints if wanted else None,
+    )
+
+
+def _say_hints(address: str) -> None:
+    from holdfast.config import own_defaults
+
+    venv = os.path.relpath(os.path.join(sys.prefix, "bin", "holdfast"))
+    command = venv if sys.prefix != sys.base_prefix and not venv.startswith("..") else "holdfast"
+    option = "" if address == own_defaults().address else f" -a {address}"
+    lines = [(f"{command} {words.format(pid=os.getppid())}{option}", why) for words, why in HINTS]
+    width = max(len(line) for line, _ in lines)
+    said = "".join(f"  {line:{width}}  {why}\n" for line, why in lines)
+    sys.stderr.write(f"\nholdfast serves on {address}. In another shell try:\n{said}\n")

@@ -1,0 +1,125 @@
+"""Modules of others that our imports pull in and the daemon hardly ever looks into: loaded at the first look.
+
+asyncio imports ``ssl`` (and with it libcrypto, 4 MiB resident), protobuf its pure Python implementation, linecache a
+tokenizer: none of it runs unless somebody uses TLS on the loop, prints a message as text, asks for a source line. Each
+stands in ``sys.modules`` as an empty module until an attribute of it is asked for, and is then the module itself: who
+uses it notices nothing. Only what is bound by ``import name`` can wait; ``from name import x`` is a look.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+#: What may wait, and whose import brings it.
+LATE = frozenset(
+    {
+        "asyncio.sslproto",  # asyncio
+        "calendar",  # protobuf
+        "google.protobuf.descriptor_database",  # protobuf, for its pure Python implementation
+        "google.protobuf.internal.python_edition_defaults",
+        "google.protobuf.internal.python_message",
+        "google.protobuf.text_encoding",
+        "google.protobuf.text_format",
+        "locale",  # subprocess
+        "pkgutil",  # grpc
+        "ssl",  # asyncio
+        "tokenize",  # inspect, linecache
+        # and what our own modules name but use in rare moments
+        "base64",
+        "ctypes",
+        "hashlib",
+        "random",
+        "shutil",
+        "tempfile",
+    }
+)
+_LOCK = threading.RLock()
+
+
+class _NoSocket:
+    """What ``ssl.SSLSocket`` is to asyncio before ``ssl`` has run: a class that no socket is of."""
+
+
+class Late(ModuleType):
+    """A module that has not run yet."""
+
+    _running = False
+
+    def __getattr__(self, name: str) -> Any:
+        """The first attribute that is not there: run the module, in the thread that asks; others wait for it."""
+        if name.startswith("__"):  # the import system's own questions
+            raise AttributeError(name)
+        if name == "SSLSocket" and sys._getframe(1).f_globals.get("__name__") == "asyncio.base_events":
+            return _NoSocket  # it refuses those, on every listener and every connection
+        with _LOCK:
+            if type(self) is Late:
+                if self._running:  # asked by itself while it runs, as any module that imports in a circle
+                    raise AttributeError(f"partially initialized module {self.__name__!r} has no attribute {name!r}")
+                _run(self)
+        return getattr(self, name)
+
+
+class _Finder:
+    """Finds what may wait where everybody finds it, and puts off running it."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in LATE:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+        return spec
+
+
+class _Loader:
+    """Stands before the real loader."""
+
+    def __init__(self, loader: Any) -> None:
+        self.real = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return Late(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing yet."""
+
+
+def install() -> None:
+    """From now on; what was imported before is untouched."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+        _import_msgspec()
+
+
+def _import_msgspec() -> None:
+    """Msgspec takes two names from typing_extensions, or from typing where that is missing; the daemon needs neither.
+
+    typing_extensions is 3 ms and 0.3 MiB; whoever imports it after us gets it.
+    """
+    hidden: Any = sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
+    import msgspec  # noqa: F401
+
+    if hidden is None:
+        del sys.modules["typing_extensions"]
+
+
+def _run(module: Late) -> None:
+    spec = module.__spec__
+    assert spec is not None
+    loader: Any = spec.loader
+    module.__dict__["_running"] = True
+    try:
+        spec.loader = module.__loader__ = loader.real
+        loader.real.exec_module(module)
+    except BaseException:
+        spec.loader = module.__loader__ = loader
+        raise
+    finally:
+        del module.__dict__["_running"]
+    module.__class__ = ModuleType  # type: ignore[assignment]

@@ -1,0 +1,118 @@
+"""Modules that wait: empty until looked into, and then the real thing for everybody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from holdfast import late
+
+
+def python(script: str) -> str:
+    """What a fresh interpreter prints, in which `late` was installed before anything else."""
+    words = f"from holdfast import late; late.install()\n{textwrap.dedent(script)}"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_asyncio_does_not_bring_ssl():
+    assert (
+        python("import asyncio, sys; print('_ssl' in sys.modules, type(sys.modules['ssl']).__name__)") == "False Late"
+    )
+
+
+def test_the_first_look_makes_it_the_module_itself_for_whoever_has_it_already():
+    script = """
+        import asyncio.base_events, ssl, types
+        context = ssl.create_default_context()
+        assert type(ssl) is types.ModuleType and asyncio.base_events.ssl is ssl
+        assert isinstance(context, asyncio.base_events.ssl.SSLContext)
+        print(ssl.__spec__.loader is ssl.__loader__, ssl.__file__.endswith("ssl.py"))
+    """
+    assert python(script) == "True True"
+
+
+def test_names_can_be_imported_from_it():
+    assert python("from ssl import SSLSocket; import socket; print(issubclass(SSLSocket, socket.socket))") == "True"
+
+
+def test_asyncio_listens_without_looking_and_still_refuses_tls_sockets():
+    script = """
+        import asyncio, socket, sys
+        async def main():
+            server = await asyncio.start_server(lambda r, w: None, sock=socket.create_server(("127.0.0.1", 0)))
+            server.close()
+            print("_ssl" in sys.modules, end=" ")
+            import ssl
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            sock = context.wrap_socket(socket.socket(), server_hostname="x", do_handshake_on_connect=False)
+            try:
+                await asyncio.start_server(lambda r, w: None, sock=sock)
+            except TypeError as error:
+                print("refused")
+            sock.close()
+        asyncio.run(main())
+    """
+    assert python(script) == "False refused"
+
+
+def test_an_attribute_that_the_module_does_not_have_is_missing_as_ever():
+    script = """
+        import tokenize
+        try:
+            tokenize.no_such_name
+        except AttributeError as error:
+            print(error)
+    """
+    assert python(script) == "module 'tokenize' has no attribute 'no_such_name'"
+
+
+def test_threads_that_look_at_the_same_moment_all_see_the_whole_module():
+    script = """
+        import ssl, threading
+        start, seen = threading.Barrier(8), []
+        def look():
+            start.wait()
+            seen.append(ssl.SSLContext)
+        threads = [threading.Thread(target=look) for _ in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        print(len(seen), len(set(seen)))
+    """
+    assert python(script) == "8 1"
+
+
+def test_a_module_that_cannot_run_fails_at_the_look_each_time(tmp_path):
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        late.LATE |= {{"broken"}}
+        import broken
+        for _ in range(2):
+            try:
+                broken.anything
+            except ValueError as error:
+                print(error, end=" ")
+    """
+    (tmp_path / "broken.py").write_text("raise ValueError('no')\n")
+    assert python(script) == "no no"
+
+
+def test_msgspec_does_not_bring_typing_extensions_and_others_still_get_it():
+    script = """
+        import msgspec, sys
+        before = "typing_extensions" in sys.modules
+        import typing_extensions
+        print(before, typing_extensions.TypedDict is not None)
+    """
+    assert python(script) == "False True"
+
+
+@pytest.mark.parametrize("name", sorted(late.LATE))
+def test_every_name_in_the_table_is_a_module(name):
+    assert python(
+        f"import importlib; module = importlib.import_module({name!r}); module.x = 1; print(dir(module) != [])"
+    )
