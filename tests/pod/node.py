@@ -60,10 +60,12 @@ class Node:
         self.template = copy.deepcopy(template)
         self._settings = copy.deepcopy(dict(settings))
         self._settings["plugins"][PLACEMENT] |= {"shipped": [], "dry_run": False}
-        self.places = {name: folder / name for name in ("root", "state", "config")}
+        volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+        self.places = {name: folder / name for name in volumes if name != "cgroup"}
         self.given = Given(self.places, GROUP)
-        for name in ("root", "state"):
-            self.places[name].mkdir()
+        for name, place in self.places.items():
+            if "hostPath" in volumes[name]:
+                place.mkdir()
         self.config = ConfigMap(self.places["config"])
         self.names: list[str] = []
 
@@ -93,8 +95,9 @@ class Node:
 
     def probe(self, kind: str) -> bool:
         """Ask what the kubelet would ask."""
-        asked = self.container[kind]["grpc"]
-        command = [path_of("grpc-health-probe"), f"-addr=127.0.0.1:{asked['port']}", f"-service={asked['service']}"]
+        asked, patience = self.container[kind]["grpc"], self.container[kind]["timeoutSeconds"]
+        where = [f"-addr=127.0.0.1:{asked['port']}", f"-service={asked['service']}"]
+        command = [path_of("grpc-health-probe"), *where, f"-connect-timeout={patience}s", f"-rpc-timeout={patience}s"]
         return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False).returncode == 0
 
     def inside(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """The chart's pod on a cgroup-v2 host with every capability, run by crun: `tests/pod` is the same by runc on v1.
 
-The pod is the golden render, which `tests/chart` holds equal to what helm renders: helm takes long in an emulated guest.
+The pod is the golden render, which `tests/chart` holds equal to what helm renders: helm takes long where the processor
+is emulated.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def test_it_lowers_moves_follows_its_configmap_and_another_runtime_s_version_giv
     node.configure(rule(-900, cgroup={"path": TARGET, "settings": {"memory.min": "1Mi"}}))
     first = node.start()
     first.line("successfully booted", within_s=SLOW_S)
-    assert node.probe("readinessProbe")
+    eventually(True, lambda: node.probe("readinessProbe"), first)
     assert "missing:" not in first.said
     eventually((-900, TARGET), lambda: (adj(victim), group_of(victim)), first)
     assert Path("/sys/fs/cgroup", TARGET.lstrip("/"), "memory.min").read_text() == "1048576\n"
@@ -63,7 +64,7 @@ def test_it_lowers_moves_follows_its_configmap_and_another_runtime_s_version_giv
     node.given = replace(node.given, private_cgroups=True)
     second = node.start()
     second.line("successfully booted", within_s=SLOW_S)
-    assert node.probe("readinessProbe")
+    eventually(True, lambda: node.probe("readinessProbe"), second)
     assert "missing:" not in second.said, "it enters the host's cgroup namespace"
     with grpc.insecure_channel(f"unix:{node.places['state']}/holdfast.sock") as channel:
         PlacementStub(channel).Restore(pb.RestoreRequest(), timeout=SLOW_S)
