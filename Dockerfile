@@ -27,8 +27,10 @@ RUN for link in /opt/holdfast/bin/python*; do ln -sf /usr/bin/python3 "$link"; d
 
 # No shell and no package manager; for debugging, `kubectl debug`.
 FROM ${DISTROLESS_IMAGE} AS distroless
+ARG DISTROLESS_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=""
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.description="The node daemon that holds fast the processes a machine cannot afford to lose." \
       org.opencontainers.image.source="https://github.com/holdfast/holdfast" \
@@ -37,17 +39,21 @@ LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="gcr.io/distroless/python3-debian13"
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${DISTROLESS_IMAGE}"
 ENV PATH=/opt/holdfast/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOLDFAST_REVISION="${REVISION}"
 COPY --from=build-distroless /opt/holdfast /opt/holdfast
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/opt/holdfast/bin/holdfast", "health"]
 ENTRYPOINT ["/opt/holdfast/bin/holdfast"]
 CMD ["run"]
 
 # Last, and so the default. It runs as root, as its base does: what it writes to is other users'.
 FROM ${PYTHON_IMAGE} AS holdfast
+ARG PYTHON_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=""
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.description="The node daemon that holds fast the processes a machine cannot afford to lose." \
       org.opencontainers.image.source="https://github.com/holdfast/holdfast" \
@@ -56,11 +62,12 @@ LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-trixie"
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 ENV PATH=/opt/holdfast/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOLDFAST_REVISION="${REVISION}"
 COPY --from=build /opt/holdfast /opt/holdfast
 # Kubernetes has its own probes; this is for docker and podman.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["holdfast", "health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/opt/holdfast/bin/holdfast", "health"]
 ENTRYPOINT ["/opt/holdfast/bin/holdfast"]
 CMD ["run"]

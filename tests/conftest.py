@@ -17,9 +17,6 @@ import pytest
 from tests import guest, needs
 from tests.running import Running
 
-#: Building the image takes minutes and a Debian mirror: `make image-test` asks for it.
-collect_ignore = [] if os.environ.get("HOLDFAST_TEST_IMAGE") else ["image"]
-
 PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -31,6 +31,9 @@ def loaded(found, tmp_path):
 @pytest.mark.parametrize("example", OWN, ids=lambda path: path.name.removesuffix("-values.yaml"))
 def test_the_daemon_takes_every_example_s_configuration(helm, example, tmp_path):
     found = helm.template(example)
+    sections = set(yaml.safe_load(config_text(found))["plugins"])
+    if absent := sections - {plugin.uri for plugin in shipped_plugins()}:
+        pytest.skip(f"this daemon is built without {', '.join(sorted(absent))}")
     settings, _ = loaded(found, tmp_path)
     container = pod(found)["spec"]["containers"][0]
     listening = {
@@ -61,6 +64,24 @@ def test_values_reach_the_placement_section(helm, tmp_path):
     assert (placement.dry_run, placement.on_stop, placement.rescan) == (True, "restore", 10.0)
 
 
+PODS, NRI = "io.holdfast.pods.v1.directory", "io.holdfast.nri.v1.plugin"
+
+
+def test_the_runtime_s_sockets_are_mounted_as_asked_and_said_only_where_the_daemon_would_not_know(helm):
+    def asked(values):
+        found = helm.template(values)
+        mounts = pod(found)["spec"]["containers"][0]["volumeMounts"]
+        places = {mount["mountPath"]: mount for mount in mounts if mount["name"].startswith(("cri-", "nri"))}
+        assert all(place["readOnly"] and place["mountPropagation"] == "HostToContainer" for place in places.values())
+        return set(places), {uri: yaml.safe_load(config_text(found))["plugins"].get(uri) for uri in (PODS, NRI)}
+
+    assert asked({}) == ({"/run/containerd", "/run/crio"}, {PODS: None, NRI: None})
+    assert asked({"pods.cri.enabled": False}) == (set(), {PODS: {"cri": {"enabled": False}}, NRI: None})
+    places, sections = asked({"pods.nri": {"enabled": True, "directory": "/var/run/nri"}})
+    assert places == {"/run/containerd", "/run/crio", "/run/nri"}
+    assert sections[NRI] == {"enabled": True, "socket_path": "/run/nri/nri.sock"}
+
+
 def annotations(helm, values):
     return pod(helm.template(values))["metadata"]["annotations"]
 
@@ -79,6 +100,7 @@ COLD = {
     "metrics.port": 9421,
     "tcp": {"enabled": True, "tls": {"source": "none"}},
     "probes.mode": "exec",
+    "pods.cri.enabled": False,
 }
 
 

@@ -86,6 +86,7 @@ def rendered(helm, tmp_path):
     return files
 
 
+@pytest.mark.timeout(300)  # some 200 files
 def test_everything_rendered_is_valid_in_every_version(rendered, schemas):
     assert versions()[0] == "1.27.0"
     for version in versions():

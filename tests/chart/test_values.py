@@ -33,6 +33,10 @@ REFUSED = {
         {"config": {"plugins": {"io.holdfast.placement.v1.rules": {"rules": []}}}},
         "is the chart's; set rules",
     ),
+    "a runtime's socket in two places": (
+        {"config": {"plugins": {"io.holdfast.pods.v1.directory": {"cri": {"address": "/x"}}}}},
+        "is the chart's; set pods.cri.address",
+    ),
     "TLS without a secret": ({"tcp.enabled": True}, "tcp.tls.secretName: must be given"),
     "cert-manager without an issuer": (
         {"tcp.enabled": True, "tcp.tls.source": "certManager"},

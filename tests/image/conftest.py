@@ -5,7 +5,6 @@ No registry is asked: the base is Debian's Python from a package mirror. Base an
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -14,17 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.kit import REPOSITORY, Helm
+from tests.chart.kit import REPOSITORY
 from tests.needs import path_of
+from tests.pod.conftest import node_with, victim  # noqa: F401 (fixtures)
 
 CACHE = REPOSITORY / ".cache" / "image"
 BUILD_S = 600  # seconds; pip downloads some 30 MB
 BASE = "localhost/holdfast-test-base"
 
 
+def driver() -> str:
+    """An overlay does not lie on an overlay: in a container, files are copied instead."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["stat", "-f", "-c", "%T", CACHE], capture_output=True, text=True, check=True)
+    return "vfs" if done.stdout.strip() == "overlayfs" else "overlay"
+
+
 def buildah(*words: str | Path) -> str:
     """Run buildah on a storage of our own."""
-    where = ["--storage-driver", "overlay", "--root", CACHE / "storage", "--runroot", CACHE / "run"]
+    where = ["--storage-driver", driver(), "--root", CACHE / "storage", "--runroot", CACHE / "run"]
     done = subprocess.run(
         [path_of("buildah"), *where, *words],
         cwd=REPOSITORY,
@@ -53,9 +60,6 @@ def debian() -> None:
         buildah("bud", "--isolation", "chroot", "--tag", BASE, tar.parent)
 
 
-UNPACKED = "HOLDFAST_TEST_ROOTFS"  # an unpacked image to use instead, where none can be built
-
-
 @pytest.fixture(scope="session")
 def build() -> Callable[..., str]:
     """Builds the Dockerfile; gives the image's digest."""
@@ -64,8 +68,20 @@ def build() -> Callable[..., str]:
     def one(tag: str, *options: str) -> str:
         bases = ["--build-arg", f"PYTHON_IMAGE={BASE}", "--build-arg", f"DISTROLESS_IMAGE={BASE}"]
         certificates = ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
-        fixed = ["--isolation", "chroot", "--pull-never", "--timestamp", "0", "--build-arg", "REVISION=test"]
-        buildah("bud", *fixed, *bases, *certificates, *options, "--tag", f"localhost/holdfast-test:{tag}", ".")
+        # docker's format: OCI's has no HEALTHCHECK.
+        fixed = ["--isolation", "chroot", "--format", "docker", "--pull-never", "--layers", "--timestamp", "0"]
+        buildah(
+            "bud",
+            *fixed,
+            "--build-arg",
+            "REVISION=test",
+            *bases,
+            *certificates,
+            *options,
+            "--tag",
+            f"localhost/holdfast-test:{tag}",
+            ".",
+        )
         return buildah(
             "inspect", "--type", "image", "--format", "{{.FromImageDigest}}", f"localhost/holdfast-test:{tag}"
         )
@@ -74,12 +90,14 @@ def build() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def rootfs(request: pytest.FixtureRequest) -> Path:
+def digest(build: Callable[..., str]) -> str:
+    """The image, built unless nothing changed since the last time."""
+    return build("kept")
+
+
+@pytest.fixture(scope="session")
+def rootfs(digest: str) -> Path:
     """The image's files, as a runtime unpacks them."""
-    if given := os.environ.get(UNPACKED):
-        return Path(given)
-    build = request.getfixturevalue("build")
-    digest = build("kept", "--layers").removeprefix("sha256:")
     folder = CACHE / "rootfs"
     stamp = CACHE / "rootfs.digest"
     if not folder.exists() or not stamp.exists() or stamp.read_text() != digest:
@@ -92,9 +110,3 @@ def rootfs(request: pytest.FixtureRequest) -> Path:
             buildah("rm", container)
         stamp.write_text(digest)
     return folder
-
-
-@pytest.fixture
-def helm() -> Helm:
-    """The newer one."""
-    return Helm("helm4")

@@ -7,15 +7,21 @@ import subprocess
 
 import pytest
 
-from tests.image.conftest import buildah
+from tests.image.conftest import BASE, buildah
 from tests.needs import peer
+from tests.pod.bundle import Root
+from tests.pod.node import adj, until
 
-pytestmark = [peer("buildah", "mmdebstrap", "runc"), pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [
+    peer("buildah", "mmdebstrap", "runc", "capsh", "helm4", "grpc-health-probe"),
+    pytest.mark.root,
+    pytest.mark.timeout(900),
+]
 VENV = "opt/holdfast"
 
 
-def test_two_builds_have_one_digest(build):
-    assert build("first", "--no-cache") == build("second", "--no-cache")
+def test_two_builds_have_one_digest(build, digest):
+    assert build("second", "--no-cache") == digest
 
 
 def test_what_only_a_build_needs_is_not_in_it(rootfs):
@@ -52,19 +58,29 @@ def test_the_command_runs_on_a_read_only_root(rootfs, tmp_path):
     assert done.stdout.startswith("holdfast ")
 
 
-def test_the_labels_say_what_it_is_and_what_it_was_built_from(build):
-    build("kept", "--layers")
-    labels = json.loads(buildah("inspect", "--type", "image", "localhost/holdfast-test:kept"))["OCIv1"]["config"][
-        "Labels"
-    ]
-    prefix = "org.opencontainers.image."
-    wanted = {"title", "description", "source", "url", "documentation", "licenses", "version", "revision", "base.name"}
-    assert wanted <= {key.removeprefix(prefix) for key in labels}
-    assert labels[f"{prefix}revision"] == "test"
+def test_the_labels_say_what_it_is_and_what_it_was_built_from(digest):
+    config = json.loads(buildah("inspect", "--type", "image", "localhost/holdfast-test:kept"))["Docker"]["config"]
+    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
+    wanted = {"title", "description", "source", "url", "documentation", "licenses", "version", "created"}
+    assert wanted <= labels.keys()
+    assert (labels["revision"], labels["base.name"]) == ("test", BASE)
+    assert config["Healthcheck"]["Test"] == ["CMD", "/opt/holdfast/bin/holdfast", "health"]
+
+
+def test_the_chart_s_pod_runs_from_it_and_is_healthy_by_its_own_client(rootfs, node_with, victim):
+    node = node_with(root=Root(rootfs))
+    before = adj(victim)
+    container = node.start()
+    until(True, lambda: node.probe("readinessProbe"), container)
+    until(700, lambda: adj(victim), container)
+    assert node.inside("health").returncode == 0
+    assert node.inside("restore").returncode == 0
+    assert adj(victim) == before
+    assert node.terminate(container) == 0
 
 
 def test_the_distroless_target_leads_to_the_interpreter_of_its_base(build):
-    build("distroless", "--layers", "--target", "distroless")
+    build("distroless", "--target", "distroless")
     container = buildah("from", "--pull-never", "localhost/holdfast-test:distroless")
     try:
         said = buildah("run", "--isolation", "chroot", container, "--", "/opt/holdfast/bin/holdfast", "--version")

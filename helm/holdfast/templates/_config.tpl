@@ -1,5 +1,7 @@
 {{/* The daemon's configuration file: what the chart knows, and the operator's `config` over it. */}}
 {{- define "holdfast.placementURI" -}}io.holdfast.placement.v1.rules{{- end }}
+{{- define "holdfast.podsURI" -}}io.holdfast.pods.v1.directory{{- end }}
+{{- define "holdfast.nriURI" -}}io.holdfast.nri.v1.plugin{{- end }}
 
 {{- define "holdfast.presets" -}}
 {{- $files := dict "batch" "batch" "containerRuntime" "container-runtime" "kubelet" "kubelet" "logins" "logins" "nodeDaemons" "node-daemons" "nodeExporter" "node-exporter" "postgresql" "postgresql" -}}
@@ -30,6 +32,13 @@
 {{- with .Values.tcp.grants }}{{- $_ := set $grpc "grants" . -}}{{- end -}}
 {{- end -}}
 {{- if $grpc -}}{{- $_ := set $config "grpc" $grpc -}}{{- end -}}
+{{- $cri := dict -}}
+{{- if not .Values.pods.cri.enabled -}}{{- $_ := set $cri "enabled" false -}}{{- end -}}
+{{- with .Values.pods.cri.address }}{{- $_ := set $cri "address" . -}}{{- end -}}
+{{- if $cri -}}{{- $_ := set $config.plugins (include "holdfast.podsURI" .) (dict "cri" $cri) -}}{{- end -}}
+{{- if .Values.pods.nri.enabled -}}
+{{- $_ := set $config.plugins (include "holdfast.nriURI" .) (dict "enabled" true "socket_path" "/run/nri/nri.sock") -}}
+{{- end -}}
 {{- toYaml (mustMergeOverwrite $config (deepCopy (.Values.config | default dict))) -}}
 {{- end }}
 
@@ -58,6 +67,13 @@
 {{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
 {{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "shipped" "presets" "on_stop" "onStop" -}}
 {{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
+{{- end -}}
+{{- $cri := (index ($config.plugins | default dict) (include "holdfast.podsURI" .) | default dict).cri | default dict -}}
+{{- range $key := list "enabled" "address" -}}
+{{- if hasKey $cri $key -}}{{- fail (printf "config.plugins.%s.cri.%s: is the chart's; set pods.cri.%s" (include "holdfast.podsURI" $) $key $key) -}}{{- end -}}
+{{- end -}}
+{{- range $key, $instead := dict "enabled" "pods.nri.enabled" "socket_path" "pods.nri.directory" -}}
+{{- if hasKey (index ($config.plugins | default dict) (include "holdfast.nriURI" $) | default dict) $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.nriURI" $) $key $instead) -}}{{- end -}}
 {{- end -}}
 {{- if and .Values.tcp.enabled (eq .Values.tcp.tls.source "secret") (not .Values.tcp.tls.secretName) -}}
 {{- fail "tcp.tls.secretName: must be given: a Secret with tls.crt, tls.key and ca.crt; or set tcp.tls.source to certManager, or to none for plaintext" -}}

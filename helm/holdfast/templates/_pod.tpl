@@ -58,6 +58,10 @@ volumes:
     hostPath: {path: {{ $values.hostPaths.state | quote }}, type: DirectoryOrCreate}
   - name: cgroup
     hostPath: {path: {{ $values.hostPaths.cgroup | quote }}, type: Directory}
+  {{- range include "holdfast.runtimeDirectories" . | fromYamlArray }}
+  - name: {{ .name }}
+    hostPath: {path: {{ .path | quote }}, type: DirectoryOrCreate}
+  {{- end }}
   {{- if and $values.tcp.enabled (ne $values.tcp.tls.source "none") }}
   - name: tls
     secret:
@@ -114,12 +118,30 @@ volumeMounts:
   - {name: root, mountPath: /var/lib/holdfast}
   - {name: state, mountPath: /run/holdfast}
   - {name: cgroup, mountPath: /sys/fs/cgroup, mountPropagation: HostToContainer} # v1: hierarchies mounted later, too
+  {{- /* slave mounts: others would keep every container's root file system busy */}}
+  {{- range include "holdfast.runtimeDirectories" . | fromYamlArray }}
+  - {name: {{ .name }}, mountPath: {{ .mountPath | quote }}, readOnly: true, mountPropagation: HostToContainer}
+  {{- end }}
   {{- if and $values.tcp.enabled (ne $values.tcp.tls.source "none") }}
   - {name: tls, mountPath: /etc/holdfast-tls, readOnly: true}
   {{- end }}
   {{- with $values.extraVolumeMounts }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* Directories with the container runtime's sockets; NRI's is always at its own place in the pod. */}}
+{{- define "holdfast.runtimeDirectories" -}}
+{{- $found := list -}}
+{{- if .Values.pods.cri.enabled -}}
+{{- range $index, $path := .Values.pods.cri.directories -}}
+{{- $found = append $found (dict "name" (printf "cri-%d" $index) "path" $path "mountPath" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.pods.nri.enabled -}}
+{{- $found = append $found (dict "name" "nri" "path" .Values.pods.nri.directory "mountPath" "/run/nri") -}}
+{{- end -}}
+{{- toYaml $found -}}
 {{- end }}
 
 {{- define "holdfast.securityContext" -}}

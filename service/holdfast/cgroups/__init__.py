@@ -1,7 +1,18 @@
 """One face over cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` answers what this machine has."""
 
-from holdfast.cgroups.face import UNIFIED, Mode, Tree
-from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount
+from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree
+from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts
 from holdfast.cgroups.membership import groups_of, parse_groups
 
-__all__ = ["UNIFIED", "Hierarchy", "Mode", "Tree", "detect", "groups_of", "is_below_the_mount", "parse_groups"]
+__all__ = [
+    "UNIFIED",
+    "Foreign",
+    "Hierarchy",
+    "Mode",
+    "Tree",
+    "detect",
+    "groups_of",
+    "is_below_the_mount",
+    "parse_groups",
+    "why_not_the_hosts",
+]

@@ -25,6 +25,14 @@ class Mode(enum.StrEnum):
     NONE = "none"
 
 
+class Foreign(enum.StrEnum):
+    """Why what is mounted is not the host's tree under the host's names, as a reader is told it."""
+
+    UNMOUNTED = "no cgroup file system is mounted"
+    BRANCH = "this container's own branch of it alone is mounted"
+    NAMESPACE = "this container's cgroup namespace is its own, and the host's could not be entered"
+
+
 class Tree(Protocol):
     """One hierarchy. Every method raises `KernelRefused` for what the kernel refuses, with a remedy."""
 

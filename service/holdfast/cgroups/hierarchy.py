@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
-from holdfast.cgroups.face import UNIFIED, Mode, Tree, checked_path
+from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, checked_path
+from holdfast.cgroups.membership import groups_of
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
-from holdfast.errors import KernelRefused, NotFound
+from holdfast.errors import KernelRefused, NotFound, ProcessGone
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
@@ -132,18 +133,50 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
     Raises:
         KernelRefused: mountinfo cannot be read.
     """
-    chosen: dict[str, Mount] = {}
-    for mount in mounts(_mountinfo(proc_root), cgroup_root):
-        known = chosen.get(mount.name)
-        if known is None or (mount.whole and not known.whole):
-            chosen[mount.name] = mount
-    ordered = sorted(chosen.values(), key=lambda mount: mount.name == UNIFIED)  # stable: v1 in mount order
+    ordered = _chosen_mounts(proc_root, cgroup_root)
     trees: dict[str, Tree] = {
         mount.name: V2Tree(mount.point) if mount.name == UNIFIED else V1Tree(mount.name, mount.point)
         for mount in ordered
     }
     writable = bool(ordered) and all(mount.writable and os.access(mount.point, os.W_OK) for mount in ordered)
     return Hierarchy(trees, writable=writable)
+
+
+def _chosen_mounts(proc_root: str, cgroup_root: str) -> list[Mount]:
+    """One mount a hierarchy, a whole one where there is one; v1's first."""
+    chosen: dict[str, Mount] = {}
+    for mount in mounts(_mountinfo(proc_root), cgroup_root):
+        known = chosen.get(mount.name)
+        if known is None or (mount.whole and not known.whole):
+            chosen[mount.name] = mount
+    return sorted(chosen.values(), key=lambda mount: mount.name == UNIFIED)  # stable: v1 in mount order
+
+
+def why_not_the_hosts(proc_root: str, cgroup_root: str) -> Foreign | None:
+    """Why what is mounted is not the host's tree under the host's names; None when it is.
+
+    A container runtime mounts a container's own branch unless it is told otherwise: what would be written to
+    ``/protected`` there would land inside the container's group.
+
+    Raises:
+        KernelRefused: mountinfo cannot be read.
+    """
+    found = _chosen_mounts(proc_root, cgroup_root)
+    if not found:
+        return Foreign.UNMOUNTED
+    if any(mount.root.startswith("/..") for mount in found):
+        return Foreign.NAMESPACE
+    if not all(mount.whole for mount in found) or _is_outside_our_namespace(proc_root):
+        return Foreign.BRANCH
+    return None
+
+
+def _is_outside_our_namespace(proc_root: str) -> bool:
+    """Whether pid 1 is above the root of our cgroup namespace, ``/..``: the mount's root is then ours alone, too."""
+    try:
+        return any(path.startswith("/..") for path in groups_of(1, proc_root).values())
+    except (ProcessGone, KernelRefused):
+        return False
 
 
 def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:

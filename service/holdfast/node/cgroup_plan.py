@@ -30,12 +30,18 @@ from holdfast.node.snapshot import (
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 
+_NO_TREE = Refusal(
+    Reason.NO_CONTROLLER, Field.CGROUP, "this daemon has no cgroup tree to write to: mount the host's /sys/fs/cgroup"
+)
+
 
 def plan_move(process: Process, rule: Rule, host: HostFacts) -> Part:
     """Settings of the target, then the moves into it, by hierarchy."""
     target = rule.cgroup
     if target is None:
         return (), ()
+    if not host.hierarchies:
+        return (), (_NO_TREE,)
     hierarchies, refused = _hierarchies(target, host)
     outside = {name: process.cgroups.get(name, "/") for name in hierarchies if _is_outside(process, name, target.path)}
     standing = tuple(_in_the_way(process, rule, host, outside))
@@ -55,6 +61,8 @@ def plan_in_place(process: Process, rule: Rule, host: HostFacts) -> Part:
     """Settings of the cgroup the process is in, which stays where it is."""
     if not rule.in_place:
         return (), ()
+    if not host.hierarchies:
+        return (), (replace(_NO_TREE, field=Field.SETTING),)
     return _settings(rule.in_place, process.cgroups, host)
 
 

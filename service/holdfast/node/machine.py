@@ -13,6 +13,7 @@ from holdfast.process import read_boot_id
 
 # include/uapi/linux/capability.h; only those that anything here depends on
 _CAPABILITIES = {
+    1: "CAP_DAC_OVERRIDE",
     2: "CAP_DAC_READ_SEARCH",
     12: "CAP_NET_ADMIN",
     19: "CAP_SYS_PTRACE",
@@ -111,15 +112,23 @@ def read_host(proc_root: str, hierarchy: Hierarchy) -> HostFacts:
 
 def capabilities(proc_root: str) -> frozenset[str]:
     """Those of our capabilities that matter here, as the initial user namespace sees them: none inside another one."""
+    if not in_initial_user_namespace(proc_root):
+        return frozenset()
     try:
-        with open(f"{proc_root}/self/uid_map") as file:
-            if file.readline().split() != ["0", "0", "4294967295"]:
-                return frozenset()
         with open(f"{proc_root}/self/status") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     except (OSError, StopIteration):
         return frozenset()
     return frozenset(name for bit, name in _CAPABILITIES.items() if effective >> bit & 1)
+
+
+def in_initial_user_namespace(proc_root: str) -> bool:
+    """Whether our capabilities count on the machine (user_namespaces(7)); no file means there are no others."""
+    try:
+        with open(f"{proc_root}/self/uid_map") as file:
+            return file.readline().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
 
 
 def _group(hierarchy: Hierarchy, path: str) -> GroupFacts | None:

@@ -73,7 +73,8 @@ class Listeners:
         except Exception as error:  # a plugin author's code; half-registered services must not be served
             raise BootError(f"failed to register services of plugin {plugin.uri}: {error}") from error
         for service in (*set(self._node.services).difference(before), *plugin.registration.services):
-            self._board.set(service, True)
+            if self._board.serves(service) is None:  # a plugin that said of itself that it does not is believed
+                self._board.set(service, True)
 
     def mark_absent(self) -> None:
         """Have health say NOT_SERVING for what plugins that are not ready would have served."""

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from holdfast.cgroups import UNIFIED, Mode, detect, is_below_the_mount
+from holdfast.cgroups import UNIFIED, Foreign, Mode, detect, is_below_the_mount, why_not_the_hosts
 from holdfast.cgroups.hierarchy import mounts
 from holdfast.errors import KernelRefused, NotFound
 
@@ -63,6 +63,27 @@ def test_nothing_mounted_is_an_answer_and_not_writable(tmp_path):
 @pytest.mark.parametrize(("root", "below"), [("/../..", True), ("/..", True), ("/", False), ("/kubepods/pod1", False)])
 def test_a_namespace_below_the_mounted_tree_is_told_from_any_other(tmp_path, root, below):
     assert is_below_the_mount(*tree(tmp_path, f"{root} @ rw - cgroup2 cgroup2 rw")) is below
+
+
+@pytest.mark.parametrize(
+    ("root", "init", "why"),
+    [
+        ("/", "/init.scope", None),
+        ("/", "/../../init.scope", Foreign.BRANCH),
+        ("/kubepods/pod1", "/init.scope", Foreign.BRANCH),
+        ("/../..", "/../../init.scope", Foreign.NAMESPACE),
+    ],
+    ids=["host", "own namespace, own branch", "own branch", "own namespace, whole tree"],
+)
+def test_the_host_s_tree_is_told_from_a_container_s(tmp_path, root, init, why):
+    proc, cgroups = tree(tmp_path, f"{root} @ rw - cgroup2 cgroup2 rw")
+    (tmp_path / "proc/1").mkdir()
+    (tmp_path / "proc/1/cgroup").write_text(f"0::{init}\n")
+    assert why_not_the_hosts(proc, cgroups) is why
+
+
+def test_no_mount_is_not_the_host_s_tree(tmp_path):
+    assert why_not_the_hosts(*tree(tmp_path)) is Foreign.UNMOUNTED
 
 
 def test_mounts_outside_the_root_are_somebody_elses(tmp_path):

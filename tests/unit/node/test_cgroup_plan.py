@@ -32,6 +32,13 @@ def test_on_v1_it_moves_in_every_hierarchy_with_controllers_and_in_no_other():
     assert [change.hierarchy for change in decision.changes] == ["cpu,cpuacct", "cpuset", "memory", "pids"]
 
 
+@pytest.mark.parametrize("action", [{"cgroup": {"path": "/db"}}, {"in_place": {"memory.low": "1Mi"}}])
+def test_without_a_cgroup_tree_it_is_refused_with_the_remedy(action):
+    decision = plan(process(), move(**action), v2_host(hierarchies=()))
+    assert (decision.changes, reasons(decision)) == ((), [Reason.NO_CONTROLLER])
+    assert "mount the host's /sys/fs/cgroup" in decision.refusals[0].detail
+
+
 def test_on_v1_the_rule_may_name_controllers_and_comounted_ones_are_one_move():
     book = move(cgroup={"path": "/db", "controllers": ["cpu", "cpuacct", "name=systemd", "rdma"]})
     decision = plan(v1_process(), book, v1_host())

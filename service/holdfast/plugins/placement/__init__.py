@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 
 from holdfast import log
+from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
 from holdfast.node.reconcile import Engine, Listeners, Surroundings
 from holdfast.node.record import Report
+from holdfast.node.rights import lacks
 from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Kill, PodLookup
-from holdfast.plugin import InitContext, plugin
+from holdfast.node.vantage import read_vantage
+from holdfast.plugin import InitContext, SkipPlugin, plugin
 from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT
 from holdfast.plugins.placement import message
 from holdfast.plugins.placement.force import Force
@@ -72,6 +75,29 @@ def pods_of(context: InitContext) -> PodLookup:
     return PodsByPath()
 
 
+def cgroups_of(context: InitContext) -> tuple[Hierarchy, str]:
+    """The host's cgroup tree; or an empty one, with why: an ``oom_score_adj`` needs none."""
+    try:
+        return context.by_id(CGROUPS, "hierarchy"), ""
+    except SkipPlugin as reason:
+        return Hierarchy({}, writable=False), reason.message
+
+
+def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: str) -> None:
+    """One line for each missing right; where nothing at all can be held, health says so."""
+    seen = read_vantage(
+        context.places.proc_root, PodsByPath(), without_cgroups=without, cgroups_writable=hierarchy.writable
+    )
+    found = lacks(seen)
+    for lack in found:
+        LOG.warning(f"missing: {lack.what}", effect=lack.effect, remedy=lack.remedy)
+    if found:
+        context.exports["missing"] = "; ".join(lack.what for lack in found)
+    if any(lack.disabling for lack in found):
+        for service in context.registration.services:
+            context.serving.set(service, False)
+
+
 @plugin(
     PLACEMENT,
     "rules",
@@ -82,6 +108,8 @@ def pods_of(context: InitContext) -> PodLookup:
 async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     """Keep each process where its rule says; what to give back on stop is a setting."""
     config: PlacementConfig = context.config
+    hierarchy, without = cgroups_of(context)
+    tell_what_is_missing(context, hierarchy, without)
     watchers = Watchers()
     herald = Herald(context.single(EVENTS), watchers)
     boot_id = read_boot_id(context.places.proc_root)
@@ -89,7 +117,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     engine = Engine(
         Surroundings(context.places.proc_root, KMSG, config.rescan),
-        context.single(CGROUPS),
+        hierarchy,
         journal,
         kills,
         Listeners(herald.report, herald.kill),

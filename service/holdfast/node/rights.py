@@ -1,0 +1,110 @@
+"""What this process lacks to hold other people's processes, each in one line: what, what follows, how to grant it.
+
+Known beforehand, because a pod that lacks a right looks well: without the host's PID namespace it sees its own
+processes and nobody complains. Sources: pid_namespaces(7), proc(5) on ``hidepid``, cgroup_namespaces(7),
+capabilities(7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from holdfast.cgroups import Foreign
+
+CAPABILITIES = {
+    "CAP_SYS_RESOURCE": "an oom_score_adj can be raised, not lowered",
+    "CAP_DAC_OVERRIDE": "processes of other users cannot be written to",
+    "CAP_SYS_PTRACE": "the programs (exe) of other users' processes cannot be read",
+}
+_PAUSE = "pause"  # the first process of a pod that shares its PID namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage:
+    """From where this process sees the machine.
+
+    ``init_in_pod``: pid 1 is in a pod's cgroup. ``hidepid`` is the mount option's value, empty for none, and
+    ``hidepid_gid`` the group it lets through. ``without_cgroups``: why there is no cgroup tree to use, or empty.
+    """
+
+    own_pid: int = 2
+    initial_pids: bool = True
+    init_comm: str = "systemd"
+    init_in_pod: bool = False
+    initial_users: bool = True
+    capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    hidepid: str = ""
+    hidepid_gid: int = 0
+    gids: frozenset[int] = frozenset({0})
+    without_cgroups: str = ""
+    cgroups_writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """One missing right. ``disabling``: without it nothing at all can be held here."""
+
+    what: str
+    effect: str
+    remedy: str
+    disabling: bool = False
+
+
+def lacks(seen: Vantage) -> tuple[Lack, ...]:
+    """Everything that is missing, the worst first."""
+    return tuple(_lacks(seen))
+
+
+def _lacks(seen: Vantage) -> Iterator[Lack]:
+    if _has_own_pids(seen):
+        yield Lack(
+            "the host's PID namespace",
+            "only this container's own processes are seen; nothing is held",
+            "hostPID: true in the pod, --pid host for docker",
+            disabling=True,
+        )
+    yield from _cgroups(seen)
+    if not seen.initial_users:
+        yield Lack(
+            "the host's user namespace",
+            "its capabilities count for nothing outside the container; the kernel refuses most writes",
+            "hostUsers: true in the pod, --userns host for docker",
+        )
+    elif missing := [name for name in CAPABILITIES if name not in seen.capabilities]:
+        yield Lack(
+            ", ".join(missing),
+            "; ".join(CAPABILITIES[name] for name in missing),
+            "securityContext.capabilities.add or privileged in the pod, --cap-add for docker, root elsewhere",
+        )
+    if _hides(seen):
+        yield Lack(
+            f"sight of other users' processes (/proc is mounted with hidepid={seen.hidepid})",
+            "they are not seen and not held",
+            "CAP_SYS_PTRACE, or /proc mounted with hidepid=0",
+        )
+
+
+def _has_own_pids(seen: Vantage) -> bool:
+    """Pid 1 is ourselves, or a pod's first process. A nested node (kind) is a host, too: its pid 1 is in no pod."""
+    if seen.initial_pids:
+        return False
+    return seen.own_pid == 1 or seen.init_in_pod or seen.init_comm == _PAUSE
+
+
+def _cgroups(seen: Vantage) -> Iterator[Lack]:
+    remedy = "mount the host's /sys/fs/cgroup there, writable: a hostPath volume in the pod, --volume for docker"
+    if seen.without_cgroups == Foreign.NAMESPACE:
+        remedy = "CAP_SYS_ADMIN and CAP_SYS_PTRACE in the pod, --cgroupns host for docker"
+    if seen.without_cgroups:
+        effect = "an oom_score_adj is held; nothing is moved, no cgroup setting written"
+        yield Lack(f"the host's cgroup tree ({seen.without_cgroups})", effect, remedy)
+    elif not seen.cgroups_writable:
+        effect = "an oom_score_adj is held; moves and cgroup settings are refused"
+        yield Lack("leave to write the host's cgroup tree", effect, remedy)
+
+
+def _hides(seen: Vantage) -> bool:
+    if seen.hidepid in ("", "0", "off") or "CAP_SYS_PTRACE" in seen.capabilities:
+        return False
+    return seen.hidepid in ("4", "ptraceable") or seen.hidepid_gid not in seen.gids
