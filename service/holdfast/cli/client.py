@@ -10,19 +10,20 @@ import functools
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from holdfast import namespaces
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, from_status
 
 if TYPE_CHECKING:
     import grpc
 
 T = TypeVar("T")
+LEASE_HEADER = "containerd-lease"
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the daemon's default for what it sends
 
 
@@ -67,6 +68,12 @@ class Client:
         self.target = target
         self.json = json
         self._channel: grpc.Channel | None = None
+        self.lease = ""
+
+    def within(self, namespace: str, lease: str) -> None:
+        """Make all further calls in ``namespace``, and under ``lease``."""
+        self.target = replace(self.target, namespace=namespace)
+        self.lease = lease
 
     def stub(self, kind: Callable[[grpc.Channel], T]) -> T:
         """A generated stub on the connection, which is opened when the first is asked for."""
@@ -114,7 +121,8 @@ class Client:
         return grpc.secure_channel(target.uri, credentials, options)
 
     def _metadata(self) -> list[tuple[str, str]]:
-        return [(namespaces.GRPC_HEADER, self.target.namespace)]
+        lease = [(LEASE_HEADER, self.lease)] if self.lease else []
+        return [(namespaces.GRPC_HEADER, self.target.namespace), *lease]
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -123,7 +131,7 @@ class Client:
         try:
             yield
         except grpc.RpcError as error:
-            raise HoldfastError(_explained(error, self.target)) from error
+            raise from_status(error.code().value[0], _explained(error, self.target)) from error
 
 
 class ClientCommand(click.Command):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 
 from holdfast import log
+from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.events import Exchange
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
@@ -19,8 +20,9 @@ from holdfast.node.record import Report
 from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Kill, PodLookup
 from holdfast.plugin import InitContext, plugin
-from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT
+from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT
 from holdfast.plugins.placement import message
+from holdfast.plugins.placement.bundled import BundledRules
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
@@ -45,6 +47,10 @@ class Herald:
     def kill(self, kill: Kill) -> None:
         """On the engine's thread."""
         self._on_the_loop(self._publish, "/oom/kill", message.kill(kill))
+
+    def rejected(self, reason: str) -> None:
+        """On the loop: a bundle's rules cannot be used."""
+        self._publish("/config/rejected", ConfigRejected(reason=reason))
 
     def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
         try:
@@ -75,7 +81,7 @@ def pods_of(context: InitContext) -> PodLookup:
 @plugin(
     PLACEMENT,
     "rules",
-    requires=[CGROUPS, EVENTS],
+    requires=[CGROUPS, EVENTS, BUNDLES],
     config=PlacementConfig,
     services=["holdfast.placement.v1.Placement"],
 )
@@ -95,9 +101,11 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         Listeners(herald.report, herald.kill),
         pods_of(context),
     )
-    force = Force(engine)
-    force.apply(config)
     current = [config]
+    bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
+    force = Force(engine, bundled)
+    force.apply(config)
+    bundled.follow(lambda: current[0], force.apply)
 
     def reload(fresh: PlacementConfig) -> None:
         force.apply(fresh)
@@ -107,10 +115,12 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         current[0] = fresh
 
     context.on_reload(reload)
+    context.metrics.add(*bundled.families)
     engine.tally.register(context.metrics)
     engine.start()
     yield PlacementService(engine, force, watchers)
     engine.tally.unregister(context.metrics)
+    context.metrics.remove(*bundled.families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
     kills.close()
