@@ -130,6 +130,19 @@ def test_what_changes_something_is_for_the_socket_and_refused_to_a_client_withou
     assert "Code: PermissionDenied" in refused.stderr
 
 
+def test_what_clients_keep_is_read_on_the_socket_and_over_tcp_only_with_a_grant(ours, free_port, certificates):
+    port = free_port()
+    files = {"ca": certificates.cert("ca"), "cert": certificates.cert("server"), "key": certificates.key("server")}
+    grant = '[[grpc.grants]]\n  identities = ["*"]\n  methods = ["/containerd.services.content.v1.Content/*"]\n'
+    client = Mutual(ours(grpc=MUTUAL.format(port=port, **files) + grant), port, certificates)
+    for name in ("content.v1.Content/List", "containers.v1.Containers/List"):
+        assert Unix(client.daemon)(f"containerd.services.{name}").returncode == 0
+    assert client("containerd.services.content.v1.Content/List").returncode == 0
+    refused = client("containerd.services.containers.v1.Containers/List")
+    assert "Code: PermissionDenied" in refused.stderr
+    assert "reads what is kept for the node's own clients" in refused.stderr
+
+
 @pytest.mark.parametrize("name", ["", "stranger"])
 def test_a_client_without_a_certificate_of_the_authority_is_not_let_in(mutual, name):
     assert mutual("client")("list").returncode == 0

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast import namespaces
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, from_status
 
 if TYPE_CHECKING:
     import grpc
 
 T = TypeVar("T")
+LEASE_HEADER = "containerd-lease"
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the daemon's default for what it sends
 
 
@@ -65,6 +67,12 @@ class Client:
         self.target = target
         self.json = json
         self._channel: grpc.Channel | None = None
+        self.lease = ""
+
+    def within(self, namespace: str, lease: str) -> None:
+        """Make all further calls in ``namespace``, and under ``lease``."""
+        self.target = replace(self.target, namespace=namespace)
+        self.lease = lease
 
     def stub(self, kind: Callable[[grpc.Channel], T]) -> T:
         """A generated stub on the connection, which is opened when the first is asked for."""
@@ -112,7 +120,8 @@ class Client:
         return grpc.secure_channel(target.uri, credentials, options)
 
     def _metadata(self) -> list[tuple[str, str]]:
-        return [(namespaces.GRPC_HEADER, self.target.namespace)]
+        lease = [(LEASE_HEADER, self.lease)] if self.lease else []
+        return [(namespaces.GRPC_HEADER, self.target.namespace), *lease]
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -121,7 +130,7 @@ class Client:
         try:
             yield
         except grpc.RpcError as error:
-            raise HoldfastError(_explained(error, self.target)) from error
+            raise from_status(error.code().value[0], _explained(error, self.target)) from error
 
 
 class ClientCommand(click.Command):

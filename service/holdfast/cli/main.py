@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hold": ("placement:hold", "Give one process a value by hand, for a time."),
     "release": ("placement:release", "End a hold by hand."),
     "restore": ("placement:restore", "Give back what was written."),
+    "bundle": ("bundle:bundle", "Pull, apply, roll back and list bundles of rules and node files."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }
 

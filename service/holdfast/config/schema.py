@@ -60,7 +60,7 @@ class Keepalive(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Grant(Struct, frozen=True, forbid_unknown_fields=True):
-    """More than reading over TCP for clients whose certificate names them."""
+    """More than looking over TCP for clients whose certificate names them."""
 
     identities: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
@@ -95,7 +95,10 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
     tcp_address: Annotated[
         str,
         Meta(
-            description="host:port to serve on over TCP as well; empty: not. Only methods that read, but for grants",
+            description=(
+                "host:port to serve on over TCP as well; empty: not. Without a grant only methods that read, and none"
+                " of content, images, containers, leases and namespaces"
+            ),
             examples=["0.0.0.0:7420"],
         ),
     ] = ""
@@ -107,7 +110,7 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     insecure: Annotated[bool, Meta(description="allow plaintext TCP beyond the loopback interface")] = False
     grants: Annotated[
-        tuple[Grant, ...], Meta(description="who may call more than reading methods over TCP; needs tcp_tls_ca")
+        tuple[Grant, ...], Meta(description="who may call more over TCP than what everybody may; needs tcp_tls_ca")
     ] = ()
     health_address: Annotated[
         str,

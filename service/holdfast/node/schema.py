@@ -141,6 +141,17 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "them, as a dry run whatever dry_run says, so that nothing is written that you did not name"
         ),
     ] = "preview"
+    bundle: Annotated[
+        str,
+        Meta(
+            pattern="^(|current|sha256:[a-f0-9]{64})$",
+            description="rules from a bundle that was applied on the node (`holdfast bundle`), after `rules` and "
+            "before the shipped ones: a digest, or current for whichever is. A rule under `rules` replaces the "
+            "bundle's of its name. While what is named is not there, the bundle's rules in force stay",
+            examples=["current"],
+            extra={"expected": "current, or a digest as sha256:<64 hex digits>"},
+        ),
+    ] = ""
     on_stop: Annotated[
         Literal["keep", "restore"],
         Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),

@@ -43,6 +43,8 @@ SHIPPED: tuple[str, ...] = (
     "namespaces:namespaces",
     "reflection:reflection",
     "version:version",
+    "bundle:bundles",
+    "bundle:service",
     "cgroups:cgroups",
     "placement:placement",
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.cgroups import Hierarchy
     from holdfast.events import Exchange
     from holdfast.store import Backend, Metadata, Scheduler
+    from holdfast.store.bundle import Bundles
 
 EVENTS: Kind[Exchange] = Kind("io.containerd.event.v1")
 INTERNAL: Kind[Any] = Kind("io.containerd.internal.v1")
@@ -26,5 +27,6 @@ METADATA: Kind[Metadata] = Kind("io.containerd.metadata.v1")
 GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")
+BUNDLES: Kind[Bundles] = Kind("io.holdfast.bundle.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")
 ENTRY_POINT: Kind[Any] = Kind("io.holdfast.entry-point.v1")

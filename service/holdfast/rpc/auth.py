@@ -1,8 +1,9 @@
-"""Who may call what over TCP: everybody reads, and a client certificate that the configuration grants it does more.
+"""Who may call what over TCP: everybody looks, and a client certificate that the configuration grants it does more.
 
 A method reads when its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto), so that what
-a third party's service allows over TCP is said where the method is, and the default is no. The unix socket asks
-for nothing beyond its file mode.
+a third party's service allows over TCP is said where the method is, and the default is no. Of containerd's services
+only those about the daemon itself are for everybody: a container's spec has the passwords of its environment, a blob is
+somebody's program, and both are the node's business. The unix socket asks for nothing beyond its file mode.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from holdfast.rpc.layer import Authorize
 from holdfast.rpc.registrar import Policy
 
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+_STORED = "/containerd.services."  # what clients keep here: reading it is more than looking at the daemon
+_ABOUT_US = tuple(f"{_STORED}{name}.v1." for name in ("version", "introspection", "events"))
 _NO_SIDE_EFFECTS = descriptor_pb2.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
 
 
@@ -27,8 +30,10 @@ def policy(grants: Iterable[Grant]) -> Policy:
     rules = [(_pattern(grant.methods), _pattern(grant.identities)) for grant in grants]
 
     def of_method(full_method: str) -> Authorize | None:
-        if full_method.startswith(_OPEN) or reads(full_method):
+        only_reads = reads(full_method)
+        if full_method.startswith(_OPEN) or (only_reads and not is_private(full_method)):
             return None
+        why = "reads what is kept for the node's own clients" if only_reads else "changes the node"
         allowed = [identities for methods, identities in rules if methods.match(full_method)]
 
         def authorize(context: Any) -> None:
@@ -36,7 +41,7 @@ def policy(grants: Iterable[Grant]) -> Policy:
             if not any(pattern.match(name) for pattern in allowed for name in names):
                 who = names[0] if names else "a client without a certificate"
                 raise PermissionDenied(
-                    f"{full_method} changes the node and is not granted to {who} over TCP;"
+                    f"{full_method} {why} and is not granted to {who} over TCP;"
                     " call it on the node's unix socket, or add a grant to grpc.grants"
                 )
 
@@ -53,6 +58,11 @@ def reads(full_method: str) -> bool:
     except KeyError:
         return False
     return bool(found.GetOptions().idempotency_level == _NO_SIDE_EFFECTS)
+
+
+def is_private(full_method: str) -> bool:
+    """Whether even reading by this method is for the node, and for who is granted it."""
+    return full_method.startswith(_STORED) and not full_method.startswith(_ABOUT_US)
 
 
 def identities_of(context: Any) -> list[str]:

@@ -3,7 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast.api.services.events.v1 import events_pb2  # noqa: F401 (its descriptors are what is read)
+from holdfast.api.placement.v1 import placement_pb2  # noqa: F401 (their descriptors are what is read)
+from holdfast.api.services.containers.v1 import containers_pb2  # noqa: F401
+from holdfast.api.services.content.v1 import content_pb2  # noqa: F401
+from holdfast.api.services.events.v1 import events_pb2  # noqa: F401
+from holdfast.api.services.images.v1 import images_pb2  # noqa: F401
+from holdfast.api.services.introspection.v1 import introspection_pb2  # noqa: F401
+from holdfast.api.services.leases.v1 import leases_pb2  # noqa: F401
+from holdfast.api.services.namespaces.v1 import namespace_pb2  # noqa: F401
+from holdfast.api.services.version.v1 import version_pb2  # noqa: F401
 from holdfast.config.schema import Grant
 from holdfast.errors import PermissionDenied
 from holdfast.rpc.auth import identities_of, policy, reads
@@ -59,6 +67,40 @@ def test_a_method_nobody_described_does_not_read(method):
     ],
 )
 def test_reading_health_and_reflection_ask_for_nothing(method):
+    assert policy([])(method) is None
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "containers.v1.Containers/Get",
+        "containers.v1.Containers/ListStream",
+        "content.v1.Content/Info",
+        "content.v1.Content/Read",
+        "images.v1.Images/List",
+        "leases.v1.Leases/ListResources",
+        "namespaces.v1.Namespaces/List",
+    ],
+)
+def test_reading_what_clients_keep_needs_a_grant(method):
+    method = f"/containerd.services.{method}"
+    assert reads(method)
+    assert not may([], method, Caller("anybody"))
+    assert may([Grant(identities=("ops",), methods=("/containerd.services.*",))], method, Caller("ops"))
+    with pytest.raises(PermissionDenied, match="reads what is kept for the node's own clients"):
+        policy([])(method)(Caller())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/containerd.services.version.v1.Version/Version",
+        "/containerd.services.introspection.v1.Introspection/Plugins",
+        "/holdfast.placement.v1.Placement/ListRules",
+        "/holdfast.placement.v1.Placement/Watch",
+    ],
+)
+def test_looking_at_the_daemon_itself_asks_for_nothing(method):
     assert policy([])(method) is None
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 
 from holdfast import log
+from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
 from holdfast.node.journal import Journal
@@ -22,8 +23,9 @@ from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Kill, PodLookup
 from holdfast.node.vantage import read_vantage
 from holdfast.plugin import InitContext, SkipPlugin, plugin
-from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT
+from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT
 from holdfast.plugins.placement import message
+from holdfast.plugins.placement.bundled import BundledRules
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
@@ -48,6 +50,10 @@ class Herald:
     def kill(self, kill: Kill) -> None:
         """On the engine's thread."""
         self._on_the_loop(self._publish, "/oom/kill", message.kill(kill))
+
+    def rejected(self, reason: str) -> None:
+        """On the loop: a bundle's rules cannot be used."""
+        self._publish("/config/rejected", ConfigRejected(reason=reason))
 
     def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
         try:
@@ -101,7 +107,7 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
 @plugin(
     PLACEMENT,
     "rules",
-    requires=[CGROUPS, EVENTS],
+    requires=[CGROUPS, EVENTS, BUNDLES],
     config=PlacementConfig,
     services=["holdfast.placement.v1.Placement"],
 )
@@ -123,9 +129,11 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         Listeners(herald.report, herald.kill),
         pods_of(context),
     )
-    force = Force(engine)
-    force.apply(config)
     current = [config]
+    bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
+    force = Force(engine, bundled)
+    force.apply(config)
+    bundled.follow(lambda: current[0], force.apply)
 
     def reload(fresh: PlacementConfig) -> None:
         force.apply(fresh)
@@ -135,10 +143,12 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         current[0] = fresh
 
     context.on_reload(reload)
+    context.metrics.add(*bundled.families)
     engine.tally.register(context.metrics)
     engine.start()
     yield PlacementService(engine, force, watchers)
     engine.tally.unregister(context.metrics)
+    context.metrics.remove(*bundled.families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
     kills.close()

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import pwd
+from typing import Protocol
+
+import msgspec
 
 from holdfast import log
 from holdfast.node.reconcile import Engine
 from holdfast.node.rules import Rules, compile_rules
-from holdfast.node.schema import PlacementConfig
+from holdfast.node.schema import PlacementConfig, Rule
 from holdfast.node.shipped import with_shipped
 
 LOG = log.named(__name__)
 
 
-class Force:
-    """Compiles a configuration's rules and hands them to the engine."""
+class Bundled(Protocol):
+    """The rules of the bundle a configuration names."""
 
-    def __init__(self, engine: Engine) -> None:
+    def rules(self, reference: str) -> tuple[Rule, ...]:
+        """Those to put in force for what the configuration says of it. Never raises."""
+
+    def confirm(self) -> None:
+        """Those last given are in force."""
+
+
+class NoBundle:
+    """Where there are no bundles."""
+
+    def rules(self, reference: str) -> tuple[Rule, ...]:
+        """None."""
+        return ()
+
+    def confirm(self) -> None:
+        """Nothing to remember."""
+
+
+class Force:
+    """Compiles a configuration's rules, and those of the bundle it names, and hands them to the engine."""
+
+    def __init__(self, engine: Engine, bundled: Bundled | None = None) -> None:
         self._engine = engine
+        self._bundled = bundled or NoBundle()
         self.rules = Rules()
         self.shipped: frozenset[str] = frozenset()
 
@@ -27,10 +52,12 @@ class Force:
         Raises:
             ConfigError: a rule is bad; the old ones stay in force.
         """
+        config = with_bundled(config, self._bundled.rules(config.bundle))
         rules = compile_rules(with_shipped(config), self.uid_of, dry_run=config.dry_run)
         own = {rule.name for rule in config.rules}
         self.rules, self.shipped = rules, frozenset(name for name in rules.names if name not in own)
         self._engine.set_rules(rules)
+        self._bundled.confirm()
         dry = sum(rule.dry_run for rule in rules.rules)
         LOG.info("placement rules in force", rules=len(rules), dry_run=dry, shipped=len(self.shipped))
 
@@ -40,3 +67,9 @@ class Force:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
             return None
+
+
+def with_bundled(config: PlacementConfig, bundled: tuple[Rule, ...]) -> PlacementConfig:
+    """``config`` with a bundle's rules after its own; one of its own replaces the bundle's of its name."""
+    own = {rule.name for rule in config.rules}
+    return msgspec.structs.replace(config, rules=(*config.rules, *(rule for rule in bundled if rule.name not in own)))

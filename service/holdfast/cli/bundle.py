@@ -1,0 +1,128 @@
+"""``holdfast bundle``: rules and other node files from an OCI layout, put in force and taken back as one.
+
+Pulling is done here, over the content API, as any client of a content store would; the daemon applies.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.client import Client, client_options
+from holdfast.cli.table import aligned, as_json, plain
+
+if TYPE_CHECKING:
+    from holdfast.api.bundle.v1 import bundle_pb2 as pb
+    from holdfast.api.bundle.v1.bundle_pb2_grpc import BundlesStub
+
+_SPLIT = re.compile(r"(?P<path>.+?)(?:@(?P<digest>[a-z0-9]+:[a-f0-9]+)|:(?P<tag>[^/:]+))?\Z", re.DOTALL)
+_STATES = {1: "current", 2: "earlier", 3: "rolled back", 4: "pulled"}
+
+
+@click.group()
+def bundle() -> None:
+    """Pull, apply, roll back and list bundles: sets of rules and other node files, by digest.
+
+    They live in the namespace "holdfast", whatever -n says.
+    """
+
+
+@bundle.command()
+@click.argument("layout", metavar="LAYOUT[:TAG|@DIGEST]")
+@click.option("--name", default="", help="Name it gets on the node.  [default: what LAYOUT is called, and the tag]")
+@click.option("--hold", default="168h", show_default=True, help="How long it is kept without being applied.")
+@click.option("--apply", "at_once", is_flag=True, help="Apply it when it is there.")
+@client_options
+def pull(client: Client, layout: str, name: str, hold: str, at_once: bool) -> None:
+    """Bring the bundle in LAYOUT, an OCI layout (a directory or a tar archive of one), into the node's content.
+
+    Everything is checked before anything is written: digests, paths, sizes, and that the rules can be put in force.
+    """
+    from holdfast.cli.pull import Pull
+    from holdfast.config.quantity import parse_duration
+
+    try:
+        hold_s = parse_duration(hold)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--hold") from None
+    path, reference = split(layout)
+    done = Pull(client, hold_s).run(path, reference, name)
+    if at_once:
+        _applied(client, done.digest)
+    elif client.json:
+        click.echo(as_json({"name": done.name, "digest": done.digest, "files": [file.path for file in done.files]}))
+    else:
+        click.echo(f"{done.name} {done.digest}: {len(done.files)} files, {done.rules} rules; to put it in force:")
+        click.echo(f"holdfast bundle apply {done.name}")
+
+
+@bundle.command()
+@click.argument("which", metavar="NAME|DIGEST")
+@client_options
+def apply(client: Client, which: str) -> None:
+    """Put a pulled bundle in force: all of it, or nothing."""
+    _applied(client, which)
+
+
+@bundle.command()
+@client_options
+def rollback(client: Client) -> None:
+    """Put the bundle in force that was before the current one."""
+    from holdfast.api.bundle.v1.bundle_pb2 import RollbackRequest
+
+    answer = client.ask(_stub(client).Rollback, RollbackRequest())
+    click.echo(as_json(plain(answer)) if client.json else _sentence(answer.bundle, answer.previous))
+
+
+@bundle.command()
+@client_options
+def ls(client: Client) -> None:
+    """List the current bundle, those a rollback returns to, and those only pulled."""
+    from holdfast.api.bundle.v1.bundle_pb2 import ListRequest
+
+    answer = client.ask(_stub(client).List, ListRequest())
+    if client.json:
+        click.echo(as_json(plain(answer)))
+        return
+    rows = [
+        (
+            one.name,
+            one.digest,
+            _STATES.get(one.state, str(one.state)),
+            f"{one.applied_at.ToDatetime():%Y-%m-%d %H:%M:%S}" if one.HasField("applied_at") else "-",
+            ", ".join(file.path for file in one.files) or "-",
+        )
+        for one in answer.bundles
+    ]
+    click.echo(aligned([("NAME", "DIGEST", "STATE", "APPLIED (UTC)", "FILES"), *rows]))
+
+
+def split(layout: str) -> tuple[Path, str]:
+    """A layout's path, and the tag or digest asked for; a path that exists is a path, whatever is in its name."""
+    if Path(layout).exists():
+        return Path(layout), ""
+    found = _SPLIT.match(layout)
+    if found is None:
+        return Path(layout), ""
+    return Path(found["path"]), found["digest"] or found["tag"] or ""
+
+
+def _applied(client: Client, which: str) -> None:
+    from holdfast.api.bundle.v1.bundle_pb2 import ApplyRequest
+
+    answer = client.ask(_stub(client).Apply, ApplyRequest(bundle=which))
+    click.echo(as_json(plain(answer)) if client.json else _sentence(answer.bundle, answer.previous))
+
+
+def _sentence(some: pb.Bundle, previous: str) -> str:
+    before = f"before it: {previous}" if previous and previous != some.digest else "nothing before it"
+    return f"current: {some.name} {some.digest} ({before if previous != some.digest else 'as before'})"
+
+
+def _stub(client: Client) -> BundlesStub:
+    from holdfast.api.bundle.v1.bundle_pb2_grpc import BundlesStub
+
+    return client.stub(BundlesStub)

@@ -1,0 +1,137 @@
+"""Bringing a bundle from a layout into a daemon's content: leases, content and images, as any client would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from holdfast.api.services.content.v1 import content_pb2
+from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
+from holdfast.api.services.images.v1 import images_pb2
+from holdfast.api.services.images.v1.images_pb2_grpc import ImagesStub
+from holdfast.api.services.leases.v1 import leases_pb2
+from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
+from holdfast.api.types.descriptor_pb2 import Descriptor as Target
+from holdfast.cli.client import Client
+from holdfast.errors import AlreadyExists, HoldfastError, NotFound
+from holdfast.node.rulefile import read_bundle
+from holdfast.node.rules import compile_rules
+from holdfast.store.bundle.bundles import LABEL, NAMESPACE, PULLED
+from holdfast.store.bundle.layout import TAG, Files, blob, find, layout, read_blob, read_contents
+from holdfast.store.bundle.manifest import MANIFEST, Contents, File
+
+_EXPIRE, _REF = "containerd.io/gc.expire", "containerd.io/gc.ref.content."
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What came in; ``rules`` is how many."""
+
+    name: str
+    digest: str
+    files: tuple[File, ...]
+    rules: int
+
+
+class Pull:
+    """Pulls over one connection; ``hold_s`` is how many seconds it is kept without being applied."""
+
+    def __init__(self, client: Client, hold_s: float) -> None:
+        self._client = client
+        expires = datetime.fromtimestamp(time.time() + hold_s, UTC)
+        self._expire = {_EXPIRE: expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+    def run(self, path: Path, reference: str, name: str) -> Pulled:
+        """Check the whole bundle, then write it.
+
+        Raises:
+            HoldfastError: one line; what was written before it is collected.
+        """
+        with layout(path) as files:
+            manifest = find(files, reference)
+            bundle = read_contents(files, manifest)
+            rules = _checked(files, bundle)
+            lease = self._leased(bundle)
+            try:
+                self._write(files, bundle)
+                name = name or _name(path, "" if reference == bundle.digest else manifest.note(TAG), bundle)
+                self._named(bundle, name)
+            except HoldfastError:
+                with suppress(HoldfastError):
+                    self._client.ask(self._client.stub(LeasesStub).Delete, leases_pb2.DeleteRequest(id=lease))
+                raise
+        return Pulled(name, bundle.digest, bundle.files, rules)
+
+    def _leased(self, bundle: Contents) -> str:
+        """Hold what comes; a lease of an earlier pull is replaced, so that it lives as long as this one says."""
+        lease = PULLED + bundle.digest.partition(":")[2]
+        self._client.within(NAMESPACE, "")
+        stub = self._client.stub(LeasesStub)
+        labels = {LABEL: bundle.digest, **self._expire}
+        with suppress(NotFound):
+            self._client.ask(stub.Delete, leases_pb2.DeleteRequest(id=lease))
+        self._client.ask(stub.Create, leases_pb2.CreateRequest(id=lease, labels=labels))
+        self._client.within(NAMESPACE, lease)
+        return lease
+
+    def _write(self, files: Files, bundle: Contents) -> None:
+        """Every blob, the manifest last: where it is, all it names is."""
+        held = {bundle.config.digest: bundle.config.size} | {file.digest: file.size for file in bundle.files}
+        for digest, size in held.items():
+            self._blob(digest, size, blob(files, digest, size))
+        labels = {f"{_REF}{'config' if at == 0 else f'l.{at - 1}'}": digest for at, digest in enumerate(held)}
+        self._blob(bundle.digest, len(bundle.text), iter([bundle.text]))
+        info = content_pb2.Info(digest=bundle.digest, labels=labels)
+        request = content_pb2.UpdateRequest(info=info)
+        request.update_mask.paths.extend(f"labels.{key}" for key in labels)
+        self._client.ask(self._client.stub(ContentStub).Update, request)
+
+    def _blob(self, digest: str, size: int, frames: Iterator[bytes]) -> None:
+        """One ingest; a blob that is there already is only held."""
+        requests = _requests(f"{PULLED}{digest}", digest, size, frames)
+        with suppress(AlreadyExists):
+            for _ in self._client.stream(self._client.stub(ContentStub).Write, requests):
+                pass
+        resource = leases_pb2.Resource(id=digest, type="content")
+        request = leases_pb2.AddResourceRequest(id=self._client.lease, resource=resource)
+        self._client.ask(self._client.stub(LeasesStub).AddResource, request)
+
+    def _named(self, bundle: Contents, name: str) -> None:
+        """An image record of this name, which expires as the lease does; one of an older bundle gives way."""
+        target = Target(media_type=MANIFEST, digest=bundle.digest, size=len(bundle.text))
+        image = images_pb2.Image(name=name, target=target, labels={LABEL: bundle.digest, **self._expire})
+        stub = self._client.stub(ImagesStub)
+        try:
+            self._client.ask(stub.Create, images_pb2.CreateImageRequest(image=image))
+        except AlreadyExists:
+            self._client.ask(stub.Update, images_pb2.UpdateImageRequest(image=image))
+
+
+def _checked(files: Files, bundle: Contents) -> int:
+    """How many rules it has; every blob was read once, and is what it should be."""
+    texts = {file.path: read_blob(files, file.digest, file.size).decode("utf-8", "replace") for file in bundle.rules}
+    rules = compile_rules(read_bundle(texts.items()))
+    config = (bundle.config.digest, bundle.config.size)
+    for digest, size in {config, *((file.digest, file.size) for file in bundle.files)}:
+        for _ in blob(files, digest, size):
+            pass
+    return len(rules)
+
+
+def _requests(ref: str, digest: str, size: int, frames: Iterator[bytes]) -> Iterator[content_pb2.WriteContentRequest]:
+    yield content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref, total=size, expected=digest)
+    offset = 0
+    for frame in frames:
+        if offset == 0 or frame:  # at offset 0: what an earlier pull left by half is written again
+            yield content_pb2.WriteContentRequest(action=content_pb2.WRITE, offset=offset, data=frame)
+        offset += len(frame)
+    yield content_pb2.WriteContentRequest(action=content_pb2.COMMIT, total=size, expected=digest, offset=offset)
+
+
+def _name(path: Path, tag: str, bundle: Contents) -> str:
+    stem = path.resolve().name.removesuffix(".tar")
+    return f"{stem}:{tag}" if tag else f"{stem}@{bundle.digest}"

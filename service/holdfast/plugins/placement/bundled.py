@@ -1,0 +1,110 @@
+"""Rules from a bundle: those of the one the configuration names, or the last good ones while there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast import log
+from holdfast.errors import HoldfastError
+from holdfast.metrics import Counter, Gauge
+from holdfast.node.rulefile import read_bundle
+from holdfast.node.schema import PlacementConfig, Rule
+
+LOG = log.named(__name__)
+
+
+class Source(Protocol):
+    """What is asked of the bundles of the node."""
+
+    def rules(self, reference: str) -> tuple[str, Iterable[tuple[str, str]]]:
+        """The digest meant, and its rules files: path and text."""
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` after each change."""
+
+    def pin(self, wanted: Callable[[], str]) -> None:
+        """Keep the digest that ``wanted`` answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Rules, and the digest of the bundle they came from."""
+
+    digest: str = ""
+    rules: tuple[Rule, ...] = ()
+
+
+_NOTHING = _Taken()
+
+
+class BundledRules:
+    """Answers a configuration's ``bundle``. ``source`` may raise: then what is named is missing, and says why.
+
+    A bundle that is missing or bad is told once: a line, a count, and ``tell`` for an event.
+    """
+
+    def __init__(self, source: Callable[[], Source], tell: Callable[[str], None]) -> None:
+        self._source, self._tell = source, tell
+        self._in_force = self._given = _NOTHING
+        self._why = ""  # what was asked for last is not in force
+        self._reads = Counter("holdfast_bundle_rules_total", "Times rules were taken from a bundle.", ["result"])
+        self._last = Gauge("holdfast_bundle_rules_last_successful", "Whether the bundle named has its rules in force.")
+        for result in ("applied", "rejected"):
+            self._reads.labels(result)
+        self._last.set(1)
+        self.families = (self._reads, self._last)
+
+    def rules(self, reference: str) -> tuple[Rule, ...]:
+        """The rules of the bundle that ``reference`` names, or those in force; none for an empty one. Never raises."""
+        self._given = _NOTHING
+        if reference:
+            try:
+                digest, texts = self._source().rules(reference)
+                self._given = _Taken(digest, read_bundle(texts))
+            except Exception as error:  # also whatever kept the bundles' plugin from starting
+                self._given = self._in_force
+                self._reject(reference, str(error))
+                return self._given.rules
+        self._accept()
+        return self._given.rules
+
+    def confirm(self) -> None:
+        """What `rules` gave last is in force."""
+        if self._given.digest and self._given != self._in_force:
+            self._reads.inc("applied")
+            LOG.info("rules of a bundle in force", bundle=self._given.digest, rules=len(self._given.rules))
+        self._in_force = self._given
+
+    def follow(self, config: Callable[[], PlacementConfig], apply: Callable[[PlacementConfig], None]) -> None:
+        """Have ``apply`` called with the configuration in force whenever another bundle is current, or comes."""
+
+        def changed() -> None:
+            reference = config().bundle
+            if not reference:
+                return
+            try:
+                apply(config())
+            except HoldfastError as error:
+                self._reject(reference, str(error))
+
+        try:
+            source = self._source()
+        except Exception:  # no bundles in this daemon, for whatever reason: nothing will change
+            return
+        source.pin(lambda: config().bundle)
+        source.watch(changed)
+
+    def _accept(self) -> None:
+        self._last.set(1)
+        self._why = ""
+
+    def _reject(self, reference: str, why: str) -> None:
+        self._last.set(0)
+        if self._why == why:
+            return
+        self._why = why
+        self._reads.inc("rejected")
+        LOG.error("bundle rejected; the rules before it stay in force", bundle=reference, error=why)
+        self._tell(f"bundle {reference}: {why}")

@@ -1,0 +1,110 @@
+"""Which bundle is current, which were before, and what is about to be: one small file, replaced whole.
+
+    {"now": {"applied": [oldest, …, current], "undone": …}, "next": null}
+
+A change writes ``next``, swaps the link ``current`` (that is the commit), and writes what was ``next`` as ``now``.
+After a kill the link says which of the two it is. Changes of a history are values; the file is `Journal`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import FailedPrecondition, InvalidArgument
+from holdfast.store.ingest import disk, sync
+
+_MAX = 1 << 20  # bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One bundle that was applied; ``at_ns`` in nanoseconds since 1970."""
+
+    digest: str
+    name: str
+    at_ns: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """What was applied, the current one last; ``undone`` is what the last rollback took back."""
+
+    applied: tuple[Entry, ...] = ()
+    undone: Entry | None = None
+
+    @property
+    def current(self) -> Entry | None:
+        """The one in force."""
+        return self.applied[-1] if self.applied else None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that are remembered: the current one, earlier ones newest first, the one undone."""
+        return (*reversed(self.applied), *((self.undone,) if self.undone else ()))
+
+    def after_applying(self, entry: Entry, keep: int) -> History:
+        """With ``entry`` in force, and ``keep`` earlier ones."""
+        earlier = tuple(one for one in self.applied if one.digest != entry.digest)
+        return History((*earlier[-keep:], entry))
+
+    def after_rollback(self) -> History:
+        """With the one before in force.
+
+        Raises:
+            FailedPrecondition: there is none.
+        """
+        if len(self.applied) < 2:
+            raise FailedPrecondition("there is no bundle before the current one; apply another one instead")
+        return History(self.applied[:-1], self.applied[-1])
+
+
+class _State(msgspec.Struct, frozen=True):
+    now: History = History()
+    next: History | None = None
+
+
+class Journal:
+    """The file. Raises `ResourceExhausted` when the disk is full: then it says what it said before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.now = History()
+
+    def load(self, current: str) -> None:
+        """Read it; ``current`` is the digest the link names, empty when there is none.
+
+        Raises:
+            InvalidArgument: it cannot be understood.
+        """
+        try:
+            with self._path.open("rb") as file:
+                state = msgspec.json.decode(file.read(_MAX), type=_State)
+        except FileNotFoundError:
+            state = _State()
+        except msgspec.DecodeError as error:
+            raise InvalidArgument(f"{self._path}: {error}; remove it, and apply a bundle again") from error
+        coming = state.next
+        committed = coming is not None and coming.current is not None and coming.current.digest == current
+        self.now = coming if committed and coming is not None else state.now
+        if coming is not None:
+            self._write(_State(self.now))
+
+    def announce(self, coming: History) -> None:
+        """Say what is about to be."""
+        self._write(_State(self.now, coming))
+
+    def confirm(self, reached: History) -> None:
+        """Say what is."""
+        self.now = reached
+        self._write(_State(reached))
+
+    def _write(self, state: _State) -> None:
+        fresh = self._path.with_name(f".{self._path.name}.new")
+        with disk("bundle history"):
+            with fresh.open("wb") as file:
+                file.write(msgspec.json.encode(state))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, self._path)
+            sync(self._path.parent)

@@ -1,0 +1,89 @@
+"""Files of the current bundle elsewhere on the node: links to ``bundles/current/files/…``, so that all change at once.
+
+    /etc/modprobe.d/node.conf -> <root>/bundles/current/files/modprobe/node.conf
+
+Only in directories the configuration allows, never over a file that is not such a link. A link is made after the swap
+of ``current`` and taken away after it, as the kubelet does it; doing it all again changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from holdfast import log
+from holdfast.errors import FailedPrecondition, PermissionDenied
+from holdfast.store.bundle.manifest import Contents, File
+
+LOG = log.named(__name__)
+
+
+class Links:
+    """Links into one shelf's ``current``; ``allowed`` are directories that may have them, and all below."""
+
+    def __init__(self, root: Path, allowed: Iterable[str] = ()) -> None:
+        self._into = f"{root}/current/files/"
+        self.allowed = tuple(allowed)
+
+    def check(self, bundle: Contents) -> None:
+        """Whether each file that wants a link may have it.
+
+        Raises:
+            PermissionDenied: its directory is not allowed.
+            FailedPrecondition: there is no such directory, or something else is in the place.
+        """
+        for file in bundle.files:
+            if file.target:
+                self._check(file)
+
+    def settle(self, current: Contents | None, known: Iterable[Contents]) -> None:
+        """Make the links ``current`` wants, remove those that only others of ``known`` want. Never raises."""
+        wanted = dict(self._of(current)) if current else {}
+        for path, into in wanted.items():
+            try:
+                self._make(path, into)
+            except (OSError, FailedPrecondition) as error:
+                LOG.warning("cannot link a file of the bundle", path=path, error=error)
+        for bundle in known:
+            for path, _ in self._of(bundle):
+                if path not in wanted and self._is_ours(path):
+                    with suppress(OSError):
+                        path.unlink()
+
+    def _of(self, bundle: Contents) -> Iterator[tuple[Path, str]]:
+        for file in bundle.files:
+            if file.target and self._is_allowed(file.target):
+                yield Path(file.target, file.name), self._into + file.path
+
+    def _check(self, file: File) -> None:
+        path = Path(file.target, file.name)
+        if not self._is_allowed(file.target):
+            allowed = ", ".join(self.allowed) or "none"
+            raise PermissionDenied(f"{file.path}: {file.target} is not among the allowed targets ({allowed})")
+        if not os.path.isdir(file.target):
+            raise FailedPrecondition(f"{file.path}: {file.target}: no such directory")
+        if os.path.lexists(path) and not self._is_ours(path):
+            raise FailedPrecondition(f"{file.path}: {path} exists and is no bundle's; move it away")
+
+    def _make(self, path: Path, into: str) -> None:
+        if self._is_ours(path) and os.readlink(path) == into:
+            return
+        if os.path.lexists(path) and not self._is_ours(path):
+            raise FailedPrecondition("exists and is no bundle's; move it away")
+        fresh = path.with_name(f".{path.name}.holdfast-new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(into)
+        os.replace(fresh, path)
+
+    def _is_allowed(self, target: str) -> bool:
+        real = os.path.realpath(target)
+        roots = [os.path.realpath(one) for one in self.allowed]
+        return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            return os.readlink(path).startswith(self._into)
+        except OSError:
+            return False
