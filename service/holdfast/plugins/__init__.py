@@ -40,6 +40,7 @@ SHIPPED: tuple[str, ...] = (
     "version:version",
     "cgroups:cgroups",
     "placement:placement",
+    "nri:nri",
 )
 
 

@@ -19,7 +19,7 @@ LOG = log.named(__name__)
 
 
 class Trunk(asyncio.Protocol):
-    """The socket. `attach` protocols to streams before the peer may speak on them: what nobody has asked for is dropped.
+    """The socket. `attach` a protocol to a stream before the peer speaks on it: what is for nobody is dropped.
 
     ``ended`` is set when the socket is gone, by whoever's doing; ``why`` then says whose, empty for a plain end.
     """

@@ -20,7 +20,7 @@ POD = PodRef(
     labels={"app": "postgres"},
     annotations={"team": "a"},
 )
-GROUP = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD.uid.replace('-', '_')}.slice/cri-containerd-{'c' * 64}.scope"
+GROUP = f"/kubepods/burstable/pod{POD.uid}/{POD.container_id}"
 DB = Newborn(POD, 985, GROUP)
 
 
@@ -33,7 +33,7 @@ def given(*written, newborn=DB, host=V2):
 
 
 def rule(match, name="r", **more):
-    return {"name": name, "match": match, **({"oom_score_adj": -500} if not more else more)}
+    return {"name": name, "match": match, **(more or {"oom_score_adj": -500})}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def rule(match, name="r", **more):
         {"pod": {"labels": "app=postgres", "container": "post*", "qos": "burstable"}},
         {"pod": {"annotations": "team in (a,b)"}},
         {"pod": True},
-        {"pod": {"namespace": "db"}, "cgroup": "/kubepods.slice/**"},
+        {"pod": {"namespace": "db"}, "cgroup": "/kubepods/**"},
         {"pod": {"namespace": "db"}, "descendants": True},
     ],
 )
@@ -85,7 +85,7 @@ def test_a_rule_that_might_hold_leaves_all_to_the_engine(match):
 
 
 def test_a_cgroup_is_no_answer_where_it_is_not_known():
-    assert given(rule({"cgroup": "/kubepods.slice/**"}), newborn=replace(DB, group="")) is None
+    assert given(rule({"cgroup": "/kubepods/**"}), newborn=replace(DB, group="")) is None
 
 
 def test_a_qos_is_no_answer_where_it_is_not_known():

@@ -176,6 +176,8 @@ async def test_closing_a_stream_leaves_the_others():
         one, other = Heard(), Heard()
         trunk.attach(1, one)
         trunk.attach(2, other)
+        writer.write(struct.pack(">II", 1, 1) + b"x")
+        await one.arrived.wait()
         one.transport.close()
         await one.ended.wait()
         other.transport.write(b"frame")
