@@ -15,7 +15,7 @@ Theory
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -240,6 +240,12 @@ class Caution:
             self._put(key, _Trial.LEFT_ALONE)
             return True
         return False
+
+    def begin_anew(self, uids: Collection[str]) -> None:
+        """The runtime was away, so who did not start proves nothing; pods other than ``uids`` are no more."""
+        self._trials = {
+            key: trial for key, trial in self._trials.items() if trial is _Trial.LEFT_ALONE and key[0] in uids
+        }
 
     def forget(self, uid: str) -> None:
         """The pod is no more."""

@@ -119,6 +119,16 @@ def test_one_that_fails_without_us_as_well_is_adjusted_again():
     assert [caution.allows(KEY) for _ in range(4)] == [True, False, True, False]
 
 
+def test_a_runtime_that_was_away_is_no_proof_against_a_value_but_what_is_left_alone_stays_so():
+    caution = Caution()
+    alone, gone = ("uid", "alone"), ("gone", "alone")
+    for key in (alone, gone):
+        caution.allows(key), caution.allows(key), caution.started(key)
+    caution.allows(KEY)
+    caution.begin_anew({"uid"})
+    assert [caution.allows(key) for key in (KEY, alone, gone)] == [True, False, True]
+
+
 def test_others_are_not_judged_by_it():
     caution = Caution()
     assert caution.allows(KEY)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: What a runtime starts its pre-installed plugins with: the number of an open socket, a name, two digits.
 SOCKET, NAME, INDEX = "NRI_PLUGIN_SOCKET", "NRI_PLUGIN_NAME", "NRI_PLUGIN_IDX"
 NAMESPACE = "holdfast"  # of the events
-SERVICE = "nri.pkg.api.v1alpha1.Plugin"  # its name in health
+SERVICE = "nri.pkg.api.v1alpha1.Plugin"  # its name in health: serving while a runtime has us
 
 
 class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = -1000
 
 
-@plugin(NRI, "plugin", requires=[EVENTS, PLACEMENT], config=NriConfig, services=[SERVICE])
+@plugin(NRI, "plugin", requires=[EVENTS, PLACEMENT], config=NriConfig)
 async def nri(context: InitContext) -> AsyncIterator[Link]:
     """Be a runtime's plugin for as long as the daemon runs, whether or not a runtime is there."""
     started_by_runtime = SOCKET in os.environ

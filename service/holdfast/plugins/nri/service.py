@@ -139,6 +139,7 @@ class PluginService(PluginServicer):
 
     def _take(self, gathered: Gathering) -> None:
         self._means.store.keep_only(container.id for container in gathered.containers)
+        self._means.caution.begin_anew({pod.uid for pod in gathered.pods})
         self._means.feed.everything(gathered.pods, gathered.containers)
         self._means.figures.synchronized.set(len(gathered.pods), "pods")
         self._means.figures.synchronized.set(len(gathered.containers), "containers")
