@@ -16,6 +16,7 @@ PROTOS = Path(__file__).resolve().parent
 API = PROTOS.parent / "service" / "holdfast" / "api"
 PLUGIN = API.parent / "ttrpc" / "protoc_plugin.py"
 BUNDLED = (str(files("grpc_tools") / "_proto"), str(Path(status_pb2.__file__).parents[2]))
+OVER_TTRPC = ("/api/services/ttrpc/", "/api/nri/")  # the services in these folders are spoken over ttrpc
 DOOR = '"""Generated from ``protos/``: change the .proto, then ``make protos``."""\n'
 
 
@@ -25,7 +26,7 @@ def generate(into: Path) -> None:
     includes = [f"-I{path}" for path in (PROTOS, *BUNDLED)]
     services = [str(path) for path in sources if "\nservice " in path.read_text()]
     outputs = [f"--{kind}_out={into}" for kind in ("python", "pyi")]
-    over_ttrpc = [name for name in services if "/services/ttrpc/" in name]
+    over_ttrpc = [name for name in services if any(folder in name for folder in OVER_TTRPC)]
     over_grpc = [name for name in services if name not in over_ttrpc]
     ttrpc = [f"--plugin=protoc-gen-ttrpc-python={plugin_in(into)}", f"--ttrpc-python_out={into}"]
     for arguments in (

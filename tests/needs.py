@@ -26,7 +26,9 @@ def peer(*programs: str) -> pytest.MarkDecorator:
 
 
 def found(program: str) -> str | None:
-    """Where a peer is: what ``tests/peers/build`` built, before what is installed."""
+    """Where a peer is: what ``tests/peers/build`` built, before what is installed; ``folder/program`` is built only."""
+    if "/" in program:
+        return shutil.which(BIN / program)
     return shutil.which(program, path=f"{BIN}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 

@@ -47,6 +47,7 @@ SHIPPED: tuple[str, ...] = (
     "bundle:service",
     "cgroups:cgroups",
     "placement:placement",
+    "nri:nri",
 )
 
 

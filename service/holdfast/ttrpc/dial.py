@@ -34,6 +34,18 @@ def unix(address: str) -> Connector:
     return connect
 
 
+def inherited(descriptor: int) -> Connector:
+    """A connector to the peer of a socket that whoever started us left open; it can connect once."""
+    sock = socket.socket(fileno=descriptor)
+    sock.set_inheritable(False)  # it is ours, not what we start
+
+    async def connect(factory: ProtocolFactory) -> object:
+        sock.setblocking(False)
+        return await asyncio.get_running_loop().create_unix_connection(factory, sock=sock)
+
+    return connect
+
+
 class Reconnect(Struct, frozen=True):
     """Exponential delays with jitter between failed attempts to connect, in seconds."""
 

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.node.creation import Creation, Newborn, at_creation
 from holdfast.node.outlook import Outlook, look_ahead, rank_all
 from holdfast.node.plan import Explanation, explain
 from holdfast.node.pressure import Pressure
@@ -21,7 +22,7 @@ from holdfast.node.record import BY_HAND, Placement, Report
 from holdfast.node.rulefile import read_rules
 from holdfast.node.rules import Rules, compile_rules
 from holdfast.node.shipped import with_shipped
-from holdfast.node.snapshot import MemoryDomain, Process
+from holdfast.node.snapshot import HostFacts, MemoryDomain, Process
 from holdfast.node.victim import uncertainty_pages
 from holdfast.plugins.placement import message
 
@@ -85,6 +86,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._engine = engine
         self._force = force
         self._watchers = watchers
+        self._machine: HostFacts | None = None
+
+    def at_creation(self, newborn: Newborn) -> Creation | None:
+        """What the rules in force give a container about to be created (asked by plugins, not a call of the API)."""
+        if self._machine is None:
+            self._machine = self._engine.host_facts()  # what a creation depends on of it does not change
+        made = at_creation(newborn, self._force.rules, self._machine)
+        return None if made is None or made.rule in self._engine.status().suspended else made
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""

@@ -1,0 +1,126 @@
+"""Keeping us a runtime's plugin: one connection after the other, for ever, and what the daemon is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from holdfast import log
+from holdfast.plugin import InitContext
+from holdfast.plugins.kinds import EVENTS, PLACEMENT
+from holdfast.plugins.nri import NAMESPACE, SERVICE, NriConfig
+from holdfast.plugins.nri.figures import Figures
+from holdfast.plugins.nri.service import Means, PluginService, fail_open
+from holdfast.plugins.nri.session import Identity, be_a_plugin
+from holdfast.plugins.nri.wishes import NoWishes, RuleWishes
+from holdfast.pods.created import CreatedStore
+from holdfast.pods.nri import Container, Sandbox
+from holdfast.ttrpc import Reconnect, unix
+from holdfast.ttrpc.dial import Connector, inherited
+
+LOG = log.named(__name__)
+
+#: A runtime that restarts is back within seconds; a node without NRI is asked again, cheaply.
+RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
+
+
+class Nobody:
+    """Where nobody wants to know what there is."""
+
+    def pod(self, pod: Sandbox) -> None:
+        """Not kept."""
+
+    def container(self, container: Container) -> None:
+        """Not kept."""
+
+    def pod_gone(self, sandbox_id: str) -> None:
+        """Not kept."""
+
+    def container_gone(self, container_id: str) -> None:
+        """Not kept."""
+
+    def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+        """Not kept."""
+
+
+class Link:
+    """Keeps us a runtime's plugin. ``on_change`` is told when we are, and when we are not any more."""
+
+    def __init__(
+        self, connect: Connector, identity: Identity, means: Means, budget_s: float, on_change: Callable[[bool], None]
+    ) -> None:
+        self.means = means
+        self._connect, self._identity, self._on_change = connect, identity, on_change
+        self._guard = fail_open(means.figures, budget_s)
+        self._failures = 0
+        self._said: str | None = None
+
+    async def keep(self) -> None:
+        """Connect, and again when it ends, for ever."""
+        while True:
+            await self.once()
+            await asyncio.sleep(RECONNECT.delay_s(max(1, self._failures)))
+
+    async def once(self) -> None:
+        """One connection, whatever becomes of it."""
+        service = PluginService(self.means, lambda: self._on_change(True))
+        try:
+            why = await be_a_plugin(self._connect, self._identity, service, self._guard)
+        except* Exception as errors:  # whatever it is, the next connection may be better
+            why = "; ".join(str(error) or type(error).__name__ for error in _leaves(errors))
+        self._over(service, why or "it closed the connection")
+
+    def _over(self, service: PluginService, why: str) -> None:
+        if service.synchronized:
+            self._failures, self._said = 0, None
+            self._on_change(False)
+            LOG.warning("nri: the runtime is gone; connecting anew", runtime=service.runtime, why=why)
+            return
+        self._failures += 1
+        if why != self._said:  # a node without NRI would be told of every few seconds
+            self._said = why
+            LOG.warning("nri: no runtime has us as its plugin; trying on", why=why)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@contextmanager
+def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterator[Link]:
+    """A link by the plugin's configuration, or by what a runtime that started us told: its socket, name and index."""
+    config: NriConfig = context.config
+    figures = Figures()
+    exchange = context.single(EVENTS)
+    rules = next(iter(context.all(PLACEMENT).values()), None)
+
+    def changed(connected: bool) -> None:
+        figures.connected.set(int(connected))
+        figures.connections.labels().value += connected
+        context.serving.set(SERVICE, connected)
+
+    store = CreatedStore(context.root_dir / "created.db")
+    means = Means(
+        NoWishes() if rules is None else RuleWishes(rules),
+        Nobody(),
+        store,
+        figures,
+        lambda event: exchange.publish("/nri/created", event, NAMESPACE),
+        config.lowest_oom_score_adj,
+    )
+    if told is None:
+        connect, identity = unix(config.socket_path), Identity(config.plugin_name, config.plugin_index)
+    else:
+        connect, identity = inherited(told[0]), Identity(*told[1:])
+    context.serving.set(SERVICE, False)
+    context.metrics.add(*figures.families)
+    try:
+        yield Link(connect, identity, means, config.budget, changed)
+    finally:
+        context.metrics.remove(*figures.families)
+        store.close()

@@ -1,0 +1,55 @@
+"""Between NRI's messages and our values."""
+
+from __future__ import annotations
+
+from holdfast.api.nri.events.created_pb2 import ContainerCreated
+from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
+from holdfast.pods.nri import Adjustment, Container, Life, Sandbox, Wish
+
+
+def sandbox(pod: pb.PodSandbox) -> Sandbox:
+    """A pod."""
+    return Sandbox(
+        pod.id, pod.uid, pod.namespace, pod.name, dict(pod.labels), dict(pod.annotations), pod.linux.cgroup_parent
+    )
+
+
+def container(given: pb.Container) -> Container:
+    """A container; a state nobody defined is not known."""
+    linux = given.linux
+    state = given.state
+    return Container(
+        given.id,
+        given.pod_sandbox_id,
+        given.name,
+        Life(state) if 0 <= state <= Life.STOPPED.value else Life.UNKNOWN,
+        given.pid,
+        linux.oom_score_adj.value if linux.HasField("oom_score_adj") else None,
+        cgroups_path=linux.cgroups_path,
+    )
+
+
+def adjust(adjustment: Adjustment) -> pb.ContainerAdjustment:
+    """An answer. A value of 0 is sent as a message that is there and empty, which is not the same as none."""
+    linux = pb.LinuxContainerAdjustment(cgroups_path=adjustment.cgroups_path)
+    if adjustment.unified:
+        linux.resources.unified.update(adjustment.unified)
+    if adjustment.oom_score_adj is not None:
+        linux.oom_score_adj.CopyFrom(pb.OptionalInt(value=adjustment.oom_score_adj))
+    return pb.ContainerAdjustment(annotations=adjustment.annotations, linux=linux)
+
+
+def created(pod: Sandbox, given: Container, wish: Wish, made: Adjustment, outcome: str) -> ContainerCreated:
+    """The event."""
+    return ContainerCreated(
+        container_id=given.id,
+        namespace=pod.namespace,
+        pod=pod.name,
+        container=given.name,
+        rule=wish.rule,
+        outcome=outcome,
+        oom_score_adj=made.oom_score_adj,
+        asked=given.oom_score_adj,
+        cgroups_path=made.cgroups_path,
+        unified=made.unified,
+    )

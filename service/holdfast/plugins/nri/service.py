@@ -1,0 +1,267 @@
+"""The plugin's side of NRI: what the runtime calls, one handler each. What is answered is `holdfast.pods.nri`'s word.
+
+No error ever leaves a handler (`fail_open`): the runtime would fail the container for it. An empty answer lets the
+container be created as the kubelet asked, and the engine does what is left to do when its program runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from holdfast import log
+from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
+from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer
+from holdfast.plugins.nri import message
+from holdfast.plugins.nri.figures import Figures, Outcome
+from holdfast.pods.created import Created, CreatedStore
+from holdfast.pods.nri import (
+    EVENT_MASK,
+    LOWEST,
+    Adjustment,
+    Caution,
+    Container,
+    Event,
+    Feed,
+    Gathering,
+    Sandbox,
+    Wishes,
+    adjustment_of,
+)
+from holdfast.ttrpc import Handler, Interceptor, Kind
+
+LOG = log.named(__name__)
+NOTHING = Adjustment()
+
+#: What each method answers when it fails, from its request. Nothing, in NRI's words; but events 0 would mean all.
+EMPTY: dict[str, Callable[[Any], Message]] = {
+    "Configure": lambda _: pb.ConfigureResponse(events=EVENT_MASK),
+    "Synchronize": lambda request: pb.SynchronizeResponse(more=request.more),
+    "CreateContainer": lambda _: pb.CreateContainerResponse(),
+    "StopContainer": lambda _: pb.StopContainerResponse(),
+}
+
+
+class Call(Protocol):
+    """What `fail_open` needs of a call."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds the caller still waits, None for ever."""
+
+
+def fail_open(figures: Figures, budget_s: float) -> Interceptor:
+    """Wraps every handler: timed, answered with nothing after the budget or an error, never with an error.
+
+    The budget is at most half of what the caller still waits: ttrpc's own answer at the deadline is an error too.
+    """
+
+    def wrap(full_method: str, kind: Kind, handler: Handler) -> Handler:
+        del kind
+        method = full_method.rpartition("/")[2]
+        empty = EMPTY.get(method, lambda _: pb.Empty())
+        seconds = figures.handler.labels(method)
+
+        async def guarded(request: Any, call: Call) -> Any:
+            began = time.perf_counter()
+            left = call.time_remaining()
+            try:
+                async with asyncio.timeout(budget_s if left is None else min(budget_s, left / 2)):
+                    return await handler(request, call)
+            except Exception as error:  # whatever it is, the container must be created
+                figures.failures.inc(method)
+                LOG.error("nri: answered with nothing", method=method, error=f"{type(error).__name__}: {error}")
+                return empty(request)
+            finally:
+                seconds.observe(time.perf_counter() - began)
+
+        return guarded
+
+    return wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What handlers work with, whatever becomes of one connection. ``tell`` gets an event for each container that a
+    rule has something for; ``lowest`` is the least oom_score_adj the runtime may write.
+    """
+
+    wishes: Wishes
+    feed: Feed
+    store: CreatedStore
+    figures: Figures
+    tell: Callable[[Message], None]
+    lowest: int = LOWEST
+    caution: Caution = field(default_factory=Caution)
+
+
+class PluginService(PluginServicer):
+    """One connection's handlers. ``synchronized`` when the runtime has told everything: then we are its plugin."""
+
+    def __init__(self, means: Means, on_synchronized: Callable[[], None] = lambda: None) -> None:
+        self.synchronized = False
+        self.runtime = ""
+        self._on_synchronized = on_synchronized
+        self._means = means
+        self._gathering = Gathering()
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    async def Configure(self, request: pb.ConfigureRequest, call: object) -> pb.ConfigureResponse:  # noqa: N802
+        """The runtime introduces itself, and is told which events we want."""
+        self.runtime = f"{request.runtime_name} {request.runtime_version}".strip()
+        LOG.info(
+            "nri: registered",
+            runtime=self.runtime,
+            nri=request.nri_version or "before 0.12",
+            waits_ms=request.request_timeout,
+        )
+        return pb.ConfigureResponse(events=EVENT_MASK)
+
+    async def Synchronize(  # noqa: N802
+        self, request: pb.SynchronizeRequest, call: object
+    ) -> pb.SynchronizeResponse:
+        """What there is, in one or more parts. No updates are asked for: what runs is the engine's to look after."""
+        self._gathering.add(map(message.sandbox, request.pods), map(self._known, request.containers))
+        if not request.more:
+            gathered, self._gathering = self._gathering, Gathering()
+            self._take(gathered)
+        return pb.SynchronizeResponse(more=request.more)
+
+    async def Shutdown(self, request: pb.Empty, call: object) -> pb.Empty:  # noqa: N802
+        """The runtime stops. It may also just be gone: the end of the connection is what counts."""
+        LOG.info("nri: the runtime stops", runtime=self.runtime)
+        return pb.Empty()
+
+    def _take(self, gathered: Gathering) -> None:
+        self._means.store.keep_only(container.id for container in gathered.containers)
+        self._means.caution.begin_anew({pod.uid for pod in gathered.pods})
+        self._means.feed.everything(gathered.pods, gathered.containers)
+        self._means.figures.synchronized.set(len(gathered.pods), "pods")
+        self._means.figures.synchronized.set(len(gathered.containers), "containers")
+        self._means.figures.left_out.labels().value += gathered.left_out
+        self.synchronized = True
+        self._on_synchronized()
+        LOG.info(
+            "nri: synchronized",
+            pods=len(gathered.pods),
+            containers=len(gathered.containers),
+            left_out=gathered.left_out,
+        )
+
+    # -- pods and containers ---------------------------------------------------------------------------------------
+
+    async def RunPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
+        """A pod is there."""
+        self._on(Event.RUN_POD, request.pod, None)
+        return pb.Empty()
+
+    async def StopPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
+        """A pod's containers are stopped; it may still be listed."""
+        self._on(Event.STOP_POD, request.pod, None)
+        return pb.Empty()
+
+    async def RemovePodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
+        """A pod is no more."""
+        self._on(Event.REMOVE_POD, request.pod, None)
+        return pb.Empty()
+
+    async def CreateContainer(  # noqa: N802
+        self, request: pb.ContainerEvent, call: object
+    ) -> pb.CreateContainerResponse:
+        """The one moment at which values can be given before the first instruction runs."""
+        pod, container = message.sandbox(request.pod), message.container(request.container)
+        adjustment = await self._decide(pod, container)
+        self._means.feed.pod(pod)
+        self._means.feed.container(self._known(request.container))
+        if not adjustment:
+            return pb.CreateContainerResponse()
+        return pb.CreateContainerResponse(adjust=message.adjust(adjustment))
+
+    async def PostStartContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
+        """It runs, and has a pid."""
+        self._on(Event.POST_START, request.pod, request.container)
+        return pb.Empty()
+
+    async def StopContainer(self, request: pb.ContainerEvent, call: object) -> pb.StopContainerResponse:  # noqa: N802
+        """It ended or is made to."""
+        self._on(Event.STOP, request.pod, request.container)
+        return pb.StopContainerResponse()
+
+    async def RemoveContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
+        """It is no more."""
+        self._on(Event.REMOVE, request.pod, request.container)
+        return pb.Empty()
+
+    async def StateChange(self, request: pb.StateChangeEvent, call: object) -> pb.Empty:  # noqa: N802
+        """Any of these, in a runtime before NRI 0.12, or one that calls this as well."""
+        container = request.container if request.HasField("container") else None
+        self._on(request.event, request.pod, container)
+        return pb.Empty()
+
+    def _on(self, event: int, pod: pb.PodSandbox, container: pb.Container | None) -> None:
+        if event == Event.RUN_POD:
+            self._means.feed.pod(message.sandbox(pod))
+        elif event == Event.REMOVE_POD:
+            self._means.caution.forget(pod.uid)
+            self._means.feed.pod_gone(pod.id)
+        elif container is None:
+            return
+        elif event == Event.POST_START:
+            if self._means.caution.started((pod.uid, container.name)):
+                LOG.warning(
+                    "nri: a container started only without our values; it is left alone from now on",
+                    pod=f"{pod.namespace}/{pod.name}",
+                    container=container.name,
+                )
+            self._means.feed.container(self._known(container))
+        elif event == Event.STOP:
+            self._means.feed.container(self._known(container))
+        elif event == Event.REMOVE:
+            self._means.store.drop((container.id,))
+            self._means.feed.container_gone(container.id)
+
+    def _known(self, given: pb.Container) -> Container:
+        """A container, with what was asked for if it was given something else."""
+        container = message.container(given)
+        row = self._means.store.get(container.id)
+        if row is None:
+            return container
+        return Container(
+            container.id,
+            container.sandbox_id,
+            container.name,
+            container.life,
+            container.pid,
+            row.written,
+            row.asked,
+            container.cgroups_path,
+        )
+
+    async def _decide(self, pod: Sandbox, container: Container) -> Adjustment:
+        wish = await self._means.wishes.at_creation(pod, container)
+        made = adjustment_of(wish, container, self._means.lowest) if wish is not None else NOTHING
+        if wish is None or not made:
+            self._means.figures.containers.inc(Outcome.NOTHING)
+            return NOTHING
+        outcome = Outcome.DRY_RUN if wish.dry_run else Outcome.ADJUSTED
+        if not wish.dry_run and not self._means.caution.allows((pod.uid, container.name)):
+            outcome = Outcome.LEFT_ALONE
+        if outcome is Outcome.ADJUSTED and made.oom_score_adj is not None:
+            self._means.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, wish.rule))
+        self._means.figures.containers.inc(outcome)
+        self._means.tell(message.created(pod, container, wish, made, outcome))
+        LOG.info(
+            "nri: a rule for a container about to be created",
+            pod=f"{pod.namespace}/{pod.name}",
+            container=container.name,
+            rule=wish.rule,
+            outcome=outcome,
+            oom_score_adj=made.oom_score_adj,
+            asked=container.oom_score_adj,
+        )
+        return made if outcome is Outcome.ADJUSTED else NOTHING

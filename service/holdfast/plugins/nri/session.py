@@ -1,0 +1,49 @@
+"""Being a runtime's plugin: one connection, from the registration to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
+from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer, RuntimeStub, add_PluginServicer_to_server
+from holdfast.ttrpc import Client, Interceptor, Server
+from holdfast.ttrpc.dial import Connector
+from holdfast.ttrpc.trunk import dial
+
+#: The mux's streams: the runtime calls us on the first, we call it on the second (containerd/nri, pkg/net/multiplex).
+PLUGIN_STREAM, RUNTIME_STREAM = 1, 2
+REGISTRATION_S = 5.0  # the runtime's own default
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what name, and at which place among a runtime's plugins: two digits, lower ones are asked first."""
+
+    name: str
+    index: str
+
+
+async def be_a_plugin(connect: Connector, identity: Identity, service: PluginServicer, guard: Interceptor) -> str:
+    """Register, and serve until the runtime is gone; why it is, empty for a plain end.
+
+    Raises (in a group):
+        OSError: nobody listens there, or we may not connect.
+        HoldfastError: the runtime did not want us.
+    """
+    server = Server(interceptors=[guard])
+    add_PluginServicer_to_server(service, server)
+    async with asyncio.TaskGroup() as group:
+        trunk = await dial(connect)
+        client = Client(trunk.connector(RUNTIME_STREAM))
+        try:
+            trunk.attach(PLUGIN_STREAM, server.session(group))  # before we register: the runtime calls at once
+            registration = pb.RegisterPluginRequest(plugin_name=identity.name, plugin_idx=identity.index)
+            await RuntimeStub(client).RegisterPlugin(registration, timeout=REGISTRATION_S)
+            await trunk.ended.wait()
+        finally:
+            server.close()
+            await client.close()
+            trunk.close()
+            await trunk.ended.wait()
+    return trunk.why

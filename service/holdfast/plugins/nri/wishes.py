@@ -1,0 +1,49 @@
+"""Wishes from the placement rules: a pod of NRI's becomes what rules are asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.node.creation import Newborn
+from holdfast.pods.cgroup_path import PodRef, pod_of_path
+from holdfast.pods.nri import Container, Sandbox, Wish, group_of
+
+
+class NoWishes:
+    """Where there are no rules (the placement plugin is off or failed)."""
+
+    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+        """Nothing."""
+        del pod, container
+        return None
+
+
+class RuleWishes:
+    """Asks the placement plugin (`holdfast.plugins.placement`)."""
+
+    def __init__(self, placement: Any) -> None:
+        self._at_creation = placement.at_creation
+
+    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+        """What the rules in force give it."""
+        asked = container.oom_score_adj or 0  # a runtime told nothing gives 0, or its own value where that is above
+        made = self._at_creation(Newborn(pod_ref(pod, container), asked, group_of(container.cgroups_path)))
+        if made is None:
+            return None
+        return Wish(made.rule, made.oom_score_adj, made.group, made.settings, made.dry_run)
+
+
+def pod_ref(pod: Sandbox, container: Container) -> PodRef:
+    """A pod as rules know it; its QoS class is in the name of the kubelet's group for it."""
+    parent = pod.cgroup_parent
+    of_parent = pod_of_path(parent if parent.startswith("/") else f"/{parent}") if parent else None
+    return PodRef(
+        uid=pod.uid,
+        qos=of_parent.qos if of_parent else "",
+        container_id=container.id,
+        namespace=pod.namespace,
+        name=pod.name,
+        container=container.name,
+        labels=pod.labels,
+        annotations=pod.annotations,
+    )

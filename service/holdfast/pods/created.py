@@ -1,0 +1,86 @@
+"""What containers were created with that nobody asked for: kept, so that it can be explained and given back.
+
+A runtime shows a container's values as they are; that the kubelet had wanted others is known to us alone. One row a
+container, committed before the runtime is answered, dropped when the container is. The file is sqlite in WAL mode,
+as the journal's is: a commit is one write without fsync, and a power cut takes the containers as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS created (
+    container_id TEXT PRIMARY KEY, asked INTEGER, written INTEGER NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """One container's oom_score_adj: what was asked for (None: nothing), what it was created with, by which rule."""
+
+    container_id: str
+    asked: int | None
+    written: int
+    rule: str
+
+
+class CreatedStore:
+    """The rows, in memory and in one file. For the loop's thread; one commit is some 30 µs."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = self._opened(path)
+        self._rows = {row[0]: Created(*row) for row in self._database.execute("SELECT * FROM created")}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, container_id: str) -> Created | None:
+        """The row of a container."""
+        return self._rows.get(container_id)
+
+    def put(self, row: Created) -> None:
+        """Remember a row. Raises sqlite3.Error: it could not be written, and is not remembered."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO created VALUES (?,?,?,?)", (row.container_id, row.asked, row.written, row.rule)
+        )
+        self._rows[row.container_id] = row
+
+    def drop(self, container_ids: Iterable[str]) -> None:
+        """These containers are no more."""
+        for container_id in container_ids:
+            if self._rows.pop(container_id, None) is not None:
+                self._database.execute("DELETE FROM created WHERE container_id = ?", (container_id,))
+
+    def keep_only(self, container_ids: Iterable[str]) -> None:
+        """No other containers are."""
+        self.drop(self._rows.keys() - set(container_ids))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @staticmethod
+    def _opened(path: Path) -> sqlite3.Connection:
+        """The file, made anew when it is none of ours: what it knew cannot be had back."""
+        for attempt in range(2):
+            database = sqlite3.connect(path, isolation_level=None)
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = OFF")
+                database.executescript(_SCHEMA)
+                os.chmod(path, 0o600)
+                return database
+            except sqlite3.DatabaseError:
+                database.close()
+                if attempt:
+                    raise
+                for end in ("", "-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(f"{path}{end}")
+        raise AssertionError("unreachable")

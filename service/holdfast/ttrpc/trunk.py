@@ -1,0 +1,203 @@
+"""asyncio's side of a mux: one socket, and for each stream a transport that a ttrpc session can live on.
+
+The streams share the socket's fate and its back-pressure: while one of them is not read, none is, and the peer's
+kernel buffer fills. That is the whole flow control a mux has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+
+from holdfast import log
+from holdfast.errors import PeerBrokeProtocol
+from holdfast.ttrpc.dial import Connector, ProtocolFactory
+from holdfast.ttrpc.mux import MuxReader, split
+
+LOG = log.named(__name__)
+
+
+class Trunk(asyncio.Protocol):
+    """The socket. `attach` a protocol to a stream before the peer speaks on it: what is for nobody is dropped.
+
+    ``ended`` is set when the socket is gone, by whoever's doing; ``why`` then says whose, empty for a plain end.
+    """
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.why = ""
+        self.dropped = 0  # pieces for streams that nobody attached
+        self._reader = MuxReader()
+        self._channels: dict[int, Channel] = {}
+        self._transport: asyncio.Transport | None = None
+        self._paused: set[int] = set()
+
+    # what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is there."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of any streams."""
+        try:
+            pieces = self._reader.feed(data)
+        except PeerBrokeProtocol as broken:
+            self.why = str(broken)
+            self.close()
+            return
+        for piece in pieces:
+            channel = self._channels.get(piece.stream)
+            if channel is None:
+                self.dropped += 1
+                LOG.debug("mux: dropped a piece of a stream nobody reads", stream=piece.stream, size=len(piece.data))
+            else:
+                channel.protocol.data_received(piece.data)
+
+    def eof_received(self) -> None:
+        """The peer went away."""
+        if self._reader.partial:
+            self.why = self.why or "the connection ended inside a frame"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """All streams end with the socket."""
+        if exc is not None:
+            self.why = self.why or str(exc)
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.protocol.connection_lost(exc)
+        self.ended.set()
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than we write."""
+        for channel in self._channels.values():
+            channel.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        for channel in tuple(self._channels.values()):
+            channel.protocol.resume_writing()
+
+    # what the owner calls
+
+    def attach(self, stream: int, protocol: asyncio.Protocol) -> None:
+        """Let a protocol speak and hear on a stream.
+
+        Raises:
+            ConnectionError: the trunk is not connected, or no more; or the stream has a protocol.
+        """
+        if self._transport is None or self._transport.is_closing() or stream in self._channels:
+            raise ConnectionError(f"mux: stream {stream} cannot be opened")
+        self._channels[stream] = channel = Channel(self, stream, protocol)
+        protocol.connection_made(channel)
+
+    def connector(self, stream: int) -> Connector:
+        """For a ttrpc client: its one connection is this stream, and cannot be had a second time."""
+
+        async def connect(factory: ProtocolFactory) -> object:
+            if self._transport is None or self._transport.is_closing():
+                raise ConnectionResetError("mux: the trunk is closed")
+            protocol = factory()
+            self.attach(stream, protocol)
+            return protocol
+
+        return connect
+
+    def close(self) -> None:
+        """End the socket, once what was written is sent, and all streams with it."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # what channels call
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    def say(self, stream: int, messages: Iterable[bytes]) -> None:
+        """Write whole ttrpc frames."""
+        if self._transport is not None:
+            self._transport.writelines([frame for message in messages for frame in split(stream, message)])
+
+    def limit(self, high: int | None, low: int | None) -> None:
+        """How much may wait to be sent."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high, low)
+
+    def listen(self, stream: int, *, wanted: bool) -> None:
+        """Read the socket as long as every stream wants to be read."""
+        before = bool(self._paused)
+        (self._paused.discard if wanted else self._paused.add)(stream)
+        if self._transport is None or self._transport.is_closing() or before == bool(self._paused):
+            return
+        (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
+
+    def detach(self, stream: int) -> None:
+        """A stream's end on our side. The peer is not told: a mux has no word for it."""
+        channel = self._channels.pop(stream, None)
+        if channel is not None:
+            self.listen(stream, wanted=True)
+            asyncio.get_running_loop().call_soon(channel.protocol.connection_lost, None)
+
+
+class Channel(asyncio.Transport):
+    """One stream of a trunk as asyncio's sessions want their transport. Each item written is one ttrpc frame."""
+
+    def __init__(self, trunk: Trunk, stream: int, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self._trunk = trunk
+        self._stream = stream
+        self._closed = False
+
+    def write(self, data: Any) -> None:
+        """Write one frame."""
+        self._trunk.say(self._stream, (data,))
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Write frames, one an item."""
+        self._trunk.say(self._stream, list_of_data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The socket's buffer is all streams'."""
+        self._trunk.limit(high, low)
+
+    def pause_reading(self) -> None:
+        """Read nothing, of any stream."""
+        self._trunk.listen(self._stream, wanted=False)
+
+    def resume_reading(self) -> None:
+        """As before."""
+        self._trunk.listen(self._stream, wanted=True)
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._closed or self._trunk.closing
+
+    def close(self) -> None:
+        """End this stream on our side; the socket lives."""
+        if not self._closed:
+            self._closed = True
+            self._trunk.detach(self._stream)
+
+    def abort(self) -> None:
+        """The same: what was written is the socket's."""
+        self.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """A stream knows nothing of the socket below it."""
+        del name
+        return default
+
+
+async def dial(connect: Connector) -> Trunk:
+    """A trunk over a new connection.
+
+    Raises:
+        OSError: nobody listens there, or we may not.
+    """
+    trunk = Trunk()
+    await connect(lambda: trunk)
+    return trunk

@@ -1,0 +1,156 @@
+"""A runtime of Go's NRI package (`nripeer`), and our link to it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from holdfast.plugins.nri.figures import Figures
+from holdfast.plugins.nri.link import Link
+from holdfast.plugins.nri.service import Means
+from holdfast.plugins.nri.session import Identity
+from holdfast.pods.created import CreatedStore
+from holdfast.pods.nri import Container, Sandbox, Wish
+from holdfast.ttrpc import unix
+
+from tests.needs import path_of
+from tests.running import PATIENCE_S, Running
+
+POD = {"UID": "u1", "Pod": "pg-0", "Namespace": "db"}
+
+
+class Runtime:
+    """The Go program, told what to do line by line."""
+
+    def __init__(self, running: Running, socket: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.running, self.socket = running, socket
+        self._reader, self._writer = reader, writer
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def do(self, do: str, **more: object) -> dict[str, Any]:
+        """One command, and what came of it, errors included."""
+        self._writer.write(json.dumps({"Do": do, **more}).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE_S):
+            return json.loads(await self._reader.readline() or b'{"error": "nripeer ended"}')
+
+    async def well(self, do: str, **more: object) -> dict[str, Any]:
+        """One command that must succeed."""
+        said = await self.do(do, **more)
+        assert "error" not in said, f"{do}: {said}\n{self.running.said}"
+        return said
+
+    async def create(self, container: str = "app", adj: int | None = 985, **more: object) -> dict[str, Any]:
+        """Create a container of the one pod; what it would be created with."""
+        words = {**POD, "ID": f"id-{container}", "Container": container, "Path": f"/kubepods/podu1/id-{container}"}
+        return await self.do("create", **{**words, "Adj": adj, **more})
+
+
+@pytest.fixture
+async def boot(start: Callable[..., Running], short_dir: Path) -> AsyncIterator[Callable[[], Awaitable[Runtime]]]:
+    """Boots a runtime on the one socket, after the last one ended."""
+    booted: list[Runtime] = []
+
+    async def one() -> Runtime:
+        control, socket = short_dir / f"c{len(booted)}", str(short_dir / "nri.sock")
+        running = start([path_of("nripeer"), control, socket])
+        running.line("listening")
+        streams = await asyncio.open_unix_connection(control, limit=1 << 24)
+        booted.append(Runtime(running, socket, *streams))
+        return booted[-1]
+
+    yield one
+    for runtime in booted:
+        runtime.close()
+
+
+@pytest.fixture
+async def runtime(boot: Callable[[], Awaitable[Runtime]]) -> Runtime:
+    return await boot()
+
+
+class Book:
+    """A feed that keeps what it is told (`pods.nri.Feed`)."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Sandbox] = {}
+        self.containers: dict[str, Container] = {}
+        self.synchronized = 0
+
+    def pod(self, pod: Sandbox) -> None:
+        self.pods[pod.id] = pod
+
+    def container(self, container: Container) -> None:
+        self.containers[container.id] = container
+
+    def pod_gone(self, sandbox_id: str) -> None:
+        self.pods.pop(sandbox_id, None)
+
+    def container_gone(self, container_id: str) -> None:
+        self.containers.pop(container_id, None)
+
+    def everything(self, pods: Any, containers: Any) -> None:
+        self.pods = {pod.id: pod for pod in pods}
+        self.containers = {container.id: container for container in containers}
+        self.synchronized += 1
+
+
+class Told:
+    """Wishes as the test says (`pods.nri.Wishes`): a wish, an error to raise, or a time to take first."""
+
+    def __init__(self) -> None:
+        self.wish: Wish | None = None
+        self.error: Exception | None = None
+        self.never = False
+
+    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+        if self.never:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return self.wish
+
+
+class Ours:
+    """Our link, kept by a task, with all it is told and says."""
+
+    def __init__(self, directory: Path, socket: str) -> None:
+        self.wishes, self.book, self.figures, self.events = Told(), Book(), Figures(), list[Message]()
+        self.states: asyncio.Queue[bool] = asyncio.Queue()
+        self.store = CreatedStore(directory / "created.db")
+        means = Means(self.wishes, self.book, self.store, self.figures, self.events.append)
+        self.link = Link(unix(socket), Identity("holdfast", "10"), means, 0.5, self.states.put_nowait)
+
+    async def state(self) -> bool:
+        """The next change: whether we are the runtime's plugin."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.states.get()
+
+    def outcomes(self) -> dict[str, float]:
+        """What creations were answered, without zeroes."""
+        return {s.labels["outcome"]: s.value for s in self.figures.containers.samples() if s.value}
+
+
+@pytest.fixture
+def linked(short_dir: Path, runtime: Runtime) -> Callable[[], Any]:
+    """``async with linked() as link``: our link, running."""
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[Ours]:
+        made = Ours(short_dir, runtime.socket)
+        task = asyncio.ensure_future(made.link.keep())
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            made.store.close()
+
+    return running

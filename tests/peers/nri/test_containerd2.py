@@ -1,0 +1,174 @@
+"""Real containerd 2 with NRI: pods run through CRI, and what their processes were born with.
+
+It is 2.1 for its NRI 0.8: the first with oom_score_adj, and without the methods of 0.12 (everything but creations and
+stops comes as StateChange). The newest NRI is what `test_runtime` has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.needs import BIN, path_of, peer, root
+from tests.peers import daemon
+from tests.peers.daemon import Daemon
+from tests.peers.nri import cri
+from tests.running import PATIENCE_S
+
+pytestmark = [peer("containerd2/containerd", "firstlook", "ctr", "runc"), root]
+
+CONFIG = """\
+version = 3
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = ["io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
+[grpc]
+  address = "{dir}/s.sock"
+[ttrpc]
+  address = "{dir}/t.sock"
+[plugins.'io.containerd.internal.v1.opt']
+  path = "{dir}/opt"
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "native"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = "{image}"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  BinaryName = "{runc}"
+  SystemdCgroup = false
+[plugins.'io.containerd.nri.v1.nri']
+  disable = false
+  socket_path = "{dir}/nri.sock"
+  plugin_path = "{dir}/plugins"
+  plugin_config_path = "{dir}/conf.d"
+"""
+
+HOLDFAST = """\
+root: {dir}/h-root
+state: {dir}/h-state
+grpc: {{address: {dir}/h.sock}}
+metrics: {{address: ""}}
+plugins:
+  io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock}}
+  io.holdfast.placement.v1.rules:
+    dry_run: false
+    shipped: none
+    rescan: 1h
+    rules:
+      - name: held
+        match: {{pod: {{namespace: hf-nri, labels: app=first, container: held}}}}
+        oom_score_adj: 321
+"""
+
+
+@contextmanager
+def containerd(directory: Path) -> Iterator[Daemon]:
+    path = directory / "containerd.toml"
+    path.write_text(CONFIG.format(dir=directory, image=cri.IMAGE, runc=path_of("runc")))
+    environ = {"PATH": f"{BIN}/containerd2:{os.environ['PATH']}:/usr/sbin:/sbin"}  # its own shim, not Debian's
+    with Daemon([path_of("containerd2/containerd"), "--config", path], directory, env=environ) as running:
+        yield running.ready()
+
+
+@contextmanager
+def ours(directory: Path) -> Iterator[Daemon]:
+    path = directory / "holdfast.yaml"
+    path.write_text(HOLDFAST.format(dir=directory))
+    with daemon.holdfast(directory, path) as running:
+        yield running.ready()
+
+
+def import_image(address: str, directory: Path) -> None:
+    archive = cri.archive(Path(path_of("firstlook")), directory / "image.tar")
+    command = [path_of("ctr"), "--address", address, "--namespace", "k8s.io", "images", "import"]
+    subprocess.run([*command, "--snapshotter", "native", archive], check=True, capture_output=True, timeout=60)
+
+
+def until(holds: Callable[[], object]) -> object:
+    """What ``holds`` gives once it is true: what it looks at tells nobody of a change."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def parent() -> Iterator[str]:
+    """A cgroup for the pods; what a test that failed halfway left in it is ended, and the group removed."""
+    name = f"holdfast-test-nri-{os.getpid()}"
+    yield f"/{name}"
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines() if " cgroup" in line]
+    tops = [top for mount in mounts if (top := Path(mount[4], name)).exists()]
+    for top in tops:
+        folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
+        for pid in {int(pid) for folder in folders for pid in (folder / "cgroup.procs").read_text().split()}:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda folders=folders: not any((folder / "cgroup.procs").read_text() for folder in folders))
+        for folder in folders:
+            folder.rmdir()
+
+
+def born(pods: cri.Cri, name: str) -> int:
+    """The oom_score_adj a container's program had when it began."""
+    return int(until(lambda: re.search(r"born oom_score_adj=(-?\d+)", pods.log(name)))[1])  # type: ignore[index]
+
+
+@pytest.fixture
+def node(short_dir: Path, parent: str) -> Iterator[Path]:
+    """A folder for a runtime; mounts of a test that failed halfway are removed, in this folder only."""
+    assert parent
+    yield short_dir
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in sorted((point for point in mounts if point.startswith(f"{short_dir}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=False)
+
+
+def asked(directory: Path) -> list[tuple[str, int, int]]:
+    """What is remembered of containers: id, what was asked for, what was written."""
+    path = directory / "h-root/io.holdfast.nri.v1.plugin/created.db"
+    with sqlite3.connect(path) as database:
+        return list(database.execute("SELECT container_id, asked, written FROM created"))
+
+
+def test_a_containers_program_is_born_with_what_the_rule_gives_it_whoever_restarts(node, parent):
+    with ours(node) as held:
+        with containerd(node) as runtime:
+            held.line("nri: registered.*runtime=.?containerd v?2")
+            held.line("nri: synchronized")
+            import_image(runtime.address, node)
+            pods = cri.Cri(runtime.address, node, parent)
+            until(pods.has_image)
+            config = pods.pod_config("hf-nri", "first", {"app": "first"})
+            pod = pods.run_pod(config)
+            ids = {name: pods.create(pod, config, name, 500) for name in ("held", "other")}
+            for container in ids.values():
+                pods.start(container)
+            assert (born(pods, "held"), born(pods, "other")) == (321, 500)
+            held.line("a rule for a container about to be created.*asked=500.*oom_score_adj=321.*pod=hf-nri/first")
+            assert asked(node) == [(ids["held"], 500, 321)]
+            pods.close()
+            runtime.stop(signal.SIGKILL)  # its containers live on
+            held.line("nri: the runtime is gone")
+        with containerd(node) as runtime:
+            held.line("nri: synchronized.*containers=2.*pods=1")
+            assert asked(node) == [(ids["held"], 500, 321)]
+            pods = cri.Cri(runtime.address, node, parent)
+            late = pods.create(pod, config, "held", 1000, attempt=1)
+            pods.start(late)
+            until(lambda: pods.log("held").count("born oom_score_adj=321") == 2)
+            pods.remove_pod(pod)
+            pods.close()
+            until(lambda: asked(node) == [])
