@@ -15,6 +15,7 @@ help: ## this list
 
 $(VENV)/.installed: requirements/dev.lock
 	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@echo 'holdfast: make: setting up $(VENV), once; a minute or two' >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from holdfast.cli.main import call
 
+from tests.needs import BIN, peer
 from tests.peers.daemon import ENVIRON, holdfast
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "first-plugin.md"
@@ -106,6 +108,28 @@ def test_it_serves_and_everything_the_document_promises_comes_with_it(started, s
         assert f'"name": "{SERVICE}/Now"' in daemon.line(rf'"name": "{SERVICE}/Now"')
         assert SERVICE in reflected(address)
         assert daemon.stop() == 0
+
+
+@peer("grpcurl", "curl")
+def test_the_commands_of_the_page_print_what_it_shows(started, tmp_path):
+    """All of its last part, with this daemon's socket and port; only the load is another."""
+    (shown,) = [text for text in blocks("console") if "grpcurl" in text]
+    (tmp_path / "holdfast").write_text(f'#!/bin/sh\nexec {sys.executable} -m holdfast "$@"\n')
+    (tmp_path / "holdfast").chmod(0o755)
+    with started() as daemon:
+        daemon.ready()
+        environ = {**ENVIRON, "HOLDFAST_ADDRESS": daemon.address, "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}"}
+        port = daemon.metrics.removesuffix("/metrics").removeprefix("http://")
+        shown = shown.replace("/run/holdfast/holdfast.sock", daemon.address).replace("127.0.0.1:9420", port)
+        steps = [step.partition("\n") for step in re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]]
+        assert len(steps) == 4
+        for command, _, expected in steps:
+            done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, check=True)
+            assert (unmeasured(done.stdout), done.stderr) == (unmeasured(expected), "")
+
+
+def unmeasured(text):
+    return re.sub(r"\d+\.\d+|(?<=: )\d+", "N", text)
 
 
 def reflected(address):

@@ -115,10 +115,16 @@ class Handlers:
     async def NoAnswer(self, request, context):
         return None
 
+    async def Wait(self, request, context):
+        print("in flight", flush=True)
+        while not os.path.exists("answer"):
+            await asyncio.sleep(0.01)
+        return Empty()
+
     def register_grpc(self, registrar):
         unary = grpc.unary_unary_rpc_method_handler
         parse, show = Empty.FromString, Empty.SerializeToString
-        methods = {name: unary(getattr(self, name), parse, show) for name in ("Raise", "Missing", "NoAnswer")}
+        methods = {name: unary(getattr(self, name), parse, show) for name in ("Raise", "Missing", "NoAnswer", "Wait")}
         registrar.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hostile.v1.Handlers", methods),))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import tomllib
@@ -172,6 +173,13 @@ def test_labels_are_not_given_to_a_namespace_whose_name_is_not_one(both):
     assert (mine.returncode, real.returncode) == (1, 0)
     assert 'identifier "bad ns!" must match' in mine.stderr
     assert ["bad ns!" in ctr(daemon, "namespaces", "ls", "-q").stdout for daemon in both] == [False, True]
+
+
+def test_sigquit_is_the_kernels_and_shows_no_stacks(both):
+    mine, real = both
+    assert (mine.stop(signal.SIGQUIT), real.stop(signal.SIGQUIT)) == (-signal.SIGQUIT, 2)
+    assert ["goroutine" in daemon.said for daemon in both] == [False, True]
+    assert "MainThread" not in mine.said
 
 
 class TestTwo:

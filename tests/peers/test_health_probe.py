@@ -11,9 +11,11 @@ from google.protobuf.empty_pb2 import Empty
 from holdfast.api.services.version.v1.version_pb2_grpc import VersionStub
 
 from tests.needs import path_of, peer
+from tests.peers.daemon import holdfast, write_config
+from tests.peers.hostile import install
 from tests.running import PATIENCE_S
 
-pytestmark = peer("grpc-health-probe", "ctr")
+pytestmark = peer("grpc-health-probe")
 
 UNHEALTHY = 4  # the probe's exit status for an answer that is not SERVING
 NO_CONNECTION = 2
@@ -58,15 +60,21 @@ def test_the_health_port_answers_probes_in_plaintext_and_serves_nothing_else(our
     assert "this port serves grpc.health.v1.Health alone" in refused.value.details()
 
 
-def test_a_draining_daemon_is_not_serving_and_then_gone(ours, start):
-    daemon = ours()
-    watcher = start([path_of("ctr"), "--address", daemon.address, "events"])  # a stream holds the drain open
-    assert probe(daemon).returncode == 0
-    daemon.send(signal.SIGTERM)
-    assert daemon.told("STOPPING=1")
-    done = probe(daemon)
-    assert done.returncode in (UNHEALTHY, NO_CONNECTION, NO_ANSWER)
-    assert "SERVING" not in done.stderr.replace("NOT_SERVING", "")
-    assert daemon.end() == 0
-    assert watcher.end() == 1
-    assert probe(daemon, "-connect-timeout=100ms").returncode == NO_CONNECTION
+def test_a_draining_daemon_is_not_serving_and_then_gone(short_dir):
+    """A call in flight holds the drain open; it is answered."""
+    config = write_config(short_dir)
+    with (
+        holdfast(short_dir, config, cwd=short_dir, env=install(short_dir, "handlers")) as daemon,
+        grpc.insecure_channel(f"unix:{daemon.ready().address}") as channel,
+    ):
+        assert (probe(daemon).returncode, probe(daemon).stderr) == (0, "status: SERVING\n")
+        answer = channel.unary_unary("/hostile.v1.Handlers/Wait").future(b"", timeout=PATIENCE_S)
+        daemon.line("in flight")
+        daemon.send(signal.SIGTERM)
+        assert daemon.told("STOPPING=1")
+        done = probe(daemon)
+        assert (done.returncode, done.stderr) == (UNHEALTHY, 'service unhealthy (responded with "NOT_SERVING")\n')
+        (short_dir / "answer").touch()
+        assert answer.result() == b""
+        assert daemon.end() == 0
+        assert probe(daemon, "-connect-timeout=100ms").returncode == NO_CONNECTION

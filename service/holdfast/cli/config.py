@@ -23,7 +23,7 @@ def config() -> None:
     """Print, check, migrate and describe configuration files."""
 
 
-@config.command()
+@config.command(short_help="Print every key, its meaning and its default, as YAML.")
 def default() -> None:
     """Print every key with its meaning, range and default, as a YAML file."""
     from holdfast.config import Settings, own_defaults
@@ -32,7 +32,7 @@ def default() -> None:
     click.echo(commented_defaults(own_defaults().settings(Settings()), _known()), nl=False)
 
 
-@config.command()
+@config.command(short_help="Print the configuration that is in effect.")
 @_CONFIG
 def dump(path: str | None) -> None:
     """Print the effective configuration: files, imports and defaults, plugins' sections included."""
@@ -42,7 +42,7 @@ def dump(path: str | None) -> None:
     click.echo(effective(loaded.settings, sections, list(_known())), nl=False)
 
 
-@config.command()
+@config.command(short_help="Say whether FILE can be used.")
 @_FILE
 def check(file: str) -> None:
     """Read FILE and what it imports as the daemon would; exit 0 if it can be used."""
@@ -53,7 +53,7 @@ def check(file: str) -> None:
     click.echo(f"{files}: good ({len(sections)} plugins configured, {len(warnings)} warnings)")
 
 
-@config.command()
+@config.command(short_help="Print containerd's config.toml as YAML.")
 @_FILE
 def migrate(file: str) -> None:
     """Print containerd's config.toml FILE as YAML, with notes on what was not taken over."""
@@ -62,7 +62,7 @@ def migrate(file: str) -> None:
     click.echo(migrated_file(file, _known()), nl=False)
 
 
-@config.command()
+@config.command(short_help="Print the JSON Schema of the YAML file.")
 def schema() -> None:
     """Print the JSON Schema of the YAML file, for editors and for CI."""
     import json

@@ -38,7 +38,7 @@ def rules(client: Client) -> None:
     click.echo(aligned([("RULE", "MODE", "FROM", *map(str.upper, _STATES), "WHY IT IS THERE"), *rows]))
 
 
-@rules.command()
+@rules.command(short_help="List the rule files that ship, or print one.")
 @click.argument("name", default="")
 def shipped(name: str) -> None:
     """List the rule files that ship, or print the one called NAME with its comments."""
@@ -51,7 +51,7 @@ def shipped(name: str) -> None:
     click.echo(aligned([("FILE", "RULES"), *rows]))
 
 
-@rules.command("import")
+@rules.command("import", short_help="Print another tool's rules as ours.")
 @click.argument("tool", type=click.Choice(["ananicy", "cgrules"]))
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def import_(tool: str, paths: tuple[Path, ...]) -> None:

@@ -9,7 +9,7 @@ from tests.peers.cases.configuration import CONFIGURATION
 from tests.peers.cases.itself import SELF
 from tests.peers.cases.listeners import COMMAND_LINE, LISTENERS
 from tests.peers.cases.plugins import PLUGINS
-from tests.peers.cases.words import CONFIG, EXCHANGE, NEED_EXCHANGE, NEED_SCHEDULER, VERSION, without
+from tests.peers.cases.words import CONFIG, EXCHANGE, NEED_CONTENT, NEED_EXCHANGE, NEED_SCHEDULER, VERSION, without
 
 THEIRS = {case.name: case.theirs for case in (*PLUGINS, *SELF, *CONFIGURATION, *LISTENERS, *COMMAND_LINE)}
 TASK_STATE = 'timeouts."io.containerd.timeout.task.state"'
@@ -45,6 +45,7 @@ OURS: dict[str, Seen] = {
     ),
     "v1_disabled_uri": Seen(plugins=without(VERSION)),
     "v1_required_uri": Seen(),
+    "proxy_ok": replace(THEIRS["proxy_ok"], plugins=without(failed=NEED_CONTENT)),
     "proxy_unknown": at(
         11, 'proxy_plugins.foo.type: expected "content", "diff", "sandbox" or "snapshot", got "nonsense"'
     ),
