@@ -84,6 +84,12 @@ class ServerCall:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def cancel(self) -> None:
+        """Stop the handler; in its very first step it is the task that runs."""
+        task = self.task if self.task is not None else asyncio.current_task()
+        if task is not None:
+            task.cancel()
+
     async def next_request(self) -> Any:
         """The client's next message. Raises StopAsyncIteration once it half-closed."""
         stream = self._stream
