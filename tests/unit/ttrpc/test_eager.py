@@ -91,12 +91,75 @@ async def test_the_loop_is_left_as_it_was(in_callback):
     assert "call_soon" not in vars(loop)
 
 
+async def waiting(waiter, seen):
+    await waiter
+    seen.append("woken")
+
+
+async def asleep(coroutine):
+    """A task that has begun to wait."""
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_who_is_woken_has_gone_on_when_wake_returns(in_callback):
+    waiter, seen = eager.Waiter(loop=asyncio.get_running_loop()), []
+    task = await asleep(waiting(waiter, seen))
+    assert await in_callback(lambda: (waiter.wake(), list(seen))[1]) == ["woken"]
+    await task
+
+
+async def test_a_task_that_wakes_another_goes_on_itself_first():
+    waiter, seen = eager.Waiter(loop=asyncio.get_running_loop()), []
+    task = await asleep(waiting(waiter, seen))
+    waiter.wake()
+    assert seen == []
+    await task
+    assert seen == ["woken"]
+
+
+async def test_woken_before_anybody_waits_nobody_waits():
+    waiter, seen = eager.Waiter(loop=asyncio.get_running_loop()), []
+    waiter.wake()
+    waiter.wake()
+    await waiting(waiter, seen)
+    assert seen == ["woken"]
+
+
+async def test_a_waiting_task_can_be_cancelled_and_a_late_wake_is_nothing(in_callback):
+    waiter, seen = eager.Waiter(loop=asyncio.get_running_loop()), []
+    task = await asleep(waiting(waiter, seen))
+    task.cancel()
+    await in_callback(waiter.wake)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == []
+
+
+async def test_a_task_woken_and_cancelled_in_one_turn_is_cancelled_at_its_next_wait(in_callback):
+    waiter = eager.Waiter(loop=asyncio.get_running_loop())
+
+    async def twice():
+        await waiter
+        await asyncio.sleep(30)
+
+    task = await asleep(twice())
+    await in_callback(lambda: (waiter.wake(), task.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_what_the_first_step_raises_ends_the_group(in_callback):
     async def work():
         raise ValueError("no")
 
-    with pytest.raises(ExceptionGroup, match="1 sub-exception"):
+    async def in_a_group():
         async with asyncio.TaskGroup() as group:
             loop = asyncio.get_running_loop()
-            await in_callback(lambda: eager.create_task(group, loop, work(), "w"))
+            await in_callback(lambda: (eager.create_task(group, loop, work(), "w"), None)[1])
             await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await in_a_group()
+    assert [str(error) for error in raised.value.exceptions] == ["no"]
