@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from holdfast.errors import InvalidArgument
+from holdfast.late import regex
 
 MAX_IDENTIFIER = 76
 MAX_LABEL = 4096
 _PATTERN = r"^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$"
-_IDENTIFIER = re.compile(_PATTERN[:-1] + r"\Z")
+_IDENTIFIER = regex(_PATTERN[:-1] + r"\Z")
 
 
 def check_identifier(identifier: str) -> str:

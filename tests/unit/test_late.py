@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -19,9 +20,8 @@ def python(script: str) -> str:
 
 
 def test_asyncio_does_not_bring_ssl():
-    assert (
-        python("import asyncio, sys; print('_ssl' in sys.modules, type(sys.modules['ssl']).__name__)") == "False Late"
-    )
+    script = "import asyncio, sys; print('_ssl' in sys.modules, type(sys.modules['ssl']).__name__)"
+    assert python(script) == "False Late"
 
 
 def test_the_first_look_makes_it_the_module_itself_for_whoever_has_it_already():
@@ -101,18 +101,17 @@ def test_a_module_that_cannot_run_fails_at_the_look_each_time(tmp_path):
     assert python(script) == "no no"
 
 
-def test_msgspec_does_not_bring_typing_extensions_and_others_still_get_it():
-    script = """
-        import msgspec, sys
-        before = "typing_extensions" in sys.modules
-        import typing_extensions
-        print(before, typing_extensions.TypedDict is not None)
-    """
-    assert python(script) == "False True"
+def test_a_regular_expression_is_compiled_when_it_is_first_used():
+    number = late.regex(r"(\d+)x", re.IGNORECASE)
+    assert "fullmatch" not in vars(number)
+    assert number.fullmatch("12X").group(1) == "12"
+    assert number.sub("-", "a1xb") == "a-b"
+    assert "fullmatch" in vars(number)
+    with pytest.raises(re.error):
+        late.regex("(").match("")
 
 
 @pytest.mark.parametrize("name", sorted(late.LATE))
 def test_every_name_in_the_table_is_a_module(name):
-    assert python(
-        f"import importlib; module = importlib.import_module({name!r}); module.x = 1; print(dir(module) != [])"
-    )
+    script = f"import importlib; module = importlib.import_module({name!r}); late._run(module); print(module.__file__)"
+    assert python(script).endswith((".py", ".so"))

@@ -7,7 +7,6 @@ at another place works the same, and a fake tree in a temporary directory does t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
@@ -17,10 +16,11 @@ from holdfast.cgroups.membership import groups_of
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
 from holdfast.errors import KernelRefused, NotFound, ProcessGone
+from holdfast.late import regex
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+_ESCAPE = regex(r"\\([0-7]{3})")
 
 
 class Mount(Struct, frozen=True):

@@ -17,11 +17,12 @@ from holdfast.config.describe import alternatives, bare, expected, fields_of, in
 from holdfast.config.node import Node, Path, key_words
 from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
+from holdfast.late import regex
 
 T = TypeVar("T")
 
-_MESSAGE = re.compile(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
+_MESSAGE = regex(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
+_STEP = regex(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
 _LONGEST = 60  # characters of a value that a message repeats
 
 

@@ -7,7 +7,6 @@ a key given twice, a second document, tags of one's own, more than 100 000 value
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
 from holdfast.errors import ConfigError
+from holdfast.late import regex
 
 if TYPE_CHECKING:
     import yaml
@@ -24,8 +24,8 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INTEGER = regex(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = regex(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAG = "tag:yaml.org,2002:"
 _MERGE_KEY = "<<"
 _MAX_DIGITS = 400  # a number of more is text, and will be refused as such

@@ -9,7 +9,8 @@ https://docs.kernel.org/admin-guide/cgroup-v1/cpusets.html.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.equivalent import Value

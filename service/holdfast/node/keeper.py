@@ -10,7 +10,8 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from holdfast.errors import Unavailable
+from holdfast.late import regex
 from holdfast.node.snapshot import HostFacts, Kill, MemoryDomain, Process, Standing
 from holdfast.node.victim import rank
 
@@ -27,25 +28,25 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 # Tasks state (memory values in pages):
 # [  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name
 # [  24351]     0 24351    18790    17923    16288     1635         0   188416        0             0 python3
-_HEADER = re.compile(r"\[\s*pid\s*\]\s+(.*)\Z")
-_ROW = re.compile(r"\[\s*(\d+)\]\s+(.*)\Z")
+_HEADER = regex(r"\[\s*pid\s*\]\s+(.*)\Z")
+_ROW = regex(r"\[\s*(\d+)\]\s+(.*)\Z")
 # memory: usage 65536kB, limit 65536kB, failcnt 21
-_LIMIT = re.compile(r"(memory|memory\+swap|swap): usage (\d+)kB, limit (\d+)kB")
+_LIMIT = regex(r"(memory|memory\+swap|swap): usage (\d+)kB, limit (\d+)kB")
 # oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,
 # task=x,pid=1,uid=0 (one line; of the node: global_oom in place of oom_memcg=)
-_SUMMARY = re.compile(
+_SUMMARY = regex(
     r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:,oom_memcg=(?P<domain>.*?)|,global_oom)?"
     r",task_memcg=(?P<group>.*),task=(?P<comm>.*),pid=(?P<pid>\d+),uid=\d+\Z"
 )
 # Memory cgroup out of memory: Killed process 24351 (python3) total-vm:75160kB, anon-rss:65152kB, file-rss:6540kB,
 # shmem-rss:0kB, UID:0 pgtables:184kB oom_score_adj:0
-_KILLED = re.compile(
+_KILLED = regex(
     r"(?P<why>.*): Killed process (?P<pid>\d+) \((?P<comm>.*)\) total-vm:\d+kB, anon-rss:(?P<anon>\d+)kB, "
     r"file-rss:(?P<file>\d+)kB, shmem-rss:(?P<shmem>\d+)kB(?:, UID:(?P<uid>\d+))?.*?(?:oom_score_adj:(?P<adj>-?\d+))?\Z"
 )
 # Tasks in /a are going to be killed due to memory.oom.group set
-_WHOLE_GROUP = re.compile(r"Tasks in .* are going to be killed due to memory\.oom\.group set\Z")
-_OUT_OF_MEMORY = re.compile(r".* invoked oom-killer: ")
+_WHOLE_GROUP = regex(r"Tasks in .* are going to be killed due to memory\.oom\.group set\Z")
+_OUT_OF_MEMORY = regex(r".* invoked oom-killer: ")
 
 
 class _Dump(Struct):

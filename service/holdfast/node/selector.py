@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
+from holdfast.late import regex
 from holdfast.node.pattern import Pattern, any_holds, compile_pattern
 
-_REQUIREMENT = re.compile(
+_REQUIREMENT = regex(
     r"\s*(?:(?P<absent>!)\s*(?P<lacking>[^\s,=!()]+)"
     r"|(?P<key>[^\s,=!()]+)(?:\s*(?P<sign>==|=|!=)\s*(?P<value>[^,()]*?)"
     r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?:,|\Z)"

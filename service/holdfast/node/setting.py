@@ -6,10 +6,10 @@ https://docs.kernel.org/admin-guide/cgroup-v2.html.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from holdfast.errors import NoEquivalent
+from holdfast.late import regex
 from holdfast.node.equivalent import ONLY_V1, ONLY_V2, TO_V1, TO_V2, Lines, Value, plain, size_v1, size_v2
 from holdfast.node.size import size_in_bytes
 
@@ -17,7 +17,7 @@ V1_NO_LIMIT = 1 << 62  # anything above is v1's way of saying "max" (PAGE_COUNTE
 _SIZES = frozenset({"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max", "memory.swap.high"}) | {
     name for name in (*TO_V2, *ONLY_V1) if name.endswith("_in_bytes")
 }
-_BOTH = re.compile(r"hugetlb\.([^.]+)\.(max|limit_in_bytes)\Z")
+_BOTH = regex(r"hugetlb\.([^.]+)\.(max|limit_in_bytes)\Z")
 
 
 def controller_of(file: str) -> str:

@@ -76,9 +76,12 @@ def third_party() -> Iterator[Registration]:
 
 def registrations(settings: Settings) -> list[Registration]:
     """Everything that may run here: shipped plugins, installed ones, and the proxies the configuration names."""
-    from holdfast.plugins.proxy import proxies
+    found = [*shipped(), *third_party()]
+    if settings.proxy_plugins:
+        from holdfast.plugins.proxy import proxies
 
-    return [*shipped(), *third_party(), *proxies(settings.proxy_plugins)]
+        found += proxies(settings.proxy_plugins)
+    return found
 
 
 def known_configs() -> dict[str, type[Struct] | None]:

@@ -17,20 +17,21 @@ the innermost pod is the process's. Docker's and other runtimes' scopes have oth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
 from msgspec import Struct, field
 
+from holdfast.late import regex
+
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 #: A uid with dashes or underscores; static pods: 32 hex digits (the hash of their file).
 _UID = r"(?P<uid>[0-9a-f]{8}(?P<dash>[-_])(?:[0-9a-f]{4}(?P=dash)){3}[0-9a-f]{12}|[0-9a-f]{32})"
-_SYSTEMD = re.compile(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
-_CGROUPFS = re.compile(rf"pod{_UID}\Z")
-_LEAF = re.compile(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
+_SYSTEMD = regex(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
+_CGROUPFS = regex(rf"pod{_UID}\Z")
+_LEAF = regex(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
 _NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
 _QOS = frozenset({"burstable", "besteffort"})
 

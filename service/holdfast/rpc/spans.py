@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -28,6 +27,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from holdfast import log
 from holdfast.errors import Code
+from holdfast.late import regex
 
 LOG = log.named(__name__)
 
@@ -39,7 +39,7 @@ _LOW_64 = (1 << 64) - 1
 _NOBODY = trace.INVALID_SPAN.get_span_context()
 _ROOT = context.Context()
 _ALONE = {"traceparent"}
-_TRACEPARENT = re.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = regex("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_STATE = trace.TraceState()
 #: Codes that make a server span an error (semantic conventions for gRPC).
 _ERRORS = frozenset(

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
+from holdfast.ttrpc.eager import Waiter
 from holdfast.ttrpc.metadata import EMPTY, Metadata
 from holdfast.ttrpc.streams import Kind, State, Stream
 
@@ -36,7 +37,7 @@ class ServerCall:
         self._stream = stream
         self._bound: Bound = stream.request[0]
         self._metadata: Metadata | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Waiter | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -81,8 +82,14 @@ class ServerCall:
     def wake(self) -> None:
         """Something arrived for the handler's request iterator."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            waiter.wake()
+
+    def cancel(self) -> None:
+        """Stop the handler; in its very first step it is the task that runs."""
+        task = self.task if self.task is not None else asyncio.current_task()
+        if task is not None:
+            task.cancel()
 
     async def next_request(self) -> Any:
         """The client's next message. Raises StopAsyncIteration once it half-closed."""
@@ -95,7 +102,7 @@ class ServerCall:
                 raise stream.error or StopAsyncIteration
             if self._waiter is not None:
                 raise MisusedStream("two readers of one request stream")
-            self._waiter = self._session.loop.create_future()
+            self._waiter = Waiter(loop=self._session.loop)
             try:
                 await self._waiter
             finally:

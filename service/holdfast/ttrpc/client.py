@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Self
-
-from msgspec import Struct
 
 from holdfast.errors import ConnectionClosed, DeadlineExceeded
 from holdfast.ttrpc import envelope
@@ -33,7 +32,8 @@ from holdfast.ttrpc.methods import (
 from holdfast.ttrpc.streams import Kind, Limits
 
 
-class _Wanted(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Wanted:
     """A method as the client calls it."""
 
     full_method: str

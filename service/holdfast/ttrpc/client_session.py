@@ -9,6 +9,7 @@ from math import inf
 from holdfast import log
 from holdfast.errors import ConnectionClosed, DeadlineExceeded
 from holdfast.ttrpc.client_connection import CLOSED, ClientConnection
+from holdfast.ttrpc.eager import Waiter
 from holdfast.ttrpc.streams import Kind, Limits, State, Stream
 from holdfast.ttrpc.wire import Wire
 
@@ -16,10 +17,10 @@ LOG = log.named(__name__)
 
 
 def wake(stream: Stream) -> None:
-    """Let whoever waits on a stream look at it again; a client stream's owner is the future it waits on."""
+    """Let whoever waits on a stream look at it again; a client stream's owner is the waiter it waits on."""
     waiter = stream.owner
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
+    if waiter is not None:
+        waiter.wake()
 
 
 class ClientSession(Wire):
@@ -79,7 +80,7 @@ class ClientSession(Wire):
     async def answer(self, stream: Stream) -> bytes:
         """Wait for the response that ends a call whose server does not stream."""
         if stream.state is not State.ENDED:
-            waiter = stream.owner = self.loop.create_future()
+            waiter = stream.owner = Waiter(loop=self.loop)
             try:
                 await waiter
             except asyncio.CancelledError:
@@ -101,7 +102,7 @@ class ClientSession(Wire):
                 if stream.error is not None:
                     raise stream.error
                 return None
-            stream.owner = self.loop.create_future()
+            stream.owner = Waiter(loop=self.loop)
             try:
                 await stream.owner
             finally:

@@ -6,8 +6,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-
-from msgspec import Struct
+from dataclasses import dataclass
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 #: Opens a byte stream, makes a protocol with the factory and connects the two: ``loop.create_connection``'s promise.
@@ -46,7 +45,8 @@ def inherited(descriptor: int) -> Connector:
     return connect
 
 
-class Reconnect(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reconnect:
     """Exponential delays with jitter between failed attempts to connect, in seconds."""
 
     first_s: float = 0.05

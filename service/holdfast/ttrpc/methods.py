@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from google.protobuf.message import DecodeError
-from msgspec import Struct
 
 from holdfast.errors import MisusedStream, PeerBrokeProtocol
 from holdfast.ttrpc.client_session import ClientSession
@@ -18,7 +18,8 @@ ReplyT = TypeVar("ReplyT")
 MetadataLike = Mapping[str, str | Iterable[str]]
 
 
-class CallOptions(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class CallOptions:
     """What a caller says beside the request."""
 
     timeout: float | None = None

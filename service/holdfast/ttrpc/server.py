@@ -15,6 +15,7 @@ from typing import Any
 
 from holdfast import log
 from holdfast.errors import PermissionDenied
+from holdfast.ttrpc import eager
 from holdfast.ttrpc.handshake import Handshake, Peer, same_user
 from holdfast.ttrpc.server_connection import ServerConnection
 from holdfast.ttrpc.server_session import ServerSession
@@ -99,9 +100,10 @@ class Server:
 
         No handshake is made: whoever made the transport decided who speaks.
         """
+        loop = asyncio.get_running_loop()
 
         def spawn(call: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-            return group.create_task(call, name=name)
+            return eager.create_task(group, loop, call, name)
 
         session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
         self._sessions.add(session)

@@ -41,12 +41,15 @@ class ServerSession(Wire):
         connection = self.connection
         for event, stream in connection.receive(data, self.loop.time()):
             if event is Event.OPENED:
-                call = stream.owner = ServerCall(self, stream)
-                call.task = self._spawn(call.run(), call.full_method)
+                if stream.state is not State.ENDED:  # nor was it refused by what came right after it
+                    call = stream.owner = ServerCall(self, stream)
+                    call.task = self._spawn(call.run(), call.full_method)
+            elif stream.owner is None:
+                continue
             elif event is Event.ARRIVED:
                 stream.owner.wake()
             else:
-                stream.owner.task.cancel()
+                stream.owner.cancel()
         if connection.outgoing:
             self._said_something()
         self.watch_deadlines()
@@ -60,7 +63,8 @@ class ServerSession(Wire):
         """Nobody waits for these handlers any more."""
         super().connection_lost(exc)
         for stream in self.connection.lose():
-            stream.owner.task.cancel()
+            if stream.owner is not None:
+                stream.owner.cancel()
         self._on_end(self)
 
     def pause_writing(self) -> None:
@@ -77,7 +81,7 @@ class ServerSession(Wire):
 
     def stream_is_late(self, stream: Stream) -> None:
         """The deadline was answered; the handler may stop."""
-        stream.owner.task.cancel()
+        stream.owner.cancel()
         self._close_when_drained()
 
     def respond(self, stream: Stream, payload: bytes) -> None:
@@ -113,7 +117,7 @@ class ServerSession(Wire):
         self.connection.draining = True
         for stream in list(self.connection.streams.values()):
             self.connection.fail(stream, Code.UNAVAILABLE, SERVER_CLOSED)
-            stream.owner.task.cancel()
+            stream.owner.cancel()
         self.close()
 
     def _said_something(self) -> None:

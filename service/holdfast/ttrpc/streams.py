@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
-
-from msgspec import Struct
 
 from holdfast.errors import HoldfastError
 from holdfast.ttrpc.frame import NO_DATA, REMOTE_CLOSED
 
 
-class Limits(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """What one connection may cost."""
 
     concurrent_calls: int = 4096

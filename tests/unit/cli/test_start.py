@@ -54,10 +54,5 @@ def test_what_needs_words_or_a_decision_is_left_to_click(words):
 def test_every_option_that_click_has_is_in_the_table():
     names = {name for option in run.params for name in (*option.opts, *option.secondary_opts)}
     assert names - {"--help"} == {*start.VALUES, *start.FLAGS}
-    assert {
-        key: start.VALUES[name]
-        for option in run.params
-        for key in [option.name]
-        for name in option.opts
-        if name in start.VALUES
-    } == {value: value for value in start.VALUES.values()}
+    for option in run.params:
+        assert {start.VALUES[name] for name in option.opts if name in start.VALUES} <= {option.name}

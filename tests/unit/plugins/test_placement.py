@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import grpc
 import pytest
@@ -22,6 +22,7 @@ from holdfast.plugins.placement import Herald
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
+from msgspec.structs import replace
 
 from tests.fakes.placement import process, rules, v2_host
 

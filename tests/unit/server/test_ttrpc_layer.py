@@ -106,8 +106,9 @@ async def test_the_handler_is_in_the_namespace_ttrpc_callers_name_theirs_by():
 
 async def test_a_deadline_and_a_caller_who_leaves_are_told_apart():
     async with served() as (stubs, echo, _, counted):
+        await stubs.Say(Text())  # connected, so that the deadline is the handler's alone
         with pytest.raises(DeadlineExceeded):
-            await stubs.Block(Text(value="a"), timeout=0.05)
+            await stubs.Block(Text(value="a"), timeout=0.2)
         assert await echo.stopped.get() == "a"
         await until(lambda: counted("Block").get("DeadlineExceeded"))
         waiting = asyncio.ensure_future(stubs.Block(Text(value="b")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import msgspec
-import yaml
 
 from holdfast.errors import ConfigError
 from holdfast.node.schema import PlacementConfig, Rule
@@ -37,7 +36,10 @@ def load(name: str) -> tuple[Rule, ...]:
     Raises:
         ConfigError: there is none of that name.
     """
-    return msgspec.convert(yaml.safe_load(text(name)), tuple[Rule, ...])
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return msgspec.convert(yaml.load(text(name), loader), tuple[Rule, ...])  # noqa: S506 (both are safe loaders)
 
 
 def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:

@@ -1,0 +1,76 @@
+"""Going on at once: a handler's first step, and a caller whose answer came, run where the bytes were read.
+
+asyncio would have both wait for the next turn of the loop. A turn costs an epoll_wait(2) and some ten microseconds, and
+what is said in it is written only after it; at one call at a time that is a third of the round trip. Nothing is done
+at once where a task is running already (a transport that a task feeds): two at once are impossible.
+
+Python 3.12 can start a task eagerly, but not in a group (3.14 can), and 3.11 not at all; so the group makes its task as
+ever, and the callback by which a new task asks the loop for its first step is caught and called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+Step = tuple[Callable[..., object], tuple[Any, ...], Context | None]
+
+
+def create_task(
+    group: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
+) -> asyncio.Task[None]:
+    """The group's task, run up to where it first waits."""
+    if asyncio.current_task(loop) is not None:
+        return group.create_task(coroutine, name=name)
+    steps: list[Step] = []
+
+    def caught(callback: Callable[..., object], *args: Any, context: Context | None = None) -> None:
+        steps.append((callback, args, context))
+
+    ask = loop.call_soon
+    loop.call_soon = caught  # type: ignore[method-assign, assignment]
+    try:
+        task = group.create_task(coroutine, name=name)
+    finally:
+        del loop.call_soon
+    for callback, args, context in steps:
+        if context is not None and len(steps) == 1:
+            context.run(callback, *args)
+        else:  # a task of another making: let it begin as it likes
+            ask(callback, *args, context=context)
+    return task
+
+
+class Waiter(asyncio.Future[None]):
+    """What one task waits on, and is woken from without a turn of the loop between."""
+
+    _wakeup: Callable[..., object] | None = None
+    _within: Context | None = None
+
+    def add_done_callback(self, callback: Callable[..., object], /, *, context: Context | None = None) -> None:
+        """The task's own: the one it goes on by."""
+        self._wakeup, self._within = callback, context
+
+    def wake(self) -> None:
+        """Let the task go on, now if it can; nothing when it did already."""
+        if self.done():
+            return
+        self.set_result(None)
+        loop = self.get_loop()
+        if self._wakeup is None or self._within is None or asyncio.current_task(loop) is not None:
+            self._later()
+        else:
+            self._within.run(self._wakeup, self)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """The task is cancelled: it learns it in the next turn, as from any future."""
+        if not super().cancel(msg):
+            return False
+        self._later()
+        return True
+
+    def _later(self) -> None:
+        if self._wakeup is not None:
+            self.get_loop().call_soon(self._wakeup, self, context=self._within)

@@ -1,0 +1,111 @@
+"""What a start costs, in counts that no other load on the machine changes: modules, memory blocks, system calls.
+
+A count over its budget is a regression: find the import (``python -X importtime -m holdfast run``), or raise the
+budget in the same change that says why it is worth it on every node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from tests.needs import path_of, peer
+from tests.peers.daemon import ENVIRON
+
+MODULES = 520  # that have run once it serves
+OWN_MODULES = 250
+BLOCKS = 150_000  # of Python's allocator, after a collection
+CALLS = 9_500  # of the main thread; the others look at every process of the machine
+#: Never after a boot, whatever is configured by default.
+HEAVY = (
+    "click",
+    "cryptography",
+    "email",
+    "hashlib",
+    "importlib.metadata",
+    "importlib.resources",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+    "rich",
+    "ssl",
+    "uvloop",
+)
+PROGRAM = """
+import gc, json, sys, threading
+from holdfast.late import Late
+
+def answer():
+    with open(sys.argv[1]) as asked:
+        asked.read()
+    gc.collect()
+    ran = sorted(name for name, module in sys.modules.items() if module is not None and type(module) is not Late)
+    with open(sys.argv[2], "w") as answered:
+        json.dump({"modules": ran, "blocks": sys.getallocatedblocks()}, answered)
+
+threading.Thread(target=answer, daemon=True).start()
+from holdfast.cli.main import main
+main(["run", "-c", sys.argv[3]])
+"""
+#: With the daemon's own rules in force, and no port that two tests at once would both want.
+YAML = "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock}}\nmetrics: {{address: ''}}\n"
+TOML = """
+version = 2
+root = "{0}/root"
+state = "{0}/state"
+disabled_plugins = ["io.holdfast.placement.v1.rules"]
+[grpc]
+  address = "{0}/s.sock"
+[metrics]
+  address = ""
+"""
+
+
+@pytest.fixture
+def booted(start, short_dir):
+    """Boots a daemon with this configuration and returns what it found in itself once it served."""
+
+    def boot(text, name="c.yaml"):
+        config, asked, answered = short_dir / name, short_dir / "asked", short_dir / "answered"
+        config.write_text(text.format(short_dir))
+        os.mkfifo(asked)
+        os.mkfifo(answered)
+        program = start([sys.executable, "-X", "utf8", "-c", PROGRAM, asked, answered, config], env=ENVIRON)
+        program.line("successfully booted")
+        asked.write_text("now")
+        return json.loads(answered.read_text())
+
+    return boot
+
+
+def test_a_default_boot_stays_within_its_budgets_and_runs_nothing_heavy(booted):
+    found = booted(YAML)
+    ran = found["modules"]
+    assert [name for name in ran if name.partition(".")[0] in HEAVY or name in HEAVY] == []
+    own = [name for name in ran if name.partition(".")[0] == "holdfast"]
+    assert (len(ran) <= MODULES, len(own) <= OWN_MODULES, found["blocks"] <= BLOCKS) == (True, True, True), (
+        f"{len(ran)} modules, {len(own)} of them ours, {found['blocks']} blocks"
+    )
+
+
+def test_yaml_is_not_there_where_nothing_is_written_in_it(booted):
+    found = booted(TOML, "config.toml")
+    assert [name for name in found["modules"] if name.partition(".")[0] == "yaml"] == []
+
+
+@peer("strace")
+def test_a_boot_makes_no_more_system_calls_than_it_has_to(start, short_dir):
+    config, trace = short_dir / "c.yaml", short_dir / "trace"
+    config.write_text(YAML.format(short_dir))
+    command = [path_of("strace"), "-f", "-qq", "-o", trace, sys.executable, "-m", "holdfast", "run", "-c", config]
+    traced = start(command, env=ENVIRON)
+    traced.line("successfully booted")
+    made = [line.partition(" ")[0] for line in trace.read_text(errors="replace").splitlines()]
+    daemon = made[0]
+    assert made.count(daemon) <= CALLS, f"{made.count(daemon)} system calls"
+    os.kill(int(daemon), signal.SIGTERM)
+    assert traced.end() == 0
