@@ -21,9 +21,9 @@ from tests.unit.ttrpc.harness import bound, socket_path
 POD = pb.PodSandbox(id="s1", name="pg-0", uid="u1", namespace="db", labels={"app": "pg"})
 
 
-def a_container(id="c1", name="app", adj=985, **more):
-    linux = pb.LinuxContainer(oom_score_adj=pb.OptionalInt(value=adj), cgroups_path=f"/kubepods/podu1/{id}")
-    return pb.Container(id=id, pod_sandbox_id="s1", name=name, linux=linux, **more)
+def a_container(name="app", adj=985, **more):
+    linux = pb.LinuxContainer(oom_score_adj=pb.OptionalInt(value=adj), cgroups_path="/kubepods/podu1/c1")
+    return pb.Container(id="c1", pod_sandbox_id="s1", name=name, linux=linux, **more)
 
 
 class Wishing:
@@ -92,10 +92,10 @@ async def linked(tmp_path, budget_s=0.5):
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")
-        events, states = [], []
-        means = Means(Wishing(), Feeding(), store, Figures(), events.append)
+        events, states, adopted = [], [], []
+        means = Means(Wishing(), Feeding(), store, Figures(), events.append, adopt=lambda *given: adopted.append(given))
         link = Link(unix(path), Identity("holdfast", "10"), means, budget_s, states.append)
-        link.events, link.states = events, states
+        link.events, link.states, link.adopted = events, states, adopted
         task = asyncio.ensure_future(link.keep())
         try:
             yield Runtime(listener), link

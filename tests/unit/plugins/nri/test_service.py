@@ -78,6 +78,15 @@ async def test_a_creation_is_answered_recorded_and_told(tmp_path):
         assert (event.outcome, event.rule, event.asked, event.oom_score_adj) == ("adjusted", "pg", 985, -500)
 
 
+async def test_a_container_that_runs_is_handed_to_the_engine_with_what_was_asked_for(tmp_path):
+    async with serving(tmp_path) as (plugin, link):
+        for row in (Created("c1", 985, -500, "pg"), Created("unasked", None, 0, "pg")):
+            link.means.store.put(row)
+        for container in (a_container(pid=321), a_container(), pb.Container(id="unasked", pid=5), pb.Container(id="x")):
+            await plugin.PostStartContainer(pb.ContainerEvent(pod=POD, container=container))
+        assert link.adopted == [(321, 985, -500, "pg")]
+
+
 async def test_what_cannot_be_recorded_is_not_done(tmp_path):
     async with serving(tmp_path) as (plugin, link):
         link.means.wishes.wish = Wish("pg", -500)
