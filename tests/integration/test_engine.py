@@ -73,10 +73,21 @@ def test_a_process_is_not_adopted_with_a_value_it_has_not_or_by_a_rule_there_is_
     process = sleeper(program, "600")
     engine.settle()
     rows = engine.journal.held()
-    for value, rule in ((299, "r1"), (300, "nobody's"), (300, "r1")):  # the last: it is held already
+    for value, rule in ((299, "r1"), (300, "nobody's")):
         engine.engine.adopt(process.pid, 77, value, rule).result(60)
     engine.engine.adopt(2**22 - 1, 77, 300, "r1").result(60)  # and nobody has this number
     assert engine.journal.held() == rows
+
+
+def test_what_was_asked_for_counts_where_we_were_quicker_than_the_runtime(run, program, sleeper):
+    engine = run(RAISE)
+    process = sleeper(program, "600")
+    engine.settle()
+    assert engine.placement(process.pid).adj_before == 0
+    engine.engine.adopt(process.pid, 77, 300, "r1").result(60)
+    assert engine.placement(process.pid).adj_before == 77
+    engine.set_rules()
+    assert adj_of(process.pid) == 77
 
 
 def test_others_are_left_alone(run, sleeper):

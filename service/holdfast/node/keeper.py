@@ -307,7 +307,8 @@ class Keeper:
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
         """A process was born with a value that ``rule`` gave it, in place of ``asked``: held as if we had written it.
 
-        Nothing, if it is gone, has another value by now, or is held.
+        Nothing, if it is gone, has another value by now, or is held by hand. What was there before is ``asked`` even
+        where we were quicker than the runtime, and wrote over what its process had from the shim.
         """
         compiled = self.rules.named(rule)
         try:
@@ -316,7 +317,7 @@ class Keeper:
                 present = oomscore.read(process)
         except ProcessGone:
             return
-        if compiled is None or present != written or self.actor.held(pid, glance.start_ticks) is not None:
+        if compiled is None or present != written or pid in self.by_hand:
             return
         give_back = compiled.spec.on_remove == "restore"
         row = HeldRow(pid, glance.start_ticks, ADJ, str(asked), str(written), rule, give_back=give_back)
