@@ -92,7 +92,10 @@ def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...]
 
 
 def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
-    return process.cgroups.get(hierarchy, "/") != path
+    """A container that was created in the target has a group of its own there, which goes when it does."""
+    now = process.cgroups.get(hierarchy, "/")
+    own = process.pod.container_id if process.pod is not None else ""
+    return now != path and not (own and now == f"{path}/{own}")
 
 
 def _in_the_way(process: Process, rule: Rule, host: HostFacts, outside: Mapping[str, str]) -> Iterator[Refusal]:

@@ -17,7 +17,7 @@ from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
 from holdfast.node.host import Outcome
-from holdfast.node.journal import HandRow, HeldRow
+from holdfast.node.journal import ADJ, HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
 from holdfast.node.procfs import Glance, Wants
@@ -25,7 +25,7 @@ from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process
 from holdfast.node.wants import wants_of
-from holdfast.process import OpenProcess
+from holdfast.process import OpenProcess, oomscore
 
 LOG = log.named(__name__)
 _CACHED_NAMES = 4096
@@ -304,6 +304,30 @@ class Keeper:
         self.hands.journal.forget((row,))
         self.on_event(pid, 0)
         return True
+
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
+        """A process was born with a value that ``rule`` gave it, in place of ``asked``: held as if we had written it.
+
+        Nothing, if it is gone, has another value by now, or is held by hand. What was there before is ``asked`` even
+        where we were quicker than the runtime, and wrote over what its process had from the shim.
+        """
+        compiled = self.rules.named(rule)
+        try:
+            with self.hands.reader.proc.open(pid) as process:
+                glance = self.hands.reader.glance_of(process)
+                present = oomscore.read(process)
+        except ProcessGone:
+            return
+        if compiled is None or present != written or pid in self.by_hand:
+            return
+        give_back = compiled.spec.on_remove == "restore"
+        row = HeldRow(pid, glance.start_ticks, ADJ, str(asked), str(written), rule, give_back=give_back)
+        self.hands.journal.hold((row,))
+        self.actor.remember(row)
+        self.placements.setdefault(
+            pid, Placement(pid, glance.start_ticks, glance.comm, rule, since_ns=time.time_ns())
+        )  # so that it is given back if no rule has it after all
+        self.on_event(pid, 0)
 
     def expire(self, now_ns: int) -> None:
         """End the holds by hand whose time is over (Unix time)."""

@@ -185,6 +185,10 @@ class Engine:
 
         return self._call(hold)
 
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
+        """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
+        return self._call(lambda: self._keeper.adopt(pid, asked, written, rule))
+
     def release(self, pid: int) -> Future[Placement | None]:
         """End a hold by hand: back to what the rules say; None when they say nothing.
 

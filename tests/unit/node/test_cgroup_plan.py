@@ -165,6 +165,13 @@ class TestTheTarget:
         elsewhere = move(cgroup={"path": "/db", "controllers": ["memory"]})
         assert reasons(plan(v1_process(), elsewhere, host)) == []
 
+    def test_a_container_that_was_created_in_the_target_is_there_in_a_group_of_its_own(self):
+        born = process(cgroups={"": "/holdfast/db/c"}, pod=PodRef("u", "burstable", "c"))
+        other = process(cgroups={"": "/holdfast/db/d"}, pod=PodRef("u", "burstable", "c"))
+        book = move(cgroup={"path": "/holdfast/db", "settings": {"memory.min": "1Gi"}})
+        fields = [[change.field for change in plan(some, book, v2_host()).changes] for some in (born, other)]
+        assert fields == [[Field.SETTING], [Field.SETTING, Field.CGROUP]]
+
     def test_a_process_that_is_there_already_is_not_asked_again(self):
         host = v2_host(groups={"/db": GroupFacts(memory_limit=1, frozen=True)})
         assert plan(process(cgroups={"": "/db"}, rss_pages=GIB), move(cgroup={"path": "/db"}), host).refusals == ()

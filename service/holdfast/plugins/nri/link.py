@@ -52,6 +52,7 @@ class Link:
     ) -> None:
         self.means = means
         self._connect, self._identity, self._on_change = connect, identity, on_change
+        self._where = identity.where
         self._guard = fail_open(means.figures, budget_s)
         self._failures = 0
         self._said: str | None = None
@@ -68,8 +69,15 @@ class Link:
         try:
             why = await be_a_plugin(self._connect, self._identity, service, self._guard)
         except* Exception as errors:  # whatever it is, the next connection may be better
-            why = "; ".join(str(error) or type(error).__name__ for error in _leaves(errors))
+            why = "; ".join(self._words(error) for error in _leaves(errors))
         self._over(service, why or "it closed the connection")
+
+    def _words(self, error: BaseException) -> str:
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            return f"{self._where}: {error.strerror}; is NRI on in the runtime's configuration?"
+        if isinstance(error, OSError):
+            return f"{self._where}: {error.strerror or error}"
+        return str(error) or type(error).__name__
 
     def _over(self, service: PluginService, why: str) -> None:
         if service.synchronized:
@@ -114,9 +122,10 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
         config.lowest_oom_score_adj,
     )
     if told is None:
-        connect, identity = unix(config.socket_path), Identity(config.plugin_name, config.plugin_index)
+        connect = unix(config.socket_path)
+        identity = Identity(config.plugin_name, config.plugin_index, config.socket_path)
     else:
-        connect, identity = inherited(told[0]), Identity(*told[1:])
+        connect, identity = inherited(told[0]), Identity(*told[1:], f"descriptor {told[0]}")
     context.serving.set(SERVICE, False)
     context.metrics.add(*figures.families)
     try:

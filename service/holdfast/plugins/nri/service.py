@@ -86,8 +86,10 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What handlers work with, whatever becomes of one connection. ``tell`` gets an event for each container that a
-    rule has something for; ``lowest`` is the least oom_score_adj the runtime may write.
+    """What handlers work with, whatever becomes of one connection.
+
+    ``tell`` gets an event for each container that a rule has something for; ``adopt`` the pid, the value asked for,
+    the value written and the rule of one that runs; ``lowest`` is the least oom_score_adj the runtime may write.
     """
 
     wishes: Wishes
@@ -97,6 +99,7 @@ class Means:
     tell: Callable[[Message], None]
     lowest: int = LOWEST
     caution: Caution = field(default_factory=Caution)
+    adopt: Callable[[int, int, int, str], None] = lambda *_: None
 
 
 class PluginService(PluginServicer):
@@ -219,6 +222,9 @@ class PluginService(PluginServicer):
                     container=container.name,
                 )
             self._means.feed.container(self._known(container))
+            row = self._means.store.get(container.id)
+            if row is not None and row.asked is not None and container.pid:
+                self._means.adopt(container.pid, row.asked, row.written, row.rule)
         elif event == Event.STOP:
             self._means.feed.container(self._known(container))
         elif event == Event.REMOVE:

@@ -18,10 +18,14 @@ REGISTRATION_S = 5.0  # the runtime's own default
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """By what name, and at which place among a runtime's plugins: two digits, lower ones are asked first."""
+    """By what name, and at which place among a runtime's plugins: two digits, lower ones are asked first.
+
+    ``where`` is the runtime's socket, for people.
+    """
 
     name: str
     index: str
+    where: str = "the runtime's socket"
 
 
 async def be_a_plugin(connect: Connector, identity: Identity, service: PluginServicer, guard: Interceptor) -> str:

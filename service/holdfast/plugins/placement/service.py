@@ -95,6 +95,10 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         made = at_creation(newborn, self._force.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
+        """A container created with a rule's value runs: its first process is held, to be given what was asked for."""
+        self._engine.adopt(pid, asked, written, rule)
+
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""
         counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
