@@ -151,8 +151,8 @@ ROWS: dict[str, list[Panel]] = {
     "API": [
         Panel(
             "Calls",
-            "",
-            {"sum by (grpc_method) (rate(grpc_server_handled_total@[$__rate_interval]))": "{{grpc_method}}"},
+            "Methods that were called; the others are counted, too, as nothing.",
+            {"sum by (grpc_method) (rate(grpc_server_handled_total@[$__rate_interval])) > 0": "{{grpc_method}}"},
             "reqps",
         ),
         Panel(
@@ -160,7 +160,7 @@ ROWS: dict[str, list[Panel]] = {
             "",
             {
                 "sum by (grpc_method, grpc_code) "
-                '(rate(grpc_server_handled_total@{grpc_code!="OK"}[$__rate_interval]))': (
+                '(rate(grpc_server_handled_total@{grpc_code!="OK"}[$__rate_interval])) > 0': (
                     "{{grpc_method}} {{grpc_code}}"
                 )
             },

@@ -37,7 +37,7 @@ def series_of(base: str, panel: dict[str, Any], minutes: float) -> list[Series]:
     step = minutes * 60 / POINTS
     lines: list[Series] = []
     for target in panel["targets"]:
-        query = target["expr"].replace("$__rate_interval", "30s").replace("[24h]", f"[{minutes:g}m]")
+        query = target["expr"].replace("$__rate_interval", "30s").replace("[24h]", f"[{minutes * 60:.0f}s]")
         for word, value in FILLED.items():
             query = query.replace(word, value)
         for one in asked(base, "query_range", query=query, start=end - minutes * 60, end=end, step=step):

@@ -82,9 +82,9 @@ CASES = {
         {f"holdfast_placement_moves_waiting{{{NODE}}}": "2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0"},
     ),
     "HoldfastOomKill": (
-        {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "0 0 1x20"},
-        4,
-        {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "1x20"},
+        {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "_x12 1x20"},  # the first of its cgroup
+        15,
+        {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "1x30"},
     ),
     "HoldfastMemoryPressure": (
         {f'holdfast_pressure_waiting_seconds{{{NODE},resource="memory",kind="full"}}': "0+12x40"},

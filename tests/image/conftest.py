@@ -68,8 +68,7 @@ def build() -> Callable[..., str]:
     def one(tag: str, *options: str) -> str:
         bases = ["--build-arg", f"PYTHON_IMAGE={BASE}", "--build-arg", f"DISTROLESS_IMAGE={BASE}"]
         certificates = ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
-        # docker's format: OCI's has no HEALTHCHECK.
-        fixed = ["--isolation", "chroot", "--format", "docker", "--pull-never", "--layers", "--timestamp", "0"]
+        fixed = ["--isolation", "chroot", "--pull-never", "--layers", "--timestamp", "0"]
         buildah(
             "bud",
             *fixed,

@@ -58,13 +58,23 @@ def test_the_command_runs_on_a_read_only_root(rootfs, tmp_path):
     assert done.stdout.startswith("holdfast ")
 
 
+def config_of(tag, flavour):
+    found = json.loads(buildah("inspect", "--type", "image", f"localhost/holdfast-test:{tag}"))
+    return found[flavour]["config"]
+
+
 def test_the_labels_say_what_it_is_and_what_it_was_built_from(digest):
-    config = json.loads(buildah("inspect", "--type", "image", "localhost/holdfast-test:kept"))["Docker"]["config"]
-    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
+    labels = config_of("kept", "OCIv1")["Labels"]
+    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()}
     wanted = {"title", "description", "source", "url", "documentation", "licenses", "version", "created"}
     assert wanted <= labels.keys()
     assert (labels["revision"], labels["base.name"]) == ("test", BASE)
-    assert config["Healthcheck"]["Test"] == ["CMD", "/opt/holdfast/bin/holdfast", "health"]
+
+
+def test_docker_asks_the_daemon_s_own_client_for_its_health(build, digest):
+    """Of an image in docker's format, as OCI's knows no HEALTHCHECK; such a one is never the same twice."""
+    build("docker", "--format", "docker")
+    assert config_of("docker", "Docker")["Healthcheck"]["Test"] == ["CMD", "/opt/holdfast/bin/holdfast", "health"]
 
 
 def test_the_chart_s_pod_runs_from_it_and_is_healthy_by_its_own_client(rootfs, node_with, victim):

@@ -69,8 +69,10 @@ def scraped(ours, start, short_dir, free_port):
         assert answer["status"] == "success", answer
         return answer["data"]["result"]
 
-    while not ask("rate(process_cpu_seconds_total[1m])"):
-        assert not server.ended(0.1), server.said
+    for sign_of_scrapes in ("rate(process_cpu_seconds_total[1m])", "sum(rate(grpc_server_handled_total[1m])) > 0"):
+        while not ask(sign_of_scrapes):
+            assert not server.ended(0.1), server.said
+        assert ctr(daemon, "version").returncode == 0  # a rate needs a call between two scrapes
     return get(f"http://127.0.0.1:{port}/metrics"), ask
 
 

@@ -77,6 +77,8 @@ class Life:
         self._good_at = Gauge(
             "holdfast_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."
         )
+        for result in ("applied", "rejected"):  # there from the start: the first of each is an increase, too
+            self._reloads.labels(result)
         daemon.metrics.add(self._reloads, self._good, self._good_at)
         self._remember_good()
 
