@@ -15,9 +15,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from holdfast import log
 from holdfast.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
@@ -47,8 +48,7 @@ class State(Enum):
     PULLED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """One bundle of the node; ``at_ns`` in nanoseconds since 1970, 0 for one never applied."""
 
     digest: str
@@ -58,8 +58,7 @@ class Listed:
     files: tuple[File, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The current bundle after a change, and the digest of the one before it."""
 
     bundle: Listed
