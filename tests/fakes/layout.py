@@ -20,7 +20,7 @@ def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def rule(name: str, comm: str = "nobody-is-called-so", adj: int = 500) -> bytes:
+def rule(name: str, comm: str = "no-such-program", adj: int = 500) -> bytes:
     return f"- name: {name}\n  match: {{comm: {comm}}}\n  oom_score_adj: {adj}\n".encode()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
@@ -93,19 +92,12 @@ class _Counted:
 
 
 def check_rules(texts: Iterable[tuple[str, str]]) -> None:
-    """Refuse rules that this node could not put in force.
+    """Refuse rules that could not be put in force.
 
     Raises:
         ConfigError: with file and line.
     """
-    compile_rules(read_bundle(texts), _uid_of)
-
-
-def _uid_of(name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
+    compile_rules(read_bundle(texts))
 
 
 def _message(bundle: Listed) -> api.Bundle:

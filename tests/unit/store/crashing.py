@@ -24,7 +24,13 @@ from pathlib import Path
 import holdfast.store
 from holdfast.errors import AlreadyExists, NotFound
 from holdfast.store import LocalStore, Metadata
+from holdfast.store.bundle import Bundles, Shelf
+from holdfast.store.bundle.bundles import State
+from holdfast.store.bundle.links import Links
 from holdfast.store.images import Descriptor, Image
+
+from tests.fakes.bundles import pull
+from tests.fakes.layout import rule
 
 STORE = str(Path(holdfast.store.__file__).parent)
 ROOT = {"containerd.io/gc.root": "1"}
@@ -185,6 +191,55 @@ class Collect:
         assert await metadata.content.within("ns").statuses() == []
 
 
+class Bundle:
+    """A bundle is applied after another one, and rolled back; what it links elsewhere goes with it."""
+
+    def files(self, number: int) -> dict[str, bytes]:
+        return {"rules.yaml": rule(f"r{number}"), "etc/x.conf": f"x={number}".encode()}
+
+    async def opened(self, metadata: Metadata) -> tuple[Bundles, Path]:
+        root = metadata.database.path.parent
+        (root / "etc").mkdir(exist_ok=True)
+        shelf = Shelf(root / "bundles", Links(root / "bundles", [str(root / "etc")]), keep=1)
+        bundles = Bundles(metadata, shelf, list)
+        await bundles.open()
+        return bundles, root
+
+    async def prepare(self, metadata: Metadata) -> None:
+        for number in (0, 1, 2):
+            await pull(metadata, str(number), self.files(number))
+        bundles, _ = await self.opened(metadata)
+        await bundles.apply("0")
+        await bundles.apply("1")
+
+    async def run(self, metadata: Metadata, acknowledge: Acknowledge) -> None:
+        bundles, _ = await self.opened(metadata)
+        await bundles.apply("2")
+        acknowledge("applied")
+        await bundles.rollback()
+        acknowledge("back")
+
+    async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
+        bundles, root = await self.opened(metadata)
+        listed = await bundles.listed()
+        current = next(one for one in listed if one.state is State.CURRENT)
+        assert current.name in ({"1"} if "back" in acknowledged else {"1", "2"}), current
+        name, texts = bundles.rules("current")
+        assert (current.digest, [("rules.yaml", rule(f"r{current.name}").decode())]) == (name, texts)
+        assert (root / "bundles" / "current" / "files" / "etc" / "x.conf").read_text() == f"x={current.name}"
+        assert "applied" not in acknowledged or {"1", "2"} <= {one.name for one in listed}
+        await metadata.collect()
+        for one in listed:
+            if one.state is not State.PULLED:
+                assert await on_disk(metadata, self.files(int(one.name))["etc/x.conf"]), one
+        if current.name == "1":
+            await bundles.apply("2")
+        assert (await bundles.rollback()).bundle.name == "1"
+        assert not list((root / "bundles").glob(".new-*"))
+        await metadata.collect()
+        assert not await on_disk(metadata, b"x=0") or "0" in {one.name for one in await bundles.listed()}
+
+
 async def lease(metadata: Metadata) -> str:
     return (await metadata.leases.create("ns", "lease")).id
 
@@ -292,14 +347,14 @@ def main() -> None:
             await scenario.prepare(metadata)
 
     assert in_child(prepare) == 0
-    shutil.copytree(prepared, root)
+    shutil.copytree(prepared, root, symlinks=True)
     assert attempt(scenario, root, 0, log) == 0
     total = int(log.read_text().split()[-1])
     killed = 0
     for last in range(1, total + 1, stride):
         shutil.rmtree(root)
         log.unlink(missing_ok=True)
-        shutil.copytree(prepared, root)
+        shutil.copytree(prepared, root, symlinks=True)
         status = attempt(scenario, root, last, log)
         killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if verify(scenario, root, log) != 0:

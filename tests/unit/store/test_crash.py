@@ -1,4 +1,4 @@
-"""kill -9 at the lines of an ingest, a commit, a delete and a collection (see ``crashing.py``).
+"""kill -9 at the lines of an ingest, a commit, a delete, a collection and changes of bundles (see ``crashing.py``).
 
 Every 7th line unless HOLDFAST_CRASH_STRIDE says otherwise; 1 is all of them.
 """
@@ -16,7 +16,7 @@ STRIDE = int(os.environ.get("HOLDFAST_CRASH_STRIDE", "7"))
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("scenario", ["Ingest", "Delete", "Collect"])
+@pytest.mark.parametrize("scenario", ["Ingest", "Delete", "Collect", "Bundle"])
 def test_killed_at_any_line_nothing_is_lost_and_nothing_is_there_by_half(tmp_path, scenario):
     script = Path(__file__).with_name("crashing.py")
     done = subprocess.run(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
@@ -28,8 +29,7 @@ class Source(Protocol):
         """Keep the digest that ``wanted`` answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(Struct, frozen=True):
     """Rules, and the digest of the bundle they came from."""
 
     digest: str = ""

@@ -15,9 +15,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from holdfast import log
 from holdfast.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
@@ -47,8 +48,7 @@ class State(Enum):
     PULLED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """One bundle of the node; ``at_ns`` in nanoseconds since 1970, 0 for one never applied."""
 
     digest: str
@@ -58,8 +58,7 @@ class Listed:
     files: tuple[File, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The current bundle after a change, and the digest of the one before it."""
 
     bundle: Listed
@@ -83,7 +82,8 @@ class Bundles:
         """
         await asyncio.to_thread(self._shelf.open)
         # Nobody has said yet which digest is pinned: only leases of what has no directory are let go of here.
-        here = {entry.digest for entry in self._shelf.history.entries}
+        history = self._shelf.history
+        here = {entry.digest for entry in history.entries} | set(history.leaving)
         for lease in await self._metadata.leases.matching(NAMESPACE, [f"labels.{_quoted(LABEL)}"]):
             digest = f"{CANONICAL}:{lease.id.removeprefix(KEPT)}"
             if lease.id.startswith(KEPT) and digest not in here and not self._has(digest):
@@ -126,12 +126,11 @@ class Bundles:
             data = {file.path: await self._blob(file.digest, file.size) for file in bundle.rules}
             self._check((path, text.decode("utf-8", "replace")) for path, text in data.items())
             await asyncio.to_thread(self._shelf.check_links, bundle)
-            before = self._shelf.history.entries
             await self._hold(digest)
             await self._put(bundle)
             previous = self._shelf.history.current
             await asyncio.to_thread(self._shelf.apply, Entry(digest, name, self._clock()))
-            await self._settle(before)
+            await self._settle()
             return self._outcome(previous)
 
     async def rollback(self) -> Outcome:
@@ -141,9 +140,9 @@ class Bundles:
             FailedPrecondition: there is none, or it is damaged.
         """
         async with self._changing:
-            before, previous = self._shelf.history.entries, self._shelf.history.current
+            previous = self._shelf.history.current
             await asyncio.to_thread(self._shelf.rollback)
-            await self._settle(before)
+            await self._settle()
             return self._outcome(previous)
 
     async def listed(self) -> list[Listed]:
@@ -209,15 +208,15 @@ class Bundles:
             await asyncio.to_thread(self._shelf.write, place, file, data)
         await asyncio.to_thread(self._shelf.finish, place, bundle)
 
-    async def _settle(self, before: Iterable[Entry]) -> None:
+    async def _settle(self) -> None:
         """Tell who watches, then tidy up; what fails here is tried again at the next change."""
         for watcher in self._watchers:
             watcher()
         try:
-            stay = await asyncio.to_thread(self._shelf.settle, [self._pinned()])
-            for entry in before:
-                if entry.digest not in stay:
-                    await self._forget(entry.digest)
+            gone = await asyncio.to_thread(self._shelf.settle, [self._pinned()])
+            for digest in gone:
+                await self._forget(digest)
+            await asyncio.to_thread(self._shelf.left, gone)
         except (HoldfastError, OSError) as error:
             LOG.warning("cannot tidy up bundles", error=error)
 

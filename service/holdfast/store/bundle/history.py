@@ -1,6 +1,6 @@
 """Which bundle is current, which were before, and what is about to be: one small file, replaced whole.
 
-    {"now": {"applied": [oldest, …, current], "undone": …}, "next": null}
+    {"now": {"applied": [oldest, …, current], "undone": …, "leaving": [digest, …]}, "next": null}
 
 A change writes ``next``, swaps the link ``current`` (that is the commit), and writes what was ``next`` as ``now``.
 After a kill the link says which of the two it is. Changes of a history are values; the file is `Journal`'s.
@@ -9,6 +9,7 @@ After a kill the link says which of the two it is. Changes of a history are valu
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -28,10 +29,14 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """What was applied, the current one last; ``undone`` is what the last rollback took back."""
+    """What was applied, the current one last; ``undone`` is what the last rollback took back.
+
+    ``leaving`` are digests of what was forgotten, until its content was let go of, too.
+    """
 
     applied: tuple[Entry, ...] = ()
     undone: Entry | None = None
+    leaving: tuple[str, ...] = ()
 
     @property
     def current(self) -> Entry | None:
@@ -46,7 +51,7 @@ class History(msgspec.Struct, frozen=True):
     def after_applying(self, entry: Entry, keep: int) -> History:
         """With ``entry`` in force, and ``keep`` earlier ones."""
         earlier = tuple(one for one in self.applied if one.digest != entry.digest)
-        return History((*earlier[-keep:], entry))
+        return self._followed_by(History((*earlier[-keep:], entry)))
 
     def after_rollback(self) -> History:
         """With the one before in force.
@@ -56,7 +61,16 @@ class History(msgspec.Struct, frozen=True):
         """
         if len(self.applied) < 2:
             raise FailedPrecondition("there is no bundle before the current one; apply another one instead")
-        return History(self.applied[:-1], self.applied[-1])
+        return self._followed_by(History(self.applied[:-1], self.applied[-1]))
+
+    def without(self, gone: Collection[str]) -> History:
+        """After these have left."""
+        return History(self.applied, self.undone, tuple(one for one in self.leaving if one not in gone))
+
+    def _followed_by(self, coming: History) -> History:
+        stay = {entry.digest for entry in coming.entries}
+        left = dict.fromkeys((*self.leaving, *(entry.digest for entry in self.entries)))
+        return History(coming.applied, coming.undone, tuple(one for one in left if one not in stay))
 
 
 class _State(msgspec.Struct, frozen=True):

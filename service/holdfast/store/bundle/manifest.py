@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -79,8 +78,7 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     manifests: tuple[Descriptor, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """One file of a bundle; ``size`` in bytes, ``target`` is empty for a file that stays in the bundle's directory."""
 
     path: str
@@ -96,8 +94,7 @@ class File:
         return self.path.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """A bundle: its manifest's digest and bytes, its config's descriptor, its files in the manifest's order."""
 
     digest: str

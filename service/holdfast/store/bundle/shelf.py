@@ -156,14 +156,19 @@ class Shelf:
         self.check_links(found)
         self._commit(coming)
 
-    def settle(self, pinned: Collection[str] = ()) -> set[str]:
-        """Make links say what the history says, remove directories nobody needs; the digests that stay."""
+    def settle(self, pinned: Collection[str] = ()) -> list[str]:
+        """Make links say what the history says, remove directories nobody needs; the digests that `left` waits for."""
         self._relink()
         stay = {entry.digest for entry in self.history.entries} | set(pinned)
         for digest in self._here():
             if digest not in stay:
                 shutil.rmtree(self._folder(digest), ignore_errors=True)
-        return stay
+        return [digest for digest in self.history.leaving if digest not in stay]
+
+    def left(self, gone: Collection[str]) -> None:
+        """Nothing is left of these, wherever they were."""
+        if gone:
+            self._journal.confirm(self.history.without(gone))
 
     def _relink(self) -> None:
         known: list[Contents] = []
