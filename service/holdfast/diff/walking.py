@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,10 +103,8 @@ class WalkingDiffer:
             KernelRefused, ResourceExhausted: the kernel said no.
         """
         compression.may_be_packed(layer.media_type)
-        try:
+        with _saying("failed to get reader from content store"):
             reader = await content.reader(layer.digest)
-        except HoldfastError as error:
-            raise type(error)(f"failed to get reader from content store: {error.message}") from error
         job = Job()
         began = time.monotonic()
         try:
@@ -135,7 +133,7 @@ class WalkingDiffer:
             if compression.WRITTEN[media_type]:
                 labels[UNCOMPRESSED] = uncompressed
             digest = writer.digest
-            with suppress(AlreadyExists):
+            with suppress(AlreadyExists), _saying("failed to commit"):
                 await writer.commit(0, digest, labels)
         info = await content.info(digest)
         if compression.WRITTEN[media_type] and UNCOMPRESSED not in info.labels:  # somebody else brought the blob
@@ -219,10 +217,8 @@ class _Measure:
 async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
     """An open ingest, from its start; one whose ref is ours is forgotten after an error."""
     name = ref or f"{time.time_ns()}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
-    try:
+    with _saying("failed to open writer"):
         writer = await content.writer(name)
-    except HoldfastError as error:
-        raise type(error)(f"failed to open writer: {error.message}") from error
     try:
         if ref:
             await writer.truncate()
@@ -235,3 +231,12 @@ async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
         raise
     finally:
         await writer.close()
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Put containerd's words before those of the content store."""
+    try:
+        yield
+    except HoldfastError as error:
+        raise type(error)(f"{what}: {error.message}") from error
