@@ -47,7 +47,7 @@ class Made:
 
     def __init__(self, form=tarfile.PAX_FORMAT):
         self._raw = io.BytesIO()
-        self._tar = tarfile.open(fileobj=self._raw, mode="w", format=form)
+        self._tar = tarfile.TarFile(fileobj=self._raw, mode="w", format=form)
 
     def add(self, name, data=b"", kind=tarfile.REGTYPE, **fields):
         info = tarfile.TarInfo(name)

@@ -65,8 +65,8 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def make_folders(self, parts: Parts, made: list[Parts]) -> int:
-        """Open the directory at ``parts``, making what is missing; what was made is added to ``made``.
+    def make_folders(self, parts: Parts) -> int:
+        """Open the directory at ``parts``, making what is missing.
 
         A link is followed inside the tree, also one whose target has to be made.
 
@@ -83,7 +83,7 @@ class Tree:
             if name == b"..":
                 del done[-1:]
             elif name not in (b"", b"."):
-                target = self._step(done, name, made)
+                target = self._step(done, name)
                 if target is None:
                     done.append(name)
                 else:
@@ -117,7 +117,7 @@ class Tree:
             with suppress(FileNotFoundError), top.folder(path[:-1]) as parent:
                 os.rmdir(path[-1], dir_fd=parent)
 
-    def _step(self, done: Sequence[bytes], name: bytes, made: list[Parts]) -> bytes | None:
+    def _step(self, done: Sequence[bytes], name: bytes) -> bytes | None:
         """Be sure that ``name`` is a directory in ``done``, or give the target of the link it is."""
         with self.folder(done) as parent:
             try:
@@ -134,7 +134,6 @@ class Tree:
                 os.fchmod(descriptor, 0o755)  # whatever our umask is
             finally:
                 os.close(descriptor)
-            made.append((*done, name))
             return None
 
 

@@ -107,7 +107,7 @@ class Unpacking:
             self._remove(directory, name)
             directory = self._directory(parts[:-1])
         self._make(entry, directory, name, data, kept=kept)
-        self._fresh.add(hash(parts))
+        self._brought(parts)
         if entry.kind == header.DIRECTORY:
             self._folders[parts] = _times(entry)
 
@@ -153,12 +153,16 @@ class Unpacking:
         """The directory at ``parts``, made with all above it where it is missing."""
         if self._at is not None and self._at[0] == parts:
             return self._at[1]
-        made: list[Parts] = []
-        descriptor = self._tree.make_folders(parts, made)
+        descriptor = self._tree.make_folders(parts)
         self._leave()
         self._at = parts, descriptor
-        self._fresh.update(map(hash, made))
         return descriptor
+
+    def _brought(self, parts: Parts) -> None:
+        """Remember that there is something of this layer at ``parts``, and below everything above it."""
+        while parts and hash(parts) not in self._fresh:
+            self._fresh.add(hash(parts))
+            parts = parts[:-1]
 
     def _leave(self) -> None:
         if self._at is not None:
