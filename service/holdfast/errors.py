@@ -125,6 +125,12 @@ class BadOffset(OutOfRange):
     word = ""
 
 
+class BadLayer(HoldfastError):
+    """The bytes of a layer are no archive, or would reach where it may not: the sentence names the entry and why."""
+
+    code = Code.INVALID_ARGUMENT
+
+
 class Internal(HoldfastError):
     """Our fault."""
 

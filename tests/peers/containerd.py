@@ -33,9 +33,9 @@ def peer(program):
 
 
 @contextmanager
-def running(directory, config=CONFIG):
+def running(directory, config=CONFIG, program=""):
     """Yield the address of a containerd that serves; it ends with the block. ``directory`` must be short."""
-    program = peer("containerd")
+    program = program or peer("containerd")
     if os.geteuid() != 0:
         pytest.skip("containerd starts for root only")
     address = f"{directory}/c.sock"

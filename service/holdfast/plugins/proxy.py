@@ -6,17 +6,23 @@ end in a panic; here the configuration is refused with the types there are (conf
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
 
 from holdfast.config.schema import ProxyPlugin
 from holdfast.plugin import InitContext, Kind, Registration
+from holdfast.plugins.forward import RemoteDiffer, RemoteSnapshotter
 from holdfast.plugins.kinds import CONTENT, DIFFER, SANDBOX, SNAPSHOT
 from holdfast.plugins.remote import RemoteContent
 
 KINDS: dict[str, Kind[Any]] = {"content": CONTENT, "snapshot": SNAPSHOT, "diff": DIFFER, "sandbox": SANDBOX}
+_SPOKEN: dict[str, Callable[[grpc.aio.Channel], Any]] = {
+    "content": RemoteContent,
+    "snapshot": RemoteSnapshotter,
+    "diff": RemoteDiffer,
+}
 
 
 class Proxy:
@@ -51,11 +57,12 @@ def proxies(configured: Mapping[str, ProxyPlugin]) -> list[Registration]:
 
 
 def _init(proxy: ProxyPlugin) -> Any:
-    async def init(context: InitContext) -> AsyncIterator[Proxy | RemoteContent]:
+    async def init(context: InitContext) -> AsyncIterator[Any]:
         made = Proxy(proxy.address.removeprefix("unix://"))
         context.exports.update({"address": proxy.address, **proxy.exports})
         context.capabilities.extend(proxy.capabilities)
-        yield RemoteContent(made.channel) if proxy.type == "content" else made
+        speak = _SPOKEN.get(proxy.type)
+        yield speak(made.channel) if speak else made
         await made.close()
 
     return init

@@ -13,7 +13,7 @@ from holdfast import errors, namespaces
 from holdfast.api.services.content.v1 import content_pb2 as api
 from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound
-from holdfast.plugins.message import nanoseconds
+from holdfast.plugins.message import LEASE_HEADER, nanoseconds
 from holdfast.store.content import Info, Status, Swept
 from holdfast.store.labels import Labels
 
@@ -49,9 +49,15 @@ def their_errors() -> Iterator[None]:
 class RemoteContent:
     """A `Backend` behind ``channel``. Calls are made in ``namespace``, or in that of the call they are made for."""
 
-    def __init__(self, channel: grpc.aio.Channel, namespace: str = "") -> None:
+    def __init__(self, channel: grpc.aio.Channel, namespace: str = "", lease: str = "") -> None:
+        self._channel = channel
         self._stub: Any = ContentStub(channel)
         self._namespace = namespace
+        self._lease = lease
+
+    def under(self, lease: str) -> RemoteContent:
+        """The same store, where what is written is held by ``lease``."""
+        return RemoteContent(self._channel, self._namespace, lease) if lease else self
 
     async def info(self, digest: str) -> Info:
         """`ContentStore.info`."""
@@ -118,8 +124,8 @@ class RemoteContent:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with a call."""
-        namespace = self._namespace or namespaces.current()
-        return ((namespaces.GRPC_HEADER, namespace),) if namespace else ()
+        found = ((namespaces.GRPC_HEADER, self._namespace or namespaces.current()), (LEASE_HEADER, self._lease))
+        return tuple((key, value) for key, value in found if value)
 
 
 class RemoteReader:

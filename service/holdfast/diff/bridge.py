@@ -1,0 +1,116 @@
+"""Content, which waits on the loop, for the thread that packs or unpacks a layer.
+
+Each call hands one piece of at most 1 MiB over and waits for it, so that memory is the same for every blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any, Protocol, TypeVar
+
+from holdfast.errors import BadLayer, Canceled
+
+T = TypeVar("T")
+
+FRAME = 1 << 20
+
+
+class Reader(Protocol):
+    """An open blob."""
+
+    size: int
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes; fewer only at the end."""
+
+
+class Writer(Protocol):
+    """An open ingest."""
+
+    async def write(self, data: bytes) -> None:
+        """Append."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Work on a thread that can be told to stop."""
+
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    stopped: Event = field(default_factory=Event)
+
+    def go_on(self) -> None:
+        """Raise on the thread when its caller has given up."""
+        if self.stopped.is_set():
+            raise Canceled("")
+
+    def ask(self, what: Coroutine[Any, Any, T]) -> T:
+        """Have the loop do something, from the thread."""
+        return asyncio.run_coroutine_threadsafe(what, self.loop).result()
+
+    async def run(self, threads: Executor, work: Callable[[], T]) -> T:
+        """Run ``work`` on a thread and wait for its end, also when the caller is cancelled: then it is told to stop."""
+        running = self.loop.run_in_executor(threads, copy_context().run, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self.stopped.set()
+            await _ended(running)
+            raise
+
+
+def chunks(job: Job, reader: Reader) -> Iterator[bytes]:
+    """A blob in pieces.
+
+    Raises:
+        BadLayer: it is shorter than it was.
+    """
+    offset = 0
+    while offset < reader.size:
+        job.go_on()
+        piece = job.ask(reader.read(offset, min(FRAME, reader.size - offset)))
+        if not piece:
+            raise BadLayer(f"the blob ends after {offset} of {reader.size} bytes")
+        offset += len(piece)
+        yield piece
+
+
+class Sink:
+    """Gathers what is written to frames."""
+
+    def __init__(self, job: Job, writer: Writer) -> None:
+        self._job = job
+        self._writer = writer
+        self._gathered = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._gathered += data
+        while len(self._gathered) >= FRAME:
+            self._send(FRAME)
+
+    def flush(self) -> None:
+        """Send what is left."""
+        if self._gathered:
+            self._send(len(self._gathered))
+
+    def _send(self, size: int) -> None:
+        self._job.go_on()
+        frame = bytes(self._gathered[:size])
+        del self._gathered[:size]
+        self._job.ask(self._writer.write(frame))
+
+
+async def _ended(running: Awaitable[object]) -> None:
+    future = asyncio.ensure_future(running)
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue  # cancelled again: the thread still holds descriptors
+    if not future.cancelled():
+        future.exception()  # heard

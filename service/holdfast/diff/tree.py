@@ -1,0 +1,166 @@
+"""A directory tree held by a descriptor, and the walks in it that nobody outside can lead astray.
+
+No path is ever given to the kernel from anywhere but a descriptor inside the tree: names are looked up by openat2 with
+RESOLVE_IN_ROOT or RESOLVE_NO_SYMLINKS, and what is then done is done to a name in an open directory, without following
+it. A link that is swapped in meanwhile leads into the tree, or to an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from holdfast.diff import kernel
+
+Parts = tuple[bytes, ...]
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_LINKS_MAX = 40  # as the kernel follows
+
+
+def parts_of(path: bytes) -> Parts | None:
+    """``path`` below a root, without ``.`` and ``..``; None when it leads above it. A leading slash is the root's."""
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return tuple(parts)
+
+
+class Tree:
+    """Everything below ``root``, a descriptor of a directory, which it closes."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+
+    def close(self) -> None:
+        """Let go of it; mounts that only it kept end."""
+        root, self.root = self.root, -1
+        if root >= 0:
+            os.close(root)
+
+    def open(self, parts: Sequence[bytes], flags: int, resolve: int = kernel.NO_SYMLINKS) -> int:
+        """A descriptor of what is at ``parts``.
+
+        Raises:
+            OSError: as open(2); ELOOP where a link is in the way and ``resolve`` does not follow it.
+        """
+        return kernel.openat2(self.root, b"/".join(parts), flags, kernel.IN_ROOT | kernel.NO_MAGICLINKS | resolve)
+
+    @contextmanager
+    def folder(self, parts: Sequence[bytes], *, follow: bool = False) -> Iterator[int]:
+        """A directory, open for names in it and for listing; links on the way are followed inside the tree, or not."""
+        resolve = kernel.IN_ROOT if follow else kernel.NO_SYMLINKS
+        flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
+        descriptor = self.open(parts, flags, resolve)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def make_folders(self, parts: Parts) -> int:
+        """Open the directory at ``parts``, making what is missing.
+
+        A link is followed inside the tree, also one whose target has to be made.
+
+        Raises:
+            OSError: something in the way is no directory, or links go round in circles.
+        """
+        with suppress(FileNotFoundError):
+            return self.open(parts, os.O_RDONLY | os.O_DIRECTORY, kernel.IN_ROOT)
+        done: list[bytes] = []
+        left = list(parts)
+        links = 0
+        while left:
+            name = left.pop(0)
+            if name == b"..":
+                del done[-1:]
+            elif name not in (b"", b"."):
+                target = self._step(done, name)
+                if target is None:
+                    done.append(name)
+                else:
+                    links += 1
+                    left = target.split(b"/") + left
+                    if target.startswith(b"/"):
+                        done = []
+            if links > _LINKS_MAX:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return self.open(done, FOLDER)
+
+    def remove(self, directory: int, name: bytes) -> None:
+        """Remove ``name`` in ``directory``, and what is below it; nothing when it is not there.
+
+        Only names in open directories are removed: a directory that is swapped for a link meanwhile is left, or the
+        link itself goes.
+        """
+        if _unlinked(directory, name):
+            return
+        top = Tree(directory)
+        left: list[Parts] = [(name,)]
+        while left:
+            path = left[-1]
+            below = []
+            with suppress(FileNotFoundError), top.folder(path) as folder:
+                below = [child for child in names(folder) if not _unlinked(folder, child)]
+            if below:
+                left += [(*path, child) for child in below]
+                continue
+            left.pop()
+            with suppress(FileNotFoundError), top.folder(path[:-1]) as parent:
+                os.rmdir(path[-1], dir_fd=parent)
+
+    def _step(self, done: Sequence[bytes], name: bytes) -> bytes | None:
+        """Be sure that ``name`` is a directory in ``done``, or give the target of the link it is."""
+        with self.folder(done) as parent:
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:
+                mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    return os.readlink(name, dir_fd=parent)
+                if not stat.S_ISDIR(mode):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+                return None
+            descriptor = os.open(name, FOLDER | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                os.fchmod(descriptor, 0o755)  # whatever our umask is
+            finally:
+                os.close(descriptor)
+            return None
+
+
+def names(directory: int) -> list[bytes]:
+    """The names in an open directory, in the order of their bytes."""
+    return sorted(map(os.fsencode, os.listdir(directory)))
+
+
+def status(directory: int, name: bytes) -> os.stat_result | None:
+    """What ``name`` in ``directory`` is, not following it; None when it is not there."""
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _unlinked(directory: int, name: bytes) -> bool:
+    """Remove what is no directory; False for one."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return True
+    except (IsADirectoryError, PermissionError):
+        found = status(directory, name)
+        if found is None:
+            return True
+        if not stat.S_ISDIR(found.st_mode):
+            raise
+        return False
+    return True

@@ -1,0 +1,242 @@
+"""The walking differ: applies a layer to mounts, and makes one of the difference of two.
+
+Everything that blocks is on a thread; what a blob is and whose it is, the content handed in knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from holdfast import log
+from holdfast.diff import compression, mount
+from holdfast.diff.archive import ArchiveReader, ArchiveWriter
+from holdfast.diff.bridge import Job, Sink, chunks
+from holdfast.diff.change import changes
+from holdfast.diff.mount import Mount
+from holdfast.diff.pack import Packing
+from holdfast.diff.tree import Tree
+from holdfast.diff.unpack import Devices, Unpacking, sync
+from holdfast.errors import AlreadyExists, BadLayer, HoldfastError, KernelRefused, NotFound
+
+LOG = log.named(__name__)
+
+UNCOMPRESSED = "containerd.io/uncompressed"
+_DEFAULT_TYPE = f"{compression.OCI}+gzip"
+_THREADS = 4  # layers at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A blob that is a layer."""
+
+    media_type: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a comparison: containerd's options."""
+
+    media_type: str = ""
+    ref: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    epoch_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a layer may be. ``unpacked_bytes`` of 0: as large as the disk."""
+
+    unpacked_bytes: int = 0
+    devices: Devices = Devices.REFUSE
+
+
+class Content(Protocol):
+    """What is asked of a content store: `store.content.ContentStore` has it."""
+
+    async def info(self, digest: str) -> Any:
+        """A blob's size and labels; raises `NotFound`."""
+
+    async def update(self, info: Any, mask: Sequence[str] = ()) -> Any:
+        """Change labels."""
+
+    async def reader(self, digest: str) -> Any:
+        """Open a blob."""
+
+    async def writer(self, ref: str, total: int = 0, expected: str = "") -> Any:
+        """Begin an ingest."""
+
+    async def abort(self, ref: str) -> None:
+        """Forget one."""
+
+
+class WalkingDiffer:
+    """``place`` is an empty folder of ours that mounts are made on, where nobody else sees them."""
+
+    def __init__(self, place: Path, limits: Callable[[], Limits]) -> None:
+        self._place = place
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(_THREADS, "diff")
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def apply(self, content: Content, layer: Layer, mounts: Sequence[Mount], *, durable: bool = False) -> Layer:
+        """Unpack ``layer`` onto ``mounts``; the answer is the tar inside, its digest the diff id.
+
+        Raises:
+            NotFound: the namespace has no such blob.
+            BadLayer: an entry is refused; what came before it is there.
+            Unimplemented: a media type or a mount that is not done here.
+            KernelRefused, ResourceExhausted: the kernel said no.
+        """
+        compression.may_be_packed(layer.media_type)
+        with _saying("failed to get reader from content store"):
+            reader = await content.reader(layer.digest)
+        job = Job()
+        began = time.monotonic()
+        try:
+            applied = await job.run(self._threads, lambda: self._applied(job, reader, layer, mounts, durable))
+        except BadLayer as error:
+            raise BadLayer(f"layer {layer.digest}: {error.message}") from error
+        finally:
+            reader.close()
+        LOG.debug("diff applied", digest=layer.digest, size=layer.size, seconds=round(time.monotonic() - began, 3))
+        return applied
+
+    async def compare(self, content: Content, left: Sequence[Mount], right: Sequence[Mount], wanted: Wanted) -> Layer:
+        """Write what ``right`` has changed of ``left`` as a blob.
+
+        Raises:
+            Unimplemented, KernelRefused, ResourceExhausted, BadLayer: see `apply`.
+            Unavailable: somebody else writes the ref.
+        """
+        media_type = wanted.media_type or _DEFAULT_TYPE
+        packer = compression.packer(media_type)
+        async with _ingest(content, wanted.ref) as writer:
+            job = Job()
+            work = lambda: self._packed(job, writer, packer, (left, right), wanted.epoch_ns)  # noqa: E731
+            uncompressed = await job.run(self._threads, work)
+            labels = dict(wanted.labels)
+            if compression.WRITTEN[media_type]:
+                labels[UNCOMPRESSED] = uncompressed
+            digest = writer.digest
+            with suppress(AlreadyExists), _saying("failed to commit"):
+                await writer.commit(0, digest, labels)
+        info = await content.info(digest)
+        if compression.WRITTEN[media_type] and UNCOMPRESSED not in info.labels:  # somebody else brought the blob
+            info.labels[UNCOMPRESSED] = uncompressed
+            await content.update(info, (f"labels.{UNCOMPRESSED}",))
+        return Layer(media_type, digest, info.size)
+
+    def _applied(self, job: Job, reader: Any, layer: Layer, mounts: Sequence[Mount], durable: bool) -> Layer:
+        limits = self._limits()
+        measure = _Measure(limits.unpacked_bytes)
+        archive = ArchiveReader(measure.through(compression.unpacked(chunks(job, reader), layer.media_type)))
+        tree = Tree(mount.opened(mounts, self._place))
+        try:
+            Unpacking(tree, limits.devices, job.go_on).run(archive)
+            if durable:
+                sync(tree)
+        finally:
+            tree.close()
+        return Layer(compression.OCI, measure.digest, measure.size)
+
+    def _packed(
+        self,
+        job: Job,
+        writer: Any,
+        packer: compression.Packer,
+        sides: tuple[Sequence[Mount], Sequence[Mount]],
+        epoch_ns: int | None,
+    ) -> str:
+        """Write the layer; the digest of the tar inside."""
+        sink, digest = Sink(job, writer), hashlib.sha256()
+
+        def write(data: bytes) -> None:
+            digest.update(data)
+            sink.write(packer.compress(data))
+
+        try:
+            with ExitStack() as stack:
+                left, right = (self._read_only(side, stack) for side in sides)
+                archive = ArchiveWriter(write)
+                if right is None:
+                    archive.end()
+                else:
+                    Packing(right, archive, epoch_ns, job.go_on).run(changes(left, right, job.go_on))
+        except OSError as error:
+            raise KernelRefused("read", os.fsdecode(error.filename or b"the tree"), error.errno or 0) from error
+        sink.write(packer.flush())
+        sink.flush()
+        return f"sha256:{digest.hexdigest()}"
+
+    def _read_only(self, mounts: Sequence[Mount], stack: ExitStack) -> Tree | None:
+        """The tree that mounts make, unchangeable; none: an empty one."""
+        if not mounts:
+            return None
+        tree = Tree(mount.opened([one.read_only() for one in mounts], self._place))
+        stack.callback(tree.close)
+        return tree
+
+
+class _Measure:
+    """Size and digest of what goes through."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._sha256.hexdigest()}"
+
+    def through(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._sha256.update(piece)
+            self.size += len(piece)
+            if self._limit and self.size > self._limit:
+                raise BadLayer(f"unpacks to more than {self._limit} bytes; see max_unpacked of the walking differ")
+            yield piece
+
+
+@asynccontextmanager
+async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
+    """An open ingest, from its start; one whose ref is ours is forgotten after an error."""
+    name = ref or f"{time.time_ns()}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
+    with _saying("failed to open writer"):
+        writer = await content.writer(name)
+    try:
+        if ref:
+            await writer.truncate()
+        yield writer
+    except BaseException:
+        await writer.close()
+        if not ref:
+            with suppress(NotFound):
+                await content.abort(name)
+        raise
+    finally:
+        await writer.close()
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Put containerd's words before those of the content store."""
+    try:
+        yield
+    except HoldfastError as error:
+        raise type(error)(f"{what}: {error.message}") from error

@@ -1,0 +1,60 @@
+"""Differs and snapshotters in other processes, spoken to in containerd's API: the other ends of proxies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from holdfast import namespaces
+from holdfast.api.services.diff.v1 import diff_pb2 as diff_api
+from holdfast.plugins.message import LEASE_HEADER
+from holdfast.plugins.remote import their_errors
+
+
+def headers(lease: str) -> tuple[tuple[str, str], ...]:
+    """The namespace of the call this one is made for, and its lease."""
+    found = ((namespaces.GRPC_HEADER, namespaces.current()), (LEASE_HEADER, lease))
+    return tuple((key, value) for key, value in found if value)
+
+
+class RemoteDiffer:
+    """A `diff.Differ` behind ``channel``."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        from holdfast.api.services.diff.v1.diff_pb2_grpc import DiffStub
+
+        self._stub: Any = DiffStub(channel)
+
+    async def apply(self, request: diff_api.ApplyRequest, lease: str) -> diff_api.ApplyResponse:
+        """Have it applied there."""
+        with their_errors():
+            answer: diff_api.ApplyResponse = await self._stub.Apply(request, metadata=headers(lease))
+        return answer
+
+    async def compare(self, request: diff_api.DiffRequest, lease: str) -> diff_api.DiffResponse:
+        """Have it compared there."""
+        with their_errors():
+            answer: diff_api.DiffResponse = await self._stub.Diff(request, metadata=headers(lease))
+        return answer
+
+
+class RemoteSnapshotter:
+    """A snapshotter behind ``channel``: every method of the API by its name."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        from holdfast.api.services.snapshots.v1.snapshots_pb2_grpc import SnapshotsStub
+
+        self._stub: Any = SnapshotsStub(channel)
+
+    async def call(self, method: str, request: Any, lease: str) -> Any:
+        """One call, one answer."""
+        with their_errors():
+            return await getattr(self._stub, method)(request, metadata=headers(lease))
+
+    async def stream(self, method: str, request: Any, lease: str) -> AsyncIterator[Any]:
+        """One call, many answers."""
+        with their_errors():
+            async for answer in getattr(self._stub, method)(request, metadata=headers(lease)):
+                yield answer

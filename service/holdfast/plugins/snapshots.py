@@ -1,0 +1,125 @@
+"""containerd's snapshots service over the snapshotters that `proxy_plugins` names; none ships with us.
+
+Each call goes to the snapshotter it names, in the caller's namespace and lease, and is answered in its words. Keys go
+as they are: what keeps namespaces apart is the snapshotter's affair, or that of the containerd it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+
+from holdfast.api.events.snapshot_pb2 import SnapshotCommit, SnapshotPrepare, SnapshotRemove
+from holdfast.api.services.snapshots.v1 import snapshots_pb2 as api
+from holdfast.api.services.snapshots.v1 import snapshots_pb2_grpc as api_grpc
+from holdfast.errors import InvalidArgument
+from holdfast.events import Exchange
+from holdfast.namespaces import required
+from holdfast.plugin import InitContext, plugin
+from holdfast.plugins.kinds import EVENTS, GRPC, SERVICE, SNAPSHOT
+from holdfast.plugins.message import lease
+
+T = TypeVar("T")
+
+
+class Snapshotter(Protocol):
+    """What a plugin of kind ``io.containerd.snapshotter.v1`` offers: the API's methods by name."""
+
+    async def call(self, method: str, request: Any, lease: str) -> Any:
+        """One call, one answer."""
+
+    def stream(self, method: str, request: Any, lease: str) -> AsyncIterator[Any]:
+        """One call, many answers."""
+
+
+class SnapshotsService:
+    """Finds a snapshotter by its name, and tells of what changed."""
+
+    def __init__(self, snapshotters: Mapping[str, Snapshotter], events: Exchange) -> None:
+        self._snapshotters = snapshotters
+        self._events = events
+
+    def named(self, name: str) -> Snapshotter:
+        """The snapshotter that a client names.
+
+        Raises:
+            InvalidArgument: it names none, or none that is here.
+        """
+        required()
+        if not name:
+            raise InvalidArgument("snapshotter argument missing")
+        if name not in self._snapshotters:
+            raise InvalidArgument(f"snapshotter not loaded: {name}")
+        return self._snapshotters[name]
+
+    async def ask(self, method: str, request: Any, call: Any, reply: type[T]) -> T:
+        """Forward one call that is answered with a ``reply``."""
+        answer: T = await self.named(request.snapshotter).call(method, request, lease(call))
+        match request:
+            case api.PrepareSnapshotRequest():
+                told = SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=request.snapshotter)
+                self._events.publish("/snapshot/prepare", told)
+            case api.CommitSnapshotRequest():
+                commit = SnapshotCommit(key=request.key, name=request.name, snapshotter=request.snapshotter)
+                self._events.publish("/snapshot/commit", commit)
+            case api.RemoveSnapshotRequest():
+                self._events.publish(
+                    "/snapshot/remove", SnapshotRemove(key=request.key, snapshotter=request.snapshotter)
+                )
+        return answer
+
+
+class SnapshotsServicer(api_grpc.SnapshotsServicer):
+    """``containerd.services.snapshots.v1.Snapshots``."""
+
+    def __init__(self, service: SnapshotsService) -> None:
+        self._service = service
+
+    def register_grpc(self, registrar: Any) -> None:
+        """Offer it."""
+        api_grpc.add_SnapshotsServicer_to_server(self, registrar)
+
+    async def Prepare(self, request: api.PrepareSnapshotRequest, call: Any) -> api.PrepareSnapshotResponse:  # noqa: N802, D102
+        return await self._service.ask("Prepare", request, call, api.PrepareSnapshotResponse)
+
+    async def View(self, request: api.ViewSnapshotRequest, call: Any) -> api.ViewSnapshotResponse:  # noqa: N802, D102
+        return await self._service.ask("View", request, call, api.ViewSnapshotResponse)
+
+    async def Mounts(self, request: api.MountsRequest, call: Any) -> api.MountsResponse:  # noqa: N802, D102
+        return await self._service.ask("Mounts", request, call, api.MountsResponse)
+
+    async def Commit(self, request: api.CommitSnapshotRequest, call: Any) -> Empty:  # noqa: N802, D102
+        return await self._service.ask("Commit", request, call, Empty)
+
+    async def Remove(self, request: api.RemoveSnapshotRequest, call: Any) -> Empty:  # noqa: N802, D102
+        return await self._service.ask("Remove", request, call, Empty)
+
+    async def Stat(self, request: api.StatSnapshotRequest, call: Any) -> api.StatSnapshotResponse:  # noqa: N802, D102
+        return await self._service.ask("Stat", request, call, api.StatSnapshotResponse)
+
+    async def Update(self, request: api.UpdateSnapshotRequest, call: Any) -> api.UpdateSnapshotResponse:  # noqa: N802, D102
+        return await self._service.ask("Update", request, call, api.UpdateSnapshotResponse)
+
+    async def List(self, request: api.ListSnapshotsRequest, call: Any) -> AsyncIterator[api.ListSnapshotsResponse]:  # noqa: N802, D102
+        async for answer in self._service.named(request.snapshotter).stream("List", request, lease(call)):
+            yield answer
+
+    async def Usage(self, request: api.UsageRequest, call: Any) -> api.UsageResponse:  # noqa: N802, D102
+        return await self._service.ask("Usage", request, call, api.UsageResponse)
+
+    async def Cleanup(self, request: api.CleanupRequest, call: Any) -> Empty:  # noqa: N802, D102
+        return await self._service.ask("Cleanup", request, call, Empty)
+
+
+@plugin(SERVICE, "snapshots-service", requires=(EVENTS, SNAPSHOT))
+async def snapshots_service(context: InitContext) -> AsyncIterator[SnapshotsService]:
+    """The service other plugins use."""
+    yield SnapshotsService(context.all(SNAPSHOT), context.single(EVENTS))
+
+
+@plugin(GRPC, "snapshots", requires=(SERVICE,), services=("containerd.services.snapshots.v1.Snapshots",))
+async def snapshots(context: InitContext) -> AsyncIterator[SnapshotsServicer]:
+    """The service clients use."""
+    yield SnapshotsServicer(context.by_id(SERVICE, "snapshots-service"))
