@@ -18,7 +18,7 @@ from tests.peers.test_ctr_store import archive
 from tests.peers.test_diff import above, base, grown, without_devices
 from tests.peers.test_proxy_content import snippet
 
-pytestmark = [peer("containerd", "containerd2", "ctr"), root]
+pytestmark = [peer("containerd", "containerd2/containerd", "ctr"), root]
 
 
 def ctr(address: str, *arguments: str) -> str:
@@ -44,7 +44,7 @@ def containerd2(short_dir):
     config = containerd.CONFIG.replace('disabled_plugins = ["io.containerd.grpc.v1.cri"]\n', "") + proxied
     with (
         holdfast.running(ours, settings(ours, **differ)),
-        containerd.running(theirs, config, program=path_of("containerd2")) as address,
+        containerd.running(theirs, config, program=path_of("containerd2/containerd")) as address,
     ):
         yield address, ours
 
