@@ -7,7 +7,6 @@ is emulated.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,6 +14,7 @@ import pytest
 import yaml
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
+from dataclasses import replace
 
 from tests.chart.kit import config_text, objects, pod
 from tests.needs import peer

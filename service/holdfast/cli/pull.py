@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from holdfast.api.services.content.v1 import content_pb2
 from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
@@ -27,8 +28,7 @@ from holdfast.store.bundle.manifest import MANIFEST, Contents, File
 _EXPIRE, _REF = "containerd.io/gc.expire", "containerd.io/gc.ref.content."
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Struct, frozen=True):
     """What came in; ``rules`` is how many."""
 
     name: str

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from holdfast.errors import BadLayer, Canceled
 
@@ -36,8 +37,7 @@ class Writer(Protocol):
         """Append."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """Work on a thread that can be told to stop."""
 
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)

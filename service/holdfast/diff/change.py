@@ -13,7 +13,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.diff.tree import Parts, Tree, names, status
 
@@ -30,8 +31,7 @@ class Kind(enum.Enum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change; ``found`` is the newer tree's file, None for a deleted one."""
 
     kind: Kind

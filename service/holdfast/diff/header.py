@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.errors import BadLayer
 
@@ -29,8 +31,7 @@ _USTAR = b"ustar\x0000"
 _NUMBER = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?\Z")
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """What an archive says of one file. Times are nanoseconds since 1970; ``link`` is where a link points."""
 
     name: bytes

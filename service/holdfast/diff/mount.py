@@ -13,9 +13,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.diff import kernel
 from holdfast.errors import InvalidArgument, KernelRefused, Unimplemented
@@ -42,8 +44,7 @@ _CLEARS = {"rw": RDONLY, "suid": 0x2, "dev": 0x4, "exec": 0x8, "async": 0x10, "a
 _NOTHING = {"defaults"}
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """One mount: fstab's words without a place."""
 
     kind: str

@@ -13,9 +13,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from holdfast import log
 from holdfast.diff import compression, mount
@@ -35,8 +36,7 @@ _DEFAULT_TYPE = f"{compression.OCI}+gzip"
 _THREADS = 4  # layers at a time
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A blob that is a layer."""
 
     media_type: str
@@ -44,8 +44,7 @@ class Layer:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is asked of a comparison: containerd's options."""
 
     media_type: str = ""
@@ -54,8 +53,7 @@ class Wanted:
     epoch_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a layer may be. ``unpacked_bytes`` of 0: as large as the disk."""
 
     unpacked_bytes: int = 0

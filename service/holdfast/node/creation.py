@@ -14,9 +14,11 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.node.clause import Clause, clauses_of
 from holdfast.node.plan import CAN_LOWER, plan
@@ -27,8 +29,7 @@ from holdfast.node.snapshot import UNIFIED, Change, Decision, Field, HostFacts, 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Newborn:
+class Newborn(Struct, frozen=True):
     """A container about to be created. ``group``: where its own cgroup will be, empty if that is not known.
 
     ``oom_score_adj`` is what was asked of the runtime.
@@ -39,8 +40,7 @@ class Newborn:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(Struct, frozen=True):
     """What a rule gives a newborn container; None and empty: nothing. ``dry_run``: it is only to be told.
 
     ``group`` is the cgroup the rule moves to, ``settings`` are files of the container's own v2 group.

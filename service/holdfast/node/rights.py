@@ -8,7 +8,8 @@ capabilities(7).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.cgroups import Foreign
 
@@ -20,8 +21,7 @@ CAPABILITIES = {
 _PAUSE = "pause"  # the first process of a pod that shares its PID namespace
 
 
-@dataclass(frozen=True, slots=True)
-class Vantage:
+class Vantage(Struct, frozen=True):
     """From where this process sees the machine.
 
     ``init_in_pod``: pid 1 is in a pod's cgroup. ``hidepid`` is the mount option's value, empty for none, and
@@ -41,8 +41,7 @@ class Vantage:
     cgroups_writable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(Struct, frozen=True):
     """One missing right. ``disabling``: without it nothing at all can be held here."""
 
     what: str

@@ -11,8 +11,9 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS created (
@@ -20,8 +21,7 @@ CREATE TABLE IF NOT EXISTS created (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """One container's oom_score_adj: what was asked for (None: nothing), what it was created with, by which rule."""
 
     container_id: str

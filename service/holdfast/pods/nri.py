@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct, field
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -45,8 +46,7 @@ class Event(enum.IntEnum):
 EVENT_MASK = sum(1 << (event - 1) for event in Event)
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True):
     """A pod as a runtime knows it. ``cgroup_parent`` is the kubelet's word for the pod's group."""
 
     id: str
@@ -68,8 +68,7 @@ class Life(enum.Enum):
     STOPPED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """A container as a runtime knows it. ``oom_score_adj``: what its first process has or will have.
 
     ``asked``: what the kubelet wanted it to be, where somebody else gave it another value.
@@ -104,8 +103,7 @@ class Feed(Protocol):
         """These are all there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a container should be created with, and by which rule. ``group`` is the cgroup that is to hold it."""
 
     rule: str
@@ -122,8 +120,7 @@ class Wishes(Protocol):
         """The wish, or None where there is none; may raise anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(Struct, frozen=True):
     """What a runtime is told; empty: nothing. ``unified`` are files of the container's v2 group."""
 
     oom_score_adj: int | None = None

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import msgspec
 import pytest
 from holdfast.node.creation import Creation, Newborn, at_creation
@@ -7,6 +5,7 @@ from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts
 from holdfast.pods.cgroup_path import PodRef
+from msgspec.structs import replace
 
 V2 = HostFacts("boot", own_pid=999, memory_pages=1 << 20, controllers=frozenset({"memory", "cpu"}))
 V1 = HostFacts("boot", own_pid=999, memory_pages=1 << 20, hierarchies=("memory", "cpu,cpuacct", ""))

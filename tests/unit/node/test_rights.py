@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 from holdfast.cgroups import Foreign
 from holdfast.node.rights import CAPABILITIES, Vantage, lacks
+from msgspec.structs import replace
 
 HOST = Vantage()
 SEEING = frozenset(CAPABILITIES)

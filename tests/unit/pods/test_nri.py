@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from holdfast.pods import nri
 from holdfast.pods.cgroup_path import pod_of_path
@@ -15,6 +13,7 @@ from holdfast.pods.nri import (
     adjustment_of,
     group_of,
 )
+from msgspec.structs import replace
 
 C = Container("c1", "s1", "app", oom_score_adj=985, cgroups_path="/kubepods/burstable/podU/c1")
 KEY = ("uid", "app")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
+from msgspec import Struct, field
 
 from holdfast import log
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
@@ -84,8 +84,7 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
     return wrap
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(Struct, frozen=True):
     """What handlers work with, whatever becomes of one connection.
 
     ``tell`` gets an event for each container that a rule has something for; ``adopt`` the pid, the value asked for,

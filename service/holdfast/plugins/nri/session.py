@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer, RuntimeStub, add_PluginServicer_to_server
@@ -16,8 +17,7 @@ PLUGIN_STREAM, RUNTIME_STREAM = 1, 2
 REGISTRATION_S = 5.0  # the runtime's own default
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """By what name, and at which place among a runtime's plugins: two digits, lower ones are asked first.
 
     ``where`` is the runtime's socket, for people.
