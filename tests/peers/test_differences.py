@@ -127,8 +127,9 @@ def test_metrics_are_served_without_being_asked_for_and_empty_turns_them_off(sho
 
 
 def said(*command):
-    environ = {**daemons.ENVIRON, "HOME": "/root", "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, env={**os.environ, **daemons.ENVIRON}, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_ttrpc_calls_are_counted_in_the_same_families(ours, theirs):

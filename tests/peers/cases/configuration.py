@@ -52,6 +52,18 @@ CONFIGURATION = (
         refused("failed to unmarshal TOML: (4, 1): Can't convert x(string) to config.MetricsConfig"),
         top='metrics = "x"',
     ),
+    *(
+        Case(
+            f"wrong_type_{key}",
+            refused(f"failed to unmarshal TOML: (1, 1): Can't convert {words}"),
+            files={"other.toml": line},
+            arguments=("--config", "@DIR@/other.toml"),  # the last one counts
+        )
+        for key, line, words in (
+            ("root", "root = 5", "5(int64) to string"),
+            ("grpc", 'grpc = "x"', "x(string) to config.GRPCConfig"),
+        )
+    ),
     Case(
         "wrong_type_version",
         refused("failed to unmarshal TOML: (1, 1): Can't convert 2(string) to int"),

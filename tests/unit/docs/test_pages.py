@@ -1,0 +1,30 @@
+"""What every page shows: its commands exist, its configurations can be used, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+from holdfast.cli.main import COMMANDS
+from holdfast.config import load
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@EACH
+def test_the_commands_exist(page):
+    shown = re.findall(r"^\$ (?:\.venv/bin/)?holdfast ([a-z]+)", page.read_text(), re.MULTILINE)
+    assert [word for word in shown if word not in COMMANDS] == []
+
+
+@EACH
+def test_the_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readmes_rules_can_be_used(tmp_path):
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "config.yaml").write_text(example)
+    assert load(tmp_path / "config.yaml").settings.plugins["io.holdfast.placement.v1.rules"]["rules"]
