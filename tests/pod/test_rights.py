@@ -5,10 +5,10 @@ readiness tells the truth. Each case is a pod as somebody could deploy it, run b
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dataclasses import replace
 
 from tests.needs import peer
 from tests.pod.node import TARGET, adj, rule, until

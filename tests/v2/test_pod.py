@@ -7,6 +7,7 @@ is emulated.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -14,7 +15,6 @@ import pytest
 import yaml
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
-from dataclasses import replace
 
 from tests.chart.kit import config_text, objects, pod
 from tests.needs import peer

@@ -117,10 +117,10 @@ volumeMounts:
   - {name: config, mountPath: /etc/holdfast, readOnly: true} # the directory: a subPath would never be updated
   - {name: root, mountPath: /var/lib/holdfast}
   - {name: state, mountPath: /run/holdfast}
-  - {name: cgroup, mountPath: /sys/fs/cgroup, mountPropagation: HostToContainer} # v1: hierarchies mounted later, too
+  - {name: cgroup, mountPath: /sys/fs/cgroup, mountPropagation: {{ $values.hostPaths.mountPropagation }}} # v1: hierarchies mounted later, too
   {{- /* slave mounts: others would keep every container's root file system busy */}}
   {{- range include "holdfast.runtimeDirectories" . | fromYamlArray }}
-  - {name: {{ .name }}, mountPath: {{ .mountPath | quote }}, readOnly: true, mountPropagation: HostToContainer}
+  - {name: {{ .name }}, mountPath: {{ .mountPath | quote }}, readOnly: true, mountPropagation: {{ $values.hostPaths.mountPropagation }}}
   {{- end }}
   {{- if and $values.tcp.enabled (ne $values.tcp.tls.source "none") }}
   - {name: tls, mountPath: /etc/holdfast-tls, readOnly: true}
