@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from holdfast.filters import parse_all
 from holdfast.store.content import FRAME, Backend, Info, Reader, Status, Swept, Writer
@@ -91,7 +93,7 @@ class NamespaceContent:
             current = self._found(transaction.execute, info.digest)
             labels = _changed(current, info, mask)
             check_labels(labels, "info.Labels")
-            updated = replace(current, labels=kept(labels), updated_at=self._content.clock())
+            updated = msgspec.structs.replace(current, labels=kept(labels), updated_at=self._content.clock())
             transaction.execute(
                 "UPDATE blobs SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?",
                 (to_text(updated.labels), updated.updated_at, self._namespace, info.digest),
@@ -107,7 +109,8 @@ class NamespaceContent:
         last = ""
         while True:
             rows = await self._database.read(partial(_rows, query, (self._namespace, last)))
-            yield [info for info in map(_info, rows) if wanted.match(info)]
+            infos = map(_info, rows)
+            yield list(infos) if wanted.matches_everything else [info for info in infos if wanted.match(info)]
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]
