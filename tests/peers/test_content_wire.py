@@ -249,6 +249,16 @@ async def test_without_a_namespace_nothing_is_said(stub):
     assert missing == await refused(stub.Delete(api.DeleteContentRequest(digest=ABSENT)))
 
 
+async def test_a_million_labels_are_refused_and_the_blob_is_as_it_was(stub):
+    """Each of them is short enough; all together are no message any more (16 MiB)."""
+    await talk(stub, message(COMMIT, ref="labelled", data=b"labelled", labels=ROOT))
+    info = api.Info(digest=digest(b"labelled"), labels={f"label-{number:07}": "v" for number in range(1_000_000)})
+    code, _ = await refused(stub.Update(api.UpdateRequest(info=info), metadata=NS))
+    assert code == "RESOURCE_EXHAUSTED"
+    found = await stub.Info(api.InfoRequest(digest=info.digest), metadata=NS)
+    assert dict(found.info.labels) == ROOT
+
+
 async def test_a_lease_that_is_not_there(stub):
     call = stub.Write(metadata=(*NS, ("containerd-lease", "gone")))
     await call.write(message(ref="r"))

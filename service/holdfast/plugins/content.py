@@ -21,7 +21,7 @@ from holdfast.events import Exchange
 from holdfast.namespaces import current, required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CONTENT, EVENTS, GRPC, METADATA, SERVICE
-from holdfast.plugins.message import lease, paths, timestamp
+from holdfast.plugins.message import SECOND_NS, lease, paths, timestamp
 from holdfast.store import ContentStore, Metadata
 from holdfast.store.content import FRAME, Info, Status, Writer
 from holdfast.store.digest import check_digest
@@ -95,7 +95,10 @@ class ContentServicer(api_grpc.ContentServicer):
     async def List(self, request: api.ListContentRequest, call: Any) -> AsyncIterator[api.ListContentResponse]:  # noqa: N802, D102
         async for page in self._service.store().pages(request.filters):
             for start in range(0, len(page), _LISTED):
-                yield api.ListContentResponse(info=map(_info, page[start : start + _LISTED]))
+                answer = api.ListContentResponse()
+                for info in page[start : start + _LISTED]:
+                    _fill(answer.info.add(), info)
+                yield answer
 
     async def Delete(self, request: api.DeleteContentRequest, call: Any) -> Empty:  # noqa: N802, D102
         await self._service.delete(check_digest(request.digest, "{}"), lease(call))
@@ -218,13 +221,20 @@ class _Session:
 
 
 def _info(info: Info) -> api.Info:
-    return api.Info(
-        digest=info.digest,
-        size=info.size,
-        labels=info.labels,
-        created_at=timestamp(info.created_at),
-        updated_at=timestamp(info.updated_at),
-    )
+    message = api.Info()
+    _fill(message, info)
+    return message
+
+
+def _fill(message: api.Info, info: Info) -> None:
+    """Field by field: a third of what making it from messages takes, and a list has thousands."""
+    message.digest, message.size = info.digest, info.size
+    if info.labels:
+        message.labels.update(info.labels)
+    if info.created_at:
+        message.created_at.seconds, message.created_at.nanos = divmod(info.created_at, SECOND_NS)
+    if info.updated_at:
+        message.updated_at.seconds, message.updated_at.nanos = divmod(info.updated_at, SECOND_NS)
 
 
 def _status(status: Status) -> api.Status:

@@ -13,7 +13,7 @@ from holdfast.store.containers import TypedBytes
 from holdfast.store.images import Descriptor
 
 LEASE_HEADER = "containerd-lease"
-_SECOND_NS = 1_000_000_000
+SECOND_NS = 1_000_000_000
 _GO_ZERO_S = -62135596800  # how a Go client sends the time it does not mean: 1 January of the year 1
 
 
@@ -21,13 +21,13 @@ def timestamp(nanoseconds: int) -> Timestamp | None:
     """A time; none for 0."""
     if not nanoseconds:
         return None
-    seconds, nanos = divmod(nanoseconds, _SECOND_NS)
+    seconds, nanos = divmod(nanoseconds, SECOND_NS)
     return Timestamp(seconds=seconds, nanos=nanos)
 
 
 def nanoseconds(time: Timestamp) -> int:
     """A time in nanoseconds since 1970; 0 for Go's zero time."""
-    return 0 if time.seconds <= _GO_ZERO_S else time.seconds * _SECOND_NS + time.nanos
+    return 0 if time.seconds <= _GO_ZERO_S else time.seconds * SECOND_NS + time.nanos
 
 
 def paths(mask: FieldMask) -> tuple[str, ...]:

@@ -108,7 +108,8 @@ class NamespaceContent:
         last = ""
         while True:
             rows = await self._database.read(partial(_rows, query, (self._namespace, last)))
-            yield [info for info in map(_info, rows) if wanted.match(info)]
+            infos = map(_info, rows)
+            yield list(infos) if wanted.matches_everything else [info for info in infos if wanted.match(info)]
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]
