@@ -94,6 +94,7 @@ func (r *runtime) start(version string) error {
 		return err
 	}
 	r.nri = nri
+	adaptation.SetPluginRegistrationTimeout(time.Minute) // the tests' machine may be busy: by default 5 s
 	return nri.Start()
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ LOG = log.named(__name__)
 
 #: A runtime that restarts is back within seconds; a node without NRI is asked again, cheaply.
 RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
+LASTED_S = 10.0  # a connection that ends sooner is a failed one: a runtime may drop us for what it makes us do
 
 
 class Nobody:
@@ -61,15 +63,21 @@ class Link:
         """Connect, and again when it ends, for ever."""
         while True:
             await self.once()
-            await asyncio.sleep(RECONNECT.delay_s(max(1, self._failures)))
+            await asyncio.sleep(self.pause_s)
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next connection."""
+        return RECONNECT.delay_s(max(1, self._failures))
 
     async def once(self) -> None:
         """One connection, whatever becomes of it."""
-        service = PluginService(self.means, lambda: self._on_change(True))
+        service, began = PluginService(self.means, lambda: self._on_change(True)), time.monotonic()
         try:
             why = await be_a_plugin(self._connect, self._identity, service, self._guard)
         except* Exception as errors:  # whatever it is, the next connection may be better
             why = "; ".join(self._words(error) for error in _leaves(errors))
+        self._failures = 0 if time.monotonic() - began >= LASTED_S else self._failures + 1
         self._over(service, why or "it closed the connection")
 
     def _words(self, error: BaseException) -> str:
@@ -81,11 +89,10 @@ class Link:
 
     def _over(self, service: PluginService, why: str) -> None:
         if service.synchronized:
-            self._failures, self._said = 0, None
+            self._said = None
             self._on_change(False)
             LOG.warning("nri: the runtime is gone; connecting anew", runtime=service.runtime, why=why)
             return
-        self._failures += 1
         if why != self._said:  # a node without NRI would be told of every few seconds
             self._said = why
             LOG.warning("nri: no runtime has us as its plugin; trying on", why=why)

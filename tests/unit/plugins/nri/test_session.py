@@ -43,6 +43,22 @@ async def test_it_is_a_plugin_from_the_end_of_the_synchronisation_to_the_end_of_
                 link.states.clear()
 
 
+async def test_a_runtime_that_drops_it_at_once_is_asked_again_ever_more_slowly(tmp_path, monkeypatch):
+    async with linked(tmp_path) as (runtime, link):
+        pauses = []
+        for _ in range(3):
+            async with runtime.plugin() as (plugin, _):
+                await runtime.registered.get()
+                pauses.append(link.pause_s)
+                await plugin.Synchronize(pb.SynchronizeRequest())
+        assert pauses[-1] > pauses[1] * 1.3
+        monkeypatch.setattr("holdfast.plugins.nri.link.LASTED_S", 0)
+        async with runtime.plugin():
+            await runtime.registered.get()
+        async with runtime.plugin():
+            assert link.pause_s <= 0.1
+
+
 async def test_a_runtime_that_refuses_it_is_asked_again(tmp_path):
     async with linked(tmp_path) as (runtime, _):
         runtime.refusal = "invalid plugin index"
