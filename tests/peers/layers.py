@@ -132,7 +132,11 @@ class Daemon:
         return await reader.read(0, reader.size)
 
     async def apply(self, data: bytes, mounts, media_type=OCI):
-        layer = Descriptor(media_type=media_type, digest=await self.put(data), size=len(data))
+        return await self.applied(
+            Descriptor(media_type=media_type, digest=await self.put(data), size=len(data)), mounts
+        )
+
+    async def applied(self, layer: Descriptor, mounts):
         with their_errors():
             answer = await self.stub.Apply(api.ApplyRequest(diff=layer, mounts=mounts), metadata=NAMESPACE)
         return answer.applied

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import os
+import re
 import stat
 import tarfile
 import tempfile
@@ -323,3 +324,25 @@ async def test_nothing_is_half_visible_after_kill_9_in_the_middle_of_a_diff(fold
             layer = await daemon.diff([], bind(tree_folder), ref="half")
             assert digest(await daemon.get(layer.digest)) == layer.digest
             assert await daemon.content.statuses() == []
+
+
+async def test_memory_does_not_follow_the_size_of_a_layer(folder):
+    def peak_kib() -> int:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+    with holdfast.running(folder) as (address, process):
+        async with dialled(address) as daemon:
+            peaks = []
+            for mib in (8, 256):
+                tree_folder, target = folder / f"tree{mib}", folder / f"target{mib}"
+                tree_folder.mkdir()
+                target.mkdir()
+                (tree_folder / "file").touch()
+                os.truncate(tree_folder / "file", mib << 20)
+                for kind in (OCI, GZIP):
+                    layer = await daemon.diff([], bind(tree_folder), kind)
+                    assert (mib << 20) + 4096 > (await daemon.applied(layer, bind(target))).size > mib << 20
+                assert (target / "file").stat().st_size == mib << 20
+                peaks.append(peak_kib())
+    assert peaks[1] < peaks[0] + (16 << 10), peaks

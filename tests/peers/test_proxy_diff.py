@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,24 @@ def test_snapshots_go_to_the_snapshotter_that_is_named(chained):
             command = [path_of("ctr"), "-a", address, "snapshots", "--snapshotter", name, "ls"]
             refused = subprocess.run(command, capture_output=True, timeout=60, check=False)
             assert (refused.returncode, refused.stderr.decode().strip()) == (1, f"ctr: {said}")
+
+
+def test_ctr_unpacks_an_image_with_our_differ_onto_a_containerds_snapshots(chained, tmp_path):
+    _, ours = chained
+    archive(tmp_path / "image.tar", an_image([base(), above()]))
+    said = ctr(ours, "images", "import", "--snapshotter", "native", str(tmp_path / "image.tar"))
+    assert re.search(r"^unpacking example\.com/layered:1 .*done$", said, re.M), said
+    native = ("snapshots", "--snapshotter", "native")
+    [top] = [line.split()[0] for line in ctr(ours, *native, "ls").splitlines() if len(line.split()) == 3][1:]
+    ctr(ours, *native, "prepare", "work", top)
+    source = re.search(r"mount -t \S+ (\S+)", ctr(ours, *native, "mounts", "/m", "work"))
+    assert source is not None
+    place = Path(source[1])
+    assert (place / "bin" / "init").read_bytes() == b"through the link"
+    assert not (place / "gone").exists()
+    (place / "added").write_text("by the container")
+    (place / "twice").unlink()
+    command = [path_of("ctr"), "-a", ours, "-n", "hf", *native, "diff", "work"]
+    layer = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(layer)) as made:
+        assert made.getnames() == ["added", ".wh.twice"]

@@ -148,6 +148,8 @@ class WalkingDiffer:
             Unpacking(tree, limits.devices, job.go_on).run(archive)
             if durable:
                 sync(tree)
+        except OSError as error:
+            raise KernelRefused("unpack", layer.digest, error.errno or 0) from error
         finally:
             tree.close()
         return Layer(compression.OCI, measure.digest, measure.size)

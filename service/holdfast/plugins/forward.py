@@ -9,14 +9,13 @@ import grpc
 
 from holdfast import namespaces
 from holdfast.api.services.diff.v1 import diff_pb2 as diff_api
-from holdfast.plugins.message import LEASE_HEADER
 from holdfast.plugins.remote import their_errors
 
 
-def headers(lease: str) -> tuple[tuple[str, str], ...]:
-    """The namespace of the call this one is made for, and its lease."""
-    found = ((namespaces.GRPC_HEADER, namespaces.current()), (LEASE_HEADER, lease))
-    return tuple((key, value) for key, value in found if value)
+def headers() -> tuple[tuple[str, str], ...]:
+    """The namespace of the call this one is made for; its lease is one of ours, and unknown over there."""
+    namespace = namespaces.current()
+    return ((namespaces.GRPC_HEADER, namespace),) if namespace else ()
 
 
 class RemoteDiffer:
@@ -30,13 +29,13 @@ class RemoteDiffer:
     async def apply(self, request: diff_api.ApplyRequest, lease: str) -> diff_api.ApplyResponse:
         """Have it applied there."""
         with their_errors():
-            answer: diff_api.ApplyResponse = await self._stub.Apply(request, metadata=headers(lease))
+            answer: diff_api.ApplyResponse = await self._stub.Apply(request, metadata=headers())
         return answer
 
     async def compare(self, request: diff_api.DiffRequest, lease: str) -> diff_api.DiffResponse:
         """Have it compared there."""
         with their_errors():
-            answer: diff_api.DiffResponse = await self._stub.Diff(request, metadata=headers(lease))
+            answer: diff_api.DiffResponse = await self._stub.Diff(request, metadata=headers())
         return answer
 
 
@@ -48,13 +47,13 @@ class RemoteSnapshotter:
 
         self._stub: Any = SnapshotsStub(channel)
 
-    async def call(self, method: str, request: Any, lease: str) -> Any:
+    async def call(self, method: str, request: Any) -> Any:
         """One call, one answer."""
         with their_errors():
-            return await getattr(self._stub, method)(request, metadata=headers(lease))
+            return await getattr(self._stub, method)(request, metadata=headers())
 
-    async def stream(self, method: str, request: Any, lease: str) -> AsyncIterator[Any]:
+    async def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
         """One call, many answers."""
         with their_errors():
-            async for answer in getattr(self._stub, method)(request, metadata=headers(lease)):
+            async for answer in getattr(self._stub, method)(request, metadata=headers()):
                 yield answer

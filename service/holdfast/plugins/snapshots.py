@@ -1,7 +1,7 @@
 """containerd's snapshots service over the snapshotters that `proxy_plugins` names; none ships with us.
 
-Each call goes to the snapshotter it names, in the caller's namespace and lease, and is answered in its words. Keys go
-as they are: what keeps namespaces apart is the snapshotter's affair, or that of the containerd it belongs to.
+Each call goes to the snapshotter it names, in the caller's namespace, and is answered in its words. Keys go as they
+are: what keeps namespaces apart is the snapshotter's affair, or that of the containerd it belongs to. Leases stay here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from holdfast.events import Exchange
 from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, SERVICE, SNAPSHOT
-from holdfast.plugins.message import lease
 
 T = TypeVar("T")
 
@@ -27,10 +26,10 @@ T = TypeVar("T")
 class Snapshotter(Protocol):
     """What a plugin of kind ``io.containerd.snapshotter.v1`` offers: the API's methods by name."""
 
-    async def call(self, method: str, request: Any, lease: str) -> Any:
+    async def call(self, method: str, request: Any) -> Any:
         """One call, one answer."""
 
-    def stream(self, method: str, request: Any, lease: str) -> AsyncIterator[Any]:
+    def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
         """One call, many answers."""
 
 
@@ -54,9 +53,9 @@ class SnapshotsService:
             raise InvalidArgument(f"snapshotter not loaded: {name}")
         return self._snapshotters[name]
 
-    async def ask(self, method: str, request: Any, call: Any, reply: type[T]) -> T:
+    async def ask(self, method: str, request: Any, reply: type[T]) -> T:
         """Forward one call that is answered with a ``reply``."""
-        answer: T = await self.named(request.snapshotter).call(method, request, lease(call))
+        answer: T = await self.named(request.snapshotter).call(method, request)
         match request:
             case api.PrepareSnapshotRequest():
                 told = SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=request.snapshotter)
@@ -82,35 +81,35 @@ class SnapshotsServicer(api_grpc.SnapshotsServicer):
         api_grpc.add_SnapshotsServicer_to_server(self, registrar)
 
     async def Prepare(self, request: api.PrepareSnapshotRequest, call: Any) -> api.PrepareSnapshotResponse:  # noqa: N802, D102
-        return await self._service.ask("Prepare", request, call, api.PrepareSnapshotResponse)
+        return await self._service.ask("Prepare", request, api.PrepareSnapshotResponse)
 
     async def View(self, request: api.ViewSnapshotRequest, call: Any) -> api.ViewSnapshotResponse:  # noqa: N802, D102
-        return await self._service.ask("View", request, call, api.ViewSnapshotResponse)
+        return await self._service.ask("View", request, api.ViewSnapshotResponse)
 
     async def Mounts(self, request: api.MountsRequest, call: Any) -> api.MountsResponse:  # noqa: N802, D102
-        return await self._service.ask("Mounts", request, call, api.MountsResponse)
+        return await self._service.ask("Mounts", request, api.MountsResponse)
 
     async def Commit(self, request: api.CommitSnapshotRequest, call: Any) -> Empty:  # noqa: N802, D102
-        return await self._service.ask("Commit", request, call, Empty)
+        return await self._service.ask("Commit", request, Empty)
 
     async def Remove(self, request: api.RemoveSnapshotRequest, call: Any) -> Empty:  # noqa: N802, D102
-        return await self._service.ask("Remove", request, call, Empty)
+        return await self._service.ask("Remove", request, Empty)
 
     async def Stat(self, request: api.StatSnapshotRequest, call: Any) -> api.StatSnapshotResponse:  # noqa: N802, D102
-        return await self._service.ask("Stat", request, call, api.StatSnapshotResponse)
+        return await self._service.ask("Stat", request, api.StatSnapshotResponse)
 
     async def Update(self, request: api.UpdateSnapshotRequest, call: Any) -> api.UpdateSnapshotResponse:  # noqa: N802, D102
-        return await self._service.ask("Update", request, call, api.UpdateSnapshotResponse)
+        return await self._service.ask("Update", request, api.UpdateSnapshotResponse)
 
     async def List(self, request: api.ListSnapshotsRequest, call: Any) -> AsyncIterator[api.ListSnapshotsResponse]:  # noqa: N802, D102
-        async for answer in self._service.named(request.snapshotter).stream("List", request, lease(call)):
+        async for answer in self._service.named(request.snapshotter).stream("List", request):
             yield answer
 
     async def Usage(self, request: api.UsageRequest, call: Any) -> api.UsageResponse:  # noqa: N802, D102
-        return await self._service.ask("Usage", request, call, api.UsageResponse)
+        return await self._service.ask("Usage", request, api.UsageResponse)
 
     async def Cleanup(self, request: api.CleanupRequest, call: Any) -> Empty:  # noqa: N802, D102
-        return await self._service.ask("Cleanup", request, call, Empty)
+        return await self._service.ask("Cleanup", request, Empty)
 
 
 @plugin(SERVICE, "snapshots-service", requires=(EVENTS, SNAPSHOT))

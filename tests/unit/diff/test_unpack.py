@@ -17,6 +17,8 @@ from holdfast.errors import BadLayer, Canceled, KernelRefused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.needs import root as needs_root
+
 DIRECTORY, SYMLINK, LINK, FIFO = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE
 
 
@@ -152,6 +154,15 @@ def test_a_device_node_is_refused_or_left_out(made, unpack, root, kind):
     assert (root / "after").exists()
 
 
+@needs_root
+def test_a_device_node_is_made_where_the_operator_allows_it(made, unpack, root):
+    layer = made().add("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666)
+    unpack(layer.add("loop", kind=tarfile.BLKTYPE, devmajor=7, devminor=255, mode=0o640).bytes, Devices.CREATE)
+    found = {name: os.stat(root / name) for name in ("null", "loop")}
+    assert (oct(found["null"].st_mode), found["null"].st_rdev) == ("0o20666", os.makedev(1, 3))
+    assert (oct(found["loop"].st_mode), found["loop"].st_rdev) == ("0o60640", os.makedev(7, 255))
+
+
 @pytest.mark.parametrize("kind", [b"7", b"S", b"V", b"Z"])
 def test_an_entry_of_a_kind_nobody_knows_is_refused(made, unpack, kind):
     with pytest.raises(BadLayer, match=r"a kind of entry that is not known|sparse"):
@@ -261,9 +272,8 @@ def test_a_time_the_kernel_cannot_hold_is_1970(made, unpack, root):
     assert os.stat(root / "f").st_mtime == os.stat(root / "g").st_mtime == 0
 
 
+@needs_root
 def test_capabilities_survive_the_change_of_owner(made, unpack, root):
-    if os.geteuid() != 0:
-        pytest.skip("needs CAP_SETFCAP")
     value = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
     headers = {"SCHILY.xattr.security.capability": value.decode("utf-8", "surrogateescape")}
     unpack(made().add("f", b"", uid=1000, mode=0o4755, pax_headers=headers).bytes)
