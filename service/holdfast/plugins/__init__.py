@@ -39,6 +39,7 @@ SHIPPED: tuple[str, ...] = (
     "reflection:reflection",
     "version:version",
     "cgroups:cgroups",
+    "pods:pods",
     "placement:placement",
 )
 

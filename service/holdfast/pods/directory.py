@@ -38,6 +38,8 @@ class Directory:
     def __init__(self) -> None:
         self.refused = 0
         self.missed = 0
+        #: Why pods are not told by a runtime now; empty while they are. Whoever feeds the directory puts it here.
+        self.why_not: Callable[[], str] = lambda: "no container runtime is asked"
         self._lock = threading.Lock()
         self._pods: dict[str, PodRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
@@ -78,9 +80,13 @@ class Directory:
         """How many sandboxes and containers are known."""
         return len(self._pods), len(self._containers)
 
-    def on_change(self, listener: Changed) -> None:
-        """Call ``listener`` with the cgroups whose pod is another than was last answered; on the feeding thread."""
+    def on_change(self, listener: Changed) -> Callable[[], None]:
+        """Call ``listener`` with the cgroups whose pod is another than was last answered; on the feeding thread.
+
+        What is returned ends it.
+        """
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def on_miss(self, listener: Missed) -> None:
         """Call ``listener`` with the id of a container that somebody asked for in vain; on the asking thread."""
@@ -116,11 +122,20 @@ class Directory:
             self._clock += 1
             return self._clock
 
-    def replace_all(self, pods: Iterable[PodRecord], containers: Iterable[ContainerRecord], mark: int) -> None:
-        """These are all there are: what is not among them goes, unless it was put after ``mark``."""
+    def replace_all(
+        self,
+        pods: Iterable[PodRecord],
+        containers: Iterable[ContainerRecord],
+        mark: int,
+        unchanged: Iterable[str] = (),
+    ) -> None:
+        """These are all there are: what is not among them goes, unless it was put after ``mark``.
+
+        ``unchanged`` are ids of sandboxes and containers that are as they were when they were last put.
+        """
         changed: set[str] = set()
         with self._lock:
-            keep: set[str] = set()
+            keep = set(unchanged)
             for pod in pods:
                 keep.add(pod.sandbox_id)
                 changed |= self._put_pod(pod)
@@ -268,7 +283,7 @@ class Directory:
     def _tell(self, changed: Collection[str]) -> None:
         if changed:
             groups = frozenset(changed)
-            for listener in self._listeners:
+            for listener in tuple(self._listeners):
                 listener(groups)
 
 

@@ -19,11 +19,12 @@ from holdfast.node.record import Report
 from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Kill, PodLookup
 from holdfast.plugin import InitContext, plugin
-from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT
+from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
+from holdfast.pods.directory import Directory
 from holdfast.process import read_boot_id
 
 LOG = log.named(__name__)
@@ -67,15 +68,14 @@ class PodsByPath:
 
 
 def pods_of(context: InitContext) -> PodLookup:
-    """Who knows the pods: by their cgroups' names."""
-    del context
-    return PodsByPath()
+    """Who knows the pods: the directory, or where it is disabled their cgroups' names."""
+    return next(iter(context.all(PODS).values()), PodsByPath())
 
 
 @plugin(
     PLACEMENT,
     "rules",
-    requires=[CGROUPS, EVENTS],
+    requires=[CGROUPS, EVENTS, PODS],
     config=PlacementConfig,
     services=["holdfast.placement.v1.Placement"],
 )
@@ -87,13 +87,14 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     boot_id = read_boot_id(context.places.proc_root)
     journal = Journal(context.root_dir / "journal.db", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
+    pods = pods_of(context)
     engine = Engine(
         Surroundings(context.places.proc_root, KMSG, config.rescan),
         context.single(CGROUPS),
         journal,
         kills,
         Listeners(herald.report, herald.kill),
-        pods_of(context),
+        pods,
     )
     force = Force(engine)
     force.apply(config)
@@ -109,7 +110,10 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     context.on_reload(reload)
     engine.tally.register(context.metrics)
     engine.start()
+    told = pods.on_change(engine.look_at) if isinstance(pods, Directory) else None
     yield PlacementService(engine, force, watchers)
+    if told is not None:
+        told()
     engine.tally.unregister(context.metrics)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
