@@ -268,6 +268,7 @@ class Actor:
                 changes,
                 detail,
                 time.time_ns(),
+                placement.pod,
             )
         )
 

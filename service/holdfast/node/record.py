@@ -25,7 +25,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from holdfast.node.snapshot import Change, Refusal
+from holdfast.node.snapshot import Change, PodFacts, Refusal
 
 #: The rule a process is under while somebody holds it by hand.
 BY_HAND = "hold"
@@ -49,6 +49,7 @@ class Happening(enum.StrEnum):
     RELEASED = "released"
     DRIFTED = "drifted"
     FAILED = "failed"
+    REFUSED = "refused"  # what a pod asks for by annotation and is not allowed; of a pod, not of a process
 
 
 class Cause(enum.StrEnum):
@@ -83,6 +84,7 @@ class Placement:
     refusals: tuple[Refusal, ...] = ()
     since_ns: int = 0
     expires_ns: int = 0
+    pod: PodFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Report:
     changes: tuple[Change, ...] = ()
     detail: str = ""
     at_ns: int = 0
+    pod: PodFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

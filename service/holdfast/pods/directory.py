@@ -51,6 +51,8 @@ class Directory:
         self._asked: dict[str, tuple[PodRef, float]] = {}
         self._listeners: list[Changed] = []
         self._on_miss: list[Missed] = []
+        self._pod_listeners: list[Callable[[PodRecord], None]] = []
+        self._new: list[PodRecord] = []  # for the pod listeners, once the lock is let go
 
     # -- asking, from any thread -----------------------------------------------------------------------------------
 
@@ -87,6 +89,20 @@ class Directory:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def on_pod(self, listener: Callable[[PodRecord], None]) -> Callable[[], None]:
+        """Call ``listener`` with those known now, then with each that is new or changed; what is returned ends it.
+
+        On the feeding thread.
+        """
+        self._pod_listeners.append(listener)
+        for pod in list(self._pods.values()):
+            listener(pod)
+        return lambda: self._pod_listeners.remove(listener)
+
+    def pods(self) -> list[PodRecord]:
+        """Every sandbox that is known."""
+        return list(self._pods.values())
 
     def on_miss(self, listener: Missed) -> None:
         """Call ``listener`` with the id of a container that somebody asked for in vain; on the asking thread."""
@@ -156,6 +172,8 @@ class Directory:
         if known == pod:
             return set()
         self._pods[pod.sandbox_id] = pod
+        if self._pod_listeners:
+            self._new.append(pod)
         newest = self._pods.get(self._by_uid.get(pod.uid, ""))
         if newest is None or newest.created_at_ns <= pod.created_at_ns:  # a pod's sandbox may be made anew
             self._by_uid[pod.uid] = pod.sandbox_id
@@ -281,6 +299,10 @@ class Directory:
         return None
 
     def _tell(self, changed: Collection[str]) -> None:
+        new, self._new = self._new, []
+        for pod in new:
+            for told in tuple(self._pod_listeners):
+                told(pod)
         if changed:
             groups = frozenset(changed)
             for listener in tuple(self._listeners):

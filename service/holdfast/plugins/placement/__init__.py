@@ -22,6 +22,7 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
 from holdfast.plugins.placement.force import Force
+from holdfast.plugins.placement.petition import Petitions
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
 from holdfast.pods.directory import Directory
@@ -99,9 +100,12 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     force = Force(engine)
     force.apply(config)
     current = [config]
+    petitions = Petitions(herald.report)
+    petitions.decide_by(force.rules.admitted, ())
 
     def reload(fresh: PlacementConfig) -> None:
         force.apply(fresh)
+        petitions.decide_by(force.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
         for key in ("rescan", "kills_kept"):
             if getattr(fresh, key) != getattr(config, key):
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
@@ -110,10 +114,12 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     context.on_reload(reload)
     engine.tally.register(context.metrics)
     engine.start()
-    told = pods.on_change(engine.look_at) if isinstance(pods, Directory) else None
+    context.metrics.add(petitions.refused)
+    listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)
-    if told is not None:
-        told()
+    for end in listening:
+        end()
+    context.metrics.remove(petitions.refused)
     engine.tally.unregister(context.metrics)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
