@@ -140,13 +140,17 @@ def is_leader(process: Process) -> bool:
     parent = process.ancestors[0] if process.ancestors else None
     if _is_first(process, parent):
         return True
-    if parent is None or same_program(process, parent):
+    if parent is None or not _same_container(process, parent) or same_program(process, parent):
         return False
     return _is_first(parent, process.ancestors[1] if len(process.ancestors) > 1 else None)
 
 
 def _is_first(process: Process, parent: Process | None) -> bool:
-    pod = process.pod
-    if pod is not None and pod.main is not None:
-        return pod.main == (process.pid, process.start_ticks)
-    return parent is None or parent.pod is None or parent.pod.container_id != (pod.container_id if pod else "")
+    if process.pod is not None and process.pod.main is not None:
+        return process.pod.main == (process.pid, process.start_ticks)
+    return parent is None or not _same_container(process, parent)
+
+
+def _same_container(process: Process, other: Process) -> bool:
+    pods = (process.pod, other.pod)
+    return pods[0] is not None and pods[1] is not None and pods[0].container_id == pods[1].container_id

@@ -14,7 +14,7 @@ WELL_KNOWN = (
     "/run/k0s/containerd.sock",
     "/var/snap/microk8s/common/run/containerd.sock",
 )
-LOOK_AGAIN_S = 15.0  # for a socket where there is none
+LOOK_AGAIN_S = 3.0  # for a socket where there is none
 NAMES_ALONE = "pods are known by their cgroups' names alone, or as last told"
 
 
