@@ -115,6 +115,8 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
 
     table = {some["pid"]: some for some in ask(ours, "ps")["placements"]}
     assert (table[main_pid]["pod"]["name"], table[main_pid]["pod"]["container"]) == ("web-0", "main")
+    assert (table[main_pid]["adj_before"], table[leader]["adj_before"]) == (985, 990)
+    assert not [some["comm"] for some in table.values() if some["comm"].startswith("runc:[")]
     assert table[leader]["rule"] == "annotation"
     told = ask(ours, "explain", str(leader))
     notes = "\n".join(told["notes"])

@@ -28,6 +28,9 @@ from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
 _CACHED_NAMES = 4096
+#: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
+#: would inherit from it a value of ours that nobody knows to be ours.
+_RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
 
 
 class Keeper:
@@ -104,7 +107,7 @@ class Keeper:
         if placement is not None and placement.start_ticks != glance.start_ticks:
             self.forget(glance.pid)
             placement = None
-        if glance.kernel_thread or glance.pid == self.facts.own_pid:
+        if glance.kernel_thread or glance.pid == self.facts.own_pid or glance.comm in _RUNC_STAGES:
             return False
         if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
             return True

@@ -7,6 +7,7 @@ bytes are new is parsed. On a node where nothing happened a relist of 500 pods i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import intern
 from typing import Generic, TypeVar
 
 import msgspec
@@ -29,7 +30,7 @@ R = TypeVar("R", PodRecord, ContainerRecord)
 def pod_record(some: pb.PodSandbox) -> PodRecord:
     """A sandbox."""
     return PodRecord(
-        some.id,
+        intern(some.id),
         some.metadata.uid,
         some.metadata.namespace,
         some.metadata.name,
@@ -42,7 +43,11 @@ def pod_record(some: pb.PodSandbox) -> PodRecord:
 def container_record(some: pb.Container) -> ContainerRecord:
     """A container, as a list tells it."""
     return ContainerRecord(
-        some.id, some.pod_sandbox_id, some.metadata.name, _STATES[some.state], created_at_ns=some.created_at
+        some.id,
+        intern(some.pod_sandbox_id),
+        intern(some.metadata.name),
+        _STATES[some.state],
+        created_at_ns=some.created_at,
     )
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 #: Longer values are not kept: they hold manifests (``last-applied-configuration``), which nobody selects by.
 LONGEST_VALUE = 1024
+SHARED = 24  # shorter values are the same on many pods
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -65,9 +66,13 @@ class ContainerRecord:
 
 
 def kept(values: Mapping[str, str]) -> Mapping[str, str]:
-    """Labels or annotations as they are kept: read-only, keys and values shared between pods, without long values."""
-    if not values:
-        return _NONE
-    return MappingProxyType(
-        {intern(key): intern(value) for key, value in values.items() if len(value) <= LONGEST_VALUE}
-    )
+    """Labels or annotations as they are kept: read-only, without long values and without the kubelet's own marks.
+
+    Those (``io.kubernetes.pod.name`` and the like) say again what a record has fields for.
+    """
+    found = {
+        intern(key): intern(value) if len(value) <= SHARED else value
+        for key, value in values.items()
+        if len(value) <= LONGEST_VALUE and not key.startswith("io.kubernetes.")
+    }
+    return MappingProxyType(found) if found else _NONE

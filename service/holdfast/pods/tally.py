@@ -31,7 +31,9 @@ class Tally:
         self.connected = Gauge("holdfast_pods_runtime_connected", "1 while the container runtime answers over CRI.")
         self.relists = Counter("holdfast_pods_relists_total", "Whole lists asked of the runtime.", ("result",))
         self.relist_seconds = Histogram(
-            "holdfast_pods_relist_seconds", "What taking in a whole list cost the event loop.", bounds=SECONDS
+            "holdfast_pods_relist_seconds",
+            "CPU time of the event loop that taking in a whole list cost.",
+            bounds=SECONDS,
         )
         self.answer_seconds = Histogram(
             "holdfast_pods_answer_seconds", "From the first question for a container to its answer.", bounds=SECONDS
