@@ -264,7 +264,7 @@ class Client:
 async def _taken_in(
     listing: Listing[R], answer: bytes, is_known: Callable[[str], bool]
 ) -> tuple[list[R], list[str], float]:
-    """New records, ids of those that are as they were, and the CPU seconds it took; in slices, the loop goes on between."""
+    """New records, ids of those that are as they were, and the CPU seconds; in slices, so that the loop goes on."""
     records: list[R] = []
     unchanged: list[str] = []
     spent, begun = 0.0, thread_time()
