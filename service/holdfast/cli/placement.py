@@ -74,12 +74,13 @@ def ps(client: Client, rule: str) -> None:
             some.state,
             str(some.oom_score_adj),
             str(some.adj_before) if some.HasField("adj_before") else "-",
+            pod_name(some.pod) if some.HasField("pod") else "-",
             some.group or "-",
             f"{some.since.ToDatetime():%H:%M:%S}" if some.HasField("since") else "-",
         )
         for some in answer.placements
     ]
-    click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "CGROUP", "SINCE (UTC)"), *rows]))
+    click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
 
 
 @click.command()
@@ -143,9 +144,16 @@ def _of(hierarchies: list[str]) -> str:
     return "" if named == ["unified"] else f"  ({', '.join(named)})"
 
 
+def pod_name(pod: pb.Pod) -> str:
+    """``namespace/pod/container``; a pod that no runtime told of by its uid."""
+    if not pod.name:
+        return printable(pod.uid)
+    return printable("/".join(filter(None, (pod.namespace, pod.name, pod.container))))
+
+
 def _pod_line(pod: pb.Pod) -> str:
-    name = f"{pod.namespace}/{pod.name} {pod.container}" if pod.name else f"uid {pod.uid}"
-    return f"{name}, {pod.qos}, container {pod.container_id[:12] or '(none)'}"
+    name = pod_name(pod) if pod.name else f"uid {pod_name(pod)}"
+    return f"{name}, {pod.qos or 'no class'}, container {pod.container_id[:12] or '(none)'}"
 
 
 @click.command()

@@ -120,10 +120,16 @@ def _rows(found: list[pb.Kill], answer: pb.KillsResponse) -> list[tuple[str, ...
             str(kill.oom_score_adj),
             _domain(kill),
             kill.rule or "-",
-            kill.pod or "-",
+            _pod(kill) or "-",
         )
         for kill in found
     ]
+
+
+def _pod(kill: pb.Kill) -> str:
+    """``namespace/pod/container``, the uid where no runtime had told of the pod, empty outside of pods."""
+    named = "/".join(filter(None, (kill.pod_namespace, kill.pod_name, kill.container)))
+    return printable(named if kill.pod_name else kill.pod)
 
 
 def _domain(kill: pb.Kill) -> str:
@@ -141,7 +147,7 @@ def told(kill: pb.Kill, page: int) -> list[str]:
         f"  rule           {kill.rule or 'none'}",
     ]
     if kill.pod:
-        lines.append(f"  pod            {printable(kill.pod)}, container {kill.container_id[:12]}")
+        lines.append(f"  pod            {_pod(kill)}, container {kill.container_id[:12]}")
     if kill.HasField("pressure_pct"):
         lines.append(f"  pressure       {kill.pressure_pct:.1f} % of the ten seconds before, work waited for memory")
     if kill.predicted:

@@ -269,6 +269,7 @@ class Actor:
                 changes,
                 detail,
                 time.time_ns(),
+                placement.pod,
             )
         )
 

@@ -29,6 +29,9 @@ from holdfast.process import OpenProcess, oomscore
 
 LOG = log.named(__name__)
 _CACHED_NAMES = 4096
+#: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
+#: would inherit from it a value of ours that nobody knows to be ours.
+_RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
 
 
 class Keeper:
@@ -105,7 +108,7 @@ class Keeper:
         if placement is not None and placement.start_ticks != glance.start_ticks:
             self.forget(glance.pid)
             placement = None
-        if glance.kernel_thread or glance.pid == self.facts.own_pid:
+        if glance.kernel_thread or glance.pid == self.facts.own_pid or glance.comm in _RUNC_STAGES:
             return False
         if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
             return True
@@ -171,9 +174,32 @@ class Keeper:
         if hand is not None and hand.start_ticks == glance.start_ticks:
             return facts, _by_hand(facts, hand)
         decision = plan(facts, self.rules, self.facts)
+        if (standing := self._awaits_pod(facts, decision)) is not None:
+            return facts, standing
         if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:
             decision = Decision(facts.pid, facts.start_ticks)
         return facts, decision
+
+    def _awaits_pod(self, facts: Process, decision: Decision) -> Decision | None:
+        """What stands, while nobody can say whether it still should: the pod is known by its cgroup's name alone.
+
+        After a restart the first look comes before the container runtime has answered. Nobody is to lose the
+        protection of a rule that asks for a label for as long as the label is not known.
+        """
+        placement = self.placements.get(facts.pid)
+        if placement is None or placement.start_ticks != facts.start_ticks or placement.rule == decision.rule:
+            return None
+        if facts.pod is None or facts.pod.name or not self.rules.asks_runtime(placement.rule):
+            return None
+        return Decision(
+            facts.pid,
+            facts.start_ticks,
+            placement.rule,
+            placement.changes,
+            placement.refusals,
+            dry_run=bool(placement.changes),
+            as_child=placement.as_child,
+        )
 
     def is_settled(self, facts: Process, decision: Decision) -> bool:
         """Whether a decision says what stands already, so that there is nothing to do or to say."""
@@ -221,6 +247,7 @@ class Keeper:
         placement.adj_before = facts.held.adj_before if facts.held else None
         if facts.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
             placement.group = facts.memory_group
+            placement.pod = facts.pod
         placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
         follow = self.rules.may_hold_children_of(decision.rule)
         if follow != (facts.pid in self.followed):
@@ -246,11 +273,12 @@ class Keeper:
 
     def _dropped(self, facts: Process, decision: Decision) -> tuple[bool, bool]:
         """Whether the rule no longer says anything of the oom_score_adj, and of the group, that we once wrote."""
-        rule = self.rules.named(decision.rule or "")
-        if rule is None or decision.dry_run:
+        if decision.dry_run:
             return False, False
-        adj = self.actor.has_adj(facts.pid) and rule.adjustment is None
-        return adj, facts.pid in self.actor.moved and (rule.spec.cgroup is None or decision.as_child)
+        return (
+            self.actor.has_adj(facts.pid) and not decision.adjusts,
+            facts.pid in self.actor.moved and not decision.moves,
+        )
 
     def _release(self, process: OpenProcess, placement: Placement) -> None:
         """No rule says anything of the process any more."""

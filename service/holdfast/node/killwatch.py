@@ -126,6 +126,9 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
         rule=placement.rule if placement else None,
         pod=pod.uid if pod else "",
         container_id=pod.container_id if pod else "",
+        pod_namespace=pod.namespace if pod else "",
+        pod_name=pod.name if pod else "",
+        container=pod.container if pod else "",
         pressure_pct=waiting,
     )
 

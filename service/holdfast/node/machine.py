@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
-from holdfast.errors import KernelRefused, NotFound
+from holdfast.errors import HoldfastError, KernelRefused, NotFound
 from holdfast.node.snapshot import NO_LIMIT, GroupFacts, HostFacts, MemoryDomain
 from holdfast.process import read_boot_id
 
@@ -223,6 +224,21 @@ def _below(tree: Tree, path: str) -> Iterator[str]:
     for child in tree.children(path):
         yield child
         yield from _below(tree, child)
+
+
+def members_below(hierarchy: Hierarchy, paths: Iterable[str]) -> set[int]:
+    """The pids in these groups and below them, from the first hierarchy that has any there; a gone group has none."""
+    found: set[int] = set()
+    for path in paths:
+        for tree in hierarchy.trees.values():
+            here: set[int] = set()
+            with contextlib.suppress(HoldfastError):  # it went meanwhile
+                if tree.exists(path):
+                    here.update(*map(tree.members, (path, *_below(tree, path))))
+            found |= here
+            if here:
+                break
+    return found
 
 
 def _meminfo(proc_root: str) -> dict[str, int]:

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from holdfast.node.annotation import BY_ANNOTATION, PREFIX, asks_of
 from holdfast.node.cgroup_plan import plan_in_place, plan_move
+from holdfast.node.kubelet import explained
 from holdfast.node.rules import CompiledRule, Considered, Found, Rules
 from holdfast.node.schema import OomScoreAdj
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process, Reason, Refusal
@@ -61,7 +63,9 @@ def plan(process: Process, rules: Rules, host: HostFacts) -> Decision:
 
 def explain(process: Process, rules: Rules, host: HostFacts) -> Explanation:
     """The decision, and every rule with the first clause that failed."""
-    return Explanation(process, plan(process, rules, host), rules.consider(process), _notes(process, rules))
+    decision = plan(process, rules, host)
+    notes = (*_notes(process, rules), *_pod_notes(process, decision, rules, host))
+    return Explanation(process, decision, rules.consider(process), notes)
 
 
 def _decision(process: Process, found: Found, changes: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> Decision:
@@ -74,6 +78,8 @@ def _decision(process: Process, found: Found, changes: tuple[Change, ...], refus
         dry_run=found.rule.dry_run,
         restore_on_remove=found.rule.spec.on_remove == "restore",
         as_child=found.as_child,
+        adjusts=found.rule.adjustment is not None,
+        moves=found.rule.spec.cgroup is not None and not found.as_child,
     )
 
 
@@ -163,11 +169,12 @@ def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
 
 
 def _given_to_family(process: Process, found: Found) -> tuple[int, ...]:
-    """For a child: the value its leader holds by the rule, and the one children get; both are the rule's doing."""
+    """For a child: what its leader holds by the rule, what children get, and what a runtime gave its container."""
     adjustment = found.rule.adjustment
     if not found.as_child or adjustment is None:
         return ()
-    values = {adjustment.value, adjustment.children, *(a.oom_score_adj for a in process.ancestors)}
+    given = process.pod.oom_score_adj if process.pod is not None else None
+    values = {given, adjustment.value, adjustment.children, *(a.oom_score_adj for a in process.ancestors)}
     return tuple(value for value in values if value is not None)
 
 
@@ -187,3 +194,32 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
     if process.pod is not None and not process.pod.name:
         notes.append("its pod's name and labels are not known here: only uid, QoS and container id, from the cgroup")
     return tuple(notes)
+
+
+def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFacts) -> tuple[str, ...]:
+    """What the kubelet gave a container and why, what was changed, and what became of the pod's own wishes."""
+    pod = process.pod
+    if pod is None:
+        return ()
+    notes = []
+    asked = pod.oom_score_adj if pod.oom_score_adj_asked is None else pod.oom_score_adj_asked
+    if asked is not None:
+        notes.append(f"the kubelet gave it {explained(pod.qos, asked, host.memory_pages * host.page_bytes)}")
+        if pod.oom_score_adj not in (None, asked):
+            notes.append(f"the runtime made that {pod.oom_score_adj}")
+        if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
+            notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
+    for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
+        ours = f"its pod asks for {PREFIX}{ask.key}: {ask.value}"
+        if ask.refused:
+            notes.append(f"{ours}, which is refused: {ask.refused}")
+        elif decision.rule not in (BY_ANNOTATION, None):
+            notes.append(f"{ours}; rule {decision.rule} decides instead")
+        else:
+            notes.append(f"{ours}, which is allowed")
+    return tuple(notes)
+
+
+def _by_whom(process: Process) -> str:
+    held = process.held
+    return f"by rule {held.rule}" if held and held.adj_written == process.oom_score_adj else "which we did not write"

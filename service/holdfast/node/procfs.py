@@ -157,7 +157,7 @@ class Reader:
             glance.threads,
             glance.kernel_thread,
             0,
-            self._pod_of(groups),
+            self.pod_of(groups),
             held,
         )
 
@@ -198,7 +198,8 @@ class Reader:
             groups = self._groups[text] = MappingProxyType(parse_groups(text))
         return groups
 
-    def _pod_of(self, groups: Mapping[str, str]) -> PodFacts | None:
+    def pod_of(self, groups: Mapping[str, str]) -> PodFacts | None:
+        """The pod of a process in these groups, as far as it is known."""
         return self._pods.pod_of(groups) if self._pods is not None else None
 
     def _exe(self, fd: int, prefix: str) -> str:

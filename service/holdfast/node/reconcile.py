@@ -21,7 +21,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -39,7 +39,7 @@ from holdfast.node.journal import HandRow, Journal
 from holdfast.node.keeper import Keeper
 from holdfast.node.kills import Kills
 from holdfast.node.killwatch import KillWatch, Witness
-from holdfast.node.machine import innermost_limit, read_domains, read_host
+from holdfast.node.machine import innermost_limit, members_below, read_domains, read_host
 from holdfast.node.mover import Mover
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procconn import Lost
@@ -161,6 +161,10 @@ class Engine:
         done: Future[Sweep] = Future()
         self._hand_over(lambda: self._sweeps.ask(done))
         return done
+
+    def look_at(self, groups: Collection[str]) -> None:
+        """Decide anew about whoever is in these cgroups or below: their pod is another than was known."""
+        self._hand_over(lambda: self._look_at(groups))
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
@@ -347,6 +351,12 @@ class Engine:
             if self._keeper.followed_changed:
                 self._follow()
             return
+
+    def _look_at(self, groups: Collection[str]) -> None:
+        for pid in members_below(self._hierarchy, groups):
+            self._keeper.on_event(pid, 0)
+        if self._keeper.followed_changed:
+            self._follow()
 
     def _follow(self) -> None:
         self._keeper.followed_changed = False

@@ -26,7 +26,7 @@ import enum
 
 from msgspec import Struct, field
 
-from holdfast.node.snapshot import Change, Refusal
+from holdfast.node.snapshot import Change, PodFacts, Refusal
 
 #: The rule a process is under while somebody holds it by hand.
 BY_HAND = "hold"
@@ -50,6 +50,7 @@ class Happening(enum.StrEnum):
     RELEASED = "released"
     DRIFTED = "drifted"
     FAILED = "failed"
+    REFUSED = "refused"  # what a pod asks for by annotation and is not allowed; of a pod, not of a process
 
 
 class Cause(enum.StrEnum):
@@ -83,6 +84,7 @@ class Placement(Struct):
     refusals: tuple[Refusal, ...] = ()
     since_ns: int = 0
     expires_ns: int = 0
+    pod: PodFacts | None = None
 
 
 class Report(Struct, frozen=True):
@@ -96,6 +98,7 @@ class Report(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     detail: str = ""
     at_ns: int = 0
+    pod: PodFacts | None = None
 
 
 class Restored(Struct, frozen=True):

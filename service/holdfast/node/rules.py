@@ -16,11 +16,13 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.node.annotation import BY_ANNOTATION, Table, is_leader, rule_for
 from holdfast.node.clause import Clause, UidOf, Users, clauses_of, line_of
 from holdfast.node.pattern import UserIndex, ValueIndex
-from holdfast.node.schema import OomScoreAdj, Rule
-from holdfast.node.snapshot import Lineage, Process
+from holdfast.node.schema import Admission, OomScoreAdj, Rule
+from holdfast.node.snapshot import Lineage, PodFacts, Process
 
+_OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
 _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
 
 
@@ -68,10 +70,16 @@ class Considered(Struct, frozen=True):
 class Rules:
     """Compiled rules; satisfies `snapshot.RuleBook`."""
 
-    def __init__(self, rules: Iterable[CompiledRule] = ()) -> None:
+    def __init__(
+        self, rules: Iterable[CompiledRule] = (), admitted: Table | None = None, *, dry_run: bool = False
+    ) -> None:
         self.rules = tuple(rules)
+        self.admitted = admitted or Table()
+        self._dry_run = dry_run
         self.names = tuple(rule.name for rule in self.rules)
         self.lineage = max((_lineage(rule) for rule in self.rules), default=Lineage.NONE)
+        if any(entry.protect for _, entry in self.admitted.entries):
+            self.lineage = Lineage.ALL
         self.targets = frozenset(rule.spec.cgroup.path for rule in self.rules if rule.spec.cgroup)
         self._by_name = {rule.name: rule for rule in self.rules}
         self._comm = self._index("match.comm")
@@ -95,15 +103,34 @@ class Rules:
 
     def could_match(self, comm: str) -> bool:
         """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""
-        return self._comm.holding(comm) != 0
+        return self._comm.holding(comm) != 0 or bool(self.admitted)
 
     @property
     def asks_groups(self) -> bool:
-        """Whether some rule names cgroups."""
-        return self._cgroup.asked != 0
+        """Whether some rule names cgroups, or any pod may ask for something."""
+        return self._cgroup.asked != 0 or bool(self.admitted)
+
+    def spec_named(self, name: str) -> Rule | None:
+        """The rule of that name as it was written."""
+        found = self._by_name.get(name)
+        return found.spec if found is not None else None
+
+    def asked_for(self, pod: PodFacts | None) -> Rule | None:
+        """What a container's pod asks for by annotation and is admitted to."""
+        return rule_for(pod, self.admitted)
+
+    def asks_runtime(self, name: str) -> bool:
+        """Whether a rule asks about what only a container runtime can tell of a pod."""
+        if name == BY_ANNOTATION:
+            return bool(self.admitted)
+        found = self._by_name.get(name)
+        return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
 
     def could_match_in(self, comm: str, paths: Iterable[str]) -> bool:
         """False: no rule's own keys can hold for a process of this name in these cgroups."""
+        paths = tuple(paths)
+        if self.admitted and any("kubepods" in path for path in paths):
+            return True
         bits = self._comm.holding(comm)
         if bits & self._cgroup.asked:
             holding = ~self._cgroup.asked
@@ -114,11 +141,24 @@ class Rules:
 
     def may_hold_children_of(self, rule: str) -> bool:
         """Whether forks of a process under ``rule`` are to be followed."""
+        if rule == BY_ANNOTATION:
+            return any(entry.protect for _, entry in self.admitted.entries)
         found = self._by_name.get(rule)
         return found is not None and (found.has_children or found.spec.match.descendants)
 
     def find(self, process: Process) -> Found | None:
-        """The rule ``process`` falls under, or None."""
+        """The rule ``process`` falls under, or None: the operator's, then what its pod asks for, then what ships."""
+        found = self._find(process)
+        if not self.admitted or (found is not None and not found.rule.spec.yields_to_annotations):
+            return found
+        asked = self.asked_for(process.pod)
+        if asked is None:
+            return found
+        adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
+        rule = CompiledRule(asked, (), adjustment, self._dry_run)
+        return Found(rule, rule.has_children and not is_leader(process))
+
+    def _find(self, process: Process) -> Found | None:
         own = self.own_match(process)
         if own is not None:
             return Found(own, own.has_children and self._parent_falls_under(process, own))
@@ -142,8 +182,12 @@ class Rules:
         return None
 
     def consider(self, process: Process) -> tuple[Considered, ...]:
-        """Each rule in order, with the first of its clauses that failed."""
-        return tuple(_consider(rule, process) for rule in self.rules)
+        """Each rule in order, with the first of its clauses that failed; what its pod asks for where it stands."""
+        considered = [_consider(rule, process) for rule in self.rules]
+        if self.asked_for(process.pod) is not None:
+            at = next((at for at, rule in enumerate(self.rules) if rule.spec.yields_to_annotations), len(considered))
+            considered.insert(at, Considered(BY_ANNOTATION, holds=True))
+        return tuple(considered)
 
     def _candidates(self, process: Process) -> int:
         bits = self._comm.holding(process.comm)
@@ -173,8 +217,16 @@ class Rules:
         return parent is not None and self.own_match(parent) is rule
 
 
-def compile_rules(rules: Iterable[Rule], uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> Rules:
+def compile_rules(
+    rules: Iterable[Rule],
+    uid_of: UidOf = lambda _: None,
+    *,
+    dry_run: bool = False,
+    annotations: Iterable[Admission] = (),
+) -> Rules:
     """Understand rules; ``uid_of`` knows the node's user names, ``dry_run`` holds where a rule says nothing of its own.
+
+    ``annotations`` is what pods may ask for themselves.
 
     Raises:
         ConfigError: ``rule "NAME": KEY: what is wrong; what to do``, for the first bad rule.
@@ -187,7 +239,7 @@ def compile_rules(rules: Iterable[Rule], uid_of: UidOf = lambda _: None, *, dry_
             compiled[rule.name] = _compile(rule, uid_of, dry_run)
         except InvalidArgument as error:
             raise ConfigError(f'rule "{rule.name}": {error.message}') from None
-    return Rules(compiled.values())
+    return Rules(compiled.values(), Table.of(annotations), dry_run=dry_run)
 
 
 def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.config import Duration
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InvalidArgument
 
 OneOrMore = Annotated[
     str | tuple[str, ...],
@@ -108,6 +108,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_remove: Annotated[
         Literal["restore", "keep"], Meta(description="what happens to its processes when the rule goes away")
     ] = "restore"
+    yields_to_annotations: Annotated[
+        bool, Meta(description="what a pod is admitted to by annotation decides instead of this rule")
+    ] = False
     allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
     unkillable: Annotated[bool, Meta(description="may write -1000, which no OOM killer ever picks")] = False
     leave_kubepods: Annotated[
@@ -126,6 +129,41 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             compile_rules((self,))
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds, both included."""
+
+    min: Adjustment
+    max: Adjustment = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that hold for nothing, and the value that hides from every OOM."""
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.min == -1000:
+            raise ValueError("min: -1000 hides a process from every OOM; no pod is given that, use -999")
+
+
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the pods of some namespaces may ask for by annotation. The first entry that fits a namespace decides."""
+
+    namespaces: Annotated[OneOrMore, Meta(description="names or globs of the pods' namespaces")]
+    oom_score_adj: Annotated[
+        Range | None, Meta(description="the values holdfast.dev/oom-score-adj may have; without it none")
+    ] = None
+    memory_oom_group: Annotated[bool, Meta(description="allows holdfast.dev/memory-oom-group")] = False
+    protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a glob that is none."""
+        from holdfast.node.pattern import compile_pattern
+
+        try:
+            for text in (self.namespaces,) if isinstance(self.namespaces, str) else self.namespaces:
+                compile_pattern(text)
+        except InvalidArgument as error:
+            raise ValueError(f"namespaces: {error.message}") from None
 
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +190,10 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": "current, or a digest as sha256:<64 hex digits>"},
         ),
     ] = ""
+    annotations: Annotated[
+        tuple[Admission, ...],
+        Meta(description="what pods may ask for by annotation, by namespace; nothing is allowed without an entry"),
+    ] = ()
     on_stop: Annotated[
         Literal["keep", "restore"],
         Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),
@@ -168,6 +210,8 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         from holdfast.node.shipped import names
 
         own = [rule.name for rule in self.rules]
+        if "annotation" in own:
+            raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
         if twice := next((name for name in own if own.count(name) > 1), None):
             raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
         unknown = [name for name in self.shipped if name not in names()] if not isinstance(self.shipped, str) else []

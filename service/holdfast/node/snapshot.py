@@ -62,6 +62,18 @@ class PodFacts(Protocol):
     def annotations(self) -> Mapping[str, str]:
         """The pod's annotations."""
 
+    @property
+    def main(self) -> tuple[int, int] | None:
+        """The container's first process, pid and start ticks."""
+
+    @property
+    def oom_score_adj(self) -> int | None:
+        """What the runtime gave the container's first process."""
+
+    @property
+    def oom_score_adj_asked(self) -> int | None:
+        """What the kubelet asked the runtime for."""
+
 
 class PodLookup(Protocol):
     """Who knows pods by the cgroup a process is in."""
@@ -241,7 +253,9 @@ class Decision(Struct, frozen=True):
     """What follows for one process: the rule it falls under (None: no rule), what to write, what stands in the way.
 
     ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
-    ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it.
+    ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and
+    ``moves`` say whether the rule speaks of the oom_score_adj and of the cgroup at all: what it does not speak of, and
+    was written under a rule before, is given back.
     """
 
     pid: int
@@ -252,6 +266,8 @@ class Decision(Struct, frozen=True):
     dry_run: bool = False
     restore_on_remove: bool = True
     as_child: bool = False
+    adjusts: bool = True
+    moves: bool = True
 
 
 class Lineage(enum.IntEnum):
@@ -338,3 +354,6 @@ class Kill(Struct, frozen=True):
     predicted: tuple[Standing, ...] = ()
     looked_at_ns: int = 0
     pressure_pct: float | None = None
+    pod_namespace: str = ""
+    pod_name: str = ""
+    container: str = ""

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.errors import HoldfastError, ProcessGone
+from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.journal import MadeRow, SettingRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.procfs import Glance, parse_stat
@@ -143,7 +144,7 @@ class Sweeps:
         facts, decision = keeper.decide(glance)
         placement = keeper.placements.get(glance.pid)
         if placement is not None and not placement.group:
-            placement.group = facts.memory_group
+            placement.group, placement.pod = facts.memory_group, facts.pod
         if not keeper.is_settled(facts, decision):
             keeper.on_event(glance.pid, 0)
         elif decision.rule is None and not self._could_match_there(facts):
@@ -176,12 +177,18 @@ class Sweeps:
         """Whether no rule says anything of a group's file any more, or the group is gone."""
         if not self._hierarchy.tree(row.hierarchy).exists(row.path):
             return True
-        rule = self._keeper.rules.named(row.rule)
-        if rule is None or row.rule in self._keeper.suspended:
+        rules = self._keeper.rules
+        if row.rule in self._keeper.suspended:
             return True
-        given = dict(rule.spec.in_place)
-        if rule.spec.cgroup is not None and rule.spec.cgroup.path == row.path:
-            given |= rule.spec.cgroup.settings
+        pod = self._keeper.hands.reader.pod_of({row.hierarchy: row.path})
+        if pod is not None and not pod.name and rules.asks_runtime(row.rule):
+            return False  # nobody can say yet
+        rule = rules.asked_for(pod) if row.rule == BY_ANNOTATION else rules.spec_named(row.rule)
+        if rule is None:
+            return True
+        given = dict(rule.in_place)
+        if rule.cgroup is not None and rule.cgroup.path == row.path:
+            given |= rule.cgroup.settings
         return row.file not in _files(given, v2=self._hierarchy.names == (UNIFIED,))
 
 

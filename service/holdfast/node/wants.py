@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.procfs import Wants
 from holdfast.node.rules import Rules
 from holdfast.node.schema import Rule
@@ -13,7 +14,7 @@ def wants_of(rules: Rules) -> Wants:
     families = any(rule.spec.match.descendants for rule in rules.rules)
     return Wants(
         groups=rules.asks_groups or bool(rules.targets) or any(_asks_place(rule.spec) for rule in rules.rules),
-        exe=families or bool({"match.exe", "match.leader"} & keys),
+        exe=families or bool({"match.exe", "match.leader"} & keys) or rules.may_hold_children_of(BY_ANNOTATION),
         cmdline=families or "match.cmdline" in keys,
         status=families or "match.user" in keys,
     )

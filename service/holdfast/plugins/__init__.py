@@ -51,6 +51,7 @@ SHIPPED: tuple[str, ...] = (
     "bundle:bundles",
     "bundle:service",
     "cgroups:cgroups",
+    "pods:pods",
     "placement:placement",
     "nri:nri",
 )

@@ -12,6 +12,7 @@ from holdfast.plugin import Kind
 if TYPE_CHECKING:
     from holdfast.cgroups import Hierarchy
     from holdfast.events import Exchange
+    from holdfast.pods.directory import Directory
     from holdfast.store import Backend, Metadata, Scheduler
     from holdfast.store.bundle import Bundles
 
@@ -28,6 +29,7 @@ GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")
 BUNDLES: Kind[Bundles] = Kind("io.holdfast.bundle.v1")
+PODS: Kind[Directory] = Kind("io.holdfast.pods.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")
 NRI: Kind[Any] = Kind("io.holdfast.nri.v1")
 ENTRY_POINT: Kind[Any] = Kind("io.holdfast.entry-point.v1")

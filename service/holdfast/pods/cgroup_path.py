@@ -37,17 +37,26 @@ _QOS = frozenset({"burstable", "besteffort"})
 
 
 class PodRef(Struct, frozen=True):
-    """A pod as its cgroup names it. The last five fields are empty until somebody who knows the pod fills them in."""
+    """A pod as its cgroup names it. From ``namespace`` on all is empty until somebody who knows the pod fills it in.
+
+    ``cgroup`` is the pod's own group, ``group`` the container's (the pod's own for a process in no container).
+    ``main`` is the container's first process, pid and start ticks. ``oom_score_adj`` is what the runtime gave that
+    process, ``oom_score_adj_asked`` what the kubelet asked the runtime for.
+    """
 
     uid: str
     qos: str
     container_id: str = ""
     cgroup: str = ""
+    group: str = ""
     namespace: str = ""
     name: str = ""
     container: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
     annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    main: tuple[int, int] | None = None
+    oom_score_adj: int | None = None
+    oom_score_adj_asked: int | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +66,19 @@ def pod_of_path(path: str) -> PodRef | None:
     for at in range(len(parts) - 1, 0, -1):
         uid, qos = _pod_part(parts, at)
         if uid:
-            return PodRef(uid, qos, _container(parts[at + 1 :]), "/".join(parts[: at + 1]))
+            container = _container(parts[at + 1 :])
+            cgroup = "/".join(parts[: at + 1])
+            return PodRef(uid, qos, container, cgroup, f"{cgroup}/{parts[at + 1]}" if container else cgroup)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def container_of_path(path: str) -> PodRef | None:
+    """The innermost group named after a container, wherever it is; None when there is none. No uid, no class."""
+    parts = path.split("/")
+    for at in range(len(parts) - 1, 0, -1):
+        if container := _container(parts[at:]):
+            return PodRef("", "", container, "/".join(parts[:at]) or "/", "/".join(parts[: at + 1]))
     return None
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.pods.cgroup_path import PodRef, pod_of, pod_of_path
+from holdfast.pods.cgroup_path import PodRef, container_of_path, pod_of, pod_of_path
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ LEAVES = [f"cri-containerd-{ID}.scope", f"crio-{ID}.scope", ID, f"crio-{ID}", f"
 @pytest.mark.parametrize("names", [SYSTEMD, CGROUPFS], ids=["systemd", "cgroupfs"])
 @pytest.mark.parametrize("qos", ["guaranteed", "burstable", "besteffort"])
 def test_every_driver_class_and_runtime_gives_uid_class_and_container(names, qos, leaf):
-    assert pod_of_path(f"{names[qos]}/{leaf}") == PodRef(UID, qos, ID, names[qos])
+    assert pod_of_path(f"{names[qos]}/{leaf}") == PodRef(UID, qos, ID, names[qos], f"{names[qos]}/{leaf}")
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,14 @@ def test_the_hierarchy_that_names_the_container_is_preferred():
 def test_any_text_is_answered(path):
     found = pod_of_path(path)
     assert found is None or found.uid
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_containers_group_is_known_by_its_last_part_wherever_it_is(leaf):
+    found = container_of_path(f"/somewhere/{leaf}/init.scope")
+    assert found == PodRef("", "", ID, "/somewhere", f"/somewhere/{leaf}")
+
+
+def test_no_container_is_found_where_none_is_named():
+    assert container_of_path("/system.slice/ssh.service") is None
+    assert container_of_path(f"/kubepods/crio-conmon-{ID}.scope") is None

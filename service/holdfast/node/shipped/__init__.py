@@ -45,12 +45,19 @@ def load(name: str) -> tuple[Rule, ...]:
 def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
     """The operator's rules, then the shipped ones asked for that none of them replaces by name.
 
+    What a pod is admitted to by annotation stands between them.
+
     Raises:
         ConfigError: ``shipped`` names what does not ship.
     """
     wanted = _FILES[config.shipped]() if isinstance(config.shipped, str) else config.shipped
     own = {rule.name for rule in config.rules}
-    ours = [rule for name in wanted for rule in load(name) if rule.name not in own]
+    ours = [
+        msgspec.structs.replace(rule, yields_to_annotations=True)
+        for name in wanted
+        for rule in load(name)
+        if rule.name not in own
+    ]
     if config.shipped == "preview":
         ours = [msgspec.structs.replace(rule, dry_run=True) for rule in ours]
     return (*config.rules, *ours)

@@ -23,12 +23,14 @@ from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Kill, PodLookup
 from holdfast.node.vantage import read_vantage
 from holdfast.plugin import InitContext, SkipPlugin, plugin
-from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT
+from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
 from holdfast.plugins.placement.bundled import BundledRules
 from holdfast.plugins.placement.force import Force
+from holdfast.plugins.placement.petition import Petitions
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
+from holdfast.pods.directory import Directory
 from holdfast.process import read_boot_id
 
 LOG = log.named(__name__)
@@ -76,9 +78,8 @@ class PodsByPath:
 
 
 def pods_of(context: InitContext) -> PodLookup:
-    """Who knows the pods: by their cgroups' names."""
-    del context
-    return PodsByPath()
+    """Who knows the pods: the directory, or where it is disabled their cgroups' names."""
+    return next(iter(context.all(PODS).values()), PodsByPath())
 
 
 def cgroups_of(context: InitContext) -> tuple[Hierarchy, str]:
@@ -107,7 +108,7 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
 @plugin(
     PLACEMENT,
     "rules",
-    requires=[CGROUPS, EVENTS, BUNDLES],
+    requires=[CGROUPS, EVENTS, BUNDLES, PODS],
     config=PlacementConfig,
     services=["holdfast.placement.v1.Placement"],
 )
@@ -121,34 +122,44 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     boot_id = read_boot_id(context.places.proc_root)
     journal = Journal(context.root_dir / "journal.db", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
+    pods = pods_of(context)
     engine = Engine(
         Surroundings(context.places.proc_root, KMSG, config.rescan),
         hierarchy,
         journal,
         kills,
         Listeners(herald.report, herald.kill),
-        pods_of(context),
+        pods,
     )
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
     force = Force(engine, bundled)
-    force.apply(config)
-    bundled.follow(lambda: current[0], force.apply)
+    petitions = Petitions(herald.report)
+
+    def put_in_force(fresh: PlacementConfig) -> None:
+        force.apply(fresh)
+        petitions.decide_by(force.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
+
+    put_in_force(config)
+    bundled.follow(lambda: current[0], put_in_force)
 
     def reload(fresh: PlacementConfig) -> None:
-        force.apply(fresh)
+        put_in_force(fresh)
         for key in ("rescan", "kills_kept"):
             if getattr(fresh, key) != getattr(config, key):
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
     context.on_reload(reload)
-    context.metrics.add(*bundled.families)
+    context.metrics.add(*bundled.families, petitions.refused)
     engine.tally.register(context.metrics)
     engine.start()
+    listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)
+    for end in listening:
+        end()
     engine.tally.unregister(context.metrics)
-    context.metrics.remove(*bundled.families)
+    context.metrics.remove(*bundled.families, petitions.refused)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
     kills.close()

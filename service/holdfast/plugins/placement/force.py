@@ -53,7 +53,7 @@ class Force:
             ConfigError: a rule is bad; the old ones stay in force.
         """
         config = with_bundled(config, self._bundled.rules(config.bundle))
-        rules = compile_rules(with_shipped(config), self.uid_of, dry_run=config.dry_run)
+        rules = compile_rules(with_shipped(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
         own = {rule.name for rule in config.rules}
         self.rules, self.shipped = rules, frozenset(name for name in rules.names if name not in own)
         self._engine.set_rules(rules)

@@ -108,6 +108,7 @@ def placement(some: Placement) -> pb.PlacementInfo:
         refusals=map(refusal, some.refusals),
         since=timestamp(some.since_ns),
         expires=timestamp(some.expires_ns),
+        pod=pod(some.pod),
     )
 
 
@@ -122,6 +123,7 @@ def report(some: Report) -> pb.Report:
         changes=map(change, some.changes),
         detail=some.detail,
         at=timestamp(some.at_ns),
+        pod=pod(some.pod),
     )
 
 
@@ -158,6 +160,9 @@ def kill(some: Kill) -> pb.Kill:
         rule=some.rule or "",
         pod=some.pod,
         container_id=some.container_id,
+        pod_namespace=some.pod_namespace,
+        pod_name=some.pod_name,
+        container=some.container,
         predicted=[
             pb.Standing(pid=one.pid, comm=one.comm, points=one.points, oom_score_adj=one.oom_score_adj)
             for one in some.predicted

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.creation import Creation, Newborn, at_creation
 from holdfast.node.outlook import Outlook, look_ahead, rank_all
 from holdfast.node.plan import Explanation, explain
@@ -153,7 +154,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """What other rules would write."""
         config = read_rules(request.rules_yaml, "the rules sent")
-        rules = compile_rules(with_shipped(config), self._force.uid_of, dry_run=True)
+        rules = compile_rules(with_shipped(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
         _, outlook = await asyncio.to_thread(self._outlook, rules)
         return _preview(outlook, "")
 
@@ -239,7 +240,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
 
     def _check_rule(self, name: str) -> None:
-        if name not in ("", BY_HAND) and self._force.rules.named(name) is None:
+        if name not in ("", BY_HAND, BY_ANNOTATION) and self._force.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
     def _known(self) -> dict[int, Placement]:

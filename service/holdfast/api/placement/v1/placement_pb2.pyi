@@ -163,7 +163,7 @@ class ListPlacementsRequest(_message.Message):
     def __init__(self, rule: _Optional[str] = ...) -> None: ...
 
 class PlacementInfo(_message.Message):
-    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires")
+    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod")
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
     COMM_FIELD_NUMBER: _ClassVar[int]
@@ -177,6 +177,7 @@ class PlacementInfo(_message.Message):
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
     pid: int
     start_ticks: int
     comm: str
@@ -190,7 +191,8 @@ class PlacementInfo(_message.Message):
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     since: _timestamp_pb2.Timestamp
     expires: _timestamp_pb2.Timestamp
-    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: _Optional[bool] = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    pod: Pod
+    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: _Optional[bool] = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
     __slots__ = ("placements",)
@@ -355,7 +357,7 @@ class Standing(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., comm: _Optional[str] = ..., points: _Optional[int] = ..., oom_score_adj: _Optional[int] = ...) -> None: ...
 
 class Kill(_message.Message):
-    __slots__ = ("at", "pid", "comm", "uid", "domain", "group", "rss_pages", "oom_score_adj", "rule", "pod", "container_id", "predicted", "looked_at", "pressure_pct")
+    __slots__ = ("at", "pid", "comm", "uid", "domain", "group", "rss_pages", "oom_score_adj", "rule", "pod", "container_id", "predicted", "looked_at", "pressure_pct", "pod_namespace", "pod_name", "container")
     AT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     COMM_FIELD_NUMBER: _ClassVar[int]
@@ -370,6 +372,9 @@ class Kill(_message.Message):
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
     LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_PCT_FIELD_NUMBER: _ClassVar[int]
+    POD_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
     at: _timestamp_pb2.Timestamp
     pid: int
     comm: str
@@ -384,7 +389,10 @@ class Kill(_message.Message):
     predicted: _containers.RepeatedCompositeFieldContainer[Standing]
     looked_at: _timestamp_pb2.Timestamp
     pressure_pct: float
-    def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., uid: _Optional[int] = ..., domain: _Optional[str] = ..., group: _Optional[str] = ..., rss_pages: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., rule: _Optional[str] = ..., pod: _Optional[str] = ..., container_id: _Optional[str] = ..., predicted: _Optional[_Iterable[_Union[Standing, _Mapping]]] = ..., looked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pressure_pct: _Optional[float] = ...) -> None: ...
+    pod_namespace: str
+    pod_name: str
+    container: str
+    def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., uid: _Optional[int] = ..., domain: _Optional[str] = ..., group: _Optional[str] = ..., rss_pages: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., rule: _Optional[str] = ..., pod: _Optional[str] = ..., container_id: _Optional[str] = ..., predicted: _Optional[_Iterable[_Union[Standing, _Mapping]]] = ..., looked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pressure_pct: _Optional[float] = ..., pod_namespace: _Optional[str] = ..., pod_name: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class KillsResponse(_message.Message):
     __slots__ = ("kills", "page_bytes")
@@ -476,7 +484,7 @@ class WatchRequest(_message.Message):
     def __init__(self, rule: _Optional[str] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at")
+    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod")
     HAPPENING_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
@@ -485,6 +493,7 @@ class Report(_message.Message):
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
     happening: str
     pid: int
     start_ticks: int
@@ -493,4 +502,5 @@ class Report(_message.Message):
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     detail: str
     at: _timestamp_pb2.Timestamp
-    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    pod: Pod
+    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,56 @@
+"""What pods ask for in vain, by annotation: told once a pod, as an event, in the log and as a number."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from holdfast import log
+from holdfast.metrics import Counter
+from holdfast.node.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of
+from holdfast.node.record import Happening, Report
+from holdfast.pods.cgroup_path import PodRef
+from holdfast.pods.record import PodRecord
+
+LOG = log.named(__name__)
+REMEMBERED = 16_384  # pods; then all may be told once more
+_KEYS = frozenset({"oom-score-adj", "memory-oom-group", "protect"})
+
+
+class Petitions:
+    """Looks at each pod once, and at all of them when the admission table is new. On one thread."""
+
+    def __init__(self, report: Callable[[Report], None]) -> None:
+        self.refused = Counter(
+            "holdfast_placement_annotations_refused_total", "Annotations of pods that were not allowed.", ("key",)
+        )
+        self._report = report
+        self._table = Table()
+        self._told: dict[str, tuple[Ask, ...]] = {}
+
+    def decide_by(self, table: Table, pods: Iterable[PodRecord]) -> None:
+        """Look at every pod by this table."""
+        if table != self._table:
+            self._table = table
+            self._told.clear()
+        for pod in pods:
+            self.look_at(pod)
+
+    def look_at(self, pod: PodRecord) -> None:
+        """Tell what this pod is refused, unless it was told."""
+        refused = tuple(ask for ask in asks_of(pod.namespace, pod.annotations, self._table) if ask.refused)
+        if not refused or self._told.get(pod.uid) == refused:
+            return
+        if len(self._told) >= REMEMBERED:
+            self._told.clear()
+        self._told[pod.uid] = refused
+        for ask in refused:
+            self._tell(pod, ask)
+
+    def _tell(self, pod: PodRecord, ask: Ask) -> None:
+        kind = ask.key.partition(".")[0]
+        self.refused.inc(kind if kind in _KEYS else "other")
+        detail = f"{PREFIX}{ask.key}: {ask.value}: {ask.refused}"
+        LOG.warning("an annotation is refused", pod=f"{pod.namespace}/{pod.name}", detail=detail)
+        named = PodRef(pod.uid, "", namespace=pod.namespace, name=pod.name)
+        self._report(Report(Happening.REFUSED, 0, 0, "", BY_ANNOTATION, (), detail, time.time_ns(), named))

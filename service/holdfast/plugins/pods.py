@@ -1,0 +1,83 @@
+"""The pods of this node, for whoever asks which pod a process is in: filled over CRI here, and by others beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from holdfast import log
+from holdfast.config import Duration
+from holdfast.plugin import InitContext, plugin
+from holdfast.plugins.kinds import PODS
+from holdfast.pods.directory import Directory
+from holdfast.pods.runtime import LOOK_AGAIN_S, NAMES_ALONE, Source
+
+if TYPE_CHECKING:
+    from holdfast.pods.tally import Tally
+
+LOG = log.named(__name__)
+
+
+class CriConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the container runtime is asked."""
+
+    enabled: Annotated[
+        Literal["auto"] | bool, Meta(description="auto: when a well-known runtime's socket is there; false: never")
+    ] = "auto"
+    address: Annotated[
+        str, Meta(description="the runtime's socket; empty: containerd's, CRI-O's, k3s's, k0s's or microk8s's")
+    ] = ""
+    relist: Annotated[
+        Duration, Meta(ge=1, le=3600, description="time between two whole lists; a new container is asked for at once")
+    ] = 10.0
+    events: Annotated[
+        Literal["auto"] | bool,
+        Meta(description="listen to the runtime's events; auto: where that takes none from the kubelet"),
+    ] = "auto"
+
+
+class PodsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration of the pods' directory."""
+
+    cri: CriConfig = CriConfig()
+
+
+@plugin(PODS, "directory", config=PodsConfig)
+async def pods(context: InitContext) -> AsyncIterator[Directory]:
+    """Know the pods. Without a runtime the directory is empty, and pods are known by their cgroups' names alone."""
+    directory = Directory()
+    tally = _ask_the_runtime(context, directory) if context.config.cri.enabled is not False else None
+    yield directory
+    if tally is not None:
+        tally.unregister(context.metrics)
+
+
+def _ask_the_runtime(context: InitContext, directory: Directory) -> Tally:
+    """Ask over CRI from now on; the client is imported when there is somebody to ask."""
+    from holdfast.pods.tally import Tally
+
+    cri: CriConfig = context.config.cri
+    tally = Tally(directory)
+    tally.register(context.metrics)
+    events = None if cri.events == "auto" else cri.events
+    source = Source(cri.address, cri.relist, events, context.places.proc_root)
+
+    async def ask() -> None:
+        nobody = source.nobody
+        directory.why_not = lambda: nobody
+        if not source.found():
+            (LOG.warning if cri.enabled is True or cri.address else LOG.info)(NAMES_ALONE, why=nobody)
+        while not source.found():  # noqa: ASYNC110 (a file that appears tells nobody)
+            await asyncio.sleep(LOOK_AGAIN_S)
+        from holdfast.pods.cri import Client
+
+        client = Client(source, directory, tally)
+        directory.why_not = lambda: client.why_not
+        await client.run()
+
+    context.background("cri", ask)
+    return tally

@@ -1,0 +1,77 @@
+"""What a container runtime told of a pod and of a container, whoever asked it: one shape for CRI and NRI.
+
+Nothing of a container's own labels and annotations is kept: they are the kubelet's book-keeping, and what rules and
+people ask about are the pod's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from sys import intern
+from types import MappingProxyType
+
+from msgspec import Struct, field
+
+#: Longer values are not kept: they hold manifests (``last-applied-configuration``), which nobody selects by.
+LONGEST_VALUE = 1024
+SHARED = 24  # shorter values are the same on many pods
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class State(enum.Enum):
+    """How far a container's life is (CRI's ContainerState, NRI's with ``PAUSED`` as running)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+class PodRecord(Struct, frozen=True):
+    """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime was told it."""
+
+    sandbox_id: str
+    uid: str
+    namespace: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    cgroup_parent: str = ""
+    created_at_ns: int = 0
+
+
+class ContainerRecord(Struct, frozen=True):
+    """A container. What is not known yet is empty, 0 or None, and does not wipe out what was known before.
+
+    ``oom_score_adj`` is what the runtime gave the container's first process; ``oom_score_adj_asked`` what the kubelet
+    asked the runtime for, where that is told. ``pid`` in the runtime's (the host's) pid namespace, 0 while it does
+    not run; ``start_ticks`` (field 22 of proc_pid_stat(5)) was read beside it and says that it is still the same
+    process; whoever feeds a pid without having looked leaves it 0. ``memory_limit`` in bytes, 0: none known.
+    """
+
+    id: str
+    sandbox_id: str
+    name: str
+    state: State = State.UNKNOWN
+    pid: int = 0
+    start_ticks: int = 0
+    oom_score_adj: int | None = None
+    oom_score_adj_asked: int | None = None
+    memory_limit: int = 0
+    cgroups_path: str = ""
+    created_at_ns: int = 0
+    started_at_ns: int = 0
+
+
+def kept(values: Mapping[str, str]) -> Mapping[str, str]:
+    """Labels or annotations as they are kept: read-only, without long values and without the kubelet's own marks.
+
+    Those (``io.kubernetes.pod.name`` and the like) say again what a record has fields for.
+    """
+    found = {
+        intern(key): intern(value) if len(value) <= SHARED else value
+        for key, value in values.items()
+        if len(value) <= LONGEST_VALUE and not key.startswith("io.kubernetes.")
+    }
+    return MappingProxyType(found) if found else _NONE

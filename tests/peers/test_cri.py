@@ -1,0 +1,156 @@
+"""Real containerd 1.6 with its CRI, real pods, a real daemon: who is held, by label and by annotation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.needs import peer
+from tests.peers import cri_side
+from tests.peers.daemon import ENVIRON, HOLDFAST, Daemon, holdfast
+from tests.running import PATIENCE_S
+
+pytestmark = [peer("containerd", "ctr", "containerd-shim-runc-v2", "runc", "busybox"), pytest.mark.root]
+
+CONFIG = """\
+root: {dir}/root
+state: {dir}/state
+grpc: {{address: {dir}/s.sock}}
+metrics: {{address: ""}}
+plugins:
+  io.holdfast.pods.v1.directory:
+    cri: {{enabled: true, address: {cri}, relist: 1s}}
+  io.holdfast.placement.v1.rules:
+    dry_run: false
+    shipped: none
+    rescan: 1h
+    annotations:
+      - {{namespaces: [db], oom_score_adj: {{min: 100, max: 1000}}, protect: true}}
+    rules:
+      - name: by-label
+        match: {{pod: {{namespace: db, labels: "app=labelled", container: main}}}}
+        oom_score_adj: 777
+"""
+
+
+@pytest.fixture
+def cri(short_dir):
+    directory = short_dir / "c"
+    directory.mkdir()
+    with cri_side.running(directory) as some:
+        yield some
+
+
+@pytest.fixture
+def ours(short_dir, cri):
+    directory = short_dir / "h"
+    directory.mkdir()
+    path = directory / "config.yaml"
+    path.write_text(CONFIG.format(dir=directory, cri=cri.address))
+    with holdfast(directory, path) as daemon:
+        yield daemon.ready()
+
+
+def ask(daemon: Daemon, *words: str):
+    done = subprocess.run(
+        [*HOLDFAST, *words, "-a", daemon.address, "-o", "json"],
+        env={**os.environ, **ENVIRON},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def adj(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def becomes(expected, value, daemon: Daemon):
+    """Wait until a value of the kernel's is so: there is no event of it that a test could wait for."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := value()) != expected:
+        assert time.monotonic() < deadline, f"{found} is not {expected}:\n{daemon.said}"
+        time.sleep(0.01)
+
+
+def new_uid() -> str:
+    return str(uuid.uuid4())
+
+
+def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(cri, ours):
+    labelled = cri.run_pod("web-0", new_uid(), {"app": "labelled"})
+    main = labelled.run("main", ["sleep", "100000"], 985)
+    side = labelled.run("side", ["sleep", "100000"], 985)
+    (main_pid,), (side_pid,) = labelled.pids(main), labelled.pids(side)
+    becomes(777, lambda: adj(main_pid), ours)
+    assert adj(side_pid) == 985
+
+    asks = {
+        "holdfast.dev/oom-score-adj": "300",
+        "holdfast.dev/oom-score-adj.greedy": "-500",
+        "holdfast.dev/protect": "leader",
+    }
+    asking = cri.run_pod("pg-0", new_uid(), {"app": "pg"}, asks)
+    shell = "sleep 100001 & sleep 100002 & wait"
+    own = asking.run("pg", ["sh", "-c", f"sh -c '{shell}' & wait"], 990)
+    becomes(4, lambda: len(asking.pids(own)), ours)
+    pids = asking.pids(own)
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip() for pid in pids}
+    grandchildren = [pid for pid, name in names.items() if name.startswith("sleep")]
+    assert len(grandchildren) == 2
+    leader = pids[0]
+    becomes(300, lambda: adj(leader), ours)
+    becomes([990, 990], lambda: [adj(pid) for pid in grandchildren], ours)
+    greedy = asking.run("greedy", ["sleep", "100000"], 985)
+    (greedy_pid,) = asking.pids(greedy)
+    ours.line("an annotation is refused.*-500 is not within 100 and 1000")
+    becomes(300, lambda: adj(greedy_pid), ours)  # its own is refused; the pod's for all is not
+
+    table = {some["pid"]: some for some in ask(ours, "ps")["placements"]}
+    assert (table[main_pid]["pod"]["name"], table[main_pid]["pod"]["container"]) == ("web-0", "main")
+    assert (table[main_pid]["adj_before"], table[leader]["adj_before"]) == (985, 990)
+    assert not [some["comm"] for some in table.values() if some["comm"].startswith("runc:[")]
+    assert table[leader]["rule"] == "annotation"
+    told = ask(ours, "explain", str(leader))
+    notes = "\n".join(told["notes"])
+    assert "the kubelet gave it 990 = 1000 - 1000 x memory request" in notes
+    assert "it has 300 now, by rule annotation" in notes
+    assert "holdfast.dev/oom-score-adj.greedy: -500, which is refused" in notes
+
+    cri.stop()
+    ours.line("pods are known by their cgroups' names alone, or as last told")
+    assert adj(main_pid) == 777
+    cri.start()
+    ours.line("pods are told by the runtime", after=1)
+    late = labelled.run("main", ["sleep", "100000"], 985)
+    (late_pid,) = labelled.pids(late)
+    becomes(777, lambda: adj(late_pid), ours)
+    assert (adj(main_pid), adj(leader)) == (777, 300)
+
+
+def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, short_dir):
+    pod = cri.run_pod("web-0", new_uid(), {"app": "labelled"})
+    (pid,) = pod.pids(pod.run("main", ["sleep", "100000"], 985))
+    directory = short_dir / "h"
+    directory.mkdir()
+    path = directory / "config.yaml"
+    path.write_text(CONFIG.format(dir=directory, cri=cri.address))
+    with holdfast(directory, path) as first:
+        becomes(777, lambda: adj(pid), first.ready())
+    cri.stop()
+    with holdfast(directory, path) as second:
+        second.ready()
+        becomes(
+            "held", lambda: next((p["state"] for p in ask(second, "ps")["placements"] if p["pid"] == pid), ""), second
+        )
+        assert adj(pid) == 777
+        cri.start()
+        second.line("pods are told by the runtime")
+        assert adj(pid) == 777

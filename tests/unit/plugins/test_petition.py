@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import msgspec
+from holdfast.node.annotation import Table
+from holdfast.node.record import Happening
+from holdfast.node.schema import Admission
+from holdfast.plugins.placement.petition import Petitions
+from holdfast.pods.record import PodRecord
+
+ADMITS = Table.of(msgspec.convert([{"namespaces": "db", "oom_score_adj": {"min": 0, "max": 9}}], tuple[Admission, ...]))
+
+
+def pod(uid: str = "u1", **annotations: str) -> PodRecord:
+    named = {"holdfast.dev/" + key.replace("_", "-"): value for key, value in annotations.items()}
+    return PodRecord("s", uid, "db", "pg-0", annotations=named)
+
+
+def counted(petitions: Petitions) -> dict[str, float]:
+    return {sample.labels["key"]: sample.value for sample in petitions.refused.samples()}
+
+
+def test_what_a_pod_is_refused_is_told_once_and_counted_by_its_kind():
+    told = []
+    petitions = Petitions(told.append)
+    petitions.decide_by(ADMITS, ())
+    for _ in range(3):
+        petitions.look_at(pod(oom_score_adj="10", memory_oom_group="1", whatever="x"))
+    petitions.look_at(pod(uid="u2", oom_score_adj="5"))
+    assert [report.happening for report in told] == [Happening.REFUSED] * 3
+    assert (told[1].rule, told[1].pod.namespace, told[1].pod.name) == ("annotation", "db", "pg-0")
+    assert told[1].detail.startswith("holdfast.dev/oom-score-adj: 10: 10 is not within 0 and 9")
+    assert counted(petitions) == {"memory-oom-group": 1, "oom-score-adj": 1, "other": 1}
+
+
+def test_a_new_table_is_told_of_anew():
+    told = []
+    petitions = Petitions(told.append)
+    petitions.decide_by(ADMITS, [pod(oom_score_adj="10")])
+    petitions.decide_by(ADMITS, [pod(oom_score_adj="10")])
+    assert len(told) == 1
+    petitions.decide_by(Table(), [pod(oom_score_adj="10")])
+    assert "no entry of annotations" in told[-1].detail

@@ -1,0 +1,193 @@
+"""The CRI client against a fake runtime at the gRPC seam; the real containerd is in tests/peers/test_cri.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from contextlib import asynccontextmanager
+
+import pytest
+from holdfast.api.runtime.v1 import runtime_pb2 as pb
+from holdfast.pods import cri
+from holdfast.pods.cri import Client, with_start
+from holdfast.pods.directory import Directory
+from holdfast.pods.record import ContainerRecord
+from holdfast.pods.runtime import Source
+from holdfast.pods.tally import Tally
+
+from tests.fakes.cri import FakeRuntime
+
+UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
+SANDBOX, APP, LATER = "5" * 64, "a" * 64, "b" * 64
+
+
+def at(leaf: str) -> dict[str, str]:
+    return {"": f"/kubepods/burstable/pod{UID}/{leaf}"}
+
+
+class Side:
+    """A directory, a fake runtime, and a client between them that runs."""
+
+    def __init__(self, directory: Directory, tally: Tally, client: Client) -> None:
+        self.directory, self.tally, self.client = directory, tally, client
+        self.changed = asyncio.Event()
+        directory.on_change(lambda _: self.changed.set())
+
+    async def until(self, holds) -> None:
+        """Wait until something is so; the loop turns meanwhile."""
+        try:
+            async with asyncio.timeout(20):
+                while not holds():
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"never: {self.client.why_not!r}, {self.directory.sizes}") from None
+
+
+@pytest.fixture
+def fake():
+    runtime = FakeRuntime()
+    runtime.add_pod(SANDBOX, UID, "db", "pg-0", labels={"app": "pg"})
+    runtime.add_container(APP, SANDBOX, "postgres")
+    return runtime
+
+
+@asynccontextmanager
+async def asking(path, **given):
+    directory = Directory()
+    tally = Tally(directory)
+    client = Client(Source(str(path), **{"relist_s": 3600, **given}), directory, tally)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client.run())
+        yield Side(directory, tally, client)
+        task.cancel()
+
+
+async def test_the_runtimes_lists_fill_the_directory(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: not side.client.why_not)
+        found = side.directory.pod_of(at(APP))
+        assert (found.namespace, found.name, found.container, dict(found.labels)) == (
+            "db", "pg-0", "postgres", {"app": "pg"},
+        )  # fmt: skip
+
+
+async def test_a_container_that_is_asked_for_is_fetched_at_once(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: not side.client.why_not)
+        fake.add_container(LATER, SANDBOX, "side")
+        assert side.directory.pod_of(at(LATER)).container == ""
+        await asyncio.wait_for(side.changed.wait(), 20)
+        assert side.directory.pod_of(at(LATER)).container == "side"
+        assert fake.calls["ListContainers"] == 1
+
+
+async def test_a_container_that_the_runtime_does_not_list_yet_is_asked_for_again(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: not side.client.why_not)
+        side.directory.pod_of(at(LATER))
+        await fake.until("ListContainers:one", 1)
+        fake.add_container(LATER, SANDBOX, "side")
+        await asyncio.wait_for(side.changed.wait(), 20)
+
+
+async def test_details_are_asked_for_once(fake, short_dir):
+    fake.add_details(APP, os.getpid(), 990, asked=985, limit=77)
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s", relist_s=0.01) as side:
+        await side.until(lambda: fake.calls["ListContainers"] >= 3)
+        known = side.directory.container(APP)
+        assert (known.oom_score_adj, known.oom_score_adj_asked, known.memory_limit, known.pid) == (990, 985, 77, 0)
+        asked = fake.calls["ContainerStatus"]
+        assert asked <= 1 + len(cri.RETRIES_S)  # its pid is not in that container, so it is looked for a few times
+
+
+async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s", relist_s=0.01) as side:
+        await side.until(lambda: side.directory.container(APP) is not None)
+        del fake.containers[APP]
+        await side.until(lambda: side.directory.container(APP) is None)
+        assert side.directory.sizes == (1, 0)
+
+
+async def test_a_runtime_that_goes_and_comes_back_is_asked_again_and_what_was_known_stays(fake, short_dir):
+    async with asking(short_dir / "s", relist_s=0.01) as side:
+        async with fake.serving(short_dir / "s"):
+            await side.until(lambda: not side.client.why_not)
+        await side.until(lambda: bool(side.client.why_not))
+        assert side.directory.pod_of(at(APP)).name == "pg-0"
+        fake.add_container(LATER, SANDBOX, "side")
+        async with fake.serving(short_dir / "s"):
+            await side.until(lambda: side.directory.container(LATER) is not None)
+
+
+async def test_a_socket_that_comes_later_is_found(fake, short_dir):
+    async with asking(short_dir / "s") as side:
+        await side.until(lambda: "no container runtime's socket at" in side.client.why_not)
+        async with fake.serving(short_dir / "s"):
+            await side.until(lambda: not side.client.why_not)
+
+
+async def test_a_socket_without_cri_behind_it_is_said(short_dir):
+    import grpc
+
+    server = grpc.aio.server()
+    server.add_insecure_port(f"unix://{short_dir}/s")
+    await server.start()
+    async with asking(short_dir / "s") as side:
+        await side.until(lambda: "there is no CRI behind it" in side.client.why_not)
+    await server.stop(0)
+
+
+async def test_events_are_hints_and_a_stream_that_ends_is_followed_by_a_relist(fake, short_dir):
+    fake.version, fake.events = "v2.0.1", asyncio.Queue()
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await fake.until("GetContainerEvents", 1)
+        fake.add_container(LATER, SANDBOX, "side")
+        fake.events.put_nowait(
+            pb.ContainerEventResponse(container_id=LATER, container_event_type=pb.CONTAINER_STARTED_EVENT)
+        )
+        await side.until(lambda: side.directory.container(LATER) is not None)
+        del fake.containers[LATER]
+        fake.events.put_nowait(
+            pb.ContainerEventResponse(container_id=LATER, container_event_type=pb.CONTAINER_DELETED_EVENT)
+        )
+        await side.until(lambda: side.directory.container(LATER) is None)
+        lists = fake.calls["ListContainers"]
+        fake.events.put_nowait(None)
+        await fake.until("ListContainers", lists + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [
+        ("containerd", "1.7.20", False),
+        ("containerd", "v2.1.0", True),
+        ("containerd", "?", False),
+        ("cri-o", "1.32.0", True),
+    ],
+)
+async def test_events_are_left_to_the_kubelet_where_there_is_one_queue_for_all(name, version, expected):
+    directory = Directory()
+    client = Client(Source("/nowhere"), directory, Tally(directory))
+    told = pb.VersionResponse(runtime_name=name, runtime_version=version)
+    assert client._may_listen(told) is expected
+    asked = Client(Source("/nowhere", events=True), directory, Tally(directory))
+    assert asked._may_listen(told) is True
+
+
+def test_a_pid_of_another_process_is_not_taken():
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        assert with_start(ContainerRecord(APP, SANDBOX, "x", pid=other.pid), "/proc").pid == 0
+    finally:
+        other.kill()
+        other.wait()
+    assert with_start(ContainerRecord(APP, SANDBOX, "x", pid=other.pid), "/proc").pid == 0
+
+
+def test_a_pid_in_the_container_gets_its_start(tmp_path):
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "cgroup").write_text(f"0::/kubepods/podx/{APP}\n")
+    (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
+    record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42), str(tmp_path))
+    assert (record.pid, record.start_ticks) == (42, 19)

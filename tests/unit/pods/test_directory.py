@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import pytest
+from holdfast.pods import directory as module
+from holdfast.pods.directory import PAUSE, Directory
+from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
+
+UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
+SANDBOX, APP, OTHER = "5" * 64, "a" * 64, "b" * 64
+POD_GROUP = f"/kubepods/burstable/pod{UID}"
+
+
+def pod(**given) -> PodRecord:
+    facts = {"labels": {"app": "pg"}, "annotations": {"team": "dba"}, "created_at_ns": 5, **given}
+    return PodRecord(**{"sandbox_id": SANDBOX, "uid": UID, "namespace": "db", "name": "pg-0", **facts})
+
+
+def container(of: str = APP, **given) -> ContainerRecord:
+    return ContainerRecord(of, SANDBOX, **{"name": "postgres", "state": State.RUNNING, **given})
+
+
+def at(leaf: str) -> dict[str, str]:
+    """As v1 tells it: several hierarchies, the first of which the kubelet does not use."""
+    return {"name=systemd": "/system.slice/containerd.service", "memory": f"{POD_GROUP}/{leaf}".rstrip("/")}
+
+
+@pytest.fixture
+def told():
+    """A directory, and what its listeners were told: changed groups, and containers asked for in vain."""
+
+    class Told(Directory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.changed: list[frozenset[str]] = []
+            self.asked_for: list[str] = []
+            self.on_change(self.changed.append)
+            self.on_miss(self.asked_for.append)
+
+    return Told()
+
+
+def test_a_process_is_known_by_its_containers_id(told):
+    told.put_pod(pod())
+    told.put_container(container(pid=42, start_ticks=7, oom_score_adj=985))
+    found = told.pod_of(at(APP))
+    assert (found.namespace, found.name, found.container, found.qos) == ("db", "pg-0", "postgres", "burstable")
+    assert (dict(found.labels), dict(found.annotations)) == ({"app": "pg"}, {"team": "dba"})
+    assert (found.main, found.oom_score_adj, found.uid) == ((42, 7), 985, UID)
+    assert (told.changed, told.asked_for) == ([], [])
+
+
+def test_the_same_answer_is_given_again_without_being_made_again(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    assert told.pod_of(at(APP)) is told.pod_of(at(APP))
+
+
+def test_a_sandboxs_own_container_is_the_pause(told):
+    told.put_pod(pod())
+    assert told.pod_of(at(SANDBOX)).container == PAUSE
+
+
+def test_a_process_in_the_pods_own_group_is_in_the_pod_and_in_no_container(told):
+    told.put_pod(pod())
+    found = told.pod_of(at(""))
+    assert (found.name, found.container, found.container_id) == ("pg-0", "", "")
+
+
+def test_who_asked_in_vain_is_told_when_the_answer_comes(told):
+    found = told.pod_of(at(APP))
+    assert (found.uid, found.name, found.container_id) == (UID, "", APP)
+    assert told.asked_for == [APP]
+    told.put_container(container())
+    assert told.changed == []  # the container of an unknown pod says nothing yet
+    told.put_pod(pod())
+    assert told.changed == [{f"{POD_GROUP}/{APP}"}]
+    assert told.pod_of(at(APP)).container == "postgres"
+
+
+def test_a_new_container_of_a_known_pod_is_in_that_pod_before_anybody_told_of_it(told):
+    told.put_pod(pod())
+    found = told.pod_of(at(APP))
+    assert (found.name, found.container, told.asked_for) == ("pg-0", "", [APP])
+    told.put_container(container())
+    assert (told.pod_of(at(APP)).container, told.changed) == ("postgres", [{f"{POD_GROUP}/{APP}"}])
+
+
+def test_a_question_asked_in_vain_over_and_over_is_told_once_in_a_while(told, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    for _ in range(5):
+        told.pod_of(at(APP))
+    assert told.asked_for == [APP]
+    now[0] += module.ASK_AGAIN_S
+    told.pod_of(at(APP))
+    assert told.asked_for == [APP, APP]
+
+
+def test_nobody_is_told_of_what_nobody_asked_for(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    told.put_pod(pod(labels={"app": "other"}))
+    assert told.changed == []
+
+
+def test_changed_labels_are_told_for_every_container_that_was_asked_for(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    told.put_container(container(OTHER, name="side"))
+    told.pod_of(at(APP)), told.pod_of(at(OTHER))
+    told.put_pod(pod(labels={"app": "new"}))
+    assert told.changed == [{f"{POD_GROUP}/{APP}", f"{POD_GROUP}/{OTHER}"}]
+    assert dict(told.pod_of(at(OTHER)).labels) == {"app": "new"}
+
+
+def test_the_same_again_is_no_change(told):
+    told.put_pod(pod())
+    told.put_container(container(pid=42, start_ticks=7))
+    told.pod_of(at(APP))
+    told.put_pod(pod())
+    told.put_container(container())
+    assert (told.changed, told.pod_of(at(APP)).main) == ([], (42, 7))
+
+
+def test_what_was_known_stays_when_less_is_told(told):
+    told.put_container(container(pid=42, start_ticks=7, oom_score_adj=0, memory_limit=5, cgroups_path="/x"))
+    told.put_container(container(state=State.UNKNOWN))
+    assert told.container(APP) == container(pid=42, start_ticks=7, oom_score_adj=0, memory_limit=5, cgroups_path="/x")
+
+
+def test_a_value_of_zero_is_a_value(told):
+    told.put_container(container(oom_score_adj=985))
+    told.put_container(container(oom_score_adj=0))
+    assert told.container(APP).oom_score_adj == 0
+
+
+def test_another_first_process_has_nothing_of_the_one_before(told):
+    told.put_container(container(pid=42, start_ticks=7, oom_score_adj=985))
+    told.put_container(container(pid=43))
+    assert told.container(APP) == container(pid=43)
+
+
+def test_a_container_that_stopped_is_forgotten(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    told.pod_of(at(APP))
+    told.put_container(container(state=State.STOPPED))
+    assert (told.container(APP), told.pod_of(at(APP)).container) == (None, "")
+
+
+def test_a_pod_that_is_no_more_takes_its_containers_with_it(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    told.pod_of(at(APP))
+    told.remove_pod(SANDBOX)
+    assert (told.sizes, told.pod_of(at(APP)).name, told.pod_of(at("")).name) == ((0, 0), "", "")
+
+
+def test_a_sandbox_made_anew_is_the_pods_sandbox_and_the_old_one_may_go(told):
+    told.put_pod(pod())
+    told.put_pod(pod(sandbox_id="6" * 64, labels={"v": "2"}, created_at_ns=6))
+    told.put_pod(pod(created_at_ns=5, annotations={}))
+    assert dict(told.pod_of(at("")).labels) == {"v": "2"}
+    told.remove_pod(SANDBOX)
+    assert dict(told.pod_of(at("")).labels) == {"v": "2"}
+
+
+def test_a_whole_list_replaces_what_is_not_in_it(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    told.put_container(container(OTHER))
+    told.replace_all([pod()], [container(), container(OTHER, state=State.STOPPED)], told.mark())
+    assert (told.container(APP) is not None, told.container(OTHER)) == (True, None)
+    told.replace_all([], [], told.mark())
+    assert told.sizes == (0, 0)
+
+
+def test_what_came_while_the_list_was_under_way_stays(told):
+    mark = told.mark()
+    told.put_pod(pod())
+    told.put_container(container())
+    told.replace_all([], [], mark)
+    assert told.sizes == (1, 1)
+
+
+def test_a_container_in_a_group_of_another_name_is_known_by_its_id(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    found = told.pod_of({"": f"/k8s.io/{APP}"})
+    assert (found.name, found.container, found.uid, found.qos) == ("pg-0", "postgres", UID, "")
+    assert told.pod_of({"": f"/docker/{OTHER}"}) is None
+
+
+def test_more_than_the_bound_is_refused_and_counted(told, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 1)
+    told.put_pod(pod())
+    told.put_container(container())
+    assert (told.sizes, told.refused) == ((1, 0), 1)
+
+
+def test_questions_in_vain_are_bounded_too(told, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ASKED", 2)
+    for letter in "cdef":
+        told.pod_of(at(letter * 64))
+    told.put_pod(pod())
+    told.put_container(container("c" * 64))
+    assert told.changed == []
+    told.put_container(container("f" * 64))
+    assert told.changed == [{f"{POD_GROUP}/{'f' * 64}"}]
+
+
+def test_long_values_are_not_kept():
+    assert dict(kept({"a": "b", "manifest": "x" * 2000})) == {"a": "b"}
