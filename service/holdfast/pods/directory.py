@@ -310,7 +310,7 @@ class Directory:
                 listener(groups)
 
 
-_DETAILS = tuple(field.name for field in fields(ContainerRecord) if field.name not in ("id", "sandbox_id"))
+_DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not in ("id", "sandbox_id"))
 
 
 def _merged(known: ContainerRecord, told: ContainerRecord) -> ContainerRecord:
