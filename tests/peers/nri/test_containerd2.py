@@ -6,6 +6,7 @@ stops comes as StateChange). The newest NRI is what `test_runtime` has.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -141,6 +142,38 @@ def asked(directory: Path) -> list[tuple[str, int, int]]:
     path = directory / "h-root/io.holdfast.nri.v1.plugin/created.db"
     with sqlite3.connect(path) as database:
         return list(database.execute("SELECT container_id, asked, written FROM created"))
+
+
+def placements(directory: Path) -> list[dict[str, object]]:
+    """Who is held: pid, value, value before us, by the daemon's own word."""
+    return json.loads(told("ps", directory)).get("placements", [])
+
+
+def told(command: str, directory: Path, *more: str) -> str:
+    """What one of our commands prints, as JSON."""
+    words = [*daemon.HOLDFAST, command, *more, "-a", str(directory / "h.sock"), "-o", "json"]
+    environ = {**os.environ, **daemon.ENVIRON}
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=environ, timeout=30).stdout
+
+
+def test_what_a_container_was_created_with_is_held_from_then_on_and_given_back(node, parent):
+    with ours(node) as held, containerd(node) as runtime:
+        held.line("nri: synchronized")
+        import_image(runtime.address, node)
+        pods = cri.Cri(runtime.address, node, parent)
+        until(pods.has_image)
+        config = pods.pod_config("hf-nri", "first", {"app": "first"})
+        pod = pods.run_pod(config)
+        pods.start(pods.create(pod, config, "held", 500))
+        assert born(pods, "held") == 321
+        row = until(lambda: next((row for row in placements(node) if row["comm"] == "firstlook"), None))
+        assert (row["rule"], row["oom_score_adj"], row["adj_before"]) == ("held", 321, 500)
+        explained = told("explain", node, str(row["pid"]))
+        assert all(word in explained for word in ("hf-nri", "first", "held"))
+        told("restore", node, "--rule", "held")
+        assert Path(f"/proc/{row['pid']}/oom_score_adj").read_text().strip() == "500"
+        pods.remove_pod(pod)
+        pods.close()
 
 
 def test_a_containers_program_is_born_with_what_the_rule_gives_it_whoever_restarts(node, parent):

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from holdfast.config import Duration
 from holdfast.errors import ConfigError, SkipPlugin
 from holdfast.plugin import InitContext, plugin
-from holdfast.plugins.kinds import EVENTS, NRI, PLACEMENT
+from holdfast.plugins.kinds import EVENTS, NRI, PLACEMENT, PODS
 
 if TYPE_CHECKING:
     from holdfast.plugins.nri.link import Link
@@ -57,7 +57,7 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = -1000
 
 
-@plugin(NRI, "plugin", requires=[EVENTS, PLACEMENT], config=NriConfig)
+@plugin(NRI, "plugin", requires=[EVENTS, PODS, PLACEMENT], config=NriConfig)
 async def nri(context: InitContext) -> AsyncIterator[Link]:
     """Be a runtime's plugin for as long as the daemon runs, whether or not a runtime is there."""
     started_by_runtime = SOCKET in os.environ

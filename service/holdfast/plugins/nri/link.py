@@ -6,17 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from holdfast import log
 from holdfast.plugin import InitContext
-from holdfast.plugins.kinds import EVENTS, PLACEMENT
+from holdfast.plugins.kinds import EVENTS, PLACEMENT, PODS
 from holdfast.plugins.nri import NAMESPACE, SERVICE, NriConfig
+from holdfast.plugins.nri.feed import DirectoryFeed
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.service import Means, PluginService, fail_open
 from holdfast.plugins.nri.session import Identity, be_a_plugin
 from holdfast.plugins.nri.wishes import NoWishes, RuleWishes
 from holdfast.pods.created import CreatedStore
 from holdfast.pods.nri import Container, Sandbox
+from holdfast.process import ProcRoot
 from holdfast.ttrpc import Reconnect, unix
 from holdfast.ttrpc.dial import Connector, inherited
 
@@ -113,21 +116,25 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
     figures = Figures()
     exchange = context.single(EVENTS)
     rules = next(iter(context.all(PLACEMENT).values()), None)
+    directory = next(iter(context.all(PODS).values()), None)
 
     def changed(connected: bool) -> None:
         figures.connected.set(int(connected))
         figures.connections.labels().value += connected
         context.serving.set(SERVICE, connected)
 
+    proc = ProcRoot(context.places.proc_root)
     store = CreatedStore(context.root_dir / "created.db")
     means = Means(
         NoWishes() if rules is None else RuleWishes(rules),
-        Nobody(),
+        Nobody() if directory is None else DirectoryFeed(directory, proc),
         store,
         figures,
         lambda event: exchange.publish("/nri/created", event, NAMESPACE),
         config.lowest_oom_score_adj,
     )
+    if rules is not None and directory is not None:  # who does not know pods would take the value for nobody's
+        means = replace(means, adopt=rules.adopt)
     if told is None:
         connect = unix(config.socket_path)
         identity = Identity(config.plugin_name, config.plugin_index, config.socket_path)
@@ -140,3 +147,4 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
     finally:
         context.metrics.remove(*figures.families)
         store.close()
+        proc.close()

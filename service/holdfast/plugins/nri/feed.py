@@ -1,0 +1,77 @@
+"""What NRI tells, put into the directory of pods; or nowhere, where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from holdfast.errors import HoldfastError
+from holdfast.pods.directory import Directory
+from holdfast.pods.nri import Container, Life, Sandbox
+from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
+from holdfast.process import ProcRoot
+
+#: NRI's states as the directory has them.
+_STATES = {
+    Life.UNKNOWN: State.UNKNOWN,
+    Life.CREATED: State.CREATED,
+    Life.PAUSED: State.RUNNING,
+    Life.RUNNING: State.RUNNING,
+    Life.STOPPED: State.STOPPED,
+}
+
+
+class DirectoryFeed:
+    """Feeds a directory (`pods.nri.Feed`); a pid is told with the start time it has now."""
+
+    def __init__(self, directory: Directory, proc: ProcRoot) -> None:
+        self._directory, self._proc = directory, proc
+
+    def pod(self, pod: Sandbox) -> None:
+        """A pod that is."""
+        self._directory.put_pod(_pod(pod))
+
+    def container(self, container: Container) -> None:
+        """A container that is, or that stopped."""
+        self._directory.put_container(self._container(container))
+
+    def pod_gone(self, sandbox_id: str) -> None:
+        """A pod that is no more."""
+        self._directory.remove_pod(sandbox_id)
+
+    def container_gone(self, container_id: str) -> None:
+        """A container that is no more."""
+        self._directory.remove_container(container_id)
+
+    def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+        """These are all there are."""
+        mark = self._directory.mark()
+        self._directory.replace_all(map(_pod, pods), map(self._container, containers), mark)
+
+    def _container(self, container: Container) -> ContainerRecord:
+        return ContainerRecord(
+            container.id,
+            container.sandbox_id,
+            container.name,
+            _STATES[container.life],
+            container.pid,
+            self._start_ticks(container.pid),
+            container.oom_score_adj,
+            container.oom_score_adj if container.asked is None else container.asked,
+            cgroups_path=container.cgroups_path,
+        )
+
+    def _start_ticks(self, pid: int) -> int:
+        """Field 22 of proc_pid_stat(5); 0 for a process that is gone, or that we may not look at."""
+        if not pid:
+            return 0
+        try:
+            with self._proc.open(pid) as process:
+                return process.start_ticks()
+        except HoldfastError:
+            return 0
+
+
+def _pod(pod: Sandbox) -> PodRecord:
+    return PodRecord(
+        pod.id, pod.uid, pod.namespace, pod.name, kept(pod.labels), kept(pod.annotations), pod.cgroup_parent
+    )
