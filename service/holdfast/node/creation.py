@@ -85,13 +85,17 @@ def _process(newborn: Newborn, host: HostFacts) -> Process:
 
 
 def _decided(process: Process, rules: Rules) -> CompiledRule | None:
+    """The operator's first rule that holds, else what the pod asks for, else what ships; None: not known yet."""
+    asked = rules.admitted_rule(process.pod)
     for rule in rules.rules:
+        if asked is not None and rule.spec.yields_to_annotations:
+            continue
         holds = _holds(rule, process)
         if holds is None:
             return None
         if holds:
             return rule
-    return None
+    return asked
 
 
 def _holds(rule: CompiledRule, process: Process) -> bool | None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
+from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.host import Outcome
 from holdfast.node.journal import ADJ, HandRow, HeldRow
 from holdfast.node.machine import Groups
@@ -339,16 +340,16 @@ class Keeper:
         Nothing, if it is gone, has another value by now, or is held by hand. What was there before is ``asked`` even
         where we were quicker than the runtime, and wrote over what its process had from the shim.
         """
-        compiled = self.rules.named(rule)
+        spec = self.rules.spec_named(rule)
         try:
             with self.hands.reader.proc.open(pid) as process:
                 glance = self.hands.reader.glance_of(process)
                 present = oomscore.read(process)
         except ProcessGone:
             return
-        if compiled is None or present != written or pid in self.by_hand:
+        if (spec is None and rule != BY_ANNOTATION) or present != written or pid in self.by_hand:
             return
-        give_back = compiled.spec.on_remove == "restore"
+        give_back = spec is None or spec.on_remove == "restore"
         row = HeldRow(pid, glance.start_ticks, ADJ, str(asked), str(written), rule, give_back=give_back)
         self.hands.journal.hold((row,))
         self.actor.remember(row)

@@ -151,12 +151,18 @@ class Rules:
         found = self._find(process)
         if not self.admitted or (found is not None and not found.rule.spec.yields_to_annotations):
             return found
-        asked = self.asked_for(process.pod)
-        if asked is None:
+        rule = self.admitted_rule(process.pod)
+        if rule is None:
             return found
-        adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
-        rule = CompiledRule(asked, (), adjustment, self._dry_run)
         return Found(rule, rule.has_children and not is_leader(process))
+
+    def admitted_rule(self, pod: PodFacts | None) -> CompiledRule | None:
+        """What a container's pod asks for, as a rule that holds for all of the container."""
+        asked = self.asked_for(pod)
+        if asked is None:
+            return None
+        adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
+        return CompiledRule(asked, (), adjustment, self._dry_run)
 
     def _find(self, process: Process) -> Found | None:
         own = self.own_match(process)

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 from holdfast.node.creation import Creation, Newborn, at_creation
 from holdfast.node.rules import compile_rules
-from holdfast.node.schema import Rule
+from holdfast.node.schema import Admission, Rule
 from holdfast.node.snapshot import HostFacts
 from holdfast.pods.cgroup_path import PodRef
 from msgspec.structs import replace
@@ -23,8 +23,9 @@ GROUP = f"/kubepods/burstable/pod{POD.uid}/{POD.container_id}"
 DB = Newborn(POD, 985, GROUP)
 
 
-def rules(*written, dry_run=False):
-    return compile_rules(msgspec.convert(list(written), list[Rule]), dry_run=dry_run)
+def rules(*written, dry_run=False, admitted=()):
+    admissions = msgspec.convert(list(admitted), list[Admission])
+    return compile_rules(msgspec.convert(list(written), list[Rule]), dry_run=dry_run, annotations=admissions)
 
 
 def given(*written, newborn=DB, host=V2):
@@ -144,3 +145,29 @@ def test_a_dry_run_says_so():
 
 def test_no_rules_give_nothing():
     assert given() is None
+
+
+ASKS = replace(DB, pod=replace(POD, annotations={"holdfast.dev/oom-score-adj": "-300"}, oom_score_adj_asked=985))
+ADMITTED = {"namespaces": "db", "oom_score_adj": {"min": -500}, "protect": True}
+
+
+def asked(*written, newborn=ASKS, admitted=ADMITTED, **options):
+    return at_creation(newborn, rules(*written, admitted=[admitted], **options), V2)
+
+
+def test_what_a_pod_is_admitted_to_by_annotation_is_there_at_creation():
+    assert asked() == Creation("annotation", -300)
+    assert asked(dry_run=True) == Creation("annotation", -300, dry_run=True)
+    assert asked(admitted={**ADMITTED, "oom_score_adj": {"min": 0}}) is None
+
+
+def test_an_operators_rule_decides_before_an_annotation_and_one_that_yields_after_it():
+    assert asked(rule({"pod": True})) == Creation("r", -500)
+    assert asked({**rule({"pod": True}), "yields_to_annotations": True}) == Creation("annotation", -300)
+    assert asked({**rule({"comm": "x"}), "yields_to_annotations": True}) == Creation("annotation", -300)
+    assert asked(rule({"comm": "x"})) is None
+
+
+def test_a_protected_leader_is_the_first_process_so_the_value_is_for_it():
+    pod = replace(ASKS.pod, annotations={**ASKS.pod.annotations, "holdfast.dev/protect": "leader"})
+    assert asked(newborn=replace(ASKS, pod=pod)) == Creation("annotation", -300)

@@ -46,4 +46,6 @@ def pod_ref(pod: Sandbox, container: Container) -> PodRef:
         container=container.name,
         labels=pod.labels,
         annotations=pod.annotations,
+        oom_score_adj=container.oom_score_adj,
+        oom_score_adj_asked=container.oom_score_adj,
     )
