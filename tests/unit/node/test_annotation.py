@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 from holdfast.node.annotation import BY_ANNOTATION, PAUSE, Table, asks_of, rule_for
@@ -10,6 +8,7 @@ from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Admission, PlacementConfig, Rule
 from holdfast.node.snapshot import Reason
 from holdfast.pods.cgroup_path import PodRef
+from msgspec.structs import replace
 
 from tests.fakes.placement import process, v2_host
 
