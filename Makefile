@@ -37,13 +37,14 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated fil
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m holdfast.node.shipped --check
 	@$(BIN)/python helm/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
 	@$(BIN)/ruff check --fix --quiet service tests bench docs protos helm || true
 	@$(BIN)/ruff format --quiet service tests bench docs protos helm
 
-bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1); needs the peers
+bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1), 40 minutes at most; needs the peers
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
 
 fuzz: $(VENV)/.fuzz ## fuzz ttrpc's protocol core until something is found (FRAMES=10000000 to stop there)
@@ -57,8 +58,9 @@ $(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema
+docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the shipped rules' rules.json
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m holdfast.node.shipped
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py

@@ -1,4 +1,4 @@
-"""``python -m bench [--quick] [MODULE…]``: run the modules one after another and write one report."""
+"""``python -m bench [--quick] [MODULE…]``: run the modules one after another and write one report and its plots."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from bench.frame import plot
 from bench.frame.figure import Figure, table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+#: Seconds a module may take; all of them together take some 40 minutes at most.
+LIMIT_S = 480
 
 
 def modules() -> list[str]:
@@ -27,7 +31,13 @@ def run(name: str, quick: bool) -> dict[str, object] | None:
     out.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"bench.{name}", "--json", str(out), *(["--quick"] if quick else [])]
     print(f"bench: {name}", flush=True)
-    status = subprocess.run(command, cwd=HERE.parent, check=False).returncode
+    began = time.monotonic()
+    try:
+        status = subprocess.run(command, cwd=HERE.parent, check=False, timeout=LIMIT_S).returncode
+    except subprocess.TimeoutExpired:
+        print(f"bench: {name}: not done after {LIMIT_S} s", file=sys.stderr, flush=True)
+        return None
+    print(f"bench: {name}: {time.monotonic() - began:.0f} s", flush=True)
     if status or not out.exists():
         print(f"bench: {name}: exit status {status}", file=sys.stderr, flush=True)
         return None
@@ -43,10 +53,26 @@ def report(results: list[dict[str, object]]) -> str:
         f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} CPUs, load now {load}.",
         "A ratio is holdfast's figure over the peer's, the median of the rounds; the range is over the rounds.",
     ]
-    for result in results:
-        figures = [Figure(**{k: v for k, v in figure.items() if k != "ratio"}) for figure in result["figures"]]  # type: ignore[attr-defined]
-        lines += ["", f"## {result['title']}", "", table(figures)]
+    named = [(str(result["name"]), str(result["title"]), figures_of(result)) for result in results]
+    limited = [(name, figure) for name, _, figures in named for figure in figures if figure.must is not None]
+    held = sum(bool(figure.held) for _, figure in limited)
+    lines += ["", f"## Limits: {held} of {len(limited)} held", "", "| module | figure | is | limit (stretch) | range |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, figure in limited:
+        cells = figure.row()
+        lines.append(
+            f"| {name} | {cells[0]} | {cells[3] if figure.peers else cells[1]} | {figure.limit} | {cells[4]} |"
+        )
+    for _, title, figures in named:
+        lines += ["", f"## {title}", "", table(figures)]
     return "\n".join(lines) + "\n"
+
+
+def figures_of(result: dict[str, object]) -> list[Figure]:
+    """The figures of one module's JSON."""
+    given = result["figures"]
+    assert isinstance(given, list)
+    return [Figure(**{key: value for key, value in figure.items() if key != "ratio"}) for figure in given]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     results = [run(name, given.quick) for name in given.modules or modules()]
     good = [result for result in results if result is not None]
     (RESULTS / "report.md").write_text(report(good))
+    for result in good:
+        (RESULTS / f"{result['name']}.svg").write_text(plot.drawn(str(result["title"]), figures_of(result)))
     print(f"\nbench: wrote {(RESULTS / 'report.md').relative_to(HERE.parent)}")
     return int(len(good) != len(results))
 

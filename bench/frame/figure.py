@@ -30,6 +30,27 @@ class Figure:
     peer: str = ""
     better: Better = "lower"
     note: str = ""
+    must: float | None = None
+    """The limit it is held against: of the ratio where there is a peer, else of the figure itself."""
+    stretch: float | None = None
+    """What it should become."""
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the limit is met; None without one."""
+        if self.must is None:
+            return None
+        got = self.ratio if self.ratio is not None else statistics.median(self.ours)
+        return got >= self.must if self.better == "higher" else got <= self.must
+
+    @property
+    def limit(self) -> str:
+        """``≤ 3.5 (2.5): ok``; empty without one."""
+        if self.must is None:
+            return ""
+        sign = "≥" if self.better == "higher" else "≤"
+        stretch = f" ({self.stretch:g})" if self.stretch is not None else ""
+        return f"{sign} {self.must:,g}{stretch}: {'ok' if self.held else 'MISSED'}"
 
     @property
     def ratios(self) -> list[float]:
@@ -51,11 +72,12 @@ class Figure:
             f"{min(self.ratios):.2f}–{max(self.ratios):.2f}" if self.ratios else "-",
             str(len(self.ours)),
             self.better,
+            self.limit,
             self.note,
         ]
 
 
-HEAD = ["figure", "holdfast", "peer", "ratio", "range", "rounds", "better", "note"]
+HEAD = ["figure", "holdfast", "peer", "ratio", "range", "rounds", "better", "limit (stretch)", "note"]
 
 
 @dataclass(frozen=True, slots=True)

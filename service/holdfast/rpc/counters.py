@@ -58,10 +58,11 @@ class MethodCounters:
 
 
 class Counters:
-    """The counters of every method of the daemon, on whatever transport."""
+    """The counters of every method of the daemon, on whatever transport; of one ``side``, server or client."""
 
-    def __init__(self, *, histogram: bool = False) -> None:
+    def __init__(self, *, histogram: bool = False, side: str = "server") -> None:
         self.histogram = histogram
+        self.side = side
         self._methods: dict[str, MethodCounters] = {}
 
     def method(self, full_method: str, kind: MethodType) -> MethodCounters:
@@ -75,10 +76,24 @@ class Counters:
     def families(self) -> list[Printable]:
         """What a registry prints of them."""
         methods = self._methods.values
+        if self.side == "client":
+            return self._of_a_client(methods)
         slots: list[Printable] = [_Slot(*row, methods) for row in _SLOTS]
         slots.append(_Handled(methods))
         if self.histogram:
             slots.append(_Seconds(methods))
+        return slots
+
+    def _of_a_client(self, methods: Methods) -> list[Printable]:
+        """go-grpc-prometheus's families of a client: the same, under its words for them."""
+        slots: list[Printable] = [
+            _Slot(name.replace("server", "client"), _as_client(words), read, methods) for name, words, read in _SLOTS
+        ]
+        words = "Total number of RPCs completed by the client, regardless of success or failure."
+        slots.append(_Handled(methods, "grpc_client_handled_total", words))
+        if self.histogram:
+            words = "Histogram of response latency (seconds) of the gRPC until it is finished by the application."
+            slots.append(_Seconds(methods, "grpc_client_handling_seconds", words))
         return slots
 
     def add_to(self, registry: Registry) -> None:
@@ -101,6 +116,14 @@ _SLOTS: tuple[tuple[str, str, Callable[[MethodCounters], int]], ...] = (
         lambda method: method.sent,
     ),
 )
+
+
+def _as_client(words: str) -> str:
+    return (
+        words.replace("started on the server", "started on the client")
+        .replace("the server", "the client")
+        .replace("received on the client", "received by the client")
+    )
 
 
 class _Slot(Struct, frozen=True):

@@ -154,6 +154,20 @@ class Tracing:
         parent = trace.set_span_in_context(trace.NonRecordingSpan(above), _ROOT)
         return self._begun(full_method, system, parent, above)
 
+    def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], Call | None]:
+        """For a call we make: the metadata that carry its trace, and what to end with it, None if unrecorded."""
+        above = trace.get_current_span().get_span_context()
+        trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
+        flags = above.trace_flags if above.is_valid else None
+        carrier: dict[str, str] = {}
+        if not self.choice.records(trace_id, flags, remote=False):
+            span, call = _unrecorded(trace_id, flags or 0, above.trace_state), None
+        else:
+            span = self._recorded(full_method, None, trace_id, system, trace.SpanKind.CLIENT)
+            call = Call(span, serves=False)
+        self._propagator.inject(carrier, trace.set_span_in_context(span))
+        return carrier, call
+
     def _begun(self, full_method: str, system: str, parent: context.Context, above: trace.SpanContext) -> Call | None:
         flags = above.trace_flags if above.is_valid else None
         trace_id = random.getrandbits(128) or 1 if flags is None else above.trace_id
@@ -165,13 +179,20 @@ class Tracing:
         context.attach(trace.set_span_in_context(recorded, parent))
         return Call(recorded)
 
-    def _recorded(self, full_method: str, parent: context.Context, trace_id: int, system: str) -> trace.Span:
+    def _recorded(
+        self,
+        full_method: str,
+        parent: context.Context | None,
+        trace_id: int,
+        system: str,
+        kind: trace.SpanKind = trace.SpanKind.SERVER,
+    ) -> trace.Span:
         name = full_method.removeprefix("/")
         service, _, method = name.rpartition("/")
         attributes = {"rpc.system": system, "rpc.service": service, "rpc.method": method}
         token = _decided.set(trace_id)
         try:
-            return self._tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+            return self._tracer.start_span(name, parent, kind, attributes)
         finally:
             _decided.reset(token)
 
@@ -203,12 +224,13 @@ def _unrecorded(trace_id: int, flags: int, state: trace.TraceState) -> trace.Spa
 class Call:
     """The recorded span of one call."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_serves", "_span")
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
-        ids = span.get_span_context()
-        log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
+    def __init__(self, span: trace.Span, *, serves: bool = True) -> None:
+        self._span, self._serves = span, serves
+        if serves:  # what is logged meanwhile is logged of this call
+            ids = span.get_span_context()
+            log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
 
     def end(self, code: int, words: str = "") -> None:
         """The call ended with ``code`` and, unless it went well, ``words``."""
@@ -218,4 +240,5 @@ class Call:
             span.set_attribute("error.type", Code(code).name)
             span.set_status(Status(StatusCode.ERROR, words or Code(code).name))
         span.end()
-        log.trace_ids.set(None)
+        if self._serves:
+            log.trace_ids.set(None)

@@ -103,3 +103,8 @@ def test_a_shipped_rule_reads_as_a_rule_of_ones_own():
     (first, *_) = shipped.load("container-runtime")
     assert isinstance(first, Rule)
     assert first.oom_score_adj == OomScoreAdj(at_most=-999)
+
+
+def test_the_compiled_rules_are_those_of_the_files():
+    with open(shipped.COMPILED, "rb") as file:
+        assert file.read() == shipped.compiled() + b"\n", "run `make docs`"
