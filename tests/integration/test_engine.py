@@ -556,13 +556,15 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
 
 def test_what_cannot_be_noted_is_not_written(run, program, sleeper):
     engine = run()
-    engine.journal._db.execute("CREATE TRIGGER full BEFORE INSERT ON held BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    full = os.open("/dev/full", os.O_RDWR)
+    real, engine.journal._tail._file = engine.journal._tail._file, full
     process = sleeper(program, "600")
     engine.set_rules(RAISE)
     assert adj_of(process.pid) == 0
     (refusal,) = engine.placement(process.pid).refusals
-    assert "disk full; nothing is written without it" in refusal.detail
-    engine.journal._db.execute("DROP TRIGGER full")
+    assert "No space left on device; nothing is written without it" in refusal.detail
+    engine.journal._tail._file = real
+    os.close(full)
     engine.sweep()
     assert (adj_of(process.pid), engine.placement(process.pid).state) == (300, State.HELD)
 

@@ -13,6 +13,7 @@ from holdfast.cgroups import UNIFIED, Mode, detect, files
 from holdfast.node.host import Host
 from holdfast.node.journal import Journal
 from holdfast.node.restore import give_back
+from holdfast.node.tail import Tail
 from holdfast.process import OpenProcess, ProcRoot, read_boot_id
 
 from tests.integration.node_kit import NAME, Running, adj_of, group_of, set_adj
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.root
 
 BOUNDARIES = (
     (Journal, ("hold", "set", "make", "rerule", "forget", "hold_by_hand")),
+    (Tail, ("append", "empty")),
     (files, ("write", "mkdir", "rmdir")),
     (files.Joins, ("join",)),
     (OpenProcess, ("exchange",)),

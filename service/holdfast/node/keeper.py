@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TypeVar
 
 from holdfast import log
+from holdfast.cgroups import parse_groups
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
 from holdfast.node.host import Outcome
@@ -27,6 +29,7 @@ from holdfast.node.wants import wants_of
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
+T = TypeVar("T")
 _CACHED_NAMES = 4096
 
 
@@ -45,7 +48,8 @@ class Keeper:
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
         self.followed_changed = False
-        self._names: dict[str, bool] = {}
+        self._dull: set[bytes] = set()  # names, and names in groups, that no rule can hold for
+        self._dull_in: set[tuple[bytes, bytes]] = set()
         self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
@@ -55,7 +59,8 @@ class Keeper:
         self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
         self._let_go.clear()
-        self._names.clear()
+        self._dull.clear()
+        self._dull_in.clear()
         self._said.clear()
         self.actor.say_anew()
         self.look_anew()
@@ -108,20 +113,51 @@ class Keeper:
             return False
         if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
             return True
-        could = self._names.get(glance.comm)
-        if could is None:
-            if len(self._names) >= _CACHED_NAMES:
-                self._names.clear()
-            could = self._names[glance.comm] = self.rules.could_match(glance.comm)
-        return could
+        if self.rules.could_match(glance.comm):
+            return True
+        self._remember(self._dull, glance.comm.encode(errors="replace"))
+        return False
+
+    def note_dull(self, comm: str, groups: bytes) -> None:
+        """No rule held for a process of this name in these groups; remember it if these two alone say so."""
+        if self.rules.asks_groups and not self.rules.could_match_in(comm, set(parse_groups(groups).values())):
+            self._remember(self._dull_in, (comm.encode(errors="replace"), groups))
+
+    @staticmethod
+    def _remember(seen: set[T], one: T) -> None:
+        if len(seen) >= _CACHED_NAMES:
+            seen.clear()
+        seen.add(one)
+
+    def is_dull(self, pid: int) -> bool:
+        """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        if pid in self.placements or pid in self.by_hand or self.followed:
+            return False  # of who has followed parents, the name does not decide
+        return self.name_is_dull(self.hands.reader.name(pid), pid)
+
+    def name_is_dull(self, name: bytes, pid: int) -> bool:
+        """The same, the name being known."""
+        if name in self._dull:
+            return True
+        return self.rules.asks_groups and (name, self.hands.reader.group_text(pid)) in self._dull_in
 
     def on_event(self, pid: int, at_ns: int) -> None:
         """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic, or 0."""
         try:
+            if at_ns and self.is_dull(pid):
+                return
             with self.hands.reader.proc.open(pid) as process:
                 glance = self.hands.reader.glance_of(process)
-                if self.of_interest(glance):
-                    self._act(process, *self.decide(glance, process), at_ns)
+                if not self.of_interest(glance):
+                    return
+                facts, decision = self.decide(glance, process)
+                if decision.rule is None and facts.cgroups:
+                    self.note_dull(facts.comm, process.read("cgroup"))
+                self._act(process, facts, decision, at_ns)
         except ProcessGone:
             self.forget(pid)
         except HoldfastError as error:
@@ -138,7 +174,8 @@ class Keeper:
         """What the mover did."""
         if isinstance(self.facts.groups, Groups):
             for change in outcome.order.changes:
-                self.facts.groups.forget(change.group)
+                if change.create or outcome.refused or change.field is Field.SETTING:
+                    self.facts.groups.forget(change.group)
         placement = self.placements.get(outcome.order.process.pid)
         if placement is not None and placement.start_ticks != outcome.order.start_ticks:
             placement = None

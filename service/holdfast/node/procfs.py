@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from sys import intern
 from types import MappingProxyType
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.node.snapshot import Held, Lineage, PodFacts, PodLookup, Process
-from holdfast.process import OpenProcess, ProcRoot
+from holdfast.node.value import dataclass
+from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -111,6 +112,14 @@ class Reader:
         """
         return self._read(self.proc.fd, f"{pid}/stat")
 
+    def name(self, pid: int) -> bytes:
+        """The name of who has the number now, as ``stat`` has it between its parentheses: the cheapest file.
+
+        Raises:
+            ProcessGone: nobody has it.
+        """
+        return self._read(self.proc.fd, f"{pid}/comm", 64)[:-1]
+
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of who has the number now.
 
@@ -137,7 +146,7 @@ class Reader:
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
         groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
-        adj = int(self._read(fd, f"{prefix}oom_score_adj"))
+        adj = oomscore.read(opened) if opened is not None else int(self._read(fd, f"{prefix}{oomscore.FILE}"))
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:
             uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))

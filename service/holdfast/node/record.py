@@ -23,9 +23,10 @@ Reports arrive at the callbacks given to the constructor, on the engine's thread
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from holdfast.node.snapshot import Change, Refusal
+from holdfast.node.value import dataclass
 
 #: The rule a process is under while somebody holds it by hand.
 BY_HAND = "hold"

@@ -12,13 +12,13 @@ its own rule and not by sshd's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.node.clause import Clause, UidOf, Users, clauses_of, line_of
 from holdfast.node.pattern import UserIndex, ValueIndex
 from holdfast.node.schema import OomScoreAdj, Rule
 from holdfast.node.snapshot import Lineage, Process
+from holdfast.node.value import dataclass
 
 _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
 

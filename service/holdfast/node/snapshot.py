@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Protocol
+
+from holdfast.node.value import dataclass
 
 UNIFIED = ""
 NO_LIMIT = -1
