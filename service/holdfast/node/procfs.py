@@ -68,6 +68,12 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
     )
 
 
+def name_and_parent(stat: bytes) -> tuple[bytes, int]:
+    """The name and the parent alone, for who is most likely nobody's business."""
+    end = stat.rindex(b")")
+    return stat[stat.index(b"(") + 1 : end], int(stat[end + 4 : stat.index(b" ", end + 4)])
+
+
 def parse_status(status: bytes) -> tuple[int, int, int, int]:
     """Effective uid, then resident, swapped and page-table pages from proc_pid_status(5); 0 where a line is missing.
 
@@ -198,6 +204,11 @@ class Reader:
             except ProcessGone:
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
+
+    def place_of(self, text: bytes) -> tuple[Mapping[str, str], PodFacts | None]:
+        """What the whole ``cgroup`` of a process says: its groups and its pod."""
+        groups = self._groups_of(text)
+        return groups, self._pod_of(groups)
 
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)

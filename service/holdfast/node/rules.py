@@ -84,6 +84,7 @@ class Rules:
         self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
         self._unindexed = tuple(rule.unindexed for rule in self.rules)
         self._any_children = any(rule.has_children for rule in self.rules)
+        self._in_lineage = sum(1 << at for at, rule in enumerate(self.rules) if _lineage(rule))
 
     def _index(self, key: str) -> ValueIndex:
         return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
@@ -101,12 +102,18 @@ class Rules:
 
     @property
     def asks_groups(self) -> bool:
-        """Whether some rule names cgroups."""
-        return self._cgroup.asked != 0
+        """Whether some rule asks about cgroups, or pods, which are known by them."""
+        return (self._cgroup.asked | self._in_pods) != 0
 
-    def could_match_in(self, comm: str, paths: Iterable[str]) -> bool:
+    def asks_ancestors_of(self, process: Process) -> bool:
+        """Whether a rule whose other keys may hold for ``process`` asks about its ancestors."""
+        return self._candidates(process) & self._in_lineage != 0
+
+    def could_match_in(self, comm: str, paths: Iterable[str], *, in_pod: bool = True) -> bool:
         """False: no rule's own keys can hold for a process of this name in these cgroups."""
         bits = self._comm.holding(comm)
+        if not in_pod:
+            bits &= ~self._in_pods
         if bits & self._cgroup.asked:
             holding = ~self._cgroup.asked
             for path in paths:

@@ -14,7 +14,7 @@ from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.journal import MadeRow, SettingRow
 from holdfast.node.keeper import Keeper
-from holdfast.node.procfs import Glance, parse_stat
+from holdfast.node.procfs import Glance, name_and_parent, parse_stat
 from holdfast.node.record import Cause, Sweep
 from holdfast.node.setting import lines_for
 
@@ -113,10 +113,8 @@ class Sweeps:
             try:
                 text = stat(pid)
                 if pid not in known and pid not in by_hand:
-                    end = text.rindex(b")")
-                    if followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed:
-                        pass  # somebody's child may be held whatever its name
-                    elif is_dull(text[text.index(b"(") + 1 : end], pid):
+                    name, ppid = name_and_parent(text)
+                    if ppid not in followed and is_dull(name, pid):  # a child may be held whatever its name
                         continue
                 self._look_at(parse_stat(pid, text))
             except ProcessGone:
@@ -134,7 +132,7 @@ class Sweeps:
         if placement is not None and not placement.group:
             placement.group = facts.memory_group
         if not keeper.is_settled(facts, decision):
-            keeper.on_event(glance.pid, 0)
+            keeper.look_at(glance.pid)
         elif decision.rule is None:
             keeper.note_dull(facts.comm, keeper.hands.reader.group_text(facts.pid))
 
