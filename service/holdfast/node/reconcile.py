@@ -280,6 +280,8 @@ class Engine:
         os.eventfd_write(self._event, 1)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError), open(f"{self._at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+            file.write(b"hf-engine")  # for top -H
         with contextlib.suppress(OSError):  # CAP_SYS_NICE; a busy node is when it matters who is held in time
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
