@@ -204,7 +204,7 @@ def overrun(probe: str, daemon: Daemon, wanted: Sequence[str]) -> float:
     os.kill(daemon.process.pid, signal.SIGSTOP)
     try:
         subprocess.run(flood, check=True, capture_output=True)
-        command = [starter(probe), "hold", str(LATE), "2000", "45000", probe, *wanted]
+        command = [starter(probe), "hold", str(LATE), "2000", "30000", probe, *wanted]
         late = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         time.sleep(2)
     finally:
