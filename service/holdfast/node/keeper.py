@@ -20,7 +20,7 @@ from holdfast.node.host import Outcome
 from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
-from holdfast.node.procfs import Glance, Wants, name_and_parent
+from holdfast.node.procfs import Dull, Glance, Wants, name_and_parent
 from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Lineage, Process
@@ -47,8 +47,7 @@ class Keeper:
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
         self.followed_changed = False
-        self._dull: set[bytes] = set()  # names, and names in groups, that no rule can hold for
-        self._dull_in: set[tuple[bytes, bytes]] = set()
+        self.dull = Dull(set(), set())
         self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
@@ -58,15 +57,14 @@ class Keeper:
         self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
         self._let_go.clear()
-        self._dull.clear()
-        self._dull_in.clear()
+        self.dull = Dull(set(), set(), rules.asks_groups)
         self._said.clear()
         self.actor.say_anew()
         self.look_anew()
 
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
-        self._dull_in.clear()
+        self.dull.in_groups.clear()
         if isinstance(self.facts.groups, Groups):
             self.facts.groups.forget()
 
@@ -115,16 +113,16 @@ class Keeper:
             return True
         if self.rules.could_match(glance.comm):
             return True
-        self._remember(self._dull, glance.comm.encode(errors="replace"))
+        self._remember(self.dull.names, glance.comm.encode(errors="replace"))
         return False
 
     def note_dull(self, comm: str, groups: bytes) -> None:
         """No rule held for a process of this name in these groups; remember it if these two alone say so."""
-        if not self.rules.asks_groups:
+        if not self.dull.asks_groups:
             return
         paths, pod = self.hands.reader.place_of(groups)
         if not self.rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):
-            self._remember(self._dull_in, (comm.encode(errors="replace"), groups))
+            self._remember(self.dull.in_groups, (comm.encode(errors="replace"), groups))
 
     @staticmethod
     def _remember(seen: set[T], one: T) -> None:
@@ -147,9 +145,9 @@ class Keeper:
 
     def name_is_dull(self, name: bytes, pid: int) -> bool:
         """The same, the name being known."""
-        if name in self._dull:
+        if name in self.dull.names:
             return True
-        return self.rules.asks_groups and (name, self.hands.reader.group_text(pid)) in self._dull_in
+        return self.dull.asks_groups and (name, self.hands.reader.group_text(pid)) in self.dull.in_groups
 
     def on_event(self, pid: int, at_ns: int) -> None:
         """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic.
@@ -158,7 +156,7 @@ class Keeper:
         """
         try:
             if not at_ns:
-                self._dull_in.clear()
+                self.dull.in_groups.clear()
             elif self.is_dull(pid):
                 return
         except ProcessGone:

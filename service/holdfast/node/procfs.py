@@ -11,7 +11,7 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from sys import intern
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from holdfast.process import OpenProcess, ProcRoot, oomscore
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _READ_BYTES = 4096
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
 _CACHED_GROUPS = 4096
 HeldOf = Callable[[int, int], Held | None]
@@ -55,6 +56,15 @@ class Glance:
     kernel_thread: bool
     rss_pages: int
     threads: int
+
+
+@dataclass(slots=True)
+class Dull:
+    """Names, and names in groups (the whole ``cgroup``), that no rule can hold for, as far as they were seen."""
+
+    names: set[bytes]
+    in_groups: set[tuple[bytes, bytes]]
+    asks_groups: bool = False
 
 
 def parse_stat(pid: int, stat: bytes) -> Glance:
@@ -117,6 +127,41 @@ class Reader:
             ProcessGone: nobody has it.
         """
         return self._read(self.proc.fd, f"{pid}/stat")
+
+    def remarkable(
+        self, pids: Iterable[int], dull: Dull, known: Container[int], followed: Container[int]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Those of ``pids`` that are worth a look, with their ``stat``; empty where it could not be read.
+
+        All of a sweep that is spent on nobody's business is spent here, so it is one loop without a call of its own.
+        """
+        opened, read, close, root = os.open, os.read, os.close, self.proc.fd
+        names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
+        for pid in pids:
+            try:
+                descriptor = opened(f"{pid}/stat", _READ_ONLY, dir_fd=root)
+                try:
+                    text = read(descriptor, _READ_BYTES)
+                finally:
+                    close(descriptor)
+                end = text.rindex(b")")
+                name = text[text.index(b"(") + 1 : end]
+                if pid in known or (followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed):
+                    yield pid, text  # a child may be held whatever its name
+                    continue
+                if name in names:
+                    continue
+                if asks_groups:
+                    descriptor = opened(f"{pid}/cgroup", _READ_ONLY, dir_fd=root)
+                    try:
+                        groups = read(descriptor, _READ_BYTES)
+                    finally:
+                        close(descriptor)
+                    if (name, groups) in in_groups:
+                        continue
+                yield pid, text
+            except (OSError, ValueError):
+                yield pid, b""
 
     def name(self, pid: int) -> bytes:
         """The name of who has the number now, as ``stat`` has it between its parentheses: the cheapest file.

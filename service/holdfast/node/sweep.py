@@ -14,7 +14,7 @@ from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.journal import MadeRow, SettingRow
 from holdfast.node.keeper import Keeper
-from holdfast.node.procfs import Glance, name_and_parent, parse_stat
+from holdfast.node.procfs import Glance, parse_stat
 from holdfast.node.record import Cause, Sweep
 from holdfast.node.setting import lines_for
 
@@ -107,16 +107,11 @@ class Sweeps:
 
     def _look_over(self, pids: Iterable[int]) -> None:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
-        keeper, stat = self._keeper, self._keeper.hands.reader.stat
-        known, by_hand, followed, is_dull = keeper.placements, keeper.by_hand, keeper.followed, keeper.name_is_dull
-        for pid in pids:
+        keeper, reader = self._keeper, self._keeper.hands.reader
+        known = keeper.placements.keys() | keeper.by_hand.keys() if keeper.by_hand else keeper.placements
+        for pid, text in reader.remarkable(pids, keeper.dull, known, keeper.followed):
             try:
-                text = stat(pid)
-                if pid not in known and pid not in by_hand:
-                    name, ppid = name_and_parent(text)
-                    if ppid not in followed and is_dull(name, pid):  # a child may be held whatever its name
-                        continue
-                self._look_at(parse_stat(pid, text))
+                self._look_at(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 keeper.forget(pid)
             except HoldfastError as error:
