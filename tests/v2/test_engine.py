@@ -14,6 +14,9 @@ from tests.integration.test_refusals import *  # noqa: F403
 # three hundred programs are started as fast as the machine can, which an emulated one cannot
 del test_many_processes_are_moved_with_few_descriptors  # noqa: F821
 del test_no_capability_is_said_once_a_rule_and_the_rest_goes_on  # noqa: F821 (here every capability is held)
+del test_a_value_below_what_may_be_written  # noqa: F821
+# v1's own
+del test_a_v1_cpuset_that_somebody_left_empty, test_a_real_time_process_into_a_v1_cpu_group_without_runtime  # noqa: F821
 
 
 @pytest.fixture
