@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -16,8 +17,8 @@ from holdfast.process import read_boot_id
 from tests.fakes.placement import rules
 
 PATIENCE_S = 60
-#: A name no other process of the machine has: the programs of the tests are copies of sleep(1) under it.
-NAME = "hf-test-sleep"
+#: A name no other process of the machine has, another run of these tests included: copies of sleep(1) are under it.
+NAME = f"hf-t-{os.getpid()}"
 
 
 class Running:

@@ -11,9 +11,11 @@ from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, Proce
 from holdfast.node import feed, procconn
 from holdfast.node.journal import ADJ, Journal
 from holdfast.node.machine import capabilities
+from holdfast.node.outlook import look_ahead
 from holdfast.node.record import Cause, Happening, State
-from holdfast.node.snapshot import Reason
+from holdfast.node.snapshot import Field, Reason
 
+from tests.fakes.placement import rules
 from tests.integration.conftest import until_asleep
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
 
@@ -122,6 +124,41 @@ def test_a_dry_run_writes_nothing_and_says_once_what_it_would(run, program, slee
     assert engine.journal.held() == []
     engine.set_rules({**RAISE, **move})
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
+
+
+def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move, where):
+    """The whole way of one rule; below 0 where the capability is there."""
+    adj = -500 if "CAP_SYS_RESOURCE" in capabilities("/proc") else 300
+    rule = {**move, "oom_score_adj": adj}
+    there = sleeper(program, "600")
+    set_adj(there.pid, 7)
+    was_in, path = group_of(there.pid, where), move["cgroup"]["path"]
+    engine = run()
+    engine.set_rules(rule, dry_run=True)
+    outlook = look_ahead(engine.engine.processes(), rules(rule), engine.engine.host_facts())
+    (previewed,) = [some for some in outlook.planned if some.process.pid == there.pid]
+    assert [(c.field, c.before, c.after) for c in previewed.decision.changes if c.field is not Field.SETTING] == [
+        (Field.OOM_SCORE_ADJ, "7", str(adj)),
+        (Field.CGROUP, was_in, path),
+    ]
+    assert (adj_of(there.pid), group_of(there.pid, where)) == (7, was_in)
+
+    engine.set_rules(rule)
+    came = sleeper(program, "600")
+    engine.settle()
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in (there, came)} == {(adj, path)}
+
+    set_adj(came.pid, 250)
+    engine.hierarchy.tree(where).join(was_in, there.pid)
+    engine.sweep()
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in (there, came)} == {(adj, path)}
+    assert DRIFTED in engine.happenings(there.pid)
+
+    engine.set_rules()
+    engine.sweep()
+    assert [(adj_of(p.pid), group_of(p.pid, where)) for p in (there, came)] == [(7, was_in), (250, was_in)]
+    assert not engine.hierarchy.tree(where).exists(path)
+    assert (engine.journal.held(), engine.journal.made()) == ([], [])
 
 
 def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone(
@@ -600,13 +637,15 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
 
 def test_what_cannot_be_noted_is_not_written(run, program, sleeper):
     engine = run()
-    engine.journal._db.execute("CREATE TRIGGER full BEFORE INSERT ON held BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    full = os.open("/dev/full", os.O_RDWR)
+    real, engine.journal._tail._file = engine.journal._tail._file, full
     process = sleeper(program, "600")
     engine.set_rules(RAISE)
     assert adj_of(process.pid) == 0
     (refusal,) = engine.placement(process.pid).refusals
-    assert "disk full; nothing is written without it" in refusal.detail
-    engine.journal._db.execute("DROP TRIGGER full")
+    assert "No space left on device; nothing is written without it" in refusal.detail
+    engine.journal._tail._file = real
+    os.close(full)
     engine.sweep()
     assert (adj_of(process.pid), engine.placement(process.pid).state) == (300, State.HELD)
 

@@ -13,14 +13,17 @@ from holdfast.cgroups import UNIFIED, Mode, detect, files
 from holdfast.node.host import Host
 from holdfast.node.journal import Journal
 from holdfast.node.restore import give_back
+from holdfast.node.tail import Tail
 from holdfast.process import OpenProcess, ProcRoot, read_boot_id
 
 from tests.integration.node_kit import NAME, Running, adj_of, group_of, set_adj
 
 pytestmark = pytest.mark.root
 
+DRIFTED = 100
 BOUNDARIES = (
     (Journal, ("hold", "set", "make", "rerule", "forget", "hold_by_hand")),
+    (Tail, ("append", "empty")),
     (files, ("write", "mkdir", "rmdir")),
     (files.Joins, ("join",)),
     (OpenProcess, ("exchange",)),
@@ -67,6 +70,9 @@ def live(directory, lethal, group, acts, pid):
             engine.set_rules({"match": {"comm": NAME}, "name": "other", "oom_score_adj": 400, "cgroup": stands})
         elif act == "no rule":
             engine.set_rules()
+        elif act == "drift":
+            set_adj(pid, DRIFTED)
+            (directory / "drifted").touch()
         elif act == "hold":
             engine.engine.hold(pid, None, 700, 600, "test").result(20)
         engine.sweep()
@@ -102,7 +108,9 @@ def restore_all(directory):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "acts", [("rule", "hold"), ("rule", "other rule"), ("rule", "no rule"), ("other rule", "stop")], ids=" then ".join
+    "acts",
+    [("rule", "hold"), ("rule", "other rule"), ("rule", "drift", "no rule"), ("other rule", "stop")],
+    ids=" then ".join,
 )
 def test_whenever_it_is_killed_everything_can_be_given_back(acts, hierarchy, group, sleeper, program, tmp_path):
     tree = hierarchy.tree(UNIFIED if hierarchy.mode is Mode.UNIFIED else hierarchy.name_of("pids"))
@@ -115,8 +123,11 @@ def test_whenever_it_is_killed_everything_can_be_given_back(acts, hierarchy, gro
     while True:
         died = died_at(tmp_path, number, group, acts, process.pid)
         restored, left = restore_all(tmp_path)
+        own = DRIFTED if (tmp_path / "drifted").exists() else 5  # what somebody else chose since is theirs
+        (tmp_path / "drifted").unlink(missing_ok=True)
         state = (adj_of(process.pid), group_of(process.pid, tree.name), tree.read(f"{group}/stands", "pids.max"))
-        assert state == (5, was_in, "100"), (number, restored)
+        assert state == (own, was_in, "100"), (number, restored)
+        set_adj(process.pid, 5)
         assert not tree.exists(f"{group}/made"), (number, restored)
         assert (restored.failed, left) == ((), ([], [], [], [])), number
         if not died:

@@ -6,13 +6,17 @@ from holdfast.node.record import Happening, State
 from holdfast.node.snapshot import Reason
 
 from tests.integration import test_engine_killed
-from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj
+from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
 from tests.integration.test_engine import *  # noqa: F403 (the version-neutral cases)
 from tests.integration.test_oom_kills import *  # noqa: F403
+from tests.integration.test_refusals import *  # noqa: F403
 
 # three hundred programs are started as fast as the machine can, which an emulated one cannot
 del test_many_processes_are_moved_with_few_descriptors  # noqa: F821
 del test_no_capability_is_said_once_a_rule_and_the_rest_goes_on  # noqa: F821 (here every capability is held)
+del test_a_value_below_what_may_be_written  # noqa: F821
+# v1's own
+del test_a_v1_cpuset_that_somebody_left_empty, test_a_real_time_process_into_a_v1_cpu_group_without_runtime  # noqa: F821
 
 
 @pytest.fixture
@@ -107,6 +111,26 @@ def test_a_domain_invalid_group_is_refused(run, program, sleeper, group, tree):
     process = sleeper(program, "600")
     engine = run(target(f"{group}/other"))
     assert refusal_of(engine, process).reason is Reason.THREADED
+
+
+def test_a_threaded_group_takes_a_process_from_outside(run, program, sleeper, group, tree):
+    tree.create(f"{group}/threaded")
+    tree.write(f"{group}/threaded", "cgroup.type", "threaded")
+    process = sleeper(program, "600")
+    engine = run(target(f"{group}/threaded"))
+    placement = engine.placement(process.pid)
+    assert (group_of(process.pid, UNIFIED), placement.state) == (f"{group}/threaded", State.HELD)
+    stop_process(process)  # a threaded group does not list its processes, so nobody could be put out of it
+
+
+def test_a_limit_on_groups_below_is_named_when_a_target_cannot_be_made(run, program, sleeper, group, tree):
+    tree.create(group)
+    tree.write(group, "cgroup.max.descendants", "0")
+    process = sleeper(program, "600")
+    engine = run(target(f"{group}/a"))
+    assert "cgroup.max.descendants or cgroup.max.depth above it is reached; raise it" in (
+        refusal_of(engine, process).detail
+    )
 
 
 def test_a_frozen_group_is_refused_unless_the_rule_lifts_it(run, program, sleeper, group, tree):

@@ -54,7 +54,8 @@ def shipped(name: str) -> None:
 @rules.command("import", short_help="Print another tool's rules as ours.")
 @click.argument("tool", type=click.Choice(["ananicy", "cgrules"]))
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def import_(tool: str, paths: tuple[Path, ...]) -> None:
+@click.option("--every-loss", is_flag=True, help="A line for everything left behind, however often for one reason.")
+def import_(tool: str, paths: tuple[Path, ...], every_loss: bool) -> None:
     """Print another tool's rules as ours, with what could not be carried over as comments at the top.
 
     Of ananicy give all files at once (00-types.types, 00-cgroups.cgroups, *.rules) or their directory: a rule is
@@ -64,7 +65,7 @@ def import_(tool: str, paths: tuple[Path, ...]) -> None:
 
     read = {"ananicy": from_ananicy, "cgrules": from_cgrules}[tool]
     texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path)}
-    click.echo(as_yaml(read(texts), ", ".join(map(str, paths))), nl=False)
+    click.echo(as_yaml(read(texts), ", ".join(map(str, paths)), every=every_loss), nl=False)
 
 
 def _files(path: Path) -> list[Path]:

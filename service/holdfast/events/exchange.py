@@ -48,6 +48,11 @@ class Exchange:
         )
         self.families = (published, queued, self._dropped, current)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody is subscribed; from any thread. Who has much to publish may spare making it."""
+        return bool(self._subscriptions)
+
     def publish(self, topic: str, message: Message, namespace: str | None = None) -> None:
         """Send ``message`` (any protobuf message, or an ``Any`` as it is) stamped with now.
 

@@ -48,6 +48,9 @@ class Actor:
         self.returning: set[int] = set()
         self._rows: dict[int, HeldRow] = {}
         self._said: set[tuple[str, str, str]] = set()
+        self._adj_written = hands.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
+        self._adj_after = hands.tally.held_after.labels(Field.OOM_SCORE_ADJ)
+        self._group_after = hands.tally.held_after.labels(Field.CGROUP)
 
     def say_anew(self) -> None:
         """Say each refusal once more: the rules are new."""
@@ -117,6 +120,7 @@ class Actor:
                     decision.restore_on_remove,
                     drifted=drifted,
                     at_ns=at_ns,
+                    looked_ns=time.monotonic_ns(),
                 )
             )
 
@@ -155,8 +159,8 @@ class Actor:
                 self.report(Happening.FAILED, placement, (change,), refusal.detail)
             return refusal
         if at_ns:
-            tally.held_after.observe((time.monotonic_ns() - at_ns) / 1e9, Field.OOM_SCORE_ADJ)
-        tally.writes.inc(Field.OOM_SCORE_ADJ, "done")
+            self._adj_after.observe((time.monotonic_ns() - at_ns) / 1e9)
+        self._adj_written.value += 1
         drifted = old is not None and old.written == change.after and old.rule == placement.rule
         self._rows[process.pid] = _merged(old, row)
         placement.adj_before = int(self._rows[process.pid].before)
@@ -208,8 +212,7 @@ class Actor:
             self.moved.add(placement.pid)
             placement.group = moves[0].group
             if outcome.order.at_ns:
-                seconds = (time.monotonic_ns() - outcome.order.at_ns) / 1e9
-                self.hands.tally.held_after.observe(seconds, Field.CGROUP)
+                self._group_after.observe((time.monotonic_ns() - outcome.order.at_ns) / 1e9)
         if outcome.done:
             self._did(placement, tuple(outcome.done), drifted=outcome.order.drifted and bool(moves))
         news = [refusal for refusal in outcome.refused if refusal not in placement.refusals]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 
 from holdfast import log
 from holdfast.errors import Unavailable
-from holdfast.node.procconn import EXEC, FORK, UID, Event, Lost, ProcessEvents
+from holdfast.node.procconn import COMM, EXEC, FORK, UID, Event, Lost, ProcessEvents
 from holdfast.node.tally import Tally
 
 LOG = log.named(__name__)
-_KINDS = {EXEC: "exec", FORK: "fork", UID: "uid"}
+_KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
 
 
 class Feed:
@@ -18,6 +18,7 @@ class Feed:
 
     def __init__(self, proc_root: str, rescan_s: float, tally: Tally) -> None:
         self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
+        self._counts = {what: tally.events.labels(kind) for what, kind in _KINDS.items()}
         self._events: ProcessEvents | None = None
         self.why_not = "not started"
 
@@ -45,22 +46,23 @@ class Feed:
         if self._events is not None:
             self._events.follow(parents, uids=uids)
 
-    def read(self) -> Iterator[Event]:
-        """What waits.
+    def read(self) -> Sequence[Event]:
+        """What waits, or the first part of it; nothing: that was all.
 
         Raises:
             Lost: the kernel dropped some; the rest can still be read.
         """
         if self._events is None:
-            return
+            return ()
         try:
-            for event in self._events.read():
-                self._tally.events.inc(_KINDS.get(event.what, "comm"))
-                yield event
+            events = self._events.read()
         except Lost:
             self._tally.lost.labels().value += 1
             LOG.warning("the kernel dropped process events; looking at every process")
             raise
+        for event in events:
+            self._counts[event.what].value += 1
+        return events
 
     def alive(self) -> bool:
         """Whether it works, with everything waiting read; if not it was opened anew, or is closed now."""

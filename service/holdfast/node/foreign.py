@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -236,12 +236,33 @@ _UNSAYABLE: tuple[tuple[Callable[[str], object], str], ...] = (
 )
 
 
-def as_yaml(imported: Imported, source: str) -> str:
+_FEW = 5  # losses for one reason that are told one by one
+
+
+def _each(lost: Iterable[Lost]) -> Iterator[str]:
+    return (f"{one.where}: {one.what}: {one.why}" for one in lost)
+
+
+def _gathered(lost: Iterable[Lost]) -> Iterator[str]:
+    """One line each, but one for all where a reason comes often: ananicy's own 400 files lose 1,700 things to six."""
+    by_reason: dict[str, list[Lost]] = {}
+    for one in lost:
+        by_reason.setdefault(one.why, []).append(one)
+    for why, ones in by_reason.items():
+        if len(ones) <= _FEW:
+            yield from _each(ones)
+        else:
+            yield f"{ones[0].where}: {ones[0].what}, and {len(ones) - 1:,} more: {why}"
+
+
+def as_yaml(imported: Imported, source: str, *, every: bool = False) -> str:
     """The rules as a document for ``plugins."io.holdfast.placement.v1.rules"``, with the losses as its first lines."""
     import yaml
 
     lines = [f"# From {source}: {len(imported.rules)} rules, {len(imported.lost)} things left behind."]
-    lines += [f"#   {lost.where}: {lost.what}: {lost.why}" for lost in imported.lost]
+    lines += [f"#   {line}" for line in (_each(imported.lost) if every else _gathered(imported.lost))]
+    if not every and len(lines) - 1 < len(imported.lost):
+        lines.append("# Each of them: holdfast rules import --every-loss …")
     lines.append("# Try it before it is used: holdfast preview --rules THIS-FILE")
     dumped = yaml.safe_dump({"rules": imported.rules}, sort_keys=False, default_flow_style=None, width=110)
     return "\n".join(lines) + "\n" + dumped

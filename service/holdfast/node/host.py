@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
@@ -28,6 +29,7 @@ from holdfast.node.setting import controller_of, is_in_force
 from holdfast.node.snapshot import Change, Field, Reason, Refusal
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
+_FRESH_NS = 5_000_000  # a process seen so long ago is where it was
 #: errno of a refused write → the reason it is counted under.
 _REASONS = {
     errno.EACCES: Reason.CAPABILITY,
@@ -45,7 +47,7 @@ class Order(Struct, frozen=True):
     """Moves of one process and settings on the way, under one rule. ``process`` is closed by who takes the order.
 
     ``giving_back``: undo, so nothing is noted in the journal. ``drifted``: it was there before, and somebody moved it
-    away. ``at_ns``: the exec that led to it, monotonic, or 0.
+    away. ``at_ns``: the exec that led to it, monotonic, or 0; ``looked_ns``: when it was seen where it was.
     """
 
     process: OpenProcess
@@ -56,6 +58,7 @@ class Order(Struct, frozen=True):
     giving_back: bool = False
     drifted: bool = False
     at_ns: int = 0
+    looked_ns: int = 0
 
 
 class Outcome(Struct):
@@ -164,11 +167,13 @@ class Host:
         moves = [change for change in order.changes if change.field is Field.CGROUP]
         if not moves:
             return ()
-        try:
-            present = parse_groups(order.process.read("cgroup"))
-        except HoldfastError:
-            outcome.gone = True
-            return ()
+        present = {}
+        if time.monotonic_ns() - order.looked_ns > _FRESH_NS:
+            try:
+                present = parse_groups(order.process.read("cgroup"))
+            except HoldfastError:
+                outcome.gone = True
+                return ()
         wanted = []
         for change in moves:
             if present.get(change.hierarchy) == change.group:
@@ -185,7 +190,7 @@ class Host:
         process = outcome.order.process
         for change in wanted:
             try:
-                self._hierarchy.tree(change.hierarchy).join(change.group, process.pid)
+                self._join(outcome.order, change)
             except ProcessGone:
                 outcome.gone = True
                 return
@@ -196,6 +201,16 @@ class Host:
         if process.is_reaped():
             outcome.gone = True
             outcome.stranger = self._put_back_stranger(process.pid, outcome.done)
+
+    def _join(self, order: Order, change: Change) -> None:
+        tree = self._hierarchy.tree(change.hierarchy)
+        try:
+            tree.join(change.group, order.process.pid)
+        except KernelRefused as error:
+            if error.errno != errno.ENOENT or order.giving_back or tree.exists(change.group):
+                raise
+            self._make(change.hierarchy, change.group, order.rule)  # somebody removed it since it was looked at
+            tree.join(change.group, order.process.pid)
 
     def _put_back_stranger(self, pid: int, done: Sequence[Change]) -> bool:
         """Whoever has the number of a process that ended under our hands goes back beside its parent."""

@@ -26,7 +26,7 @@ import platform
 import socket
 import struct
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -41,6 +41,7 @@ _SO_RCVBUFFORCE = 33
 _NLMSG_DONE = 3
 BUFFER_BYTES = 4 * 2**20  # the kernel doubles it; holds some 10,000 events
 _MASK_SINCE = (6, 6)
+BATCH = 32  # events read before the first of them is served
 #: More followed parents than this and all forks are let through, to be filtered here: the jumps are 8 bits wide.
 MAX_FOLLOWED = 200
 
@@ -76,6 +77,7 @@ class ProcessEvents:
         self._followed: frozenset[int] = frozenset()
         self._kinds = EXEC | COMM
         self._pid = os.getpid()
+        self._read: list[Event] = []  # before the kernel said that some were lost
         try:
             self._socket = _opened_in_host_namespace(proc_root)
         except OSError as error:
@@ -108,30 +110,32 @@ class ProcessEvents:
             if _kernel() >= _MASK_SINCE:  # an older kernel would count us twice
                 self._say(_LISTEN)
 
-    def read(self) -> Iterator[Event]:
-        """What waits now, oldest first.
+    def read(self) -> list[Event]:
+        """What waits now, oldest first, but no more than `BATCH`; none: everything was read.
 
         Raises:
             Lost: some are gone; the rest can still be read.
         """
         receive, unpack = self._socket.recv, _EVENT.unpack_from
-        while True:
-            try:
+        found, self._read = self._read, []
+        try:
+            while len(found) < BATCH:
                 data = receive(4096)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    raise Lost from error
+                if len(data) < _EVENT.size:
+                    continue
+                what, at_ns, _, second, _, fourth = unpack(data)
+                if what == EXEC or what in (COMM, UID):
+                    found.append(Event(what, second, 0, at_ns))
+                elif what == FORK and (len(self._followed) <= MAX_FOLLOWED or second in self._followed):
+                    found.append(Event(FORK, fourth, second, at_ns))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
                 raise
-            if len(data) < _EVENT.size:
-                continue
-            what, at_ns, first, second, _, fourth = unpack(data)
-            if what in (EXEC, COMM, UID):
-                yield Event(what, second, 0, at_ns)
-            elif what == FORK and (len(self._followed) <= MAX_FOLLOWED or second in self._followed):
-                del first
-                yield Event(FORK, fourth, second, at_ns)
+            self._read = found
+            raise Lost from error
+        return found
 
     def heartbeat(self) -> bool:
         """Whether an event that must come does come. Reads nothing away: events are peeked at until ours is found.

@@ -11,7 +11,7 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from sys import intern
 from types import MappingProxyType
 
@@ -21,11 +21,12 @@ from msgspec.structs import replace
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.node.snapshot import Held, Lineage, PodFacts, PodLookup, Process
-from holdfast.process import OpenProcess, ProcRoot
+from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _READ_BYTES = 4096
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
 _CACHED_GROUPS = 4096
 HeldOf = Callable[[int, int], Held | None]
@@ -56,6 +57,14 @@ class Glance(Struct, frozen=True):
     threads: int
 
 
+class Dull(Struct):
+    """Names, and names in groups (the whole ``cgroup``), that no rule can hold for, as far as they were seen."""
+
+    names: set[bytes]
+    in_groups: set[tuple[bytes, bytes]]
+    asks_groups: bool = False
+
+
 def parse_stat(pid: int, stat: bytes) -> Glance:
     """proc_pid_stat(5). The name may hold anything, ``) Z`` and newlines too: fields count from the last ``)``."""
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 …
@@ -65,6 +74,12 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
     return Glance(
         pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
     )
+
+
+def name_and_parent(stat: bytes) -> tuple[bytes, int]:
+    """The name and the parent alone, for who is most likely nobody's business."""
+    end = stat.rindex(b")")
+    return stat[stat.index(b"(") + 1 : end], int(stat[end + 4 : stat.index(b" ", end + 4)])
 
 
 def parse_status(status: bytes) -> tuple[int, int, int, int]:
@@ -111,6 +126,49 @@ class Reader:
         """
         return self._read(self.proc.fd, f"{pid}/stat")
 
+    def remarkable(
+        self, pids: Iterable[int], dull: Dull, known: Container[int], followed: Container[int]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Those of ``pids`` that are worth a look, with their ``stat``; empty where it could not be read.
+
+        All of a sweep that is spent on nobody's business is spent here, so it is one loop without a call of its own.
+        """
+        opened, read, close, root = os.open, os.read, os.close, self.proc.fd
+        names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
+        for pid in pids:
+            try:
+                descriptor = opened(f"{pid}/stat", _READ_ONLY, dir_fd=root)
+                try:
+                    text = read(descriptor, _READ_BYTES)
+                finally:
+                    close(descriptor)
+                end = text.rindex(b")")
+                name = text[text.index(b"(") + 1 : end]
+                if pid in known or (followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed):
+                    yield pid, text  # a child may be held whatever its name
+                    continue
+                if name in names:
+                    continue
+                if asks_groups:
+                    descriptor = opened(f"{pid}/cgroup", _READ_ONLY, dir_fd=root)
+                    try:
+                        groups = read(descriptor, _READ_BYTES)
+                    finally:
+                        close(descriptor)
+                    if (name, groups) in in_groups:
+                        continue
+                yield pid, text
+            except (OSError, ValueError):
+                yield pid, b""
+
+    def name(self, pid: int) -> bytes:
+        """The name of who has the number now, as ``stat`` has it between its parentheses: the cheapest file.
+
+        Raises:
+            ProcessGone: nobody has it.
+        """
+        return self._read(self.proc.fd, f"{pid}/comm", 64)[:-1]
+
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of who has the number now.
 
@@ -137,7 +195,7 @@ class Reader:
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
         groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
-        adj = int(self._read(fd, f"{prefix}oom_score_adj"))
+        adj = oomscore.read(opened) if opened is not None else int(self._read(fd, f"{prefix}{oomscore.FILE}"))
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:
             uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
@@ -189,6 +247,11 @@ class Reader:
             except ProcessGone:
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
+
+    def place_of(self, text: bytes) -> tuple[Mapping[str, str], PodFacts | None]:
+        """What the whole ``cgroup`` of a process says: its groups and its pod."""
+        groups = self._groups_of(text)
+        return groups, self.pod_of(groups)
 
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)

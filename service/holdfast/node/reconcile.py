@@ -42,7 +42,7 @@ from holdfast.node.killwatch import KillWatch, Witness
 from holdfast.node.machine import innermost_limit, members_below, read_domains, read_host
 from holdfast.node.mover import Mover
 from holdfast.node.pressure import Pressure, read_pressure
-from holdfast.node.procconn import Lost
+from holdfast.node.procconn import BATCH, Lost
 from holdfast.node.procfs import EVERYTHING, Reader
 from holdfast.node.record import Cause, Happening, Placement, Report, Restored, Status, Sweep
 from holdfast.node.restore import give_back
@@ -54,8 +54,9 @@ from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-FETCH_MS = 10  # what the mover did is noted at the next event, or after this
 NICE = -10  # of the engine's thread alone
+FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
+FLOOD = 64  # batches of events before calls and moves get their turn
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -92,7 +93,8 @@ class Engine:
         self._facts = read_host(at.proc_root, hierarchy)
         self._host = Host(self._proc, hierarchy, journal)
         self._mover = Mover(self._host)
-        hands = Hands(Reader(self._proc, pods), self._host, journal, self._mover.submit, listeners.report, self.tally)
+        self._news: list[Report] = []
+        hands = Hands(Reader(self._proc, pods), self._host, journal, self._mover.submit, self._news.append, self.tally)
         self._keeper = Keeper(hands, self._facts)
         self._feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self._facts, kills)
@@ -269,7 +271,9 @@ class Engine:
         def run() -> None:
             if done.set_running_or_notify_cancel():
                 try:
-                    done.set_result(act())
+                    answer = act()
+                    self._tell()
+                    done.set_result(answer)
                 except BaseException as error:
                     done.set_exception(error)
 
@@ -284,6 +288,8 @@ class Engine:
         os.eventfd_write(self._event, 1)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError), open(f"{self._at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+            file.write(b"hf-engine")  # for top -H
         with contextlib.suppress(OSError):  # CAP_SYS_NICE; a busy node is when it matters who is held in time
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
@@ -305,21 +311,30 @@ class Engine:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
         if self._feed.fileno() != self._polled[0]:
             self._poll_again()
-        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience_ms())}
-        if self._event in ready:
-            os.eventfd_read(self._event)
-        if self._feed.fileno() in ready:
-            self._serve_events()
+        for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
+            if descriptor == self._polled[0]:
+                self._serve_events()
+            elif descriptor == self._event:
+                os.eventfd_read(self._event)
+            else:
+                self._tell_kills(self._watch.read(self._witness))
         while self._calls:
             self._calls.popleft()()
-        for outcome in self._mover.outcomes():
-            self._keeper.on_outcome(outcome)
-        if self._watch.fileno() in ready:
-            self._tell_kills(self._watch.read(self._witness))
         if self._keeper.by_hand:
             self._keeper.expire(time.time_ns())
         if self._mover.waiting <= MOST_WAITING:
             self._sweeps.step()
+        self._mover.kick()
+        for outcome in self._mover.outcomes():
+            self._keeper.on_outcome(outcome)
+        if self._news:
+            self._tell()
+
+    def _tell(self) -> None:
+        """What happened, to whoever listens; never between an event and its write."""
+        for report in self._news:
+            self._listeners.report(report)
+        self._news.clear()
 
     def _poll_again(self) -> None:
         """Wait for what there is to wait for now: the feed comes and goes."""
@@ -341,16 +356,20 @@ class Engine:
         return max(0.0, due * 1000) + 1
 
     def _serve_events(self) -> None:
-        while True:
+        """Everything that waits, each process written to at once; moves and reports come after."""
+        on_event = self._keeper.on_event
+        for _ in range(FLOOD):
             try:
-                for event in self._feed.read():
-                    self._keeper.on_event(event.pid, event.at_ns)
+                events = self._feed.read()
             except Lost:
                 self._sweeps.want(Cause.LOST_EVENTS)
                 continue
+            for event in events:
+                on_event(event.pid, event.at_ns)
             if self._keeper.followed_changed:
                 self._follow()
-            return
+            if len(events) < BATCH:
+                return
 
     def _look_at(self, groups: Collection[str]) -> None:
         for pid in members_below(self._hierarchy, groups):
@@ -376,6 +395,7 @@ class Engine:
         self._tell_kills(self._watch.count(self._witness))
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)
+        self._tell()
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:

@@ -78,7 +78,8 @@ class Rules:
         self._dry_run = dry_run
         self.names = tuple(rule.name for rule in self.rules)
         self.lineage = max((_lineage(rule) for rule in self.rules), default=Lineage.NONE)
-        if any(entry.protect for _, entry in self.admitted.entries):
+        self._protects = any(entry.protect for _, entry in self.admitted.entries)
+        if self._protects:
             self.lineage = Lineage.ALL
         self.targets = frozenset(rule.spec.cgroup.path for rule in self.rules if rule.spec.cgroup)
         self._by_name = {rule.name: rule for rule in self.rules}
@@ -90,6 +91,7 @@ class Rules:
         self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
         self._unindexed = tuple(rule.unindexed for rule in self.rules)
         self._any_children = any(rule.has_children for rule in self.rules)
+        self._in_lineage = sum(1 << at for at, rule in enumerate(self.rules) if _lineage(rule))
 
     def _index(self, key: str) -> ValueIndex:
         return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
@@ -107,8 +109,8 @@ class Rules:
 
     @property
     def asks_groups(self) -> bool:
-        """Whether some rule names cgroups, or any pod may ask for something."""
-        return self._cgroup.asked != 0 or bool(self.admitted)
+        """Whether some rule asks about cgroups, or pods, which are known by them, or any pod may ask for something."""
+        return (self._cgroup.asked | self._in_pods) != 0 or bool(self.admitted)
 
     def spec_named(self, name: str) -> Rule | None:
         """The rule of that name as it was written."""
@@ -126,12 +128,20 @@ class Rules:
         found = self._by_name.get(name)
         return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
 
-    def could_match_in(self, comm: str, paths: Iterable[str]) -> bool:
+    def asks_ancestors_of(self, process: Process) -> bool:
+        """Whether a rule whose other keys may hold for ``process``, or what its pod asks for, is about its ancestors."""
+        if process.pod is not None and self._protects:
+            return True
+        return self._candidates(process) & self._in_lineage != 0
+
+    def could_match_in(self, comm: str, paths: Iterable[str], *, in_pod: bool = True) -> bool:
         """False: no rule's own keys can hold for a process of this name in these cgroups."""
         paths = tuple(paths)
         if self.admitted and any("kubepods" in path for path in paths):
             return True
         bits = self._comm.holding(comm)
+        if not in_pod:
+            bits &= ~self._in_pods
         if bits & self._cgroup.asked:
             holding = ~self._cgroup.asked
             for path in paths:
@@ -142,7 +152,7 @@ class Rules:
     def may_hold_children_of(self, rule: str) -> bool:
         """Whether forks of a process under ``rule`` are to be followed."""
         if rule == BY_ANNOTATION:
-            return any(entry.protect for _, entry in self.admitted.entries)
+            return self._protects
         found = self._by_name.get(rule)
         return found is not None and (found.has_children or found.spec.match.descendants)
 

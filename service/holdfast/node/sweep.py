@@ -18,10 +18,9 @@ from holdfast.node.keeper import Keeper
 from holdfast.node.procfs import Glance, parse_stat
 from holdfast.node.record import Cause, Sweep
 from holdfast.node.setting import lines_for
-from holdfast.node.snapshot import Process
 
 LOG = log.named(__name__)
-SLICE = 200  # processes between two looks at the events: 3 to 6 ms
+SLICE = 50  # processes between two looks at the events: 1 ms
 
 
 class Sweeps:
@@ -44,8 +43,6 @@ class Sweeps:
         self._begin, self._end = begin, end
         self._wanted: Cause | None = Cause.START
         self._asked: list[Future[Sweep]] = []
-        self._dull: set[bytes] = set()  # names, and names in groups, that no rule can hold for; of this sweep
-        self._dull_in: set[tuple[bytes, bytes]] = set()
         self._going: Generator[None, None, None] | None = None
 
     @property
@@ -88,8 +85,6 @@ class Sweeps:
             begun = time.monotonic()
             cause = self._begin(cause)
             keeper.look_anew()
-            self._dull.clear()
-            self._dull_in.clear()
             pids = keeper.hands.reader.pids()
             for first in range(0, len(pids), SLICE):
                 self._look_over(pids[first : first + SLICE])
@@ -113,21 +108,11 @@ class Sweeps:
 
     def _look_over(self, pids: Iterable[int]) -> None:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
-        stat, group_text = self._keeper.hands.reader.stat, self._keeper.hands.reader.group_text
-        keeper = self._keeper
-        known, by_hand, followed = keeper.placements, keeper.by_hand, keeper.followed
-        dull, dull_in, asks_groups = self._dull, self._dull_in, keeper.rules.asks_groups
-        for pid in pids:
+        keeper, reader = self._keeper, self._keeper.hands.reader
+        known = keeper.placements.keys() | keeper.by_hand.keys() if keeper.by_hand else keeper.placements
+        for pid, text in reader.remarkable(pids, keeper.dull, known, keeper.followed):
             try:
-                text = stat(pid)
-                if pid not in known and pid not in by_hand:
-                    end = text.rindex(b")")
-                    name = text[text.index(b"(") + 1 : end]
-                    if followed and int(text[end + 4 : text.index(b" ", end + 4)]) in followed:
-                        pass  # somebody's child may be held whatever its name
-                    elif name in dull or (asks_groups and (name, group_text(pid)) in dull_in):
-                        continue
-                self._look_at(parse_stat(pid, text))
+                self._look_at(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 keeper.forget(pid)
             except HoldfastError as error:
@@ -136,23 +121,16 @@ class Sweeps:
     def _look_at(self, glance: Glance) -> None:
         """One process of a sweep, read by number; opened only if there is something to do."""
         keeper = self._keeper
-        name = glance.comm.encode(errors="replace")
         if not keeper.of_interest(glance):
-            if not keeper.rules.could_match(glance.comm):
-                self._dull.add(name)
             return
         facts, decision = keeper.decide(glance)
         placement = keeper.placements.get(glance.pid)
         if placement is not None and not placement.group:
             placement.group, placement.pod = facts.memory_group, facts.pod
         if not keeper.is_settled(facts, decision):
-            keeper.on_event(glance.pid, 0)
-        elif decision.rule is None and not self._could_match_there(facts):
-            self._dull_in.add((name, keeper.hands.reader.group_text(facts.pid)))
-
-    def _could_match_there(self, facts: Process) -> bool:
-        rules = self._keeper.rules
-        return not rules.asks_groups or rules.could_match_in(facts.comm, set(facts.cgroups.values()))
+            keeper.look_at(glance.pid)
+        elif decision.rule is None:
+            keeper.note_dull(facts.comm, keeper.hands.reader.group_text(facts.pid))
 
     def _clear_up(self) -> None:
         """Rows of who is gone, settings and groups of rules that are no more."""

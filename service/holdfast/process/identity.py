@@ -94,13 +94,14 @@ class OpenProcess:
     Every method raises `ProcessGone` once the process is reaped, whoever has its number then.
     """
 
-    __slots__ = ("_path", "_pidfd", "fd", "pid")
+    __slots__ = ("_kept", "_path", "_pidfd", "fd", "pid")
 
     def __init__(self, pid: int, descriptor: int, path: str) -> None:
         self.pid = pid
         self.fd = descriptor
         self._path = path
         self._pidfd = -1
+        self._kept: tuple[str, int] = ("", -1)
 
     def again(self) -> OpenProcess:
         """A second hold on the same process, closed on its own."""
@@ -150,22 +151,43 @@ class OpenProcess:
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
+    def peek(self, name: str) -> bytes:
+        """A short file, kept open for an `exchange` that may follow: that saves an open and a close.
+
+        Raises:
+            ProcessGone: it ended.
+            KernelRefused: any other refusal.
+        """
+        try:
+            if self._kept[0] != name:
+                self._let_go_of_kept()
+                self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
+            return os.pread(self._kept[1], _CHUNK, 0)
+        except OSError as error:
+            if error.errno in _GONE:
+                raise ProcessGone(f"{self._path}/{name}") from error
+            return self.read(name)  # one that we may not write
+
     def exchange(self, name: str, value: bytes) -> bytes:
-        """Write as `write` does, and read back through the same descriptor, which saves an open.
+        """Write as `write` does, and read back through the same descriptor.
 
         Raises:
             ProcessGone: it ended.
             KernelRefused: the kernel said no.
         """
         try:
-            descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd)
-            try:
-                os.write(descriptor, value)
-                return os.pread(descriptor, _CHUNK, 0)
-            finally:
-                os.close(descriptor)
+            if self._kept[0] != name:
+                self._let_go_of_kept()
+                self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
+            os.write(self._kept[1], value)
+            return os.pread(self._kept[1], _CHUNK, 0)
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error
+
+    def _let_go_of_kept(self) -> None:
+        if self._kept[1] >= 0:
+            os.close(self._kept[1])
+            self._kept = ("", -1)
 
     def start_ticks(self) -> int:
         """See `start_ticks_of`."""
@@ -212,10 +234,11 @@ class OpenProcess:
 
     def close(self) -> None:
         """Let the process go."""
-        for descriptor in (self.fd, self._pidfd):
+        for descriptor in (self.fd, self._pidfd, self._kept[1]):
             if descriptor >= 0:
                 os.close(descriptor)
         self.fd = self._pidfd = -1
+        self._kept = ("", -1)
 
     def __enter__(self) -> OpenProcess:
         return self

@@ -40,7 +40,7 @@ def read(process: OpenProcess) -> int:
     Raises:
         ProcessGone: it ended.
     """
-    return int(process.read(FILE))
+    return int(process.peek(FILE))
 
 
 def write(process: OpenProcess, value: int) -> None:

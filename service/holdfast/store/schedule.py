@@ -37,12 +37,15 @@ class Schedule:
         self._interval_s = _INTERVAL_S
         self._pauses_s = 0.0
         self._collections = 0
+        self._not_before: float | None = None  # set while nothing is planned because nothing happens
         self._start_counting()
 
     def mutated(self, now: float, removed: bool) -> None:
         """The metadata changed; ``removed``: something was removed since the last collection."""
         self._mutations += 1
         self._removals += removed
+        if self._not_before is not None and not self._is_idle():
+            self.at, self._not_before = max(now, self._not_before), None
         self._plan(now)
 
     def requested(self, now: float) -> None:
@@ -51,13 +54,18 @@ class Schedule:
         self._plan(now)
 
     def due(self, now: float) -> bool:
-        """The planned time has come: whether to collect; if not, the next look is planned."""
-        limit = self.thresholds.mutation_threshold
-        idle = not self._asked and not self._removals and (not limit or self._mutations < limit)
-        if idle and self._last is not None:
-            self.at = now + self._interval_s
+        """The planned time has come: whether to collect; if not, the next is planned once there is a reason.
+
+        containerd looks again after each interval, which may be milliseconds, for as long as nothing happens.
+        """
+        if self._is_idle() and self._last is not None:
+            self.at, self._not_before = None, now + self._interval_s
             return False
         return True
+
+    def _is_idle(self) -> bool:
+        limit = self.thresholds.mutation_threshold
+        return not self._asked and not self._removals and (not limit or self._mutations < limit)
 
     def begin(self) -> None:
         """A collection starts: what comes from now on counts for the next."""
@@ -89,9 +97,9 @@ class Schedule:
     def _plan(self, now: float) -> None:
         limits = self.thresholds
         at_once = self._asked or (limits.deletion_threshold > 0 and self._removals >= limits.deletion_threshold)
-        if self.at is None:
+        if self.at is None and self._not_before is None:
             at_once |= limits.deletion_threshold == 0 and self._removals > 0
             at_once |= 0 < limits.mutation_threshold <= self._mutations
         soon = now + limits.schedule_delay_s
         if at_once and (self.at is None or self.at > soon):
-            self.at = soon
+            self.at, self._not_before = soon, None

@@ -94,6 +94,19 @@ def test_cgrules_become_ours_and_the_rest_is_listed():
     assert [lost.where for lost in imported.lost] == ["c:3", "c:4", "c:8", "c:9", "c:10", "c:11"]
 
 
+def test_what_is_lost_often_for_one_reason_is_one_line_unless_each_is_asked_for():
+    many = "".join(f'{{"name": "p{at}", "nice": {at}, "oom_score_adj": 1}}\n' for at in range(9))
+    imported = from_ananicy({"a.rules": many})
+    head = as_yaml(imported, "x").splitlines()[:4]
+    assert head == [
+        "# From x: 9 rules, 9 things left behind.",
+        "#   a.rules:1: p0: nice 0, and 8 more: CPU priority is not this daemon's work",
+        "# Each of them: holdfast rules import --every-loss …",
+        "# Try it before it is used: holdfast preview --rules THIS-FILE",
+    ]
+    assert sum("nice" in line for line in as_yaml(imported, "x", every=True).splitlines()) == 9
+
+
 @pytest.mark.parametrize(
     ("read", "text"), [(from_ananicy, "\n{name: x}"), (from_ananicy, "\n[1]"), (from_cgrules, "# x\nuser cpu")]
 )

@@ -1,3 +1,6 @@
+import contextlib
+import os
+import shutil
 import sqlite3
 import threading
 
@@ -126,10 +129,78 @@ def test_the_file_is_ours_alone(tmp_path, journal):
 
 def test_a_failing_transaction_leaves_nothing(journal):
     with pytest.raises(Unavailable, match=r"^journal .*NOT NULL .*; nothing is written without it"):
-        journal.hold([row("0", "1"), HeldRow(8, 1, ADJ, None, "1", "r")])
-    assert journal.held() == []
+        journal.set(SettingRow("", "/a", "f", None, "1", "r"))
+    assert journal.settings() == []
+    journal.set(SettingRow("", "/a", "f", "0", "1", "r"))
+    assert len(journal.settings()) == 1
+
+
+def test_rows_that_find_no_room_are_refused_whole(journal, tmp_path):
     journal.hold([row("0", "1")])
-    assert len(journal.held()) == 1
+    full = os.open("/dev/full", os.O_RDWR)
+    real, journal._tail._file = journal._tail._file, full
+    with pytest.raises(Unavailable, match=r"^journal .*-tail: .*No space left.*; nothing is written without it"):
+        journal.hold([row("0", "1", pid=8)])
+    journal._tail._file = real
+    os.close(full)
+    journal.hold([row("0", "1", pid=9)])
+    assert [held.pid for held in journal.held()] == [7, 9]
+
+
+def test_a_group_whose_name_is_no_text_is_refused(journal):
+    with pytest.raises(Unavailable, match="nothing is written without it"):
+        journal.hold([row("/\udcff", "/a", field=cgroup_field(""))])
+    assert journal.held() == []
+
+
+class TestKilled:
+    """What a killed daemon leaves behind: copies of its files, opened by another."""
+
+    def copied(self, journal, at):
+        at.mkdir()
+        for path in journal.path.parent.glob("journal.db*"):
+            shutil.copy(path, at)
+        return at / "journal.db"
+
+    def held_by_successor(self, path, boot_id="boot-1"):
+        successor = Journal(path, boot_id)
+        held = successor.held()
+        successor.close()
+        return held
+
+    def test_rows_in_the_tail_alone_are_found(self, journal, tmp_path):
+        journal.hold([row("0", "1")])
+        journal.hold([row("1", "2")])
+        path = self.copied(journal, tmp_path / "copy")
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT * FROM held").fetchall() == [], "not in the database yet"
+        assert self.held_by_successor(path) == journal.held()
+
+    def test_rows_that_were_taken_in_are_not_taken_in_again(self, journal, tmp_path, monkeypatch):
+        """Killed between the database's commit and the emptying of the tail."""
+        monkeypatch.setattr(journal._tail, "empty", lambda: None)
+        journal.hold([row("0", "1")])
+        journal.forget(journal.held())
+        path = self.copied(journal, tmp_path / "copy")
+        assert path.with_name("journal.db-tail").stat().st_size > 0
+        assert self.held_by_successor(path) == []
+
+    def test_a_line_that_is_not_whole_ends_the_tail(self, journal, tmp_path):
+        journal.hold([row("0", "1")])
+        path = self.copied(journal, tmp_path / "copy")
+        with open(f"{path}-tail", "ab") as tail:
+            tail.write(b'[1,8,100,"oom_score_adj","0"')
+        assert [held.pid for held in self.held_by_successor(path)] == [7]
+
+    def test_the_tail_of_another_boot_is_dropped(self, journal, tmp_path):
+        journal.hold([row("0", "1")])
+        assert self.held_by_successor(self.copied(journal, tmp_path / "copy"), "boot-2") == []
+
+    def test_many_rows_are_taken_in_while_it_runs(self, journal):
+        for number in range(600):
+            journal.hold([row("0", "1", pid=1000 + number)])
+        assert 0 < len(journal._waiting) < 512
+        assert len(journal.held()) == 600
 
 
 def test_two_threads_write_at_once(journal):

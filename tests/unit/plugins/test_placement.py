@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -329,6 +330,29 @@ async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_an
     assert (held.envelope.topic, held.envelope.namespace) == ("/placement/held", "holdfast")
     assert payload_to_json(held.envelope.event)["changes"][0]["after"] == "5"
     assert (kill.envelope.topic, payload_to_json(kill.envelope.event)["comm"]) == ("/oom/kill", "hog")
+
+
+async def test_the_loop_is_not_woken_for_what_nobody_listens_to():
+    exchange, watchers = Exchange(), Watchers()
+    herald = Herald(exchange, watchers)
+    await asyncio.to_thread(herald.report, Report(Happening.HELD, 50, 500, "postgres", "r1"))
+    with exchange.subscribe([]) as events, watchers.reports() as reports:
+        await asyncio.to_thread(herald.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
+        assert (await anext(reports)).pid == 60, "the first was never handed over"
+        assert payload_to_json((await anext(events)).envelope.event)["pid"] == 60
+
+
+async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
+    loop, calls = asyncio.get_running_loop(), []
+    watchers = Watchers()
+    herald = Herald(Exchange(), watchers)
+    real = loop.call_soon_threadsafe
+    monkeypatch.setattr(herald, "_loop", SimpleNamespace(call_soon_threadsafe=lambda *g: (calls.append(g), real(*g))))
+    with watchers.reports() as reports:
+        for pid in range(5):
+            herald.report(Report(Happening.HELD, pid, 1, "x", "r1"))
+        assert [(await anext(reports)).pid for _ in range(5)] == list(range(5))
+    assert len(calls) == 1
 
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):

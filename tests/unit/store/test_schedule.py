@@ -38,10 +38,30 @@ def test_pauses_take_at_most_their_share_of_the_time():
     assert pytest.approx(2.0 + 0.02 / 0.02 - 0.02) == schedule.at
 
 
-def test_a_look_without_a_reason_plans_the_next():
+def test_a_look_without_a_reason_is_the_last_until_there_is_one():
     schedule = collected(Thresholds())
     assert not schedule.due(2.0)
+    assert schedule.at is None
+    schedule.mutated(2.1, False)
+    assert schedule.at is None, "one mutation is no reason"
+    schedule.mutated(2.2, True)
     assert pytest.approx(2.49) == schedule.at
+    assert schedule.due(2.49)
+
+
+def test_a_reason_that_comes_long_after_the_last_look_is_looked_at_now():
+    schedule = collected(Thresholds(mutation_threshold=2))
+    assert not schedule.due(2.0)
+    schedule.mutated(9.0, False)
+    schedule.mutated(9.1, False)
+    assert pytest.approx(9.1) == schedule.at
+
+
+def test_a_request_after_a_look_without_a_reason_is_due_at_once():
+    schedule = collected(Thresholds())
+    assert not schedule.due(2.0)
+    schedule.requested(2.1)
+    assert pytest.approx(2.1) == schedule.at
 
 
 def test_a_removal_waits_for_the_planned_look():

@@ -6,6 +6,8 @@ The rules are `holdfast.node.rules`, what they lead to `holdfast.node.plan`, the
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import deque
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
@@ -36,18 +38,30 @@ from holdfast.process import read_boot_id
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"  # of the events; the node's work is in no client's namespace
 KMSG = "/dev/kmsg"
+#: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
+SWITCH_S = 0.0005
 
 
 class Herald:
-    """Carries what the engine's thread reports to the loop: watchers and the event exchange."""
+    """Carries what the engine's thread reports to the loop: watchers and the event exchange.
+
+    While nobody watches or is subscribed, the loop is not woken: an exec would cost the daemon twice as much.
+    """
 
     def __init__(self, exchange: Exchange, watchers: Watchers) -> None:
         self._exchange, self._watchers = exchange, watchers
         self._loop = asyncio.get_running_loop()
+        self._reports: deque[Report] = deque()
+        self._called = False
 
     def report(self, report: Report) -> None:
         """On the engine's thread."""
-        self._on_the_loop(self._tell, report)
+        if not (self._watchers.any or self._exchange.is_heard):
+            return
+        self._reports.append(report)
+        if not self._called:  # one call for a burst
+            self._called = True
+            self._on_the_loop(self._tell_all)
 
     def kill(self, kill: Kill) -> None:
         """On the engine's thread."""
@@ -63,9 +77,13 @@ class Herald:
         except RuntimeError:  # the loop is closed: the daemon is going, nobody listens any more
             return
 
-    def _tell(self, report: Report) -> None:
-        self._watchers.tell(report)
-        self._publish(f"/placement/{report.happening}", message.report(report))
+    def _tell_all(self) -> None:
+        self._called = False  # first: what is added from now on calls again
+        while self._reports:
+            report = self._reports.popleft()
+            self._watchers.tell(report)
+            if self._exchange.is_heard:
+                self._publish(f"/placement/{report.happening}", message.report(report))
 
     def _publish(self, topic: str, event: Message) -> None:
         self._exchange.publish(topic, event, NAMESPACE)
@@ -153,6 +171,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     context.on_reload(reload)
     context.metrics.add(*bundled.families, petitions.refused)
     engine.tally.register(context.metrics)
+    sys.setswitchinterval(SWITCH_S)
     engine.start()
     listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)

@@ -54,6 +54,11 @@ class Watchers:
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Report | None]] = set()
 
+    @property
+    def any(self) -> bool:
+        """Whether somebody watches."""
+        return bool(self._queues)
+
     def tell(self, report: Report) -> None:
         """Hand a report to everybody; who has too many waiting is ended."""
         for queue in tuple(self._queues):
