@@ -129,7 +129,7 @@ class Rules:
         return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
 
     def asks_ancestors_of(self, process: Process) -> bool:
-        """Whether a rule whose other keys may hold for ``process``, or what its pod asks for, is about its ancestors."""
+        """Whether a rule that may hold for ``process``, or what its pod asks for, is about its ancestors."""
         if process.pod is not None and self._protects:
             return True
         return self._candidates(process) & self._in_lineage != 0
