@@ -143,9 +143,11 @@ def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move
     ]
     assert (adj_of(there.pid), group_of(there.pid, where)) == (7, was_in)
 
+    dry_until = time.time_ns()
     engine.set_rules(rule)
     came = sleeper(program, "600")
     engine.settle()
+    assert engine.placement(there.pid).since_ns > dry_until, "under the rule since it is one, not since it was tried"
     assert {(adj_of(p.pid), group_of(p.pid, where)) for p in (there, came)} == {(adj, path)}
 
     set_adj(came.pid, 250)

@@ -304,6 +304,8 @@ class Keeper:
         if placement.rule != decision.rule:
             self.actor.rerule(placement, decision)
             placement.rule, placement.since_ns = decision.rule, time.time_ns()
+        elif placement.state is State.PLANNED and not decision.dry_run:
+            placement.since_ns = time.time_ns()  # the dry run is over: held since now
         placement.as_child = decision.as_child
         placement.comm = facts.comm
         placement.oom_score_adj = facts.oom_score_adj
