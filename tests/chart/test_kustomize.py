@@ -25,6 +25,7 @@ SAME = {
     "default": {},
     "dry-run": {"dryRun": True},
     "monitored": MONITORED,
+    "v1-hosts": {"hostPaths.mountPropagation": "None"},
     "fleet": {**MONITORED, **MTLS},
 }
 
