@@ -22,6 +22,10 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def pytest_configure(config: pytest.Config) -> None:
     guest.configure(config)
+    # A shell that runs us in the background has these ignored, and who we start would ignore them, too.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     # What a peer leaves behind (a shim, a daemonised child) becomes our child, so that it is seen and ended.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

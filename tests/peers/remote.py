@@ -179,7 +179,7 @@ class Containers:
 
     @staticmethod
     def _container(message):
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         times = {name: nanoseconds(getattr(message, name)) for name in ("created_at", "updated_at")}
         return replace(container_value(message), **times)

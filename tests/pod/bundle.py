@@ -122,8 +122,8 @@ def _mounts(root: Root, spec: Mapping[str, Any], container: Mapping[str, Any], g
     ]
     taken = {mount["destination"] for mount in own}
     return [
-        *(_bound(path, path, ["rbind", "rprivate", "ro"]) for path in root.binds),
         *(mount for mount in unasked if mount["destination"] not in taken),
+        *(_bound(path, path, ["rbind", "rprivate", "ro"]) for path in root.binds),  # a checkout may lie below /tmp
         *own,
     ]
 

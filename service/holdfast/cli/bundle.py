@@ -30,7 +30,7 @@ def bundle() -> None:
     """
 
 
-@bundle.command()
+@bundle.command(short_help="Bring a bundle into the node's content.")
 @click.argument("layout", metavar="LAYOUT[:TAG|@DIGEST]")
 @click.option("--name", default="", help="Name it gets on the node.  [default: what LAYOUT is called, and the tag]")
 @click.option("--hold", default="168h", show_default=True, help="How long it is kept without being applied.")
@@ -59,7 +59,7 @@ def pull(client: Client, layout: str, name: str, hold: str, at_once: bool) -> No
         click.echo(f"holdfast bundle apply {done.name}")
 
 
-@bundle.command()
+@bundle.command(short_help="Put a pulled bundle in force.")
 @click.argument("which", metavar="NAME|DIGEST")
 @client_options
 def apply(client: Client, which: str) -> None:
@@ -67,7 +67,7 @@ def apply(client: Client, which: str) -> None:
     _applied(client, which)
 
 
-@bundle.command()
+@bundle.command(short_help="Put the bundle before the current one in force.")
 @client_options
 def rollback(client: Client) -> None:
     """Put the bundle in force that was before the current one."""
@@ -77,7 +77,7 @@ def rollback(client: Client) -> None:
     click.echo(as_json(plain(answer)) if client.json else _sentence(answer.bundle, answer.previous))
 
 
-@bundle.command()
+@bundle.command(short_help="List the node's bundles.")
 @client_options
 def ls(client: Client) -> None:
     """List the current bundle, those a rollback returns to, and those only pulled."""
