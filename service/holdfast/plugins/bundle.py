@@ -17,7 +17,7 @@ from holdfast.metrics import Counter
 from holdfast.node.rulefile import read_bundle
 from holdfast.node.rules import compile_rules
 from holdfast.plugin import InitContext, plugin
-from holdfast.plugins.kinds import BUNDLES, EVENTS, GRPC, METADATA
+from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
 from holdfast.store.bundle import Bundles, Listed, Shelf
 from holdfast.store.bundle.bundles import NAMESPACE
 from holdfast.store.bundle.links import Links
@@ -126,7 +126,7 @@ async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
     yield engine
 
 
-@plugin(GRPC, "bundles", requires=(BUNDLES, EVENTS), services=(_SERVICE,))
+@plugin(API, "bundles", requires=(BUNDLES, EVENTS), services=(_SERVICE,))
 async def service(context: InitContext) -> AsyncIterator[BundlesServicer]:
     """The API clients use."""
     changes = Counter("holdfast_bundle_changes_total", "Bundles applied and rolled back.", ["change", "result"])

@@ -29,6 +29,7 @@ GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")
 BUNDLES: Kind[Bundles] = Kind("io.holdfast.bundle.v1")
+API: Kind[Any] = Kind("io.holdfast.grpc.v1")  # services of ours over an engine that is a plugin of its own
 PODS: Kind[Directory] = Kind("io.holdfast.pods.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")
 NRI: Kind[Any] = Kind("io.holdfast.nri.v1")
