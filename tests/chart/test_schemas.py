@@ -1,7 +1,7 @@
 """What chart and overlays render is what Kubernetes' own schemas allow, strictly, in every supported version.
 
-kubeconform judges, and kubernetes-validate in the oldest and the newest version; both read the schemas that come with
-the latter, so no network is asked.
+kubeconform judges, and so does kubernetes-validate; both read the schemas that come with the latter, so no network is
+asked.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ def test_everything_rendered_is_valid_in_every_version(rendered, schemas):
         assert "Invalid: 0, Errors: 0" in said, version
 
 
+@pytest.mark.timeout(300)
 def test_kubernetes_validate_agrees(rendered, tmp_path):
     together = tmp_path / "together.yaml"
     together.write_text("---\n".join(path.read_text() for path in rendered))
-    for version in (versions()[0], versions()[-1]):
+    for version in versions():
         command = [path_of("kubernetes-validate"), "--strict", "--kubernetes-version", version, str(together)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
