@@ -185,6 +185,7 @@ class Client:
 
     async def _fetch(self, stub: Any, container_id: str) -> bool:
         """Ask for one container, or the sandbox of this id; False when the runtime knows neither."""
+        mark = self._directory.mark()
         asked = pb.ListContainersRequest(filter=pb.ContainerFilter(id=container_id))
         found = (await stub.ListContainers(asked, timeout=CALL_S)).containers
         record = container_record(found[0]) if found else None
@@ -196,7 +197,7 @@ class Client:
                 return False
             self._directory.put_pod(pod_record(pods[0]))
         if record is not None:
-            self._directory.put_container(record)
+            self._directory.put_container(record, mark)
             self._want_details(container_id)
         return True
 
@@ -212,10 +213,11 @@ class Client:
             known = self._directory.container(container_id)
             if known is None or (known.pid and known.oom_score_adj is not None):
                 continue
+            mark = self._directory.mark()
             record = await self._details(stub, known)
             if record is None or self._directory.container(container_id) is None:
                 continue
-            self._directory.put_container(record)
+            self._directory.put_container(record, mark)
             if not record.pid and tried < len(RETRIES_S):  # created, and about to be started
                 self._loop.call_later(RETRIES_S[tried], self._want_details, container_id, tried + 1)
 

@@ -9,6 +9,7 @@ Theory
 * Whoever asks in vain is remembered: when the answer comes, the cgroups it was asked for are told to the listeners,
   so that nothing waits for a sweep. The first question in vain for a container is told too (`on_miss`): CRI asks the
   runtime for this one at once.
+* What was told to be gone stays gone for an answer that was asked for before (`mark`): answers may be overtaken.
 * Bounded: `MOST` sandboxes and containers; more are not taken in, and `refused` counts them.
 """
 
@@ -26,6 +27,7 @@ from holdfast.pods.record import ContainerRecord, PodRecord, State
 
 MOST = 16_384
 MOST_ASKED = 4096
+MOST_GONE = 1024  # containers that were told to be gone; an answer is overtaken by few
 ASK_AGAIN_S = 0.25  # between two calls of `on_miss` for one container
 PAUSE = "POD"  # the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
 
@@ -48,6 +50,7 @@ class Directory:
         self._by_uid: dict[str, str] = {}
         self._touched: dict[str, int] = {}  # when a sandbox or container was last put, by `_clock`
         self._clock = 0
+        self._gone: dict[str, int] = {}  # when a container was told to be gone, by `_clock`
         self._answers: dict[str, PodRef] = {}
         self._asked: dict[str, tuple[PodRef, float]] = {}
         self._listeners: list[Changed] = []
@@ -117,16 +120,23 @@ class Directory:
             changed = self._put_pod(pod)
         self._tell(changed)
 
-    def put_container(self, container: ContainerRecord) -> None:
-        """A container that is; its pod may come later. One that stopped is forgotten."""
+    def put_container(self, container: ContainerRecord, mark: int | None = None) -> None:
+        """A container that is; its pod may come later. One that stopped is forgotten.
+
+        With ``mark``, one that was removed after it is not taken in.
+        """
         with self._lock:
-            changed = self._put_container(container)
+            changed = set() if self._went_after(mark, container.id) else self._put_container(container)
         self._tell(changed)
 
     def remove_container(self, container_id: str) -> None:
         """A container that is no more."""
         with self._lock:
             self._remove_container(container_id)
+            self._clock += 1
+            self._gone[container_id] = self._clock
+            if len(self._gone) > MOST_GONE:
+                del self._gone[next(iter(self._gone))]
 
     def remove_pod(self, sandbox_id: str) -> None:
         """A sandbox that is no more, with its containers."""
@@ -134,7 +144,7 @@ class Directory:
             self._remove_pod(sandbox_id)
 
     def mark(self) -> int:
-        """Now, for `replace_all`: taken before the runtime is asked for its list."""
+        """Now, for `replace_all` and `put_container`: taken before the runtime is asked."""
         with self._lock:
             self._clock += 1
             return self._clock
@@ -157,6 +167,8 @@ class Directory:
                 keep.add(pod.sandbox_id)
                 changed |= self._put_pod(pod)
             for container in containers:
+                if self._went_after(mark, container.id):
+                    continue
                 if container.state is not State.STOPPED:
                     keep.add(container.id)
                 changed |= self._put_container(container)
@@ -199,6 +211,9 @@ class Directory:
         full = len(self._pods) + len(self._containers) >= MOST
         self.refused += full
         return full
+
+    def _went_after(self, mark: int | None, container_id: str) -> bool:
+        return mark is not None and self._gone.get(container_id, -1) > mark
 
     def _touch(self, key: str) -> None:
         self._clock += 1

@@ -211,3 +211,17 @@ def test_questions_in_vain_are_bounded_too(told, monkeypatch):
 
 def test_long_values_are_not_kept():
     assert dict(kept({"a": "b", "manifest": "x" * 2000})) == {"a": "b"}
+
+
+def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
+    directory = told
+    directory.put_pod(pod())
+    directory.put_container(container())
+    mark = directory.mark()
+    directory.remove_container(APP)
+    directory.put_container(container(), mark)
+    assert directory.container(APP) is None
+    directory.replace_all([pod()], [container()], mark)
+    assert directory.container(APP) is None
+    directory.put_container(container(), directory.mark())
+    assert directory.container(APP) is not None
