@@ -20,9 +20,9 @@ from tests.running import Running
 INSTALLED, KEPT = Path("/opt/holdfast"), Path("/var/lib/holdfast")
 #: Under a name of the internet's: the registry that the pages name is here.
 HOSTS = "127.0.0.1 localhost ghcr.io\n"
-SETUP = """
-mount --bind "$1{installed}" {installed}
-mount --bind "$1{kept}" {kept}
+SETUP = f"""
+mount --bind "$1{INSTALLED}" {INSTALLED}
+mount --bind "$1{KEPT}" {KEPT}
 if [ "$2" = alone ]; then
   "$3" ip link set lo up
   mount -t tmpfs none /run
@@ -30,7 +30,7 @@ if [ "$2" = alone ]; then
 fi
 echo ready
 exec tail -f /dev/null
-""".format(installed=INSTALLED, kept=KEPT)
+"""
 PATIENCE_S = 300.0  # pip downloads some 30 MB
 Start = Callable[..., Running]
 

@@ -125,7 +125,8 @@ def test_without_helm(published, tmp_path):
     lines = [line for line in inline("docs/operations.md") if line.startswith("kubectl apply -")]
     assert len(lines) == 2
     page = (REPOSITORY / "docs" / "operations.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", page.partition("| overlay | is |")[2].partition("\n\n")[0], re.MULTILINE)
+    table = page.partition("| overlay | is |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE)
     assert sorted(rows) == sorted(overlay.name for overlay in (clone / "deploy" / "overlays").iterdir())
     for line in lines:
         for name in rows:
