@@ -1,4 +1,4 @@
-"""What the pages say about installing into a cluster, as far as it goes without one; `tests/e2e/pages` goes on.
+"""What the pages say about installing into a cluster, as far as it goes without one; `tests/e2e/run` goes on.
 
 The chart is pushed by the release workflow's own lines to a registry that is ``ghcr.io`` on the machine of the test,
 and the pages' lines pull it from there. Put in the place of a cluster: ``helm install`` and ``helm upgrade`` are
