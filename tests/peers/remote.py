@@ -193,8 +193,8 @@ class RemoteMetadata:
         self.images = Images(channel)
         self.containers = Containers(channel)
 
-    def content(self, namespace):
-        return RemoteContent(self.channel, namespace)
+    def content(self, namespace, lease=""):
+        return RemoteContent(self.channel, namespace, lease)
 
     async def empty(self):
         """Remove everything, so that the next case begins with nothing."""
