@@ -92,7 +92,7 @@ class ContentContract:
         writer = await store.writer("myref")
         await writer.close()
         writer = await store.writer("myref")
-        assert [("myref", 0, 0)] == [(one.ref, one.offset, one.total) for one in await store.statuses()]
+        assert [(one.ref, one.offset, one.total) for one in await store.statuses()] == [("myref", 0, 0)]
         await writer.write(b"seen")
         await writer.commit(0, "", ROOT)
         await writer.close()

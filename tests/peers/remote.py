@@ -135,9 +135,12 @@ class Images:
         with their_errors():
             return self._image((await self._stub.Update(request, metadata=headers(namespace))).image)
 
-    async def delete(self, namespace, name):
+    async def delete(self, namespace, name, target=""):
+        request = images_api.DeleteImageRequest(name=name)
+        if target:
+            request.target.digest = target
         with their_errors():
-            await self._stub.Delete(images_api.DeleteImageRequest(name=name), metadata=headers(namespace))
+            await self._stub.Delete(request, metadata=headers(namespace))
 
     @staticmethod
     def _image(message):
@@ -186,6 +189,8 @@ class Containers:
 
 
 class RemoteMetadata:
+    wants_a_spec = True
+
     def __init__(self, channel):
         self.channel = channel
         self.namespaces = Namespaces(channel)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.content import ContentContract
+from tests.contracts.images import LaterImagesContract
 from tests.contracts.metadata import MetadataContract
 from tests.contracts.sharing import IsolatedContract, IsolationContract, LeasedContract, SharingContract
 from tests.needs import path_of, peer
@@ -34,7 +35,11 @@ def place():
 
 @pytest.fixture(scope="module")
 def addresses(place):
-    return {"containerd": place(containerd.running), "holdfast": place(holdfast.running)[0]}
+    return {
+        "containerd": place(containerd.running),
+        "containerd 2": place(containerd.running, program=path_of("containerd2/containerd")),
+        "holdfast": place(holdfast.running)[0],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,10 @@ def isolated(place):
     }
 
 
-@pytest.fixture(params=["containerd", "holdfast"])
+@pytest.fixture(params=["containerd", "containerd 2", "holdfast"])
 async def metadata(request, addresses):
     async with remote.dialled(addresses[request.param]) as dialled:
+        dialled.wants_a_spec = request.param != "containerd 2"
         yield dialled
 
 
@@ -67,6 +73,11 @@ class TestContent(Neighbours, ContentContract, SharingContract, IsolationContrac
 
 
 class TestMetadata(MetadataContract):
+    pass
+
+
+@pytest.mark.parametrize("metadata", ["containerd 2", "holdfast"], indirect=True)
+class TestLaterImages(LaterImagesContract):
     pass
 
 

@@ -7,13 +7,14 @@ from holdfast.store.leases import Resource
 from holdfast.store.reachability import Kind
 
 from tests.contracts.content import digest, get, names, put
+from tests.contracts.images import LaterImagesContract
 from tests.contracts.metadata import MetadataContract, image
 
 DAY_S = 24 * 3600
 REF = "containerd.io/gc.ref.content.0"
 
 
-class TestMetadata(MetadataContract):
+class TestMetadata(MetadataContract, LaterImagesContract):
     @pytest.fixture
     def metadata(self, timed):
         return timed
