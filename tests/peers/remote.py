@@ -78,9 +78,9 @@ class Leases:
         with their_errors():
             return self._lease((await self._stub.Create(request, metadata=headers(namespace))).lease)
 
-    async def delete(self, namespace, lease_id):
+    async def delete(self, namespace, lease_id, sync=False):
         with their_errors():
-            await self._stub.Delete(leases_api.DeleteRequest(id=lease_id), metadata=headers(namespace))
+            await self._stub.Delete(leases_api.DeleteRequest(id=lease_id, sync=sync), metadata=headers(namespace))
 
     async def matching(self, namespace, filters=()):
         with their_errors():
@@ -200,6 +200,11 @@ class RemoteMetadata:
 
     def content(self, namespace, lease=""):
         return RemoteContent(self.channel, namespace, lease)
+
+    async def collect(self):
+        """Have one collection made: what comes after a lease whose end is waited for."""
+        await self.leases.create("collecting", "waited for")
+        await self.leases.delete("collecting", "waited for", sync=True)
 
     async def empty(self):
         """Remove everything, so that the next case begins with nothing."""

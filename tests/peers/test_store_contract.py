@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contracts.collection import CollectionContract, LaterCollectionContract
 from tests.contracts.content import ContentContract
 from tests.contracts.images import LaterImagesContract
 from tests.contracts.metadata import MetadataContract
@@ -81,10 +82,27 @@ class TestLaterImages(LaterImagesContract):
     pass
 
 
+@pytest.fixture
+def within(metadata):
+    return metadata.content
+
+
+@pytest.fixture
+def collect(metadata):
+    return metadata.collect
+
+
 class TestLeased(LeasedContract):
-    @pytest.fixture
-    def within(self, metadata):
-        return metadata.content
+    pass
+
+
+class TestCollection(CollectionContract):
+    pass
+
+
+@pytest.mark.parametrize("metadata", ["containerd 2", "holdfast"], indirect=True)
+class TestLaterCollection(LaterCollectionContract):
+    pass
 
 
 class TestIsolated(Neighbours, IsolationContract, IsolatedContract):
