@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,6 +22,8 @@ from tests import guest, needs
 from tests.running import Running
 
 PR_SET_CHILD_SUBREAPER = 36
+THREAD_ENDS_S = 10.0
+RUN_ENDS_S = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     # What a peer leaves behind (a shim, a daemonised child) becomes our child, so that it is seen and ended.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A run that cannot end after its last test says where every thread stands, and ends."""
+    faulthandler.dump_traceback_later(RUN_ENDS_S, exit=True, file=sys.__stderr__)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -89,3 +101,20 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
     assert not left, "left running"
+
+
+def lasting_threads() -> set[threading.Thread]:
+    """Threads that the interpreter would wait for when it ends."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """A test that leaves a thread behind fails: the run's end would wait for it, perhaps for ever."""
+    before = lasting_threads()
+    yield
+    deadline = time.monotonic() + THREAD_ENDS_S
+    while (left := lasting_threads() - before) and time.monotonic() < deadline:
+        for thread in left:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    assert not left, f"threads left: {', '.join(sorted(thread.name for thread in left))}"

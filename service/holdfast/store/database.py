@@ -77,7 +77,8 @@ class Database:
         """
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._writer = threading.Thread(target=self._write_forever, args=(opened,), name="store-writer")
+        # A daemon: a store that nobody closed must not keep the process, and what is committed is safe without it.
+        self._writer = threading.Thread(target=self._write_forever, args=(opened,), name="store-writer", daemon=True)
         self._writer.start()
         try:
             await opened

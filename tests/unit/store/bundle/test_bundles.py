@@ -206,7 +206,6 @@ async def test_what_is_in_force_is_there_after_a_restart(node, make_node):
     again = await make_node()
     assert before == await again.bundles.listed()
     assert (await again.bundles.rollback()).bundle.name == "1"
-    await node.open()
 
 
 async def test_a_file_is_linked_where_it_is_allowed_and_changes_with_the_bundle(make_node, tmp_path):
