@@ -77,7 +77,7 @@ def test_the_optional_ones_come_to_who_names_them_alone():
     for config in (PlacementConfig(), PlacementConfig(shipped="all"), PlacementConfig(shipped=("all",))):
         assert not ours & {rule.name for rule in shipped.with_shipped(config)}
     with_one = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars")))
-    assert [rule.name for rule in with_one][0] == "sidecars"
+    assert with_one[0].name == "sidecars"
     assert with_one[1:] == shipped.with_shipped(PlacementConfig(shipped="all"))
     for name in shipped.optional():
         assert shipped.text(name).startswith("# ")

@@ -1,6 +1,7 @@
 """Rules that ship: one YAML file each, named after what they hold, with the source of every value beside it.
 
-Those of the folder ``optional`` change what some would rather keep, and come only to who names them. ``rules.json`` is all of them as a start reads them; ``python -m holdfast.node.shipped`` writes it anew.
+Those of the folder ``optional`` change what some would rather keep, and come only to who names them. ``rules.json`` is
+all of them as a start reads them; ``python -m holdfast.node.shipped`` writes it anew.
 """
 
 from __future__ import annotations
