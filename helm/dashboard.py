@@ -126,6 +126,57 @@ ROWS: dict[str, list[Panel]] = {
             "percentunit",
         ),
     ],
+    "Pods and bundles": [
+        Panel(
+            "Pods known",
+            "Sandboxes and containers the runtime told of.",
+            {"sum by (kind) (holdfast_pods_known@)": "{{kind}}"},
+        ),
+        Panel(
+            "Nodes whose runtime does not answer",
+            "Pods are known by their cgroups' names alone, or as last told.",
+            {"count(holdfast_pods_runtime_connected@ == 0) or vector(0)": "nodes"},
+        ),
+        Panel(
+            "Lists of pods",
+            "By result; and what taking one in cost the daemon's loop, 99th percentile.",
+            {
+                "sum by (result) (rate(holdfast_pods_relists_total@[$__rate_interval]))": "{{result}}, per second",
+                "histogram_quantile(0.99, sum by (le) "
+                "(rate(holdfast_pods_relist_seconds_bucket@[$__rate_interval])))": "seconds of the loop",
+            },
+        ),
+        Panel(
+            "New containers",
+            "Questions for a container that was not known yet, and the time to its answer (99th percentile).",
+            {
+                "sum(rate(holdfast_pods_missed_total@[$__rate_interval]))": "asked, per second",
+                "histogram_quantile(0.99, sum by (le) "
+                "(rate(holdfast_pods_answer_seconds_bucket@[$__rate_interval])))": "seconds to the answer",
+            },
+        ),
+        Panel(
+            "Not taken in, not allowed",
+            "Pods beyond the bound of the directory; annotations that the admission table refuses.",
+            {
+                "sum(increase(holdfast_pods_refused_total@[$__rate_interval]))": "beyond the bound",
+                "sum by (key) (increase(holdfast_placement_annotations_refused_total@[$__rate_interval]))": (
+                    "annotation {{key}}"
+                ),
+            },
+        ),
+        Panel(
+            "Bundles",
+            "Applied and rolled back, rules taken from them, and nodes whose named bundle is not in force.",
+            {
+                "sum by (change, result) (increase(holdfast_bundle_changes_total@[$__rate_interval]))": (
+                    "{{change}} {{result}}"
+                ),
+                "sum by (result) (increase(holdfast_bundle_rules_total@[$__rate_interval]))": "rules {{result}}",
+                "count(holdfast_bundle_rules_last_successful@ == 0) or vector(0)": "nodes not in force",
+            },
+        ),
+    ],
     "Feed": [
         Panel(
             "Process events",

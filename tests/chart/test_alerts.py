@@ -91,6 +91,21 @@ CASES = {
         20,
         {f'holdfast_pressure_waiting_seconds{{{NODE},resource="memory",kind="full"}}': "0+1x40"},
     ),
+    "HoldfastPodsUnknown": (
+        {f"holdfast_pods_runtime_connected{{{NODE}}}": "1x5 0x40"},
+        25,
+        {f"holdfast_pods_runtime_connected{{{NODE}}}": "0x40"},  # it never was
+    ),
+    "HoldfastPodsTooMany": (
+        {f"holdfast_pods_refused_total{{{NODE}}}": "0+1x90"},
+        60,
+        {f"holdfast_pods_refused_total{{{NODE}}}": "3x90"},
+    ),
+    "HoldfastBundleRejected": (
+        {f"holdfast_bundle_rules_last_successful{{{NODE}}}": "0x40"},
+        20,
+        {f"holdfast_bundle_rules_last_successful{{{NODE}}}": "1x40"},
+    ),
     "HoldfastSubscribersDropped": (
         {f'holdfast_events_subscribers_dropped_total{{{NODE},limit="events"}}': "0 0 1x20"},
         4,

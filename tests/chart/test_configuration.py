@@ -8,7 +8,7 @@ from holdfast import config
 from holdfast.node import shipped
 from holdfast.plugins import shipped as shipped_plugins
 
-from tests.chart.kit import EXAMPLES, config_text, one, pod
+from tests.chart.kit import CHART, EXAMPLES, config_text, one, pod
 from tests.needs import peer
 
 pytestmark = peer("helm4")
@@ -49,6 +49,17 @@ def test_the_presets_are_the_shipped_rule_files(helm, tmp_path):
     assert placement.shipped == shipped.names()
     _, placement = loaded(helm.template({"presets.nodeDaemons.enabled": False}), tmp_path)
     assert placement.shipped == tuple(name for name in shipped.names() if name != "node-daemons")
+
+
+def test_the_optional_presets_are_off_and_each_is_one_of_the_optional_rule_files(helm, tmp_path):
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["presets"]
+    off = [preset for preset, value in values.items() if not value["enabled"]]
+    _, placement = loaded(helm.template({f"presets.{preset}.enabled": True for preset in off}), tmp_path)
+    assert sorted(placement.shipped) == sorted(shipped.known())
+    for preset in off:
+        _, placement = loaded(helm.template({f"presets.{preset}.enabled": True}), tmp_path)
+        (extra,) = set(placement.shipped) - set(shipped.names())
+        assert extra in shipped.optional()
 
 
 def test_values_reach_the_placement_section(helm, tmp_path):

@@ -286,6 +286,34 @@ sys.stdin.read()
 """
 
 
+#: It forks before anybody can have told the kernel to tell of its forks: a postmaster starts its checkpointer so.
+HASTY = """
+import os, sys
+name = os.open('/proc/self/comm', os.O_WRONLY)
+def child():
+    pid = os.fork()
+    if pid == 0:
+        sys.stdin.read()
+        os._exit(0)
+    return pid
+os.write(name, b'hf-leader')
+print(child(), child(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_children_that_were_there_before_their_leader_was_followed_get_their_value_too(run):
+    rule = {"match": {"comm": "hf-leader"}, "oom_score_adj": {"value": 100, "children": 400}}
+    engine = run(rule)
+    leader = subprocess.Popen([sys.executable, "-c", HASTY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    children = [int(word) for word in leader.stdout.readline().split()]
+    engine.settle()
+    assert [adj_of(pid) for pid in (leader.pid, *children)] == [100, 400, 400]
+    leader.stdin.close()
+    stop_process(leader)
+    leader.stdout.close()
+
+
 def test_children_of_a_leader_get_their_own_value_at_the_fork(run):
     rule = {"match": {"comm": "hf-leader"}, "oom_score_adj": {"value": 100, "children": 400}}
     engine = run(rule)

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from holdfast.node.machine import capabilities
 
 from tests.needs import peer
 from tests.peers import cri_side
@@ -28,7 +29,7 @@ plugins:
     cri: {{enabled: true, address: {cri}, relist: 1s}}
   io.holdfast.placement.v1.rules:
     dry_run: false
-    shipped: none
+    shipped: {shipped}
     rescan: 1h
     annotations:
       - {{namespaces: [db], oom_score_adj: {{min: 100, max: 1000}}, protect: true}}
@@ -52,7 +53,7 @@ def ours(short_dir, cri):
     directory = short_dir / "h"
     directory.mkdir()
     path = directory / "config.yaml"
-    path.write_text(CONFIG.format(dir=directory, cri=cri.address))
+    path.write_text(CONFIG.format(dir=directory, cri=cri.address, shipped="[cloudnative-pg, sidecars, batch-pods]"))
     with holdfast(directory, path) as daemon:
         yield daemon.ready()
 
@@ -135,13 +136,46 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     assert (adj(main_pid), adj(leader)) == (777, 300)
 
 
+#: What an instance manager does: it starts a postmaster, which is another program and forks a worker.
+POSTGRES = """
+busybox cp /bin/busybox /sh
+echo '#!/sh' > /postgres
+echo '(while :; do sleep 100003; done) & wait' >> /postgres
+busybox chmod +x /postgres
+/postgres & wait
+"""
+
+
+def test_the_shipped_rules_for_pods_hold_real_ones(cri, ours):
+    labels = {"cnpg.io/cluster": "pg", "cnpg.io/podRole": "instance"}
+    database = cri.run_pod("pg-1", new_uid(), labels)
+    instance = database.run("postgres", ["sh", "-c", POSTGRES], 985)
+    becomes(4, lambda: len(database.pids(instance)), ours)
+    manager, postmaster, worker, below = database.pids(instance)
+    low = -900 if "CAP_SYS_RESOURCE" in capabilities("/proc") else 985
+    becomes([985, low, 0, 0], lambda: [adj(pid) for pid in (manager, postmaster, worker, below)], ours)
+    table = {some["pid"]: some for some in ask(ours, "ps")["placements"]}
+    assert [table[pid]["rule"] for pid in (postmaster, worker, below)] == ["cloudnative-pg"] * 3
+    wanting = set() if low < 0 else {"capability"}
+    wanting |= set() if Path("/sys/fs/cgroup/cgroup.controllers").exists() else {"no_equivalent"}  # memory.oom.group
+    assert {some["reason"] for some in table[postmaster]["refusals"]} == wanting
+
+    job = cri.run_pod("nightly-x", new_uid(), {"batch.kubernetes.io/job-name": "nightly"})
+    (main,) = job.pids(job.run("main", ["sleep", "100000"], 500))
+    (proxy,) = job.pids(job.run("istio-proxy", ["sleep", "100000"], 999))
+    becomes([1000, 1000], lambda: [adj(main), adj(proxy)], ours)  # a proxy of what may die first may, too
+    service = cri.run_pod("web-1", new_uid(), {"app": "web"})
+    (proxy,) = service.pids(service.run("istio-proxy", ["sleep", "100000"], 999))
+    becomes(2, lambda: adj(proxy), ours)
+
+
 def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, short_dir):
     pod = cri.run_pod("web-0", new_uid(), {"app": "labelled"})
     (pid,) = pod.pids(pod.run("main", ["sleep", "100000"], 985))
     directory = short_dir / "h"
     directory.mkdir()
     path = directory / "config.yaml"
-    path.write_text(CONFIG.format(dir=directory, cri=cri.address))
+    path.write_text(CONFIG.format(dir=directory, cri=cri.address, shipped="none"))
     with holdfast(directory, path) as first:
         becomes(777, lambda: adj(pid), first.ready())
     cri.stop()

@@ -4,7 +4,7 @@
 {{- define "holdfast.nriURI" -}}io.holdfast.nri.v1.plugin{{- end }}
 
 {{- define "holdfast.presets" -}}
-{{- $files := dict "batch" "batch" "containerRuntime" "container-runtime" "kubelet" "kubelet" "logins" "logins" "nodeDaemons" "node-daemons" "nodeExporter" "node-exporter" "postgresql" "postgresql" -}}
+{{- $files := dict "batch" "batch" "batchPods" "batch-pods" "cloudnativePg" "cloudnative-pg" "containerRuntime" "container-runtime" "kubelet" "kubelet" "logins" "logins" "nodeDaemons" "node-daemons" "nodeExporter" "node-exporter" "postgresql" "postgresql" "sidecars" "sidecars" "singleProcessOomKill" "single-process-oom-kill" -}}
 {{- $wanted := list -}}
 {{- range $key, $file := $files -}}
 {{- if (index $.Values.presets $key).enabled -}}{{- $wanted = append $wanted $file -}}{{- end -}}

@@ -47,8 +47,12 @@ def shipped(name: str) -> None:
     if name:
         click.echo(files.text(name), nl=False)
         return
-    rows = [(some, ", ".join(rule.name for rule in files.load(some))) for some in files.names()]
-    click.echo(aligned([("FILE", "RULES"), *rows]))
+    optional = files.optional()
+    rows = [
+        (some, "by name" if some in optional else "all", ", ".join(rule.name for rule in files.load(some)))
+        for some in (*files.names(), *optional)
+    ]
+    click.echo(aligned([("FILE", "WITH", "RULES"), *rows]))
 
 
 @rules.command("import", short_help="Print another tool's rules as ours.")

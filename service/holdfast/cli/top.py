@@ -1,16 +1,17 @@
-"""``holdfast top``: pressure, who dies next, what is held, what happened, as they change."""
+"""``holdfast top``: pressure, who dies next, what is held by rule and by pod, what happened, as they change."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct, field
 
 from holdfast.cli.client import Client, client_options
-from holdfast.cli.placement import change_lines, size, stub
+from holdfast.cli.placement import change_lines, pod_name, size, stub
 from holdfast.cli.table import printable
 from holdfast.cli.victims import next_in_line
 from holdfast.errors import HoldfastError
@@ -30,6 +31,7 @@ class Seen(Struct):
     status: pb.StatusResponse
     rules: pb.ListRulesResponse
     victims: pb.VictimsResponse
+    placements: pb.ListPlacementsResponse
     reports: deque[pb.Report] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
 
@@ -38,7 +40,7 @@ class Seen(Struct):
 @click.option("--once", is_flag=True, help="Print one look and end.")
 @client_options
 def top(client: Client, every: float, once: bool) -> None:
-    """Watch pressure, the next victims, the holds by rule and the last events. Ends with Ctrl-C."""
+    """Watch pressure, the next victims, the holds by rule and by pod, and the last events. Ends with Ctrl-C."""
     from rich.console import Console
 
     console = Console()
@@ -51,13 +53,19 @@ def top(client: Client, every: float, once: bool) -> None:
 
 def look(client: Client, reports: deque[pb.Report]) -> Seen:
     """Ask for everything once."""
-    from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest, StatusRequest, VictimsRequest
+    from holdfast.api.placement.v1.placement_pb2 import (
+        ListPlacementsRequest,
+        ListRulesRequest,
+        StatusRequest,
+        VictimsRequest,
+    )
 
     asked = stub(client)
     return Seen(
         client.ask(asked.Status, StatusRequest()),
         client.ask(asked.ListRules, ListRulesRequest()),
         client.ask(asked.Victims, VictimsRequest(limit=3)),
+        client.ask(asked.ListPlacements, ListPlacementsRequest()),
         reports,
     )
 
@@ -92,7 +100,7 @@ def screen(seen: Seen, height: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    tables = [_rules(seen), _victims(seen, max(3, height // 4))]
+    tables = [_rules(seen), *_pods(seen, max(3, height // 5)), _victims(seen, max(3, height // 4))]
     used = 4 + sum(table.row_count + 3 for table in tables)
     return Group(Text(_head(seen.status)), Text(_pressure(seen.status)), *tables, _events(seen, max(3, height - used)))
 
@@ -130,9 +138,30 @@ def _rules(seen: Seen) -> Table:
         if any(counts.values()):
             mode = "suspended" if rule.suspended else "dry run" if rule.dry_run else "on"
             held = counts.get("held", 0) + counts.get("moving", 0)
-            refused = counts.get("refused", 0) + counts.get("partly", 0)
-            table.add_row(printable(rule.name), mode, str(held), str(counts.get("planned", 0)), str(refused))
+            table.add_row(printable(rule.name), mode, str(held), str(counts.get("planned", 0)), str(_refused(counts)))
     return table
+
+
+def _pods(seen: Seen, rows: int) -> list[Table]:
+    """The pods under rules, those that are not as they should be first; no table on a node without."""
+    states: dict[tuple[str, str], Counter[str]] = {}
+    for some in seen.placements.placements:
+        if some.HasField("pod"):
+            states.setdefault((pod_name(some.pod), some.rule), Counter())[some.state] += 1
+    if not states:
+        return []
+    table = _table("pods under rules", "pod", "rule", "held", "planned", "refused")
+    ranked = sorted(states.items(), key=lambda one: (-_refused(one[1]), -one[1]["planned"], one[0]))
+    for (pod, rule), counts in ranked[:rows]:
+        held = str(counts["held"] + counts["moving"])
+        table.add_row(pod, printable(rule), held, str(counts["planned"]), str(_refused(counts)))
+    if len(ranked) > rows:
+        table.add_row(f"… and {len(ranked) - rows} more: holdfast ps")
+    return [table]
+
+
+def _refused(counts: Mapping[str, int]) -> int:
+    return counts.get("refused", 0) + counts.get("partly", 0)
 
 
 def _victims(seen: Seen, rows: int) -> Table:
@@ -150,14 +179,15 @@ def _victims(seen: Seen, rows: int) -> Table:
 
 
 def _events(seen: Seen, rows: int) -> Table:
-    table = _table("what happened", "time (UTC)", "what", "process", "rule", "", wide=1)
+    table = _table("what happened", "time (UTC)", "what", "process", "rule", "pod", "", wide=2)
     for report in list(seen.reports)[-rows:]:
         changes = ", ".join(change_lines(report.changes))
         table.add_row(
             f"{report.at.ToDatetime():%H:%M:%S}",
             report.happening,
-            printable(f"{report.comm} ({report.pid})"),
+            printable(f"{report.comm} ({report.pid})") if report.pid else "-",  # what a pod asks for is no process's
             printable(report.rule),
+            pod_name(report.pod) if report.HasField("pod") else "-",
             printable(report.detail or changes),
         )
     return table

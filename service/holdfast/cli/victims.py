@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.client import Client, client_options
-from holdfast.cli.placement import ANY_PID, size, stub
+from holdfast.cli.placement import ANY_PID, pod_name, size, stub
 from holdfast.cli.table import aligned, as_json, plain, printable
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     used = f", {size(ranking.usage_pages, page)} used" if ranking.usage_pages else ""
     name = "the node" if ranking.domain == "/" else printable(ranking.domain)
     after = {one.pid: at for at, one in enumerate(ranking.after_rules.candidates, 1)}
+    in_pods = any(map(_pod_of, ranking.now.candidates))
     rows = [
         (
             str(at),
@@ -49,16 +50,28 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
             size(one.points, page) if one.HasField("points") else f"never ({one.why})",
             str(after.get(one.pid, "later")),
             one.rule or "-",
+            *([_pod_of(one) or "-"] if in_pods else []),
         )
         for at, one in enumerate(ranking.now.candidates, 1)
     ]
-    table = aligned([("#", "PID", "NAME", "ADJ", "MEMORY", "POINTS", "# AFTER THE RULES", "RULE"), *rows])
+    head = ("#", "PID", "NAME", "ADJ", "MEMORY", "POINTS", "# AFTER THE RULES", "RULE", *(["POD"] if in_pods else []))
+    table = aligned([head, *rows])
     return [
         f"{name}: {size(ranking.limit_pages, page)}{swap}{used}, {ranking.processes} processes",
         *("  " + line for line in table.splitlines()),
         f"  now:             {verdict(ranking.now, answer)}",
         f"  after the rules: {verdict(ranking.after_rules, answer)}",
     ]
+
+
+def _pod_of(one: pb.Candidate) -> str:
+    """``namespace/pod/container``; empty outside of pods."""
+    return pod_name(one.pod) if one.HasField("pod") else ""
+
+
+def _called(one: pb.Candidate) -> str:
+    """``postgres (123) db/pg-0/postgres``."""
+    return " ".join(filter(None, (f"{printable(one.comm)} ({one.pid})", _pod_of(one))))
 
 
 def next_in_line(order: pb.Order) -> str:
@@ -68,7 +81,7 @@ def next_in_line(order: pb.Order) -> str:
         return "nobody"
     others = f" or {order.tied - 1} other(s): a tie" if order.tie else ""
     group = f" + {len(order.killed_with_it)} of its group" if order.kill_group else ""
-    return f"{printable(able[0].comm)} ({able[0].pid}){others}{group}"
+    return f"{_called(able[0])}{others}{group}"
 
 
 def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
@@ -77,7 +90,7 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
     able = [one for one in order.candidates if one.HasField("points")]
     if not able:
         return "nobody can be picked: the kernel panics, or waits for memory (vm.panic_on_oom)"
-    words = f"{printable(able[0].comm)} ({able[0].pid})"
+    words = _called(able[0])
     if order.tie:
         words = f"a tie of {order.tied}: any of them may die first, the kernel's counters are off by up to {unsure}"
     elif order.HasField("margin_pages"):

@@ -33,6 +33,7 @@ from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, NotFound
 from holdfast.node.act import Hands
+from holdfast.node.children import children_of
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
 from holdfast.node.journal import HandRow, Journal
@@ -110,6 +111,7 @@ class Engine:
         self._poll, self._polled = select.poll(), (-2, -2, -2)
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
+        self._followed: frozenset[int] = frozenset()
         self._stopping = self._finished = False
         self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
@@ -153,6 +155,7 @@ class Engine:
 
         def set_rules() -> None:
             self._keeper.set_rules(rules)
+            self._keeper.followed_changed = True  # other rules may ask for other events
             self._follow()
             self._sweeps.want(Cause.RELOAD)
 
@@ -378,9 +381,16 @@ class Engine:
             self._follow()
 
     def _follow(self) -> None:
-        self._keeper.followed_changed = False
+        """Have forks of the followed told from now on, then look at whom the new among them started before."""
         uids = any(rule.spec.match.user != () for rule in self._keeper.rules.rules)
-        self._feed.follow(self._keeper.followed, uids=uids)
+        while self._keeper.followed_changed:
+            self._keeper.followed_changed = False
+            new = self._keeper.followed - self._followed
+            self._followed = frozenset(self._keeper.followed)
+            self._feed.follow(self._followed, uids=uids)
+            for pid in new:
+                for child in children_of(self._at.proc_root, pid):
+                    self._keeper.look_at(child)
 
     def _before_sweep(self, cause: Cause) -> Cause:
         """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""

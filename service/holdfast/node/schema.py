@@ -175,8 +175,9 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["preview", "all", "none"] | tuple[str, ...],
         Meta(
             description="which of the shipped rule files follow yours: all, none, or their names "
-            "(`holdfast rules shipped`). A rule of yours replaces the shipped one of its name. preview: all of "
-            "them, as a dry run whatever dry_run says, so that nothing is written that you did not name"
+            "(`holdfast rules shipped`); the optional ones only by name, also beside all: [all, sidecars]. A rule of "
+            "yours replaces the shipped one of its name. preview: all of them, as a dry run whatever dry_run says, so "
+            "that nothing is written that you did not name"
         ),
     ] = "preview"
     bundle: Annotated[
@@ -207,13 +208,15 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse names used twice and shipped rules that do not exist."""
-        from holdfast.node.shipped import names
+        from holdfast.node.shipped import ALL, check
 
         own = [rule.name for rule in self.rules]
         if "annotation" in own:
             raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
         if twice := next((name for name in own if own.count(name) > 1), None):
             raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
-        unknown = [name for name in self.shipped if name not in names()] if not isinstance(self.shipped, str) else []
-        if unknown:
-            raise ValueError(f'shipped: there are no shipped rules "{unknown[0]}"; there are {", ".join(names())}')
+        if not isinstance(self.shipped, str):
+            try:
+                check(*(name for name in self.shipped if name != ALL))
+            except ConfigError as error:
+                raise ValueError(str(error)) from None

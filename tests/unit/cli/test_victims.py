@@ -30,6 +30,15 @@ def test_a_domain_is_a_table_with_the_place_after_the_rules():
     ]
 
 
+def test_candidates_in_pods_are_called_by_them():
+    pod = pb.Pod(uid="u", namespace="db", name="pg-0", container="postgres")
+    order = pb.Order(candidates=[one(5, 512, pod=pod), one(6, 256)], margin_pages=256)
+    lines = ranked(pb.Ranking(domain="/", limit_pages=2560, processes=2, now=order, after_rules=order), ANSWER)
+    assert [line.split()[-1] for line in lines[1:4]] == ["POD", "db/pg-0/postgres", "-"]
+    assert lines[4].startswith("  now:             p5 (5) db/pg-0/postgres, 1.0 MiB ahead")
+    assert next_in_line(order) == "p5 (5) db/pg-0/postgres"
+
+
 def test_a_tie_a_group_kill_and_nobody_are_said():
     tie = pb.Order(candidates=[one(5, 9), one(6, 9)], tie=True, tied=2, margin_pages=0)
     group = pb.Order(candidates=[one(5, 9)], kill_group="/pod", killed_with_it=[5, 6], spared=[7])

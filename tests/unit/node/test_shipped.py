@@ -71,6 +71,70 @@ def test_every_file_is_known_by_its_name_and_compiles():
         assert all(rule.reason for rule in shipped.load(name))
 
 
+def test_the_optional_ones_come_to_who_names_them_alone():
+    assert shipped.optional() == ("batch-pods", "cloudnative-pg", "sidecars", "single-process-oom-kill")
+    ours = {rule.name for name in shipped.optional() for rule in shipped.load(name)}
+    for config in (PlacementConfig(), PlacementConfig(shipped="all"), PlacementConfig(shipped=("all",))):
+        assert not ours & {rule.name for rule in shipped.with_shipped(config)}
+    with_one = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars")))
+    assert with_one[0].name == "sidecars"
+    assert with_one[1:] == shipped.with_shipped(PlacementConfig(shipped="all"))
+    for name in shipped.optional():
+        assert shipped.text(name).startswith("# ")
+        assert all(rule.reason and not rule.unkillable for rule in shipped.load(name))
+
+
+EVERYTHING = compile_rules(shipped.with_shipped(PlacementConfig(dry_run=False, shipped=shipped.known()[::-1])))
+GROUP = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podu.slice/cri-containerd-c.scope"
+
+
+def in_pod(container="main", labels=None, namespace="team-a", adj=985, **given):
+    """A container's first process, as the kubelet starts it on cgroup v2 since 1.28."""
+    pod = PodRef("u", "burstable", "c", namespace=namespace, name="p", container=container, labels=labels or {})
+    return process(pod=pod, cgroups={"": GROUP}, oom_score_adj=adj, **given)
+
+
+def changes_of(some):
+    decision = plan(some, EVERYTHING, v2_host())
+    return decision.rule, [(change.file or change.field.value, change.after) for change in decision.changes]
+
+
+CNPG = {"cnpg.io/cluster": "pg", "cnpg.io/instanceName": "pg-1", "cnpg.io/podRole": "instance", "role": "primary"}
+
+
+@pytest.mark.parametrize(
+    ("some", "expected"),
+    [
+        (in_pod(labels={"batch.kubernetes.io/job-name": "nightly"}), ("batch-pods", [("oom_score_adj", "1000")])),
+        (in_pod(labels={"spark-role": "executor"}), ("batch-pods", [("oom_score_adj", "1000")])),
+        (in_pod(labels={"spark-role": "driver"}), (None, [])),
+        (in_pod(labels={"job-name": "x"}, namespace="kube-system"), (None, [])),
+        (in_pod(labels={"job-name": "x"}, namespace="kube-system-2"), ("batch-pods", [("oom_score_adj", "1000")])),
+        (in_pod("istio-proxy", adj=999), ("sidecars", [("oom_score_adj", "2")])),
+        (in_pod("cloud-sql-proxy", adj=-997), ("sidecars", [])),
+        (in_pod("envoy"), (None, [])),
+        (
+            in_pod(labels={"holdfast.dev/single-process-oom-kill": "true"}),
+            ("single-process-oom-kill", [("memory.oom.group", "0")]),
+        ),
+        (in_pod(labels={"holdfast.dev/single-process-oom-kill": "false"}), (None, [])),
+        (in_pod("postgres", CNPG | {"cnpg.io/podRole": "pooler"}), (None, [])),
+        (in_pod("manager-sidecar", CNPG), (None, [])),
+    ],
+)
+def test_each_optional_rule_finds_the_pods_it_is_for(some, expected):
+    assert changes_of(some) == expected
+
+
+def test_a_database_of_cloudnative_pg_dies_worker_by_worker():
+    manager = in_pod("postgres", CNPG, pid=50, comm="manager")
+    postmaster = in_pod("postgres", CNPG, pid=60, comm="postgres", ancestors=(manager,))
+    assert changes_of(postmaster) == ("cloudnative-pg", [("oom_score_adj", "-900"), ("memory.oom.group", "0")])
+    worker = in_pod("postgres", CNPG, pid=70, comm="postgres", adj=-900, ancestors=(postmaster, manager))
+    assert changes_of(worker) == ("cloudnative-pg", [("oom_score_adj", "0")])
+    assert changes_of(manager) == (None, [])
+
+
 def test_none_of_them_makes_anything_unkillable_or_moves_it():
     assert not any(rule.unkillable or rule.cgroup or rule.in_place for rule in shipped.with_shipped(PlacementConfig()))
 

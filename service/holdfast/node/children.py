@@ -1,0 +1,21 @@
+"""Who a process has started so far, as the kernel keeps it: for the moment from which on its forks are told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+
+def children_of(proc_root: str, pid: int) -> Iterator[int]:
+    """The children of all its threads (proc_pid_task(5), ``children``); none when it is gone.
+
+    Also none on a kernel without CONFIG_PROC_CHILDREN, where the next sweep finds them.
+    """
+    tasks = f"{proc_root}/{pid}/task"
+    try:
+        for thread in os.listdir(tasks):
+            # 1201 1202 1207
+            with open(f"{tasks}/{thread}/children", "rb", buffering=0) as file:
+                yield from map(int, file.readall().split())
+    except OSError:
+        return
