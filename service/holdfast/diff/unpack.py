@@ -146,8 +146,11 @@ class Unpacking:
         parts = parts_of(entry.link)
         if not parts:
             raise BadLayer(f"entry {entry.shown}: a hard link out of the root")
-        with self._tree.folder(parts[:-1], follow=True) as folder:
+        folder = self._tree.find_folder(parts[:-1])
+        try:
             os.link(parts[-1], name, src_dir_fd=folder, dst_dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(folder)
 
     def _directory(self, parts: Parts) -> int:
         """The directory at ``parts``, made with all above it where it is missing."""
