@@ -157,7 +157,7 @@ def rates(ours: Daemon, theirs: Daemon, place: Path, size_mib: int, rounds: int)
                 read[name].append(size_mib / daemon.read(digest))
             daemon.ctr("content", "rm", digest)
             grown[name].append(max(much[0], 0.1))
-        beyond[-1] += grown["ours"][-1]
+        beyond[-1] = max(0.0, beyond[-1] + grown["ours"][-1])
     frames, calls = f"{size_mib} MiB", f"{CALLS_MIB} MiB"
     made = [
         figure.Figure(f"content {what}", "MiB/s", samples["ours"], samples["peer"], "containerd", "higher", note, must)
