@@ -35,6 +35,7 @@ from holdfast.pods.record import ContainerRecord, PodRecord
 from holdfast.pods.runtime import NAMES_ALONE, Source
 from holdfast.pods.tally import Tally
 from holdfast.process import ProcRoot
+from holdfast.process.heap import give_back
 
 LOG = log.named(__name__)
 R = TypeVar("R", PodRecord, ContainerRecord)
@@ -43,6 +44,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 SLICE = 64  # records between two looks at the loop: 1 to 2 ms
 SHARE = 20  # a relist that takes a second comes every 20
 RETRIES_S = (0.05, 0.1, 0.3, 1.0)  # for a container that the runtime does not list yet, or whose pid it does not tell
+LARGE = 256 * 1024  # bytes of both lists; their buffers are several times that, and are given back
 MOST_BYTES = 16 * 1024 * 1024  # what the kubelet allows an answer
 SERVICE = "/runtime.v1.RuntimeService/"
 OPTIONS = (
@@ -144,14 +146,19 @@ class Client:
         """Make the directory equal to the runtime's lists."""
         mark = self._directory.mark()
         list_pods, list_containers = _raw(channel, "ListPodSandbox"), _raw(channel, "ListContainers")
-        pods, same, first_s = await _taken_in(self._pods, await list_pods(b"", timeout=CALL_S), self._knows_pod)
-        containers, same_too, then_s = await _taken_in(
-            self._containers, await list_containers(b"", timeout=CALL_S), self._knows_container
-        )
+        answer = await list_pods(b"", timeout=CALL_S)
+        size = len(answer)
+        pods, same, first_s = await _taken_in(self._pods, answer, self._knows_pod)
+        answer = await list_containers(b"", timeout=CALL_S)
+        size += len(answer)
+        containers, same_too, then_s = await _taken_in(self._containers, answer, self._knows_container)
+        del answer
         begun = thread_time()
         self._directory.replace_all(pods, containers, mark, (*same, *same_too))
         for one in containers:
             self._want_details(one.id)
+        if size > LARGE:
+            give_back()
         self._tally.relist_seconds.observe(first_s + then_s + thread_time() - begun)
 
     def _knows_pod(self, sandbox_id: str) -> bool:
