@@ -222,10 +222,10 @@ def test_what_is_executed_in_a_container_later_and_what_ran_before_us_is_held_by
 
 
 def all_held(directory: Path, number: int) -> list[dict[str, object]]:
-    """Who is held at the rule's value with a value to give back, once they are so many."""
+    """Who is held at the rule's value with a value to give back; not a stage of runc's that ended."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        rows = placements(directory)
+        rows = [row for row in placements(directory) if Path(f"/proc/{row['pid']}").exists()]
         held = [row for row in rows if (row["rule"], row["oom_score_adj"]) == ("held", 321) and "adj_before" in row]
         if len(held) == len(rows) == number:
             return held
