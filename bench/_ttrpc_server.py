@@ -57,8 +57,23 @@ async def grpc_aio(path):
     await server.wait_for_termination()
 
 
+def echo(path):
+    """No protocol: what comes goes back. What a round trip costs when only the kernel takes part."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    print("serving", flush=True)
+    while True:
+        client, _ = listener.accept()
+        with client:
+            while data := client.recv(1 << 12):
+                client.sendall(data)
+
+
 def main():
     kind, path = sys.argv[1:]
+    if kind == "echo":
+        echo(path)
     gc.freeze()
     if kind == "ttrpc-uvloop":
         import uvloop

@@ -2,7 +2,8 @@
 
 The client is Python's and is busy itself, so at many calls in flight it is the slower part beside containerd: the
 ratio of calls per second flatters holdfast there, and the ratio of server CPU per call is the honest one. A second
-holdfast measured against the first is the control: what it differs from 1 by is what this run cannot resolve.
+holdfast measured against the first is the control: what it differs from 1 by is what this run cannot resolve. A bare
+grpc.aio server with one method, no layer and nothing beside it says what the library leaves to be had.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import compileall
 import random
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -24,12 +26,17 @@ from bench.frame.load import Load, Slice
 from tests.peers.daemon import Daemon
 
 PEER = "containerd 1.6"
+BARE = Path(__file__).with_name("_rpc_server.py")
+BARE_METHOD = "/bench.v1.Last/Echo"
 STARTERS = {"ours": side.OURS, "peer": side.CONTAINERD}
+BARE_NOTE = "one echo, no layer, nothing beside it"
 SLICE_S = 0.5
 LOAD_S = 8.0
 LOAD = f"{LOAD_S:g} s of calls by 64 callers, then 2 s of nothing"
 #: Calls a second ÷ containerd's, by concurrency: must, stretch.
 LIMITS = {1: (0.70, 0.75), 64: (0.22, 0.30)}
+#: Where a server listens, its pid, and the method to call.
+Target = tuple[str, int, str]
 
 
 def first_answer_ms(starter: side.Starter) -> float:
@@ -100,7 +107,8 @@ def call_figures(options: Options) -> list[Figure]:
     with ExitStack() as stack:
         daemons = {name: stack.enter_context(side.running(starter)) for name, starter in STARTERS.items()}
         daemons["control"] = stack.enter_context(side.running(side.OURS))
-        targets = {name: (daemon.address, daemon.pid) for name, daemon in daemons.items()}
+        targets = {name: (daemon.address, daemon.pid, side.VERSION) for name, daemon in daemons.items()}
+        targets["bare"] = stack.enter_context(bare_server())
         return [
             made
             for concurrency in (1, 64)
@@ -108,8 +116,23 @@ def call_figures(options: Options) -> list[Figure]:
         ]
 
 
-async def _slices(targets: dict[str, tuple[str, int]], concurrency: int, options: Options) -> dict[str, list[Slice]]:
-    loads = {name: Load(address, pid, side.VERSION) for name, (address, pid) in targets.items()}
+@contextmanager
+def bare_server() -> Iterator[Target]:
+    """grpc.aio with an echo behind one generic handler: the fastest it can be."""
+    with side.folder() as path:
+        address = str(path / "bare.sock")
+        command = [sys.executable, str(BARE), "bare", address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield address, process.pid, BARE_METHOD
+            finally:
+                process.kill()
+
+
+async def _slices(targets: dict[str, Target], concurrency: int, options: Options) -> dict[str, list[Slice]]:
+    loads = {name: Load(*target) for name, target in targets.items()}
     taken: dict[str, list[Slice]] = {name: [] for name in loads}
     draw = random.Random(concurrency)
     for load in loads.values():
@@ -130,6 +153,8 @@ def _figures_at(concurrency: int, taken: dict[str, list[Slice]]) -> list[Figure]
         return Figure(f"{label}, c={concurrency}", unit, column("ours", field), column("peer", field), PEER, better)
 
     rates = column("ours", "calls_per_s"), column("control", "calls_per_s")
+    bare = column("bare", "calls_per_s"), column("peer", "calls_per_s")
+    beside_bare = column("ours", "calls_per_s"), column("bare", "calls_per_s")
     beside_peer = column("ours", "calls_per_s"), column("peer", "calls_per_s"), PEER, "higher", ""
     return [
         Figure(f"unary calls, c={concurrency}", "/s", *beside_peer, *LIMITS[concurrency]),
@@ -137,6 +162,8 @@ def _figures_at(concurrency: int, taken: dict[str, list[Slice]]) -> list[Figure]
         beside("p99_ms", "p99", "ms", "lower"),
         beside("cpu_us_per_call", "server CPU per call", "µs", "lower"),
         Figure(f"control: unary calls, c={concurrency}", "/s", *rates, "another holdfast", "higher"),
+        Figure(f"bare grpc.aio: unary calls, c={concurrency}", "/s", *bare, PEER, "higher", BARE_NOTE),
+        Figure(f"unary calls ÷ bare grpc.aio's, c={concurrency}", "/s", *beside_bare, "bare grpc.aio", "higher"),
     ]
 
 

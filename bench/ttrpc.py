@@ -174,6 +174,22 @@ class Bench:
                 yield Figure(f"{what}, p50", "ms", latencies[OURS], latencies[GO], GO)
                 yield Figure(f"{what}, uvloop, p50", "ms", latencies[UVLOOP], latencies[GO], GO)
 
+    def floor(self, path):
+        """The same bytes there and back between two blocking sockets."""
+
+        def one():
+            seen, end = [], time.perf_counter() + self.seconds
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(path)
+                while (began := time.perf_counter()) < end:
+                    sock.sendall(MESSAGE.SerializeToString())
+                    sock.recv(1 << 12)
+                    seen.append((time.perf_counter() - began) * 1e3)
+            return statistics.median(seen)
+
+        rounds = [one() for _ in range(self.rounds)]
+        yield Figure("bare echo of the bytes, p50", "ms", rounds, note="two blocking sockets, no protocol: the floor")
+
     def large(self):
         """Replies of 4 MiB."""
 
@@ -248,7 +264,10 @@ def main(argv=None):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
     with tempfile.TemporaryDirectory(prefix="hf") as folder, peers(folder) as servers, asyncio.Runner() as runner:
         bench = Bench(runner, servers, given)
-        figures = [*bench.idle(), *bench.unary(), *bench.large(), *bench.blocked()]
+        with ExitStack() as stack:
+            echo = Peer([sys.executable, "-m", "bench._ttrpc_server", "echo"], f"{folder}/echo")
+            stack.callback(echo.end)
+            figures = [*bench.floor(echo.path), *bench.idle(), *bench.unary(), *bench.large(), *bench.blocked()]
         status = publish("ttrpc", figures, given)
     load = " ".join(f"{number:.2f}" for number in os.getloadavg())
     print(f"load {load} on {os.cpu_count()} CPUs")

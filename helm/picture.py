@@ -122,4 +122,6 @@ def picture(base: str, minutes: float) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python helm/picture.py http://127.0.0.1:9090 [MINUTES] > docs/dashboard.svg")
     sys.stdout.write(picture(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 30))

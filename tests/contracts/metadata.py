@@ -6,29 +6,16 @@ and ``containers``; the same cases are put to ours in process, to ours over gRPC
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from holdfast.store.containers import Container, Runtime, TypedBytes
-from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import Resource
 from holdfast.store.namespaces import Namespace
 
+from tests.contracts.containers import LONG, ContainersContract, container
 from tests.contracts.content import EMPTY
+from tests.contracts.images import ImagesContract, image
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-TARGET = Descriptor(MANIFEST, EMPTY, 10, {"note": "1"})
-SPEC = TypedBytes("types.containerd.io/opencontainers/runtime-spec/1/Spec", b"{}")
-LONG = {"k": "v" * 4096}
-
-
-def image(name: str, target: Descriptor = TARGET, **labels: str) -> Image:
-    return Image(name, target, labels)
-
-
-def container(name: str, **fields: object) -> Container:
-    return Container(name, **{"runtime": Runtime("io.containerd.runc.v2"), "spec": SPEC, **fields})  # type: ignore[arg-type]
+__all__ = ["MetadataContract", "image"]
 
 
 class NamespacesContract:
@@ -109,12 +96,30 @@ class LeasesContract:
             await metadata.leases.create("ns", "l1")
         await metadata.leases.create("other", "l1")
 
-    async def test_leases_are_filtered(self, metadata):
-        for name, labels in (("l1", {"a": "1"}), ("l2", {"a": "2"}), ("l3", {})):
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            ([], ["l1", "l2", "l3"]),
+            (["id==l1"], ["l1"]),
+            (["id==l1", "id==l2"], ["l1", "l2"]),
+            (["labels.label1"], ["l1", "l2", "l3"]),
+            (["labels.label1==value1"], ["l1", "l2"]),
+            (["labels.label1==value2"], ["l3"]),
+            (["labels.label2"], ["l3"]),  # an empty label is none
+            (["labels.label2", "labels.label3"], ["l1", "l2", "l3"]),
+            (["labels.label1==value1,id==l3"], []),
+        ],
+    )
+    async def test_leases_are_filtered(self, metadata, filters, expected):
+        for name, labels in (
+            ("l1", {"label1": "value1", "label3": "other"}),
+            ("l2", {"label1": "value1", "label2": "", "label3": "other"}),
+            ("l3", {"label1": "value2", "label2": "something"}),
+        ):
             await metadata.leases.create("ns", name, labels)
-        assert [lease.id for lease in await metadata.leases.matching("ns", ["id==l2"])] == ["l2"]
-        assert [lease.id for lease in await metadata.leases.matching("ns", ["labels.a"])] == ["l1", "l2"]
-        assert [lease.id for lease in await metadata.leases.matching("ns", ["labels.a==1", "id==l3"])] == ["l1", "l3"]
+        assert expected == [lease.id for lease in await metadata.leases.matching("ns", filters)]
+
+    async def test_a_broken_filter_is_refused(self, metadata):
         with pytest.raises(InvalidArgument, match=r"^filters: parse error"):
             await metadata.leases.matching("ns", ["id=="])
 
@@ -148,6 +153,9 @@ class LeasesContract:
             (Resource("content", "x"), InvalidArgument, "id x: invalid checksum digest format: "),
             (Resource("content", "md5:12"), InvalidArgument, "id md5:12: unsupported digest algorithm: "),
             (Resource("tasks", "t"), Unimplemented, "^resource type tasks not supported yet: not implemented$"),
+            (Resource("leases", "l"), Unimplemented, "^resource type leases not supported yet: not implemented$"),
+            (Resource("containers", "c"), Unimplemented, "^resource type containers not supported yet: not impl"),
+            (Resource("image", "i"), Unimplemented, "^resource type image not supported yet: not implemented$"),
         ],
     )
     async def test_what_a_lease_cannot_hold_is_refused(self, metadata, resource, error, words):
@@ -165,240 +173,6 @@ class LeasesContract:
         ):
             with pytest.raises(NotFound, match=r'^lease "l1": not found$'):
                 await call
-
-
-class ImagesContract:
-    async def test_an_image_is_as_it_was_made(self, metadata):
-        made = await metadata.images.create("ns", image("i1", a="1", empty=""))
-        assert made == await metadata.images.get("ns", "i1")
-        assert (made.target, made.labels) == (TARGET, {"a": "1"})
-        assert 0 < made.created_at == made.updated_at
-
-    async def test_a_second_one_of_a_name_is_refused(self, metadata):
-        await metadata.images.create("ns", image("i1"))
-        with pytest.raises(AlreadyExists, match=r'^image "i1": already exists$'):
-            await metadata.images.create("ns", image("i1"))
-        await metadata.images.create("other", image("i1"))
-
-    @pytest.mark.parametrize(
-        ("made", "words"),
-        [
-            (image("i", k="v" * 4096), "^image.Labels: label key and value"),
-            (image("i", Descriptor(MANIFEST, "", 1)), '^Target.Digest "" invalid: invalid checksum digest format: '),
-            (image("i", Descriptor(MANIFEST, "sha256:ab", 1)), '"sha256:ab" invalid: invalid checksum digest length: '),
-            (image("i", Descriptor(MANIFEST, EMPTY, 0)), "^Target.Size must be greater than zero: invalid argument$"),
-            (image("i", Descriptor("", EMPTY, 1)), "^Target.MediaType must be set: invalid argument$"),
-        ],
-    )
-    async def test_what_is_no_image_is_refused(self, metadata, made, words):
-        with pytest.raises(InvalidArgument, match=words):
-            await metadata.images.create("ns", made)
-        await metadata.images.create("ns", image("i"))
-        if made.labels:
-            with pytest.raises(InvalidArgument, match=words):
-                await metadata.images.update("ns", made, ["labels"])
-        else:
-            with pytest.raises(InvalidArgument, match=words):
-                await metadata.images.update("ns", made, ["target"])
-
-    async def test_images_are_listed_by_name_and_filtered(self, metadata):
-        for name in ("b", "a", "c"):
-            await metadata.images.create("ns", image(name, tag=name, **{"x.y": "z"}))
-        await metadata.images.create("ns", image("d", Descriptor("other/type", EMPTY, 1)))
-
-        async def names(*filters: str) -> list[str]:
-            return [found.name for found in await metadata.images.matching("ns", filters)]
-
-        assert ["a", "b", "c", "d"] == await names() == await names("")
-        assert await names("name==b") == ["b"]
-        assert await names("labels.tag==a", "labels.tag==c") == ["a", "c"]
-        assert await names('labels."x.y"==z') == ["a", "b", "c"]
-        assert await names("target.mediatype==other/type") == ["d"]
-        assert await names(f"target.digest=={EMPTY}") == ["a", "b", "c", "d"]
-        assert await names("annotations.note==1") == ["a", "b", "c"]
-        assert await names("name==b,labels.tag==a") == []
-        with pytest.raises(InvalidArgument, match=r"^filters: parse error"):
-            await names("bad==")
-
-    @pytest.mark.parametrize(
-        ("mask", "labels", "target"),
-        [
-            ((), {"b": "9"}, Descriptor("m2", EMPTY, 20, {"n": "2"})),
-            (("labels",), {"b": "9"}, TARGET),
-            (("labels.b",), {"a": "1", "b": "9"}, TARGET),
-            (("labels.a",), {}, TARGET),
-            (("labels.never",), {"a": "1"}, TARGET),
-            (("target",), {"a": "1"}, Descriptor("m2", EMPTY, 20, {"n": "2"})),
-            (("annotations",), {"a": "1"}, Descriptor(MANIFEST, EMPTY, 10, {"n": "2"})),
-            (("annotations.n",), {"a": "1"}, Descriptor(MANIFEST, EMPTY, 10, {"note": "1", "n": "2"})),
-            (("annotations.note",), {"a": "1"}, Descriptor(MANIFEST, EMPTY, 10)),
-            (("labels.b", "target"), {"a": "1", "b": "9"}, Descriptor("m2", EMPTY, 20, {"n": "2"})),
-        ],
-    )
-    async def test_an_update_changes_what_its_mask_names(self, metadata, mask, labels, target):
-        made = await metadata.images.create("ns", image("i", a="1"))
-        wanted = Image("i", Descriptor("m2", EMPTY, 20, {"n": "2"}), {"b": "9"})
-        await metadata.images.update("ns", wanted, mask)
-        found = await metadata.images.get("ns", "i")
-        assert (labels, target) == (found.labels, found.target)
-        assert made.created_at == found.created_at < found.updated_at
-
-    async def test_what_cannot_be_updated_is_refused(self, metadata):
-        made = await metadata.images.create("ns", image("i"))
-        with pytest.raises(InvalidArgument, match=r'^cannot update "name" field on image "i": invalid argument$'):
-            await metadata.images.update("ns", image("i"), ["labels.x", "name"])
-        with pytest.raises(NotFound, match=r'^image "nobody": not found$'):
-            await metadata.images.update("ns", image("nobody"), ["labels.x"])
-        assert made == await metadata.images.get("ns", "i")
-
-    async def test_a_deleted_one_is_gone(self, metadata):
-        await metadata.images.create("ns", image("i"))
-        await metadata.images.delete("ns", "i")
-        for call in (metadata.images.get("ns", "i"), metadata.images.delete("ns", "i")):
-            with pytest.raises(NotFound, match=r'^image "i": not found$'):
-                await call
-
-    async def test_of_many_that_make_one_name_one_wins(self, metadata):
-        results = await asyncio.gather(
-            *(metadata.images.create("ns", image("i", n=str(n))) for n in range(20)), return_exceptions=True
-        )
-        won = [result for result in results if isinstance(result, Image)]
-        assert won == [await metadata.images.get("ns", "i")]
-        assert sum(isinstance(result, AlreadyExists) for result in results) == 19
-
-
-class ContainersContract:
-    async def test_a_container_is_as_it_was_made(self, metadata):
-        made = await metadata.containers.create(
-            "ns",
-            container(
-                "c1",
-                labels={"a": "1", "empty": ""},
-                image="i",
-                runtime=Runtime("r", TypedBytes("options", b"\x08\x01")),
-                snapshotter="overlayfs",
-                snapshot_key="key",
-                extensions={"x": TypedBytes("ext", b"\x00")},
-            ),
-        )
-        found = await metadata.containers.get("ns", "c1")
-        assert made == found
-        assert found.labels == {"a": "1"}
-        assert Runtime("r", TypedBytes("options", b"\x08\x01")) == found.runtime
-        assert (SPEC, {"x": TypedBytes("ext", b"\x00")}) == (found.spec, found.extensions)
-        assert (found.snapshotter, found.snapshot_key, found.image) == ("overlayfs", "key", "i")
-        assert 0 < found.created_at == found.updated_at
-
-    async def test_a_second_one_of_an_id_is_refused(self, metadata):
-        await metadata.containers.create("ns", container("c1"))
-        with pytest.raises(AlreadyExists, match=r'^container "c1": already exists$'):
-            await metadata.containers.create("ns", container("c1"))
-
-    @pytest.mark.parametrize(
-        ("made", "words"),
-        [
-            (container("bad id"), "container.ID: identifier"),
-            (container("c", labels=LONG), "containers.Labels: label key and value"),
-            (container("c", runtime=Runtime()), "container.Runtime.Name must be set"),
-            (container("c", spec=None), "container.Spec must be set"),
-            (container("c", snapshot_key="k"), "container.Snapshotter must be set if container.SnapshotKey is set"),
-            (container("c", extensions={"": TypedBytes("x")}), "container.Extension keys must not be zero-length"),
-        ],
-    )
-    async def test_what_is_no_container_is_refused(self, metadata, made, words):
-        with pytest.raises(InvalidArgument, match=f"^create container failed validation: {words}"):
-            await metadata.containers.create("ns", made)
-
-    async def test_containers_are_listed_by_id_and_filtered(self, metadata):
-        for name in ("b", "a", "c"):
-            await metadata.containers.create("ns", container(name, labels={"l": name}, image=f"image-{name}"))
-
-        async def names(*filters: str) -> list[str]:
-            return [found.id for found in await metadata.containers.matching("ns", filters)]
-
-        assert await names() == ["a", "b", "c"]
-        assert await names("id==b") == ["b"]
-        assert await names("labels.l==c,image==image-c") == ["c"]
-        assert await names("runtime.name~=runc") == ["a", "b", "c"]
-
-    @pytest.mark.parametrize(
-        ("mask", "changed"),
-        [
-            ((), {"labels", "spec", "extensions", "image"}),
-            (("labels",), {"labels"}),
-            (("spec",), {"spec"}),
-            (("extensions",), {"extensions"}),
-            (("image",), {"image"}),
-            (("image", "spec"), {"image", "spec"}),
-        ],
-    )
-    async def test_an_update_changes_what_its_mask_names(self, metadata, mask, changed):
-        old = {"labels": {"a": "1"}, "spec": SPEC, "extensions": {"x": TypedBytes("x", b"1")}, "image": "old"}
-        new = {
-            "labels": {"b": "2"},
-            "spec": TypedBytes("s2", b"2"),
-            "extensions": {"y": TypedBytes("y", b"2")},
-            "image": "new",
-        }
-        made = await metadata.containers.create("ns", container("c", **old))
-        await metadata.containers.update("ns", container("c", **new), mask)
-        found = await metadata.containers.get("ns", "c")
-        for name in old:
-            assert (new if name in changed else old)[name] == getattr(found, name)
-        assert made.created_at == found.created_at < found.updated_at
-
-    async def test_single_labels_and_extensions_are_updated(self, metadata):
-        await metadata.containers.create(
-            "ns", container("c", labels={"a": "1", "b": "2"}, extensions={"x": TypedBytes("x", b"1")})
-        )
-        await metadata.containers.update(
-            "ns",
-            container("c", labels={"a.b": "3"}, extensions={"y.z": TypedBytes("y", b"2")}),
-            ["labels.a.b", "labels.b", "extensions.y.z"],
-        )
-        found = await metadata.containers.get("ns", "c")
-        assert found.labels == {"a": "1", "a.b": "3"}
-        assert {"x": TypedBytes("x", b"1"), "y.z": TypedBytes("y", b"2")} == found.extensions
-
-    async def test_a_snapshot_key_is_updated_where_there_is_a_snapshotter(self, metadata):
-        await metadata.containers.create("ns", container("c", snapshotter="native"))
-        await metadata.containers.update("ns", container("c", snapshot_key="k"), ["snapshotkey"])
-        assert (await metadata.containers.get("ns", "c")).snapshot_key == "k"
-
-    @pytest.mark.parametrize(
-        ("wanted", "mask", "words"),
-        [
-            (container("c", snapshotter="x"), (), "^container.Snapshotter field is immutable: "),
-            (container("c", runtime=Runtime("x")), (), "^container.Runtime.Name field is immutable: "),
-            (container("c"), ("runtime",), '^cannot update "runtime" field on "c": invalid argument$'),
-            (container("c", spec=None), ("spec",), "^update failed validation: container.Spec must be set: "),
-        ],
-    )
-    async def test_what_cannot_be_updated_is_refused(self, metadata, wanted, mask, words):
-        made = await metadata.containers.create("ns", container("c"))
-        with pytest.raises(InvalidArgument, match=words):
-            await metadata.containers.update("ns", wanted, mask)
-        assert made == await metadata.containers.get("ns", "c")
-
-    async def test_a_missing_one_is_not_found(self, metadata):
-        await metadata.containers.create("ns", container("other"))
-        with pytest.raises(NotFound, match=r'^container "c" in namespace "ns": not found$'):
-            await metadata.containers.get("ns", "c")
-        with pytest.raises(NotFound, match=r'^container "c": not found$'):
-            await metadata.containers.update("ns", container("c"), ["image"])
-        with pytest.raises(NotFound, match=r"^container c: not found$"):
-            await metadata.containers.delete("ns", "c")
-
-    async def test_in_a_namespace_without_any_the_namespace_is_named(self, metadata):
-        with pytest.raises(NotFound, match=r'^cannot update container "c" in namespace "no": not found$'):
-            await metadata.containers.update("no", container("c"), ["image"])
-        with pytest.raises(NotFound, match=r'^cannot delete container "c" in namespace "no": not found$'):
-            await metadata.containers.delete("no", "c")
-
-    async def test_a_deleted_one_is_gone(self, metadata):
-        await metadata.containers.create("ns", container("c"))
-        await metadata.containers.delete("ns", "c")
-        assert await metadata.containers.matching("ns") == []
 
 
 class MetadataContract(NamespacesContract, LeasesContract, ImagesContract, ContainersContract):

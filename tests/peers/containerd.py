@@ -33,8 +33,11 @@ def peer(program):
 
 
 @contextmanager
-def running(directory, config=CONFIG, program=""):
-    """Yield the address of a containerd that serves; it ends with the block. ``directory`` must be short."""
+def running(directory, config=CONFIG, program="", before=()):
+    """Yield the address of a containerd that serves; it ends with the block. ``directory`` must be short.
+
+    ``before`` are words before its command: a program that becomes it.
+    """
     program = program or peer("containerd")
     if os.geteuid() != 0:
         pytest.skip("containerd starts for root only")
@@ -42,7 +45,7 @@ def running(directory, config=CONFIG, program=""):
     settings = directory / "config.toml"
     settings.write_text(config.format(directory=directory))
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-c", str(settings)], stdout=log, stderr=log)
+        process = subprocess.Popen([*before, program, "-c", str(settings)], stdout=log, stderr=log)
     try:
         with grpc.insecure_channel(f"unix://{address}") as channel:
             grpc.channel_ready_future(channel).result(timeout=20)

@@ -100,6 +100,21 @@ def tree(root) -> dict[str, tuple]:
     return found
 
 
+def entries(data: bytes, *, whiteout_times: bool = False) -> list[tuple]:
+    """What a tar says of each entry; containerd 1.6 gives whiteouts the time it made the diff, which is left out."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as opened:
+        return [
+            (
+                *(member.name, member.type, member.mode, member.uid, member.gid, member.size, member.linkname),
+                None if ".wh." in member.name and not whiteout_times else member.mtime,
+                (member.devmajor, member.devminor) if member.isdev() else None,
+                sorted(key for key in member.pax_headers if "xattr" in key),
+                opened.extractfile(member).read() if member.isreg() else b"",
+            )
+            for member in opened
+        ]
+
+
 @contextmanager
 def merged(mounts):
     """Where mounts can be looked at; nobody else sees them."""

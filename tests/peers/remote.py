@@ -78,9 +78,9 @@ class Leases:
         with their_errors():
             return self._lease((await self._stub.Create(request, metadata=headers(namespace))).lease)
 
-    async def delete(self, namespace, lease_id):
+    async def delete(self, namespace, lease_id, sync=False):
         with their_errors():
-            await self._stub.Delete(leases_api.DeleteRequest(id=lease_id), metadata=headers(namespace))
+            await self._stub.Delete(leases_api.DeleteRequest(id=lease_id, sync=sync), metadata=headers(namespace))
 
     async def matching(self, namespace, filters=()):
         with their_errors():
@@ -135,9 +135,12 @@ class Images:
         with their_errors():
             return self._image((await self._stub.Update(request, metadata=headers(namespace))).image)
 
-    async def delete(self, namespace, name):
+    async def delete(self, namespace, name, target=""):
+        request = images_api.DeleteImageRequest(name=name)
+        if target:
+            request.target.digest = target
         with their_errors():
-            await self._stub.Delete(images_api.DeleteImageRequest(name=name), metadata=headers(namespace))
+            await self._stub.Delete(request, metadata=headers(namespace))
 
     @staticmethod
     def _image(message):
@@ -186,6 +189,8 @@ class Containers:
 
 
 class RemoteMetadata:
+    wants_a_spec = True
+
     def __init__(self, channel):
         self.channel = channel
         self.namespaces = Namespaces(channel)
@@ -193,8 +198,13 @@ class RemoteMetadata:
         self.images = Images(channel)
         self.containers = Containers(channel)
 
-    def content(self, namespace):
-        return RemoteContent(self.channel, namespace)
+    def content(self, namespace, lease=""):
+        return RemoteContent(self.channel, namespace, lease)
+
+    async def collect(self):
+        """Have one collection made: what comes after a lease whose end is waited for."""
+        await self.leases.create("collecting", "waited for")
+        await self.leases.delete("collecting", "waited for", sync=True)
 
     async def empty(self):
         """Remove everything, so that the next case begins with nothing."""

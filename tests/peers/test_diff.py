@@ -19,7 +19,7 @@ from holdfast.errors import Code, HoldfastError
 
 from tests.needs import peer, root
 from tests.peers import containerd, holdfast
-from tests.peers.layers import CAPABILITY, OCI, Made, bind, dialled, digest, merged, overlay, tree, xattr
+from tests.peers.layers import CAPABILITY, OCI, Made, bind, dialled, digest, entries, merged, overlay, tree, xattr
 
 pytestmark = [peer("containerd"), root]
 
@@ -199,20 +199,6 @@ def grown(place: Path) -> tuple[Path, Path]:
     os.utime(newer / "cut", ns=(1_600_000_000 * 10**9,) * 2)
     os.utime(newer / "old", ns=(-5 * 10**9,) * 2)
     return older, newer
-
-
-def entries(data: bytes) -> list[tuple]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as opened:
-        return [
-            (
-                *(member.name, member.type, member.mode, member.uid, member.gid, member.size, member.linkname),
-                None if ".wh." in member.name else member.mtime,  # containerd 1.6 says when the diff was made
-                (member.devmajor, member.devminor) if member.isdev() else None,
-                sorted(key for key in member.pax_headers if "xattr" in key),
-                opened.extractfile(member).read() if member.isreg() else b"",
-            )
-            for member in opened
-        ]
 
 
 async def test_the_same_trees_make_the_same_layer(both, folder):

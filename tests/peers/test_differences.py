@@ -15,6 +15,7 @@ import grpc
 import pytest
 import yaml
 from holdfast.api.services.content.v1 import content_pb2 as content
+from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
 
 from tests.needs import path_of, peer
 from tests.peers import daemon as daemons
@@ -159,15 +160,19 @@ def test_metadata_are_an_sqlite_file_where_containerd_has_bolts(both):
     assert b"kept" in b"".join(path.read_bytes() for path in mine.iterdir())  # in the file, or still in its log
 
 
-def test_a_list_of_content_says_when_each_was_updated(both, start):
+def test_a_list_of_content_says_when_each_was_updated(both):
     told = []
     for daemon in both:
-        answers = []
-        while not answers:  # nothing refers to it: the collection after the start may have it before we look
-            ingest = [path_of("ctr"), "--address", daemon.address, "-n", "hf", "content", "ingest", "r"]
-            assert start(ingest, stdin=b"hello").end() == 0
-            answers = call(daemon, f"{CONTENT}/List", content.ListContentRequest(), content.ListContentResponse, True)
-        (answer,) = answers
+        made = ctr(daemon, "-n", "hf", "leases", "create", "--id", "held")  # or a collection may have it before we look
+        assert made.returncode == 0, made.stderr
+        with grpc.insecure_channel(f"unix:{daemon.address}") as channel:
+            write = ContentStub(channel).Write(
+                iter([content.WriteContentRequest(action=content.COMMIT, ref="r", data=b"hello")]),
+                metadata=(*IN_HF, ("containerd-lease", "held")),
+                timeout=20,
+            )
+            assert [answer.offset for answer in write][-1] == 5
+        (answer,) = call(daemon, f"{CONTENT}/List", content.ListContentRequest(), content.ListContentResponse, True)
         told.append([(info.size, info.updated_at.seconds > 0) for info in answer.info])
     assert told == [[(5, True)], [(5, False)]]
 

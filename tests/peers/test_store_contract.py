@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.content import ContentContract, IsolationContract, SharingContract
+from tests.contracts.collection import CollectionContract, LaterCollectionContract
+from tests.contracts.content import ContentContract
+from tests.contracts.images import LaterImagesContract
 from tests.contracts.metadata import MetadataContract
+from tests.contracts.sharing import IsolatedContract, IsolationContract, LeasedContract, SharingContract
+from tests.needs import path_of, peer
 from tests.peers import containerd, holdfast, remote
 
-pytestmark = pytest.mark.peer
+pytestmark = peer("containerd", "containerd2/containerd")
+
+ISOLATED = '[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "isolated"\n'
+OUR_ISOLATED = "plugins: {{io.containerd.metadata.v1.bolt: {{content_sharing_policy: isolated}}}}\n"
 
 
 @pytest.fixture(scope="module")
-def addresses():
-    with (
-        tempfile.TemporaryDirectory(prefix="c") as theirs,
-        tempfile.TemporaryDirectory(prefix="h") as ours,
-        containerd.running(Path(theirs)) as containerd_address,
-        holdfast.running(Path(ours)) as (our_address, _),
-    ):
-        yield {"containerd": containerd_address, "holdfast": our_address}
+def place():
+    """Makes folders whose names are short, and ends what was started in them."""
+    with ExitStack() as stack:
+
+        def started(run, *arguments, **more):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s")))
+            return stack.enter_context(run(folder, *arguments, **more))
+
+        yield started
 
 
-@pytest.fixture(params=["containerd", "holdfast"])
+@pytest.fixture(scope="module")
+def addresses(place):
+    return {
+        "containerd": place(containerd.running),
+        "containerd 2": place(containerd.running, program=path_of("containerd2/containerd")),
+        "holdfast": place(holdfast.running)[0],
+    }
+
+
+@pytest.fixture(scope="module")
+def isolated(place):
+    later = path_of("containerd2/containerd")
+    return {
+        "containerd 2": place(containerd.running, containerd.CONFIG + ISOLATED, program=later),
+        "holdfast": place(holdfast.running, holdfast.CONFIG + OUR_ISOLATED)[0],
+    }
+
+
+@pytest.fixture(params=["containerd", "containerd 2", "holdfast"])
 async def metadata(request, addresses):
     async with remote.dialled(addresses[request.param]) as dialled:
+        dialled.wants_a_spec = request.param != "containerd 2"
         yield dialled
 
 
-class TestMetadata(MetadataContract):
-    pass
-
-
-class TestContent(ContentContract, SharingContract, IsolationContract):
-    keeps_open = False  # over gRPC nothing is open between two reads
-
+class Neighbours:
     @pytest.fixture
     def store(self, metadata):
         return metadata.content("one")
@@ -45,3 +67,46 @@ class TestContent(ContentContract, SharingContract, IsolationContract):
     @pytest.fixture
     def neighbour(self, metadata):
         return metadata.content("two")
+
+
+class TestContent(Neighbours, ContentContract, SharingContract, IsolationContract):
+    keeps_open = False  # over gRPC nothing is open between two reads
+
+
+class TestMetadata(MetadataContract):
+    pass
+
+
+@pytest.mark.parametrize("metadata", ["containerd 2", "holdfast"], indirect=True)
+class TestLaterImages(LaterImagesContract):
+    pass
+
+
+@pytest.fixture
+def within(metadata):
+    return metadata.content
+
+
+@pytest.fixture
+def collect(metadata):
+    return metadata.collect
+
+
+class TestLeased(LeasedContract):
+    pass
+
+
+class TestCollection(CollectionContract):
+    pass
+
+
+@pytest.mark.parametrize("metadata", ["containerd 2", "holdfast"], indirect=True)
+class TestLaterCollection(LaterCollectionContract):
+    pass
+
+
+class TestIsolated(Neighbours, IsolationContract, IsolatedContract):
+    @pytest.fixture(params=["containerd 2", "holdfast"])
+    async def metadata(self, request, isolated):
+        async with remote.dialled(isolated[request.param]) as dialled:
+            yield dialled

@@ -92,7 +92,7 @@ def test_without_cap_sys_resource_values_are_raised_and_what_is_not_lowered_is_s
     container = node.start()
     until(700, lambda: adj(victim), container)
     missing(container, "CAP_SYS_RESOURCE", "securityContext.capabilities.add")
-    container.line("OOM kills are counted without the kernel log.*CAP_SYSLOG")
+    container.line("OOM kills are counted without the kernel log.*privileged in the pod")
     assert node.probe("readinessProbe")
     node.configure(rule(-500))
     until(True, lambda: "needs CAP_SYS_RESOURCE" in node.inside("explain", str(victim)).stdout, container)

@@ -11,18 +11,28 @@ import errno
 import os
 from functools import cache
 
-from holdfast.errors import KernelRefused
+from holdfast.errors import HoldfastError, KernelRefused, ResourceExhausted
 
 NO_MAGICLINKS = 0x02  # RESOLVE_* of linux/openat2.h
 NO_SYMLINKS = 0x04
 BENEATH = 0x08
 IN_ROOT = 0x10
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 CLONE_FS = 0x200
 CLONE_NEWNS = 0x20000
 
 _OPENAT2 = 437  # the same number on every architecture (since Linux 5.6)
 _AGAIN = 64  # a rename elsewhere makes the walk through ".." start over
+
+
+def refusal(operation: str, name: str, error: OSError) -> HoldfastError:
+    """What the kernel said, in our words: a disk that is full is the caller's to empty."""
+    code = error.errno or 0
+    if code in FULL:
+        return ResourceExhausted(f"{operation} {name}: {os.strerror(code).lower()}")
+    return KernelRefused(operation, name, code)
 
 
 class _How(ctypes.Structure):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from holdfast.diff import kernel
@@ -75,25 +75,19 @@ class Tree:
         """
         with suppress(FileNotFoundError):
             return self.open(parts, os.O_RDONLY | os.O_DIRECTORY, kernel.IN_ROOT)
-        done: list[bytes] = []
-        left = list(parts)
-        links = 0
-        while left:
-            name = left.pop(0)
-            if name == b"..":
-                del done[-1:]
-            elif name not in (b"", b"."):
-                target = self._step(done, name)
-                if target is None:
-                    done.append(name)
-                else:
-                    links += 1
-                    left = target.split(b"/") + left
-                    if target.startswith(b"/"):
-                        done = []
-            if links > _LINKS_MAX:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        return self.open(done, FOLDER)
+        return self.open(self._walked(parts, self._step), FOLDER)
+
+    def find_folder(self, parts: Parts) -> int:
+        """Open the directory at ``parts``, following links inside the tree; ``..`` also leaves what is not there.
+
+        For a link to ``missing/../etc`` the kernel asks for ``missing``; containerd does not, and nor does this.
+
+        Raises:
+            OSError: as `make_folders`, and where it is not there.
+        """
+        with suppress(FileNotFoundError):
+            return self.open(parts, os.O_RDONLY | os.O_DIRECTORY, kernel.IN_ROOT)
+        return self.open(self._walked(parts, self._target), FOLDER)
 
     def remove(self, directory: int, name: bytes) -> None:
         """Remove ``name`` in ``directory``, and what is below it; nothing when it is not there.
@@ -116,6 +110,35 @@ class Tree:
             left.pop()
             with suppress(FileNotFoundError), top.folder(path[:-1]) as parent:
                 os.rmdir(path[-1], dir_fd=parent)
+
+    def _walked(self, parts: Parts, step: Callable[[Sequence[bytes], bytes], bytes | None]) -> list[bytes]:
+        """``parts`` without links and ``..``; ``step`` gives the target of what is a link."""
+        done: list[bytes] = []
+        left = list(parts)
+        links = 0
+        while left:
+            name = left.pop(0)
+            if name == b"..":
+                del done[-1:]
+            elif name not in (b"", b"."):
+                target = step(done, name)
+                if target is None:
+                    done.append(name)
+                else:
+                    links += 1
+                    left = target.split(b"/") + left
+                    if target.startswith(b"/"):
+                        done = []
+            if links > _LINKS_MAX:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return done
+
+    def _target(self, done: Sequence[bytes], name: bytes) -> bytes | None:
+        """The target of ``name`` in ``done``; None for what is no link, or is not there."""
+        with suppress(FileNotFoundError), self.folder(done) as parent:
+            found = status(parent, name)
+            return os.readlink(name, dir_fd=parent) if found is not None and stat.S_ISLNK(found.st_mode) else None
+        return None
 
     def _step(self, done: Sequence[bytes], name: bytes) -> bytes | None:
         """Be sure that ``name`` is a directory in ``done``, or give the target of the link it is."""

@@ -24,7 +24,7 @@ from holdfast.diff import header, kernel
 from holdfast.diff.archive import ArchiveReader
 from holdfast.diff.header import Entry
 from holdfast.diff.tree import FOLDER, Parts, Tree, parts_of, status
-from holdfast.errors import BadLayer, KernelRefused, ResourceExhausted
+from holdfast.errors import BadLayer
 
 LOG = log.named(__name__)
 
@@ -146,8 +146,11 @@ class Unpacking:
         parts = parts_of(entry.link)
         if not parts:
             raise BadLayer(f"entry {entry.shown}: a hard link out of the root")
-        with self._tree.folder(parts[:-1], follow=True) as folder:
+        folder = self._tree.find_folder(parts[:-1])
+        try:
             os.link(parts[-1], name, src_dir_fd=folder, dst_dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(folder)
 
     def _directory(self, parts: Parts) -> int:
         """The directory at ``parts``, made with all above it where it is missing."""
@@ -253,10 +256,7 @@ def _named(entry: Entry) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = error.errno or 0
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceExhausted(f"entry {entry.shown}: {os.strerror(code).lower()}") from error
-        raise KernelRefused("unpack entry", entry.shown, code) from error
+        raise kernel.refusal("unpack entry", entry.shown, error) from error
     except (ValueError, OverflowError) as error:  # a zero byte in an xattr's name, a device number beyond the kernel's
         raise BadLayer(f"entry {entry.shown}: {error}") from error
 

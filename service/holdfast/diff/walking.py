@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from holdfast import log
-from holdfast.diff import compression, mount
+from holdfast.diff import compression, kernel, mount
 from holdfast.diff.archive import ArchiveReader, ArchiveWriter
 from holdfast.diff.bridge import Job, Sink, chunks
 from holdfast.diff.change import changes
@@ -27,7 +27,7 @@ from holdfast.diff.mount import Mount
 from holdfast.diff.pack import Packing
 from holdfast.diff.tree import Tree
 from holdfast.diff.unpack import Devices, Unpacking, sync
-from holdfast.errors import AlreadyExists, BadLayer, HoldfastError, KernelRefused, NotFound
+from holdfast.errors import AlreadyExists, BadLayer, HoldfastError, NotFound, ResourceExhausted
 
 LOG = log.named(__name__)
 
@@ -107,8 +107,8 @@ class WalkingDiffer:
         began = time.monotonic()
         try:
             applied = await job.run(self._threads, lambda: self._applied(job, reader, layer, mounts, durable))
-        except BadLayer as error:
-            raise BadLayer(f"layer {layer.digest}: {error.message}") from error
+        except (BadLayer, ResourceExhausted) as error:
+            raise type(error)(f"layer {layer.digest}: {error.message}") from error
         finally:
             reader.close()
         LOG.debug("diff applied", digest=layer.digest, size=layer.size, seconds=round(time.monotonic() - began, 3))
@@ -149,7 +149,7 @@ class WalkingDiffer:
             if durable:
                 sync(tree)
         except OSError as error:
-            raise KernelRefused("unpack", layer.digest, error.errno or 0) from error
+            raise kernel.refusal("unpack", layer.digest, error) from error
         finally:
             tree.close()
         return Layer(compression.OCI, measure.digest, measure.size)
@@ -178,7 +178,7 @@ class WalkingDiffer:
                 else:
                     Packing(right, archive, epoch_ns, job.go_on).run(changes(left, right, job.go_on))
         except OSError as error:
-            raise KernelRefused("read", os.fsdecode(error.filename or b"the tree"), error.errno or 0) from error
+            raise kernel.refusal("read", os.fsdecode(error.filename or b"the tree"), error) from error
         sink.write(packer.flush())
         sink.flush()
         return f"sha256:{digest.hexdigest()}"

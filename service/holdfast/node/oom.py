@@ -166,14 +166,16 @@ class KernelLog:
         """Open it at the first record after number ``after`` that is still kept.
 
         Raises:
-            Unavailable: it cannot be read (CAP_SYSLOG with kernel.dmesg_restrict, or the device is not there).
+            Unavailable: it cannot be read (CAP_SYSLOG with kernel.dmesg_restrict, or the device is not there). In a pod
+                the capability and a mount are not enough: the runtime's device rules keep it closed.
         """
         self._after = after
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             why = os.strerror(error.errno or 0).lower()
-            raise Unavailable(f"kernel log {path}: {why}; mount /dev/kmsg and add CAP_SYSLOG") from error
+            remedy = "privileged in the pod, --device /dev/kmsg --cap-add SYSLOG for docker, root elsewhere"
+            raise Unavailable(f"kernel log {path}: {why}; {remedy}") from error
 
     def fileno(self) -> int:
         """For poll."""

@@ -149,7 +149,7 @@ class ContentServicer(api_grpc.ContentServicer):
             await session.close()
 
     async def Abort(self, request: api.AbortRequest, call: Any) -> Empty:  # noqa: N802, D102
-        await self._service.store().abort(request.ref)
+        await self._service.store(lease(call)).abort(request.ref)
         return Empty()
 
 

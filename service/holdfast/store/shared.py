@@ -1,7 +1,8 @@
 """Content with namespaces: who sees which blob of the store below, under which labels, held by which lease.
 
 The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that is
-there already, in whatever namespace, is at its end at once; with ``isolated`` it must bring every byte.
+there already, in whatever namespace, is at its end at once; with ``isolated`` it must bring every byte, unless a
+namespace that has the blob is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
 
 A commit is: the store below commits, then one transaction lets the namespace see the blob, forgets the ingest and
 lets the lease hold it. Killed between the two, the blob is nobody's: the next sweep removes it, or the next writer of
@@ -20,15 +21,19 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
-from holdfast.store.content import FRAME, Backend, Info, Reader, Status, Swept, Writer
+from holdfast.store.content import Backend, Info, Reader, Status, Swept
 from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
 from holdfast.store.namespaces import ensure
 from holdfast.store.opened import Opened
+from holdfast.store.shared_writer import SharedWriter
 from holdfast.store.waiting import Gate
+
+#: The label of a namespace whose content every other one may take up by digest, whatever the policy; containerd's.
+SHAREABLE = "containerd.io/namespace.shareable"
 
 _PAGE = 1000
 _COLUMNS = "digest, size, labels, created_at, updated_at"
@@ -140,7 +145,7 @@ class NamespaceContent:
         if not ref:
             raise InvalidArgument("ref must not be empty")
         async with self._content.gate.shared():
-            found = await self._in_backend(expected) if expected and self._content.shared else None
+            found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
                 found = None  # somebody is wrong about the size; the commit will tell who
             claim = await self._database.write(partial(self._claim, ref, expected, found is not None))
@@ -230,6 +235,9 @@ class NamespaceContent:
         query = "SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?"
         return transaction.execute(query, (self._namespace, digest)).fetchone() is not None
 
+    async def _may_share(self, digest: str) -> bool:
+        return self._content.shared or await self._database.read(partial(_shareable, digest))
+
     async def _in_backend(self, digest: str) -> Info | None:
         try:
             return await self._backend.info(digest)
@@ -255,89 +263,6 @@ class NamespaceContent:
         return _info(row)
 
 
-class SharedWriter:
-    """A `Writer`; without one ``under`` it, it stands at the end of a blob the store below has already."""
-
-    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: Status) -> None:
-        self._store = store
-        self._backend_ref = backend_ref
-        self._under = under
-        self._status = status
-        self._closed = False
-
-    @property
-    def status(self) -> Status:
-        """`Writer.status`."""
-        return replace(self._under.status, ref=self._status.ref) if self._under else self._status
-
-    @property
-    def digest(self) -> str:
-        """`Writer.digest`."""
-        return self._under.digest if self._under else self._status.expected
-
-    async def write(self, data: bytes) -> None:
-        """`Writer.write`; what was shared becomes a copy first."""
-        if data:
-            under = self._under or await self._copied(self._status.offset)
-            await under.write(data)
-
-    async def truncate(self) -> None:
-        """`Writer.truncate`."""
-        if self._under:
-            await self._under.truncate()
-        else:
-            await self._copied(0)
-
-    async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
-        """`Writer.commit`."""
-        try:
-            check_labels(labels or {}, "info.Labels")
-            async with self._store.content.gate.shared():
-                offset, digest = await self._committed(size, expected)
-                await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """`Writer.close`."""
-        self._closed = True
-        if self._under:
-            await self._under.close()
-
-    async def _committed(self, size: int, expected: str) -> tuple[int, str]:
-        """Have it in the store below; its size and digest."""
-        if self._closed:
-            raise FailedPrecondition("cannot commit on closed writer")
-        offset = self.status.offset
-        if size not in (0, offset):
-            raise FailedPrecondition(f'"{self._status.ref}" failed size validation: {offset} != {size}')
-        if self._under is None:
-            if expected not in ("", self._status.expected):
-                raise FailedPrecondition(f'"{self._status.ref}" unexpected digest')
-            return offset, self._status.expected
-        with suppress(AlreadyExists):  # in the store below; whether this namespace sees it is told by its row
-            await self._under.commit(offset, expected)
-        return offset, self._under.digest
-
-    async def _copied(self, size: int) -> Writer:
-        """Open the ingest below, with the first ``size`` bytes of the shared blob in it."""
-        backend = self._store.content.backend
-        writer = await backend.writer(self._backend_ref, size)
-        try:
-            await writer.truncate()
-            reader = await backend.reader(self._status.expected)
-            try:
-                while (offset := writer.status.offset) < size:
-                    await writer.write(await reader.read(offset, min(FRAME, size - offset)))
-            finally:
-                reader.close()
-        except BaseException:
-            await writer.close()
-            raise
-        self._under = writer
-        return writer
-
-
 def _changed(current: Info, wanted: Info, mask: Sequence[str]) -> Labels:
     if not mask:
         return wanted.labels
@@ -357,6 +282,14 @@ def _rows(query: str, parameters: tuple[str, ...], connection: sqlite3.Connectio
 def _info(row: tuple[Any, ...]) -> Info:
     digest, size, labels, created_at, updated_at = row
     return Info(digest, size, from_text(labels), created_at, updated_at)
+
+
+def _shareable(digest: str, connection: sqlite3.Connection) -> bool:
+    """Whether a namespace that gives its content to all has the blob."""
+    found = connection.execute("SELECT name, labels FROM namespaces WHERE labels IS NOT NULL").fetchall()
+    givers = [name for name, labels in found if from_text(labels).get(SHAREABLE) == "true"]
+    query = "SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?"
+    return any(connection.execute(query, (name, digest)).fetchone() for name in givers)
 
 
 def _needed(connection: sqlite3.Connection) -> tuple[set[str], set[str]]:

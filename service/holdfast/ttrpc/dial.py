@@ -8,7 +8,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-ProtocolFactory = Callable[[], asyncio.Protocol]
+from holdfast.ttrpc.inbox import Inbox
+
+ProtocolFactory = Callable[[], Inbox]
 #: Opens a byte stream, makes a protocol with the factory and connects the two: ``loop.create_connection``'s promise.
 Connector = Callable[[ProtocolFactory], Awaitable[object]]
 

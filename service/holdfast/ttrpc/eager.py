@@ -4,8 +4,8 @@ asyncio would have both wait for the next turn of the loop. A turn costs an epol
 what is said in it is written only after it; at one call at a time that is a third of the round trip. Nothing is done
 at once where a task is running already (a transport that a task feeds): two at once are impossible.
 
-Python 3.12 can start a task eagerly, but not in a group (3.14 can), and 3.11 not at all; so the group makes its task as
-ever, and the callback by which a new task asks the loop for its first step is caught and called.
+Python 3.12 can start a task eagerly, but not in a group (3.14 can), and 3.11 not at all; so the callback by which a new
+task asks the loop for its first step is caught and called.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Step = tuple[Callable[..., object], tuple[Any, ...], Context | None]
 def create_task(
     group: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
 ) -> asyncio.Task[None]:
-    """The group's task, run up to where it first waits."""
+    """A task, run up to where it first waits; from there on it is the group's.
+
+    One that never waits is done before the group would know it, and costs neither its books nor a callback.
+    """
     if asyncio.current_task(loop) is not None:
         return group.create_task(coroutine, name=name)
     steps: list[Step] = []
@@ -32,7 +35,7 @@ def create_task(
     ask = loop.call_soon
     loop.call_soon = caught  # type: ignore[method-assign, assignment]
     try:
-        task = group.create_task(coroutine, name=name)
+        task = asyncio.Task(coroutine, loop=loop, name=name)
     finally:
         del loop.call_soon
     for callback, args, context in steps:
@@ -40,7 +43,24 @@ def create_task(
             context.run(callback, *args)
         else:  # a task of another making: let it begin as it likes
             ask(callback, *args, context=context)
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        _adopt(group, task, name)
     return task
+
+
+def _adopt(group: asyncio.TaskGroup, task: asyncio.Task[None], name: str) -> None:
+    owned = _owned(task)
+    try:
+        group.create_task(owned, name=name)
+    except RuntimeError:  # the group is over: nothing may outlive it
+        owned.close()
+        task.cancel()
+        raise
+
+
+async def _owned(task: asyncio.Task[None]) -> None:
+    """The group's hold on a task: waits for it, is cancelled with it, fails as it fails."""
+    await task
 
 
 class Waiter(asyncio.Future[None]):

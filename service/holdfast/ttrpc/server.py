@@ -17,6 +17,7 @@ from holdfast import log
 from holdfast.errors import PermissionDenied
 from holdfast.ttrpc import eager
 from holdfast.ttrpc.handshake import Handshake, Peer, same_user
+from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.server_connection import ServerConnection
 from holdfast.ttrpc.server_session import ServerSession
 from holdfast.ttrpc.services import Interceptor, MethodLike, Services
@@ -95,7 +96,7 @@ class Server:
         if failure is not None:
             raise failure
 
-    def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> asyncio.Protocol:
+    def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> Inbox:
         """A protocol for a transport that was made elsewhere (a socket pair, a mux); handlers run in ``group``.
 
         No handshake is made: whoever made the transport decided who speaks.

@@ -13,18 +13,20 @@ from typing import Any, cast
 from holdfast import log
 from holdfast.errors import PeerBrokeProtocol
 from holdfast.ttrpc.dial import Connector, ProtocolFactory
+from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.mux import MuxReader, split
 
 LOG = log.named(__name__)
 
 
-class Trunk(asyncio.Protocol):
+class Trunk(Inbox):
     """The socket. `attach` a protocol to a stream before the peer speaks on it: what is for nobody is dropped.
 
     ``ended`` is set when the socket is gone, by whoever's doing; ``why`` then says whose, empty for a plain end.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.ended = asyncio.Event()
         self.why = ""
         self.dropped = 0  # pieces for streams that nobody attached
@@ -81,7 +83,7 @@ class Trunk(asyncio.Protocol):
 
     # what the owner calls
 
-    def attach(self, stream: int, protocol: asyncio.Protocol) -> None:
+    def attach(self, stream: int, protocol: Inbox) -> None:
         """Let a protocol speak and hear on a stream.
 
         Raises:
@@ -145,7 +147,7 @@ class Trunk(asyncio.Protocol):
 class Channel(asyncio.Transport):
     """One stream of a trunk as asyncio's sessions want their transport. Each item written is one ttrpc frame."""
 
-    def __init__(self, trunk: Trunk, stream: int, protocol: asyncio.Protocol) -> None:
+    def __init__(self, trunk: Trunk, stream: int, protocol: Inbox) -> None:
         super().__init__()
         self.protocol = protocol
         self._trunk = trunk

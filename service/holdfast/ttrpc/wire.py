@@ -15,13 +15,14 @@ from math import inf
 from typing import cast
 
 from holdfast.ttrpc.connection import Connection
+from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.streams import Stream
 
 FRAMES_PER_WRITE = 16
 SENDS_PER_TURN = 64  # a sender that never waits for anything lets others run after this many messages
 
 
-class Wire(asyncio.Protocol):
+class Wire(Inbox):
     """What server and client sessions share.
 
     The transport may be anything asyncio calls one (a mux over a single socket, for instance). `writelines` gets one
@@ -29,6 +30,7 @@ class Wire(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__()
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.lost = False

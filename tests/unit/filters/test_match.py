@@ -13,7 +13,17 @@ class Thing:
         return (value, True) if value is not None else ("", False)
 
 
-THING = Thing(name="foo", **{"labels.bar": "", "labels.a.b": "c", "odd": "\udcff"})
+THING = Thing(
+    name="foo",
+    odd="\udcff",
+    other="too complex, yo",
+    **{
+        "labels.bar": "",
+        "labels.a.b": "c",
+        "labels.punctuated": "omg_asdf.asdf-qwer",
+        'labels.with \\ and ".post': "present",
+    },
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,14 @@ THING = Thing(name="foo", **{"labels.bar": "", "labels.a.b": "c", "odd": "\udcff
         (["nothing", "name==other"], False),
         (['labels."a.b"==c'], True),
         (["labels.a.b==c"], True),
+        (['other=="too complex, yo"'], True),
+        (["other~=[xyz]+,name==foo"], True),
+        (["other~=/[xyz]{1,2}/,name==foo"], True),
+        ([r'other~=/[xyz]{0,1}"\//'], False),
+        (["labels.punctuated==omg_asdf.asdf-qwer"], True),
+        ([r'labels."with \\ and \"".post==present'], True),
+        (["name==foo,labels.bar,other"], True),
+        (["name==foo,labels.bar==wrong"], False),
         ([r'odd=="\xff"'], True),
     ],
 )

@@ -96,7 +96,7 @@ def test_lines_that_only_look_alike_are_passed_over(noise):
 
 
 def test_a_log_that_cannot_be_read_says_what_it_needs(tmp_path):
-    with pytest.raises(Unavailable, match=r"kmsg: no such file or directory; mount /dev/kmsg and add CAP_SYSLOG"):
+    with pytest.raises(Unavailable, match=r"kmsg: no such file or directory; privileged in the pod, --device"):
         KernelLog(str(tmp_path / "kmsg"))
 
 

@@ -6,17 +6,33 @@ from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import Resource
 from holdfast.store.reachability import Kind
 
+from tests.contracts.collection import CollectionContract, LaterCollectionContract
 from tests.contracts.content import digest, get, names, put
+from tests.contracts.images import LaterImagesContract
 from tests.contracts.metadata import MetadataContract, image
 
 DAY_S = 24 * 3600
 REF = "containerd.io/gc.ref.content.0"
 
 
-class TestMetadata(MetadataContract):
+class TestMetadata(MetadataContract, LaterImagesContract):
     @pytest.fixture
     def metadata(self, timed):
         return timed
+
+
+class TestCollection(CollectionContract, LaterCollectionContract):
+    @pytest.fixture
+    def metadata(self, timed):
+        return timed
+
+    @pytest.fixture
+    def within(self, timed):
+        return timed.content.within
+
+    @pytest.fixture
+    def collect(self, timed):
+        return timed.collect
 
 
 async def test_what_an_image_needs_is_kept_and_the_rest_is_removed_from_the_disk_too(metadata, local):

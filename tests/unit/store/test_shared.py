@@ -1,21 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.errors import AlreadyExists, NotFound
+from holdfast.errors import NotFound
 from holdfast.store.content import Swept
-from holdfast.store.leases import Resource
 
-from tests.contracts.content import (
-    EMPTY,
-    ContentContract,
-    IsolationContract,
-    SharingContract,
-    digest,
-    get,
-    names,
-    put,
-    starts_at_zero,
-)
+from tests.contracts.content import EMPTY, ContentContract, digest, get, names, put
+from tests.contracts.sharing import IsolatedContract, IsolationContract, LeasedContract, SharingContract
 
 
 class TestNamespaces(ContentContract, SharingContract, IsolationContract):
@@ -28,7 +18,11 @@ class TestNamespaces(ContentContract, SharingContract, IsolationContract):
         return timed.content.within("two")
 
 
-class TestIsolated(ContentContract, IsolationContract):
+class TestIsolated(ContentContract, IsolationContract, IsolatedContract):
+    @pytest.fixture
+    def metadata(self, isolated):
+        return isolated
+
     @pytest.fixture
     def store(self, isolated):
         return isolated.content.within("one")
@@ -37,41 +31,17 @@ class TestIsolated(ContentContract, IsolationContract):
     def neighbour(self, isolated):
         return isolated.content.within("two")
 
-    async def test_a_digest_alone_gives_nothing(self, store, neighbour):
-        await starts_at_zero(store, neighbour)
+
+class TestLeased(LeasedContract):
+    @pytest.fixture
+    def within(self, metadata):
+        return metadata.content.within
 
 
-async def test_a_write_under_a_lease_is_held_by_it(metadata):
-    await metadata.leases.create("ns", "l1")
-    leased = metadata.content.within("ns", "l1")
-    writer = await leased.writer("ref", 0, digest(b"leased"))
-    assert [Resource("ingests", "ref")] == await metadata.leases.resources("ns", "l1")
-    await writer.write(b"leased")
-    await writer.commit()
-    await writer.close()
-    assert [Resource("content", digest(b"leased"))] == await metadata.leases.resources("ns", "l1")
-
-
-async def test_what_exists_is_held_by_the_lease_of_who_asked_for_it(metadata):
-    name = await put(metadata.content.within("ns"), b"there")
-    await metadata.leases.create("ns", "l1")
-    with pytest.raises(AlreadyExists):
-        await metadata.content.within("ns", "l1").writer("ref", 0, name)
-    assert [Resource("content", name)] == await metadata.leases.resources("ns", "l1")
-
-
-async def test_a_lease_that_is_gone_is_an_error_and_nothing_is_begun(metadata):
-    with pytest.raises(NotFound, match="lease does not exist: not found"):
+async def test_beginning_under_a_lease_that_is_gone_makes_no_namespace(metadata):
+    with pytest.raises(NotFound):
         await metadata.content.within("ns", "gone").writer("ref")
-    assert await metadata.content.within("ns").statuses() == []
     assert await metadata.namespaces.all() == []
-
-
-async def test_deleting_lets_go_of_the_lease(metadata):
-    await metadata.leases.create("ns", "l1")
-    leased = metadata.content.within("ns", "l1")
-    await leased.delete(await put(leased, b"x"))
-    assert await metadata.leases.resources("ns", "l1") == []
 
 
 async def test_a_shared_ingest_keeps_its_blob_when_the_other_namespace_lets_go(metadata):

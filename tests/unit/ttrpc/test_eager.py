@@ -163,3 +163,40 @@ async def test_what_the_first_step_raises_ends_the_group(in_callback):
     with pytest.raises(ExceptionGroup) as raised:
         await in_a_group()
     assert [str(error) for error in raised.value.exceptions] == ["no"]
+
+
+async def test_a_failure_is_the_groups_whether_it_waited_or_not(in_callback):
+    async def fails(waits):
+        if waits:
+            await asyncio.sleep(0)
+        raise LookupError(str(waits))
+
+    async def run(waits):
+        async with asyncio.TaskGroup() as group:
+            loop = asyncio.get_running_loop()
+            await in_callback(lambda: eager.create_task(group, loop, fails(waits), "w"))
+
+    for waits in (False, True):
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(waits)
+        assert str(caught.value.exceptions[0]) == str(waits)
+
+
+async def test_a_group_that_is_over_keeps_nothing_running(in_callback):
+    begun = []
+
+    async def work():
+        begun.append(asyncio.current_task())
+        await asyncio.get_running_loop().create_future()
+
+    async with asyncio.TaskGroup() as group:
+        pass
+    loop = asyncio.get_running_loop()
+
+    def too_late():
+        with pytest.raises(RuntimeError, match="is finished"):
+            eager.create_task(group, loop, work(), "w")
+
+    await in_callback(too_late)
+    with pytest.raises(asyncio.CancelledError):
+        await begun[0]

@@ -7,6 +7,7 @@ import pytest
 from holdfast.errors import ConnectionClosed
 from holdfast.ttrpc import Client, Server
 from holdfast.ttrpc.dial import unix
+from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.trunk import Trunk, dial
 
 from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, bound, socket_path
@@ -92,13 +93,14 @@ async def test_a_stream_that_is_gone_cannot_be_had_again():
         with pytest.raises(ConnectionClosed, match="cannot connect"):
             await Stubs(client).Say(Text(value="x"))
         with pytest.raises(ConnectionError, match="stream 1 cannot be opened"):
-            one.attach(OURS, asyncio.Protocol())
+            one.attach(OURS, Heard())
 
 
-class Heard(asyncio.Protocol):
+class Heard(Inbox):
     """Keeps what a stream hears."""
 
     def __init__(self):
+        super().__init__()
         self.data, self.ended, self.arrived = b"", asyncio.Event(), asyncio.Event()
 
     def connection_made(self, transport):

@@ -1,0 +1,98 @@
+"""The writer of a ref in one namespace: over an ingest below, or at the end of a blob another namespace brought."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from holdfast.errors import AlreadyExists, FailedPrecondition
+from holdfast.store.content import FRAME, Info, Status, Writer
+from holdfast.store.labels import Labels, check_labels
+
+if TYPE_CHECKING:
+    from holdfast.store.shared import NamespaceContent
+
+
+class SharedWriter:
+    """A `Writer`; without one ``under`` it, it stands at the end of a blob the store below has already."""
+
+    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: Status) -> None:
+        self._store = store
+        self._backend_ref = backend_ref
+        self._under = under
+        self._status = status
+        self._closed = False
+
+    @property
+    def status(self) -> Status:
+        """`Writer.status`."""
+        return replace(self._under.status, ref=self._status.ref) if self._under else self._status
+
+    @property
+    def digest(self) -> str:
+        """`Writer.digest`."""
+        return self._under.digest if self._under else self._status.expected
+
+    async def write(self, data: bytes) -> None:
+        """`Writer.write`; what was shared becomes a copy first."""
+        if data:
+            under = self._under or await self._copied(self._status.offset)
+            await under.write(data)
+
+    async def truncate(self) -> None:
+        """`Writer.truncate`."""
+        if self._under:
+            await self._under.truncate()
+        else:
+            await self._copied(0)
+
+    async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
+        """`Writer.commit`."""
+        try:
+            check_labels(labels or {}, "info.Labels")
+            async with self._store.content.gate.shared():
+                offset, digest = await self._committed(size, expected)
+                await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """`Writer.close`."""
+        self._closed = True
+        if self._under:
+            await self._under.close()
+
+    async def _committed(self, size: int, expected: str) -> tuple[int, str]:
+        """Have it in the store below; its size and digest."""
+        if self._closed:
+            raise FailedPrecondition("cannot commit on closed writer")
+        offset = self.status.offset
+        if size not in (0, offset):
+            raise FailedPrecondition(f'"{self._status.ref}" failed size validation: {offset} != {size}')
+        if self._under is None:
+            if expected not in ("", self._status.expected):
+                raise FailedPrecondition(f'"{self._status.ref}" unexpected digest')
+            return offset, self._status.expected
+        with suppress(AlreadyExists):  # in the store below; whether this namespace sees it is told by its row
+            await self._under.commit(offset, expected)
+        return offset, self._under.digest
+
+    async def _copied(self, size: int) -> Writer:
+        """Open the ingest below, with the first ``size`` bytes of the shared blob in it."""
+        backend = self._store.content.backend
+        writer = await backend.writer(self._backend_ref, size)
+        try:
+            await writer.truncate()
+            reader = await backend.reader(self._status.expected)
+            try:
+                while (offset := writer.status.offset) < size:
+                    await writer.write(await reader.read(offset, min(FRAME, size - offset)))
+            finally:
+                reader.close()
+        except BaseException:
+            await writer.close()
+            raise
+        self._under = writer
+        return writer
