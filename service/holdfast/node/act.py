@@ -68,10 +68,15 @@ class Actor:
         self._rows.pop(pid, None)
         self.moved.discard(pid)
 
+    def row(self, pid: int, start_ticks: int) -> HeldRow | None:
+        """The journal's row of a process's ``oom_score_adj``."""
+        row = self._rows.get(pid)
+        return row if row is not None and row.start_ticks == start_ticks else None
+
     def held(self, pid: int, start_ticks: int) -> Held | None:
         """What we did to a process's ``oom_score_adj``."""
-        row = self._rows.get(pid)
-        if row is None or row.start_ticks != start_ticks:
+        row = self.row(pid, start_ticks)
+        if row is None:
             return None
         return Held(int(row.before), int(row.written), row.rule, row.as_child)
 

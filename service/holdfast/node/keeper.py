@@ -288,6 +288,8 @@ class Keeper:
         if placement is None:
             placement = Placement(facts.pid, facts.start_ticks, facts.comm, decision.rule, since_ns=time.time_ns())
             self.placements[facts.pid] = placement
+        if facts.pod is not None and facts.held is None:
+            facts = self._inherit(facts, decision)
         self._note(placement, facts, decision)
         if decision.dry_run:
             self._plan_only(placement, decision)
@@ -297,6 +299,23 @@ class Keeper:
         if adj or groups:
             self.actor.give_back(process, placement, adj=adj, groups=groups, force=True)
         self.actor.carry_out(process, placement, decision, at_ns)
+
+    def _inherit(self, facts: Process, decision: Decision) -> Process:
+        """A process that came to its container when the value was there already: held as the container's first one is.
+
+        What a runtime executes in a container that was created with a rule's value is born with it, and what the
+        container's own processes start inherits it. Without us each would have what the first one had before.
+        """
+        main = facts.pod.main if facts.pod is not None else None
+        first = self.actor.row(*main) if main is not None and main[0] != facts.pid else None
+        if first is None or decision.dry_run or not decision.adjusts or decision.as_child:
+            return facts
+        if (first.rule, int(first.written)) != (decision.rule, facts.oom_score_adj):
+            return facts
+        row = replace(first, pid=facts.pid, start_ticks=facts.start_ticks)
+        self.hands.journal.hold((row,))
+        self.actor.remember(row)
+        return replace(facts, held=self.actor.held(facts.pid, facts.start_ticks))
 
     def _note(self, placement: Placement, facts: Process, decision: Decision) -> None:
         """What the record says of the process, whatever is written."""

@@ -205,7 +205,7 @@ class Directory:
             return set()
         self._containers[container.id] = merged
         self._of_sandbox.setdefault(container.sandbox_id, set()).add(container.id)
-        return self._changed((container.id,))
+        return self._changed((container.id,)) | self._unasked(known, merged)
 
     def _is_full(self) -> bool:
         full = len(self._pods) + len(self._containers) >= MOST
@@ -260,6 +260,16 @@ class Directory:
             if answer != before:
                 groups.add(answer.group)
         return groups
+
+    def _unasked(self, known: ContainerRecord | None, told: ContainerRecord) -> set[str]:
+        """The group of a container that runs, where its name says nothing of a pod: nobody can have asked for it.
+
+        Whoever decided about its processes before took them for nobody's.
+        """
+        if not told.pid or (known is not None and known.pid == told.pid) or told.sandbox_id not in self._pods:
+            return set()
+        group = cgroup_path.group_of(told.cgroups_path)
+        return {group} if group and cgroup_path.pod_of_path(group) is None else set()
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -163,23 +163,6 @@ def cgroups_path_in(group: str, container: Container) -> str:
     return f"{group}/{container.id}"
 
 
-def group_of(cgroups_path: str) -> str:
-    """Where a container's own cgroup is, below the root; empty when the path says nothing.
-
-    ``/kubepods/burstable/podU/ID`` (cgroupfs) or ``kubepods-burstable-podU.slice:cri-containerd:ID`` (systemd, whose
-    slices are nested by the dashes of their names, systemd.slice(5)).
-    """
-    if cgroups_path.startswith("/"):
-        return cgroups_path.rstrip("/")
-    slice_name, colon, scope = cgroups_path.partition(":")
-    prefix, colon, name = scope.partition(":") if colon else ("", "", "")
-    if not colon or not slice_name.endswith(".slice") or not name:
-        return ""
-    words = slice_name.removesuffix(".slice").split("-")
-    slices = [f"{'-'.join(words[:at])}.slice" for at in range(1, len(words) + 1)]
-    return f"/{'/'.join(slices)}/{prefix + '-' if prefix else ''}{name}.scope"
-
-
 class Gathering:
     """The parts of one synchronisation, as far as there is room for them."""
 

@@ -176,6 +176,62 @@ def test_what_a_container_was_created_with_is_held_from_then_on_and_given_back(n
         pods.close()
 
 
+@contextmanager
+def executed(address: str, container: str, name: str) -> Iterator[None]:
+    """The image's program once more, run in a container that runs, as ``kubectl exec`` or a probe does."""
+    words = [path_of("ctr"), "--address", address, "--namespace", "k8s.io", "tasks", "exec", "--exec-id", name]
+    with subprocess.Popen([*words, container, "/firstlook"], stdout=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stdout is not None
+            assert "born" in client.stdout.readline()
+            yield
+        finally:
+            client.kill()  # the pod's removal, or its group's, ends what it started
+
+
+def test_what_is_executed_in_a_container_later_and_what_ran_before_us_is_held_by_the_same_rule(node, parent):
+    with containerd(node) as runtime:
+        import_image(runtime.address, node)
+        pods = cri.Cri(runtime.address, node, parent)
+        until(pods.has_image)
+        config = pods.pod_config("hf-nri", "first", {"app": "first"})
+        pod = pods.run_pod(config)
+        early = pods.create(pod, config, "held", 500)
+        pods.start(early)
+        assert born(pods, "held") == 500
+        with ours(node) as held:
+            held.line("nri: synchronized.*containers=1.*pods=1")
+            (first,) = all_held(node, 1)
+            with executed(runtime.address, early, "e1"):
+                all_held(node, 2)
+                late = pods.create(pod, config, "held", 400, attempt=1)
+                pods.start(late)
+                all_held(node, 3)
+                with executed(runtime.address, late, "e2"):  # born with the value: the spec has it
+                    rows = all_held(node, 4)
+                    assert sorted(row["adj_before"] for row in rows) == [400, 400, 500, 500]
+                    assert {row["pod"]["container"] for row in rows} == {"held"}
+                    told("restore", node, "--rule", "held")
+                    found = {row["pid"]: Path(f"/proc/{row['pid']}/oom_score_adj").read_text() for row in rows}
+                    assert {pid: int(adj) for pid, adj in found.items()} == {
+                        row["pid"]: row["adj_before"] for row in rows
+                    }
+                    assert int(found[first["pid"]]) == 500
+                    pods.remove_pod(pod)
+        pods.close()
+
+
+def all_held(directory: Path, number: int) -> list[dict[str, object]]:
+    """Who is held at the rule's value with a value to give back; not a stage of runc's that ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        rows = [row for row in placements(directory) if Path(f"/proc/{row['pid']}").exists()]
+        held = [row for row in rows if (row["rule"], row["oom_score_adj"]) == ("held", 321) and "adj_before" in row]
+        if len(held) == len(rows) == number:
+            return held
+        assert time.monotonic() < deadline, rows
+
+
 def test_a_containers_program_is_born_with_what_the_rule_gives_it_whoever_restarts(node, parent):
     with ours(node) as held:
         with containerd(node) as runtime:

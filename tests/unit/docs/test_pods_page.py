@@ -27,6 +27,11 @@ def test_each_block_is_a_good_configuration(plugins):
 def test_the_page_has_what_it_says():
     assert [rule["name"] for rule in BLOCKS[1]["io.holdfast.placement.v1.rules"]["rules"]] == [
         "sidecars",
-        "batch-pods",
         "postgres-workers-one-by-one",
+    ]
+    assert re.findall(r"^\| `([a-z-]+)` \| `presets", TEXT, re.MULTILINE) == [
+        "cloudnative-pg",
+        "sidecars",
+        "batch-pods",
+        "single-process-oom-kill",
     ]

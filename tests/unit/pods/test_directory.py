@@ -103,6 +103,20 @@ def test_nobody_is_told_of_what_nobody_asked_for(told):
     assert told.changed == []
 
 
+def test_a_running_container_in_a_group_that_names_no_pod_is_told_once(told):
+    told.put_pod(pod())
+    elsewhere = f"/ours/{APP}"
+    assert told.pod_of({"": elsewhere}) is None
+    told.put_container(container(cgroups_path=elsewhere))
+    assert told.changed == [], "created: it has no process yet"
+    for _ in range(2):
+        told.put_container(container(pid=42, start_ticks=7, cgroups_path=elsewhere))
+    assert told.changed == [{elsewhere}]
+    assert told.pod_of({"": elsewhere}).container == "postgres"
+    told.put_container(container(OTHER, pid=43, start_ticks=7, cgroups_path=f"{POD_GROUP}/{OTHER}"))
+    assert told.changed == [{elsewhere}], "who asked for this one is remembered"
+
+
 def test_changed_labels_are_told_for_every_container_that_was_asked_for(told):
     told.put_pod(pod())
     told.put_container(container())

@@ -1,6 +1,6 @@
 import pytest
 from holdfast.pods import nri
-from holdfast.pods.cgroup_path import pod_of_path
+from holdfast.pods.cgroup_path import group_of, pod_of_path
 from holdfast.pods.nri import (
     ANNOTATION,
     EVENT_MASK,
@@ -11,7 +11,6 @@ from holdfast.pods.nri import (
     Sandbox,
     Wish,
     adjustment_of,
-    group_of,
 )
 from msgspec.structs import replace
 
