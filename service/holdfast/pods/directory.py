@@ -190,7 +190,9 @@ class Directory:
         newest = self._pods.get(self._by_uid.get(pod.uid, ""))
         if newest is None or newest.created_at_ns <= pod.created_at_ns:  # a pod's sandbox may be made anew
             self._by_uid[pod.uid] = pod.sandbox_id
-        return self._changed({pod.sandbox_id, pod.uid, *self._of_sandbox.get(pod.sandbox_id, ())})
+        own = self._of_sandbox.get(pod.sandbox_id, ())
+        unasked = set().union(*(self._unasked(self._containers[one]) for one in own)) if known is None else set()
+        return unasked | self._changed({pod.sandbox_id, pod.uid, *own})
 
     def _put_container(self, container: ContainerRecord) -> set[str]:
         if container.state is State.STOPPED:
@@ -200,12 +202,13 @@ class Directory:
         if known is None and self._is_full():
             return set()
         self._touch(container.id)
-        merged = container if known is None else _merged(known, container)
+        merged = container if known is None else known.merged(container)
         if known == merged:
             return set()
         self._containers[container.id] = merged
         self._of_sandbox.setdefault(container.sandbox_id, set()).add(container.id)
-        return self._changed((container.id,)) | self._unasked(known, merged)
+        anew = known is None or known.pid != merged.pid
+        return self._changed((container.id,)) | (self._unasked(merged) if anew else set())
 
     def _is_full(self) -> bool:
         full = len(self._pods) + len(self._containers) >= MOST
@@ -261,14 +264,14 @@ class Directory:
                 groups.add(answer.group)
         return groups
 
-    def _unasked(self, known: ContainerRecord | None, told: ContainerRecord) -> set[str]:
+    def _unasked(self, container: ContainerRecord) -> set[str]:
         """The group of a container that runs, where its name says nothing of a pod: nobody can have asked for it.
 
         Whoever decided about its processes before took them for nobody's.
         """
-        if not told.pid or (known is not None and known.pid == told.pid) or told.sandbox_id not in self._pods:
+        if not container.pid or container.sandbox_id not in self._pods:
             return set()
-        group = cgroup_path.group_of(told.cgroups_path)
+        group = cgroup_path.group_of(container.cgroups_path)
         return {group} if group and cgroup_path.pod_of_path(group) is None else set()
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -333,20 +336,3 @@ class Directory:
             groups = frozenset(changed)
             for listener in tuple(self._listeners):
                 listener(groups)
-
-
-_DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not in ("id", "sandbox_id"))
-
-
-def _merged(known: ContainerRecord, told: ContainerRecord) -> ContainerRecord:
-    """``told`` with what only was known before; a container that was started anew has nothing of before."""
-    if told.started_at_ns and known.started_at_ns and told.started_at_ns != known.started_at_ns:
-        return told
-    if told.pid and known.pid and told.pid != known.pid:
-        return told
-    kept = {name: getattr(known, name) for name in _DETAILS if getattr(told, name) in (None, 0, "", State.UNKNOWN)}
-    if told.oom_score_adj is not None:  # 0 is a value here
-        kept.pop("oom_score_adj", None)
-    if told.oom_score_adj_asked is not None:
-        kept.pop("oom_score_adj_asked", None)
-    return replace(told, **kept) if kept else told

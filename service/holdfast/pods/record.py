@@ -12,6 +12,7 @@ from sys import intern
 from types import MappingProxyType
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 #: Longer values are not kept: they hold manifests (``last-applied-configuration``), which nobody selects by.
 LONGEST_VALUE = 1024
@@ -62,6 +63,22 @@ class ContainerRecord(Struct, frozen=True):
     cgroups_path: str = ""
     created_at_ns: int = 0
     started_at_ns: int = 0
+
+    def merged(self, told: ContainerRecord) -> ContainerRecord:
+        """``told`` with what only was known before; a container that was started anew has nothing of before."""
+        if told.started_at_ns and self.started_at_ns and told.started_at_ns != self.started_at_ns:
+            return told
+        if told.pid and self.pid and told.pid != self.pid:
+            return told
+        known = {name: getattr(self, name) for name in _DETAILS if getattr(told, name) in (None, 0, "", State.UNKNOWN)}
+        if told.oom_score_adj is not None:  # 0 is a value here
+            known.pop("oom_score_adj", None)
+        if told.oom_score_adj_asked is not None:
+            known.pop("oom_score_adj_asked", None)
+        return replace(told, **known) if known else told
+
+
+_DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not in ("id", "sandbox_id"))
 
 
 def kept(values: Mapping[str, str]) -> Mapping[str, str]:

@@ -117,6 +117,16 @@ def test_a_running_container_in_a_group_that_names_no_pod_is_told_once(told):
     assert told.changed == [{elsewhere}], "who asked for this one is remembered"
 
 
+def test_and_told_when_its_pod_comes_after_it(told):
+    elsewhere = f"/ours/{APP}"
+    told.put_container(container(pid=42, start_ticks=7, cgroups_path=elsewhere))
+    assert told.changed == [], "whose it is nobody knows"
+    told.put_pod(pod())
+    assert told.changed == [{elsewhere}]
+    told.put_pod(pod(labels={"app": "other"}))
+    assert told.changed == [{elsewhere}], "nobody asked, and its pod was told"
+
+
 def test_changed_labels_are_told_for_every_container_that_was_asked_for(told):
     told.put_pod(pod())
     told.put_container(container())
