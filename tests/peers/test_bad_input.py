@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -136,7 +137,10 @@ CONNECTED = "03"  # "00000000305f96c3: 00000003 00000000 00000000 0001 03 365887
 
 def connections(daemon):
     """How many connections its listening sockets have, by the kernel's list: they bear the name that was bound."""
-    links = [os.readlink(path) for path in Path(f"/proc/{daemon.pid}/fd").iterdir()]
+    links = []
+    for number in os.listdir(f"/proc/{daemon.pid}/fd"):
+        with suppress(FileNotFoundError):  # the daemon closed it since it was listed
+            links.append(os.readlink(f"/proc/{daemon.pid}/fd/{number}"))
     rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
     return len([row for row in rows if row[5] == CONNECTED and f"socket:[{row[6]}]" in links and len(row) > 7])
 
