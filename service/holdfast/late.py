@@ -26,9 +26,11 @@ LATE = frozenset(
         "google.protobuf.internal.python_message",
         "google.protobuf.text_encoding",
         "google.protobuf.text_format",
+        "ipaddress",  # urllib.parse
         "locale",  # subprocess
         "pkgutil",  # grpc
         "ssl",  # asyncio
+        "textwrap",  # traceback
         "tokenize",  # inspect, linecache
         # and what our own modules name but use in rare moments
         "base64",

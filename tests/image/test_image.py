@@ -39,11 +39,34 @@ def test_every_module_is_compiled_and_its_time_is_not_looked_at(rootfs):
         assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00", source  # PEP 552: by hash, unchecked
 
 
+#: How many of what a start imports comes out of the file, and whether the base's own library does.
+OUT_OF_ONE_FILE = """
+import sys
+from holdfast.cli import main, start
+from holdfast import frozen, plugins
+from holdfast.server import daemon
+plugins.shipped()
+specs = {name: getattr(module, "__spec__", None) for name, module in sys.modules.items()}
+found = {name for name, spec in specs.items() if spec and isinstance(spec.loader, frozen._Loader)}
+print(len(found) > 350, {"asyncio", "grpc", "holdfast.server.daemon", "logging"} <= found)
+"""
+PYTHON = "/opt/holdfast/bin/python3"
+
+
 def test_the_command_runs_on_a_read_only_root(rootfs, tmp_path):
+    assert in_a_read_only_root(rootfs, tmp_path, ["/opt/holdfast/bin/holdfast", "--version"]).startswith("holdfast ")
+
+
+def test_what_a_start_imports_is_in_one_file(rootfs, tmp_path):
+    assert in_a_read_only_root(rootfs, tmp_path, [PYTHON, "-c", OUT_OF_ONE_FILE]) == "True True\n"
+
+
+def in_a_read_only_root(rootfs, tmp_path, command):
+    """What it prints, as nobody."""
     spec = {
         "ociVersion": "1.0.2",
         "process": {
-            "args": ["/opt/holdfast/bin/holdfast", "--version"],
+            "args": command,
             "cwd": "/",
             "user": {"uid": 65534, "gid": 65534},
         },
@@ -55,7 +78,7 @@ def test_the_command_runs_on_a_read_only_root(rootfs, tmp_path):
     command = ["runc", "--root", tmp_path / "runc", "run", "--bundle", tmp_path, f"holdfast-test-{tmp_path.name}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("holdfast ")
+    return done.stdout
 
 
 def config_of(tag, flavour):
@@ -93,7 +116,10 @@ def test_the_distroless_target_leads_to_the_interpreter_of_its_base(build):
     build("distroless", "--target", "distroless")
     container = buildah("from", "--pull-never", "localhost/holdfast-test:distroless")
     try:
-        said = buildah("run", "--isolation", "chroot", container, "--", "/opt/holdfast/bin/holdfast", "--version")
+        run = ["run", "--isolation", "chroot", container, "--"]
+        said = buildah(*run, "/opt/holdfast/bin/holdfast", "--version")
+        frozen = buildah(*run, PYTHON, "-c", OUT_OF_ONE_FILE)
     finally:
         buildah("rm", container)
     assert said.startswith("holdfast ")
+    assert frozen == "True True"

@@ -11,8 +11,9 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from holdfast import late
+from holdfast import frozen, late
 
+frozen.install()
 late.install()  # before the first import that brings what may wait
 
 from holdfast.cli import start  # noqa: E402
