@@ -16,6 +16,8 @@ Trailers = tuple[tuple[str, bytes], ...]
 
 def code_number(code: object) -> int:
     """The number of what ``context.code()`` gives: a grpc.StatusCode, a number, or None for one never set."""
+    if not code:  # of nearly every call
+        return 0
     return code.value[0] if isinstance(code, grpc.StatusCode) else code if isinstance(code, int) else 0
 
 
