@@ -33,6 +33,7 @@ class Event(enum.Enum):
     ENDED = "ended"  # the stream is over: answered, failed, or refused
 
 
+OPENED, ARRIVED, ENDED = Event  # by name, as the states are
 Events = list[tuple[Event, Stream]]
 
 
@@ -95,4 +96,5 @@ class Connection:
 
     def _watch(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
-        self.earliest = min(self.earliest, stream.deadline)
+        if stream.deadline < self.earliest:
+            self.earliest = stream.deadline
