@@ -96,5 +96,4 @@ class Connection:
 
     def _watch(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
-        if stream.deadline < self.earliest:
-            self.earliest = stream.deadline
+        self.earliest = min(self.earliest, stream.deadline)

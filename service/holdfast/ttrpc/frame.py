@@ -13,8 +13,8 @@ Source: PROTOCOL.md of containerd/ttrpc, and what containerd 1.6 and ttrpc 1.2.9
 from __future__ import annotations
 
 import struct
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 HEADER = struct.Struct(">IIBB")
