@@ -14,7 +14,7 @@ from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
 from holdfast.ttrpc.eager import Waiter
 from holdfast.ttrpc.metadata import EMPTY, Metadata
-from holdfast.ttrpc.streams import Kind, State, Stream
+from holdfast.ttrpc.streams import ENDED, OPEN, Kind, Stream
 
 if TYPE_CHECKING:
     from holdfast.ttrpc.handshake import Peer
@@ -77,7 +77,7 @@ class ServerCall:
     @property
     def active(self) -> bool:
         """Whether an answer would still be sent."""
-        return self._stream.state is not State.ENDED
+        return self._stream.state is not ENDED
 
     def wake(self) -> None:
         """Something arrived for the handler's request iterator."""
@@ -98,7 +98,7 @@ class ServerCall:
             message = stream.take()
             if message is not None:
                 return self._parse(message)
-            if stream.state is not State.OPEN:
+            if stream.state is not OPEN:
                 raise stream.error or StopAsyncIteration
             if self._waiter is not None:
                 raise MisusedStream("two readers of one request stream")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.errors import Code, ConnectionClosed, HoldfastError, MisusedStream, PeerBrokeProtocol, from_status
 from holdfast.ttrpc import envelope
-from holdfast.ttrpc.connection import Connection, Event, Events
+from holdfast.ttrpc.connection import ARRIVED, ENDED, Connection, Events
 from holdfast.ttrpc.frame import (
     DATA,
     MAX_DATA_BYTES,
@@ -18,7 +18,7 @@ from holdfast.ttrpc.frame import (
     Oversized,
     too_long,
 )
-from holdfast.ttrpc.streams import CLIENT_TABLE, Act, Kind, Limits, State, Stream, arrival_of
+from holdfast.ttrpc.streams import AWAITING, CLIENT_TABLE, OPEN, Act, Kind, Limits, Stream, arrival_of
 
 CLOSED = "ttrpc: closed"
 FULL = "ttrpc: stream buffer full"
@@ -47,12 +47,12 @@ class ClientConnection(Connection):
         """
         if len(request) > MAX_DATA_BYTES:
             raise from_status(Code.RESOURCE_EXHAUSTED, too_long(len(request)))
-        if self.exhausted:
+        if self._next_id > MAX_STREAM_ID:
             raise MisusedStream("this connection has used all its stream ids")
         if len(self.streams) >= self.limits.concurrent_calls:
             most = self.limits.concurrent_calls
             raise from_status(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
-        state = State.OPEN if kind.server_streaming else State.AWAITING
+        state = OPEN if kind.server_streaming else AWAITING
         stream = Stream(self._next_id, kind, state, deadline, self._purse)
         self._next_id += 2
         self._watch(stream)
@@ -95,7 +95,7 @@ class ClientConnection(Connection):
 
     def _end(self, stream: Stream, error: HoldfastError | None, events: Events) -> None:
         self._forget(stream, error, keep=True)
-        events.append((Event.ENDED, stream))
+        events.append((ENDED, stream))
 
     def _on_response(self, stream: Stream, data: bytes, events: Events) -> None:
         try:
@@ -124,7 +124,7 @@ class ClientConnection(Connection):
             elif act is Act.DELIVER_AND_CLOSE:
                 self._end(stream, None, events)
             else:
-                events.append((Event.ARRIVED, stream))
+                events.append((ARRIVED, stream))
 
 
 def _request_flags(kind: Kind, *, first: bool) -> int:

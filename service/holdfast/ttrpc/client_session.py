@@ -10,7 +10,7 @@ from holdfast import log
 from holdfast.errors import ConnectionClosed, DeadlineExceeded
 from holdfast.ttrpc.client_connection import CLOSED, ClientConnection
 from holdfast.ttrpc.eager import Waiter
-from holdfast.ttrpc.streams import Kind, Limits, State, Stream
+from holdfast.ttrpc.streams import ENDED, Kind, Limits, Stream
 from holdfast.ttrpc.wire import Wire
 
 LOG = log.named(__name__)
@@ -79,7 +79,7 @@ class ClientSession(Wire):
 
     async def answer(self, stream: Stream) -> bytes:
         """Wait for the response that ends a call whose server does not stream."""
-        if stream.state is not State.ENDED:
+        if stream.state is not ENDED:
             waiter = stream.owner = Waiter(loop=self.loop)
             try:
                 await waiter

@@ -33,6 +33,7 @@ class Event(enum.Enum):
     ENDED = "ended"  # the stream is over: answered, failed, or refused
 
 
+OPENED, ARRIVED, ENDED = Event  # by name, as the states are
 Events = list[tuple[Event, Stream]]
 
 

@@ -15,47 +15,48 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-Step = tuple[Callable[..., object], tuple[Any, ...], Context | None]
 
+class Starter:
+    """Makes the tasks of one group, on one loop."""
 
-def create_task(
-    group: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
-) -> asyncio.Task[None]:
-    """A task, run up to where it first waits; from there on it is the group's.
+    __slots__ = ("_catch", "_group", "_loop", "_steps")
 
-    One that never waits is done before the group would know it, and costs neither its books nor a callback.
-    """
-    if asyncio.current_task(loop) is not None:
-        return group.create_task(coroutine, name=name)
-    steps: list[Step] = []
+    def __init__(self, group: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop) -> None:
+        self._group = group
+        self._loop = loop
+        self._steps: list[tuple[Callable[[], object], Context]] = []  # caught, not begun: one, or none
+        self._catch = self._caught
 
-    def caught(callback: Callable[..., object], *args: Any, context: Context | None = None) -> None:
-        steps.append((callback, args, context))
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task, run up to where it first waits; from there on it is the group's.
 
-    ask = loop.call_soon
-    loop.call_soon = caught  # type: ignore[method-assign, assignment]
-    try:
-        task = asyncio.Task(coroutine, loop=loop, name=name)
-    finally:
-        del loop.call_soon
-    for callback, args, context in steps:
-        if context is not None and len(steps) == 1:
-            context.run(callback, *args)
-        else:  # a task of another making: let it begin as it likes
-            ask(callback, *args, context=context)
-    if not task.done() or task.cancelled() or task.exception() is not None:
-        _adopt(group, task, name)
-    return task
+        One that never waits is done before the group would know it, and costs neither its books nor a callback.
+        """
+        loop = self._loop
+        if asyncio.current_task(loop) is not None:
+            return self._group.create_task(coroutine, name=name)
+        loop.call_soon = self._catch  # type: ignore[method-assign, assignment]
+        try:
+            task = asyncio.Task(coroutine, loop=loop, name=name)
+        finally:
+            del loop.call_soon
+        step, context = self._steps.pop()
+        context.run(step)
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            self._adopt(task, name)
+        return task
 
+    def _caught(self, step: Callable[[], object], *, context: Context) -> None:
+        self._steps.append((step, context))
 
-def _adopt(group: asyncio.TaskGroup, task: asyncio.Task[None], name: str) -> None:
-    owned = _owned(task)
-    try:
-        group.create_task(owned, name=name)
-    except RuntimeError:  # the group is over: nothing may outlive it
-        owned.close()
-        task.cancel()
-        raise
+    def _adopt(self, task: asyncio.Task[None], name: str) -> None:
+        owned = _owned(task)
+        try:
+            self._group.create_task(owned, name=name)
+        except RuntimeError:  # the group is over: nothing may outlive it
+            owned.close()
+            task.cancel()
+            raise
 
 
 async def _owned(task: asyncio.Task[None]) -> None:

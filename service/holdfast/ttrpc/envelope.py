@@ -8,7 +8,8 @@ refuses it. Measured on one core: a request with deadline and metadata 1.6 µs b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -22,6 +23,7 @@ Pairs = tuple[tuple[str, str], ...]
 _PAYLOAD, _TIMEOUT, _METADATA = 0x1A, 0x20, 0x2A  # tags of Request's fields 3, 4 and 5
 _RESPONSE_PAYLOAD = 0x12  # tag of Response's field 2
 _ONE_BYTE = 0x80  # varints below this are one byte
+_PAIRS_KEPT = 64  # read metadata remembered, of 128 bytes at most
 
 
 class Parts(NamedTuple):
@@ -30,6 +32,9 @@ class Parts(NamedTuple):
     payload: bytes
     timeout_nano: int
     metadata: Pairs
+
+
+_parts: Callable[[tuple[bytes, int, Pairs]], Parts] = partial(tuple.__new__, Parts)  # half the cost of Parts()
 
 
 def varint(value: int) -> bytes:
@@ -143,26 +148,30 @@ def _match_parts(data: bytes, at: int) -> Parts | None:
         if tag == _PAYLOAD:
             payload = data[at:stop]
         elif tag == _METADATA:
-            pair = _match_pair(data, at, stop)
+            pair = _match_pair(data[at:stop]) if size <= _ONE_BYTE else None
             if pair is None:
                 return None
             metadata.append(pair)
         else:
             return None
         at = stop
-    return Parts(payload, timeout_nano, tuple(metadata))
+    return _parts((payload, timeout_nano, tuple(metadata)))
 
 
-def _match_pair(data: bytes, at: int, stop: int) -> tuple[str, str] | None:
-    """A KeyValue with both fields, in order, each shorter than 128 bytes; None when it is anything else."""
-    if stop - at < 4 or data[at] != 0x0A:
+@lru_cache(_PAIRS_KEPT)
+def _match_pair(data: bytes) -> tuple[str, str] | None:
+    """A KeyValue with both fields, in order; None when it is anything else.
+
+    ``data`` are 128 bytes at most: in more a length byte may be the first of two. Callers say the same again and
+    again, so the last ones are remembered.
+    """
+    end = len(data)
+    if end < 4 or data[0] != 0x0A:
         return None
-    middle = at + 2 + data[at + 1]
-    if middle + 2 > stop or data[middle] != 0x12 or middle + 2 + data[middle + 1] != stop:
+    middle = 2 + data[1]
+    if middle + 2 > end or data[middle] != 0x12 or middle + 2 + data[middle + 1] != end:
         return None
-    if stop - at > _ONE_BYTE:  # a length byte may then be the first of two
-        return None
-    return data[at + 2 : middle].decode(), data[middle + 2 : stop].decode()
+    return data[2:middle].decode(), data[middle + 2 :].decode()
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:

@@ -13,6 +13,8 @@ Source: PROTOCOL.md of containerd/ttrpc, and what containerd 1.6 and ttrpc 1.2.9
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 HEADER = struct.Struct(">IIBB")
@@ -36,6 +38,9 @@ class Frame(NamedTuple):
     kind: int
     flags: int
     data: bytes
+
+
+_frame: Callable[[tuple[int, int, int, bytes]], Frame] = partial(tuple.__new__, Frame)  # half the cost of Frame()
 
 
 class Oversized(NamedTuple):
@@ -106,7 +111,7 @@ class FrameReader:
                 self._opened, self._missing = (stream_id, kind, flags), length - (end - at)
                 self._keep(data[at:])
                 return frames
-            frames.append(Frame(stream_id, kind, flags, data[at : at + length]))
+            frames.append(_frame((stream_id, kind, flags, data[at : at + length])))
             at += length
         self._begun = data[at:]
         return frames

@@ -10,7 +10,7 @@ import errno
 import random
 import select
 import socket
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from holdfast import log
@@ -101,11 +101,7 @@ class Server:
 
         No handshake is made: whoever made the transport decided who speaks.
         """
-        loop = asyncio.get_running_loop()
-
-        def spawn(call: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-            return eager.create_task(group, loop, call, name)
-
+        spawn = eager.Starter(group, asyncio.get_running_loop()).create_task
         session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
         self._sessions.add(session)
         self._empty.clear()

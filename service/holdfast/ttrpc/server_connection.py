@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from holdfast.errors import Code, PeerBrokeProtocol, from_status
 from holdfast.ttrpc import envelope
-from holdfast.ttrpc.connection import Connection, Event, Events
+from holdfast.ttrpc.connection import ARRIVED, ENDED, OPENED, Connection, Events
 from holdfast.ttrpc.frame import (
     DATA,
     MAX_DATA_BYTES,
@@ -20,7 +20,17 @@ from holdfast.ttrpc.frame import (
     Oversized,
     too_long,
 )
-from holdfast.ttrpc.streams import OVER_BUDGET, SERVER_TABLE, Act, Kind, Limits, State, Stream, arrival_of
+from holdfast.ttrpc.streams import (
+    HALF_CLOSED,
+    OPEN,
+    OVER_BUDGET,
+    SERVER_TABLE,
+    Act,
+    Kind,
+    Limits,
+    Stream,
+    arrival_of,
+)
 
 EVEN_ID = "StreamID must be odd for client initiated streams"
 USED_ID = "StreamID cannot be re-used and must increment"
@@ -114,28 +124,29 @@ class ServerConnection(Connection):
             self._answer(stream_id, code, text)
         else:
             self.fail(stream, code, text)
-            events.append((Event.ENDED, stream))
+            events.append((ENDED, stream))
 
     def _on_request(self, frame: Frame, now: float, events: Events) -> None:
-        if frame.stream_id <= self._last_id:
-            self._answer(frame.stream_id, Code.INVALID_ARGUMENT, USED_ID)
+        stream_id = frame.stream_id
+        if stream_id <= self._last_id:
+            self._answer(stream_id, Code.INVALID_ARGUMENT, USED_ID)
             return
-        self._last_id = frame.stream_id
+        self._last_id = stream_id
         try:
             if self.draining or len(self.streams) >= self.limits.concurrent_calls:
                 raise self._no_room()
             target, parts = self._resolve(frame.data)
         except Refused as refusal:
-            self._answer(frame.stream_id, refusal.code, refusal.text)
+            self._answer(stream_id, refusal.code, refusal.text)
             return
         except PeerBrokeProtocol as broken:
-            self._answer(frame.stream_id, Code.INVALID_ARGUMENT, str(broken))
+            self._answer(stream_id, Code.INVALID_ARGUMENT, str(broken))
             return
         kind = target.kind
         more = kind.client_streaming and not frame.flags & REMOTE_CLOSED
         timeout_nano = parts.timeout_nano
         deadline = now + timeout_nano / 1e9 if timeout_nano else inf
-        stream = Stream(frame.stream_id, kind, State.OPEN if more else State.HALF_CLOSED, deadline, self._purse)
+        stream = Stream(stream_id, kind, OPEN if more else HALF_CLOSED, deadline, self._purse)
         stream.request = (target, parts)
         if timeout_nano < 0:
             self._answer(stream.id, Code.DEADLINE_EXCEEDED, "context deadline exceeded")
@@ -143,7 +154,7 @@ class ServerConnection(Connection):
             self._answer(stream.id, Code.RESOURCE_EXHAUSTED, "ttrpc: connection holds too many unread bytes")
         else:
             self._watch(stream)
-            events.append((Event.OPENED, stream))
+            events.append((OPENED, stream))
 
     def _no_room(self) -> Refused:
         if self.draining:
@@ -171,5 +182,5 @@ class ServerConnection(Connection):
             self._reject(stream.id, Code.INVALID_ARGUMENT, act.value, events)
         else:
             if act is not Act.DELIVER:
-                stream.state = State.HALF_CLOSED
-            events.append((Event.ARRIVED, stream))
+                stream.state = HALF_CLOSED
+            events.append((ARRIVED, stream))

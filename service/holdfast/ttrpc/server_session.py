@@ -9,10 +9,10 @@ from typing import Any
 from holdfast import log
 from holdfast.errors import Code, from_status
 from holdfast.ttrpc.calls import ServerCall
-from holdfast.ttrpc.connection import Event
+from holdfast.ttrpc.connection import ARRIVED, OPENED
 from holdfast.ttrpc.handshake import Peer
 from holdfast.ttrpc.server_connection import SERVER_CLOSED, ServerConnection
-from holdfast.ttrpc.streams import State, Stream
+from holdfast.ttrpc.streams import ENDED, Stream
 from holdfast.ttrpc.wire import Wire
 
 LOG = log.named(__name__)
@@ -40,13 +40,13 @@ class ServerSession(Wire):
         """Bytes from the client."""
         connection = self.connection
         for event, stream in connection.receive(data, self.loop.time()):
-            if event is Event.OPENED:
-                if stream.state is not State.ENDED:  # nor was it refused by what came right after it
+            if event is OPENED:
+                if stream.state is not ENDED:  # nor was it refused by what came right after it
                     call = stream.owner = ServerCall(self, stream)
                     call.task = self._spawn(call.run(), call.full_method)
             elif stream.owner is None:
                 continue
-            elif event is Event.ARRIVED:
+            elif event is ARRIVED:
                 stream.owner.wake()
             else:
                 stream.owner.cancel()
@@ -102,7 +102,7 @@ class ServerSession(Wire):
     async def send(self, stream: Stream, message: bytes) -> None:
         """Stream one reply, no faster than the client reads."""
         await self.room()
-        if stream.state is State.ENDED:  # a handler that did not let itself be cancelled
+        if stream.state is ENDED:  # a handler that did not let itself be cancelled
             raise stream.error or from_status(Code.CANCELED, "context canceled")
         self.connection.send(stream, message)
         self.flush_soon()

@@ -63,6 +63,10 @@ class State(enum.Enum):
     ENDED = "ended"
 
 
+#: By name: to look a member up in its class costs what six of these do, and a call needs several.
+OPEN, AWAITING, HALF_CLOSED, ENDED = State
+
+
 class Arrival(enum.Enum):
     """What a data frame says, whatever its flags and length spelled it as."""
 
@@ -129,6 +133,9 @@ class Purse:
         self.spent = 0
 
 
+_NO_MESSAGES: deque[bytes] = deque()  # every stream's to begin with; a unary call never has another
+
+
 class Stream:
     """One call on one connection, as both ends see it.
 
@@ -154,7 +161,7 @@ class Stream:
         self.kind = kind
         self.state = state
         self.deadline = deadline  # in the clock of who drives; infinity for none
-        self.messages: deque[bytes] = deque()
+        self.messages = _NO_MESSAGES
         self.answer: bytes | None = None  # client: the payload of the response that ended the stream
         self.error: HoldfastError | None = None  # why the stream ended, when it did not end well
         self.request: Any = None
@@ -165,7 +172,7 @@ class Stream:
     @property
     def remote_open(self) -> bool:
         """Whether another message may come."""
-        return self.state is State.OPEN
+        return self.state is OPEN
 
     def hold(self, data_bytes: int, budget: int) -> bool:
         """Account for bytes kept for this stream; False when they do not fit its, or the connection's budget."""
@@ -181,6 +188,8 @@ class Stream:
         """Keep a message for whoever reads the stream; False when it does not fit."""
         if not self.hold(len(message), budget):
             return False
+        if self.messages is _NO_MESSAGES:
+            self.messages = deque()
         self.messages.append(message)
         return True
 
@@ -194,11 +203,12 @@ class Stream:
 
     def end(self, error: HoldfastError | None = None, *, keep: bool = False) -> None:
         """Nothing more comes or goes. ``keep`` leaves what arrived before for its reader."""
-        self.state = State.ENDED
+        self.state = ENDED
         self.error = error
         if not keep:
-            self.messages.clear()
-            self._give_back(self._held)
+            self.messages = _NO_MESSAGES
+            self._purse.spent -= self._held
+            self._held = 0
 
     def _give_back(self, cost: int) -> None:
         self._held -= cost

@@ -32,7 +32,7 @@ async def test_a_coroutine_that_never_waits_is_done_before_the_call_returns(in_c
 
     async with asyncio.TaskGroup() as group:
         loop = asyncio.get_running_loop()
-        task = await in_callback(lambda: (eager.create_task(group, loop, work(), "w"), list(seen)))
+        task = await in_callback(lambda: (eager.Starter(group, loop).create_task(work(), "w"), list(seen)))
     assert task[1] == ["w"]
     assert task[0].done()
 
@@ -49,8 +49,8 @@ async def test_it_waits_and_is_cancelled_as_any_task_and_the_group_waits_for_it(
 
     async with asyncio.TaskGroup() as group:
         loop = asyncio.get_running_loop()
-        await in_callback(lambda: eager.create_task(group, loop, work(), "w"))
-        cancelled = await in_callback(lambda: eager.create_task(group, loop, work(), "c"))
+        await in_callback(lambda: eager.Starter(group, loop).create_task(work(), "w"))
+        cancelled = await in_callback(lambda: eager.Starter(group, loop).create_task(work(), "c"))
         assert steps == ["begun", "begun"]
         cancelled.cancel()
         go.set()
@@ -64,7 +64,7 @@ async def test_its_context_is_its_own(in_callback):
 
     async with asyncio.TaskGroup() as group:
         loop = asyncio.get_running_loop()
-        await in_callback(lambda: eager.create_task(group, loop, work(), "w"))
+        await in_callback(lambda: eager.Starter(group, loop).create_task(work(), "w"))
         assert await in_callback(WORD.get) == "none"
 
 
@@ -75,7 +75,7 @@ async def test_inside_another_task_it_begins_in_the_next_turn():
         seen.append("ran")
 
     async with asyncio.TaskGroup() as group:
-        eager.create_task(group, asyncio.get_running_loop(), work(), "w")
+        eager.Starter(group, asyncio.get_running_loop()).create_task(work(), "w")
         assert seen == []
     assert seen == ["ran"]
 
@@ -87,7 +87,7 @@ async def test_the_loop_is_left_as_it_was(in_callback):
         return None
 
     async with asyncio.TaskGroup() as group:
-        await in_callback(lambda: eager.create_task(group, loop, work(), "w"))
+        await in_callback(lambda: eager.Starter(group, loop).create_task(work(), "w"))
     assert "call_soon" not in vars(loop)
 
 
@@ -157,7 +157,7 @@ async def test_what_the_first_step_raises_ends_the_group(in_callback):
     async def in_a_group():
         async with asyncio.TaskGroup() as group:
             loop = asyncio.get_running_loop()
-            await in_callback(lambda: (eager.create_task(group, loop, work(), "w"), None)[1])
+            await in_callback(lambda: (eager.Starter(group, loop).create_task(work(), "w"), None)[1])
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as raised:
@@ -174,7 +174,7 @@ async def test_a_failure_is_the_groups_whether_it_waited_or_not(in_callback):
     async def run(waits):
         async with asyncio.TaskGroup() as group:
             loop = asyncio.get_running_loop()
-            await in_callback(lambda: eager.create_task(group, loop, fails(waits), "w"))
+            await in_callback(lambda: eager.Starter(group, loop).create_task(fails(waits), "w"))
 
     for waits in (False, True):
         with pytest.raises(ExceptionGroup) as caught:
@@ -195,7 +195,7 @@ async def test_a_group_that_is_over_keeps_nothing_running(in_callback):
 
     def too_late():
         with pytest.raises(RuntimeError, match="is finished"):
-            eager.create_task(group, loop, work(), "w")
+            eager.Starter(group, loop).create_task(work(), "w")
 
     await in_callback(too_late)
     with pytest.raises(asyncio.CancelledError):
