@@ -135,12 +135,13 @@ class Client:
 
     async def _ready(self, options: CallOptions) -> tuple[ClientSession, float]:
         """A connection that can take a call, and the call's deadline in the loop's clock."""
-        deadline = inf
+        session, deadline = self._session, inf
         if options.timeout is not None:
             if options.timeout <= 0:
                 raise DeadlineExceeded
-            deadline = asyncio.get_running_loop().time() + options.timeout
-        session = self._session
+            # to ask for the running loop is a system call before Python 3.12
+            loop = session.loop if session is not None else asyncio.get_running_loop()
+            deadline = loop.time() + options.timeout
         if session is None or not session.usable:
             session = await self._connected(deadline, options)
         return session, deadline
