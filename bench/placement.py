@@ -4,8 +4,8 @@
 The peer is cgrulesengd of libcgroup (package cgroup-tools), which moves the same program to a cgroup; it has no
 ``oom_score_adj``, so ours is held against its move. Both run alone, turn about; ours is the whole daemon. What is
 started and what measures is ``placement_probe.c``: a probe watches itself, so the times are those of the process that
-is to be held. A sweep is held against the same program reading the same files. Times need a
-quiet machine, counts and CPU per exec suffer less from a busy one.
+is to be held. A sweep is held against the same program reading the same files. Times need a quiet machine;
+counts and CPU per exec suffer less from a busy one.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def plan_move(process: Process, rule: Rule, host: HostFacts) -> Part:
         return (), (_NO_TREE,)
     hierarchies, refused = _hierarchies(target, host)
     outside = {name: process.cgroups.get(name, "/") for name in hierarchies if _is_outside(process, name, target.path)}
-    standing = tuple(_in_the_way(process, rule, host, outside))
+    standing = tuple(_in_the_way(process, rule, host, outside)) if outside else ()
     if standing:
         return (), refused + standing
     create = target.path not in host.groups

@@ -11,7 +11,6 @@ Theory
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -64,8 +63,10 @@ class Mover:
     def _call_thread(self) -> None:
         if self._asleep:
             self._asleep = False
-            with contextlib.suppress(RuntimeError):  # somebody called it at the same moment
+            try:  # noqa: SIM105 - no object a call
                 self._call.release()
+            except RuntimeError:
+                pass  # somebody called it at the same moment
 
     @property
     def waiting(self) -> int:

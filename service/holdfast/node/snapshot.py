@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
@@ -126,6 +127,9 @@ class Process(Struct, frozen=True):
     @property
     def memory_group(self) -> str:
         """The path of the memory cgroup: v1's where there is one, else the unified one."""
+        path = self.cgroups.get("memory")  # hardly anybody mounts it with another controller
+        if path is not None:
+            return path
         return next((path for name, path in self.cgroups.items() if "memory" in name.split(",")), self.unified_group)
 
     @property
@@ -184,14 +188,25 @@ class HostFacts(Struct, frozen=True):
     @property
     def v1_hierarchies(self) -> tuple[str, ...]:
         """The v1 hierarchies that carry controllers."""
-        return tuple(name for name in self.hierarchies if name and not name.startswith("name="))
+        return _with_controllers(self.hierarchies)
 
     def hierarchy_of(self, controller: str) -> str | None:
         """The hierarchy that carries ``controller``, or None when nobody does."""
-        for name in self.hierarchies:
-            if name == controller or controller in name.split(","):
-                return name
+        name = _carrier(self.hierarchies, controller)
+        if name is not None:
+            return name
         return UNIFIED if controller in self.controllers and UNIFIED in self.hierarchies else None
+
+
+# A machine has the same hierarchies for every decision.
+@lru_cache(maxsize=8)
+def _with_controllers(hierarchies: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in hierarchies if name and not name.startswith("name="))
+
+
+@lru_cache(maxsize=64)
+def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
+    return next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
 
 
 class Field(enum.StrEnum):
