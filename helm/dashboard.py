@@ -177,6 +177,51 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
     ],
+    "NRI": [
+        Panel(
+            "Runtimes that have us",
+            "Nodes on which a runtime has holdfast as its NRI plugin; nodes where it is turned on and none has.",
+            {
+                "sum(holdfast_nri_connected@)": "connected",
+                "count(holdfast_nri_connected@ == 0) or vector(0)": "waiting for a runtime",
+            },
+        ),
+        Panel(
+            "Registrations",
+            "How often a runtime took us: once each time that either side starts.",
+            {"sum by (node) (increase(holdfast_nri_connections_total@[$__rate_interval]))": "{{node}}"},
+        ),
+        Panel(
+            "Told at the last registration",
+            "Pods and containers that were there then.",
+            {"sum by (object) (holdfast_nri_synchronized@)": "{{object}}"},
+        ),
+        Panel(
+            "Containers created",
+            "By what the runtime was answered before it created them.",
+            {"sum by (outcome) (rate(holdfast_nri_containers_total@[$__rate_interval]))": "{{outcome}}"},
+            "cps",
+            stacked=True,
+        ),
+        Panel(
+            "Answering",
+            "Time a runtime waits for us while a container starts, median and 99th percentile; it drops us after 2 s.",
+            {
+                f"histogram_quantile({quantile}, sum by (method, le) "
+                "(rate(holdfast_nri_handler_seconds_bucket@[$__rate_interval])))": f"{{{{method}}}} {name}"
+                for name, quantile in (("p50", "0.5"), ("p99", "0.99"))
+            },
+            "s",
+        ),
+        Panel(
+            "Failures",
+            "Calls answered with nothing, so that the container starts without us; what there was no room for.",
+            {
+                "sum by (method) (increase(holdfast_nri_failures_total@[$__rate_interval]))": "{{method}}",
+                "sum(increase(holdfast_nri_left_out_total@[$__rate_interval]))": "pods and containers left out",
+            },
+        ),
+    ],
     "Feed": [
         Panel(
             "Process events",

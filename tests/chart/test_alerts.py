@@ -101,6 +101,11 @@ CASES = {
         60,
         {f"holdfast_pods_refused_total{{{NODE}}}": "3x90"},
     ),
+    "HoldfastNriNotConnected": (
+        {f"holdfast_nri_connected{{{NODE}}}": "1x5 0x40"},
+        18,
+        {f"holdfast_nri_connected{{{NODE}}}": "1x5 0x8 1x30"},  # a runtime that was away
+    ),
     "HoldfastBundleRejected": (
         {f"holdfast_bundle_rules_last_successful{{{NODE}}}": "0x40"},
         20,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -15,9 +16,16 @@ from tests.needs import path_of, peer
 from tests.peers.case import ctr
 from tests.running import PATIENCE_S
 
-pytestmark = [peer("prometheus", "ctr"), pytest.mark.root]
+pytestmark = [peer("prometheus", "ctr", "nripeer"), pytest.mark.root]
 CHART = Path(__file__).parents[2] / "helm" / "holdfast"
-METRICS = '[metrics]\n address = "127.0.0.1:{port}"\n grpc_histogram = true'
+TABLES = """\
+[metrics]
+  address = "127.0.0.1:{port}"
+  grpc_histogram = true
+[plugins."io.holdfast.nri.v1.plugin"]
+  enabled = true
+  socket_path = "{nri}"
+"""
 #: Not ours: made by Prometheus itself, or by kube-state-metrics.
 ELSEWHERE = {"up", "kube_daemonset_status_desired_number_scheduled", "kube_daemonset_status_number_ready"}
 FAMILY = re.compile(r"\b((?:holdfast|grpc|process|kube|up)[a-z0-9_]*)[{\[]")
@@ -45,11 +53,36 @@ def alert_queries():
 
 
 @pytest.fixture
-def scraped(ours, start, short_dir, free_port):
-    """A daemon's page, and a function that asks the Prometheus that scraped it at least twice."""
+def runtime(start, short_dir):
+    """The socket of a runtime of Go's NRI package, and a function that tells it what to do."""
+    control, nri = short_dir / "control", short_dir / "nri.sock"
+    start([path_of("nripeer"), control, nri]).line("listening")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.connect(str(control))
+        with connection.makefile("rw") as lines:
+
+            def well(do, **more):
+                lines.write(json.dumps({"Do": do, **more}) + "\n")
+                lines.flush()
+                said = json.loads(lines.readline())
+                assert "error" not in said, (do, said)
+
+            well("start")
+            yield nri, well
+
+
+@pytest.fixture
+def scraped(ours, start, short_dir, free_port, runtime):
+    """A daemon's page, and a function that asks the Prometheus that scraped it at least twice.
+
+    It is the NRI plugin of a runtime that created a container between two scrapes.
+    """
     port, own = free_port(), free_port()
-    daemon = ours(tables=METRICS.format(port=port))
+    nri, tell = runtime
+    daemon = ours(tables=TABLES.format(port=port, nri=nri))
     assert ctr(daemon, "version").returncode == 0
+    tell("wait", Plugins=1)
     job = {"job_name": "holdfast", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
     config = short_dir / "prometheus.yml"
     config.write_text(json.dumps({"scrape_configs": [job]}))  # JSON is YAML
@@ -69,10 +102,15 @@ def scraped(ours, start, short_dir, free_port):
         assert answer["status"] == "success", answer
         return answer["data"]["result"]
 
-    for sign_of_scrapes in ("rate(process_cpu_seconds_total[1m])", "sum(rate(grpc_server_handled_total[1m])) > 0"):
+    for sign_of_scrapes in (
+        "rate(process_cpu_seconds_total[1m])",
+        "sum(rate(grpc_server_handled_total[1m])) > 0",
+        "sum(rate(holdfast_nri_containers_total[1m])) > 0",
+    ):
         while not ask(sign_of_scrapes):
             assert not server.ended(0.1), server.said
         assert ctr(daemon, "version").returncode == 0  # a rate needs a call between two scrapes
+        tell("create", UID="u1", Pod="p", Namespace="n", ID="i", Container="c", Path="/kubepods/podu1/i", Adj=985)
     return get(f"http://127.0.0.1:{port}/metrics"), ask
 
 
@@ -91,6 +129,30 @@ def test_every_query_is_answered_and_every_family_is_the_daemon_s(scraped):
             assert result, (title, query)
             answered += 1
     assert answered >= 10
+
+
+def test_the_nri_row_shows_a_runtime_that_has_us_and_what_it_was_answered(scraped):
+    _, ask = scraped
+    shown = {}
+    for _, query in dashboard_queries():
+        if "holdfast_nri" in query:
+            shown[query.replace('{job=~".*",node=~".*"}', "")] = {
+                " ".join(row["metric"].values()): float(row["value"][1]) for row in ask(query)
+            }
+    assert shown.pop("sum(holdfast_nri_connected)") == {"": 1}
+    assert shown.pop("count(holdfast_nri_connected == 0) or vector(0)") == {"": 0}
+    assert shown.pop("sum by (object) (holdfast_nri_synchronized)") == {"pods": 0, "containers": 0}
+    created = shown.pop("sum by (outcome) (rate(holdfast_nri_containers_total[1m]))")
+    assert created.pop("nothing") > 0
+    assert created == {"adjusted": 0, "dry_run": 0, "left_alone": 0}
+    quantiles = [shown.pop(query)["CreateContainer"] for query in list(shown) if "quantile" in query]
+    assert len(quantiles) == 2
+    assert 0 < quantiles[0] <= quantiles[1] < 2
+    assert shown == {
+        "sum by (node) (increase(holdfast_nri_connections_total[1m]))": {"": 0},  # taken once, before the first scrape
+        "sum by (method) (increase(holdfast_nri_failures_total[1m]))": {},  # none, so no method has a series
+        "sum(increase(holdfast_nri_left_out_total[1m]))": {"": 0},
+    }
 
 
 def test_a_family_of_the_daemon_s_own_is_shown_or_left_out_on_purpose(scraped):
