@@ -3,6 +3,7 @@
 import pytest
 
 from tests.integration.conftest import group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
+from tests.peers.nri.node import node, parent  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

@@ -2,6 +2,7 @@
 
 import pytest
 from holdfast.cgroups import UNIFIED
+from holdfast.node.journal import SettingRow
 from holdfast.node.record import Happening, State
 from holdfast.node.snapshot import Reason
 
@@ -71,6 +72,29 @@ def test_oom_group_is_set_in_place_and_given_back(run, program, sleeper, group, 
     engine.set_rules()
     engine.sweep()
     assert tree.read(group, "memory.oom.group") == "1"
+
+
+def test_a_file_that_a_runtime_wrote_for_a_rule_is_given_back_when_the_rule_goes(run, program, sleeper, group, tree):
+    tree.create(group, ["memory"])
+    tree.write(group, "memory.oom.group", "0")
+    tree.write(group, "memory.min", "8192")
+    process = sleeper(program, "600")
+    tree.join(group, process.pid)
+    wanted = {"match": {"comm": NAME}, "in_place": {"memory.oom.group": 0, "memory.min": 8192}}
+    engine = run(wanted)
+    assert engine.journal.settings() == []  # it was in force
+    rows = [
+        SettingRow(UNIFIED, group, "memory.oom.group", "1", "0", "r1"),
+        SettingRow(UNIFIED, group, "memory.min", "0", "4096", "r1"),  # somebody else chose since
+        SettingRow(UNIFIED, group, "memory.low", "4096", "0", "nobody's"),
+        SettingRow(UNIFIED, f"{group}/gone", "memory.low", "4096", "0", "r1"),
+    ]
+    engine.engine.adopt_files(rows).result(60)
+    assert engine.journal.settings() == rows[:1]
+    engine.set_rules()
+    engine.sweep()
+    found = [tree.read(group, file) for file in ("memory.oom.group", "memory.min", "memory.low")]
+    assert (found, engine.journal.settings()) == (["1", "8192", "0"], [])
 
 
 def test_a_group_that_passes_controllers_on_is_refused(run, program, sleeper, group, tree):

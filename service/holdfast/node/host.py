@@ -244,6 +244,13 @@ class Host:
         oomscore.write(process, int(row.before))
         return True
 
+    def says(self, row: SettingRow) -> bool:
+        """Whether a group's file says what the row has written there."""
+        try:
+            return is_in_force(row.file, row.written, self._hierarchy.tree(row.hierarchy).read(row.path, row.file))
+        except HoldfastError:  # the group is gone, or has no such file
+            return False
+
     def give_back_setting(self, row: SettingRow) -> bool:
         """Give a group's file its value back if the present one is ours; False: it is not, or the group is gone.
 

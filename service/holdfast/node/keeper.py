@@ -10,6 +10,7 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
 from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.host import Outcome
-from holdfast.node.journal import ADJ, HandRow, HeldRow
+from holdfast.node.journal import ADJ, HandRow, HeldRow, SettingRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
 from holdfast.node.procfs import Dull, Glance, Wants, name_and_parent
@@ -440,6 +441,18 @@ class Keeper:
             pid, Placement(pid, glance.start_ticks, glance.comm, rule, since_ns=time.time_ns())
         )  # so that it is given back if no rule has it after all
         self.look_at(pid)
+
+    def adopt_files(self, rows: Iterable[SettingRow]) -> None:
+        """Files of a group were written for a rule by who made the group: held as if we had, to be given back.
+
+        Nothing, if there is no such rule any more, or the file says something else by now. What the row has as the
+        value before counts even where we were quicker than the runtime, and read what a new group has.
+        """
+        for row in rows:
+            spec = self.rules.spec_named(row.rule)
+            if (spec is not None or row.rule == BY_ANNOTATION) and self.hands.host.says(row):
+                self.hands.journal.forget((row,))
+                self.hands.journal.set(replace(row, give_back=spec is None or spec.on_remove == "restore"))
 
     def expire(self, now_ns: int) -> None:
         """End the holds by hand whose time is over (Unix time)."""

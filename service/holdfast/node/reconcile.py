@@ -21,7 +21,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -36,7 +36,7 @@ from holdfast.node.act import Hands
 from holdfast.node.children import children_of
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
-from holdfast.node.journal import HandRow, Journal
+from holdfast.node.journal import HandRow, Journal, SettingRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.kills import Kills
 from holdfast.node.killwatch import KillWatch, Witness
@@ -197,6 +197,10 @@ class Engine:
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
         """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
         return self._call(lambda: self._keeper.adopt(pid, asked, written, rule))
+
+    def adopt_files(self, rows: Sequence[SettingRow]) -> Future[None]:
+        """Files of a group that a container runtime wrote for a rule, as if we had written them."""
+        return self._call(lambda: self._keeper.adopt_files(rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
         """End a hold by hand: back to what the rules say; None when they say nothing.

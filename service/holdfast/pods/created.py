@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +18,9 @@ from msgspec import Struct
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS created (
     container_id TEXT PRIMARY KEY, asked INTEGER, written INTEGER NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    container_id TEXT NOT NULL, file TEXT NOT NULL, before TEXT NOT NULL, written TEXT NOT NULL, rule TEXT NOT NULL,
+    PRIMARY KEY (container_id, file)) WITHOUT ROWID;
 """
 
 
@@ -30,12 +33,25 @@ class Created(Struct, frozen=True):
     rule: str
 
 
+class CreatedFile(Struct, frozen=True):
+    """One file of one container's own cgroup: what it would say without us, what it was created with, by which rule."""
+
+    container_id: str
+    file: str
+    before: str
+    written: str
+    rule: str
+
+
 class CreatedStore:
     """The rows, in memory and in one file. For the loop's thread; one commit is some 30 µs."""
 
     def __init__(self, path: Path) -> None:
         self._database = self._opened(path)
         self._rows = {row[0]: Created(*row) for row in self._database.execute("SELECT * FROM created")}
+        self._files: dict[str, list[CreatedFile]] = {}
+        for row in self._database.execute("SELECT * FROM files"):
+            self._files.setdefault(row[0], []).append(CreatedFile(*row))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -51,15 +67,35 @@ class CreatedStore:
         )
         self._rows[row.container_id] = row
 
+    def files(self, container_id: str) -> Sequence[CreatedFile]:
+        """The files of a container's cgroup."""
+        return self._files.get(container_id, ())
+
+    def put_files(self, rows: Sequence[CreatedFile]) -> None:
+        """Remember files, all of one container, at least one.
+
+        Raises:
+            sqlite3.Error: they could not be written, and are not remembered.
+        """
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?)",
+                [(row.container_id, row.file, row.before, row.written, row.rule) for row in rows],
+            )
+        self._files[rows[0].container_id] = list(rows)
+
     def drop(self, container_ids: Iterable[str]) -> None:
         """These containers are no more."""
         for container_id in container_ids:
             if self._rows.pop(container_id, None) is not None:
                 self._database.execute("DELETE FROM created WHERE container_id = ?", (container_id,))
+            if self._files.pop(container_id, None) is not None:
+                self._database.execute("DELETE FROM files WHERE container_id = ?", (container_id,))
 
     def keep_only(self, container_ids: Iterable[str]) -> None:
         """No other containers are."""
-        self.drop(self._rows.keys() - set(container_ids))
+        self.drop((self._rows.keys() | self._files.keys()) - set(container_ids))
 
     def close(self) -> None:
         """Close the file."""

@@ -26,6 +26,11 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 LOWEST, HIGHEST = -1000, 1000
 #: On a container that was created with values of ours, for whoever inspects it: what, and by which rule.
 ANNOTATION = "holdfast.dev/at-creation"
+#: Files of a v2 group that a runtime writes only if it is told to by their names, and what a new group has in them
+#: (the kernel's Documentation/admin-guide/cgroup-v2.rst).
+NEW_GROUP = MappingProxyType(
+    {"memory.oom.group": "0", "memory.min": "0", "memory.low": "0", "memory.high": "max", "cpu.idle": "0"}
+)
 MOST = 16_384  # pods and containers of one synchronisation; a kubelet's own default is 110 pods
 MOST_WATCHED = 4096  # containers between creation and start, and pods' containers that are left alone
 
@@ -71,7 +76,8 @@ class Life(enum.Enum):
 class Container(Struct, frozen=True):
     """A container as a runtime knows it. ``oom_score_adj``: what its first process has or will have.
 
-    ``asked``: what the kubelet wanted it to be, where somebody else gave it another value.
+    ``asked``: what the kubelet wanted it to be, where somebody else gave it another value. ``unified`` are files of its
+    v2 group as the runtime is asked to write them.
     """
 
     id: str
@@ -82,6 +88,7 @@ class Container(Struct, frozen=True):
     oom_score_adj: int | None = None
     asked: int | None = None
     cgroups_path: str = ""
+    unified: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
 class Feed(Protocol):
@@ -139,7 +146,8 @@ def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adj
         adj = max(LOWEST, min(HIGHEST, adj))
         if adj == container.oom_score_adj or adj < lowest:
             adj = None
-    made = Adjustment(adj, cgroups_path_in(wish.group, container), wish.unified)
+    unified = {file: value for file, value in wish.unified.items() if before_us(file, container) is not None}
+    made = Adjustment(adj, cgroups_path_in(wish.group, container), unified)
     if not made:
         return made
     words = [f"rule={wish.rule}"]
@@ -148,8 +156,17 @@ def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adj
         words.append(f"oom_score_adj={adj} asked={before}")
     if made.cgroups_path:
         words.append(f"cgroup={made.cgroups_path}")
-    words += [f"{file}={value}" for file, value in wish.unified.items()]
-    return Adjustment(adj, made.cgroups_path, wish.unified, {ANNOTATION: " ".join(words)})
+    words += [f"{file}={value}" for file, value in unified.items()]
+    return Adjustment(adj, made.cgroups_path, unified, {ANNOTATION: " ".join(words)})
+
+
+def before_us(file: str, container: Container) -> str | None:
+    """What a file of the container's group would say without us; None: not known, so it could not be given back.
+
+    The engine reads such a file when the program runs, and then writes it. NRI before 0.12 tells nothing of the files
+    that were asked for: there a new group's values are all that can be known.
+    """
+    return container.unified.get(file, NEW_GROUP.get(file))
 
 
 def cgroups_path_in(group: str, container: Container) -> str:

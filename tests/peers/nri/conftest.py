@@ -20,6 +20,7 @@ from holdfast.pods.nri import Container, Sandbox, Wish
 from holdfast.ttrpc import unix
 
 from tests.needs import path_of
+from tests.peers.nri.node import node, parent  # noqa: F401 (fixtures)
 from tests.running import PATIENCE_S, Running
 
 POD = {"UID": "u1", "Pod": "pg-0", "Namespace": "db"}

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -51,9 +51,19 @@ class Cri:
     def run_pod(self, config: bytes) -> str:
         return _text(self.call("RunPodSandbox", field(1, config)), 1)
 
-    def create(self, pod: str, config: bytes, name: str, adj: int, attempt: int = 0) -> str:
+    def create(
+        self,
+        pod: str,
+        config: bytes,
+        name: str,
+        adj: int,
+        *,
+        attempt: int = 0,
+        args: Sequence[str] = (),
+    ) -> str:
         """A container of the image, with an oom_score_adj as the kubelet would ask for it; its id."""
         container = field(1, field(1, name) + field(2, attempt)) + field(2, field(1, IMAGE)) + field(11, f"{name}.log")
+        container += b"".join(field(4, word) for word in args)
         container += field(15, field(1, field(5, adj)))
         return _text(self.call("CreateContainer", field(1, pod) + field(2, container) + field(3, config)), 1)
 

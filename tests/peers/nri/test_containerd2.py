@@ -6,55 +6,23 @@ stops comes as StateChange). The newest NRI is what `test_runtime` has.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.needs import BIN, path_of, peer, root
+from tests.needs import path_of, peer, root
 from tests.peers import daemon
 from tests.peers.daemon import Daemon
 from tests.peers.nri import cri
+from tests.peers.nri.node import containerd, import_image, placements, told, until
 from tests.running import PATIENCE_S
 
 pytestmark = [peer("containerd2/containerd", "firstlook", "ctr", "runc"), root]
-
-CONFIG = """\
-version = 3
-root = "{dir}/root"
-state = "{dir}/state"
-disabled_plugins = ["io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
-[grpc]
-  address = "{dir}/s.sock"
-[ttrpc]
-  address = "{dir}/t.sock"
-[plugins.'io.containerd.internal.v1.opt']
-  path = "{dir}/opt"
-[plugins.'io.containerd.cri.v1.images']
-  snapshotter = "native"
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = "{image}"
-[plugins.'io.containerd.cri.v1.runtime']
-  restrict_oom_score_adj = true
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-  BinaryName = "{runc}"
-  SystemdCgroup = false
-[plugins.'io.containerd.nri.v1.nri']
-  disable = false
-  socket_path = "{dir}/nri.sock"
-  plugin_path = "{dir}/plugins"
-  plugin_config_path = "{dir}/conf.d"
-"""
 
 HOLDFAST = """\
 root: {dir}/h-root
@@ -75,15 +43,6 @@ plugins:
 
 
 @contextmanager
-def containerd(directory: Path) -> Iterator[Daemon]:
-    path = directory / "containerd.toml"
-    path.write_text(CONFIG.format(dir=directory, image=cri.IMAGE, runc=path_of("runc")))
-    environ = {"PATH": f"{BIN}/containerd2:{os.environ['PATH']}:/usr/sbin:/sbin"}  # its own shim, not Debian's
-    with Daemon([path_of("containerd2/containerd"), "--config", path], directory, env=environ) as running:
-        yield running.ready()
-
-
-@contextmanager
 def ours(directory: Path) -> Iterator[Daemon]:
     path = directory / "holdfast.yaml"
     path.write_text(HOLDFAST.format(dir=directory))
@@ -91,50 +50,9 @@ def ours(directory: Path) -> Iterator[Daemon]:
         yield running.ready()
 
 
-def import_image(address: str, directory: Path) -> None:
-    archive = cri.archive(Path(path_of("firstlook")), directory / "image.tar")
-    command = [path_of("ctr"), "--address", address, "--namespace", "k8s.io", "images", "import"]
-    subprocess.run([*command, "--snapshotter", "native", archive], check=True, capture_output=True, timeout=60)
-
-
-def until(holds: Callable[[], object]) -> object:
-    """What ``holds`` gives once it is true: what it looks at tells nobody of a change."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
-@pytest.fixture
-def parent() -> Iterator[str]:
-    """A cgroup for the pods; what a test that failed halfway left in it is ended, and the group removed."""
-    name = f"holdfast-test-nri-{os.getpid()}"
-    yield f"/{name}"
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines() if " cgroup" in line]
-    tops = [top for mount in mounts if (top := Path(mount[4], name)).exists()]
-    for top in tops:
-        folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
-        for pid in {int(pid) for folder in folders for pid in (folder / "cgroup.procs").read_text().split()}:
-            os.kill(pid, signal.SIGKILL)
-        until(lambda folders=folders: not any((folder / "cgroup.procs").read_text() for folder in folders))
-        for folder in folders:
-            folder.rmdir()
-
-
 def born(pods: cri.Cri, name: str) -> int:
     """The oom_score_adj a container's program had when it began."""
     return int(until(lambda: re.search(r"born oom_score_adj=(-?\d+)", pods.log(name)))[1])  # type: ignore[index]
-
-
-@pytest.fixture
-def node(short_dir: Path, parent: str) -> Iterator[Path]:
-    """A folder for a runtime; mounts of a test that failed halfway are removed, in this folder only."""
-    assert parent
-    yield short_dir
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in sorted((point for point in mounts if point.startswith(f"{short_dir}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", point], check=False)
 
 
 def asked(directory: Path) -> list[tuple[str, int, int]]:
@@ -142,18 +60,6 @@ def asked(directory: Path) -> list[tuple[str, int, int]]:
     path = directory / "h-root/io.holdfast.nri.v1.plugin/created.db"
     with sqlite3.connect(path) as database:
         return list(database.execute("SELECT container_id, asked, written FROM created"))
-
-
-def placements(directory: Path) -> list[dict[str, object]]:
-    """Who is held: pid, value, value before us, by the daemon's own word."""
-    return json.loads(told("ps", directory)).get("placements", [])
-
-
-def told(command: str, directory: Path, *more: str) -> str:
-    """What one of our commands prints, as JSON."""
-    words = [*daemon.HOLDFAST, command, *more, "-a", str(directory / "h.sock"), "-o", "json"]
-    environ = {**os.environ, **daemon.ENVIRON}
-    return subprocess.run(words, check=True, capture_output=True, text=True, env=environ, timeout=30).stdout
 
 
 def test_what_a_container_was_created_with_is_held_from_then_on_and_given_back(node, parent):

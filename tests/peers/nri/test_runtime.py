@@ -72,6 +72,10 @@ async def test_the_runtime_gets_the_group_and_the_settings(runtime, linked):
         assert said["path"] == "/holdfast/db/id-app"
         assert said["unified"] == {"memory.oom.group": "0", "memory.high": "1073741824"}
         assert link.store.get("id-app") is None
+        assert [(row.file, row.before, row.written) for row in link.store.files("id-app")] == [
+            ("memory.oom.group", "1", "0"),
+            ("memory.high", "max", "1073741824"),
+        ]
 
 
 async def test_a_wish_longer_than_one_read_of_gos_arrives(runtime, linked):
@@ -79,7 +83,7 @@ async def test_a_wish_longer_than_one_read_of_gos_arrives(runtime, linked):
         await connected(runtime, link)
         unified = {f"io.max.{at}": "x" * 100 for at in range(500)}
         link.wishes.wish = Wish("long", 5, unified=unified)
-        said = await runtime.create()
+        said = await runtime.create(Unified=dict.fromkeys(unified, "asked"))
         assert (said["adj"], said["unified"]) == (5, unified)
 
 

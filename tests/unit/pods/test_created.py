@@ -1,7 +1,7 @@
 import sqlite3
 
 import pytest
-from holdfast.pods.created import Created, CreatedStore
+from holdfast.pods.created import Created, CreatedFile, CreatedStore
 
 ROWS = [Created("a", 985, -500, "pg"), Created("b", None, 0, "r")]
 
@@ -29,6 +29,30 @@ def test_what_was_put_is_there_after_a_restart(path):
 def test_what_was_put_is_there_for_who_opens_it_without_a_close(path):
     filled(path)
     assert len(CreatedStore(path)) == 2
+
+
+FILES = [CreatedFile("a", "memory.min", "0", "4096", "pg"), CreatedFile("a", "memory.oom.group", "1", "0", "pg")]
+
+
+def test_files_are_there_after_a_restart_until_their_container_goes(path):
+    store = CreatedStore(path)
+    store.put_files(FILES)
+    store.close()
+    store = CreatedStore(path)
+    assert (list(store.files("a")), store.files("b")) == (FILES, ())
+    store.keep_only(["a"])
+    assert list(store.files("a")) == FILES
+    store.keep_only(["b"])
+    store.close()
+    assert CreatedStore(path).files("a") == ()
+
+
+def test_files_that_cannot_be_written_are_not_remembered(path):
+    store = CreatedStore(path)
+    store.close()
+    with pytest.raises(sqlite3.Error):
+        store.put_files(FILES)
+    assert store.files("a") == ()
 
 
 def test_containers_that_are_gone_are_forgotten(path):

@@ -26,6 +26,7 @@ def container(given: pb.Container) -> Container:
         given.pid,
         linux.oom_score_adj.value if linux.HasField("oom_score_adj") else None,
         cgroups_path=linux.cgroups_path,
+        unified=dict(linux.resources.unified),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -19,7 +19,8 @@ from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer
 from holdfast.plugins.nri import message
 from holdfast.plugins.nri.figures import Figures, Outcome
-from holdfast.pods.created import Created, CreatedStore
+from holdfast.pods.cgroup_path import group_of
+from holdfast.pods.created import Created, CreatedFile, CreatedStore
 from holdfast.pods.nri import (
     EVENT_MASK,
     LOWEST,
@@ -32,6 +33,7 @@ from holdfast.pods.nri import (
     Sandbox,
     Wishes,
     adjustment_of,
+    before_us,
 )
 from holdfast.ttrpc import Handler, Interceptor, Kind
 
@@ -88,7 +90,8 @@ class Means(Struct, frozen=True):
     """What handlers work with, whatever becomes of one connection.
 
     ``tell`` gets an event for each container that a rule has something for; ``adopt`` the pid, the value asked for,
-    the value written and the rule of one that runs; ``lowest`` is the least oom_score_adj the runtime may write.
+    the value written and the rule of one that runs, ``adopt_files`` its cgroup and what was written there; ``lowest``
+    is the least oom_score_adj the runtime may write.
     """
 
     wishes: Wishes
@@ -99,6 +102,7 @@ class Means(Struct, frozen=True):
     lowest: int = LOWEST
     caution: Caution = field(default_factory=Caution)
     adopt: Callable[[int, int, int, str], None] = lambda *_: None
+    adopt_files: Callable[[str, Sequence[CreatedFile]], None] = lambda *_: None
 
 
 class PluginService(PluginServicer):
@@ -221,14 +225,21 @@ class PluginService(PluginServicer):
                     container=container.name,
                 )
             self._means.feed.container(self._known(container))
-            row = self._means.store.get(container.id)
-            if row is not None and row.asked is not None and container.pid:
-                self._means.adopt(container.pid, row.asked, row.written, row.rule)
+            self._hand_over(message.container(container))
         elif event == Event.STOP:
             self._means.feed.container(self._known(container))
         elif event == Event.REMOVE:
             self._means.store.drop((container.id,))
             self._means.feed.container_gone(container.id)
+
+    def _hand_over(self, container: Container) -> None:
+        """What a container that runs was created with is the engine's from now on, to be held and to be given back."""
+        row = self._means.store.get(container.id)
+        if row is not None and row.asked is not None and container.pid:
+            self._means.adopt(container.pid, row.asked, row.written, row.rule)
+        group, files = group_of(container.cgroups_path), self._means.store.files(container.id)
+        if group and files:
+            self._means.adopt_files(group, files)
 
     def _known(self, given: pb.Container) -> Container:
         """A container, with what was asked for if it was given something else."""
@@ -258,6 +269,14 @@ class PluginService(PluginServicer):
             outcome = Outcome.LEFT_ALONE
         if outcome is Outcome.ADJUSTED and made.oom_score_adj is not None:
             self._means.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, wish.rule))
+        if outcome is Outcome.ADJUSTED and made.unified:
+            self._means.store.put_files(
+                [
+                    CreatedFile(container.id, file, before, value, wish.rule)
+                    for file, value in made.unified.items()
+                    if (before := before_us(file, container)) is not None
+                ]
+            )
         self._means.figures.containers.inc(outcome)
         self._means.tell(message.created(pod, container, wish, made, outcome))
         LOG.info(

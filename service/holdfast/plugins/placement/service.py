@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
+from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
 from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.creation import Creation, Newborn, at_creation
+from holdfast.node.journal import SettingRow
 from holdfast.node.outlook import Outlook, look_ahead, rank_all
 from holdfast.node.plan import Explanation, explain
 from holdfast.node.pressure import Pressure
@@ -26,6 +28,9 @@ from holdfast.node.shipped import with_shipped
 from holdfast.node.snapshot import HostFacts, MemoryDomain, Process
 from holdfast.node.victim import uncertainty_pages
 from holdfast.plugins.placement import message
+
+if TYPE_CHECKING:
+    from holdfast.pods.created import CreatedFile
 
 DEFAULT_TTL_S = 3600.0
 LONGEST_TTL_S = 30 * 86400.0
@@ -104,6 +109,12 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
         """A container created with a rule's value runs: its first process is held, to be given what was asked for."""
         self._engine.adopt(pid, asked, written, rule)
+
+    def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> None:
+        """A container's own v2 group was made with a rule's values: they are given back when the rule goes."""
+        self._engine.adopt_files(
+            [SettingRow(UNIFIED, group, some.file, some.before, some.written, some.rule) for some in files]
+        )
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""

@@ -93,7 +93,15 @@ async def linked(tmp_path, budget_s=0.5):
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")
         events, states, adopted = [], [], []
-        means = Means(Wishing(), Feeding(), store, Figures(), events.append, adopt=lambda *given: adopted.append(given))
+        means = Means(
+            Wishing(),
+            Feeding(),
+            store,
+            Figures(),
+            events.append,
+            adopt=lambda *given: adopted.append(given),
+            adopt_files=lambda *given: adopted.append(given),
+        )
         link = Link(unix(path), Identity("holdfast", "10"), means, budget_s, states.append)
         link.events, link.states, link.adopted = events, states, adopted
         task = asyncio.ensure_future(link.keep())

@@ -5,7 +5,7 @@ from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.plugins.nri import message
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.service import fail_open
-from holdfast.pods.created import Created
+from holdfast.pods.created import Created, CreatedFile
 from holdfast.pods.nri import EVENT_MASK, Adjustment, Life, Sandbox, Wish
 from holdfast.ttrpc import Kind
 
@@ -85,6 +85,25 @@ async def test_a_container_that_runs_is_handed_to_the_engine_with_what_was_asked
         for container in (a_container(pid=321), a_container(), pb.Container(id="unasked", pid=5), pb.Container(id="x")):
             await plugin.PostStartContainer(pb.ContainerEvent(pod=POD, container=container))
         assert link.adopted == [(321, 985, -500, "pg")]
+
+
+async def test_files_of_its_group_are_handed_to_the_engine_with_what_they_would_say_without_us(tmp_path):
+    async with serving(tmp_path) as (plugin, link):
+        link.means.wishes.wish = Wish("pg", unified={"memory.oom.group": "0", "memory.min": "4096", "cpu.weight": "5"})
+        container = a_container(pid=321)
+        container.linux.cgroups_path = "/kubepods/podu1/c1"
+        container.linux.resources.unified["memory.oom.group"] = "1"
+        reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=container))
+        assert dict(reply.adjust.linux.resources.unified) == {"memory.oom.group": "0", "memory.min": "4096"}
+        assert link.adopted == []
+        await plugin.PostStartContainer(pb.ContainerEvent(pod=POD, container=container))
+        files = [
+            CreatedFile("c1", "memory.oom.group", "1", "0", "pg"),
+            CreatedFile("c1", "memory.min", "0", "4096", "pg"),
+        ]
+        assert link.adopted == [("/kubepods/podu1/c1", files)]
+        await plugin.RemoveContainer(pb.ContainerEvent(pod=POD, container=container))
+        assert link.means.store.files("c1") == ()
 
 
 async def test_what_cannot_be_recorded_is_not_done(tmp_path):
