@@ -101,6 +101,7 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     asking = cri.run_pod("pg-0", new_uid(), {"app": "pg"}, asks)
     shell = "sleep 100001 & sleep 100002 & wait"
     own = asking.run("pg", ["sh", "-c", f"sh -c '{shell}' & wait"], 990)
+
     def sleeping() -> list[int]:
         return [pid for pid in asking.pids(own) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")]
 
