@@ -36,7 +36,7 @@ RECORDED, NOT_RECORDED = 1.0, 0.0
 LAYER = 25
 RECORDING = 11  # more, for a span that is made
 METADATA = 9
-SERVER_AND_CLIENT = 138  # of ttrpc, both ends, deadline and metadata on, without the layer
+SERVER_AND_CLIENT = 137  # of ttrpc, both ends, deadline and metadata on, without the layer
 LEFT = 40  # blocks of memory after `CALLS` more calls, all of them together: nothing is kept of a call
 
 

@@ -117,34 +117,33 @@ class Client:
         parse, heading = wanted.parse, wanted.heading
 
         async def invoke(request: Any, options: CallOptions) -> Any:
-            session, deadline = await self._ready(options)
+            deadline, session = _deadline(options, self._session), self._session
+            if session is None or not session.usable or session.paused:
+                session = await self._ready(deadline, options)
             data = _request(heading, request, options, deadline, session)
-            stream = await session.open(data, Kind.UNARY, deadline)
+            stream = session.open(data, Kind.UNARY, deadline)
             return parsed(parse, await session.answer(stream))
 
         return invoke
 
     def _stream_invoke(self, wanted: _Wanted) -> Invoke:
         async def invoke(request: Any, options: CallOptions) -> Any:
-            session, deadline = await self._ready(options)
+            deadline = _deadline(options, self._session)
+            session = await self._ready(deadline, options)
             data = _request(wanted.heading, request, options, deadline, session)
-            stream = await session.open(data, wanted.kind, deadline)
+            stream = session.open(data, wanted.kind, deadline)
             return ClientCall[Any, Any](session, stream, wanted.parse)
 
         return invoke
 
-    async def _ready(self, options: CallOptions) -> tuple[ClientSession, float]:
-        """A connection that can take a call, and the call's deadline in the loop's clock."""
-        session, deadline = self._session, inf
-        if options.timeout is not None:
-            if options.timeout <= 0:
-                raise DeadlineExceeded
-            # to ask for the running loop is a system call before Python 3.12
-            loop = session.loop if session is not None else asyncio.get_running_loop()
-            deadline = loop.time() + options.timeout
+    async def _ready(self, deadline: float, options: CallOptions) -> ClientSession:
+        """A connection that can take a call, and whose server reads."""
+        session = self._session
         if session is None or not session.usable:
             session = await self._connected(deadline, options)
-        return session, deadline
+        if session.paused:
+            await session.wait_for_room(deadline)
+        return session
 
     async def _connected(self, deadline: float, options: CallOptions) -> ClientSession:
         try:
@@ -190,6 +189,21 @@ class Client:
 
 def _wanted(service: str, method: str, kind: Kind, reply: Any) -> _Wanted:
     return _Wanted(f"/{service}/{method}", kind, envelope.heading(service, method), reply.FromString)
+
+
+def _deadline(options: CallOptions, session: ClientSession | None) -> float:
+    """When a call that begins now has to be over, in the loop's clock.
+
+    Raises:
+        DeadlineExceeded: it has to be over already.
+    """
+    if options.timeout is None:
+        return inf
+    if options.timeout <= 0:
+        raise DeadlineExceeded
+    # to ask for the running loop is a system call before Python 3.12
+    loop = session.loop if session is not None else asyncio.get_running_loop()
+    return loop.time() + options.timeout
 
 
 def _request(heading: bytes, request: Any, options: CallOptions, deadline: float, session: ClientSession) -> bytes:

@@ -60,22 +60,31 @@ class ClientSession(Wire):
         """The caller waited long enough."""
         wake(stream)
 
-    async def open(self, request: bytes, kind: Kind, deadline: float) -> Stream:
-        """Put a request on the wire; waits, no longer than the deadline, while the server does not read.
+    def open(self, request: bytes, kind: Kind, deadline: float) -> Stream:
+        """Put a request on the wire; first `wait_for_room` while `paused`.
 
         Raises:
-            DeadlineExceeded: it never got as far as the wire.
             ConnectionClosed: the connection ended meanwhile.
             HoldfastError: RESOURCE_EXHAUSTED, see `ClientConnection.open`.
         """
-        if self._paused:
-            await self._wait_for_room(deadline)
         if self.lost or self._closing:
             raise ConnectionClosed(CLOSED)
         stream = self.connection.open(request, kind, deadline)
         self.flush_soon(now=len(self.connection.streams) == 1)
         self.watch_deadlines()
         return stream
+
+    async def wait_for_room(self, deadline: float) -> None:
+        """Wait, no longer than the deadline, while the server does not read.
+
+        Raises:
+            DeadlineExceeded: a call would never get as far as the wire.
+        """
+        try:
+            async with asyncio.timeout_at(None if deadline == inf else deadline):
+                await self._may_write.wait()
+        except TimeoutError:
+            raise DeadlineExceeded from None
 
     async def answer(self, stream: Stream) -> bytes:
         """Wait for the response that ends a call whose server does not stream."""
@@ -136,10 +145,3 @@ class ClientSession(Wire):
     def _close_when_retired(self) -> None:
         if self._retiring and not self.connection.streams:
             self.close()
-
-    async def _wait_for_room(self, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(None if deadline == inf else deadline):
-                await self._may_write.wait()
-        except TimeoutError:
-            raise DeadlineExceeded from None

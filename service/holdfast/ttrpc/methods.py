@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
@@ -18,8 +17,7 @@ ReplyT = TypeVar("ReplyT")
 MetadataLike = Mapping[str, str | Iterable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """What a caller says beside the request."""
 
     timeout: float | None = None
@@ -30,7 +28,7 @@ class CallOptions:
 
 
 #: What an interceptor wraps: ``async (request or None, options) -> reply or ClientCall``.
-Invoke = Callable[[Any, CallOptions], Awaitable[Any]]
+Invoke = Callable[[Any, CallOptions], Coroutine[Any, Any, Any]]
 
 
 class ClientInterceptor(Protocol):
@@ -59,21 +57,20 @@ class UnaryMethod(Generic[RequestT, ReplyT]):
     def __init__(self, invoke: Invoke) -> None:
         self._invoke = invoke
 
-    async def __call__(
+    def __call__(
         self,
         request: RequestT,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         metadata: MetadataLike | None = None,
         wait_for_ready: bool = False,
-    ) -> ReplyT:
-        """Call it.
+    ) -> Coroutine[Any, Any, ReplyT]:
+        """Call it; the call begins when awaited.
 
-        Raises:
+        Raises (when awaited):
             HoldfastError: how the server, the deadline or the connection ended the call.
         """
-        options = _options(timeout, metadata, wait_for_ready=wait_for_ready)
-        return cast(ReplyT, await self._invoke(request, options))
+        return self._invoke(request, _options(timeout, metadata, wait_for_ready=wait_for_ready))
 
 
 class ServerStreamMethod(Generic[RequestT, ReplyT]):

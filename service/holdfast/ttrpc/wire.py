@@ -39,7 +39,7 @@ class Wire(Inbox):
         self._closing = False
         self._may_write = asyncio.Event()
         self._may_write.set()
-        self._paused = False
+        self.paused = False
         self._sends = 0
         self._timer: asyncio.TimerHandle | None = None
         self._armed = inf
@@ -62,12 +62,12 @@ class Wire(Inbox):
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
-        self._paused = True
+        self.paused = True
         self._may_write.clear()
 
     def resume_writing(self) -> None:
         """It caught up."""
-        self._paused = False
+        self.paused = False
         self._may_write.set()
 
     # what the sessions call
@@ -88,7 +88,7 @@ class Wire(Inbox):
         """Wait until the peer keeps up with what was sent, and let others run every so often."""
         if self._base.outgoing_bytes > self._base.limits.write_bytes:
             self._flush()
-        if self._paused:
+        if self.paused:
             await self._may_write.wait()
         self._sends += 1
         if self._sends >= SENDS_PER_TURN:

@@ -400,7 +400,7 @@ async def test_a_caller_s_deadline_covers_waiting_for_a_server_that_does_not_rea
             with pytest.raises(DeadlineExceeded):
                 await stubs.Say(Text(value="queued behind it"), timeout=0.01)
             assert isinstance(await first, DeadlineExceeded)
-            assert client._session._paused
+            assert client._session.paused
             with pytest.raises(DeadlineExceeded):
                 await stubs.Say(Text(value="after"), timeout=0.01)
 
