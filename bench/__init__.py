@@ -13,5 +13,6 @@ The contract of a module here (``bench/NAME.py``, one subject each; ``bench/fram
 - It starts what it measures, ends it by pid, listens on unix sockets or loopback, and writes below a temporary folder.
 
 ``python -m bench daemon rpc`` runs those two; ``python -m bench`` all of them. Results go to ``bench/results/``
-(``report.md`` and one JSON file a module); ``docs/performance.md`` keeps the ones that were read and judged.
+(``report.md`` and one JSON file a module). ``python -m bench.frame.page`` puts them into ``docs/performance.md``, whose
+words say how they were read.
 """

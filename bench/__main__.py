@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from bench.frame import plot
-from bench.frame.figure import Figure, table
+from bench.frame import page, plot
+from bench.frame.figure import table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 #: Seconds a module may take; all of them together take some 40 minutes at most.
-LIMIT_S = 480
+LIMIT_S = 720
 
 
 def modules() -> list[str]:
@@ -53,26 +53,11 @@ def report(results: list[dict[str, object]]) -> str:
         f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} CPUs, load now {load}.",
         "A ratio is holdfast's figure over the peer's, the median of the rounds; the range is over the rounds.",
     ]
-    named = [(str(result["name"]), str(result["title"]), figures_of(result)) for result in results]
-    limited = [(name, figure) for name, _, figures in named for figure in figures if figure.must is not None]
-    held = sum(bool(figure.held) for _, figure in limited)
-    lines += ["", f"## Limits: {held} of {len(limited)} held", "", "| module | figure | is | limit (stretch) | range |"]
-    lines += ["|---|---|---|---|---|"]
-    for name, figure in limited:
-        cells = figure.row()
-        lines.append(
-            f"| {name} | {cells[0]} | {cells[3] if figure.peers else cells[1]} | {figure.limit} | {cells[4]} |"
-        )
+    named = [(str(result["name"]), str(result["title"]), page.figures_of(result)) for result in results]
+    lines += ["", "## Limits", "", *page.limits([(name, figures) for name, _, figures in named])]
     for _, title, figures in named:
         lines += ["", f"## {title}", "", table(figures)]
     return "\n".join(lines) + "\n"
-
-
-def figures_of(result: dict[str, object]) -> list[Figure]:
-    """The figures of one module's JSON."""
-    given = result["figures"]
-    assert isinstance(given, list)
-    return [Figure(**{key: value for key, value in figure.items() if key != "ratio"}) for figure in given]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     good = [result for result in results if result is not None]
     (RESULTS / "report.md").write_text(report(good))
     for result in good:
-        (RESULTS / f"{result['name']}.svg").write_text(plot.drawn(str(result["title"]), figures_of(result)))
+        (RESULTS / f"{result['name']}.svg").write_text(plot.drawn(str(result["title"]), page.figures_of(result)))
     print(f"\nbench: wrote {(RESULTS / 'report.md').relative_to(HERE.parent)}")
     return int(len(good) != len(results))
 

@@ -14,8 +14,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -26,7 +26,6 @@ from bench.frame.load import Load, Slice
 from tests.peers.daemon import Daemon
 
 PEER = "containerd 1.6"
-BARE = Path(__file__).with_name("_rpc_server.py")
 BARE_METHOD = "/bench.v1.Last/Echo"
 STARTERS = {"ours": side.OURS, "peer": side.CONTAINERD}
 BARE_NOTE = "one echo, no layer, nothing beside it"
@@ -109,27 +108,12 @@ def call_figures(options: Options) -> list[Figure]:
         daemons = {name: stack.enter_context(side.running(starter)) for name, starter in STARTERS.items()}
         daemons["control"] = stack.enter_context(side.running(side.OURS))
         targets = {name: (daemon.address, daemon.pid, side.VERSION) for name, daemon in daemons.items()}
-        targets["bare"] = stack.enter_context(bare_server())
+        targets["bare"] = (*stack.enter_context(side.bare("bench._rpc_server", "bare")), BARE_METHOD)
         return [
             made
             for concurrency in (1, 64)
             for made in _figures_at(concurrency, asyncio.run(_slices(targets, concurrency, options)))
         ]
-
-
-@contextmanager
-def bare_server() -> Iterator[Target]:
-    """grpc.aio with an echo behind one generic handler: the fastest it can be."""
-    with side.folder() as path:
-        address = str(path / "bare.sock")
-        command = [sys.executable, str(BARE), "bare", address]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-                yield address, process.pid, BARE_METHOD
-            finally:
-                process.kill()
 
 
 async def _slices(targets: dict[str, Target], concurrency: int, options: Options) -> dict[str, list[Slice]]:

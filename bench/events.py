@@ -22,6 +22,7 @@ from bench.frame import figure, side
 from bench.frame.figure import Figure, Options
 
 PEER = "containerd 1.6"
+BARE, BARE_NOTE = "bare grpc.aio", "bytes from a queue to a stream, no filter, bound or layer"
 SUBSCRIBERS = 100
 CONNECTIONS = 4
 BURST = 50  # events in flight before the slowest reader must have caught up
@@ -111,9 +112,9 @@ async def one_round(stub, readers, blocked):
 class Target:
     """One daemon with its readers connected."""
 
-    def __init__(self, daemon: side.Daemon) -> None:
-        self._pid = daemon.pid
-        self._address = f"unix:{daemon.address}"
+    def __init__(self, address: str, pid: int) -> None:
+        self._pid = pid
+        self._address = f"unix:{address}"
         self.readers = Readers(SUBSCRIBERS)
         self.cpu_us: list[float] = []
 
@@ -131,23 +132,26 @@ class Target:
         return rate
 
 
-async def fan_out(daemons: list[side.Daemon], rounds: int) -> list[Figure]:
+async def fan_out(servers: list[tuple[str, int]], rounds: int) -> list[Figure]:
     async with AsyncExitStack() as stack:
-        ours, theirs = [await stack.enter_async_context(Target(daemon).connected()) for daemon in daemons]
-        await ours.round()
-        await theirs.round()
-        ours.cpu_us.clear()
-        theirs.cpu_us.clear()
-        free, blocked, real = [], [], []
+        targets = [await stack.enter_async_context(Target(*server).connected()) for server in servers]
+        for target in targets:
+            await target.round()
+            target.cpu_us.clear()
+        ours, theirs, least = targets
+        free, blocked, real, library = [], [], [], []
         for _ in range(rounds):
             free.append(await ours.round())
             real.append(await theirs.round())
+            library.append(await least.round())
             blocked.append(await ours.round(blocked=True))
     label = f"fan-out to {SUBSCRIBERS}"
     return [
         Figure(f"{label}: delivered", "msg/s", free, real, PEER, "higher"),
         Figure(f"{label}: delivered, by itself", "msg/s", free, better="higher", must=20_000, stretch=25_000),
+        Figure(f"{label}: delivered", "msg/s", free, library, BARE, "higher", BARE_NOTE),
         Figure(f"{label}: server CPU", "µs/msg", ours.cpu_us[::2], theirs.cpu_us, PEER),
+        Figure(f"{label}: server CPU", "µs/msg", ours.cpu_us[::2], least.cpu_us, BARE),
         Figure(f"{label}, one never reads", "msg/s", blocked, free, "without it", "higher", must=0.95, stretch=1.0),
     ]
 
@@ -171,7 +175,9 @@ async def exchange_alone(rounds: int) -> Figure:
 def measured(options: Options) -> list[Figure]:
     with ExitStack() as stack:
         daemons = [stack.enter_context(side.running(starter)) for starter in (side.OURS, side.CONTAINERD)]
-        figures = asyncio.run(fan_out(daemons, options.rounds(12)))
+        servers = [(daemon.address, daemon.pid) for daemon in daemons]
+        servers.append(stack.enter_context(side.bare("bench._bare_events")))
+        figures = asyncio.run(fan_out(servers, options.rounds(12)))
     return [*figures, asyncio.run(exchange_alone(options.rounds(20, 3)))]
 
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from bench.frame.figure import Figure, Options, options, publish
+from bench.frame.held import buckets, median_us
 from bench.frame.node import (
     ADJ,
     LATE,
@@ -22,6 +25,8 @@ from bench.frame.node import (
     OURS,
     PEER,
     PEERS,
+    Daemon,
+    bare,
     is_missing,
     measure,
     ours,
@@ -35,6 +40,7 @@ from bench.frame.node import (
 )  # fmt: skip
 
 SPACED_US = 50_000
+FLOOR = "bare"
 #: Limits of the ratio to cgrulesengd's.
 LIMITS = {
     ("adj", "spaced", "p50"): 0.2,
@@ -49,39 +55,69 @@ MOST_ADJ_US = 1000  # from exec to oom_score_adj, the median, at either pace
 def latency(probe: str, given: Options) -> list[Figure]:
     """From exec to held, one after the other and 50 ms apart."""
     taken: dict[str, list[float]] = {}
+    arms: dict[str, tuple[Callable[[], AbstractContextManager[Daemon]], str, str, int]] = {
+        "adj": (lambda: whole(ADJ), "300", "", 1),
+        "move": (lambda: whole(MOVE), "", OURS, 2),
+        FLOOR: (bare, "", OURS, 2),
+        PEER: (lambda: peer(probe), "", PEERS, 2),
+    }
     for _ in range(given.rounds(3, 1)):
         for pace, number, gap_us in (("tight", 200, 0), ("spaced", 40 if given.quick else 200, SPACED_US)):
-            for arm, adj, group, column in (("adj", "300", "", 1), ("move", "", OURS, 2), (PEER, "", PEERS, 2)):
-                with whole(ADJ if arm == "adj" else MOVE) if arm != PEER else peer(probe) as daemon:
+            for arm, (daemon_of, adj, group, column) in arms.items():
+                with daemon_of() as daemon:
+                    told = buckets(daemon.metrics) if adj else []
                     before = daemon.cpu_ns()
                     rows = measure(probe, pace, number, gap_us, adj, group)
                     spent_us = (daemon.cpu_ns() - before) / number / 1000
+                    if adj:
+                        taken.setdefault(f"{pace} event p50", []).append(median_us(told, buckets(daemon.metrics)))
                 held = [row[column] for row in rows]
                 since_main = [row[column] - row[0] if row[column] >= 0 else -1 for row in rows]
                 for name, value in (
                     ("p50", percentile_us(held, 0.5)),
+                    ("main p50", percentile_us([row[0] for row in rows], 0.5)),
                     ("p99", percentile_us(held, 0.99)),
                     ("after main p50", percentile_us(since_main, 0.5)),
                     ("CPU per exec", spent_us),
                 ):  # fmt: skip
                     taken.setdefault(f"{arm} {pace} {name}", []).append(value)
     alone = [
-        Figure(f"exec to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} p50"], must=MOST_ADJ_US)
+        figure
         for pace in ("tight", "spaced")
-    ]
-    return alone + [
-        Figure(
-            f"exec to {'oom_score_adj' if arm == 'adj' else 'cgroup'}, {pace}, {name}",
-            "us",
-            taken[f"{arm} {pace} {name}"],
-            taken[f"{PEER} {pace} {name}"],
-            f"{PEER}'s move",
-            must=LIMITS.get((arm, pace, name)),
+        for figure in (
+            Figure(f"exec event to oom_score_adj, {pace}, p50", "us", taken[f"{pace} event p50"], must=MOST_ADJ_US),
+            Figure(f"before execve to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} p50"], must=MOST_ADJ_US),
+            Figure(f"before execve to main, {pace}, p50", "us", taken[f"adj {pace} main p50"], note="the exec itself"),
         )
-        for arm in ("adj", "move")
-        for pace in ("tight", "spaced")
-        for name in ("p50", "p99", "after main p50", "CPU per exec")
     ]
+    floor = [
+        Figure(
+            f"exec to cgroup by a bare loop in Python, {pace}, CPU per exec",
+            "us",
+            taken[f"{FLOOR} {pace} CPU per exec"],
+            taken[f"{PEER} {pace} CPU per exec"],
+            f"{PEER}'s move",
+            note="no rules, record, check, metrics or undo: what an interpreter costs",
+        )
+        for pace in ("tight", "spaced")
+    ]
+    return (
+        alone
+        + floor
+        + [
+            Figure(
+                f"exec to {'oom_score_adj' if arm == 'adj' else 'cgroup'}, {pace}, {name}",
+                "us",
+                taken[f"{arm} {pace} {name}"],
+                taken[f"{PEER} {pace} {name}"],
+                f"{PEER}'s move",
+                must=LIMITS.get((arm, pace, name)),
+            )
+            for arm in ("adj", "move")
+            for pace in ("tight", "spaced")
+            for name in ("p50", "p99", "after main p50", "CPU per exec")
+        ]
+    )
 
 
 def missed(probe: str, given: Options) -> list[Figure]:

@@ -25,6 +25,7 @@ import yaml
 
 from bench.frame import side
 from bench.frame.figure import Figure, Options, options, publish
+from bench.frame.held import buckets, median_us
 from bench.frame.node import NAME, percentile_us
 from tests.integration.test_pods_at_size import MOST_KIB, MOST_LOOP_S, PODS, measured
 from tests.needs import found, path_of
@@ -41,14 +42,14 @@ MOST_EXEC_US, MOST_HANDLER_US = 1000, 5000
 
 
 @contextmanager
-def daemon(folder: Path, plugins: dict[str, object], *rules: dict[str, object]) -> Iterator[Daemon]:
+def daemon(folder: Path, plugins: dict[str, object], *rules: dict[str, object], metrics: str = "") -> Iterator[Daemon]:
     """The whole daemon under these rules."""
     placement = {"dry_run": False, "shipped": "none", "rescan": "1h", "rules": list(rules)}
     config = {
         "root": f"{folder}/root",
         "state": f"{folder}/state",
         "grpc": {"address": f"{folder}/s.sock"},
-        "metrics": {"address": ""},
+        "metrics": {"address": metrics},
         "plugins": {"io.holdfast.placement.v1.rules": placement, **plugins},
     }
     path = folder / "config.yaml"
@@ -61,6 +62,7 @@ def exec_to_held(given: Options) -> list[Figure]:
     """Of processes executed in a pod's container, and of the same outside, 5 ms apart."""
     number = 50 if given.quick else 200
     taken: dict[str, list[list[int]]] = {"pod": [], "bare": []}
+    since_event: dict[str, list[float]] = {"pod": [], "bare": []}
     with side.folder() as folder:
         for name in ("c", "h"):
             (folder / name).mkdir()
@@ -75,7 +77,9 @@ def exec_to_held(given: Options) -> list[Figure]:
                 if place / name != probe:
                     shutil.copy(probe, place / name)
             told = {"io.holdfast.pods.v1.directory": {"cri": {"enabled": True, "address": cri.address}}}
-            with daemon(folder / "h", told, IN_POD, OUTSIDE):
+            metrics = f"127.0.0.1:{side.free_port()}"
+            url = f"http://{metrics}/metrics"
+            with daemon(folder / "h", told, IN_POD, OUTSIDE, metrics=metrics):
                 arms = {
                     "pod": lambda count: executed(cri, container, probes("/bin", NAME, count)),
                     "bare": lambda count: said(probes(str(folder), BARE, count)),
@@ -84,14 +88,18 @@ def exec_to_held(given: Options) -> list[Figure]:
                     pass  # until the pod is known; a probe waits two seconds
                 for _ in range(given.rounds(12, 2)):
                     for name, arm in arms.items():
+                        before = buckets(url)
                         taken[name].append(arm(number))
+                        since_event[name].append(median_us(before, buckets(url)))
     p50, p99 = (
         {name: [percentile_us(row, part) for row in rows] for name, rows in taken.items()} for part in (0.5, 0.99)
     )
     return [
-        Figure("exec to held in a pod, p50", "us", p50["pod"], must=MOST_EXEC_US),
-        Figure("exec to held in a pod, p50", "us", p50["pod"], p50["bare"], "outside of pods"),
-        Figure("exec to held in a pod, p99", "us", p99["pod"], p99["bare"], "outside of pods"),
+        Figure("exec event to held in a pod, p50", "us", since_event["pod"], must=MOST_EXEC_US),
+        Figure("exec event to held in a pod, p50", "us", since_event["pod"], since_event["bare"], "outside of pods"),
+        Figure("before execve to held in a pod, p50", "us", p50["pod"], must=MOST_EXEC_US),
+        Figure("before execve to held in a pod, p50", "us", p50["pod"], p50["bare"], "outside of pods"),
+        Figure("before execve to held in a pod, p99", "us", p99["pod"], p99["bare"], "outside of pods"),
     ]
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -143,9 +142,7 @@ def peer(probe: str) -> Iterator[Daemon]:
 def whole(*rules: dict[str, object]) -> Iterator[Daemon]:
     """The whole daemon under these rules, as it is started on a node: every plugin, gRPC, metrics; ready."""
     with side.folder() as folder:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = side.free_port()
         section = {"dry_run": False, "shipped": "none", "rules": list(rules)}
         config = {
             "root": f"{folder}/root",
@@ -160,11 +157,24 @@ def whole(*rules: dict[str, object]) -> Iterator[Daemon]:
             process = subprocess.Popen(command, stdout=said, stderr=said, text=True)
             try:
                 side.wait_for_socket(f"{folder}/s.sock")
-                time.sleep(1)  # what a start leaves to be done is no part of what is measured
+                time.sleep(2)  # what a start leaves to be done is no part of what is measured
                 yield Daemon(process, f"http://127.0.0.1:{port}/metrics")
             finally:
                 process.terminate()
                 process.wait()
+
+
+@contextlib.contextmanager
+def bare() -> Iterator[Daemon]:
+    """A loop in Python that does nothing but move, ready."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "bench._bare_mover", NAME, f"{directory}/rows", f"/sys/fs/cgroup/pids{OURS}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield Daemon(process)
+        process.terminate()
+        process.communicate()
 
 
 def measure(probe: str, pace: str, number: int, gap_us: int, adj: str, group: str) -> list[tuple[int, int, int]]:

@@ -1,20 +1,16 @@
 """A module's figures as one SVG: each ratio a dot with its range on a logarithmic scale, its limit a tick.
 
-A dot is green where the limit is held, red where it is missed, grey where there is none. ``python -m bench.frame.plot``
-draws the results that are there into ``docs/performance/``.
+A dot is green where the limit is held, red where it is missed, grey where there is none.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from bench.frame.figure import Figure
 
-ROOT = Path(__file__).parents[2]
 ROW, TOP, LEFT, WIDTH, RIGHT = 18, 44, 330, 420, 150
 COLOURS = {True: "#2a7f3f", False: "#b3261e", None: "#6b7280"}
 
@@ -64,18 +60,3 @@ def _row(figure: Figure, y: float, x) -> list[str]:  # type: ignore[no-untyped-d
 def _marks(low: float, high: float) -> list[float]:
     steps = [base * 10**power for power in range(-4, 5) for base in (1, 2, 5)]
     return [step for step in steps if low <= step <= high]
-
-
-def main() -> None:
-    """Draw ``bench/results/*.json`` into ``docs/performance/``."""
-    folder = ROOT / "docs" / "performance"
-    folder.mkdir(exist_ok=True)
-    for path in sorted((ROOT / "bench" / "results").glob("*.json")):
-        result = json.loads(path.read_text())
-        figures = [Figure(**{k: v for k, v in figure.items() if k != "ratio"}) for figure in result["figures"]]
-        (folder / f"{path.stem}.svg").write_text(drawn(result["title"], figures))
-        print(f"docs/performance/{path.stem}.svg")
-
-
-if __name__ == "__main__":
-    main()

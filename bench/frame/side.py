@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,10 +48,29 @@ def running(starter: Starter) -> Iterator[Daemon]:
 
 def config(path: Path) -> Path:
     """The same for both: nothing disabled, metrics on a port nobody else has."""
+    return write_config(path, tables=f'[metrics]\n  address = "127.0.0.1:{free_port()}"')
+
+
+def free_port() -> int:
+    """A TCP port nobody has."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    return write_config(path, tables=f'[metrics]\n  address = "127.0.0.1:{port}"')
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def bare(module: str, *arguments: str) -> Iterator[tuple[str, int]]:
+    """A server of ``bench`` that listens on the socket named last and then says so: its socket and its pid."""
+    with folder() as path:
+        address = str(path / "bare.sock")
+        command = [sys.executable, "-m", module, *arguments, address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield address, process.pid
+            finally:
+                process.kill()
 
 
 def wait_for_socket(path: str, limit_s: float = 30) -> None:
