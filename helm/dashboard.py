@@ -133,6 +133,25 @@ ROWS: dict[str, list[Panel]] = {
             {"sum by (kind) (holdfast_pods_known@)": "{{kind}}"},
         ),
         Panel(
+            "Processes of pods under a rule",
+            "By container; what is held, planned and refused.",
+            {
+                "sum by (pod_namespace, pod_name, pod_container, rule) (holdfast_placement_pod_processes@)": (
+                    "{{pod_namespace}}/{{pod_name}}/{{pod_container}} {{rule}}"
+                )
+            },
+        ),
+        Panel(
+            "OOM kills in pods",
+            "By container, whoever ran out.",
+            {
+                "sum by (pod_namespace, pod_name, pod_container) "
+                '(increase(holdfast_oom_kills_total@{pod_name!=""}[$__rate_interval]))': (
+                    "{{pod_namespace}}/{{pod_name}}/{{pod_container}}"
+                )
+            },
+        ),
+        Panel(
             "Nodes whose runtime does not answer",
             "Pods are known by their cgroups' names alone, or as last told.",
             {"count(holdfast_pods_runtime_connected@ == 0) or vector(0)": "nodes"},

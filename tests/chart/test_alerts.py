@@ -82,7 +82,9 @@ CASES = {
         {f"holdfast_placement_moves_waiting{{{NODE}}}": "2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0 2 0"},
     ),
     "HoldfastOomKill": (
-        {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "_x12 1x20"},  # the first of its cgroup
+        {
+            f'holdfast_oom_kills_total{{{NODE},cgroup="/a",pod_namespace="db",pod_name="pg-0"}}': "_x12 1x20"
+        },  # the first of its cgroup
         15,
         {f'holdfast_oom_kills_total{{{NODE},cgroup="/a"}}': "1x30"},
     ),

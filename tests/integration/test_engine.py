@@ -74,16 +74,35 @@ def test_a_process_born_with_a_rules_value_is_given_what_was_asked_for_when_the_
     assert adj_of(process.pid) == 77
 
 
-def test_a_process_is_not_adopted_with_a_value_it_has_not_or_by_a_rule_there_is_not(run, program, sleeper):
+def test_a_process_is_not_adopted_with_a_value_it_has_not(run, program, sleeper):
     engine = run(RAISE)
     process = sleeper(program, "600")
     engine.settle()
     rows = rows_of(engine, process.pid)
-    for value, rule in ((299, "r1"), (300, "nobody's")):
-        engine.engine.adopt(process.pid, 77, value, rule).result(60)
+    engine.engine.adopt(process.pid, 77, 299, "r1").result(60)
     engine.engine.adopt(2**22 - 1, 77, 300, "r1").result(60)  # and nobody has this number
     assert rows_of(engine, process.pid) == rows
     assert rows_of(engine, 2**22 - 1) == []
+
+
+def test_a_process_born_under_a_rule_that_is_no_more_is_given_what_was_asked_for(run, program, sleeper):
+    engine = run()
+    process = sleeper(program, "600")
+    set_adj(process.pid, 300)
+    engine.sweep()
+    engine.engine.adopt(process.pid, 77, 300, "gone").result(60)
+    assert (adj_of(process.pid), rows_of(engine, process.pid)) == (77, [])
+
+
+def test_what_was_asked_for_counts_where_another_rule_came_before_we_could_say_it(run, program, sleeper):
+    process = sleeper(program, "600")
+    set_adj(process.pid, 250)  # as a runtime created it for a rule of ours, while we were away
+    engine = run(RAISE)
+    assert engine.placement(process.pid).adj_before == 250
+    engine.engine.adopt(process.pid, 77, 250, "gone").result(60)
+    assert (adj_of(process.pid), engine.placement(process.pid).adj_before) == (300, 77)
+    engine.set_rules()
+    assert adj_of(process.pid) == 77
 
 
 def test_what_was_asked_for_counts_where_we_were_quicker_than_the_runtime(run, program, sleeper):

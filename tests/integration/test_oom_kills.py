@@ -89,7 +89,7 @@ def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater
     assert abs(kill.at_ns - time.time_ns()) < 60e9
     assert kill.pressure_pct is not None or not os.path.exists("/proc/pressure/memory")
     assert engine.kills.latest(1) == (kill,)
-    assert counter(engine.engine.tally.kills, limited) >= 1
+    assert counter(engine.engine.tally.kills, limited, "", "", "") >= 1
 
 
 def test_kills_while_nobody_looked_are_in_the_record_but_no_news(run, memory, eater):

@@ -1,5 +1,8 @@
+import ctypes
 import errno
 import os
+import subprocess
+from multiprocessing import get_context
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, groups_of
@@ -15,6 +18,28 @@ def refusal(act):
     with pytest.raises(KernelRefused) as caught:
         act()
     return caught.value.errno, caught.value.advice
+
+
+NOBODY = 65534
+CLONE_NEWCGROUP = 0x02000000
+
+
+def elsewhere(become, act):
+    """The refusal that a process meets which first becomes somebody else; None where it is not refused."""
+    ours, theirs = get_context("fork").Pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become()
+            act()
+            theirs.send(None)
+        except KernelRefused as error:
+            theirs.send((error.errno, error.advice))
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.waitpid(pid, 0)
+    return ours.recv()
 
 
 def test_there_is_one_tree_and_it_has_the_controllers(hierarchy, tree):
@@ -106,3 +131,37 @@ def test_a_group_of_the_same_name_is_joined_again_after_it_was_removed(tree, gro
         tree.join(group, pid)
         tree.join("/", pid)
         assert tree.remove(group)
+
+
+def test_who_is_not_root_needs_the_groups_above_both(tree, group, sleeper):
+    for name in ("a", "b"):
+        tree.create(f"{group}/{name}")
+        os.chown(tree.at(f"{group}/{name}"), NOBODY, NOBODY)
+        os.chown(f"{tree.at(f'{group}/{name}')}/cgroup.procs", NOBODY, NOBODY)
+    process = sleeper()
+    tree.join(f"{group}/a", process.pid)
+    number, advice = elsewhere(lambda: os.setuid(NOBODY), lambda: tree.join(f"{group}/b", process.pid))
+    assert (number, "cgroup.procs of both groups and of what is above them" in advice) == (errno.EACCES, True)
+    number, advice = elsewhere(lambda: os.setuid(NOBODY), lambda: tree.create(f"{group}/c"))
+    assert (number, "a delegated directory" in advice) == (errno.EACCES, True)
+    assert groups_of(process.pid, "/proc")[UNIFIED] == f"{group}/a"
+
+    os.chown(f"{tree.at(group)}/cgroup.procs", NOBODY, NOBODY)  # as advised
+    assert elsewhere(lambda: os.setuid(NOBODY), lambda: tree.join(f"{group}/b", process.pid)) is None
+    assert groups_of(process.pid, "/proc")[UNIFIED] == f"{group}/b"
+
+
+def test_who_is_in_a_delegated_cgroup_namespace_cannot_move_across_its_root(tree, group, sleeper):
+    subprocess.run(["mount", "-o", "remount,nsdelegate", tree.at("/")], check=True)
+    for name in ("inside", "outside"):
+        tree.create(f"{group}/{name}")
+    process = sleeper()
+    tree.join(f"{group}/inside", process.pid)
+
+    def enter():
+        tree.join(f"{group}/inside", os.getpid())
+        assert ctypes.CDLL(None).unshare(CLONE_NEWCGROUP) == 0
+
+    number, advice = elsewhere(enter, lambda: tree.join(f"{group}/outside", process.pid))
+    assert (number, "run in the host's cgroup namespace" in advice) == (errno.ENOENT, True)
+    assert groups_of(process.pid, "/proc")[UNIFIED] == f"{group}/inside"

@@ -86,15 +86,15 @@ def test_a_file_that_a_runtime_wrote_for_a_rule_is_given_back_when_the_rule_goes
     rows = [
         SettingRow(UNIFIED, group, "memory.oom.group", "1", "0", "r1"),
         SettingRow(UNIFIED, group, "memory.min", "0", "4096", "r1"),  # somebody else chose since
-        SettingRow(UNIFIED, group, "memory.low", "4096", "0", "nobody's"),
+        SettingRow(UNIFIED, group, "memory.low", "4096", "0", "gone since"),
         SettingRow(UNIFIED, f"{group}/gone", "memory.low", "4096", "0", "r1"),
     ]
     engine.engine.adopt_files(rows).result(60)
-    assert engine.journal.settings() == rows[:1]
+    assert engine.journal.settings() == [rows[2], rows[0]]
     engine.set_rules()
     engine.sweep()
     found = [tree.read(group, file) for file in ("memory.oom.group", "memory.min", "memory.low")]
-    assert (found, engine.journal.settings()) == (["1", "8192", "0"], [])
+    assert (found, engine.journal.settings()) == (["1", "8192", "4096"], [])
 
 
 def test_a_group_that_passes_controllers_on_is_refused(run, program, sleeper, group, tree):
@@ -176,8 +176,8 @@ def test_process_events_work_whatever_this_kernel_can_filter(run):
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_boundary(hierarchy, group, sleeper, program, tmp_path):
-    acts = ("rule", "no rule")
+@pytest.mark.parametrize("acts", [("rule", "drift", "no rule"), ("other rule", "stop")], ids=" then ".join)
+def test_killed_at_every_boundary(acts, hierarchy, group, sleeper, program, tmp_path):
     test_engine_killed.test_whenever_it_is_killed_everything_can_be_given_back(
         acts, hierarchy, group, sleeper, program, tmp_path
     )

@@ -2,7 +2,7 @@
 
 No threads and no waiting here: the engine's thread calls, moves are handed on, time comes as an argument.
 
-An exec event and a sweep end in the same `_act`. A sweep reads by number, which is cheap, and decides; only if
+An exec event and a sweep end in the same `act`. A sweep reads by number, which is cheap, and decides; only if
 something is to be done is the process opened, looked at again through the descriptor, decided again, and written to.
 What was decided about a process is a `Placement`; what was written is in the journal (`act`).
 """
@@ -10,29 +10,25 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TypeVar
 
 from msgspec.structs import replace
 
 from holdfast import log
-from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
+from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands, state_of
-from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.host import Outcome
-from holdfast.node.journal import ADJ, HandRow, HeldRow, SettingRow
+from holdfast.node.indifference import Indifference
+from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
-from holdfast.node.procfs import Dull, Glance, Wants, name_and_parent
+from holdfast.node.procfs import Glance, Wants, name_and_parent
 from holdfast.node.record import BY_HAND, Happening, Placement, State
 from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Lineage, Process
 from holdfast.node.wants import wants_of
-from holdfast.process import OpenProcess, oomscore
+from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
-T = TypeVar("T")
-_CACHED_NAMES = 4096
 #: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
 #: would inherit from it a value of ours that nobody knows to be ours.
 _RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
@@ -53,7 +49,7 @@ class Keeper:
         self.suspended: set[str] = set()
         self._let_go: set[tuple[int, int]] = set()
         self.followed_changed = False
-        self.dull = Dull(set(), set())
+        self.indifference = Indifference(hands.reader)
         self._said: set[str] = set()
 
     def set_rules(self, rules: Rules) -> None:
@@ -63,14 +59,14 @@ class Keeper:
         self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
         self._let_go.clear()
-        self.dull = Dull(set(), set(), rules.asks_groups)
+        self.indifference.set_rules(rules)
         self._said.clear()
         self.actor.say_anew()
         self.look_anew()
 
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
-        self.dull.in_groups.clear()
+        self.indifference.forget_groups()
         if isinstance(self.facts.groups, Groups):
             self.facts.groups.forget()
 
@@ -117,24 +113,7 @@ class Keeper:
             return False
         if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
             return True
-        if self.rules.could_match(glance.comm):
-            return True
-        self._remember(self.dull.names, glance.comm.encode(errors="replace"))
-        return False
-
-    def note_dull(self, comm: str, groups: bytes) -> None:
-        """No rule held for a process of this name in these groups; remember it if these two alone say so."""
-        if not self.dull.asks_groups:
-            return
-        paths, pod = self.hands.reader.place_of(groups)
-        if not self.rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):
-            self._remember(self.dull.in_groups, (comm.encode(errors="replace"), groups))
-
-    @staticmethod
-    def _remember(seen: set[T], one: T) -> None:
-        if len(seen) >= _CACHED_NAMES:
-            seen.clear()
-        seen.add(one)
+        return self.indifference.could_match(glance.comm)
 
     def is_dull(self, pid: int) -> bool:
         """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
@@ -145,15 +124,9 @@ class Keeper:
         if pid in self.placements or pid in self.by_hand:
             return False
         if not self.followed:
-            return self.name_is_dull(self.hands.reader.name(pid), pid)
+            return self.indifference.has(self.hands.reader.name(pid), pid)
         name, ppid = name_and_parent(self.hands.reader.stat(pid))
-        return ppid not in self.followed and self.name_is_dull(name, pid)
-
-    def name_is_dull(self, name: bytes, pid: int) -> bool:
-        """The same, the name being known."""
-        if name in self.dull.names:
-            return True
-        return self.dull.asks_groups and (name, self.hands.reader.group_text(pid)) in self.dull.in_groups
+        return ppid not in self.followed and self.indifference.has(name, pid)
 
     def on_event(self, pid: int, at_ns: int) -> None:
         """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic.
@@ -162,7 +135,7 @@ class Keeper:
         """
         try:
             if not at_ns:
-                self.dull.in_groups.clear()
+                self.indifference.forget_groups()
             elif self.is_dull(pid):
                 return
         except ProcessGone:
@@ -181,8 +154,8 @@ class Keeper:
                     return
                 facts, decision = self.decide(glance, process)
                 if decision.rule is None and facts.cgroups:
-                    self.note_dull(facts.comm, process.read("cgroup"))
-                self._act(process, facts, decision, at_ns)
+                    self.indifference.note(facts.comm, process.read("cgroup"))
+                self.act(process, facts, decision, at_ns)
         except ProcessGone:
             self.forget(pid)
         except HoldfastError as error:
@@ -280,7 +253,8 @@ class Keeper:
             and placement.comm == facts.comm
         )
 
-    def _act(self, process: OpenProcess, facts: Process, decision: Decision, at_ns: int) -> None:
+    def act(self, process: OpenProcess, facts: Process, decision: Decision, at_ns: int) -> None:
+        """Do what was decided about a process; ``at_ns``: the event that led to it, monotonic, or 0."""
         placement = self.placements.get(facts.pid)
         if decision.rule is None:
             if placement is not None:
@@ -378,87 +352,6 @@ class Keeper:
         placement = self.placements.get(pid)
         if placement is not None:
             self._let_go.add((pid, placement.start_ticks))
-
-    def hold_by_hand(self, row: HandRow) -> Placement:
-        """Hold one process's ``oom_score_adj`` by hand.
-
-        Raises:
-            ProcessGone: it ended, or the number is another's now.
-            FailedPrecondition: the kernel said no; nothing is held then.
-        """
-        with self.hands.reader.proc.open(row.pid) as process:
-            glance = self.hands.reader.glance_of(process)
-            if glance.start_ticks != row.start_ticks or glance.kernel_thread:
-                raise ProcessGone(str(row.pid))
-            known = self.by_hand.get(row.pid)
-            self.by_hand[row.pid] = row
-            self.hands.journal.hold_by_hand(row)
-            self._act(process, *self.decide(glance, process), 0)
-            placement = self.placements[row.pid]
-            if placement.refusals:
-                why = placement.refusals[0].detail
-                self._take_back_hand(row, known)
-                raise FailedPrecondition(why)
-            return replace(placement)
-
-    def _take_back_hand(self, row: HandRow, known: HandRow | None) -> None:
-        self.hands.journal.forget((row,))
-        self.by_hand.pop(row.pid, None)
-        if known is not None:
-            self.by_hand[row.pid] = known
-            self.hands.journal.hold_by_hand(known)
-        self.look_at(row.pid)
-
-    def release_hand(self, pid: int) -> bool:
-        """End a hold by hand; the rules decide again. False when there was none."""
-        row = self.by_hand.pop(pid, None)
-        if row is None:
-            return False
-        self.hands.journal.forget((row,))
-        self.look_at(pid)
-        return True
-
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
-        """A process was born with a value that ``rule`` gave it, in place of ``asked``: held as if we had written it.
-
-        Nothing, if it is gone, has another value by now, or is held by hand. What was there before is ``asked`` even
-        where we were quicker than the runtime, and wrote over what its process had from the shim.
-        """
-        spec = self.rules.spec_named(rule)
-        try:
-            with self.hands.reader.proc.open(pid) as process:
-                glance = self.hands.reader.glance_of(process)
-                present = oomscore.read(process)
-        except ProcessGone:
-            return
-        if (spec is None and rule != BY_ANNOTATION) or present != written or pid in self.by_hand:
-            return
-        give_back = spec is None or spec.on_remove == "restore"
-        row = HeldRow(pid, glance.start_ticks, ADJ, str(asked), str(written), rule, give_back=give_back)
-        self.hands.journal.hold((row,))
-        self.actor.remember(row)
-        self.placements.setdefault(
-            pid, Placement(pid, glance.start_ticks, glance.comm, rule, since_ns=time.time_ns())
-        )  # so that it is given back if no rule has it after all
-        self.look_at(pid)
-
-    def adopt_files(self, rows: Iterable[SettingRow]) -> None:
-        """Files of a group were written for a rule by who made the group: held as if we had, to be given back.
-
-        Nothing, if there is no such rule any more, or the file says something else by now. What the row has as the
-        value before counts even where we were quicker than the runtime, and read what a new group has.
-        """
-        for row in rows:
-            spec = self.rules.spec_named(row.rule)
-            if (spec is not None or row.rule == BY_ANNOTATION) and self.hands.host.says(row):
-                self.hands.journal.forget((row,))
-                self.hands.journal.set(replace(row, give_back=spec is None or spec.on_remove == "restore"))
-
-    def expire(self, now_ns: int) -> None:
-        """End the holds by hand whose time is over (Unix time)."""
-        for row in list(self.by_hand.values()):
-            if row.expires_ns <= now_ns:
-                self.release_hand(row.pid)
 
 
 def _by_hand(facts: Process, hand: HandRow) -> Decision:

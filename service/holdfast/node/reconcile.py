@@ -32,6 +32,7 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, NotFound
+from holdfast.node import adopt, by_hand
 from holdfast.node.act import Hands
 from holdfast.node.children import children_of
 from holdfast.node.feed import Feed
@@ -51,11 +52,11 @@ from holdfast.node.rules import Rules
 from holdfast.node.snapshot import HostFacts, Kill, Lineage, MemoryDomain, PodLookup, Process
 from holdfast.node.sweep import Sweeps
 from holdfast.node.tally import Tally
+from holdfast.node.urgency import be_prompt
 from holdfast.process import ProcRoot, oomscore
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-NICE = -10  # of the engine's thread alone
 FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
 FLOOD = 64  # batches of events before calls and moves get their turn
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
@@ -190,17 +191,17 @@ class Engine:
                 )
             expires_ns = time.time_ns() + int(ttl_s * 1e9)
             ticks = self._keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
-            return self._keeper.hold_by_hand(HandRow(pid, ticks, adj, expires_ns, why))
+            return by_hand.hold(self._keeper, HandRow(pid, ticks, adj, expires_ns, why))
 
         return self._call(hold)
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
         """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
-        return self._call(lambda: self._keeper.adopt(pid, asked, written, rule))
+        return self._call(lambda: adopt.adopt(self._keeper, pid, asked, written, rule))
 
     def adopt_files(self, rows: Sequence[SettingRow]) -> Future[None]:
         """Files of a group that a container runtime wrote for a rule, as if we had written them."""
-        return self._call(lambda: self._keeper.adopt_files(rows))
+        return self._call(lambda: adopt.adopt_files(self._keeper, rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
         """End a hold by hand: back to what the rules say; None when they say nothing.
@@ -210,7 +211,7 @@ class Engine:
         """
 
         def release() -> Placement | None:
-            if not self._keeper.release_hand(pid):
+            if not by_hand.release(self._keeper, pid):
                 raise NotFound(f"hold on process {pid}")
             placement = self._keeper.placements.get(pid)
             return replace(placement) if placement is not None else None
@@ -297,8 +298,7 @@ class Engine:
     def _run(self) -> None:
         with contextlib.suppress(OSError), open(f"{self._at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
             file.write(b"hf-engine")  # for top -H
-        with contextlib.suppress(OSError):  # CAP_SYS_NICE; a busy node is when it matters who is held in time
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        be_prompt()
         try:
             self._keeper.recall()
             self._feed.open()
@@ -328,7 +328,7 @@ class Engine:
         while self._calls:
             self._calls.popleft()()
         if self._keeper.by_hand:
-            self._keeper.expire(time.time_ns())
+            by_hand.expire(self._keeper, time.time_ns())
         if self._mover.waiting <= MOST_WAITING:
             self._sweeps.step()
         self._mover.kick()
@@ -415,7 +415,7 @@ class Engine:
         for kill in kills:
             if kill.at_ns < self._started_ns:  # from before us: for the record, not news
                 continue
-            self.tally.kill(kill.domain)
+            self.tally.kill(kill)
             LOG.warning(
                 "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
             )

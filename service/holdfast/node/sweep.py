@@ -110,7 +110,7 @@ class Sweeps:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
         keeper, reader = self._keeper, self._keeper.hands.reader
         known = keeper.placements.keys() | keeper.by_hand.keys() if keeper.by_hand else keeper.placements
-        for pid, text in reader.remarkable(pids, keeper.dull, known, keeper.followed):
+        for pid, text in reader.remarkable(pids, keeper.indifference.seen, known, keeper.followed):
             try:
                 self._look_at(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
@@ -130,7 +130,7 @@ class Sweeps:
         if not keeper.is_settled(facts, decision):
             keeper.look_at(glance.pid)
         elif decision.rule is None:
-            keeper.note_dull(facts.comm, keeper.hands.reader.group_text(facts.pid))
+            keeper.indifference.note(facts.comm, keeper.hands.reader.group_text(facts.pid))
 
     def _clear_up(self) -> None:
         """Rows of who is gone, settings and groups of rules that are no more."""

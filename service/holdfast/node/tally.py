@@ -1,6 +1,7 @@
 """What the node work counts, for Prometheus. Written by the engine's thread only.
 
-Labels are rules, reasons and cgroups with OOM kills: few, and bounded (`MAX_DOMAINS`).
+Labels are rules, reasons, cgroups with OOM kills and pods with processes under a rule: few, and bounded. A pod's labels
+are not called ``namespace``, ``pod`` and ``container``: these are what Prometheus calls the daemon's own.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from collections.abc import Callable, Iterable
 from holdfast.metrics import Counter, Gauge, Histogram, Registry
 from holdfast.node.pressure import Pressure
 from holdfast.node.record import Placement
+from holdfast.node.snapshot import Kill
 
 Lines = Iterable[tuple[tuple[str, ...], float]]
 #: Seconds from exec to held: adj lands within a millisecond, a move on an idle node after an RCU grace period.
 EXEC_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 SWEEP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 MAX_DOMAINS = 256
+MAX_POD_LINES = 1000
 OTHERS = "(others)"
+POD = ("pod_namespace", "pod_name", "pod_container")
 
 
 class Tally:
@@ -29,6 +33,12 @@ class Tally:
         self.pressure: Callable[[], Iterable[Pressure]] = tuple
         self.processes = Gauge(
             "holdfast_placement_processes", "Processes under a rule.", ("rule", "state"), read=self._processes
+        )
+        self.pod_processes = Gauge(
+            "holdfast_placement_pod_processes",
+            "Processes of pods under a rule.",
+            (*POD, "rule", "state"),
+            read=self._pod_processes,
         )
         self.writes = Counter(
             "holdfast_placement_writes_total", "Writes to processes and cgroups.", ("field", "result")
@@ -56,7 +66,9 @@ class Tally:
         self.strangers = Counter(
             "holdfast_placement_recycled_total", "Newcomers with an ended process's number that were put back."
         )
-        self.kills = Counter("holdfast_oom_kills_total", "OOM kills by the cgroup that was full.", ("cgroup",))
+        self.kills = Counter(
+            "holdfast_oom_kills_total", "OOM kills by the cgroup that was full and whose it was.", ("cgroup", *POD)
+        )
         self.pressure_seconds = Gauge(
             "holdfast_pressure_waiting_seconds", "Time some or all work waited, since boot.", ("resource", "kind"),
             read=self._pressure,
@@ -73,14 +85,30 @@ class Tally:
     def _families(self) -> list[Counter | Histogram]:
         return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]
 
-    def kill(self, domain: str) -> None:
-        """Count a kill under its domain, or under `OTHERS` once there are many."""
+    def kill(self, kill: Kill) -> None:
+        """Count a kill under its domain and pod, or under `OTHERS` once there are many."""
+        labels = (kill.domain, kill.pod_namespace, kill.pod_name, kill.container)
         known = len(list(self.kills.samples()))
-        self.kills.inc(domain if known < MAX_DOMAINS else OTHERS)
+        self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
 
     def _processes(self) -> Lines:
         counts = Count((placement.rule, placement.state.value) for placement in self.placements())
         return sorted(counts.items())
+
+    def _pod_processes(self) -> Lines:
+        """A line a container, rule and state; those beyond `MAX_POD_LINES` together."""
+        counts = Count(
+            (pod.namespace, pod.name, pod.container, placement.rule, placement.state.value)
+            for placement in self.placements()
+            if (pod := placement.pod) is not None and pod.name
+        )
+        lines: list[tuple[tuple[str, ...], float]] = sorted(counts.items())
+        if len(lines) > MAX_POD_LINES:
+            rest: Count[tuple[str, ...]] = Count()
+            for (*_, rule, state), count in lines[MAX_POD_LINES:]:
+                rest[OTHERS, "", "", rule, state] += int(count)
+            lines = [*lines[:MAX_POD_LINES], *sorted(rest.items())]
+        return lines
 
     def _pressure(self) -> Lines:
         return [((p.resource, "full" if p.full else "some"), p.total_s) for p in self.pressure()]

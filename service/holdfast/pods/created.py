@@ -1,8 +1,9 @@
 """What containers were created with that nobody asked for: kept, so that it can be explained and given back.
 
 A runtime shows a container's values as they are; that the kubelet had wanted others is known to us alone. One row a
-container, committed before the runtime is answered, dropped when the container is. The file is sqlite in WAL mode,
-as the journal's is: a commit is one write without fsync, and a power cut takes the containers as well.
+container, committed before the runtime is answered, dropped when the container is. A row waits until somebody else
+has it to give back (the engine's journal), so that nothing is forgotten if we are away meanwhile. The file is sqlite
+in WAL mode, as the journal's is: a commit is one write without fsync, and a power cut takes the containers as well.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ CREATE TABLE IF NOT EXISTS created (
 CREATE TABLE IF NOT EXISTS files (
     container_id TEXT NOT NULL, file TEXT NOT NULL, before TEXT NOT NULL, written TEXT NOT NULL, rule TEXT NOT NULL,
     PRIMARY KEY (container_id, file)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (container_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
@@ -52,6 +54,7 @@ class CreatedStore:
         self._files: dict[str, list[CreatedFile]] = {}
         for row in self._database.execute("SELECT * FROM files"):
             self._files.setdefault(row[0], []).append(CreatedFile(*row))
+        self._waiting = {row[0] for row in self._database.execute("SELECT * FROM waiting")}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,10 +65,24 @@ class CreatedStore:
 
     def put(self, row: Created) -> None:
         """Remember a row. Raises sqlite3.Error: it could not be written, and is not remembered."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO created VALUES (?,?,?,?)", (row.container_id, row.asked, row.written, row.rule)
-        )
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.execute(
+                "INSERT OR REPLACE INTO created VALUES (?,?,?,?)", (row.container_id, row.asked, row.written, row.rule)
+            )
+            self._wait(row.container_id)
         self._rows[row.container_id] = row
+        self._waiting.add(row.container_id)
+
+    def waits(self, container_id: str) -> bool:
+        """Whether what a container was created with is still ours alone to remember."""
+        return container_id in self._waiting
+
+    def handed_over(self, container_id: str) -> None:
+        """It is somebody else's now; the rows stay for who wants to know."""
+        if container_id in self._waiting:
+            self._database.execute("DELETE FROM waiting WHERE container_id = ?", (container_id,))
+            self._waiting.discard(container_id)
 
     def files(self, container_id: str) -> Sequence[CreatedFile]:
         """The files of a container's cgroup."""
@@ -83,11 +100,14 @@ class CreatedStore:
                 "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?)",
                 [(row.container_id, row.file, row.before, row.written, row.rule) for row in rows],
             )
+            self._wait(rows[0].container_id)
+        self._waiting.add(rows[0].container_id)
         self._files[rows[0].container_id] = list(rows)
 
     def drop(self, container_ids: Iterable[str]) -> None:
         """These containers are no more."""
         for container_id in container_ids:
+            self.handed_over(container_id)
             if self._rows.pop(container_id, None) is not None:
                 self._database.execute("DELETE FROM created WHERE container_id = ?", (container_id,))
             if self._files.pop(container_id, None) is not None:
@@ -100,6 +120,9 @@ class CreatedStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _wait(self, container_id: str) -> None:
+        self._database.execute("INSERT OR IGNORE INTO waiting VALUES (?)", (container_id,))
 
     @staticmethod
     def _opened(path: Path) -> sqlite3.Connection:

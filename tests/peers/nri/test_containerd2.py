@@ -82,6 +82,29 @@ def test_what_a_container_was_created_with_is_held_from_then_on_and_given_back(n
         pods.close()
 
 
+def test_what_was_asked_for_is_not_forgotten_by_who_is_killed_between_creation_and_start(node, parent):
+    with containerd(node) as runtime:
+        import_image(runtime.address, node)
+        pods = cri.Cri(runtime.address, node, parent)
+        until(pods.has_image)
+        config = pods.pod_config("hf-nri", "first", {"app": "first"})
+        with ours(node) as held:
+            held.line("nri: synchronized")
+            pod = pods.run_pod(config)
+            container = pods.create(pod, config, "held", 500)
+            held.stop(signal.SIGKILL)
+        pods.start(container)
+        assert born(pods, "held") == 321
+        with ours(node) as held:
+            held.line("nri: synchronized.*containers=1.*pods=1")
+            (row,) = all_held(node, 1)
+            assert row["adj_before"] == 500
+            told("restore", node, "--rule", "held")
+            assert Path(f"/proc/{row['pid']}/oom_score_adj").read_text().strip() == "500"
+            pods.remove_pod(pod)
+        pods.close()
+
+
 @contextmanager
 def executed(address: str, container: str, name: str) -> Iterator[None]:
     """The image's program once more, run in a container that runs, as ``kubectl exec`` or a probe does."""

@@ -135,7 +135,7 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
         config.lowest_oom_score_adj,
     )
     if rules is not None and directory is not None:  # who does not know pods would take the value for nobody's
-        means = replace(means, adopt=rules.adopt, adopt_files=rules.adopt_files)
+        means = replace(means, heir=rules)
     if told is None:
         connect = unix(config.socket_path)
         identity = Identity(config.plugin_name, config.plugin_index, config.socket_path)

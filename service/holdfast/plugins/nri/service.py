@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -86,12 +87,21 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
     return wrap
 
 
+class Heir(Protocol):
+    """Who holds a container's values once it runs, and gives them back. The futures: it is written down."""
+
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
+        """Its first process was created with a value that ``rule`` gave it, in place of the one asked for."""
+
+    def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
+        """Its own cgroup was made with these."""
+
+
 class Means(Struct, frozen=True):
     """What handlers work with, whatever becomes of one connection.
 
-    ``tell`` gets an event for each container that a rule has something for; ``adopt`` the pid, the value asked for,
-    the value written and the rule of one that runs, ``adopt_files`` its cgroup and what was written there; ``lowest``
-    is the least oom_score_adj the runtime may write.
+    ``tell`` gets an event for each container that a rule has something for; ``heir`` takes over what one that runs was
+    created with; ``lowest`` is the least oom_score_adj the runtime may write.
     """
 
     wishes: Wishes
@@ -101,8 +111,7 @@ class Means(Struct, frozen=True):
     tell: Callable[[Message], None]
     lowest: int = LOWEST
     caution: Caution = field(default_factory=Caution)
-    adopt: Callable[[int, int, int, str], None] = lambda *_: None
-    adopt_files: Callable[[str, Sequence[CreatedFile]], None] = lambda *_: None
+    heir: Heir | None = None
 
 
 class PluginService(PluginServicer):
@@ -147,6 +156,9 @@ class PluginService(PluginServicer):
         self._means.store.keep_only(container.id for container in gathered.containers)
         self._means.caution.begin_anew({pod.uid for pod in gathered.pods})
         self._means.feed.everything(gathered.pods, gathered.containers)
+        for container in gathered.containers:
+            if container.pid and self._means.store.waits(container.id):  # started while we were away
+                self._hand_over(container)
         self._means.figures.synchronized.set(len(gathered.pods), "pods")
         self._means.figures.synchronized.set(len(gathered.containers), "containers")
         self._means.figures.left_out.labels().value += gathered.left_out
@@ -234,12 +246,28 @@ class PluginService(PluginServicer):
 
     def _hand_over(self, container: Container) -> None:
         """What a container that runs was created with is the engine's from now on, to be held and to be given back."""
-        row = self._means.store.get(container.id)
+        store, heir = self._means.store, self._means.heir
+        if heir is None:
+            return
+        taken: list[Future[None]] = []
+        row = store.get(container.id)
         if row is not None and row.asked is not None and container.pid:
-            self._means.adopt(container.pid, row.asked, row.written, row.rule)
-        group, files = group_of(container.cgroups_path), self._means.store.files(container.id)
+            taken.append(heir.adopt(container.pid, row.asked, row.written, row.rule))
+        group, files = group_of(container.cgroups_path), store.files(container.id)
         if group and files:
-            self._means.adopt_files(group, files)
+            taken.append(heir.adopt_files(group, files))
+        if taken:
+            both = asyncio.gather(*map(asyncio.wrap_future, taken))
+            both.add_done_callback(lambda _: self._is_taken(container.id, both))
+
+    def _is_taken(self, container_id: str, both: asyncio.Future[list[None]]) -> None:
+        if both.cancelled():
+            return
+        try:
+            both.result()
+            self._means.store.handed_over(container_id)
+        except Exception as error:  # a journal that cannot be written; or we stop, and the store is closed
+            LOG.warning("nri: what a container was created with waits for the next start", error=error)
 
     def _known(self, given: pb.Container) -> Container:
         """A container, with what was asked for if it was given something else."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,13 +107,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         made = at_creation(newborn, self._force.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
         """A container created with a rule's value runs: its first process is held, to be given what was asked for."""
-        self._engine.adopt(pid, asked, written, rule)
+        return self._engine.adopt(pid, asked, written, rule)
 
-    def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> None:
+    def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """A container's own v2 group was made with a rule's values: they are given back when the rule goes."""
-        self._engine.adopt_files(
+        return self._engine.adopt_files(
             [SettingRow(UNIFIED, group, some.file, some.before, some.written, some.rule) for some in files]
         )
 

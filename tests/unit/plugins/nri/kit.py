@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
@@ -55,6 +56,24 @@ class Feeding:
         return call
 
 
+class Taking:
+    """`nri.service.Heir` as a list of what was taken; ``error`` is what the journal says to it."""
+
+    def __init__(self):
+        self.taken, self.error = [], None
+
+    def adopt(self, *given):
+        done = Future()
+        if self.error is None:
+            self.taken.append(given)
+            done.set_result(None)
+        else:
+            done.set_exception(self.error)
+        return done
+
+    adopt_files = adopt
+
+
 class Runtime(RuntimeServicer):
     """Accepts plugins on a socket; ``refusal`` is what the next registration is answered with."""
 
@@ -92,18 +111,17 @@ async def linked(tmp_path, budget_s=0.5):
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")
-        events, states, adopted = [], [], []
+        events, states, heir = [], [], Taking()
         means = Means(
             Wishing(),
             Feeding(),
             store,
             Figures(),
             events.append,
-            adopt=lambda *given: adopted.append(given),
-            adopt_files=lambda *given: adopted.append(given),
+            heir=heir,
         )
         link = Link(unix(path), Identity("holdfast", "10"), means, budget_s, states.append)
-        link.events, link.states, link.adopted = events, states, adopted
+        link.events, link.states, link.heir, link.adopted = events, states, heir, heir.taken
         task = asyncio.ensure_future(link.keep())
         try:
             yield Runtime(listener), link

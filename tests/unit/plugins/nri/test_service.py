@@ -2,10 +2,11 @@ import asyncio
 
 import pytest
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
+from holdfast.errors import Unavailable
 from holdfast.plugins.nri import message
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.service import fail_open
-from holdfast.pods.created import Created, CreatedFile
+from holdfast.pods.created import Created, CreatedFile, CreatedStore
 from holdfast.pods.nri import EVENT_MASK, Adjustment, Life, Sandbox, Wish
 from holdfast.ttrpc import Kind
 
@@ -104,6 +105,37 @@ async def test_files_of_its_group_are_handed_to_the_engine_with_what_they_would_
         assert link.adopted == [("/kubepods/podu1/c1", files)]
         await plugin.RemoveContainer(pb.ContainerEvent(pod=POD, container=container))
         assert link.means.store.files("c1") == ()
+
+
+async def synchronize(plugin, container):
+    await plugin.Synchronize(pb.SynchronizeRequest(pods=[POD], containers=[container]))
+
+
+async def test_a_container_that_started_while_we_were_away_is_handed_over_once(tmp_path):
+    async with serving(tmp_path) as (plugin, link):
+        link.means.wishes.wish = Wish("pg", -500)
+        await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
+        store = link.means.store
+        await synchronize(plugin, a_container(adj=-500))  # it does not run yet
+        assert (link.adopted, store.waits("c1")) == ([], True)
+
+        link.heir.error = Unavailable("the journal's disk is full")
+        await synchronize(plugin, a_container(adj=-500, pid=321))
+        assert (link.adopted, store.waits("c1")) == ([], True)
+        again = CreatedStore(tmp_path / "created.db")  # as the next of us finds it
+        assert again.waits("c1")
+        again.close()
+
+        link.heir.error = None
+        for _ in range(2):
+            await synchronize(plugin, a_container(adj=-500, pid=321))
+            async with asyncio.timeout(10):  # the engine's answer comes in turns of its own
+                while store.waits("c1"):
+                    await asyncio.sleep(0)
+            assert link.adopted == [(321, 985, -500, "pg")]
+        again = CreatedStore(tmp_path / "created.db")
+        assert (again.waits("c1"), again.get("c1")) == (False, Created("c1", 985, -500, "pg"))
+        again.close()
 
 
 async def test_what_cannot_be_recorded_is_not_done(tmp_path):

@@ -1,0 +1,45 @@
+"""The engine's thread at the real scheduler."""
+
+import ctypes
+import os
+import platform
+import struct
+from pathlib import Path
+
+import pytest
+from holdfast.node import urgency
+
+pytestmark = pytest.mark.root
+
+ATTR = struct.Struct("=IIQiIQQQ")
+GET = {"x86_64": 315, "aarch64": 275}  # sched_getattr(2)
+
+
+def attributes(thread):
+    """Policy, nice and slice of a thread, as the kernel has them."""
+    said = ctypes.create_string_buffer(ATTR.size)
+    assert ctypes.CDLL(None).syscall(GET[platform.machine()], thread, said, ATTR.size, 0) == 0
+    _, policy, _, nice, _, slice_ns, _, _ = ATTR.unpack(said.raw)
+    return policy, nice, slice_ns
+
+
+def may_be_nicer():
+    """CAP_SYS_NICE."""
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> 23 & 1)
+
+
+def version():
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
+
+
+def test_the_engine_s_thread_asks_for_a_short_slice_and_no_other_thread_does(run):
+    engine = run()
+    engine.sweep()
+    tasks = {int(task.name): (task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+    (ours,) = (thread for thread, name in tasks.items() if name == "hf-engine")
+    policy, nice, slice_ns = attributes(ours)
+    assert (policy, nice) == (os.SCHED_OTHER, urgency.NICE if may_be_nicer() else 0)
+    assert slice_ns == urgency.SLICE_NS or version() < (6, 12)
+    others = {attributes(thread)[1:] for thread in tasks if thread != ours}
+    assert all(nice != urgency.NICE and slice_ns != urgency.SLICE_NS for nice, slice_ns in others)
