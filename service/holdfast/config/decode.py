@@ -35,7 +35,7 @@ def decode(node: Node, type_: type[T], above: Path = (), warnings: list[str] | N
         ConfigError: ``config.yaml:12: grpc.uid: expected an integer …, got "x"; did you mean …``.
     """
     walk = _Walk(above, warnings if warnings is not None else [])
-    data = walk.prepared(node, info_of(type_), ())
+    data = walk.prepared(node, info_of(type_), ()) if node.value != {} else {}  # nothing said: no type is looked into
     try:
         return msgspec.convert(data, type_)
     except msgspec.ValidationError as error:

@@ -54,7 +54,7 @@ def parse_duration(text: str) -> float:
         return 0.0
     parts = list(_DURATION.finditer(body)) if len(body) <= _LONGEST else []
     if not parts or "".join(part[0] for part in parts) != body:
-        raise ValueError(f"unable to parse {text[:_LONGEST]} into a time duration")
+        raise ValueError(f"unable to parse {_named(text)} into a time duration")
     seconds = sum(_exact(part[1], _NANOSECONDS[part[2]])[0] for part in parts) / 10**9
     if seconds > MAX_DURATION_S:
         raise ValueError(f"unable to parse {text} into a time duration: longer than 292 years")
@@ -69,11 +69,16 @@ def parse_bytes(text: str) -> int:
     """
     match = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise ValueError(f"unable to parse {text[:_LONGEST]} into a size")
+        raise ValueError(f"unable to parse {_named(text)} into a size")
     size, rest = _exact(match[1], _BINARY.get(match[2]) or _DECIMAL[match[2]])
     if rest or size > MAX_BYTES:
         raise ValueError(f"unable to parse {text} into a size: not a whole number of bytes below 8Ei")
     return size
+
+
+def _named(text: str) -> str:
+    """What could not be parsed, as containerd says it; on one line, whatever it is."""
+    return (text if text.isprintable() else ascii(text)[1:-1])[:_LONGEST]
 
 
 def _exact(number: str, unit: int) -> tuple[int, int]:

@@ -41,11 +41,12 @@ def test_a_go_duration_is_seconds(text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "1", "s", "1x", "1 s", "1s ", "1h-2m", "1e3s", ".s", "--1s", "9" * 80 + "s"]
+    "text", ["", "soon", "1", "s", "1x", "1 s", "1s ", "1h-2m", "1e3s", ".s", "--1s", "9" * 80 + "s", "\n", "1s\u2028"]
 )
 def test_what_go_refuses_is_refused_with_containerds_words(text):
-    with pytest.raises(ValueError, match=r"^unable to parse .*into a time duration"):
+    with pytest.raises(ValueError, match=r"^unable to parse .*into a time duration") as refused:
         parse_duration(text)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_duration_beyond_gos_64_bits_of_nanoseconds_is_refused():
