@@ -13,11 +13,12 @@ A pattern is compared with the whole value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
+from holdfast.late import regex
 
 REGEX = "re:"
 _REMEMBERED = 4096
@@ -55,7 +56,7 @@ def compile_pattern(text: str, *, path: bool = False) -> Pattern:
             raise InvalidArgument(f'"{text}" is not a regular expression: {error}') from None
     if "*" not in text and "?" not in text:
         return Pattern(text)
-    return Pattern(text, re.compile(_as_regex(text, path=path), re.DOTALL))
+    return Pattern(text, regex(_as_regex(text, path=path), re.DOTALL))
 
 
 def _as_regex(glob: str, *, path: bool) -> str:
@@ -121,18 +122,18 @@ class ValueIndex:
 
     def _look(self, value: str) -> int:
         bits = self._everyone | self._words.get(value, 0)
-        if self._joined is None or self._joined(value):
+        if self._joined is None or self._joined.fullmatch(value):
             for expression, rules in self._globs.values():
                 if expression.fullmatch(value):
                     bits |= rules
         return bits
 
 
-def _joined(globs: Mapping[str, tuple[re.Pattern[str], int]]) -> Callable[[str], object] | None:
+def _joined(globs: Mapping[str, tuple[re.Pattern[str], int]]) -> re.Pattern[str] | None:
     """All globs in one expression: most values fit none, and this says so in one pass."""
     if len(globs) < 2:
         return None
-    return re.compile("|".join(f"(?:{expression.pattern})" for expression, _ in globs.values()), re.DOTALL).fullmatch
+    return regex("|".join(f"(?:{expression.pattern})" for expression, _ in globs.values()), re.DOTALL)
 
 
 class UserIndex:
