@@ -11,7 +11,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from holdfast.errors import ConfigError
 
@@ -31,8 +31,21 @@ LEVELS = {
 FORMATS = ("text", "json")
 _LEVEL_NAMES = {TRACE: "trace", 10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
-#: ``(trace_id, span_id)`` in hex while a recorded span is current; set by the tracing layer.
-trace_ids: ContextVar[tuple[str, str] | None] = ContextVar("trace_ids", default=None)
+
+class TraceIds(Protocol):
+    """What a line is told of the recorded span that is current."""
+
+    @property
+    def trace_id(self) -> int:
+        """128 bits."""
+
+    @property
+    def span_id(self) -> int:
+        """64 bits."""
+
+
+#: Set by the tracing layer.
+trace_ids: ContextVar[TraceIds | None] = ContextVar("trace_ids", default=None)
 
 
 class Logger:
@@ -82,7 +95,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields = dict(getattr(record, "fields", ()))
     ids = trace_ids.get()
     if ids is not None:
-        fields["trace_id"], fields["span_id"] = ids
+        fields["trace_id"], fields["span_id"] = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
     if record.exc_info and record.exc_info[1] is not None:
         fields.setdefault("error", repr(record.exc_info[1]))
     return fields

@@ -41,6 +41,8 @@ _ROOT = context.Context()
 _ALONE = {"traceparent"}
 _TRACEPARENT = regex("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_STATE = trace.TraceState()
+#: Under which a context keeps its span; the library names it at random.
+_SPAN = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, _ROOT)))
 #: Codes that make a server span an error (semantic conventions for gRPC).
 _ERRORS = frozenset(
     {Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS}
@@ -121,6 +123,7 @@ class Tracing:
             self.provider.add_span_processor(processor)
         self._tracer = self.provider.get_tracer("holdfast.rpc")
         self._propagator = propagate.get_global_textmap()
+        self._called: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}  # methods that exist, so few
         self._carried = frozenset(self._propagator.fields)
 
     def record_share(self, ratio: float | None) -> None:
@@ -148,7 +151,7 @@ class Tracing:
         # A traceparent of version 00 alone, which nearly every caller sends, is read here: 1 µs, the library takes 5.
         trace_id, flags = int(found[1], 16), int(found[3], 16)
         if not self.choice.records(trace_id, flags):
-            context.attach(trace.set_span_in_context(_unrecorded(trace_id, flags, _NO_STATE), _ROOT))
+            context.attach(context.Context({_SPAN: Unrecorded(trace_id, flags, _NO_STATE)}))
             return None
         above = trace.SpanContext(trace_id, int(found[2], 16), True, trace.TraceFlags(flags), _NO_STATE)
         parent = trace.set_span_in_context(trace.NonRecordingSpan(above), _ROOT)
@@ -161,7 +164,7 @@ class Tracing:
         flags = above.trace_flags if above.is_valid else None
         carrier: dict[str, str] = {}
         if not self.choice.records(trace_id, flags, remote=False):
-            span, call = _unrecorded(trace_id, flags or 0, above.trace_state), None
+            span, call = Unrecorded(trace_id, flags or 0, above.trace_state), None
         else:
             span = self._recorded(full_method, None, trace_id, system, trace.SpanKind.CLIENT)
             call = Call(span, serves=False)
@@ -172,8 +175,8 @@ class Tracing:
         flags = above.trace_flags if above.is_valid else None
         trace_id = random.getrandbits(128) or 1 if flags is None else above.trace_id
         if not self.choice.records(trace_id, flags):
-            span = _unrecorded(trace_id, flags or 0, above.trace_state)
-            context.attach(trace.set_span_in_context(span, parent))
+            span = Unrecorded(trace_id, flags or 0, above.trace_state)
+            context.attach(context.Context({**parent, _SPAN: span}))
             return None
         recorded = self._recorded(full_method, parent, trace_id, system)
         context.attach(trace.set_span_in_context(recorded, parent))
@@ -187,9 +190,10 @@ class Tracing:
         system: str,
         kind: trace.SpanKind = trace.SpanKind.SERVER,
     ) -> trace.Span:
-        name = full_method.removeprefix("/")
-        service, _, method = name.rpartition("/")
-        attributes = {"rpc.system": system, "rpc.service": service, "rpc.method": method}
+        called = self._called.get((full_method, system))
+        if called is None:
+            called = self._called[full_method, system] = _called(full_method, system)
+        name, attributes = called
         token = _decided.set(trace_id)
         try:
             return self._tracer.start_span(name, parent, kind, attributes)
@@ -216,9 +220,26 @@ class Tracing:
             LOG.warning("traces not sent before the end", seconds=limit_s)
 
 
-def _unrecorded(trace_id: int, flags: int, state: trace.TraceState) -> trace.Span:
-    kept = trace.TraceFlags(flags & ~trace.TraceFlags.SAMPLED)
-    return trace.NonRecordingSpan(trace.SpanContext(trace_id, random.getrandbits(64) or 1, False, kept, state))
+def _called(full_method: str, system: str) -> tuple[str, dict[str, str]]:
+    """Name and attributes of the spans of a method."""
+    name = full_method.removeprefix("/")
+    service, _, method = name.rpartition("/")
+    return name, {"rpc.system": system, "rpc.service": service, "rpc.method": method}
+
+
+class Unrecorded(trace.NonRecordingSpan):
+    """The span of a call that is not recorded. What it hands on is made when it is asked for: few calls make calls."""
+
+    def __init__(self, trace_id: int, flags: int, state: trace.TraceState) -> None:
+        self._above = (trace_id, flags, state)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_context":
+            raise AttributeError(name)
+        trace_id, flags, state = self._above
+        kept = trace.TraceFlags(flags & ~trace.TraceFlags.SAMPLED)
+        made = trace.SpanContext(trace_id, random.getrandbits(64) or 1, False, kept, state)
+        return self.__dict__.setdefault(name, made)  # two threads that ask at once are told the same
 
 
 class Call:
@@ -229,8 +250,7 @@ class Call:
     def __init__(self, span: trace.Span, *, serves: bool = True) -> None:
         self._span, self._serves = span, serves
         if serves:  # what is logged meanwhile is logged of this call
-            ids = span.get_span_context()
-            log.trace_ids.set((f"{ids.trace_id:032x}", f"{ids.span_id:016x}"))
+            log.trace_ids.set(span.get_span_context())
 
     def end(self, code: int, words: str = "") -> None:
         """The call ended with ``code`` and, unless it went well, ``words``."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -228,13 +229,26 @@ async def test_a_stream_is_one_span_that_ends_with_it(short_dir):
 
 async def test_log_lines_of_a_recorded_call_carry_its_ids_and_others_carry_none(short_dir):
     async def ids(request, context):
-        return text(" ".join(log.trace_ids.get() or ()))
+        now = log.trace_ids.get()
+        return text(f"{now.trace_id:032x} {now.span_id:016x}" if now else "")
 
     recorded = Recorded()
     said = await call(recorded, short_dir, ids)
     (span,) = recorded.spans
     assert said == f"{span.context.trace_id:032x} {span.context.span_id:016x}"
     assert await call(Recorded(0), short_dir, ids) == ""
+
+
+async def test_what_an_unrecorded_call_hands_on_is_made_once_and_is_valid(short_dir):
+    async def handed_on(request, context):
+        here, elsewhere = trace.get_current_span(), contextvars.copy_context()
+        seen = await asyncio.to_thread(elsewhere.run, lambda: trace.get_current_span().get_span_context())
+        same = here.get_span_context() is seen
+        return text(
+            f"{same} {seen.is_valid} {seen.trace_flags.sampled} {'span_id' in repr(here)} {here.is_recording()}"
+        )
+
+    assert await call(Recorded(0), short_dir, handed_on) == "True True False True False"
 
 
 async def test_a_reload_changes_the_share_and_whether_callers_are_followed(short_dir):
