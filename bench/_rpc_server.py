@@ -1,6 +1,6 @@
 """One server for ``bench.rpc``: an echo behind nothing, behind our layer, or behind the usual libraries.
 
-    python bench/_rpc_server.py CHAIN SOCKET [--methods N] [--ratio R] [--uvloop] [--batch]
+    python bench/_rpc_server.py CHAIN SOCKET [--methods N] [--ratio R] [--loop L] [--batch]
 
 Run by path, so that the libraries' server can run in an environment of its own. Prints ``ready`` and serves until it is
 ended. ``bare`` is grpc.aio with one generic handler, which is the fastest it can be.
@@ -59,7 +59,6 @@ def bare(given) -> grpc.aio.Server:
 
 
 def ours(given) -> grpc.aio.Server:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
     from holdfast.plugin.serving import ServingBoard
     from holdfast.plugins.health import Health
     from holdfast.plugins.reflection import Reflection
@@ -108,14 +107,17 @@ def main() -> None:
     parser.add_argument("socket")
     parser.add_argument("--methods", type=int, default=1)
     parser.add_argument("--ratio", type=float, help="share of calls that is traced; without it tracing is off")
-    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop", "ours"], default="asyncio")
     parser.add_argument("--batch", action="store_true", help="SCHED_BATCH: fewer preemptions by the poller's thread")
     given = parser.parse_args()
-    factory = None
-    if given.uvloop:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
+    factory = None  # asyncio's own, as of everybody's server
+    if given.loop == "uvloop":
         import uvloop
 
         factory = uvloop.new_event_loop
+    elif given.loop == "ours":
+        from holdfast.loop import new_event_loop as factory
     if given.batch:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -1,0 +1,65 @@
+"""The daemon's event loop: asyncio's own, which asks the kernel when it pays.
+
+A thread that sleeps until its next message pays for being woken: 20 to 100 µs where its processor went idle meanwhile,
+more than a call costs. So a wait that follows a short one begins by looking without sleeping, as KVM does for its guests
+(``Documentation/virt/kvm/halt-polling.rst``) and for as long at most. Whoever waits longer than that sleeps as ever, and
+the wait after it begins with sleeping: messages further apart than `WINDOW_S` cost nothing more, and the last one of a
+burst costs one window.
+
+And asyncio looks at the kernel before every turn, though a call takes a dozen turns that have their work already: those
+look when the last look was a window ago.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+from time import monotonic
+
+#: Seconds: how long a wait looks without sleeping, what the wait before it must have been shorter than, and how long
+#: turns that have work go without a look.
+WINDOW_S = 200e-6
+
+Ready = list[tuple[selectors.SelectorKey, int]]
+
+
+class LookingSelector(selectors.EpollSelector):
+    """epoll(7), for a loop that asks it before every turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._was_short = False
+        self._looked = 0.0
+
+    def select(self, timeout: float | None = None) -> Ready:
+        """As in `selectors.BaseSelector`, in seconds, None for ever; what is ready may be told a window later."""
+        began = monotonic()
+        if timeout is not None and timeout <= 0:
+            if began - self._looked < WINDOW_S:
+                return []
+            self._looked = began
+            return super().select(0)
+        ready = self._wait(timeout, began)
+        self._looked = now = monotonic()
+        self._was_short = now - began < WINDOW_S
+        return ready
+
+    def _wait(self, timeout: float | None, began: float) -> Ready:
+        look = super().select
+        if self._was_short and (timeout is None or timeout > WINDOW_S):
+            while monotonic() - began < WINDOW_S:
+                ready = look(0)
+                if ready:
+                    return ready
+                os.sched_yield()  # whom we wait for may need this very processor
+            if timeout is not None:
+                timeout -= WINDOW_S
+        return look(timeout)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A loop for ``asyncio.Runner(loop_factory=…)``; asyncio's own where there is one processor, as nobody could answer."""
+    if len(os.sched_getaffinity(0)) == 1:
+        return asyncio.SelectorEventLoop()
+    return asyncio.SelectorEventLoop(LookingSelector())
