@@ -1,10 +1,10 @@
 """The daemon's event loop: asyncio's own, which asks the kernel when it pays.
 
 A thread that sleeps until its next message pays for being woken: 20 to 100 µs where its processor went idle meanwhile,
-more than a call costs. So a wait that follows a short one begins by looking without sleeping, as KVM does for its guests
-(``Documentation/virt/kvm/halt-polling.rst``) and for as long at most. Whoever waits longer than that sleeps as ever, and
-the wait after it begins with sleeping: messages further apart than `WINDOW_S` cost nothing more, and the last one of a
-burst costs one window.
+more than a call costs. So a wait that follows a short one begins by looking without sleeping, as KVM does for its
+guests (``Documentation/virt/kvm/halt-polling.rst``) and for as long at most. Whoever waits longer than that sleeps as
+ever, and the wait after it begins with sleeping: messages further apart than `WINDOW_S` cost nothing more, and the last
+one of a burst costs one window.
 
 And asyncio looks at the kernel before every turn, though a call takes a dozen turns that have their work already: those
 look when the last look was a window ago.
@@ -59,7 +59,7 @@ class LookingSelector(selectors.EpollSelector):
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A loop for ``asyncio.Runner(loop_factory=…)``; asyncio's own where there is one processor, as nobody could answer."""
+    """A loop for ``asyncio.Runner(loop_factory=…)``; the plain one where one processor is all there is to answer on."""
     if len(os.sched_getaffinity(0)) == 1:
         return asyncio.SelectorEventLoop()
     return asyncio.SelectorEventLoop(LookingSelector())

@@ -163,6 +163,8 @@ class Tracing:
         trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
         flags = above.trace_flags if above.is_valid else None
         carrier: dict[str, str] = {}
+        span: trace.Span
+        call: Call | None
         if not self.choice.records(trace_id, flags, remote=False):
             span, call = Unrecorded(trace_id, flags or 0, above.trace_state), None
         else:
