@@ -17,7 +17,7 @@ from tests.needs import path_of, peer
 from tests.peers.daemon import ENVIRON
 
 MODULES = 545  # that have run once it serves
-OWN_MODULES = 285  # with the services of bundles, diffs, snapshots and pods, which ship
+OWN_MODULES = 286  # with the services of bundles, diffs, snapshots and pods, which ship; the loop: 3 × the calls
 BLOCKS = 150_000  # of Python's allocator, after a collection
 CALLS = 9_500  # of the main thread; the others look at every process of the machine
 #: Never after a boot, whatever is configured by default.
