@@ -23,6 +23,7 @@ from holdfast.config import watch
 from holdfast.errors import BootError, HoldfastError
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
+from holdfast.process import heap
 from holdfast.server import stacks
 from holdfast.server.build import Daemon, Registrations
 from holdfast.server.listeners import ITSELF, Listeners
@@ -61,6 +62,7 @@ def serve(
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
     for warning in loaded.warnings:
         LOG.warning(warning)
+    heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
 
