@@ -154,8 +154,8 @@ def sweep_and_memory(probe: str, given: Options) -> list[Figure]:
     figures = []
     with sleepers(probe, number):
         for name, rule, files in (
-            ("by name (stat)", nobody, ("stat",)),
-            ("by cgroup (stat, cgroup)", by_group, ("stat", "cgroup")),
+            ("by name (comm)", nobody, ("comm",)),
+            ("by cgroup (comm, cgroup)", by_group, ("comm", "cgroup")),
         ):
             mine, theirs = [], []
             with ours(rule, rescan_s=3600) as daemon:
