@@ -163,7 +163,7 @@ class Containers:
                 raise NotFound(f"container {container_id}")
             transaction.removed = True
 
-        await self._database.write(change)
+        await self._database.write(change, frees=True)
 
 
 def check_container(container: Container, where: str) -> None:

@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, ResourceExhausted
 from holdfast.store import schema
+from holdfast.store.reserve import Reserve
 
 T = TypeVar("T")
 _READERS = 2
@@ -42,6 +43,7 @@ class _Job(Struct):
     change: Callable[[Transaction], Any]
     answer: asyncio.Future[Any]
     quiet: bool = False
+    frees: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -101,10 +103,11 @@ class Database:
             raise FailedPrecondition("metadata database is closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
 
-    async def write(self, change: Callable[[Transaction], T], *, quiet: bool = False) -> T:
+    async def write(self, change: Callable[[Transaction], T], *, quiet: bool = False, frees: bool = False) -> T:
         """Run ``change`` on the writer's thread; it is durable when this returns.
 
-        A caller that is cancelled does not undo what was already asked for. Watchers are not told of a quiet one.
+        A caller that is cancelled does not undo what was already asked for. Watchers are not told of a quiet one. One
+        that ``frees`` something is run again where the disk is full, with the `Reserve` for room.
 
         Raises:
             HoldfastError: what the change raised; then nothing of it happened.
@@ -112,7 +115,7 @@ class Database:
         """
         if self._closing or self._loop is None:
             raise FailedPrecondition("metadata database is closed")
-        job = _Job(change, self._loop.create_future(), quiet)
+        job = _Job(change, self._loop.create_future(), quiet, frees)
         job.answer.add_done_callback(_heard)
         self._jobs.put(job)
         result: T = await asyncio.shield(job.answer)
@@ -165,9 +168,11 @@ class Database:
             ours = _ours(error) if isinstance(error, sqlite3.Error) else error
             self._loop.call_soon_threadsafe(opened.set_exception, ours)
             return
+        reserve = Reserve(self.path.with_name(f"{self.path.name}-reserve"))
+        reserve.keep()
         self._loop.call_soon_threadsafe(opened.set_result, None)
         while jobs := self._next_group():
-            removed = _committed(connection, jobs)
+            removed = _again(connection, jobs, _committed(connection, jobs), reserve)
             self._loop.call_soon_threadsafe(self._answer, jobs, removed)
         connection.close()
 
@@ -228,6 +233,19 @@ def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
             job.error = job.error or ours
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+    return removed
+
+
+def _again(connection: sqlite3.Connection, jobs: list[_Job], removed: list[bool], reserve: Reserve) -> list[bool]:
+    """Those that a full disk refused and that free something, with the reserve for room; ``removed`` after that."""
+    refused = [number for number, job in enumerate(jobs) if job.frees and isinstance(job.error, ResourceExhausted)]
+    if not refused:
+        reserve.keep()
+    elif reserve.spend():
+        for number in refused:
+            jobs[number].error = None
+        for number, removal in zip(refused, _committed(connection, [jobs[number] for number in refused]), strict=True):
+            removed[number] = removal
     return removed
 
 

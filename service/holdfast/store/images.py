@@ -139,7 +139,7 @@ class Images:
             release(transaction, namespace, lease, Resource(IMAGES, name))
             transaction.removed = True
 
-        await self._database.write(change)
+        await self._database.write(change, frees=True)
 
 
 def check_image(image: Image) -> Image:

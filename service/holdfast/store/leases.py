@@ -88,7 +88,7 @@ class Leases:
                 raise NotFound(f'lease "{lease_id}"')
             transaction.removed = True
 
-        await self._database.write(change)
+        await self._database.write(change, frees=True)
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Lease]:
         """Those that any filter matches, by id.
@@ -129,7 +129,7 @@ class Leases:
             release(transaction, namespace, lease_id, checked(resource))
             transaction.removed = True
 
-        await self._database.write(change)
+        await self._database.write(change, frees=True)
 
     async def resources(self, namespace: str, lease_id: str) -> list[Resource]:
         """All it holds, by type and name.

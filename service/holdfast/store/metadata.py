@@ -50,7 +50,9 @@ class Metadata:
     async def collect(self) -> Collected:
         """Collect the garbage: the metadata's first, then the bytes nobody has any more."""
         removals = self.database.removals
-        collected = await self.database.write(lambda transaction: collect(transaction, self._clock()), quiet=True)
+        collected = await self.database.write(
+            lambda transaction: collect(transaction, self._clock()), quiet=True, frees=True
+        )
         self.database.collected(removals)
         if removals or self._leftovers or collected.removed:
             self._leftovers = True  # until the sweep is done

@@ -129,7 +129,7 @@ class NamespaceContent:
             release(transaction, self._namespace, self._lease, Resource(CONTENT, digest))
             transaction.removed = True
 
-        await self._database.write(change)
+        await self._database.write(change, frees=True)
 
     async def reader(self, digest: str) -> Reader:
         """`ContentStore.reader`."""
@@ -182,7 +182,7 @@ class NamespaceContent:
             backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
             with suppress(NotFound):  # it shared a blob, or a commit was cut short
                 await self._backend.abort(backend_ref)
-            await self._database.write(partial(self._forget_ingest, ref))
+            await self._database.write(partial(self._forget_ingest, ref), frees=True)
 
     async def shown(self, ref: str, info: Info) -> None:
         """Let the namespace see what the store below has, and forget the ingest.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sqlite3
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from holdfast.errors import NotFound, ResourceExhausted
 from holdfast.store import LocalStore, Metadata
+from holdfast.store.content import Info
+from holdfast.store.reserve import SIZE
 
 ROOT = {"containerd.io/gc.root": "1"}
 FRAME = os.urandom(1 << 20)
@@ -30,8 +33,16 @@ async def put(store, data: bytes) -> str:
     return digest(data)
 
 
+def others_take_the_rest(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x")
+
+
 async def main() -> None:
     folder = Path(sys.argv[1])
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(1 << 19))
     local = LocalStore(folder / "content")
     await local.open()
     metadata = Metadata(folder / "meta.sqlite", local)
@@ -61,6 +72,12 @@ async def main() -> None:
         await store.info(digest(b"%d" % small))
         raise AssertionError("what was refused is there")
 
+    ballast.unlink()
+    with closing(sqlite3.connect(folder / "meta.sqlite")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor is there room in the log
+    others_take_the_rest(folder / "others")
+    reserve = folder / "meta.sqlite-reserve"
+    assert reserve.stat().st_size == SIZE
     await store.delete(spare)  # a full disk can be emptied
     await metadata.collect()
     writer = await store.writer("large")
@@ -72,6 +89,9 @@ async def main() -> None:
     assert await reader.read(0, 2 << 20) == FRAME + b"kept"
     reader.close()
     assert await store.statuses() == []
+    (folder / "others").unlink()
+    await store.update(Info(kept, labels={**ROOT, "a": "b"}), ["labels.a"])
+    assert (reserve.stat().st_size, reserve.stat().st_blocks * 512) == (SIZE, SIZE), "kept again once there is room"
     await metadata.close()
     await local.close()
     sys.stdout.write("whole\n")
