@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from holdfast.node.annotation import Ask
+from holdfast.plugins.placement.recorder import event
+from holdfast.pods.record import PodRecord
 
 from tests.chart.kit import EXAMPLES, REPOSITORY
 from tests.needs import path_of, peer
@@ -22,8 +25,11 @@ pytestmark = peer("helm4", "kubeconform", "kubernetes-validate", "kustomize")
 FOREIGN = "PodMonitor,ServiceMonitor,PrometheusRule,Certificate,SecurityContextConstraints"
 OLDEST = (1, 27)
 KINDS = (
+    "clusterrole-rbac-v1",
+    "clusterrolebinding-rbac-v1",
     "configmap-v1",
     "daemonset-apps-v1",
+    "event-v1",
     "job-batch-v1",
     "namespace-v1",
     "networkpolicy-networking-v1",
@@ -113,3 +119,14 @@ def test_a_misspelt_field_would_have_been_found(helm, schemas, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump_all(found))
     assert "hostPidd" in judged(schemas, versions()[-1], wrong, ok=False)
+
+
+def test_an_event_of_the_daemons_is_one_in_every_version(schemas, tmp_path):
+    pod = PodRecord("s", "1d5fb235-0000-4000-8000-000000000000", "db", "pg-0")
+    path, wrong = tmp_path / "event.yaml", tmp_path / "wrong.yaml"
+    made = event(pod, [Ask("protect", "leader", "not allowed")], "node-7")
+    path.write_text(yaml.safe_dump(made))
+    wrong.write_text(yaml.safe_dump({**made, "count": "one"}))
+    for version in versions():
+        judged(schemas, version, path)
+        judged(schemas, version, wrong, ok=False)

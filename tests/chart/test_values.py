@@ -37,6 +37,14 @@ REFUSED = {
         {"config": {"plugins": {"io.holdfast.pods.v1.directory": {"cri": {"address": "/x"}}}}},
         "is the chart's; set pods.cri.address",
     ),
+    "Kubernetes Events in two places": (
+        {"config": {"plugins": {"io.holdfast.placement.v1.rules": {"kubernetes_events": True}}}},
+        "is the chart's; set pods.kubernetesEvents.enabled",
+    ),
+    "events by everybody's account": (
+        {"pods.kubernetesEvents.enabled": True, "serviceAccount.create": False},
+        "set serviceAccount.create or serviceAccount.name",
+    ),
     "TLS without a secret": ({"tcp.enabled": True}, "tcp.tls.secretName: must be given"),
     "cert-manager without an issuer": (
         {"tcp.enabled": True, "tcp.tls.source": "certManager"},

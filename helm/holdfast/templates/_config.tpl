@@ -14,6 +14,7 @@
 
 {{- define "holdfast.config" -}}
 {{- $placement := dict "dry_run" .Values.dryRun "on_stop" .Values.onStop "shipped" (include "holdfast.presets" . | fromYamlArray) "rules" (.Values.rules | default list) -}}
+{{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
 {{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled)) -}}
 {{- $grpc := dict -}}
@@ -47,7 +48,7 @@
 {{- $config := include "holdfast.config" . | fromYaml -}}
 {{- $plugins := $config.plugins -}}
 {{- $uri := include "holdfast.placementURI" . -}}
-{{- $_ := set $plugins $uri (pick (index $plugins $uri) "rescan" "kills_kept") -}}
+{{- $_ := set $plugins $uri (pick (index $plugins $uri) "rescan" "kills_kept" "kubernetes_events") -}}
 {{- with $config.debug }}{{- $_ := unset . "level" -}}{{- end -}}
 {{- with $config.tracing }}{{- $_ := unset . "ratio" -}}{{- $_ := unset . "parent_based" -}}{{- end -}}
 {{- range $section := list "debug" "tracing" -}}{{- if not (index $config $section) -}}{{- $_ := unset $config $section -}}{{- end -}}{{- end -}}
@@ -65,7 +66,7 @@
 {{- end -}}
 {{- if hasKey ($config.metrics | default dict) "address" -}}{{- fail "config.metrics.address: is the chart's; set metrics.enabled and metrics.port" -}}{{- end -}}
 {{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
-{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "shipped" "presets" "on_stop" "onStop" -}}
+{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "shipped" "presets" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
 {{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
 {{- end -}}
 {{- $cri := (index ($config.plugins | default dict) (include "holdfast.podsURI" .) | default dict).cri | default dict -}}
@@ -92,6 +93,9 @@
 {{- end -}}
 {{- if and (or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled) (not .Values.metrics.enabled) -}}
 {{- fail "metrics.enabled: is false, and a monitor is to be created; nobody would answer it" -}}
+{{- end -}}
+{{- if and .Values.pods.kubernetesEvents.enabled (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+{{- fail "pods.kubernetesEvents.enabled: would let every pod of the default service account create events; set serviceAccount.create or serviceAccount.name" -}}
 {{- end -}}
 {{- if and .Values.uninstall.restore (not .Values.serviceAccount.create) -}}
 {{- fail "uninstall.restore: needs a service account of its own; set serviceAccount.create" -}}

@@ -2,7 +2,7 @@
 {{- define "holdfast.podSpec" -}}
 {{- $values := .Values -}}
 serviceAccountName: {{ include "holdfast.serviceAccountName" . }}
-automountServiceAccountToken: {{ $values.serviceAccount.automountToken }}
+automountServiceAccountToken: {{ or $values.serviceAccount.automountToken $values.pods.kubernetesEvents.enabled }}
 enableServiceLinks: false
 hostPID: {{ $values.hostPID }}
 hostNetwork: {{ $values.hostNetwork }}

@@ -194,6 +194,13 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Admission, ...],
         Meta(description="what pods may ask for by annotation, by namespace; nothing is allowed without an entry"),
     ] = ()
+    kubernetes_events: Annotated[
+        bool,
+        Meta(
+            description="write a Kubernetes Event on a pod whose annotation is refused: the only thing the daemon "
+            "says to the API server, as its pod's service account, which must be allowed to create events"
+        ),
+    ] = False
     on_stop: Annotated[
         Literal["keep", "restore"],
         Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),

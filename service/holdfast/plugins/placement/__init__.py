@@ -6,9 +6,11 @@ The rules are `holdfast.node.rules`, what they lead to `holdfast.node.plan`, the
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
@@ -34,6 +36,9 @@ from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
 from holdfast.pods.directory import Directory
 from holdfast.process import read_boot_id
+
+if TYPE_CHECKING:
+    from holdfast.plugins.placement.recorder import Recorder
 
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"  # of the events; the node's work is in no client's namespace
@@ -123,6 +128,22 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
             context.serving.set(service, False)
 
 
+def recorder_of(context: InitContext) -> Recorder | None:
+    """Who writes Kubernetes Events; where there is no API server, one line."""
+    from holdfast.plugins.placement.recorder import Recorder, Server, node_name
+
+    server = Server.of(os.environ)
+    if server is None:
+        LOG.warning(
+            "no Kubernetes Events are written: this is no pod with a service account's token",
+            remedy="set serviceAccount.automountToken or kubernetes_events: false",
+        )
+        return None
+    recorder = Recorder(server, node_name(os.environ))
+    context.background("kubernetes-events", recorder.run)
+    return recorder
+
+
 @plugin(
     PLACEMENT,
     "rules",
@@ -152,7 +173,8 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
     force = Force(engine, bundled)
-    petitions = Petitions(herald.report)
+    recorder = recorder_of(context) if config.kubernetes_events else None
+    petitions = Petitions(herald.report, recorder.tell if recorder is not None else None)
 
     def put_in_force(fresh: PlacementConfig) -> None:
         force.apply(fresh)
@@ -163,13 +185,14 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
 
     def reload(fresh: PlacementConfig) -> None:
         put_in_force(fresh)
-        for key in ("rescan", "kills_kept"):
+        for key in ("rescan", "kills_kept", "kubernetes_events"):
             if getattr(fresh, key) != getattr(config, key):
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
     context.on_reload(reload)
-    context.metrics.add(*bundled.families, petitions.refused)
+    families = [*bundled.families, petitions.refused, *([recorder.written] if recorder is not None else [])]
+    context.metrics.add(*families)
     engine.tally.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
@@ -178,7 +201,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     for end in listening:
         end()
     engine.tally.unregister(context.metrics)
-    context.metrics.remove(*bundled.families, petitions.refused)
+    context.metrics.remove(*families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()
     kills.close()

@@ -20,11 +20,14 @@ _KEYS = frozenset({"oom-score-adj", "memory-oom-group", "protect"})
 class Petitions:
     """Looks at each pod once, and at all of them when the admission table is new. On one thread."""
 
-    def __init__(self, report: Callable[[Report], None]) -> None:
+    def __init__(
+        self, report: Callable[[Report], None], record: Callable[[PodRecord, tuple[Ask, ...]], None] | None = None
+    ) -> None:
+        """``record`` is told of a pod with all it is refused."""
         self.refused = Counter(
             "holdfast_placement_annotations_refused_total", "Annotations of pods that were not allowed.", ("key",)
         )
-        self._report = report
+        self._report, self._record = report, record
         self._table = Table()
         self._told: dict[str, tuple[Ask, ...]] = {}
 
@@ -46,6 +49,8 @@ class Petitions:
         self._told[pod.uid] = refused
         for ask in refused:
             self._tell(pod, ask)
+        if self._record is not None:
+            self._record(pod, refused)
 
     def _tell(self, pod: PodRecord, ask: Ask) -> None:
         kind = ask.key.partition(".")[0]

@@ -1,0 +1,212 @@
+"""Kubernetes Events about refused annotations. The API server is a fake, as none runs here; TLS and HTTP are real."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from holdfast.node.annotation import Ask
+from holdfast.plugins.placement import recorder as module
+from holdfast.plugins.placement.recorder import WAITING, Recorder, Server
+from holdfast.pods.record import PodRecord
+
+from tests.fakes.cri import FakeRuntime
+from tests.needs import peer
+from tests.peers.daemon import ENVIRON
+
+pytestmark = peer("openssl")
+POD = PodRecord("s", "1d5fb235-0000-4000-8000-000000000000", "db", "pg-0")
+REFUSED = (Ask("oom-score-adj", "10", "10 is not within 0 and 9"), Ask("protect", "leader", 'namespace "db" may not'))
+FORBIDDEN = {"kind": "Status", "message": 'events is forbidden: User "x" cannot create resource "events"'}
+
+
+class Fake:
+    """What it was sent, and what it answers: one status after the other, then the last for ever."""
+
+    def __init__(self, *statuses):
+        self.statuses, self.seen = list(statuses), []
+
+    def answer(self, handler):
+        length = int(handler.headers["Content-Length"])
+        self.seen.append((handler.path, dict(handler.headers), json.loads(handler.rfile.read(length))))
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        body = json.dumps(FORBIDDEN if status == 403 else {}).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+@contextmanager
+def listening(certificates, fake, name="server"):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            fake.answer(self)
+
+        def log_message(self, *given):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.cert(name), certificates.key(name))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def account(tmp_path, certificates):
+    (tmp_path / "ca.crt").write_bytes(certificates.cert("ca").read_bytes())
+    (tmp_path / "token").write_text("first\n")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.0, 0.0))
+
+
+async def until(recorder, **wanted):
+    def now():
+        return {sample.labels["result"]: sample.value for sample in recorder.written.samples() if sample.value}
+
+    async with asyncio.timeout(30):
+        while now() != wanted:
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def recording(port, account):
+    recorder = Recorder(Server("127.0.0.1", port, account), "node-7")
+    task = asyncio.ensure_future(recorder.run())
+    try:
+        yield recorder
+    finally:
+        task.cancel()
+
+
+async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
+    fake = Fake(201)
+    with listening(certificates, fake) as port, recording(port, account) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, written=1)
+        (account / "token").write_text("renewed")
+        recorder.tell(POD, REFUSED[:1])
+        await until(recorder, written=2)
+    (path, headers, body), (_, renewed, _) = fake.seen
+    assert path == "/api/v1/namespaces/db/events"
+    assert (headers["Authorization"], renewed["Authorization"]) == ("Bearer first", "Bearer renewed")
+    assert body["involvedObject"] == {
+        "apiVersion": "v1", "kind": "Pod", "namespace": "db", "name": "pg-0", "uid": POD.uid,
+    }  # fmt: skip
+    assert (body["type"], body["reason"], body["source"]) == (
+        "Warning",
+        "AnnotationRefused",
+        {"component": "holdfast", "host": "node-7"},
+    )
+    assert body["metadata"] == {"generateName": "pg-0.", "namespace": "db"}
+    assert body["message"] == (
+        'holdfast.dev/oom-score-adj: 10: 10 is not within 0 and 9; holdfast.dev/protect: leader: namespace "db" may not'
+    )
+
+
+async def test_a_busy_server_is_asked_again_and_one_that_forbids_is_not(certificates, account, caplog):
+    fake = Fake(503, 429, 201, 403)
+    with listening(certificates, fake) as port, recording(port, account) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, written=1)
+        assert len(fake.seen) == 3
+        recorder.tell(POD, REFUSED)
+        recorder.tell(POD, REFUSED)
+        await until(recorder, written=1, failed=2)
+        assert len(fake.seen) == 5
+    (line,) = [record for record in caplog.records if "could not be written" in record.message]
+    fields = dict(line.fields)
+    assert (fields["status"], fields["reason"]) == (403, FORBIDDEN["message"])
+    assert "pods.kubernetesEvents.enabled" in fields["remedy"]
+
+
+async def test_a_server_that_is_somebody_elses_is_told_nothing(certificates, account, caplog):
+    fake = Fake(201)
+    with listening(certificates, fake, "stranger") as port, recording(port, account) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, failed=1)
+    assert fake.seen == []
+    assert "certificate" in str(dict(caplog.records[-1].fields)["reason"])
+
+
+async def test_more_than_can_wait_are_dropped_and_counted(account):
+    recorder = Recorder(Server("127.0.0.1", 1, account), "n")
+    for _ in range(WAITING + 3):
+        recorder.tell(POD, REFUSED)
+    await until(recorder, dropped=3)
+
+
+def test_a_server_is_found_where_a_pod_has_one(account, tmp_path):
+    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT_HTTPS": "6443"}
+    assert Server.of(environ, account) == Server("fd00::1", 6443, account)
+    assert Server.of({}, account) is None
+    assert Server.of(environ, tmp_path / "none") is None
+
+
+def test_a_long_message_and_a_long_name_are_cut_to_what_the_api_takes():
+    long = PodRecord("s", "u", "db", "p" * 253)
+    made = module.event(long, [Ask("protect", "é" * 2000, "no")], "n")
+    assert len(made["message"].encode()) <= 1024
+    assert len(made["metadata"]["generateName"]) + 5 <= 253
+
+
+YAML = """
+root: {0}/root
+state: {0}/state
+grpc: {{address: {0}/s.sock}}
+metrics: {{address: ''}}
+plugins:
+  io.holdfast.placement.v1.rules: {{kubernetes_events: true, shipped: none}}
+  io.holdfast.pods.v1.directory: {{cri: {{address: {0}/cri.sock}}}}
+"""
+#: In a mount namespace of its own, where the kubelet's mount would be.
+IN_A_POD = 'mount -t tmpfs none /run && mkdir -p "$1" && cp "$2"/* "$1" && shift 2 && exec "$@"'
+
+
+def command(short_dir):
+    (short_dir / "c.yaml").write_text(YAML.format(short_dir))
+    return [sys.executable, "-m", "holdfast", "run", "-c", short_dir / "c.yaml"]
+
+
+@pytest.mark.root
+async def test_a_daemon_in_a_pod_writes_what_a_pod_of_its_runtime_is_refused(certificates, account, short_dir, start):
+    fake, runtime = Fake(201), FakeRuntime()
+    runtime.add_pod("a" * 64, POD.uid, "db", "pg-0", annotations={"holdfast.dev/oom-score-adj": "10"})
+    async with runtime.serving(short_dir / "cri.sock"):
+        with listening(certificates, fake) as port:
+            whereabouts = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
+            start(
+                ["unshare", "-m", "sh", "-c", IN_A_POD, "sh", module.ACCOUNT, account, *command(short_dir)],
+                env={**ENVIRON, **whereabouts, "NODE_NAME": "node-7"},
+            )
+            async with asyncio.timeout(30):
+                while not fake.seen:
+                    await asyncio.sleep(0.01)
+    ((path, _, body),) = fake.seen
+    assert (path, body["reportingInstance"]) == ("/api/v1/namespaces/db/events", "node-7")
+    assert (body["involvedObject"]["name"], body["involvedObject"]["uid"]) == ("pg-0", POD.uid)
+    assert body["message"].startswith("holdfast.dev/oom-score-adj: 10: ")
+
+
+def test_a_daemon_outside_of_a_pod_says_so_and_goes_on(short_dir, start):
+    daemon = start(command(short_dir), env=ENVIRON)
+    daemon.line("no Kubernetes Events are written")
+    daemon.line("successfully booted")
