@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
 import ssl
 import sys
 import threading
@@ -90,11 +93,11 @@ async def until(recorder, **wanted):
 @contextmanager
 def recording(port, account):
     recorder = Recorder(Server("127.0.0.1", port, account), "node-7")
-    task = asyncio.ensure_future(recorder.run())
+    recorder.start()
     try:
         yield recorder
     finally:
-        task.cancel()
+        recorder.close()
 
 
 async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
@@ -186,17 +189,62 @@ def command(short_dir):
     return [sys.executable, "-m", "holdfast", "run", "-c", short_dir / "c.yaml"]
 
 
+def refusing_runtime():
+    runtime = FakeRuntime()
+    runtime.add_pod("a" * 64, POD.uid, "db", "pg-0", annotations={"holdfast.dev/oom-score-adj": "10"})
+    return runtime
+
+
+def in_a_pod(short_dir, account):
+    return ["unshare", "-m", "sh", "-c", IN_A_POD, "sh", module.ACCOUNT, account, *command(short_dir)]
+
+
+def whereabouts(port):
+    server = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
+    return {**ENVIRON, **server, "NODE_NAME": "node-7"}
+
+
+async def test_a_token_that_is_none_is_one_line_and_no_end_of_it(certificates, account, caplog):
+    fake = Fake(201)
+    (account / "token").write_text("two\nlines")
+    with listening(certificates, fake) as port, recording(port, account) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, failed=1)
+        (account / "token").write_text("good")
+        recorder.tell(POD, REFUSED)
+        await until(recorder, failed=1, written=1)
+    assert sum("could not be written" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.root
+async def test_a_server_that_does_not_answer_keeps_no_daemon_from_its_end(account, short_dir, start):
+    runtime = refusing_runtime()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        async with runtime.serving(short_dir / "cri.sock"):
+            daemon = start(in_a_pod(short_dir, account), env=whereabouts(silent.getsockname()[1]))
+            connection, _ = await asyncio.to_thread(silent.accept)  # it is asked, and waits
+            with connection:
+                os.kill(daemon.pid, signal.SIGTERM)
+                assert await asyncio.to_thread(daemon.end) == 0
+
+
+async def test_its_thread_is_none_that_an_interpreter_waits_for_and_it_ends_when_told(certificates, account):
+    with listening(certificates, Fake(201)) as port, recording(port, account) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, written=1)
+        (thread,) = (one for one in threading.enumerate() if one.name == "kubernetes-events")
+        assert thread.daemon
+    await asyncio.to_thread(thread.join, 30)
+    assert not thread.is_alive()
+
+
 @pytest.mark.root
 async def test_a_daemon_in_a_pod_writes_what_a_pod_of_its_runtime_is_refused(certificates, account, short_dir, start):
-    fake, runtime = Fake(201), FakeRuntime()
-    runtime.add_pod("a" * 64, POD.uid, "db", "pg-0", annotations={"holdfast.dev/oom-score-adj": "10"})
+    fake, runtime = Fake(201), refusing_runtime()
     async with runtime.serving(short_dir / "cri.sock"):
         with listening(certificates, fake) as port:
-            whereabouts = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
-            start(
-                ["unshare", "-m", "sh", "-c", IN_A_POD, "sh", module.ACCOUNT, account, *command(short_dir)],
-                env={**ENVIRON, **whereabouts, "NODE_NAME": "node-7"},
-            )
+            start(in_a_pod(short_dir, account), env=whereabouts(port))
             async with asyncio.timeout(30):
                 while not fake.seen:
                     await asyncio.sleep(0.01)

@@ -140,7 +140,7 @@ def recorder_of(context: InitContext) -> Recorder | None:
         )
         return None
     recorder = Recorder(server, node_name(os.environ))
-    context.background("kubernetes-events", recorder.run)
+    recorder.start()
     return recorder
 
 
@@ -198,7 +198,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     engine.start()
     listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)
-    for end in listening:
+    for end in [*listening, *([recorder.close] if recorder is not None else [])]:
         end()
     engine.tally.unregister(context.metrics)
     context.metrics.remove(*families)

@@ -2,19 +2,22 @@
 
 All that the daemon ever says to the API server: one POST for a pod and what it is refused, as the pod's service
 account, which may create events and nothing else (core/v1 ``Event``, ``kubectl describe pod`` shows it). Whatever goes
-wrong there holds nothing up: what could not be written is counted, and in the log once for each reason.
+wrong there holds nothing up: it has a thread of its own, which the daemon's end does not wait for; what could not be
+written is counted, and in the log once for each reason.
 """
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import os
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any
 from urllib.parse import quote
 
@@ -53,7 +56,8 @@ class Server(Struct, frozen=True):
         """Status and what the server says of it. Blocks; the token is read each time, as the kubelet renews it.
 
         Raises:
-            OSError: no connection, or the certificate is another's.
+            OSError: no connection, no answer, or the certificate is another's.
+            ValueError: the token is none.
         """
         token = (self.account / "token").read_text().strip()
         trusted = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
@@ -70,7 +74,7 @@ class Server(Struct, frozen=True):
 
 
 class Recorder:
-    """Writes what it is told, one after the other. On the loop."""
+    """Writes what it is told, one after the other, from `start` to `close`."""
 
     def __init__(self, server: Server, node: str) -> None:
         self.written = Counter(
@@ -79,36 +83,46 @@ class Recorder:
         for result in ("written", "failed", "dropped"):
             self.written.labels(result)
         self._server, self._node = server, node
-        self._waiting: asyncio.Queue[tuple[PodRecord, tuple[Ask, ...]]] = asyncio.Queue(WAITING)
+        self._waiting: Queue[tuple[PodRecord, tuple[Ask, ...]] | None] = Queue(WAITING)
+        self._closed = threading.Event()
         self._complained: set[str] = set()
 
+    def start(self) -> None:
+        """Begin to write."""
+        threading.Thread(target=self._run, name="kubernetes-events", daemon=True).start()
+
+    def close(self) -> None:
+        """No more after the one that is being written."""
+        self._closed.set()
+        with suppress(Full):  # then it does not wait for one
+            self._waiting.put_nowait(None)
+
     def tell(self, pod: PodRecord, refused: Sequence[Ask]) -> None:
-        """Have an Event on this pod."""
+        """Have an Event on this pod. Never waits."""
         try:
             self._waiting.put_nowait((pod, tuple(refused)))
-        except asyncio.QueueFull:
+        except Full:
             self.written.inc("dropped")
 
-    async def run(self) -> None:
-        """Write for as long as the daemon runs."""
-        while True:
-            pod, refused = await self._waiting.get()
-            self.written.inc("written" if await self._write(event(pod, refused, self._node)) else "failed")
+    def _run(self) -> None:
+        while (told := self._waiting.get()) is not None and not self._closed.is_set():
+            pod, refused = told
+            self.written.inc("written" if self._write(event(pod, refused, self._node)) else "failed")
 
-    async def _write(self, body: dict[str, Any]) -> bool:
+    def _write(self, body: dict[str, Any]) -> bool:
         path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'], safe='')}/events"
-        for pause_s in (*PAUSES_S, None):
+        for pause_s in (*PAUSES_S, 0.0):
             try:
-                status, said = await asyncio.to_thread(self._server.post, path, body)
-            except OSError as error:
+                status, said = self._server.post(path, body)
+            except (OSError, ValueError) as error:
                 status, said = 0, str(error)
             if status in {200, 201, 202}:
                 self._complained.clear()
                 return True
             if status in range(400, 500) and status != 429:  # it will say the same again
                 break
-            if pause_s is not None:
-                await asyncio.sleep(pause_s)
+            if self._closed.wait(pause_s):
+                break
         if said not in self._complained and len(self._complained) < WAITING:
             self._complained.add(said)
             LOG.warning("a Kubernetes Event could not be written", status=status, reason=said, remedy=_remedy(status))
