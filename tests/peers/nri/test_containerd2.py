@@ -50,6 +50,16 @@ def ours(directory: Path) -> Iterator[Daemon]:
         yield running.ready()
 
 
+@contextmanager
+def kubelet(runtime: Daemon, directory: Path, parent: str) -> Iterator[tuple[cri.Cri, bytes]]:
+    """The runtime's other side, once it has the image, and what a pod of the tests is."""
+    import_image(runtime.address, directory)
+    pods = cri.Cri(runtime.address, directory, parent)
+    until(pods.has_image)
+    yield pods, pods.pod_config("hf-nri", "first", {"app": "first"})
+    pods.close()
+
+
 def born(pods: cri.Cri, name: str) -> int:
     """The oom_score_adj a container's program had when it began."""
     return int(until(lambda: re.search(r"born oom_score_adj=(-?\d+)", pods.log(name)))[1])  # type: ignore[index]
@@ -65,29 +75,21 @@ def asked(directory: Path) -> list[tuple[str, int, int]]:
 def test_what_a_container_was_created_with_is_held_from_then_on_and_given_back(node, parent):
     with ours(node) as held, containerd(node) as runtime:
         held.line("nri: synchronized")
-        import_image(runtime.address, node)
-        pods = cri.Cri(runtime.address, node, parent)
-        until(pods.has_image)
-        config = pods.pod_config("hf-nri", "first", {"app": "first"})
-        pod = pods.run_pod(config)
-        pods.start(pods.create(pod, config, "held", 500))
-        assert born(pods, "held") == 321
-        row = until(lambda: next((row for row in placements(node) if row["comm"] == "firstlook"), None))
-        assert (row["rule"], row["oom_score_adj"], row["adj_before"]) == ("held", 321, 500)
-        explained = told("explain", node, str(row["pid"]))
-        assert all(word in explained for word in ("hf-nri", "first", "held"))
-        told("restore", node, "--rule", "held")
-        assert Path(f"/proc/{row['pid']}/oom_score_adj").read_text().strip() == "500"
-        pods.remove_pod(pod)
-        pods.close()
+        with kubelet(runtime, node, parent) as (pods, config):
+            pod = pods.run_pod(config)
+            pods.start(pods.create(pod, config, "held", 500))
+            assert born(pods, "held") == 321
+            row = until(lambda: next((row for row in placements(node) if row["comm"] == "firstlook"), None))
+            assert (row["rule"], row["oom_score_adj"], row["adj_before"]) == ("held", 321, 500)
+            explained = told("explain", node, str(row["pid"]))
+            assert all(word in explained for word in ("hf-nri", "first", "held"))
+            told("restore", node, "--rule", "held")
+            assert Path(f"/proc/{row['pid']}/oom_score_adj").read_text().strip() == "500"
+            pods.remove_pod(pod)
 
 
 def test_what_was_asked_for_is_not_forgotten_by_who_is_killed_between_creation_and_start(node, parent):
-    with containerd(node) as runtime:
-        import_image(runtime.address, node)
-        pods = cri.Cri(runtime.address, node, parent)
-        until(pods.has_image)
-        config = pods.pod_config("hf-nri", "first", {"app": "first"})
+    with containerd(node) as runtime, kubelet(runtime, node, parent) as (pods, config):
         with ours(node) as held:
             held.line("nri: synchronized")
             pod = pods.run_pod(config)
@@ -102,7 +104,6 @@ def test_what_was_asked_for_is_not_forgotten_by_who_is_killed_between_creation_a
             told("restore", node, "--rule", "held")
             assert Path(f"/proc/{row['pid']}/oom_score_adj").read_text().strip() == "500"
             pods.remove_pod(pod)
-        pods.close()
 
 
 @contextmanager
@@ -119,11 +120,7 @@ def executed(address: str, container: str, name: str) -> Iterator[None]:
 
 
 def test_what_is_executed_in_a_container_later_and_what_ran_before_us_is_held_by_the_same_rule(node, parent):
-    with containerd(node) as runtime:
-        import_image(runtime.address, node)
-        pods = cri.Cri(runtime.address, node, parent)
-        until(pods.has_image)
-        config = pods.pod_config("hf-nri", "first", {"app": "first"})
+    with containerd(node) as runtime, kubelet(runtime, node, parent) as (pods, config):
         pod = pods.run_pod(config)
         early = pods.create(pod, config, "held", 500)
         pods.start(early)
@@ -147,7 +144,6 @@ def test_what_is_executed_in_a_container_later_and_what_ran_before_us_is_held_by
                     }
                     assert int(found[first["pid"]]) == 500
                     pods.remove_pod(pod)
-        pods.close()
 
 
 def all_held(directory: Path, number: int) -> list[dict[str, object]]:
@@ -166,18 +162,14 @@ def test_a_containers_program_is_born_with_what_the_rule_gives_it_whoever_restar
         with containerd(node) as runtime:
             held.line("nri: registered.*runtime=.?containerd v?2")
             held.line("nri: synchronized")
-            import_image(runtime.address, node)
-            pods = cri.Cri(runtime.address, node, parent)
-            until(pods.has_image)
-            config = pods.pod_config("hf-nri", "first", {"app": "first"})
-            pod = pods.run_pod(config)
-            ids = {name: pods.create(pod, config, name, 500) for name in ("held", "other")}
-            for container in ids.values():
-                pods.start(container)
-            assert (born(pods, "held"), born(pods, "other")) == (321, 500)
-            held.line("a rule for a container about to be created.*asked=500.*oom_score_adj=321.*pod=hf-nri/first")
-            assert asked(node) == [(ids["held"], 500, 321)]
-            pods.close()
+            with kubelet(runtime, node, parent) as (pods, config):
+                pod = pods.run_pod(config)
+                ids = {name: pods.create(pod, config, name, 500) for name in ("held", "other")}
+                for container in ids.values():
+                    pods.start(container)
+                assert (born(pods, "held"), born(pods, "other")) == (321, 500)
+                held.line("a rule for a container about to be created.*asked=500.*oom_score_adj=321.*pod=hf-nri/first")
+                assert asked(node) == [(ids["held"], 500, 321)]
             runtime.stop(signal.SIGKILL)  # its containers live on
             held.line("nri: the runtime is gone")
         with containerd(node) as runtime:
