@@ -19,7 +19,11 @@ from tests.peers import containerd, holdfast, remote
 pytestmark = peer("containerd", "containerd2/containerd")
 
 ISOLATED = '[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "isolated"\n'
-OUR_ISOLATED = "plugins: {{io.containerd.metadata.v1.bolt: {{content_sharing_policy: isolated}}}}\n"
+# Both collect when a test asks, and never between two of its lines: one makes a lease that expired an hour ago.
+SCHEDULER = "io.containerd.gc.v1.scheduler"
+THEIRS = f'{containerd.CONFIG}[plugins."{SCHEDULER}"]\npause_threshold = 0.000000001\nstartup_delay = "1h"\n'
+OURS = f"{holdfast.CONFIG}plugins:\n  {SCHEDULER}: {{{{pause_threshold: 0.000000001, startup_delay: 1h}}}}\n"
+OUR_ISOLATED = "  io.containerd.metadata.v1.bolt: {{content_sharing_policy: isolated}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +41,9 @@ def place():
 @pytest.fixture(scope="module")
 def addresses(place):
     return {
-        "containerd": place(containerd.running),
-        "containerd 2": place(containerd.running, program=path_of("containerd2/containerd")),
-        "holdfast": place(holdfast.running)[0],
+        "containerd": place(containerd.running, THEIRS),
+        "containerd 2": place(containerd.running, THEIRS, program=path_of("containerd2/containerd")),
+        "holdfast": place(holdfast.running, OURS)[0],
     }
 
 
@@ -47,8 +51,8 @@ def addresses(place):
 def isolated(place):
     later = path_of("containerd2/containerd")
     return {
-        "containerd 2": place(containerd.running, containerd.CONFIG + ISOLATED, program=later),
-        "holdfast": place(holdfast.running, holdfast.CONFIG + OUR_ISOLATED)[0],
+        "containerd 2": place(containerd.running, THEIRS + ISOLATED, program=later),
+        "holdfast": place(holdfast.running, OURS + OUR_ISOLATED)[0],
     }
 
 
