@@ -91,22 +91,25 @@ class _Method:
 
         async def call(request: Any, context: Any) -> bytes | None:
             began, span = self._begin(context)
-            code: int = Code.UNKNOWN
-            words = ""
             try:
                 with gate:
                     if authorize is not None:
                         authorize(context)
                     data = await work(request, context)
-                code = code_number(context.code())
-                return data
+                code: int = code_number(context.code())
             except BaseException as error:
                 code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
                 words = words_of(error, code)
-                await self._answer(error, code, words, context)
+                answered = self._is_answered(error, context)
+                self._end(began, span, code, words)  # before it is told: who sees the answer may look at the counters
+                if answered:
+                    trailers = context.trailing_metadata() + details_of(error, code, words)
+                    # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio is
+                    # quiet about.
+                    await context.abort(STATUS_CODES[code], words, trailers)
                 raise
-            finally:
-                self._end(began, span, code, words)
+            self._end(began, span, code, "")
+            return data
 
         return call
 
@@ -225,10 +228,10 @@ class _Method:
             return Code.CANCELED  # a write to a client that left
         return code_of(error)
 
-    async def _answer(self, error: BaseException, code: Code, words: str, context: Any) -> None:
-        """Send the status, and raise what tells grpc.aio so; return where nobody can be told."""
+    def _is_answered(self, error: BaseException, context: Any) -> bool:
+        """Whether somebody is there to be told of ``error``; one that is not of our words is logged, with its place."""
         if context.done() or isinstance(error, _UNANSWERABLE):
-            return
+            return False
         if not isinstance(error, HoldfastError):
             where = traceback.extract_tb(error.__traceback__)[-1]
             LOG.error(
@@ -237,9 +240,7 @@ class _Method:
                 error=f"{type(error).__name__}: {error}",
                 at=f"{where.filename}:{where.lineno}",
             )
-        trailers = context.trailing_metadata() + details_of(error, code, words)
-        # Raises AbortError; or InternalError when the client left in the meantime: grpc.aio is quiet about that one.
-        await context.abort(STATUS_CODES[code], words, trailers)
+        return True
 
 
 def _is_generated(behavior: Behavior) -> bool:

@@ -98,7 +98,7 @@ async def serving(
 
 
 async def _all_counted(layer: Layer) -> None:
-    """A client has its answer before the handler's task has counted it; the stop does not wait for that task."""
+    """A client that left is counted when the handler's task hears of it; the stop does not wait for that task."""
     async with asyncio.timeout(10):
         while any(method.started != sum(method.handled) for method in layer.counters._methods.values()):
             await asyncio.sleep(0)

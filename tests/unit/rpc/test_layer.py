@@ -8,8 +8,9 @@ import pytest
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from google.rpc.status_pb2 import Status
 from holdfast import namespaces
-from holdfast.errors import FailedPrecondition, Internal, MisusedPlugin, NotFound, from_status
+from holdfast.errors import Code, FailedPrecondition, Internal, MisusedPlugin, NotFound, from_status
 from holdfast.rpc import Counters, Gate, Layer
+from holdfast.rpc.counters import MethodType
 
 from tests.unit.rpc.serving import SERVICE, handler, refused, serving, text
 
@@ -47,6 +48,10 @@ async def each(requests, context):
 async def each_written(requests, context):
     async for request in requests:
         await context.write(request)
+
+
+async def missing(request, context):
+    raise NotFound("x")
 
 
 async def spoken(*words):
@@ -118,6 +123,33 @@ async def test_an_error_of_ours_becomes_its_status_in_every_shape(short_dir, sha
     assert "OK" not in served.counted("M")
 
 
+async def test_an_error_is_counted_before_its_caller_is_told(short_dir):
+    """Whoever sees a call refused may look at the counters next."""
+    layer = Layer(Counters())
+    inner = layer.wrap(f"/{SERVICE}/M", handler("unary", missing))
+
+    class Watched:
+        """A context of gRPC's, and what was counted when the status was sent."""
+
+        def __init__(self, context):
+            self._context = context
+
+        def __getattr__(self, name):
+            return getattr(self._context, name)
+
+        async def abort(self, *status):
+            counted.append(layer.counters.method(f"/{SERVICE}/M", MethodType.UNARY).handled[Code.NOT_FOUND])
+            await self._context.abort(*status)
+
+    async def watched(request, context):
+        return await inner.unary_unary(request.SerializeToString(), Watched(context))
+
+    counted = []
+    async with serving(short_dir, {"M": handler("unary", watched)}) as served:
+        assert await refused(served.method("unary", "M")(text(""))) == ("NOT_FOUND", "x: not found")
+    assert counted == [1]
+
+
 async def test_an_error_nobody_foresaw_is_unknown_by_its_class_and_logged_with_its_place(short_dir, caplog):
     async def broken(request, context):
         raise KeyError("x")
@@ -131,11 +163,8 @@ async def test_an_error_nobody_foresaw_is_unknown_by_its_class_and_logged_with_i
 
 
 async def test_an_error_of_ours_is_no_news_for_the_log(short_dir, caplog):
-    async def broken(request, context):
-        raise NotFound("x")
-
     with caplog.at_level(logging.INFO):
-        async with serving(short_dir, {"M": handler("unary", broken)}) as served:
+        async with serving(short_dir, {"M": handler("unary", missing)}) as served:
             await refused(served.method("unary", "M")(text("")))
     assert [record.getMessage() for record in caplog.records] == []
 
