@@ -37,7 +37,7 @@ class Indifference:
         """Whether a rule could hold for a process of this name; one for which none can is remembered."""
         if self._rules.could_match(comm):
             return True
-        _remember(self.seen.names, comm.encode(errors="replace"))
+        _remember(self.seen.names, _printed(comm))
         return False
 
     def note(self, comm: str, groups: bytes) -> None:
@@ -46,10 +46,10 @@ class Indifference:
             return
         paths, pod = self._reader.place_of(groups)
         if not self._rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):
-            _remember(self.seen.in_groups, (comm.encode(errors="replace"), groups))
+            _remember(self.seen.in_groups, (_printed(comm), groups))
 
     def has(self, name: bytes, pid: int) -> bool:
-        """Whether the name, or the name in the groups that the process is in now, was seen before.
+        """Whether the name (a whole ``comm``), or the name in the groups that the process is in now, was seen before.
 
         Raises:
             ProcessGone: nobody has the number.
@@ -58,6 +58,10 @@ class Indifference:
         if name in seen.names:
             return True
         return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
+
+
+def _printed(comm: str) -> bytes:
+    return comm.encode(errors="replace") + b"\n"
 
 
 def _remember(seen: set[T], one: T) -> None:

@@ -313,9 +313,9 @@ class Keeper:
             self.followed_changed = True
             (self.followed.add if follow else self.followed.discard)(facts.pid)
 
-    def prune(self, present: set[int]) -> None:
-        """Forget who is gone, given the pids a sweep began with; who came since is not among them, and stays."""
-        for placement in [known for pid, known in self.placements.items() if pid not in present]:
+    def prune(self, present: set[bytes]) -> None:
+        """Forget who is gone, given the numbers a sweep began with; who came since is not among them, and stays."""
+        for placement in [known for pid, known in self.placements.items() if b"%d" % pid not in present]:
             try:
                 if self.hands.reader.glance(placement.pid).start_ticks == placement.start_ticks:
                     continue

@@ -60,7 +60,10 @@ class Glance(Struct, frozen=True):
 
 
 class Dull(Struct):
-    """Names, and names in groups (the whole ``cgroup``), that no rule can hold for, as far as they were seen."""
+    """Names, and names in groups, that no rule can hold for, as far as they were seen.
+
+    Both as the kernel prints them: the whole ``comm``, with its newline, and the whole ``cgroup``.
+    """
 
     names: set[bytes]
     in_groups: set[tuple[bytes, bytes]]
@@ -79,9 +82,9 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
 
 
 def name_and_parent(stat: bytes) -> tuple[bytes, int]:
-    """The name and the parent alone, for who is most likely nobody's business."""
+    """The name, as ``comm`` has it, and the parent alone, for who is most likely nobody's business."""
     end = stat.rindex(b")")
-    return stat[stat.index(b"(") + 1 : end], int(stat[end + 4 : stat.index(b" ", end + 4)])
+    return stat[stat.index(b"(") + 1 : end] + b"\n", int(stat[end + 4 : stat.index(b" ", end + 4)])
 
 
 def parse_status(status: bytes) -> tuple[int, int, int, int]:
@@ -110,7 +113,11 @@ class Reader:
 
     def pids(self) -> list[int]:
         """The numbers of all processes, ascending as the kernel lists them."""
-        return [int(name) for name in os.listdir(self.proc.path) if name.isdigit()]
+        return [int(number) for number in self.numbers()]
+
+    def numbers(self) -> list[bytes]:
+        """The same as the kernel prints them, which is half of a path."""
+        return [name for name in os.listdir(os.fsencode(self.proc.path)) if name.isdigit()]
 
     def glance(self, pid: int) -> Glance:
         """What ``stat`` says of who has the number now.
@@ -129,23 +136,24 @@ class Reader:
         return self._read(self.proc.fd, f"{pid}/stat")
 
     def remarkable(
-        self, pids: Iterable[int], dull: Dull, known: Container[int], followed: Container[int]
+        self, numbers: Iterable[bytes], dull: Dull, known: Container[bytes], followed: Container[int]
     ) -> Iterator[tuple[int, bytes]]:
-        """Those of ``pids`` that are worth a look; with their ``stat`` where it was read, else empty.
+        """Those of ``numbers`` that are worth a look; with their ``stat`` where it was read, else empty.
 
-        All of a sweep that is spent on nobody's business is spent here, so it is one loop without a call of its own.
-        ``comm`` is the cheapest file, two thirds of ``stat``, which is read where parents count.
+        All of a sweep that is spent on nobody's business is spent here, so it is one loop without a call of its own,
+        and numbers and names stay as the kernel prints them. ``comm`` is the cheapest file, two thirds of ``stat``,
+        which is read where parents count.
         """
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
         names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
-        path, most = (b"%d/stat", _STAT_BYTES) if followed else (b"%d/comm", _COMM_BYTES)
+        file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", _COMM_BYTES)
         text = b""
-        for pid in pids:
-            if pid in known:
-                yield pid, b""
+        for number in numbers:
+            if number in known:
+                yield int(number), b""
                 continue
             try:
-                descriptor = opened(path % pid, _READ_ONLY, dir_fd=root)
+                descriptor = opened(number + file, _READ_ONLY, dir_fd=root)
                 try:
                     name = read(descriptor, most)
                 finally:
@@ -154,31 +162,29 @@ class Reader:
                     text = name
                     name, parent = name_and_parent(text)
                     if parent in followed:
-                        yield pid, text  # a child may be held whatever its name
+                        yield int(number), text  # a child may be held whatever its name
                         continue
-                else:
-                    name = name[:-1]
                 if name in names:
                     continue
                 if asks_groups:
-                    descriptor = opened(b"%d/cgroup" % pid, _READ_ONLY, dir_fd=root)
+                    descriptor = opened(number + b"/cgroup", _READ_ONLY, dir_fd=root)
                     try:
                         groups = read(descriptor, _READ_BYTES)
                     finally:
                         close(descriptor)
                     if (name, groups) in in_groups:
                         continue
-                yield pid, text
+                yield int(number), text
             except (OSError, ValueError):
-                yield pid, b""
+                yield int(number), b""
 
     def name(self, pid: int) -> bytes:
-        """The name of who has the number now, as ``stat`` has it between its parentheses: the cheapest file.
+        """The whole ``comm`` of who has the number now: the cheapest file.
 
         Raises:
             ProcessGone: nobody has it.
         """
-        return self._read(self.proc.fd, f"{pid}/comm", _COMM_BYTES)[:-1]
+        return self._read(self.proc.fd, f"{pid}/comm", _COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of who has the number now.

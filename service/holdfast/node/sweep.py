@@ -6,7 +6,7 @@ A sweep never sees a process that came after it listed ``/proc``; events do, or 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from concurrent.futures import Future
 
 from holdfast import log
@@ -85,13 +85,14 @@ class Sweeps:
             begun = time.monotonic()
             cause = self._begin(cause)
             keeper.look_anew()
-            pids = keeper.hands.reader.pids()
-            for first in range(0, len(pids), SLICE):
-                self._look_over(pids[first : first + SLICE])
+            numbers = keeper.hands.reader.numbers()
+            known = {b"%d" % pid for pid in (*keeper.placements, *keeper.by_hand)}
+            for first in range(0, len(numbers), SLICE):
+                self._look_over(numbers[first : first + SLICE], known)
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            keeper.prune(set(pids))
+            keeper.prune(set(numbers))
             try:
                 self._clear_up()
             except HoldfastError as error:  # the journal's file: the next sweep tries again
@@ -101,16 +102,15 @@ class Sweeps:
             self._asked += asked
             raise
         self.due = time.monotonic() + self._rescan_s
-        self.last = Sweep(cause, len(pids), spent)
+        self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)
         for done in asked:
             done.set_result(self.last)
 
-    def _look_over(self, pids: Iterable[int]) -> None:
+    def _look_over(self, numbers: Iterable[bytes], known: Container[bytes]) -> None:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
         keeper, reader = self._keeper, self._keeper.hands.reader
-        known = keeper.placements.keys() | keeper.by_hand.keys() if keeper.by_hand else keeper.placements
-        for pid, text in reader.remarkable(pids, keeper.indifference.seen, known, keeper.followed):
+        for pid, text in reader.remarkable(numbers, keeper.indifference.seen, known, keeper.followed):
             try:
                 self._look_at(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
