@@ -8,9 +8,11 @@ uses it notices nothing. Only what is bound by ``import name`` can wait; ``from 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
+import typing
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -29,9 +31,11 @@ LATE = frozenset(
         "ipaddress",  # urllib.parse
         "locale",  # subprocess
         "pkgutil",  # grpc
+        "platform",  # uuid
         "ssl",  # asyncio
         "textwrap",  # traceback
         "tokenize",  # inspect, linecache
+        "typing_extensions",  # msgspec
         # and what our own modules name but use in rare moments
         "base64",
         "ctypes",
@@ -48,6 +52,18 @@ class _NoSocket:
     """What ``ssl.SSLSocket`` is to asyncio before ``ssl`` has run: a class that no socket is of."""
 
 
+#: What one module wants of another and can have without it: (whose attribute, which, who asks).
+_ANSWERS: dict[tuple[str, str, str], Any] = {
+    ("platform", "system", "uuid"): lambda: os.uname().sysname,
+    # it refuses those, on every listener and every connection
+    ("ssl", "SSLSocket", "asyncio.base_events"): _NoSocket,
+    # the same from Python 3.11 on
+    ("typing_extensions", "NotRequired", "msgspec._utils"): typing.NotRequired,
+    ("typing_extensions", "Required", "msgspec._utils"): typing.Required,
+    ("typing_extensions", "get_type_hints", "msgspec._utils"): typing.get_type_hints,
+}
+
+
 class Late(ModuleType):
     """A module that has not run yet."""
 
@@ -57,8 +73,9 @@ class Late(ModuleType):
         """The first attribute that is not there: run the module, in the thread that asks; others wait for it."""
         if name.startswith("__"):  # the import system's own questions
             raise AttributeError(name)
-        if name == "SSLSocket" and sys._getframe(1).f_globals.get("__name__") == "asyncio.base_events":
-            return _NoSocket  # it refuses those, on every listener and every connection
+        answer = _ANSWERS.get((self.__name__, name, sys._getframe(1).f_globals.get("__name__", "")))
+        if answer is not None:
+            return answer
         with _LOCK:
             if type(self) is Late:
                 if self._running:  # asked by itself while it runs, as any module that imports in a circle

@@ -59,6 +59,22 @@ def test_asyncio_listens_without_looking_and_still_refuses_tls_sockets():
     assert python(script) == "False refused"
 
 
+def test_what_others_want_at_their_import_is_answered_without_running_it():
+    script = """
+        import msgspec, sys, typing, uuid
+        from msgspec import _utils
+        print([type(sys.modules[name]).__name__ for name in ("platform", "typing_extensions")], end=" ")
+        import platform, typing_extensions
+        print(
+            uuid._platform_system == platform.system(),
+            _utils.Required is typing_extensions.Required,
+            _utils.NotRequired is typing_extensions.NotRequired,
+            platform.system.__module__,
+        )
+    """
+    assert python(script) == "['Late', 'Late'] True True True platform"
+
+
 def test_an_attribute_that_the_module_does_not_have_is_missing_as_ever():
     script = """
         import tokenize

@@ -24,7 +24,6 @@ def families(proc_root: str = "/proc") -> list[Counter]:
         return fields_of(_text(f"{proc_root}/self/stat"))
 
     started = start_time_s(stat(), _text(f"{proc_root}/stat"))
-    python = platform.python_implementation(), platform.python_version()
     return [
         Counter(
             "process_cpu_seconds_total",
@@ -72,7 +71,7 @@ def families(proc_root: str = "/proc") -> list[Counter]:
             "python_info",
             "Python platform information.",
             ["implementation", "version"],
-            read=lambda: [(python, 1)],
+            read=lambda: [((platform.python_implementation(), platform.python_version()), 1)],
         ),
     ]
 

@@ -12,9 +12,10 @@ Theory
 5. *Bounded.* Rows of processes that are gone are dropped by every sweep.
 
 The file is sqlite in WAL mode, without fsync: a commit survives kill -9, and what a power cut loses does not matter,
-as the processes are lost with it. Values of processes, the hot ones, are committed to a `tail` beside it first and
-taken into the database together: by whatever reads or changes such rows, and when there are many. The write-ahead log
-is folded in by sweeps. One connection, one lock: the engine's thread and the mover's both write, and no other process.
+as the processes are lost with it (a file that it damaged is put aside). Values of processes, the hot ones, are
+committed to a `tail` beside it first and taken into the database together: by whatever reads or changes such rows, and
+when there are many. The write-ahead log is folded in by sweeps. One connection, one lock: the engine's thread and the
+mover's both write, and no other process.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from holdfast import log
+from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
 from holdfast.node.tail import Line, Tail
 
@@ -137,13 +137,11 @@ class Journal:
         try:
             self._db, self._tail, self._generation = _opened(path, boot_id)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if error.sqlite_errorcode not in sqlitefile.DAMAGED:
                 raise Unavailable(f"journal {path}: {error}") from error
             LOG.warning("the journal is unreadable and was put aside", path=path, error=error)
             try:
-                for suffix in ("-wal", "-shm", "-tail", ""):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.replace(f"{path}{suffix}", f"{path}.{int(time.time())}.bad{suffix}")
+                sqlitefile.put_aside(path, "-tail")
                 self._db, self._tail, self._generation = _opened(path, boot_id)
             except (OSError, sqlite3.Error) as again:
                 raise Unavailable(f"journal {path}: {again}") from again
@@ -309,8 +307,8 @@ def _opened(path: Path, boot_id: str) -> tuple[sqlite3.Connection, Tail, int]:
     tail = None
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")  # no lock to take for each commit
+        db.execute("PRAGMA synchronous = OFF")  # before the next line, which would wait for the disk
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")
         db.execute("PRAGMA cache_size = -256")  # KiB: the rows are few and written more than read
         version = db.execute("PRAGMA user_version").fetchone()[0]

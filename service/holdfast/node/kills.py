@@ -9,9 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
 from holdfast.node.snapshot import Kill
 
+LOG = log.named(__name__)
 KEPT = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kills (
@@ -32,12 +34,7 @@ class Kills:
         self._boot_id, self._kept = boot_id, kept
         self._lock = threading.Lock()
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA cache_size = -128")
-            self._db.executescript(_SCHEMA)
-            os.chmod(path, 0o600)
+            self._db = _opened(path)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"record of kills {path}: {error}") from error
 
@@ -76,3 +73,30 @@ class Kills:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The file; one that is damaged is put aside: nobody is to go without protection for a record's sake."""
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in sqlitefile.DAMAGED:
+            raise
+        LOG.warning("the record of kills is unreadable and was put aside", path=path, error=error)
+        sqlitefile.put_aside(path)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    sqlitefile.make(path, lambda new: new.executescript(_SCHEMA))
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA cache_size = -128")
+        db.executescript(_SCHEMA)
+        os.chmod(path, 0o600)
+    except BaseException:
+        db.close()
+        raise
+    return db

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
 
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
@@ -103,7 +102,7 @@ def read_host(proc_root: str, hierarchy: Hierarchy) -> HostFacts:
         swap_pages=memory.get("SwapTotal", 0) * 1024 // os.sysconf("SC_PAGE_SIZE"),
         page_bytes=os.sysconf("SC_PAGE_SIZE"),
         cpus=os.cpu_count() or 1,
-        kernel=_kernel(),
+        kernel=kernel_version(),
         hierarchies=hierarchy.names,
         controllers=unified.controllers() if unified is not None else frozenset(),
         capabilities=capabilities(proc_root),
@@ -252,6 +251,7 @@ def _meminfo(proc_root: str) -> dict[str, int]:
     return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) >= 2}
 
 
-def _kernel() -> tuple[int, int]:
-    major, minor = platform.release().split(".")[:2]
+def kernel_version() -> tuple[int, int]:
+    """The running kernel's, of uname(2)."""
+    major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0)

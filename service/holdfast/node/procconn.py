@@ -22,7 +22,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import platform
 import socket
 import struct
 import threading
@@ -31,6 +30,7 @@ from collections.abc import Collection
 from msgspec import Struct
 
 from holdfast.errors import KernelRefused, Unavailable
+from holdfast.node.machine import kernel_version
 from holdfast.process import namespace
 
 _NETLINK_CONNECTOR = 11
@@ -107,7 +107,7 @@ class ProcessEvents:
         self._attach_filter(kinds)
         if kinds != self._kinds:
             self._kinds = kinds
-            if _kernel() >= _MASK_SINCE:  # an older kernel would count us twice
+            if kernel_version() >= _MASK_SINCE:  # an older kernel would count us twice
                 self._say(_LISTEN)
 
     def read(self) -> list[Event]:
@@ -182,7 +182,7 @@ class ProcessEvents:
     def _say(self, operation: int) -> None:
         """LISTEN (again, with another mask) or IGNORE."""
         body = struct.pack("=I", operation)
-        if _kernel() >= _MASK_SINCE:
+        if kernel_version() >= _MASK_SINCE:
             body += struct.pack("=I", self._kinds)
         message = struct.pack("=IIIIHH", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, len(body), 0) + body
         header = struct.pack("=IHHII", 16 + len(message), _NLMSG_DONE, 0, 0, 0)
@@ -230,11 +230,6 @@ def filter_program(kinds: int, followed: Collection[int], own_pid: int) -> list[
 
 def _word(value: int) -> int:
     return socket.htonl(value)
-
-
-def _kernel() -> tuple[int, int]:
-    major, minor = platform.release().split(".")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0)
 
 
 def _why(error: OSError) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import struct
 import threading
 
@@ -27,7 +26,7 @@ def be_prompt() -> None:
     """Ask it for the calling thread; what the kernel or a missing capability refuses stays as it is."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-    number = _SYSCALL.get(platform.machine())
+    number = _SYSCALL.get(os.uname().machine)
     if number is not None:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         attr = _ATTR.pack(_ATTR.size, _SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -88,7 +88,7 @@ class Life:
         """Boot, serve, drain. Raises what the boot raises."""
         began = time.perf_counter()
         stop = StopRequest(self._grace_s + CLOSING_S)
-        LOG.info("starting holdfast", version=holdfast.__version__, python=platform.python_version(), pid=os.getpid())
+        LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
         with handled(stop, self.reload, stacks.write):
             async with AsyncExitStack() as stack:
                 try:

@@ -125,9 +125,12 @@ def listen_tcp(what: str, address: str) -> socket.socket:
     """
     host, port = split_address(what, address)
     both = not host and socket.has_dualstack_ipv6()
+    name = "::" if both else host
+    # ASCII as bytes: text would be encoded by a codec that takes a millisecond to import
+    asked = (name.encode() if name.isascii() else name) or None
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
-            "::" if both else host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            asked, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
+from holdfast import sqlitefile
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, ResourceExhausted
 from holdfast.store import schema
 from holdfast.store.reserve import Reserve
@@ -162,6 +163,7 @@ class Database:
     def _write_forever(self, opened: asyncio.Future[None]) -> None:
         assert self._loop is not None
         try:
+            sqlitefile.make(self.path, schema.prepare)
             connection = _connected(self.path)
             schema.prepare(connection)
         except BaseException as error:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from holdfast.errors import ConnectionClosed, DeadlineExceeded
 from holdfast.ttrpc import envelope
@@ -32,8 +31,7 @@ from holdfast.ttrpc.methods import (
 from holdfast.ttrpc.streams import Kind, Limits
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """A method as the client calls it."""
 
     full_method: str

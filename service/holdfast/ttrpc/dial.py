@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from holdfast.ttrpc.inbox import Inbox
 
@@ -47,8 +47,7 @@ def inherited(descriptor: int) -> Connector:
     return connect
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
+class Reconnect(NamedTuple):
     """Exponential delays with jitter between failed attempts to connect, in seconds."""
 
     first_s: float = 0.05

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.errors import HoldfastError
 from holdfast.ttrpc.frame import NO_DATA, REMOTE_CLOSED
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one connection may cost."""
 
     concurrent_calls: int = 4096

@@ -23,6 +23,16 @@ def test_a_kill_comes_back_as_it_was_newest_first(kills):
     assert kills.latest(1) == (kill(200),)
 
 
+def test_a_file_that_is_no_database_is_put_aside(tmp_path):
+    path = tmp_path / "kills.db"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 40)
+    kills = Kills(path, "boot")
+    assert kills.add(1, kill(100))
+    assert len(kills.latest()) == 1
+    kills.close()
+    assert [p.read_bytes()[:5] for p in tmp_path.glob("kills.db.*.bad")] == [b"not a"]
+
+
 def test_the_same_line_of_the_log_is_kept_once(kills, tmp_path):
     assert kills.add(1, kill(100))
     assert not kills.add(1, kill(100))

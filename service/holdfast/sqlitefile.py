@@ -1,0 +1,57 @@
+"""Files of sqlite: made whole or not at all, and put aside when they are none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+#: Error codes of a file that is damaged or something else altogether.
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def make(path: Path, build: Callable[[sqlite3.Connection], object]) -> None:
+    """A file at ``path`` with what ``build`` puts into it, for its owner alone and in WAL mode, unless there is one.
+
+    Whole even after a power cut. The disk is waited for twice: sqlite, which would do the same step by step, waits five
+    to seven times, and each time is a millisecond or ten on a busy node.
+
+    Raises:
+        OSError: it cannot be made.
+        sqlite3.Error: the same, of its content.
+    """
+    if path.exists():
+        return
+    new = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)  # of a run that was killed
+    file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = WAL")
+            build(connection)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(new, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def put_aside(path: Path, *more: str) -> None:
+    """Name a file and what sqlite keeps beside it (and ``more`` endings) ``….bad``, with the time, for who asks later.
+
+    Raises:
+        OSError: that cannot be.
+    """
+    now = int(time.time())
+    for ending in ("-wal", "-shm", *more, ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{ending}", f"{path}.{now}.bad{ending}")
