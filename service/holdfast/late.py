@@ -21,6 +21,7 @@ from typing import Any, cast
 #: What may wait, and whose import brings it.
 LATE = frozenset(
     {
+        "ast",  # inspect
         "asyncio.sslproto",  # asyncio
         "calendar",  # protobuf
         "google.protobuf.descriptor_database",  # protobuf, for its pure Python implementation
@@ -52,8 +53,19 @@ class _NoSocket:
     """What ``ssl.SSLSocket`` is to asyncio before ``ssl`` has run: a class that no socket is of."""
 
 
+class _NodeVisitor:
+    """What ``ast.NodeVisitor`` is to inspect, which has a class of that kind for ``getsource`` of a class."""
+
+    def visit(self, node: Any) -> Any:
+        return sys.modules["ast"].NodeVisitor.visit(self, node)
+
+    def generic_visit(self, node: Any) -> Any:
+        return sys.modules["ast"].NodeVisitor.generic_visit(self, node)
+
+
 #: What one module wants of another and can have without it: (whose attribute, which, who asks).
 _ANSWERS: dict[tuple[str, str, str], Any] = {
+    ("ast", "NodeVisitor", "inspect"): _NodeVisitor,
     ("platform", "system", "uuid"): lambda: os.uname().sysname,
     # it refuses those, on every listener and every connection
     ("ssl", "SSLSocket", "asyncio.base_events"): _NoSocket,

@@ -592,7 +592,11 @@ except Unavailable as error:
 
 
 def take_number(number, *command):
-    """Start a program under a certain free number, as CAP_CHECKPOINT_RESTORE lets us ask for."""
+    """Start a program under a certain free number, as CAP_CHECKPOINT_RESTORE lets us ask for.
+
+    A tick after the one who had it: two of one number in one tick are one to everybody who reads procfs.
+    """
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
     for _ in range(200):
         with open("/proc/sys/kernel/ns_last_pid", "w") as file:
             file.write(str(number - 1))

@@ -75,6 +75,14 @@ def test_what_others_want_at_their_import_is_answered_without_running_it():
     assert python(script) == "['Late', 'Late'] True True True platform"
 
 
+def test_the_source_of_a_class_is_found_though_ast_waits():
+    script = """
+        import inspect, sys, textwrap
+        print(type(sys.modules["ast"]).__name__, inspect.getsource(textwrap.TextWrapper).partition(":")[0])
+    """
+    assert python(script) == "Late class TextWrapper"
+
+
 def test_an_attribute_that_the_module_does_not_have_is_missing_as_ever():
     script = """
         import tokenize

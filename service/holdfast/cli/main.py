@@ -6,6 +6,7 @@ daemon's is paid on each node. Exit codes: 0 done, 1 an error with one line on s
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ def call(arguments: list[str] | None = None) -> int:
         if given is not None:
             start.run(given)
             return 0
+        gc.enable()
         return _by_click(words)
     except HoldfastError as error:
         print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised

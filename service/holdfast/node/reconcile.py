@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
+from math import inf
 from typing import TypeVar
 
 from msgspec import Struct
@@ -59,6 +60,7 @@ LOG = log.named(__name__)
 T = TypeVar("T")
 FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
 FLOOD = 64  # batches of events before calls and moves get their turn
+HISTORY_S = 1.0  # after the start: the kernel log is up to 3,000 records of the past, and 10 ms of the interpreter
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -110,6 +112,7 @@ class Engine:
         self._pressure: tuple[Pressure, ...] = ()
         self._calls: deque[Callable[[], None]] = deque()
         self._poll, self._polled = select.poll(), (-2, -2, -2)
+        self._listens_from = 0.0  # monotonic: when the kernel log is waited for, too
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
@@ -303,6 +306,7 @@ class Engine:
             self._keeper.recall()
             self._feed.open()
             self._watch.open()
+            self._listens_from = time.monotonic() + HISTORY_S
             while not self._stopping:
                 self._turn()
         except Exception as error:
@@ -316,7 +320,7 @@ class Engine:
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
-        if self._feed.fileno() != self._polled[0]:
+        if self._feed.fileno() != self._polled[0] or (self._unheard() and time.monotonic() >= self._listens_from):
             self._poll_again()
         for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
             if descriptor == self._polled[0]:
@@ -346,10 +350,15 @@ class Engine:
     def _poll_again(self) -> None:
         """Wait for what there is to wait for now: the feed comes and goes."""
         self._poll = select.poll()
-        self._polled = (self._feed.fileno(), self._watch.fileno(), self._event)
+        listens = time.monotonic() >= self._listens_from
+        self._polled = (self._feed.fileno(), self._watch.fileno() if listens else -1, self._event)
         for descriptor in self._polled:
             if descriptor >= 0:
                 self._poll.register(descriptor, select.POLLIN)
+
+    def _unheard(self) -> bool:
+        """Whether the kernel log is open and not waited for yet."""
+        return self._polled[1] < 0 <= self._watch.fileno()
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
@@ -357,7 +366,7 @@ class Engine:
             return 0
         if not self._mover.idle:
             return FETCH_MS
-        due = self._sweeps.due - time.monotonic()
+        due = min(self._sweeps.due, self._listens_from if self._unheard() else inf) - time.monotonic()
         for row in self._keeper.by_hand.values():
             due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pool
 
 from holdfast.config.schema import Grant
 from holdfast.errors import PermissionDenied
@@ -22,7 +22,7 @@ from holdfast.rpc.registrar import Policy
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _STORED = "/containerd.services."  # what clients keep here: reading it is more than looking at the daemon
 _ABOUT_US = tuple(f"{_STORED}{name}.v1." for name in ("version", "introspection", "events"))
-_NO_SIDE_EFFECTS = descriptor_pb2.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS
+_NO_SIDE_EFFECTS = 1  # MethodOptions.IdempotencyLevel of descriptor.proto, which takes a millisecond to import
 
 
 def policy(grants: Iterable[Grant]) -> Policy:
