@@ -36,7 +36,7 @@ LATE = frozenset(
         "ssl",  # asyncio
         "textwrap",  # traceback
         "tokenize",  # inspect, linecache
-        "typing_extensions",  # msgspec
+        "typing_extensions",  # msgspec, grpc
         # and what our own modules name but use in rare moments
         "base64",
         "ctypes",
@@ -63,16 +63,17 @@ class _NodeVisitor:
         return sys.modules["ast"].NodeVisitor.generic_visit(self, node)
 
 
-#: What one module wants of another and can have without it: (whose attribute, which, who asks).
-_ANSWERS: dict[tuple[str, str, str], Any] = {
-    ("ast", "NodeVisitor", "inspect"): _NodeVisitor,
-    ("platform", "system", "uuid"): lambda: os.uname().sysname,
+#: What a library wants of another and can have without it: (whose attribute, which), who asks, the answer.
+_ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {
+    ("ast", "NodeVisitor"): ("inspect", _NodeVisitor),
+    ("platform", "system"): ("uuid", lambda: os.uname().sysname),
     # it refuses those, on every listener and every connection
-    ("ssl", "SSLSocket", "asyncio.base_events"): _NoSocket,
+    ("ssl", "SSLSocket"): ("asyncio", _NoSocket),
     # the same from Python 3.11 on
-    ("typing_extensions", "NotRequired", "msgspec._utils"): typing.NotRequired,
-    ("typing_extensions", "Required", "msgspec._utils"): typing.Required,
-    ("typing_extensions", "get_type_hints", "msgspec._utils"): typing.get_type_hints,
+    ("typing_extensions", "NotRequired"): ("msgspec", typing.NotRequired),
+    ("typing_extensions", "Required"): ("msgspec", typing.Required),
+    ("typing_extensions", "Self"): ("grpc", typing.Self),
+    ("typing_extensions", "get_type_hints"): ("msgspec", typing.get_type_hints),
 }
 
 
@@ -85,8 +86,8 @@ class Late(ModuleType):
         """The first attribute that is not there: run the module, in the thread that asks; others wait for it."""
         if name.startswith("__"):  # the import system's own questions
             raise AttributeError(name)
-        answer = _ANSWERS.get((self.__name__, name, sys._getframe(1).f_globals.get("__name__", "")))
-        if answer is not None:
+        who, answer = _ANSWERS.get((self.__name__, name), (None, None))
+        if who is not None and sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == who:
             return answer
         with _LOCK:
             if type(self) is Late:

@@ -5,10 +5,9 @@ A plugin says what it serves by having the method, as in containerd: nothing is 
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
-@runtime_checkable
 class OffersGrpc(Protocol):
     """Serves gRPC on the unix socket, and its read-only methods on TCP."""
 
@@ -16,7 +15,6 @@ class OffersGrpc(Protocol):
         """Pass ``registrar`` to the generated ``add_…Servicer_to_server(servicer, registrar)``."""
 
 
-@runtime_checkable
 class OffersTtrpc(Protocol):
     """Serves ttrpc on ``<address>.ttrpc``."""
 

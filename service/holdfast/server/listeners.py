@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,7 +18,7 @@ from holdfast import log, rpc, ttrpc
 from holdfast.config import Settings
 from holdfast.errors import BootError
 from holdfast.metrics import Registry
-from holdfast.plugin import PluginSet, PluginState, State
+from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.http import HttpServer, Routes
@@ -63,18 +64,26 @@ class Listeners:
         """
         before = set(self._node.services)
         try:
-            if isinstance(plugin.instance, OffersGrpc):
-                plugin.instance.register_grpc(self._node)
-                plugin.instance.register_grpc(self._fleet)
-                if HEALTH in plugin.registration.services:
-                    plugin.instance.register_grpc(self._probes)
-            if isinstance(plugin.instance, OffersTtrpc):
-                plugin.instance.register_ttrpc(self._ttrpc)
+            if hasattr(plugin.instance, "register_grpc"):  # isinstance of a Protocol takes 30 µs a class
+                by_grpc: OffersGrpc = plugin.instance
+                for registrar in self._registrars(plugin.registration):
+                    by_grpc.register_grpc(registrar)
+            if hasattr(plugin.instance, "register_ttrpc"):
+                by_ttrpc: OffersTtrpc = plugin.instance
+                by_ttrpc.register_ttrpc(self._ttrpc)
         except Exception as error:  # a plugin author's code; half-registered services must not be served
             raise BootError(f"failed to register services of plugin {plugin.uri}: {error}") from error
         for service in (*set(self._node.services).difference(before), *plugin.registration.services):
             if self._board.serves(service) is None:  # a plugin that said of itself that it does not is believed
                 self._board.set(service, True)
+
+    def _registrars(self, registration: Registration) -> Iterator[rpc.Registrar]:
+        """Those of the gRPC listeners that the settings ask for."""
+        yield self._node
+        if self._settings.grpc.tcp_address:
+            yield self._fleet
+        if self._settings.grpc.health_address and HEALTH in registration.services:
+            yield self._probes
 
     def mark_absent(self) -> None:
         """Have health say NOT_SERVING for what plugins that are not ready would have served."""
