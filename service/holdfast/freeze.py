@@ -2,11 +2,13 @@
 
 For whoever installs: an image, a virtual environment. ``--unchecked`` says that what is installed in the environment
 will not change, as ``compileall --invalidation-mode unchecked-hash`` says it; the interpreter's own library, which some
-bases ship without ``.pyc`` files, is looked at at every start all the same. Two runs give the same bytes.
+bases ship without ``.pyc`` files, is looked at at every start all the same. Two runs give the same bytes. Docstrings
+are left out: nobody asks a daemon for help, and they are a megabyte of every node's memory.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import marshal
 import os
@@ -19,6 +21,7 @@ from holdfast.frozen import PATH, UNCHECKED, Entry
 
 #: A module of a start: its name, its source, whether it is a package.
 Module = tuple[str, str, bool]
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 #: Run by an interpreter of its own: the modules of a start that come from source, and where modules are looked for.
 _LOOK = """
 import json, sys
@@ -63,7 +66,7 @@ def write(path: str, modules: Iterable[Module], search: list[str], fixed: str | 
         with open(source, "rb") as file:
             text, was = file.read(), os.fstat(file.fileno())
         begin = len(codes)
-        codes += marshal.dumps(compile(text, source, "exec", dont_inherit=True, optimize=0))
+        codes += marshal.dumps(compile(_undocumented(text, source), source, "exec", dont_inherit=True, optimize=0))
         unchecked = fixed is not None and source.startswith(fixed + os.sep)
         time = UNCHECKED if unchecked else int(was.st_mtime) & 0xFFFFFFFF
         index[name] = (source, package, time, len(text), begin, len(codes))
@@ -73,6 +76,17 @@ def write(path: str, modules: Iterable[Module], search: list[str], fixed: str | 
         file.write(MAGIC_NUMBER + len(head).to_bytes(8, "little") + head + codes)
     os.replace(path + ".new", path)
     return len(index)
+
+
+def _undocumented(text: bytes, source: str) -> ast.Module:
+    """A module without its docstrings. Asserts stay, which ``-OO`` would take as well."""
+    module = ast.parse(text, source)
+    for node in ast.walk(module):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            words = node.body.pop(0)
+            if not node.body:
+                node.body.append(ast.copy_location(ast.Pass(), words))
+    return module
 
 
 def _root(name: str, source: str, package: bool) -> str:

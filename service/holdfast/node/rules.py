@@ -249,13 +249,22 @@ def compile_rules(
     """
     compiled: dict[str, CompiledRule] = {}
     for rule in rules:
-        try:
-            if rule.name in compiled:
-                raise InvalidArgument("name: there is a rule of this name already")
-            compiled[rule.name] = _compile(rule, uid_of, dry_run)
-        except InvalidArgument as error:
-            raise ConfigError(f'rule "{rule.name}": {error.message}') from None
+        if rule.name in compiled:
+            raise ConfigError(f'rule "{rule.name}": name: there is a rule of this name already')
+        compiled[rule.name] = compile_rule(rule, uid_of, dry_run=dry_run)
     return Rules(compiled.values(), Table.of(annotations), dry_run=dry_run)
+
+
+def compile_rule(rule: Rule, uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> CompiledRule:
+    """One of them, by itself.
+
+    Raises:
+        ConfigError: as `compile_rules`.
+    """
+    try:
+        return _compile(rule, uid_of, dry_run)
+    except InvalidArgument as error:
+        raise ConfigError(f'rule "{rule.name}": {error.message}') from None
 
 
 def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:

@@ -122,10 +122,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse a rule that can mean nothing here, where the file and the line are still known."""
-        from holdfast.node.rules import compile_rules
+        from holdfast.node.rules import compile_rule
 
         try:
-            compile_rules((self,))
+            compile_rule(self)
         except ConfigError as error:
             raise ValueError(str(error)) from None
 

@@ -96,10 +96,8 @@ def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
         ready = _compiled()
         for name in wanted:
             ours += (rule for rule in ready[name] if rule.name not in own)
-    ours = [msgspec.structs.replace(rule, yields_to_annotations=True) for rule in ours]
-    if config.shipped == "preview":
-        ours = [msgspec.structs.replace(rule, dry_run=True) for rule in ours]
-    return (*config.rules, *ours)
+    changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.shipped == "preview" else {})
+    return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours))
 
 
 _FILES = {"preview": names, ALL: names, "none": tuple[str, ...]}
