@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from holdfast.node.procfs import Dull, Reader
+from holdfast.node.procfs import Dull, Reader, printed
 from holdfast.node.rules import Rules
 
 T = TypeVar("T")
-_CACHED_NAMES = 4096
+_CACHED_NAMES = 2048  # the kernel's workers change theirs all day
 
 
 class Indifference:
@@ -23,33 +23,41 @@ class Indifference:
         self.seen = Dull(set(), set())
         self._reader = reader
         self._rules = Rules()
+        self._in_no_pod: set[tuple[bytes, bytes]] = set()
 
     def set_rules(self, rules: Rules) -> None:
         """Under other rules others are nobody's business."""
         self._rules = rules
         self.seen = Dull(set(), set(), rules.asks_groups)
+        self._in_no_pod.clear()
 
     def forget_groups(self) -> None:
         """A pod may be known by now, or be another's."""
         self.seen.in_groups.clear()
+        self.seen.in_groups.update(self._in_no_pod)
 
     def could_match(self, comm: str) -> bool:
         """Whether a rule could hold for a process of this name; one for which none can is remembered."""
         if self._rules.could_match(comm):
             return True
-        _remember(self.seen.names, _printed(comm))
+        _remember(self.seen.names, printed(comm))
         return False
 
-    def note(self, comm: str, groups: bytes) -> None:
-        """No rule held for a process of this name in these groups; remember it if these two alone say so."""
+    def note(self, comm: str, groups: bytes, *, in_no_pod: bool = False) -> None:
+        """No rule held for a process of this name in these groups; remember it if these two alone say so.
+
+        ``in_no_pod``: nor will these groups ever be a pod's.
+        """
         if not self.seen.asks_groups:
             return
         paths, pod = self._reader.place_of(groups)
         if not self._rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):
-            _remember(self.seen.in_groups, (_printed(comm), groups))
+            _remember(self.seen.in_groups, (printed(comm), groups))
+            if in_no_pod:
+                _remember(self._in_no_pod, (printed(comm), groups))
 
     def has(self, name: bytes, pid: int) -> bool:
-        """Whether the name (a whole ``comm``), or the name in the groups that the process is in now, was seen before.
+        """Whether the name (as `printed`), or the name in the groups that the process is in now, was seen before.
 
         Raises:
             ProcessGone: nobody has the number.
@@ -58,10 +66,6 @@ class Indifference:
         if name in seen.names:
             return True
         return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
-
-
-def _printed(comm: str) -> bytes:
-    return comm.encode(errors="replace") + b"\n"
 
 
 def _remember(seen: set[T], one: T) -> None:

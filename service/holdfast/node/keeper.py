@@ -109,7 +109,11 @@ class Keeper:
         if placement is not None and placement.start_ticks != glance.start_ticks:
             self.forget(glance.pid)
             placement = None
-        if glance.kernel_thread or glance.pid == self.facts.own_pid or glance.comm in _RUNC_STAGES:
+        if glance.pid == self.facts.own_pid or glance.comm in _RUNC_STAGES:
+            return False
+        if glance.kernel_thread:
+            if self.indifference.could_match(glance.comm):  # a process of its name is seldom one of interest, either
+                self.indifference.note(glance.comm, self.hands.reader.group_text(glance.pid), in_no_pod=True)
             return False
         if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
             return True

@@ -27,7 +27,7 @@ _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _READ_BYTES = 4096
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
-_COMM_BYTES = 128  # a kernel thread's may be longer than the 15 of everybody else
+_COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and what is left of it is nobody else's
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
 _CACHED_GROUPS = 4096
@@ -62,7 +62,7 @@ class Glance(Struct, frozen=True):
 class Dull(Struct):
     """Names, and names in groups, that no rule can hold for, as far as they were seen.
 
-    Both as the kernel prints them: the whole ``comm``, with its newline, and the whole ``cgroup``.
+    Both as the kernel prints them: `printed`, and the whole ``cgroup``.
     """
 
     names: set[bytes]
@@ -82,9 +82,14 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
 
 
 def name_and_parent(stat: bytes) -> tuple[bytes, int]:
-    """The name, as ``comm`` has it, and the parent alone, for who is most likely nobody's business."""
+    """The name, as `printed`, and the parent alone, for who is most likely nobody's business."""
     end = stat.rindex(b")")
-    return stat[stat.index(b"(") + 1 : end] + b"\n", int(stat[end + 4 : stat.index(b" ", end + 4)])
+    return (stat[stat.index(b"(") + 1 : end] + b"\n")[:_COMM_BYTES], int(stat[end + 4 : stat.index(b" ", end + 4)])
+
+
+def printed(comm: str) -> bytes:
+    """A name as a sweep reads it from ``comm``: with its newline, and no longer than a process's may be."""
+    return (comm.encode(errors="replace") + b"\n")[:_COMM_BYTES]
 
 
 def parse_status(status: bytes) -> tuple[int, int, int, int]:
@@ -179,7 +184,7 @@ class Reader:
                 yield int(number), b""
 
     def name(self, pid: int) -> bytes:
-        """The whole ``comm`` of who has the number now: the cheapest file.
+        """The name, as `printed`, of who has the number now: the cheapest file.
 
         Raises:
             ProcessGone: nobody has it.
