@@ -18,6 +18,7 @@ from holdfast.node.snapshot import Field, Reason
 from tests.fakes.placement import rules
 from tests.integration.conftest import until_asleep
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
+from tests.running import PATIENCE_S
 
 pytestmark = pytest.mark.root
 
@@ -379,6 +380,42 @@ def test_holding_by_hand_goes_before_the_rules_and_ends_by_itself(run, program, 
     assert adj_of(process.pid) == 700
     engine.wait_for(lambda: len(engine.changes(process.pid)) == 3)
     assert adj_of(process.pid) == 300
+
+
+def test_a_hold_ends_though_the_journal_cannot_be_written_and_the_value_goes_at_the_latest_with_the_next_sweep_after(
+    run, program, sleeper
+):
+    process = sleeper(program, "600")
+    engine = run()
+    engine.engine.hold(process.pid, None, 700, 0.3, "test").result(20)
+    with engine.journal._lock:
+        engine.journal._db.execute("PRAGMA query_only = 1")  # as on a disk that is full
+    deadline = time.monotonic() + PATIENCE_S
+    while engine.engine._keeper.by_hand and time.monotonic() < deadline:
+        time.sleep(0.05)
+    engine.sweep()
+    assert engine.engine.status().running
+    with engine.journal._lock:
+        engine.journal._db.execute("PRAGMA query_only = 0")
+    engine.sweep()
+    assert adj_of(process.pid) == 0
+
+
+def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, caplog):
+    engine = run(RAISE)
+    failures = iter(range(3))
+
+    def full(*_):
+        if next(failures, None) is not None:
+            raise Unavailable("journal: database or disk is full")
+        monkeypatch.undo()
+
+    monkeypatch.setattr(engine.engine._sweeps, "step", full)
+    process = sleeper(program, "600")
+    engine.settle()
+    assert adj_of(process.pid) == 300
+    said = [record for record in caplog.records if "could not do all it had to" in record.getMessage()]
+    assert len(said) == 1
 
 
 def test_a_hold_by_hand_outlives_the_engine_and_is_released_by_hand(run, program, sleeper):

@@ -109,6 +109,19 @@ def test_kills_while_nobody_looked_are_in_the_record_but_no_news(run, memory, ea
     assert len(third.kills.latest()) == number + 1
 
 
+def test_a_kill_that_cannot_be_recorded_is_told_and_the_engine_goes_on(run, memory, eater, caplog):
+    engine = run()
+    engine.kills._db.execute("PRAGMA query_only = 1")  # as on a disk that went read-only
+    kill, victim, _ = kill_one(engine, eater)
+    assert kill.pid == victim.pid
+    assert engine.kills.latest() == ()
+    assert "an OOM kill is not recorded" in [record.getMessage() for record in caplog.records]
+    assert engine.engine.status().running
+    engine.kills._db.execute("PRAGMA query_only = 0")
+    later, _, _ = kill_one(engine, eater)
+    assert engine.kills.latest(1) == (later,)
+
+
 def test_without_the_kernel_log_kills_are_counted_by_group(run, memory, eater, tmp_path, caplog):
     _, limited, inner = memory
     engine = run(kmsg=str(tmp_path / "nothing"))

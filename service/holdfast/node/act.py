@@ -5,6 +5,7 @@ The ``oom_score_adj`` rows of the journal are mirrored here, because every plan 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.cgroups import parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone, Unavailable
 from holdfast.node.host import Host, Order, Outcome, moves_back, refusal_of
 from holdfast.node.journal import ADJ, HeldRow, Journal, cgroup_field
 from holdfast.node.procfs import Reader
@@ -229,8 +230,9 @@ class Actor:
     def _on_given_back(self, outcome: Outcome) -> None:
         order = outcome.order
         self.returning.discard(order.process.pid)
-        rows = self.hands.journal.held_of(order.process.pid, order.start_ticks)
-        self.hands.journal.forget([row for row in rows if row.field != ADJ])
+        with contextlib.suppress(Unavailable):  # rows of what is not ours any more are harmless
+            rows = self.hands.journal.held_of(order.process.pid, order.start_ticks)
+            self.hands.journal.forget([row for row in rows if row.field != ADJ])
         for refusal in outcome.refused:
             LOG.warning("could not give a cgroup back", pid=order.process.pid, rule=order.rule, detail=refusal.detail)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from holdfast.errors import FailedPrecondition, ProcessGone
+from holdfast.errors import FailedPrecondition, ProcessGone, Unavailable
 from holdfast.node.journal import HandRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.record import Placement
@@ -41,7 +41,10 @@ def release(keeper: Keeper, pid: int) -> bool:
     row = keeper.by_hand.pop(pid, None)
     if row is None:
         return False
-    keeper.hands.journal.forget((row,))
+    try:
+        keeper.hands.journal.forget((row,))
+    except Unavailable as error:  # on a full disk; its time is over when it is read again
+        keeper.cannot(pid, error)
     keeper.look_at(pid)
     return True
 

@@ -325,6 +325,9 @@ class Keeper:
                     continue
             except ProcessGone:
                 pass
+            except HoldfastError as error:
+                self.cannot(placement.pid, error)
+                continue
             self.forget(placement.pid)
 
     def _plan_only(self, placement: Placement, decision: Decision) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -49,10 +50,17 @@ class KillWatch:
     def open(self) -> None:
         """Start after what was recorded before; say it when the log cannot be read."""
         try:
-            self._log = KernelLog(self._kmsg, self._kills.last_number())
+            self._log = KernelLog(self._kmsg, self._last_number())
         except Unavailable as error:
             LOG.warning("OOM kills are counted without the kernel log", error=error.message)
             self._counts = dict(self._read_counts())
+
+    def _last_number(self) -> int:
+        try:
+            return self._kills.last_number()
+        except Unavailable as error:
+            LOG.warning("what the kernel log says is read from its beginning", error=error.message)
+            return -1
 
     def fileno(self) -> int:
         """For poll; -1 without the log."""
@@ -68,10 +76,11 @@ class KillWatch:
             kill = self._parser.feed(line.text, line.at_ns)
             if kill is not None:
                 kill = attributed(kill, witness)
-                if self._kills.add(line.number, kill):
+                if self._is_new(line.number, kill):
                     found.append(kill)
         if last >= 0:
-            self._kills.read_to(last)
+            with contextlib.suppress(Unavailable):  # then they are read again after a restart
+                self._kills.read_to(last)
         return found
 
     def count(self, witness: Witness) -> list[Kill]:
@@ -83,10 +92,18 @@ class KillWatch:
             for _ in range(number - self._counts.get(path, 0)):
                 self._counted += 1
                 kill = attributed(Kill(time.time_ns(), 0, "", 0, "", path, 0, 0), witness)
-                if self._kills.add(_FIRST_COUNTED + time.time_ns() % _FIRST_COUNTED + self._counted, kill):
+                if self._is_new(_FIRST_COUNTED + time.time_ns() % _FIRST_COUNTED + self._counted, kill):
                     found.append(kill)
             self._counts[path] = number
         return found
+
+    def _is_new(self, number: int, kill: Kill) -> bool:
+        """Record it. A kill that cannot be, on a full disk, is told all the same, and no reason to end."""
+        try:
+            return self._kills.add(number, kill)
+        except Unavailable as error:
+            LOG.warning("an OOM kill is not recorded", pid=kill.pid, comm=kill.comm, error=error.message)
+            return True
 
     def _read_counts(self) -> Iterator[tuple[str, int]]:
         tree = memory_tree(self._hierarchy)

@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.cgroups import Hierarchy
-from holdfast.errors import FailedPrecondition, NotFound
+from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
 from holdfast.node import adopt, by_hand
 from holdfast.node.act import Hands
 from holdfast.node.children import children_of
@@ -61,6 +61,7 @@ T = TypeVar("T")
 FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
 FLOOD = 64  # batches of events before calls and moves get their turn
 HISTORY_S = 1.0  # after the start: the kernel log is up to 3,000 records of the past, and 10 ms of the interpreter
+TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -117,6 +118,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
         self._stopping = self._finished = False
+        self._trouble = ""  # the last told
         self._sweeps = Sweeps(at.rescan_s, self._keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self.tally.placements = lambda: list(self._keeper.placements.values())
@@ -308,7 +310,7 @@ class Engine:
             self._watch.open()
             self._listens_from = time.monotonic() + HISTORY_S
             while not self._stopping:
-                self._turn()
+                self._take_turn()
         except Exception as error:
             LOG.error("the placement engine ended", error=f"{type(error).__name__}: {error}")
             raise
@@ -317,6 +319,16 @@ class Engine:
             self._feed.close()
             self._watch.close()
             self._sweeps.give_up()
+
+    def _take_turn(self) -> None:
+        """A turn that fails, for a journal on a full disk most likely, is no end; what it left is the next sweep's."""
+        try:
+            self._turn()
+        except HoldfastError as error:
+            if str(error) != self._trouble:
+                LOG.error("the placement engine could not do all it had to", error=error)
+            self._trouble = str(error)
+            time.sleep(TROUBLE_S)
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""

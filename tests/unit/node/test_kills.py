@@ -1,3 +1,8 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+
 import pytest
 from holdfast.errors import Unavailable
 from holdfast.node.kills import Kills
@@ -46,6 +51,49 @@ def test_the_oldest_go_when_there_are_too_many(kills):
     for number in range(10):
         kills.add(number, kill(number * 100))
     assert [k.at_ns for k in kills.latest()] == [900, 800, 700]
+
+
+def test_what_is_kept_is_there_after_kill_9_and_after_the_log_was_folded(tmp_path):
+    path = tmp_path / "kills.db"
+    script = """
+import os, signal, sys
+from pathlib import Path
+from holdfast.node.kills import Kills
+from holdfast.node.snapshot import Kill
+kills = Kills(Path(sys.argv[1]), "boot")
+for number in range(250):
+    kills.add(number, Kill(number, 7, "x", 0, "/", "/a", 10, 5))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    for _ in range(2):
+        kills = Kills(path, "boot")
+        assert [found.at_ns for found in kills.latest()] == [*range(249, -1, -1)]
+        assert not kills.add(7, kill(7))
+        kills.close()
+        assert not path.with_name("kills.db-wal").exists()
+
+
+def test_the_file_stays_bounded(tmp_path):
+    path = tmp_path / "kills.db"
+    kills = Kills(path, "boot", kept=3)
+    for number in range(200):
+        kills.add(number, kill(number))
+    kills.close()
+    kills.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM kills").fetchone() == (3,)
+    db.close()
+
+
+def test_a_kill_that_finds_no_room_is_refused_and_the_next_that_does_is_kept(kills):
+    kills._db.execute("PRAGMA max_page_count = 1")  # as many as there are
+    with pytest.raises(Unavailable, match="database or disk is full"):
+        all(kills.add(number, kill(number)) for number in range(100))
+    kills._db.execute("PRAGMA max_page_count = 1000")
+    assert kills.add(1000, kill(1000))
+    assert kills.latest(1) == (kill(1000),)
 
 
 def test_the_log_is_read_on_from_where_it_was_left_in_this_boot(kills, tmp_path):
