@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 from holdfast.cgroups import detect, groups_of
+from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Engine, Listeners, Surroundings
+from holdfast.node.reconcile import Listeners, Surroundings
 from holdfast.node.record import Happening
 from holdfast.process import read_boot_id
 
@@ -64,10 +65,10 @@ class Running:
         """Return when every event so far was served, and every move that followed was made and noted."""
         for _ in range(2):
             for _ in range(2):
-                self.engine._call(lambda: None).result(PATIENCE_S)
-            self.engine._mover.drain()
+                self.engine._loop.call(lambda: None).result(PATIENCE_S)
+            self.engine._loop.mover.drain()
         for _ in range(2):
-            self.engine._call(lambda: None).result(PATIENCE_S)
+            self.engine._loop.call(lambda: None).result(PATIENCE_S)
 
     def sweep(self):
         sweep = self.engine.sweep().result(PATIENCE_S)

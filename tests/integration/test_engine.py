@@ -391,7 +391,7 @@ def test_a_hold_ends_though_the_journal_cannot_be_written_and_the_value_goes_at_
     with engine.journal._lock:
         engine.journal._db.execute("PRAGMA query_only = 1")  # as on a disk that is full
     deadline = time.monotonic() + PATIENCE_S
-    while engine.engine._keeper.by_hand and time.monotonic() < deadline:
+    while engine.engine._loop.keeper.by_hand and time.monotonic() < deadline:
         time.sleep(0.05)
     engine.sweep()
     assert engine.engine.status().running
@@ -410,7 +410,7 @@ def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, c
             raise Unavailable("journal: database or disk is full")
         monkeypatch.undo()
 
-    monkeypatch.setattr(engine.engine._sweeps, "step", full)
+    monkeypatch.setattr(engine.engine._loop.sweeps, "step", full)
     process = sleeper(program, "600")
     engine.settle()
     assert adj_of(process.pid) == 300
@@ -535,14 +535,14 @@ def test_a_refused_setting_is_one_line_and_the_move_goes_on(run, program, sleepe
 
 def test_lost_events_are_noticed_and_everybody_is_held_after_one_sweep(run, program, sleeper):
     engine = run(RAISE)
-    events = engine.engine._feed._events
+    events = engine.engine._loop.feed._events
     events._socket.setsockopt(1, 8, 1)  # SO_RCVBUF: the smallest the kernel gives, a handful of events
     released = []
 
     def stall_and_start():
         released.extend(sleeper(program, "600").pid for _ in range(40))
 
-    engine.engine._call(stall_and_start).result(60)
+    engine.engine._loop.call(stall_and_start).result(60)
     engine.wait_for(lambda: len({report.pid for report in engine.reports}) == 40)
     engine.settle()
     assert {adj_of(pid) for pid in released} == {300}
@@ -554,12 +554,12 @@ def test_a_feed_that_went_dead_is_noticed_by_the_next_sweep_and_replaced(run, pr
     engine = run(RAISE)
 
     def deafen():
-        events = engine.engine._feed._events
+        events = engine.engine._loop.feed._events
         monkeypatch.setattr(procconn, "filter_program", lambda *given: [(6, 0, 0, 0)])  # return 0: drop everything
         events._attach_filter(0)
         monkeypatch.undo()
 
-    engine.engine._call(deafen).result(20)
+    engine.engine._loop.call(deafen).result(20)
     deaf = sleeper(program, "600")
     engine.settle()
     assert adj_of(deaf.pid) == 0
@@ -663,7 +663,7 @@ def test_a_newcomer_with_an_ended_process_s_number_is_not_touched(run, program, 
 def test_a_hold_on_a_process_does_not_write_to_who_has_its_number_now(run, program, sleeper):
     engine = run()
     process = sleeper(program, "600")
-    with engine.engine._proc.open(process.pid) as opened:
+    with engine.engine._loop.proc.open(process.pid) as opened:
         stop_process(process)
         newcomer = take_number(process.pid, "sleep", "600")
         try:
@@ -678,7 +678,7 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     """The process ends, and its number is taken, between our look and the write: the one race the kernel leaves."""
     process = sleeper(program, "600")
     engine = run()
-    host, path = engine.engine._host, move["cgroup"]["path"]
+    host, path = engine.engine._loop.host, move["cgroup"]["path"]
     tree = engine.hierarchy.tree(where)
     real, newcomers = tree.join, []
 
@@ -694,7 +694,7 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     try:
         assert group_of(newcomer.pid, where) == group_of(os.getpid(), where)
         assert counter(engine.engine.tally.strangers) == 1
-        assert host is engine.engine._host
+        assert host is engine.engine._loop.host
     finally:
         stop_process(newcomer)
 
@@ -747,5 +747,5 @@ def test_a_report_that_fails_is_not_hidden(run):
         raise ValueError("told to whoever asked")
 
     with pytest.raises(ValueError, match="told to whoever asked"):
-        engine.engine._call(fail).result(20)
+        engine.engine._loop.call(fail).result(20)
     assert engine.engine.status().running

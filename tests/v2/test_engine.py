@@ -116,7 +116,7 @@ def test_a_group_that_begins_to_pass_controllers_on_between_plan_and_write_is_re
 ):
     tree.create(group, ["memory"])
     engine = run(target(group))
-    engine.engine._keeper.facts.groups[group]
+    engine.engine._loop.keeper.facts.groups[group]
     tree.create(f"{group}/leaf", ["memory"])
     process = sleeper(program, "600")
     engine.settle()

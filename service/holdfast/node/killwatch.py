@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from holdfast.node.record import Placement
 from holdfast.node.snapshot import HostFacts, Kill, PodLookup
 
 LOG = log.named(__name__)
+_HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter
 _FIRST_COUNTED = 1 << 62  # numbers of kills that no kernel log line stands for
 
 
@@ -38,12 +40,16 @@ class Witness(Struct, frozen=True):
 
 
 class KillWatch:
-    """Watches the kernel log; without it the counters of memory cgroups, which name no process."""
+    """Watches the kernel log; without it the counters of memory cgroups, which name no process.
+
+    ``due`` (monotonic) is from when on the log is to be waited for; inf once it is, or if there is none.
+    """
 
     def __init__(self, kmsg: str, hierarchy: Hierarchy, host: HostFacts, kills: Kills) -> None:
         self._kmsg, self._hierarchy, self._kills = kmsg, hierarchy, kills
         self._parser = KillParser(host)
         self._log: KernelLog | None = None
+        self.due = inf
         self._counts: dict[str, int] | None = None
         self._counted = 0
 
@@ -51,6 +57,7 @@ class KillWatch:
         """Start after what was recorded before; say it when the log cannot be read."""
         try:
             self._log = KernelLog(self._kmsg, self._last_number())
+            self.due = time.monotonic() + _HISTORY_S
         except Unavailable as error:
             LOG.warning("OOM kills are counted without the kernel log", error=error.message)
             self._counts = dict(self._read_counts())
@@ -63,8 +70,14 @@ class KillWatch:
             return -1
 
     def fileno(self) -> int:
-        """For poll; -1 without the log."""
-        return self._log.fileno() if self._log is not None else -1
+        """For poll; -1 without the log, or while it is not `due`."""
+        if self._log is None:
+            return -1
+        if self.due < inf:
+            if time.monotonic() < self.due:
+                return -1
+            self.due = inf
+        return self._log.fileno()
 
     def read(self, witness: Witness) -> list[Kill]:
         """New kills in the kernel log, recorded."""

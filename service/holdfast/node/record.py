@@ -1,6 +1,6 @@
 """What the engine remembers and reports: one `Placement` a process under a rule, one `Report` a thing that happened.
 
-The face of the engine (`reconcile.Engine`) for whoever serves it, all callable from any thread; what needs the
+The face of the engine (`engine.Engine`) for whoever serves it, all callable from any thread; what needs the
 engine's thread gives a ``concurrent.futures.Future``::
 
     engine.start(); engine.stop(restore=False)

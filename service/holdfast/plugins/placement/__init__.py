@@ -1,6 +1,7 @@
 """The node work as a plugin: the engine under the daemon's configuration, events, metrics and API.
 
-The rules are `holdfast.node.rules`, what they lead to `holdfast.node.plan`, the loop `holdfast.node.reconcile`.
+The rules are `holdfast.node.rules`, what they lead to `holdfast.node.plan`, the engine `holdfast.node.engine`, and its
+loop `holdfast.node.reconcile`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from holdfast import log
 from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
+from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Engine, Listeners, Surroundings
+from holdfast.node.reconcile import Listeners, Surroundings
 from holdfast.node.record import Report
 from holdfast.node.rights import lacks
 from holdfast.node.schema import PlacementConfig

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast import log
-from holdfast.node.reconcile import Engine
+from holdfast.node.engine import Engine
 from holdfast.node.rules import Rules, compile_rules
 from holdfast.node.schema import PlacementConfig, Rule
 from holdfast.node.shipped import with_shipped

@@ -17,11 +17,11 @@ from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
 from holdfast.node.annotation import BY_ANNOTATION
 from holdfast.node.creation import Creation, Newborn, at_creation
+from holdfast.node.engine import Engine
 from holdfast.node.journal import SettingRow
 from holdfast.node.outlook import Outlook, look_ahead, rank_all
 from holdfast.node.plan import Explanation, explain
 from holdfast.node.pressure import Pressure
-from holdfast.node.reconcile import Engine
 from holdfast.node.record import BY_HAND, Placement, Report
 from holdfast.node.rulefile import read_rules
 from holdfast.node.rules import Rules, compile_rules
