@@ -725,19 +725,29 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
     assert len(os.listdir("/proc/self/fd")) < 100
 
 
-def test_what_cannot_be_noted_is_not_written(run, program, sleeper):
+def test_what_cannot_be_noted_is_not_written(run, program, sleeper, move, where, caplog):
     engine = run()
     full = os.open("/dev/full", os.O_RDWR)
     real, engine.journal._tail._file = engine.journal._tail._file, full
     process = sleeper(program, "600")
-    engine.set_rules(RAISE)
-    assert adj_of(process.pid) == 0
-    (refusal,) = engine.placement(process.pid).refusals
-    assert "No space left on device; nothing is written without it" in refusal.detail
+    engine.set_rules({**RAISE, **move})
+    engine.settle()
+    assert (adj_of(process.pid), group_of(process.pid, where) == move["cgroup"]["path"]) == (0, False)
+    refusals = engine.placement(process.pid).refusals
+    assert {(refusal.reason, refusal.field) for refusal in refusals} == {
+        (Reason.JOURNAL, Field.OOM_SCORE_ADJ),
+        (Reason.JOURNAL, Field.CGROUP),
+    }
+    for refusal in refusals:
+        assert refusal.detail.endswith("-tail: no space left on device; nothing is written without it")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
     engine.journal._tail._file = real
     os.close(full)
     engine.sweep()
-    assert (adj_of(process.pid), engine.placement(process.pid).state) == (300, State.HELD)
+    engine.settle()
+    assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
+    engine.sweep()
+    assert (engine.placement(process.pid).state, engine.placement(process.pid).refusals) == (State.HELD, ())
 
 
 def test_a_report_that_fails_is_not_hidden(run):

@@ -117,6 +117,10 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     verb = "would write" if decision.dry_run else "to write"
     lines += [f"  {verb:<15}{line}" for line in change_lines(decision.changes)]
     lines += [f"  in the way     {refusal.detail} [{refusal.reason}]" for refusal in decision.refusals]
+    if answer.placement.rule == decision.rule:
+        foreseen = [(refusal.field, refusal.reason) for refusal in decision.refusals]
+        met = [refusal for refusal in answer.placement.refusals if (refusal.field, refusal.reason) not in foreseen]
+        lines += [f"  last time      {refusal.detail} [{refusal.reason}]" for refusal in met]
     if answer.placement.rule == BY_HAND:
         until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, field
 
 from holdfast.cgroups import UNIFIED, Hierarchy, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone, Unavailable
 from holdfast.node.journal import ADJ, HeldRow, Journal, MadeRow, SettingRow, cgroup_field
 from holdfast.node.setting import controller_of, is_in_force
 from holdfast.node.snapshot import Change, Field, Reason, Refusal
@@ -78,6 +78,8 @@ def refusal_of(error: HoldfastError, which: Field) -> Refusal:
         if which is Field.CGROUP and error.errno == errno.EINVAL:
             reason = Reason.KERNEL
         return Refusal(reason, which, error.advice)
+    if isinstance(error, Unavailable):
+        return Refusal(Reason.JOURNAL, which, error.message)
     return Refusal(Reason.NO_CONTROLLER if isinstance(error, NotFound) else Reason.KERNEL, which, str(error))
 
 
@@ -114,7 +116,12 @@ class Host:
             wanted = self._still_wanted(outcome)
             if wanted:
                 moves.append((outcome, wanted))
-        self._journal.hold(row for outcome, wanted in moves for row in _rows(outcome.order, wanted))
+        try:
+            self._journal.hold(row for outcome, wanted in moves for row in _rows(outcome.order, wanted))
+        except Unavailable as error:
+            for outcome, _ in moves:
+                outcome.refused.append(refusal_of(error, Field.CGROUP))
+            return outcomes
         for outcome, wanted in moves:
             self._move(outcome, wanted)
         return outcomes

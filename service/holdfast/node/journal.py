@@ -157,7 +157,8 @@ class Journal:
             try:
                 self._tail.append(self._generation, lines)
             except (OSError, UnicodeError) as error:  # a cgroup's name may be any bytes
-                raise Unavailable(f"journal {self.path}-tail: {error}; nothing is written without it") from error
+                why = (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)).lower()
+                raise Unavailable(f"journal {self.path}-tail: {why}; nothing is written without it") from error
             self._waiting += lines
             if len(self._waiting) >= self._many:
                 self._many *= 2  # not at every row, if the database does not take them now

@@ -253,6 +253,7 @@ class Reason(enum.StrEnum):
     NO_CONTROLLER = "no_controller"
     BAD_VALUE = "bad_value"
     ROOT_GROUP = "root_group"
+    JOURNAL = "journal"
     KERNEL = "kernel"
 
 

@@ -72,6 +72,22 @@ def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
     ]
 
 
+def test_an_explanation_says_what_nobody_could_foresee_and_was_met_when_it_was_tried():
+    foreseen = pb.Refusal(reason="frozen", field=pb.FIELD_CGROUP, detail="/db is frozen")
+    met = pb.Refusal(reason="journal", field=pb.FIELD_OOM_SCORE_ADJ, detail="journal /x: no space left on device")
+    answer = pb.ExplainResponse(
+        decision=pb.Decision(rule="r", changes=[ADJ], refusals=[foreseen]),
+        placement=pb.PlacementInfo(rule="r", refusals=[foreseen, met]),
+    )
+    assert explained(answer)[-3:] == [
+        "  to write       oom_score_adj 0 → -900",
+        "  in the way     /db is frozen [frozen]",
+        "  last time      journal /x: no space left on device [journal]",
+    ]
+    answer.placement.rule = "another"
+    assert explained(answer)[-1] == "  in the way     /db is frozen [frozen]"
+
+
 def test_a_process_under_no_rule_and_one_as_it_should_be():
     assert explained(pb.ExplainResponse())[-1] == "decision: no rule, nothing is done"
     fine = pb.ExplainResponse(decision=pb.Decision(rule="r", as_child=True))
