@@ -65,10 +65,10 @@ class Running:
         """Return when every event so far was served, and every move that followed was made and noted."""
         for _ in range(2):
             for _ in range(2):
-                self.engine._loop.call(lambda: None).result(PATIENCE_S)
+                self.engine._loop.calls.ask(lambda: None).result(PATIENCE_S)
             self.engine._loop.mover.drain()
         for _ in range(2):
-            self.engine._loop.call(lambda: None).result(PATIENCE_S)
+            self.engine._loop.calls.ask(lambda: None).result(PATIENCE_S)
 
     def sweep(self):
         sweep = self.engine.sweep().result(PATIENCE_S)

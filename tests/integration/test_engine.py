@@ -8,7 +8,7 @@ import time
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
-from holdfast.node import feed, procconn
+from holdfast.node import feed, procconn, reconcile
 from holdfast.node.journal import ADJ, Journal
 from holdfast.node.machine import capabilities
 from holdfast.node.outlook import look_ahead
@@ -418,6 +418,30 @@ def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, c
     assert len(said) == 1
 
 
+def test_a_mistake_of_ours_in_every_turn_is_the_end_and_nobody_waits_for_an_answer(run, monkeypatch, caplog):
+    monkeypatch.setattr(reconcile, "TROUBLE_S", 0.001)
+    engine = run()
+    calls = []
+
+    def broken():
+        if not calls:
+            calls.append(engine.engine.release(1))  # asked while it fails, answered when it ends
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(engine.engine._loop.sweeps, "step", broken)
+    engine.engine.look_at(())
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        engine.engine.ended.result(PATIENCE_S)
+    assert not engine.engine.status().running
+    with pytest.raises((Unavailable, NotFound)):
+        calls[0].result(PATIENCE_S)
+    with pytest.raises(Unavailable, match="the placement engine has ended; the log says why"):
+        engine.engine.restore().result(PATIENCE_S)
+    said = [record.fields for record in caplog.records if record.levelname == "ERROR"]
+    assert [fields["error"] for fields in said] == ["ZeroDivisionError: a mistake"] * 2
+    assert "test_engine.py" in said[0]["at"]
+
+
 def test_a_hold_by_hand_outlives_the_engine_and_is_released_by_hand(run, program, sleeper):
     process = sleeper("sleep", "600")
     engine = run(RAISE)
@@ -542,7 +566,7 @@ def test_lost_events_are_noticed_and_everybody_is_held_after_one_sweep(run, prog
     def stall_and_start():
         released.extend(sleeper(program, "600").pid for _ in range(40))
 
-    engine.engine._loop.call(stall_and_start).result(60)
+    engine.engine._loop.calls.ask(stall_and_start).result(60)
     engine.wait_for(lambda: len({report.pid for report in engine.reports}) == 40)
     engine.settle()
     assert {adj_of(pid) for pid in released} == {300}
@@ -559,7 +583,7 @@ def test_a_feed_that_went_dead_is_noticed_by_the_next_sweep_and_replaced(run, pr
         events._attach_filter(0)
         monkeypatch.undo()
 
-    engine.engine._loop.call(deafen).result(20)
+    engine.engine._loop.calls.ask(deafen).result(20)
     deaf = sleeper(program, "600")
     engine.settle()
     assert adj_of(deaf.pid) == 0
@@ -757,5 +781,5 @@ def test_a_report_that_fails_is_not_hidden(run):
         raise ValueError("told to whoever asked")
 
     with pytest.raises(ValueError, match="told to whoever asked"):
-        engine.engine._loop.call(fail).result(20)
+        engine.engine._loop.calls.ask(fail).result(20)
     assert engine.engine.status().running

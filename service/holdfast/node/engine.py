@@ -55,6 +55,11 @@ class Engine:
         """Start the threads; the first thing they do is a full sweep."""
         self._loop.start()
 
+    @property
+    def ended(self) -> Future[None]:
+        """Done when the engine's thread has ended; with what it could not get over, if it was not told to."""
+        return self._loop.ended
+
     def stop(self, *, restore: bool = False) -> None:
         """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
 
@@ -77,12 +82,12 @@ class Engine:
             self._loop.follow()
             self._loop.sweeps.want(Cause.RELOAD)
 
-        return self._loop.call(set_rules)
+        return self._loop.calls.ask(set_rules)
 
     def sweep(self) -> Future[Sweep]:
         """Look at every process now; done when that is."""
         done: Future[Sweep] = Future()
-        self._loop.hand_over(lambda: self._loop.sweeps.ask(done))
+        self._loop.calls.tell(lambda: self._loop.sweeps.ask(done))
         return done
 
     def look_at(self, groups: Collection[str]) -> None:
@@ -94,7 +99,7 @@ class Engine:
             if self._loop.keeper.followed_changed:
                 self._loop.follow()
 
-        self._loop.hand_over(look_at)
+        self._loop.calls.tell(look_at)
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
@@ -117,15 +122,15 @@ class Engine:
             ticks = self._loop.keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
             return by_hand.hold(self._loop.keeper, HandRow(pid, ticks, adj, expires_ns, why))
 
-        return self._loop.call(hold)
+        return self._loop.calls.ask(hold)
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
         """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
-        return self._loop.call(lambda: adopt.adopt(self._loop.keeper, pid, asked, written, rule))
+        return self._loop.calls.ask(lambda: adopt.adopt(self._loop.keeper, pid, asked, written, rule))
 
     def adopt_files(self, rows: Sequence[SettingRow]) -> Future[None]:
         """Files of a group that a container runtime wrote for a rule, as if we had written them."""
-        return self._loop.call(lambda: adopt.adopt_files(self._loop.keeper, rows))
+        return self._loop.calls.ask(lambda: adopt.adopt_files(self._loop.keeper, rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
         """End a hold by hand: back to what the rules say; None when they say nothing.
@@ -140,7 +145,7 @@ class Engine:
             placement = self._loop.keeper.placements.get(pid)
             return replace(placement) if placement is not None else None
 
-        return self._loop.call(release)
+        return self._loop.calls.ask(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
         """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
@@ -159,7 +164,7 @@ class Engine:
                     keeper.actor.report(Happening.RELEASED, placement, (), "restored")
             return restored
 
-        return self._loop.call(restore)
+        return self._loop.calls.ask(restore)
 
     def placements(self) -> tuple[Placement, ...]:
         """Copies of all, by pid."""

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import select
 import threading
 import time
-from collections import deque
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -32,6 +31,7 @@ from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
 from holdfast.node import by_hand
 from holdfast.node.act import Hands
+from holdfast.node.calls import Calls
 from holdfast.node.children import children_of
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
@@ -56,6 +56,7 @@ T = TypeVar("T")
 FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
 FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
+MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 
 
@@ -104,13 +105,13 @@ class Loop:
             pods,
         )
         self._pressure: tuple[Pressure, ...] = ()
-        self._calls: deque[Callable[[], None]] = deque()
-        self._poll, self._polled = select.poll(), (-2, -2, -2)
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.calls = Calls(self._tell)
+        self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._stopping = self._finished = False
-        self._trouble = ""  # the last told
+        self._stopping = False
+        self._trouble, self._failures = "", 0  # the last told, and how many in a row
+        self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
 
@@ -124,13 +125,13 @@ class Loop:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread does its work."""
-        return self._thread.is_alive() and not self._finished
+        """Whether the thread does its work. How it ended is in ``ended``."""
+        return self._thread.is_alive() and not self.ended.done()
 
     @property
     def is_closed(self) -> bool:
         """Whether it was ended."""
-        return self._event < 0
+        return self.calls.fileno() < 0
 
     def end(self) -> None:
         """Finish the moves that wait and end the threads. Blocks for milliseconds."""
@@ -139,33 +140,12 @@ class Loop:
             self._stopping = True
 
         if self._thread.is_alive():
-            self.hand_over(stop)
+            self.calls.tell(stop)
             self._thread.join()
+        self.calls.end()
         self.mover.stop()
         atexit.unregister(self.feed.close)
-        os.close(self._event)
-        self._event = -1
-
-    def call(self, act: Callable[[], T]) -> Future[T]:
-        """Have the thread do something, and tell what came of it before its answer is there."""
-        done: Future[T] = Future()
-
-        def run() -> None:
-            if done.set_running_or_notify_cancel():
-                try:
-                    answer = act()
-                    self._tell()
-                    done.set_result(answer)
-                except BaseException as error:
-                    done.set_exception(error)
-
-        self.hand_over(run)
-        return done
-
-    def hand_over(self, act: Callable[[], None]) -> None:
-        """The same for something nobody waits for."""
-        self._calls.append(act)
-        os.eventfd_write(self._event, 1)
+        self.calls.close()
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
@@ -173,44 +153,54 @@ class Loop:
         with contextlib.suppress(OSError), open(f"{self._at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
             file.write(b"hf-engine")  # for top -H
         be_prompt()
+        error: Exception | None = None
         try:
             self.keeper.recall()
             self.feed.open()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()
-        except Exception as error:
-            LOG.error("the placement engine ended", error=f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            self._finished = True
-            self.feed.close()
-            self._watch.close()
-            self.sweeps.give_up()
+        except Exception as raised:
+            LOG.error("the placement engine ended", error=f"{type(raised).__name__}: {raised}")
+            error = raised
+        self.feed.close()
+        self._watch.close()
+        self.sweeps.give_up()
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+            self.calls.end()
 
     def _take_turn(self) -> None:
-        """A turn that fails, for a journal on a full disk most likely, is no end; what it left is the next sweep's."""
+        """A turn that fails is no end: for a journal on a full disk, most likely. What it left is the next sweep's."""
         try:
             self._turn()
-        except HoldfastError as error:
-            if str(error) != self._trouble:
-                LOG.error("the placement engine could not do all it had to", error=error)
-            self._trouble = str(error)
+            self._failures = 0
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self._trouble:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                at = f"{where.filename}:{where.lineno}"
+                LOG.error("the placement engine could not do all it had to", error=trouble, at=at)
+            self._trouble = trouble
+            self._failures += 1
+            if self._failures >= MOST_FAILURES and not isinstance(error, HoldfastError):
+                raise
             time.sleep(TROUBLE_S)
 
     def _turn(self) -> None:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
-        if (self.feed.fileno(), self._watch.fileno(), self._event) != self._polled:
+        if (self.feed.fileno(), self._watch.fileno()) != self._polled:
             self._poll_again()
         for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
             if descriptor == self._polled[0]:
                 self._serve_events()
-            elif descriptor == self._event:
-                os.eventfd_read(self._event)
-            else:
+            elif descriptor == self._polled[1]:
                 self._tell_kills(self._watch.read(self._witness))
-        while self._calls:
-            self._calls.popleft()()
+            else:
+                self.calls.heard()
+        self.calls.carry_out()
         if self.keeper.by_hand:
             by_hand.expire(self.keeper, time.time_ns())
         if self.mover.waiting <= MOST_WAITING:
@@ -223,15 +213,16 @@ class Loop:
 
     def _tell(self) -> None:
         """What happened, to whoever listens; never between an event and its write."""
-        for report in self._news:
-            self._listeners.report(report)
+        news = self._news.copy()
         self._news.clear()
+        for report in news:
+            self._listeners.report(report)
 
     def _poll_again(self) -> None:
         """Wait for what there is to wait for now: the feed comes and goes, the kernel log comes."""
         self._poll = select.poll()
-        self._polled = (self.feed.fileno(), self._watch.fileno(), self._event)
-        for descriptor in self._polled:
+        self._polled = (self.feed.fileno(), self._watch.fileno())
+        for descriptor in (*self._polled, self.calls.fileno()):
             if descriptor >= 0:
                 self._poll.register(descriptor, select.POLLIN)
 

@@ -19,7 +19,7 @@ from holdfast.node.record import Cause, Happening, Placement, Report, Restored, 
 from holdfast.node.rules import Rules
 from holdfast.node.schema import PlacementConfig
 from holdfast.node.snapshot import Change, Field, Kill, MemoryDomain, Reason, Refusal, Standing
-from holdfast.plugins.placement import Herald
+from holdfast.plugins.placement import Herald, outlast
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
@@ -364,3 +364,22 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
     assert isinstance(force.rules, Rules)
     assert force.uid_of("root") == 0
     assert force.uid_of("nobody-of-this-name") is None
+
+
+async def test_what_ends_the_engine_ends_the_job_that_health_knows_of():
+    engine = SimpleNamespace(ended=Future())
+    job = asyncio.ensure_future(outlast(engine))
+    await asyncio.sleep(0)
+    engine.ended.set_exception(ZeroDivisionError("a mistake"))
+    with pytest.raises(ZeroDivisionError):
+        await job
+
+
+async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
+    engine = SimpleNamespace(ended=Future())
+    job = asyncio.ensure_future(outlast(engine))
+    await asyncio.sleep(0)
+    job.cancel()
+    await asyncio.wait([job])
+    engine.ended.set_result(None)
+    assert job.cancelled()

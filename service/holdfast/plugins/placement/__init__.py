@@ -130,6 +130,11 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
             context.serving.set(service, False)
 
 
+async def outlast(engine: Engine) -> None:
+    """Wait for the engine's end; raises what it could not get over, so that health says that nobody is held."""
+    await asyncio.shield(asyncio.wrap_future(engine.ended))
+
+
 def recorder_of(context: InitContext) -> Recorder | None:
     """Who writes Kubernetes Events; where there is no API server, one line."""
     from holdfast.plugins.placement.recorder import Recorder, Server, node_name
@@ -198,6 +203,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     engine.tally.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
+    context.background("engine", lambda: outlast(engine))
     listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)
     for end in [*listening, *([recorder.close] if recorder is not None else [])]:
