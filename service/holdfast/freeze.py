@@ -3,7 +3,7 @@
 For whoever installs: an image, a virtual environment. ``--unchecked`` says that what is installed in the environment
 will not change, as ``compileall --invalidation-mode unchecked-hash`` says it; the interpreter's own library, which some
 bases ship without ``.pyc`` files, is looked at at every start all the same. Two runs give the same bytes. Docstrings
-are left out: nobody asks a daemon for help, and they are a megabyte of every node's memory.
+of modules and functions are left out: nobody asks a daemon for help, and they are a megabyte of every node's memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from holdfast.frozen import PATH, UNCHECKED, Entry
 
 #: A module of a start: its name, its source, whether it is a package.
 Module = tuple[str, str, bool]
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 #: Run by an interpreter of its own: the modules of a start that come from source, and where modules are looked for.
 _LOOK = """
 import json, sys
@@ -79,7 +79,7 @@ def write(path: str, modules: Iterable[Module], search: list[str], fixed: str | 
 
 
 def _undocumented(text: bytes, source: str) -> ast.Module:
-    """A module without its docstrings. Asserts stay, which ``-OO`` would take as well."""
+    """A module without docstrings but those of classes, which schemas have. ``-OO`` would take asserts as well."""
     module = ast.parse(text, source)
     for node in ast.walk(module):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:

@@ -1,9 +1,9 @@
 """The modules of a start, out of one file: half of what an import costs is finding and opening 500 files.
 
 `holdfast.freeze` writes the file, where the package is installed; `install` reads it. It holds what the ``.pyc`` files
-hold but for docstrings, and is believed where they would be: the interpreter is the same, the source has the time and
-size it had (or, in an image, was said not to change). A module it does not answer for is imported as ever, so an old
-file costs time only.
+hold but for most docstrings, and is believed where they would be: the interpreter is the same, the source has the time
+and size it had (or, in an image, was said not to change). A module it does not answer for is imported as ever, so an
+old file costs time only.
 """
 
 from __future__ import annotations

@@ -153,6 +153,16 @@ print([path for path in opened if str(path).endswith((".py", ".pyc"))])
     assert python(kept, script, tmp_path).splitlines() == ["True True", "[]"]
 
 
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["config", "schema"]], ids=" ".join)
+def test_what_commands_say_of_themselves_is_not_lost(tmp_path, command):
+    kept = str(tmp_path / "kept.frozen")
+    write(kept, *of_a_start())
+    script = f"from holdfast.cli.main import call; call({command!r})"
+    frozen_says, source_says = python(kept, script, tmp_path), python("", script, tmp_path)
+    assert frozen_says == source_says
+    assert len(frozen_says.splitlines()) > 10
+
+
 def test_the_command_gives_the_same_bytes_twice(tmp_path):
     """In a copy of the package: this one's file is not a test's to write."""
     package = tmp_path / "holdfast"
