@@ -7,11 +7,23 @@ tries again), ends the streams that would never end by themselves, and waits for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 
 from holdfast.errors import ResourceExhausted, Unavailable
 
 SHUTTING_DOWN = "holdfast is shutting down"
+SENDING_S = 0.2
+
+
+class Stream:
+    """One call that ends when its caller or the drain says so. ``sending``: a message of it is on its way just now."""
+
+    __slots__ = ("cut", "sending", "task")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self.task = task
+        self.cut = self.sending = False
 
 
 class Gate:
@@ -21,8 +33,7 @@ class Gate:
         self.closed = False
         self.running = 0
         self._limit = limit
-        self._streams: set[asyncio.Task[object]] = set()
-        self._cut: set[asyncio.Task[object]] = set()
+        self._streams: dict[asyncio.Task[object], Stream] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -48,31 +59,43 @@ class Gate:
         if self.running == 0:
             self._empty.set()
 
-    def add_stream(self) -> asyncio.Task[object]:
+    def add_stream(self) -> Stream:
         """Remember this task as a stream that is ended by the drain; give it back to `drop_stream`."""
         task = asyncio.current_task()
         assert task is not None
-        self._streams.add(task)
-        return task
+        stream = self._streams[task] = Stream(task)
+        return stream
 
-    def drop_stream(self, task: asyncio.Task[object]) -> None:
+    def drop_stream(self, stream: Stream) -> None:
         """The stream ended."""
-        self._streams.discard(task)
-        self._cut.discard(task)
+        self._streams.pop(stream.task, None)
 
     def was_cut(self) -> bool:
         """Whether it was the drain that cancelled this task, and not the caller."""
-        return asyncio.current_task() in self._cut
+        task = asyncio.current_task()
+        return task is not None and task in self._streams and self._streams[task].cut
 
     async def drain(self, grace_s: float) -> int:
-        """Close the gate and wait; the number of calls still running after ``grace_s`` seconds."""
+        """Close the gate and wait; the number of calls still running after ``grace_s`` seconds.
+
+        A stream is cut between two messages; one whose reader does not take what is being sent, after `SENDING_S`.
+        """
         self.closed = True
-        self._cut |= self._streams
-        for task in tuple(self._streams):
-            task.cancel(SHUTTING_DOWN)
+        for stream in self._streams.values():
+            stream.cut = True
+        self._cancel(sending=False)
         try:
             async with asyncio.timeout(grace_s):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SENDING_S):
+                        await self._empty.wait()
+                self._cancel(sending=True)
                 await self._empty.wait()
         except TimeoutError:
             pass
         return self.running
+
+    def _cancel(self, *, sending: bool) -> None:
+        for stream in tuple(self._streams.values()):
+            if stream.sending is sending:
+                stream.task.cancel(SHUTTING_DOWN)

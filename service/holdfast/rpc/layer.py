@@ -29,7 +29,7 @@ from msgspec import Struct, field
 from holdfast import log, namespaces
 from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
-from holdfast.rpc.draining import SHUTTING_DOWN, Gate
+from holdfast.rpc.draining import SHUTTING_DOWN, Gate, Stream
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
 
 if TYPE_CHECKING:
@@ -164,16 +164,16 @@ class _Method:
         gate = self._gate
 
         async def work(request: Any, context: Any) -> None:
-            task = gate.add_stream()
+            stream = gate.add_stream()
             try:
-                await inner(request, context)
+                await inner(request, _Sender(context, stream))
             except asyncio.CancelledError:
-                if not gate.was_cut():
+                if not stream.cut:
                     raise
-                task.uncancel()
+                stream.task.uncancel()
                 raise Unavailable(SHUTTING_DOWN) from None
             finally:
-                gate.drop_stream(task)
+                gate.drop_stream(stream)
 
         return work
 
@@ -241,6 +241,35 @@ class _Method:
                 at=f"{where.filename}:{where.lineno}",
             )
         return True
+
+
+class _Sender:
+    """The context of a call that sends messages, which tells the drain while it does.
+
+    gRPC loses count of what it sent when a send is cancelled: the status after it is refused, and the caller would wait
+    for ever.
+    """
+
+    def __init__(self, context: Any, stream: Stream) -> None:
+        self._context, self._stream = context, stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def write(self, message: Any) -> None:
+        """Send one.
+
+        Raises:
+            Unavailable: the drain waited for this one to be sent.
+        """
+        stream = self._stream
+        stream.sending = True
+        try:
+            await self._context.write(message)
+        finally:
+            stream.sending = False
+        if stream.cut:
+            raise Unavailable(SHUTTING_DOWN)
 
 
 def _is_generated(behavior: Behavior) -> bool:

@@ -54,7 +54,7 @@ class _Method:
         """Around a method that answers with a stream."""
 
         async def wrapped(request: Any, call: ServerCall) -> AsyncIterator[Any]:
-            task = self.gate.add_stream()
+            stream = self.gate.add_stream()
             try:
                 with _Call(self, call), self.gate:
                     replies = handler(self._received(request), call)
@@ -63,7 +63,7 @@ class _Method:
                             self.counters.sent += 1
                             yield reply
             finally:
-                self.gate.drop_stream(task)
+                self.gate.drop_stream(stream)
 
         return wrapped
 

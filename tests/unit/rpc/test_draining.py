@@ -39,14 +39,14 @@ async def test_a_drain_cuts_streams_and_they_can_tell():
     gate, seen = Gate(), []
 
     async def stream():
-        task = gate.add_stream()
+        mine = gate.add_stream()
         try:
             with gate:
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             seen.append(gate.was_cut())
         finally:
-            gate.drop_stream(task)
+            gate.drop_stream(mine)
 
     async with asyncio.TaskGroup() as group:
         cut = group.create_task(stream())
@@ -57,6 +57,36 @@ async def test_a_drain_cuts_streams_and_they_can_tell():
         assert await gate.drain(10) == 0
         await cut
     assert seen == [False, True]
+
+
+async def test_a_stream_that_is_sending_is_cut_when_the_message_is_out_or_after_a_moment(monkeypatch):
+    monkeypatch.setattr("holdfast.rpc.draining.SENDING_S", 0.05)
+    gate, taken, ended = Gate(), asyncio.Event(), []
+
+    async def stream(name, sent):
+        mine = gate.add_stream()
+        try:
+            with gate:
+                mine.sending = True
+                await sent.wait()
+                mine.sending = False
+                assert mine.cut
+                ended.append(f"{name} sent")
+        except asyncio.CancelledError:
+            ended.append(f"{name} cancelled")
+        finally:
+            gate.drop_stream(mine)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stream("quick", taken))
+        group.create_task(stream("stuck", asyncio.Event()))
+        await asyncio.sleep(0)
+        drain = group.create_task(gate.drain(10))
+        await asyncio.sleep(0)
+        assert ended == []
+        taken.set()
+        assert await drain == 0
+    assert ended == ["quick sent", "stuck cancelled"]
 
 
 async def test_a_call_that_raises_leaves_all_the_same():

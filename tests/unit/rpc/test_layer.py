@@ -59,6 +59,12 @@ async def spoken(*words):
         yield text(word)
 
 
+async def silence():
+    """Nothing, for ever: gRPC's client calls it INTERNAL when a status overtakes what it still has to send."""
+    await asyncio.Event().wait()
+    yield text("")
+
+
 async def test_a_unary_call_is_answered_and_counted(short_dir):
     async with serving(short_dir, {"M": handler("unary", echo)}) as served:
         assert await served.method("unary", "M")(text("hi")) == text("hi")
@@ -400,6 +406,36 @@ async def test_a_draining_daemon_refuses_new_calls_ends_streams_and_waits_for_th
     assert served.counted("S")["Unavailable"] == 1
 
 
+@pytest.mark.parametrize("behavior", [thrice, thrice_written])
+async def test_a_drain_in_the_middle_of_a_message_still_tells_the_caller(short_dir, behavior):
+    """gRPC would refuse the status of a call whose first message was cancelled on its way."""
+    layer = Layer(Counters())
+    inner = layer.wrap(f"/{SERVICE}/M", handler("server", behavior))
+
+    class Slow:
+        """A context of gRPC's; a drain begins while its first message is on its way."""
+
+        def __init__(self, context):
+            self._context = context
+
+        def __getattr__(self, name):
+            return getattr(self._context, name)
+
+        async def write(self, message):
+            drains.append(asyncio.ensure_future(layer.gate.drain(10)))
+            await self._context.write(message)
+
+    async def watched(request, context):
+        await inner.unary_stream(request.SerializeToString(), Slow(context))
+
+    drains = []
+    async with serving(short_dir, {"M": handler("server", watched)}) as served:
+        stream = served.method("server", "M")(text("a"))
+        assert await stream.read() == text("a0")
+        assert await refused(stream) == ("UNAVAILABLE", "holdfast is shutting down: unavailable")
+        assert [await drain for drain in drains] == [0]
+
+
 async def _awaited(call):
     return await call
 
@@ -454,7 +490,7 @@ def _generated_base():
 @pytest.mark.parametrize("shape", ["unary", "server", "client", "bidi"])
 async def test_a_method_the_plugin_leaves_open_is_unimplemented_and_counted(short_dir, shape):
     async with serving(short_dir, {"M": handler(shape, _generated_base().M)}) as served:
-        call = served.method(shape, "M")(text("") if shape in ("unary", "server") else spoken("a"))
+        call = served.method(shape, "M")(text("") if shape in ("unary", "server") else silence())
         assert await refused(call) == ("UNIMPLEMENTED", "method M not implemented")
     assert served.counted("M")["Unimplemented"] == 1
 
