@@ -61,6 +61,8 @@ class Server(Struct, frozen=True):
         """
         token = (self.account / "token").read_text().strip()
         trusted = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
+        # Python 3.13 sets it. The CAs of many clusters lack what RFC 5280 asks for, and no other client minds.
+        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
         connection = http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=trusted)
         try:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
