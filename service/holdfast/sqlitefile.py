@@ -26,8 +26,9 @@ def make(path: Path, build: Callable[[sqlite3.Connection], object]) -> None:
     if path.exists():
         return
     new = path.with_name(f"{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)  # of a run that was killed
+    for ending in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{new}{ending}")  # of a run that was killed
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:

@@ -36,10 +36,10 @@ RECORDED, NOT_RECORDED = 1.0, 0.0
 LAYER = 25
 RECORDING = 11  # more, for a span that is made
 METADATA = 9
-SERVER_AND_CLIENT = 140  # of ttrpc, both ends, deadline and metadata on, without the layer
+SERVER_AND_CLIENT = 137 if sys.version_info < (3, 13) else 139  # of ttrpc, both ends, deadline and metadata on, without the layer
 #: Blocks of memory after `CALLS` more calls, all of them together: one kept of each would be as many as they. Python's
 #: own caches still grow in the first thousand calls.
-LEFT = CALLS // 2
+LEFT = 40
 
 
 def traced(ratio):
@@ -142,7 +142,7 @@ async def test_nothing_is_kept_of_a_call(short_dir, transport):
     layer = traced(NOT_RECORDED)
     async with grpc_call(short_dir, layer) if transport == "grpc" else ttrpc_call(layer) as call:
         left = []
-        for _ in range(8):
+        for _ in range(12):
             for _ in range(CALLS):
                 await call()
             gc.collect()

@@ -387,18 +387,25 @@ def test_a_hold_ends_though_the_journal_cannot_be_written_and_the_value_goes_at_
 ):
     process = sleeper(program, "600")
     engine = run()
+    lasting = sleeper(program, "600")
+    engine.engine.hold(lasting.pid, None, 600, 600, "test").result(20)
     engine.engine.hold(process.pid, None, 700, 0.3, "test").result(20)
     with engine.journal._lock:
         engine.journal._db.execute("PRAGMA query_only = 1")  # as on a disk that is full
+    with pytest.raises(Unavailable, match="nothing is written without it"):
+        engine.engine.release(lasting.pid).result(PATIENCE_S)
+    assert engine.placement(lasting.pid).expires_ns
     deadline = time.monotonic() + PATIENCE_S
-    while engine.engine._loop.keeper.by_hand and time.monotonic() < deadline:
+    while process.pid in engine.engine._loop.keeper.by_hand and time.monotonic() < deadline:
         time.sleep(0.05)
     engine.sweep()
     assert engine.engine.status().running
     with engine.journal._lock:
         engine.journal._db.execute("PRAGMA query_only = 0")
     engine.sweep()
-    assert adj_of(process.pid) == 0
+    assert (adj_of(process.pid), adj_of(lasting.pid)) == (0, 600)
+    assert engine.engine.release(lasting.pid).result(PATIENCE_S) is None
+    assert adj_of(lasting.pid) == 0
 
 
 def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, caplog):

@@ -35,7 +35,8 @@ def test_a_file_that_is_there_is_left_as_it_is(tmp_path):
 
 def test_what_a_killed_run_left_is_no_hindrance_and_a_failure_leaves_no_file(tmp_path):
     path = tmp_path / "x.db"
-    (tmp_path / "x.db.new").write_bytes(b"half")
+    for ending in ("", "-wal", "-shm"):
+        (tmp_path / f"x.db.new{ending}").write_bytes(b"half")
     with pytest.raises(sqlite3.OperationalError):
         sqlitefile.make(path, lambda connection: connection.execute("CREATE"))
     assert not path.exists()

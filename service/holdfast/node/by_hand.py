@@ -37,15 +37,16 @@ def hold(keeper: Keeper, row: HandRow) -> Placement:
 
 
 def release(keeper: Keeper, pid: int) -> bool:
-    """End a hold; the rules decide again. False when there was none."""
-    row = keeper.by_hand.pop(pid, None)
+    """End a hold; the rules decide again. False when there was none.
+
+    Raises:
+        Unavailable: the journal cannot be written; the hold stands.
+    """
+    row = keeper.by_hand.get(pid)
     if row is None:
         return False
-    try:
-        keeper.hands.journal.forget((row,))
-    except Unavailable as error:  # on a full disk; its time is over when it is read again
-        keeper.cannot(pid, error)
-    keeper.look_at(pid)
+    keeper.hands.journal.forget((row,))
+    _end(keeper, row)
     return True
 
 
@@ -53,7 +54,16 @@ def expire(keeper: Keeper, now_ns: int) -> None:
     """End the holds whose time is over (Unix time)."""
     for row in list(keeper.by_hand.values()):
         if row.expires_ns <= now_ns:
-            release(keeper, row.pid)
+            try:
+                keeper.hands.journal.forget((row,))
+            except Unavailable as error:  # on a full disk; its time is over when it is read again
+                keeper.cannot(row.pid, error)
+            _end(keeper, row)
+
+
+def _end(keeper: Keeper, row: HandRow) -> None:
+    keeper.by_hand.pop(row.pid, None)
+    keeper.look_at(row.pid)
 
 
 def _take_back(keeper: Keeper, row: HandRow, known: HandRow | None) -> None:

@@ -173,7 +173,7 @@ class Loop:
             self.calls.end()
 
     def _take_turn(self) -> None:
-        """A turn that fails is no end: for a journal on a full disk, most likely. What it left is the next sweep's."""
+        """A turn that fails is no end: for a journal on a full disk, most likely. What it left is a sweep's."""
         try:
             self._turn()
             self._failures = 0
@@ -187,6 +187,7 @@ class Loop:
             self._failures += 1
             if self._failures >= MOST_FAILURES and not isinstance(error, HoldfastError):
                 raise
+            self.sweeps.want(Cause.LOST_EVENTS)  # those it had read
             time.sleep(TROUBLE_S)
 
     def _turn(self) -> None:

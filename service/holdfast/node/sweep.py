@@ -98,7 +98,7 @@ class Sweeps:
             except HoldfastError as error:  # the journal's file: the next sweep tries again
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
-        except GeneratorExit:
+        except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
             raise
         self.due = time.monotonic() + self._rescan_s
