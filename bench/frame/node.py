@@ -25,7 +25,7 @@ from holdfast.cgroups import detect
 from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Surroundings
+from holdfast.node.reconcile import Listeners, Loop, Surroundings
 from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Rule
 from holdfast.process import read_boot_id
@@ -47,11 +47,13 @@ def serve(rules: str, rescan_s: float) -> None:
     with tempfile.TemporaryDirectory() as directory:
         at = Path(directory)
         engine = Engine(
-            Surroundings("/proc", "/dev/kmsg", rescan_s),
-            hierarchy,
-            Journal(at / "journal.db", boot_id),
-            Kills(at / "kills.db", boot_id),
-            Listeners(lambda report: None, lambda kill: None),
+            Loop(
+                Surroundings("/proc", "/dev/kmsg", rescan_s),
+                hierarchy,
+                Journal(at / "journal.db", boot_id),
+                Kills(at / "kills.db", boot_id),
+                Listeners(lambda report: None, lambda kill: None),
+            )
         )
         engine.start()
         for line in _orders(rules):

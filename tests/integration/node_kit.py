@@ -11,7 +11,7 @@ from holdfast.cgroups import detect, groups_of
 from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Surroundings
+from holdfast.node.reconcile import Listeners, Loop, Surroundings
 from holdfast.node.record import Happening
 from holdfast.process import read_boot_id
 
@@ -33,12 +33,14 @@ class Running:
         self.reports, self.killed = [], []
         self._news = threading.Condition()
         self.engine = Engine(
-            Surroundings("/proc", kmsg, rescan_s),
-            self.hierarchy,
-            self.journal,
-            self.kills,
-            Listeners(self._keep(self.reports), self._keep(self.killed)),
-            pods,
+            Loop(
+                Surroundings("/proc", kmsg, rescan_s),
+                self.hierarchy,
+                self.journal,
+                self.kills,
+                Listeners(self._keep(self.reports), self._keep(self.killed)),
+                pods,
+            )
         )
         self.engine.start()
         if given:

@@ -13,39 +13,27 @@ from concurrent.futures import Future
 from msgspec.structs import replace
 
 from holdfast import log
-from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, NotFound
 from holdfast.node import adopt, by_hand
-from holdfast.node.journal import HandRow, Journal, SettingRow
-from holdfast.node.kills import Kills
+from holdfast.node.journal import HandRow, SettingRow
 from holdfast.node.machine import members_below, read_domains, read_host
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procfs import EVERYTHING, Reader
-from holdfast.node.reconcile import Listeners, Loop, Surroundings
+from holdfast.node.reconcile import Loop
 from holdfast.node.record import Cause, Happening, Placement, Restored, Status, Sweep
 from holdfast.node.restore import give_back
 from holdfast.node.rules import Rules
-from holdfast.node.snapshot import HostFacts, Lineage, MemoryDomain, PodLookup, Process
+from holdfast.node.snapshot import HostFacts, Lineage, MemoryDomain, Process
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
 
 
 class Engine:
-    """The engine; is handed what outlives it."""
+    """The engine over its loop, which nobody else starts or ends."""
 
-    def __init__(
-        self,
-        at: Surroundings,
-        hierarchy: Hierarchy,
-        journal: Journal,
-        kills: Kills,
-        listeners: Listeners,
-        pods: PodLookup | None = None,
-    ) -> None:
-        self.kills = kills
-        self._at, self._hierarchy, self._journal, self._pods = at, hierarchy, journal, pods
-        self._loop = Loop(at, hierarchy, journal, kills, listeners, pods)
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self.kills = loop, loop.kills
         self.tally = self._loop.tally
         self.tally.placements = lambda: list(self._loop.keeper.placements.values())
         self.tally.waiting = lambda: self._loop.mover.waiting
@@ -69,7 +57,7 @@ class Engine:
             return
         self._loop.end()
         if restore:
-            restored = give_back(self._loop.proc, self._loop.host, self._journal)
+            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal)
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
         self._loop.proc.close()
 
@@ -94,7 +82,7 @@ class Engine:
         """Decide anew about whoever is in these cgroups or below: their pod is another than was known."""
 
         def look_at() -> None:
-            for pid in members_below(self._hierarchy, groups):
+            for pid in members_below(self._loop.hierarchy, groups):
                 self._loop.keeper.on_event(pid, 0)
             if self._loop.keeper.followed_changed:
                 self._loop.follow()
@@ -157,7 +145,7 @@ class Engine:
             else:
                 keeper.suspended.update((rule,) if rule is not None else keeper.rules.names)
             self._loop.mover.drain()
-            restored = give_back(self._loop.proc, self._loop.host, self._journal, rule=rule, pid=pid)
+            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal, rule=rule, pid=pid)
             for placement in list(keeper.placements.values()):
                 if rule in (None, placement.rule) and pid in (None, placement.pid):
                     keeper.forget(placement.pid)
@@ -177,7 +165,7 @@ class Engine:
         Raises:
             ProcessGone: nobody has the number.
         """
-        reader = Reader(self._loop.proc, self._pods)
+        reader = Reader(self._loop.proc, self._loop.pods)
         with self._loop.proc.open(pid) as opened:
             glance = reader.glance_of(opened)
             facts = reader.facts(glance, EVERYTHING, self._loop.keeper.actor.held(pid, glance.start_ticks), opened)
@@ -185,20 +173,20 @@ class Engine:
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._pods)
+        reader = Reader(self._loop.proc, self._loop.pods)
         return reader.everybody(self._loop.keeper.actor.held)
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
-        return read_host(self._at.proc_root, self._hierarchy)
+        return read_host(self._loop.at.proc_root, self._loop.hierarchy)
 
     def domains(self) -> tuple[MemoryDomain, ...]:
         """Where an OOM can happen: the node first."""
-        return read_domains(self._hierarchy, self._loop.facts)
+        return read_domains(self._loop.hierarchy, self._loop.facts)
 
     def pressure(self) -> tuple[Pressure, ...]:
         """The node's pressure now."""
-        return read_pressure(f"{self._at.proc_root}/pressure")
+        return read_pressure(f"{self._loop.at.proc_root}/pressure")
 
     @property
     def rules(self) -> Rules:

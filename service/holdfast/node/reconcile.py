@@ -91,7 +91,8 @@ class Loop:
         self.facts = read_host(at.proc_root, hierarchy)
         self.host = Host(self.proc, hierarchy, journal)
         self.mover = Mover(self.host)
-        self._at, self._listeners = at, listeners
+        self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
+        self._listeners = listeners
         self._news: list[Report] = []
         hands = Hands(Reader(self.proc, pods), self.host, journal, self.mover.submit, self._news.append, self.tally)
         self.keeper = Keeper(hands, self.facts)
@@ -150,7 +151,7 @@ class Loop:
     # -- on the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError), open(f"{self._at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+        with contextlib.suppress(OSError), open(f"{self.at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
             file.write(b"hf-engine")  # for top -H
         be_prompt()
         error: Exception | None = None
@@ -263,14 +264,14 @@ class Loop:
             self._followed = frozenset(self.keeper.followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
-                for child in children_of(self._at.proc_root, pid):
+                for child in children_of(self.at.proc_root, pid):
                     self.keeper.look_at(child)
 
     def _before_sweep(self, cause: Cause) -> Cause:
         """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
         was_open = not self.feed.why_not
         alive = self.feed.alive()
-        self._pressure = read_pressure(f"{self._at.proc_root}/pressure")
+        self._pressure = read_pressure(f"{self.at.proc_root}/pressure")
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:

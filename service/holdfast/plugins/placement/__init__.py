@@ -22,7 +22,7 @@ from holdfast.events import Exchange
 from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Surroundings
+from holdfast.node.reconcile import Listeners, Loop, Surroundings
 from holdfast.node.record import Report
 from holdfast.node.rights import lacks
 from holdfast.node.schema import PlacementConfig
@@ -170,12 +170,14 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     pods = pods_of(context)
     engine = Engine(
-        Surroundings(context.places.proc_root, KMSG, config.rescan),
-        hierarchy,
-        journal,
-        kills,
-        Listeners(herald.report, herald.kill),
-        pods,
+        Loop(
+            Surroundings(context.places.proc_root, KMSG, config.rescan),
+            hierarchy,
+            journal,
+            kills,
+            Listeners(herald.report, herald.kill),
+            pods,
+        )
     )
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
