@@ -4,8 +4,9 @@
 The peer is cgrulesengd of libcgroup (package cgroup-tools), which moves the same program to a cgroup; it has no
 ``oom_score_adj``, so ours is held against its move. Both run alone, turn about; ours is the whole daemon. What is
 started and what measures is ``placement_probe.c``: a probe watches itself, so the times are those of the process that
-is to be held. A sweep is held against the same program reading the same files. Times need a quiet machine;
-counts and CPU per exec suffer less from a busy one.
+is to be held. It has a processor for itself and either daemon the others: some kernels put who is woken beside who
+woke it, and there an exec waits for its watcher (the rows "anywhere"). A sweep is held against the same
+program reading the same files. Times need a quiet machine; counts and CPU per exec suffer less from a busy one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from bench.frame.figure import Figure, Options, options, publish
 from bench.frame.held import buckets, median_us
@@ -27,8 +29,10 @@ from bench.frame.node import (
     PEERS,
     Daemon,
     bare,
+    halves,
     is_missing,
     measure,
+    other,
     ours,
     overrun,
     peer,
@@ -49,75 +53,106 @@ LIMITS = {
     ("move", "tight", "CPU per exec"): 0.5,
     ("move", "spaced", "CPU per exec"): 0.5,
 }
+HELD = (("adj", "oom_score_adj"), ("move", "cgroup"))
+MEASURED = ("p50", "p99", "after main p50", "CPU per exec")
+BARELY = "no rules, record, check, metrics or undo: what an interpreter costs"
+ANYWHERE = "processors as they come"
 MOST_ADJ_US = 1000  # from exec to oom_score_adj, the median, at either pace
+
+
+class Arm(NamedTuple):
+    """A daemon and what is asked of it: a value, a group, or neither, of a program that no rule knows.
+
+    ``apart``: no processor has both it and the load.
+    """
+
+    started: Callable[[str], AbstractContextManager[Daemon]]
+    adj: str
+    group: str
+    apart: bool = True
+
+    @property
+    def program(self) -> Callable[[str], str]:
+        """The probe's path, under the name that the rule knows or under another."""
+        return str if self.adj or self.group else other
+
+
+ARMS = {
+    "adj": Arm(lambda probe: whole(ADJ), "300", ""),
+    "move": Arm(lambda probe: whole(MOVE), "", OURS),
+    FLOOR: Arm(lambda probe: bare(), "", OURS),
+    PEER: Arm(peer, "", PEERS),
+    "nobody's": Arm(lambda probe: whole(MOVE), "", ""),
+    f"nobody's, {PEER}": Arm(peer, "", ""),
+    "move, anywhere": Arm(lambda probe: whole(MOVE), "", OURS, apart=False),
+    f"{PEER}, anywhere": Arm(peer, "", PEERS, apart=False),
+}
 
 
 def latency(probe: str, given: Options) -> list[Figure]:
     """From exec to held, one after the other and 50 ms apart."""
     taken: dict[str, list[float]] = {}
-    arms: dict[str, tuple[Callable[[], AbstractContextManager[Daemon]], str, str, int]] = {
-        "adj": (lambda: whole(ADJ), "300", "", 1),
-        "move": (lambda: whole(MOVE), "", OURS, 2),
-        FLOOR: (bare, "", OURS, 2),
-        PEER: (lambda: peer(probe), "", PEERS, 2),
-    }
     for _ in range(given.rounds(3, 1)):
         for pace, number, gap_us in (("tight", 200, 0), ("spaced", 40 if given.quick else 200, SPACED_US)):
-            for arm, (daemon_of, adj, group, column) in arms.items():
-                with daemon_of() as daemon:
-                    told = buckets(daemon.metrics) if adj else []
-                    before = daemon.cpu_ns()
-                    rows = measure(probe, pace, number, gap_us, adj, group)
-                    spent_us = (daemon.cpu_ns() - before) / number / 1000
-                    if adj:
-                        taken.setdefault(f"{pace} event p50", []).append(median_us(told, buckets(daemon.metrics)))
-                held = [row[column] for row in rows]
-                since_main = [row[column] - row[0] if row[column] >= 0 else -1 for row in rows]
-                for name, value in (
-                    ("p50", percentile_us(held, 0.5)),
-                    ("main p50", percentile_us([row[0] for row in rows], 0.5)),
-                    ("p99", percentile_us(held, 0.99)),
-                    ("after main p50", percentile_us(since_main, 0.5)),
-                    ("CPU per exec", spent_us),
-                ):  # fmt: skip
-                    taken.setdefault(f"{arm} {pace} {name}", []).append(value)
-    alone = [
-        figure
-        for pace in ("tight", "spaced")
-        for figure in (
-            Figure(f"exec event to oom_score_adj, {pace}, p50", "us", taken[f"{pace} event p50"], must=MOST_ADJ_US),
-            Figure(f"before execve to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} p50"], must=MOST_ADJ_US),
-            Figure(f"before execve to main, {pace}, p50", "us", taken[f"adj {pace} main p50"], note="the exec itself"),
-        )
+            for name, arm in ARMS.items():
+                for what, value in watched(probe, arm, pace, number, gap_us).items():
+                    taken.setdefault(f"{name} {pace} {what}", []).append(value)
+    return [figure for pace in ("tight", "spaced") for figure in (*alone(taken, pace), *beside(taken, pace))]
+
+
+def watched(probe: str, arm: Arm, pace: str, number: int, gap_us: int) -> dict[str, float]:
+    """One arm at one pace."""
+    column = 2 if arm.group else 1 if arm.adj else 0
+    with arm.started(probe) as daemon:
+        for_load, for_daemon = halves() if arm.apart else ((), ())
+        if for_daemon:
+            daemon.keep_to(for_daemon)
+        told = buckets(daemon.metrics) if arm.adj else []
+        before = daemon.cpu_ns()
+        rows = measure(arm.program(probe), pace, number, gap_us, arm.adj, arm.group, processors=for_load)
+        spent_us = (daemon.cpu_ns() - before) / number / 1000
+        event = median_us(told, buckets(daemon.metrics)) if arm.adj else 0
+    held = [row[column] for row in rows]
+    since_main = [row[column] - row[0] if row[column] >= 0 else -1 for row in rows]
+    return {
+        "p50": percentile_us(held, 0.5),
+        "p99": percentile_us(held, 0.99),
+        "main p50": percentile_us([row[0] for row in rows], 0.5),
+        "after main p50": percentile_us(since_main, 0.5),
+        "CPU per exec": spent_us,
+        "event p50": event,
+    }
+
+
+def alone(taken: Mapping[str, list[float]], pace: str) -> list[Figure]:
+    """What needs no peer."""
+    return [
+        Figure(f"exec event to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} event p50"], must=MOST_ADJ_US),
+        Figure(f"before execve to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} p50"], must=MOST_ADJ_US),
+        Figure(f"before execve to main, {pace}, p50", "us", taken[f"adj {pace} main p50"], note="the exec itself"),
     ]
-    floor = [
+
+
+def beside(taken: Mapping[str, list[float]], pace: str) -> list[Figure]:
+    """Each arm beside cgrulesengd's move on the same processors."""
+    rows = [(name, f"exec to {what}", PEER, figure, "") for name, what in HELD for figure in MEASURED]
+    rows += [
+        (FLOOR, "exec to cgroup by a bare loop in Python", PEER, "CPU per exec", BARELY),
+        ("nobody's", "exec of what no rule knows", f"nobody's, {PEER}", "CPU per exec", ""),
+    ]
+    rows += [("move, anywhere", "exec to cgroup", f"{PEER}, anywhere", figure, ANYWHERE) for figure in MEASURED]
+    return [
         Figure(
-            f"exec to cgroup by a bare loop in Python, {pace}, CPU per exec",
+            f"{what}, {pace}, {figure}{', anywhere' if note == ANYWHERE else ''}",
             "us",
-            taken[f"{FLOOR} {pace} CPU per exec"],
-            taken[f"{PEER} {pace} CPU per exec"],
-            f"{PEER}'s move",
-            note="no rules, record, check, metrics or undo: what an interpreter costs",
+            taken[f"{name} {pace} {figure}"],
+            taken[f"{its} {pace} {figure}"],
+            f"{PEER}'s move" if name != "nobody's" else PEER,
+            must=LIMITS.get((name, pace, figure)),
+            note=note,
         )
-        for pace in ("tight", "spaced")
+        for name, what, its, figure, note in rows
     ]
-    return (
-        alone
-        + floor
-        + [
-            Figure(
-                f"exec to {'oom_score_adj' if arm == 'adj' else 'cgroup'}, {pace}, {name}",
-                "us",
-                taken[f"{arm} {pace} {name}"],
-                taken[f"{PEER} {pace} {name}"],
-                f"{PEER}'s move",
-                must=LIMITS.get((arm, pace, name)),
-            )
-            for arm in ("adj", "move")
-            for pace in ("tight", "spaced")
-            for name in ("p50", "p99", "after main p50", "CPU per exec")
-        ]
-    )
 
 
 def missed(probe: str, given: Options) -> list[Figure]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,11 @@ class Daemon:
         """What its threads ran so far."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks)
+
+    def keep_to(self, processors: Collection[int]) -> None:
+        """Have all of its threads run on these alone."""
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), processors)
 
     def wake_ups(self) -> dict[str, int]:
         """How often its threads went to sleep so far, by their names."""
@@ -180,9 +185,19 @@ def bare() -> Iterator[Daemon]:
         process.communicate()
 
 
-def measure(probe: str, pace: str, number: int, gap_us: int, adj: str, group: str) -> list[tuple[int, int, int]]:
+def halves() -> tuple[set[int], set[int]]:
+    """A processor for what is started, and those for who watches it; the same where there is one."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    return {first}, set(others) or {first}
+
+
+def measure(
+    probe: str, pace: str, number: int, gap_us: int, adj: str, group: str, *, processors: Collection[int] = ()
+) -> list[tuple[int, int, int]]:
     """Nanoseconds from exec to main, to the value, to the group, of each probe; -1: never."""
     command = [starter(probe), pace, str(number), str(gap_us), probe, adj, "pids", group]
+    if processors:
+        command = ["taskset", "-c", ",".join(map(str, processors)), *command]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [(int(a), int(b), int(c)) for a, b, c in map(str.split, lines)]
 
@@ -190,6 +205,11 @@ def measure(probe: str, pace: str, number: int, gap_us: int, adj: str, group: st
 def starter(probe: str) -> str:
     """The same program under a name that no rule knows: what starts probes must not be held, or they inherit it."""
     return str(Path(probe).with_name("hfbench-start"))
+
+
+def other(probe: str) -> str:
+    """And under one more."""
+    return str(Path(probe).with_name("hfbench-other"))
 
 
 def percentile_us(values: list[int], part: float) -> float:
@@ -241,7 +261,8 @@ def probes() -> Iterator[str]:
         probe = f"{directory}/{NAME}"
         source = Path(__file__).parent.with_name("placement_probe.c")
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", probe, str(source)], check=True)
-        shutil.copy(probe, starter(probe))
+        for name in (starter(probe), other(probe)):
+            shutil.copy(probe, name)
         for path in (OURS, PEERS):
             os.makedirs(f"/sys/fs/cgroup/pids{path}", exist_ok=True)
         try:

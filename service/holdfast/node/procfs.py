@@ -151,6 +151,7 @@ class Reader:
         """
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
         names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
+        latest: dict[bytes, bytes] = {}  # most of a name are in one place: comparing it is cheaper than hashing it
         file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", _COMM_BYTES)
         text = b""
         for number in numbers:
@@ -177,7 +178,10 @@ class Reader:
                         groups = read(descriptor, _READ_BYTES)
                     finally:
                         close(descriptor)
+                    if latest.get(name) == groups:
+                        continue
                     if (name, groups) in in_groups:
+                        latest[name] = groups
                         continue
                 yield int(number), text
             except (OSError, ValueError):
