@@ -262,6 +262,22 @@ def test_a_move_already_true_is_not_made(run, program, sleeper, move, where, hie
     assert engine.placement(process.pid).state is State.HELD
 
 
+def test_how_long_a_move_took_is_not_how_long_it_took_to_hear_of_it(run, program, sleeper, move, where, monkeypatch):
+    monkeypatch.setattr(reconcile, "FETCH_MS", 60_000)
+    engine = run(move)
+    begun = time.monotonic()
+    process = sleeper(program, "600")
+    while group_of(process.pid, where) != move["cgroup"]["path"]:
+        assert time.monotonic() < begun + PATIENCE_S
+        time.sleep(0.005)
+    seen = time.monotonic()
+    time.sleep(1)
+    engine.settle()
+    assert 0 < engine.engine.tally.held_after.labels("cgroup").total < seen - begun + 0.5
+    [held] = [report for report in engine.reports if report.happening is HELD]
+    assert time.time_ns() - held.at_ns > 0.5e9
+
+
 def test_another_rule_takes_over_and_what_it_does_not_name_is_given_back(run, program, sleeper, move, where):
     process = sleeper(program, "600")
     was_in = group_of(process.pid, where)

@@ -18,7 +18,7 @@ from holdfast.errors import HoldfastError, KernelRefused, ProcessGone, Unavailab
 from holdfast.node.host import Host, Order, Outcome, moves_back, refusal_of
 from holdfast.node.journal import ADJ, HeldRow, Journal, cgroup_field
 from holdfast.node.procfs import Reader
-from holdfast.node.record import Happening, Placement, Report, State
+from holdfast.node.record import Happening, Placement, Report, State, state_of
 from holdfast.node.snapshot import Change, Decision, Field, Held, Refusal
 from holdfast.node.tally import Tally
 from holdfast.process import OpenProcess
@@ -174,10 +174,10 @@ class Actor:
         self._did(placement, (change,), drifted=drifted)
         return None
 
-    def _did(self, placement: Placement, changes: tuple[Change, ...], *, drifted: bool) -> None:
+    def _did(self, placement: Placement, changes: tuple[Change, ...], *, drifted: bool, ago_ns: int = 0) -> None:
         if drifted:
             self.hands.tally.drift.inc(placement.rule)
-        self.report(Happening.DRIFTED if drifted else Happening.HELD, placement, changes)
+        self.report(Happening.DRIFTED if drifted else Happening.HELD, placement, changes, ago_ns=ago_ns)
 
     def refuse(self, placement: Placement, refusals: Iterable[Refusal]) -> None:
         """Count what is new for this process, say what is new for its rule."""
@@ -218,9 +218,10 @@ class Actor:
             self.moved.add(placement.pid)
             placement.group = moves[0].group
             if outcome.order.at_ns:
-                self._group_after.observe((time.monotonic_ns() - outcome.order.at_ns) / 1e9)
+                self._group_after.observe((outcome.at_ns - outcome.order.at_ns) / 1e9)
         if outcome.done:
-            self._did(placement, tuple(outcome.done), drifted=outcome.order.drifted and bool(moves))
+            ago_ns = time.monotonic_ns() - outcome.at_ns if moves else 0
+            self._did(placement, tuple(outcome.done), drifted=outcome.order.drifted and bool(moves), ago_ns=ago_ns)
         news = [refusal for refusal in outcome.refused if refusal not in placement.refusals]
         if news:
             self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news))
@@ -267,8 +268,16 @@ class Actor:
         """Whether a value of ours is, or may be, in the process."""
         return pid in self._rows
 
-    def report(self, happening: Happening, placement: Placement, changes: tuple[Change, ...], detail: str = "") -> None:
-        """Tell whoever listens."""
+    def report(
+        self,
+        happening: Happening,
+        placement: Placement,
+        changes: tuple[Change, ...],
+        detail: str = "",
+        *,
+        ago_ns: int = 0,
+    ) -> None:
+        """Tell whoever listens; it happened ``ago_ns`` ago."""
         self.hands.report(
             Report(
                 happening,
@@ -278,17 +287,10 @@ class Actor:
                 placement.rule,
                 changes,
                 detail,
-                time.time_ns(),
+                time.time_ns() - ago_ns,
                 placement.pod,
             )
         )
-
-
-def state_of(refusals: Iterable[Refusal], *, did: bool) -> State:
-    """How far a rule got, when nothing waits any more."""
-    if not tuple(refusals):
-        return State.HELD
-    return State.PARTLY if did else State.REFUSED
 
 
 def _merged(old: HeldRow | None, new: HeldRow) -> HeldRow:

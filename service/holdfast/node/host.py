@@ -62,9 +62,13 @@ class Order(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What became of an order. ``gone``: the process ended; ``stranger``: its number's new owner was moved back."""
+    """What became of an order. ``gone``: the process ended; ``stranger``: its number's new owner was moved back.
+
+    ``at_ns``: when, monotonic; it may be heard of a while later.
+    """
 
     order: Order
+    at_ns: int = 0
     done: list[Change] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     gone: bool = False
@@ -205,6 +209,7 @@ class Host:
                 outcome.refused.append(refusal_of(error, Field.CGROUP))
                 continue
             outcome.done.append(change)
+        outcome.at_ns = time.monotonic_ns()
         if process.is_reaped():
             outcome.gone = True
             outcome.stranger = self._put_back_stranger(process.pid, outcome.done)

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.errors import HoldfastError, ProcessGone
-from holdfast.node.act import Actor, Hands, state_of
+from holdfast.node.act import Actor, Hands
 from holdfast.node.host import Outcome
 from holdfast.node.indifference import Indifference
 from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
 from holdfast.node.plan import plan
 from holdfast.node.procfs import Glance, Wants, name_and_parent
-from holdfast.node.record import BY_HAND, Happening, Placement, State
+from holdfast.node.record import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.rules import Rules
 from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Lineage, Process
 from holdfast.node.wants import wants_of

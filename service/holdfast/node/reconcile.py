@@ -53,11 +53,12 @@ from holdfast.process import ProcRoot
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-FETCH_MS = 25  # what the mover did is noted at the next event, or after this: longer than a move may wait
+FETCH_MS = 100  # what the mover did is noted at the next event, or after this: to wake for each costs as much again
 FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
+CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
 
 class Surroundings(Struct, frozen=True):
@@ -230,8 +231,8 @@ class Loop:
 
     def _patience_ms(self) -> float:
         """How long nothing needs to be done unless something comes."""
-        if self.sweeps.pending and self.mover.waiting <= MOST_WAITING:
-            return 0
+        if self.sweeps.pending:
+            return 0 if self.mover.waiting <= MOST_WAITING else CATCH_UP_MS
         if not self.mover.idle:
             return FETCH_MS
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()

@@ -23,6 +23,7 @@ Reports arrive at the callbacks given to the constructor, on the engine's thread
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 from msgspec import Struct, field
 
@@ -40,6 +41,13 @@ class State(enum.StrEnum):
     PLANNED = "planned"  # dry run: this would be written
     REFUSED = "refused"  # nothing of it can be done
     PARTLY = "partly"  # some of it is done, some refused
+
+
+def state_of(refusals: Iterable[Refusal], *, did: bool) -> State:
+    """How far a rule got, when nothing waits any more."""
+    if not tuple(refusals):
+        return State.HELD
+    return State.PARTLY if did else State.REFUSED
 
 
 class Happening(enum.StrEnum):
