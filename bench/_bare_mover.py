@@ -1,4 +1,4 @@
-"""The least a Python process can do to move by exec events: ``python -m bench._bare_mover NAME FILE CGROUP``.
+"""The least a Python process can do to move by exec events: ``python -m bench._bare_mover NAME ROW_FILE CGROUP_PROCS``.
 
 No rules, plan, identity check, record, metrics or restore: read the name, append a row, write the number to the group.
 What it costs is the floor that `bench.placement` holds against cgrulesengd's CPU; it is nobody's product.
@@ -13,11 +13,11 @@ import sys
 from holdfast.node.procconn import ProcessEvents
 
 
-def main(name: str, row_file: str, group: str) -> None:
+def main(name: str, row_file: str, cgroup_procs: str) -> None:
     """Move whoever execs under that name, for ever."""
     wanted = name.encode() + b"\n"
     rows = os.open(row_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    procs = os.open(f"{group}/cgroup.procs", os.O_WRONLY)
+    procs = os.open(cgroup_procs, os.O_WRONLY)
     events = ProcessEvents("/proc")
     poll = select.poll()
     poll.register(events, select.POLLIN)

@@ -29,6 +29,7 @@ from bench.frame.node import (
     PEERS,
     Daemon,
     bare,
+    floor,
     halves,
     is_missing,
     measure,
@@ -44,7 +45,7 @@ from bench.frame.node import (
 )  # fmt: skip
 
 SPACED_US = 50_000
-FLOOR = "bare"
+FLOOR, BARE = "floor", "bare"
 #: Limits of the ratio to cgrulesengd's.
 LIMITS = {
     ("adj", "spaced", "p50"): 0.2,
@@ -55,6 +56,7 @@ LIMITS = {
 }
 HELD = (("adj", "oom_score_adj"), ("move", "cgroup"))
 MEASURED = ("p50", "p99", "after main p50", "CPU per exec")
+SAFELY = "those of ours: no rules, plan or undo, what any program pays"
 BARELY = "no rules, record, check, metrics or undo: what an interpreter costs"
 ANYWHERE = "processors as they come"
 MOST_ADJ_US = 1000  # from exec to oom_score_adj, the median, at either pace
@@ -80,7 +82,8 @@ class Arm(NamedTuple):
 ARMS = {
     "adj": Arm(lambda probe: whole(ADJ), "300", ""),
     "move": Arm(lambda probe: whole(MOVE), "", OURS),
-    FLOOR: Arm(lambda probe: bare(), "", OURS),
+    FLOOR: Arm(floor, "", OURS),
+    BARE: Arm(bare, "", OURS),
     PEER: Arm(peer, "", PEERS),
     "nobody's": Arm(lambda probe: whole(MOVE), "", ""),
     f"nobody's, {PEER}": Arm(peer, "", ""),
@@ -137,7 +140,8 @@ def beside(taken: Mapping[str, list[float]], pace: str) -> list[Figure]:
     """Each arm beside cgrulesengd's move on the same processors."""
     rows = [(name, f"exec to {what}", PEER, figure, "") for name, what in HELD for figure in MEASURED]
     rows += [
-        (FLOOR, "exec to cgroup by a bare loop in Python", PEER, "CPU per exec", BARELY),
+        (FLOOR, "exec to cgroup by its system calls alone, in C", PEER, "CPU per exec", SAFELY),
+        (BARE, "exec to cgroup by a bare loop in Python", PEER, "CPU per exec", BARELY),
         ("nobody's", "exec of what no rule knows", f"nobody's, {PEER}", "CPU per exec", ""),
     ]
     rows += [("move, anywhere", "exec to cgroup", f"{PEER}, anywhere", figure, ANYWHERE) for figure in MEASURED]

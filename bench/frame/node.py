@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,16 +174,22 @@ def whole(*rules: dict[str, object]) -> Iterator[Daemon]:
 
 
 @contextlib.contextmanager
-def bare() -> Iterator[Daemon]:
-    """A loop in Python that does nothing but move, ready."""
+def floor(probe: str, *command: str) -> Iterator[Daemon]:
+    """A loop that does nothing but move, ready: in C its system calls alone, or ``command``."""
+    command = command or (str(Path(probe).with_name("placement_floor")),)
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "bench._bare_mover", NAME, f"{directory}/rows", f"/sys/fs/cgroup/pids{OURS}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        given = [*command, NAME, f"{directory}/rows", f"/sys/fs/cgroup/pids{OURS}/cgroup.procs"]
+        process = subprocess.Popen(given, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         process.stdout.readline()
         yield Daemon(process)
         process.terminate()
         process.communicate()
+
+
+def bare(probe: str) -> AbstractContextManager[Daemon]:
+    """The same by a loop in Python, without the reads that a safe move takes."""
+    return floor(probe, sys.executable, "-m", "bench._bare_mover")
 
 
 def halves() -> tuple[set[int], set[int]]:
@@ -259,8 +266,9 @@ def probes() -> Iterator[str]:
     """The probe's path; its starter stands beside it, and the groups there are to move to exist."""
     with tempfile.TemporaryDirectory() as directory:
         probe = f"{directory}/{NAME}"
-        source = Path(__file__).parent.with_name("placement_probe.c")
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", probe, str(source)], check=True)
+        for source, program in (("placement_probe.c", probe), ("placement_floor.c", f"{directory}/placement_floor")):
+            path = Path(__file__).parent.with_name(source)
+            subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", program, str(path)], check=True)
         for name in (starter(probe), other(probe)):
             shutil.copy(probe, name)
         for path in (OURS, PEERS):
