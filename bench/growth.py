@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 from holdfast.events import Exchange
 from holdfast.metrics import Registry
+from holdfast.node.compile import compile_rules
 from holdfast.node.plan import plan
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts, Process
 from holdfast.plugin import Kind, Registration

@@ -12,8 +12,9 @@ import sys
 import time
 
 import msgspec
+from holdfast.node.compile import compile_rules
 from holdfast.node.plan import plan
-from holdfast.node.rules import Rules, compile_rules
+from holdfast.node.rules import Rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts, Process
 

@@ -23,11 +23,11 @@ import msgspec
 import yaml
 from holdfast import log
 from holdfast.cgroups import detect
+from holdfast.node.compile import compile_rules
 from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
 from holdfast.node.reconcile import Listeners, Loop, Surroundings
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Rule
 from holdfast.process import read_boot_id
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 from holdfast.errors import ConfigError
-from holdfast.node.rules import Rules, compile_rules
+from holdfast.node.compile import compile_rules
+from holdfast.node.rules import Rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts, Process
 

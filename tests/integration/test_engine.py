@@ -9,11 +9,12 @@ import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
 from holdfast.node import feed, procconn, reconcile
-from holdfast.node.journal import ADJ, Journal
+from holdfast.node.decision import Field, Reason
+from holdfast.node.journal import Journal
 from holdfast.node.machine import capabilities
 from holdfast.node.outlook import look_ahead
 from holdfast.node.record import Cause, Happening, State
-from holdfast.node.snapshot import Field, Reason
+from holdfast.node.rows import ADJ
 
 from tests.fakes.placement import rules
 from tests.integration.conftest import until_asleep

@@ -15,11 +15,14 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, ProcessGone, Unavailable
-from holdfast.node.host import Host, Order, Outcome, moves_back, refusal_of
-from holdfast.node.journal import ADJ, HeldRow, Journal, cgroup_field
+from holdfast.node.decision import Change, Decision, Field, Refusal
+from holdfast.node.host import Host
+from holdfast.node.journal import Journal
+from holdfast.node.order import Order, Outcome, moves_back, refusal_of
 from holdfast.node.procfs import Reader
 from holdfast.node.record import Happening, Placement, Report, State, state_of
-from holdfast.node.snapshot import Change, Decision, Field, Held, Refusal
+from holdfast.node.rows import ADJ, HeldRow, cgroup_field
+from holdfast.node.snapshot import Held
 from holdfast.node.tally import Tally
 from holdfast.process import OpenProcess
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from holdfast.errors import ProcessGone
-from holdfast.node.journal import ADJ, HeldRow, SettingRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.record import Placement
+from holdfast.node.rows import ADJ, HeldRow, SettingRow
 from holdfast.process import oomscore
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from holdfast.errors import FailedPrecondition, ProcessGone, Unavailable
-from holdfast.node.journal import HandRow
 from holdfast.node.keeper import Keeper
 from holdfast.node.record import Placement
+from holdfast.node.rows import HandRow
 
 
 def hold(keeper: Keeper, row: HandRow) -> Placement:

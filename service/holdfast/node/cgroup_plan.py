@@ -13,21 +13,12 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from holdfast.errors import InvalidArgument, NoEquivalent
+from holdfast.node.decision import Change, Field, Reason, Refusal
 from holdfast.node.equivalent import Value
 from holdfast.node.schema import CgroupTarget, Rule
 from holdfast.node.setting import controller_of, is_in_force, lines_for
 from holdfast.node.size import size_in_bytes
-from holdfast.node.snapshot import (
-    NO_LIMIT,
-    UNIFIED,
-    Change,
-    Field,
-    GroupFacts,
-    HostFacts,
-    Process,
-    Reason,
-    Refusal,
-)
+from holdfast.node.snapshot import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 

@@ -21,10 +21,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from holdfast.node.clause import Clause, clauses_of
+from holdfast.node.decision import Change, Decision, Field
 from holdfast.node.plan import CAN_LOWER, plan
 from holdfast.node.rules import CompiledRule, Rules
 from holdfast.node.schema import Match, PodMatch
-from holdfast.node.snapshot import UNIFIED, Change, Decision, Field, HostFacts, PodFacts, Process
+from holdfast.node.snapshot import UNIFIED, HostFacts, PodFacts, Process
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 

@@ -15,15 +15,16 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.errors import FailedPrecondition, NotFound
 from holdfast.node import adopt, by_hand
-from holdfast.node.journal import HandRow, SettingRow
+from holdfast.node.domain import MemoryDomain
 from holdfast.node.machine import members_below, read_domains, read_host
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procfs import EVERYTHING, Reader
 from holdfast.node.reconcile import Loop
 from holdfast.node.record import Cause, Happening, Placement, Restored, Status, Sweep
 from holdfast.node.restore import give_back
+from holdfast.node.rows import HandRow, SettingRow
 from holdfast.node.rules import Rules
-from holdfast.node.snapshot import HostFacts, Lineage, MemoryDomain, Process
+from holdfast.node.snapshot import HostFacts, Lineage, Process
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from holdfast.node.procfs import Dull, Reader, printed
+from holdfast.node.procfs import Dull, Reader
+from holdfast.node.proctext import printed
 from holdfast.node.rules import Rules
 
 T = TypeVar("T")

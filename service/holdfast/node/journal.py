@@ -28,15 +28,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
+from holdfast.node.rows import HandRow, HeldRow, MadeRow, SettingRow
 from holdfast.node.tail import Line, Tail
 
 LOG = log.named(__name__)
 
-ADJ = "oom_score_adj"
 _VERSION = 1
 _MANY = 512  # rows in the tail: taking them in takes 2 ms then
 _SCHEMA = """
@@ -62,60 +60,6 @@ INSERT INTO held VALUES (?,?,?,?,?,'',?,?,?) ON CONFLICT DO UPDATE SET
     previous = CASE WHEN excluded.before = previous THEN previous ELSE written END,
     written = excluded.written, rule = excluded.rule, as_child = excluded.as_child, give_back = excluded.give_back
 """
-
-
-class HeldRow(Struct, frozen=True):
-    """One value of one process. ``field`` is `ADJ` or ``cgroup:<hierarchy>``; ``give_back``: when its rule goes."""
-
-    pid: int
-    start_ticks: int
-    field: str
-    before: str
-    written: str
-    rule: str
-    as_child: bool = False
-    give_back: bool = True
-    previous: str = ""
-
-    def is_ours(self, present: str) -> bool:
-        """Whether a present value is one that we wrote."""
-        return present in (self.written, self.previous or self.written)
-
-
-class SettingRow(Struct, frozen=True):
-    """One file of one group."""
-
-    hierarchy: str
-    path: str
-    file: str
-    before: str
-    written: str
-    rule: str
-    give_back: bool = True
-    previous: str = ""
-
-
-class MadeRow(Struct, frozen=True):
-    """One group that we made."""
-
-    hierarchy: str
-    path: str
-    rule: str
-
-
-class HandRow(Struct, frozen=True):
-    """One process held by hand until ``expires_ns`` (Unix time)."""
-
-    pid: int
-    start_ticks: int
-    adj: int
-    expires_ns: int
-    why: str
-
-
-def cgroup_field(hierarchy: str) -> str:
-    """The ``field`` of a move in one hierarchy."""
-    return f"cgroup:{hierarchy}"
 
 
 class Journal:

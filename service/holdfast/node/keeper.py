@@ -16,15 +16,17 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.act import Actor, Hands
-from holdfast.node.host import Outcome
+from holdfast.node.decision import Change, Decision, Field
 from holdfast.node.indifference import Indifference
-from holdfast.node.journal import HandRow, HeldRow
 from holdfast.node.machine import Groups
+from holdfast.node.order import Outcome
 from holdfast.node.plan import plan
-from holdfast.node.procfs import Glance, Wants, name_and_parent
+from holdfast.node.procfs import Wants
+from holdfast.node.proctext import Glance, name_and_parent
 from holdfast.node.record import BY_HAND, Happening, Placement, State, state_of
+from holdfast.node.rows import HandRow
 from holdfast.node.rules import Rules
-from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Lineage, Process
+from holdfast.node.snapshot import HostFacts, Lineage, Process
 from holdfast.node.wants import wants_of
 from holdfast.process import OpenProcess
 
@@ -69,39 +71,6 @@ class Keeper:
         self.indifference.forget_groups()
         if isinstance(self.facts.groups, Groups):
             self.facts.groups.forget()
-
-    def recall(self) -> None:
-        """Take up what the journal says of processes that still are: after a restart, whatever ended the last run.
-
-        Also after every sweep: rows of processes that are gone leave the journal.
-        """
-        gone: list[HeldRow | HandRow] = []
-        for row in self.hands.journal.held():
-            known = self.placements.get(row.pid)
-            if (known is not None and known.start_ticks == row.start_ticks) or row.pid in self.actor.returning:
-                continue
-            glance = self._same(row)
-            if glance is None:
-                gone.append(row)
-                continue
-            self.actor.remember(row)
-            self.placements.setdefault(
-                row.pid,
-                Placement(row.pid, row.start_ticks, glance.comm, row.rule, row.as_child, since_ns=time.time_ns()),
-            )
-        for hand in self.hands.journal.by_hand():
-            if self._same(hand) is None:
-                gone.append(hand)
-            else:
-                self.by_hand[hand.pid] = hand
-        self.hands.journal.forget(gone)
-
-    def _same(self, row: HeldRow | HandRow) -> Glance | None:
-        try:
-            glance = self.hands.reader.glance(row.pid)
-        except ProcessGone:
-            return None
-        return glance if glance.start_ticks == row.start_ticks else None
 
     def of_interest(self, glance: Glance) -> bool:
         """Whether anything can follow for a process, as far as one file tells. Forgets who had its number before."""
@@ -316,19 +285,6 @@ class Keeper:
         if follow != (facts.pid in self.followed):
             self.followed_changed = True
             (self.followed.add if follow else self.followed.discard)(facts.pid)
-
-    def prune(self, present: set[bytes]) -> None:
-        """Forget who is gone, given the numbers a sweep began with; who came since is not among them, and stays."""
-        for placement in [known for pid, known in self.placements.items() if b"%d" % pid not in present]:
-            try:
-                if self.hands.reader.glance(placement.pid).start_ticks == placement.start_ticks:
-                    continue
-            except ProcessGone:
-                pass
-            except HoldfastError as error:
-                self.cannot(placement.pid, error)
-                continue
-            self.forget(placement.pid)
 
     def _plan_only(self, placement: Placement, decision: Decision) -> None:
         if placement.changes != decision.changes and decision.changes:

@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
-from holdfast.node.snapshot import Kill
+from holdfast.node.domain import Kill
 
 LOG = log.named(__name__)
 KEPT = 1000

@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import KernelRefused, ProcessGone, Unavailable
+from holdfast.node.domain import Kill
 from holdfast.node.kills import Kills
 from holdfast.node.machine import memory_tree
 from holdfast.node.oom import KernelLog, KillParser
 from holdfast.node.pressure import Pressure
 from holdfast.node.procfs import Reader, Wants
 from holdfast.node.record import Placement
-from holdfast.node.snapshot import HostFacts, Kill, PodLookup
+from holdfast.node.snapshot import HostFacts, PodLookup
 
 LOG = log.named(__name__)
 _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import HoldfastError, KernelRefused, NotFound
-from holdfast.node.snapshot import NO_LIMIT, GroupFacts, HostFacts, MemoryDomain
+from holdfast.node.domain import MemoryDomain
+from holdfast.node.snapshot import NO_LIMIT, GroupFacts, HostFacts
 from holdfast.process import read_boot_id
 
 # include/uapi/linux/capability.h; only those that anything here depends on

@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from holdfast import log
-from holdfast.node.host import Host, Order, Outcome
-from holdfast.node.snapshot import Field, Reason, Refusal
+from holdfast.node.decision import Field, Reason, Refusal
+from holdfast.node.host import Host
+from holdfast.node.order import Order, Outcome
 
 LOG = log.named(__name__)
 WARM_S = 0.002

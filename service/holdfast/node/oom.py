@@ -18,7 +18,8 @@ from msgspec import Struct, field
 
 from holdfast.errors import Unavailable
 from holdfast.late import regex
-from holdfast.node.snapshot import HostFacts, Kill, MemoryDomain, Process, Standing
+from holdfast.node.domain import Kill, MemoryDomain, Standing
+from holdfast.node.snapshot import HostFacts, Process
 from holdfast.node.victim import rank
 
 _KEPT_STANDINGS = 5

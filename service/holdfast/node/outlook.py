@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from holdfast.node.decision import Decision, Field
+from holdfast.node.domain import MemoryDomain
 from holdfast.node.plan import plan
 from holdfast.node.rules import Rules
-from holdfast.node.snapshot import UNIFIED, Decision, Field, HostFacts, Lineage, MemoryDomain, Process
+from holdfast.node.snapshot import UNIFIED, HostFacts, Lineage, Process
 from holdfast.node.victim import Ranking, rank
 
 _DEEPEST = 64

@@ -25,10 +25,11 @@ from msgspec import Struct
 
 from holdfast.node.annotation import BY_ANNOTATION, PREFIX, asks_of
 from holdfast.node.cgroup_plan import plan_in_place, plan_move
+from holdfast.node.decision import Change, Decision, Field, Reason, Refusal
 from holdfast.node.kubelet import explained
 from holdfast.node.rules import CompiledRule, Considered, Found, Rules
 from holdfast.node.schema import OomScoreAdj
-from holdfast.node.snapshot import Change, Decision, Field, HostFacts, Process, Reason, Refusal
+from holdfast.node.snapshot import HostFacts, Process
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
 

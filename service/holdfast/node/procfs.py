@@ -20,14 +20,12 @@ from msgspec.structs import replace
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.node.proctext import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.node.snapshot import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
-_PF_KTHREAD = 0x00200000  # include/linux/sched.h
-_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _READ_BYTES = 4096
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
-_COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and what is left of it is nobody else's
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
 _CACHED_GROUPS = 4096
@@ -47,18 +45,6 @@ _NOWHERE: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = Wants()
 
 
-class Glance(Struct, frozen=True):
-    """What ``stat`` alone says."""
-
-    pid: int
-    comm: str
-    ppid: int
-    start_ticks: int
-    kernel_thread: bool
-    rss_pages: int
-    threads: int
-
-
 class Dull(Struct):
     """Names, and names in groups, that no rule can hold for, as far as they were seen.
 
@@ -68,44 +54,6 @@ class Dull(Struct):
     names: set[bytes]
     in_groups: set[tuple[bytes, bytes]]
     asks_groups: bool = False
-
-
-def parse_stat(pid: int, stat: bytes) -> Glance:
-    """proc_pid_stat(5). The name may hold anything, ``) Z`` and newlines too: fields count from the last ``)``."""
-    # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 …
-    end = stat.rindex(b")")
-    rest = stat[end + 2 :].split(b" ", 22)
-    comm = intern(stat[stat.index(b"(") + 1 : end].decode(errors="replace"))
-    return Glance(
-        pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
-    )
-
-
-def name_and_parent(stat: bytes) -> tuple[bytes, int]:
-    """The name, as `printed`, and the parent alone, for who is most likely nobody's business."""
-    end = stat.rindex(b")")
-    return (stat[stat.index(b"(") + 1 : end] + b"\n")[:_COMM_BYTES], int(stat[end + 4 : stat.index(b" ", end + 4)])
-
-
-def printed(comm: str) -> bytes:
-    """A name as a sweep reads it from ``comm``: with its newline, and no longer than a process's may be."""
-    return (comm.encode(errors="replace") + b"\n")[:_COMM_BYTES]
-
-
-def parse_status(status: bytes) -> tuple[int, int, int, int]:
-    """Effective uid, then resident, swapped and page-table pages from proc_pid_status(5); 0 where a line is missing.
-
-    Kernel threads and zombies have no Vm lines.
-    """
-    # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
-    uid = status.find(b"\nUid:\t")
-    effective = int(status[uid + 6 : status.find(b"\n", uid + 6)].split()[1]) if uid >= 0 else 0
-    return effective, *(_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))  # type: ignore[return-value]
-
-
-def _kib(status: bytes, key: bytes) -> int:
-    at = status.find(key)
-    return int(status[at + len(key) : status.find(b"k", at + len(key))]) if at >= 0 else 0
 
 
 class Reader:
@@ -152,7 +100,7 @@ class Reader:
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
         names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
         latest: dict[bytes, bytes] = {}  # most of a name are in one place: comparing it is cheaper than hashing it
-        file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", _COMM_BYTES)
+        file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", COMM_BYTES)
         text = b""
         for number in numbers:
             if number in known:
@@ -193,7 +141,7 @@ class Reader:
         Raises:
             ProcessGone: nobody has it.
         """
-        return self._read(self.proc.fd, f"{pid}/comm", _COMM_BYTES)
+        return self._read(self.proc.fd, f"{pid}/comm", COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of who has the number now.

@@ -33,6 +33,7 @@ from holdfast.node import by_hand
 from holdfast.node.act import Hands
 from holdfast.node.calls import Calls
 from holdfast.node.children import children_of
+from holdfast.node.domain import Kill
 from holdfast.node.feed import Feed
 from holdfast.node.host import Host
 from holdfast.node.journal import Journal
@@ -44,8 +45,9 @@ from holdfast.node.mover import Mover
 from holdfast.node.pressure import Pressure, read_pressure
 from holdfast.node.procconn import BATCH, Lost
 from holdfast.node.procfs import Reader
+from holdfast.node.recall import recall
 from holdfast.node.record import Cause, Report, Sweep
-from holdfast.node.snapshot import Kill, PodLookup
+from holdfast.node.snapshot import PodLookup
 from holdfast.node.sweep import Sweeps
 from holdfast.node.tally import Tally
 from holdfast.node.urgency import be_prompt
@@ -157,7 +159,7 @@ class Loop:
         be_prompt()
         error: Exception | None = None
         try:
-            self.keeper.recall()
+            recall(self.keeper)
             self.feed.open()
             self._watch.open()
             while not self._stopping:

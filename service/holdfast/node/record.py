@@ -27,7 +27,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from holdfast.node.snapshot import Change, PodFacts, Refusal
+from holdfast.node.decision import Change, Refusal
+from holdfast.node.snapshot import PodFacts
 
 #: The rule a process is under while somebody holds it by hand.
 BY_HAND = "hold"

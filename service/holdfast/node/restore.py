@@ -12,9 +12,11 @@ from msgspec import Struct, field
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
-from holdfast.node.host import Host, Order, moves_back
-from holdfast.node.journal import ADJ, HandRow, HeldRow, Journal, MadeRow, SettingRow
+from holdfast.node.host import Host
+from holdfast.node.journal import Journal
+from holdfast.node.order import Order, moves_back
 from holdfast.node.record import Restored
+from holdfast.node.rows import ADJ, HandRow, HeldRow, MadeRow, SettingRow
 from holdfast.process import OpenProcess, ProcRoot
 
 _BATCH = 64  # processes held open at once

@@ -122,7 +122,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse a rule that can mean nothing here, where the file and the line are still known."""
-        from holdfast.node.rules import compile_rule
+        from holdfast.node.compile import compile_rule
 
         try:
             compile_rule(self)

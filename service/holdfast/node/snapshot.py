@@ -1,7 +1,7 @@
-"""The values the node work passes around: what was seen, what is to be done, what stands in the way.
+"""What was seen of a process and of the machine, as the node work passes it around.
 
 Frozen, without I/O, known to both halves: whoever reads ``/proc`` fills them in, whoever thinks takes them
-(``plan(process, rules, host) -> Decision``), whoever writes carries out the `Change` s of a `Decision`.
+(``plan(process, rules, host) -> Decision``); what comes of it is in `decision`.
 
 Hierarchies are named as the second field of a line of ``/proc/PID/cgroup`` names them (cgroups(7)): ``""`` is the
 unified one, ``"memory"`` or ``"cpu,cpuacct"`` a v1 hierarchy with its controllers, ``"name=systemd"`` one without.
@@ -102,7 +102,7 @@ class Process(Struct, frozen=True):
     ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts the execs seen of
     it, because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
     ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
-    ``ancestors`` is filled, nearest first, as far as `RuleBook.lineage` asks; their own ``ancestors`` stay empty.
+    ``ancestors`` is filled, nearest first, as far as `rules.Rules.lineage` asks; their own ``ancestors`` stay empty.
     """
 
     pid: int
@@ -165,7 +165,7 @@ class HostFacts(Struct, frozen=True):
 
     ``hierarchies`` are all mounted ones by the names `Process.cgroups` uses. A host is v2 when no v1 hierarchy has a
     controller. ``controllers`` are those of the unified hierarchy's root. ``groups`` by path holds the rules'
-    targets (`RuleBook.targets`) and, for ``in_place``, may hold more. ``swap_pages`` is the total, not the free part.
+    targets (`rules.Rules.targets`) and, for ``in_place``, may hold more. ``swap_pages`` is the total, not what is free.
     """
 
     boot_id: str
@@ -209,167 +209,9 @@ def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
     return next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
 
 
-class Field(enum.StrEnum):
-    """What a change is about."""
-
-    OOM_SCORE_ADJ = "oom_score_adj"
-    CGROUP = "cgroup"
-    SETTING = "setting"
-
-
-class Change(Struct, frozen=True):
-    """One thing to write. A decision's changes are in the order they are to be made.
-
-    OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
-    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet).
-    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths.
-    """
-
-    field: Field
-    before: str | None
-    after: str
-    hierarchy: str = UNIFIED
-    group: str = ""
-    file: str = ""
-    create: bool = False
-
-
-class Reason(enum.StrEnum):
-    """Why something is not done; also the label of the refusal metric."""
-
-    KERNEL_THREAD = "kernel_thread"
-    INIT = "init"
-    SELF = "self"
-    UNKILLABLE = "unkillable"
-    LEAVE_KUBEPODS = "leave_kubepods"
-    CAPABILITY = "capability"
-    SET_BY_ITSELF = "set_by_itself"
-    MEMORY_LIMIT = "memory_limit"
-    CPUSET = "cpuset"
-    FROZEN = "frozen"
-    THREADED = "threaded"
-    INTERNAL_PROCESS = "internal_process"
-    NO_EQUIVALENT = "no_equivalent"
-    NO_CONTROLLER = "no_controller"
-    BAD_VALUE = "bad_value"
-    ROOT_GROUP = "root_group"
-    JOURNAL = "journal"
-    KERNEL = "kernel"
-
-
-class Refusal(Struct, frozen=True):
-    """One thing a rule asks for that is not done: the reason, and one line that ends with the remedy."""
-
-    reason: Reason
-    field: Field
-    detail: str
-
-
-class Decision(Struct, frozen=True):
-    """What follows for one process: the rule it falls under (None: no rule), what to write, what stands in the way.
-
-    ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
-    ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and
-    ``moves`` say whether the rule speaks of the oom_score_adj and of the cgroup at all: what it does not speak of, and
-    was written under a rule before, is given back.
-    """
-
-    pid: int
-    start_ticks: int
-    rule: str | None = None
-    changes: tuple[Change, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    dry_run: bool = False
-    restore_on_remove: bool = True
-    as_child: bool = False
-    adjusts: bool = True
-    moves: bool = True
-
-
 class Lineage(enum.IntEnum):
     """How much of a process's ancestry the rules ask about."""
 
     NONE = 0
     PARENT = 1
     ALL = 2
-
-
-class RuleBook(Protocol):
-    """What the engine asks of compiled rules (`rules.Rules`), beside handing them to ``plan``."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The rules' names in their order."""
-
-    @property
-    def lineage(self) -> Lineage:
-        """How far `Process.ancestors` must be filled before ``plan``."""
-
-    @property
-    def targets(self) -> frozenset[str]:
-        """The cgroup paths the rules move processes to: `HostFacts.groups` tells of them."""
-
-    def could_match(self, comm: str) -> bool:
-        """False: no rule can hold for a process of this name, so nothing else need be read of it."""
-
-    def may_hold_children_of(self, rule: str) -> bool:
-        """Whether forks of a process under ``rule`` are to be followed (``children`` or ``descendants``)."""
-
-
-class MemoryDomain(Struct, frozen=True):
-    """Where an OOM can happen: the node (``path`` ``/``) or one memory cgroup with a limit.
-
-    ``limit_pages`` is memory without swap, ``swap_pages`` what may be swapped on top of it (0 on a host without
-    swap); their sum is the kernel's ``totalpages``. ``group_kill`` lists the paths at or below it whose
-    ``memory.oom.group`` is 1.
-    """
-
-    path: str
-    limit_pages: int
-    swap_pages: int = 0
-    usage_pages: int = 0
-    group_kill: frozenset[str] = frozenset()
-
-    @property
-    def total_pages(self) -> int:
-        """The kernel's ``totalpages``."""
-        return self.limit_pages + self.swap_pages
-
-    def contains(self, group: str) -> bool:
-        """Whether a process in memory cgroup ``group`` can be picked here."""
-        return self.path in ("/", group) or group.startswith(self.path + "/")
-
-
-class Standing(Struct, frozen=True):
-    """One line of a remembered ranking: who stood where before a kill."""
-
-    pid: int
-    comm: str
-    points: int
-    oom_score_adj: int
-
-
-class Kill(Struct, frozen=True):
-    """One OOM kill, as it is kept for the question "why was my process killed?".
-
-    ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look
-    before it, best candidate first; ``pressure_pct`` the ``some avg10`` of memory pressure then, None if unknown.
-    """
-
-    at_ns: int
-    pid: int
-    comm: str
-    uid: int
-    domain: str
-    group: str
-    rss_pages: int
-    oom_score_adj: int
-    rule: str | None = None
-    pod: str = ""
-    container_id: str = ""
-    predicted: tuple[Standing, ...] = ()
-    looked_at_ns: int = 0
-    pressure_pct: float | None = None
-    pod_namespace: str = ""
-    pod_name: str = ""
-    container: str = ""

@@ -13,10 +13,11 @@ from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.annotation import BY_ANNOTATION
-from holdfast.node.journal import MadeRow, SettingRow
 from holdfast.node.keeper import Keeper
-from holdfast.node.procfs import Glance, parse_stat
+from holdfast.node.proctext import Glance, parse_stat
+from holdfast.node.recall import prune, recall
 from holdfast.node.record import Cause, Sweep
+from holdfast.node.rows import MadeRow, SettingRow
 from holdfast.node.setting import lines_for
 
 LOG = log.named(__name__)
@@ -92,7 +93,7 @@ class Sweeps:
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            keeper.prune(set(numbers))
+            prune(keeper, set(numbers))
             try:
                 self._clear_up()
             except HoldfastError as error:  # the journal's file: the next sweep tries again
@@ -135,7 +136,7 @@ class Sweeps:
     def _clear_up(self) -> None:
         """Rows of who is gone, settings and groups of rules that are no more."""
         journal, host = self._keeper.hands.journal, self._keeper.hands.host
-        self._keeper.recall()
+        recall(self._keeper)
         settled: list[SettingRow | MadeRow] = []
         for row in journal.settings():
             if not self._is_stale(row):

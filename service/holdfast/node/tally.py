@@ -10,9 +10,9 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable
 
 from holdfast.metrics import Counter, Gauge, Histogram, Registry
+from holdfast.node.domain import Kill
 from holdfast.node.pressure import Pressure
 from holdfast.node.record import Placement
-from holdfast.node.snapshot import Kill
 
 Lines = Iterable[tuple[tuple[str, ...], float]]
 #: Seconds from exec to held: adj lands within a millisecond, a move on an idle node after an RCU grace period.

@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from holdfast.node.snapshot import HostFacts, MemoryDomain, Process
+from holdfast.node.domain import MemoryDomain
+from holdfast.node.snapshot import HostFacts, Process
 
 NEVER = -1000
 COUNTERS = 3  # file, anonymous and shmem pages; swap entries are a fourth where there is swap

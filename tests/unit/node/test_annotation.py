@@ -3,10 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from holdfast.node.annotation import BY_ANNOTATION, PAUSE, Table, asks_of, rule_for
+from holdfast.node.compile import compile_rules
+from holdfast.node.decision import Reason
 from holdfast.node.plan import explain, plan
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Admission, PlacementConfig, Rule
-from holdfast.node.snapshot import Reason
 from holdfast.pods.cgroup_path import PodRef
 from msgspec.structs import replace
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.node.decision import Change, Field, Reason
 from holdfast.node.plan import plan
-from holdfast.node.snapshot import Change, Field, GroupFacts, Reason
+from holdfast.node.snapshot import GroupFacts
 from holdfast.pods.cgroup_path import PodRef
 
 from tests.fakes.placement import process, rules, v1_host, v1_process, v2_host

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
+from holdfast.node.compile import compile_rules
 from holdfast.node.creation import Creation, Newborn, at_creation
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Admission, Rule
 from holdfast.node.snapshot import HostFacts
 from holdfast.pods.cgroup_path import PodRef

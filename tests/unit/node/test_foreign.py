@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import yaml
 from holdfast.errors import InvalidArgument
+from holdfast.node.compile import compile_rules
 from holdfast.node.foreign import as_yaml, from_ananicy, from_cgrules
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import Rule
 from hypothesis import given
 from hypothesis import strategies as st

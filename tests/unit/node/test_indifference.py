@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import ProcessGone
 from holdfast.node.indifference import Indifference
-from holdfast.node.procfs import Reader, name_and_parent, printed
+from holdfast.node.procfs import Reader
+from holdfast.node.proctext import name_and_parent, printed
 from holdfast.process import ProcRoot
 
 from tests.fakes.placement import rules

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 from holdfast.errors import Unavailable
-from holdfast.node.journal import ADJ, HandRow, HeldRow, Journal, MadeRow, SettingRow, cgroup_field
+from holdfast.node.journal import Journal
+from holdfast.node.rows import ADJ, HandRow, HeldRow, MadeRow, SettingRow, cgroup_field
 
 
 @pytest.fixture

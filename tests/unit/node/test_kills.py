@@ -5,8 +5,8 @@ import sys
 
 import pytest
 from holdfast.errors import Unavailable
+from holdfast.node.domain import Kill, Standing
 from holdfast.node.kills import Kills
-from holdfast.node.snapshot import Kill, Standing
 
 
 def kill(at_ns, pid=7):
@@ -59,7 +59,7 @@ def test_what_is_kept_is_there_after_kill_9_and_after_the_log_was_folded(tmp_pat
 import os, signal, sys
 from pathlib import Path
 from holdfast.node.kills import Kills
-from holdfast.node.snapshot import Kill
+from holdfast.node.domain import Kill
 kills = Kills(Path(sys.argv[1]), "boot")
 for number in range(250):
     kills.add(number, Kill(number, 7, "x", 0, "/", "/a", 10, 5))

@@ -3,8 +3,9 @@ from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
 from holdfast.errors import KernelRefused
+from holdfast.node.domain import MemoryDomain
 from holdfast.node.machine import Groups, capabilities, innermost_limit, read_domains, read_host
-from holdfast.node.snapshot import NO_LIMIT, MemoryDomain
+from holdfast.node.snapshot import NO_LIMIT
 
 from tests.fakes.placement import v2_host
 

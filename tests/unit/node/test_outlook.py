@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from holdfast.node.domain import MemoryDomain
 from holdfast.node.outlook import look_ahead, rank_all, with_ancestors
-from holdfast.node.snapshot import Lineage, MemoryDomain
+from holdfast.node.snapshot import Lineage
 
 from tests.fakes.placement import process, rules, v1_host, v1_process, v2_host
 

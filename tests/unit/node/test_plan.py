@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.node.decision import Change, Decision, Field, Reason
 from holdfast.node.plan import explain, plan
-from holdfast.node.snapshot import Change, Decision, Field, Held, Reason
+from holdfast.node.snapshot import Held
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace

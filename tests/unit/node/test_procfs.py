@@ -4,7 +4,8 @@ import sys
 
 import pytest
 from holdfast.errors import ProcessGone
-from holdfast.node.procfs import EVERYTHING, Reader, Wants, parse_stat, parse_status
+from holdfast.node.procfs import EVERYTHING, Reader, Wants
+from holdfast.node.proctext import parse_stat, parse_status
 from holdfast.node.snapshot import Held, Lineage
 from holdfast.process import ProcRoot
 

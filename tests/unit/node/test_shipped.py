@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import ConfigError
 from holdfast.node import shipped
+from holdfast.node.compile import compile_rules
 from holdfast.node.plan import plan
-from holdfast.node.rules import compile_rules
 from holdfast.node.schema import OomScoreAdj, PlacementConfig, Rule
 from holdfast.pods.cgroup_path import PodRef
 

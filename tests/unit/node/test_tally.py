@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
+from holdfast.node.domain import Kill
 from holdfast.node.record import Placement, State
-from holdfast.node.snapshot import Kill
 from holdfast.node.tally import MAX_DOMAINS, MAX_POD_LINES, OTHERS, Tally
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.node.snapshot import MemoryDomain
+from holdfast.node.domain import MemoryDomain
 from holdfast.node.victim import fill_to_kill_pages, node_domain, points_of, rank, uncertainty_pages
 from hypothesis import given
 from hypothesis import strategies as st

@@ -19,6 +19,7 @@ from holdfast import log
 from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
+from holdfast.node.domain import Kill
 from holdfast.node.engine import Engine
 from holdfast.node.journal import Journal
 from holdfast.node.kills import Kills
@@ -26,7 +27,7 @@ from holdfast.node.reconcile import Listeners, Loop, Surroundings
 from holdfast.node.record import Report
 from holdfast.node.rights import lacks
 from holdfast.node.schema import PlacementConfig
-from holdfast.node.snapshot import Kill, PodLookup
+from holdfast.node.snapshot import PodLookup
 from holdfast.node.vantage import read_vantage
 from holdfast.plugin import InitContext, SkipPlugin, plugin
 from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS

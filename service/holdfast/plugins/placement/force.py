@@ -8,8 +8,9 @@ from typing import Protocol
 import msgspec
 
 from holdfast import log
+from holdfast.node.compile import compile_rules
 from holdfast.node.engine import Engine
-from holdfast.node.rules import Rules, compile_rules
+from holdfast.node.rules import Rules
 from holdfast.node.schema import PlacementConfig, Rule
 from holdfast.node.shipped import with_shipped
 

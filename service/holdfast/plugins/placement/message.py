@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
+from holdfast.node.decision import Change, Decision, Field, Refusal
+from holdfast.node.domain import Kill
 from holdfast.node.plan import Explanation
 from holdfast.node.record import Placement, Report, Restored
-from holdfast.node.snapshot import Change, Decision, Field, Kill, PodFacts, Process, Refusal
+from holdfast.node.snapshot import PodFacts, Process
 from holdfast.node.victim import Candidate, Ranking
 
 _FIELDS = {

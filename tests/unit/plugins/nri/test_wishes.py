@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from holdfast.node.rules import compile_rules
+from holdfast.node.compile import compile_rules
 from holdfast.node.schema import Rule
 from holdfast.node.snapshot import HostFacts
 from holdfast.plugins.nri.wishes import NoWishes, RuleWishes, pod_ref

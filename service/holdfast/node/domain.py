@@ -1,0 +1,64 @@
+"""Where an OOM can happen, and what happened there."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class MemoryDomain(Struct, frozen=True):
+    """Where an OOM can happen: the node (``path`` ``/``) or one memory cgroup with a limit.
+
+    ``limit_pages`` is memory without swap, ``swap_pages`` what may be swapped on top of it (0 on a host without
+    swap); their sum is the kernel's ``totalpages``. ``group_kill`` lists the paths at or below it whose
+    ``memory.oom.group`` is 1.
+    """
+
+    path: str
+    limit_pages: int
+    swap_pages: int = 0
+    usage_pages: int = 0
+    group_kill: frozenset[str] = frozenset()
+
+    @property
+    def total_pages(self) -> int:
+        """The kernel's ``totalpages``."""
+        return self.limit_pages + self.swap_pages
+
+    def contains(self, group: str) -> bool:
+        """Whether a process in memory cgroup ``group`` can be picked here."""
+        return self.path in ("/", group) or group.startswith(self.path + "/")
+
+
+class Standing(Struct, frozen=True):
+    """One line of a remembered ranking: who stood where before a kill."""
+
+    pid: int
+    comm: str
+    points: int
+    oom_score_adj: int
+
+
+class Kill(Struct, frozen=True):
+    """One OOM kill, as it is kept for the question "why was my process killed?".
+
+    ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look
+    before it, best candidate first; ``pressure_pct`` the ``some avg10`` of memory pressure then, None if unknown.
+    """
+
+    at_ns: int
+    pid: int
+    comm: str
+    uid: int
+    domain: str
+    group: str
+    rss_pages: int
+    oom_score_adj: int
+    rule: str | None = None
+    pod: str = ""
+    container_id: str = ""
+    predicted: tuple[Standing, ...] = ()
+    looked_at_ns: int = 0
+    pressure_pct: float | None = None
+    pod_namespace: str = ""
+    pod_name: str = ""
+    container: str = ""
