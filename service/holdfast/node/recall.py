@@ -6,6 +6,7 @@ On the engine's thread, over its `Keeper`.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.keeper import Keeper
@@ -41,9 +42,12 @@ def recall(keeper: Keeper) -> None:
     keeper.hands.journal.forget(gone)
 
 
-def prune(keeper: Keeper, present: set[bytes]) -> None:
-    """Forget who is gone, given the numbers a sweep began with; who came since is not among them, and stays."""
-    for placement in [known for pid, known in keeper.placements.items() if b"%d" % pid not in present]:
+def prune(keeper: Keeper, missing: Iterable[bytes]) -> None:
+    """Forget who is gone: of those known when a sweep began, the numbers that it did not see."""
+    for number in missing:
+        placement = keeper.placements.get(int(number))
+        if placement is None:
+            continue
         try:
             if keeper.hands.reader.glance(placement.pid).start_ticks == placement.start_ticks:
                 continue

@@ -93,7 +93,7 @@ class Sweeps:
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            prune(keeper, set(numbers))
+            prune(keeper, known.difference(numbers))
             try:
                 self._clear_up()
             except HoldfastError as error:  # the journal's file: the next sweep tries again
