@@ -217,17 +217,17 @@ class Actor:
 
     def _on_moved(self, outcome: Outcome, placement: Placement) -> None:
         moves = [change for change in outcome.done if change.field is Field.CGROUP]
+        ago_ns = time.monotonic_ns() - outcome.at_ns
         if moves:
             self.moved.add(placement.pid)
             placement.group = moves[0].group
             if outcome.order.at_ns:
                 self._group_after.observe((outcome.at_ns - outcome.order.at_ns) / 1e9)
         if outcome.done:
-            ago_ns = time.monotonic_ns() - outcome.at_ns if moves else 0
             self._did(placement, tuple(outcome.done), drifted=outcome.order.drifted and bool(moves), ago_ns=ago_ns)
         news = [refusal for refusal in outcome.refused if refusal not in placement.refusals]
         if news:
-            self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news))
+            self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news), ago_ns=ago_ns)
         self.refuse(placement, [*placement.refusals, *news])
         placement.state = state_of(placement.refusals, did=bool(outcome.done) or self._holds_something(placement))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable
 
 from msgspec import Struct, field
@@ -50,7 +51,7 @@ class Outcome(Struct):
     """
 
     order: Order
-    at_ns: int = 0
+    at_ns: int = field(default_factory=time.monotonic_ns)
     done: list[Change] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     gone: bool = False
