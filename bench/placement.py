@@ -58,38 +58,33 @@ HELD = (("adj", "oom_score_adj"), ("move", "cgroup"))
 MEASURED = ("p50", "p99", "after main p50", "CPU per exec")
 SAFELY = "those of ours: no rules, plan or undo, what any program pays"
 BARELY = "no rules, record, check, metrics or undo: what an interpreter costs"
-ANYWHERE = "processors as they come"
 MOST_ADJ_US = 1000  # from exec to oom_score_adj, the median, at either pace
 
 
 class Arm(NamedTuple):
-    """A daemon and what is asked of it: a value, a group, or neither, of a program that no rule knows.
-
-    ``apart``: no processor has both it and the load.
-    """
+    """A daemon and what is asked of it: a value, a group, or neither, of a program that no rule knows."""
 
     started: Callable[[str], AbstractContextManager[Daemon]]
     adj: str
     group: str
-    apart: bool = True
 
-    @property
-    def program(self) -> Callable[[str], str]:
-        """The probe's path, under the name that the rule knows or under another."""
-        return str if self.adj or self.group else other
+    def program(self, probe: str) -> str:
+        """The probe, under the name that the rule knows or under another."""
+        return probe if self.adj or self.group else other(probe)
 
 
 ARMS = {
     "adj": Arm(lambda probe: whole(ADJ), "300", ""),
     "move": Arm(lambda probe: whole(MOVE), "", OURS),
+    PEER: Arm(peer, "", PEERS),
     FLOOR: Arm(floor, "", OURS),
     BARE: Arm(bare, "", OURS),
-    PEER: Arm(peer, "", PEERS),
     "nobody's": Arm(lambda probe: whole(MOVE), "", ""),
     f"nobody's, {PEER}": Arm(peer, "", ""),
-    "move, anywhere": Arm(lambda probe: whole(MOVE), "", OURS, apart=False),
-    f"{PEER}, anywhere": Arm(peer, "", PEERS, apart=False),
 }
+#: Whether load and daemon have processors of their own; all arms do, and these as they come, too.
+ANYWHERE = ("adj", "move", PEER)
+WHERE = {"": tuple(ARMS), ", anywhere": ANYWHERE}
 
 
 def latency(probe: str, given: Options) -> list[Figure]:
@@ -97,17 +92,24 @@ def latency(probe: str, given: Options) -> list[Figure]:
     taken: dict[str, list[float]] = {}
     for _ in range(given.rounds(3, 1)):
         for pace, number, gap_us in (("tight", 200, 0), ("spaced", 40 if given.quick else 200, SPACED_US)):
-            for name, arm in ARMS.items():
-                for what, value in watched(probe, arm, pace, number, gap_us).items():
-                    taken.setdefault(f"{name} {pace} {what}", []).append(value)
-    return [figure for pace in ("tight", "spaced") for figure in (*alone(taken, pace), *beside(taken, pace))]
+            for where, names in WHERE.items():
+                for name in names:
+                    figures = watched(probe, ARMS[name], pace, number, gap_us, apart=not where)
+                    for what, value in figures.items():
+                        taken.setdefault(f"{name} {pace}{where} {what}", []).append(value)
+    return [
+        figure
+        for pace in ("tight", "spaced")
+        for where in WHERE
+        for figure in (*alone(taken, pace, where), *beside(taken, pace, where))
+    ]
 
 
-def watched(probe: str, arm: Arm, pace: str, number: int, gap_us: int) -> dict[str, float]:
+def watched(probe: str, arm: Arm, pace: str, number: int, gap_us: int, *, apart: bool) -> dict[str, float]:
     """One arm at one pace."""
     column = 2 if arm.group else 1 if arm.adj else 0
     with arm.started(probe) as daemon:
-        for_load, for_daemon = halves() if arm.apart else ((), ())
+        for_load, for_daemon = halves() if apart else ((), ())
         if for_daemon:
             daemon.keep_to(for_daemon)
         told = buckets(daemon.metrics) if arm.adj else []
@@ -127,31 +129,32 @@ def watched(probe: str, arm: Arm, pace: str, number: int, gap_us: int) -> dict[s
     }
 
 
-def alone(taken: Mapping[str, list[float]], pace: str) -> list[Figure]:
+def alone(taken: Mapping[str, list[float]], pace: str, where: str) -> list[Figure]:
     """What needs no peer."""
+    of = f"adj {pace}{where}"
     return [
-        Figure(f"exec event to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} event p50"], must=MOST_ADJ_US),
-        Figure(f"before execve to oom_score_adj, {pace}, p50", "us", taken[f"adj {pace} p50"], must=MOST_ADJ_US),
-        Figure(f"before execve to main, {pace}, p50", "us", taken[f"adj {pace} main p50"], note="the exec itself"),
+        Figure(f"exec event to oom_score_adj, {pace}{where}, p50", "us", taken[f"{of} event p50"], must=MOST_ADJ_US),
+        Figure(f"before execve to oom_score_adj, {pace}{where}, p50", "us", taken[f"{of} p50"], must=MOST_ADJ_US),
+        Figure(f"before execve to main, {pace}{where}, p50", "us", taken[f"{of} main p50"], note="the exec itself"),
     ]
 
 
-def beside(taken: Mapping[str, list[float]], pace: str) -> list[Figure]:
+def beside(taken: Mapping[str, list[float]], pace: str, where: str) -> list[Figure]:
     """Each arm beside cgrulesengd's move on the same processors."""
     rows = [(name, f"exec to {what}", PEER, figure, "") for name, what in HELD for figure in MEASURED]
-    rows += [
-        (FLOOR, "exec to cgroup by its system calls alone, in C", PEER, "CPU per exec", SAFELY),
-        (BARE, "exec to cgroup by a bare loop in Python", PEER, "CPU per exec", BARELY),
-        ("nobody's", "exec of what no rule knows", f"nobody's, {PEER}", "CPU per exec", ""),
-    ]
-    rows += [("move, anywhere", "exec to cgroup", f"{PEER}, anywhere", figure, ANYWHERE) for figure in MEASURED]
+    if not where:
+        rows += [
+            (FLOOR, "exec to cgroup by its system calls alone, in C", PEER, "CPU per exec", SAFELY),
+            (BARE, "exec to cgroup by a bare loop in Python", PEER, "CPU per exec", BARELY),
+            ("nobody's", "exec of what no rule knows", f"nobody's, {PEER}", "CPU per exec", ""),
+        ]
     return [
         Figure(
-            f"{what}, {pace}, {figure}{', anywhere' if note == ANYWHERE else ''}",
+            f"{what}, {pace}{where}, {figure}",
             "us",
-            taken[f"{name} {pace} {figure}"],
-            taken[f"{its} {pace} {figure}"],
-            f"{PEER}'s move" if name != "nobody's" else PEER,
+            taken[f"{name} {pace}{where} {figure}"],
+            taken[f"{its} {pace}{where} {figure}"],
+            f"{PEER}'s move" if its == PEER else PEER,
             must=LIMITS.get((name, pace, figure)),
             note=note,
         )
