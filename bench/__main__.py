@@ -17,7 +17,7 @@ from bench.frame.figure import table
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 #: Seconds a module may take; all of them together take some 40 minutes at most.
-LIMIT_S = 720
+LIMIT_S = 960
 
 
 def modules() -> list[str]:
