@@ -37,7 +37,7 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated fil
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
-	@$(BIN)/python -m holdfast.node.shipped --check
+	@$(BIN)/python -m holdfast.node.rule.builtin --check
 	@$(BIN)/python helm/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
@@ -60,7 +60,7 @@ protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 
 docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the shipped rules' rules.json
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/python -m holdfast.node.shipped
+	@$(BIN)/python -m holdfast.node.rule.builtin
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py

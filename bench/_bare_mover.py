@@ -10,7 +10,7 @@ import os
 import select
 import sys
 
-from holdfast.node.procconn import ProcessEvents
+from holdfast.node.proc.connector import ProcessEvents
 
 
 def main(name: str, row_file: str, cgroup_procs: str) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 from holdfast.events import Exchange
 from holdfast.metrics import Registry
-from holdfast.node.compile import compile_rules
-from holdfast.node.plan import plan
-from holdfast.node.schema import Rule
-from holdfast.node.snapshot import HostFacts, Process
+from holdfast.node.model.process import HostFacts, Process
+from holdfast.node.plan.plan import plan
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.schema import Rule
 from holdfast.plugin import Kind, Registration
 from holdfast.plugin.graph import ordered
 from holdfast.rpc import Counters, MethodType

@@ -12,11 +12,11 @@ import sys
 import time
 
 import msgspec
-from holdfast.node.compile import compile_rules
-from holdfast.node.plan import plan
-from holdfast.node.rules import Rules
-from holdfast.node.schema import Rule
-from holdfast.node.snapshot import HostFacts, Process
+from holdfast.node.model.process import HostFacts, Process
+from holdfast.node.plan.plan import plan
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import Rule
 
 from bench.frame.figure import Figure, options, publish
 

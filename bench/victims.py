@@ -1,7 +1,7 @@
 """Whom the kernel's OOM killer kills, against whom we named before. Needs root.
 
 Each trial fills one memory cgroup (``holdfast-test-oom-…``) until the kernel kills somebody, and compares whom with
-whom `holdfast.node.victim` named just before, beside the guesses people use instead: the largest ``oom_score``, the
+whom `holdfast.node.oom.victim` named just before, beside the guesses people use instead: the largest ``oom_score``, the
 largest resident size, and the same formula with the machine's total. What fills the group is tmpfs, which is in
 nobody's resident size, so the prediction stands until the kill.
 
@@ -24,10 +24,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from holdfast.cgroups import Hierarchy, detect
-from holdfast.node.machine import memory_tree, read_domains, read_host
-from holdfast.node.procfs import EVERYTHING, Reader
-from holdfast.node.snapshot import Process
-from holdfast.node.victim import Ranking, node_domain, rank
+from holdfast.node.model.process import Process
+from holdfast.node.oom.victim import Ranking, node_domain, rank
+from holdfast.node.proc.host import memory_tree, read_domains, read_host
+from holdfast.node.proc.reader import EVERYTHING, Reader
 from holdfast.process import ProcRoot
 
 from bench.frame.figure import Figure, options, publish

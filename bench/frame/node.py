@@ -23,12 +23,12 @@ import msgspec
 import yaml
 from holdfast import log
 from holdfast.cgroups import detect
-from holdfast.node.compile import compile_rules
-from holdfast.node.engine import Engine
-from holdfast.node.journal import Journal
-from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Loop, Surroundings
-from holdfast.node.schema import Rule
+from holdfast.node.engine.engine import Engine
+from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.journal.journal import Journal
+from holdfast.node.oom.store import Kills
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.schema import Rule
 from holdfast.process import read_boot_id
 
 from bench.frame import side

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from holdfast import config
-from holdfast.node import shipped
+from holdfast.node.rule import builtin as shipped
 from holdfast.plugins import shipped as shipped_plugins
 
 from tests.chart.kit import CHART, EXAMPLES, config_text, one, pod

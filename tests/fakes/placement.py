@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 from holdfast.errors import ConfigError
-from holdfast.node.compile import compile_rules
-from holdfast.node.rules import Rules
-from holdfast.node.schema import Rule
-from holdfast.node.snapshot import HostFacts, Process
+from holdfast.node.model.process import HostFacts, Process
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import Rule
 
 V1_HIERARCHIES = ("cpu,cpuacct", "cpuset", "memory", "pids", "name=systemd", "")
 

@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 from holdfast.cgroups import detect, groups_of
-from holdfast.node.engine import Engine
-from holdfast.node.journal import Journal
-from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Loop, Surroundings
-from holdfast.node.record import Happening
+from holdfast.node.engine.engine import Engine
+from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.journal.journal import Journal
+from holdfast.node.model.placement import Happening
+from holdfast.node.oom.store import Kills
 from holdfast.process import read_boot_id
 
 from tests.fakes.placement import rules

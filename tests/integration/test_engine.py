@@ -9,13 +9,16 @@ from types import SimpleNamespace
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
-from holdfast.node import act, feed, procconn, reconcile
-from holdfast.node.decision import Field, Reason
-from holdfast.node.journal import Journal
-from holdfast.node.machine import capabilities
-from holdfast.node.outlook import look_ahead
-from holdfast.node.record import Cause, Happening, State
-from holdfast.node.rows import ADJ
+from holdfast.node.apply import executor as act
+from holdfast.node.engine import feed
+from holdfast.node.engine import loop as reconcile
+from holdfast.node.journal.journal import Journal
+from holdfast.node.journal.rows import ADJ
+from holdfast.node.model.decision import Field, Reason
+from holdfast.node.model.placement import Cause, Happening, State
+from holdfast.node.plan.preview import look_ahead
+from holdfast.node.proc import connector as procconn
+from holdfast.node.proc.host import capabilities
 
 from tests.fakes.placement import rules
 from tests.integration.conftest import until_asleep
@@ -652,7 +655,7 @@ def test_the_socket_works_from_another_network_namespace(tmp_path):
     code = """
 import subprocess
 from holdfast.errors import Unavailable
-from holdfast.node.procconn import ProcessEvents
+from holdfast.node.proc.connector import ProcessEvents
 try:
     with ProcessEvents("/proc") as events:
         child = subprocess.Popen(["true"])

@@ -10,10 +10,10 @@ import traceback
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, detect, files
-from holdfast.node.host import Host
-from holdfast.node.journal import Journal
-from holdfast.node.restore import give_back
-from holdfast.node.tail import Tail
+from holdfast.node.apply.restore import give_back
+from holdfast.node.apply.writer import Host
+from holdfast.node.journal.append_log import Tail
+from holdfast.node.journal.journal import Journal
 from holdfast.process import OpenProcess, ProcRoot, read_boot_id
 
 from tests.integration.node_kit import NAME, Running, adj_of, group_of, set_adj

@@ -5,9 +5,9 @@ import os
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import ConfigError
-from holdfast.node.decision import Reason
-from holdfast.node.machine import capabilities
-from holdfast.node.record import State
+from holdfast.node.model.decision import Reason
+from holdfast.node.model.placement import State
+from holdfast.node.proc.host import capabilities
 
 from tests.fakes.placement import rules
 from tests.integration.node_kit import NAME, adj_of, group_of, set_adj

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from holdfast.node import urgency
+from holdfast.node.engine import scheduling as urgency
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from holdfast.node.machine import capabilities
+from holdfast.node.proc.host import capabilities
 
 from tests.needs import peer
 from tests.peers import cri_side

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from holdfast.node.annotation import Ask
+from holdfast.node.rule.annotation import Ask
 from holdfast.plugins.placement import recorder as module
 from holdfast.plugins.placement.recorder import WAITING, Recorder, Server
 from holdfast.pods.record import PodRecord

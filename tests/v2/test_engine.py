@@ -2,9 +2,9 @@
 
 import pytest
 from holdfast.cgroups import UNIFIED
-from holdfast.node.decision import Reason
-from holdfast.node.record import Happening, State
-from holdfast.node.rows import SettingRow
+from holdfast.node.journal.rows import SettingRow
+from holdfast.node.model.decision import Reason
+from holdfast.node.model.placement import Happening, State
 
 from tests.integration import test_engine_killed
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process

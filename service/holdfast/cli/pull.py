@@ -19,8 +19,8 @@ from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.types.descriptor_pb2 import Descriptor as Target
 from holdfast.cli.client import Client
 from holdfast.errors import AlreadyExists, HoldfastError, NotFound
-from holdfast.node.compile import compile_rules
-from holdfast.node.rulefile import read_bundle
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.file import read_bundle
 from holdfast.store.bundle.bundles import LABEL, NAMESPACE, PULLED
 from holdfast.store.bundle.layout import TAG, Files, blob, find, layout, read_blob, read_contents
 from holdfast.store.bundle.manifest import MANIFEST, Contents, File

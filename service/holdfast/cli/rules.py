@@ -42,7 +42,7 @@ def rules(client: Client) -> None:
 @click.argument("name", default="")
 def shipped(name: str) -> None:
     """List the rule files that ship, or print the one called NAME with its comments."""
-    from holdfast.node import shipped as files
+    from holdfast.node.rule import builtin as files
 
     if name:
         click.echo(files.text(name), nl=False)
@@ -65,7 +65,7 @@ def import_(tool: str, paths: tuple[Path, ...], every_loss: bool) -> None:
     Of ananicy give all files at once (00-types.types, 00-cgroups.cgroups, *.rules) or their directory: a rule is
     completed by its type.
     """
-    from holdfast.node.foreign import as_yaml, from_ananicy, from_cgrules
+    from holdfast.node.importers.foreign import as_yaml, from_ananicy, from_cgrules
 
     read = {"ananicy": from_ananicy, "cgrules": from_cgrules}[tool]
     texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path)}

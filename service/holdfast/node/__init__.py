@@ -1,4 +1,4 @@
 """The node work: what a process is, which rule it falls under, what follows, and the one writer that does it.
 
-An SRE starts at ``docs/placement.md``, then reads `rules` and `plan`.
+An SRE starts at ``docs/placement.md``, then reads `rule.ruleset` and `plan.plan`.
 """

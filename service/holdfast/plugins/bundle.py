@@ -14,8 +14,8 @@ from holdfast.api.bundle.v1 import bundle_pb2_grpc as api_grpc
 from holdfast.errors import InvalidArgument, SkipPlugin
 from holdfast.events import Exchange
 from holdfast.metrics import Counter
-from holdfast.node.compile import compile_rules
-from holdfast.node.rulefile import read_bundle
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.file import read_bundle
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
 from holdfast.store.bundle import Bundles, Listed, Shelf

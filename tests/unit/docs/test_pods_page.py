@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from holdfast.node.schema import PlacementConfig
+from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins.pods import PodsConfig
 
 TEXT = (Path(__file__).parents[3] / "docs" / "pods.md").read_text("utf-8")

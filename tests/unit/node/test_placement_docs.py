@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from holdfast.node.decision import Reason
-from holdfast.node.equivalent import ONLY_V1, ONLY_V2, TO_V1, TO_V2
-from holdfast.node.schema import Match, PlacementConfig, PodMatch, Rule
+from holdfast.node.model.decision import Reason
+from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2
+from holdfast.node.rule.schema import Match, PlacementConfig, PodMatch, Rule
 
 TEXT = (Path(__file__).parents[3] / "docs" / "placement.md").read_text("utf-8")
 STRUCTS = (Match, PodMatch, Rule, PlacementConfig)

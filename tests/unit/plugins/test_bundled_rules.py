@@ -3,9 +3,9 @@
 import pytest
 from holdfast.errors import ConfigError, FailedPrecondition, NotFound
 from holdfast.metrics import Registry
-from holdfast.node.rulefile import read_rules
-from holdfast.node.rules import Rules
-from holdfast.node.schema import PlacementConfig
+from holdfast.node.rule.file import read_rules
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins.placement.bundled import BundledRules
 from holdfast.plugins.placement.force import Force
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import msgspec
-from holdfast.node.annotation import Table
-from holdfast.node.record import Happening
-from holdfast.node.schema import Admission
+from holdfast.node.model.placement import Happening
+from holdfast.node.rule.annotation import Table
+from holdfast.node.rule.schema import Admission
 from holdfast.plugins.placement.petition import Petitions
 from holdfast.pods.record import PodRecord
 

@@ -14,12 +14,12 @@ from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 from holdfast.cli.events import payload_to_json
 from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted
 from holdfast.events import Exchange
-from holdfast.node.decision import Change, Field, Reason, Refusal
-from holdfast.node.domain import Kill, MemoryDomain, Standing
-from holdfast.node.pressure import Pressure
-from holdfast.node.record import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
-from holdfast.node.rules import Rules
-from holdfast.node.schema import PlacementConfig
+from holdfast.node.model.decision import Change, Field, Reason, Refusal
+from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
+from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
+from holdfast.node.proc.pressure import Pressure
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins.placement import Herald, outlast
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers

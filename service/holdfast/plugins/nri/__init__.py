@@ -1,7 +1,7 @@
 """The NRI plugin: what rules give a container is there before its first instruction. Off unless it is turned on.
 
 Who may be a runtime's NRI plugin may change every container of the node, so this asks for trust of its own. What is
-answered is `holdfast.pods.nri`, by which rule `holdfast.node.creation`, the wire `holdfast.ttrpc.mux`.
+answered is `holdfast.pods.nri`, by which rule `holdfast.node.plan.creation`, the wire `holdfast.ttrpc.mux`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.node.creation import Newborn
+from holdfast.node.plan.creation import Newborn
 from holdfast.pods.cgroup_path import PodRef, group_of, pod_of_path
 from holdfast.pods.nri import Container, Sandbox, Wish
 

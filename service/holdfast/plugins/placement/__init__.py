@@ -1,7 +1,7 @@
 """The node work as a plugin: the engine under the daemon's configuration, events, metrics and API.
 
-The rules are `holdfast.node.rules`, what they lead to `holdfast.node.plan`, the engine `holdfast.node.engine`, and its
-loop `holdfast.node.reconcile`.
+The rules are `holdfast.node.rule.ruleset`, what they lead to `holdfast.node.plan.plan`, the engine
+`holdfast.node.engine.engine`, and its loop `holdfast.node.engine.loop`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from holdfast import log
 from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
-from holdfast.node.domain import Kill
-from holdfast.node.engine import Engine
-from holdfast.node.journal import Journal
-from holdfast.node.kills import Kills
-from holdfast.node.reconcile import Listeners, Loop, Surroundings
-from holdfast.node.record import Report
-from holdfast.node.rights import lacks
-from holdfast.node.schema import PlacementConfig
-from holdfast.node.snapshot import PodLookup
-from holdfast.node.vantage import read_vantage
+from holdfast.node.engine.engine import Engine
+from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.journal.journal import Journal
+from holdfast.node.model.memory_domain import Kill
+from holdfast.node.model.placement import Report
+from holdfast.node.model.privileges import lacks
+from holdfast.node.model.process import PodLookup
+from holdfast.node.oom.store import Kills
+from holdfast.node.proc.privileges import read_vantage
+from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugin import InitContext, SkipPlugin, plugin
 from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
@@ -98,7 +98,7 @@ class Herald:
 
 
 class PodsByPath:
-    """What a cgroup's name alone says of a pod (`snapshot.PodLookup`)."""
+    """What a cgroup's name alone says of a pod (`model.process.PodLookup`)."""
 
     pod_of = staticmethod(cgroup_path.pod_of)
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from holdfast import log
 from holdfast.errors import HoldfastError
 from holdfast.metrics import Counter, Gauge
-from holdfast.node.rulefile import read_bundle
-from holdfast.node.schema import PlacementConfig, Rule
+from holdfast.node.rule.file import read_bundle
+from holdfast.node.rule.schema import PlacementConfig, Rule
 
 LOG = log.named(__name__)
 

@@ -8,11 +8,11 @@ from typing import Protocol
 import msgspec
 
 from holdfast import log
-from holdfast.node.compile import compile_rules
-from holdfast.node.engine import Engine
-from holdfast.node.rules import Rules
-from holdfast.node.schema import PlacementConfig, Rule
-from holdfast.node.shipped import with_shipped
+from holdfast.node.engine.engine import Engine
+from holdfast.node.rule.builtin import with_shipped
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import PlacementConfig, Rule
 
 LOG = log.named(__name__)
 

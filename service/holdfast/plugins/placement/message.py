@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
-from holdfast.node.decision import Change, Decision, Field, Refusal
-from holdfast.node.domain import Kill
-from holdfast.node.plan import Explanation
-from holdfast.node.record import Placement, Report, Restored
-from holdfast.node.snapshot import PodFacts, Process
-from holdfast.node.victim import Candidate, Ranking
+from holdfast.node.model.decision import Change, Decision, Field, Refusal
+from holdfast.node.model.memory_domain import Kill
+from holdfast.node.model.placement import Placement, Report, Restored
+from holdfast.node.model.process import PodFacts, Process
+from holdfast.node.oom.victim import Candidate, Ranking
+from holdfast.node.plan.plan import Explanation
 
 _FIELDS = {
     Field.OOM_SCORE_ADJ: pb.FIELD_OOM_SCORE_ADJ,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from holdfast import log
 from holdfast.metrics import Counter
-from holdfast.node.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of
-from holdfast.node.record import Happening, Report
+from holdfast.node.model.placement import Happening, Report
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of
 from holdfast.pods.cgroup_path import PodRef
 from holdfast.pods.record import PodRecord
 

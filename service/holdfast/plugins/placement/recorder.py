@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.metrics import Counter
-from holdfast.node.annotation import PREFIX, Ask
+from holdfast.node.rule.annotation import PREFIX, Ask
 from holdfast.pods.record import PodRecord
 
 LOG = log.named(__name__)

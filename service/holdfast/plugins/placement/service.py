@@ -15,21 +15,21 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
-from holdfast.node.annotation import BY_ANNOTATION
-from holdfast.node.compile import compile_rules
-from holdfast.node.creation import Creation, Newborn, at_creation
-from holdfast.node.domain import MemoryDomain
-from holdfast.node.engine import Engine
-from holdfast.node.outlook import Outlook, look_ahead, rank_all
-from holdfast.node.plan import Explanation, explain
-from holdfast.node.pressure import Pressure
-from holdfast.node.record import BY_HAND, Placement, Report
-from holdfast.node.rows import SettingRow
-from holdfast.node.rulefile import read_rules
-from holdfast.node.rules import Rules
-from holdfast.node.shipped import with_shipped
-from holdfast.node.snapshot import HostFacts, Process
-from holdfast.node.victim import uncertainty_pages
+from holdfast.node.engine.engine import Engine
+from holdfast.node.journal.rows import SettingRow
+from holdfast.node.model.memory_domain import MemoryDomain
+from holdfast.node.model.placement import BY_HAND, Placement, Report
+from holdfast.node.model.process import HostFacts, Process
+from holdfast.node.oom.victim import uncertainty_pages
+from holdfast.node.plan.creation import Creation, Newborn, at_creation
+from holdfast.node.plan.plan import Explanation, explain
+from holdfast.node.plan.preview import Outlook, look_ahead, rank_all
+from holdfast.node.proc.pressure import Pressure
+from holdfast.node.rule.annotation import BY_ANNOTATION
+from holdfast.node.rule.builtin import with_shipped
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.file import read_rules
+from holdfast.node.rule.ruleset import Rules
 from holdfast.plugins.placement import message
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
-from holdfast.node.compile import compile_rules
-from holdfast.node.schema import Rule
-from holdfast.node.snapshot import HostFacts
+from holdfast.node.model.process import HostFacts
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.schema import Rule
 from holdfast.plugins.nri.wishes import NoWishes, RuleWishes, pod_ref
 from holdfast.plugins.placement.service import PlacementService
 from holdfast.pods.nri import Container, Sandbox, Wish

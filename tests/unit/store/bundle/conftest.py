@@ -1,5 +1,5 @@
 import pytest
-from holdfast.node.rulefile import read_bundle
+from holdfast.node.rule.file import read_bundle
 from holdfast.store import LocalStore, Metadata
 from holdfast.store.bundle import Bundles, Shelf
 from holdfast.store.bundle.bundles import NAMESPACE

@@ -1,0 +1,1 @@
+"""Writing: one process's value, cgroup moves, settings, and restoring them."""

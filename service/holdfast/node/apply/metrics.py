@@ -1,0 +1,114 @@
+"""What the node work counts, for Prometheus. Written by the engine's thread only.
+
+Labels are rules, reasons, cgroups with OOM kills and pods with processes under a rule: few, and bounded. A pod's labels
+are not called ``namespace``, ``pod`` and ``container``: these are what Prometheus calls the daemon's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Count
+from collections.abc import Callable, Iterable
+
+from holdfast.metrics import Counter, Gauge, Histogram, Registry
+from holdfast.node.model.memory_domain import Kill
+from holdfast.node.model.placement import Placement
+from holdfast.node.proc.pressure import Pressure
+
+Lines = Iterable[tuple[tuple[str, ...], float]]
+#: Seconds from exec to held: adj lands within a millisecond, a move on an idle node after an RCU grace period.
+EXEC_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+SWEEP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+MAX_DOMAINS = 256
+MAX_POD_LINES = 1000
+OTHERS = "(others)"
+POD = ("pod_namespace", "pod_name", "pod_container")
+
+
+class Tally:
+    """The families; `register` shows them."""
+
+    def __init__(self) -> None:
+        self.placements: Callable[[], Iterable[Placement]] = tuple
+        self.waiting: Callable[[], int] = int
+        self.pressure: Callable[[], Iterable[Pressure]] = tuple
+        self.processes = Gauge(
+            "holdfast_placement_processes", "Processes under a rule.", ("rule", "state"), read=self._processes
+        )
+        self.pod_processes = Gauge(
+            "holdfast_placement_pod_processes",
+            "Processes of pods under a rule.",
+            (*POD, "rule", "state"),
+            read=self._pod_processes,
+        )
+        self.writes = Counter(
+            "holdfast_placement_writes_total", "Writes to processes and cgroups.", ("field", "result")
+        )
+        self.refusals = Counter(
+            "holdfast_placement_refusals_total", "What rules asked for in vain.", ("rule", "reason")
+        )
+        self.drift = Counter("holdfast_placement_drift_total", "Values somebody changed and we put back.", ("rule",))
+        self.held_after = Histogram(
+            "holdfast_placement_exec_to_held_seconds",
+            "From a process's exec to its value.",
+            ("field",),
+            bounds=EXEC_SECONDS,
+        )
+        self.events = Counter("holdfast_placement_events_total", "Process events from the kernel.", ("kind",))
+        self.lost = Counter("holdfast_placement_events_lost_total", "Times the kernel dropped process events.")
+        self.feed = Gauge("holdfast_placement_events_available", "1 while process events arrive, 0 when only sweeping.")
+        self.sweeps = Counter("holdfast_placement_sweeps_total", "Times all of /proc was read.", ("cause",))
+        self.sweep_seconds = Histogram(
+            "holdfast_placement_sweep_seconds", "How long reading all of /proc took.", bounds=SWEEP_SECONDS
+        )
+        self.moves_waiting = Gauge(
+            "holdfast_placement_moves_waiting", "Cgroup moves in the queue.", read=lambda: [((), self.waiting())]
+        )
+        self.strangers = Counter(
+            "holdfast_placement_recycled_total", "Newcomers with an ended process's number that were put back."
+        )
+        self.kills = Counter(
+            "holdfast_oom_kills_total", "OOM kills by the cgroup that was full and whose it was.", ("cgroup", *POD)
+        )
+        self.pressure_seconds = Gauge(
+            "holdfast_pressure_waiting_seconds", "Time some or all work waited, since boot.", ("resource", "kind"),
+            read=self._pressure,
+        )  # fmt: skip
+
+    def register(self, registry: Registry) -> None:
+        """Show all families."""
+        registry.add(*self._families())
+
+    def unregister(self, registry: Registry) -> None:
+        """Show them no more."""
+        registry.remove(*self._families())
+
+    def _families(self) -> list[Counter | Histogram]:
+        return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]
+
+    def kill(self, kill: Kill) -> None:
+        """Count a kill under its domain and pod, or under `OTHERS` once there are many."""
+        labels = (kill.domain, kill.pod_namespace, kill.pod_name, kill.container)
+        known = len(list(self.kills.samples()))
+        self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
+
+    def _processes(self) -> Lines:
+        counts = Count((placement.rule, placement.state.value) for placement in self.placements())
+        return sorted(counts.items())
+
+    def _pod_processes(self) -> Lines:
+        """A line a container, rule and state; those beyond `MAX_POD_LINES` together."""
+        counts = Count(
+            (pod.namespace, pod.name, pod.container, placement.rule, placement.state.value)
+            for placement in self.placements()
+            if (pod := placement.pod) is not None and pod.name
+        )
+        lines: list[tuple[tuple[str, ...], float]] = sorted(counts.items())
+        if len(lines) > MAX_POD_LINES:
+            rest: Count[tuple[str, ...]] = Count()
+            for (*_, rule, state), count in lines[MAX_POD_LINES:]:
+                rest[OTHERS, "", "", rule, state] += int(count)
+            lines = [*lines[:MAX_POD_LINES], *sorted(rest.items())]
+        return lines
+
+    def _pressure(self) -> Lines:
+        return [((p.resource, "full" if p.full else "some"), p.total_s) for p in self.pressure()]

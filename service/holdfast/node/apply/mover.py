@@ -1,0 +1,145 @@
+"""Cgroup moves: a thread for those that may wait in the kernel, and at once for those that will not.
+
+Theory
+------
+* The first move after some milliseconds of none waits 6 to 14 ms for an RCU grace period (`writer`); exec events
+  must be served meanwhile. What waits in the queue is one batch, and so waits once.
+* For as long as the lock is "warm" a move takes 5 µs, and handing it to another thread takes ten times that. The
+  kernel lets it cool after a whole grace period, never sooner than a tick or two after the last move. So within
+  `WARM_S` of a move, a few more are made where they were ordered, after every event that waits was served.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from holdfast import log
+from holdfast.node.apply.move_job import Order, Outcome
+from holdfast.node.apply.writer import Host
+from holdfast.node.model.decision import Field, Reason, Refusal
+
+LOG = log.named(__name__)
+WARM_S = 0.002
+FEW = 8  # orders; some may be moves in a dozen hierarchies
+
+
+class Mover:
+    """Takes orders from the engine's thread and gives outcomes back, to be fetched: waking it for each costs more."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._orders: deque[Order | threading.Event] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._busy, self._warm_until = 0, 0.0
+        self._stopping, self._asleep = False, False
+        self._working = threading.Lock()
+        self._call = threading.Lock()  # held while there is no call for the thread
+        self._call.acquire()
+        self._thread = threading.Thread(target=self._run, name="holdfast-mover", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, order: Order) -> None:
+        """Queue an order until the next `kick`; its process is closed when it is done."""
+        self._orders.append(order)
+
+    def kick(self) -> None:
+        """See to it that what is queued is carried out: now if that takes no time, else by the thread."""
+        if not self._orders:
+            return
+        is_quick = len(self._orders) <= FEW and time.monotonic() < self._warm_until
+        if is_quick and self._working.acquire(blocking=False):
+            try:
+                self._carry_out_waiting()
+            finally:
+                self._working.release()
+        else:
+            self._call_thread()
+
+    def _call_thread(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            try:  # noqa: SIM105 - no object a call
+                self._call.release()
+            except RuntimeError:
+                pass  # somebody called it at the same moment
+
+    @property
+    def waiting(self) -> int:
+        """Orders not carried out yet."""
+        return len(self._orders) + self._busy
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be carried out, and nothing to be fetched."""
+        return not (self._orders or self._busy or self._outcomes)
+
+    def outcomes(self) -> list[Outcome]:
+        """What was done since the last call."""
+        taken = []
+        while self._outcomes:
+            taken.append(self._outcomes.popleft())
+        return taken
+
+    def drain(self) -> None:
+        """Wait until everything submitted so far is carried out."""
+        done = threading.Event()
+        self._orders.append(done)
+        self._call_thread()
+        done.wait()
+
+    def stop(self) -> None:
+        """Carry out what waits, then end the thread."""
+        self._stopping = True
+        if self._thread.is_alive():
+            self._call_thread()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._call.acquire(blocking=False)  # a call that was answered before it came
+            self._asleep = True
+            if not self._orders and not self._stopping:
+                self._call.acquire()
+            self._asleep = False
+            if self._orders:
+                with self._working:
+                    self._carry_out_waiting()
+            elif self._stopping:
+                return
+
+    def _carry_out_waiting(self) -> None:
+        batch: list[Order] = []
+        waiting: list[threading.Event] = []
+        self._busy = len(self._orders)
+        while self._orders:
+            one = self._orders.popleft()
+            if isinstance(one, Order):
+                batch.append(one)
+            else:
+                waiting.append(one)
+        try:
+            self._outcomes.extend(self._carried_out(batch))
+        finally:
+            self._busy = 0
+            for event in waiting:
+                event.set()
+
+    def _carried_out(self, batch: Sequence[Order]) -> Sequence[Outcome]:
+        try:
+            outcomes = self._host.carry_out(batch)
+            if any(change.field is Field.CGROUP for outcome in outcomes for change in outcome.done):
+                self._warm_until = time.monotonic() + WARM_S
+            return outcomes
+        except Exception as error:  # a broken batch must not end all moves of the node
+            LOG.error("cgroup moves failed", moves=len(batch), error=f"{type(error).__name__}: {error}")
+            refusal = Refusal(Reason.KERNEL, Field.CGROUP, f"not moved: {error}")
+            return [Outcome(order, refused=[refusal]) for order in batch]
+        finally:
+            for order in batch:
+                order.process.close()

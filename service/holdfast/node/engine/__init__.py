@@ -1,0 +1,1 @@
+"""The engine: its loop, its reconciler, and the calls other threads make."""

@@ -1,0 +1,206 @@
+"""The engine's face (`model.placement` says what it answers with), for any thread.
+
+What changes anything is handed to the thread of `loop.Loop` and answered by a future; what only looks, looks with
+a reader of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+
+from msgspec.structs import replace
+
+from holdfast import log
+from holdfast.errors import FailedPrecondition, NotFound
+from holdfast.node.apply.restore import give_back
+from holdfast.node.engine import adopt
+from holdfast.node.engine import manual_override as by_hand
+from holdfast.node.engine.loop import Loop
+from holdfast.node.journal.rows import HandRow, SettingRow
+from holdfast.node.model.memory_domain import MemoryDomain
+from holdfast.node.model.placement import Cause, Happening, Placement, Restored, Status, Sweep
+from holdfast.node.model.process import HostFacts, Lineage, Process
+from holdfast.node.proc.host import members_below, read_domains, read_host
+from holdfast.node.proc.pressure import Pressure, read_pressure
+from holdfast.node.proc.reader import EVERYTHING, Reader
+from holdfast.node.rule.ruleset import Rules
+from holdfast.process import oomscore
+
+LOG = log.named(__name__)
+
+
+class Engine:
+    """The engine over its loop, which nobody else starts or ends."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop, self.kills = loop, loop.kills
+        self.tally = self._loop.tally
+        self.tally.placements = lambda: list(self._loop.keeper.placements.values())
+        self.tally.waiting = lambda: self._loop.mover.waiting
+        self.tally.pressure = self.pressure
+
+    def start(self) -> None:
+        """Start the threads; the first thing they do is a full sweep."""
+        self._loop.start()
+
+    @property
+    def ended(self) -> Future[None]:
+        """Done when the engine's thread has ended; with what it could not get over, if it was not told to."""
+        return self._loop.ended
+
+    def stop(self, *, restore: bool = False) -> None:
+        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
+
+        The second call is nothing.
+        """
+        if self._loop.is_closed:
+            return
+        self._loop.end()
+        if restore:
+            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal)
+            LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
+        self._loop.proc.close()
+
+    def set_rules(self, rules: Rules) -> Future[None]:
+        """Decide by these from now on. Done when they are in force; the sweep that follows may still go."""
+
+        def set_rules() -> None:
+            self._loop.keeper.set_rules(rules)
+            self._loop.keeper.followed_changed = True  # other rules may ask for other events
+            self._loop.follow()
+            self._loop.sweeps.want(Cause.RELOAD)
+
+        return self._loop.calls.ask(set_rules)
+
+    def sweep(self) -> Future[Sweep]:
+        """Look at every process now; done when that is."""
+        done: Future[Sweep] = Future()
+        self._loop.calls.tell(lambda: self._loop.sweeps.ask(done))
+        return done
+
+    def look_at(self, groups: Collection[str]) -> None:
+        """Decide anew about whoever is in these cgroups or below: their pod is another than was known."""
+
+        def look_at() -> None:
+            for pid in members_below(self._loop.hierarchy, groups):
+                self._loop.keeper.on_event(pid, 0)
+            if self._loop.keeper.followed_changed:
+                self._loop.follow()
+
+        self._loop.calls.tell(look_at)
+
+    def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
+        """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
+
+        ``start_ticks`` None: whoever has the number now.
+
+        Raises (in the future):
+            InvalidArgument: out of range.
+            FailedPrecondition: ourselves or pid 1; or the kernel said no.
+            ProcessGone: it ended.
+        """
+
+        def hold() -> Placement:
+            oomscore.check(adj)
+            if pid in (1, self._loop.facts.own_pid):
+                raise FailedPrecondition(
+                    f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
+                )
+            expires_ns = time.time_ns() + int(ttl_s * 1e9)
+            ticks = self._loop.keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
+            return by_hand.hold(self._loop.keeper, HandRow(pid, ticks, adj, expires_ns, why))
+
+        return self._loop.calls.ask(hold)
+
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
+        """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
+        return self._loop.calls.ask(lambda: adopt.adopt(self._loop.keeper, pid, asked, written, rule))
+
+    def adopt_files(self, rows: Sequence[SettingRow]) -> Future[None]:
+        """Files of a group that a container runtime wrote for a rule, as if we had written them."""
+        return self._loop.calls.ask(lambda: adopt.adopt_files(self._loop.keeper, rows))
+
+    def release(self, pid: int) -> Future[Placement | None]:
+        """End a hold by hand: back to what the rules say; None when they say nothing.
+
+        Raises (in the future):
+            NotFound: it is not held by hand.
+        """
+
+        def release() -> Placement | None:
+            if not by_hand.release(self._loop.keeper, pid):
+                raise NotFound(f"hold on process {pid}")
+            placement = self._loop.keeper.placements.get(pid)
+            return replace(placement) if placement is not None else None
+
+        return self._loop.calls.ask(release)
+
+    def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
+        """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
+
+        def restore() -> Restored:
+            keeper = self._loop.keeper
+            if pid is not None:
+                keeper.let_go(pid)
+            else:
+                keeper.suspended.update((rule,) if rule is not None else keeper.rules.names)
+            self._loop.mover.drain()
+            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal, rule=rule, pid=pid)
+            for placement in list(keeper.placements.values()):
+                if rule in (None, placement.rule) and pid in (None, placement.pid):
+                    keeper.forget(placement.pid)
+                    keeper.actor.report(Happening.RELEASED, placement, (), "restored")
+            return restored
+
+        return self._loop.calls.ask(restore)
+
+    def placements(self) -> tuple[Placement, ...]:
+        """Copies of all, by pid."""
+        known = list(self._loop.keeper.placements.values())
+        return tuple(replace(placement) for placement in sorted(known, key=lambda placement: placement.pid))
+
+    def process(self, pid: int) -> Process:
+        """Everything about one process, ancestors included.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        reader = Reader(self._loop.proc, self._loop.pods)
+        with self._loop.proc.open(pid) as opened:
+            glance = reader.glance_of(opened)
+            facts = reader.facts(glance, EVERYTHING, self._loop.keeper.actor.held(pid, glance.start_ticks), opened)
+        return reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, self._loop.keeper.actor.held)
+
+    def processes(self) -> tuple[Process, ...]:
+        """Everything about every process: 0.1 ms each, so for a thread of its own."""
+        reader = Reader(self._loop.proc, self._loop.pods)
+        return reader.everybody(self._loop.keeper.actor.held)
+
+    def host_facts(self) -> HostFacts:
+        """The machine now."""
+        return read_host(self._loop.at.proc_root, self._loop.hierarchy)
+
+    def domains(self) -> tuple[MemoryDomain, ...]:
+        """Where an OOM can happen: the node first."""
+        return read_domains(self._loop.hierarchy, self._loop.facts)
+
+    def pressure(self) -> tuple[Pressure, ...]:
+        """The node's pressure now."""
+        return read_pressure(f"{self._loop.at.proc_root}/pressure")
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self._loop.keeper.rules
+
+    def status(self) -> Status:
+        """The engine at a glance."""
+        return Status(
+            self._loop.is_running,
+            self._loop.feed.why_not,
+            self._loop.sweeps.last,
+            self._loop.mover.waiting,
+            frozenset(self._loop.keeper.suspended),
+        )

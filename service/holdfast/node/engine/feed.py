@@ -1,0 +1,83 @@
+"""Process events for the engine, or the reason why there are none; then sweeps alone have to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from holdfast import log
+from holdfast.errors import Unavailable
+from holdfast.node.apply.metrics import Tally
+from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, Event, Lost, ProcessEvents
+
+LOG = log.named(__name__)
+_KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
+
+
+class Feed:
+    """A subscription that is opened again when it went dead. ``why_not`` is empty while events arrive."""
+
+    def __init__(self, proc_root: str, rescan_s: float, tally: Tally) -> None:
+        self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
+        self._counts = {what: tally.events.labels(kind) for what, kind in _KINDS.items()}
+        self._events: ProcessEvents | None = None
+        self.why_not = "not started"
+
+    def open(self) -> bool:
+        """Subscribe; False, said once in the log, when there are no events to be had here."""
+        try:
+            self._events = ProcessEvents(self._proc_root)
+        except Unavailable as error:
+            if self.why_not != error.message:
+                LOG.warning("no process events: only sweeping", every_s=self._rescan_s, error=error.message)
+            self.why_not = error.message
+        else:
+            if self.why_not not in ("", "not started"):
+                LOG.info("process events arrive again")
+            self.why_not = ""
+        self._tally.feed.set(0 if self.why_not else 1)
+        return not self.why_not
+
+    def fileno(self) -> int:
+        """For poll; -1 without events."""
+        return self._events.fileno() if self._events is not None else -1
+
+    def follow(self, parents: Collection[int], *, uids: bool) -> None:
+        """See `ProcessEvents.follow`."""
+        if self._events is not None:
+            self._events.follow(parents, uids=uids)
+
+    def read(self) -> Sequence[Event]:
+        """What waits, or the first part of it; nothing: that was all.
+
+        Raises:
+            Lost: the kernel dropped some; the rest can still be read.
+        """
+        if self._events is None:
+            return ()
+        try:
+            events = self._events.read()
+        except Lost:
+            self._tally.lost.labels().value += 1
+            LOG.warning("the kernel dropped process events; looking at every process")
+            raise
+        for event in events:
+            self._counts[event.what].value += 1
+        return events
+
+    def alive(self) -> bool:
+        """Whether it works, with everything waiting read; if not it was opened anew, or is closed now."""
+        if self._events is None:
+            return self.open()
+        if self._events.heartbeat():
+            return True
+        LOG.warning("process events stopped; subscribing again")
+        self.close()
+        self.open()
+        return False
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+            self.why_not = "stopped"

@@ -1,0 +1,296 @@
+"""The one loop: exec event | sweep | reload | somebody's call → process → plan → journal → host → report.
+
+Theory
+------
+* One thread owns everything that is decided. It sleeps in poll until the kernel has an event, a call comes, or a
+  sweep is due; on an idle node that is all it ever does.
+* Events are for speed, sweeps are for truth. A sweep reads every process; it comes at the start, after new rules,
+  when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
+  events that came meanwhile are served.
+* Moves are somebody else's (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* Whoever serves the API is on another thread (`engine`): what changes anything is handed over, and done here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import select
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
+
+from msgspec import Struct
+
+from holdfast import log
+from holdfast.cgroups import Hierarchy
+from holdfast.errors import HoldfastError
+from holdfast.node.apply.executor import Hands
+from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.mover import Mover
+from holdfast.node.apply.writer import Host
+from holdfast.node.engine import manual_override as by_hand
+from holdfast.node.engine.feed import Feed
+from holdfast.node.engine.mailbox import Calls
+from holdfast.node.engine.reconciler import Keeper
+from holdfast.node.engine.recovery import recall
+from holdfast.node.engine.scheduling import be_prompt
+from holdfast.node.engine.sweep import Sweeps
+from holdfast.node.journal.journal import Journal
+from holdfast.node.model.memory_domain import Kill
+from holdfast.node.model.placement import Cause, Report, Sweep
+from holdfast.node.model.process import PodLookup
+from holdfast.node.oom.store import Kills
+from holdfast.node.oom.watch import KillWatch, Witness
+from holdfast.node.proc.children import children_of
+from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.host import innermost_limit, read_host
+from holdfast.node.proc.pressure import Pressure, read_pressure
+from holdfast.node.proc.reader import Reader
+from holdfast.process import ProcRoot
+
+LOG = log.named(__name__)
+T = TypeVar("T")
+FETCH_MS = 100  # what the mover did is noted at the next event, or after this: to wake for each costs as much again
+FLOOD = 64  # batches of events before calls and moves get their turn
+TROUBLE_S = 0.1  # before the next turn, when one failed
+MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
+MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
+CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
+
+
+class Surroundings(Struct, frozen=True):
+    """Where the machine is found, and how often all of it is looked at."""
+
+    proc_root: str
+    kmsg: str
+    rescan_s: float
+
+
+class Listeners(Struct, frozen=True):
+    """Called on the engine's thread; they must not block."""
+
+    report: Callable[[Report], None]
+    kill: Callable[[Kill], None]
+
+
+class Loop:
+    """The thread and all it owns: the feed, the sweeps, the mover, the keeper. Is handed what outlives it."""
+
+    def __init__(
+        self,
+        at: Surroundings,
+        hierarchy: Hierarchy,
+        journal: Journal,
+        kills: Kills,
+        listeners: Listeners,
+        pods: PodLookup | None = None,
+    ) -> None:
+        self.tally, self.proc = Tally(), ProcRoot(at.proc_root)
+        self.facts = read_host(at.proc_root, hierarchy)
+        self.host = Host(self.proc, hierarchy, journal)
+        self.mover = Mover(self.host)
+        self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
+        self._listeners = listeners
+        self._news: list[Report] = []
+        hands = Hands(Reader(self.proc, pods), self.host, journal, self.mover.submit, self._news.append, self.tally)
+        self.keeper = Keeper(hands, self.facts)
+        self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
+        self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
+        self._witness = Witness(
+            self.keeper.placements.get,
+            partial(innermost_limit, hierarchy),
+            lambda: self._pressure,
+            hands.reader,
+            pods,
+        )
+        self._pressure: tuple[Pressure, ...] = ()
+        self.calls = Calls(self._tell)
+        self._poll, self._polled = select.poll(), (-2, -2)
+        self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
+        self._followed: frozenset[int] = frozenset()
+        self._stopping = False
+        self._trouble, self._failures = "", 0  # the last told, and how many in a row
+        self.ended: Future[None] = Future()
+        self.sweeps = Sweeps(at.rescan_s, self.keeper, hierarchy, self._before_sweep, self._after_sweep)
+        self._started_ns = time.time_ns()
+
+    # -- for any thread ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads; the first thing they do is a full sweep."""
+        atexit.register(self.feed.close)  # a listener that ends without IGNORE stays counted
+        self.mover.start()
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread does its work. How it ended is in ``ended``."""
+        return self._thread.is_alive() and not self.ended.done()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was ended."""
+        return self.calls.fileno() < 0
+
+    def end(self) -> None:
+        """Finish the moves that wait and end the threads. Blocks for milliseconds."""
+
+        def stop() -> None:
+            self._stopping = True
+
+        if self._thread.is_alive():
+            self.calls.tell(stop)
+            self._thread.join()
+        self.calls.end()
+        self.mover.stop()
+        atexit.unregister(self.feed.close)
+        self.calls.close()
+
+    # -- on the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError), open(f"{self.at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+            file.write(b"hf-engine")  # for top -H
+        be_prompt()
+        error: Exception | None = None
+        try:
+            recall(self.keeper)
+            self.feed.open()
+            self._watch.open()
+            while not self._stopping:
+                self._take_turn()
+        except Exception as raised:
+            LOG.error("the placement engine ended", error=f"{type(raised).__name__}: {raised}")
+            error = raised
+        self.feed.close()
+        self._watch.close()
+        self.sweeps.give_up()
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+            self.calls.end()
+
+    def _take_turn(self) -> None:
+        """A turn that fails is no end: for a journal on a full disk, most likely. What it left is a sweep's."""
+        try:
+            self._turn()
+            self._failures = 0
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self._trouble:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                at = f"{where.filename}:{where.lineno}"
+                LOG.error("the placement engine could not do all it had to", error=trouble, at=at)
+            self._trouble = trouble
+            self._failures += 1
+            if self._failures >= MOST_FAILURES and not isinstance(error, HoldfastError):
+                raise
+            self.sweeps.want(Cause.LOST_EVENTS)  # those it had read
+            time.sleep(TROUBLE_S)
+
+    def _turn(self) -> None:
+        """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
+        if (self.feed.fileno(), self._watch.fileno()) != self._polled:
+            self._poll_again()
+        for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
+            if descriptor == self._polled[0]:
+                self._serve_events()
+            elif descriptor == self._polled[1]:
+                self._tell_kills(self._watch.read(self._witness))
+            else:
+                self.calls.heard()
+        self.calls.carry_out()
+        if self.keeper.by_hand:
+            by_hand.expire(self.keeper, time.time_ns())
+        if self.mover.waiting <= MOST_WAITING:
+            self.sweeps.step()
+        self.mover.kick()
+        for outcome in self.mover.outcomes():
+            self.keeper.on_outcome(outcome)
+        if self._news:
+            self._tell()
+
+    def _tell(self) -> None:
+        """What happened, to whoever listens; never between an event and its write."""
+        news = self._news.copy()
+        self._news.clear()
+        for report in news:
+            self._listeners.report(report)
+
+    def _poll_again(self) -> None:
+        """Wait for what there is to wait for now: the feed comes and goes, the kernel log comes."""
+        self._poll = select.poll()
+        self._polled = (self.feed.fileno(), self._watch.fileno())
+        for descriptor in (*self._polled, self.calls.fileno()):
+            if descriptor >= 0:
+                self._poll.register(descriptor, select.POLLIN)
+
+    def _patience_ms(self) -> float:
+        """How long nothing needs to be done unless something comes."""
+        if self.sweeps.pending:
+            return 0 if self.mover.waiting <= MOST_WAITING else CATCH_UP_MS
+        if not self.mover.idle:
+            return FETCH_MS
+        due = min(self.sweeps.due, self._watch.due) - time.monotonic()
+        for row in self.keeper.by_hand.values():
+            due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
+        return max(0.0, due * 1000) + 1
+
+    def _serve_events(self) -> None:
+        """Everything that waits, each process written to at once; moves and reports come after."""
+        on_event = self.keeper.on_event
+        for _ in range(FLOOD):
+            try:
+                events = self.feed.read()
+            except Lost:
+                self.sweeps.want(Cause.LOST_EVENTS)
+                continue
+            for event in events:
+                on_event(event.pid, event.at_ns)
+            if self.keeper.followed_changed:
+                self.follow()
+            if len(events) < BATCH:
+                return
+
+    def follow(self) -> None:
+        """Have forks of the followed told from now on, then look at whom the new among them started before."""
+        uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
+        while self.keeper.followed_changed:
+            self.keeper.followed_changed = False
+            new = self.keeper.followed - self._followed
+            self._followed = frozenset(self.keeper.followed)
+            self.feed.follow(self._followed, uids=uids)
+            for pid in new:
+                for child in children_of(self.at.proc_root, pid):
+                    self.keeper.look_at(child)
+
+    def _before_sweep(self, cause: Cause) -> Cause:
+        """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
+        was_open = not self.feed.why_not
+        alive = self.feed.alive()
+        self._pressure = read_pressure(f"{self.at.proc_root}/pressure")
+        return Cause.NO_HEARTBEAT if was_open and not alive else cause
+
+    def _after_sweep(self, sweep: Sweep) -> None:
+        if self.keeper.followed_changed:
+            self.follow()
+        self._tell_kills(self._watch.count(self._witness))
+        self.tally.sweeps.inc(sweep.cause)
+        self.tally.sweep_seconds.labels().observe(sweep.seconds)
+        self._tell()
+
+    def _tell_kills(self, kills: list[Kill]) -> None:
+        for kill in kills:
+            if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                continue
+            self.tally.kill(kill)
+            LOG.warning(
+                "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
+            )
+            self._listeners.kill(kill)

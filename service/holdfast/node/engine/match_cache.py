@@ -1,0 +1,75 @@
+"""Whom no rule can hold for, as far as was seen: most of a node, told from the rest by a file or two.
+
+What is remembered are names that no rule mentions, and names together with groups (the text of ``/proc/PID/cgroup``)
+where the rules ask about groups. Nothing is remembered that a later look could see otherwise, except for pods: a group
+whose pod was not known yet. Whoever learns of one calls `forget_groups`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from holdfast.node.proc.parse import printed
+from holdfast.node.proc.reader import Dull, Reader
+from holdfast.node.rule.ruleset import Rules
+
+T = TypeVar("T")
+_CACHED_NAMES = 2048  # the kernel's workers change theirs all day
+
+
+class Indifference:
+    """``seen`` is what a sweep looks into by itself."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.seen = Dull(set(), set())
+        self._reader = reader
+        self._rules = Rules()
+        self._in_no_pod: set[tuple[bytes, bytes]] = set()
+
+    def set_rules(self, rules: Rules) -> None:
+        """Under other rules others are nobody's business."""
+        self._rules = rules
+        self.seen = Dull(set(), set(), rules.asks_groups)
+        self._in_no_pod.clear()
+
+    def forget_groups(self) -> None:
+        """A pod may be known by now, or be another's."""
+        self.seen.in_groups.clear()
+        self.seen.in_groups.update(self._in_no_pod)
+
+    def could_match(self, comm: str) -> bool:
+        """Whether a rule could hold for a process of this name; one for which none can is remembered."""
+        if self._rules.could_match(comm):
+            return True
+        _remember(self.seen.names, printed(comm))
+        return False
+
+    def note(self, comm: str, groups: bytes, *, in_no_pod: bool = False) -> None:
+        """No rule held for a process of this name in these groups; remember it if these two alone say so.
+
+        ``in_no_pod``: nor will these groups ever be a pod's.
+        """
+        if not self.seen.asks_groups:
+            return
+        paths, pod = self._reader.place_of(groups)
+        if not self._rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):
+            _remember(self.seen.in_groups, (printed(comm), groups))
+            if in_no_pod:
+                _remember(self._in_no_pod, (printed(comm), groups))
+
+    def has(self, name: bytes, pid: int) -> bool:
+        """Whether the name (as `printed`), or the name in the groups that the process is in now, was seen before.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        seen = self.seen
+        if name in seen.names:
+            return True
+        return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
+
+
+def _remember(seen: set[T], one: T) -> None:
+    if len(seen) >= _CACHED_NAMES:
+        seen.clear()
+    seen.add(one)

@@ -1,0 +1,24 @@
+"""Which files of a process the rules ask about: what nobody asks for is not read at an exec."""
+
+from __future__ import annotations
+
+from holdfast.node.proc.reader import Wants
+from holdfast.node.rule.annotation import BY_ANNOTATION
+from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.schema import Rule
+
+
+def wants_of(rules: Rules) -> Wants:
+    """Which files the rules ask about; those that look at families may ask about any."""
+    keys = {clause.key for rule in rules.rules for clause in rule.clauses}
+    families = any(rule.spec.match.descendants for rule in rules.rules)
+    return Wants(
+        groups=rules.asks_groups or bool(rules.targets) or any(_asks_place(rule.spec) for rule in rules.rules),
+        exe=families or bool({"match.exe", "match.leader"} & keys) or rules.may_hold_children_of(BY_ANNOTATION),
+        cmdline=families or "match.cmdline" in keys,
+        status=families or "match.user" in keys,
+    )
+
+
+def _asks_place(rule: Rule) -> bool:
+    return rule.match.pod is not None or rule.match.descendants or bool(rule.in_place)

@@ -1,0 +1,1 @@
+"""The journal: the original state of everything that was changed."""

@@ -1,0 +1,89 @@
+"""What follows for a process: what is to be written, what stands in the way and why.
+
+Frozen, without I/O: whoever thinks makes a `Decision`, whoever writes carries out its `Change` s.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+from holdfast.node.model.process import UNIFIED
+
+
+class Field(enum.StrEnum):
+    """What a change is about."""
+
+    OOM_SCORE_ADJ = "oom_score_adj"
+    CGROUP = "cgroup"
+    SETTING = "setting"
+
+
+class Change(Struct, frozen=True):
+    """One thing to write. A decision's changes are in the order they are to be made.
+
+    OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
+    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet).
+    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths.
+    """
+
+    field: Field
+    before: str | None
+    after: str
+    hierarchy: str = UNIFIED
+    group: str = ""
+    file: str = ""
+    create: bool = False
+
+
+class Reason(enum.StrEnum):
+    """Why something is not done; also the label of the refusal metric."""
+
+    KERNEL_THREAD = "kernel_thread"
+    INIT = "init"
+    SELF = "self"
+    UNKILLABLE = "unkillable"
+    LEAVE_KUBEPODS = "leave_kubepods"
+    CAPABILITY = "capability"
+    SET_BY_ITSELF = "set_by_itself"
+    MEMORY_LIMIT = "memory_limit"
+    CPUSET = "cpuset"
+    FROZEN = "frozen"
+    THREADED = "threaded"
+    INTERNAL_PROCESS = "internal_process"
+    NO_EQUIVALENT = "no_equivalent"
+    NO_CONTROLLER = "no_controller"
+    BAD_VALUE = "bad_value"
+    ROOT_GROUP = "root_group"
+    JOURNAL = "journal"
+    KERNEL = "kernel"
+
+
+class Refusal(Struct, frozen=True):
+    """One thing a rule asks for that is not done: the reason, and one line that ends with the remedy."""
+
+    reason: Reason
+    field: Field
+    detail: str
+
+
+class Decision(Struct, frozen=True):
+    """What follows for one process: the rule it falls under (None: no rule), what to write, what stands in the way.
+
+    ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
+    ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and
+    ``moves`` say whether the rule speaks of the oom_score_adj and of the cgroup at all: what it does not speak of, and
+    was written under a rule before, is given back.
+    """
+
+    pid: int
+    start_ticks: int
+    rule: str | None = None
+    changes: tuple[Change, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    dry_run: bool = False
+    restore_on_remove: bool = True
+    as_child: bool = False
+    adjusts: bool = True
+    moves: bool = True

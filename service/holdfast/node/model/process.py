@@ -1,0 +1,217 @@
+"""What was seen of a process and of the machine, as the node work passes it around.
+
+Frozen, without I/O, known to both halves: whoever reads ``/proc`` fills them in, whoever thinks takes them
+(``plan(process, rules, host) -> Decision``); what comes of it is in `decision`.
+
+Hierarchies are named as the second field of a line of ``/proc/PID/cgroup`` names them (cgroups(7)): ``""`` is the
+unified one, ``"memory"`` or ``"cpu,cpuacct"`` a v1 hierarchy with its controllers, ``"name=systemd"`` one without.
+Cgroup paths are absolute below the hierarchy's root: ``/kubepods.slice/…``; the root is ``/``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Protocol
+
+from msgspec import Struct, field
+
+UNIFIED = ""
+NO_LIMIT = -1
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+def _empty() -> Mapping[str, str]:
+    return _EMPTY
+
+
+class PodFacts(Protocol):
+    """What a process's pod is known by. Empty strings and mappings: not known (yet)."""
+
+    @property
+    def uid(self) -> str:
+        """With dashes, whatever the cgroup driver made of it."""
+
+    @property
+    def qos(self) -> str:
+        """``guaranteed``, ``burstable`` or ``besteffort``."""
+
+    @property
+    def container_id(self) -> str:
+        """The runtime's id; empty for a process in the pod's own cgroup."""
+
+    @property
+    def namespace(self) -> str:
+        """The pod's namespace."""
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+
+    @property
+    def container(self) -> str:
+        """The container's name in the pod."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The pod's labels."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The pod's annotations."""
+
+    @property
+    def main(self) -> tuple[int, int] | None:
+        """The container's first process, pid and start ticks."""
+
+    @property
+    def oom_score_adj(self) -> int | None:
+        """What the runtime gave the container's first process."""
+
+    @property
+    def oom_score_adj_asked(self) -> int | None:
+        """What the kubelet asked the runtime for."""
+
+
+class PodLookup(Protocol):
+    """Who knows pods by the cgroup a process is in."""
+
+    def pod_of(self, cgroups: Mapping[str, str]) -> PodFacts | None:
+        """The pod one of these paths (by hierarchy) belongs to, or None."""
+
+
+class Held(Struct, frozen=True):
+    """What the journal says we did to a process's ``oom_score_adj``: the value before, the value we wrote, and why.
+
+    ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be given
+    back the value it inherited.
+    """
+
+    adj_before: int
+    adj_written: int
+    rule: str = ""
+    as_child: bool = False
+
+
+class Process(Struct, frozen=True):
+    """One process (thread group) at one moment, as ``/proc/PID`` told it.
+
+    ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts the execs seen of
+    it, because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
+    ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
+    ``ancestors`` is filled, nearest first, as far as `ruleset.Rules.lineage` asks; their own ``ancestors`` stay empty.
+    """
+
+    pid: int
+    start_ticks: int
+    ppid: int
+    comm: str
+    exe: str = ""
+    cmdline: tuple[str, ...] = ()
+    uid: int = 0
+    cgroups: Mapping[str, str] = field(default_factory=_empty)
+    oom_score_adj: int = 0
+    rss_pages: int = 0
+    swap_pages: int = 0
+    page_table_pages: int = 0
+    threads: int = 1
+    kernel_thread: bool = False
+    execs: int = 0
+    pod: PodFacts | None = None
+    held: Held | None = None
+    ancestors: tuple[Process, ...] = ()
+
+    @property
+    def memory_group(self) -> str:
+        """The path of the memory cgroup: v1's where there is one, else the unified one."""
+        path = self.cgroups.get("memory")  # hardly anybody mounts it with another controller
+        if path is not None:
+            return path
+        return next((path for name, path in self.cgroups.items() if "memory" in name.split(",")), self.unified_group)
+
+    @property
+    def unified_group(self) -> str:
+        """The path in the unified hierarchy; the root where there is none."""
+        return self.cgroups.get(UNIFIED, "/")
+
+    @property
+    def memory_pages(self) -> int:
+        """What the kernel's badness counts before the adjustment."""
+        return self.rss_pages + self.swap_pages + self.page_table_pages
+
+
+class GroupFacts(Struct, frozen=True):
+    """One cgroup a rule names as a target, as it is now. Absent from `HostFacts.groups`: it does not exist yet.
+
+    ``memory_limit`` in bytes, `NO_LIMIT` without one; ``cpus`` and ``mems`` None where there is no cpuset controller.
+    ``type`` is ``cgroup.type`` (``domain`` on v1). ``values``: what files hold now, by file name, stripped.
+    """
+
+    memory_limit: int = NO_LIMIT
+    memory_usage: int = 0
+    cpus: str | None = None
+    mems: str | None = None
+    type: str = "domain"
+    frozen: bool = False
+    subtree_control: Collection[str] = ()
+    values: Mapping[str, str] = field(default_factory=_empty)
+
+
+class HostFacts(Struct, frozen=True):
+    """The machine, as far as a decision depends on it.
+
+    ``hierarchies`` are all mounted ones by the names `Process.cgroups` uses. A host is v2 when no v1 hierarchy has a
+    controller. ``controllers`` are those of the unified hierarchy's root. ``groups`` by path holds the rules'
+    targets (`ruleset.Rules.targets`) and, for ``in_place``, more. ``swap_pages`` is the total, not what is free.
+    """
+
+    boot_id: str
+    own_pid: int
+    memory_pages: int
+    swap_pages: int = 0
+    page_bytes: int = 4096
+    cpus: int = 1
+    kernel: tuple[int, int] = (0, 0)
+    hierarchies: tuple[str, ...] = (UNIFIED,)
+    controllers: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
+    groups: Mapping[str, GroupFacts] = field(default_factory=dict)
+
+    @property
+    def is_v2(self) -> bool:
+        """No v1 hierarchy carries a controller here (pure v2; a ``name=`` hierarchy does not count)."""
+        return not self.v1_hierarchies
+
+    @property
+    def v1_hierarchies(self) -> tuple[str, ...]:
+        """The v1 hierarchies that carry controllers."""
+        return _with_controllers(self.hierarchies)
+
+    def hierarchy_of(self, controller: str) -> str | None:
+        """The hierarchy that carries ``controller``, or None when nobody does."""
+        name = _carrier(self.hierarchies, controller)
+        if name is not None:
+            return name
+        return UNIFIED if controller in self.controllers and UNIFIED in self.hierarchies else None
+
+
+# A machine has the same hierarchies for every decision.
+@lru_cache(maxsize=8)
+def _with_controllers(hierarchies: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in hierarchies if name and not name.startswith("name="))
+
+
+@lru_cache(maxsize=64)
+def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
+    return next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
+
+
+class Lineage(enum.IntEnum):
+    """How much of a process's ancestry the rules ask about."""
+
+    NONE = 0
+    PARENT = 1
+    ALL = 2

@@ -1,0 +1,132 @@
+"""Every OOM kill since holdfast was installed, up to a number: the answer to "why was my process killed?".
+
+The engine's thread writes here while memory is short and disks are slow, and exec events wait for that thread. So it
+never waits for the disk: its commits go to sqlite's write-ahead log, unsynced, and the log is folded into the file by a
+thread of its own, synced. After a power cut the file is whole, and the log up to where the disk had it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from holdfast import log, sqlitefile
+from holdfast.errors import Unavailable
+from holdfast.node.model.memory_domain import Kill
+
+LOG = log.named(__name__)
+KEPT = 1000
+_FOLD_EVERY = 100  # kills: a megabyte of log
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS kills (
+    boot_id TEXT, number INTEGER, at_ns INTEGER, kill BLOB, PRIMARY KEY (boot_id, number));
+CREATE TABLE IF NOT EXISTS read_to (boot_id TEXT PRIMARY KEY, number INTEGER);
+"""
+
+
+class Kills:
+    """The record, by boot and number in the kernel log, so that no kill is kept twice. Thread-safe.
+
+    Every method raises `Unavailable` when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, boot_id: str, kept: int = KEPT) -> None:
+        """Open it.
+
+        Raises:
+            Unavailable: the file cannot be opened.
+        """
+        self._path, self._boot_id, self._kept = path, boot_id, kept
+        self._lock = threading.Lock()
+        self._since = 0  # kills since the log was folded
+        with self._translated():
+            self._db = _opened(path)
+
+    def last_number(self) -> int:
+        """Up to which record the kernel log of this boot was read; -1 when none was."""
+        with self._lock, self._translated():
+            row = self._db.execute("SELECT number FROM read_to WHERE boot_id = ?", (self._boot_id,)).fetchone()
+        return int(row[0]) if row else -1
+
+    def read_to(self, number: int) -> None:
+        """The kernel log of this boot was read up to ``number``; other boots' marks go."""
+        with self._lock, self._translated():
+            self._db.execute("DELETE FROM read_to WHERE boot_id <> ?", (self._boot_id,))
+            self._db.execute("INSERT OR REPLACE INTO read_to VALUES (?,?)", (self._boot_id, number))
+
+    def add(self, number: int, kill: Kill) -> bool:
+        """Keep one; False when it is kept already."""
+        row = (self._boot_id, number, kill.at_ns, msgspec.json.encode(kill))
+        with self._lock, self._translated():
+            is_new = self._db.execute("INSERT OR IGNORE INTO kills VALUES (?,?,?,?)", row).rowcount == 1
+            self._since += is_new
+            fold = self._since >= _FOLD_EVERY
+            self._since %= _FOLD_EVERY
+        if fold:
+            threading.Thread(target=self._fold, name="holdfast-kills", daemon=True).start()
+        return is_new
+
+    def latest(self, limit: int = KEPT) -> tuple[Kill, ...]:
+        """The latest kills, newest first."""
+        number = min(limit, self._kept)
+        with self._lock, self._translated():
+            rows = self._db.execute("SELECT kill FROM kills ORDER BY at_ns DESC LIMIT ?", (number,)).fetchall()
+        return tuple(msgspec.json.decode(row[0], type=Kill) for row in rows)
+
+    def close(self) -> None:
+        """Close the file, with everything in it. Safe to call twice."""
+        self._fold()
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA synchronous = NORMAL")  # the last to close folds what is left
+            self._db.close()
+
+    def _fold(self) -> None:
+        """Drop the oldest beyond the number kept, and take the log into the file; the disk is waited for here."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db:
+            with db:
+                db.execute(
+                    "DELETE FROM kills WHERE rowid NOT IN (SELECT rowid FROM kills ORDER BY at_ns DESC LIMIT ?)",
+                    (self._kept,),
+                )
+            db.execute("PRAGMA wal_checkpoint")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"record of kills {self._path}: {error}") from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The file; one that is damaged is put aside: nobody is to go without protection for a record's sake."""
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in sqlitefile.DAMAGED:
+            raise
+        LOG.warning("the record of kills is unreadable and was put aside", path=path, error=error)
+        sqlitefile.put_aside(path)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    sqlitefile.make(path, lambda new: new.executescript(_SCHEMA))
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    try:
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("PRAGMA cache_size = -128")
+        db.executescript(_SCHEMA)
+        os.chmod(path, 0o600)
+    except BaseException:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,1 @@
+"""Deciding what follows for one process: values, cgroups, settings, preview. No I/O."""

@@ -1,0 +1,149 @@
+"""What the rules give a container as it is created: decided from what its pod is, before there is a process.
+
+Theory
+------
+1. *The first rule that holds decides*, as for a process. Of a process that does not exist yet, though, some keys can
+   be answered (``pod``, ``cgroup``) and others cannot (``comm``, ``exe``, ``user``, ``leader`` …): a rule that might
+   hold and cannot be answered stands in the way of all after it. What it leads to is the engine's to find out, when
+   the program runs; so a value given here is one the engine would give as well.
+2. *The same plan.* What a rule leads to is `plan`'s word, interlocks included; only who writes is another.
+3. *Only what the runtime can write at that moment:* the first process's oom_score_adj, settings of the container's own
+   group (cgroup v2), and the group it is put into. The rest is left to the engine, which finds most of it done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from holdfast.node.model.decision import Change, Decision, Field
+from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, Process
+from holdfast.node.plan.plan import CAN_LOWER, plan
+from holdfast.node.rule.clause import Clause, clauses_of
+from holdfast.node.rule.ruleset import CompiledRule, Rules
+from holdfast.node.rule.schema import Match, PodMatch
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class Newborn(Struct, frozen=True):
+    """A container about to be created. ``group``: where its own cgroup will be, empty if that is not known.
+
+    ``oom_score_adj`` is what was asked of the runtime.
+    """
+
+    pod: PodFacts
+    oom_score_adj: int
+    group: str = ""
+
+
+class Creation(Struct, frozen=True):
+    """What a rule gives a newborn container; None and empty: nothing. ``dry_run``: it is only to be told.
+
+    ``group`` is the cgroup the rule moves to, ``settings`` are files of the container's own v2 group.
+    """
+
+    rule: str
+    oom_score_adj: int | None = None
+    group: str = ""
+    settings: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    dry_run: bool = False
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is anything to give."""
+        return self.oom_score_adj is not None or bool(self.group or self.settings)
+
+
+def at_creation(newborn: Newborn, rules: Rules, host: HostFacts) -> Creation | None:
+    """What the rules give; None when they give nothing, or it cannot be known before the program runs."""
+    process = _process(newborn, host)
+    rule = _decided(process, rules)
+    if rule is None or rule.spec.only_if_inherited:  # whether it chose its value itself is seen later
+        return None
+    # Who writes is the runtime: whether *we* may lower a value is not the question.
+    able = replace(host, groups={}, capabilities=host.capabilities | {CAN_LOWER})
+    decision = plan(process, Rules((replace(rule, clauses=()),)), able)
+    return _creation(decision, newborn, host)
+
+
+def _process(newborn: Newborn, host: HostFacts) -> Process:
+    """The process there will be, as far as it is known. No number is 0, and 1 and our own have interlocks."""
+    names = host.hierarchies if newborn.group else ()
+    return Process(
+        pid=0,
+        start_ticks=0,
+        ppid=0,
+        comm="",
+        cgroups=dict.fromkeys(names, newborn.group),
+        oom_score_adj=newborn.oom_score_adj,
+        pod=newborn.pod,
+    )
+
+
+def _decided(process: Process, rules: Rules) -> CompiledRule | None:
+    """The operator's first rule that holds, else what the pod asks for, else what ships; None: not known yet."""
+    asked = rules.admitted_rule(process.pod)
+    for rule in rules.rules:
+        if asked is not None and rule.spec.yields_to_annotations:
+            continue
+        holds = _holds(rule, process)
+        if holds is None:
+            return None
+        if holds:
+            return rule
+    return asked
+
+
+def _holds(rule: CompiledRule, process: Process) -> bool | None:
+    """Whether a rule's keys hold: one that does not settles it, one that cannot be answered leaves it open."""
+    match = rule.spec.match
+    if not match.descendants:
+        answers = [_answer(clause, process) for clause in rule.clauses]
+    elif isinstance(match.pod, PodMatch):  # a container's ancestors are in no pod: the pod is its own, or it is none
+        answers = [_answer(clause, process) for clause in _of_pods(match.pod)]
+        if match != Match(pod=match.pod, descendants=True):
+            answers.append(None)
+    else:
+        return None
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+@lru_cache(maxsize=1024)
+def _of_pods(pod: PodMatch) -> tuple[Clause, ...]:
+    return clauses_of(Match(pod=pod), lambda _: None)
+
+
+def _answer(clause: Clause, process: Process) -> bool | None:
+    """Whether a clause holds, None when nothing is known to tell it by."""
+    if clause.key == "match.pod.qos" and process.pod is not None and not process.pod.qos:
+        return None
+    if clause.key.startswith("match.pod") or (clause.key == "match.cgroup" and process.cgroups):
+        return clause.holds(process)
+    return None
+
+
+def _creation(decision: Decision, newborn: Newborn, host: HostFacts) -> Creation | None:
+    assert decision.rule is not None
+    adj: int | None = None
+    group, settings = "", {}
+    for change in decision.changes:
+        if change.field is Field.OOM_SCORE_ADJ:
+            adj = int(change.after)
+        elif change.field is Field.CGROUP:
+            group = change.group
+        elif _is_own(change, newborn, host):
+            settings[change.file] = change.after
+    made = Creation(decision.rule, adj, group, MappingProxyType(settings), decision.dry_run)
+    return made if made.anything else None
+
+
+def _is_own(change: Change, newborn: Newborn, host: HostFacts) -> bool:
+    """Whether it is a setting of the container's own group that a runtime can make: runc has ``unified`` on v2 only."""
+    return host.is_v2 and change.hierarchy == UNIFIED and change.group == newborn.group

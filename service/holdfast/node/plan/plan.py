@@ -1,0 +1,226 @@
+"""The plan: what follows for one process from the rules and the machine. Nothing here reads or writes anything.
+
+Theory
+------
+A decision is made of *changes*, in the order they are to be made, and *refusals*, each with its remedy. The same
+function answers the engine (which carries the changes out), ``preview`` (all processes, nothing carried out) and
+``explain`` (one process, with every rule considered): what is shown is what would be done.
+
+1. *One rule.* The first that matches decides everything; rules are never mixed.
+2. *Idempotent.* What is already so is not a change. A plan for a process that is as it should be is empty, so the
+   sweep may plan everybody all the time, and a change found by a sweep is either news or drift.
+3. *From the base, not from ourselves.* ``at_least``, ``at_most``, ``only_if_inherited`` and ``children`` look at the
+   value the process had without us (`Process.held`), as long as it still has the value we wrote. Otherwise a rule
+   that is loosened would never let go.
+4. *oom_score_adj first.* It is a microsecond, a move may wait for an RCU grace period of 6 to 14 ms. Then the
+   target's settings, then the moves into it.
+5. *A part that cannot be is refused alone*; the rest of the rule goes on.
+6. *Interlocks.* What has hurt people before is refused unless the rule lifts it by name: pid 1, -1000, leaving a
+   pod, a target that is too small or frozen. Kernel threads and our own process are never touched.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
+from holdfast.node.model.process import HostFacts, Process
+from holdfast.node.plan.cgroup import plan_in_place, plan_move
+from holdfast.node.plan.kubelet import explained
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of
+from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
+from holdfast.node.rule.schema import OomScoreAdj
+
+CAN_LOWER = "CAP_SYS_RESOURCE"
+
+
+class Explanation(Struct, frozen=True):
+    """A decision with its grounds. ``notes`` are facts worth knowing that are neither change nor refusal."""
+
+    process: Process
+    decision: Decision
+    considered: tuple[Considered, ...]
+    notes: tuple[str, ...]
+
+
+def plan(process: Process, rules: Rules, host: HostFacts) -> Decision:
+    """What follows for ``process``; see the theory above."""
+    if process.kernel_thread:
+        return Decision(process.pid, process.start_ticks)
+    found = rules.find(process)
+    if found is None:
+        return Decision(process.pid, process.start_ticks)
+    rule = found.rule
+    outright = _never(process, rule, host)
+    if outright is not None:
+        return _decision(process, found, (), (outright,))
+    changes, refusals = _plan_adjustment(process, found, host)
+    if not found.as_child:
+        for part in (plan_move, plan_in_place):
+            more, refused = part(process, rule.spec, host)
+            changes, refusals = changes + more, refusals + refused
+    return _decision(process, found, changes, refusals)
+
+
+def explain(process: Process, rules: Rules, host: HostFacts) -> Explanation:
+    """The decision, and every rule with the first clause that failed."""
+    decision = plan(process, rules, host)
+    notes = (*_notes(process, rules), *_pod_notes(process, decision, rules, host))
+    return Explanation(process, decision, rules.consider(process), notes)
+
+
+def _decision(process: Process, found: Found, changes: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> Decision:
+    return Decision(
+        process.pid,
+        process.start_ticks,
+        found.rule.name,
+        changes,
+        refusals,
+        dry_run=found.rule.dry_run,
+        restore_on_remove=found.rule.spec.on_remove == "restore",
+        as_child=found.as_child,
+        adjusts=found.rule.adjustment is not None,
+        moves=found.rule.spec.cgroup is not None and not found.as_child,
+    )
+
+
+def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
+    """What forbids the whole rule for this process."""
+    which = Field.OOM_SCORE_ADJ if rule.adjustment else Field.CGROUP
+    if process.pid == host.own_pid:
+        return Refusal(
+            Reason.SELF,
+            which,
+            "this is holdfast itself: its own place is oom_score and cgroup.path of its configuration",
+        )
+    if process.pid == 1 and not rule.spec.allow_init:
+        return Refusal(
+            Reason.INIT,
+            which,
+            "pid 1 hands what it has to every process it starts; allow_init: true on the rule lifts this",
+        )
+    return None
+
+
+def _plan_adjustment(process: Process, found: Found, host: HostFacts) -> tuple[tuple[Change, ...], tuple[Refusal, ...]]:
+    adjustment, rule = found.rule.adjustment, found.rule
+    if adjustment is None:
+        return (), ()
+    if own := _chosen_by_itself(process, found):
+        return (), (own,)
+    wanted = _wanted(process, adjustment, as_child=found.as_child)
+    if wanted is None or wanted == process.oom_score_adj:
+        return (), ()
+    if wanted == -1000 and not rule.spec.unkillable:
+        return (), (_unkillable(),)
+    if wanted < min(process.oom_score_adj, 0) and CAN_LOWER not in host.capabilities:
+        return (), (
+            Refusal(
+                Reason.CAPABILITY,
+                Field.OOM_SCORE_ADJ,
+                f"{process.oom_score_adj} to {wanted} needs {CAN_LOWER}, which this daemon lacks: add the capability",
+            ),
+        )
+    return (Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(wanted)),), ()
+
+
+def _unkillable() -> Refusal:
+    return Refusal(
+        Reason.UNKILLABLE, Field.OOM_SCORE_ADJ, "-1000 hides it from every OOM; unkillable: true on the rule lifts this"
+    )
+
+
+def base_adjustment(process: Process) -> int:
+    """The value the process has, or had before us if it still has the one we wrote."""
+    held = process.held
+    return held.adj_before if held and process.oom_score_adj == held.adj_written else process.oom_score_adj
+
+
+def _wanted(process: Process, adjustment: OomScoreAdj, *, as_child: bool) -> int | None:
+    if as_child:
+        return adjustment.children
+    if adjustment.value is not None:
+        return adjustment.value
+    if adjustment.at_least is None and adjustment.at_most is None:
+        return None
+    base = base_adjustment(process)
+    if adjustment.at_least is not None:
+        base = max(base, adjustment.at_least)
+    if adjustment.at_most is not None:
+        base = min(base, adjustment.at_most)
+    return base
+
+
+def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
+    """Whether the process, not its parent, chose its value, and the rule respects that."""
+    if not (found.as_child or found.rule.spec.only_if_inherited) or not process.ancestors:
+        return None
+    held = process.held
+    if held and process.oom_score_adj in (held.adj_written, held.adj_before):
+        return None
+    parent = process.ancestors[0]
+    inheritable = {parent.oom_score_adj, base_adjustment(parent), *_given_to_family(process, found)}
+    if process.oom_score_adj in inheritable:
+        return None
+    return Refusal(
+        Reason.SET_BY_ITSELF,
+        Field.OOM_SCORE_ADJ,
+        f"it has {process.oom_score_adj}, its parent {base_adjustment(parent)}: it chose that itself and keeps it",
+    )
+
+
+def _given_to_family(process: Process, found: Found) -> tuple[int, ...]:
+    """For a child: what its leader holds by the rule, what children get, and what a runtime gave its container."""
+    adjustment = found.rule.adjustment
+    if not found.as_child or adjustment is None:
+        return ()
+    given = process.pod.oom_score_adj if process.pod is not None else None
+    values = {given, adjustment.value, adjustment.children, *(a.oom_score_adj for a in process.ancestors)}
+    return tuple(value for value in values if value is not None)
+
+
+def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
+    notes = []
+    if process.kernel_thread:
+        notes.append("a kernel thread: never touched")
+    if process.oom_score_adj == -1000:
+        notes.append("-1000: no OOM killer picks it")
+    if process.held and process.held.adj_written != process.oom_score_adj:
+        notes.append(f"it was given {process.held.adj_written}, and something changed it to {process.oom_score_adj}")
+    found = rules.find(process)
+    if found and found.rule.adjustment and not found.rule.has_children and not found.as_child:
+        value = found.rule.adjustment.value
+        if value is not None and value < 0:
+            notes.append(f"what it starts inherits {value}; children: on the rule gives them another value")
+    if process.pod is not None and not process.pod.name:
+        notes.append("its pod's name and labels are not known here: only uid, QoS and container id, from the cgroup")
+    return tuple(notes)
+
+
+def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFacts) -> tuple[str, ...]:
+    """What the kubelet gave a container and why, what was changed, and what became of the pod's own wishes."""
+    pod = process.pod
+    if pod is None:
+        return ()
+    notes = []
+    asked = pod.oom_score_adj if pod.oom_score_adj_asked is None else pod.oom_score_adj_asked
+    if asked is not None:
+        notes.append(f"the kubelet gave it {explained(pod.qos, asked, host.memory_pages * host.page_bytes)}")
+        if pod.oom_score_adj not in (None, asked):
+            notes.append(f"the runtime made that {pod.oom_score_adj}")
+        if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
+            notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
+    for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
+        ours = f"its pod asks for {PREFIX}{ask.key}: {ask.value}"
+        if ask.refused:
+            notes.append(f"{ours}, which is refused: {ask.refused}")
+        elif decision.rule not in (BY_ANNOTATION, None):
+            notes.append(f"{ours}; rule {decision.rule} decides instead")
+        else:
+            notes.append(f"{ours}, which is allowed")
+    return tuple(notes)
+
+
+def _by_whom(process: Process) -> str:
+    held = process.held
+    return f"by rule {held.rule}" if held and held.adj_written == process.oom_score_adj else "which we did not write"

@@ -1,0 +1,81 @@
+"""The outlook: the plan for everybody at once, and what it would make of the next OOM. Preview and victims are this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from holdfast.node.model.decision import Decision, Field
+from holdfast.node.model.memory_domain import MemoryDomain
+from holdfast.node.model.process import UNIFIED, HostFacts, Lineage, Process
+from holdfast.node.oom.victim import Ranking, rank
+from holdfast.node.plan.plan import plan
+from holdfast.node.rule.ruleset import Rules
+
+_DEEPEST = 64
+
+
+class Planned(Struct, frozen=True):
+    """A process under a rule, and what follows."""
+
+    process: Process
+    decision: Decision
+
+
+class Outlook(Struct, frozen=True):
+    """Everybody under a rule, in the rules' order; how many were looked at; and by pid what would be other than now."""
+
+    planned: tuple[Planned, ...]
+    looked_at: int
+    adjusted: Mapping[int, int]
+    moved: Mapping[int, str]
+
+
+def look_ahead(processes: Iterable[Process], rules: Rules, host: HostFacts) -> Outlook:
+    """Plan every process. Where ancestors are asked about and not given, they are found among ``processes``."""
+    everybody = {process.pid: process for process in processes}
+    planned = []
+    for process in everybody.values():
+        whole = process if process.ancestors else with_ancestors(process, everybody, rules.lineage)
+        decision = plan(whole, rules, host)
+        if decision.rule is not None:
+            planned.append(Planned(whole, decision))
+    order = {name: at for at, name in enumerate(rules.names)}
+    planned.sort(key=lambda some: (order[some.decision.rule or ""], some.process.pid))
+    changes = [(some.process.pid, change) for some in planned for change in some.decision.changes]
+    moves = [(pid, change) for pid, change in changes if change.field is Field.CGROUP]
+    return Outlook(
+        tuple(planned),
+        len(everybody),
+        {pid: int(change.after) for pid, change in changes if change.field is Field.OOM_SCORE_ADJ},
+        {pid: move.after for pid, move in moves if _memory(move.hierarchy, host)},
+    )
+
+
+def with_ancestors(process: Process, everybody: Mapping[int, Process], lineage: Lineage) -> Process:
+    """The process with as much of its ancestry as ``lineage`` asks for."""
+    wanted = {Lineage.NONE: 0, Lineage.PARENT: 1, Lineage.ALL: _DEEPEST}[lineage]
+    line: list[Process] = []
+    parent = everybody.get(process.ppid)
+    while parent is not None and len(line) < wanted:
+        line.append(parent)
+        parent = everybody.get(parent.ppid)
+    return replace(process, ancestors=tuple(line)) if line else process
+
+
+def rank_all(
+    processes: Iterable[Process], domains: Iterable[MemoryDomain], host: HostFacts, outlook: Outlook
+) -> tuple[tuple[Ranking, Ranking], ...]:
+    """Each domain's order now, and with everything the rules ask for. A domain without processes is left out."""
+    everybody = tuple(processes)
+    pairs = (
+        (rank(everybody, domain, host), rank(everybody, domain, host, outlook.adjusted, outlook.moved))
+        for domain in domains
+    )
+    return tuple((now, after) for now, after in pairs if now.candidates)
+
+
+def _memory(hierarchy: str, host: HostFacts) -> bool:
+    return hierarchy == UNIFIED if host.is_v2 else "memory" in hierarchy.split(",")

@@ -1,0 +1,1 @@
+"""Reading the kernel: processes, process events, the machine, pressure, and what this process may do."""

@@ -1,0 +1,264 @@
+"""The kernel's process events: a netlink connector socket (drivers/connector/cn_proc.c, linux/cn_proc.h).
+
+Theory
+------
+* The kernel sends one datagram per event to everybody in group ``CN_IDX_PROC``, from the moment anybody said LISTEN.
+  Only the initial pid and user namespaces are heard; the kernel's end exists in the initial network namespace alone.
+  So the socket is *opened* by a thread that enters the namespace of pid 1, and then used from ours.
+* Linux 6.6 takes an event mask with LISTEN and spares everybody the rest. On every kernel a classic BPF filter on
+  the socket drops, before a copy is queued, what we did not ask for: forks of parents we do not follow, and renames
+  of threads. A fork without exec (a PostgreSQL worker) raises no other event, so the parents that matter are in it.
+* The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS still says, once, that events
+  were lost: `Lost`; whoever reads us looks at all of ``/proc`` then.
+* IGNORE on every way out. A listener that closes without it stays counted for good, and the kernel goes on building
+  messages for nobody.
+* LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of that is in
+  the socket when the write returns, or the feed is dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import struct
+import threading
+from collections.abc import Collection
+
+from msgspec import Struct
+
+from holdfast.errors import KernelRefused, Unavailable
+from holdfast.node.proc.host import kernel_version
+from holdfast.process import namespace
+
+_NETLINK_CONNECTOR = 11
+_CN_IDX_PROC = _CN_VAL_PROC = 1
+_LISTEN, _IGNORE = 1, 2
+_SO_ATTACH_FILTER = 26
+_SO_RCVBUFFORCE = 33
+_NLMSG_DONE = 3
+BUFFER_BYTES = 4 * 2**20  # the kernel doubles it; holds some 10,000 events
+_MASK_SINCE = (6, 6)
+BATCH = 32  # events read before the first of them is served
+#: More followed parents than this and all forks are let through, to be filtered here: the jumps are 8 bits wide.
+MAX_FOLLOWED = 200
+
+FORK, EXEC, UID, COMM = 0x1, 0x2, 0x4, 0x200
+# nlmsghdr (16) + cn_msg (20) + proc_event {what, cpu, timestamp_ns, union}: its first words
+_WHAT, _TIME, _FIRST, _SECOND, _THIRD, _FOURTH = 36, 44, 52, 56, 60, 64
+_EVENT = struct.Struct("=36xI4xQ4I")
+
+
+class Event(Struct, frozen=True):
+    """One event. ``pid`` is the process (for a fork: the new one), ``parent`` only a fork's; monotonic nanoseconds."""
+
+    what: int
+    pid: int
+    parent: int
+    at_ns: int
+
+
+class Lost(Exception):
+    """The kernel dropped events because we did not read fast enough."""
+
+
+class ProcessEvents:
+    """A subscription; a context manager. `fileno` becomes readable when events wait."""
+
+    def __init__(self, proc_root: str) -> None:
+        """Open and subscribe.
+
+        Raises:
+            Unavailable: this kernel, namespace or container gives no process events; the reason in the message.
+        """
+        self._proc_root = proc_root
+        self._followed: frozenset[int] = frozenset()
+        self._kinds = EXEC | COMM
+        self._pid = os.getpid()
+        self._read: list[Event] = []  # before the kernel said that some were lost
+        try:
+            self._socket = _opened_in_host_namespace(proc_root)
+        except OSError as error:
+            raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
+        try:
+            self._subscribe()
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(f"process events: {_why(error)}") from error
+        if not self.heartbeat():
+            self.close()
+            raise Unavailable(
+                "process events: the kernel does not answer; this needs the host's pid namespace and no user namespace"
+            )
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._socket.fileno()
+
+    def follow(self, parents: Collection[int], *, uids: bool = False) -> None:
+        """Also report forks by these processes, and changes of uid where rules ask for users."""
+        wanted = frozenset(parents)
+        kinds = EXEC | COMM | (FORK if wanted else 0) | (UID if uids else 0)
+        if wanted == self._followed and kinds == self._kinds:
+            return
+        self._followed = wanted
+        self._attach_filter(kinds)
+        if kinds != self._kinds:
+            self._kinds = kinds
+            if kernel_version() >= _MASK_SINCE:  # an older kernel would count us twice
+                self._say(_LISTEN)
+
+    def read(self) -> list[Event]:
+        """What waits now, oldest first, but no more than `BATCH`; none: everything was read.
+
+        Raises:
+            Lost: some are gone; the rest can still be read.
+        """
+        receive, unpack = self._socket.recv, _EVENT.unpack_from
+        found, self._read = self._read, []
+        try:
+            while len(found) < BATCH:
+                data = receive(4096)
+                if len(data) < _EVENT.size:
+                    continue
+                what, at_ns, _, second, _, fourth = unpack(data)
+                if what == EXEC or what in (COMM, UID):
+                    found.append(Event(what, second, 0, at_ns))
+                elif what == FORK and (len(self._followed) <= MAX_FOLLOWED or second in self._followed):
+                    found.append(Event(FORK, fourth, second, at_ns))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._read = found
+            raise Lost from error
+        return found
+
+    def heartbeat(self) -> bool:
+        """Whether an event that must come does come. Reads nothing away: events are peeked at until ours is found.
+
+        Call it when everything waiting was read.
+        """
+        path = f"{self._proc_root}/thread-self/comm"
+        try:
+            with open(path, "rb+", buffering=0) as file:
+                name = file.read(64).strip()
+                file.write(name)
+        except OSError:
+            return True  # no such file to try with (a proc of another kind): nothing is known to be wrong
+        try:
+            return bool(self._socket.recv(4096, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            return error.errno == errno.ENOBUFS  # alive, and overrun: the next read says so
+
+    def close(self) -> None:
+        """Unsubscribe. Safe to call twice."""
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._say(_IGNORE)
+            self._socket.close()
+
+    def __enter__(self) -> ProcessEvents:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _subscribe(self) -> None:
+        self._socket.setblocking(False)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+        except PermissionError:  # without CAP_NET_ADMIN: up to net.core.rmem_max
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._attach_filter(self._kinds)
+        self._socket.bind((0, _CN_IDX_PROC))
+        self._say(_LISTEN)
+
+    def _say(self, operation: int) -> None:
+        """LISTEN (again, with another mask) or IGNORE."""
+        body = struct.pack("=I", operation)
+        if kernel_version() >= _MASK_SINCE:
+            body += struct.pack("=I", self._kinds)
+        message = struct.pack("=IIIIHH", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, len(body), 0) + body
+        header = struct.pack("=IHHII", 16 + len(message), _NLMSG_DONE, 0, 0, 0)
+        self._socket.send(header + message)
+
+    def _attach_filter(self, kinds: int) -> None:
+        program = filter_program(kinds, self._followed, self._pid)
+        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+        fprog = struct.pack("@HP", len(program), ctypes.addressof(code))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+_LOAD, _JEQ, _RETURN, _TAX, _JEQ_X = 0x20, 0x15, 0x06, 0x07, 0x1D
+_ACCEPT, _DROP = 0xFFFFFFFF, 0
+Line = tuple[int, int, int, int]
+
+
+def filter_program(kinds: int, followed: Collection[int], own_pid: int) -> list[Line]:
+    """The classic BPF program: exec, uid and name of whole processes, our own renames, forks by ``followed``.
+
+    ``(code, jump if true, jump if false, operand)``; words come as the network has them, operands must follow.
+    """
+    accept, drop = (_RETURN, 0, 0, _ACCEPT), (_RETURN, 0, 0, _DROP)
+    program: list[Line] = [(_LOAD, 0, 0, _WHAT), (_JEQ, 0, 1, _word(EXEC)), accept]
+    for kind in (COMM, UID):
+        if kinds & kind:
+            # ours (the heartbeat), or of the thread that is the process
+            own = [(_LOAD, 0, 0, _SECOND), (_JEQ, 3, 0, _word(own_pid)), (_TAX, 0, 0, 0), (_LOAD, 0, 0, _FIRST)]
+            program += [(_JEQ, 0, 7, _word(kind)), *own, (_JEQ_X, 0, 1, 0), accept, drop]
+    if kinds & FORK:
+        parents = sorted(followed) if len(followed) <= MAX_FOLLOWED else []
+        # a new process, not a thread: its pid is its tgid
+        program += [(_JEQ, 1, 0, _word(FORK)), drop]
+        program += [(_LOAD, 0, 0, _THIRD), (_TAX, 0, 0, 0), (_LOAD, 0, 0, _FOURTH), (_JEQ_X, 1, 0, 0), drop]
+        if parents:
+            program.append((_LOAD, 0, 0, _SECOND))
+            for at, parent in enumerate(parents):
+                program.append((_JEQ, len(parents) - at, 0, _word(parent)))
+            program.append(drop)
+        program.append(accept)
+    else:
+        program.append(drop)
+    return program
+
+
+def _word(value: int) -> int:
+    return socket.htonl(value)
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return "nobody answers in this network namespace, and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return "not permitted; Linux before 6.6 wants CAP_NET_ADMIN"
+    return os.strerror(error.errno or 0).lower()
+
+
+def _opened_in_host_namespace(proc_root: str) -> socket.socket:
+    """A connector socket of the network namespace pid 1 is in; of ours where that is the same or not to be had."""
+    try:
+        if os.stat(f"{proc_root}/1/ns/net").st_ino == os.stat(f"{proc_root}/self/ns/net").st_ino:
+            return _opened()
+    except OSError:
+        return _opened()  # we may not look at pid 1: it has a capability that we lack
+    opened: list[socket.socket] = []
+
+    def enter_and_open() -> None:
+        with contextlib.suppress(KernelRefused):  # then the connect says that nobody answers here
+            namespace.enter(f"{proc_root}/1/ns/net", namespace.NETWORK)
+        opened.append(_opened())
+
+    thread = threading.Thread(target=enter_and_open, name="open-process-events")
+    thread.start()  # of this thread alone, and it ends here
+    thread.join()
+    return opened[0]
+
+
+def _opened() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_CONNECTOR)

@@ -1,0 +1,258 @@
+"""The machine as far as decisions depend on it: sizes, capabilities, the groups rules name, and the OOM domains."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from holdfast.cgroups import UNIFIED, Hierarchy, Tree
+from holdfast.errors import HoldfastError, KernelRefused, NotFound
+from holdfast.node.model.memory_domain import MemoryDomain
+from holdfast.node.model.process import NO_LIMIT, GroupFacts, HostFacts
+from holdfast.process import read_boot_id
+
+# include/uapi/linux/capability.h; only those that anything here depends on
+_CAPABILITIES = {
+    1: "CAP_DAC_OVERRIDE",
+    2: "CAP_DAC_READ_SEARCH",
+    12: "CAP_NET_ADMIN",
+    19: "CAP_SYS_PTRACE",
+    21: "CAP_SYS_ADMIN",
+    24: "CAP_SYS_RESOURCE",
+    34: "CAP_SYSLOG",
+}
+_V1_NO_LIMIT = 1 << 62
+
+
+class Values(Mapping[str, str]):
+    """Files of one group by name, each read when it is first asked for."""
+
+    def __init__(self, hierarchy: Hierarchy, path: str) -> None:
+        self._hierarchy, self._path = hierarchy, path
+        self._read: dict[str, str | None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._read:
+            self._read[name] = self._found(name)
+        value = self._read[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def _found(self, name: str) -> str | None:
+        controller = name.partition(".")[0]
+        for tree in self._hierarchy.trees.values():
+            if tree.name == UNIFIED or controller in tree.name.split(","):
+                value = _value(tree, self._path, name)
+                if value is not None:
+                    return value
+        return None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in self._read.items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Groups(Mapping[str, GroupFacts]):
+    """Groups by path, each looked at when it is first asked for, until `forget`. For one thread.
+
+    So a plan may ask about whatever group a process happens to be in, and a sweep looks at each once.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self._hierarchy = hierarchy
+        self._seen: dict[str, GroupFacts | None] = {}
+
+    def __getitem__(self, path: str) -> GroupFacts:
+        if path not in self._seen:
+            self._seen[path] = _group(self._hierarchy, path)
+        facts = self._seen[path]
+        if facts is None:
+            raise KeyError(path)
+        return facts
+
+    def forget(self, path: str | None = None) -> None:
+        """Look again at one, or at all."""
+        if path is None:
+            self._seen.clear()
+        else:
+            self._seen.pop(path, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, facts in self._seen.items() if facts is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def read_host(proc_root: str, hierarchy: Hierarchy) -> HostFacts:
+    """The machine now; ``groups`` are `Groups`, looked at when asked for.
+
+    Raises:
+        KernelRefused: ``meminfo`` or the boot id cannot be read.
+    """
+    unified = hierarchy.trees.get(UNIFIED)
+    memory = _meminfo(proc_root)
+    return HostFacts(
+        boot_id=read_boot_id(proc_root),
+        own_pid=os.getpid(),
+        memory_pages=memory["MemTotal"] * 1024 // os.sysconf("SC_PAGE_SIZE"),
+        swap_pages=memory.get("SwapTotal", 0) * 1024 // os.sysconf("SC_PAGE_SIZE"),
+        page_bytes=os.sysconf("SC_PAGE_SIZE"),
+        cpus=os.cpu_count() or 1,
+        kernel=kernel_version(),
+        hierarchies=hierarchy.names,
+        controllers=unified.controllers() if unified is not None else frozenset(),
+        capabilities=capabilities(proc_root),
+        groups=Groups(hierarchy),
+    )
+
+
+def capabilities(proc_root: str) -> frozenset[str]:
+    """Those of our capabilities that matter here, as the initial user namespace sees them: none inside another one."""
+    if not in_initial_user_namespace(proc_root):
+        return frozenset()
+    try:
+        with open(f"{proc_root}/self/status") as file:
+            effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return frozenset()
+    return frozenset(name for bit, name in _CAPABILITIES.items() if effective >> bit & 1)
+
+
+def in_initial_user_namespace(proc_root: str) -> bool:
+    """Whether our capabilities count on the machine (user_namespaces(7)); no file means there are no others."""
+    try:
+        with open(f"{proc_root}/self/uid_map") as file:
+            return file.readline().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
+
+
+def _group(hierarchy: Hierarchy, path: str) -> GroupFacts | None:
+    if not any(tree.exists(path) for tree in hierarchy.trees.values() if tree.name or tree.controllers()):
+        return None
+    values = Values(hierarchy, path)
+    limit = values.get("memory.limit_in_bytes") or values.get("memory.max")
+    usage = values.get("memory.usage_in_bytes") or values.get("memory.current") or "0"
+    return GroupFacts(
+        memory_limit=_limit(limit),
+        memory_usage=int(usage),
+        cpus=values.get("cpuset.cpus"),
+        mems=values.get("cpuset.mems"),
+        type=values.get("cgroup.type", "domain"),
+        frozen=values.get("freezer.state") in ("FROZEN", "FREEZING") or values.get("cgroup.freeze") == "1",
+        subtree_control=tuple(values.get("cgroup.subtree_control", "").split()),
+        values=values,
+    )
+
+
+def _value(tree: Tree, path: str, name: str) -> str | None:
+    try:
+        return tree.read(path, name)
+    except KernelRefused:  # not a file of this group: its controller is off
+        return None
+
+
+def _limit(text: str | None) -> int:
+    if text is None or text == "max":
+        return NO_LIMIT
+    return NO_LIMIT if int(text) >= _V1_NO_LIMIT else int(text)
+
+
+def _usage(tree: Tree, path: str) -> int:
+    text = _value(tree, path, "memory.current" if tree.name == UNIFIED else "memory.usage_in_bytes")
+    return int(text) if text else 0
+
+
+def memory_tree(hierarchy: Hierarchy) -> Tree | None:
+    """The hierarchy that limits memory, if any does."""
+    try:
+        return hierarchy.tree(hierarchy.name_of("memory"))
+    except NotFound:
+        return None
+
+
+def innermost_limit(hierarchy: Hierarchy, path: str) -> str:
+    """The nearest memory group with a limit at or above ``path``; ``/`` (the node) without one."""
+    tree = memory_tree(hierarchy)
+    while tree is not None and path not in ("", "/"):
+        text = _value(tree, path, "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes")
+        if _limit(text) != NO_LIMIT:
+            return path
+        path = path.rsplit("/", 1)[0]
+    return "/"
+
+
+def read_domains(hierarchy: Hierarchy, host: HostFacts) -> tuple[MemoryDomain, ...]:
+    """Where an OOM can happen: the node first, then every memory group with a limit of its own, top down."""
+    tree = memory_tree(hierarchy)
+    if tree is None:
+        return (MemoryDomain("/", host.memory_pages, host.swap_pages),)
+    limited: list[tuple[str, int, int]] = []
+    group_kill: set[str] = set()
+    for path in _below(tree, "/"):
+        text = _value(tree, path, "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes")
+        limit = _limit(text)
+        if limit != NO_LIMIT:
+            limited.append((path, limit // host.page_bytes, _swap_pages(tree, path, limit, host)))
+        if tree.name == UNIFIED and _value(tree, path, "memory.oom.group") == "1":
+            group_kill.add(path)
+    domains = [MemoryDomain("/", host.memory_pages, host.swap_pages, 0, frozenset(group_kill))]
+    for path, pages, swap in limited:
+        killed = frozenset(group for group in group_kill if group == path or group.startswith(f"{path}/"))
+        domains.append(MemoryDomain(path, pages, swap, _usage(tree, path) // host.page_bytes, killed))
+    return tuple(domains)
+
+
+def _swap_pages(tree: Tree, path: str, limit: int, host: HostFacts) -> int:
+    """How much swap counts on top of a limit (mem_cgroup_get_max in mm/memcontrol.c)."""
+    if not host.swap_pages:
+        return 0
+    if tree.name == UNIFIED:
+        own = _limit(_value(tree, path, "memory.swap.max"))
+    else:
+        both = _limit(_value(tree, path, "memory.memsw.limit_in_bytes"))
+        own = NO_LIMIT if both == NO_LIMIT else max(0, both - limit)
+    return host.swap_pages if own == NO_LIMIT else min(host.swap_pages, own // host.page_bytes)
+
+
+def _below(tree: Tree, path: str) -> Iterator[str]:
+    for child in tree.children(path):
+        yield child
+        yield from _below(tree, child)
+
+
+def members_below(hierarchy: Hierarchy, paths: Iterable[str]) -> set[int]:
+    """The pids in these groups and below them, from the first hierarchy that has any there; a gone group has none."""
+    found: set[int] = set()
+    for path in paths:
+        for tree in hierarchy.trees.values():
+            here: set[int] = set()
+            with contextlib.suppress(HoldfastError):  # it went meanwhile
+                if tree.exists(path):
+                    here.update(*map(tree.members, (path, *_below(tree, path))))
+            found |= here
+            if here:
+                break
+    return found
+
+
+def _meminfo(proc_root: str) -> dict[str, int]:
+    # MemTotal:       24683516 kB
+    path = f"{proc_root}/meminfo"
+    try:
+        with open(path) as file:
+            lines = [line.split() for line in file]
+    except OSError as error:
+        raise KernelRefused("read", path, error.errno or 0) from error
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) >= 2}
+
+
+def kernel_version() -> tuple[int, int]:
+    """The running kernel's, of uname(2)."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0)

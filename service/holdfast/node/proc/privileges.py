@@ -1,0 +1,64 @@
+"""From where this process sees the machine (`model.privileges.Vantage`), read from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from holdfast.cgroups import groups_of
+from holdfast.errors import HoldfastError
+from holdfast.node.model.privileges import Vantage
+from holdfast.node.model.process import PodLookup
+from holdfast.node.proc.host import capabilities, in_initial_user_namespace
+
+_INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h: fixed for the machine's own namespace
+
+
+def read_vantage(proc_root: str, pods: PodLookup, *, without_cgroups: str, cgroups_writable: bool) -> Vantage:
+    """Look; what cannot be read counts as what is usual on a host, so that nothing is said without a reason."""
+    hidepid, gid = _hidepid(proc_root)
+    return Vantage(
+        own_pid=os.getpid(),
+        initial_pids=_initial_pids(proc_root),
+        init_comm=_text(f"{proc_root}/1/comm"),
+        init_in_pod=_init_in_pod(proc_root, pods),
+        initial_users=in_initial_user_namespace(proc_root),
+        capabilities=capabilities(proc_root),
+        hidepid=hidepid,
+        hidepid_gid=gid,
+        gids=frozenset({os.getegid(), *os.getgroups()}),
+        without_cgroups=without_cgroups,
+        cgroups_writable=cgroups_writable,
+    )
+
+
+def _initial_pids(proc_root: str) -> bool:
+    try:
+        return os.readlink(f"{proc_root}/self/ns/pid") == _INITIAL_PIDS
+    except OSError:
+        return True
+
+
+def _init_in_pod(proc_root: str, pods: PodLookup) -> bool:
+    try:
+        return pods.pod_of(groups_of(1, proc_root)) is not None
+    except HoldfastError:
+        return False
+
+
+def _hidepid(proc_root: str) -> tuple[str, int]:
+    """The option of the /proc we read, and its ``gid=``; the last mount at a place is the one that is seen."""
+    # 60 58 0:48 / /proc rw,nosuid - proc proc rw,gid=27,hidepid=invisible
+    found: dict[str, str] = {}
+    for line in _text(f"{proc_root}/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        if left.split(" ")[4] == proc_root and right.startswith("proc "):
+            found = dict(word.partition("=")[::2] for word in right.split(" ")[2].split(","))
+    return found.get("hidepid", ""), int(found.get("gid", "0"))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""Rules: their schema, how they are compiled, which rule a process matches, and the built-in rule files."""

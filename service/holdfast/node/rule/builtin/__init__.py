@@ -1,0 +1,114 @@
+"""Rules that ship: one YAML file each, named after what they hold, with the source of every value beside it.
+
+Those of the folder ``optional`` change what some would rather keep, and come only to who names them. ``rules.json`` is
+all of them as a start reads them; ``python -m holdfast.node.rule.builtin`` writes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from holdfast.errors import ConfigError
+from holdfast.node.rule.schema import PlacementConfig, Rule
+
+_FOLDER = os.path.dirname(__file__)  # importlib.resources would bring 14 modules
+_OPTIONAL = os.path.join(_FOLDER, "optional")
+_SUFFIX = ".yaml"
+ALL = "all"  # among names: every file that is not optional
+COMPILED = os.path.join(_FOLDER, "rules.json")
+
+
+def names() -> tuple[str, ...]:
+    """The shipped rule files that every node may have, in the order they are used."""
+    return _files_in(_FOLDER)
+
+
+def optional() -> tuple[str, ...]:
+    """The shipped rule files that are used only where they are named; they are narrower, and come first."""
+    return _files_in(_OPTIONAL)
+
+
+def known() -> tuple[str, ...]:
+    """All shipped rule files, in the order they are used."""
+    return (*optional(), *names())
+
+
+def text(name: str) -> str:
+    """One shipped file as it is, with its comments.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    check(name)
+    folder = _OPTIONAL if name in optional() else _FOLDER
+    with open(os.path.join(folder, name + _SUFFIX), encoding="utf-8") as file:
+        return file.read()
+
+
+def check(*wanted: str) -> None:
+    """Refuse names that do not ship.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    for name in wanted:
+        if name not in known():
+            every = f"{', '.join(names())}; and on request {', '.join(optional())}"
+            raise ConfigError(f'shipped: there are no shipped rules "{name}"; there are {every}')
+
+
+def load(name: str) -> tuple[Rule, ...]:
+    """The rules of one shipped file.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    check(name)
+    return _compiled()[name]
+
+
+def compiled() -> bytes:
+    """What ``rules.json`` has to hold: every file's rules, so that a start reads no YAML (15 ms) for them."""
+    import yaml
+
+    return msgspec.json.format(msgspec.json.encode({name: yaml.safe_load(text(name)) for name in known()}), indent=1)
+
+
+def _compiled() -> dict[str, tuple[Rule, ...]]:
+    with open(COMPILED, "rb") as file:
+        return msgspec.json.decode(file.read(), type=dict[str, tuple[Rule, ...]])
+
+
+def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
+    """The operator's rules, then the shipped ones asked for that none of them replaces by name.
+
+    What a pod is admitted to by annotation stands between them.
+
+    Raises:
+        ConfigError: ``shipped`` names what does not ship.
+    """
+    wanted = _FILES[config.shipped]() if isinstance(config.shipped, str) else _in_order(config.shipped)
+    own = {rule.name for rule in config.rules}
+    ours: list[Rule] = []
+    if wanted:
+        ready = _compiled()
+        for name in wanted:
+            ours += (rule for rule in ready[name] if rule.name not in own)
+    changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.shipped == "preview" else {})
+    return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours))
+
+
+_FILES = {"preview": names, ALL: names, "none": tuple[str, ...]}
+
+
+def _in_order(wanted: tuple[str, ...]) -> list[str]:
+    """What is named, in our order: an optional rule behind the general one that it refines would never decide."""
+    check(*(name for name in wanted if name != ALL))
+    chosen = {*wanted, *(names() if ALL in wanted else ())}
+    return [name for name in known() if name in chosen]
+
+
+def _files_in(folder: str) -> tuple[str, ...]:
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in os.listdir(folder) if name.endswith(_SUFFIX)))

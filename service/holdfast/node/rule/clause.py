@@ -1,0 +1,229 @@
+"""Clauses: one key of a rule's ``match``, with what it wants, whether a process has it, and what was found instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from holdfast.errors import InvalidArgument
+from holdfast.node.model.process import PodFacts, Process
+from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern, spelled
+from holdfast.node.rule.schema import Match, OneOrMore, PodMatch
+from holdfast.node.rule.selector import parse_selector
+
+#: TASK_COMM_LEN - 1: the kernel cuts names there (proc_pid_comm(5)).
+COMM_BYTES = 15
+
+UidOf = Callable[[str], int | None]
+
+
+class Clause(Struct, frozen=True):
+    """One condition. ``found`` says, for a reader, what the process has under this key."""
+
+    key: str
+    wanted: str
+    holds: Callable[[Process], bool]
+    found: Callable[[Process], str]
+    patterns: tuple[Pattern, ...] = ()
+    users: Users | None = None
+
+
+class Users(Struct, frozen=True):
+    """User numbers and ranges; ``unknown`` are names this node has no number for."""
+
+    numbers: frozenset[int]
+    ranges: tuple[range, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self.numbers or any(uid in some for some in self.ranges)
+
+
+def line_of(process: Process) -> Iterator[Process]:
+    """The ancestors, nearest first, each with its own ancestors."""
+    for at, ancestor in enumerate(process.ancestors, 1):
+        yield replace(ancestor, ancestors=process.ancestors[at:])
+
+
+def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
+    """The clauses of a match in the order they are asked, cheapest first.
+
+    Raises:
+        InvalidArgument: ``match.KEY: what is wrong``.
+    """
+    clauses: list[Clause] = []
+    if match.comm:
+        clauses.append(_comm(match.comm))
+    if match.exe:
+        clauses.append(_text("match.exe", match.exe, lambda process: process.exe, path=True))
+    if match.user != ():
+        clauses.append(_user(match.user, uid_of))
+    if match.cgroup:
+        clauses.append(_cgroup(match.cgroup))
+    if match.cmdline:
+        clauses.append(_text("match.cmdline", match.cmdline, lambda process: " ".join(process.cmdline)))
+    if match.pod is not None:
+        clauses.extend(_pod(match.pod))
+    if match.leader is not None:
+        clauses.append(_leader(match.leader))
+    if not clauses:
+        raise InvalidArgument('match: name at least one key; comm: "*" means every process')
+    return (_family(tuple(clauses)),) if match.descendants else tuple(clauses)
+
+
+def _patterns(key: str, given: OneOrMore, *, path: bool = False) -> tuple[Pattern, ...]:
+    texts = (given,) if isinstance(given, str) else given
+    try:
+        return tuple(compile_pattern(text, path=path) for text in texts)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{key}: {error.message}") from None
+
+
+def _text(key: str, given: OneOrMore, value: Callable[[Process], str], *, path: bool = False) -> Clause:
+    patterns = _patterns(key, given, path=path)
+    return Clause(key, spelled(patterns), lambda process: any_holds(patterns, value(process)), value, patterns)
+
+
+def _comm(given: OneOrMore) -> Clause:
+    clause = _text("match.comm", given, lambda process: process.comm)
+    for pattern in clause.patterns:
+        if pattern.least_length > COMM_BYTES:
+            raise InvalidArgument(
+                f'match.comm: "{pattern.text}" needs at least {pattern.least_length} characters, and the kernel keeps '
+                f'{COMM_BYTES}: write "{pattern.text[:COMM_BYTES]}", or match exe'
+            )
+    return clause
+
+
+def _cgroup(given: OneOrMore) -> Clause:
+    patterns = _patterns("match.cgroup", given, path=True)
+    for pattern in patterns:
+        if not pattern.own and not pattern.text.startswith(("/", "*")):
+            raise InvalidArgument(f'match.cgroup: "{pattern.text}" must begin with / (or **/ for any depth)')
+
+    def holds(process: Process) -> bool:
+        return any(any_holds(patterns, path) for path in set(process.cgroups.values()))
+
+    def found(process: Process) -> str:
+        return " ".join(sorted(set(process.cgroups.values()))) or "none"
+
+    return Clause("match.cgroup", spelled(patterns), holds, found, patterns)
+
+
+def _user(given: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
+    entries = (given,) if isinstance(given, int | str) else given
+    numbers, ranges, unknown = set(), [], []
+    for entry in entries:
+        first, dash, last = str(entry).partition("-")
+        if isinstance(entry, int) or entry.isdecimal():
+            numbers.add(int(entry))
+        elif dash and first.isdecimal() and last.isdecimal():
+            ranges.append(range(int(first), int(last) + 1))
+        elif (number := uid_of(entry)) is not None:
+            numbers.add(number)
+        else:
+            unknown.append(entry)
+    users = Users(frozenset(numbers), tuple(ranges), tuple(unknown))
+    wanted = ", ".join(str(entry) for entry in entries)
+    if unknown:
+        wanted += f" (no user {', '.join(unknown)} on this node)"
+    return Clause(
+        "match.user", wanted, lambda process: process.uid in users, lambda process: str(process.uid), (), users
+    )
+
+
+def _pod(match: PodMatch | bool) -> Iterator[Clause]:
+    if isinstance(match, bool):
+        yield _in_a_pod(match)
+        return
+    anything = (match.namespace, match.name, match.uid, match.container, match.qos, match.labels, match.annotations)
+    if not any(anything):
+        yield _in_a_pod(True)
+    yield from (
+        _pod_text(f"match.pod.{key}", given, value)
+        for key, given, value in (
+            ("namespace", match.namespace, lambda pod: pod.namespace),
+            ("name", match.name, lambda pod: pod.name),
+            ("uid", match.uid, lambda pod: pod.uid),
+            ("container", match.container, lambda pod: pod.container),
+            ("qos", match.qos, lambda pod: pod.qos),
+        )
+        if given
+    )
+    if match.labels:
+        yield _pod_selector("match.pod.labels", match.labels, lambda pod: pod.labels)
+    if match.annotations:
+        yield _pod_selector("match.pod.annotations", match.annotations, lambda pod: pod.annotations)
+
+
+def _in_a_pod(wanted: bool) -> Clause:
+    def found(process: Process) -> str:
+        return "not in a pod" if process.pod is None else f"in pod {process.pod.name or process.pod.uid}"
+
+    return Clause("match.pod", str(wanted).lower(), lambda process: (process.pod is not None) is wanted, found)
+
+
+def _pod_text(key: str, given: OneOrMore, value: Callable[[PodFacts], str]) -> Clause:
+    patterns = _patterns(key, given)
+
+    def holds(process: Process) -> bool:
+        return process.pod is not None and any_holds(patterns, value(process.pod))
+
+    def found(process: Process) -> str:
+        return "not in a pod" if process.pod is None else value(process.pod) or "not known"
+
+    return Clause(key, spelled(patterns), holds, found)
+
+
+def _pod_selector(key: str, given: OneOrMore, value: Callable[[PodFacts], Mapping[str, str]]) -> Clause:
+    texts = (given,) if isinstance(given, str) else given
+    try:
+        selectors = tuple(parse_selector(text) for text in texts)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{key}: {error.message}") from None
+
+    def holds(process: Process) -> bool:
+        return process.pod is not None and any(selector.holds(value(process.pod)) for selector in selectors)
+
+    def found(process: Process) -> str:
+        if process.pod is None:
+            return "not in a pod"
+        return ",".join(f"{name}={label}" for name, label in sorted(value(process.pod).items())) or "none known"
+
+    return Clause(key, " or ".join(texts), holds, found)
+
+
+def same_program(one: Process, other: Process) -> bool:
+    """Whether both run the same executable; by name where one of them hides it."""
+    return one.exe == other.exe if one.exe and other.exe else one.comm == other.comm
+
+
+def _leader(wanted: bool) -> Clause:
+    def is_leader(process: Process) -> bool:
+        return not process.ancestors or not same_program(process, process.ancestors[0])
+
+    def found(process: Process) -> str:
+        if not process.ancestors:
+            return "no parent known"
+        parent = process.ancestors[0]
+        return f"parent {parent.pid} runs {'another program' if is_leader(process) else 'the same'} ({parent.comm})"
+
+    return Clause("match.leader", str(wanted).lower(), lambda process: is_leader(process) is wanted, found)
+
+
+def _family(clauses: tuple[Clause, ...]) -> Clause:
+    """What holds for a process when all ``clauses`` hold for it or for one of its ancestors."""
+
+    def all_hold(process: Process) -> bool:
+        return all(clause.holds(process) for clause in clauses)
+
+    def holds(process: Process) -> bool:
+        return all_hold(process) or any(all_hold(ancestor) for ancestor in line_of(process))
+
+    def found(process: Process) -> str:
+        failed = next(clause for clause in clauses if not clause.holds(process))
+        return f"{failed.key} is {failed.found(process)}, and no ancestor matches either"
+
+    return Clause("match.descendants", ", ".join(f"{c.key} {c.wanted}" for c in clauses), holds, found)

@@ -1,0 +1,92 @@
+"""From the words of a configuration to rules that are understood: what is wrong with one is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.node.rule.annotation import Table
+from holdfast.node.rule.clause import UidOf, clauses_of
+from holdfast.node.rule.ruleset import CompiledRule, Rules
+from holdfast.node.rule.schema import Admission, OomScoreAdj, Rule
+
+
+def compile_rules(
+    rules: Iterable[Rule],
+    uid_of: UidOf = lambda _: None,
+    *,
+    dry_run: bool = False,
+    annotations: Iterable[Admission] = (),
+) -> Rules:
+    """Understand rules; ``uid_of`` knows the node's user names, ``dry_run`` holds where a rule says nothing of its own.
+
+    ``annotations`` is what pods may ask for themselves.
+
+    Raises:
+        ConfigError: ``rule "NAME": KEY: what is wrong; what to do``, for the first bad rule.
+    """
+    compiled: dict[str, CompiledRule] = {}
+    for rule in rules:
+        if rule.name in compiled:
+            raise ConfigError(f'rule "{rule.name}": name: there is a rule of this name already')
+        compiled[rule.name] = compile_rule(rule, uid_of, dry_run=dry_run)
+    return Rules(compiled.values(), Table.of(annotations), dry_run=dry_run)
+
+
+def compile_rule(rule: Rule, uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> CompiledRule:
+    """One of them, by itself.
+
+    Raises:
+        ConfigError: as `compile_rules`.
+    """
+    try:
+        return _compile(rule, uid_of, dry_run)
+    except InvalidArgument as error:
+        raise ConfigError(f'rule "{rule.name}": {error.message}') from None
+
+
+def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
+    adjustment = _adjustment(rule)
+    _check_target(rule)
+    if adjustment is None and rule.cgroup is None and not rule.in_place:
+        raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
+    return CompiledRule(
+        rule, clauses_of(rule.match, uid_of), adjustment, dry_run if rule.dry_run is None else rule.dry_run
+    )
+
+
+def _adjustment(rule: Rule) -> OomScoreAdj | None:
+    given = rule.oom_score_adj
+    if given is None or isinstance(given, int):
+        adjustment = None if given is None else OomScoreAdj(value=given)
+    else:
+        adjustment = given
+        bounds = (given.at_least, given.at_most)
+        if given == OomScoreAdj():
+            raise InvalidArgument("oom_score_adj: give a number, or one of value, at_least, at_most, children")
+        if given.value is not None and bounds != (None, None):
+            raise InvalidArgument("oom_score_adj: value cannot stand beside at_least or at_most")
+        if given.at_least is not None and given.at_most is not None and given.at_least > given.at_most:
+            raise InvalidArgument(f"oom_score_adj: at_least {given.at_least} is above at_most {given.at_most}")
+    if adjustment and not rule.unkillable:
+        for key in ("value", "at_most", "children"):
+            if getattr(adjustment, key) == -1000:
+                raise InvalidArgument(
+                    f"oom_score_adj.{key}: -1000 hides a process from every OOM; add unkillable: true, or use -999"
+                )
+    return adjustment
+
+
+def _check_target(rule: Rule) -> None:
+    if rule.cgroup is None:
+        return
+    path = rule.cgroup.path
+    if (
+        not path.startswith("/")
+        or path == "/"
+        or path.endswith("/")
+        or any(p in ("", ".", "..") for p in path[1:].split("/"))
+    ):
+        raise InvalidArgument(f'cgroup.path: "{path}" must name a group below the root, as /holdfast/runtime')
+    if rule.in_place:
+        raise InvalidArgument("in_place: a rule that moves has its settings under cgroup.settings")

@@ -1,0 +1,50 @@
+"""Rules from a text of their own: what ``preview --rules`` sends, what ships, what an import wrote.
+
+The text is a list of rules, or a section of the placement plugin, or a whole configuration with one in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from holdfast.config.decode import decode
+from holdfast.config.node import Node, Source
+from holdfast.config.yamldoc import read_yaml
+from holdfast.errors import ConfigError
+from holdfast.node.rule.schema import PlacementConfig, Rule
+
+URI = "io.holdfast.placement.v1.rules"
+
+
+def read_rules(text: str, name: str) -> PlacementConfig:
+    """Understand ``text``; ``name`` stands for it in messages. A bare list ships nothing beside itself.
+
+    Raises:
+        ConfigError: ``NAME:LINE: rules[0].match.comm: what is wrong``.
+    """
+    node = read_yaml(text, Source(name)) or Node({}, Source(name))
+    if isinstance(node.value, list):
+        bare: dict[str, Node] = {"rules": node, "shipped": Node("none", node.source, node.line)}
+        return decode(Node(bare, node.source, node.line), PlacementConfig)
+    inner = node.at(("plugins", URI))
+    return decode(inner, PlacementConfig, ("plugins", URI)) if inner else decode(node, PlacementConfig)
+
+
+def read_bundle(texts: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
+    """The rules of a bundle's files (name and text), in their order. They hold rules alone: settings are the node's.
+
+    Raises:
+        ConfigError: ``NAME:LINE: …``, or ``NAME: …`` for a rule of another file's name.
+    """
+    rules: dict[str, Rule] = {}
+    for name, text in texts:
+        config = read_rules(text, name)
+        if msgspec.structs.replace(config, rules=(), shipped="none") != PlacementConfig(shipped="none"):
+            raise ConfigError(f"{name}: a bundle has rules alone; other settings stand in the node's configuration")
+        for rule in config.rules:
+            if rule.name in rules:
+                raise ConfigError(f'{name}: rule "{rule.name}": name: there is a rule of this name already')
+            rules[rule.name] = rule
+    return tuple(rules.values())

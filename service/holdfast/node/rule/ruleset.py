@@ -1,0 +1,253 @@
+"""Rules, understood once: which rule does a process fall under, and which clause of each other one failed first.
+
+All keys of a rule must hold; in a list any entry may; the first rule in order decides. Each key of all rules
+together is one `ValueIndex`, so the candidates for a process are a few dictionary look-ups and an ``&`` of integers,
+whatever the number of rules. What has no index (pods, ancestry) is asked of the candidates only, in order.
+
+A process that no rule matches may still be somebody's child: the nearest ancestor that a rule matches decides, and
+only if that rule says what ``children`` get. Own matches come first, so that a job started over ssh is judged by
+its own rule and not by sshd's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from holdfast.node.model.process import Lineage, PodFacts, Process
+from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
+from holdfast.node.rule.clause import Clause, Users, line_of
+from holdfast.node.rule.pattern import UserIndex, ValueIndex
+from holdfast.node.rule.schema import OomScoreAdj, Rule
+
+_OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
+_INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
+
+
+class CompiledRule(Struct, frozen=True):
+    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in."""
+
+    spec: Rule
+    clauses: tuple[Clause, ...]
+    adjustment: OomScoreAdj | None
+    dry_run: bool
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        return self.spec.name
+
+    @property
+    def unindexed(self) -> tuple[Clause, ...]:
+        """The clauses no index answers."""
+        return tuple(clause for clause in self.clauses if clause.key not in _INDEXED)
+
+    @property
+    def has_children(self) -> bool:
+        """Whether it says what children get."""
+        return self.adjustment is not None and self.adjustment.children is not None
+
+
+class Found(Struct, frozen=True):
+    """The rule a process falls under; ``as_child``: by what the rule says of children."""
+
+    rule: CompiledRule
+    as_child: bool = False
+
+
+class Considered(Struct, frozen=True):
+    """One rule in an explanation: whether its keys hold, else the first clause that failed and what was found."""
+
+    rule: str
+    holds: bool
+    clause: str = ""
+    wanted: str = ""
+    found: str = ""
+
+
+class Rules:
+    """Compiled rules."""
+
+    def __init__(
+        self, rules: Iterable[CompiledRule] = (), admitted: Table | None = None, *, dry_run: bool = False
+    ) -> None:
+        self.rules = tuple(rules)
+        self.admitted = admitted or Table()
+        self._dry_run = dry_run
+        self.names = tuple(rule.name for rule in self.rules)
+        self.lineage = max((_lineage(rule) for rule in self.rules), default=Lineage.NONE)
+        self._protects = any(entry.protect for _, entry in self.admitted.entries)
+        if self._protects:
+            self.lineage = Lineage.ALL
+        self.targets = frozenset(rule.spec.cgroup.path for rule in self.rules if rule.spec.cgroup)
+        self._by_name = {rule.name: rule for rule in self.rules}
+        self._comm = self._index("match.comm")
+        self._exe = self._index("match.exe")
+        self._cgroup = self._index("match.cgroup")
+        self._cmdline = self._index("match.cmdline")
+        self._users = UserIndex(tuple(map(_users, self.rules)))
+        self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
+        self._unindexed = tuple(rule.unindexed for rule in self.rules)
+        self._any_children = any(rule.has_children for rule in self.rules)
+        self._in_lineage = sum(1 << at for at, rule in enumerate(self.rules) if _lineage(rule))
+
+    def _index(self, key: str) -> ValueIndex:
+        return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def named(self, name: str) -> CompiledRule | None:
+        """The rule of that name."""
+        return self._by_name.get(name)
+
+    def could_match(self, comm: str) -> bool:
+        """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""
+        return self._comm.holding(comm) != 0 or bool(self.admitted)
+
+    @property
+    def asks_groups(self) -> bool:
+        """Whether some rule asks about cgroups, or pods, which are known by them, or any pod may ask for something."""
+        return (self._cgroup.asked | self._in_pods) != 0 or bool(self.admitted)
+
+    def spec_named(self, name: str) -> Rule | None:
+        """The rule of that name as it was written."""
+        found = self._by_name.get(name)
+        return found.spec if found is not None else None
+
+    def asked_for(self, pod: PodFacts | None) -> Rule | None:
+        """What a container's pod asks for by annotation and is admitted to."""
+        return rule_for(pod, self.admitted)
+
+    def asks_runtime(self, name: str) -> bool:
+        """Whether a rule asks about what only a container runtime can tell of a pod."""
+        if name == BY_ANNOTATION:
+            return bool(self.admitted)
+        found = self._by_name.get(name)
+        return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
+
+    def asks_ancestors_of(self, process: Process) -> bool:
+        """Whether a rule that may hold for ``process``, or what its pod asks for, is about its ancestors."""
+        if process.pod is not None and self._protects:
+            return True
+        return self._candidates(process) & self._in_lineage != 0
+
+    def could_match_in(self, comm: str, paths: Iterable[str], *, in_pod: bool = True) -> bool:
+        """False: no rule's own keys can hold for a process of this name in these cgroups."""
+        paths = tuple(paths)
+        if self.admitted and any("kubepods" in path for path in paths):
+            return True
+        bits = self._comm.holding(comm)
+        if not in_pod:
+            bits &= ~self._in_pods
+        if bits & self._cgroup.asked:
+            holding = ~self._cgroup.asked
+            for path in paths:
+                holding |= self._cgroup.holding(path)
+            bits &= holding
+        return bits != 0
+
+    def may_hold_children_of(self, rule: str) -> bool:
+        """Whether forks of a process under ``rule`` are to be followed."""
+        if rule == BY_ANNOTATION:
+            return self._protects
+        found = self._by_name.get(rule)
+        return found is not None and (found.has_children or found.spec.match.descendants)
+
+    def find(self, process: Process) -> Found | None:
+        """The rule ``process`` falls under, or None: the operator's, then what its pod asks for, then what ships."""
+        found = self._find(process)
+        if not self.admitted or (found is not None and not found.rule.spec.yields_to_annotations):
+            return found
+        rule = self.admitted_rule(process.pod)
+        if rule is None:
+            return found
+        return Found(rule, rule.has_children and not is_leader(process))
+
+    def admitted_rule(self, pod: PodFacts | None) -> CompiledRule | None:
+        """What a container's pod asks for, as a rule that holds for all of the container."""
+        asked = self.asked_for(pod)
+        if asked is None:
+            return None
+        adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
+        return CompiledRule(asked, (), adjustment, self._dry_run)
+
+    def _find(self, process: Process) -> Found | None:
+        own = self.own_match(process)
+        if own is not None:
+            return Found(own, own.has_children and self._parent_falls_under(process, own))
+        if not self._any_children:
+            return None
+        for ancestor in line_of(process):
+            found = self.own_match(ancestor)
+            if found is not None:
+                return Found(found, as_child=True) if found.has_children else None
+        return self._held_as_child(process)
+
+    def own_match(self, process: Process) -> CompiledRule | None:
+        """The first rule whose own keys hold for ``process``."""
+        bits = self._candidates(process)
+        while bits:
+            lowest = bits & -bits
+            at = lowest.bit_length() - 1
+            if all(clause.holds(process) for clause in self._unindexed[at]):
+                return self.rules[at]
+            bits ^= lowest
+        return None
+
+    def consider(self, process: Process) -> tuple[Considered, ...]:
+        """Each rule in order, with the first of its clauses that failed; what its pod asks for where it stands."""
+        considered = [_consider(rule, process) for rule in self.rules]
+        if self.asked_for(process.pod) is not None:
+            at = next((at for at, rule in enumerate(self.rules) if rule.spec.yields_to_annotations), len(considered))
+            considered.insert(at, Considered(BY_ANNOTATION, holds=True))
+        return tuple(considered)
+
+    def _candidates(self, process: Process) -> int:
+        bits = self._comm.holding(process.comm)
+        if process.pod is None:
+            bits &= ~self._in_pods
+        if bits & self._exe.asked:
+            bits &= self._exe.holding(process.exe)
+        if bits & self._users.asked:
+            bits &= self._users.holding(process.uid)
+        if bits & self._cgroup.asked:
+            holding = ~self._cgroup.asked
+            for path in set(process.cgroups.values()):
+                holding |= self._cgroup.holding(path)
+            bits &= holding
+        if bits & self._cmdline.asked:
+            bits &= self._cmdline.holding(" ".join(process.cmdline))
+        return bits
+
+    def _held_as_child(self, process: Process) -> Found | None:
+        """A child whose ancestors are gone stays one for as long as there is the rule."""
+        held = process.held
+        rule = self._by_name.get(held.rule) if held and held.as_child else None
+        return Found(rule, as_child=True) if rule and rule.has_children else None
+
+    def _parent_falls_under(self, process: Process, rule: CompiledRule) -> bool:
+        parent = next(line_of(process), None)
+        return parent is not None and self.own_match(parent) is rule
+
+
+def _users(rule: CompiledRule) -> Users | None:
+    return next((clause.users for clause in rule.clauses if clause.users is not None), None)
+
+
+def _wants_pod(rule: CompiledRule) -> bool:
+    return rule.spec.match.pod not in (None, False) and not rule.spec.match.descendants
+
+
+def _lineage(rule: CompiledRule) -> Lineage:
+    if rule.has_children or rule.spec.match.descendants:
+        return Lineage.ALL
+    return Lineage.PARENT if rule.spec.match.leader is not None or rule.spec.only_if_inherited else Lineage.NONE
+
+
+def _consider(rule: CompiledRule, process: Process) -> Considered:
+    for clause in rule.clauses:
+        if not clause.holds(process):
+            return Considered(rule.name, False, clause.key, clause.wanted, clause.found(process))
+    return Considered(rule.name, True)

@@ -1,0 +1,228 @@
+"""What an operator may write about placement: the configuration of ``io.holdfast.placement.v1.rules``.
+
+Only shapes and ranges; what a rule means is in `ruleset` (matching) and `plan` (acting).
+"""
+
+# No `from __future__ import annotations` here: msgspec would compile each annotation again, 5 ms of every start.
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from holdfast.config import Duration
+from holdfast.errors import ConfigError, InvalidArgument
+
+OneOrMore = Annotated[
+    str | tuple[str, ...],
+    Meta(description="one pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION"),
+]
+Users = Annotated[
+    int | str | tuple[int | str, ...], Meta(description="user names, numbers, or ranges of numbers (1000-59999)")
+]
+Adjustment = Annotated[int, Meta(ge=-1000, le=1000, description="a value of /proc/PID/oom_score_adj")]
+Settings = Annotated[
+    dict[str, int | str | tuple[str, ...]],
+    Meta(
+        description="files of a cgroup by the kernel's name (memory.max, cpu.shares …) and their values. Sizes take "
+        "K M G Ki Mi Gi; a list is written line by line. A name of the other cgroup version is translated where it has "
+        "an equal"
+    ),
+]
+Qos = Literal["guaranteed", "burstable", "besteffort"]
+
+
+class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Selects by the pod a process runs in; ``{}`` holds for every process in a pod."""
+
+    namespace: OneOrMore = ()
+    name: OneOrMore = ()
+    uid: OneOrMore = ()
+    labels: OneOrMore = ()
+    annotations: OneOrMore = ()
+    container: OneOrMore = ()
+    qos: Annotated[Qos | tuple[Qos, ...], Meta(description="the pod's quality of service class")] = ()
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Selects processes: every key given must hold."""
+
+    comm: OneOrMore = ()
+    exe: OneOrMore = ()
+    cmdline: OneOrMore = ()
+    user: Users = ()
+    cgroup: OneOrMore = ()
+    pod: Annotated[
+        PodMatch | bool | None, Meta(description="selects by the process's pod; false: it is in none, true: in any")
+    ] = None
+    leader: Annotated[
+        bool | None,
+        Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)"),
+    ] = None
+    descendants: Annotated[
+        bool, Meta(description="holds for the descendants of a process that the other keys hold for, too")
+    ] = False
+
+
+class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value, or bounds for the value a process has, and what its children get instead."""
+
+    value: Adjustment | None = None
+    at_least: Adjustment | None = None
+    at_most: Adjustment | None = None
+    children: Annotated[
+        Adjustment | None,
+        Meta(
+            description="for the descendants of a match that no rule matches and that still have the value they "
+            "inherited, and for a match whose parent matches the same rule"
+        ),
+    ] = None
+
+
+class CgroupTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cgroup a process belongs in."""
+
+    path: Annotated[str, Meta(description="absolute below the root of the hierarchy; made if it does not exist")]
+    settings: Settings = msgspec.field(default_factory=dict)
+    controllers: Annotated[
+        tuple[str, ...],
+        Meta(description="v1: which hierarchies to move in; all that have controllers by default. Ignored on v2"),
+    ] = ()
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule. The first one that matches a process decides."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=76, description="its name in logs, metrics and answers")]
+    match: Match
+    reason: Annotated[str, Meta(description="why it is there; shown by explain")] = ""
+    oom_score_adj: Adjustment | OomScoreAdj | None = None
+    cgroup: CgroupTarget | None = None
+    in_place: Annotated[Settings, Meta(description="settings of the cgroup the process is already in")] = msgspec.field(
+        default_factory=dict
+    )
+    only_if_inherited: Annotated[
+        bool, Meta(description="leave a process alone that has another oom_score_adj than its parent: it chose it")
+    ] = False
+    dry_run: Annotated[bool | None, Meta(description="overrides dry_run of the whole plugin for this rule")] = None
+    on_remove: Annotated[
+        Literal["restore", "keep"], Meta(description="what happens to its processes when the rule goes away")
+    ] = "restore"
+    yields_to_annotations: Annotated[
+        bool, Meta(description="what a pod is admitted to by annotation decides instead of this rule")
+    ] = False
+    allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
+    unkillable: Annotated[bool, Meta(description="may write -1000, which no OOM killer ever picks")] = False
+    leave_kubepods: Annotated[
+        bool, Meta(description="may move a process out of its pod's cgroup, and so out of its limits and accounting")
+    ] = False
+    allow_small_limit: Annotated[
+        bool, Meta(description="may move a process into a cgroup whose memory limit is below what it uses")
+    ] = False
+    allow_frozen: Annotated[bool, Meta(description="may move a process into a frozen cgroup, where it stops")] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that can mean nothing here, where the file and the line are still known."""
+        from holdfast.node.rule.compile import compile_rule
+
+        try:
+            compile_rule(self)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds, both included."""
+
+    min: Adjustment
+    max: Adjustment = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that hold for nothing, and the value that hides from every OOM."""
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.min == -1000:
+            raise ValueError("min: -1000 hides a process from every OOM; no pod is given that, use -999")
+
+
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the pods of some namespaces may ask for by annotation. The first entry that fits a namespace decides."""
+
+    namespaces: Annotated[OneOrMore, Meta(description="names or globs of the pods' namespaces")]
+    oom_score_adj: Annotated[
+        Range | None, Meta(description="the values holdfast.dev/oom-score-adj may have; without it none")
+    ] = None
+    memory_oom_group: Annotated[bool, Meta(description="allows holdfast.dev/memory-oom-group")] = False
+    protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a glob that is none."""
+        from holdfast.node.rule.pattern import compile_pattern
+
+        try:
+            for text in (self.namespaces,) if isinstance(self.namespaces, str) else self.namespaces:
+                compile_pattern(text)
+        except InvalidArgument as error:
+            raise ValueError(f"namespaces: {error.message}") from None
+
+
+class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration of the placement plugin. It begins as a dry run of the shipped rules."""
+
+    dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
+    rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
+    shipped: Annotated[
+        Literal["preview", "all", "none"] | tuple[str, ...],
+        Meta(
+            description="which of the shipped rule files follow yours: all, none, or their names "
+            "(`holdfast rules shipped`); the optional ones only by name, also beside all: [all, sidecars]. A rule of "
+            "yours replaces the shipped one of its name. preview: all of them, as a dry run whatever dry_run says, so "
+            "that nothing is written that you did not name"
+        ),
+    ] = "preview"
+    bundle: Annotated[
+        str,
+        Meta(
+            pattern="^(|current|sha256:[a-f0-9]{64})$",
+            description="rules from a bundle that was applied on the node (`holdfast bundle`), after `rules` and "
+            "before the shipped ones: a digest, or current for whichever is. A rule under `rules` replaces the "
+            "bundle's of its name. While what is named is not there, the bundle's rules in force stay",
+            examples=["current"],
+            extra={"expected": "current, or a digest as sha256:<64 hex digits>"},
+        ),
+    ] = ""
+    annotations: Annotated[
+        tuple[Admission, ...],
+        Meta(description="what pods may ask for by annotation, by namespace; nothing is allowed without an entry"),
+    ] = ()
+    kubernetes_events: Annotated[
+        bool,
+        Meta(
+            description="write a Kubernetes Event on a pod whose annotation is refused: the only thing the daemon "
+            "says to the API server, as its pod's service account, which must be allowed to create events"
+        ),
+    ] = False
+    on_stop: Annotated[
+        Literal["keep", "restore"],
+        Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),
+    ] = "keep"
+    rescan: Annotated[
+        Duration, Meta(ge=1, le=3600, description="time between sweeps of all processes; exec events cover the rest")
+    ] = 30.0
+    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
+        1000
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse names used twice and shipped rules that do not exist."""
+        from holdfast.node.rule.builtin import ALL, check
+
+        own = [rule.name for rule in self.rules]
+        if "annotation" in own:
+            raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
+        if twice := next((name for name in own if own.count(name) > 1), None):
+            raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
+        if not isinstance(self.shipped, str):
+            try:
+                check(*(name for name in self.shipped if name != ALL))
+            except ConfigError as error:
+                raise ValueError(str(error)) from None

@@ -1,0 +1,44 @@
+"""What is counted of pods, and that its lines are bounded."""
+
+from types import SimpleNamespace
+
+from holdfast.node.apply.metrics import MAX_DOMAINS, MAX_POD_LINES, OTHERS, Tally
+from holdfast.node.model.memory_domain import Kill
+from holdfast.node.model.placement import Placement, State
+
+
+def pod(name="", namespace="", container=""):
+    return SimpleNamespace(name=name, namespace=namespace, container=container)
+
+
+def placements(number):
+    return [Placement(n, 1, "x", "r", pod=pod(f"p{n:04}", "ns", "c")) for n in range(number)]
+
+
+def lines(family):
+    return {tuple(sample.labels.values()): sample.value for sample in family.samples()}
+
+
+def test_processes_of_a_container_are_counted_by_rule_and_state():
+    tally = Tally()
+    held, planned = placements(1)[0], Placement(7, 1, "x", "r", state=State.PLANNED, pod=placements(1)[0].pod)
+    nobody, unnamed = Placement(8, 1, "x", "r"), Placement(9, 1, "x", "r", pod=pod())
+    tally.placements = lambda: [held, held, planned, nobody, unnamed]
+    assert lines(tally.pod_processes) == {("ns", "p0000", "c", "r", "held"): 2, ("ns", "p0000", "c", "r", "planned"): 1}
+
+
+def test_more_containers_than_are_shown_are_one_line_a_rule():
+    tally = Tally()
+    tally.placements = lambda: placements(MAX_POD_LINES + 5)
+    shown = lines(tally.pod_processes)
+    assert len(shown) == MAX_POD_LINES + 1
+    assert shown[OTHERS, "", "", "r", "held"] == 5
+
+
+def test_kills_are_counted_by_group_and_pod_and_beyond_many_as_others():
+    tally = Tally()
+    for number in range(MAX_DOMAINS + 3):
+        tally.kill(Kill(0, 1, "x", 0, f"/g{number}", "/g", 1, 0, pod_namespace="ns", pod_name="p", container="c"))
+    shown = lines(tally.kills)
+    assert len(shown) == MAX_DOMAINS + 1
+    assert (shown["/g0", "ns", "p", "c"], shown[OTHERS, "", "", ""]) == (1, 3)

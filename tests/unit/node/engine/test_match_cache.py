@@ -1,0 +1,99 @@
+"""Whom a sweep passes over: by a name, or a name in groups, that no rule holds for."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast.errors import ProcessGone
+from holdfast.node.engine.match_cache import Indifference
+from holdfast.node.proc.parse import name_and_parent, printed
+from holdfast.node.proc.reader import Reader
+from holdfast.process import ProcRoot
+
+from tests.fakes.placement import rules
+
+NAMES = ["sh", "exactly-fifteen", "a b", "two\nlines", "pool_workqueue_release"]
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Puts what a sweep reads of a process into a proc file system of plain files."""
+
+    def put(pid, comm="sh", ppid=1, groups="0::/a\n"):
+        at = tmp_path / str(pid)
+        at.mkdir()
+        (at / "comm").write_text(f"{comm}\n")
+        (at / "stat").write_text(f"{pid} ({comm}) S {ppid} 1 1 0 -1 0 1\n")
+        (at / "cgroup").write_text(groups)
+
+    return put
+
+
+@pytest.fixture
+def reader(tmp_path):
+    with ProcRoot(str(tmp_path)) as proc:
+        yield Reader(proc)
+
+
+@pytest.fixture
+def remarkable(reader):
+    """The numbers of those worth a look."""
+
+    def remarkable(indifference, known=(), followed=()):
+        return [pid for pid, _ in reader.remarkable(sorted(reader.numbers()), indifference.seen, set(known), followed)]
+
+    return remarkable
+
+
+@pytest.mark.parametrize("comm", NAMES)
+def test_a_name_is_one_and_the_same_wherever_it_is_read(put, reader, comm):
+    put(7, comm, ppid=42)
+    assert reader.name(7) == printed(comm)
+    assert name_and_parent(reader.stat(7)) == (printed(comm), 42)
+
+
+@pytest.mark.parametrize("comm", NAMES)
+def test_a_name_that_no_rule_mentions_is_passed_over_once_it_was_seen(put, reader, remarkable, comm):
+    put(7, comm)
+    put(8, "postgres")
+    indifference = Indifference(reader)
+    indifference.set_rules(rules({"match": {"comm": "postgres"}}))
+    assert remarkable(indifference) == [7, 8]
+    assert not indifference.could_match(comm)
+    assert indifference.could_match("postgres")
+    assert remarkable(indifference) == [8]
+    assert indifference.has(reader.name(7), 7)
+
+
+def test_who_is_known_or_a_child_of_somebody_followed_is_worth_a_look_whatever_the_name(put, reader, remarkable):
+    for pid in (7, 8, 9):
+        put(pid, ppid=40 + pid)
+    indifference = Indifference(reader)
+    indifference.set_rules(rules({"match": {"comm": "postgres"}}))
+    indifference.could_match("sh")
+    assert remarkable(indifference) == []
+    assert remarkable(indifference, known={b"8"}) == [8]
+    assert remarkable(indifference, followed={49}) == [9]
+
+
+def test_a_name_in_groups_counts_until_pods_may_be_others_unless_no_pod_can_have_it(put, reader, remarkable):
+    put(7)
+    put(8, "kthreadd", groups="0::/\n")
+    put(9, "kthreadd", groups="0::/batch\n")
+    indifference = Indifference(reader)
+    indifference.set_rules(rules({"match": {"cgroup": "/batch/**"}}, {"name": "b", "match": {"cgroup": "/batch"}}))
+    for pid, comm in ((7, "sh"), (8, "kthreadd"), (9, "kthreadd")):
+        indifference.note(comm, reader.group_text(pid), in_no_pod=pid == 8)
+    assert remarkable(indifference) == [9]
+    indifference.forget_groups()
+    assert remarkable(indifference) == [7, 9]
+    indifference.set_rules(rules({"match": {"cgroup": "/**"}}))
+    assert remarkable(indifference) == [7, 8, 9]
+
+
+def test_who_ended_meanwhile_is_left_to_the_look_that_follows(put, reader, tmp_path):
+    put(7)
+    indifference = Indifference(reader)
+    found = list(reader.remarkable([b"6", b"7"], indifference.seen, set(), ()))
+    assert found == [(6, b""), (7, b"")]
+    with pytest.raises(ProcessGone):
+        reader.name(6)

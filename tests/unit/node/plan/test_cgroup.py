@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+from holdfast.node.model.decision import Change, Field, Reason
+from holdfast.node.model.process import GroupFacts
+from holdfast.node.plan.plan import plan
+from holdfast.pods.cgroup_path import PodRef
+
+from tests.fakes.placement import process, rules, v1_host, v1_process, v2_host
+
+POD_GROUP = "/kubepods/burstable/pod3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e/" + "a" * 64
+GIB = 262144  # pages
+
+
+def move(**given):
+    return rules({"match": {"comm": "*"}, **given})
+
+
+def reasons(decision):
+    return [refusal.reason for refusal in decision.refusals]
+
+
+def test_on_v2_there_is_one_move_and_the_settings_come_first():
+    decision = plan(process(), move(cgroup={"path": "/db", "settings": {"memory.low": "1Mi"}}), v2_host())
+    assert decision.changes == (
+        Change(Field.SETTING, None, "1048576", group="/db", file="memory.low", create=True),
+        Change(Field.CGROUP, "/system.slice/a.service", "/db", group="/db", create=True),
+    )
+
+
+def test_on_v1_it_moves_in_every_hierarchy_with_controllers_and_in_no_other():
+    decision = plan(v1_process(), move(cgroup={"path": "/db"}), v1_host())
+    assert [change.hierarchy for change in decision.changes] == ["cpu,cpuacct", "cpuset", "memory", "pids"]
+
+
+@pytest.mark.parametrize("action", [{"cgroup": {"path": "/db"}}, {"in_place": {"memory.low": "1Mi"}}])
+def test_without_a_cgroup_tree_it_is_refused_with_the_remedy(action):
+    decision = plan(process(), move(**action), v2_host(hierarchies=()))
+    assert (decision.changes, reasons(decision)) == ((), [Reason.NO_CONTROLLER])
+    assert "mount the host's /sys/fs/cgroup" in decision.refusals[0].detail
+
+
+def test_on_v1_the_rule_may_name_controllers_and_comounted_ones_are_one_move():
+    book = move(cgroup={"path": "/db", "controllers": ["cpu", "cpuacct", "name=systemd", "rdma"]})
+    decision = plan(v1_process(), book, v1_host())
+    assert [change.hierarchy for change in decision.changes] == ["cpu,cpuacct", "name=systemd"]
+    assert reasons(decision) == [Reason.NO_CONTROLLER]
+    assert "rdma" in decision.refusals[0].detail
+
+
+def test_what_is_already_there_is_not_moved_and_settings_in_force_are_not_written():
+    settings = {"memory.max": "1Mi", "cpu.weight": 100}
+    host = v2_host(groups={"/db": GroupFacts(values={"memory.max": "1048576", "cpu.weight": "50"})})
+    decision = plan(process(cgroups={"": "/db"}), move(cgroup={"path": "/db", "settings": settings}), host)
+    assert decision.changes == (Change(Field.SETTING, "50", "100", group="/db", file="cpu.weight"),)
+
+
+def test_on_v1_only_the_hierarchies_it_is_not_in_yet_are_moved():
+    some = process(cgroups={**dict.fromkeys(("cpu,cpuacct", "cpuset", "pids"), "/db"), "memory": "/"})
+    decision = plan(some, move(cgroup={"path": "/db"}), v1_host(groups={"/db": GroupFacts()}))
+    assert [(change.hierarchy, change.before) for change in decision.changes] == [("memory", "/")]
+
+
+def test_settings_go_to_the_hierarchy_of_their_controller():
+    settings = {"cpu.weight": 100, "memory.max": "1Gi"}
+    decision = plan(v1_process(), move(cgroup={"path": "/db", "settings": settings}), v1_host())
+    written = [(c.hierarchy, c.file, c.after) for c in decision.changes if c.field is Field.SETTING]
+    assert written == [("cpu,cpuacct", "cpu.shares", "1024"), ("memory", "memory.limit_in_bytes", "1073741824")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "reason", "words"),
+    [
+        ({"memory.min": "1Mi"}, v1_host(), Reason.NO_EQUIVALENT, ["memory.min", "v1", "memory.soft_limit_in_bytes"]),
+        ({"memory.swappiness": 1}, v2_host(), Reason.NO_EQUIVALENT, ["memory.swappiness", "v2", "memory.swap.max"]),
+        ({"memory.max": "lots"}, v2_host(), Reason.BAD_VALUE, ["memory.max", "lots"]),
+        ({"memroy.max": 5}, v2_host(), Reason.NO_CONTROLLER, ["memroy.max", "misspelt"]),
+        ({"rdma.max": "x"}, v1_host(), Reason.NO_CONTROLLER, ["rdma"]),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_and_the_move_goes_on(settings, host, reason, words):
+    some = process() if host.is_v2 else v1_process()
+    decision = plan(some, move(cgroup={"path": "/db", "settings": settings}), host)
+    assert reasons(decision) == [reason]
+    assert all(word in decision.refusals[0].detail for word in words)
+    assert any(change.field is Field.CGROUP for change in decision.changes)
+
+
+def test_a_setting_of_a_hierarchy_the_rule_does_not_move_in_is_refused():
+    book = move(cgroup={"path": "/db", "controllers": ["pids"], "settings": {"memory.max": 1}})
+    assert reasons(plan(v1_process(), book, v1_host())) == [Reason.NO_CONTROLLER]
+
+
+class TestInPlace:
+    BOOK = move(in_place={"memory.oom.group": 0})
+
+    def test_it_writes_to_the_group_the_process_is_in(self):
+        (change,) = plan(process(cgroups={"": "/x"}), self.BOOK, v2_host()).changes
+        assert change == Change(Field.SETTING, None, "0", group="/x", file="memory.oom.group")
+
+    def test_the_root_group_has_no_such_file(self):
+        assert reasons(plan(process(cgroups={"": "/"}), self.BOOK, v2_host())) == [Reason.ROOT_GROUP]
+
+    def test_on_v1_it_has_no_equal(self):
+        assert reasons(plan(v1_process(), self.BOOK, v1_host())) == [Reason.NO_EQUIVALENT]
+
+
+class TestLeavingAPod:
+    SOME = process(cgroups={"": POD_GROUP}, pod=PodRef("u", "burstable", "c"))
+
+    def test_it_is_refused_and_the_adjustment_is_not(self):
+        decision = plan(self.SOME, move(oom_score_adj=5, cgroup={"path": "/db"}), v2_host())
+        assert reasons(decision) == [Reason.LEAVE_KUBEPODS]
+        assert [change.field for change in decision.changes] == [Field.OOM_SCORE_ADJ]
+        assert "leave_kubepods: true" in decision.refusals[0].detail
+
+    def test_its_own_key_lifts_it(self):
+        assert len(plan(self.SOME, move(cgroup={"path": "/db"}, leave_kubepods=True), v2_host()).changes) == 1
+
+    def test_a_group_inside_the_containers_own_does_not_leave(self):
+        assert reasons(plan(self.SOME, move(cgroup={"path": POD_GROUP + "/inner"}), v2_host())) == []
+
+    def test_a_pod_is_known_by_its_path_when_nobody_looked_it_up(self):
+        assert reasons(plan(process(cgroups={"": POD_GROUP}), move(cgroup={"path": "/db"}), v2_host())) == [
+            Reason.LEAVE_KUBEPODS
+        ]
+
+
+class TestTheTarget:
+    @pytest.mark.parametrize(
+        ("facts", "reason"),
+        [
+            (GroupFacts(memory_limit=1048576), Reason.MEMORY_LIMIT),
+            (GroupFacts(frozen=True), Reason.FROZEN),
+            (GroupFacts(type="domain invalid"), Reason.THREADED),
+            (GroupFacts(subtree_control=("memory",)), Reason.INTERNAL_PROCESS),
+        ],
+    )
+    def test_one_that_would_hurt_or_refuse_is_refused_beforehand(self, facts, reason):
+        decision = plan(process(rss_pages=GIB), move(cgroup={"path": "/db"}), v2_host(groups={"/db": facts}))
+        assert (reasons(decision), decision.changes) == ([reason], ())
+
+    def test_the_numbers_are_in_the_refusal(self):
+        host = v2_host(groups={"/db": GroupFacts(memory_limit=1048576)})
+        (refusal,) = plan(process(rss_pages=GIB), move(cgroup={"path": "/db"}), host).refusals
+        assert "1024.0 MiB" in refusal.detail
+        assert "1.0 MiB" in refusal.detail
+
+    def test_the_limit_the_rule_itself_sets_counts(self):
+        host = v2_host(groups={"/db": GroupFacts(memory_limit=1048576)})
+        roomy = move(cgroup={"path": "/db", "settings": {"memory.max": "2Gi"}})
+        tight = move(cgroup={"path": "/new", "settings": {"memory.max": "2Mi"}})
+        assert reasons(plan(process(rss_pages=GIB), roomy, host)) == []
+        assert reasons(plan(process(rss_pages=GIB), tight, host)) == [Reason.MEMORY_LIMIT]
+
+    def test_each_interlock_has_its_own_key(self):
+        host = v2_host(groups={"/db": GroupFacts(memory_limit=1048576, frozen=True)})
+        book = move(cgroup={"path": "/db"}, allow_small_limit=True, allow_frozen=True)
+        assert reasons(plan(process(rss_pages=GIB), book, host)) == []
+
+    def test_an_empty_cpuset_is_refused_on_v1_unless_the_rule_fills_it(self):
+        host = v1_host(groups={"/db": GroupFacts(cpus="", mems="0")})
+        assert reasons(plan(v1_process(), move(cgroup={"path": "/db"}), host)) == [Reason.CPUSET]
+        filled = move(cgroup={"path": "/db", "settings": {"cpuset.cpus": "0"}})
+        assert reasons(plan(v1_process(), filled, host)) == []
+        elsewhere = move(cgroup={"path": "/db", "controllers": ["memory"]})
+        assert reasons(plan(v1_process(), elsewhere, host)) == []
+
+    def test_a_container_that_was_created_in_the_target_is_there_in_a_group_of_its_own(self):
+        born = process(cgroups={"": "/holdfast/db/c"}, pod=PodRef("u", "burstable", "c"))
+        other = process(cgroups={"": "/holdfast/db/d"}, pod=PodRef("u", "burstable", "c"))
+        book = move(cgroup={"path": "/holdfast/db", "settings": {"memory.min": "1Gi"}})
+        fields = [[change.field for change in plan(some, book, v2_host()).changes] for some in (born, other)]
+        assert fields == [[Field.SETTING], [Field.SETTING, Field.CGROUP]]
+
+    def test_a_process_that_is_there_already_is_not_asked_again(self):
+        host = v2_host(groups={"/db": GroupFacts(memory_limit=1, frozen=True)})
+        assert plan(process(cgroups={"": "/db"}, rss_pages=GIB), move(cgroup={"path": "/db"}), host).refusals == ()

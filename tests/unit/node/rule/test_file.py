@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from holdfast.errors import ConfigError
+from holdfast.node.rule.file import read_rules
+
+RULE = "{name: x, match: {comm: a}, oom_score_adj: 5}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shipped"),
+    [
+        (f"- {RULE}", "none"),
+        (f"rules: [{RULE}]", "preview"),
+        (f"plugins:\n  io.holdfast.placement.v1.rules:\n    rules: [{RULE}]\n    shipped: [batch]", ("batch",)),
+    ],
+)
+def test_a_list_a_section_and_a_configuration_are_read(text, shipped):
+    config = read_rules(text, "my.yaml")
+    assert [rule.name for rule in config.rules] == ["x"]
+    assert config.shipped == shipped
+
+
+def test_nothing_is_the_defaults():
+    assert read_rules("", "my.yaml").rules == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- name: x\n  match: {comm: 're:('}\n  oom_score_adj: 1",
+            'my.yaml:1: rules[0]: rule "x": match.comm: "re:(" is not a regular expression',
+        ),
+        (
+            "- {name: x, match: {com: a}, oom_score_adj: 1}",
+            'my.yaml:1: rules[0].match.com: unknown key; did you mean "comm"?',
+        ),
+        ("- {name: x, match: {comm: a}, oom_score_adj: 2000}", "my.yaml:1: rules[0].oom_score_adj: expected"),
+        (f"- {RULE}\n- {RULE}", 'my.yaml:1: the file: rule "x": name: there is a rule of this name already'),
+        ("rules: [", "my.yaml:2: not YAML"),
+    ],
+)
+def test_a_bad_file_is_one_line_with_the_place(text, message):
+    with pytest.raises(ConfigError) as refused:
+        read_rules(text, "my.yaml")
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
