@@ -7,6 +7,7 @@ import pytest
 from holdfast.node.model.decision import Reason
 from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2
 from holdfast.node.rule.schema import Match, PlacementConfig, PodMatch, Rule
+from holdfast.node.rule.setting import SETTINGS
 
 TEXT = (Path(__file__).parents[3] / "docs" / "placement.md").read_text("utf-8")
 STRUCTS = (Match, PodMatch, Rule, PlacementConfig)
@@ -16,6 +17,11 @@ KEYS = {field.encode_name for struct in STRUCTS for field in msgspec.structs.fie
 @pytest.mark.parametrize("file", sorted({*TO_V1, *TO_V2, *ONLY_V1, *ONLY_V2}))
 def test_each_file_that_only_one_version_has_is_listed(file):
     assert f"`{file}`" in TEXT
+
+
+@pytest.mark.parametrize("row", SETTINGS.values(), ids=lambda row: row.file)
+def test_each_file_that_a_rule_may_write_is_listed_with_its_versions_and_values(row):
+    assert f"| `{row.file}` | {row.versions} | {row.kind.words} |" in TEXT
 
 
 @pytest.mark.parametrize("reason", sorted(Reason))

@@ -26,7 +26,8 @@ from holdfast.node.apply.move_job import Order, Outcome, refusal_of, rows_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import HeldRow, MadeRow, SettingRow
 from holdfast.node.model.decision import Change, Field
-from holdfast.node.plan.setting import controller_of, is_in_force
+from holdfast.node.plan.setting import is_in_force
+from holdfast.node.rule.setting import controller_of
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _FRESH_NS = 5_000_000  # a process seen so long ago is where it was

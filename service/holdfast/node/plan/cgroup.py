@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.model.decision import Change, Field, Reason, Refusal
 from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
-from holdfast.node.plan.cgroup_versions import Value
-from holdfast.node.plan.quantity import size_in_bytes
-from holdfast.node.plan.setting import controller_of, is_in_force, lines_for
+from holdfast.node.plan.setting import is_in_force, lines_for
+from holdfast.node.rule.quantity import Value, size_in_bytes
 from holdfast.node.rule.schema import CgroupTarget, Rule
+from holdfast.node.rule.setting import controller_of
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 

@@ -1,8 +1,13 @@
 """One setting under two names: what a file of cgroup v1 is called on v2, and back.
 
 The equivalents are those container runtimes use when they carry v1 resources to v2
-(https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md), and for ``cpu.shares`` the curve of 2025
-that keeps the default a default: 1024 shares are weight 100 (https://github.com/kubernetes/kubernetes/issues/131216).
+(https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md). For ``cpu.shares`` it is the curve that runc
+and crun have since 2025 (https://github.com/kubernetes/kubernetes/issues/131216), which keeps the default a default::
+
+    l = log2(shares)    weight = ceil(10 ^ ((l² + 125 l) / 612 - 7 / 34))       2 → 1, 1024 → 100, 262144 → 10000
+
+The way back is the same curve read backwards: of the shares that the curve makes ``weight`` of, the most. So a weight
+that goes to shares and back, through us or through a runtime, is the weight it was.
 What has no equivalent is listed with what to think of instead.
 """
 
@@ -12,27 +17,10 @@ import math
 from collections.abc import Callable, Mapping
 
 from holdfast.errors import InvalidArgument, NoEquivalent
-from holdfast.node.plan.quantity import size_in_bytes, whole
+from holdfast.node.rule.quantity import Value, size_in_bytes, whole
+from holdfast.node.rule.setting import plain, size_v1, size_v2
 
-Value = int | str | tuple[str, ...]
 Lines = tuple[tuple[str, str], ...]  # (file, text), in the order of writing
-
-
-def plain(value: Value) -> str:
-    """As it is written: a list line by line."""
-    return "\n".join(value) if isinstance(value, tuple) else str(value)
-
-
-def size_v1(value: Value) -> str:
-    """A size as v1 spells it."""
-    size = size_in_bytes(value)
-    return "-1" if size is None else str(size)
-
-
-def size_v2(value: Value) -> str:
-    """A size as v2 spells it."""
-    size = size_in_bytes(value)
-    return "max" if size is None else str(size)
 
 
 def weight_of_shares(shares: int) -> int:
@@ -42,9 +30,9 @@ def weight_of_shares(shares: int) -> int:
 
 
 def shares_of_weight(weight: int) -> int:
-    """``cpu.shares`` for ``cpu.weight``: the inverse of `weight_of_shares`."""
+    """``cpu.shares`` for ``cpu.weight``: the most of which `weight_of_shares` makes this weight."""
     log = (-125 + math.sqrt(125**2 + 4 * 612 * (math.log10(weight) + 7 / 34))) / 2
-    return min(max(round(2**log), 2), 262144)
+    return min(max(math.floor(round(2**log, 6)), 2), 262144)
 
 
 def _shares_to_v2(value: Value, _: Mapping[str, Value]) -> Lines:
@@ -187,8 +175,9 @@ ONLY_V2 = {
     "memory.swap.high": "v1 has no throttling limit for swap; memory.memsw.limit_in_bytes is the hard one",
     "memory.oom.group": "v1 kills single processes; memory.oom_control only turns killing off",
     "memory.zswap.max": "v1 has no file for it",
-    "memory.reclaim": "v1 has memory.force_empty, which takes everything",
+    "memory.zswap.writeback": "v1 has no file for it",
     "cpu.weight.nice": "v1 has cpu.shares; write cpu.weight, which is translated",
+    "cpuset.cpus.exclusive": "v1 has cpuset.cpu_exclusive, which does not isolate",
     "cpuset.cpus.partition": "v1 has cpuset.cpu_exclusive, which does not isolate",
     "io.latency": "v1 has no file for it",
     "io.prio.class": "v1 has no file for it",
@@ -203,6 +192,13 @@ ONLY_V1 = {
     "cpu.rt_period_us": "v2 has no realtime budget per cgroup",
     "cpuset.cpu_exclusive": "v2 has cpuset.cpus.partition, which isolates",
     "cpuset.mem_exclusive": "v2 has cpuset.cpus.partition, which isolates",
+    "cpuset.mem_hardwall": "v2 has no file for it",
+    "cpuset.memory_migrate": "v2 always moves a process's pages with cpuset.mems",
+    "cpuset.memory_spread_page": "v2 has no file for it; numactl's interleave policy is the program's own",
+    "cpuset.memory_spread_slab": "v2 has no file for it",
+    "cpuset.sched_load_balance": "v2 has cpuset.cpus.partition, which isolates",
+    "cpuset.sched_relax_domain_level": "v2 has no file for it",
+    "blkio.weight_device": "v2 takes a device before the weight: io.weight",
     "net_cls.classid": "v2 matches the cgroup's path in nftables instead",
     "net_prio.ifpriomap": "v2 has no file for it",
 }

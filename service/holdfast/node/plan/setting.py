@@ -1,7 +1,6 @@
 """Settings of cgroups: which file of which controller says it on this host, and whether it is said already.
 
-Names and units are the kernel's: https://docs.kernel.org/admin-guide/cgroup-v1/ and
-https://docs.kernel.org/admin-guide/cgroup-v2.html.
+The files, their values and units are in `rule.setting`; what they are called on the other version in `cgroup_versions`.
 """
 
 from __future__ import annotations
@@ -9,21 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from holdfast.errors import NoEquivalent
-from holdfast.late import regex
-from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, Lines, Value, plain, size_v1, size_v2
-from holdfast.node.plan.quantity import size_in_bytes
+from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, Lines
+from holdfast.node.rule.quantity import Value, size_in_bytes
+from holdfast.node.rule.setting import V1_NO_LIMIT, parts_of, setting_named, size_v1, size_v2
 
-V1_NO_LIMIT = 1 << 62  # anything above is v1's way of saying "max" (PAGE_COUNTER_MAX in bytes)
-_SIZES = frozenset({"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max", "memory.swap.high"}) | {
-    name for name in (*TO_V2, *ONLY_V1) if name.endswith("_in_bytes")
-}
-_BOTH = regex(r"hugetlb\.([^.]+)\.(max|limit_in_bytes)\Z")
-
-
-def controller_of(file: str) -> str:
-    """The controller whose file it is; empty for ``cgroup.*``, which every group has."""
-    controller = file.partition(".")[0]
-    return "" if controller == "cgroup" else controller
+#: Says the same as no line about a device: ``max`` in ``io.max``, 0 in v1's throttles.
+_AS_ABSENT = ("max", "0")
 
 
 def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) -> Lines:
@@ -31,19 +21,20 @@ def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) 
 
     Raises:
         NoEquivalent: this version has nothing that means the same.
-        InvalidArgument: the value is not one.
+        InvalidArgument: it is no setting, or the value is not one.
     """
+    setting = setting_named(name)
+    text = setting.kind.written(value)
     elsewhere, missing = (TO_V2, ONLY_V1) if v2 else (TO_V1, ONLY_V2)
     if name in elsewhere:
         return elsewhere[name](value, given)
-    if name in missing:
-        raise NoEquivalent(missing[name])
-    if found := _BOTH.match(name):
-        page = found[1]
-        return ((f"hugetlb.{page}.{'max' if v2 else 'limit_in_bytes'}", (size_v2 if v2 else size_v1)(value)),)
-    if name in _SIZES:
-        return ((name, (size_v2 if v2 else size_v1)(value)),)
-    return ((name, plain(value)),)
+    if setting.v2 if v2 else setting.v1:
+        return ((name, text),)
+    if name.startswith("hugetlb."):
+        _, page, file = name.split(".", 2)
+        file = file.replace("limit_in_bytes", "max") if v2 else file.replace("max", "limit_in_bytes")
+        return ((f"hugetlb.{page}.{file}", (size_v2 if v2 else size_v1)(value)),)
+    raise NoEquivalent(missing[name])
 
 
 def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096) -> bool:
@@ -52,8 +43,15 @@ def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096)
         return False
     if now == wanted:
         return True
-    if file in _SIZES:
+    kind = setting_named(file).kind
+    if kind.is_size:
         asked, has = size_in_bytes(wanted), size_in_bytes(now)
         has = None if has is not None and has >= V1_NO_LIMIT else has
         return asked == has or (asked is not None and has is not None and asked // page_bytes == has // page_bytes)
-    return now == f"default {wanted}" or now.split() == wanted.split()
+    if kind.keyed:
+        stands = parts_of(file, now)
+        return all(
+            stands.get(about, number if number in _AS_ABSENT else None) == number
+            for about, number in parts_of(file, wanted).items()
+        )
+    return now.split() == wanted.split()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.node.rule.annotation import Table
 from holdfast.node.rule.clause import UidOf, clauses_of
+from holdfast.node.rule.quantity import Value
 from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.node.rule.schema import Admission, OomScoreAdj, Rule
+from holdfast.node.rule.setting import check_settings
+
+NAME_BYTES = 255  # NAME_MAX: of one part of a cgroup's path
 
 
 def compile_rules(
@@ -46,8 +50,11 @@ def compile_rule(rule: Rule, uid_of: UidOf = lambda _: None, *, dry_run: bool = 
 
 
 def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
+    _check_name(rule.name)
     adjustment = _adjustment(rule)
     _check_target(rule)
+    _check_settings("cgroup.settings", rule.cgroup.settings if rule.cgroup is not None else {})
+    _check_settings("in_place", rule.in_place)
     if adjustment is None and rule.cgroup is None and not rule.in_place:
         raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
     return CompiledRule(
@@ -77,16 +84,31 @@ def _adjustment(rule: Rule) -> OomScoreAdj | None:
     return adjustment
 
 
+def _check_name(name: str) -> None:
+    """A rule's name stands in logs, metrics and answers: one line of characters that print."""
+    if not name.isprintable():
+        raise InvalidArgument(
+            f"name: {name!a} has characters that do not print (a line break, a control): leave them out"
+        )
+
+
+def _check_settings(key: str, given: Mapping[str, Value]) -> None:
+    try:
+        check_settings(given)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{key}: {error.message}") from None
+
+
 def _check_target(rule: Rule) -> None:
     if rule.cgroup is None:
         return
     path = rule.cgroup.path
-    if (
-        not path.startswith("/")
-        or path == "/"
-        or path.endswith("/")
-        or any(p in ("", ".", "..") for p in path[1:].split("/"))
-    ):
+    parts = path[1:].split("/")
+    if not path.startswith("/") or path == "/" or any(part in ("", ".", "..") for part in parts):
         raise InvalidArgument(f'cgroup.path: "{path}" must name a group below the root, as /holdfast/runtime')
+    if not path.isprintable() or any(len(part.encode()) > NAME_BYTES for part in parts):
+        raise InvalidArgument(
+            f"cgroup.path: {path!a} has characters that do not print, or a name above {NAME_BYTES} bytes"
+        )
     if rule.in_place:
         raise InvalidArgument("in_place: a rule that moves has its settings under cgroup.settings")

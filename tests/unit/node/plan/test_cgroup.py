@@ -73,9 +73,13 @@ def test_settings_go_to_the_hierarchy_of_their_controller():
     [
         ({"memory.min": "1Mi"}, v1_host(), Reason.NO_EQUIVALENT, ["memory.min", "v1", "memory.soft_limit_in_bytes"]),
         ({"memory.swappiness": 1}, v2_host(), Reason.NO_EQUIVALENT, ["memory.swappiness", "v2", "memory.swap.max"]),
-        ({"memory.max": "lots"}, v2_host(), Reason.BAD_VALUE, ["memory.max", "lots"]),
-        ({"memroy.max": 5}, v2_host(), Reason.NO_CONTROLLER, ["memroy.max", "misspelt"]),
-        ({"rdma.max": "x"}, v1_host(), Reason.NO_CONTROLLER, ["rdma"]),
+        (
+            {"memory.limit_in_bytes": "2Mi", "memory.memsw.limit_in_bytes": "1Mi"},
+            v2_host(),
+            Reason.BAD_VALUE,
+            ["memory.memsw.limit_in_bytes", "less than the memory limit"],
+        ),
+        ({"rdma.max": "mlx4_0 hca_handle=2"}, v1_host(), Reason.NO_CONTROLLER, ["rdma"]),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_and_the_move_goes_on(settings, host, reason, words):

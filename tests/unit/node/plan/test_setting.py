@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, shares_of_weight, weight_of_shares
-from holdfast.node.plan.setting import controller_of, is_in_force, lines_for
+from holdfast.node.plan.setting import is_in_force, lines_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,8 @@ from hypothesis import strategies as st
         ),
         ("hugetlb.2MB.max", "4Mi", [("hugetlb.2MB.limit_in_bytes", "4194304")], [("hugetlb.2MB.max", "4194304")]),
         ("cgroup.freeze", 1, [("freezer.state", "FROZEN")], [("cgroup.freeze", "1")]),
-        ("freezer.state", "thawed", [("freezer.state", "thawed")], [("cgroup.freeze", "0")]),
+        ("freezer.state", "thawed", [("freezer.state", "THAWED")], [("cgroup.freeze", "0")]),
+        ("hugetlb.1GB.rsvd.max", "max", [("hugetlb.1GB.rsvd.limit_in_bytes", "-1")], [("hugetlb.1GB.rsvd.max", "max")]),
     ],
 )
 def test_a_setting_is_said_in_each_versions_words(name, value, v1, v2):
@@ -71,21 +72,21 @@ def test_some_settings_need_their_neighbour(name, value, beside, v2, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "v2", "nearest"),
+    ("name", "value", "v2", "nearest"),
     [
-        ("memory.min", False, "memory.soft_limit_in_bytes"),
-        ("memory.high", False, "memory.limit_in_bytes"),
-        ("memory.oom.group", False, "memory.oom_control"),
-        ("memory.oom_control", True, "memory.oom.group"),
-        ("memory.swappiness", True, "memory.swap.max"),
-        ("memory.swap.max", False, "memory.max"),
-        ("cpu.cfs_period_us", True, "cpu.cfs_quota_us"),
-        ("cpu.rt_runtime_us", True, "no realtime"),
+        ("memory.min", 5, False, "memory.soft_limit_in_bytes"),
+        ("memory.high", 5, False, "memory.limit_in_bytes"),
+        ("memory.oom.group", 1, False, "memory.oom_control"),
+        ("memory.oom_control", 1, True, "memory.oom.group"),
+        ("memory.swappiness", 5, True, "memory.swap.max"),
+        ("memory.swap.max", 5, False, "memory.max"),
+        ("cpu.cfs_period_us", 5000, True, "cpu.cfs_quota_us"),
+        ("cpu.rt_runtime_us", 5, True, "no realtime"),
     ],
 )
-def test_what_has_no_equal_is_refused_with_the_nearest_name(name, v2, nearest):
+def test_what_has_no_equal_is_refused_with_the_nearest_name(name, value, v2, nearest):
     with pytest.raises(NoEquivalent) as refused:
-        lines_for(name, 5, {name: 5}, v2=v2)
+        lines_for(name, value, {name: value}, v2=v2)
     assert nearest in str(refused.value)
 
 
@@ -100,6 +101,7 @@ def test_what_has_no_equal_is_refused_with_the_nearest_name(name, v2, nearest):
         ("io.max", "8:0 speed=1", False),
         ("blkio.throttle.read_bps_device", "8:0", True),
         ("freezer.state", "cold", True),
+        ("cgroup.procs", "1", True),
         ("memory.memsw.limit_in_bytes", "1Mi", True),
     ],
 )
@@ -120,10 +122,21 @@ def test_lowest_default_and_highest_shares_meet_their_weights(shares, weight):
     assert shares_of_weight(weight) == shares
 
 
-@given(st.integers(1, 9999))
-def test_more_weight_is_never_fewer_shares_and_comes_back(weight):
-    assert shares_of_weight(weight) <= shares_of_weight(weight + 1)
-    assert abs(weight_of_shares(shares_of_weight(weight)) - weight) <= max(1, weight * 0.15)
+@pytest.mark.parametrize(("shares", "weight"), [(102, 17), (512, 59), (2048, 174), (8192, 532), (10240, 639)])
+def test_shares_are_the_weight_that_container_runtimes_make_of_them(shares, weight):
+    assert weight_of_shares(shares) == weight
+
+
+def test_every_weight_comes_back_from_its_shares():
+    weights = range(1, 10_001)
+    assert [weight_of_shares(shares_of_weight(weight)) for weight in weights] == list(weights)
+
+
+@given(st.integers(2, 262143))
+def test_more_shares_are_never_less_weight_and_one_more_than_a_weights_shares_is_more_weight(shares):
+    weight = weight_of_shares(shares)
+    assert weight <= weight_of_shares(shares + 1)
+    assert weight_of_shares(shares_of_weight(weight) + 1) > weight or weight == 10000
 
 
 @pytest.mark.parametrize(
@@ -135,6 +148,13 @@ def test_more_weight_is_never_fewer_shares_and_comes_back(weight):
         ("memory.limit_in_bytes", "-1", "9223372036854771712", True),
         ("memory.limit_in_bytes", "4096", "9223372036854771712", False),
         ("io.weight", "200", "default 200", True),
+        ("io.weight", "8:0 50", "default 200\n8:0 50", True),
+        ("io.weight", "8:0 50", "default 50", False),
+        ("io.max", "8:0 rbps=5", "8:0 rbps=5 wbps=max riops=max wiops=max", True),
+        ("io.max", "8:0 rbps=5 wiops=7", "8:0 rbps=5 wbps=max riops=max wiops=max", False),
+        ("io.max", "8:0 rbps=max", "", True),
+        ("blkio.throttle.read_bps_device", "8:0 0", "", True),
+        ("blkio.throttle.read_bps_device", "8:0 9", "8:16 9", False),
         ("cpu.max", "max 100000", "max 100000", True),
         ("cpu.weight", "100", "101", False),
         ("cpu.weight", "100", None, False),
@@ -142,11 +162,3 @@ def test_more_weight_is_never_fewer_shares_and_comes_back(weight):
 )
 def test_what_the_kernel_rounds_or_spells_its_way_is_in_force(file, wanted, now, expected):
     assert is_in_force(file, wanted, now) is expected
-
-
-def test_the_controller_is_the_first_word():
-    assert [controller_of(file) for file in ("memory.max", "cgroup.freeze", "hugetlb.2MB.max")] == [
-        "memory",
-        "",
-        "hugetlb",
-    ]

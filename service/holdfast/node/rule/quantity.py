@@ -5,8 +5,11 @@ from __future__ import annotations
 from holdfast.config.quantity import parse_bytes
 from holdfast.errors import InvalidArgument
 
+Value = int | str | tuple[str, ...]
+_MOST_DIGITS = 20  # of 64 bits and a sign; a longer number is work and fits no file
 
-def size_in_bytes(value: int | str | tuple[str, ...]) -> int | None:
+
+def size_in_bytes(value: Value) -> int | None:
     """A size as bytes; None for no limit (``max``, ``-1``).
 
     Raises:
@@ -22,16 +25,17 @@ def size_in_bytes(value: int | str | tuple[str, ...]) -> int | None:
         raise InvalidArgument(f'"{value}" is not a size: write a number of bytes, 256Mi, 2G or max') from None
 
 
-def whole(value: int | str | tuple[str, ...], lowest: int, highest: int) -> int:
+def whole(value: Value, lowest: int, highest: int) -> int:
     """A whole number within bounds.
 
     Raises:
         InvalidArgument: it is not.
     """
-    try:
-        number = int(str(value).removeprefix("default "))
-    except ValueError:
-        raise InvalidArgument(f'"{value}" is not a whole number') from None
+    text = str(value).removeprefix("default ")
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
+        raise InvalidArgument(f'"{value}" is not a whole number')
+    number = int(text)
     if not lowest <= number <= highest:
         raise InvalidArgument(f"{number} is not within {lowest} and {highest}")
     return number
