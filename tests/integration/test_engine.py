@@ -573,7 +573,7 @@ def test_a_setting_in_place_is_made_where_the_process_is(run, program, sleeper, 
 
 def test_a_refused_setting_is_one_line_and_the_move_goes_on(run, program, sleeper, group, hierarchy):
     tree = hierarchy.tree(hierarchy.name_of("pids"))
-    target = {"path": group, "controllers": ["pids"], "settings": {"pids.max": "many"}}
+    target = {"path": group, "controllers": ["pids"], "settings": {"pids.max": 1 << 40}}
     process = sleeper(program, "600")
     engine = run({"match": {"comm": NAME}, "cgroup": target})
     assert group_of(process.pid, tree.name) == group

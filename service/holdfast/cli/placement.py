@@ -40,6 +40,7 @@ def change_lines(changes: Iterable[pb.Change]) -> list[str]:
             line = f"oom_score_adj {change.before} → {change.after}"
         elif change.field == pb.FIELD_CGROUP:
             line = f"cgroup {change.before} → {change.after}"
+            line += f", leaving {change.lost}" if change.lost else ""
         else:
             was = f" (was {change.before})" if change.HasField("before") else ""
             line = f"{change.group} {change.file} = {change.after}{was}"

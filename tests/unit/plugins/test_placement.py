@@ -17,6 +17,7 @@ from holdfast.events import Exchange
 from holdfast.node.model.decision import Change, Field, Reason, Refusal
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
 from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
+from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
@@ -77,6 +78,9 @@ class StandIn:
 
     def processes(self):
         return self.everybody
+
+    def claims(self):
+        return Claims()
 
     def host_facts(self):
         return v2_host()

@@ -22,6 +22,7 @@ from holdfast.node.journal.rows import HandRow, SettingRow
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import Cause, Happening, Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
+from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import EVERYTHING, Reader
@@ -181,6 +182,10 @@ class Engine:
     def host_facts(self) -> HostFacts:
         """The machine now."""
         return read_host(self._loop.at.proc_root, self._loop.hierarchy)
+
+    def claims(self) -> Claims:
+        """Which rule decides which file of a group now; a copy."""
+        return self._loop.keeper.claims.copy()
 
     def domains(self) -> tuple[MemoryDomain, ...]:
         """Where an OOM can happen: the node first."""

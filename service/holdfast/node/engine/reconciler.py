@@ -23,6 +23,7 @@ from holdfast.node.journal.rows import HandRow
 from holdfast.node.model.decision import Change, Decision, Field
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.model.process import HostFacts, Lineage, Process
+from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.plan import plan
 from holdfast.node.proc.host import Groups
 from holdfast.node.proc.parse import Glance, name_and_parent
@@ -44,6 +45,7 @@ class Keeper:
         self.actor = Actor(hands)
         self.facts = facts
         self.rules = Rules()
+        self.claims = Claims()
         self.wants = self._sweep_wants = Wants()
         self.placements: dict[int, Placement] = {}
         self.followed: set[int] = set()
@@ -57,6 +59,7 @@ class Keeper:
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
         self.rules = rules
+        self.claims.clear()
         self.wants = wants_of(rules)
         self._sweep_wants = replace(self.wants, groups=True)
         self.suspended.clear()
@@ -178,7 +181,7 @@ class Keeper:
         hand = self.by_hand.get(glance.pid)
         if hand is not None and hand.start_ticks == glance.start_ticks:
             return facts, _by_hand(facts, hand)
-        decision = plan(facts, self.rules, self.facts)
+        decision = plan(facts, self.rules, self.facts, self.claims)
         if (standing := self._awaits_pod(facts, decision)) is not None:
             return facts, standing
         if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:

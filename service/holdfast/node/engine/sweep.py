@@ -94,6 +94,7 @@ class Sweeps:
                 yield
                 begun = time.monotonic()
             prune(keeper, known.difference(numbers))
+            keeper.claims.end_round()
             try:
                 self._clear_up()
             except HoldfastError as error:  # the journal's file: the next sweep tries again

@@ -25,7 +25,8 @@ class Change(Struct, frozen=True):
 
     OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
     (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet).
-    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths.
+    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths; ``lost`` are the limits it
+    leaves, ``memory.max 512Mi, pids.max 100 of /system.slice/a.service``, or empty.
     """
 
     field: Field
@@ -35,6 +36,7 @@ class Change(Struct, frozen=True):
     group: str = ""
     file: str = ""
     create: bool = False
+    lost: str = ""
 
 
 class Reason(enum.StrEnum):
@@ -45,6 +47,7 @@ class Reason(enum.StrEnum):
     SELF = "self"
     UNKILLABLE = "unkillable"
     LEAVE_KUBEPODS = "leave_kubepods"
+    LEAVE_LIMITS = "leave_limits"
     CAPABILITY = "capability"
     SET_BY_ITSELF = "set_by_itself"
     MEMORY_LIMIT = "memory_limit"
@@ -55,6 +58,7 @@ class Reason(enum.StrEnum):
     NO_EQUIVALENT = "no_equivalent"
     NO_CONTROLLER = "no_controller"
     BAD_VALUE = "bad_value"
+    CONFLICT = "conflict"
     ROOT_GROUP = "root_group"
     JOURNAL = "journal"
     KERNEL = "kernel"

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
+from holdfast.config.quantity import format_bytes
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.model.decision import Change, Field, Reason, Refusal
 from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
+from holdfast.node.plan.claims import Claims, Place
 from holdfast.node.plan.setting import is_in_force, lines_for
 from holdfast.node.rule.quantity import Value, size_in_bytes
+from holdfast.node.rule.ruleset import CompiledRule
 from holdfast.node.rule.schema import CgroupTarget, Rule
-from holdfast.node.rule.setting import controller_of
+from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 
@@ -27,35 +30,36 @@ _NO_TREE = Refusal(
 )
 
 
-def plan_move(process: Process, rule: Rule, host: HostFacts) -> Part:
+def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
     """Settings of the target, then the moves into it, by hierarchy."""
-    target = rule.cgroup
+    target = rule.spec.cgroup
     if target is None:
         return (), ()
     if not host.hierarchies:
         return (), (_NO_TREE,)
     hierarchies, refused = _hierarchies(target, host)
     outside = {name: process.cgroups.get(name, "/") for name in hierarchies if _is_outside(process, name, target.path)}
-    standing = tuple(_in_the_way(process, rule, host, outside)) if outside else ()
+    lost = {name: limits_left(before, target.path, name, host) for name, before in outside.items()}
+    standing = tuple(_in_the_way(process, rule.spec, host, outside, lost)) if outside else ()
     if standing:
         return (), refused + standing
     create = target.path not in host.groups
-    settings, unsaid = _settings(target.settings, dict.fromkeys(hierarchies, target.path), host)
+    settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
     settings = tuple(replace(change, create=create) for change in settings)
     moves = tuple(
-        Change(Field.CGROUP, before, target.path, hierarchy=name, group=target.path, create=create)
+        Change(Field.CGROUP, before, target.path, hierarchy=name, group=target.path, create=create, lost=lost[name])
         for name, before in outside.items()
     )
     return settings + moves, refused + unsaid
 
 
-def plan_in_place(process: Process, rule: Rule, host: HostFacts) -> Part:
+def plan_in_place(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
     """Settings of the cgroup the process is in, which stays where it is."""
-    if not rule.in_place:
+    if not rule.spec.in_place:
         return (), ()
     if not host.hierarchies:
         return (), (replace(_NO_TREE, field=Field.SETTING),)
-    return _settings(rule.in_place, process.cgroups, host)
+    return _settings(rule, rule.spec.in_place, process.cgroups, host, claims)
 
 
 def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:
@@ -89,7 +93,9 @@ def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
     return now != path and not (own and now == f"{path}/{own}")
 
 
-def _in_the_way(process: Process, rule: Rule, host: HostFacts, outside: Mapping[str, str]) -> Iterator[Refusal]:
+def _in_the_way(
+    process: Process, rule: Rule, host: HostFacts, outside: Mapping[str, str], lost: Mapping[str, str]
+) -> Iterator[Refusal]:
     """What forbids the move as a whole."""
     target = rule.cgroup
     if target is None or not outside:
@@ -101,6 +107,14 @@ def _in_the_way(process: Process, rule: Rule, host: HostFacts, outside: Mapping[
             Field.CGROUP,
             f"it would leave {left}, and with it the pod's limits and accounting; leave_kubepods: true on the rule "
             "lifts this, in_place settings need no move",
+        )
+    elif left is None and not rule.leave_limits and any(lost.values()):
+        limits = "; ".join(dict.fromkeys(filter(None, lost.values())))
+        yield Refusal(
+            Reason.LEAVE_LIMITS,
+            Field.CGROUP,
+            f"it would leave {limits}; leave_limits: true on the rule lifts this, a path below that group or in_place "
+            "settings keep them",
         )
     group = host.groups.get(target.path)
     yield from _too_small(process, rule, host, group)
@@ -132,6 +146,44 @@ def _in_the_way(process: Process, rule: Rule, host: HostFacts, outside: Mapping[
 def _leaves_a_pod(process: Process, before: str, after: str) -> bool:
     in_pod = "kubepods" in before and (process.pod is not None or "/pod" in before or "-pod" in before)
     return in_pod and not after.startswith(before + "/")
+
+
+def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str:
+    """The limits a move in one hierarchy takes a process out of: ``memory.max 512Mi, pids.max 100 of /a; …``.
+
+    Those of its group and of every group above it that the target is not in as well.
+    """
+    controllers = host.controllers if hierarchy == UNIFIED else hierarchy.split(",")
+    files = limits_of(controllers, v2=hierarchy == UNIFIED)
+    left = []
+    for group in _line_up(before):
+        if after == group or after.startswith(f"{group}/"):
+            break
+        facts = host.groups.get(group)
+        found = [said for row in files if facts is not None and (said := _limit_said(row, facts, host))]
+        if found:
+            left.append(f"{', '.join(found)} of {group}")
+    return "; ".join(left)
+
+
+def _line_up(path: str) -> Iterator[str]:
+    """``/a/b`` → ``/a/b``, ``/a``."""
+    while path not in ("", "/"):
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _limit_said(row: Setting, facts: GroupFacts, host: HostFacts) -> str:
+    """``memory.max 512Mi``; empty without a limit."""
+    text = facts.values.get(row.file)
+    if text is None or row.kind.unlimited is None or row.kind.unlimited(text):
+        return ""
+    if controller_of(row.file) == "cpuset" and not host.is_v2:  # on v1 every group has a list
+        root = host.groups.get("/")
+        if root is None or root.values.get(row.file) == text:
+            return ""
+    shown = format_bytes(int(text)) if row.kind.is_size and text.isdecimal() else " ".join(text.split())
+    return f"{row.file} {shown}"
 
 
 def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts | None) -> Iterator[Refusal]:
@@ -175,10 +227,13 @@ def _empty_cpuset(target: CgroupTarget, group: GroupFacts, outside: Mapping[str,
             )
 
 
-def _settings(given: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts) -> Part:
+def _settings(
+    rule: CompiledRule, given: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts, claims: Claims
+) -> Part:
     """What to write for settings of groups, ``paths`` by hierarchy."""
     changes: list[Change] = []
     refusals: list[Refusal] = []
+    ours: dict[Place, str] = {}
     for name, value in given.items():
         try:
             lines = lines_for(name, value, given, v2=host.is_v2)
@@ -192,19 +247,21 @@ def _settings(given: Mapping[str, Value], paths: Mapping[str, str], host: HostFa
             refusals.append(_refused(Reason.BAD_VALUE, f"{name}: {error.message}"))
             continue
         for file, text in lines:
-            change = _setting(file, text, paths, host)
-            if isinstance(change, Refusal):
-                refusals.append(change)
-            elif change is not None:
+            place = _place_of(file, paths, host)
+            if isinstance(place, Refusal):
+                refusals.append(place)
+            elif refusal := _taken(rule, place, text, ours, claims):
+                refusals.append(refusal)
+            elif change := _setting(place, text, host):
                 changes.append(change)
     return tuple(changes), tuple(refusals)
 
 
-def _setting(file: str, text: str, paths: Mapping[str, str], host: HostFacts) -> Change | Refusal | None:
+def _place_of(file: str, paths: Mapping[str, str], host: HostFacts) -> Place | Refusal:
     controller = controller_of(file)
     hierarchy = host.hierarchy_of(controller) if controller else UNIFIED
     if hierarchy is None:
-        return _refused(Reason.NO_CONTROLLER, f"{file}: this host has no controller {controller} (off, or misspelt)")
+        return _refused(Reason.NO_CONTROLLER, f"{file}: this host has no controller {controller}: it is off")
     if hierarchy not in paths:
         return _refused(
             Reason.NO_CONTROLLER, f"{file}: the rule does not move in the hierarchy of {controller}: add it"
@@ -212,11 +269,32 @@ def _setting(file: str, text: str, paths: Mapping[str, str], host: HostFacts) ->
     path = paths[hierarchy]
     if path == "/":
         return _refused(Reason.ROOT_GROUP, f"{file}: the process is in the root group, which has no limits: move it")
-    group = host.groups.get(path)
-    now = group.values.get(file) if group else None
-    if is_in_force(file, text, now, host.page_bytes):
+    return Place(hierarchy, path, file)
+
+
+def _taken(rule: CompiledRule, place: Place, text: str, ours: dict[Place, str], claims: Claims) -> Refusal | None:
+    """Whether another rule decides this file, or another key of this rule."""
+    wanted = {replace(place, about=about): part for about, part in parts_of(place.file, text).items()}
+    if any(ours.setdefault(part, said) != said for part, said in wanted.items()):
+        return _refused(
+            Reason.CONFLICT, f"{place.file} of {place.group}: two settings of this rule name it; leave one out"
+        )
+    claim = claims.make(rule, wanted)
+    if claim is None:
         return None
-    return Change(Field.SETTING, now, text, hierarchy=hierarchy, group=path, file=file)
+    return _refused(
+        Reason.CONFLICT,
+        f'{place.file} of {place.group}: rule "{claim.rule}" stands before this one and wants {claim.text}: give both '
+        "rules one value, or take it out of one",
+    )
+
+
+def _setting(place: Place, text: str, host: HostFacts) -> Change | None:
+    group = host.groups.get(place.group)
+    now = group.values.get(place.file) if group else None
+    if is_in_force(place.file, text, now, host.page_bytes):
+        return None
+    return Change(Field.SETTING, now, text, hierarchy=place.hierarchy, group=place.group, file=place.file)
 
 
 def _refused(reason: Reason, detail: str) -> Refusal:

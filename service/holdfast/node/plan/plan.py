@@ -16,7 +16,8 @@ function answers the engine (which carries the changes out), ``preview`` (all pr
    target's settings, then the moves into it.
 5. *A part that cannot be is refused alone*; the rest of the rule goes on.
 6. *Interlocks.* What has hurt people before is refused unless the rule lifts it by name: pid 1, -1000, leaving a
-   pod, a target that is too small or frozen. Kernel threads and our own process are never touched.
+   pod, leaving limits, a target that is too small or frozen. Kernel threads and our own process are never touched.
+7. *One value for a file of a group.* Where rules meet in a group, the first of them decides (`claims`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from msgspec import Struct
 from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move
+from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of
 from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
@@ -43,8 +45,8 @@ class Explanation(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def plan(process: Process, rules: Rules, host: HostFacts) -> Decision:
-    """What follows for ``process``; see the theory above."""
+def plan(process: Process, rules: Rules, host: HostFacts, claims: Claims | None = None) -> Decision:
+    """What follows for ``process``; see the theory above. ``claims``: which rule decides which file of a group."""
     if process.kernel_thread:
         return Decision(process.pid, process.start_ticks)
     found = rules.find(process)
@@ -57,14 +59,14 @@ def plan(process: Process, rules: Rules, host: HostFacts) -> Decision:
     changes, refusals = _plan_adjustment(process, found, host)
     if not found.as_child:
         for part in (plan_move, plan_in_place):
-            more, refused = part(process, rule.spec, host)
+            more, refused = part(process, rule, host, claims or Claims())
             changes, refusals = changes + more, refusals + refused
     return _decision(process, found, changes, refusals)
 
 
-def explain(process: Process, rules: Rules, host: HostFacts) -> Explanation:
+def explain(process: Process, rules: Rules, host: HostFacts, claims: Claims | None = None) -> Explanation:
     """The decision, and every rule with the first clause that failed."""
-    decision = plan(process, rules, host)
+    decision = plan(process, rules, host, claims)
     notes = (*_notes(process, rules), *_pod_notes(process, decision, rules, host))
     return Explanation(process, decision, rules.consider(process), notes)
 

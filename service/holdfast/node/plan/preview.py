@@ -11,6 +11,7 @@ from holdfast.node.model.decision import Decision, Field
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import UNIFIED, HostFacts, Lineage, Process
 from holdfast.node.oom.victim import Ranking, rank
+from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.plan import plan
 from holdfast.node.rule.ruleset import Rules
 
@@ -36,14 +37,19 @@ class Outlook(Struct, frozen=True):
 def look_ahead(processes: Iterable[Process], rules: Rules, host: HostFacts) -> Outlook:
     """Plan every process. Where ancestors are asked about and not given, they are found among ``processes``."""
     everybody = {process.pid: process for process in processes}
+    claims = Claims()
     planned = []
     for process in everybody.values():
         whole = process if process.ancestors else with_ancestors(process, everybody, rules.lineage)
-        decision = plan(whole, rules, host)
+        decision = plan(whole, rules, host, claims)
         if decision.rule is not None:
             planned.append(Planned(whole, decision))
-    order = {name: at for at, name in enumerate(rules.names)}
-    planned.sort(key=lambda some: (order[some.decision.rule or ""], some.process.pid))
+    planned.sort(key=lambda some: (rules.order_of(some.decision.rule or ""), some.process.pid))
+    # Once more where settings are written: by now it is known which rule decides each.
+    planned = [
+        Planned(some.process, plan(some.process, rules, host, claims)) if _has_settings(some.decision, rules) else some
+        for some in planned
+    ]
     changes = [(some.process.pid, change) for some in planned for change in some.decision.changes]
     moves = [(pid, change) for pid, change in changes if change.field is Field.CGROUP]
     return Outlook(
@@ -52,6 +58,11 @@ def look_ahead(processes: Iterable[Process], rules: Rules, host: HostFacts) -> O
         {pid: int(change.after) for pid, change in changes if change.field is Field.OOM_SCORE_ADJ},
         {pid: move.after for pid, move in moves if _memory(move.hierarchy, host)},
     )
+
+
+def _has_settings(decision: Decision, rules: Rules) -> bool:
+    rule = rules.spec_named(decision.rule or "")
+    return rule is None or bool(rule.in_place or (rule.cgroup and rule.cgroup.settings))
 
 
 def with_ancestors(process: Process, everybody: Mapping[int, Process], lineage: Lineage) -> Process:

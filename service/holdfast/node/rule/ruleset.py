@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.node.model.process import Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
@@ -26,12 +27,16 @@ _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdl
 
 
 class CompiledRule(Struct, frozen=True):
-    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in."""
+    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in.
+
+    ``order`` is its place among the rules it is in force with.
+    """
 
     spec: Rule
     clauses: tuple[Clause, ...]
     adjustment: OomScoreAdj | None
     dry_run: bool
+    order: float = 0
 
     @property
     def name(self) -> str:
@@ -72,7 +77,7 @@ class Rules:
     def __init__(
         self, rules: Iterable[CompiledRule] = (), admitted: Table | None = None, *, dry_run: bool = False
     ) -> None:
-        self.rules = tuple(rules)
+        self.rules = tuple(replace(rule, order=at) for at, rule in enumerate(rules))
         self.admitted = admitted or Table()
         self._dry_run = dry_run
         self.names = tuple(rule.name for rule in self.rules)
@@ -97,6 +102,13 @@ class Rules:
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    def order_of(self, name: str) -> float:
+        """A rule's place in the order; what pods are admitted to stands before the first rule that yields to it."""
+        if name != BY_ANNOTATION:
+            return self._by_name[name].order
+        yielding = next((rule.order for rule in self.rules if rule.spec.yields_to_annotations), len(self.rules))
+        return yielding - 0.5
 
     def named(self, name: str) -> CompiledRule | None:
         """The rule of that name."""
@@ -171,7 +183,7 @@ class Rules:
         if asked is None:
             return None
         adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
-        return CompiledRule(asked, (), adjustment, self._dry_run)
+        return CompiledRule(asked, (), adjustment, self._dry_run, self.order_of(BY_ANNOTATION))
 
     def _find(self, process: Process) -> Found | None:
         own = self.own_match(process)

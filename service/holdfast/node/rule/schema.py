@@ -115,6 +115,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leave_kubepods: Annotated[
         bool, Meta(description="may move a process out of its pod's cgroup, and so out of its limits and accounting")
     ] = False
+    leave_limits: Annotated[
+        bool,
+        Meta(
+            description="may move a process out of a group with limits (a unit with MemoryMax, CPUQuota or TasksMax, a "
+            "docker container, a slice), and so out of these limits; for a pod's group it is leave_kubepods"
+        ),
+    ] = False
     allow_small_limit: Annotated[
         bool, Meta(description="may move a process into a cgroup whose memory limit is below what it uses")
     ] = False

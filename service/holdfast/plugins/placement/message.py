@@ -40,6 +40,7 @@ def change(some: Change) -> pb.Change:
         group=some.group,
         file=some.file,
         create=some.create,
+        lost=some.lost,
     )
 
 

@@ -156,7 +156,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return message.explanation(explained, self._known().get(request.pid))
 
     def _explain(self, pid: int) -> Explanation:
-        return explain(self._process(pid), self._force.rules, self._engine.host_facts())
+        return explain(self._process(pid), self._force.rules, self._engine.host_facts(), self._engine.claims())
 
     def _process(self, pid: int) -> Process:
         try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from holdfast.node.model.decision import Change, Field, Reason
 from holdfast.node.model.process import GroupFacts
@@ -128,6 +130,71 @@ class TestLeavingAPod:
         assert reasons(plan(process(cgroups={"": POD_GROUP}), move(cgroup={"path": "/db"}), v2_host())) == [
             Reason.LEAVE_KUBEPODS
         ]
+
+
+class TestLeavingLimits:
+    UNIT = "/system.slice/a.service"
+    LIMITS = MappingProxyType({"memory.max": "536870912", "pids.max": "100", "cpu.max": "max 100000", "io.max": ""})
+
+    def plan(self, group, *, path="/db", host=None, **given):
+        host = host or v2_host(groups={self.UNIT: GroupFacts(values=self.LIMITS)})
+        return plan(process(cgroups={"": group}), move(cgroup={"path": path}, **given), host)
+
+    def test_it_is_refused_with_the_numbers_and_the_key_that_lifts_it(self):
+        decision = self.plan(self.UNIT)
+        assert (reasons(decision), decision.changes) == ([Reason.LEAVE_LIMITS], ())
+        detail = decision.refusals[0].detail
+        assert "memory.max 512Mi, pids.max 100 of /system.slice/a.service" in detail
+        assert "leave_limits: true" in detail
+
+    def test_its_own_key_lifts_it_and_the_move_says_what_is_lost(self):
+        (change,) = self.plan(self.UNIT, leave_limits=True).changes
+        assert change.lost == "memory.max 512Mi, pids.max 100 of /system.slice/a.service"
+
+    def test_the_adjustment_is_not_refused(self):
+        assert [c.field for c in self.plan(self.UNIT, oom_score_adj=5).changes] == [Field.OOM_SCORE_ADJ]
+
+    def test_limits_of_the_groups_above_count(self):
+        slices = {"/docker": GroupFacts(values={"memory.high": "1048577"}), "/docker/c": GroupFacts()}
+        decision = self.plan("/docker/c", host=v2_host(groups=slices))
+        assert "memory.high 1048577 of /docker" in decision.refusals[0].detail
+
+    @pytest.mark.parametrize("path", ["/system.slice/a.service/inner", "/system.slice/a.service/x/y"])
+    def test_a_target_below_the_group_keeps_its_limits(self, path):
+        assert reasons(self.plan(self.UNIT, path=path)) == []
+
+    def test_what_the_target_is_under_as_well_is_not_left(self):
+        slices = {"/a.slice": GroupFacts(values={"memory.max": "4096"}), "/a.slice/b": GroupFacts()}
+        assert reasons(self.plan("/a.slice/b", path="/a.slice/c", host=v2_host(groups=slices))) == []
+
+    def test_without_a_limit_nothing_is_in_the_way(self):
+        none = {"memory.max": "max", "pids.max": "max", "cpu.max": "max 100000", "memory.min": "4096"}
+        assert reasons(self.plan("/a", host=v2_host(groups={"/a": GroupFacts(values=none)}))) == []
+
+    def test_a_pod_has_a_key_of_its_own(self):
+        some = process(cgroups={"": POD_GROUP}, pod=PodRef("u", "burstable", "c"))
+        host = v2_host(groups={POD_GROUP: GroupFacts(values=self.LIMITS)})
+        assert reasons(plan(some, move(cgroup={"path": "/db"}, leave_limits=True), host)) == [Reason.LEAVE_KUBEPODS]
+        (change,) = plan(some, move(cgroup={"path": "/db"}, leave_kubepods=True), host).changes
+        assert change.lost.startswith("memory.max 512Mi, pids.max 100 of /kubepods")
+
+    def test_on_v1_each_hierarchy_has_its_own_limits(self):
+        values = {
+            "memory.limit_in_bytes": "1048576",
+            "memory.memsw.limit_in_bytes": "9223372036854771712",
+            "cpu.cfs_quota_us": "-1",
+            "pids.max": "7",
+            "cpuset.cpus": "0-1",
+            "cpuset.mems": "0",
+        }
+        root = GroupFacts(values={"cpuset.cpus": "0-3", "cpuset.mems": "0"})
+        host = v1_host(groups={"/": root, "/a": GroupFacts(cpus="0-1", mems="0", values=values)})
+        (refusal,) = plan(v1_process(group="/a"), move(cgroup={"path": "/db"}), host).refusals
+        for said in ("memory.limit_in_bytes 1Mi of /a", "pids.max 7 of /a", "cpuset.cpus 0-1 of /a"):
+            assert said in refusal.detail
+        assert "mems" not in refusal.detail
+        only_cpu = move(cgroup={"path": "/db", "controllers": ["cpu"]})
+        assert reasons(plan(v1_process(group="/a"), only_cpu, host)) == []
 
 
 class TestTheTarget:

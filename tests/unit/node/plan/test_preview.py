@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import msgspec
+from holdfast.node.model.decision import Reason
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import Lineage
 from holdfast.node.plan.preview import look_ahead, rank_all, with_ancestors
+from holdfast.node.rule.annotation import BY_ANNOTATION
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.schema import Admission, Rule
+from holdfast.pods.cgroup_path import PodRef
 
 from tests.fakes.placement import process, rules, v1_host, v1_process, v2_host
 
@@ -40,6 +46,36 @@ def test_moves_count_where_memory_is_limited():
     assert look_ahead([v1_process(5, "a")], book, v1_host()).moved == {5: "/b"}
     only_cpu = rules({"match": {"comm": "a"}, "cgroup": {"path": "/b", "controllers": ["cpu"]}})
     assert look_ahead([v1_process(5, "a")], only_cpu, v1_host()).moved == {}
+
+
+def test_what_a_pod_is_admitted_to_stands_between_the_rules():
+    asked = msgspec.convert([{"namespaces": "db", "oom_score_adj": {"min": -500}}], tuple[Admission, ...])
+    own, builtin = msgspec.convert(
+        [
+            {"name": "own", "match": {"comm": "b"}, "oom_score_adj": 1},
+            {"name": "builtin", "match": {"comm": "*"}, "oom_score_adj": 2, "yields_to_annotations": True},
+        ],
+        tuple[Rule, ...],
+    )
+    wants = {"holdfast.dev/oom-score-adj": "-400"}
+    pod = PodRef("u", "burstable", "c", namespace="db", name="pg-0", container="pg", annotations=wants)
+    processes = [process(10, "a"), process(20, "pg", pod=pod), process(30, "b")]
+    outlook = look_ahead(processes, compile_rules((own, builtin), annotations=asked), v2_host())
+    assert [some.decision.rule for some in outlook.planned] == ["own", BY_ANNOTATION, "builtin"]
+    assert outlook.adjusted == {10: 2, 20: -400, 30: 1}
+
+
+def test_of_two_rules_with_different_settings_for_one_group_the_first_decides_whoever_is_seen_first():
+    book = rules(
+        {"match": {"comm": "a"}, "cgroup": {"path": "/x", "settings": {"memory.max": "1Mi"}}},
+        {"match": {"comm": "b"}, "cgroup": {"path": "/x", "settings": {"memory.max": "2Mi", "pids.max": 5}}},
+    )
+    outlook = look_ahead([process(5, "b"), process(6, "a")], book, v2_host())
+    first, second = outlook.planned
+    assert [(c.file, c.after) for c in first.decision.changes if c.file] == [("memory.max", "1048576")]
+    assert [(c.file, c.after) for c in second.decision.changes if c.file] == [("pids.max", "5")]
+    assert [r.reason for r in second.decision.refusals] == [Reason.CONFLICT]
+    assert 'rule "r1"' in second.decision.refusals[0].detail
 
 
 def test_each_domain_is_ranked_before_and_after_and_empty_ones_are_left_out():

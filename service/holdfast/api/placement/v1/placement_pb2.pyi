@@ -23,7 +23,7 @@ FIELD_CGROUP: Field
 FIELD_SETTING: Field
 
 class Change(_message.Message):
-    __slots__ = ("field", "before", "after", "hierarchy", "group", "file", "create")
+    __slots__ = ("field", "before", "after", "hierarchy", "group", "file", "create", "lost")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Change(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
     CREATE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     field: Field
     before: str
     after: str
@@ -38,7 +39,8 @@ class Change(_message.Message):
     group: str
     file: str
     create: bool
-    def __init__(self, field: _Optional[_Union[Field, str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., hierarchy: _Optional[str] = ..., group: _Optional[str] = ..., file: _Optional[str] = ..., create: _Optional[bool] = ...) -> None: ...
+    lost: str
+    def __init__(self, field: _Optional[_Union[Field, str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., hierarchy: _Optional[str] = ..., group: _Optional[str] = ..., file: _Optional[str] = ..., create: _Optional[bool] = ..., lost: _Optional[str] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "field", "detail")

@@ -1,0 +1,84 @@
+"""Which rule decides a file of a group when several want different values there: the first, in the rules' order.
+
+Theory
+------
+Two rules can meet in one group: by the same ``cgroup.path``, or because processes under each are in it (``in_place``).
+Without this, each rescan would write one value and then the other. So each plan *claims* what its rule wants, whether
+or not it is there already. A rule that stands earlier takes a claim over; a later one that wants something else is
+refused, with the name of the rule that decides. A dry run decides over other dry runs alone.
+
+A claim lasts for as long as a process is under its rule in that group: a whole rescan that did not renew it ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from holdfast.node.rule.ruleset import CompiledRule
+
+
+class Place(Struct, frozen=True):
+    """What a claim is on: a file of a group, or one device and key in it (`rule.setting.parts_of`)."""
+
+    hierarchy: str
+    group: str
+    file: str
+    about: str = ""
+
+
+class Claim(Struct, frozen=True):
+    """Who wants what. ``order`` is the rule's place among all rules."""
+
+    rule: str
+    order: float
+    text: str
+    dry_run: bool = False
+    round: int = 0
+
+
+class Claims:
+    """The claims of one engine, or of one preview."""
+
+    def __init__(self, claims: Mapping[Place, Claim] | None = None) -> None:
+        self._claims = dict(claims or {})
+        self._round = 0
+
+    def copy(self) -> Claims:
+        """The claims as they are now; for a plan on another thread."""
+        return Claims(self._claims)
+
+    def clear(self) -> None:
+        """Forget all: the rules are new."""
+        self._claims.clear()
+
+    def end_round(self) -> None:
+        """Every process was planned: drop the claims that no plan renewed."""
+        self._claims = {place: claim for place, claim in self._claims.items() if claim.round == self._round}
+        self._round += 1
+
+    def make(self, rule: CompiledRule, wanted: Mapping[Place, str]) -> Claim | None:
+        """Claim every part of a file for ``rule``, or nothing, and answer an earlier rule's claim to another text."""
+        standing = [(place, self._claims.get(place)) for place in wanted]
+        for place, claim in standing:
+            if claim is not None and claim.text != wanted[place] and _decides(claim, rule):
+                return claim
+        for place, claim in standing:
+            if claim is None or _takes_over(claim, rule):
+                self._claims[place] = Claim(rule.name, rule.order, wanted[place], rule.dry_run, self._round)
+        return None
+
+
+def _decides(claim: Claim, rule: CompiledRule) -> bool:
+    """Whether a claim outranks what ``rule`` wants."""
+    if claim.rule == rule.name or (claim.dry_run and not rule.dry_run):
+        return False
+    return claim.order < rule.order
+
+
+def _takes_over(claim: Claim, rule: CompiledRule) -> bool:
+    """Whether a claim becomes that of ``rule``: its own is renewed, a later rule's replaced, if ``rule`` writes."""
+    if claim.rule == rule.name:
+        return True
+    return not _decides(claim, rule) and (claim.dry_run or not rule.dry_run)
