@@ -1,6 +1,6 @@
 """One face over cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` answers what this machine has."""
 
-from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree
+from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts
 from holdfast.cgroups.membership import groups_of, parse_groups
 
@@ -13,6 +13,7 @@ __all__ = [
     "detect",
     "groups_of",
     "is_below_the_mount",
+    "parent",
     "parse_groups",
     "why_not_the_hosts",
 ]

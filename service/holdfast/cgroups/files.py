@@ -13,7 +13,8 @@ import os
 from collections import OrderedDict
 from collections.abc import Collection
 
-from holdfast.cgroups.face import levels
+from holdfast.cgroups.beneath import DIRECTORY, Beneath
+from holdfast.cgroups.face import levels, parent
 from holdfast.errors import KernelRefused, ProcessGone
 
 PROCS = "cgroup.procs"
@@ -56,74 +57,22 @@ SETTING_REMEDIES: dict[int, str] = {
     errno.EROFS: "the cgroup file system is mounted read-only; mount it read-write into the container",
 }
 
-
-def read(path: str, name: str) -> str:
-    """The file's text, stripped.
-
-    Raises:
-        KernelRefused: it cannot be read (the group or the file is not there).
-    """
-    full = f"{path}/{name}"
-    try:
-        descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.read(descriptor, _READ_AT_ONCE)
-            while len(data) % _READ_AT_ONCE == 0 and (more := os.read(descriptor, _READ_AT_ONCE)):
-                data += more
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise KernelRefused("read", full, error.errno or 0, SETTING_REMEDIES.get(error.errno or 0, "")) from error
-    return data.decode(errors="surrogateescape").strip()
+#: errno of opening what is no real directory or file below the mount → what it means.
+_ELSEWHERE: dict[int, str] = {
+    errno.ELOOP: "a link is on the way, and no group is reached through one",
+    errno.EXDEV: "it lies outside the mounted hierarchy; run in the host's cgroup namespace",
+}
 
 
-def write(path: str, name: str, value: str, remedies: dict[int, str] = SETTING_REMEDIES) -> None:
-    """Write the whole value at once.
+def _component(name: str) -> str:
+    """The name of a file or group, which is one component of a path.
 
     Raises:
-        KernelRefused: the kernel said no.
+        OSError: it is not.
     """
-    full = f"{path}/{name}"
-    try:
-        descriptor = os.open(full, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise KernelRefused("write", full, error.errno or 0, remedies.get(error.errno or 0, "")) from error
-
-
-def mkdir(path: str) -> bool:
-    """Make one group; False when it is there already.
-
-    Raises:
-        KernelRefused: the kernel said no.
-    """
-    try:
-        os.mkdir(path, 0o755)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise KernelRefused("mkdir", path, error.errno or 0, MKDIR_REMEDIES.get(error.errno or 0, "")) from error
-    return True
-
-
-def rmdir(path: str) -> bool:
-    """Remove one empty group; False while something is in it. One that is gone counts as removed.
-
-    Raises:
-        KernelRefused: the kernel said no for another reason.
-    """
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise KernelRefused("rmdir", path, error.errno or 0) from error
-    return True
+    if not name or "/" in name or name in (".", ".."):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+    return name
 
 
 class Joins:
@@ -133,7 +82,8 @@ class Joins:
     returns: it is opened anew. Not for two threads at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beneath: Beneath) -> None:
+        self._beneath = beneath
         self._kept: OrderedDict[str, int] = OrderedDict()
 
     def join(self, group: str, pid: int) -> None:
@@ -154,12 +104,13 @@ class Joins:
             if error.errno == errno.ESRCH:
                 raise ProcessGone(f"{pid}") from error
             remedy = JOIN_REMEDIES.get(error.errno or 0, "")
-            raise KernelRefused("write", f"{group}/{PROCS}", error.errno or 0, remedy) from error
+            full = f"{self._beneath.mount}{group.rstrip('/')}/{PROCS}"
+            raise KernelRefused("write", full, error.errno or 0, remedy) from error
 
     def _opened(self, group: str) -> int:
         descriptor = self._kept.get(group)
         if descriptor is None:
-            descriptor = self._kept[group] = os.open(f"{group}/{PROCS}", os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = self._kept[group] = self._beneath.open(f"{group}/{PROCS}", os.O_WRONLY)
             if len(self._kept) > _KEPT:
                 os.close(self._kept.popitem(last=False)[1])
         else:
@@ -176,57 +127,131 @@ class Joins:
 
 
 class Mounted:
-    """What the trees of both versions share: a mount point and the files below it (see `face.Tree`)."""
+    """What the trees of both versions share: a mount point and the files below it (see `face.Tree`).
+
+    Everything is opened through real directories below the mount (`beneath`); a file's name is one component.
+    """
 
     def __init__(self, name: str, mount: str) -> None:
         self.name = name
         self.mount = mount
-        self._joins = Joins()
+        self._beneath = Beneath(mount)
+        self._joins = Joins(self._beneath)
 
     def at(self, path: str) -> str:
-        """The directory of a group."""
+        """The directory of a group, for messages."""
         return self.mount + path.rstrip("/")
 
     def exists(self, path: str) -> bool:
         """See `Tree.exists`."""
-        return os.path.isdir(self.at(path))
+        try:
+            os.close(self._beneath.open(path, DIRECTORY))
+        except OSError:
+            return False
+        return True
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """See `Tree.create`; without the version's own step."""
         del controllers
-        return tuple(level for level in levels(path) if mkdir(self.at(level)))
+        return tuple(level for level in levels(path) if self._mkdir(level))
 
     def join(self, path: str, pid: int) -> None:
         """See `Tree.join`."""
-        self._joins.join(self.at(path), pid)
+        self._joins.join(path, pid)
 
     def members(self, path: str) -> tuple[int, ...]:
         """See `Tree.members`."""
-        return tuple(map(int, read(self.at(path), PROCS).split()))
+        return tuple(map(int, self.read(path, PROCS).split()))
 
     def read(self, path: str, file: str) -> str:
         """See `Tree.read`."""
-        return read(self.at(path), file)
+        try:
+            descriptor = self._beneath.open(f"{path}/{_component(file)}", os.O_RDONLY)
+            try:
+                data = os.read(descriptor, _READ_AT_ONCE)
+                while len(data) % _READ_AT_ONCE == 0 and (more := os.read(descriptor, _READ_AT_ONCE)):
+                    data += more
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused("read", f"{self.at(path)}/{file}", error, SETTING_REMEDIES) from error
+        return data.decode(errors="surrogateescape").strip()
 
     def write(self, path: str, file: str, value: str) -> str:
         """See `Tree.write`."""
-        write(self.at(path), file, value)
-        return read(self.at(path), file)
+        self._write(path, file, value, SETTING_REMEDIES)
+        return self.read(path, file)
+
+    def _write(self, path: str, file: str, value: str, remedies: dict[int, str]) -> None:
+        """Write the whole value at once.
+
+        Raises:
+            KernelRefused: the kernel said no.
+        """
+        try:
+            descriptor = self._beneath.open(f"{path}/{_component(file)}", os.O_WRONLY)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused("write", f"{self.at(path)}/{file}", error, remedies) from error
 
     def children(self, path: str) -> tuple[str, ...]:
         """See `Tree.children`."""
         prefix = path.rstrip("/")
         try:
-            with os.scandir(self.at(path)) as entries:
+            descriptor = self._beneath.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return ()
+        try:
+            with os.scandir(descriptor) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return ()
+        finally:
+            os.close(descriptor)
         return tuple(f"{prefix}/{name}" for name in names)
 
     def remove(self, path: str) -> bool:
         """See `Tree.remove`."""
-        return rmdir(self.at(path))
+        try:
+            above = self._beneath.open(parent(path), DIRECTORY)
+            try:
+                os.rmdir(_component(path.rpartition("/")[2]), dir_fd=above)
+            finally:
+                os.close(above)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+                return False
+            raise self._refused("rmdir", self.at(path), error, {}) from error
+        return True
 
     def close(self) -> None:
         """See `Tree.close`."""
         self._joins.close()
+        self._beneath.close()
+
+    def _mkdir(self, path: str) -> bool:
+        """Make one group; False when it is there already.
+
+        Raises:
+            KernelRefused: the kernel said no, or it is there and no directory.
+        """
+        try:
+            above = self._beneath.open(parent(path), DIRECTORY)
+            try:
+                os.mkdir(_component(path.rpartition("/")[2]), 0o755, dir_fd=above)
+            finally:
+                os.close(above)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self._refused("mkdir", self.at(path), error, MKDIR_REMEDIES) from error
+        return True
+
+    def _refused(self, operation: str, path: str, error: OSError, remedies: dict[int, str]) -> KernelRefused:
+        number = error.errno or 0
+        return KernelRefused(operation, path, number, remedies.get(number) or _ELSEWHERE.get(number, ""))

@@ -14,7 +14,9 @@ def parse_groups(text: bytes) -> dict[str, str]:
     """
     # 4:memory:/kubepods/burstable/pod1   ·   1:name=systemd:/a:b   ·   0::/system.slice/ssh.service
     groups: dict[str, str] = {}
-    for line in text.decode(errors="surrogateescape").splitlines():
+    for line in text.decode(errors="surrogateescape").split("\n"):  # no other character ends a line
+        if not line:
+            continue
         _, name, path = line.split(":", 2)
         groups[intern(name)] = intern(path)
     return groups

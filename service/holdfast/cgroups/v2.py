@@ -45,7 +45,7 @@ class V2Tree(files.Mounted):
             if controller not in available:
                 remedy = f"controller {controller} is not available there; " + files.ENABLE_REMEDIES[errno.ENOENT]
                 raise KernelRefused("write", f"{self.at(path)}/{SUBTREE}", errno.ENOENT, remedy)
-            files.write(self.at(path), SUBTREE, f"+{controller}", files.ENABLE_REMEDIES)
+            self._write(path, SUBTREE, f"+{controller}", files.ENABLE_REMEDIES)
 
     def members(self, path: str) -> tuple[int, ...]:
         """See `Tree.members`. A threaded group lists nobody: its processes belong to the domain above."""

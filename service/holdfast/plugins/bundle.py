@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import os
+from collections.abc import AsyncIterator, Collection, Iterable
+from functools import partial
 from typing import Annotated, Any
 
 from google.protobuf.message import Message
@@ -16,6 +18,7 @@ from holdfast.events import Exchange
 from holdfast.metrics import Counter
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_bundle
+from holdfast.node.rule.schema import Interlock
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
 from holdfast.store.bundle import Bundles, Listed, Shelf
@@ -23,6 +26,7 @@ from holdfast.store.bundle.bundles import NAMESPACE
 from holdfast.store.bundle.links import Links
 
 _SERVICE = "holdfast.bundle.v1.Bundles"
+_KERNELS = frozenset({"proc", "sys", "dev"})  # directories of the root
 
 
 class BundleConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +41,23 @@ class BundleConfig(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": "an absolute path"},
         ),
     ] = ()
+    lifts: Annotated[
+        tuple[Interlock, ...],
+        Meta(
+            description="interlocks that rules of a bundle may lift; none by default: a bundle with such a rule is "
+            "refused, and the rule can stand in the node's own configuration",
+            examples=[["leave_limits"]],
+        ),
+    ] = ()
     keep: Annotated[int, Meta(ge=1, le=100, description="earlier bundles kept for rollbacks")] = 3
+
+    def __post_init__(self) -> None:
+        """Refuse targets that are no plain directories, or the kernel's own."""
+        for target in self.targets:
+            if os.path.normpath(target) != target or not target.isprintable():
+                raise ValueError(f'targets: "{target}" is no plain path: write it without //, . and ..')
+            if target.split("/")[1] in _KERNELS:
+                raise ValueError(f'targets: "{target}" is the kernel\'s: no bundle has files there')
 
 
 class BundlesServicer(api_grpc.BundlesServicer):
@@ -91,13 +111,13 @@ class _Counted:
         self._counter.inc(self._change, "done" if kind is None else "refused")
 
 
-def check_rules(texts: Iterable[tuple[str, str]]) -> None:
-    """Refuse rules that could not be put in force.
+def check_rules(texts: Iterable[tuple[str, str]], lifts: Collection[str] = ()) -> None:
+    """Refuse rules that could not be put in force, or lift an interlock that is not among ``lifts``.
 
     Raises:
         ConfigError: with file and line.
     """
-    compile_rules(read_bundle(texts))
+    compile_rules(read_bundle(texts, lifts))
 
 
 def _message(bundle: Listed) -> api.Bundle:
@@ -120,7 +140,7 @@ async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
         raise SkipPlugin("metadata is disabled, and with it what bundles are held by")
     root = context.places.root / "bundles"
     shelf = Shelf(root, Links(root, context.config.targets), context.config.keep)
-    engine = Bundles(context.single(METADATA), shelf, check_rules)
+    engine = Bundles(context.single(METADATA), shelf, partial(check_rules, lifts=context.config.lifts))
     await engine.open()
     context.exports["root"] = str(root)
     yield engine

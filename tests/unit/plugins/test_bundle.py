@@ -1,12 +1,15 @@
 """The bundles' API over a real store: messages, events, counts, and what is served to whom."""
 
+from functools import partial
+
+import msgspec
 import pytest
 from holdfast.api.bundle.v1 import bundle_pb2 as api
 from holdfast.config.schema import Grant
 from holdfast.errors import ConfigError, FailedPrecondition, InvalidArgument, PermissionDenied
 from holdfast.events import Exchange
 from holdfast.metrics import Counter
-from holdfast.plugins.bundle import BundlesServicer, check_rules
+from holdfast.plugins.bundle import BundleConfig, BundlesServicer, check_rules
 from holdfast.rpc.auth import policy
 from holdfast.store import LocalStore, Metadata
 from holdfast.store.bundle import Bundles, Shelf
@@ -85,6 +88,33 @@ async def test_what_is_refused_is_counted_and_told_nobody(service, metadata):
     assert service.told == []
     counts = {tuple(sample.labels.values()): sample.value for sample in service._changes.samples()}
     assert counts == {("apply", "refused"): 1, ("rollback", "refused"): 1}
+
+
+async def test_a_bundle_that_lifts_an_interlock_is_refused_and_one_applied_before_is_not_used_any_more(
+    tmp_path, metadata, service
+):
+    lifting = b"- {name: a, match: {comm: x}, cgroup: {path: /a}, leave_limits: true}\n"
+    await pull(metadata, "lifting", {"rules.yaml": lifting})
+    with pytest.raises(ConfigError, match="leave_limits: this node does not let a bundle lift it"):
+        await service.Apply(api.ApplyRequest(bundle="lifting"), None)
+    shelf = Shelf(tmp_path / "bundles", Links(tmp_path / "bundles"))
+    allowing = Bundles(metadata, shelf, partial(check_rules, lifts=["leave_limits"]))
+    await allowing.open()
+    await allowing.apply("lifting")
+    assert allowing.rules("current")[1] == [("rules.yaml", lifting.decode())]
+    strict = Bundles(metadata, shelf, check_rules)
+    await strict.open()
+    with pytest.raises(ConfigError, match="leave_limits"):
+        strict.rules("current")
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/.", "/etc/..", "/etc//x", "/etc/./x", "/etc/", "/proc/sys", "/sys", "/dev/shm"]
+)
+def test_a_target_is_a_plain_directory_that_is_not_the_kernels(target):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"targets": [target]}, BundleConfig)
+    msgspec.convert({"targets": ["/etc/modprobe.d", "/etc"]}, BundleConfig)
 
 
 class Caller:

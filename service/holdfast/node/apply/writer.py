@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from holdfast.cgroups import UNIFIED, Hierarchy, parse_groups
+from holdfast.cgroups import UNIFIED, Hierarchy, parent, parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, ProcessGone, Unavailable
 from holdfast.node.apply.move_job import Order, Outcome, refusal_of, rows_of
 from holdfast.node.journal.journal import Journal
@@ -165,10 +165,30 @@ class Host:
         try:
             tree.join(change.group, order.process.pid)
         except KernelRefused as error:
-            if error.errno != errno.ENOENT or order.giving_back or tree.exists(change.group):
+            if error.errno != errno.ENOENT or tree.exists(change.group):
                 raise
-            self._make(change.hierarchy, change.group, order.rule)  # somebody removed it since it was looked at
+            if order.giving_back:
+                self._join_above(change, order.process.pid)
+                return
+            self._make(change.hierarchy, change.group, order.rule)  # it was removed since it was looked at
             tree.join(change.group, order.process.pid)
+
+    def _join_above(self, change: Change, pid: int) -> None:
+        """Join the nearest group above one that is gone. Never the root's: that would leave every limit on the way.
+
+        Raises:
+            KernelRefused: none is left that takes processes; the process stays where it is.
+        """
+        tree, above = self._hierarchy.tree(change.hierarchy), parent(change.group)
+        while above != "/":
+            try:
+                tree.join(above, pid)
+            except KernelRefused:
+                above = parent(above)
+            else:
+                return
+        remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
+        raise KernelRefused("restore", f"{tree.mount}{change.group}", errno.ENOENT, remedy)
 
     def _put_back_stranger(self, pid: int, done: Sequence[Change]) -> bool:
         """Whoever has the number of a process that ended under our hands goes back beside its parent."""

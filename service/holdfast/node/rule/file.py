@@ -5,7 +5,7 @@ The text is a list of rules, or a section of the placement plugin, or a whole co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -13,9 +13,10 @@ from holdfast.config.decode import decode
 from holdfast.config.node import Node, Source
 from holdfast.config.yamldoc import read_yaml
 from holdfast.errors import ConfigError
-from holdfast.node.rule.schema import PlacementConfig, Rule
+from holdfast.node.rule.schema import INTERLOCKS, PlacementConfig, Rule
 
 URI = "io.holdfast.placement.v1.rules"
+BUNDLES_URI = "io.holdfast.bundle.v1.bundles"
 
 
 def read_rules(text: str, name: str) -> PlacementConfig:
@@ -32,11 +33,13 @@ def read_rules(text: str, name: str) -> PlacementConfig:
     return decode(inner, PlacementConfig, ("plugins", URI)) if inner else decode(node, PlacementConfig)
 
 
-def read_bundle(texts: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
+def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTERLOCKS) -> tuple[Rule, ...]:
     """The rules of a bundle's files (name and text), in their order. They hold rules alone: settings are the node's.
 
+    ``lifts`` are the interlocks that the node lets a bundle lift.
+
     Raises:
-        ConfigError: ``NAME:LINE: …``, or ``NAME: …`` for a rule of another file's name.
+        ConfigError: ``NAME:LINE: …``, or ``NAME: …`` for a rule of another file's name or one the node does not allow.
     """
     rules: dict[str, Rule] = {}
     for name, text in texts:
@@ -46,5 +49,20 @@ def read_bundle(texts: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
         for rule in config.rules:
             if rule.name in rules:
                 raise ConfigError(f'{name}: rule "{rule.name}": name: there is a rule of this name already')
+            _check_lifts(f'{name}: rule "{rule.name}"', rule, lifts)
             rules[rule.name] = rule
     return tuple(rules.values())
+
+
+def _check_lifts(where: str, rule: Rule, lifts: Collection[str]) -> None:
+    """Refuse what only the node's own configuration may say."""
+    if rule.dry_run is False:
+        raise ConfigError(
+            f"{where}: dry_run: false: whether a bundle's rules write is the node's configuration's word; leave it out"
+        )
+    for key in INTERLOCKS:
+        if getattr(rule, key) and key not in lifts:
+            raise ConfigError(
+                f"{where}: {key}: this node does not let a bundle lift it: add {key} to lifts of "
+                f'plugins."{BUNDLES_URI}", or put the rule into the node\'s configuration'
+            )

@@ -4,7 +4,7 @@ Only shapes and ranges; what a rule means is in `ruleset` (matching) and `plan` 
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again, 5 ms of every start.
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +29,9 @@ Settings = Annotated[
     ),
 ]
 Qos = Literal["guaranteed", "burstable", "besteffort"]
+#: Keys of a rule each of which lifts one refusal. A bundle's rule may have those alone that its node allows.
+Interlock = Literal["allow_init", "unkillable", "leave_kubepods", "leave_limits", "allow_small_limit", "allow_frozen"]
+INTERLOCKS: tuple[str, ...] = get_args(Interlock)
 
 
 class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -103,6 +103,7 @@ class Bundles:
         Raises:
             NotFound: it was not applied here.
             FailedPrecondition: what is here is damaged.
+            ConfigError: its rules cannot be, or this node does not allow them (any more).
         """
         digest = reference
         if reference == CURRENT:
@@ -110,7 +111,9 @@ class Bundles:
             if current is None:
                 raise NotFound("current bundle: none was applied yet")
             digest = current.digest
-        return digest, list(self._shelf.texts(digest))
+        texts = list(self._shelf.texts(digest))
+        self._check(texts)
+        return digest, texts
 
     async def apply(self, reference: str) -> Outcome:
         """Put the bundle in force that ``reference``, a name or a digest, says.

@@ -32,7 +32,7 @@ class Links:
 
         Raises:
             PermissionDenied: its directory is not allowed.
-            FailedPrecondition: there is no such directory, or something else is in the place.
+            FailedPrecondition: there is no such directory, others may write to it, or something else is in the place.
         """
         for file in bundle.files:
             if file.target:
@@ -64,6 +64,11 @@ class Links:
             raise PermissionDenied(f"{file.path}: {file.target} is not among the allowed targets ({allowed})")
         if not os.path.isdir(file.target):
             raise FailedPrecondition(f"{file.path}: {file.target}: no such directory")
+        if other := self._of_others(file.target):
+            raise FailedPrecondition(
+                f"{file.path}: {other}: others than root may write there and could lead the link elsewhere; "
+                "chown root, chmod go-w"
+            )
         if os.path.lexists(path) and not self._is_ours(path):
             raise FailedPrecondition(f"{file.path}: {path} exists and is no bundle's; move it away")
 
@@ -81,6 +86,17 @@ class Links:
         real = os.path.realpath(target)
         roots = [os.path.realpath(one) for one in self.allowed]
         return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+    def _of_others(self, target: str) -> str:
+        """The first directory from an allowed one down to ``target`` that others may change; empty without one."""
+        real = Path(os.path.realpath(target))
+        roots = [Path(os.path.realpath(one)) for one in self.allowed]
+        root = next(one for one in roots if one == real or one in real.parents)
+        for place in (root, *(one for one in reversed((real, *real.parents)) if root in one.parents)):
+            about = os.stat(place)
+            if about.st_uid not in (0, os.geteuid()) or about.st_mode & 0o022:
+                return str(place)
+        return ""
 
     def _is_ours(self, path: Path) -> bool:
         try:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from holdfast.errors import ConfigError
-from holdfast.node.rule.file import read_rules
+from holdfast.node.rule.file import read_bundle, read_rules
+from holdfast.node.rule.schema import INTERLOCKS, Rule
 
 RULE = "{name: x, match: {comm: a}, oom_score_adj: 5}"
 
@@ -46,3 +48,28 @@ def test_a_bad_file_is_one_line_with_the_place(text, message):
         read_rules(text, "my.yaml")
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)
+
+
+def bundle(**more):
+    rule = {"name": "x", "match": {"comm": "a"}, "cgroup": {"path": "/a"}, **more}
+    return [("rules.yaml", msgspec.json.encode([rule]).decode())]
+
+
+@pytest.mark.parametrize("key", INTERLOCKS)
+def test_a_bundle_lifts_an_interlock_only_where_the_node_lets_it(key):
+    with pytest.raises(ConfigError) as refused:
+        read_bundle(bundle(**{key: True}), ())
+    assert str(refused.value).startswith(f'rules.yaml: rule "x": {key}: this node does not let a bundle lift it: add')
+    assert [rule.name for rule in read_bundle(bundle(**{key: True}), (key,))] == ["x"]
+    assert [rule.name for rule in read_bundle(bundle(**{key: False}), ())] == ["x"]
+
+
+def test_a_bundle_does_not_end_a_dry_run_of_the_node():
+    with pytest.raises(ConfigError, match=r'rules.yaml: rule "x": dry_run: false'):
+        read_bundle(bundle(dry_run=False))
+    assert [rule.dry_run for rule in read_bundle(bundle(dry_run=True))] == [True]
+
+
+def test_every_switch_of_a_rule_is_an_interlock_or_known_to_lift_nothing():
+    switches = {field.name for field in msgspec.structs.fields(Rule) if field.default is False}
+    assert switches - {"only_if_inherited", "yields_to_annotations"} == set(INTERLOCKS)

@@ -244,6 +244,22 @@ async def test_links_outside_the_allowed_directories_or_over_a_file_are_refused(
     assert list(other.iterdir()) == []
 
 
+async def test_a_directory_that_others_may_change_gets_no_link(make_node, tmp_path):
+    allowed = tmp_path / "etc"
+    for place in ("open", "inner/theirs"):
+        (allowed / place).mkdir(parents=True)
+    (allowed / "open").chmod(0o777)
+    (allowed / "inner").chmod(0o775)
+    node = await make_node(targets=[str(allowed)])
+    for at, (place, said) in enumerate([("open", "open"), ("inner/theirs", "inner")]):
+        await node.pull(str(at), {"x": b"x"}, target=str(allowed / place))
+        with pytest.raises(FailedPrecondition, match=f"{allowed / said}: others than root may write there"):
+            await node.bundles.apply(str(at))
+    (allowed / "inner").chmod(0o755)
+    await node.bundles.apply("1")
+    assert (allowed / "inner/theirs/x").read_bytes() == b"x"
+
+
 async def test_without_targets_nothing_is_written_outside(node, tmp_path):
     await node.pull("1", {"x": b"x"}, target=str(tmp_path))
     with pytest.raises(PermissionDenied, match=r"not among the allowed targets \(none\)"):
