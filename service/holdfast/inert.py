@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from holdfast.late import regex
@@ -34,6 +35,17 @@ _INVISIBLE_ONE = regex(f"[{_INVISIBLE}]")
 def valid(text: str) -> str:
     """``text`` for a protobuf string, which must be UTF-8: a byte that is none as ``\\xNN``."""
     return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def valid_in(value: Any) -> Any:
+    """``value`` with all text in it `valid`: it, or what its mappings, lists and tuples hold (these become lists)."""
+    if isinstance(value, str):
+        return valid(value)
+    if isinstance(value, Mapping):
+        return {valid_in(key): valid_in(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [valid_in(inner) for inner in value]
+    return value
 
 
 def is_inert(character: str) -> bool:
