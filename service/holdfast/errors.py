@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+from errno import EBADMSG
 from typing import Any
 
 
@@ -187,6 +188,14 @@ class KernelRefused(HoldfastError):
     def advice(self) -> str:
         """The message, and after a semicolon the remedy where there is one."""
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class UnknownKernelText(KernelRefused):
+    """Text from the kernel that is not as it documents it, or longer than any it writes: ``read stat of 7: …``."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__("read", what, EBADMSG)
+        self.args = (f"read {what}: {why}",)
 
 
 class ConnectionClosed(Unavailable):

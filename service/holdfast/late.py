@@ -42,6 +42,7 @@ LATE = frozenset(
         "ctypes",
         "hashlib",
         "random",
+        "re2",
         "shutil",
         "tempfile",
     }

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from holdfast.errors import InvalidArgument
+from holdfast.kernel_text import encode
 
 UNIFIED = ""
 _NAME_MAX = 255
@@ -90,7 +91,7 @@ def checked_path(path: str) -> str:
     """
     parts = [part for part in path.split("/") if part and part != "."]
     for part in parts:
-        if part == ".." or "\0" in part or "\n" in part or len(part.encode()) > _NAME_MAX:
+        if part == ".." or "\0" in part or "\n" in part or len(encode(part)) > _NAME_MAX:
             raise InvalidArgument(f"cgroup path {path!r}: no group can be called {part!r}")
     return "/" + "/".join(parts)
 

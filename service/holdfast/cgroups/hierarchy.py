@@ -7,20 +7,21 @@ at another place works the same, and a fake tree in a temporary directory does t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
+from holdfast import kernel_text
 from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, checked_path
 from holdfast.cgroups.membership import groups_of
 from holdfast.cgroups.v1 import V1Tree
 from holdfast.cgroups.v2 import V2Tree
 from holdfast.errors import KernelRefused, NotFound, ProcessGone
-from holdfast.late import regex
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
-_ESCAPE = regex(r"\\([0-7]{3})")
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class Mount(Struct, frozen=True):
@@ -192,30 +193,34 @@ def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:
 
 
 def _mountinfo(proc_root: str) -> bytes:
-    path = f"{proc_root}/thread-self/mountinfo"
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
+    return kernel_text.read(f"{proc_root}/thread-self/mountinfo")
 
 
 def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
-    """The cgroup mounts at or below ``cgroup_root``, in mountinfo's order."""
+    """The cgroup mounts at or below ``cgroup_root``, in mountinfo's order.
+
+    A field of another file system may hold a blank that is not escaped (Docker Desktop's 9p options), or be empty; such
+    a line is not ours. In a line of ours all fields are there.
+    """
     # 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
     root = cgroup_root.rstrip("/")
-    for line in mountinfo.decode(errors="surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        if kind not in ("cgroup", "cgroup2"):
+    for line in kernel_text.lines(mountinfo):
+        left, _, right = line.partition(b" - ")
+        fields, (kind, *rest) = left.split(b" "), right.split(b" ")
+        if kind not in (b"cgroup", b"cgroup2") or len(fields) < 6 or not rest:
             continue
-        inner, point, flags = left.split(" ")[3:6]
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), point)
+        inner, point = (kernel_text.decode(_unescaped(field)) for field in fields[3:5])
         if point != root and not point.startswith(f"{root}/"):
             continue
-        name = UNIFIED if kind == "cgroup2" else _v1_name(options)
-        writable = "ro" not in flags.split(",") and "ro" not in options.split(",")
+        options = kernel_text.decode(rest[-1])
+        name = UNIFIED if kind == b"cgroup2" else _v1_name(options)
+        writable = b"ro" not in fields[5].split(b",") and "ro" not in options.split(",")
         yield Mount(name, point, inner, writable)
+
+
+def _unescaped(field: bytes) -> bytes:
+    """A blank, a tab, a newline and a backslash are three octal digits there (mangle in fs/seq_file.c)."""
+    return _ESCAPE.sub(lambda match: bytes((int(match[1], 8),)), field)
 
 
 def _v1_name(options: str) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from sys import intern
+import errno
 
+from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
 
 
 def parse_groups(text: bytes) -> dict[str, str]:
-    """Path by hierarchy name. A path may hold colons; a removed group's carries `` (deleted)``.
+    """Path by hierarchy name. A path may hold any byte but ``\\n``; a removed group's carries `` (deleted)``.
 
-    Names and paths are interned: ten thousand processes share a few hundred of them.
+    Raises:
+        UnknownKernelText: a line is no ``number:name:path``.
     """
     # 4:memory:/kubepods/burstable/pod1   ·   1:name=systemd:/a:b   ·   0::/system.slice/ssh.service
     groups: dict[str, str] = {}
-    for line in text.decode(errors="surrogateescape").split("\n"):  # no other character ends a line
-        if not line:
-            continue
-        _, name, path = line.split(":", 2)
-        groups[intern(name)] = intern(path)
+    for line in kernel_text.lines(text):
+        number, _, rest = line.partition(b":")
+        name, colon, path = rest.partition(b":")
+        if not colon or not number.isdigit():
+            raise kernel_text.malformed("cgroup of a process")
+        groups[kernel_text.shared(name)] = kernel_text.shared(path)
     return groups
 
 
@@ -29,11 +32,9 @@ def groups_of(pid: int | str, proc_root: str) -> dict[str, str]:
         ProcessGone: nobody has the number.
         KernelRefused: it cannot be read.
     """
-    path = f"{proc_root}/{pid}/cgroup"
     try:
-        with open(path, "rb", buffering=0) as file:
-            return parse_groups(file.readall())
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise ProcessGone(f"{pid}") from error
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
+        return parse_groups(kernel_text.read(f"{proc_root}/{pid}/cgroup"))
+    except KernelRefused as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            raise ProcessGone(f"{pid}") from error
+        raise

@@ -58,7 +58,7 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     table = aligned([head, *rows])
     return [
         f"{name}: {size(ranking.limit_pages, page)}{swap}{used}, {ranking.processes} processes",
-        *("  " + line for line in table.splitlines()),
+        *("  " + line for line in table.split("\n")),
         f"  now:             {verdict(ranking.now, answer)}",
         f"  after the rules: {verdict(ranking.after_rules, answer)}",
     ]
@@ -178,5 +178,5 @@ def told(kill: pb.Kill, page: int) -> list[str]:
             )
             for at, one in enumerate(kill.predicted, 1)
         ]
-        lines += ["    " + row for row in aligned([("#", "PID", "NAME", "ADJ", "POINTS", ""), *rows]).splitlines()]
+        lines += ["    " + row for row in aligned([("#", "PID", "NAME", "ADJ", "POINTS", ""), *rows]).split("\n")]
     return lines

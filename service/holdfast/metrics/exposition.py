@@ -86,8 +86,7 @@ class Registry:
             except Exception as error:  # a plugin's `read` is a plugin author's code
                 del lines[before:]
                 LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
-        # a label value may be a file name of any bytes, which Python keeps as surrogates
-        return "".join(lines).encode(errors="replace") + _client_library_text(self._families)
+        return "".join(lines).encode() + _client_library_text(self._families)
 
 
 def write_samples(name: str, samples: Iterable[Sample], lines: list[str]) -> None:

@@ -11,6 +11,7 @@ import platform
 import resource
 from collections.abc import Callable
 
+from holdfast import kernel_text
 from holdfast.metrics.family import Counter, Gauge, Read
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -20,10 +21,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def families(proc_root: str = "/proc") -> list[Counter]:
     """CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
 
-    def stat() -> list[str]:
-        return fields_of(_text(f"{proc_root}/self/stat"))
+    def stat() -> list[bytes]:
+        return fields_of(kernel_text.read(f"{proc_root}/self/stat"))
 
-    started = start_time_s(stat(), _text(f"{proc_root}/stat"))
+    started = start_time_s(stat(), kernel_text.read(f"{proc_root}/stat"))
     return [
         Counter(
             "process_cpu_seconds_total",
@@ -62,6 +63,12 @@ def families(proc_root: str = "/proc") -> list[Counter]:
             read=_one(lambda: started),
         ),
         Counter(
+            "holdfast_kernel_text_refused_total",
+            "Texts from the kernel that were not used, by reason: too_long, malformed.",
+            ["reason"],
+            read=lambda: [((reason,), number) for reason, number in sorted(kernel_text.refused.items())],
+        ),
+        Counter(
             "python_gc_collections_total",
             "Number of times this generation was collected.",
             ["generation"],
@@ -76,22 +83,23 @@ def families(proc_root: str = "/proc") -> list[Counter]:
     ]
 
 
-def fields_of(stat: str) -> list[str]:
+def fields_of(stat: bytes) -> list[bytes]:
     """The fields of ``/proc/PID/stat`` from the third on, by proc(5)'s number less 3.
 
     ``4242 (hold fast) S 1 …``: the name may hold anything, so they begin after the last parenthesis.
     """
-    return stat.rpartition(")")[2].split()
+    return kernel_text.words(stat.rpartition(b")")[2].rstrip(b"\n"))
 
 
-def cpu_s(stat: list[str]) -> float:
+def cpu_s(stat: list[bytes]) -> float:
     """Seconds of user and system time."""
     return (int(stat[11]) + int(stat[12])) / _TICKS
 
 
-def start_time_s(stat: list[str], machine: str) -> float:
+def start_time_s(stat: list[bytes], machine: bytes) -> float:
     """When the process started, in seconds since 1970; ``machine`` is ``/proc/stat``, for its boot time."""
-    boot = next(float(line.split()[1]) for line in machine.splitlines() if line.startswith("btime "))
+    # btime 1769980000
+    boot = next(int(line[6:]) for line in kernel_text.lines(machine) if line.startswith(b"btime "))
     return boot + int(stat[19]) / _TICKS
 
 
@@ -103,8 +111,3 @@ def _address_space() -> float:
 
 def _one(read: Callable[[], float]) -> Read:
     return lambda: [((), read())]
-
-
-def _text(path: str) -> str:
-    with open(path) as file:
-        return file.read()

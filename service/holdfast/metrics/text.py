@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from holdfast.inert import valid
+
 _LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
@@ -18,8 +20,8 @@ def header(name: str, help_text: str, kind: str) -> str:
 
 
 def pairs(labels: Iterable[tuple[str, str]]) -> str:
-    """``key="value",key="value"``, without braces."""
-    return ",".join(f'{key}="{value.translate(_LABEL_ESCAPES)}"' for key, value in labels)
+    """``key="value",key="value"``, without braces. A name of a file may hold any bytes, the text format UTF-8."""
+    return ",".join(f'{key}="{valid(value).translate(_LABEL_ESCAPES)}"' for key, value in labels)
 
 
 def braced(inside: str) -> str:

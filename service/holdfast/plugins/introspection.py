@@ -23,6 +23,7 @@ from holdfast.api.services.introspection.v1.introspection_pb2 import (
 )
 from holdfast.errors import FailedPrecondition, code_of
 from holdfast.filters import parse_all
+from holdfast.inert import valid
 from holdfast.plugin import InitContext, PluginState, plugin
 from holdfast.plugins.kinds import GRPC, SERVICE
 
@@ -78,7 +79,7 @@ def described(state: PluginState) -> Plugin:
         requires=[kind.uri for kind in state.registration.requires],
         exports=dict(state.exports),
         capabilities=list(state.capabilities),
-        init_err=Status(code=code_of(error), message=str(error) or type(error).__name__) if error else None,
+        init_err=Status(code=code_of(error), message=valid(str(error) or type(error).__name__)) if error else None,
     )
 
 

@@ -17,10 +17,11 @@ import select
 
 from msgspec import Struct
 
+from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
-_CHUNK = 4096  # one page: what seq_file hands out at once
+_SHORT = 4096  # bytes of a file that `OpenProcess.peek` is for
 
 
 class Identity(Struct, frozen=True):
@@ -35,9 +36,15 @@ def start_ticks_of(stat: bytes) -> int:
     """Field 22 of proc_pid_stat(5): clock ticks (USER_HZ, nearly always 100 a second) from boot to the start.
 
     The second field is the name in parentheses and may itself hold ``) R 1``: counting starts at the last one.
+
+    Raises:
+        UnknownKernelText: it has no such field.
     """
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 … 20 0 1 0 123456 …
-    return int(stat[stat.rindex(b")") + 2 :].split(b" ", 20)[19])
+    try:
+        return int(stat[stat.rindex(b")") + 2 :].split(b" ", 20)[19])
+    except (ValueError, IndexError):
+        raise kernel_text.malformed("stat of a process") from None
 
 
 def read_boot_id(proc_root: str) -> str:
@@ -47,11 +54,10 @@ def read_boot_id(proc_root: str) -> str:
         KernelRefused: it cannot be read.
     """
     path = f"{proc_root}/sys/kernel/random/boot_id"
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(64).decode().strip()
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
+    found = kernel_text.read(path).rstrip(b"\n")
+    if not found.isascii():
+        raise kernel_text.malformed(path)
+    return found.decode()
 
 
 class ProcRoot:
@@ -108,7 +114,7 @@ class OpenProcess:
         return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
 
     def read(self, name: str) -> bytes:
-        """All of one file of the process.
+        """All of one file of the process that is one record (see `kernel_text.read_record`).
 
         Raises:
             ProcessGone: it ended.
@@ -117,7 +123,7 @@ class OpenProcess:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
             try:
-                return _all_of(descriptor)
+                return kernel_text.read_record(descriptor, f"{self._path}/{name}")
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -162,7 +168,7 @@ class OpenProcess:
             if self._kept[0] != name:
                 self._let_go_of_kept()
                 self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
-            return os.pread(self._kept[1], _CHUNK, 0)
+            return os.pread(self._kept[1], _SHORT, 0)
         except OSError as error:
             if error.errno in _GONE:
                 raise ProcessGone(f"{self._path}/{name}") from error
@@ -180,7 +186,7 @@ class OpenProcess:
                 self._let_go_of_kept()
                 self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
             os.write(self._kept[1], value)
-            return os.pread(self._kept[1], _CHUNK, 0)
+            return os.pread(self._kept[1], _SHORT, 0)
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
@@ -245,16 +251,6 @@ class OpenProcess:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
-
-
-def _all_of(descriptor: int) -> bytes:
-    data = os.read(descriptor, _CHUNK)
-    if len(data) < _CHUNK:  # seq_file and cmdline hand out what fits; less than asked for is the end
-        return data
-    parts = [data]
-    while data := os.read(descriptor, 16 * _CHUNK):
-        parts.append(data)
-    return b"".join(parts)
 
 
 def _translated(operation: str, path: str, error: OSError) -> ProcessGone | KernelRefused:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 
+from holdfast import kernel_text
 from holdfast.errors import InvalidArgument, KernelRefused
 from holdfast.process.identity import OpenProcess
 
@@ -34,13 +35,26 @@ def check(value: int) -> int:
     return value
 
 
+def parsed(text: bytes) -> int:
+    """The number in the file.
+
+    Raises:
+        UnknownKernelText: there is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise kernel_text.malformed(f"{FILE} of a process") from None
+
+
 def read(process: OpenProcess) -> int:
     """What the process has now.
 
     Raises:
         ProcessGone: it ended.
+        UnknownKernelText: it is no number.
     """
-    return int(process.peek(FILE))
+    return parsed(process.peek(FILE))
 
 
 def write(process: OpenProcess, value: int) -> None:
@@ -59,7 +73,7 @@ def write(process: OpenProcess, value: int) -> None:
         if error.errno in (errno.EACCES, errno.EPERM):
             error.remedy = f"lowering it to {value} needs {CAPABILITY} in the initial user namespace (a privileged pod)"
         raise
-    if int(present) != value:
+    if parsed(present) != value:
         raise KernelRefused(
             "write", f"{process.pid}/{FILE}", errno.EAGAIN, "another program sets it too; find and stop it"
         )

@@ -8,7 +8,6 @@ somebody's program, and both are the node's business. The unix socket asks for n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from google.protobuf import descriptor_pool
 
 from holdfast.config.schema import Grant
 from holdfast.errors import PermissionDenied
+from holdfast.expression import Expression, literal
 from holdfast.rpc.layer import Authorize
 from holdfast.rpc.registrar import Policy
 
@@ -34,11 +34,11 @@ def policy(grants: Iterable[Grant]) -> Policy:
         if full_method.startswith(_OPEN) or (only_reads and not is_private(full_method)):
             return None
         why = "reads what is kept for the node's own clients" if only_reads else "changes the node"
-        allowed = [identities for methods, identities in rules if methods.match(full_method)]
+        allowed = [identities for methods, identities in rules if methods.fits(full_method)]
 
         def authorize(context: Any) -> None:
             names = identities_of(context)
-            if not any(pattern.match(name) for pattern in allowed for name in names):
+            if not any(pattern.fits(name) for pattern in allowed for name in names):
                 who = names[0] if names else "a client without a certificate"
                 raise PermissionDenied(
                     f"{full_method} {why} and is not granted to {who} over TCP;"
@@ -73,6 +73,6 @@ def identities_of(context: Any) -> list[str]:
     return [name for name in names if not name.startswith("CN=")] + common  # no name poses as a common name
 
 
-def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    """Any of ``globs``, where ``*`` is any text."""
-    return re.compile("|".join(f"(?:{'.*'.join(map(re.escape, glob.split('*')))})\\Z" for glob in globs))
+def _pattern(globs: Iterable[str]) -> Expression:
+    """Any of ``globs``, where ``*`` is any text. A name is its bearer's choice: RE2."""
+    return Expression("|".join(f"(?:{'.*'.join(map(literal, glob.split('*')))})" for glob in globs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from holdfast.errors import Code, HoldfastError
+from holdfast.inert import valid
 
 STATUS_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
 
@@ -27,8 +28,7 @@ def words_of(error: BaseException, code: Code) -> str:
     if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
     words = words or type(error).__name__
-    # a file name of any bytes is kept as surrogates, which no header can carry
-    return shortened(words if words.isascii() else words.encode(errors="replace").decode())
+    return shortened(valid(words))  # a file name of any bytes has no form in a header
 
 
 def shortened(words: str) -> str:
@@ -41,7 +41,7 @@ def shortened(words: str) -> str:
 def _encoded_size(words: str) -> int:
     if len(words) * 12 <= MAX_WORDS_BYTES:  # four bytes of three characters each, at the worst
         return 0
-    return sum(1 if 32 <= byte <= 126 and byte != 37 else 3 for byte in words.encode(errors="replace"))
+    return sum(1 if 32 <= byte <= 126 and byte != 37 else 3 for byte in words.encode())
 
 
 def details_of(error: BaseException, code: Code, words: str) -> Trailers:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from holdfast import log
+from holdfast import kernel_text, log
 from holdfast.cgroups import UNIFIED, Hierarchy, Mode, detect, is_below_the_mount
 from holdfast.cgroups.face import checked_path
 from holdfast.errors import BootError, HoldfastError, InvalidArgument, KernelRefused
@@ -21,7 +21,7 @@ LOG = log.named(__name__)
 
 #: What a service manager limits a daemon by; enabled down the path of a group we make on v2, as far as the host has it.
 OWN_CONTROLLERS = frozenset({"cpu", "io", "memory", "pids"})
-_NO_USER_NAMESPACE = ["0", "0", "4294967295"]
+_NO_USER_NAMESPACE = [b"0", b"0", b"4294967295"]
 
 
 def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_root: str) -> None:
@@ -97,10 +97,11 @@ def _write_own(score: int, proc_root: str) -> bool:
 def _in_user_namespace(proc_root: str) -> bool:
     """Whether the first line of our uid_map is not the initial namespace's; no file means there are none."""
     try:
-        with open(f"{proc_root}/self/uid_map") as file:
-            return file.readline().split() != _NO_USER_NAMESPACE
-    except FileNotFoundError:
-        return False
+        return kernel_text.words(kernel_text.read(f"{proc_root}/self/uid_map").rstrip(b"\n")) != _NO_USER_NAMESPACE
+    except KernelRefused as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
 
 
 def _enter_cgroup(wanted: str, proc_root: str, cgroup_root: str) -> None:

@@ -21,6 +21,7 @@ from holdfast import config, log, loop, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
 from holdfast.errors import BootError, HoldfastError
+from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.process import heap
@@ -119,7 +120,7 @@ class Life:
             LOG.error("configuration rejected; the one before stays in force", error=error)
             self._reloads.inc("rejected")
             self._good.set(0)
-            self._publish("/config/rejected", ConfigRejected(reason=str(error)))
+            self._publish("/config/rejected", ConfigRejected(reason=valid(str(error))))
         else:
             for key in change.needs_restart:
                 LOG.warning("changed setting needs a restart", key=key)

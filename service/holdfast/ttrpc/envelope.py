@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from holdfast.api.ttrpc import ttrpc_pb2
 from holdfast.errors import HoldfastError, PeerBrokeProtocol, from_status
+from holdfast.inert import valid
 
 TargetT = TypeVar("TargetT")
 Pairs = tuple[tuple[str, str], ...]
@@ -86,11 +87,10 @@ def response_prefix(payload: bytes) -> bytes:
 
 
 def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> bytes:
-    """A response with a status. What cannot be UTF-8 in the message is replaced."""
-    text = message.encode("utf-8", "replace").decode()
+    """A response with a status. What is no UTF-8 in the message is escaped."""
     response = ttrpc_pb2.Response()
     response.status.code = code
-    response.status.message = text
+    response.status.message = valid(message)
     response.status.details.extend(details)
     return bytes(response.SerializeToString())
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge, Histogram, Registry, Sample, process
 from holdfast.rpc import Counters, MethodType
 from hypothesis import given
@@ -55,7 +56,7 @@ def test_families_are_printed_by_name_with_their_two_comment_lines():
 def test_any_label_value_is_read_back_as_it_was(first, second):
     counter = Counter("a_total", "A.", ["x", "y"])
     counter.inc(first, second)
-    expected = [text.encode(errors="replace").decode() for text in (first, second)]
+    expected = [valid(first), valid(second)]
     assert read_back(printed(counter)) == [("a_total", dict(zip("xy", expected, strict=True)), 1.0)]
 
 
@@ -66,7 +67,7 @@ def test_a_histogram_is_cumulative_whatever_its_labels_are_called(label, values)
     for value in values:
         slot.observe(value)
     lines = read_back(printed(histogram))
-    shown = label.encode(errors="replace").decode()
+    shown = valid(label)
     assert [(name, labels.get("le")) for name, labels, _ in lines] == [
         ("h_bucket", "1"), ("h_bucket", "10.5"), ("h_bucket", "+Inf"), ("h_sum", None), ("h_count", None),
     ]  # fmt: skip
@@ -190,3 +191,13 @@ def test_promtool_finds_nothing_to_say():
     command = [path_of("promtool"), "check", "metrics"]
     done = subprocess.run(command, input=registry.text(), capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_names_of_any_bytes_are_labels_and_two_names_stay_two():
+    counter = Counter("kills_total", "Kills.", ("cgroup",))
+    for raw in (b"/a\xff", b"/a\xfe", "/a\u202e".encode()):
+        counter.inc(raw.decode(errors="surrogateescape"))
+    registry = Registry()
+    registry.add(counter)
+    page = registry.text().decode()
+    assert [labels["cgroup"] for _, labels, _ in read_back(page)] == ["/a\\xff", "/a\\xfe", "/a\u202e"]

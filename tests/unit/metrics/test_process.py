@@ -7,26 +7,26 @@ from holdfast.metrics import Registry
 from holdfast.metrics.process import cpu_s, families, fields_of, start_time_s
 
 STAT = (
-    "4242 (hold) fast) S 1 4242 4242 0 -1 4194304 1200 0 3 0 250 150 0 0 20 0 7 0 123400 104857600 2560 "
-    "18446744073709551615 1 1 0 0 0 0 0 4096 81923 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+    b"4242 (hold) fast) S 1 4242 4242 0 -1 4194304 1200 0 3 0 250 150 0 0 20 0 7 0 123400 104857600 2560 "
+    b"18446744073709551615 1 1 0 0 0 0 0 4096 81923 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
 )
 
 
 def test_the_name_may_hold_parentheses_and_spaces():
-    assert fields_of(STAT)[:2] == ["S", "1"]
+    assert fields_of(STAT)[:2] == [b"S", b"1"]
 
 
 def test_times_are_seconds():
     ticks = os.sysconf("SC_CLK_TCK")
     assert cpu_s(fields_of(STAT)) == 400 / ticks
-    assert start_time_s(fields_of(STAT), "cpu 1 2 3\nbtime 1700000000\nprocesses 5\n") == 1700000000 + 123400 / ticks
+    assert start_time_s(fields_of(STAT), b"cpu 1 2 3\nbtime 1700000000\nprocesses 5\n") == 1700000000 + 123400 / ticks
 
 
 def test_the_figures_are_read_below_the_root_that_is_given(tmp_path):
     (tmp_path / "self" / "fd").mkdir(parents=True)
     for number in range(4):
         (tmp_path / "self" / "fd" / str(number)).touch()
-    (tmp_path / "self" / "stat").write_text(STAT)
+    (tmp_path / "self" / "stat").write_bytes(STAT)
     (tmp_path / "stat").write_text("btime 1700000000\n")
     values = {family.name: [sample.value for sample in family.samples()] for family in families(str(tmp_path))}
     assert values["process_open_fds"] == [3]

@@ -142,8 +142,8 @@ def test_a_code_nobody_defined_is_unknown_and_keeps_its_words():
     assert (error.code, str(error)) == (Code.UNKNOWN, "odd")
 
 
-def test_a_message_that_is_no_utf8_is_sent_with_marks_in_its_place():
-    assert str(envelope.decode_response(envelope.encode_failure(2, "bad \udcff name"))) == "bad ? name"
+def test_a_message_that_is_no_utf8_is_sent_with_its_bytes_escaped():
+    assert str(envelope.decode_response(envelope.encode_failure(2, "bad \udcff name"))) == r"bad \xff name"
 
 
 def test_a_negative_timeout_takes_ten_bytes():

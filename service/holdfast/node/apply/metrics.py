@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Count
 from collections.abc import Callable, Iterable
 
+from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge, Histogram, Registry
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement
@@ -87,7 +88,7 @@ class Tally:
 
     def kill(self, kill: Kill) -> None:
         """Count a kill under its domain and pod, or under `OTHERS` once there are many."""
-        labels = (kill.domain, kill.pod_namespace, kill.pod_name, kill.container)
+        labels = (valid(kill.domain), kill.pod_namespace, kill.pod_name, kill.container)
         known = len(list(self.kills.samples()))
         self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
 

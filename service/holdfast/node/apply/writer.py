@@ -27,6 +27,7 @@ from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import HeldRow, MadeRow, SettingRow
 from holdfast.node.model.decision import Change, Field
 from holdfast.node.plan.setting import is_in_force
+from holdfast.node.proc.parse import name_and_parent
 from holdfast.node.rule.setting import controller_of
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
@@ -196,7 +197,7 @@ class Host:
         try:
             with self._proc.open(pid) as stranger:
                 groups = parse_groups(stranger.read("cgroup"))
-                ppid = int(stranger.read("stat").rpartition(b")")[2].split()[1])
+                _, ppid = name_and_parent(stranger.read("stat"))
                 with self._proc.open(ppid) as parent:
                     born_in = parse_groups(parent.read("cgroup"))
                 for change in done:

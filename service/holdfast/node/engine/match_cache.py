@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from holdfast.node.proc.parse import printed
-from holdfast.node.proc.reader import Dull, Reader
+from holdfast.node.proc.reader import LONGEST_CACHED, Dull, Reader
 from holdfast.node.rule.ruleset import Rules
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Indifference:
 
         ``in_no_pod``: nor will these groups ever be a pod's.
         """
-        if not self.seen.asks_groups:
+        if not self.seen.asks_groups or len(groups) > LONGEST_CACHED:
             return
         paths, pod = self._reader.place_of(groups)
         if not self._rules.could_match_in(comm, set(paths.values()), in_pod=pod is not None):

@@ -13,9 +13,9 @@ Theory
 
 The file is sqlite in WAL mode, without fsync: a commit survives kill -9, and what a power cut loses does not matter,
 as the processes are lost with it (a file that it damaged is put aside). Values of processes, the hot ones, are
-committed to an `append_log` beside it first and taken into the database together: by all that reads or changes rows, and
-when there are many. The write-ahead log is folded in by sweeps. One connection, one lock: the engine's thread and the
-mover's both write, and no other process.
+committed to an `append_log` beside it first and taken into the database together: by all that reads or changes rows,
+and when there are many. The write-ahead log is folded in by sweeps. One connection, one lock: the engine's thread and
+the mover's both write, and no other process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
 from holdfast.node.journal.append_log import Line, Tail
-from holdfast.node.journal.rows import HandRow, HeldRow, MadeRow, SettingRow
+from holdfast.node.journal.rows import HandRow, HeldRow, MadeRow, SettingRow, as_read, stored
 
 LOG = log.named(__name__)
 
@@ -94,14 +94,16 @@ class Journal:
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
         """Commit, before they are written, values of processes. See rules 3 and 4 for what becomes of an older row."""
-        lines = [(r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back) for r in rows]
+        lines = [
+            _stored((r.pid, r.start_ticks, r.field, r.before, r.written, r.rule, r.as_child, r.give_back)) for r in rows
+        ]
         if not lines:
             return
         with self._lock:
             try:
                 self._tail.append(self._generation, lines)
-            except (OSError, UnicodeError) as error:  # a cgroup's name may be any bytes
-                why = (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)).lower()
+            except OSError as error:
+                why = (os.strerror(error.errno) if error.errno else str(error)).lower()
                 raise Unavailable(f"journal {self.path}-tail: {why}; nothing is written without it") from error
             self._waiting += lines
             if len(self._waiting) >= self._many:
@@ -115,14 +117,15 @@ class Journal:
             db.execute(
                 "INSERT INTO settings VALUES (?,?,?,?,?,'',?,?) ON CONFLICT DO UPDATE SET"
                 " previous = written, written = excluded.written, rule = excluded.rule, give_back = excluded.give_back",
-                (row.hierarchy, row.path, row.file, row.before, row.written, row.rule, row.give_back),
+                _stored((row.hierarchy, row.path, row.file, row.before, row.written, row.rule, row.give_back)),
             )
 
     def make(self, rows: Iterable[MadeRow]) -> None:
         """Commit, before they are made, groups."""
         with self._lock, self._transaction() as db:
             db.executemany(
-                "INSERT OR IGNORE INTO made VALUES (?,?,?)", [(row.hierarchy, row.path, row.rule) for row in rows]
+                "INSERT OR IGNORE INTO made VALUES (?,?,?)",
+                [_stored((row.hierarchy, row.path, row.rule)) for row in rows],
             )
 
     def hold_by_hand(self, row: HandRow) -> None:
@@ -130,7 +133,7 @@ class Journal:
         with self._lock, self._transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO by_hand VALUES (?,?,?,?,?)",
-                (row.pid, row.start_ticks, row.adj, row.expires_ns, row.why),
+                _stored((row.pid, row.start_ticks, row.adj, row.expires_ns, row.why)),
             )
 
     def rerule(self, pid: int, start_ticks: int, rule: str, *, as_child: bool, give_back: bool) -> None:
@@ -138,7 +141,7 @@ class Journal:
         with self._lock, self._transaction() as db:
             db.execute(
                 "UPDATE held SET rule = ?, as_child = ?, give_back = ? WHERE pid = ? AND start_ticks = ?",
-                (rule, as_child, give_back, pid, start_ticks),
+                _stored((rule, as_child, give_back, pid, start_ticks)),
             )
 
     def held(self) -> list[HeldRow]:
@@ -184,7 +187,7 @@ class Journal:
                         where, key = "made WHERE hierarchy=? AND path=?", (row.hierarchy, row.path)
                     case HandRow():
                         where, key = "by_hand WHERE pid=? AND start_ticks=?", (row.pid, row.start_ticks)
-                db.execute(f"DELETE FROM {where}", key)  # noqa: S608 (words of ours)
+                db.execute(f"DELETE FROM {where}", _stored(key))  # noqa: S608 (words of ours)
 
     def fold(self) -> None:
         """Bring the write-ahead log into the file, and so keep it short. Milliseconds: not for a hot path."""
@@ -209,7 +212,8 @@ class Journal:
     def _all(self, table: str, values: tuple[int, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, self._translated() as db:
             self._take_in()
-            return db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
+            found = db.execute(f"SELECT * FROM {table}", values).fetchall()  # noqa: S608 (words of ours)
+        return [tuple(as_read(value) if isinstance(value, str) else value for value in row) for row in found]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -244,6 +248,10 @@ class Journal:
             yield self._db
         except sqlite3.Error as error:
             raise Unavailable(f"journal {self.path}: {error}; nothing is written without it") from error
+
+
+def _stored(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(stored(value) if isinstance(value, str) else value for value in values)
 
 
 def _opened(path: Path, boot_id: str) -> tuple[sqlite3.Connection, Tail, int]:

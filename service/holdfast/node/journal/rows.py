@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from holdfast.late import regex
+
 ADJ = "oom_score_adj"
 
 
@@ -54,6 +56,22 @@ class HandRow(Struct, frozen=True):
     adj: int
     expires_ns: int
     why: str
+
+
+_SURROGATE = regex("[\ud800-\udfff]")
+_STORED = regex("\0([0-9a-f]{4})")
+
+
+def stored(text: str) -> str:
+    """``text`` for a file that holds UTF-8. A path may hold any bytes but NUL: a byte that is no UTF-8 is NUL and four
+    digits; `as_read` undoes it exactly.
+    """
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\0{ord(found[0]):04x}", text)
+
+
+def as_read(text: str) -> str:
+    """What was `stored`."""
+    return _STORED.sub(lambda found: chr(int(found[1], 16)), text) if "\0" in text else text
 
 
 def cgroup_field(hierarchy: str) -> str:

@@ -1,21 +1,43 @@
 """What the kernel log says of an OOM kill: whom, out of which domain, and who stood where at that moment.
 
-Before it kills, the kernel prints the table it chose from (unless vm.oom_dump_tasks is 0 or it printed ten within
-five seconds), so "what stood next in line" is the kernel's own numbers and not a guess made later. Sources:
-mm/oom_kill.c (dump_tasks, dump_oom_victim), mm/memcontrol.c, Documentation/ABI/testing/dev-kmsg.
+Theory
+------
+* Before it kills, the kernel prints the table it chose from (unless vm.oom_dump_tasks is 0 or it printed ten within
+  five seconds), so "what stood next in line" is the kernel's own numbers and not a guess made later.
+* Only records of facility kern count. A program may write to ``/dev/kmsg``, and the kernel marks what it writes.
+* What is in a line is a process's or a group's choice in part: a name holds any byte, a path may end in
+  ``,task=sshd,pid=1``. So a line is read from what the kernel prints at its ends, two names in one line must fit each
+  other (a victim's group is within the domain), and where two readings fit, the place is not known.
+
+The forms, by kernel (mm/oom_kill.c, mm/memcontrol.c; Red Hat's 3.10 differs):
+
+=============== ===================================================================================================
+3.10 to 5.0     ``… Kill process 7 (java) score 903 or sacrifice child``, then ``Killed process 7 (java) total-vm:…``
+  of them RHEL  ``Killed process 7 (java), UID 1001, total-vm:…``
+  a domain      ``Task in /a/b killed as a result of limit of /a`` (before 5.0)
+  the table     ``nr_ptes`` (3.10), ``nr_ptes nr_pmds`` (4.0), ``pgtables_bytes`` (4.15) for the page tables
+4.5             ``, shmem-rss:…``
+4.19            ``Tasks in /a are going to be killed due to memory.oom.group set``
+5.0             ``oom-kill:constraint=…,oom_memcg=/a,task_memcg=/a/b,task=java,pid=7,uid=1001``
+5.1             ``Out of memory: Killed process 7 (java) total-vm:…``: no other line names the victim
+5.4             ``…, UID:1001 pgtables:…kB oom_score_adj:0``
+6.8             ``rss_anon rss_file rss_shmem`` in the table
+=============== ===================================================================================================
+
+Sources: those files, Documentation/ABI/testing/dev-kmsg, kernel/printk/printk.c.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
+from holdfast import kernel_text
 from holdfast.errors import Unavailable
 from holdfast.late import regex
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
@@ -26,39 +48,57 @@ _KEPT_STANDINGS = 5
 _BATCH = 256  # records of one read, a millisecond: exec events are served before the next
 _SAME_KILL_NS = 1_000_000_000
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+_MOST_ROWS = 65_536  # processes of one table; of a longer one nothing is kept
+_KERNEL = 0  # LOG_KERN: a program that writes to the device is another facility, whatever it says
+_RECORD_BYTES = 8192  # of one record; CONSOLE_EXT_LOG_MAX in kernel/printk/printk.c
 
 # Tasks state (memory values in pages):
 # [  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name
 # [  24351]     0 24351    18790    17923    16288     1635         0   188416        0             0 python3
-_HEADER = regex(r"\[\s*pid\s*\]\s+(.*)\Z")
-_ROW = regex(r"\[\s*(\d+)\]\s+(.*)\Z")
+_HEADER = regex(r"\[ *pid *\] +([a-z_ ]+ name)\Z")
+_ROW = regex(r"\[ *(\d{1,10})\]( .*)\Z", re.ASCII | re.DOTALL)
+_NUMBER = regex(r" *(-?\d{1,20}) ", re.ASCII)
 # memory: usage 65536kB, limit 65536kB, failcnt 21
-_LIMIT = regex(r"(memory|memory\+swap|swap): usage (\d+)kB, limit (\d+)kB")
-# oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,
-# task=x,pid=1,uid=0 (one line; of the node: global_oom in place of oom_memcg=)
-_SUMMARY = regex(
-    r"oom-kill:constraint=(?P<constraint>\w+),.*?(?:,oom_memcg=(?P<domain>.*?)|,global_oom)?"
-    r",task_memcg=(?P<group>.*),task=(?P<comm>.*),pid=(?P<pid>\d+),uid=\d+\Z"
-)
+_LIMIT = regex(r"(memory|memory\+swap|swap): usage \d{1,20}kB, limit (\d{1,20})kB", re.ASCII)
+_SUMMARY = "oom-kill:constraint="
+_SUMMARY_END = regex(r",pid=(?P<pid>\d{1,10}),uid=\d{1,10}\Z", re.ASCII)
+_MEMS_ALLOWED = regex(r",mems_allowed=[0-9,-]*\Z")
+_WHY = r"(?:(?P<why>(?:Out|Memory cgroup out) of memory(?: \(oom_kill_allocating_task\))?): )"
+_CHOSEN = regex(_WHY + r"Kill process (?P<pid>\d{1,10}) \((?s:.*)\) score \d+ or sacrifice child\Z", re.ASCII)
 # Memory cgroup out of memory: Killed process 24351 (python3) total-vm:75160kB, anon-rss:65152kB, file-rss:6540kB,
 # shmem-rss:0kB, UID:0 pgtables:184kB oom_score_adj:0
 _KILLED = regex(
-    r"(?P<why>.*): Killed process (?P<pid>\d+) \((?P<comm>.*)\) total-vm:\d+kB, anon-rss:(?P<anon>\d+)kB, "
-    r"file-rss:(?P<file>\d+)kB, shmem-rss:(?P<shmem>\d+)kB(?:, UID:(?P<uid>\d+))?.*?(?:oom_score_adj:(?P<adj>-?\d+))?\Z"
+    _WHY + r"?Killed process (?P<pid>\d{1,10}) \((?P<comm>(?s:.*))\)(?:, UID (?P<redhat>\d{1,10}),)? total-vm:\d+kB, "
+    r"anon-rss:(?P<anon>\d{1,20})kB, file-rss:(?P<file>\d{1,20})kB(?:, shmem-rss:(?P<shmem>\d{1,20})kB)?"
+    r"(?:, UID:(?P<uid>\d{1,10}))?(?: pgtables:\d+kB)?(?: oom_score_adj:(?P<adj>-?\d{1,4}))?\Z",
+    re.ASCII,
 )
-# Tasks in /a are going to be killed due to memory.oom.group set
-_WHOLE_GROUP = regex(r"Tasks in .* are going to be killed due to memory\.oom\.group set\Z")
-_OUT_OF_MEMORY = regex(r".* invoked oom-killer: ")
+_TASK_IN, _OF_LIMIT = "Task in ", " killed as a result of limit of "
+_WHOLE_GROUP = regex(r"Tasks in (?s:.*) are going to be killed due to memory\.oom\.group set\Z")
+_INVOKED = regex(r"(?s:.{1,15}) invoked oom-killer: gfp_mask=")
+_PREFIX = re.compile(rb"(?P<level>\d{1,4}),(?P<number>\d{1,20}),(?P<us>\d{1,20}),(?P<flags>[^,;]*)[^;]*\Z")
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+class Place(Struct, frozen=True):
+    """Which domain ran out, and the victim's group in it; empty: not known."""
+
+    domain: str = ""
+    group: str = ""
 
 
 class _Dump(Struct):
-    """What was printed since somebody invoked the OOM killer."""
+    """What was printed since the OOM killer was invoked last. ``of_pid`` is the process it chose.
+
+    ``why`` is from the line that announces a kill before 5.1, until the kill.
+    """
 
     columns: tuple[str, ...] = ()
-    rows: list[Process] = field(default_factory=list)
+    rows: dict[int, Process] = field(default_factory=dict)
     limits_kib: dict[str, int] = field(default_factory=dict)
-    domain: str = ""
-    group: str = ""
+    summary: str = ""
+    place: Place = Place()
+    why: str = ""
     of_pid: int = 0
     whole_group: bool = False
 
@@ -73,20 +113,24 @@ class KillParser:
 
     def feed(self, text: str, at_ns: int) -> Kill | None:
         """One line without its prefix, and the Unix time it was written at."""
-        if _OUT_OF_MEMORY.match(text):
-            self._dump = _Dump()
-        elif header := _HEADER.match(text):
-            self._dump.columns = tuple(header[1].split())
-        elif (row := _ROW.match(text)) and self._dump.columns:
+        dump = self._dump
+        if header := _HEADER.match(text):
+            dump.columns = tuple(header[1].split())
+        elif dump.columns and (row := _ROW.match(text)):
             self._add_row(int(row[1]), row[2])
         elif limit := _LIMIT.match(text):
-            self._dump.limits_kib[limit[1]] = int(limit[3])
-        elif summary := _SUMMARY.match(text):
-            self._dump.domain = summary["domain"] or "/"
-            self._dump.group = summary["group"]
-            self._dump.of_pid = int(summary["pid"])
+            dump.limits_kib[limit[1]] = int(limit[2])
+        elif text.startswith(_SUMMARY):
+            self._summarise(text)
+        elif text.startswith(_TASK_IN):
+            pairs = _splits(text.removeprefix(_TASK_IN), _OF_LIMIT)
+            dump.place = _only(Place(domain, group) for group, domain in pairs)
+        elif chosen := _CHOSEN.match(text):
+            self._choose(int(chosen["pid"]), chosen["why"])
         elif _WHOLE_GROUP.match(text):
-            self._dump.whole_group = True
+            dump.whole_group = True
+        elif _INVOKED.match(text):
+            self._dump = _Dump()
         elif (killed := _KILLED.match(text)) and not self._is_told_again(int(killed["pid"]), at_ns):
             return self._kill(killed, at_ns)
         return None
@@ -98,59 +142,121 @@ class KillParser:
         return told is not None and at_ns - told < _SAME_KILL_NS
 
     def _add_row(self, pid: int, text: str) -> None:
-        columns = self._dump.columns
-        words = text.split(None, len(columns) - 1)  # the name is last and may hold spaces
-        values = dict(zip(columns, words, strict=False))
-        with contextlib.suppress(ValueError, KeyError):  # a line of somebody else that looks like a row
-            self._dump.rows.append(
-                Process(
-                    pid,
-                    0,
-                    0,
-                    values["name"],
-                    uid=int(values["uid"]),
-                    oom_score_adj=int(values["oom_score_adj"]),
-                    rss_pages=int(values["rss"]),
-                    swap_pages=int(values["swapents"]),
-                    page_table_pages=int(values["pgtables_bytes"]) // self._host.page_bytes,
-                )
-            )
+        """One process: a number for each column, a blank, and the name, which may begin with numbers and blanks."""
+        dump, values, at = self._dump, dict[str, int](), 0
+        for column in dump.columns[:-1]:
+            word = _NUMBER.match(text, at)
+            if word is None:  # a line of another driver that looks like a row
+                return
+            values[column], at = int(word[1]), word.end()
+        if not {"uid", "rss", "swapents", "oom_score_adj"} <= values.keys():
+            return
+        if len(dump.rows) >= _MOST_ROWS:  # then who stood in line is not known
+            dump.rows, dump.columns = {}, ()
+            return
+        dump.rows[pid] = Process(
+            pid,
+            0,
+            0,
+            text[at:],
+            uid=values["uid"],
+            oom_score_adj=values["oom_score_adj"],
+            rss_pages=values["rss"],
+            swap_pages=values["swapents"],
+            page_table_pages=values.get("pgtables_bytes", 0) // self._host.page_bytes
+            + sum(values.get(column, 0) for column in ("nr_ptes", "nr_pmds", "nr_puds")),
+        )
+
+    def _summarise(self, text: str) -> None:
+        """The line that says it all since 5.0; its pid is the kernel's, what is before it is read with the name."""
+        end = _SUMMARY_END.search(text)
+        if end:
+            self._dump.summary, self._dump.of_pid = text[: end.start()], int(end["pid"])
+
+    def _choose(self, pid: int, why: str) -> None:
+        """A kill is announced (before 5.1). One that is not the dump's had no dump: ten in five seconds are printed."""
+        if self._dump.of_pid not in (0, pid):
+            self._dump = _Dump()
+        self._dump.of_pid, self._dump.why = pid, why
 
     def _kill(self, killed: re.Match[str], at_ns: int) -> Kill:
         dump, pid = self._dump, int(killed["pid"])
-        of_memcg = killed["why"].startswith("Memory cgroup")
-        # the kernel prints at most ten tables in five seconds: then the last one is about somebody else
-        known = dump.of_pid == pid or (dump.whole_group and of_memcg)
-        standings = self._standings() if known else ()
+        why = killed["why"] or dump.why or ("Memory cgroup" if dump.whole_group else "")
+        of_memcg = why.startswith("Memory cgroup")
+        # Announced: before 5.1 a child may die in place of the chosen one, of the same domain, in a group not said.
+        announced = not killed["why"] and bool(dump.why)
+        dump.why = ""
+        known = dump.of_pid == pid or announced or (dump.whole_group and of_memcg)
+        if dump.of_pid == pid and dump.summary.endswith(tail := f",task={killed['comm']}"):
+            dump.place = _place_of(dump.summary.removesuffix(tail))
+        row = dump.rows.get(pid) if known else None
+        standings = self._standings(dump.place.domain) if known else ()
         return Kill(
             at_ns,
             pid,
             killed["comm"],
-            int(killed["uid"] or 0),
-            dump.domain if known and of_memcg else "" if of_memcg else "/",
-            dump.group if dump.of_pid == pid else "",
-            sum(int(killed[part]) for part in ("anon", "file", "shmem")) // _PAGE_KIB,
-            int(killed["adj"] or 0),
+            int(killed["uid"] or killed["redhat"] or (row.uid if row else 0)),
+            (dump.place.domain if known else "") if of_memcg or not why else "/",
+            dump.place.group if dump.of_pid == pid else "",
+            sum(int(killed[part] or 0) for part in ("anon", "file", "shmem")) // _PAGE_KIB,
+            int(killed["adj"] or (row.oom_score_adj if row else 0)),
             predicted=standings,
             looked_at_ns=at_ns if standings else 0,
         )
 
-    def _standings(self) -> tuple[Standing, ...]:
+    def _standings(self, domain: str) -> tuple[Standing, ...]:
         """The kernel's own table, ranked by its own arithmetic."""
         dump = self._dump
         pages, swap = self._host.memory_pages, self._host.swap_pages
-        if dump.domain != "/" and "memory" in dump.limits_kib:
+        if domain != "/" and "memory" in dump.limits_kib:
             pages = dump.limits_kib["memory"] // _PAGE_KIB
             if "memory+swap" in dump.limits_kib:
                 swap = min(swap, max(0, dump.limits_kib["memory+swap"] // _PAGE_KIB - pages))
             elif "swap" in dump.limits_kib:
                 swap = min(swap, dump.limits_kib["swap"] // _PAGE_KIB)
-        ranking = rank(dump.rows, MemoryDomain("/", pages, swap), self._host)
+        ranking = rank(dump.rows.values(), MemoryDomain("/", pages, swap), self._host)
         return tuple(
             Standing(c.process.pid, c.process.comm, c.points, c.oom_score_adj)
             for c in ranking.candidates[:_KEPT_STANDINGS]
             if c.points is not None
         )
+
+
+def _place_of(summary: str) -> Place:
+    """The place in the summary, which is cut before ``,task=``.
+
+    The cpuset's name, before the places, is a group's choice as well, and may end in places of its own.
+    """
+    # oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0-1,oom_memcg=/a,task_memcg=/a/b
+    # oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=x,mems_allowed=0,global_oom,task_memcg=/a/b
+    if not summary.startswith(f"{_SUMMARY}CONSTRAINT_MEMCG,"):
+        return _only(
+            Place("/", group)
+            for before, group in _splits(summary, ",global_oom,task_memcg=")
+            if _MEMS_ALLOWED.search(before)
+        )
+    return _only(
+        Place(domain, group)
+        for before, places in _splits(summary, ",oom_memcg=")
+        if _MEMS_ALLOWED.search(before)
+        for domain, group in _splits(places, ",task_memcg=")
+    )
+
+
+def _splits(text: str, separator: str) -> Iterator[tuple[str, str]]:
+    """Every way to read ``text`` as two with the separator between them."""
+    at = text.find(separator)
+    while at >= 0:
+        yield text[:at], text[at + len(separator) :]
+        at = text.find(separator, at + 1)
+
+
+def _only(places: Iterable[Place]) -> Place:
+    """The one place that can be: both are paths, the group within the domain. Of several none is known."""
+    found = {
+        place for place in places if place.group.startswith("/") and MemoryDomain(place.domain, 0).contains(place.group)
+    }
+    return found.pop() if len(found) == 1 else Place()
 
 
 class Line(Struct, frozen=True):
@@ -161,8 +267,44 @@ class Line(Struct, frozen=True):
     text: str
 
 
+class Record(Struct, frozen=True):
+    """A record as the device hands it out. ``us`` microseconds since boot, ``facility`` 0 is the kernel's own.
+
+    ``begins`` and ``goes_on``: a piece of a line that the kernel could not keep in one record (before 4.10).
+    """
+
+    facility: int
+    number: int
+    us: int
+    text: str
+    begins: bool = False
+    goes_on: bool = False
+
+
+def parse_record(record: bytes) -> Record | None:
+    """One read of ``/dev/kmsg``; None for what is no record.
+
+    The device writes a backslash, a control character and every byte above 0x7e as ``\\xNN``.
+    """
+    # 3,423,3190765912,-;Memory cgroup out of memory: …\n SUBSYSTEM=…\n
+    prefix, _, body = record.partition(b";")
+    words = _PREFIX.match(prefix)
+    if words is None:
+        return None
+    text = _ESCAPED.sub(lambda found: bytes((int(found[1], 16),)), body.split(b"\n", 1)[0])
+    flags = words["flags"]
+    return Record(
+        int(words["level"]) >> 3,
+        int(words["number"]),
+        int(words["us"]),
+        kernel_text.decode(text),
+        flags == b"c",
+        flags == b"+",
+    )
+
+
 class KernelLog:
-    """``/dev/kmsg``, read without blocking. `fileno` becomes readable when there is more."""
+    """``/dev/kmsg``, read without blocking: what the kernel itself wrote. `fileno` becomes readable with more of it."""
 
     def __init__(self, path: str, after: int = -1) -> None:
         """Open it at the first record after number ``after`` that is still kept.
@@ -172,6 +314,7 @@ class KernelLog:
                 the capability and a mount are not enough: the runtime's device rules keep it closed.
         """
         self._after = after
+        self._begun = ""
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -184,27 +327,32 @@ class KernelLog:
         return self._fd
 
     def read(self) -> Iterator[Line]:
-        """What was not read yet, oldest first; some of it. Records the ring buffer overwrote meanwhile are skipped."""
+        """What was not read yet, oldest first; some of it. Records the ring buffer overwrote meanwhile are skipped.
+
+        So are records that a program wrote, and pieces of a line: one may begin with a group's name, which may look
+        like a kill. Only the lines that the OOM killer itself prints in pieces are put together, longer with each.
+        """
         offset_ns = time.time_ns() - time.monotonic_ns()
         for _ in range(_BATCH):
             try:
-                record = os.read(self._fd, 8192)
+                data = os.read(self._fd, _RECORD_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno == errno.EPIPE:  # overwritten before we read it: the next read goes on after the gap
                     continue
                 raise
-            if not record:
+            if not data:
                 return
-            # 3,423,3190765912,-;Memory cgroup out of memory: …\n SUBSYSTEM=…\n
-            prefix, _, body = record.partition(b";")
-            words = prefix.split(b",")
-            number = int(words[1])
-            if number > self._after:
-                self._after = number
-                text = body.split(b"\n", 1)[0].decode(errors="replace")
-                yield Line(number, offset_ns + int(words[2]) * 1000, text)
+            record = parse_record(data)
+            if record is None or record.number <= self._after or record.facility != _KERNEL:
+                continue
+            self._after = record.number
+            text = (self._begun if record.goes_on else "") + record.text
+            self._begun = text[:_RECORD_BYTES] if record.begins or record.goes_on else ""
+            if self._begun and not text.startswith((_TASK_IN, _SUMMARY)):
+                continue
+            yield Line(record.number, offset_ns + record.us * 1000, text)
 
     def close(self) -> None:
         """Close the device."""

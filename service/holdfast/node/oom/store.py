@@ -18,6 +18,7 @@ import msgspec
 
 from holdfast import log, sqlitefile
 from holdfast.errors import Unavailable
+from holdfast.inert import valid_in
 from holdfast.node.model.memory_domain import Kill
 
 LOG = log.named(__name__)
@@ -62,7 +63,7 @@ class Kills:
 
     def add(self, number: int, kill: Kill) -> bool:
         """Keep one; False when it is kept already."""
-        row = (self._boot_id, number, kill.at_ns, msgspec.json.encode(kill))
+        row = (self._boot_id, number, kill.at_ns, msgspec.json.encode(valid_in(msgspec.to_builtins(kill))))
         with self._lock, self._translated():
             is_new = self._db.execute("INSERT OR IGNORE INTO kills VALUES (?,?,?,?)", row).rowcount == 1
             self._since += is_new

@@ -134,13 +134,17 @@ class KillWatch:
 def _counts_below(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
     # oom_kill 1
     name = "memory.events.local" if tree.name == UNIFIED else "memory.oom_control"
-    try:
-        words = dict(line.split() for line in tree.read(path, name).splitlines())
-        yield path, int(words.get("oom_kill", 0))
-    except KernelRefused:  # the root of v2 has no such file; a group may just have gone
-        pass
+    with contextlib.suppress(KernelRefused):  # the root of v2 has no such file; a group may just have gone
+        yield path, _counted(tree.read(path, name))
     for child in tree.children(path):
         yield from _counts_below(tree, child)
+
+
+def _counted(text: str) -> int:
+    """The kills in the file of a group; 0 where the kernel does not count them."""
+    found = (line.removeprefix("oom_kill ") for line in text.split("\n") if line.startswith("oom_kill "))
+    number = next(found, "0")
+    return int(number) if number.isdecimal() and number.isascii() else 0
 
 
 def attributed(kill: Kill, witness: Witness) -> Kill:

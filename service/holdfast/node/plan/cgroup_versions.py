@@ -102,7 +102,7 @@ _IO_KEYS = {
 
 def _io_max_to_v1(value: Value, _: Mapping[str, Value]) -> Lines:
     lines = []
-    for line in plain(value).splitlines():
+    for line in plain(value).rstrip("\n").split("\n"):
         device, *limits = line.split()
         for limit in limits:
             key, _equals, number = limit.partition("=")
@@ -115,7 +115,7 @@ def _io_max_to_v1(value: Value, _: Mapping[str, Value]) -> Lines:
 def _throttle_to_v2(key: str) -> Callable[[Value, Mapping[str, Value]], Lines]:
     def convert(value: Value, _: Mapping[str, Value]) -> Lines:
         lines = []
-        for line in plain(value).splitlines():
+        for line in plain(value).rstrip("\n").split("\n"):
             device, _space, number = line.partition(" ")
             limit = whole(number.strip() or "nothing", 0, 1 << 62)
             lines.append(("io.max", f"{device} {key}={limit or 'max'}"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from holdfast import kernel_text
+from holdfast.errors import KernelRefused
+
 
 def children_of(proc_root: str, pid: int) -> Iterator[int]:
     """The children of all its threads (proc_pid_task(5), ``children``); none when it is gone.
@@ -15,7 +18,6 @@ def children_of(proc_root: str, pid: int) -> Iterator[int]:
     try:
         for thread in os.listdir(tasks):
             # 1201 1202 1207
-            with open(f"{tasks}/{thread}/children", "rb", buffering=0) as file:
-                yield from map(int, file.readall().split())
-    except OSError:
+            yield from map(int, kernel_text.words(kernel_text.read(f"{tasks}/{thread}/children").rstrip(b"\n")))
+    except (OSError, KernelRefused, ValueError):
         return

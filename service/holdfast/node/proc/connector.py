@@ -116,18 +116,13 @@ class ProcessEvents:
         Raises:
             Lost: some are gone; the rest can still be read.
         """
-        receive, unpack = self._socket.recv, _EVENT.unpack_from
+        receive = self._socket.recv
         found, self._read = self._read, []
         try:
             while len(found) < BATCH:
-                data = receive(4096)
-                if len(data) < _EVENT.size:
-                    continue
-                what, at_ns, _, second, _, fourth = unpack(data)
-                if what == EXEC or what in (COMM, UID):
-                    found.append(Event(what, second, 0, at_ns))
-                elif what == FORK and (len(self._followed) <= MAX_FOLLOWED or second in self._followed):
-                    found.append(Event(FORK, fourth, second, at_ns))
+                event = parse_event(receive(4096))
+                if event is not None and (not event.parent or self._follows(event.parent)):
+                    found.append(event)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -137,6 +132,10 @@ class ProcessEvents:
             raise Lost from error
         return found
 
+    def _follows(self, parent: int) -> bool:
+        """Whether forks by ``parent`` were asked for; the kernel filters up to `MAX_FOLLOWED` parents itself."""
+        return len(self._followed) <= MAX_FOLLOWED or parent in self._followed
+
     def heartbeat(self) -> bool:
         """Whether an event that must come does come. Reads nothing away: events are peeked at until ours is found.
 
@@ -145,8 +144,7 @@ class ProcessEvents:
         path = f"{self._proc_root}/thread-self/comm"
         try:
             with open(path, "rb+", buffering=0) as file:
-                name = file.read(64).strip()
-                file.write(name)
+                file.write(file.read(64).removesuffix(b"\n"))
         except OSError:
             return True  # no such file to try with (a proc of another kind): nothing is known to be wrong
         try:
@@ -193,6 +191,16 @@ class ProcessEvents:
         code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
         fprog = struct.pack("@HP", len(program), ctypes.addressof(code))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def parse_event(data: bytes) -> Event | None:
+    """One datagram; None for an event of another kind, or a message that holds none."""
+    if len(data) < _EVENT.size:
+        return None
+    what, at_ns, _, second, _, fourth = _EVENT.unpack_from(data)
+    if what in (EXEC, COMM, UID):
+        return Event(what, second, 0, at_ns)
+    return Event(FORK, fourth, second, at_ns) if what == FORK else None
 
 
 _LOAD, _JEQ, _RETURN, _TAX, _JEQ_X = 0x20, 0x15, 0x06, 0x07, 0x1D

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+from holdfast import kernel_text
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import HoldfastError, KernelRefused, NotFound
 from holdfast.node.model.memory_domain import MemoryDomain
@@ -23,6 +24,7 @@ _CAPABILITIES = {
     34: "CAP_SYSLOG",
 }
 _V1_NO_LIMIT = 1 << 62
+_ALL_USERS = [b"0", b"0", b"4294967295"]
 
 
 class Values(Mapping[str, str]):
@@ -116,19 +118,27 @@ def capabilities(proc_root: str) -> frozenset[str]:
     if not in_initial_user_namespace(proc_root):
         return frozenset()
     try:
-        with open(f"{proc_root}/self/status") as file:
-            effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
+        effective = _effective(kernel_text.read(f"{proc_root}/self/status"))
+    except KernelRefused:
         return frozenset()
     return frozenset(name for bit, name in _CAPABILITIES.items() if effective >> bit & 1)
+
+
+def _effective(status: bytes) -> int:
+    """The bits of ``CapEff``; none where the line is missing."""
+    # CapEff:	000001ffffffffff
+    found = next((line for line in kernel_text.lines(status) if line.startswith(b"CapEff:\t")), b"CapEff:\t0")
+    try:
+        return int(found.removeprefix(b"CapEff:\t"), 16)
+    except ValueError:
+        raise kernel_text.malformed("status of this process") from None
 
 
 def in_initial_user_namespace(proc_root: str) -> bool:
     """Whether our capabilities count on the machine (user_namespaces(7)); no file means there are no others."""
     try:
-        with open(f"{proc_root}/self/uid_map") as file:
-            return file.readline().split() == ["0", "0", "4294967295"]
-    except OSError:
+        return kernel_text.words(kernel_text.read(f"{proc_root}/self/uid_map").rstrip(b"\n")) == _ALL_USERS
+    except KernelRefused:
         return True
 
 
@@ -140,7 +150,7 @@ def _group(hierarchy: Hierarchy, path: str) -> GroupFacts | None:
     usage = values.get("memory.usage_in_bytes") or values.get("memory.current") or "0"
     return GroupFacts(
         memory_limit=_limit(limit),
-        memory_usage=int(usage),
+        memory_usage=_number(usage),
         cpus=values.get("cpuset.cpus"),
         mems=values.get("cpuset.mems"),
         type=values.get("cgroup.type", "domain"),
@@ -160,12 +170,24 @@ def _value(tree: Tree, path: str, name: str) -> str | None:
 def _limit(text: str | None) -> int:
     if text is None or text == "max":
         return NO_LIMIT
-    return NO_LIMIT if int(text) >= _V1_NO_LIMIT else int(text)
+    number = _number(text)
+    return NO_LIMIT if number >= _V1_NO_LIMIT else number
+
+
+def _number(text: str) -> int:
+    """A number of a group's file.
+
+    Raises:
+        UnknownKernelText: it is none.
+    """
+    if not text.isdecimal() or not text.isascii():
+        raise kernel_text.malformed("a number in a file of a cgroup")
+    return int(text)
 
 
 def _usage(tree: Tree, path: str) -> int:
     text = _value(tree, path, "memory.current" if tree.name == UNIFIED else "memory.usage_in_bytes")
-    return int(text) if text else 0
+    return _number(text) if text else 0
 
 
 def memory_tree(hierarchy: Hierarchy) -> Tree | None:
@@ -242,14 +264,25 @@ def members_below(hierarchy: Hierarchy, paths: Iterable[str]) -> set[int]:
 
 
 def _meminfo(proc_root: str) -> dict[str, int]:
+    return parse_meminfo(kernel_text.read(f"{proc_root}/meminfo"))
+
+
+def parse_meminfo(text: bytes) -> dict[str, int]:
+    """``MemTotal`` and the others in KiB; lines of another shape are skipped.
+
+    Raises:
+        UnknownKernelText: ``MemTotal`` is missing.
+    """
     # MemTotal:       24683516 kB
-    path = f"{proc_root}/meminfo"
-    try:
-        with open(path) as file:
-            lines = [line.split() for line in file]
-    except OSError as error:
-        raise KernelRefused("read", path, error.errno or 0) from error
-    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) >= 2}
+    found: dict[str, int] = {}
+    for line in kernel_text.lines(text):
+        name, _, rest = line.partition(b":")
+        number, *_ = kernel_text.words(rest) or [b""]
+        if number.isdigit():
+            found[kernel_text.decode(name)] = int(number)
+    if "MemTotal" not in found:
+        raise kernel_text.malformed("meminfo")
+    return found
 
 
 def kernel_version() -> tuple[int, int]:

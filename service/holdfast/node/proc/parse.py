@@ -1,11 +1,15 @@
-"""What the files of a process say: ``stat``, ``comm`` and ``status``, from text to values."""
+"""What the files of a process say: ``stat``, ``comm`` and ``status``, from bytes to values.
+
+Each parser returns a value or raises `UnknownKernelText`, whatever the bytes (tests/unit/node/proc/test_parse.py).
+"""
 
 from __future__ import annotations
 
 import os
-from sys import intern
 
 from msgspec import Struct
+
+from holdfast import kernel_text
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -25,36 +29,56 @@ class Glance(Struct, frozen=True):
 
 
 def parse_stat(pid: int, stat: bytes) -> Glance:
-    """proc_pid_stat(5). The name may hold anything, ``) Z`` and newlines too: fields count from the last ``)``."""
+    """proc_pid_stat(5). The name may hold anything, ``) Z`` and newlines too: fields count from the last ``)``.
+
+    Raises:
+        UnknownKernelText: a field is missing, or no number.
+    """
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 …
-    end = stat.rindex(b")")
-    rest = stat[end + 2 :].split(b" ", 22)
-    comm = intern(stat[stat.index(b"(") + 1 : end].decode(errors="replace"))
-    return Glance(
-        pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
-    )
+    try:
+        end = stat.rindex(b")")
+        rest = stat[end + 2 :].split(b" ", 22)
+        comm = kernel_text.shared(stat[stat.index(b"(") + 1 : end])
+        return Glance(
+            pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
+        )
+    except (ValueError, IndexError):
+        raise kernel_text.malformed(f"stat of process {pid}") from None
 
 
 def name_and_parent(stat: bytes) -> tuple[bytes, int]:
-    """The name, as `printed`, and the parent alone, for who is most likely nobody's business."""
-    end = stat.rindex(b")")
-    return (stat[stat.index(b"(") + 1 : end] + b"\n")[:COMM_BYTES], int(stat[end + 4 : stat.index(b" ", end + 4)])
+    """The name, as `printed`, and the parent alone, for a process that is most likely under no rule.
+
+    Raises:
+        UnknownKernelText: one of them is missing.
+    """
+    try:
+        end = stat.rindex(b")")
+        return (stat[stat.index(b"(") + 1 : end] + b"\n")[:COMM_BYTES], int(stat[end + 4 : stat.index(b" ", end + 4)])
+    except ValueError:
+        raise kernel_text.malformed("stat of a process") from None
 
 
 def printed(comm: str) -> bytes:
     """A name as a sweep reads it from ``comm``: with its newline, and no longer than a process's may be."""
-    return (comm.encode(errors="replace") + b"\n")[:COMM_BYTES]
+    return (kernel_text.encode(comm) + b"\n")[:COMM_BYTES]
 
 
 def parse_status(status: bytes) -> tuple[int, int, int, int]:
     """Effective uid, then resident, swapped and page-table pages from proc_pid_status(5); 0 where a line is missing.
 
-    Kernel threads and zombies have no Vm lines.
+    Kernel threads and zombies have no Vm lines. The name is on the first line, its newlines escaped by the kernel.
+
+    Raises:
+        UnknownKernelText: a field is no number.
     """
     # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
-    uid = status.find(b"\nUid:\t")
-    effective = int(status[uid + 6 : status.find(b"\n", uid + 6)].split()[1]) if uid >= 0 else 0
-    return effective, *(_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))  # type: ignore[return-value]
+    try:
+        uid = status.find(b"\nUid:\t")
+        effective = int(status[uid + 6 : status.find(b"\n", uid + 6)].split(b"\t")[1]) if uid >= 0 else 0
+        return effective, *(_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))  # type: ignore[return-value]
+    except (ValueError, IndexError):
+        raise kernel_text.malformed("status of a process") from None
 
 
 def _kib(status: bytes, key: bytes) -> int:

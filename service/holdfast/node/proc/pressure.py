@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 
 from msgspec import Struct
+
+from holdfast import kernel_text
+from holdfast.errors import KernelRefused
+from holdfast.late import regex
 
 RESOURCES = ("cpu", "io", "memory")
 
@@ -20,16 +24,20 @@ class Pressure(Struct, frozen=True):
     total_s: float
 
 
-def parse_pressure(resource: str, text: str) -> tuple[Pressure, ...]:
+# some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
+_LINE = regex(
+    r"(some|full) avg10=(\d{1,4}\.\d{1,9}) avg60=(\d{1,4}\.\d{1,9}) avg300=(\d{1,4}\.\d{1,9}) total=(\d{1,20})\Z",
+    re.ASCII,
+)
+
+
+def parse_pressure(resource: str, text: bytes) -> tuple[Pressure, ...]:
     """The lines of one file; lines of another shape are skipped."""
-    # some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
     found = []
-    for line in text.splitlines():
-        kind, _, rest = line.partition(" ")
-        values: Mapping[str, str] = dict(word.split("=", 1) for word in rest.split() if "=" in word)
-        if kind in ("some", "full") and {"avg10", "avg60", "avg300", "total"} <= values.keys():
-            ten, sixty, three_hundred = (float(values[key]) for key in ("avg10", "avg60", "avg300"))
-            found.append(Pressure(resource, kind == "full", ten, sixty, three_hundred, int(values["total"]) / 1e6))
+    for line in kernel_text.lines(text):
+        if words := _LINE.match(kernel_text.decode(line)):
+            ten, sixty, three_hundred = (float(words[at]) for at in (2, 3, 4))
+            found.append(Pressure(resource, words[1] == "full", ten, sixty, three_hundred, int(words[5]) / 1e6))
     return tuple(found)
 
 
@@ -39,8 +47,7 @@ def read_pressure(directory: str, *, of_group: bool = False) -> tuple[Pressure, 
     for resource in RESOURCES:
         name = f"{resource}.pressure" if of_group else resource
         try:
-            with open(f"{directory}/{name}") as file:
-                found += parse_pressure(resource, file.read())
-        except OSError:  # CONFIG_PSI off, psi=0 (EOPNOTSUPP on read), or an older kernel
+            found += parse_pressure(resource, kernel_text.read(f"{directory}/{name}"))
+        except KernelRefused:  # CONFIG_PSI off, psi=0 (EOPNOTSUPP on read), or an older kernel
             continue
     return tuple(found)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from holdfast import kernel_text
 from holdfast.cgroups import groups_of
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, KernelRefused
 from holdfast.node.model.privileges import Vantage
 from holdfast.node.model.process import PodLookup
 from holdfast.node.proc.host import capabilities, in_initial_user_namespace
@@ -50,15 +50,22 @@ def _hidepid(proc_root: str) -> tuple[str, int]:
     """The option of the /proc we read, and its ``gid=``; the last mount at a place is the one that is seen."""
     # 60 58 0:48 / /proc rw,nosuid - proc proc rw,gid=27,hidepid=invisible
     found: dict[str, str] = {}
-    for line in _text(f"{proc_root}/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        if left.split(" ")[4] == proc_root and right.startswith("proc "):
-            found = dict(word.partition("=")[::2] for word in right.split(" ")[2].split(","))
-    return found.get("hidepid", ""), int(found.get("gid", "0"))
+    try:
+        text = kernel_text.read(f"{proc_root}/self/mountinfo")
+    except KernelRefused:
+        return "", 0
+    for line in kernel_text.lines(text):
+        left, _, right = line.partition(b" - ")
+        fields = left.split(b" ")
+        if right.startswith(b"proc ") and len(fields) > 4 and kernel_text.decode(fields[4]) == proc_root:
+            words = kernel_text.decode(right.rpartition(b" ")[2]).split(",")
+            found = dict(word.partition("=")[::2] for word in words)
+    gid = found.get("gid", "0")
+    return found.get("hidepid", ""), int(gid) if gid.isdecimal() else 0
 
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
+        return kernel_text.decode(kernel_text.read(path).removesuffix(b"\n"))
+    except KernelRefused:
         return ""

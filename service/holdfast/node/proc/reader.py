@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from sys import intern
 from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
-_READ_BYTES = 4096
+_PAGE = 4096  # bytes that a first read asks for
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
-_CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
-_CACHED_GROUPS = 4096
+CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched against nor shown
+_CACHED_GROUPS = 1024  # a node's processes are in a few hundred
+LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
 HeldOf = Callable[[int, int], Held | None]
 
 
@@ -123,7 +124,9 @@ class Reader:
                 if asks_groups:
                     descriptor = opened(number + b"/cgroup", _READ_ONLY, dir_fd=root)
                     try:
-                        groups = read(descriptor, _READ_BYTES)
+                        groups = read(descriptor, _PAGE)
+                        if len(groups) == _PAGE:
+                            groups += kernel_text.read_open(descriptor, "cgroup")
                     finally:
                         close(descriptor)
                     if latest.get(name) == groups:
@@ -132,7 +135,7 @@ class Reader:
                         latest[name] = groups
                         continue
                 yield int(number), text
-            except (OSError, ValueError):
+            except (OSError, KernelRefused):
                 yield int(number), b""
 
     def name(self, pid: int) -> bytes:
@@ -169,7 +172,9 @@ class Reader:
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
         groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
-        adj = oomscore.read(opened) if opened is not None else int(self._read(fd, f"{prefix}{oomscore.FILE}"))
+        adj = (
+            oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
+        )
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:
             uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
@@ -230,9 +235,11 @@ class Reader:
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
         if groups is None:
-            if len(self._groups) >= _CACHED_GROUPS:
-                self._groups.clear()
-            groups = self._groups[text] = MappingProxyType(parse_groups(text))
+            groups = MappingProxyType(parse_groups(text))
+            if len(text) <= LONGEST_CACHED:
+                if len(self._groups) >= _CACHED_GROUPS:
+                    self._groups.clear()
+                self._groups[text] = groups
         return groups
 
     def pod_of(self, groups: Mapping[str, str]) -> PodFacts | None:
@@ -242,19 +249,20 @@ class Reader:
     def _exe(self, fd: int, prefix: str) -> str:
         """The program's path; empty where we may not look. A replaced file (an upgrade) keeps its path."""
         try:
-            return intern(os.readlink(f"{prefix}exe", dir_fd=fd).removesuffix(" (deleted)"))
+            return kernel_text.shared(os.readlink(f"{prefix}exe".encode(), dir_fd=fd).removesuffix(b" (deleted)"))
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 
     def _cmdline(self, fd: int, prefix: str) -> tuple[str, ...]:
-        text = self._read(fd, f"{prefix}cmdline", _CMDLINE_BYTES).rstrip(b"\0")
-        return tuple(text.decode(errors="replace").split("\0")) if text else ()
+        text = self._read(fd, f"{prefix}cmdline", CMDLINE_BYTES).rstrip(b"\0")
+        return tuple(kernel_text.decode(text).split("\0")) if text else ()
 
-    def _read(self, fd: int, name: str, size: int = _READ_BYTES) -> bytes:
+    def _read(self, fd: int, name: str, most: int = 0) -> bytes:
+        """All of a file; of one that may be long its first ``most`` bytes."""
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+            descriptor = os.open(name, _READ_ONLY, dir_fd=fd)
             try:
-                return os.read(descriptor, size)
+                return os.read(descriptor, most) if most else kernel_text.read_record(descriptor, name)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, ProcessLookupError) as error:

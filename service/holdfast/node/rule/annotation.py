@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from holdfast.node.model.process import PodFacts, Process
 from holdfast.node.rule.clause import same_program
-from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
+from holdfast.node.rule.pattern import Pattern, any_holds, compile_patterns
 from holdfast.node.rule.schema import Admission, Match, OomScoreAdj, Rule
 
 PREFIX = "holdfast.dev/"
@@ -50,12 +50,7 @@ class Table(Struct, frozen=True):
     @classmethod
     def of(cls, admissions: Iterable[Admission]) -> Table:
         """Compile it; `Admission` has checked the globs."""
-        return cls(
-            tuple(
-                (tuple(map(compile_pattern, [a.namespaces] if isinstance(a.namespaces, str) else a.namespaces)), a)
-                for a in admissions
-            )
-        )
+        return cls(tuple((compile_patterns(some.namespaces), some) for some in admissions))
 
     def __bool__(self) -> bool:
         return bool(self.entries)

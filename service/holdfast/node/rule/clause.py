@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.errors import InvalidArgument
 from holdfast.node.model.process import PodFacts, Process
-from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern, spelled
+from holdfast.node.rule.pattern import Pattern, any_holds, compile_patterns, spelled
 from holdfast.node.rule.schema import Match, OneOrMore, PodMatch
 from holdfast.node.rule.selector import parse_selector
 
@@ -74,9 +74,8 @@ def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
 
 
 def _patterns(key: str, given: OneOrMore, *, path: bool = False) -> tuple[Pattern, ...]:
-    texts = (given,) if isinstance(given, str) else given
     try:
-        return tuple(compile_pattern(text, path=path) for text in texts)
+        return compile_patterns(given, path=path)
     except InvalidArgument as error:
         raise InvalidArgument(f"{key}: {error.message}") from None
 
@@ -89,9 +88,9 @@ def _text(key: str, given: OneOrMore, value: Callable[[Process], str], *, path: 
 def _comm(given: OneOrMore) -> Clause:
     clause = _text("match.comm", given, lambda process: process.comm)
     for pattern in clause.patterns:
-        if pattern.least_length > COMM_BYTES:
+        if pattern.least_bytes > COMM_BYTES:
             raise InvalidArgument(
-                f'match.comm: "{pattern.text}" needs at least {pattern.least_length} characters, and the kernel keeps '
+                f'match.comm: "{pattern.text}" needs at least {pattern.least_bytes} bytes, and the kernel keeps '
                 f'{COMM_BYTES}: write "{pattern.text[:COMM_BYTES]}", or match exe'
             )
     return clause
@@ -100,7 +99,7 @@ def _comm(given: OneOrMore) -> Clause:
 def _cgroup(given: OneOrMore) -> Clause:
     patterns = _patterns("match.cgroup", given, path=True)
     for pattern in patterns:
-        if not pattern.own and not pattern.text.startswith(("/", "*")):
+        if not pattern.own and not pattern.bare.startswith(("/", "*")):
             raise InvalidArgument(f'match.cgroup: "{pattern.text}" must begin with / (or **/ for any depth)')
 
     def holds(process: Process) -> bool:

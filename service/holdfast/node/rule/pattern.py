@@ -2,75 +2,112 @@
 
 A pattern is compared with the whole value.
 
-====================  =============================================================================================
+====================  ============================================================================================
 ``word``              the value itself
 ``*`` ``?``           any run of characters, any one character; in paths (exe, cgroup) neither crosses a ``/``
 ``**``                in paths: any run, ``/`` included; ``/a/**`` holds for ``/a`` itself and everything below it
-``re:EXPRESSION``     a Python regular expression that must match all of the value (as Prometheus anchors its own)
-====================  =============================================================================================
+``re:EXPRESSION``     an RE2 expression that must match all of the value (as Prometheus anchors its own)
+``not:PATTERN``       every value that PATTERN does not fit; alone, not in a list
+====================  ============================================================================================
+
+Globs and expressions are RE2's (see `holdfast.expression`): the values are chosen by the processes that are matched,
+and matching takes time linear in their length.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.expression import Expression, Expressions, literal
 
 REGEX = "re:"
+NOT = "not:"
 _REMEMBERED = 4096
+_LONGEST_REMEMBERED = 256  # characters; what is longer (a command line) is matched each time
+_PIECE = re.compile(r"(\*+|\?)")
 
 
 class Pattern(Struct, frozen=True):
-    """One pattern and what it compiles to; None: a plain word. ``own`` marks ``re:``."""
+    """One pattern and what it compiles to; None: a plain word. ``own`` marks ``re:``, ``negated`` ``not:``."""
 
     text: str
-    expression: re.Pattern[str] | None = None
+    expression: Expression | None = None
     own: bool = False
+    negated: bool = False
 
     def holds(self, value: str) -> bool:
         """Whether all of ``value`` fits."""
-        return value == self.text if self.expression is None else self.expression.fullmatch(value) is not None
+        fits = value == self.bare if self.expression is None else self.expression.fits(value)
+        return fits is not self.negated
 
     @property
-    def least_length(self) -> int:
-        """The shortest value a glob can fit; 0 for an expression."""
-        return 0 if self.own else len(self.text.replace("*", ""))
+    def bare(self) -> str:
+        """The pattern without ``not:``."""
+        return self.text[len(NOT) :] if self.negated else self.text
+
+    @property
+    def least_bytes(self) -> int:
+        """The size of the shortest value a glob can fit; 0 for an expression and what is not to fit."""
+        return 0 if self.own or self.negated else len(self.text.replace("*", "").encode(errors="surrogatepass"))
 
 
 def compile_pattern(text: str, *, path: bool = False) -> Pattern:
     """Understand one pattern.
 
     Raises:
-        InvalidArgument: it is empty, or its ``re:`` expression is not one.
+        InvalidArgument: it is empty, or its ``re:`` expression is not one that RE2 takes.
     """
     if not text:
         raise InvalidArgument('"" matches nothing; leave the key out, or write "*"')
+    if text.startswith(NOT):
+        inner = compile_pattern(text[len(NOT) :], path=path)
+        if inner.negated:
+            raise InvalidArgument(f'"{text}" says {NOT} twice')
+        return Pattern(text, inner.expression, inner.own, negated=True)
     if text.startswith(REGEX):
-        try:
-            return Pattern(text, re.compile(text[len(REGEX) :], re.DOTALL), own=True)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise InvalidArgument(f'"{text}" is not a regular expression: {error}') from None
+        return Pattern(text, _compiled(text, text[len(REGEX) :]), own=True)
     if "*" not in text and "?" not in text:
         return Pattern(text)
-    return Pattern(text, regex(_as_regex(text, path=path), re.DOTALL))
+    return Pattern(text, _compiled(text, _as_expression(text, path=path)))
 
 
-def _as_regex(glob: str, *, path: bool) -> str:
+def _compiled(text: str, source: str) -> Expression:
+    try:
+        return Expression(source)
+    except InvalidArgument as error:
+        kind = "a regular expression of RE2" if text.startswith(REGEX) else "a pattern"
+        hint = f"; {NOT}PATTERN fits what PATTERN does not" if "(?!" in text or "(?<!" in text else ""
+        raise InvalidArgument(f'"{text}" is not {kind}: {error.message}{hint}') from None
+
+
+def compile_patterns(texts: str | Sequence[str], *, path: bool = False) -> tuple[Pattern, ...]:
+    """Understand one pattern, or several of which any may fit.
+
+    Raises:
+        InvalidArgument: one is none, or says ``not:`` among others: any value would fit ``[not:a, not:b]``.
+    """
+    patterns = tuple(compile_pattern(text, path=path) for text in ((texts,) if isinstance(texts, str) else texts))
+    if len(patterns) > 1 and (negated := next((some for some in patterns if some.negated), None)):
+        raise InvalidArgument(f'"{negated.text}" stands alone, not in a list; {NOT}{REGEX}A|B excludes two')
+    return patterns
+
+
+def _as_expression(glob: str, *, path: bool) -> str:
     if path and glob.endswith("/**") and len(glob) > len("/**"):
-        return _as_regex(glob[: -len("/**")], path=True) + "(?:/.*)?"
+        return _as_expression(glob[: -len("/**")], path=True) + "(?:/.*)?"
     one, run = ("[^/]", "[^/]*") if path else (".", ".*")
     parts = []
-    for piece in re.split(r"(\*+|\?)", glob):
+    for piece in _PIECE.split(glob):
         if piece == "?":
             parts.append(one)
         elif piece.startswith("*"):
             parts.append(run if len(piece) == 1 else ".*")
         else:
-            parts.append(re.escape(piece))
+            parts.append(literal(piece))
     return "".join(parts)
 
 
@@ -89,51 +126,48 @@ class ValueIndex:
 
     Rules without the key hold for every value. Answers are remembered by value (a node has few distinct names),
     which makes the cost independent of the number of rules; a value seen first costs a look-up among the plain
-    words, one pass of all globs joined together, and only if that hits, the globs one by one.
+    words and one walk of all globs and expressions along it.
     """
 
     def __init__(self, patterns_by_rule: Sequence[Sequence[Pattern]]) -> None:
         self.asked = 0
         self._words: dict[str, int] = {}
-        self._globs: dict[str, tuple[re.Pattern[str], int]] = {}
-        own = False
+        found: dict[Expression, int] = {}
+        negated: dict[Pattern, int] = {}
         for rule, patterns in enumerate(patterns_by_rule):
             bit = 1 << rule
             self.asked |= bit if patterns else 0
             for pattern in patterns:
-                if pattern.expression is None:
+                if pattern.negated:
+                    negated[pattern] = negated.get(pattern, 0) | bit
+                elif pattern.expression is None:
                     self._words[pattern.text] = self._words.get(pattern.text, 0) | bit
                 else:
-                    _, bits = self._globs.get(pattern.text, (pattern.expression, 0))
-                    self._globs[pattern.text] = (pattern.expression, bits | bit)
-                    own = own or pattern.own
+                    found[pattern.expression] = found.get(pattern.expression, 0) | bit
         self._everyone = ((1 << len(patterns_by_rule)) - 1) & ~self.asked
-        self._joined = None if own else _joined(self._globs)
+        self._expressions, self._bits = Expressions(tuple(found)), tuple(found.values())
+        self._negated = tuple(negated.items())
         self._remembered: dict[str, int] = {}
 
     def holding(self, value: str) -> int:
         """The bits of the rules whose pattern for this key fits ``value``, or who have none."""
         bits = self._remembered.get(value)
         if bits is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            bits = self._remembered[value] = self._look(value)
+            bits = self._look(value)
+            if len(value) <= _LONGEST_REMEMBERED:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[value] = bits
         return bits
 
     def _look(self, value: str) -> int:
         bits = self._everyone | self._words.get(value, 0)
-        if self._joined is None or self._joined.fullmatch(value):
-            for expression, rules in self._globs.values():
-                if expression.fullmatch(value):
-                    bits |= rules
+        if self._bits:
+            for at in self._expressions.fitting(value):
+                bits |= self._bits[at]
+        for pattern, rules in self._negated:
+            bits |= rules if pattern.holds(value) else 0
         return bits
-
-
-def _joined(globs: Mapping[str, tuple[re.Pattern[str], int]]) -> re.Pattern[str] | None:
-    """All globs in one expression: most values fit none, and this says so in one pass."""
-    if len(globs) < 2:
-        return None
-    return regex("|".join(f"(?:{expression.pattern})" for expression, _ in globs.values()), re.DOTALL)
 
 
 class UserIndex:

@@ -14,7 +14,10 @@ from holdfast.errors import ConfigError, InvalidArgument
 
 OneOrMore = Annotated[
     str | tuple[str, ...],
-    Meta(description="one pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION"),
+    Meta(
+        description="one pattern or a list of which any may fit: a word, a glob (* ? and ** in paths), re:EXPRESSION "
+        "of RE2; or not:PATTERN alone"
+    ),
 ]
 Users = Annotated[
     int | str | tuple[int | str, ...], Meta(description="user names, numbers, or ranges of numbers (1000-59999)")
@@ -166,11 +169,10 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse a glob that is none."""
-        from holdfast.node.rule.pattern import compile_pattern
+        from holdfast.node.rule.pattern import compile_patterns
 
         try:
-            for text in (self.namespaces,) if isinstance(self.namespaces, str) else self.namespaces:
-                compile_pattern(text)
+            compile_patterns(self.namespaces)
         except InvalidArgument as error:
             raise ValueError(f"namespaces: {error.message}") from None
 

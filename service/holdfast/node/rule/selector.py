@@ -17,7 +17,7 @@ from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
 
 _REQUIREMENT = regex(
     r"\s*(?:(?P<absent>!)\s*(?P<lacking>[^\s,=!()]+)"
-    r"|(?P<key>[^\s,=!()]+)(?:\s*(?P<sign>==|=|!=)\s*(?P<value>[^,()]*?)"
+    r"|(?P<key>[^\s,=!()]+)(?:\s*(?P<sign>==|=|!=)\s*(?P<value>[^,()]*)"
     r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?:,|\Z)"
 )
 

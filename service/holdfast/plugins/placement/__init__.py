@@ -19,6 +19,7 @@ from holdfast import log
 from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
 from holdfast.events import Exchange
+from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.engine.loop import Listeners, Loop, Surroundings
 from holdfast.node.journal.journal import Journal
@@ -77,7 +78,7 @@ class Herald:
 
     def rejected(self, reason: str) -> None:
         """On the loop: a bundle's rules cannot be used."""
-        self._publish("/config/rejected", ConfigRejected(reason=reason))
+        self._publish("/config/rejected", ConfigRejected(reason=valid(reason)))
 
     def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
         try:

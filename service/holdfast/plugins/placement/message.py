@@ -1,12 +1,18 @@
-"""The node work's values as the API's messages."""
+"""The node work's values as the API's messages.
+
+Names of processes, files and cgroups hold any bytes, a protobuf string holds UTF-8: `_made` is where the one becomes
+the other (`holdfast.inert.valid`). So no name takes an answer away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
+from holdfast.inert import valid_in
 from holdfast.node.model.decision import Change, Decision, Field, Refusal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, Report, Restored
@@ -21,6 +27,14 @@ _FIELDS = {
 }
 
 
+M = TypeVar("M")
+
+
+def _made(kind: Callable[..., M], /, **fields: object) -> M:
+    """A message whose text is UTF-8 whatever the values hold."""
+    return kind(**{name: valid_in(value) for name, value in fields.items()})
+
+
 def timestamp(nanoseconds: int) -> Timestamp | None:
     """Unix nanoseconds; None for 0, which is no time."""
     if not nanoseconds:
@@ -32,7 +46,8 @@ def timestamp(nanoseconds: int) -> Timestamp | None:
 
 def change(some: Change) -> pb.Change:
     """One change."""
-    return pb.Change(
+    return _made(
+        pb.Change,
         field=_FIELDS[some.field],
         before=some.before,
         after=some.after,
@@ -46,12 +61,13 @@ def change(some: Change) -> pb.Change:
 
 def refusal(some: Refusal) -> pb.Refusal:
     """One refusal."""
-    return pb.Refusal(reason=some.reason.value, field=_FIELDS[some.field], detail=some.detail)
+    return _made(pb.Refusal, reason=some.reason.value, field=_FIELDS[some.field], detail=some.detail)
 
 
 def decision(some: Decision) -> pb.Decision:
     """One decision; an empty rule is none."""
-    return pb.Decision(
+    return _made(
+        pb.Decision,
         rule=some.rule or "",
         changes=map(change, some.changes),
         refusals=map(refusal, some.refusals),
@@ -64,7 +80,8 @@ def pod(some: PodFacts | None) -> pb.Pod | None:
     """The pod without its labels: those may hold what is nobody's business."""
     if some is None:
         return None
-    return pb.Pod(
+    return _made(
+        pb.Pod,
         uid=some.uid,
         qos=some.qos,
         container_id=some.container_id,
@@ -76,7 +93,8 @@ def pod(some: PodFacts | None) -> pb.Pod | None:
 
 def process(some: Process, *, command: bool = True) -> pb.Process:
     """One process; without its ``command`` line where many are told: those may hold passwords."""
-    return pb.Process(
+    return _made(
+        pb.Process,
         pid=some.pid,
         start_ticks=some.start_ticks,
         ppid=some.ppid,
@@ -97,7 +115,8 @@ def process(some: Process, *, command: bool = True) -> pb.Process:
 
 def placement(some: Placement) -> pb.PlacementInfo:
     """One process under a rule."""
-    return pb.PlacementInfo(
+    return _made(
+        pb.PlacementInfo,
         pid=some.pid,
         start_ticks=some.start_ticks,
         comm=some.comm,
@@ -117,7 +136,8 @@ def placement(some: Placement) -> pb.PlacementInfo:
 
 def report(some: Report) -> pb.Report:
     """Something that happened."""
-    return pb.Report(
+    return _made(
+        pb.Report,
         happening=some.happening.value,
         pid=some.pid,
         start_ticks=some.start_ticks,
@@ -132,11 +152,12 @@ def report(some: Report) -> pb.Report:
 
 def explanation(some: Explanation, known: Placement | None) -> pb.ExplainResponse:
     """An explanation, with what is known of the process under its rule."""
-    return pb.ExplainResponse(
+    return _made(
+        pb.ExplainResponse,
         process=process(some.process),
         decision=decision(some.decision),
         considered=[
-            pb.Considered(rule=one.rule, holds=one.holds, clause=one.clause, wanted=one.wanted, found=one.found)
+            _made(pb.Considered, rule=one.rule, holds=one.holds, clause=one.clause, wanted=one.wanted, found=one.found)
             for one in some.considered
         ],
         notes=some.notes,
@@ -146,12 +167,13 @@ def explanation(some: Explanation, known: Placement | None) -> pb.ExplainRespons
 
 def restored(some: Restored) -> pb.RestoreResponse:
     """What giving back did."""
-    return pb.RestoreResponse(given_back=some.given_back, left=some.left, gone=some.gone, failed=some.failed)
+    return _made(pb.RestoreResponse, given_back=some.given_back, left=some.left, gone=some.gone, failed=some.failed)
 
 
 def kill(some: Kill) -> pb.Kill:
     """One OOM kill."""
-    return pb.Kill(
+    return _made(
+        pb.Kill,
         at=timestamp(some.at_ns),
         pid=some.pid,
         comm=some.comm,
@@ -167,7 +189,7 @@ def kill(some: Kill) -> pb.Kill:
         pod_name=some.pod_name,
         container=some.container,
         predicted=[
-            pb.Standing(pid=one.pid, comm=one.comm, points=one.points, oom_score_adj=one.oom_score_adj)
+            _made(pb.Standing, pid=one.pid, comm=one.comm, points=one.points, oom_score_adj=one.oom_score_adj)
             for one in some.predicted
         ],
         looked_at=timestamp(some.looked_at_ns),
@@ -178,7 +200,8 @@ def kill(some: Kill) -> pb.Kill:
 def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) -> pb.Ranking:
     """One domain, before and after the rules; ``rules`` by pid."""
     domain = now.domain
-    return pb.Ranking(
+    return _made(
+        pb.Ranking,
         domain=domain.path,
         limit_pages=domain.limit_pages,
         swap_pages=domain.swap_pages,
@@ -190,7 +213,8 @@ def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) 
 
 
 def _order(some: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
-    return pb.Order(
+    return _made(
+        pb.Order,
         candidates=[_candidate(one, rules) for one in some.candidates[:limit]],
         margin_pages=some.margin_pages,
         tie=some.tie,
@@ -202,7 +226,8 @@ def _order(some: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
 
 
 def _candidate(some: Candidate, rules: Mapping[int, str]) -> pb.Candidate:
-    return pb.Candidate(
+    return _made(
+        pb.Candidate,
         pid=some.process.pid,
         comm=some.process.comm,
         oom_score_adj=some.oom_score_adj,

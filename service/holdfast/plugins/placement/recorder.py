@@ -24,6 +24,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from holdfast import log
+from holdfast.inert import valid
 from holdfast.metrics import Counter
 from holdfast.node.rule.annotation import PREFIX, Ask
 from holdfast.pods.record import PodRecord
@@ -144,7 +145,7 @@ def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
         },
         "type": "Warning",
         "reason": "AnnotationRefused",
-        "message": words.encode()[:_MOST].decode(errors="ignore"),
+        "message": valid(words).encode()[:_MOST].decode(errors="ignore"),
         "source": {"component": "holdfast", "host": node},
         "reportingComponent": "holdfast",
         "reportingInstance": node,

@@ -15,6 +15,7 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import SettingRow
 from holdfast.node.model.memory_domain import MemoryDomain
@@ -126,8 +127,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return pb.ListRulesResponse(
             rules=[
                 pb.RuleInfo(
-                    name=rule.name,
-                    reason=rule.spec.reason,
+                    name=valid(rule.name),
+                    reason=valid(rule.spec.reason),
                     yaml=_as_yaml(rule.spec),
                     dry_run=rule.dry_run,
                     shipped=rule.name in self._force.shipped,
@@ -189,7 +190,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         host, domains = self._engine.host_facts(), self._engine.domains()
         if cgroup:
             path = "/" + cgroup.strip("/")
-            domains = tuple(domain for domain in domains if domain.path == path)
+            domains = tuple(domain for domain in domains if valid(domain.path) == path)
             if not domains:
                 raise NotFound(f"{path}: memory cgroup with a limit")
         processes, outlook = self._outlook(self._force.rules)

@@ -2,12 +2,16 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from holdfast.errors import Unavailable
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import ADJ, HandRow, HeldRow, MadeRow, SettingRow, cgroup_field
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -148,10 +152,28 @@ def test_rows_that_find_no_room_are_refused_whole(journal, tmp_path):
     assert [held.pid for held in journal.held()] == [7, 9]
 
 
-def test_a_group_whose_name_is_no_text_is_refused(journal):
-    with pytest.raises(Unavailable, match="nothing is written without it"):
-        journal.hold([row("/\udcff", "/a", field=cgroup_field(""))])
-    assert journal.held() == []
+NAMES = st.binary(min_size=1, max_size=12).map(
+    lambda raw: "/" + raw.replace(b"\0", b"\n").decode(errors="surrogateescape")
+)
+
+
+@given(NAMES, NAMES)
+@example("/\udcff", "/a\\udcff")
+def test_a_group_of_any_bytes_is_remembered_as_it_is(before, written):
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.db", "boot")
+        held = row(before, written, field=cgroup_field(""))
+        setting = SettingRow("", before, "memory.max", "max", "1", "r")
+        journal.hold([held])
+        journal.set(setting)
+        journal.make([MadeRow("", written, "r")])
+        journal.close()
+        journal = Journal(Path(folder) / "journal.db", "boot")
+        assert (journal.held(), journal.settings()) == ([held], [setting])
+        assert [made.path for made in journal.made()] == [written]
+        journal.forget([held, setting, MadeRow("", written, "r")])
+        assert (journal.held(), journal.settings(), journal.made()) == ([], [], [])
+        journal.close()
 
 
 class TestKilled:

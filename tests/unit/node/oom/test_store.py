@@ -110,3 +110,12 @@ def test_the_log_is_read_on_from_where_it_was_left_in_this_boot(kills, tmp_path)
 def test_a_file_that_cannot_be_opened_is_said(tmp_path):
     with pytest.raises(Unavailable, match=r"record of kills .*/none/kills\.db"):
         Kills(tmp_path / "none/kills.db", "boot")
+
+
+def test_a_kill_of_a_name_of_any_bytes_is_kept_with_the_bytes_escaped(tmp_path):
+    kills = Kills(tmp_path / "kills.db", "boot")
+    kills.add(1, Kill(1, 7, "a\udcff", 0, "/\udcfe", "/\udcfe/b", 1, 0, predicted=(Standing(7, "a\udcff", 1, 0),)))
+    (kept,) = kills.latest()
+    assert (kept.comm, kept.domain, kept.group) == (r"a\xff", r"/\xfe", r"/\xfe/b")
+    assert kept.predicted == (Standing(7, r"a\xff", 1, 0),)
+    kills.close()

@@ -53,7 +53,7 @@ def test_a_name_that_looks_like_fields_moves_no_field(comm):
         1276,
         5,
     )
-    assert glance.comm == comm.decode(errors="replace")
+    assert glance.comm == comm.decode(errors="surrogateescape")
 
 
 def test_status_gives_the_effective_uid_and_pages():

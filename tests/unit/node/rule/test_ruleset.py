@@ -147,10 +147,10 @@ def test_a_name_no_rule_can_hold_for_is_known_from_the_name_alone():
     ("rule", "message"),
     [
         ({"match": {}}, 'rule "x": match: name at least one key; comm: "*" means every process'),
-        ({"match": {"comm": "re:("}}, 'rule "x": match.comm: "re:(" is not a regular expression: '),
+        ({"match": {"comm": "re:("}}, 'rule "x": match.comm: "re:(" is not a regular expression of RE2: '),
         (
             {"match": {"comm": "containerd-shim-runc-v2"}},
-            'rule "x": match.comm: "containerd-shim-runc-v2" needs at least 23 characters, and the kernel keeps 15: '
+            'rule "x": match.comm: "containerd-shim-runc-v2" needs at least 23 bytes, and the kernel keeps 15: '
             'write "containerd-shim", or match exe',
         ),
         ({"match": {"comm": "containerd-shim-*"}}, 'rule "x": match.comm: "containerd-shim-*" needs at least 16'),

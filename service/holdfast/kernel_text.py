@@ -1,0 +1,122 @@
+"""Text from the kernel: bytes, read whole, cut at ``\\n`` alone; and the one codec between them and ``str``.
+
+A name of a process, file or cgroup holds any byte but NUL (a file or cgroup: nor ``/``; a cgroup: nor ``\\n``). So
+``str.splitlines`` and ``str.split()``, which also cut at ``\\r \\v \\f \\x1c`` to ``\\x1e``, U+0085 and U+2028, are not
+for text from the kernel, nor is a file opened in text mode (a test keeps them out).
+
+Inside holdfast such a name is a ``str`` whose bytes that are no UTF-8 are lone surrogates (PEP 383): `decode` and
+`encode` are exact inverses. Text that leaves the daemon goes through `holdfast.inert`.
+
+Sources: proc(5), Documentation/filesystems/seq_file.rst, Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from holdfast.errors import KernelRefused, UnknownKernelText
+
+#: Bytes of one file that are read; the longest known is ``cgroup`` of a process in 13 v1 hierarchies, 13 × 4 KiB.
+MOST_BYTES = 1 << 20
+_PAGE = 4096  # what most files fit into: one read
+_CHUNK = 65536
+_SHARED = 4096  # names
+_SHARED_BYTES = 512  # a longer name is rare, and not shared
+
+#: How many texts were refused, by reason: ``too_long``, ``malformed``. Shown by `holdfast.metrics.process`.
+refused: Counter[str] = Counter({"too_long": 0, "malformed": 0})
+_shared: dict[bytes, str] = {}
+
+
+def decode(raw: bytes) -> str:
+    """``raw`` as a ``str`` that `encode` turns into the same bytes."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a name. A surrogate that stands for no byte becomes ``?``: no name in the kernel has it."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def shared(raw: bytes) -> str:
+    """`decode`, with one object for equal names: ten thousand processes share a few hundred of them.
+
+    Bounded, which ``sys.intern`` is not: interned strings live for ever on Python 3.12.
+    """
+    text = _shared.get(raw)
+    if text is None:
+        text = decode(raw)
+        if len(raw) <= _SHARED_BYTES:
+            if len(_shared) >= _SHARED:
+                _shared.clear()
+            _shared[raw] = text
+    return text
+
+
+def lines(raw: bytes) -> list[bytes]:
+    """The lines without their ``\\n``; the last one may lack it."""
+    found = raw.split(b"\n")
+    if not found[-1]:
+        found.pop()
+    return found
+
+
+def words(line: bytes) -> list[bytes]:
+    """The words of a line between blanks and tabs alone; no word is empty."""
+    return [word for word in line.replace(b"\t", b" ").split(b" ") if word]
+
+
+def malformed(what: str) -> UnknownKernelText:
+    """The error to raise for text that is not as the kernel documents it, counted."""
+    refused["malformed"] += 1
+    return UnknownKernelText(what, "it is not as the kernel documents it")
+
+
+def read_record(descriptor: int, what: str) -> bytes:
+    """All of an open file that is one record (``stat``, ``status``, ``comm``, ``cgroup``, ``cmdline`` of a process).
+
+    The kernel hands out as much as is asked for; less is the end, which saves the read that says so.
+
+    Raises:
+        UnknownKernelText: it is longer than `MOST_BYTES`.
+        OSError: as read(2).
+    """
+    data = os.read(descriptor, _PAGE)
+    return data if len(data) < _PAGE else data + read_open(descriptor, what)
+
+
+def read_open(descriptor: int, what: str) -> bytes:
+    """All of an open file from where it stands; one of many records comes in pieces of any size.
+
+    Raises:
+        UnknownKernelText: it is longer than `MOST_BYTES`.
+        OSError: as read(2).
+    """
+    parts, size = [], 0
+    while part := os.read(descriptor, _CHUNK):
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            refused["too_long"] += 1
+            raise UnknownKernelText(what, f"it is longer than {MOST_BYTES} bytes")
+    return b"".join(parts)
+
+
+def read(path: str) -> bytes:
+    """All of a file.
+
+    Raises:
+        KernelRefused: it cannot be read; `UnknownKernelText`: it is longer than `MOST_BYTES`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return read_open(descriptor, path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KernelRefused("read", path, error.errno or 0) from error
