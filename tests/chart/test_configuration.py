@@ -68,13 +68,13 @@ def test_values_reach_the_placement_section(helm, tmp_path):
     rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": -500}]
     values = {
         "rules": rules,
-        "dryRun": True,
+        "dryRun": False,
         "onStop": "restore",
         "config": {"plugins": {PLACEMENT: {"rescan": "10s"}}},
     }
     _, placement = loaded(helm.template(values), tmp_path)
     assert [rule.name for rule in placement.rules] == ["a"]
-    assert (placement.dry_run, placement.on_stop, placement.rescan) == (True, "restore", 10.0)
+    assert (placement.dry_run, placement.on_stop, placement.rescan) == (False, "restore", 10.0)
 
 
 PODS, NRI = "io.holdfast.pods.v1.directory", "io.holdfast.nri.v1.plugin"
@@ -101,7 +101,7 @@ def annotations(helm, values):
 
 HOT = {
     "rules": [{"name": "a", "match": {"comm": "x"}}],
-    "dryRun": True,
+    "dryRun": False,
     "onStop": "restore",
     "builtinRules": ["kubelet"],
     "config": {"debug": {"level": "debug"}, "tracing": {"ratio": 0.5}},
@@ -130,7 +130,7 @@ def test_a_change_that_needs_a_restart_restarts_the_pods(helm, key):
 
 def test_every_change_restarts_the_pods_where_that_is_asked_for(helm):
     asked = {"reload.rolloutOnChange": True}
-    assert annotations(helm, asked) != annotations(helm, {**asked, "dryRun": True})
+    assert annotations(helm, asked) != annotations(helm, {**asked, "dryRun": False})
 
 
 def test_the_configuration_is_mounted_as_a_directory(helm):
@@ -163,5 +163,5 @@ def test_the_chart_s_configuration_is_yaml_that_says_no_more_than_it_must(helm):
         "version": 2,
         "grpc": {"health_address": ":7421"},
         "metrics": {"address": ":9420"},
-        "plugins": {PLACEMENT: {"dry_run": False, "on_stop": "keep", "rules": [], "builtin_rules": "all"}},
+        "plugins": {PLACEMENT: {"dry_run": True, "on_stop": "keep", "rules": [], "builtin_rules": "preview"}},
     }

@@ -66,7 +66,7 @@ REFUSED = {
     "a built-in rule file that does not exist": ({"builtinRules": ["nginx"]}, "builtinRules"),
     "a preset that never was": ({"presets": {"nginx": {"enabled": True}}}, "presets.nginx: there are no such built-in"),
     "built-in rules by both names": (
-        {"builtinRules": "none", "presets": {"batch": {"enabled": False}}},
+        {"builtinRules": "all", "presets": {"batch": {"enabled": False}}},
         "presets: the deprecated name of builtinRules, and both are set",
     ),
     "built-in rules by the daemon's old name": (

@@ -11,7 +11,7 @@
 {{- range $name, $_ := .Values.presets -}}
 {{- if not (has $name (concat $usual $optional)) -}}{{- fail (printf "presets.%s: there are no such built-in rules; presets is deprecated, use builtinRules" $name) -}}{{- end -}}
 {{- end -}}
-{{- if ne (toJson .Values.builtinRules) "\"all\"" -}}{{- fail "presets: the deprecated name of builtinRules, and both are set; remove presets" -}}{{- end -}}
+{{- if ne (toJson .Values.builtinRules) "\"preview\"" -}}{{- fail "presets: the deprecated name of builtinRules, and both are set; remove presets" -}}{{- end -}}
 {{- $wanted := list -}}
 {{- range $name := concat $optional $usual -}}
 {{- if dig $name "enabled" (has $name $usual) $.Values.presets -}}{{- $wanted = append $wanted (kebabcase $name) -}}{{- end -}}
