@@ -58,7 +58,7 @@ $(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
 protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
 	@$(BIN)/python protos/generate.py
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the shipped rules' rules.json
+docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the built-in rules' rules.json
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m holdfast.node.rule.builtin
 

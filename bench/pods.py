@@ -44,7 +44,7 @@ MOST_EXEC_US, MOST_HANDLER_US = 1000, 5000
 @contextmanager
 def daemon(folder: Path, plugins: dict[str, object], *rules: dict[str, object], metrics: str = "") -> Iterator[Daemon]:
     """The whole daemon under these rules."""
-    placement = {"dry_run": False, "shipped": "none", "rescan": "1h", "rules": list(rules)}
+    placement = {"dry_run": False, "builtin_rules": "none", "rescan": "1h", "rules": list(rules)}
     config = {
         "root": f"{folder}/root",
         "state": f"{folder}/state",

@@ -25,7 +25,13 @@ class Panel:
 
 ROWS: dict[str, list[Panel]] = {
     "Now": [
-        Panel("Nodes", "Daemons that answer.", {"sum(up@)": "up"}, width=4, kind="stat"),
+        Panel(
+            "Nodes",
+            "Daemons that answer, and placement engines that run.",
+            {"sum(up@)": "up", "sum(holdfast_placement_engine_up@)": "engines"},
+            width=4,
+            kind="stat",
+        ),
         Panel(
             "Held",
             "Processes under a rule whose values are as the rule wants.",
@@ -81,12 +87,8 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Refusals",
-            "What rules ask for and do not get, by the reason that `holdfast preview` explains.",
-            {
-                "sum by (rule, reason) (increase(holdfast_placement_refusals_total@[$__rate_interval]))": (
-                    "{{rule}} {{reason}}"
-                )
-            },
+            "Processes for which a rule is refused something, by the reason that `holdfast preview` explains.",
+            {"sum by (rule, reason) (holdfast_placement_refused_processes@)": "{{rule}} {{reason}}"},
         ),
         Panel(
             "From exec to held",
@@ -101,8 +103,13 @@ ROWS: dict[str, list[Panel]] = {
     "Memory": [
         Panel(
             "OOM kills by cgroup",
-            "The group that was full.",
-            {"sum by (cgroup, node) (increase(holdfast_oom_kills_total@[$__rate_interval]))": "{{cgroup}} {{node}}"},
+            "The group that was full; and kills of processes that a rule protects.",
+            {
+                "sum by (cgroup, node) (increase(holdfast_oom_kills_total@[$__rate_interval]))": "{{cgroup}} {{node}}",
+                "sum by (rule, node) (increase(holdfast_oom_protected_kills_total@[$__rate_interval]))": (
+                    "protected by {{rule}} {{node}}"
+                ),
+            },
         ),
         Panel(
             "Memory pressure",

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from holdfast.config.jsonschema import json_schema
+from holdfast.node.rule import builtin
 from holdfast.plugins import shipped
 
 CHART = Path(__file__).parent / "holdfast"
@@ -98,6 +99,8 @@ def definitions() -> dict[str, Any]:
     # A section may also be a plugin's that somebody added to the image.
     found["Config"]["properties"]["plugins"]["additionalProperties"] = {"type": "object"}
     found["Rules"] = found["PlacementConfig"]["properties"]["rules"]
+    names = {"type": "array", "items": {"enum": [builtin.ALL, *sorted(builtin.known())]}}
+    found["BuiltinRules"] = {"anyOf": [{"enum": ["all", "none", "preview"]}, names]}
     return dict(sorted(found.items()))
 
 

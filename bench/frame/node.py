@@ -152,7 +152,7 @@ def whole(*rules: dict[str, object]) -> Iterator[Daemon]:
     """The whole daemon under these rules, as it is started on a node: every plugin, gRPC, metrics; ready."""
     with side.folder() as folder:
         port = side.free_port()
-        section = {"dry_run": False, "shipped": "none", "rules": list(rules)}
+        section = {"dry_run": False, "builtin_rules": "none", "rules": list(rules)}
         config = {
             "root": f"{folder}/root",
             "state": f"{folder}/state",

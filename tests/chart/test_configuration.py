@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 from holdfast import config
-from holdfast.node.rule import builtin as shipped
+from holdfast.node.rule import builtin
 from holdfast.plugins import shipped as shipped_plugins
 
-from tests.chart.kit import CHART, EXAMPLES, config_text, one, pod
+from tests.chart.kit import EXAMPLES, config_text, one, pod
 from tests.needs import peer
 
 pytestmark = peer("helm4")
@@ -44,35 +44,37 @@ def test_the_daemon_takes_every_example_s_configuration(helm, example, tmp_path)
     assert listening == {str(port["containerPort"]) for port in container.get("ports", [])}
 
 
-def test_the_presets_are_the_shipped_rule_files(helm, tmp_path):
-    _, placement = loaded(helm.template(), tmp_path)
-    assert placement.shipped == shipped.names()
-    _, placement = loaded(helm.template({"presets.nodeDaemons.enabled": False}), tmp_path)
-    assert placement.shipped == tuple(name for name in shipped.names() if name != "node-daemons")
+@pytest.mark.parametrize("value", ["all", "none", "preview", ["all", "sidecars"], list(builtin.known()), []])
+def test_the_built_in_rules_are_named_as_in_the_daemon_s_configuration(helm, tmp_path, value):
+    _, placement = loaded(helm.template({"builtinRules": value}), tmp_path)
+    assert placement.builtin_rules == (value if isinstance(value, str) else tuple(value))
 
 
-def test_the_optional_presets_are_off_and_each_is_one_of_the_optional_rule_files(helm, tmp_path):
-    values = yaml.safe_load((CHART / "values.yaml").read_text())["presets"]
-    off = [preset for preset, value in values.items() if not value["enabled"]]
-    _, placement = loaded(helm.template({f"presets.{preset}.enabled": True for preset in off}), tmp_path)
-    assert sorted(placement.shipped) == sorted(shipped.known())
-    for preset in off:
-        _, placement = loaded(helm.template({f"presets.{preset}.enabled": True}), tmp_path)
-        (extra,) = set(placement.shipped) - set(shipped.names())
-        assert extra in shipped.optional()
+def test_the_deprecated_presets_name_the_rule_files_they_always_did(helm, tmp_path):
+    def named(presets):
+        return set(loaded(helm.template({"presets": presets}), tmp_path)[1].builtin_rules)
+
+    usual = named({"batch": {"enabled": True}})
+    assert usual <= set(builtin.names())
+    assert named({"nodeDaemons": {"enabled": False}}) == usual - {"node-daemons"}
+    optional = {"batchPods": "batch-pods", "cloudnativePg": "cloudnative-pg", "sidecars": "sidecars"}
+    optional |= {"singleProcessOomKill": "single-process-oom-kill"}
+    assert set(optional.values()) <= set(builtin.optional())
+    for preset, file in optional.items():
+        assert named({preset: {"enabled": True}}) == usual | {file}
 
 
 def test_values_reach_the_placement_section(helm, tmp_path):
     rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": -500}]
     values = {
         "rules": rules,
-        "dryRun": True,
+        "dryRun": False,
         "onStop": "restore",
         "config": {"plugins": {PLACEMENT: {"rescan": "10s"}}},
     }
     _, placement = loaded(helm.template(values), tmp_path)
     assert [rule.name for rule in placement.rules] == ["a"]
-    assert (placement.dry_run, placement.on_stop, placement.rescan) == (True, "restore", 10.0)
+    assert (placement.dry_run, placement.on_stop, placement.rescan) == (False, "restore", 10.0)
 
 
 PODS, NRI = "io.holdfast.pods.v1.directory", "io.holdfast.nri.v1.plugin"
@@ -99,9 +101,9 @@ def annotations(helm, values):
 
 HOT = {
     "rules": [{"name": "a", "match": {"comm": "x"}}],
-    "dryRun": True,
+    "dryRun": False,
     "onStop": "restore",
-    "presets.batch.enabled": False,
+    "builtinRules": ["kubelet"],
     "config": {"debug": {"level": "debug"}, "tracing": {"ratio": 0.5}},
 }
 COLD = {
@@ -128,7 +130,7 @@ def test_a_change_that_needs_a_restart_restarts_the_pods(helm, key):
 
 def test_every_change_restarts_the_pods_where_that_is_asked_for(helm):
     asked = {"reload.rolloutOnChange": True}
-    assert annotations(helm, asked) != annotations(helm, {**asked, "dryRun": True})
+    assert annotations(helm, asked) != annotations(helm, {**asked, "dryRun": False})
 
 
 def test_the_configuration_is_mounted_as_a_directory(helm):
@@ -161,5 +163,5 @@ def test_the_chart_s_configuration_is_yaml_that_says_no_more_than_it_must(helm):
         "version": 2,
         "grpc": {"health_address": ":7421"},
         "metrics": {"address": ":9420"},
-        "plugins": {PLACEMENT: {"dry_run": False, "on_stop": "keep", "rules": [], "shipped": list(shipped.names())}},
+        "plugins": {PLACEMENT: {"dry_run": True, "on_stop": "keep", "rules": [], "builtin_rules": "preview"}},
     }

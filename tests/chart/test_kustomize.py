@@ -23,7 +23,7 @@ MONITORED = {
 MTLS = {"tcp.enabled": True, "tcp.tls.secretName": "holdfast-tls"}
 SAME = {
     "default": {},
-    "dry-run": {"dryRun": True},
+    "enforce": {"dryRun": False, "builtinRules": "all"},
     "monitored": MONITORED,
     "v1-hosts": {"hostPaths.mountPropagation": "None"},
     "fleet": {**MONITORED, **MTLS},

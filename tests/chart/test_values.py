@@ -63,6 +63,16 @@ REFUSED = {
         "would be scraped twice",
     ),
     "a monitor of nothing": ({"metrics.podMonitor.enabled": True, "metrics.enabled": False}, "nobody would answer it"),
+    "a built-in rule file that does not exist": ({"builtinRules": ["nginx"]}, "builtinRules"),
+    "a preset that never was": ({"presets": {"nginx": {"enabled": True}}}, "presets.nginx: there are no such built-in"),
+    "built-in rules by both names": (
+        {"builtinRules": "all", "presets": {"batch": {"enabled": False}}},
+        "presets: the deprecated name of builtinRules, and both are set",
+    ),
+    "built-in rules by the daemon's old name": (
+        {"config": {"plugins": {"io.holdfast.placement.v1.rules": {"shipped": "all"}}}},
+        "rules.shipped: is the chart's; set builtinRules",
+    ),
     "an alert nobody has": (
         {"metrics.prometheusRule.enabled": True, "metrics.prometheusRule.disabled": ["HoldfastDwon"]},
         'there is no alert "HoldfastDwon"; there are HoldfastDown, ',

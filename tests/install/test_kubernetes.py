@@ -100,7 +100,7 @@ def dry_run(found):
 def test_the_chart_s_page_installs_it(follow):
     made, typed = follow(block("helm/holdfast/README.md", "helm install").script)
     assert one(made["install"], "DaemonSet")["metadata"]["namespace"] == "holdfast"
-    assert dry_run(made["install"]) is False
+    assert dry_run(made["install"]) is True
     assert typed[0] == "create namespace holdfast"
     assert "pod-security.kubernetes.io/enforce=privileged" in typed[1]
 

@@ -4,14 +4,27 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 
 import pytest
-from holdfast.cgroups import detect
+from holdfast.cgroups import UNIFIED, detect
 from holdfast.errors import ProcessGone
 
 from tests.integration.node_kit import NAME, Running
+
+LIMIT_BYTES = 48 * 2**20
+EATER = """
+import os, sys
+open(sys.argv[1], 'w').write(str(os.getpid()))
+open('/proc/self/comm', 'w').write(sys.argv[2])
+print('ready', flush=True)
+sys.stdin.readline()
+eaten = [bytearray(2**20) for _ in range(int(sys.argv[3]))]
+print('eaten', flush=True)
+sys.stdin.readline()
+"""
 
 
 @pytest.fixture
@@ -90,3 +103,34 @@ def run(tmp_path):
     yield start
     for engine in started:
         engine.stop()
+
+
+@pytest.fixture
+def memory(hierarchy, group):
+    """The path of a group below another one that has the limit, and the tree."""
+    tree = hierarchy.tree(hierarchy.name_of("memory"))
+    tree.create(f"{group}/inner", ["memory"] if tree.name == UNIFIED else ())
+    if tree.name == UNIFIED:
+        tree.write(group, "memory.max", str(LIMIT_BYTES))
+        tree.write(group, "memory.oom.group", "0")
+    else:
+        tree.write(group, "memory.limit_in_bytes", str(LIMIT_BYTES))
+    return tree, group, f"{group}/inner"
+
+
+@pytest.fixture
+def eater(memory):
+    started = []
+    tree, _, inner = memory
+
+    def start(comm, mebibytes):
+        command = [sys.executable, "-c", EATER, f"{tree.at(inner)}/cgroup.procs", comm, str(mebibytes)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -115,6 +115,13 @@ def counter(family, *values) -> float:
     return next((sample.value for sample in family.samples() if sample.labels == wanted), 0)
 
 
+def eat(process: subprocess.Popen) -> str:
+    """Have a process of the fixture ``eater`` take its memory; what it says then: nothing when that killed it."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
 def stop_process(process: subprocess.Popen) -> None:
     process.kill()
     process.wait()

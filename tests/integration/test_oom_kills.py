@@ -1,65 +1,13 @@
 """Real OOM kills in a small memory group, attributed."""
 
 import os
-import subprocess
-import sys
 import time
 
 import pytest
-from holdfast.cgroups import UNIFIED
 
-from tests.integration.node_kit import counter
+from tests.integration.node_kit import counter, eat
 
 pytestmark = pytest.mark.root
-
-LIMIT_BYTES = 48 * 2**20
-EATER = """
-import os, sys
-open(sys.argv[1], 'w').write(str(os.getpid()))
-open('/proc/self/comm', 'w').write(sys.argv[2])
-print('ready', flush=True)
-sys.stdin.readline()
-eaten = [bytearray(2**20) for _ in range(int(sys.argv[3]))]
-print('eaten', flush=True)
-sys.stdin.readline()
-"""
-
-
-@pytest.fixture
-def memory(hierarchy, group):
-    """The path of a group below another one that has the limit, and the tree."""
-    tree = hierarchy.tree(hierarchy.name_of("memory"))
-    tree.create(f"{group}/inner", ["memory"] if tree.name == UNIFIED else ())
-    if tree.name == UNIFIED:
-        tree.write(group, "memory.max", str(LIMIT_BYTES))
-        tree.write(group, "memory.oom.group", "0")
-    else:
-        tree.write(group, "memory.limit_in_bytes", str(LIMIT_BYTES))
-    return tree, group, f"{group}/inner"
-
-
-@pytest.fixture
-def eater(memory):
-    started = []
-    tree, _, inner = memory
-
-    def start(comm, mebibytes):
-        command = [sys.executable, "-c", EATER, f"{tree.at(inner)}/cgroup.procs", comm, str(mebibytes)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def eat(process):
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return process.stdout.readline()
 
 
 def kill_one(engine, eater):
@@ -90,6 +38,20 @@ def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater
     assert kill.pressure_pct is not None or not os.path.exists("/proc/pressure/memory")
     assert engine.kills.latest(1) == (kill,)
     assert counter(engine.engine.tally.kills, limited, "", "", "") >= 1
+
+
+def test_the_kill_of_a_process_whose_value_a_rule_lowered_is_counted_as_one_of_a_protected_process(run, memory, eater):
+    engine = run()
+    victim = eater("hf-victim", 100)
+    with open(f"/proc/{victim.pid}/oom_score_adj", "w") as file:
+        file.write("300")  # from there it can be lowered without CAP_SYS_RESOURCE
+    engine.set_rules({"name": "spared", "match": {"comm": "hf-victim"}, "oom_score_adj": 100})
+    assert eat(victim) == ""
+    victim.wait()
+    engine.wait_for(lambda: any(kill.pid == victim.pid for kill in engine.killed))
+    (kill,) = [kill for kill in engine.killed if kill.pid == victim.pid]
+    assert (kill.rule, kill.protected) == ("spared", True)
+    assert counter(engine.engine.tally.protected_kills, "spared") == 1
 
 
 def test_kills_while_nobody_looked_are_in_the_record_but_no_news(run, memory, eater):

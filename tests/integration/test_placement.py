@@ -30,7 +30,7 @@ class Daemon:
     def __init__(self, folder, **section):
         self.folder = Path(folder)
         self.address = f"{folder}/s.sock"
-        self.section = {"shipped": "none", "rescan": "1s", **section}
+        self.section = {"builtin_rules": "none", "rescan": "1s", **section}
         self.process = None
 
     def write(self, **section):

@@ -27,7 +27,7 @@ state: {{directory}}/state
 grpc: {{{{address: {{directory}}/h.sock}}}}
 metrics: {{{{address: ""}}}}
 plugins:
-  io.holdfast.placement.v1.rules: {{{{shipped: none, bundle: {bundle}}}}}
+  io.holdfast.placement.v1.rules: {{{{builtin_rules: none, bundle: {bundle}}}}}
   io.holdfast.bundle.v1.bundles: {{{{keep: 1}}}}
 """
 WITHIN_S = 2  # what docs/bundles.md promises

@@ -29,7 +29,7 @@ plugins:
     cri: {{enabled: true, address: {cri}, relist: 1s}}
   io.holdfast.placement.v1.rules:
     dry_run: false
-    shipped: {shipped}
+    builtin_rules: {builtin_rules}
     rescan: 1h
     annotations:
       - {{namespaces: [db], oom_score_adj: {{min: 100, max: 1000}}, protect: true}}
@@ -53,7 +53,9 @@ def ours(short_dir, cri):
     directory = short_dir / "h"
     directory.mkdir()
     path = directory / "config.yaml"
-    path.write_text(CONFIG.format(dir=directory, cri=cri.address, shipped="[cloudnative-pg, sidecars, batch-pods]"))
+    path.write_text(
+        CONFIG.format(dir=directory, cri=cri.address, builtin_rules="[cloudnative-pg, sidecars, batch-pods]")
+    )
     with holdfast(directory, path) as daemon:
         yield daemon.ready()
 
@@ -176,7 +178,7 @@ def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, shor
     directory = short_dir / "h"
     directory.mkdir()
     path = directory / "config.yaml"
-    path.write_text(CONFIG.format(dir=directory, cri=cri.address, shipped="none"))
+    path.write_text(CONFIG.format(dir=directory, cri=cri.address, builtin_rules="none"))
     with holdfast(directory, path) as first:
         becomes(777, lambda: adj(pid), first.ready())
     cri.stop()

@@ -177,7 +177,7 @@ state: {0}/state
 grpc: {{address: {0}/s.sock}}
 metrics: {{address: ''}}
 plugins:
-  io.holdfast.placement.v1.rules: {{kubernetes_events: true, shipped: none}}
+  io.holdfast.placement.v1.rules: {{kubernetes_events: true, builtin_rules: none}}
   io.holdfast.pods.v1.directory: {{cri: {{address: {0}/cri.sock}}}}
 """
 #: In a mount namespace of its own, where the kubelet's mount would be.

@@ -59,7 +59,7 @@ class Node:
         self.runtime, self.root, self._dir, self._start = runtime, root, folder, start
         self.template = copy.deepcopy(template)
         self._settings = copy.deepcopy(dict(settings))
-        self._settings["plugins"][PLACEMENT] |= {"shipped": [], "dry_run": False}
+        self._settings["plugins"][PLACEMENT] |= {"builtin_rules": [], "dry_run": False}
         volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
         self.places = {name: folder / name for name in volumes if name != "cgroup"}
         self.given = Given(self.places, GROUP)

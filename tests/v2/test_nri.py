@@ -33,7 +33,7 @@ plugins:
   io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock}}
   io.holdfast.placement.v1.rules:
     dry_run: false
-    shipped: none
+    builtin_rules: none
     rescan: 1h
     rules:
       - name: held

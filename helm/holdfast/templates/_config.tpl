@@ -3,17 +3,27 @@
 {{- define "holdfast.podsURI" -}}io.holdfast.pods.v1.directory{{- end }}
 {{- define "holdfast.nriURI" -}}io.holdfast.nri.v1.plugin{{- end }}
 
-{{- define "holdfast.presets" -}}
-{{- $files := dict "batch" "batch" "batchPods" "batch-pods" "cloudnativePg" "cloudnative-pg" "containerRuntime" "container-runtime" "kubelet" "kubelet" "logins" "logins" "nodeDaemons" "node-daemons" "nodeExporter" "node-exporter" "postgresql" "postgresql" "sidecars" "sidecars" "singleProcessOomKill" "single-process-oom-kill" -}}
-{{- $wanted := list -}}
-{{- range $key, $file := $files -}}
-{{- if (index $.Values.presets $key).enabled -}}{{- $wanted = append $wanted $file -}}{{- end -}}
+{{/* The value of `builtin_rules`: builtinRules, or what the deprecated presets mean. (fromYaml needs a mapping around it) */}}
+{{- define "holdfast.builtinRules" -}}
+{{- if .Values.presets -}}
+{{- $usual := list "batch" "containerRuntime" "kubelet" "logins" "nodeDaemons" "nodeExporter" "postgresql" -}}
+{{- $optional := list "batchPods" "cloudnativePg" "sidecars" "singleProcessOomKill" -}}
+{{- range $name, $_ := .Values.presets -}}
+{{- if not (has $name (concat $usual $optional)) -}}{{- fail (printf "presets.%s: there are no such built-in rules; presets is deprecated, use builtinRules" $name) -}}{{- end -}}
 {{- end -}}
-{{- toYaml $wanted -}}
+{{- if ne (toJson .Values.builtinRules) "\"preview\"" -}}{{- fail "presets: the deprecated name of builtinRules, and both are set; remove presets" -}}{{- end -}}
+{{- $wanted := list -}}
+{{- range $name := concat $optional $usual -}}
+{{- if dig $name "enabled" (has $name $usual) $.Values.presets -}}{{- $wanted = append $wanted (kebabcase $name) -}}{{- end -}}
+{{- end -}}
+{{- dict "value" $wanted | toYaml -}}
+{{- else -}}
+{{- dict "value" .Values.builtinRules | toYaml -}}
+{{- end -}}
 {{- end }}
 
 {{- define "holdfast.config" -}}
-{{- $placement := dict "dry_run" .Values.dryRun "on_stop" .Values.onStop "shipped" (include "holdfast.presets" . | fromYamlArray) "rules" (.Values.rules | default list) -}}
+{{- $placement := dict "dry_run" .Values.dryRun "on_stop" .Values.onStop "builtin_rules" (include "holdfast.builtinRules" . | fromYaml).value "rules" (.Values.rules | default list) -}}
 {{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
 {{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled)) -}}
@@ -66,7 +76,7 @@
 {{- end -}}
 {{- if hasKey ($config.metrics | default dict) "address" -}}{{- fail "config.metrics.address: is the chart's; set metrics.enabled and metrics.port" -}}{{- end -}}
 {{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
-{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "shipped" "presets" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
+{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "builtin_rules" "builtinRules" "shipped" "builtinRules" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
 {{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
 {{- end -}}
 {{- $cri := (index ($config.plugins | default dict) (include "holdfast.podsURI" .) | default dict).cri | default dict -}}

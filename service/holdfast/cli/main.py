@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plugins": ("plugins:plugins", "List the daemon's plugins and what became of each."),
     "events": ("events:events", "Print events as they happen."),
     "publish": ("events:publish", "Publish an event."),
-    "rules": ("rules:rules", "List the rules in force; print those that ship; import other tools' rules."),
+    "rules": ("rules:rules", "List the rules in force; print the built-in rules; import other tools' rules."),
     "ps": ("placement:ps", "List the processes under a rule."),
     "explain": ("placement:explain", "Say why a process is under the rule it is under."),
     "preview": ("placement:preview", "Say what the rules would write; nothing is written."),

@@ -1,4 +1,4 @@
-"""``holdfast rules``: those in force, those that ship, and those of other tools made ours."""
+"""``holdfast rules``: the rules in force, the built-in rules, and other tools' rules as ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rules(client: Client) -> None:
         (
             rule.name,
             "suspended" if rule.suspended else "dry run" if rule.dry_run else "on",
-            "shipped" if rule.shipped else "yours",
+            "built-in" if rule.builtin else "yours",
             *(str(rule.processes.get(state, 0)) for state in _STATES),
             rule.reason,
         )
@@ -38,10 +38,10 @@ def rules(client: Client) -> None:
     click.echo(aligned([("RULE", "MODE", "FROM", *map(str.upper, _STATES), "WHY IT IS THERE"), *rows]))
 
 
-@rules.command(short_help="List the rule files that ship, or print one.")
+@rules.command(short_help="List the built-in rule files, or print one.")
 @click.argument("name", default="")
-def shipped(name: str) -> None:
-    """List the rule files that ship, or print the one called NAME with its comments."""
+def builtin(name: str) -> None:
+    """List the built-in rule files, or print the one called NAME with its comments."""
     from holdfast.node.rule import builtin as files
 
     if name:
@@ -53,6 +53,15 @@ def shipped(name: str) -> None:
         for some in (*files.names(), *optional)
     ]
     click.echo(aligned([("FILE", "WITH", "RULES"), *rows]))
+
+
+@rules.command("shipped", hidden=True)
+@click.argument("name", default="")
+@click.pass_context
+def _shipped(context: click.Context, name: str) -> None:
+    """Run ``rules builtin`` by its old name."""
+    click.echo("holdfast: warning: rules shipped: deprecated; the command is called rules builtin now", err=True)
+    context.invoke(builtin, name=name)
 
 
 @rules.command("import", short_help="Print another tool's rules as ours.")

@@ -29,12 +29,16 @@ _LONGEST = 60  # characters of a value that a message repeats
 def decode(node: Node, type_: type[T], above: Path = (), warnings: list[str] | None = None) -> T:
     """``node`` as a ``type_``; ``above`` is the path of ``node`` itself, for messages.
 
-    Unknown keys of a lenient source go to ``warnings``; a null where none belongs means the default.
+    Unknown keys of a lenient source and keys by an old name go to ``warnings``; a null where none belongs means the
+    default.
 
     Raises:
         ConfigError: ``config.yaml:12: grpc.uid: expected an integer …, got "x"; did you mean …``.
     """
-    walk = _Walk(above, warnings if warnings is not None else [])
+    warnings = warnings if warnings is not None else []
+    if node.value != {}:
+        node = _renamed(node, info_of(type_), above, warnings)
+    walk = _Walk(above, warnings)
     data = walk.prepared(node, info_of(type_), ()) if node.value != {} else {}  # nothing said: no type is looked into
     try:
         return msgspec.convert(data, type_)
@@ -63,6 +67,27 @@ def shown(value: Any) -> str:
         return "a list"
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[str]) -> Node:
+    """Return ``node`` with the present name of each key written by its old one (``Meta.extra["was"]``)."""
+    struct = bare(info)[0]
+    if not isinstance(struct, mi.StructType) or not isinstance(node.value, dict):
+        return node
+    known = fields_of(struct)
+    if not (unknown := node.value.keys() - known):
+        return node
+    entries = node.value
+    for name, field in known.items():
+        old = bare(field.type)[1].get("was")
+        if old not in unknown:
+            continue
+        if name in entries:
+            here = f"{entries[name].where}: {key_words((*above, name))}"
+            raise ConfigError(f"{here}: {entries[old].where} has {old}, the old name of the same key; remove that line")
+        warnings.append(f"{entries[old].where}: {key_words((*above, old))}: deprecated; the key is called {name} now")
+        entries = {name if key == old else key: inner for key, inner in entries.items()}
+    return node.with_value(entries)
 
 
 class _Walk:

@@ -77,6 +77,10 @@ def _fit(struct: mi.StructType, definition: dict[str, Any]) -> None:
     for one in struct.fields:
         schema = definition["properties"][one.encode_name]
         _quantities(one.type, schema)
+        if old := bare(one.type)[1].get("was"):
+            replaced = {"deprecated": True, "description": f"deprecated: the key is called {one.encode_name} now"}
+            definition["properties"][old] = {**schema, **replaced}
+            definition["properties"][old].pop("default", None)
         if "default" in schema:
             default = one.default if one.default is not msgspec.NODEFAULT else one.default_factory()
             schema["default"] = as_written(default, one.type)

@@ -24,7 +24,7 @@ plugins:
   io.holdfast.nri.v1.plugin: {{enabled: {enabled}, socket_path: {socket}}}
   io.holdfast.placement.v1.rules:
     dry_run: false
-    shipped: none
+    builtin_rules: none
     rescan: 1h
     rules:
       - {{name: dry, match: {{pod: {{namespace: hf-dry}}}}, oom_score_adj: 1, dry_run: true}}

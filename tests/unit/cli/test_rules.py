@@ -7,9 +7,16 @@ def run(*words):
     return CliRunner().invoke(rules, words, catch_exceptions=False)
 
 
-def test_shipped_rules_are_listed_and_printed_with_their_comments():
-    assert "container-runtime, container-shim" in run("shipped").output
-    assert run("shipped", "batch").output.startswith("# What may be done again dies first.")
+def test_built_in_rules_are_listed_and_printed_with_their_comments():
+    assert "container-runtime, container-shim" in run("builtin").output
+    assert run("builtin", "batch").output.startswith("# What may be done again dies first.")
+
+
+def test_the_old_name_of_the_command_works_and_names_the_new_one():
+    old = run("shipped", "batch")
+    assert old.stdout == run("builtin", "batch").stdout
+    assert old.stderr == "holdfast: warning: rules shipped: deprecated; the command is called rules builtin now\n"
+    assert "shipped" not in run("--help").output
 
 
 def test_ananicys_directory_is_read_as_one(tmp_path):

@@ -207,6 +207,29 @@ plain = st.recursive(
 )
 
 
+class Renamed(Struct, frozen=True, forbid_unknown_fields=True):
+    limit: Annotated[int | tuple[int, ...], Meta(extra={"was": "bound"})] = 1
+
+
+def renamed(text, warnings=None):
+    return decode(read_yaml(text, STRICT), Renamed, ("plugins", "p"), warnings)
+
+
+def test_a_key_by_its_old_name_is_taken_with_one_warning_that_names_the_new_one():
+    warnings = []
+    assert renamed("bound: 2", warnings) == Renamed(2) == renamed("limit: 2")
+    assert warnings == ["c.yaml:1: plugins.p.bound: deprecated; the key is called limit now"]
+    with pytest.raises(ConfigError, match=r'c\.yaml:1: plugins\.p\.limit: expected an integer or a list, got "x"'):
+        renamed("bound: x")
+
+
+def test_a_key_by_both_its_names_is_refused_with_both_places():
+    with pytest.raises(ConfigError) as refused:
+        renamed("bound: 2\nlimit: 3")
+    words = "c.yaml:2: plugins.p.limit: c.yaml:1 has bound, the old name of the same key; remove that line"
+    assert str(refused.value) == words
+
+
 @given(st.dictionaries(st.sampled_from([*Outer.__struct_encode_fields__, "odd"]), plain, max_size=6), st.booleans())
 def test_any_data_becomes_the_struct_or_one_line(data, lenient):
     from holdfast.config.node import node_of

@@ -18,6 +18,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: dict[str, Bytes] = {}
     maybe: Bytes | None = None
     waits: tuple[Duration, ...] = (60.0,)
+    word: Annotated[str, Meta(description="a word", extra={"was": "term"})] = "x"
 
 
 KNOWN = {"io.a.v1.limits": Limits, "io.a.v1.none": None}
@@ -39,6 +40,13 @@ def test_plugins_that_are_known_and_take_a_configuration_have_their_section():
     assert plugins["properties"] == {"io.a.v1.limits": {"$ref": "#/$defs/Limits"}}
     assert plugins["additionalProperties"] is False
     assert "properties" not in json_schema()["$defs"]["Settings"]["properties"]["plugins"]
+
+
+def test_the_old_name_of_a_key_is_allowed_and_marked():
+    properties = SCHEMA["$defs"]["Limits"]["properties"]
+    assert properties["word"] == {"description": "a word", "type": "string", "default": "x"}
+    old = {"description": "deprecated: the key is called word now", "type": "string", "deprecated": True}
+    assert properties["term"] == old
 
 
 def test_quantities_are_text_with_a_pattern_wherever_they_stand():

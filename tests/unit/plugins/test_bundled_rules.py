@@ -57,12 +57,12 @@ class Daemon:
         self.node, self.engine, self.told = Node(), Engine(), []
         self.bundled = BundledRules(lambda: self.node, self.told.append)
         self.force = Force(self.engine, self.bundled)
-        self.config = PlacementConfig(shipped="none", **config)
+        self.config = PlacementConfig(builtin_rules="none", **config)
         self.force.apply(self.config)
         self.bundled.follow(lambda: self.config, self.force.apply)
 
     def reload(self, **config):
-        fresh = PlacementConfig(shipped="none", **config)
+        fresh = PlacementConfig(builtin_rules="none", **config)
         self.force.apply(fresh)
         self.config = fresh
 
@@ -146,7 +146,7 @@ def test_without_bundles_in_the_daemon_the_nodes_own_rules_are_in_force():
     told = []
     bundled = BundledRules(absent, told.append)
     force = Force(Engine(), bundled)
-    force.apply(PlacementConfig(shipped="none", bundle="current"))
+    force.apply(PlacementConfig(builtin_rules="none", bundle="current"))
     bundled.follow(PlacementConfig, force.apply)
     assert told == ["bundle current: no plugins registered for io.holdfast.bundle.v1: not found"]
 

@@ -138,7 +138,7 @@ class StandIn:
 class InForce:
     def __init__(self, *given):
         self.rules = rules(*given)
-        self.shipped = frozenset({"r2"})
+        self.builtin = frozenset({"r2"})
 
     def uid_of(self, name):
         return {"postgres": 26}.get(name)
@@ -162,14 +162,14 @@ def service(engine):
 
 async def test_rules_are_told_with_their_text_and_their_processes(service):
     first, second = (await service.ListRules(pb.ListRulesRequest(), None)).rules
-    assert (first.name, first.reason, first.dry_run, first.shipped, first.suspended) == (
+    assert (first.name, first.reason, first.dry_run, first.builtin, first.suspended) == (
         "r1",
         "a database",
         False,
         False,
         False,
     )
-    assert (dict(first.processes), second.dry_run, second.shipped, second.suspended) == (
+    assert (dict(first.processes), second.dry_run, second.builtin, second.suspended) == (
         {"partly": 1},
         True,
         True,
@@ -362,9 +362,9 @@ async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
     force = Force(engine)
-    force.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), shipped=("batch",)))
+    force.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), builtin_rules=("batch",)))
     assert force.rules.names == ("r1", "batch-first-to-die", "indexers")
-    assert force.shipped == {"batch-first-to-die", "indexers"}
+    assert force.builtin == {"batch-first-to-die", "indexers"}
     assert engine.in_force is force.rules
     assert isinstance(force.rules, Rules)
     assert force.uid_of("root") == 0

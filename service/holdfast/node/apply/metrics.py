@@ -70,6 +70,15 @@ class Tally:
         self.kills = Counter(
             "holdfast_oom_kills_total", "OOM kills by the cgroup that was full and whose it was.", ("cgroup", *POD)
         )
+        self.protected_kills = Counter(
+            "holdfast_oom_protected_kills_total", "OOM kills of processes that a rule protects.", ("rule",)
+        )
+        self.refused = Gauge(
+            "holdfast_placement_refused_processes",
+            "Processes for which a rule is refused something, by the reason.",
+            ("rule", "reason"),
+            read=self._refused,
+        )
         self.pressure_seconds = Gauge(
             "holdfast_pressure_waiting_seconds", "Time some or all work waited, since boot.", ("resource", "kind"),
             read=self._pressure,
@@ -89,6 +98,8 @@ class Tally:
     def kill(self, kill: Kill) -> None:
         """Count a kill under its domain and pod, or under `OTHERS` once there are many."""
         labels = (valid(kill.domain), kill.pod_namespace, kill.pod_name, kill.container)
+        if kill.protected and kill.rule is not None:
+            self.protected_kills.inc(kill.rule)
         known = len(list(self.kills.samples()))
         self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
 
@@ -110,6 +121,14 @@ class Tally:
                 rest[OTHERS, "", "", rule, state] += int(count)
             lines = [*lines[:MAX_POD_LINES], *sorted(rest.items())]
         return lines
+
+    def _refused(self) -> Lines:
+        counts = Count(
+            (placement.rule, reason.value)
+            for placement in self.placements()
+            for reason in {refusal.reason for refusal in placement.refusals}
+        )
+        return sorted(counts.items())
 
     def _pressure(self) -> Lines:
         return [((p.resource, "full" if p.full else "some"), p.total_s) for p in self.pressure()]

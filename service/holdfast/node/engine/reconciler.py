@@ -277,6 +277,7 @@ class Keeper:
         elif placement.state is State.PLANNED and not decision.dry_run:
             placement.since_ns = time.time_ns()  # the dry run is over: held since now
         placement.as_child = decision.as_child
+        placement.adjusts = decision.adjusts
         placement.comm = facts.comm
         placement.oom_score_adj = facts.oom_score_adj
         placement.adj_before = facts.held.adj_before if facts.held else None

@@ -42,7 +42,8 @@ class Kill(Struct, frozen=True):
     """One OOM kill, as it is kept for the question "why was my process killed?".
 
     ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look
-    before it, best candidate first; ``pressure_pct`` the ``some avg10`` of memory pressure then, None if unknown.
+    before it, best candidate first; ``protected``: `Placement.protected` held for it; ``pressure_pct`` the ``some
+    avg10`` of memory pressure then, None if unknown.
     """
 
     at_ns: int
@@ -62,3 +63,4 @@ class Kill(Struct, frozen=True):
     pod_namespace: str = ""
     pod_name: str = ""
     container: str = ""
+    protected: bool = False

@@ -44,6 +44,9 @@ class State(enum.StrEnum):
     PARTLY = "partly"  # some of it is done, some refused
 
 
+_ENFORCED = frozenset({State.HELD, State.MOVING, State.PARTLY})
+
+
 def state_of(refusals: Iterable[Refusal], *, did: bool) -> State:
     """How far a rule got, when nothing waits any more."""
     if not tuple(refusals):
@@ -77,7 +80,7 @@ class Placement(Struct):
     """One process under a rule, as the engine knows it. Written by the engine's thread only; others get copies.
 
     ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: not held by hand. ``adj_before`` None: we did
-    not write its ``oom_score_adj``.
+    not write its ``oom_score_adj``. ``adjusts``: its rule has an ``oom_score_adj``.
     """
 
     pid: int
@@ -94,6 +97,13 @@ class Placement(Struct):
     since_ns: int = 0
     expires_ns: int = 0
     pod: PodFacts | None = None
+    adjusts: bool = False
+
+    @property
+    def protected(self) -> bool:
+        """Whether the rule's ``oom_score_adj`` makes the OOM killer spare it: below 0, or below what it had before."""
+        lowered = self.adj_before is not None and self.oom_score_adj < self.adj_before
+        return self.adjusts and self.state in _ENFORCED and (self.oom_score_adj < 0 or lowered)
 
 
 class Report(Struct, frozen=True):

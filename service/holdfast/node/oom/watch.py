@@ -159,6 +159,7 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
         domain=domain,
         group=group,
         rule=placement.rule if placement else None,
+        protected=placement is not None and placement.protected,
         pod=pod.uid if pod else "",
         container_id=pod.container_id if pod else "",
         pod_namespace=pod.namespace if pod else "",

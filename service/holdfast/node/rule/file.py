@@ -1,4 +1,4 @@
-"""Rules from a text of their own: what ``preview --rules`` sends, what ships, what an import wrote.
+"""Rules from a text of their own: what ``preview --rules`` sends, the built-in files, what an import wrote.
 
 The text is a list of rules, or a section of the placement plugin, or a whole configuration with one in it.
 """
@@ -20,14 +20,14 @@ BUNDLES_URI = "io.holdfast.bundle.v1.bundles"
 
 
 def read_rules(text: str, name: str) -> PlacementConfig:
-    """Understand ``text``; ``name`` stands for it in messages. A bare list ships nothing beside itself.
+    """Understand ``text``; ``name`` stands for it in messages. A bare list uses no built-in rules.
 
     Raises:
         ConfigError: ``NAME:LINE: rules[0].match.comm: what is wrong``.
     """
     node = read_yaml(text, Source(name)) or Node({}, Source(name))
     if isinstance(node.value, list):
-        bare: dict[str, Node] = {"rules": node, "shipped": Node("none", node.source, node.line)}
+        bare: dict[str, Node] = {"rules": node, "builtin_rules": Node("none", node.source, node.line)}
         return decode(Node(bare, node.source, node.line), PlacementConfig)
     inner = node.at(("plugins", URI))
     return decode(inner, PlacementConfig, ("plugins", URI)) if inner else decode(node, PlacementConfig)
@@ -44,7 +44,7 @@ def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTER
     rules: dict[str, Rule] = {}
     for name, text in texts:
         config = read_rules(text, name)
-        if msgspec.structs.replace(config, rules=(), shipped="none") != PlacementConfig(shipped="none"):
+        if msgspec.structs.replace(config, rules=(), builtin_rules="none") != PlacementConfig(builtin_rules="none"):
             raise ConfigError(f"{name}: a bundle has rules alone; other settings stand in the node's configuration")
         for rule in config.rules:
             if rule.name in rules:

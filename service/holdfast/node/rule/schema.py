@@ -178,17 +178,18 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The configuration of the placement plugin. It begins as a dry run of the shipped rules."""
+    """The configuration of the placement plugin. It begins as a dry run of the built-in rules."""
 
     dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
     rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
-    shipped: Annotated[
+    builtin_rules: Annotated[
         Literal["preview", "all", "none"] | tuple[str, ...],
         Meta(
-            description="which of the shipped rule files follow yours: all, none, or their names "
-            "(`holdfast rules shipped`); the optional ones only by name, also beside all: [all, sidecars]. A rule of "
-            "yours replaces the shipped one of its name. preview: all of them, as a dry run whatever dry_run says, so "
-            "that nothing is written that you did not name"
+            description="which built-in rule files follow yours: all, none, or their names "
+            "(`holdfast rules builtin`); the optional ones only by name, also beside all: [all, sidecars]. A rule of "
+            "yours replaces the built-in one of its name. preview: all of them, as a dry run whatever dry_run says, so "
+            "that nothing is written that you did not name",
+            extra={"was": "shipped"},
         ),
     ] = "preview"
     bundle: Annotated[
@@ -196,7 +197,7 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern="^(|current|sha256:[a-f0-9]{64})$",
             description="rules from a bundle that was applied on the node (`holdfast bundle`), after `rules` and "
-            "before the shipped ones: a digest, or current for whichever is. A rule under `rules` replaces the "
+            "before the built-in ones: a digest, or current for whichever is. A rule under `rules` replaces the "
             "bundle's of its name. While what is named is not there, the bundle's rules in force stay",
             examples=["current"],
             extra={"expected": "current, or a digest as sha256:<64 hex digits>"},
@@ -225,7 +226,7 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        """Refuse names used twice and shipped rules that do not exist."""
+        """Refuse names used twice and built-in rules that do not exist."""
         from holdfast.node.rule.builtin import ALL, check
 
         own = [rule.name for rule in self.rules]
@@ -233,8 +234,8 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
         if twice := next((name for name in own if own.count(name) > 1), None):
             raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
-        if not isinstance(self.shipped, str):
+        if not isinstance(self.builtin_rules, str):
             try:
-                check(*(name for name in self.shipped if name != ALL))
+                check(*(name for name in self.builtin_rules if name != ALL))
             except ConfigError as error:
                 raise ValueError(str(error)) from None

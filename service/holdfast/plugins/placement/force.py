@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast import log
 from holdfast.node.engine.engine import Engine
-from holdfast.node.rule.builtin import with_shipped
+from holdfast.node.rule.builtin import with_builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig, Rule
@@ -45,7 +45,7 @@ class Force:
         self._engine = engine
         self._bundled = bundled or NoBundle()
         self.rules = Rules()
-        self.shipped: frozenset[str] = frozenset()
+        self.builtin: frozenset[str] = frozenset()
 
     def apply(self, config: PlacementConfig) -> None:
         """Decide by these rules from now on.
@@ -54,13 +54,13 @@ class Force:
             ConfigError: a rule is bad; the old ones stay in force.
         """
         config = with_bundled(config, self._bundled.rules(config.bundle))
-        rules = compile_rules(with_shipped(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
+        rules = compile_rules(with_builtin(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
         own = {rule.name for rule in config.rules}
-        self.rules, self.shipped = rules, frozenset(name for name in rules.names if name not in own)
+        self.rules, self.builtin = rules, frozenset(name for name in rules.names if name not in own)
         self._engine.set_rules(rules)
         self._bundled.confirm()
         dry = sum(rule.dry_run for rule in rules.rules)
-        LOG.info("placement rules in force", rules=len(rules), dry_run=dry, shipped=len(self.shipped))
+        LOG.info("placement rules in force", rules=len(rules), dry_run=dry, builtin=len(self.builtin))
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node, None if there is none of that name."""

@@ -27,7 +27,7 @@ from holdfast.node.plan.plan import Explanation, explain
 from holdfast.node.plan.preview import Outlook, look_ahead, rank_all
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.annotation import BY_ANNOTATION
-from holdfast.node.rule.builtin import with_shipped
+from holdfast.node.rule.builtin import with_builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
@@ -50,8 +50,8 @@ class RulesInForce(Protocol):
         """Those in force."""
 
     @property
-    def shipped(self) -> frozenset[str]:
-        """The names of those that ship."""
+    def builtin(self) -> frozenset[str]:
+        """The names of the built-in ones."""
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node."""
@@ -131,7 +131,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                     reason=valid(rule.spec.reason),
                     yaml=_as_yaml(rule.spec),
                     dry_run=rule.dry_run,
-                    shipped=rule.name in self._force.shipped,
+                    builtin=rule.name in self._force.builtin,
                     suspended=rule.name in suspended,
                     processes={state: number for (name, state), number in counts.items() if name == rule.name},
                 )
@@ -174,7 +174,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """What other rules would write."""
         config = read_rules(request.rules_yaml, "the rules sent")
-        rules = compile_rules(with_shipped(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
+        rules = compile_rules(with_builtin(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
         _, outlook = await asyncio.to_thread(self._outlook, rules)
         return _preview(outlook, "")
 

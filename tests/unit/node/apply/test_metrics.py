@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import pytest
 from holdfast.node.apply.metrics import MAX_DOMAINS, MAX_POD_LINES, OTHERS, Tally
+from holdfast.node.model.decision import Field, Reason, Refusal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, State
 
@@ -42,3 +44,40 @@ def test_kills_are_counted_by_group_and_pod_and_beyond_many_as_others():
     shown = lines(tally.kills)
     assert len(shown) == MAX_DOMAINS + 1
     assert (shown["/g0", "ns", "p", "c"], shown[OTHERS, "", "", ""]) == (1, 3)
+
+
+def test_processes_that_are_refused_something_are_counted_by_rule_and_reason_for_as_long_as_they_are():
+    tally = Tally()
+    twice = tuple(Refusal(Reason.CAPABILITY, field, "x") for field in (Field.OOM_SCORE_ADJ, Field.CGROUP))
+    other = Refusal(Reason.KERNEL, Field.CGROUP, "x")
+    tally.placements = lambda: [
+        Placement(1, 1, "x", "r", refusals=twice),
+        Placement(2, 1, "x", "r", refusals=(*twice, other)),
+        Placement(3, 1, "x", "r"),
+    ]
+    assert lines(tally.refused) == {("r", "capability"): 2, ("r", "kernel"): 1}
+    tally.placements = tuple
+    assert lines(tally.refused) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "protected"),
+    [
+        ({"oom_score_adj": -500, "adj_before": 0}, True),
+        ({"oom_score_adj": -999}, True),  # as systemd had set it already
+        ({"oom_score_adj": 2, "adj_before": 985}, True),
+        ({"oom_score_adj": 500, "adj_before": 0}, False),
+        ({"oom_score_adj": -500, "adj_before": 0, "state": State.PLANNED}, False),
+        ({"oom_score_adj": -500, "state": State.REFUSED}, False),
+        ({"oom_score_adj": -997, "adjusts": False}, False),  # the kubelet's; the rule has a cgroup alone
+    ],
+)
+def test_a_process_is_protected_when_its_rule_lowers_its_value_or_keeps_it_below_0(words, protected):
+    assert Placement(1, 1, "x", "r", **{"adjusts": True, **words}).protected is protected
+
+
+def test_kills_of_protected_processes_are_counted_by_rule():
+    tally = Tally()
+    tally.kill(Kill(0, 1, "x", 0, "/g", "/g", 1, -500, rule="r", protected=True))
+    tally.kill(Kill(0, 2, "x", 0, "/g", "/g", 1, 0, rule="s"))
+    assert lines(tally.protected_kills) == {("r",): 1}

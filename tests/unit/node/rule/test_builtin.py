@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import ConfigError
 from holdfast.node.plan.plan import plan
-from holdfast.node.rule import builtin as shipped
+from holdfast.node.rule import builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import OomScoreAdj, PlacementConfig, Rule
 from holdfast.pods.cgroup_path import PodRef
@@ -11,7 +11,7 @@ from holdfast.pods.cgroup_path import PodRef
 from tests.fakes.placement import process, rules, v2_host
 
 INIT = process(1, "systemd", exe="/usr/lib/systemd/systemd")
-BOOK = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
+BOOK = compile_rules(builtin.with_builtin(PlacementConfig()), {"postgres": 26}.get)
 SERVICE = {"": "/system.slice/x.service"}
 DEBIAN = "/system.slice/system-postgresql.slice/postgresql@16-main.service"
 IN_POD = {"cgroups": {"": "/kubepods/podu/c"}}
@@ -57,7 +57,7 @@ def test_a_postgres_worker_gets_what_children_get():
 
 
 def test_every_file_is_known_by_its_name_and_compiles():
-    assert shipped.names() == (
+    assert builtin.names() == (
         "batch",
         "container-runtime",
         "kubelet",
@@ -66,25 +66,25 @@ def test_every_file_is_known_by_its_name_and_compiles():
         "node-exporter",
         "postgresql",
     )
-    for name in shipped.names():
-        assert shipped.text(name).startswith("# ")
-        assert all(rule.reason for rule in shipped.load(name))
+    for name in builtin.names():
+        assert builtin.text(name).startswith("# ")
+        assert all(rule.reason for rule in builtin.load(name))
 
 
 def test_the_optional_ones_come_to_who_names_them_alone():
-    assert shipped.optional() == ("batch-pods", "cloudnative-pg", "sidecars", "single-process-oom-kill")
-    ours = {rule.name for name in shipped.optional() for rule in shipped.load(name)}
-    for config in (PlacementConfig(), PlacementConfig(shipped="all"), PlacementConfig(shipped=("all",))):
-        assert not ours & {rule.name for rule in shipped.with_shipped(config)}
-    with_one = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars")))
+    assert builtin.optional() == ("batch-pods", "cloudnative-pg", "sidecars", "single-process-oom-kill")
+    ours = {rule.name for name in builtin.optional() for rule in builtin.load(name)}
+    for config in (PlacementConfig(), PlacementConfig(builtin_rules="all"), PlacementConfig(builtin_rules=("all",))):
+        assert not ours & {rule.name for rule in builtin.with_builtin(config)}
+    with_one = builtin.with_builtin(PlacementConfig(builtin_rules=("all", "sidecars")))
     assert with_one[0].name == "sidecars"
-    assert with_one[1:] == shipped.with_shipped(PlacementConfig(shipped="all"))
-    for name in shipped.optional():
-        assert shipped.text(name).startswith("# ")
-        assert all(rule.reason and not rule.unkillable for rule in shipped.load(name))
+    assert with_one[1:] == builtin.with_builtin(PlacementConfig(builtin_rules="all"))
+    for name in builtin.optional():
+        assert builtin.text(name).startswith("# ")
+        assert all(rule.reason and not rule.unkillable for rule in builtin.load(name))
 
 
-EVERYTHING = compile_rules(shipped.with_shipped(PlacementConfig(dry_run=False, shipped=shipped.known()[::-1])))
+EVERYTHING = compile_rules(builtin.with_builtin(PlacementConfig(dry_run=False, builtin_rules=builtin.known()[::-1])))
 GROUP = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podu.slice/cri-containerd-c.scope"
 
 
@@ -136,39 +136,39 @@ def test_a_database_of_cloudnative_pg_dies_worker_by_worker():
 
 
 def test_none_of_them_makes_anything_unkillable_or_moves_it():
-    assert not any(rule.unkillable or rule.cgroup or rule.in_place for rule in shipped.with_shipped(PlacementConfig()))
+    assert not any(rule.unkillable or rule.cgroup or rule.in_place for rule in builtin.with_builtin(PlacementConfig()))
 
 
 def test_the_operators_come_first_and_replace_by_name():
     (mine,) = rules({"name": "sshd", "match": {"comm": "dropbear"}}).rules
-    config = PlacementConfig(rules=(mine.spec,), shipped=("logins",))
-    assert [(rule.name, rule.match.comm) for rule in shipped.with_shipped(config)] == [
+    config = PlacementConfig(rules=(mine.spec,), builtin_rules=("logins",))
+    assert [(rule.name, rule.match.comm) for rule in builtin.with_builtin(config)] == [
         ("sshd", "dropbear"),
         ("console-login", ("agetty", "getty", "mingetty", "systemd-logind")),
     ]
-    assert shipped.with_shipped(PlacementConfig(rules=(mine.spec,), shipped="none")) == (mine.spec,)
+    assert builtin.with_builtin(PlacementConfig(rules=(mine.spec,), builtin_rules="none")) == (mine.spec,)
 
 
 def test_until_they_are_named_they_are_a_dry_run_whatever_the_plugin_says():
     preview = PlacementConfig(dry_run=False)
-    assert {rule.dry_run for rule in shipped.with_shipped(preview)} == {True}
-    named = PlacementConfig(dry_run=False, shipped="all")
-    assert {rule.dry_run for rule in shipped.with_shipped(named)} == {None}
+    assert {rule.dry_run for rule in builtin.with_builtin(preview)} == {True}
+    named = PlacementConfig(dry_run=False, builtin_rules="all")
+    assert {rule.dry_run for rule in builtin.with_builtin(named)} == {None}
 
 
 def test_what_does_not_ship_is_refused_with_what_does():
-    with pytest.raises(ValueError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
-        PlacementConfig(shipped=("nginx",))
-    with pytest.raises(ConfigError, match='shipped: there are no shipped rules "nginx"; there are batch, '):
-        shipped.load("nginx")
+    with pytest.raises(ValueError, match='builtin_rules: there are no built-in rules "nginx"; there are batch, '):
+        PlacementConfig(builtin_rules=("nginx",))
+    with pytest.raises(ConfigError, match='builtin_rules: there are no built-in rules "nginx"; there are batch, '):
+        builtin.load("nginx")
 
 
 def test_a_shipped_rule_reads_as_a_rule_of_ones_own():
-    (first, *_) = shipped.load("container-runtime")
+    (first, *_) = builtin.load("container-runtime")
     assert isinstance(first, Rule)
     assert first.oom_score_adj == OomScoreAdj(at_most=-999)
 
 
 def test_the_compiled_rules_are_those_of_the_files():
-    with open(shipped.COMPILED, "rb") as file:
-        assert file.read() == shipped.compiled() + b"\n", "run `make docs`"
+    with open(builtin.COMPILED, "rb") as file:
+        assert file.read() == builtin.compiled() + b"\n", "run `make docs`"

@@ -10,17 +10,17 @@ RULE = "{name: x, match: {comm: a}, oom_score_adj: 5}"
 
 
 @pytest.mark.parametrize(
-    ("text", "shipped"),
+    ("text", "builtin_rules"),
     [
         (f"- {RULE}", "none"),
         (f"rules: [{RULE}]", "preview"),
-        (f"plugins:\n  io.holdfast.placement.v1.rules:\n    rules: [{RULE}]\n    shipped: [batch]", ("batch",)),
+        (f"plugins:\n  io.holdfast.placement.v1.rules:\n    rules: [{RULE}]\n    builtin_rules: [batch]", ("batch",)),
     ],
 )
-def test_a_list_a_section_and_a_configuration_are_read(text, shipped):
+def test_a_list_a_section_and_a_configuration_are_read(text, builtin_rules):
     config = read_rules(text, "my.yaml")
     assert [rule.name for rule in config.rules] == ["x"]
-    assert config.shipped == shipped
+    assert config.builtin_rules == builtin_rules
 
 
 def test_nothing_is_the_defaults():

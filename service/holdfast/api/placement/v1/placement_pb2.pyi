@@ -128,7 +128,7 @@ class ListRulesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RuleInfo(_message.Message):
-    __slots__ = ("name", "reason", "yaml", "dry_run", "shipped", "suspended", "processes")
+    __slots__ = ("name", "reason", "yaml", "dry_run", "builtin", "suspended", "processes")
     class ProcessesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -140,17 +140,17 @@ class RuleInfo(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     YAML_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
-    SHIPPED_FIELD_NUMBER: _ClassVar[int]
+    BUILTIN_FIELD_NUMBER: _ClassVar[int]
     SUSPENDED_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     name: str
     reason: str
     yaml: str
     dry_run: bool
-    shipped: bool
+    builtin: bool
     suspended: bool
     processes: _containers.ScalarMap[str, int]
-    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: _Optional[bool] = ..., shipped: _Optional[bool] = ..., suspended: _Optional[bool] = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: _Optional[bool] = ..., builtin: _Optional[bool] = ..., suspended: _Optional[bool] = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ListRulesResponse(_message.Message):
     __slots__ = ("rules",)

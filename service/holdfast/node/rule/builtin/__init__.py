@@ -1,6 +1,6 @@
-"""Rules that ship: one YAML file each, named after what they hold, with the source of every value beside it.
+"""The built-in rules: one YAML file per subject, with the source of every value beside it.
 
-Those of the folder ``optional`` change what some would rather keep, and come only to who names them. ``rules.json`` is
+Files in the folder ``optional`` change behaviour some sites rely on and must be named. ``rules.json`` is
 all of them as a start reads them; ``python -m holdfast.node.rule.builtin`` writes it anew.
 """
 
@@ -21,22 +21,22 @@ COMPILED = os.path.join(_FOLDER, "rules.json")
 
 
 def names() -> tuple[str, ...]:
-    """The shipped rule files that every node may have, in the order they are used."""
+    """Return the built-in rule files that every node may have, in the order they are used."""
     return _files_in(_FOLDER)
 
 
 def optional() -> tuple[str, ...]:
-    """The shipped rule files that are used only where they are named; they are narrower, and come first."""
+    """Return the built-in rule files that are used only where they are named; they are narrower, and come first."""
     return _files_in(_OPTIONAL)
 
 
 def known() -> tuple[str, ...]:
-    """All shipped rule files, in the order they are used."""
+    """Return all built-in rule files, in the order they are used."""
     return (*optional(), *names())
 
 
 def text(name: str) -> str:
-    """One shipped file as it is, with its comments.
+    """Return one built-in rule file as it is, with its comments.
 
     Raises:
         ConfigError: there is none of that name.
@@ -48,7 +48,7 @@ def text(name: str) -> str:
 
 
 def check(*wanted: str) -> None:
-    """Refuse names that do not ship.
+    """Refuse names of built-in rule files that do not exist.
 
     Raises:
         ConfigError: there is none of a name.
@@ -56,11 +56,11 @@ def check(*wanted: str) -> None:
     for name in wanted:
         if name not in known():
             every = f"{', '.join(names())}; and on request {', '.join(optional())}"
-            raise ConfigError(f'shipped: there are no shipped rules "{name}"; there are {every}')
+            raise ConfigError(f'builtin_rules: there are no built-in rules "{name}"; there are {every}')
 
 
 def load(name: str) -> tuple[Rule, ...]:
-    """The rules of one shipped file.
+    """Return the rules of one built-in file.
 
     Raises:
         ConfigError: there is none of that name.
@@ -81,22 +81,24 @@ def _compiled() -> dict[str, tuple[Rule, ...]]:
         return msgspec.json.decode(file.read(), type=dict[str, tuple[Rule, ...]])
 
 
-def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
-    """The operator's rules, then the shipped ones asked for that none of them replaces by name.
+def with_builtin(config: PlacementConfig) -> tuple[Rule, ...]:
+    """Return the operator's rules, then the built-in ones in use that none of them replaces by name.
 
     What a pod is admitted to by annotation stands between them.
 
     Raises:
-        ConfigError: ``shipped`` names what does not ship.
+        ConfigError: ``builtin_rules`` names a file that does not exist.
     """
-    wanted = _FILES[config.shipped]() if isinstance(config.shipped, str) else _in_order(config.shipped)
+    wanted = (
+        _FILES[config.builtin_rules]() if isinstance(config.builtin_rules, str) else _in_order(config.builtin_rules)
+    )
     own = {rule.name for rule in config.rules}
     ours: list[Rule] = []
     if wanted:
         ready = _compiled()
         for name in wanted:
             ours += (rule for rule in ready[name] if rule.name not in own)
-    changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.shipped == "preview" else {})
+    changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.builtin_rules == "preview" else {})
     return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours))
 
 

@@ -16,7 +16,7 @@ def main() -> int:
     with open(COMPILED, "rb") as file:
         if file.read() == compiled() + b"\n":
             return 0
-    print("shipped: rules.json is stale; run `make docs`", file=sys.stderr)  # noqa: T201
+    print("built-in rules: rules.json is stale; run `make docs`", file=sys.stderr)  # noqa: T201
     return 1
 
 
