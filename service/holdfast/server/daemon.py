@@ -61,7 +61,7 @@ def serve(
     loaded = config.load(path, overrides)
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
     for warning in loaded.warnings:
-        LOG.warning(warning)
+        LOG.warning(str(warning))
     heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
@@ -113,7 +113,7 @@ class Life:
         try:
             fresh = config.load(self._path, self._overrides)
             for warning in fresh.warnings:
-                LOG.warning(warning)
+                LOG.warning(str(warning))
             change = self._daemon.reload(fresh)
         except HoldfastError as error:
             LOG.error("configuration rejected; the one before stays in force", error=error)
