@@ -190,7 +190,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         try:
             import uvloop
         except ImportError as error:
-            raise BootError("HOLDFAST_LOOP=uvloop: uvloop is not installed; pip install holdfast[uvloop]") from error
+            raise BootError("HOLDFAST_LOOP=uvloop: uvloop is not installed; pip install 'holdfastd[uvloop]'") from error
         factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
         return factory
     if name not in ("", "asyncio"):
