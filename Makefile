@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-lowest lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -27,15 +28,29 @@ run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs
 test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
 
+# The modules that use a dependency, and a boot with real calls; the rest of the tests would find nothing more.
+LOWEST := $(addprefix tests/unit/,cli config events plugin plugins pods rpc server test_distribution.py) \
+	$(addprefix tests/integration/,test_events.py test_first_plugin.py test_loop.py)
+
+test-lowest: .cache/lowest/.installed ## run a part of the tests with the oldest versions that pyproject.toml accepts
+	@.cache/lowest/bin/python -m pytest -q -p no:cacheprovider $(LOWEST)
+
+.cache/lowest/.installed: requirements/lowest.lock
+	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@rm -rf .cache/lowest
+	@$(PYTHON) -m venv .cache/lowest
+	@.cache/lowest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lowest.lock
+	@touch $@
+
 peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build
 
-lint: $(VENV)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
+lint: $(VENV)/.installed $(PROTOC)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
 	@$(BIN)/ruff check service tests bench docs protos helm
 	@$(BIN)/ruff format --check --quiet service tests bench docs protos helm || { echo 'lint: run `make format`' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python protos/generate.py --check
+	@$(PROTOC)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m holdfast.node.rule.builtin --check
 	@$(BIN)/python helm/generate.py --check
@@ -55,8 +70,15 @@ $(VENV)/.fuzz: $(VENV)/.installed requirements/fuzz.lock
 	@mkdir -p .cache/fuzz
 	@touch $@
 
-protos: $(VENV)/.installed ## regenerate service/holdfast/api from protos/
-	@$(BIN)/python protos/generate.py
+protos: $(PROTOC)/.installed ## regenerate service/holdfast/api from protos/
+	@$(PROTOC)/bin/python protos/generate.py
+
+$(PROTOC)/.installed: requirements/protos.lock
+	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@rm -rf $(PROTOC)
+	@$(PYTHON) -m venv $(PROTOC)
+	@$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/protos.lock
+	@touch $@
 
 docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the built-in rules' rules.json
 	@$(BIN)/python docs/generate.py
@@ -68,8 +90,9 @@ chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.m
 lock: ## resolve requirements/*.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --resolution lowest-direct --extra dev -o requirements/lowest.lock pyproject.toml
 	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
-	@for name in build chart; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
+	@for name in build chart protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
 clean: ## remove what the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

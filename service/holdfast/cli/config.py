@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.errors import ConfigError
+
 if TYPE_CHECKING:
     import msgspec
 
-    from holdfast.config import Loaded
+    from holdfast.config import Finding, Loaded
 
     Known = Mapping[str, type[msgspec.Struct] | None]
 
-_FILE = click.argument("file", type=click.Path())
 _CONFIG = click.option("-c", "--config", "path", type=click.Path(), help="Configuration file (YAML or TOML).")
+_STREAM = "-"
 
 
 @click.group()
@@ -42,24 +44,33 @@ def dump(path: str | None) -> None:
     click.echo(effective(loaded.settings, sections, list(_known())), nl=False)
 
 
-@config.command(short_help="Say whether FILE can be used.")
-@_FILE
-def check(file: str) -> None:
-    """Read FILE and what it imports as the daemon would; exit 0 if it can be used."""
-    loaded, sections, warnings = _checked(file)
+@config.command(short_help="Check a configuration; print errors and warnings.")
+@click.argument("file", required=False, type=click.Path())
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings, too.")
+def check(file: str | None, strict: bool) -> None:
+    """Check FILE and the files it imports as the daemon reads them.
+
+    Without FILE the default file is checked; - is YAML from standard input. An error is one line on stderr and exit
+    code 1. Warnings are printed as FILE:LINE: warning: … and do not change the exit code unless --strict is given.
+    """
+    from holdfast.config import own_defaults
     from holdfast.config.render import one_line
 
+    loaded, sections, warnings = _checked(file)
     files = ", ".join(one_line(str(source)) for source in loaded.sources)
-    click.echo(f"{files}: good ({len(sections)} plugins configured, {len(warnings)} warnings)")
+    files = files or f"{own_defaults().config_files[0]} does not exist, the defaults"
+    if strict and warnings:
+        raise ConfigError(f"{files}: {_counted(len(warnings), 'warning')}, and --strict accepts none")
+    click.echo(f"{files}: good ({_counted(len(sections), 'plugin')} configured, {_counted(len(warnings), 'warning')})")
 
 
 @config.command(short_help="Print containerd's config.toml as YAML.")
-@_FILE
+@click.argument("file", type=click.Path())
 def migrate(file: str) -> None:
-    """Print containerd's config.toml FILE as YAML, with notes on what was not taken over."""
+    """Print containerd's config.toml FILE (- for standard input) as YAML, with notes on what was not taken over."""
     from holdfast.config.load import migrated_file
 
-    click.echo(migrated_file(file, _known()), nl=False)
+    click.echo(migrated_file(_path(file), _known()), nl=False)
 
 
 @config.command(short_help="Print the JSON Schema of the YAML file.")
@@ -78,26 +89,34 @@ def _known() -> Known:
     return known_configs()
 
 
-def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[str]]:
+def _path(file: str) -> str:
+    from holdfast.config.source import STDIN
+
+    return STDIN if file == _STREAM else file
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[Finding]]:
     """Load, and decode the sections of every plugin that would start; warnings go to stderr.
 
     Raises:
         ConfigError: one line.
     """
-    from holdfast.config import check_sections, decode_section, load
+    from holdfast.config import check_sections, decode_section, load, placed
     from holdfast.config.section import is_disabled
+    from holdfast.plugins import installed
 
-    loaded, known = load(path), _known()
-    warnings = [*loaded.warnings, *check_sections(loaded.settings, known)]
-    sections = {
-        uri: decode_section(loaded.settings, uri, type_, warnings)
-        for uri, type_ in known.items()
-        if type_ is not None and not is_disabled(loaded.settings, uri, short_ids=loaded.short_ids)
-    }
-    _warn(warnings)
+    loaded = load(_path(path) if path is not None else None)
+    settings, plugins = loaded.settings, installed()
+    warnings = [*loaded.warnings, *check_sections(settings, {one.uri: one.config for one in plugins})]
+    sections: dict[str, Any] = {}
+    for one in plugins:
+        if one.config is not None and not is_disabled(settings, one.uri, short_ids=loaded.short_ids):
+            sections[one.uri] = decode_section(settings, one.uri, one.config, warnings)
+            warnings += placed(settings, one.uri, one.remarks_on(sections[one.uri]))
+    for warning in warnings:
+        click.echo(warning.as_warning, err=True)
     return loaded, sections, warnings
-
-
-def _warn(warnings: list[str]) -> None:
-    for line in warnings:
-        click.echo(f"holdfast: warning: {line}", err=True)

@@ -6,6 +6,7 @@ import click
 
 from holdfast.cli.client import Client, ClientCommand, client_options
 from holdfast.cli.table import aligned, as_json, plain
+from holdfast.errors import FailedPrecondition
 
 
 @click.command(cls=ClientCommand)
@@ -17,16 +18,20 @@ def health(client: Client, service: str, everything: bool) -> int:
 
     Exit code 0 when it is, 1 when it is not or cannot be asked.
     """
-    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest
+    from grpc_health.v1 import health_pb2
     from grpc_health.v1.health_pb2_grpc import HealthStub
 
+    if everything and not hasattr(health_pb2, "HealthListRequest"):
+        raise FailedPrecondition(
+            "health --all: the installed grpcio-health-checking has no List; install 1.85 or newer"
+        )
     stub = client.stub(HealthStub)
-    states = HealthCheckResponse.ServingStatus
+    states = health_pb2.HealthCheckResponse.ServingStatus
     if everything:
-        listed = client.ask(stub.List, HealthListRequest())
+        listed = client.ask(stub.List, health_pb2.HealthListRequest())
         rows = [(name or '""', states.Name(state.status)) for name, state in sorted(listed.statuses.items())]
         click.echo(as_json(plain(listed)) if client.json else aligned([("SERVICE", "STATUS"), *rows]))
         return int(listed.statuses[""].status != states.SERVING)
-    answer = client.ask(stub.Check, HealthCheckRequest(service=service))
+    answer = client.ask(stub.Check, health_pb2.HealthCheckRequest(service=service))
     click.echo(as_json(plain(answer)) if client.json else states.Name(answer.status))
     return int(answer.status != states.SERVING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from holdfast.cli.client import Client, client_options
 from holdfast.cli.placement import stub
 from holdfast.cli.table import aligned, as_json, plain
 
+ANANICY = (".types", ".cgroups", ".rules")
 _STATES = ("held", "moving", "planned", "partly", "refused")
 
 
@@ -72,16 +75,39 @@ def import_(tool: str, paths: tuple[Path, ...], every_loss: bool) -> None:
     """Print another tool's rules as ours, with what could not be carried over as comments at the top.
 
     Of ananicy give all files at once (00-types.types, 00-cgroups.cgroups, *.rules) or their directory: a rule is
-    completed by its type.
+    completed by its type. Of cgrules.conf give the file and cgrules.d; users and groups are those of this machine.
     """
-    from holdfast.node.importers.foreign import as_yaml, from_ananicy, from_cgrules
+    from holdfast.node.importers.ananicy import from_ananicy
+    from holdfast.node.importers.cgrules import from_cgrules
+    from holdfast.node.importers.imported import as_yaml
 
-    read = {"ananicy": from_ananicy, "cgrules": from_cgrules}[tool]
-    texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path)}
-    click.echo(as_yaml(read(texts), ", ".join(map(str, paths)), every=every_loss), nl=False)
+    suffixes = ANANICY if tool == "ananicy" else ()
+    texts = {str(file): file.read_text("utf-8", "replace") for path in paths for file in _files(path, suffixes)}
+    imported = from_ananicy(texts) if tool == "ananicy" else from_cgrules(texts, _Accounts())
+    click.echo(as_yaml(imported, ", ".join(map(str, paths)), every=every_loss), nl=False)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a directory in the order of their names, directories among them as ananicy reads them."""
     if not path.is_dir():
         return [path]
-    return sorted(file for suffix in ("types", "cgroups", "rules") for file in path.rglob(f"*.{suffix}"))
+    found = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in found if not suffixes or file.suffix in suffixes)
+
+
+class _Accounts:
+    """The users and groups of the machine that imports."""
+
+    def uid_of(self, user: str) -> int | None:
+        try:
+            return pwd.getpwnam(user).pw_uid
+        except (KeyError, ValueError):  # ValueError: a name that can be none
+            return None
+
+    def members_of(self, group: str) -> list[str] | None:
+        try:
+            found = grp.getgrnam(group)
+        except (KeyError, ValueError):
+            return None
+        own = (user.pw_name for user in pwd.getpwall() if user.pw_gid == found.gr_gid)
+        return list(dict.fromkeys([*found.gr_mem, *own]))

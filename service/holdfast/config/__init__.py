@@ -6,21 +6,25 @@ dataclass costs half a millisecond of every start.
 """
 
 from holdfast.config.defaults import Defaults, own_defaults
+from holdfast.config.finding import Finding, Remark
 from holdfast.config.load import Loaded, Overrides, load
 from holdfast.config.quantity import Bytes, Duration
 from holdfast.config.schema import Settings
-from holdfast.config.section import Section, check_sections, decode_section
+from holdfast.config.section import Section, check_sections, decode_section, placed
 
 __all__ = [
     "Bytes",
     "Defaults",
     "Duration",
+    "Finding",
     "Loaded",
     "Overrides",
+    "Remark",
     "Section",
     "Settings",
     "check_sections",
     "decode_section",
     "load",
     "own_defaults",
+    "placed",
 ]

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.config.decode import suggestion
+from holdfast.config.finding import Finding
 from holdfast.config.node import Node, Path, key_words
 from holdfast.config.schema import MAX_SOCKET_PATH, OOM_RANGE, TIMEOUT_PREFIX, TIMEOUTS, TTRPC_SUFFIX, Settings
 from holdfast.errors import ConfigError, InvalidArgument
@@ -33,7 +34,7 @@ class Addresses(Struct, frozen=True):
         return self.path(_without(address, "unix://", "unix:"))
 
 
-def checked(settings: Settings, tree: Node, cwd: str, warnings: list[str]) -> Settings:
+def checked(settings: Settings, tree: Node, cwd: str, warnings: list[Finding]) -> Settings:
     """``settings`` with absolute paths and bare addresses, if they make sense together.
 
     Raises:
@@ -81,7 +82,7 @@ def check_host_port(address: str) -> None:
 
 
 class _Rules:
-    def __init__(self, settings: Settings, tree: Node, warnings: list[str]) -> None:
+    def __init__(self, settings: Settings, tree: Node, warnings: list[Finding]) -> None:
         self._settings = settings
         self._tree = tree
         self._warnings = warnings
@@ -202,10 +203,10 @@ class _Rules:
 
     def _tell(self, path: Path, words: str, *, fatal: bool = True) -> None:
         node = self._tree.at(path)
-        line = f"{node.where}: {key_words(path)}: {words}" if node is not None else f"{key_words(path)}: {words}"
+        finding = Finding(node.where if node is not None else "", f"{key_words(path)}: {words}")
         if fatal:
-            raise ConfigError(line)
-        self._warnings.append(line)
+            raise ConfigError(str(finding))
+        self._warnings.append(finding)
 
 
 def _without(address: str, *prefixes: str) -> str:

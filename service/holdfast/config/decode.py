@@ -14,6 +14,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import alternatives, bare, expected, fields_of, info_of, step_into, takes_none, values_of
+from holdfast.config.finding import Finding
 from holdfast.config.node import Node, Path, key_words
 from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
@@ -26,7 +27,7 @@ _STEP = regex(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
 _LONGEST = 60  # characters of a value that a message repeats
 
 
-def decode(node: Node, type_: type[T], above: Path = (), warnings: list[str] | None = None) -> T:
+def decode(node: Node, type_: type[T], above: Path = (), warnings: list[Finding] | None = None) -> T:
     """``node`` as a ``type_``; ``above`` is the path of ``node`` itself, for messages.
 
     Unknown keys of a lenient source and keys by an old name go to ``warnings``; a null where none belongs means the
@@ -69,7 +70,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[str]) -> Node:
+def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[Finding]) -> Node:
     """Return ``node`` with the present name of each key written by its old one (``Meta.extra["was"]``)."""
     struct = bare(info)[0]
     if not isinstance(struct, mi.StructType) or not isinstance(node.value, dict):
@@ -85,7 +86,8 @@ def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[str]) -> Nod
         if name in entries:
             here = f"{entries[name].where}: {key_words((*above, name))}"
             raise ConfigError(f"{here}: {entries[old].where} has {old}, the old name of the same key; remove that line")
-        warnings.append(f"{entries[old].where}: {key_words((*above, old))}: deprecated; the key is called {name} now")
+        words = f"{key_words((*above, old))}: deprecated; the key is called {name} now"
+        warnings.append(Finding(entries[old].where, words))
         entries = {name if key == old else key: inner for key, inner in entries.items()}
     return node.with_value(entries)
 
@@ -93,7 +95,7 @@ def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[str]) -> Nod
 class _Walk:
     """Turns nodes into the plain data msgspec takes: quantities parsed, unknown keys met, nulls left out."""
 
-    def __init__(self, above: Path, warnings: list[str]) -> None:
+    def __init__(self, above: Path, warnings: list[Finding]) -> None:
         self._above = above
         self._warnings = warnings
 
@@ -133,11 +135,11 @@ class _Walk:
 
     def _unknown(self, key: str, node: Node, known: list[str], path: Path) -> None:
         near = suggestion(key, known)
-        words = f"{node.where}: {key_words((*self._above, *path, key))}: unknown key"
+        words = f"{key_words((*self._above, *path, key))}: unknown key"
         if node.source.lenient:
-            self._warnings.append(f"{words}, ignored{near}")
+            self._warnings.append(Finding(node.where, f"{words}, ignored{near}"))
             return
-        raise ConfigError(words + (near or f"; known here: {', '.join(known)}"))
+        raise ConfigError(f"{node.where}: {words}" + (near or f"; known here: {', '.join(known)}"))
 
     def _list(self, node: Node, items: list[Node], members: list[mi.Type], path: Path) -> Any:
         kinds = [bare(member)[0] for member in members]

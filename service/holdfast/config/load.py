@@ -17,12 +17,13 @@ from msgspec import Struct
 from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
+from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
 from holdfast.config.node import Node, Source, node_of
 from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
-from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint
+from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
 
 DROP_INS = "conf.d/*.yaml"
@@ -66,7 +67,7 @@ class Loaded(Struct, frozen=True):
     settings: Settings
     sources: tuple[Path, ...] = ()
     patterns: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Finding, ...] = ()
     short_ids: bool = False
     fingerprint: Fingerprint = ()
     tree: Node = Node({}, _DEFAULTS)
@@ -123,14 +124,18 @@ def load(
     raise ConfigError(f"{path}: changes faster than it can be read")
 
 
-def read_file(path: str, snapshot: Snapshot, version: int = 0) -> tuple[Node, int, list[str]]:
+def read_file(
+    path: str, snapshot: Snapshot, version: int = 0, *, is_toml: bool = False
+) -> tuple[Node, int, list[Finding]]:
     """One file in our shape, its version, and warnings. ``version`` is what a TOML file without one has.
+
+    ``is_toml``: also where its name does not end in ``.toml``.
 
     Raises:
         ConfigError, SnapshotLost.
     """
     text = snapshot.read(path)
-    source = Source(path, lenient=path.endswith(".toml"))
+    source = Source(path, lenient=is_toml or path.endswith(".toml"))
     if source.lenient:
         from holdfast.config.tomldoc import read_toml
 
@@ -156,10 +161,10 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
     from holdfast.config.migrate import migrated
     from holdfast.config.render import migrated_text
 
-    if not path.endswith(".toml"):
+    if not path.endswith(".toml") and not is_stream(path):
         raise ConfigError(f"{path}: not a .toml file; what is YAML needs no migration")
     with Snapshot() as snapshot:
-        tree, _, warnings = read_file(path, snapshot)
+        tree, _, warnings = read_file(path, snapshot, is_toml=True)
     migration = migrated(tree, known)
     settings = decode(migration.tree, Settings)
     for uri, section in (migration.tree.mapping().get("plugins") or Node({}, tree.source)).mapping().items():
@@ -167,7 +172,7 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
         assert type_ is not None  # sections nobody reads are gone
         decode(section, type_, ("plugins", uri))
     checked(settings, migration.tree, "/", warnings)
-    notes = [f"line {warning.removeprefix(f'{path}:')}" for warning in warnings]
+    notes = [f"line {str(warning).removeprefix(f'{path}:')}" for warning in warnings]
     return migrated_text(migration.tree.plain(), [*notes, *migration.notes], path)
 
 
@@ -179,7 +184,7 @@ class _Files:
         self.trees: list[Node] = []
         self.paths: list[str] = []
         self.patterns: list[str] = []
-        self.warnings: list[str] = []
+        self.warnings: list[Finding] = []
 
     def absolute_patterns(self) -> tuple[str, ...]:
         """What was asked for, as absolute paths and globs."""
@@ -218,7 +223,8 @@ class _Files:
         for _, node in imports.children() if imports is not None else ():
             if not isinstance(node.value, str) or not node.value:
                 continue  # decoding reports the type
-            target = os.path.normpath(os.path.join(os.path.dirname(path), node.value))
+            beside = "." if is_stream(path) else os.path.dirname(path)
+            target = os.path.normpath(os.path.join(beside, node.value))
             self.patterns.append(target)
             found += self._matches(target, node)
         return found
@@ -232,6 +238,8 @@ class _Files:
         return [target]
 
     def _drop_ins(self, main: str) -> list[str]:
+        if is_stream(main):
+            return []
         pattern = os.path.join(glob_literal(os.path.dirname(main)), DROP_INS)
         self.patterns.append(pattern)
         return self._snapshot.glob(pattern)

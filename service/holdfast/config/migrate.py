@@ -14,6 +14,7 @@ from msgspec import inspect as mi
 
 from holdfast.config.decode import shown
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
+from holdfast.config.finding import Finding
 from holdfast.config.node import Node, Path, Source, key_words
 from holdfast.config.schema import OOM_RANGE, Settings
 from holdfast.errors import ConfigError
@@ -53,7 +54,7 @@ SHORT_IDS: dict[str, str] = {
 }
 
 
-def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str]]:
+def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Finding]]:
     """A TOML file in our shape, its version, and warnings. ``inherited``: the version of the file that imports it.
 
     Raises:
@@ -61,14 +62,14 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[str
     """
     version = _version(tree, inherited)
     source = Source(tree.source.path, lenient=True, short_ids=version == 1)
-    warnings = []
+    warnings: list[Finding] = []
     entries: dict[str, Node] = {}
     for key, node in tree.mapping().items():
         if key == "version":
             continue
         if key in DROPPED:
             if node.value not in ("", [], {}):
-                warnings.append(f"{node.where}: {key}: ignored: {DROPPED[key]}")
+                warnings.append(Finding(node.where, f"{key}: ignored: {DROPPED[key]}"))
             continue
         entries[key] = _TRANSLATED[key](node, warnings) if key in _TRANSLATED else node
     return _relabelled(tree.with_value(entries), source), version, warnings
@@ -87,18 +88,19 @@ def _version(tree: Node, inherited: int) -> int:
     return max(node.value, 1)
 
 
-def _grpc(node: Node, warnings: list[str]) -> Node:
+def _grpc(node: Node, warnings: list[Finding]) -> Node:
     """A negative message size is containerd's way to ask for gRPC's own limit; ours is 0."""
     entries = dict(node.mapping())
     for key in _SIZES:
         size = entries.get(key)
         if size is not None and isinstance(size.value, int) and size.value < 0:
-            warnings.append(f"{size.where}: grpc.{key}: {size.value} means gRPC's own limit, as 0 does here")
+            words = f"grpc.{key}: {size.value} means gRPC's own limit, as 0 does here"
+            warnings.append(Finding(size.where, words))
             entries[key] = size.with_value(0)
     return node.with_value(entries) if isinstance(node.value, dict) else node
 
 
-def _proxies(node: Node, warnings: list[str]) -> Node:
+def _proxies(node: Node, warnings: list[Finding]) -> Node:
     """A proxy's type may be a whole URI."""
     entries = {}
     for name, proxy in node.mapping().items():
@@ -109,7 +111,7 @@ def _proxies(node: Node, warnings: list[str]) -> Node:
     return node.with_value(entries) if isinstance(node.value, dict) else node
 
 
-_TRANSLATED: dict[str, Callable[[Node, list[str]], Node]] = {"grpc": _grpc, "proxy_plugins": _proxies}
+_TRANSLATED: dict[str, Callable[[Node, list[Finding]], Node]] = {"grpc": _grpc, "proxy_plugins": _proxies}
 
 
 def _relabelled(node: Node, source: Source) -> Node:

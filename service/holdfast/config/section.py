@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from holdfast.config.decode import decode, suggestion
+from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
 from holdfast.config.node import Node, Source
 from holdfast.config.schema import Settings
@@ -29,7 +30,7 @@ class Section(dict[str, Any]):
         self.node = node
 
 
-def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[str] | None = None) -> T:
+def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[Finding] | None = None) -> T:
     """The section of the plugin ``uri`` as its config type; its defaults where there is none.
 
     A version 1 file names a section by the plugin's id alone; what a whole URI says goes over it. Unknown keys of
@@ -38,16 +39,16 @@ def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[
     Raises:
         ConfigError: with file, line and key.
     """
-    node: Node | None = None
-    for name in _names(settings, uri):
-        found = _node(settings, name)
-        node = found if node is None else over(node, found)
-    if node is None:
-        node = Node({}, _NOWHERE)
-    return decode(node, type_, ("plugins", uri), warnings)
+    return decode(_whole(settings, uri), type_, ("plugins", uri), warnings)
 
 
-def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] | None]) -> list[str]:
+def placed(settings: Settings, uri: str, remarks: Iterable[Remark]) -> list[Finding]:
+    """What the plugin ``uri`` remarks on its own section, with file and line."""
+    section = _whole(settings, uri)
+    return [remark.placed(section, ("plugins", uri)) for remark in remarks]
+
+
+def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] | None]) -> list[Finding]:
     """Warnings about plugins that do not exist here: sections of TOML files, and disabled ones.
 
     ``known`` has every plugin's URI with its config type, None for a plugin that takes no configuration.
@@ -55,7 +56,7 @@ def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] 
     Raises:
         ConfigError: a YAML file has a section for an unknown plugin, or one that takes no configuration.
     """
-    warnings: list[str] = []
+    warnings: list[Finding] = []
     foreign: dict[str, list[tuple[str, Node]]] = {}
     proxies = {f".{name}" for name in settings.proxy_plugins}
     for name in settings.plugins:
@@ -74,6 +75,15 @@ def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] 
 def is_disabled(settings: Settings, uri: str, *, short_ids: bool) -> bool:
     """Whether ``disabled_plugins`` names a plugin; in version 1 files an id names every plugin that has it."""
     return uri in settings.disabled_plugins or (short_ids and uri.rpartition(".")[2] in settings.disabled_plugins)
+
+
+def _whole(settings: Settings, uri: str) -> Node:
+    """The section of ``uri`` under all its names; empty where there is none."""
+    node: Node | None = None
+    for name in _names(settings, uri):
+        found = _node(settings, name)
+        node = found if node is None else over(node, found)
+    return Node({}, _NOWHERE) if node is None else node
 
 
 def _names(settings: Settings, uri: str) -> Iterator[str]:
@@ -109,14 +119,15 @@ def _refusal(name: str, node: Node, known: Mapping[str, Any]) -> str:
     return f"{head}: there is no such plugin{suggestion(name, configurable)}"
 
 
-def _foreign_words(sections: list[tuple[str, Node]]) -> str:
+def _foreign_words(sections: list[tuple[str, Node]]) -> Finding:
     names = ", ".join(name for name, _ in sections[:_SHOWN])
     more = f" and {len(sections) - _SHOWN} more" if len(sections) > _SHOWN else ""
-    return f"{sections[0][1].where}: plugins: ignoring the sections of plugins that are not here: {names}{more}"
+    words = f"plugins: ignoring the sections of plugins that are not here: {names}{more}"
+    return Finding(sections[0][1].where, words)
 
 
-def _unknown_disabled(settings: Settings, known: Mapping[str, Any], proxies: set[str]) -> Iterator[str]:
+def _unknown_disabled(settings: Settings, known: Mapping[str, Any], proxies: set[str]) -> Iterator[Finding]:
     ids = {uri.rpartition(".")[2] for uri in known}
     for name in settings.disabled_plugins:
         if name not in known and name not in ids and not any(name.endswith(proxy) for proxy in proxies):
-            yield f"disabled_plugins: there is no plugin {name}{suggestion(name, known)}"
+            yield Finding("", f"disabled_plugins: there is no plugin {name}{suggestion(name, known)}")

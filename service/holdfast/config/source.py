@@ -17,7 +17,8 @@ from holdfast.errors import ConfigError
 
 DATA_LINK = "..data"
 MAX_FILE = 1 << 20  # bytes, a ConfigMap's own limit
-_STREAMS = ("/dev/stdin", "/dev/fd/")
+STDIN = "/dev/stdin"
+_STREAMS = (STDIN, "/dev/fd/")
 
 #: Files behind patterns, each with what tells one version of it from another (nothing for one that is not there).
 Fingerprint = tuple[tuple[str, tuple[int, ...]], ...]
@@ -78,7 +79,7 @@ class Snapshot:
 
     def _bytes(self, path: str) -> bytes:
         through, rest = self._pinned(path)
-        blocking = path.startswith(_STREAMS)  # elsewhere a FIFO without a writer would hang us before we can refuse it
+        blocking = is_stream(path)  # elsewhere a FIFO without a writer would hang us before we can refuse it
         try:
             descriptor = os.open(through + rest, os.O_RDONLY | os.O_CLOEXEC | (0 if blocking else os.O_NONBLOCK))
         except FileNotFoundError:
@@ -147,6 +148,11 @@ def _stamp_of(path: str) -> tuple[int, ...]:
     return () if path.startswith(_STREAMS) or stat.S_ISDIR(found.st_mode) else _stamp(found)
 
 
+def is_stream(path: str) -> bool:
+    """Whether ``path`` is an open descriptor: it can be read once, and has no directory of its own."""
+    return path.startswith(_STREAMS)
+
+
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -166,7 +172,7 @@ def _contents(descriptor: int, path: str) -> bytes:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(21, "is a directory", path)
-    if not stat.S_ISREG(mode) and not path.startswith(_STREAMS):
+    if not stat.S_ISREG(mode) and not is_stream(path):
         raise OSError(22, "not a regular file", path)
     data = b""
     while len(data) <= MAX_FILE:

@@ -1,5 +1,6 @@
 """The kit for plugin authors: start at ``docs/first-plugin.md``, then read ``holdfast/plugins/version.py``."""
 
+from holdfast.config import Remark
 from holdfast.errors import SkipPlugin
 from holdfast.plugin.context import InitContext
 from holdfast.plugin.loaded import PluginSet, PluginState, State
@@ -12,6 +13,7 @@ __all__ = [
     "PluginSet",
     "PluginState",
     "Registration",
+    "Remark",
     "SkipPlugin",
     "State",
     "plugin",

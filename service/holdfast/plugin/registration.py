@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from holdfast.config import Remark
 from holdfast.errors import MisusedPlugin
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Kind(Struct, Generic[T_co], frozen=True):
 #: Alone in ``requires``: every other plugin comes first.
 EVERYTHING: Kind[Any] = Kind("*")
 
+#: A plugin's warnings about its decoded config, for ``holdfast config check`` and the daemon's log.
+Remarks = Callable[[Any], Iterable[Remark]]
 Init = Callable[["InitContext"], AsyncIterator[T]]
 
 
@@ -38,7 +41,8 @@ class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health and the answer to a call for a service
-    whose plugin failed are told from it. ``origin`` is where it was defined, for the message about a duplicate.
+    whose plugin failed are told from it. ``remarks`` returns warnings about a decoded ``config``. ``origin`` is where
+    it was defined, for the message about a duplicate.
     """
 
     kind: Kind[Any]
@@ -48,11 +52,21 @@ class Registration(Struct, frozen=True):
     config: type[msgspec.Struct] | None = None
     services: tuple[str, ...] = ()
     origin: str = ""
+    remarks: Remarks | None = None
 
     @property
     def uri(self) -> str:
         """``<kind>.<id>``, the name used in the configuration, in logs and as the directory below root."""
         return f"{self.kind.uri}.{self.id}"
+
+    def remarks_on(self, config: Any) -> list[Remark]:
+        """Warnings of the plugin's author about a decoded config; a check that breaks is one of them."""
+        if self.remarks is None:
+            return []
+        try:
+            return list(self.remarks(config))
+        except Exception as error:  # a plugin author's code; the configuration may be good all the same
+            return [Remark((), f"the plugin's own check failed: {type(error).__name__}: {error}")]
 
 
 def plugin(
@@ -62,17 +76,18 @@ def plugin(
     requires: Iterable[Kind[Any]] = (),
     config: type[msgspec.Struct] | None = None,
     services: Iterable[str] = (),
+    remarks: Remarks | None = None,
 ) -> Callable[[Init[T]], Registration]:
     """Register an async generator as a plugin: before its ``yield`` it starts, after it it closes.
 
     Raises:
         MisusedPlugin: no kind or id, ``EVERYTHING`` beside others, its own kind among ``requires``, a config
-            type that is not a msgspec struct, or a function that is not an async generator.
+            type that is not a msgspec struct, remarks without one, or a function that is not an async generator.
     """
 
     def register(init: Init[T]) -> Registration:
         registration = Registration(
-            kind, id, init, tuple(requires), config, tuple(services), f"{init.__module__}.{init.__qualname__}"
+            kind, id, init, tuple(requires), config, tuple(services), f"{init.__module__}.{init.__qualname__}", remarks
         )
         _check(registration)
         return registration
@@ -92,5 +107,7 @@ def _check(registration: Registration) -> None:
         raise MisusedPlugin(f"{name}: invalid requires: a plugin cannot require its own type")
     if registration.config is not None and not issubclass(registration.config, msgspec.Struct):
         raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {registration.config!r}")
+    if registration.remarks is not None and registration.config is None:
+        raise MisusedPlugin(f"{name}: remarks without a config")
     if not inspect.isasyncgenfunction(registration.init):
         raise MisusedPlugin(f"{name}: {registration.origin} must be an async generator that yields the instance")

@@ -82,7 +82,7 @@ def third_party() -> Iterator[Registration]:
 
 def registrations(settings: Settings) -> list[Registration]:
     """Everything that may run here: shipped plugins, installed ones, and the proxies the configuration names."""
-    found = [*shipped(), *third_party()]
+    found = installed()
     if settings.proxy_plugins:
         from holdfast.plugins.proxy import proxies
 
@@ -90,9 +90,14 @@ def registrations(settings: Settings) -> list[Registration]:
     return found
 
 
+def installed() -> list[Registration]:
+    """Every plugin of this installation; those that a configuration defines (proxies) are not among them."""
+    return [*shipped(), *third_party()]
+
+
 def known_configs() -> dict[str, type[Struct] | None]:
     """The config type of each plugin by URI; None for a plugin without one."""
-    return {registration.uri: registration.config for registration in (*shipped(), *third_party())}
+    return {registration.uri: registration.config for registration in installed()}
 
 
 def _any_installed() -> bool:

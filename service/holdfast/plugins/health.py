@@ -66,10 +66,10 @@ class Health:
         methods = {
             "Check": grpc.unary_unary_rpc_method_handler(self.Check, asked, answer),
             "Watch": grpc.unary_stream_rpc_method_handler(self.Watch, asked, answer),
-            "List": grpc.unary_unary_rpc_method_handler(
-                self.List, pb.HealthListRequest.FromString, pb.HealthListResponse.SerializeToString
-            ),
         }
+        if hasattr(pb, "HealthListRequest"):  # grpcio-health-checking 1.85; the oldest supported has no List
+            listed = pb.HealthListResponse.SerializeToString
+            methods["List"] = grpc.unary_unary_rpc_method_handler(self.List, pb.HealthListRequest.FromString, listed)
         registrar.add_methods(SERVICE, {f"/{SERVICE}/{name}": made for name, made in methods.items()}, wrapped=False)
 
     def _answer(self, name: str) -> pb.HealthCheckResponse:

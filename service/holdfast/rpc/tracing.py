@@ -37,7 +37,7 @@ _SAMPLERS: dict[str, tuple[bool, float | None]] = {
 }
 #: OTLP's protocol → the module of its exporter, and what to install for it.
 _OTLP = {
-    "grpc": ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "holdfast[otlp]"),
+    "grpc": ("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "holdfastd[otlp]"),
     "http/protobuf": (
         "opentelemetry.exporter.otlp.proto.http.trace_exporter",
         "opentelemetry-exporter-otlp-proto-http",

@@ -112,8 +112,11 @@ class Daemon:
             for registration in enabled
             if registration.config is not None
         }
+        for registration in enabled:
+            remarks = registration.remarks_on(sections.get(registration.uri))
+            warnings += config.placed(settings, registration.uri, remarks)
         for warning in warnings:
-            LOG.warning(warning)
+            LOG.warning(str(warning))
         return sections
 
     def _layer(self, stack: AsyncExitStack) -> rpc.Layer:

@@ -62,7 +62,7 @@ def serve(
     loaded = config.load(path, overrides)
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
     for warning in loaded.warnings:
-        LOG.warning(warning)
+        LOG.warning(str(warning))
     heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
@@ -114,7 +114,7 @@ class Life:
         try:
             fresh = config.load(self._path, self._overrides)
             for warning in fresh.warnings:
-                LOG.warning(warning)
+                LOG.warning(str(warning))
             change = self._daemon.reload(fresh)
         except HoldfastError as error:
             LOG.error("configuration rejected; the one before stays in force", error=error)
@@ -191,7 +191,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         try:
             import uvloop
         except ImportError as error:
-            raise BootError("HOLDFAST_LOOP=uvloop: uvloop is not installed; pip install holdfast[uvloop]") from error
+            raise BootError("HOLDFAST_LOOP=uvloop: uvloop is not installed; pip install 'holdfastd[uvloop]'") from error
         factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
         return factory
     if name not in ("", "asyncio"):

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from google.protobuf.any_pb2 import Any
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-from grpc_health.v1.health_pb2 import HealthCheckResponse, HealthListResponse
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 from holdfast.api.events.task_pb2 import TaskOOM
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.cli.group import cli
@@ -56,12 +56,17 @@ def tried():
     return plugins
 
 
+LISTS = pytest.mark.skipif(
+    not hasattr(health_pb2, "HealthListRequest"), reason="grpcio-health-checking before 1.85 has no List"
+)
+
+
 class Health(health_aio.HealthServicer):
     """The library's, with the method it does not serve yet."""
 
     async def List(self, request, context):
         statuses = {name: HealthCheckResponse(status=status) for name, status in self._server_status.items()}
-        return HealthListResponse(statuses=statuses)
+        return health_pb2.HealthListResponse(statuses=statuses)
 
 
 class Daemon:
@@ -160,7 +165,12 @@ def test_a_bad_filter_is_the_daemons_line_and_exit_1(daemon, capsys):
         (["good"], "SERVING\n", 0),
         (["bad"], "NOT_SERVING\n", 1),
         (["-o", "json", "bad"], '{\n  "status": "NOT_SERVING"\n}\n', 1),
-        (["--all"], 'SERVICE    STATUS\n""         SERVING\nbad        NOT_SERVING\ngood       SERVING\n', 0),
+        pytest.param(
+            ["--all"],
+            'SERVICE    STATUS\n""         SERVING\nbad        NOT_SERVING\ngood       SERVING\n',
+            0,
+            marks=LISTS,
+        ),
     ],
 )
 def test_health_is_an_exit_code(daemon, arguments, output, code, capsys):
@@ -168,6 +178,15 @@ def test_health_is_an_exit_code(daemon, arguments, output, code, capsys):
         asyncio.run_coroutine_threadsafe(daemon.health.set(name, status), daemon.loop).result(5)
     assert call(["health", *arguments, "-a", daemon.address]) == code
     assert capsys.readouterr().out == output
+
+
+def test_all_health_needs_a_library_that_has_it(daemon, capsys, monkeypatch):
+    monkeypatch.delattr(health_pb2, "HealthListRequest", raising=False)
+    assert call(["health", "--all", "-a", daemon.address]) == 1
+    assert capsys.readouterr().err == (
+        "holdfast: health --all: the installed grpcio-health-checking has no List; install 1.85 or newer:"
+        " failed precondition\n"
+    )
 
 
 def test_a_service_nobody_knows_is_not_healthy(daemon, capsys):

@@ -1,11 +1,16 @@
 # ruff: noqa: E501 (a row of a table stays a row)
 import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import pytest
 from holdfast.cli.main import call
 from holdfast.config import Duration, load
+from holdfast.plugin import Kind, Remark, plugin
 from msgspec import Meta
 
 GC = "io.containerd.gc.v1.scheduler"
@@ -15,9 +20,36 @@ class Gc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delay: Annotated[Duration, Meta(ge=0, description="before the first run")] = 0.1
 
 
+def long_delays(config):
+    if config.delay > 60:
+        yield Remark(("delay",), "more than a minute")
+
+
+@plugin(Kind("io.containerd.gc.v1"), "scheduler", config=Gc, remarks=long_delays)
+async def gc(context):
+    yield
+
+
+@plugin(Kind("io.containerd.grpc.v1"), "version")
+async def version(context):
+    yield
+
+
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr("holdfast.plugins.known_configs", lambda: {GC: Gc, "io.containerd.grpc.v1.version": None})
+    monkeypatch.setattr("holdfast.plugins.installed", lambda: [gc, version])
+
+
+@contextmanager
+def stdin(text):
+    with tempfile.TemporaryFile() as file, open(os.dup(0), "rb") as before:
+        file.write(text.encode())
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
+        try:
+            yield
+        finally:
+            os.dup2(before.fileno(), 0)
 
 
 @pytest.fixture
@@ -41,7 +73,7 @@ def test_the_default_can_be_used_as_it_is(config, tmp_path):
 
 
 def test_a_good_file_is_said_to_be_good(config):
-    assert config("check", "FILE", text="oom_score: 5") == (0, "FILE: good (1 plugins configured, 0 warnings)\n", "")
+    assert config("check", "FILE", text="oom_score: 5") == (0, "FILE: good (1 plugin configured, 0 warnings)\n", "")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +111,48 @@ def test_the_section_of_a_disabled_plugin_is_not_decoded(config):
 
 def test_warnings_go_to_stderr_and_are_counted(config):
     code, out, err = config("check", "FILE", text="version = 2\nstray = 1\n", name="c.toml")
-    assert (code, out) == (0, "FILE: good (1 plugins configured, 1 warnings)\n")
-    assert err == 'holdfast: warning: FILE:2: stray: unknown key, ignored; did you mean "state"?\n'
+    assert (code, out) == (0, "FILE: good (1 plugin configured, 1 warning)\n")
+    assert err == 'FILE:2: warning: stray: unknown key, ignored; did you mean "state"?\n'
+
+
+def test_a_plugin_remarks_on_its_section_with_the_line(config):
+    text = f"plugins:\n  {GC}:\n    delay: 2h\n"
+    line = f'FILE:3: warning: plugins."{GC}".delay: more than a minute\n'
+    assert config("check", "FILE", text=text) == (0, "FILE: good (1 plugin configured, 1 warning)\n", line)
+    last = "holdfast: FILE: 1 warning, and --strict accepts none\n"
+    assert config("check", "--strict", "FILE", text=text) == (1, "", line + last)
+
+
+def test_a_check_of_a_plugin_that_breaks_is_a_warning(config, monkeypatch):
+    broken = msgspec.structs.replace(gc, remarks=lambda config: config.nothing)
+    monkeypatch.setattr("holdfast.plugins.installed", lambda: [broken])
+    code, _, err = config("check", "FILE", text=f"plugins:\n  {GC}: {{}}\n")
+    words = "the plugin's own check failed: AttributeError: 'Gc' object has no attribute 'nothing'"
+    assert (code, err) == (0, f'FILE:2: warning: plugins."{GC}": {words}\n')
+
+
+def test_without_a_file_the_default_one_is_checked(config, monkeypatch, tmp_path):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    own = tmp_path / "holdfast" / "config.yaml"
+    words = f"{own} does not exist, the defaults: good (1 plugin configured, 0 warnings)\n"
+    if not Path("/etc/holdfast/config.yaml").exists():
+        assert config("check") == (0, words, "")
+    own.parent.mkdir()
+    own.write_text("oom_score: 5")
+    assert config("check") == (0, f"{own}: good (1 plugin configured, 0 warnings)\n", "")
+
+
+def test_a_dash_is_standard_input_whose_imports_are_beside_the_reader(config, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more.yaml").write_text("oom_score: 5")
+    with stdin("imports: [more.yaml]\nroot: /a\n"):
+        assert config("check", "-")[:2] == (0, "/dev/stdin, more.yaml: good (1 plugin configured, 0 warnings)\n")
+    with stdin("oom_scare: 5\n"):
+        words = 'holdfast: /dev/stdin:1: oom_scare: unknown key; did you mean "oom_score"?\n'
+        assert config("check", "-") == (1, "", words)
+    with stdin("version = 2\noom_score = 5\n"):
+        assert config("migrate", "-") == (0, "# From /dev/stdin\nversion: 2\noom_score: 5\n", "")
 
 
 def test_a_dump_has_files_defaults_and_plugins(config):

@@ -15,7 +15,7 @@ def outcome(tmp_path, text, suffix="yaml"):
         loaded = load(path, Overrides(), ROOT)
     except ConfigError as error:
         return str(error).replace(str(path), "P")
-    return [line.replace(str(path), "P") for line in loaded.warnings]
+    return [str(line).replace(str(path), "P") for line in loaded.warnings]
 
 
 LONG = "/" + "x" * 103

@@ -181,7 +181,7 @@ def test_yaml_and_toml_mix_and_each_file_has_its_own_version(write):
     loaded = load(main, surroundings=ROOT)
     assert loaded.settings.disabled_plugins == ("io.a.v1.b", "cri", "io.a.v1.d")
     assert (loaded.settings.required_plugins, loaded.short_ids) == (("io.a.v1.c",), True)
-    assert loaded.warnings == (f'{main}:4: stray: unknown key, ignored; did you mean "state"?',)
+    assert tuple(map(str, loaded.warnings)) == (f'{main}:4: stray: unknown key, ignored; did you mean "state"?',)
 
 
 def test_a_versionless_import_of_a_version_2_file_is_held_to_whole_uris(write, tmp_path):

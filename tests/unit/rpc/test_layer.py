@@ -188,7 +188,7 @@ async def test_details_of_an_error_travel_in_the_standard_trailer_beside_the_han
     async with serving(short_dir, {"M": handler("unary", broken)}) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.method("unary", "M")(text(""))
-    trailers = dict(caught.value.trailing_metadata())
+    trailers = dict(tuple(caught.value.trailing_metadata()))
     status = Status.FromString(trailers["grpc-status-details-bin"])
     assert trailers["mine"] == "kept"
     assert (status.code, status.message, status.details[0]) == (9, "not now", detail)

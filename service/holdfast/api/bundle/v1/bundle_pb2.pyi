@@ -51,7 +51,7 @@ class File(_message.Message):
     mode: int
     rules: bool
     target: str
-    def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., rules: _Optional[bool] = ..., target: _Optional[str] = ...) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., rules: bool = ..., target: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ()

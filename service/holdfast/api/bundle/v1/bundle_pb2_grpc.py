@@ -5,7 +5,7 @@ import warnings
 
 from holdfast.api.bundle.v1 import bundle_pb2 as holdfast_dot_api_dot_bundle_dot_v1_dot_bundle__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.75.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in holdfast/api/bundle/v1/bundle_pb2_grpc.py depends on'
+        + f' but the generated code in holdfast/api/bundle/v1/bundle_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class BundlesStub:
+class BundlesStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -51,7 +51,7 @@ class BundlesStub:
                 _registered_method=True)
 
 
-class BundlesServicer:
+class BundlesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def List(self, request, context):
@@ -101,7 +101,7 @@ def add_BundlesServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Bundles:
+class Bundles(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -40,7 +40,7 @@ class Change(_message.Message):
     file: str
     create: bool
     lost: str
-    def __init__(self, field: _Optional[_Union[Field, str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., hierarchy: _Optional[str] = ..., group: _Optional[str] = ..., file: _Optional[str] = ..., create: _Optional[bool] = ..., lost: _Optional[str] = ...) -> None: ...
+    def __init__(self, field: _Optional[_Union[Field, str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., hierarchy: _Optional[str] = ..., group: _Optional[str] = ..., file: _Optional[str] = ..., create: bool = ..., lost: _Optional[str] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "field", "detail")
@@ -91,7 +91,7 @@ class Process(_message.Message):
     threads: int
     kernel_thread: bool
     pod: Pod
-    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., ppid: _Optional[int] = ..., comm: _Optional[str] = ..., exe: _Optional[str] = ..., cmdline: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroups: _Optional[_Mapping[str, str]] = ..., rss_pages: _Optional[int] = ..., swap_pages: _Optional[int] = ..., page_table_pages: _Optional[int] = ..., threads: _Optional[int] = ..., kernel_thread: _Optional[bool] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., ppid: _Optional[int] = ..., comm: _Optional[str] = ..., exe: _Optional[str] = ..., cmdline: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroups: _Optional[_Mapping[str, str]] = ..., rss_pages: _Optional[int] = ..., swap_pages: _Optional[int] = ..., page_table_pages: _Optional[int] = ..., threads: _Optional[int] = ..., kernel_thread: bool = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
 
 class Pod(_message.Message):
     __slots__ = ("uid", "qos", "container_id", "namespace", "name", "container")
@@ -121,7 +121,7 @@ class Decision(_message.Message):
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     dry_run: bool
     as_child: bool
-    def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., as_child: _Optional[bool] = ...) -> None: ...
+    def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: bool = ..., as_child: bool = ...) -> None: ...
 
 class ListRulesRequest(_message.Message):
     __slots__ = ()
@@ -150,7 +150,7 @@ class RuleInfo(_message.Message):
     builtin: bool
     suspended: bool
     processes: _containers.ScalarMap[str, int]
-    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: _Optional[bool] = ..., builtin: _Optional[bool] = ..., suspended: _Optional[bool] = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: bool = ..., builtin: bool = ..., suspended: bool = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ListRulesResponse(_message.Message):
     __slots__ = ("rules",)
@@ -194,7 +194,7 @@ class PlacementInfo(_message.Message):
     since: _timestamp_pb2.Timestamp
     expires: _timestamp_pb2.Timestamp
     pod: Pod
-    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: _Optional[bool] = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: bool = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
     __slots__ = ("placements",)
@@ -220,7 +220,7 @@ class Considered(_message.Message):
     clause: str
     wanted: str
     found: str
-    def __init__(self, rule: _Optional[str] = ..., holds: _Optional[bool] = ..., clause: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
+    def __init__(self, rule: _Optional[str] = ..., holds: bool = ..., clause: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("process", "decision", "considered", "notes", "placement")
@@ -310,7 +310,7 @@ class Order(_message.Message):
     kill_group: str
     killed_with_it: _containers.RepeatedScalarFieldContainer[int]
     spared: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., margin_pages: _Optional[int] = ..., tie: _Optional[bool] = ..., tied: _Optional[int] = ..., kill_group: _Optional[str] = ..., killed_with_it: _Optional[_Iterable[int]] = ..., spared: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., margin_pages: _Optional[int] = ..., tie: bool = ..., tied: _Optional[int] = ..., kill_group: _Optional[str] = ..., killed_with_it: _Optional[_Iterable[int]] = ..., spared: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Ranking(_message.Message):
     __slots__ = ("domain", "limit_pages", "swap_pages", "usage_pages", "processes", "now", "after_rules")
@@ -431,7 +431,7 @@ class StatusResponse(_message.Message):
     moves_waiting: int
     dry_run: bool
     pressure_pct: _containers.ScalarMap[str, float]
-    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: _Optional[bool] = ..., pressure_pct: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: bool = ..., pressure_pct: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class HoldRequest(_message.Message):
     __slots__ = ("pid", "start_ticks", "oom_score_adj", "ttl", "reason")

@@ -5,7 +5,7 @@ import warnings
 
 from holdfast.api.placement.v1 import placement_pb2 as holdfast_dot_api_dot_placement_dot_v1_dot_placement__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.75.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in holdfast/api/placement/v1/placement_pb2_grpc.py depends on'
+        + f' but the generated code in holdfast/api/placement/v1/placement_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class PlacementStub:
+class PlacementStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -96,7 +96,7 @@ class PlacementStub:
                 _registered_method=True)
 
 
-class PlacementServicer:
+class PlacementServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListRules(self, request, context):
@@ -255,7 +255,7 @@ def add_PlacementServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Placement:
+class Placement(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -6,7 +6,7 @@ import warnings
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from holdfast.api.services.images.v1 import images_pb2 as holdfast_dot_api_dot_services_dot_images_dot_v1_dot_images__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.75.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -19,14 +19,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in holdfast/api/services/images/v1/images_pb2_grpc.py depends on'
+        + f' but the generated code in holdfast/api/services/images/v1/images_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class ImagesStub:
+class ImagesStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -62,7 +62,7 @@ class ImagesStub:
                 _registered_method=True)
 
 
-class ImagesServicer:
+class ImagesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Get(self, request, context):
@@ -131,7 +131,7 @@ def add_ImagesServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Images:
+class Images(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -54,7 +54,7 @@ class DeleteRequest(_message.Message):
     SYNC_FIELD_NUMBER: _ClassVar[int]
     id: str
     sync: bool
-    def __init__(self, id: _Optional[str] = ..., sync: _Optional[bool] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., sync: bool = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("filters",)

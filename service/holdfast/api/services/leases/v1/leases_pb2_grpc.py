@@ -6,7 +6,7 @@ import warnings
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from holdfast.api.services.leases.v1 import leases_pb2 as holdfast_dot_api_dot_services_dot_leases_dot_v1_dot_leases__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.75.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -19,14 +19,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in holdfast/api/services/leases/v1/leases_pb2_grpc.py depends on'
+        + f' but the generated code in holdfast/api/services/leases/v1/leases_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class LeasesStub:
+class LeasesStub(object):
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -67,7 +67,7 @@ class LeasesStub:
                 _registered_method=True)
 
 
-class LeasesServicer:
+class LeasesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Create(self, request, context):
@@ -148,7 +148,7 @@ def add_LeasesServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Leases:
+class Leases(object):
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -1,0 +1,34 @@
+"""Warnings about a configuration: what the daemon accepts, and what its author probably did not mean."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from holdfast.config.node import Node, Path, key_words
+
+
+class Finding(Struct, frozen=True):
+    """One warning and the place it is about (``config.yaml:12``, or empty)."""
+
+    where: str
+    words: str
+
+    def __str__(self) -> str:
+        """The line for the log."""
+        return f"{self.where}: {self.words}" if self.where else self.words
+
+    @property
+    def as_warning(self) -> str:
+        """The line as compilers print it: ``config.yaml:12: warning: …``."""
+        return f"{self.where}: warning: {self.words}" if self.where else f"warning: {self.words}"
+
+
+class Remark(Struct, frozen=True):
+    """A plugin's warning about its own section: the key's path from the section, and what is wrong; what to do."""
+
+    path: Path
+    words: str
+
+    def placed(self, section: Node, above: Path) -> Finding:
+        """The remark with its file and line; a key that is not in the file has its nearest ancestor's."""
+        return Finding(section.nearest(self.path).where, f"{key_words((*above, *self.path))}: {self.words}")
