@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test hostile lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -26,6 +26,9 @@ run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs
 
 test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
+
+hostile: $(VENV)/.installed ## attack a daemon from every boundary of docs/threat-model.md, as root (SECONDS_EACH=60)
+	@HOLDFAST_HOSTILE_SECONDS=$(or $(SECONDS_EACH),60) $(BIN)/python -m pytest -s $(or $(T),tests/hostile)
 
 peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build
