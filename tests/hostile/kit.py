@@ -32,7 +32,7 @@ SLACK_S = float(os.environ.get("HOLDFAST_HOSTILE_SLACK", "1"))
 #: An exec that a rule matches must have its value by then, without waiting for a rescan.
 ENFORCED_S = 5.0
 PREY, PREY_ADJ = "hf-hostile-prey", 300
-PROBER = "127.0.0.2"  # where the good clients come from; attackers come from 127.0.0.1 unless they choose otherwise
+HERE, ELSEWHERE = "127.0.0.1", "127.0.0.66"  # where the good clients come from, and where attackers may
 
 
 def memory_bound() -> int:
@@ -76,7 +76,7 @@ class Target:
         """Resident memory in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def scrape(self, source: str = PROBER) -> str:
+    def scrape(self, source: str = HERE) -> str:
         """The metrics page, over a connection of its own."""
         peer = http.client.HTTPConnection(
             "127.0.0.1", self.ports["metrics"], timeout=PATIENCE_S, source_address=(source, 0)

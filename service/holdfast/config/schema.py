@@ -134,9 +134,12 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="calls at a time, more get RESOURCE_EXHAUSTED; 0: no limit",
+            description=(
+                "calls at a time, more get RESOURCE_EXHAUSTED; over TCP at most a quarter of them, and 256; 0: no limit"
+                " but TCP's"
+            ),
         ),
-    ] = 0
+    ] = 1024
     keepalive: Annotated[Keepalive, Meta(description="pings and connection ages")] = Keepalive()
 
 

@@ -99,6 +99,36 @@ class UnixSocket:
         return BootError(f"failed to get listener for {self.what}: {self.path}: {why}")
 
 
+class InnerSocket:
+    """A unix socket that only this process connects to: 0600, in the state directory, under a hidden name.
+
+    ``name`` must be no other daemon's; what a daemon of the same name left behind is removed.
+    """
+
+    def __init__(self, what: str, state: str, name: str) -> None:
+        self.what = what
+        self._name = f".hf-{zlib.crc32(name.encode()):08x}.in"
+        self._directory = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.path = f"/proc/self/fd/{self._directory}/{self._name}"
+
+    def bind(self, add_port: Callable[[str], object]) -> None:
+        """Have a gRPC server bind it.
+
+        Raises:
+            BootError: it cannot.
+        """
+        _unlink_quietly(self._name, self._directory)
+        try:
+            bind_private(lambda: add_port(f"unix:{self.path}"))
+        except RuntimeError as error:
+            raise BootError(f"failed to get listener for {self.what}: {self._name} in state: {error}") from error
+
+    def close(self) -> None:
+        """Remove it."""
+        _unlink_quietly(self._name, self._directory)
+        os.close(self._directory)
+
+
 def listen_unix(published: UnixSocket) -> socket.socket:
     """A listening, published socket for a server that takes one (ttrpc, metrics, debug).
 

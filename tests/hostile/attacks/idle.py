@@ -1,4 +1,4 @@
-"""idle PORT CONNECTIONS [BYTES]: open them, say BYTES (hex) or nothing, open those again that are closed."""
+"""idle SOURCE PORT CONNECTIONS [BYTES]: open them, say BYTES (hex) or nothing, open those again that are closed."""
 
 import select
 import socket
@@ -6,7 +6,8 @@ import sys
 
 import stranger
 
-port, number, greeting = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3] if len(sys.argv) > 3 else "")
+source, port, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+greeting = bytes.fromhex(sys.argv[4] if len(sys.argv) > 4 else "")
 stranger.become()
 poll = select.epoll()
 peers: dict[int, socket.socket] = {}
@@ -14,7 +15,7 @@ peers: dict[int, socket.socket] = {}
 
 def connect() -> None:
     try:
-        peer = socket.create_connection(("127.0.0.1", port), 5)
+        peer = socket.create_connection(("127.0.0.1", port), 5, (source, 0))
         peer.sendall(greeting)
     except OSError:
         return
