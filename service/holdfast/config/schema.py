@@ -97,7 +97,7 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description=(
                 "host:port to serve on over TCP as well; empty: not. Without a grant only methods that read, and none"
-                " of content, images, containers, leases and namespaces"
+                " of content, images, containers, leases and namespaces, command lines (Explain) and events"
             ),
             examples=["0.0.0.0:7420"],
         ),
@@ -134,9 +134,12 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="calls at a time, more get RESOURCE_EXHAUSTED; 0: no limit",
+            description=(
+                "calls at a time, more get RESOURCE_EXHAUSTED; over TCP at most a quarter of them, and 256; 0: no limit"
+                " but TCP's"
+            ),
         ),
-    ] = 0
+    ] = 1024
     keepalive: Annotated[Keepalive, Meta(description="pings and connection ages")] = Keepalive()
 
 

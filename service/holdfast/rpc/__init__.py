@@ -4,17 +4,19 @@ from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType
 from holdfast.rpc.draining import Gate
 from holdfast.rpc.layer import Layer
-from holdfast.rpc.options import server_options
+from holdfast.rpc.options import PROBES, fleet_traffic, server_options
 from holdfast.rpc.registrar import Registrar
 from holdfast.rpc.tls import server_credentials
 from holdfast.rpc.tracing import tracing_from
 
 __all__ = [
+    "PROBES",
     "Counters",
     "Gate",
     "Layer",
     "MethodType",
     "Registrar",
+    "fleet_traffic",
     "policy",
     "server_credentials",
     "server_options",

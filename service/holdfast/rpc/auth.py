@@ -1,9 +1,10 @@
-"""Who may call what over TCP: everybody looks, and a client certificate that the configuration grants it does more.
+"""Which methods a TCP client may call: those that read are open, and a granted client certificate opens more.
 
 A method reads when its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto), so that what
-a third party's service allows over TCP is said where the method is, and the default is no. Of containerd's services
-only those about the daemon itself are for everybody: a container's spec has the passwords of its environment, a blob is
-somebody's program, and both are the node's business. The unix socket asks for nothing beyond its file mode.
+a third party's service allows over TCP is said where the method is, and the default is no. Three kinds of reading need
+a grant all the same: what clients keep here (a container's spec has the passwords of its environment, a blob is a
+program), the command line of a process, and the events of all namespaces. The unix socket asks for nothing beyond its
+file mode.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from holdfast.rpc.registrar import Policy
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _STORED = "/containerd.services."  # what clients keep here: reading it is more than looking at the daemon
 _ABOUT_US = tuple(f"{_STORED}{name}.v1." for name in ("version", "introspection", "events"))
+#: Reading methods that need a grant, and what they give away.
+_REVEALS = {
+    "/holdfast.placement.v1.Placement/Explain": "reads the command lines of processes",
+    "/containerd.services.events.v1.Events/Subscribe": "reads the events of all namespaces",
+}
 _NO_SIDE_EFFECTS = 1  # MethodOptions.IdempotencyLevel of descriptor.proto, which takes a millisecond to import
 
 
@@ -30,10 +36,9 @@ def policy(grants: Iterable[Grant]) -> Policy:
     rules = [(_pattern(grant.methods), _pattern(grant.identities)) for grant in grants]
 
     def of_method(full_method: str) -> Authorize | None:
-        only_reads = reads(full_method)
-        if full_method.startswith(_OPEN) or (only_reads and not is_private(full_method)):
+        why = needs_grant(full_method)
+        if why is None:
             return None
-        why = "reads what is kept for the node's own clients" if only_reads else "changes the node"
         allowed = [identities for methods, identities in rules if methods.fits(full_method)]
 
         def authorize(context: Any) -> None:
@@ -60,9 +65,15 @@ def reads(full_method: str) -> bool:
     return bool(found.GetOptions().idempotency_level == _NO_SIDE_EFFECTS)
 
 
-def is_private(full_method: str) -> bool:
-    """Whether even reading by this method is for the node, and for who is granted it."""
-    return full_method.startswith(_STORED) and not full_method.startswith(_ABOUT_US)
+def needs_grant(full_method: str) -> str | None:
+    """What a method does that not every TCP client may have done; None for nothing."""
+    if full_method.startswith(_OPEN):
+        return None
+    if not reads(full_method):
+        return "changes the node"
+    if full_method.startswith(_STORED) and not full_method.startswith(_ABOUT_US):
+        return "reads what is kept for the node's own clients"
+    return _REVEALS.get(full_method)
 
 
 def identities_of(context: Any) -> list[str]:

@@ -14,6 +14,7 @@ from holdfast.errors import ResourceExhausted, Unavailable
 
 SHUTTING_DOWN = "holdfast is shutting down"
 SENDING_S = 0.2
+TOO_MANY = "more than {} concurrent calls (grpc.max_concurrent_rpcs)"
 
 
 class Stream:
@@ -47,7 +48,7 @@ class Gate:
         if self.closed:
             raise Unavailable(SHUTTING_DOWN)
         if self._limit and self.running >= self._limit:
-            raise ResourceExhausted(f"more than {self._limit} concurrent calls (grpc.max_concurrent_rpcs)")
+            raise ResourceExhausted(TOO_MANY.format(self._limit))
         self.running += 1
         if self.running == 1:
             self._empty.clear()
@@ -58,6 +59,10 @@ class Gate:
         self.running -= 1
         if self.running == 0:
             self._empty.set()
+
+    def share(self, limit: int) -> Share:
+        """A gate within this one that lets at most ``limit`` calls in, so that they leave room for others."""
+        return Share(self, limit)
 
     def add_stream(self) -> Stream:
         """Remember this task as a stream that is ended by the drain; give it back to `drop_stream`."""
@@ -99,3 +104,27 @@ class Gate:
         for stream in tuple(self._streams.values()):
             if stream.sending is sending:
                 stream.task.cancel(SHUTTING_DOWN)
+
+
+class Share(Gate):
+    """Part of another gate: its calls count in both."""
+
+    def __init__(self, whole: Gate, limit: int) -> None:
+        super().__init__(limit)
+        self._whole = whole
+        self._streams = whole._streams  # the drain of the whole ends them
+
+    def __enter__(self) -> None:
+        """Let one call in, as `Gate` does."""
+        super().__enter__()
+        try:
+            self._whole.__enter__()
+        except BaseException:
+            super().__exit__(None, None, None)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._whole.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)

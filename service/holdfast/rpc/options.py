@@ -1,27 +1,61 @@
-"""What gRPC's core is told when a server is made, from the configuration."""
+"""What gRPC's core is told when a server is made: the configuration, and the bounds of each listener's peers."""
 
 from __future__ import annotations
+
+from msgspec import Struct
 
 from holdfast.config import Settings
 
 Option = tuple[str, int]
 UNLIMITED = -1
+#: Bytes of a call's metadata, as RFC 9113 counts them (32 more for each entry). Up to this they are always taken, above
+#: it never: with its own two limits, 8 and 16 KiB, the core refuses what lies between by chance.
+MAX_METADATA_BYTES = 32 << 10
+HANDSHAKE_S = 10.0  # until TLS and HTTP/2 have begun; the core's own: 120
 
 
-def server_options(settings: Settings) -> list[Option]:
-    """Limits and keepalive as channel arguments (grpc/impl/channel_arg_names.h); times there are milliseconds."""
+class Traffic(Struct, frozen=True):
+    """What one connection may bring at a time: calls, and bytes of one request (0: what the configuration says)."""
+
+    streams: int
+    request_bytes: int = 0
+
+
+NODE = Traffic(streams=128)
+FLEET = Traffic(streams=16)
+PROBES = Traffic(streams=8, request_bytes=4 << 10)  # a request is the name of a service
+#: Over TCP without any grant a call's request is a few numbers and names.
+READING_BYTES = 64 << 10
+
+
+def fleet_traffic(settings: Settings) -> Traffic:
+    """What TCP clients bring: whole messages where some are granted more than reading, else small ones."""
+    return FLEET if settings.grpc.grants else Traffic(FLEET.streams, READING_BYTES)
+
+
+def server_options(settings: Settings, traffic: Traffic = NODE, connections: int = 0) -> list[Option]:
+    """Limits and keepalive as channel arguments (grpc/impl/channel_arg_names.h); times there are milliseconds.
+
+    ``connections`` bounds how many there are; 0: something before the server does.
+    """
     grpc, keepalive = settings.grpc, settings.grpc.keepalive
+    streams = min(traffic.streams, grpc.max_concurrent_rpcs or traffic.streams)
+    request_bytes = traffic.request_bytes or grpc.max_recv_message_size
     options: list[Option] = [
         ("grpc.so_reuseport", 0),  # a busy port is an error, not a second daemon that gets half of the calls
         ("grpc.max_send_message_length", grpc.max_send_message_size or UNLIMITED),
+        ("grpc.max_concurrent_streams", streams),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_S)),
         ("grpc.keepalive_timeout_ms", _ms(keepalive.timeout)),
         ("grpc.keepalive_permit_without_calls", int(keepalive.permit_without_calls)),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(keepalive.min_ping_interval)),
     ]
-    if grpc.max_recv_message_size:
-        options.append(("grpc.max_receive_message_length", grpc.max_recv_message_size))
-    if grpc.max_concurrent_rpcs:  # no connection needs more streams than the daemon has calls (the gate counts those)
-        options.append(("grpc.max_concurrent_streams", grpc.max_concurrent_rpcs))
+    if request_bytes:
+        options.append(("grpc.max_receive_message_length", request_bytes))
+    if connections:
+        options.append(("grpc.max_allowed_incoming_connections", connections))
     for name, seconds in (
         ("grpc.keepalive_time_ms", keepalive.time),
         ("grpc.max_connection_idle_ms", keepalive.max_connection_idle),

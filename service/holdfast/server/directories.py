@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from holdfast.errors import BootError
+from holdfast.server.trust import open_trusted
 
 
 def prepare(root: str, state: str, temp: str) -> None:
@@ -29,26 +30,30 @@ def prepare(root: str, state: str, temp: str) -> None:
 def _make(key: str, path: str, mode: int) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        before = os.umask(0)
         try:
             os.mkdir(path, mode)
-            os.chmod(path, mode)  # whatever the umask
+            made = True
         except FileExistsError:
-            _check_trusted(key, path)
-            if key != "state":  # an existing state directory may be shared on purpose, as containerd leaves it
-                os.chmod(path, mode)
+            made = False
+        finally:
+            os.umask(before)
+        _check_trusted(key, path)
+        if not made and key != "state":  # an existing state directory may be shared on purpose, as containerd leaves it
+            os.chmod(path, mode)
     except OSError as error:
         raise BootError(f"{key}: {path}: {error.strerror}; give a directory of your own with --{key}") from error
 
 
 def _check_trusted(key: str, path: str) -> None:
     found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):  # an operator may link a directory elsewhere; anybody else may not do it for us
+    if stat.S_ISLNK(found.st_mode):  # an operator may link a directory elsewhere; another user may not do it for us
         if found.st_uid not in (0, os.geteuid()):
             raise BootError(f"{key}: {path}: is a link of uid {found.st_uid}; remove it, or give another with --{key}")
         found = os.stat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise BootError(f"{key}: {path}: is not a directory")
-    if found.st_uid not in (0, os.geteuid()):
-        raise BootError(f"{key}: {path}: belongs to uid {found.st_uid}; chown it, or give another with --{key}")
-    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        raise BootError(f"{key}: {path}: anybody may write to it; chmod o-w it, or give another with --{key}")
+    try:
+        os.close(open_trusted(path))
+    except BootError as error:
+        raise BootError(f"{key}: {path}: {error}, with --{key}") from None

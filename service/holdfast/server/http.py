@@ -1,7 +1,8 @@
 """Just enough HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
 
-RFC 9112. Bounded in every direction: header and body size, time for a request, connections. A web framework would
-cost more memory than the rest of the daemon's listeners together. Not here, on purpose: chunked requests, ranges,
+RFC 9112. Bounded in every direction: header and body size, time for a request, connections (`connections`: the quietest
+makes room for a new one, so that silent peers do not keep a scraper out). A web framework would cost more memory than
+the rest of the daemon's listeners together. Not here, on purpose: chunked requests, ranges,
 TLS (a metrics endpoint that needs it has a proxy in front).
 """
 
@@ -18,20 +19,22 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
+from holdfast.server.connections import Connection, Connections
+from holdfast.server.peer import Peers
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
-MAX_CONNECTIONS = 128
+SILENT_S = 10.0  # from accept(2) to the first byte
 REQUEST_S = 10.0  # from the first byte to the last one read; and for the answer to be taken
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
 LINGER_S = 1.0  # for a refused client to stop sending: closing on unread bytes would take the refusal back
 GZIP_FROM = 1400  # bytes; less fits one packet anyway
 GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib lets go of the interpreter while it works
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large",
-            431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
-            503: "Service Unavailable"}  # fmt: skip
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+            413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+            501: "Not Implemented"}  # fmt: skip
 
 
 class Request(Struct, frozen=True):
@@ -41,6 +44,8 @@ class Request(Struct, frozen=True):
     path: str
     query: Mapping[str, str]
     body: bytes = b""
+    host: str = ""
+    from_page: bool = False  # a browser says that a page of some site asks
 
 
 class Response(Struct, frozen=True):
@@ -54,6 +59,8 @@ class Response(Struct, frozen=True):
 
 Route = Callable[[Request], Awaitable[Response] | Response]
 Routes = Mapping[tuple[str, str], Route]  # (method, path) → route
+#: Raises Refused for a request that must not reach any route.
+Guard = Callable[[Request], None]
 
 
 class Refused(Exception):
@@ -74,6 +81,8 @@ class Head(Struct, frozen=True):
     keep: bool
     gzip: bool
     expects_continue: bool
+    host: str = ""
+    from_page: bool = False
 
     @classmethod
     def parsed(cls, data: bytes) -> Head:
@@ -108,6 +117,8 @@ class Head(Struct, frozen=True):
             "close" not in options if words[2] == "HTTP/1.1" else "keep-alive" in options,
             _takes_gzip(headers.get("accept-encoding", "")),
             headers.get("expect", "").lower() == "100-continue",
+            headers.get("host", ""),
+            "origin" in headers or headers.get("sec-fetch-site", "none") != "none",
         )
 
 
@@ -133,12 +144,12 @@ def _takes_gzip(accepted: str) -> bool:
 
 
 class HttpServer:
-    """Serves ``routes`` on one listening socket."""
+    """Serves ``routes`` on one listening socket, to as many peers as ``connections`` takes."""
 
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+    def __init__(self, routes: Routes, connections: Connections, guard: Guard | None = None) -> None:
+        self._routes, self._connections, self._guard = routes, connections, guard
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
-        self._served = 0  # of those that are open: the others are being refused
+        self._peers = Peers()
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -147,6 +158,7 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop accepting and cut what is open."""
+        self._peers.close()
         if self._server is None:
             return
         self._server.close()
@@ -159,33 +171,36 @@ class HttpServer:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = asyncio.current_task()
+        place: Connection | None = None
         try:
-            await self._serve(reader, writer)
+            place = self._connections.admit(self._peers.of(writer.get_extra_info("socket")), writer.transport.abort)
+            if place is not None:
+                await self._serve(reader, writer, place)
         except Refused as refused:
             await _refuse(reader, writer, refused.response)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass  # the peer went away or said nothing for too long: nobody is left to tell
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass  # the peer went away, said nothing for too long, or made room for another: there is no one to answer
         finally:
+            if place is not None:
+                place.leave()
             self._open.pop(writer, None)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection) -> None:
         """One request after another. Raises Refused."""
-        if self._served >= MAX_CONNECTIONS:
-            raise Refused(503, "too many connections")
-        self._served += 1
-        try:
-            while await self._exchange(reader, writer):
-                pass
-        finally:
-            self._served -= 1
+        wait_s = SILENT_S
+        while True:
+            async with asyncio.timeout(wait_s):
+                first = await reader.read(1)
+            if not first:
+                return
+            place.touch()
+            if not await self._exchange(first, reader, writer):
+                return
+            wait_s = IDLE_S
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; whether the connection stays open. Raises Refused."""
-        async with asyncio.timeout(IDLE_S):
-            first = await reader.read(1)
-        if not first:
-            return False
+    async def _exchange(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request after its first byte, and its answer; whether the connection stays open. Raises Refused."""
         async with asyncio.timeout(REQUEST_S):
             try:
                 head = Head.parsed(first + await reader.readuntil(b"\r\n\r\n"))
@@ -194,7 +209,10 @@ class HttpServer:
             if head.expects_continue and head.body_bytes:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await reader.readexactly(head.body_bytes)
-        await _send(writer, await self._answer(Request(head.method, head.path, head.query, body)), head)
+        request = Request(head.method, head.path, head.query, body, head.host, head.from_page)
+        if self._guard is not None:
+            self._guard(request)
+        await _send(writer, await self._answer(request), head)
         return head.keep
 
     async def _answer(self, request: Request) -> Response:

@@ -13,30 +13,29 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
+import msgspec
 
 from holdfast import log, rpc, ttrpc
 from holdfast.config import Settings
+from holdfast.config.schema import Debug
 from holdfast.errors import BootError
-from holdfast.metrics import Registry
+from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
+from holdfast.server.connections import ConnectionMetrics, Connections
+from holdfast.server.descriptors import Bound, Bounds, raise_limit
+from holdfast.server.front import Front
 from holdfast.server.http import HttpServer, Routes
-from holdfast.server.sockets import (
-    Owner,
-    UnixSocket,
-    bind_private,
-    listen_tcp,
-    listen_unix,
-    split_address,
-    tcp_refusal,
-)
+from holdfast.server.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
 from holdfast.server.tasks import Tasks
 from holdfast.server.ttrpc_layer import intercept
 
 LOG = log.named(__name__)
 ITSELF = "holdfast"
 HEALTH = "grpc.health.v1.Health"
+FLEET_CALLS = 256  # calls over TCP at a time, and at most a quarter of all: the node's own clients always have the rest
+UNREAD_CALLS = 256  # calls over the unix socket beyond the gate's: begun, and their request has not arrived
 
 
 class Listeners:
@@ -52,9 +51,15 @@ class Listeners:
         if self._credentials is not None:
             LOG.info("setting up tls on tcp GRPC services...")
         self._node = rpc.Registrar(layer, plugins.absence)
-        self._fleet = rpc.Registrar(layer, plugins.absence, rpc.policy(settings.grpc.grants))
+        calls = settings.grpc.max_concurrent_rpcs
+        shared = msgspec.structs.replace(
+            layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
+        )
+        self._fleet = rpc.Registrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
         self._probes = rpc.Registrar(layer, lambda _: f"this port serves {HEALTH} alone")
-        self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)])
+        self._bounds = Bounds.within(raise_limit())
+        self._connections = ConnectionMetrics()
+        self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
 
     def register(self, plugin: PluginState) -> None:
         """Have the servers serve what a plugin offers.
@@ -100,17 +105,36 @@ class Listeners:
             BootError: ``failed to get listener for …: …``.
         """
         settings = self._settings
+        metrics.add(*self._families())
         if settings.debug.address:
-            owner = Owner(settings.debug.uid, settings.debug.gid)
-            await self._open_http(stack, "debug endpoint", settings.debug.address, owner, debug)
+            await self._open_debug(stack, settings.debug, debug)
         if settings.metrics.address:
             from holdfast.server.pages import metrics_routes
 
-            await self._open_http(stack, "metrics endpoint", settings.metrics.address, Owner(), metrics_routes(metrics))
+            table = Connections("metrics", self._bounds.metrics, self._connections)
+            server = HttpServer(metrics_routes(metrics), table)
+            await self._open_http(stack, "metrics endpoint", settings.metrics.address, Owner(), server)
         self._open_ttrpc(stack, tasks)
-        await self._open_tcp(stack, "TCP grpc endpoint", settings.grpc.tcp_address, self._fleet, self._credentials)
-        await self._open_tcp(stack, "health endpoint", settings.grpc.health_address, self._probes, None)
+        await self._open_fleet(stack)
+        await self._open_probes(stack)
         await self._open_unix(stack)
+
+    def _families(self) -> tuple[Counter, ...]:
+        server = self._ttrpc
+        return (
+            self._connections.closed,
+            self._connections.open,
+            Counter(
+                "holdfast_ttrpc_connections_refused_total",
+                "ttrpc connections refused because as many as may be were open.",
+                read=lambda: [((), server.refused)],
+            ),
+            Gauge(
+                "holdfast_ttrpc_connections",
+                "ttrpc connections that are open.",
+                read=lambda: [((), server.connections)],
+            ),
+        )
 
     @property
     def running(self) -> int:
@@ -121,8 +145,16 @@ class Listeners:
         """Refuse new calls, end the endless ones, wait for the rest; how many were still running at the end."""
         return await self._layer.gate.drain(grace_s)
 
-    async def _open_http(self, stack: AsyncExitStack, what: str, address: str, owner: Owner, routes: Routes) -> None:
-        server = HttpServer(routes)
+    async def _open_debug(self, stack: AsyncExitStack, settings: Debug, routes: Routes) -> None:
+        from holdfast.server.pages import guard_address
+
+        table = Connections("debug", self._bounds.debug, self._connections)
+        server = HttpServer(routes, table, None if os.path.isabs(settings.address) else guard_address)
+        await self._open_http(stack, "debug endpoint", settings.address, Owner(settings.uid, settings.gid), server)
+
+    async def _open_http(
+        self, stack: AsyncExitStack, what: str, address: str, owner: Owner, server: HttpServer
+    ) -> None:
         if os.path.isabs(address):
             published = UnixSocket(what, address, owner)
             stack.callback(published.close)
@@ -143,36 +175,54 @@ class Listeners:
         tasks.start(ITSELF, "ttrpc", lambda: self._ttrpc.serve(sock))
         LOG.info("serving...", address=address, listener="ttrpc")
 
-    async def _open_tcp(
-        self,
-        stack: AsyncExitStack,
-        what: str,
-        address: str,
-        registrar: rpc.Registrar,
-        credentials: grpc.ServerCredentials | None,
-    ) -> None:
-        if not address:
+    async def _open_fleet(self, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        if not settings.grpc.tcp_address:
             return
-        host, port = split_address(what, address)
-        listen_tcp(what, address).close()  # for the kernel's reason: gRPC's core keeps it to itself
-        server = self._server(registrar)
-        target = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
-        try:
-            if credentials is None:
-                bound = server.add_insecure_port(target)
-            else:
-                bound = server.add_secure_port(target, credentials)
-        except RuntimeError as error:
-            raise tcp_refusal(what, address, OSError(0, str(error))) from error
+        options = rpc.server_options(settings, rpc.fleet_traffic(settings))
+        server = grpc.aio.server(handlers=[self._fleet], options=options)
+        where = _Tcp("TCP grpc endpoint", settings.grpc.tcp_address, "tcp", self._bounds.tcp)
+        await self._open_tcp(stack, where, server, self._credentials)
+
+    async def _open_probes(self, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        if not settings.grpc.health_address:
+            return
+        server = grpc.aio.server(handlers=[self._probes], options=rpc.server_options(settings, rpc.PROBES))
+        where = _Tcp("health endpoint", settings.grpc.health_address, "health", self._bounds.health)
+        await self._open_tcp(stack, where, server, None)
+
+    async def _open_tcp(
+        self, stack: AsyncExitStack, where: _Tcp, server: grpc.aio.Server, credentials: grpc.ServerCredentials | None
+    ) -> None:
+        """Serve on a socket of this process, and accept for it on an address."""
+        sock = listen_tcp(where.what, where.address)
+        stack.callback(sock.close)
+        inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
+        stack.callback(inner.close)
+        if credentials is None:
+            inner.bind(server.add_insecure_port)
+        else:
+            inner.bind(lambda target: server.add_secure_port(target, credentials))
+        bounds = (where.bound, self._bounds.silent)
+        front = Front(where.listener, sock, inner.path, bounds, self._connections)
+        stack.push_async_callback(front.close)
         stack.push_async_callback(server.stop, 0)
         await _start(server)
-        LOG.info("serving...", address=f"{host}:{bound}", listener=what, tls=credentials is not None)
+        front.start()
+        address = _shown(sock.getsockname())
+        LOG.info("serving...", address=address, listener=where.what, tls=credentials is not None)
 
     async def _open_unix(self, stack: AsyncExitStack) -> None:
         grpc_settings = self._settings.grpc
         published = UnixSocket("main endpoint", grpc_settings.address, Owner(grpc_settings.uid, grpc_settings.gid))
         stack.callback(published.close)
-        server = self._server(self._node)
+        calls = grpc_settings.max_concurrent_rpcs
+        server = grpc.aio.server(
+            handlers=[self._node],
+            options=rpc.server_options(self._settings, connections=self._bounds.grpc.total),
+            maximum_concurrent_rpcs=calls + UNREAD_CALLS if calls else None,
+        )
         path = published.open()
         try:
             bind_private(lambda: server.add_insecure_port(f"unix:{path}"))
@@ -183,11 +233,14 @@ class Listeners:
         published.publish()
         LOG.info("serving...", address=grpc_settings.address, listener="grpc")
 
-    def _server(self, registrar: rpc.Registrar) -> grpc.aio.Server:
-        return grpc.aio.server(
-            handlers=[registrar],
-            options=rpc.server_options(self._settings),
-        )
+
+class _Tcp(msgspec.Struct, frozen=True):
+    """A TCP listener: how errors and logs call it, where it is, how metrics call it, and its bound."""
+
+    what: str
+    address: str
+    listener: str
+    bound: Bound
 
 
 async def _start(server: grpc.aio.Server) -> None:

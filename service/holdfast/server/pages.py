@@ -1,14 +1,20 @@
-"""What the metrics and debug endpoints answer. The debug endpoint asks nobody who they are: keep it on a socket."""
+"""What the metrics and debug endpoints answer.
+
+The debug endpoint belongs on a unix socket, whose mode and owner say who may use it. On an address it only reads, and
+answers no request that a web page could make: one that names this endpoint by a name (a page's own name may resolve to
+any address, ours too) or says that a page asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from holdfast import log
 from holdfast.metrics import CONTENT_TYPE, Registry
 from holdfast.server import stacks
-from holdfast.server.http import Request, Response, Routes
+from holdfast.server.http import Refused, Request, Response, Routes
 
 LOG = log.named(__name__)
 
@@ -20,6 +26,33 @@ def metrics_routes(registry: Registry) -> Routes:
         return Response(registry.text(), content_type=CONTENT_TYPE)
 
     return {("GET", "/metrics"): scrape, ("GET", "/v1/metrics"): scrape}
+
+
+def guard_address(request: Request) -> None:
+    """Let through what a person or a program asks of the debug endpoint by its address.
+
+    Raises:
+        Refused: it writes, or a web page may have made the request.
+    """
+    if request.method not in ("GET", "HEAD"):
+        raise Refused(403, "only a unix socket takes changes: set debug.address to a path")
+    if request.from_page or not is_address(request.host):
+        raise Refused(403, "not for web pages: ask by address, as in http://127.0.0.1:PORT/")
+
+
+def is_address(host: str) -> bool:
+    """Whether a Host header has an IP address or ``localhost``, neither of which is a page's name."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        name = host
+    if name == "localhost":
+        return True
+    family = socket.AF_INET6 if name.startswith("[") else socket.AF_INET
+    try:
+        socket.inet_pton(family, name.removeprefix("[").removesuffix("]"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_level: Callable[[str], None]) -> Routes:

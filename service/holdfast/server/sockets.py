@@ -3,11 +3,13 @@
 A socket is bound under a hidden name, given its owner and mode, and renamed into place: nobody can connect before
 it has them, a stale file is replaced in one step, and a library that unlinks the name it bound (gRPC core does)
 cannot remove a successor's socket. A live daemon's socket is never taken over; containerd's is (two daemons on one
-address leave the first alive and unreachable).
+address leave the first alive and unreachable). The directory must be one that no other user can write to (`trust`), and
+mode and owner go to the socket that was bound, by its descriptor: a link in its place gets neither.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -19,6 +21,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from holdfast.errors import BootError
+from holdfast.server.trust import open_trusted
 
 MODE = 0o660
 BACKLOG = 4096
@@ -51,7 +54,7 @@ class UnixSocket:
         directory = Path(self.path).parent
         try:
             _make(directory)
-            self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._directory = open_trusted(str(directory))
             refuse_if_taken(self.path)
             _unlink_quietly(self._hidden, self._directory)
         except OSError as error:
@@ -67,10 +70,7 @@ class UnixSocket:
             BootError: the owner cannot be given (a uid that is not ours, without the privilege).
         """
         try:
-            os.chmod(self._hidden, MODE, dir_fd=self._directory)
-            if self.owner != Owner():
-                os.chown(self._hidden, self.owner.uid, self.owner.gid, dir_fd=self._directory)
-            found = os.stat(self._hidden, dir_fd=self._directory)
+            found = self._give(MODE)
             os.rename(self._hidden, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError as error:
             _unlink_quietly(self._hidden, self._directory)
@@ -80,6 +80,21 @@ class UnixSocket:
                 else str(error.strerror)
             ) from error
         self._inode = (found.st_dev, found.st_ino)
+
+    def _give(self, mode: int) -> os.stat_result:
+        """Give the socket itself, not what its name leads to by now, its mode and owner. Raises OSError."""
+        descriptor = os.open(self._hidden, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+                raise FileExistsError(errno.EEXIST, "another file took the socket's place")
+            itself = f"/proc/self/fd/{descriptor}"
+            os.chmod(itself, mode)
+            if self.owner != Owner():
+                os.chown(itself, self.owner.uid, self.owner.gid)
+            return found
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Remove the path if it still leads to this socket; a successor's is left alone."""
@@ -97,6 +112,36 @@ class UnixSocket:
 
     def _refusal(self, why: str) -> BootError:
         return BootError(f"failed to get listener for {self.what}: {self.path}: {why}")
+
+
+class InnerSocket:
+    """A unix socket that only this process connects to: 0600, in the state directory, under a hidden name.
+
+    ``name`` must be no other daemon's; what a daemon of the same name left behind is removed.
+    """
+
+    def __init__(self, what: str, state: str, name: str) -> None:
+        self.what = what
+        self._name = f".hf-{zlib.crc32(name.encode()):08x}.in"
+        self._directory = open_trusted(state)
+        self.path = f"/proc/self/fd/{self._directory}/{self._name}"
+
+    def bind(self, add_port: Callable[[str], object]) -> None:
+        """Have a gRPC server bind it.
+
+        Raises:
+            BootError: it cannot.
+        """
+        _unlink_quietly(self._name, self._directory)
+        try:
+            bind_private(lambda: add_port(f"unix:{self.path}"))
+        except RuntimeError as error:
+            raise BootError(f"failed to get listener for {self.what}: {self._name} in state: {error}") from error
+
+    def close(self) -> None:
+        """Remove it."""
+        _unlink_quietly(self._name, self._directory)
+        os.close(self._directory)
 
 
 def listen_unix(published: UnixSocket) -> socket.socket:
@@ -204,11 +249,11 @@ def bind_private(bind: Callable[[], object]) -> None:
 
 def _make(directory: Path) -> None:
     """Make it if it is missing, for all to pass through: the socket's own mode and owner say who gets in."""
+    before = os.umask(0o066)  # made with its mode: a chmod afterwards could meet another file of this name
     try:
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        return
-    directory.chmod(0o711)  # whatever the umask
+        directory.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def _unlink_quietly(name: str, directory: int) -> None:

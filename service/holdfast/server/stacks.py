@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from types import FrameType
 
 from holdfast import log
@@ -51,7 +52,10 @@ def write() -> str:
     path = os.path.join(tempfile.gettempdir(), f"holdfast.{os.getpid()}.stacks.log")
     LOG.info("=== BEGIN stack dump ===\n" + stacks + "=== END stack dump ===")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # an earlier dump; what another user put there must not be written to, nor waited for
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(stacks)
     except OSError as error:

@@ -42,13 +42,21 @@ class Server:
         handshake: Handshake | None = None,
         interceptors: Iterable[Interceptor] = (),
         limits: Limits | None = None,
+        max_connections: int = 0,
     ) -> None:
-        """``handshake`` is `same_user` unless another is given; the first interceptor is the outermost."""
+        """``handshake`` is `same_user` unless another is given; the first interceptor is the outermost.
+
+        More than ``max_connections`` clients at once (0: any number) are closed without a byte, and counted in
+        ``refused``: a shim that is quiet for hours is no reason to end its connection for a newer one's.
+        """
         self._handshake = handshake if handshake is not None else same_user()
         self._services = Services(interceptors)
         self._limits = limits if limits is not None else Limits()
         self._sessions: set[ServerSession] = set()
         self._listeners: set[_Listener] = set()
+        self._max_connections = max_connections
+        self._adopting = 0
+        self.refused = 0
         self._closing = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -157,8 +165,13 @@ class Server:
 
     async def _accept_until_stopped(self, sock: socket.socket, group: asyncio.TaskGroup) -> OSError | None:
         def admit(connection: socket.socket) -> None:
+            if self._max_connections and len(self._sessions) + self._adopting >= self._max_connections:
+                connection.close()
+                self._count_refused()
+                return
             peer = self._admitted(connection)
             if peer is not _REFUSED:
+                self._adopting += 1
                 group.create_task(self._adopt(connection, peer, group), name="ttrpc.adopt")
 
         listener = _Listener(sock, admit)
@@ -181,12 +194,19 @@ class Server:
             LOG.error("ttrpc: refusing connection after handshake", error=str(error))
             return _REFUSED
 
+    def _count_refused(self) -> None:
+        self.refused += 1
+        if self.refused == 1:
+            LOG.warning("ttrpc: more connections than the bound are refused", bound=self._max_connections)
+
     async def _adopt(self, connection: socket.socket, peer: Peer | None, group: asyncio.TaskGroup) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self.session(group, peer), connection)
         except OSError as error:
             connection.close()
             LOG.debug("ttrpc: connection was gone before it was served", error=str(error))
+        finally:
+            self._adopting -= 1
 
 
 _REFUSED = Peer(-1, -1, -1)

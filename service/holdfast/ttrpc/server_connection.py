@@ -136,6 +136,8 @@ class ServerConnection(Connection):
             if self.draining or len(self.streams) >= self.limits.concurrent_calls:
                 raise self._no_room()
             target, parts = self._resolve(frame.data)
+            if len(frame.data) > self.limits.metadata_bytes:
+                self._check_metadata(parts)
         except Refused as refusal:
             self._answer(stream_id, refusal.code, refusal.text)
             return
@@ -155,6 +157,11 @@ class ServerConnection(Connection):
         else:
             self._watch(stream)
             events.append((OPENED, stream))
+
+    def _check_metadata(self, parts: envelope.Parts) -> None:
+        size, most = sum(len(key) + len(value) for key, value in parts.metadata), self.limits.metadata_bytes
+        if size > most:
+            raise Refused(Code.RESOURCE_EXHAUSTED, f"ttrpc: {size} bytes of metadata, more than {most}")
 
     def _no_room(self) -> Refused:
         if self.draining:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 from holdfast.errors import HoldfastError
 from holdfast.ttrpc.frame import NO_DATA, REMOTE_CLOSED
 
+MAX_METADATA_BYTES = 32 << 10  # as over gRPC
+
 
 class Limits(NamedTuple):
     """What one connection may cost."""
@@ -30,8 +32,10 @@ class Limits(NamedTuple):
     """Calls in progress at once; the next is answered RESOURCE_EXHAUSTED."""
     stream_bytes: int = 8 << 20
     """What one stream's mailbox holds: two messages of the largest size, or 128 Ki empty ones."""
-    connection_bytes: int = 256 << 20
+    connection_bytes: int = 64 << 20
     """What all requests and mailboxes of a connection hold."""
+    metadata_bytes: int = MAX_METADATA_BYTES
+    """Keys and values beside one request; more are answered RESOURCE_EXHAUSTED."""
     write_bytes: int = 256 << 10
     """Unsent bytes above which senders wait and a server reads no more."""
 

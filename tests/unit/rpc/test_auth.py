@@ -60,13 +60,12 @@ def test_a_method_nobody_described_does_not_read(method):
 @pytest.mark.parametrize(
     "method",
     [
-        SUBSCRIBE,
         "/grpc.health.v1.Health/Check",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ],
 )
-def test_reading_health_and_reflection_ask_for_nothing(method):
+def test_health_and_reflection_ask_for_nothing(method):
     assert policy([])(method) is None
 
 
@@ -89,6 +88,20 @@ def test_reading_what_clients_keep_needs_a_grant(method):
     assert may([Grant(identities=("ops",), methods=("/containerd.services.*",))], method, Caller("ops"))
     with pytest.raises(PermissionDenied, match="reads what is kept for the node's own clients"):
         policy([])(method)(Caller())
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("/holdfast.placement.v1.Placement/Explain", "reads the command lines of processes"),
+        (SUBSCRIBE, "reads the events of all namespaces"),
+    ],
+)
+def test_reading_command_lines_and_events_needs_a_grant(method, why):
+    assert reads(method)
+    assert may([Grant(identities=("CN=monitor",), methods=(method,))], method, Caller(common="monitor"))
+    with pytest.raises(PermissionDenied, match=f"{why} and is not granted to CN=monitor over TCP"):
+        policy([])(method)(Caller(common="monitor"))
 
 
 @pytest.mark.parametrize(

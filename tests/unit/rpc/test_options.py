@@ -7,7 +7,8 @@ import grpc
 import msgspec
 import pytest
 from holdfast.config import Settings
-from holdfast.rpc import server_options
+from holdfast.rpc import fleet_traffic, server_options
+from holdfast.rpc.options import NODE
 
 
 def options(**grpc_section: object) -> dict[str, int]:
@@ -41,7 +42,33 @@ def test_a_time_beyond_what_an_int32_holds_is_the_longest_there_is():
 
 def test_a_limit_of_calls_also_limits_the_streams_of_one_connection():
     assert options(max_concurrent_rpcs=7)["grpc.max_concurrent_streams"] == 7
-    assert "grpc.max_concurrent_streams" not in options()
+    assert options()["grpc.max_concurrent_streams"] == NODE.streams
+    assert options(max_concurrent_rpcs=0)["grpc.max_concurrent_streams"] == NODE.streams
+
+
+def test_over_tcp_a_request_is_small_unless_some_client_is_granted_more():
+    grant = {"identities": ["CN=x"], "methods": ["*"]}
+    for section, most in (({}, 64 << 10), ({"grants": [grant]}, 16 << 20)):
+        settings = msgspec.convert({"grpc": section}, Settings)
+        found = dict(server_options(settings, fleet_traffic(settings)))
+        assert found["grpc.max_receive_message_length"] == most
+
+
+async def test_metadata_is_taken_up_to_the_bound_and_above_it_never(short_dir):
+    async def echo(request, context):
+        return request
+
+    service = grpc.method_handlers_generic_handler("t.T", {"E": grpc.unary_unary_rpc_method_handler(echo)})
+    server = grpc.aio.server(handlers=[service], options=server_options(Settings()))
+    server.add_insecure_port(f"unix:{short_dir}/s")
+    await server.start()
+    unbound = [("grpc.max_metadata_size", 1 << 20), ("grpc.absolute_max_metadata_size", 1 << 20)]
+    async with grpc.aio.insecure_channel(f"unix:{short_dir}/s", options=unbound) as channel:
+        for size, code in ((9_000, "OK"), (15_000, "OK"), (32_000, "OK"), (33_000, "RESOURCE_EXHAUSTED")):
+            for _ in range(30):
+                call = channel.unary_unary("/t.T/E")(b"1", metadata=(("baggage", "v" * size),))
+                assert (await call.code()).name == code
+    await server.stop(0)
 
 
 async def test_a_busy_port_is_an_error_and_not_a_second_daemon():

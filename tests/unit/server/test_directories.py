@@ -38,7 +38,7 @@ def test_an_existing_root_is_closed_and_an_existing_state_left_as_it_is(tmp_path
     ("make", "why"),
     [
         (lambda path: path.touch(), "is not a directory"),
-        (lambda path: (path.mkdir(), os.chmod(path, 0o777)), "anybody may write to it"),
+        (lambda path: (path.mkdir(), os.chmod(path, 0o777)), "anybody may write to "),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_with_the_key_and_the_path(tmp_path, make, why):
@@ -58,6 +58,28 @@ def test_somebody_elses_directory_or_link_is_refused(tmp_path, link):
     os.chown(tmp_path / "root", 12345, -1, follow_symlinks=False)
     with pytest.raises(BootError, match="uid 12345"):
         prepare(f"{tmp_path}/root", f"{tmp_path}/state", "")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("mode_above", "gid", "why"),
+    [
+        (0o777, 0, "anybody may write to {}; chmod o-w it"),
+        (0o775, 12345, "group 12345 may write to {}; chmod g-w it"),
+        (0o775, 0, ""),
+        (0o1777, 12345, ""),
+    ],
+)
+def test_a_directory_below_one_that_another_may_write_to_is_refused(tmp_path, mode_above, gid, why):
+    above = tmp_path / "above"
+    (above / "root").mkdir(parents=True)
+    os.chown(above, -1, gid)
+    above.chmod(mode_above)
+    if not why:
+        prepare(f"{above}/root", f"{tmp_path}/state", "")
+        return
+    with pytest.raises(BootError, match=why.format(above)):
+        prepare(f"{above}/root", f"{tmp_path}/state", "")
 
 
 def test_our_own_link_is_followed(tmp_path):

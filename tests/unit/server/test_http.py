@@ -13,11 +13,14 @@ from holdfast import log
 from holdfast.errors import ConfigError
 from holdfast.metrics import CONTENT_TYPE, Counter, Registry
 from holdfast.server import http as ours
+from holdfast.server.connections import ConnectionMetrics, Connections
+from holdfast.server.descriptors import Bound
 from holdfast.server.http import Head, HttpServer, Refused, Request, Response
-from holdfast.server.pages import debug_routes, metrics_routes
+from holdfast.server.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given
 from hypothesis import strategies as st
 
+ROOMY = Bound(8, 8)
 Talk = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -42,10 +45,14 @@ ROUTES = {
 }
 
 
+def table(bound=ROOMY):
+    return Connections("metrics", bound, ConnectionMetrics(), kept_s=0)
+
+
 @asynccontextmanager
-async def serving(routes=ROUTES):
+async def serving(routes=ROUTES, bound=ROOMY, guard=None):
     """Gives an address, and a function that sends bytes and reads what comes back until the end."""
-    server = HttpServer(routes)
+    server = HttpServer(routes, table(bound), guard)
     sock = socket.create_server(("127.0.0.1", 0))
     address = sock.getsockname()[:2]
     await server.start(sock)
@@ -198,9 +205,16 @@ async def test_a_client_that_waits_for_a_go_ahead_gets_it():
 
 
 async def test_a_client_that_says_nothing_is_let_go(monkeypatch):
-    monkeypatch.setattr(ours, "IDLE_S", 0.05)
+    monkeypatch.setattr(ours, "SILENT_S", 0.05)
     async with serving() as (_, talk):
         assert await talk(b"") == b""
+
+
+async def test_a_connection_that_is_kept_is_let_go_when_no_request_follows(monkeypatch):
+    monkeypatch.setattr(ours, "IDLE_S", 0.05)
+    async with serving() as (_, talk):
+        answer = await talk(asked("/hello").replace(b"Connection: close\r\n", b""))
+    assert answer.endswith(b"\r\n\r\nhello\n")
 
 
 async def test_a_request_that_never_ends_is_let_go(monkeypatch):
@@ -210,21 +224,41 @@ async def test_a_request_that_never_ends_is_let_go(monkeypatch):
         assert await talk(b"PUT /shout HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf") == b""
 
 
-async def test_more_connections_than_allowed_are_told_so_and_one_that_ends_makes_room(monkeypatch):
-    monkeypatch.setattr(ours, "MAX_CONNECTIONS", 1)
-    async with serving() as (address, talk):
-        reader, writer = await asyncio.open_connection(*address)
-        writer.write(asked("/hello").replace(b"Connection: close\r\n", b""))
-        await reader.readuntil(b"hello\n")
-        assert (await talk(asked("/hello"))).startswith(b"HTTP/1.1 503 ")
-        writer.close()
+async def test_connections_that_say_nothing_make_room_for_one_that_asks():
+    async with serving(bound=Bound(2, 2)) as (address, talk):
+        silent = [await asyncio.open_connection(*address) for _ in range(5)]
+        assert (await talk(asked("/hello"))).startswith(b"HTTP/1.1 200 ")
         async with asyncio.timeout(10):
-            while not (await talk(asked("/hello"))).startswith(b"HTTP/1.1 200 "):
-                pass
+            for reader, _ in silent[:3]:
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {"Host": "127.0.0.1:9421"}, 200),
+        ("GET", {"Host": "[::1]:9421"}, 200),
+        ("GET", {"Host": "localhost"}, 200),
+        ("GET", {"Host": "10.0.0.7", "Sec_Fetch_Site": "none"}, 200),
+        ("GET", {"Host": "rebound.example:9421"}, 403),
+        ("GET", {"Host": "[rebound.example]"}, 403),
+        ("GET", {"Host": ""}, 403),
+        ("GET", {"Host": "127.0.0.1:9421", "Origin": "http://127.0.0.1:9421"}, 403),
+        ("GET", {"Host": "127.0.0.1:9421", "Sec_Fetch_Site": "cross-site"}, 403),
+        ("PUT", {"Host": "127.0.0.1:9421"}, 403),
+    ],
+)
+async def test_the_debug_endpoint_on_an_address_only_reads_and_not_for_web_pages(method, headers, status):
+    routes = debug_routes(lambda: "{}", lambda: "info", lambda level: None)
+    async with serving(routes, guard=guard_address) as (address, _):
+        assert (await ask(address, method, "/debug/loglevel", **headers))[0] == status
 
 
 async def test_closing_cuts_a_connection_that_is_kept_open():
-    server = HttpServer(ROUTES)
+    server = HttpServer(ROUTES, table())
     sock = socket.create_server(("127.0.0.1", 0))
     await server.start(sock)
     reader, writer = await asyncio.open_connection(*sock.getsockname()[:2])
@@ -238,7 +272,7 @@ async def test_closing_cuts_a_connection_that_is_kept_open():
 
 
 async def test_closing_a_server_that_was_never_started_is_nothing():
-    await HttpServer(ROUTES).close()
+    await HttpServer(ROUTES, table()).close()
 
 
 async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():

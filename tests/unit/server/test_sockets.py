@@ -110,6 +110,48 @@ def test_an_owner_that_cannot_be_given_is_refused_and_leaves_nothing(directory, 
     assert os.listdir(directory) == []
 
 
+def test_mode_and_owner_never_reach_what_took_the_sockets_place(directory):
+    """A root-owned file was handed over: the name led to it by the time of chmod(2) and chown(2)."""
+    victim = directory / "secret"
+    victim.write_text("x")
+    victim.chmod(0o600)
+    place = published(directory / "s", Owner(0, 12345))
+    hidden = place.open()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(hidden)
+        os.unlink(hidden)
+        os.symlink(victim, hidden)
+        with pytest.raises(BootError, match="another file took the socket's place"):
+            place.publish()
+    assert (victim.stat().st_mode & 0o777, victim.stat().st_gid) == (0o600, os.getegid())
+    place.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda path: path.chmod(0o777), "anybody may write to {}; chmod o-w it, or use another directory"),
+        (
+            lambda path: os.chown(path, 65534, -1),
+            "{} belongs to uid 65534; use a directory of root's, or chown this one",
+        ),
+        (lambda path: path.chmod(0o1777), ""),
+    ],
+)
+def test_a_socket_is_not_put_where_another_user_may_exchange_it(directory, prepare, why):
+    (directory / "sub").mkdir()
+    prepare(directory / "sub")
+    if not why:
+        listen_unix(published(directory / "sub" / "s")).close()
+        return
+    with pytest.raises(BootError) as refused:
+        listen_unix(published(directory / "sub" / "s"))
+    where = directory / "sub"
+    assert str(refused.value) == f"failed to get listener for main endpoint: {where}/s: {why.format(where)}"
+    assert os.listdir(where) == []
+
+
 def test_a_directory_that_cannot_be_made_is_named(directory):
     (directory / "file").touch()
     with pytest.raises(BootError, match=r"main endpoint: .*/file/s: "):

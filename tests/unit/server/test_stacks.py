@@ -1,6 +1,10 @@
 import asyncio
+import os
+import stat
+import tempfile
 import threading
 
+import pytest
 from holdfast.server import stacks
 
 
@@ -30,3 +34,17 @@ def test_a_frame_without_a_line_number_is_shown_without_one():
         f_lineno = None
 
     assert stacks._line(Frame()) == '  File "server.pyx.pxi", line ?, in _server_main_loop\n'
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "file"])
+def test_a_dump_goes_into_a_file_of_its_own_whatever_waits_there(tmp_path, monkeypatch, trap):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim, path = tmp_path / "victim", tmp_path / f"holdfast.{os.getpid()}.stacks.log"
+    victim.write_text("kept")
+    {"link": lambda: path.symlink_to(victim), "pipe": lambda: os.mkfifo(path), "file": path.touch}[trap]()
+    for _ in range(2):
+        assert stacks.write() == str(path)
+        assert stat.S_ISREG(path.lstat().st_mode)
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+        assert "thread " in path.read_text()
+    assert victim.read_text() == "kept"

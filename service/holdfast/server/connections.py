@@ -1,0 +1,163 @@
+"""The table of one listener's connections: bounded, and when it is full the newest wins.
+
+A new connection over its peer's bound ends the one of this peer that was quiet for the longest; over the listener's
+bound, the quietest one of the peer that has the most. A peer that keeps many connections therefore loses them to its
+own newer ones, and never takes those of another. Refusing the new one instead would let the first flood keep everybody
+out; that is done only to a peer that connects faster than its connections can be of use (`KEPT_S`). What is closed is
+counted, and logged once a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from time import monotonic
+
+from holdfast import log
+from holdfast.metrics import Counter, Gauge
+from holdfast.server.descriptors import Bound
+
+LOG = log.named(__name__)
+LOG_EVERY_S = 60.0
+#: Setting a connection up costs a millisecond: a peer at its bound gets so many of them per `KEPT_S`, and not one for
+#: each of its connects.
+KEPT_S = 0.2
+
+PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"
+
+
+class ConnectionMetrics:
+    """The families all listeners share."""
+
+    def __init__(self) -> None:
+        self._tables: list[Connections] = []
+        self.closed = Counter(
+            "holdfast_connections_closed_total",
+            "Connections closed by a bound: of one peer, of the listener, or of the time to say something.",
+            ["listener", "reason"],
+        )
+        self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)
+
+    def add(self, table: Connections) -> None:
+        """Show a table."""
+        self._tables.append(table)
+        for reason in (PEER, LISTENER, SILENT):  # there from the start: the first of each is an increase, too
+            self.closed.labels(table.listener, reason)
+
+    def _open(self) -> list[tuple[tuple[str, ...], float]]:
+        counts: dict[str, int] = {}
+        for table in self._tables:
+            counts[table.listener] = counts.get(table.listener, 0) + len(table)
+        return [((listener,), count) for listener, count in counts.items()]
+
+
+class Connection:
+    """One connection's place in the table; ``close`` ends it."""
+
+    __slots__ = ("_table", "active_at", "close", "peer")
+
+    def __init__(self, table: Connections, peer: Hashable, close: Callable[[], object]) -> None:
+        self._table, self.peer, self.close = table, peer, close
+        self.active_at = monotonic()
+
+    def touch(self) -> None:
+        """It did something: it is the last to be closed now."""
+        self.active_at = monotonic()
+        self._table.touch(self)
+
+    def leave(self) -> None:
+        """It is gone."""
+        self._table.leave(self)
+
+
+class Connections:
+    """A listener's table. On the loop's thread."""
+
+    def __init__(self, listener: str, bound: Bound, metrics: ConnectionMetrics, kept_s: float = KEPT_S) -> None:
+        """``kept_s``: a connection that did something within this time makes no room for one of the same peer."""
+        self.listener, self.bound, self._kept_s = listener, bound, kept_s
+        self._metrics = metrics
+        self._peers: dict[Hashable, dict[Connection, None]] = {}  # each the quietest first
+        self._count = 0
+        self._logged_at = -LOG_EVERY_S
+        self._unlogged = 0
+        metrics.add(self)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def admit(self, peer: Hashable, close: Callable[[], object]) -> Connection | None:
+        """A place for a new connection, for which an older one may be closed; None: the new one must be closed."""
+        crowd, reason = self._peers.get(peer, {}), PEER
+        if len(crowd) < self.bound.per_peer:
+            if self._count < self.bound.total:
+                return self._add(peer, close)
+            crowd, reason = self._peers[max(self._peers, key=self._number_of)], LISTENER
+        quietest = next(iter(crowd))
+        if quietest.peer == peer and monotonic() - quietest.active_at < self._kept_s:
+            self.count(reason, peer)
+            return None
+        self.end(quietest, reason)
+        return self._add(peer, close)
+
+    def _add(self, peer: Hashable, close: Callable[[], object]) -> Connection:
+        made = Connection(self, peer, close)
+        self._peers.setdefault(peer, {})[made] = None
+        self._count += 1
+        return made
+
+    def _number_of(self, peer: Hashable) -> int:
+        return len(self._peers[peer])
+
+    def touch(self, connection: Connection) -> None:
+        """See `Connection.touch`."""
+        mine = self._peers.get(connection.peer, {})
+        if connection in mine:
+            del mine[connection]
+            mine[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """See `Connection.leave`."""
+        mine = self._peers.get(connection.peer, {})
+        if connection in mine:
+            del mine[connection]
+            self._count -= 1
+            if not mine:
+                del self._peers[connection.peer]
+
+    def end(self, connection: Connection, reason: str) -> None:
+        """Close a connection because of a bound."""
+        self.leave(connection)
+        connection.close()
+        self.count(reason, connection.peer)
+
+    def count(self, reason: str, peer: Hashable) -> None:
+        """Count, and log, that a peer met a bound."""
+        self._metrics.closed.inc(self.listener, reason)
+        self._unlogged += 1
+        now = monotonic()
+        if now - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = now
+            LOG.warning(
+                "connections closed by a bound",
+                listener=self.listener,
+                reason=reason,
+                peer=str(peer),
+                number=self._unlogged,
+            )
+            self._unlogged = 0
+
+    def end_quiet(self, longer_than_s: float) -> None:
+        """Close those that were quiet for longer than this."""
+        before = monotonic() - longer_than_s
+        for mine in list(self._peers.values()):
+            for connection in list(mine):
+                if connection.active_at > before:
+                    break
+                self.end(connection, SILENT)
+
+    def end_all(self) -> None:
+        """Close every connection: the listener closes."""
+        for mine in list(self._peers.values()):
+            for connection in list(mine):
+                self.leave(connection)
+                connection.close()

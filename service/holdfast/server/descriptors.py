@@ -1,0 +1,75 @@
+"""The daemon's descriptors: the soft limit raised to the hard one, and how many of them peers may take.
+
+The sum of what all listeners may hold, with `RESERVED` kept back for the engine (a process takes two while it is
+changed, a scan one, a store a few), never exceeds the limit. So no peer can make an open(2) of the engine fail.
+"""
+
+from __future__ import annotations
+
+import resource
+
+from msgspec import Struct
+
+from holdfast import log
+
+LOG = log.named(__name__)
+RESERVED = 256
+
+
+class Bound(Struct, frozen=True):
+    """Connections of one listener: in all, and of one peer (an address, or the uid behind a unix socket)."""
+
+    total: int
+    per_peer: int
+
+    def scaled(self, share: float) -> Bound:
+        """The same in a smaller house; at least two, so that one peer cannot be all of it."""
+        total = max(2, int(self.total * share))
+        return Bound(total, max(1, min(self.per_peer, total // 2 if self.per_peer < self.total else total)))
+
+
+class Bounds(Struct, frozen=True):
+    """How many connections each listener takes; docs/threat-model.md says which peers they are for.
+
+    A connection of TCP costs three descriptors once it speaks (see `front`), one before; all others cost one.
+    """
+
+    grpc: Bound = Bound(128, 128)
+    tcp: Bound = Bound(64, 16)
+    health: Bound = Bound(64, 32)
+    silent: Bound = Bound(256, 128)  # of each TCP listener: accepted, and nothing said yet
+    metrics: Bound = Bound(64, 16)
+    debug: Bound = Bound(16, 8)
+    ttrpc: Bound = Bound(1024, 1024)  # a shim keeps its connection as long as its container lives
+
+    @property
+    def descriptors(self) -> int:
+        """What all of them hold at the most."""
+        fronts = 3 * (self.tcp.total + self.health.total) + 2 * self.silent.total
+        return fronts + self.grpc.total + self.metrics.total + self.debug.total + self.ttrpc.total
+
+    @classmethod
+    def within(cls, limit: int) -> Bounds:
+        """The usual ones, or smaller ones of the same proportions where the limit of descriptors is low."""
+        usual = cls()
+        if limit - RESERVED >= usual.descriptors:
+            return usual
+        share = max(0, limit - RESERVED) / usual.descriptors
+        LOG.warning(
+            "few descriptors: fewer connections are taken; raise the hard limit of open files",
+            limit=limit,
+            wanted=usual.descriptors + RESERVED,
+            share=f"{share:.0%}",
+        )
+        return cls(*(getattr(usual, name).scaled(share) for name in cls.__struct_fields__))
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open files to the hard one; the limit now.
+
+    Programs that use select(2) need the low soft limit that most daemons inherit; this one does not (setrlimit(2)).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

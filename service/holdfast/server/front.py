@@ -1,0 +1,195 @@
+"""What stands before a gRPC server on TCP: it accepts, bounds, and passes bytes on to a socket of the same process.
+
+gRPC's core accepts every connection, keeps one that says nothing for two minutes, and bounds them by their number alone
+(``grpc.max_allowed_incoming_connections``): the first peer to take all keeps the others out. Here a connection waits
+outside until its first byte; until then it costs one descriptor, for `SILENT_S` at the most. Then it gets a connection
+of its own to the server, and bytes are copied both ways, at most `CHUNK` of them in hand each way: a peer that does not
+read is not read.
+
+It costs a call 0.1 ms. The unix socket, whose peers may call everything anyway, has gRPC's own bound and not this. TLS
+passes through: the server behind speaks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from holdfast import log
+from holdfast.server.connections import ConnectionMetrics, Connections
+from holdfast.server.descriptors import Bound
+from holdfast.server.peer import Peers
+
+LOG = log.named(__name__)
+SILENT_S = 10.0  # from accept(2) to the first byte
+CHUNK = 64 << 10
+ACCEPTS_PER_TURN = 16  # a flood of connects does not keep the loop from everything else
+RETRY_S = 0.1  # after an accept(2) that failed: out of descriptors or memory
+FLUSH_S = 1.0  # what the server said last gets so long to reach its peers
+
+
+class Front:
+    """Accepts on ``sock``, which this owns, for the server that listens on the unix socket ``target``.
+
+    ``bounds``: of the connections that are passed on, and of those that have not said anything yet.
+    """
+
+    def __init__(
+        self, listener: str, sock: socket.socket, target: str, bounds: tuple[Bound, Bound], metrics: ConnectionMetrics
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.target = target
+        self.speaking = Connections(listener, bounds[0], metrics)
+        self.silent = Connections(listener, bounds[1], metrics, kept_s=0)  # they cost nothing yet
+        self._sock = sock
+        self._peers = Peers()
+        self._retry: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self.loop.add_reader(self._sock, self._accept)
+
+    async def close(self) -> None:
+        """Accept no more, pass on what the server (which has stopped) said last, close."""
+        for timer in (self._retry, self._expiry):
+            if timer is not None:
+                timer.cancel()
+        self.loop.remove_reader(self._sock)
+        self._sock.close()
+        self._peers.close()
+        self.silent.end_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                while len(self.speaking):
+                    self._changed.clear()
+                    await self._changed.wait()
+        self.speaking.end_all()
+
+    def left(self) -> None:
+        """A connection that spoke has ended."""
+        self._changed.set()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                LOG.error("accept failed", listener=self.silent.listener, error=error)
+                self.loop.remove_reader(self._sock)  # it stays readable: without this the loop would spin
+                self._retry = self.loop.call_later(RETRY_S, self.start)
+                break
+            client.setblocking(False)
+            try:
+                peer = self._peers.of(client)
+            except OSError:
+                client.close()  # it has left
+                continue
+            _Relay(self, client, peer)
+        if self._expiry is None and len(self.silent):
+            self._expiry = self.loop.call_later(SILENT_S, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self.silent.end_quiet(SILENT_S)
+        if len(self.silent):
+            self._expiry = self.loop.call_later(SILENT_S / 10, self._expire)
+
+
+class _Relay:
+    """One client: outside until it speaks, then joined to the server until either closes."""
+
+    def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
+        self.front, self._client, self._peer = front, client, peer
+        self._server: socket.socket | None = None
+        self.place = front.silent.admit(peer, self.close)
+        front.loop.add_reader(client, self._on_first_byte)
+
+    def _on_first_byte(self) -> None:
+        front, client = self.front, self._client
+        self._leave()
+        front.loop.remove_reader(client)
+        self.place = front.speaking.admit(self._peer, self.close)
+        if self.place is None:
+            self.close()
+            return
+        server = self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if not client.recv(1, socket.MSG_PEEK):
+                raise ConnectionResetError("it left without a word")
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server.connect(front.target)
+        except OSError as error:
+            LOG.debug("connection not passed on", listener=front.speaking.listener, error=error)
+            self.close()
+            return
+        _Way(self, client, server).resume()
+        _Way(self, server, client).resume()
+
+    def touch(self) -> None:
+        """Bytes passed."""
+        if self.place is not None:
+            self.place.touch()
+
+    def _leave(self) -> None:
+        if self.place is not None:
+            self.place.leave()
+
+    def close(self) -> None:
+        """End both connections."""
+        self._leave()
+        for sock in (self._client, self._server):
+            if sock is not None and sock.fileno() >= 0:
+                self.front.loop.remove_reader(sock)
+                self.front.loop.remove_writer(sock)
+                sock.close()
+        self.front.left()
+
+
+class _Way:
+    """Bytes of one direction. Reads only what it can hold: one chunk, of which ``_left`` is not yet written."""
+
+    def __init__(self, relay: _Relay, source: socket.socket, sink: socket.socket) -> None:
+        self._relay, self._source, self._sink = relay, source, sink
+        self._left = memoryview(b"")
+
+    def resume(self) -> None:
+        """Copy whenever there is something."""
+        self._relay.front.loop.add_reader(self._source, self._on_readable)
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._source.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._relay.close()
+            return
+        self._relay.touch()
+        self._left = memoryview(data)
+        self._write()
+        if self._left:
+            loop = self._relay.front.loop
+            loop.remove_reader(self._source)
+            loop.add_writer(self._sink, self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._write()
+        if not self._left and self._sink.fileno() >= 0:
+            self._relay.front.loop.remove_writer(self._sink)
+            self.resume()
+
+    def _write(self) -> None:
+        try:
+            self._left = self._left[self._sink.send(self._left) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._left = memoryview(b"")
+            self._relay.close()

@@ -1,0 +1,35 @@
+"""Fixtures of the attacks: a daemon run as root with every listener open, and attackers that run as uid 65534.
+
+Each attack lasts four seconds; ``HOLDFAST_HOSTILE_SECONDS=60`` (or ``make hostile``) makes them long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import kit
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.timeout(120 + 4 * kit.SECONDS))
+
+
+@pytest.fixture
+def target(short_dir: Path) -> Iterator[kit.Target]:
+    """A daemon under attack, see `kit.Target`."""
+    with kit.target(short_dir) as made:
+        yield made
+
+
+@pytest.fixture
+def attack() -> Iterator[object]:
+    """Starts an attack of ``tests/hostile/attacks`` by its name and arguments; it ends with the test."""
+    with ExitStack() as stack:
+        yield lambda name, *arguments: stack.enter_context(kit.attacking(name, *arguments))
