@@ -218,7 +218,7 @@ def renamed(text, warnings=None):
 def test_a_key_by_its_old_name_is_taken_with_one_warning_that_names_the_new_one():
     warnings = []
     assert renamed("bound: 2", warnings) == Renamed(2) == renamed("limit: 2")
-    assert warnings == ["c.yaml:1: plugins.p.bound: deprecated; the key is called limit now"]
+    assert list(map(str, warnings)) == ["c.yaml:1: plugins.p.bound: deprecated; the key is called limit now"]
     with pytest.raises(ConfigError, match=r'c\.yaml:1: plugins\.p\.limit: expected an integer or a list, got "x"'):
         renamed("bound: x")
 

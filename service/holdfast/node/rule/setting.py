@@ -94,7 +94,7 @@ def _is_no_size(text: str) -> bool:
 
 def _names_no_limit(text: str) -> bool:
     """Of ``io.max`` and its like: no line with a number."""
-    return not any(word.partition("=")[2] != "max" for line in text.splitlines() for word in line.split()[1:])
+    return not any(word.partition("=")[2] != "max" for line in text.split("\n") for word in line.split()[1:])
 
 
 def _number(lowest: int, highest: int, words: str = "") -> Kind:
