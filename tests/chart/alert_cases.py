@@ -77,7 +77,7 @@ DRIFT = f'holdfast_placement_drift_total{{{NODE},rule="a"}}'
 PROTECTED = f'holdfast_oom_protected_kills_total{{{NODE},rule="a"}}'
 PRESSURE = f'holdfast_pressure_waiting_seconds{{{NODE},resource="memory",kind="full"}}'
 DROPPED = f'holdfast_events_subscribers_dropped_total{{{NODE},limit="events"}}'
-JOB = f'holdfast_background_job_up{{{NODE},exported_job="cri"}}'
+JOB = f'holdfast_background_job_up{{{NODE},name="io.holdfast.pods.v1.directory/cri"}}'
 HASH = f'holdfast_config_info{{{NODE},hash="aa"}}'
 HELD_LATE = f'holdfast_placement_exec_to_held_seconds_bucket{{{NODE},field="cgroup",le='
 
