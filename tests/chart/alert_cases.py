@@ -94,7 +94,10 @@ CASES: dict[str, list[Case]] = {
     "HoldfastEngineDown": [
         fires("it ended", 6, {UP: "1x20", ENGINE: "0x20"}),
         fires("one daemon has none", 6, {UP: "1x20", OTHER_UP: "1x20", OTHER_ENGINE: "1x20"}),
-        fires("no daemon has one", 6, {UP: "0x20"}),  # absent
+        fires("no daemon is reached", 6, {UP: "0x20"}),
+        fires(
+            "no daemon is looked for", 6, {'up{job="other"}': "1x20"}
+        ),  # no PodMonitor: there is no series of its job
         silent("it runs", 6, {UP: "1x20", ENGINE: "1x20"}),
         silent("it was started anew", 8, {UP: "1x20", ENGINE: "0x3 1x20"}),
         silent("one node is down", 6, {UP: "0x20", OTHER_UP: "1x20", OTHER_ENGINE: "1x20"}),  # HoldfastDown's
