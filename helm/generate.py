@@ -1,7 +1,8 @@
 """Make what the chart takes from elsewhere: ``python helm/generate.py [--check]``.
 
 ``values.schema.json`` from values.yaml and the daemon's own configuration schema; ``README.md`` from values.yaml and
-README.in.md; ``files/dashboard.json`` from dashboard.py; what deploy/components/prometheus shares with the chart.
+README.in.md; ``files/defaults.json`` from values.yaml; ``files/dashboard.json`` from dashboard.py; what
+deploy/components/prometheus shares with the chart.
 ``--check`` writes nothing and exits with 1 when one is stale.
 """
 
@@ -91,6 +92,23 @@ def _one(value: Value) -> dict[str, Any]:
     return {"description": value.words, "type": kind, **value.given}
 
 
+def defaults(text: str) -> dict[str, Any]:
+    """What the templates put in place of a null: a section is ``{"keys": …}``, a value ``{"default": …}``.
+
+    A map or list at the top is Kubernetes' own (``tolerations``): as anywhere with Helm, null takes it away.
+    """
+    root: dict[str, Any] = {}
+    for value in values_of(text):
+        *above, name = value.path
+        parent = root
+        for step in above:
+            parent = parent[step]["keys"]
+        plain = yaml.safe_load(yaml.serialize(value.node))
+        empty = type(plain)() if not above and isinstance(plain, dict | list) else plain
+        parent[name] = {"keys": {}} if value.is_group else {"default": empty}
+    return root
+
+
 def definitions() -> dict[str, Any]:
     """The daemon's configuration and the placement rules, as `holdfast config schema` has them."""
     full = json_schema({plugin.uri: plugin.config for plugin in shipped()})
@@ -100,6 +118,8 @@ def definitions() -> dict[str, Any]:
     found["Config"]["properties"]["plugins"]["additionalProperties"] = {"type": "object"}
     found["Rules"] = found["PlacementConfig"]["properties"]["rules"]
     names = {"type": "array", "items": {"enum": [builtin.ALL, *sorted(builtin.known())]}}
+    # Empty, or a name that Kubernetes' objects can have.
+    found["Name"] = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
     found["BuiltinRules"] = {"anyOf": [{"enum": ["all", "none", "preview"]}, names]}
     return dict(sorted(found.items()))
 
@@ -158,6 +178,7 @@ def outputs() -> dict[Path, str]:
     prometheus = CHART.parents[1] / "deploy" / "components" / "prometheus"
     return {
         CHART / "values.schema.json": json.dumps(schema(values), indent=2, ensure_ascii=False) + "\n",
+        CHART / "files" / "defaults.json": json.dumps(defaults(values), indent=1, ensure_ascii=False) + "\n",
         CHART / "README.md": readme((CHART / "README.in.md").read_text(), values),
         CHART / "files" / "dashboard.json": dashboard(),
         prometheus / "dashboard.json": dashboard(),

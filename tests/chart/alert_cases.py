@@ -77,7 +77,7 @@ DRIFT = f'holdfast_placement_drift_total{{{NODE},rule="a"}}'
 PROTECTED = f'holdfast_oom_protected_kills_total{{{NODE},rule="a"}}'
 PRESSURE = f'holdfast_pressure_waiting_seconds{{{NODE},resource="memory",kind="full"}}'
 DROPPED = f'holdfast_events_subscribers_dropped_total{{{NODE},limit="events"}}'
-JOB = f'holdfast_background_job_up{{{NODE},exported_job="cri"}}'
+JOB = f'holdfast_background_job_up{{{NODE},name="io.holdfast.pods.v1.directory/cri"}}'
 HASH = f'holdfast_config_info{{{NODE},hash="aa"}}'
 HELD_LATE = f'holdfast_placement_exec_to_held_seconds_bucket{{{NODE},field="cgroup",le='
 
@@ -94,7 +94,10 @@ CASES: dict[str, list[Case]] = {
     "HoldfastEngineDown": [
         fires("it ended", 6, {UP: "1x20", ENGINE: "0x20"}),
         fires("one daemon has none", 6, {UP: "1x20", OTHER_UP: "1x20", OTHER_ENGINE: "1x20"}),
-        fires("no daemon has one", 6, {UP: "0x20"}),  # absent
+        fires("no daemon is reached", 6, {UP: "0x20"}),
+        fires(
+            "no daemon is looked for", 6, {'up{job="other"}': "1x20"}
+        ),  # no PodMonitor: there is no series of its job
         silent("it runs", 6, {UP: "1x20", ENGINE: "1x20"}),
         silent("it was started anew", 8, {UP: "1x20", ENGINE: "0x3 1x20"}),
         silent("one node is down", 6, {UP: "0x20", OTHER_UP: "1x20", OTHER_ENGINE: "1x20"}),  # HoldfastDown's

@@ -32,11 +32,15 @@ class Helm:
 
     def run(self, *words: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Run it; ``ok`` says how it must end."""
-        done = subprocess.run(
-            [path_of(self.program), *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
+        done = self.attempt(*words)
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done
+
+    def attempt(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run it, however it ends."""
+        return subprocess.run(
+            [path_of(self.program), *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
 
     def template(self, values: Mapping[str, Any] | Path | None = None, chart: Path = CHART) -> list[Object]:
         """The objects of a release called holdfast."""

@@ -41,3 +41,28 @@ def test_scripts_are_bash_that_parses():
     for script in ("tests/e2e/run", "tests/peers/build", ".ci/run"):
         done = subprocess.run(["bash", "-n", REPOSITORY / script], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), script
+
+
+UNIT = REPOSITORY / "deploy" / "systemd" / "holdfast.service"
+
+
+@peer("systemd-analyze")
+def test_systemd_finds_the_unit_sound(tmp_path):
+    """With a program that is there; whether ours is, is the installation's."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/holdfast/bin/holdfast", "/bin/true"))
+    done = subprocess.run(
+        [path_of("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", unit],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, unit.name in done.stderr) == (0, False), done.stderr
+
+
+def test_the_unit_restarts_a_daemon_that_hangs_and_leaves_room_for_connections():
+    said = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line and line[0] != "#")
+    assert (said["Type"], said["Restart"]) == ("notify", "always")
+    assert 0 < int(said["WatchdogSec"]) <= 60
+    assert int(said["LimitNOFILE"]) >= 65536

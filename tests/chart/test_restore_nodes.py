@@ -23,6 +23,30 @@ from tests.running import PATIENCE_S
 pytestmark = peer("openssl")
 SCRIPT = CHART / "files" / "restore_nodes.py"
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+#: The script as Python 3.13 and later run it, whose default context is strict.
+AS_PYTHON_3_13 = """\
+import runpy, ssl, sys
+create = ssl.create_default_context
+def strict(*arguments, **words):
+    context = create(*arguments, **words)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+ssl.create_default_context = strict
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+OPENSSL = """\
+[req]
+distinguished_name = name
+x509_extensions = ca
+[name]
+[ca]
+basicConstraints = CA:TRUE
+subjectKeyIdentifier = hash
+[api]
+subjectAltName = IP:127.0.0.1
+authorityKeyIdentifier = keyid
+"""
 SELECTOR = "app.kubernetes.io/name=holdfast,app.kubernetes.io/component=daemon"
 
 
@@ -74,16 +98,33 @@ def status(word, message=""):
     return frame(b"\x03" + json.dumps({"status": word, "message": message}).encode())
 
 
+def made_by_a_ca_without_key_usage(folder):
+    """``ca.crt``, as many clusters have it, and the API server's own certificate, signed by it."""
+
+    def openssl(*words):
+        command = [path_of("openssl"), *words]
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S, cwd=folder)
+
+    (folder / "openssl.cnf").write_text(OPENSSL)
+    new = ("-config", "openssl.cnf", "-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new, "-days", "2", "-subj", "/CN=kube-ca", "-keyout", "ca.key", "-out", "ca.crt")
+    openssl("req", *new, "-subj", "/CN=api", "-keyout", "api.key", "-out", "api.csr")
+    signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
+    made = ("-in", "api.csr", "-out", "api.crt", "-days", "2", "-extfile", "openssl.cnf", "-extensions", "api")
+    openssl("x509", "-req", *signer, *made)
+    shown = [path_of("openssl"), "x509", "-in", folder / "ca.crt", "-noout", "-text"]
+    text = subprocess.run(shown, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+    assert "CA:TRUE" in text
+    assert "Key Usage" not in text
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """Starts an API server with these pods; gives a function that runs the script, and what was asked."""
-    names = ["-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "ca.crt"]
-    command = [path_of("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
+    made_by_a_ca_without_key_usage(tmp_path)
     (tmp_path / "token").write_text("the-token\n")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key.pem")
+    context.load_cert_chain(tmp_path / "api.crt", tmp_path / "api.key")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.asked = []
@@ -94,7 +135,7 @@ def cluster(tmp_path):
         server.pods = pods
         where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.server_port)}
         return subprocess.run(
-            [sys.executable, "-I", SCRIPT, "holdfast", SELECTOR],
+            [sys.executable, "-I", "-c", AS_PYTHON_3_13, SCRIPT, "holdfast", SELECTOR],
             env={**os.environ, **where, "ACCOUNT_DIR": str(tmp_path)},
             capture_output=True,
             text=True,

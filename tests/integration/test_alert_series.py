@@ -29,9 +29,7 @@ def used():
         for case in cases:
             for series in case.series:
                 family, labels = SERIES.fullmatch(series).groups()
-                names = set(re.findall(r"(\w+)=", labels)) - SCRAPED
-                # Prometheus puts `exported_` before a label that a scrape adds, too.
-                names = frozenset(name.removeprefix("exported_") for name in names)
+                names = frozenset(re.findall(r"(\w+)=", labels)) - SCRAPED
                 if not family.startswith(FOREIGN):
                     found.setdefault(family, set()).add(names)
     return found

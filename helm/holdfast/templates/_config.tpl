@@ -95,6 +95,22 @@
 {{- if and .Values.tcp.grants (eq .Values.tcp.tls.source "none") -}}
 {{- fail "tcp.grants: need client certificates; set tcp.tls.source to secret or certManager" -}}
 {{- end -}}
+{{- $ports := dict -}}
+{{- if eq .Values.probes.mode "grpc" -}}{{- $_ := set $ports (toString .Values.probes.port) "probes.port" -}}{{- end -}}
+{{- range $name, $section := dict "metrics.port" .Values.metrics "tcp.port" .Values.tcp -}}
+{{- if $section.enabled -}}
+{{- with index $ports (toString $section.port) -}}{{- fail (printf "%s: %v is %s, too; each listener needs a port of its own" $name $section.port .) -}}{{- end -}}
+{{- $_ := set $ports (toString $section.port) $name -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.hostPaths.root .Values.hostPaths.state -}}
+{{- fail "hostPaths.state: is hostPaths.root, too; the journal and the sockets need a directory each" -}}
+{{- end -}}
+{{- range .Values.pods.cri.directories -}}
+{{- if has (clean .) (list "/" "/etc/holdfast" "/etc/holdfast-tls" "/run/holdfast" "/run/nri" "/sys/fs/cgroup" "/var/lib/holdfast") -}}
+{{- fail (printf "pods.cri.directories: %s is the daemon's own directory in its pod, or hides one" .) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.existingConfigMap (or .Values.rules .Values.config) -}}
 {{- fail "existingConfigMap: replaces rules and config; put them into its config.yaml" -}}
 {{- end -}}
