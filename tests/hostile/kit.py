@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -26,9 +27,9 @@ ATTACKS = Path(__file__).parent / "attacks"
 #: How long each attack lasts; HOLDFAST_HOSTILE_SECONDS=60 for a long run.
 SECONDS = float(os.environ.get("HOLDFAST_HOSTILE_SECONDS", "4"))
 NOBODY = 65534
-#: A scrape and a health check must be answered within a second; the rest is for a machine that is busy with the tests.
-ANSWER_S = 1.0
-SLACK_S = float(os.environ.get("HOLDFAST_HOSTILE_SLACK", "1"))
+#: A scrape and a health check must be answered within a second; a single one may take longer on a machine that is busy
+#: with the attackers and the tests.
+ANSWER_S, WORST_S = 1.0, 5.0
 #: An exec that a rule matches must have its value by then, without waiting for a rescan.
 ENFORCED_S = 5.0
 PREY, PREY_ADJ = "hf-hostile-prey", 300
@@ -55,8 +56,7 @@ class Figures:
 
     def __str__(self) -> str:
         def worst(times: Sequence[float]) -> str:
-            middle = sorted(times)[len(times) // 2] if times else 0.0
-            return f"median {middle * 1000:.0f} ms, worst {max(times, default=0.0) * 1000:.0f} ms of {len(times)}"
+            return f"median {statistics.median(times) * 1000:.0f} ms, worst {max(times) * 1000:.0f} ms of {len(times)}"
 
         return (
             f"{self.seconds:.0f} s: rss {self.rss / (1 << 20):.0f} MiB; scrape {worst(self.scrapes_s)};"
@@ -107,6 +107,12 @@ class Target:
             )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
+    def versions(self, number: int = 20) -> int:
+        """How many of so many calls on the unix socket are answered."""
+        with grpc.insecure_channel(f"unix:{self.address}") as channel:
+            call = channel.unary_unary("/containerd.services.version.v1.Version/Version")
+            return sum(1 for _ in range(number) if call(b"", timeout=PATIENCE_S))
+
     def enforce(self) -> float:
         """Start a process that the rule matches; the seconds until it has the rule's value."""
         program = self.directory / PREY
@@ -141,9 +147,10 @@ class Target:
         """Observe, and check that nobody lost anything: answers in time, work done, memory within its bound."""
         figures = self.observe(attack, seconds)
         print(figures)
-        limit_s = ANSWER_S + SLACK_S
-        assert max(figures.scrapes_s) < limit_s, f"scrape: {figures}"
-        assert max(figures.checks_s) < limit_s, f"health check: {figures}"
+        busy = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # others' work delays every answer
+        for what, times in (("scrape", figures.scrapes_s), ("health check", figures.checks_s)):
+            assert statistics.median(times) < ANSWER_S * busy, f"{what}: {figures}"
+            assert max(times) < WORST_S * busy, f"{what}: {figures}"
         assert max(figures.enforced_s) < ENFORCED_S, f"enforcement: {figures}"
         assert figures.rss < memory_bound(), f"memory: {figures}"
         return figures

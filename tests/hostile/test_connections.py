@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.hostile import kit
 from tests.hostile.kit import ELSEWHERE, HERE
 
 PREFACE = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0").hex()
@@ -25,3 +28,40 @@ def test_silent_connections_take_nothing_from_anybody(target, attack, listener, 
 def test_connections_that_begin_and_then_idle_take_nothing_from_other_addresses(target, attack, listener, said):
     target.survives(attack("idle", ELSEWHERE, target.ports[listener], 1500, said))
     assert target.metric("holdfast_connections_closed_total", listener=listener) > 0
+
+
+def test_calls_that_never_end_on_the_health_port_are_few_and_cost_little(target, attack):
+    target.survives(attack("streams", target.ports["health"], 400, 100, "/grpc.health.v1.Health/Watch"))
+
+
+@pytest.mark.parametrize("method", ["/holdfast.placement.v1.Placement/Watch", "/grpc.health.v1.Health/Watch"])
+def test_calls_that_never_end_over_tcp_leave_the_nodes_own_clients_theirs(target, attack, method):
+    target.survives(attack("streams", target.ports["tcp"], 200, 200, method))
+    assert target.versions() == 20
+
+
+def test_calls_whose_request_never_comes_cost_little(target, attack):
+    target.survives(attack("streams", target.ports["tcp"], 200, 200, "/holdfast.placement.v1.Placement/Status", "none"))
+    assert target.versions() == 20
+
+
+def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
+    target.survives(attack("requests", target.ports["tcp"], 64, 16 << 20))
+
+
+def test_a_head_that_never_ends_and_an_answer_that_is_never_read_do_not_keep_the_monitor_out(target, attack):
+    target.survives(attack("trickle", target.ports["metrics"], 300))
+
+
+def test_with_few_descriptors_idle_connections_on_every_listener_leave_the_engine_its_own(short_dir, attack):
+    with kit.target(short_dir, before=["prlimit", "--nofile=1024:1024"]) as target:
+        for listener in ("health", "tcp", "metrics"):
+            flood = attack("idle", HERE, target.ports[listener], 1500, PREFACE)
+        target.survives(flood)
+        open_files = len(list(Path(f"/proc/{target.pid}/fd").iterdir()))
+        assert open_files < 1024 - 128
+
+
+def test_the_soft_limit_of_open_files_is_no_limit(short_dir):
+    with kit.target(short_dir, before=["prlimit", "--nofile=128:4096"]) as target:
+        assert target.metric("process_max_fds") == 4096

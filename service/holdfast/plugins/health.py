@@ -13,11 +13,13 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2 as pb
 
+from holdfast.metrics import Counter
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugin.serving import ServingBoard
 from holdfast.plugins.kinds import GRPC
 
 SERVICE = "grpc.health.v1.Health"
+WATCHES_AT_MOST = 1024  # on all listeners; the gate, which bounds other calls, does not see these
 _STATUS = pb.HealthCheckResponse.ServingStatus
 
 
@@ -27,6 +29,7 @@ class Health:
     def __init__(self, board: ServingBoard) -> None:
         self._board = board
         self._watchers: set[asyncio.Event] = set()
+        self.refused = Counter("holdfast_health_watches_refused_total", "Health watches beyond the bound, refused.")
         board.watch(self._changed)
 
     async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:  # noqa: N802
@@ -39,6 +42,9 @@ class Health:
         self, request: pb.HealthCheckRequest, context: Any
     ) -> AsyncIterator[pb.HealthCheckResponse]:
         """The status now and each time it changes, until the drain; SERVICE_UNKNOWN while nobody serves the name."""
+        if len(self._watchers) >= WATCHES_AT_MOST:
+            self.refused.inc()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES_AT_MOST} clients watch already")
         changed = asyncio.Event()
         self._watchers.add(changed)
         try:
@@ -85,4 +91,7 @@ class Health:
 @plugin(GRPC, "healthcheck", services=[SERVICE])
 async def healthcheck(context: InitContext) -> AsyncIterator[Health]:
     """Health, from the daemon's own board."""
-    yield Health(context.serving)
+    health = Health(context.serving)
+    context.metrics.add(health.refused)
+    yield health
+    context.metrics.remove(health.refused)

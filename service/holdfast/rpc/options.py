@@ -11,6 +11,8 @@ UNLIMITED = -1
 #: Bytes of a call's metadata, as RFC 9113 counts them (32 more for each entry). Up to this they are always taken, above
 #: it never: with its own two limits, 8 and 16 KiB, the core refuses what lies between by chance.
 MAX_METADATA_BYTES = 32 << 10
+#: Calls that wait their turn. Above a first limit of 1,000 the core cancels some by chance, above 3,000 all.
+PENDING = 4096
 HANDSHAKE_S = 10.0  # until TLS and HTTP/2 have begun; the core's own: 120
 
 
@@ -47,6 +49,8 @@ def server_options(settings: Settings, traffic: Traffic = NODE, connections: int
         ("grpc.max_concurrent_streams", streams),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING),
         ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_S)),
         ("grpc.keepalive_timeout_ms", _ms(keepalive.timeout)),
         ("grpc.keepalive_permit_without_calls", int(keepalive.permit_without_calls)),

@@ -20,7 +20,7 @@ LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
 #: Setting a connection up costs a millisecond: a peer at its bound gets so many of them per `KEPT_S`, and not one for
 #: each of its connects.
-KEPT_S = 0.2
+KEPT_S = 0.5
 
 PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"
 

@@ -35,8 +35,8 @@ class Bounds(Struct, frozen=True):
     """
 
     grpc: Bound = Bound(128, 128)
-    tcp: Bound = Bound(64, 16)
-    health: Bound = Bound(64, 32)
+    tcp: Bound = Bound(64, 8)
+    health: Bound = Bound(64, 16)
     silent: Bound = Bound(256, 128)  # of each TCP listener: accepted, and nothing said yet
     metrics: Bound = Bound(64, 16)
     debug: Bound = Bound(16, 8)

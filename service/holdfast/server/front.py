@@ -17,15 +17,13 @@ import contextlib
 import socket
 
 from holdfast import log
+from holdfast.server.acceptor import Acceptor
 from holdfast.server.connections import ConnectionMetrics, Connections
 from holdfast.server.descriptors import Bound
-from holdfast.server.peer import Peers
 
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) to the first byte
 CHUNK = 64 << 10
-ACCEPTS_PER_TURN = 16  # a flood of connects does not keep the loop from everything else
-RETRY_S = 0.1  # after an accept(2) that failed: out of descriptors or memory
 FLUSH_S = 1.0  # what the server said last gets so long to reach its peers
 
 
@@ -42,24 +40,19 @@ class Front:
         self.target = target
         self.speaking = Connections(listener, bounds[0], metrics)
         self.silent = Connections(listener, bounds[1], metrics, kept_s=0)  # they cost nothing yet
-        self._sock = sock
-        self._peers = Peers()
-        self._retry: asyncio.TimerHandle | None = None
+        self._acceptor = Acceptor(listener, sock, self._take)
         self._expiry: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     def start(self) -> None:
         """Accept from now on."""
-        self.loop.add_reader(self._sock, self._accept)
+        self._acceptor.start()
 
     async def close(self) -> None:
         """Accept no more, pass on what the server (which has stopped) said last, close."""
-        for timer in (self._retry, self._expiry):
-            if timer is not None:
-                timer.cancel()
-        self.loop.remove_reader(self._sock)
-        self._sock.close()
-        self._peers.close()
+        self._acceptor.close()
+        if self._expiry is not None:
+            self._expiry.cancel()
         self.silent.end_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
@@ -72,25 +65,9 @@ class Front:
         """A connection that spoke has ended."""
         self._changed.set()
 
-    def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                client, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                break
-            except OSError as error:
-                LOG.error("accept failed", listener=self.silent.listener, error=error)
-                self.loop.remove_reader(self._sock)  # it stays readable: without this the loop would spin
-                self._retry = self.loop.call_later(RETRY_S, self.start)
-                break
-            client.setblocking(False)
-            try:
-                peer = self._peers.of(client)
-            except OSError:
-                client.close()  # it has left
-                continue
-            _Relay(self, client, peer)
-        if self._expiry is None and len(self.silent):
+    def _take(self, client: socket.socket, peer: str) -> None:
+        _Relay(self, client, peer)
+        if self._expiry is None:
             self._expiry = self.loop.call_later(SILENT_S, self._expire)
 
     def _expire(self) -> None:
@@ -107,12 +84,12 @@ class _Relay:
         self.front, self._client, self._peer = front, client, peer
         self._server: socket.socket | None = None
         self.place = front.silent.admit(peer, self.close)
-        front.loop.add_reader(client, self._on_first_byte)
+        front.loop.add_reader(client.fileno(), self._on_first_byte)
 
     def _on_first_byte(self) -> None:
         front, client = self.front, self._client
         self._leave()
-        front.loop.remove_reader(client)
+        front.loop.remove_reader(client.fileno())
         self.place = front.speaking.admit(self._peer, self.close)
         if self.place is None:
             self.close()
@@ -144,8 +121,8 @@ class _Relay:
         self._leave()
         for sock in (self._client, self._server):
             if sock is not None and sock.fileno() >= 0:
-                self.front.loop.remove_reader(sock)
-                self.front.loop.remove_writer(sock)
+                self.front.loop.remove_reader(sock.fileno())
+                self.front.loop.remove_writer(sock.fileno())
                 sock.close()
         self.front.left()
 
@@ -159,7 +136,7 @@ class _Way:
 
     def resume(self) -> None:
         """Copy whenever there is something."""
-        self._relay.front.loop.add_reader(self._source, self._on_readable)
+        self._relay.front.loop.add_reader(self._source.fileno(), self._on_readable)
 
     def _on_readable(self) -> None:
         try:
@@ -176,13 +153,13 @@ class _Way:
         self._write()
         if self._left:
             loop = self._relay.front.loop
-            loop.remove_reader(self._source)
-            loop.add_writer(self._sink, self._on_writable)
+            loop.remove_reader(self._source.fileno())
+            loop.add_writer(self._sink.fileno(), self._on_writable)
 
     def _on_writable(self) -> None:
         self._write()
         if not self._left and self._sink.fileno() >= 0:
-            self._relay.front.loop.remove_writer(self._sink)
+            self._relay.front.loop.remove_writer(self._sink.fileno())
             self.resume()
 
     def _write(self) -> None:

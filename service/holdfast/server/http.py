@@ -11,22 +11,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
+from time import monotonic
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
+from holdfast.server.acceptor import Acceptor
 from holdfast.server.connections import Connection, Connections
-from holdfast.server.peer import Peers
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
 SILENT_S = 10.0  # from accept(2) to the first byte
 REQUEST_S = 10.0  # from the first byte to the last one read; and for the answer to be taken
+PEER_SHARE = 10  # a peer that asks on and on is answered for one part in so many of the time
+MAX_TURNS = 1024  # peers whose turn is remembered
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
 LINGER_S = 1.0  # for a refused client to stop sending: closing on unread bytes would take the refusal back
 GZIP_FROM = 1400  # bytes; less fits one packet anyway
@@ -148,42 +151,44 @@ class HttpServer:
 
     def __init__(self, routes: Routes, connections: Connections, guard: Guard | None = None) -> None:
         self._routes, self._connections, self._guard = routes, connections, guard
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
-        self._peers = Peers()
-        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self._acceptor: Acceptor | None = None
+        self._answer_s = 0.0  # what the last answer took
+        self._turns: dict[Hashable, float] = {}  # when each peer is answered next
 
-    async def start(self, sock: socket.socket) -> None:
+    def start(self, sock: socket.socket) -> None:
         """Serve on ``sock``, which this now owns."""
-        self._server = await asyncio.start_server(self._connection, sock=sock, limit=MAX_HEAD)
+        self._acceptor = Acceptor(self._connections.listener, sock, self._take)
+        self._acceptor.start()
 
     async def close(self) -> None:
         """Stop accepting and cut what is open."""
-        self._peers.close()
-        if self._server is None:
-            return
-        self._server.close()
-        tasks = [task for task in self._open.values() if task is not None]
-        for writer in self._open:
-            writer.transport.abort()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._server.wait_closed()
+        if self._acceptor is not None:
+            self._acceptor.close()
+        self._connections.end_all()
+        if self._open:
+            await asyncio.wait(self._open)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open[writer] = asyncio.current_task()
-        place: Connection | None = None
+    def _take(self, client: socket.socket, peer: str) -> None:
+        place = self._connections.admit(peer, lambda: _cut(client))
+        if place is None:
+            client.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._connection(client, place), name="http connection")
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _connection(self, client: socket.socket, place: Connection) -> None:
+        reader, writer = await asyncio.open_connection(sock=client, limit=MAX_HEAD)
+        writer.transport.set_write_buffer_limits(0)  # a drained writer has nothing left that its close would wait for
         try:
-            place = self._connections.admit(self._peers.of(writer.get_extra_info("socket")), writer.transport.abort)
-            if place is not None:
-                await self._serve(reader, writer, place)
+            await self._serve(reader, writer, place)
         except Refused as refused:
             await _refuse(reader, writer, refused.response)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass  # the peer went away, said nothing for too long, or made room for another: there is no one to answer
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            writer.transport.abort()  # the peer went away, says nothing or reads nothing: there is no one to answer
         finally:
-            if place is not None:
-                place.leave()
-            self._open.pop(writer, None)
+            place.leave()
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection) -> None:
@@ -195,11 +200,13 @@ class HttpServer:
             if not first:
                 return
             place.touch()
-            if not await self._exchange(first, reader, writer):
+            if not await self._exchange(first, reader, writer, place):
                 return
             wait_s = IDLE_S
 
-    async def _exchange(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(
+        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection
+    ) -> bool:
         """One request after its first byte, and its answer; whether the connection stays open. Raises Refused."""
         async with asyncio.timeout(REQUEST_S):
             try:
@@ -212,8 +219,23 @@ class HttpServer:
         request = Request(head.method, head.path, head.query, body, head.host, head.from_page)
         if self._guard is not None:
             self._guard(request)
-        await _send(writer, await self._answer(request), head)
+        await self._turn(place.peer)
+        began = monotonic()
+        response = await self._answer(request)
+        self._answer_s = monotonic() - began
+        await _send(writer, response, head)
         return head.keep
+
+    async def _turn(self, peer: Hashable) -> None:
+        """Wait until this peer may be answered again, so that answers to it take a bounded share of the loop."""
+        now = monotonic()
+        turn = max(now, self._turns.get(peer, now))
+        if turn - now > REQUEST_S:
+            raise TimeoutError
+        if len(self._turns) > MAX_TURNS:
+            self._turns = {other: at for other, at in self._turns.items() if at > now}
+        self._turns[peer] = turn + self._answer_s * PEER_SHARE
+        await asyncio.sleep(turn - now)
 
     async def _answer(self, request: Request) -> Response:
         route = self._routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
@@ -230,6 +252,11 @@ class HttpServer:
         except Exception as error:  # a route that breaks must not take the listener with it
             LOG.error("request failed", path=request.path, error=f"{type(error).__name__}: {error}")
             return Response(b"internal error\n", 500)
+
+
+def _cut(client: socket.socket) -> None:
+    with suppress(OSError):  # it left by itself
+        client.shutdown(socket.SHUT_RDWR)  # its task reads the end, and closes it
 
 
 async def _send(writer: asyncio.StreamWriter, response: Response, head: Head | None = None) -> None:

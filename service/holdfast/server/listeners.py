@@ -163,7 +163,7 @@ class Listeners:
             sock = listen_tcp(what, address)
             address = _shown(sock.getsockname())
         stack.push_async_callback(server.close)
-        await server.start(sock)
+        server.start(sock)
         LOG.info("serving...", address=address, listener=what)
 
     def _open_ttrpc(self, stack: AsyncExitStack, tasks: Tasks) -> None:

@@ -39,13 +39,13 @@ class Peers:
         Raises:
             OSError: it has left.
         """
-        if connection.family == socket.AF_UNIX:
+        client = connection.getpeername()
+        if not isinstance(client, tuple):
             return f"uid {peer_of(connection).uid}"
-        client, ours = connection.getpeername(), connection.getsockname()
         key = address_key(client[0])
         if self._diag is not None and (key.startswith("127.") or key == "::/64"):
             with suppress(OSError, struct.error):
-                return f"uid {_uid_of(self._diag, connection.family, client, ours)}"
+                return f"uid {_uid_of(self._diag, connection.family, client, connection.getsockname())}"
         return key
 
     def close(self) -> None:

@@ -200,13 +200,12 @@ class Server:
             LOG.warning("ttrpc: more connections than the bound are refused", bound=self._max_connections)
 
     async def _adopt(self, connection: socket.socket, peer: Peer | None, group: asyncio.TaskGroup) -> None:
+        self._adopting -= 1  # the session that counts instead is made before anything is waited for
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self.session(group, peer), connection)
         except OSError as error:
             connection.close()
             LOG.debug("ttrpc: connection was gone before it was served", error=str(error))
-        finally:
-            self._adopting -= 1
 
 
 _REFUSED = Peer(-1, -1, -1)

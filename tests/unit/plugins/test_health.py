@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 from holdfast.plugin.serving import ServingBoard
+from holdfast.plugins import health
 from holdfast.plugins.health import Health
 
 from tests.unit.rpc.serving import refused, serving
@@ -24,7 +25,9 @@ def board():
 
 @pytest.fixture
 async def served(short_dir, board):
-    async with serving(short_dir, register=Health(board).register_grpc) as running:
+    made = Health(board)
+    async with serving(short_dir, register=made.register_grpc) as running:
+        running.health = made
         running.stub = health_pb2_grpc.HealthStub(running.channel)
         yield running
 
@@ -44,6 +47,17 @@ async def test_check_tells_what_the_board_says(served, board):
 
 async def test_a_name_nobody_serves_is_not_found(served):
     assert await refused(served.stub.Check(asked("no.such"))) == ("NOT_FOUND", "unknown service")
+
+
+async def test_more_watches_than_the_bound_are_refused_and_counted(served, monkeypatch):
+    monkeypatch.setattr(health, "WATCHES_AT_MOST", 1)
+    first = served.stub.Watch(asked())
+    await first.read()
+    second = served.stub.Watch(asked())
+    with pytest.raises(grpc.aio.AioRpcError, match="1 clients watch already"):
+        await second.read()
+    assert served.health.refused.labels().value == 1
+    first.cancel()
 
 
 @pytest.mark.skipif(not hasattr(pb, "HealthListRequest"), reason="grpcio-health-checking before 1.85 has no List")

@@ -323,6 +323,15 @@ async def test_who_reads_too_slowly_is_ended_and_costs_no_more():
             await anext(reports)
 
 
+def test_no_more_clients_watch_than_the_bound(monkeypatch):
+    monkeypatch.setattr("holdfast.plugins.placement.service.WATCHERS_AT_MOST", 1)
+    watchers = Watchers()
+    with watchers.reports(), pytest.raises(ResourceExhausted, match="1 clients watch already"), watchers.reports():
+        raise AssertionError("watched")
+    with watchers.reports():
+        pass
+
+
 async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_and_read():
     exchange, watchers = Exchange(), Watchers()
     herald = Herald(exchange, watchers)

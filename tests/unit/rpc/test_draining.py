@@ -35,6 +35,46 @@ async def test_the_limit_counts_calls_that_run():
         assert gate.running == 1
 
 
+async def test_a_share_leaves_the_rest_to_others_and_counts_in_the_whole():
+    gate = Gate(limit=3)
+    share = gate.share(2)
+    with share, share:
+        with pytest.raises(ResourceExhausted, match="more than 2 concurrent calls"), share:
+            raise AssertionError("passed")
+        with gate:
+            assert (gate.running, share.running) == (3, 2)
+            with pytest.raises(ResourceExhausted, match="more than 3 concurrent calls"), gate:
+                raise AssertionError("passed")
+    with gate, gate, gate:
+        with pytest.raises(ResourceExhausted, match="more than 3 concurrent calls"), share:
+            raise AssertionError("passed")
+        assert share.running == 0
+    await gate.drain(0)
+    with pytest.raises(Unavailable), share:
+        raise AssertionError("passed")
+
+
+async def test_a_drain_cuts_the_streams_of_a_share_too():
+    gate = Gate()
+    share, entered = gate.share(1), asyncio.Event()
+
+    async def stream():
+        mine = share.add_stream()
+        with share:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                assert share.was_cut()
+            finally:
+                share.drop_stream(mine)
+
+    task = asyncio.create_task(stream())
+    await entered.wait()
+    assert await gate.drain(10) == 0
+    await task
+
+
 async def test_a_drain_cuts_streams_and_they_can_tell():
     gate, seen = Gate(), []
 

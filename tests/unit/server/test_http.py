@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gzip
 import http.client
+import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -55,7 +57,7 @@ async def serving(routes=ROUTES, bound=ROOMY, guard=None):
     server = HttpServer(routes, table(bound), guard)
     sock = socket.create_server(("127.0.0.1", 0))
     address = sock.getsockname()[:2]
-    await server.start(sock)
+    server.start(sock)
 
     async def talk(data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(*address)
@@ -257,10 +259,42 @@ async def test_the_debug_endpoint_on_an_address_only_reads_and_not_for_web_pages
         assert (await ask(address, method, "/debug/loglevel", **headers))[0] == status
 
 
+async def test_an_answer_that_is_never_read_is_given_up_with_its_connection(monkeypatch):
+    monkeypatch.setattr(ours, "REQUEST_S", 0.2)
+    routes = {("GET", "/huge"): lambda request: Response(b"x" * (32 << 20))}
+    async with serving(routes) as (address, _):
+        before = len(os.listdir("/proc/self/fd"))
+        with socket.create_connection(address) as client:
+            client.sendall(b"GET /huge HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(10):
+                while len(os.listdir("/proc/self/fd")) == before + 1:  # the client's own; not accepted yet
+                    await asyncio.sleep(0)
+                while len(os.listdir("/proc/self/fd")) > before + 1:
+                    await asyncio.sleep(0)
+
+
+async def test_a_peer_that_asks_on_and_on_gets_a_share_of_the_time_and_all_its_answers():
+    busy_s = 0.0
+
+    def slow(request: Request) -> Response:
+        nonlocal busy_s
+        began = time.thread_time()
+        while time.thread_time() - began < 0.005:
+            pass
+        busy_s += time.thread_time() - began
+        return Response(b"slow\n")
+
+    async with serving({("GET", "/slow"): slow}) as (_, talk):
+        began = time.monotonic()
+        asking = asked("/slow").replace(b"Connection: close\r\n", b"") * 9 + asked("/slow")
+        assert (await talk(asking)).count(b"slow\n") == 10
+        assert busy_s < (time.monotonic() - began) / 4
+
+
 async def test_closing_cuts_a_connection_that_is_kept_open():
     server = HttpServer(ROUTES, table())
     sock = socket.create_server(("127.0.0.1", 0))
-    await server.start(sock)
+    server.start(sock)
     reader, writer = await asyncio.open_connection(*sock.getsockname()[:2])
     writer.write(b"GET /hel")
     await asyncio.sleep(0)

@@ -27,6 +27,8 @@ from tests.unit.ttrpc.harness import (
     request,
     serving,
     socket_path,
+    status,
+    ttrpc_pb2,
 )
 
 MAX = 4 << 20
@@ -273,6 +275,30 @@ async def test_calls_beyond_the_cap_are_refused_and_the_others_served():
         assert await raw.refusal() == (5, 8, "ttrpc: more than 2 concurrent calls on one connection")
         service.release.set()
         assert {(await raw.receive())[0] for _ in range(2)} == {1, 3}
+
+
+async def test_metadata_is_taken_up_to_the_bound_and_above_it_never():
+    async with echo() as (_, _, _, path), raw_client(path) as raw:
+        for number, (size, taken) in enumerate(((0, True), (30_000, True), (32 << 10, True), (33_000, False))):
+            pairs = [ttrpc_pb2.KeyValue(key="k", value="v" * (size - 1))] if size else []
+            raw.send(frame(2 * number + 1, REQUEST, 0, request("Say", Text(value="x"), metadata=pairs)))
+            _, _, _, data = await raw.receive()
+            assert status(data) == ((0, "") if taken else (8, "ttrpc: 33000 bytes of metadata, more than 32768"))
+
+
+async def test_more_connections_than_the_bound_are_closed_and_counted_and_one_that_ends_makes_room():
+    async with echo(max_connections=2) as (_, stubs, server, path), raw_client(path) as raw:
+        assert (await stubs.Say(Text(value="x"))).value == "x"
+        async with raw_client(path) as third:
+            assert await third.reader.read() == b""
+        assert (server.refused, server.connections) == (1, 2)
+        raw.writer.close()
+        async with asyncio.timeout(10):
+            while server.connections == 2:
+                await asyncio.sleep(0)
+        async with raw_client(path) as another:
+            another.send(frame(1, REQUEST, 0, request("Say", Text(value="x"))))
+            assert (await another.receive())[1] == RESPONSE
 
 
 async def test_shutdown_answers_every_call_that_was_accepted_and_closes_idle_connections():

@@ -40,6 +40,7 @@ DEFAULT_TTL_S = 3600.0
 LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
 WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
+WATCHERS_AT_MOST = 128
 
 
 class RulesInForce(Protocol):
@@ -79,7 +80,13 @@ class Watchers:
 
     @contextmanager
     def reports(self) -> Iterator[AsyncIterator[Report]]:
-        """Everything from now on; reading raises `ResourceExhausted` when more happened than was read."""
+        """Everything from now on; reading raises `ResourceExhausted` when more happened than was read.
+
+        Raises:
+            ResourceExhausted: as many as may watch do.
+        """
+        if len(self._queues) >= WATCHERS_AT_MOST:
+            raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already")
         queue: asyncio.Queue[Report | None] = asyncio.Queue()
         self._queues.add(queue)
         try:
