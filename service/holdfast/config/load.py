@@ -28,6 +28,7 @@ from holdfast.errors import ConfigError
 
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000
+_YAML_SUFFIXES = (".yaml", ".yml", ".json")  # whatever else a TOML file imports is TOML; containerd asks for no suffix
 _ATTEMPTS = 5
 _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
@@ -148,7 +149,8 @@ def read_file(
     if node is None or node.value is None:
         node = Node({}, source, 1)
     if not isinstance(node.value, dict):
-        raise ConfigError(f"{node.where}: expected keys with values, got {shown(node.value)}")
+        hint = "; the name of containerd's TOML ends in .toml" if isinstance(node.value, str) else ""
+        raise ConfigError(f"{node.where}: expected keys with values, got {shown(node.value)}{hint}")
     return node, 2, []
 
 
@@ -161,8 +163,8 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
     from holdfast.config.migrate import migrated
     from holdfast.config.render import migrated_text
 
-    if not path.endswith(".toml") and not is_stream(path):
-        raise ConfigError(f"{path}: not a .toml file; what is YAML needs no migration")
+    if path.endswith(_YAML_SUFFIXES):
+        raise ConfigError(f"{path}: not containerd's TOML; what is YAML needs no migration")
     with Snapshot() as snapshot:
         tree, _, warnings = read_file(path, snapshot, is_toml=True)
     migration = migrated(tree, known)
@@ -174,6 +176,14 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
     checked(settings, migration.tree, "/", warnings)
     notes = [f"line {str(warning).removeprefix(f'{path}:')}" for warning in warnings]
     return migrated_text(migration.tree.plain(), [*notes, *migration.notes], path)
+
+
+class _Wanted(Struct, frozen=True):
+    """A file to read: its path, the version it has if it says none, and whether it is TOML whatever its name."""
+
+    path: str
+    version: int = 0
+    is_toml: bool = False
 
 
 class _Files:
@@ -193,29 +203,33 @@ class _Files:
     def collect(self, main: str, *, must_exist: bool) -> None:
         """Breadth first; a file reached twice is read once, so that a cycle is harmless."""
         self.patterns.append(main)
-        queue: deque[tuple[str, int]] = deque()
+        queue: deque[_Wanted] = deque()
         if must_exist or os.path.lexists(main):
-            queue.append((main, 0))
+            queue.append(_Wanted(main))
         else:
-            queue.extend((path, 2) for path in self._drop_ins(main))
+            queue.extend(_Wanted(path, 2) for path in self._drop_ins(main))
         seen: set[str] = set()
         while queue:
-            path, version = queue.popleft()
-            identity = os.path.realpath(path)
+            wanted = queue.popleft()
+            identity = os.path.realpath(wanted.path)
             if identity in seen:
                 continue
             seen.add(identity)
             if len(seen) > MAX_FILES:
-                raise ConfigError(f"{path}: more than {MAX_FILES} files are imported")
-            queue.extend(self._read(path, version, is_main=not self.trees and path == main))
+                raise ConfigError(f"{wanted.path}: more than {MAX_FILES} files are imported")
+            queue.extend(self._read(wanted, is_main=not self.trees and wanted.path == main))
 
-    def _read(self, path: str, version: int, *, is_main: bool) -> list[tuple[str, int]]:
-        tree, version, warnings = read_file(path, self._snapshot, version)
+    def _read(self, wanted: _Wanted, *, is_main: bool) -> list[_Wanted]:
+        path = wanted.path
+        tree, version, warnings = read_file(path, self._snapshot, wanted.version, is_toml=wanted.is_toml)
         self.trees.append(tree)
         self.paths.append(path)
         self.warnings += warnings
-        found = [(one, version) for one in self._imports(path, tree)]
-        return found + [(one, version) for one in self._drop_ins(path)] if is_main else found
+        lenient = tree.source.lenient
+        found = [
+            _Wanted(one, version, lenient and not one.endswith(_YAML_SUFFIXES)) for one in self._imports(path, tree)
+        ]
+        return found + [_Wanted(one, version) for one in self._drop_ins(path)] if is_main else found
 
     def _imports(self, path: str, tree: Node) -> list[str]:
         found: list[str] = []

@@ -34,6 +34,7 @@ _PROXY_TYPES = {
     "io.containerd.sandbox.controller.v1": "sandbox",
 }
 _SIZES = ("max_recv_message_size", "max_send_message_size")
+_LARGEST = 2**31 - 1  # gRPC's core takes no larger limit
 
 #: containerd's own table from version 1 ids to URIs, for plugins it shipped when version 1 was current.
 SHORT_IDS: dict[str, str] = {
@@ -61,7 +62,9 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Fin
         ConfigError: a version we cannot read.
     """
     version = _version(tree, inherited)
-    source = Source(tree.source.path, lenient=True, short_ids=version == 1)
+    source = Source(tree.source.path, lenient=True, short_ids=version == 1 or "version" not in tree.mapping())
+    if inherited:
+        tree = _without_empty_places(tree)
     warnings: list[Finding] = []
     entries: dict[str, Node] = {}
     for key, node in tree.mapping().items():
@@ -83,13 +86,23 @@ def _version(tree: Node, inherited: int) -> int:
     if not isinstance(node.value, int) or isinstance(node.value, bool):
         raise ConfigError(f"{node.where}: version: expected an integer between 1 and {NEWEST}, got {shown(node.value)}")
     if node.value > NEWEST:
-        words = f"expected containerd config version equal to or less than `{NEWEST}`, got `{node.value}`"
+        words = f"containerd's configuration version {node.value} is not supported; write version {NEWEST} or YAML"
         raise ConfigError(f"{node.where}: version: {words}")
     return max(node.value, 1)
 
 
+def _without_empty_places(tree: Node) -> Node:
+    """A file that is imported, without its empty places: containerd keeps the importing file's there."""
+    entries = {key: node for key, node in tree.mapping().items() if node.value != "" or (key,) not in _OWN_PLACES}
+    grpc = entries.get("grpc")
+    address = grpc.mapping().get("address") if grpc is not None else None
+    if grpc is not None and address is not None and address.value == "":
+        entries["grpc"] = grpc.with_value({key: node for key, node in grpc.mapping().items() if key != "address"})
+    return tree.with_value(entries)
+
+
 def _grpc(node: Node, warnings: list[Finding]) -> Node:
-    """A negative message size is containerd's way to ask for gRPC's own limit; ours is 0."""
+    """A negative message size is containerd's way to ask for gRPC's own limit; ours is 0. Ours end at 2 GiB."""
     entries = dict(node.mapping())
     for key in _SIZES:
         size = entries.get(key)
@@ -97,13 +110,20 @@ def _grpc(node: Node, warnings: list[Finding]) -> Node:
             words = f"grpc.{key}: {size.value} means gRPC's own limit, as 0 does here"
             warnings.append(Finding(size.where, words))
             entries[key] = size.with_value(0)
+        elif size is not None and isinstance(size.value, int) and size.value > _LARGEST:
+            warnings.append(Finding(size.where, f"grpc.{key}: {size.value} is taken as {_LARGEST}, gRPC's largest"))
+            entries[key] = size.with_value(_LARGEST)
     return node.with_value(entries) if isinstance(node.value, dict) else node
 
 
 def _proxies(node: Node, warnings: list[Finding]) -> Node:
-    """A proxy's type may be a whole URI."""
+    """A proxy's type may be a whole URI. One without an address fails in containerd when it is used."""
     entries = {}
     for name, proxy in node.mapping().items():
+        address = proxy.mapping().get("address")
+        if isinstance(proxy.value, dict) and (address is None or address.value == ""):
+            warnings.append(Finding(proxy.where, f"{key_words(('proxy_plugins', name))}: ignored: it has no address"))
+            continue
         kind = proxy.mapping().get("type")
         if kind is not None and isinstance(kind.value, str) and kind.value in _PROXY_TYPES:
             proxy = proxy.with_value({**proxy.mapping(), "type": kind.with_value(_PROXY_TYPES[kind.value])})  # noqa: PLW2901
@@ -111,7 +131,23 @@ def _proxies(node: Node, warnings: list[Finding]) -> Node:
     return node.with_value(entries) if isinstance(node.value, dict) else node
 
 
-_TRANSLATED: dict[str, Callable[[Node, list[Finding]], Node]] = {"grpc": _grpc, "proxy_plugins": _proxies}
+def _timeouts(node: Node, warnings: list[Finding]) -> Node:
+    """A negative duration is over before it begins, which nobody means."""
+    entries = {}
+    for name, timeout in node.mapping().items():
+        if isinstance(timeout.value, str) and timeout.value.strip().startswith("-"):
+            words = f"{key_words(('timeouts', name))}: ignored: {shown(timeout.value)} is negative"
+            warnings.append(Finding(timeout.where, words))
+        else:
+            entries[name] = timeout
+    return node.with_value(entries) if isinstance(node.value, dict) else node
+
+
+_TRANSLATED: dict[str, Callable[[Node, list[Finding]], Node]] = {
+    "grpc": _grpc,
+    "proxy_plugins": _proxies,
+    "timeouts": _timeouts,
+}
 
 
 def _relabelled(node: Node, source: Source) -> Node:
@@ -144,12 +180,10 @@ def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
             notes.append(f"line {node.line}: oom_score: dropped: {node.value} is out of range, and was never applied")
         elif key in ("disabled_plugins", "required_plugins") and isinstance(node.value, list):
             entries[key] = node.with_value(list(_names(node, key, known, notes)))
+        elif key == "imports" and isinstance(node.value, list):
+            entries[key] = node.with_value(list(_imports(node, notes)))
         else:
             entries[key] = node
-        if key == "imports":
-            notes += [
-                f"line {one.line}: imports: {one.value}: read as TOML; migrate it too" for _, one in node.children()
-            ]
     if any(_is_containerds(entries, path) for path in _OWN_PLACES):
         notes.append("root, state or grpc.address are containerd's own; change them if it runs on this machine too")
     return Migration(tree.with_value({key: node for key, node in entries.items() if node.value not in ([], {})}), notes)
@@ -197,6 +231,16 @@ def _sections(node: Node, known: Mapping[str, type[Struct] | None], notes: list[
             notes.append(f'line {section.line}: plugins."{name}": dropped: no plugin here reads it')
         for uri, type_ in readers:
             yield uri, without_unknown(section, type_, ("plugins", uri), notes)
+
+
+def _imports(node: Node, notes: list[str]) -> Iterator[Node]:
+    """What a YAML file reads as TOML by its name; the rest it would take for YAML."""
+    for _, one in node.children():
+        if str(one.value).endswith(".toml"):
+            notes.append(f"line {one.line}: imports: {one.value}: read as TOML; migrate it too")
+            yield one
+        else:
+            notes.append(f"line {one.line}: imports: {one.value}: dropped: migrate it and import the result")
 
 
 def _names(node: Node, key: str, known: Iterable[str], notes: list[str]) -> Iterator[Node]:

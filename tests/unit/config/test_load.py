@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (a row of a table stays a row)
 import os
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -184,13 +185,36 @@ def test_yaml_and_toml_mix_and_each_file_has_its_own_version(write):
     assert tuple(map(str, loaded.warnings)) == (f'{main}:4: stray: unknown key, ignored; did you mean "state"?',)
 
 
-def test_a_versionless_import_of_a_version_2_file_is_held_to_whole_uris(write, tmp_path):
+def test_a_versionless_import_may_name_plugins_by_short_id(write, tmp_path):
     main = write("c.toml", "version = 2\nimports = ['child.toml']")
-    write("child.toml", "disabled_plugins = ['cri']")
-    assert (
-        refusal(main)
-        == f'{tmp_path}/child.toml:1: disabled_plugins: invalid disabled plugin URI "cri" expect io.containerd.x.vx'
+    child = Path(write("child.toml", "disabled_plugins = ['cri']"))
+    found = load(main, surroundings=ROOT)
+    assert (found.settings.disabled_plugins, found.short_ids) == (("cri",), True)
+    child.write_text("version = 2\ndisabled_plugins = ['cri']")
+    assert refusal(main) == f'{child}:2: disabled_plugins: invalid disabled plugin URI "cri" expect io.containerd.x.vx'
+
+
+@pytest.mark.parametrize("name", ["extra", "10-nvidia.conf", "a.toml.tmpl", "b.TOML"])
+def test_what_a_toml_file_imports_is_toml_whatever_its_name(write, name):
+    main = write("c.toml", "version = 2\nimports = ['conf.d/*']")
+    write(f"conf.d/{name}", "version = 2\noom_score = 5\n")
+    write("conf.d/ours.yaml", "state: /s\n")
+    settings = load(main, surroundings=ROOT).settings
+    assert (settings.oom_score, settings.state) == (5, "/s")
+
+
+def test_toml_under_another_name_is_refused_with_the_reason(write):
+    path = write("containerd.conf", "version = 2")
+    assert refusal(path) == (
+        f'{path}:1: expected keys with values, got "version = 2"; the name of containerd\'s TOML ends in .toml'
     )
+
+
+def test_empty_places_of_an_import_leave_the_importing_files(write):
+    main = write("c.toml", "version = 2\nroot = '/r'\nimports = ['more.toml']\n[grpc]\naddress = '/a'\n")
+    write("more.toml", "version = 2\nroot = ''\nstate = ''\n[grpc]\naddress = ''\nuid = 4\n")
+    found = load(main, surroundings=ROOT).settings
+    assert (found.root, found.state, found.grpc.address, found.grpc.uid) == ("/r", "/run/holdfast", "/a", 4)
 
 
 def test_where_a_key_was_said(write):

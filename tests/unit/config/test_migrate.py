@@ -43,13 +43,16 @@ def taken(text, inherited=0):
 def test_a_file_has_its_own_version_or_that_of_who_imports_it(text, inherited, version):
     tree, found, warnings = taken(text + "\nroot = '/r'", inherited)
     assert (found, tree.plain(), warnings) == (version, {"root": "/r"}, [])
-    assert tree.at(("root",)).source.short_ids is (version == 1)
+    assert tree.at(("root",)).source.short_ids is (version == 1 or not text)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("version = 4", "c.toml:1: version: expected containerd config version equal to or less than `3`, got `4`"),
+        (
+            "version = 4",
+            "c.toml:1: version: containerd's configuration version 4 is not supported; write version 3 or YAML",
+        ),
         ("version = '2'", 'c.toml:1: version: expected an integer between 1 and 3, got "2"'),
         ("version = true", "c.toml:1: version: expected an integer between 1 and 3, got true"),
     ],
@@ -79,8 +82,30 @@ def test_a_negative_size_is_grpcs_own_limit():
 
 
 def test_a_proxys_type_may_be_a_whole_uri():
-    text = "[proxy_plugins.a]\ntype = 'io.containerd.snapshotter.v1'\n[proxy_plugins.b]\ntype = 'content'"
-    assert taken(text)[0].plain() == {"proxy_plugins": {"a": {"type": "snapshot"}, "b": {"type": "content"}}}
+    text = "[proxy_plugins.a]\ntype = 'io.containerd.snapshotter.v1'\naddress = '/a'\n[proxy_plugins.b]\ntype = 'content'\naddress = '/b'"
+    proxies = taken(text)[0].plain()["proxy_plugins"]
+    assert {name: proxy["type"] for name, proxy in proxies.items()} == {"a": "snapshot", "b": "content"}
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "warning"),
+    [
+        (
+            "[grpc]\nmax_send_message_size = 4294967296",
+            {"grpc": {"max_send_message_size": 2147483647}},
+            "grpc.max_send_message_size: 4294967296 is taken as 2147483647, gRPC's largest",
+        ),
+        ("[timeouts]\n'a.b' = '-5s'", {"timeouts": {}}, 'timeouts."a.b": ignored: "-5s" is negative'),
+        (
+            "[proxy_plugins]\nx = {type = 'snapshot'}",
+            {"proxy_plugins": {}},
+            "proxy_plugins.x: ignored: it has no address",
+        ),
+    ],
+)
+def test_what_containerd_accepts_and_we_cannot_use_is_a_warning(text, plain, warning):
+    tree, _, warnings = taken(text)
+    assert (tree.plain(), list(map(str, warnings))) == (plain, [f"c.toml:2: {warning}"])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +190,7 @@ def test_containerds_own_places_are_pointed_out(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("c.yaml", "root: /x", "c.yaml: not a .toml file; what is YAML needs no migration"),
+        ("c.yaml", "root: /x", "c.yaml: not containerd's TOML; what is YAML needs no migration"),
         ("c.toml", "root = 5", 'c.toml:1: root: expected a string, got 5; did you mean "5", in quotes?'),
         ("c.toml", "[plugins.scheduler]\npause_threshold = 'x'", 'c.toml:2: plugins."io.containerd.gc.v1.scheduler".pause_threshold: expected a number, got "x"'),
         ("c.toml", "[debug]\nlevel = 'loud'", 'c.toml:2: debug.level: not a valid logrus Level: "loud"'),
