@@ -6,7 +6,6 @@ formatted only when the record is printed. Trace ids are added while a recorded 
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
 from holdfast.errors import ConfigError
+from holdfast.inert import json_document
 
 TRACE = 5  # below DEBUG, as logrus has it
 logging.addLevelName(TRACE, "TRACE")
@@ -106,19 +106,19 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 class Logfmt(logging.Formatter):
-    """``time="…" level=info msg="…" key=value``: what containerd prints as ``text``."""
+    """``time="…" level=info msg="…" key=value``: what containerd prints as ``text``. Every value is inert."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever the values contain."""
         level = _LEVEL_NAMES.get(record.levelno, "info")
-        message = json.dumps(record.getMessage(), ensure_ascii=False)
+        message = json_document(record.getMessage())
         parts = [f'time="{_time_of(record)}"', f"level={level}", f"msg={message}"]
         parts += [f"{key}={_logfmt_value(value)}" for key, value in sorted(_fields_of(record).items())]
         return " ".join(parts)
 
 
 class Json(logging.Formatter):
-    """One JSON object a line with ``time level msg`` and the fields."""
+    """One JSON object a line with ``time level msg`` and the fields. Every value is inert."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a value JSON has no word for is printed as its string."""
@@ -129,7 +129,7 @@ class Json(logging.Formatter):
         }
         for key, value in _fields_of(record).items():
             fields[f"fields.{key}" if key in ("time", "level", "msg") else key] = value
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return json_document(fields)
 
 
 def _logfmt_value(value: Any) -> str:
@@ -138,9 +138,9 @@ def _logfmt_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)
-    if text and all(c.isalnum() or c in "-._/@^+" for c in text):  # logrus's own bare-word rule
+    if text and text.isascii() and all(c.isalnum() or c in "-._/@^+" for c in text):  # logrus's own bare-word rule
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return json_document(text)
 
 
 def level_number(level: str) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.client import Client, client_options
-from holdfast.cli.table import aligned, as_json, plain
+from holdfast.cli.table import aligned, as_json, plain, show
 
 if TYPE_CHECKING:
     from holdfast.api.bundle.v1 import bundle_pb2 as pb
@@ -55,8 +55,8 @@ def pull(client: Client, layout: str, name: str, hold: str, at_once: bool) -> No
     elif client.json:
         click.echo(as_json({"name": done.name, "digest": done.digest, "files": [file.path for file in done.files]}))
     else:
-        click.echo(f"{done.name} {done.digest}: {len(done.files)} files, {done.rules} rules; to put it in force:")
-        click.echo(f"holdfast bundle apply {done.name}")
+        what = f"{len(done.files)} files, {done.rules} rules"
+        show([f"{done.name} {done.digest}: {what}; to put it in force:", f"holdfast bundle apply {done.name}"])
 
 
 @bundle.command(short_help="Put a pulled bundle in force.")
@@ -74,7 +74,10 @@ def rollback(client: Client) -> None:
     from holdfast.api.bundle.v1.bundle_pb2 import RollbackRequest
 
     answer = client.ask(_stub(client).Rollback, RollbackRequest())
-    click.echo(as_json(plain(answer)) if client.json else _sentence(answer.bundle, answer.previous))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show([_sentence(answer.bundle, answer.previous)])
 
 
 @bundle.command(short_help="List the node's bundles.")
@@ -114,7 +117,10 @@ def _applied(client: Client, which: str) -> None:
     from holdfast.api.bundle.v1.bundle_pb2 import ApplyRequest
 
     answer = client.ask(_stub(client).Apply, ApplyRequest(bundle=which))
-    click.echo(as_json(plain(answer)) if client.json else _sentence(answer.bundle, answer.previous))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show([_sentence(answer.bundle, answer.previous)])
 
 
 def _sentence(some: pb.Bundle, previous: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.client import Client, ClientCommand, client_options
-from holdfast.cli.table import as_json, plain, printable
+from holdfast.cli.table import as_json, plain, show
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def events(client: Client, filters: tuple[str, ...]) -> None:
     from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 
     for envelope in client.stream(client.stub(EventsStub).Subscribe, SubscribeRequest(filters=filters)):
-        click.echo(as_json(described(envelope), lines=True) if client.json else line(envelope))
+        show([as_json(described(envelope), lines=True) if client.json else line(envelope)])
 
 
 @click.command(cls=ClientCommand)
@@ -65,7 +65,7 @@ def line(envelope: Envelope) -> str:
     """One event on one line, the time in UTC to the nanosecond."""
     event = as_json(payload_to_json(envelope.event), lines=True) if envelope.HasField("event") else ""
     words = (envelope.timestamp.ToJsonString(), envelope.namespace, envelope.topic, event)
-    return printable(" ".join(filter(None, words)))
+    return " ".join(filter(None, words))
 
 
 def described(envelope: Envelope) -> dict[str, Any]:

@@ -19,6 +19,7 @@ late.install()  # before the first import that brings what may wait
 
 from holdfast.cli import start  # noqa: E402
 from holdfast.errors import HoldfastError  # noqa: E402
+from holdfast.inert import inert  # noqa: E402
 
 #: Subcommand → ``module:attribute`` below ``holdfast.cli`` and the line ``--help`` shows for it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,7 +65,7 @@ def call(arguments: list[str] | None = None) -> int:
         gc.enable()
         return _by_click(words)
     except HoldfastError as error:
-        print("holdfast:", " ".join(str(error).split()), file=sys.stderr)  # one line, whatever a plugin raised
+        print("holdfast:", inert(" ".join(str(error).split())), file=sys.stderr)  # one line, whatever a plugin raised
         return 1
     except KeyboardInterrupt:
         return 130

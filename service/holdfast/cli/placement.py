@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.client import Client, client_options
-from holdfast.cli.table import aligned, as_json, plain, printable
+from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.inert import inert
 
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
@@ -44,7 +45,7 @@ def change_lines(changes: Iterable[pb.Change]) -> list[str]:
         else:
             was = f" (was {change.before})" if change.HasField("before") else ""
             line = f"{change.group} {change.file} = {change.after}{was}"
-        named = lines.setdefault(printable(line), [])
+        named = lines.setdefault(line, [])
         if change.field == pb.FIELD_CGROUP and change.hierarchy:
             named.append(change.hierarchy)
     return [f"{line} ({', '.join(named)})" if named else line for line, named in lines.items()]
@@ -92,17 +93,20 @@ def explain(client: Client, pid: int) -> None:
     from holdfast.api.placement.v1.placement_pb2 import ExplainRequest
 
     answer = client.ask(stub(client).Explain, ExplainRequest(pid=pid))
-    click.echo(as_json(plain(answer)) if client.json else "\n".join(explained(answer)))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show(explained(answer))
 
 
 def explained(answer: pb.ExplainResponse) -> list[str]:
     """An explanation for people."""
     some, decision = answer.process, answer.decision
-    command = printable(" ".join(some.cmdline) or f"[{some.comm}]")
+    command = inert(" ".join(some.cmdline) or f"[{some.comm}]")
     lines = [
-        f"process {some.pid} ({printable(some.comm)}), child of {some.ppid}, user {some.uid}, {some.threads} threads",
+        f"process {some.pid} ({some.comm}), child of {some.ppid}, user {some.uid}, {some.threads} threads",
         f"  command        {command if len(command) <= 100 else command[:99] + '…'}",
-        f"  program        {printable(some.exe) or '(hidden)'}",
+        f"  program        {some.exe or '(hidden)'}",
         *(f"  cgroup         {path}{_of(names)}" for path, names in _by_path(some).items()),
         f"  oom_score_adj  {some.oom_score_adj}",
         *([f"  pod            {_pod_line(some.pod)}"] if some.HasField("pod") else []),
@@ -111,7 +115,7 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     chosen = decision.rule
     for one in answer.considered:
         if not one.holds:
-            lines.append(f"  no   {one.rule}: {one.clause} is {printable(one.found) or '(empty)'}, wants {one.wanted}")
+            lines.append(f"  no   {one.rule}: {one.clause} is {one.found or '(empty)'}, wants {one.wanted}")
         else:
             lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
     lines.append(f"decision: {_verdict(decision)}")
@@ -140,7 +144,7 @@ def _verdict(decision: pb.Decision) -> str:
 def _by_path(process: pb.Process) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     for hierarchy, path in sorted(process.cgroups.items()):
-        paths.setdefault(printable(path), []).append(hierarchy)
+        paths.setdefault(path, []).append(hierarchy)
     return paths
 
 
@@ -152,8 +156,8 @@ def _of(hierarchies: list[str]) -> str:
 def pod_name(pod: pb.Pod) -> str:
     """``namespace/pod/container``; a pod that no runtime told of by its uid."""
     if not pod.name:
-        return printable(pod.uid)
-    return printable("/".join(filter(None, (pod.namespace, pod.name, pod.container))))
+        return pod.uid
+    return "/".join(filter(None, (pod.namespace, pod.name, pod.container)))
 
 
 def _pod_line(pod: pb.Pod) -> str:
@@ -178,7 +182,10 @@ def preview(client: Client, rule: str, path: Path | None) -> None:
         answer = client.ask(stub(client).Preview, PreviewRequest(rule=rule))
     else:
         answer = client.ask(stub(client).Try, TryRequest(rules_yaml=path.read_text("utf-8")))
-    click.echo(as_json(plain(answer)) if client.json else "\n".join(previewed(answer)))
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show(previewed(answer))
 
 
 def previewed(answer: pb.PreviewResponse) -> list[str]:
@@ -195,7 +202,7 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
         f"{answer.looked_at} processes looked at, {len(answer.planned)} under a rule, {counts['in order']} of them as "
         f"they should be; {counts['changes']} changes, {counts['refusals']} refusals. Nothing was written."
     )
-    return [*([aligned([("RULE", "PID", "NAME", "CHANGE"), *rows])] if rows else []), total]
+    return [*(aligned([("RULE", "PID", "NAME", "CHANGE"), *rows]).split("\n") if rows else []), total]
 
 
 @click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
@@ -219,8 +226,11 @@ def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) ->
     request = HoldRequest(pid=pid, oom_score_adj=oom_score_adj, ttl=lasts, reason=reason)
     answer = client.ask(stub(client).Hold, request)
     until = f"{answer.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
-    line = f"{answer.pid} ({printable(answer.comm)}) has {answer.oom_score_adj} until {until}"
-    click.echo(as_json(plain(answer)) if client.json else line)
+    line = f"{answer.pid} ({answer.comm}) has {answer.oom_score_adj} until {until}"
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show([line])
 
 
 @click.command()
@@ -232,7 +242,10 @@ def release(client: Client, pid: int) -> None:
 
     answer = client.ask(stub(client).Release, ReleaseRequest(pid=pid))
     under = f"under rule {answer.placement.rule}" if answer.HasField("placement") else "under no rule"
-    click.echo(as_json(plain(answer)) if client.json else f"{pid} is {under}")
+    if client.json:
+        click.echo(as_json(plain(answer)))
+    else:
+        show([f"{pid} is {under}"])
 
 
 @click.command()
@@ -255,5 +268,5 @@ def restore(client: Client, rule: str, pid: int | None) -> int:
             f"{answer.gone} of processes that are gone"
         )
         for line in answer.failed:
-            click.echo(f"failed: {printable(line)}", err=True)
+            show([f"failed: {line}"], err=True)
     return int(bool(answer.failed))

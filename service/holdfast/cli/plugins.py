@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.client import Client, ClientCommand, client_options
-from holdfast.cli.table import aligned, as_json, plain, printable
+from holdfast.cli.table import aligned, as_json, plain, show
 
 if TYPE_CHECKING:
     from holdfast.api.services.introspection.v1.introspection_pb2 import Plugin
@@ -42,9 +42,10 @@ def ls(client: Client, filters: tuple[str, ...], detailed: bool, quiet: bool, ev
     if client.json:
         click.echo(as_json(plain(answer)))
     elif quiet:
-        click.echo("".join(f"{each.id}\n" for each in shown), nl=False)
+        for each in shown:
+            show([each.id])
     elif detailed:
-        click.echo("\n\n".join(detail(each) for each in shown))
+        show([line for each in shown for line in ("", *detail(each))][1:])
     else:
         rows = [(each.type, each.id, platforms(each) or "-", status(each)) for each in shown]
         click.echo(aligned([("TYPE", "ID", "PLATFORMS", "STATUS"), *rows]))
@@ -65,9 +66,9 @@ def platforms(plugin: Plugin) -> str:
     return ",".join(sorted(set(names)))
 
 
-def detail(plugin: Plugin) -> str:
+def detail(plugin: Plugin) -> list[str]:
     """Everything known of a plugin, one line a fact, as ``ctr plugins ls -d`` arranges it."""
-    return "\n".join(f"{name:<14} {printable(value)}".rstrip() for name, value in _facts(plugin))
+    return [f"{name:<14} {value}".rstrip() for name, value in _facts(plugin)]
 
 
 def _facts(plugin: Plugin) -> Iterator[tuple[str, str]]:

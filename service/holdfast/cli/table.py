@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from holdfast.inert import inert, json_document
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -12,16 +14,18 @@ _GAP = "    "  # ctr's
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as columns, each as wide as its widest cell; no blanks at line ends."""
-    cells = [[printable(cell) for cell in row] for row in rows]
+    """Rows as columns, each as wide as its widest cell; no blanks at line ends. Every cell is inert."""
+    cells = [[inert(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = (_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def printable(text: str) -> str:
-    """``text`` with control characters shown as escapes: what a daemon answers must not drive a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def show(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print lines for a person, each of them one line and inert: what a daemon answers must not drive a terminal."""
+    import click
+
+    click.echo("\n".join(map(inert, lines)), err=err)
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -35,7 +39,5 @@ def plain(message: Message) -> dict[str, Any]:
 
 
 def as_json(value: object, *, lines: bool = False) -> str:
-    """Indented JSON, or with ``lines`` one line for a stream."""
-    import json
-
-    return json.dumps(value, ensure_ascii=False, indent=None if lines else 2)
+    """Indented JSON, or with ``lines`` one line for a stream; inert."""
+    return json_document(value, indent=None if lines else 2)

@@ -12,9 +12,9 @@ from msgspec import Struct, field
 
 from holdfast.cli.client import Client, client_options
 from holdfast.cli.placement import change_lines, pod_name, size, stub
-from holdfast.cli.table import printable
 from holdfast.cli.victims import next_in_line
 from holdfast.errors import HoldfastError
+from holdfast.inert import inert
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -102,7 +102,12 @@ def screen(seen: Seen, height: int) -> Group:
 
     tables = [_rules(seen), *_pods(seen, max(3, height // 5)), _victims(seen, max(3, height // 4))]
     used = 4 + sum(table.row_count + 3 for table in tables)
-    return Group(Text(_head(seen.status)), Text(_pressure(seen.status)), *tables, _events(seen, max(3, height - used)))
+    return Group(
+        Text(inert(_head(seen.status))),
+        Text(inert(_pressure(seen.status))),
+        *tables,
+        _events(seen, max(3, height - used)),
+    )
 
 
 def _head(status: pb.StatusResponse) -> str:
@@ -131,6 +136,13 @@ def _table(title: str, *columns: str, wide: int = 0) -> Table:
     return table
 
 
+def _row(table: Table, *cells: str) -> None:
+    """A row of cells that are text and nothing else: a ``str`` would be rich's markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(inert(cell)) for cell in cells))
+
+
 def _rules(seen: Seen) -> Table:
     table = _table("rules with processes", "rule", "mode", "held", "planned", "refused")
     for rule in seen.rules.rules:
@@ -138,7 +150,7 @@ def _rules(seen: Seen) -> Table:
         if any(counts.values()):
             mode = "suspended" if rule.suspended else "dry run" if rule.dry_run else "on"
             held = counts.get("held", 0) + counts.get("moving", 0)
-            table.add_row(printable(rule.name), mode, str(held), str(counts.get("planned", 0)), str(_refused(counts)))
+            _row(table, rule.name, mode, str(held), str(counts.get("planned", 0)), str(_refused(counts)))
     return table
 
 
@@ -154,9 +166,9 @@ def _pods(seen: Seen, rows: int) -> list[Table]:
     ranked = sorted(states.items(), key=lambda one: (-_refused(one[1]), -one[1]["planned"], one[0]))
     for (pod, rule), counts in ranked[:rows]:
         held = str(counts["held"] + counts["moving"])
-        table.add_row(pod, printable(rule), held, str(counts["planned"]), str(_refused(counts)))
+        _row(table, pod, rule, held, str(counts["planned"]), str(_refused(counts)))
     if len(ranked) > rows:
-        table.add_row(f"… and {len(ranked) - rows} more: holdfast ps")
+        _row(table, f"… and {len(ranked) - rows} more: holdfast ps")
     return [table]
 
 
@@ -168,8 +180,9 @@ def _victims(seen: Seen, rows: int) -> Table:
     table = _table("who dies next", "where", "used", "limit", "now", "after the rules", wide=2)
     page = seen.victims.page_bytes
     for ranking in seen.victims.rankings[:rows]:
-        table.add_row(
-            "the node" if ranking.domain == "/" else printable(ranking.domain),
+        _row(
+            table,
+            "the node" if ranking.domain == "/" else ranking.domain,
             size(ranking.usage_pages, page) if ranking.usage_pages else "-",
             size(ranking.limit_pages, page),
             next_in_line(ranking.now),
@@ -182,12 +195,13 @@ def _events(seen: Seen, rows: int) -> Table:
     table = _table("what happened", "time (UTC)", "what", "process", "rule", "pod", "", wide=2)
     for report in list(seen.reports)[-rows:]:
         changes = ", ".join(change_lines(report.changes))
-        table.add_row(
+        _row(
+            table,
             f"{report.at.ToDatetime():%H:%M:%S}",
             report.happening,
-            printable(f"{report.comm} ({report.pid})") if report.pid else "-",  # what a pod asks for is no process's
-            printable(report.rule),
+            f"{report.comm} ({report.pid})" if report.pid else "-",  # what a pod asks for is no process's
+            report.rule,
             pod_name(report.pod) if report.HasField("pod") else "-",
-            printable(report.detail or changes),
+            report.detail or changes,
         )
     return table

@@ -8,7 +8,7 @@ import click
 
 import holdfast
 from holdfast.cli.client import Client, ClientCommand, client_options
-from holdfast.cli.table import as_json, plain
+from holdfast.cli.table import as_json, plain, show
 
 
 @click.command(cls=ClientCommand)
@@ -17,9 +17,12 @@ def version(client: Client) -> None:
     """Print the versions of the client and the daemon; exit code 1 when no daemon answers."""
     own = {"version": holdfast.__version__, "revision": holdfast.__revision__, "python": platform.python_version()}
     if not client.json:
-        click.echo("Client:\n" + _indented(own) + "\n")
+        show(["Client:", *_indented(own), ""])
     server = _asked(client)
-    click.echo(as_json({"client": own, "server": server}) if client.json else "Server:\n" + _indented(server))
+    if client.json:
+        click.echo(as_json({"client": own, "server": server}))
+    else:
+        show(["Server:", *_indented(server)])
 
 
 def _asked(client: Client) -> dict[str, str]:
@@ -33,6 +36,6 @@ def _asked(client: Client) -> dict[str, str]:
     return {**answer, "uuid": about.uuid, "pid": str(about.pid)}
 
 
-def _indented(facts: dict[str, str]) -> str:
+def _indented(facts: dict[str, str]) -> list[str]:
     names = {"uuid": "UUID", "pid": "PID"}
-    return "\n".join(f"  {names.get(name, name.title()) + ':':<10}{value}".rstrip() for name, value in facts.items())
+    return [f"  {names.get(name, name.title()) + ':':<10}{value}".rstrip() for name, value in facts.items()]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.client import Client, client_options
 from holdfast.cli.placement import ANY_PID, pod_name, size, stub
-from holdfast.cli.table import aligned, as_json, plain, printable
+from holdfast.cli.table import aligned, as_json, plain, show
 
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
@@ -29,7 +30,12 @@ def victims(client: Client, cgroup: str, limit: int) -> None:
     if client.json:
         click.echo(as_json(plain(answer)))
         return
-    click.echo("\n\n".join("\n".join(ranked(ranking, answer)) for ranking in answer.rankings) or "nobody to pick")
+    show(_apart(ranked(ranking, answer) for ranking in answer.rankings) or ["nobody to pick"])
+
+
+def _apart(paragraphs: Iterable[list[str]]) -> list[str]:
+    """The lines of all paragraphs, with an empty one between two."""
+    return [line for paragraph in paragraphs for line in ("", *paragraph)][1:]
 
 
 def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
@@ -37,7 +43,7 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     page = answer.page_bytes
     swap = f" and {size(ranking.swap_pages, page)} swap" if ranking.swap_pages else ""
     used = f", {size(ranking.usage_pages, page)} used" if ranking.usage_pages else ""
-    name = "the node" if ranking.domain == "/" else printable(ranking.domain)
+    name = "the node" if ranking.domain == "/" else ranking.domain
     after = {one.pid: at for at, one in enumerate(ranking.after_rules.candidates, 1)}
     in_pods = any(map(_pod_of, ranking.now.candidates))
     rows = [
@@ -71,7 +77,7 @@ def _pod_of(one: pb.Candidate) -> str:
 
 def _called(one: pb.Candidate) -> str:
     """``postgres (123) db/pg-0/postgres``."""
-    return " ".join(filter(None, (f"{printable(one.comm)} ({one.pid})", _pod_of(one))))
+    return " ".join(filter(None, (f"{one.comm} ({one.pid})", _pod_of(one))))
 
 
 def next_in_line(order: pb.Order) -> str:
@@ -96,7 +102,7 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
     elif order.HasField("margin_pages"):
         words += f", {size(order.margin_pages, page)} ahead (counters may be off by {unsure})"
     if order.kill_group:
-        words += f"; and with it all {len(order.killed_with_it)} of {printable(order.kill_group)} (memory.oom.group)"
+        words += f"; and with it all {len(order.killed_with_it)} of {order.kill_group} (memory.oom.group)"
         words += f" but {len(order.spared)} with -1000" if order.spared else ""
     return words
 
@@ -114,8 +120,7 @@ def kills(client: Client, pid: int | None, limit: int) -> None:
     if client.json:
         click.echo(as_json([plain(kill) for kill in found]))
     elif pid is not None:
-        stories = ("\n".join(told(kill, answer.page_bytes)) for kill in found)
-        click.echo("\n\n".join(stories) or f"{pid}: no OOM kill is known")
+        show(_apart(told(kill, answer.page_bytes) for kill in found) or [f"{pid}: no OOM kill is known"])
     elif found:
         head = ("WHEN (UTC)", "PID", "NAME", "MEMORY", "ADJ", "RAN OUT", "RULE", "POD")
         click.echo(aligned([head, *_rows(found, answer)]))
@@ -142,7 +147,7 @@ def _rows(found: list[pb.Kill], answer: pb.KillsResponse) -> list[tuple[str, ...
 def _pod(kill: pb.Kill) -> str:
     """``namespace/pod/container``, the uid where no runtime had told of the pod, empty outside of pods."""
     named = "/".join(filter(None, (kill.pod_namespace, kill.pod_name, kill.container)))
-    return printable(named if kill.pod_name else kill.pod)
+    return named if kill.pod_name else kill.pod
 
 
 def _domain(kill: pb.Kill) -> str:
@@ -153,9 +158,9 @@ def told(kill: pb.Kill, page: int) -> list[str]:
     """Why one process was killed."""
     at = f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
     lines = [
-        f"{printable(kill.comm)} ({kill.pid}), user {kill.uid}, was killed at {at}",
-        f"  ran out        {printable(_domain(kill))}",
-        f"  was in         {printable(kill.group) or 'not known'}",
+        f"{kill.comm} ({kill.pid}), user {kill.uid}, was killed at {at}",
+        f"  ran out        {_domain(kill)}",
+        f"  was in         {kill.group or 'not known'}",
         f"  had            {size(kill.rss_pages, page)} in memory, oom_score_adj {kill.oom_score_adj}",
         f"  rule           {kill.rule or 'none'}",
     ]

@@ -1,6 +1,7 @@
 import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.cli.placement import change_lines, explained, previewed, size
+from holdfast.inert import inert
 
 ADJ = pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before="0", after="-900")
 
@@ -53,7 +54,7 @@ def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
         ),
         notes=["a note"],
     )
-    assert explained(answer) == [
+    assert list(map(inert, explained(answer))) == [
         "process 9 (post\\x1b[2J), child of 1, user 26, 2 threads",
         "  command        postgres -D",
         "  program        (hidden)",

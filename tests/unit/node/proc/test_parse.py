@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
+import tempfile
 
 import pytest
-from holdfast.cgroups import parse_groups
+from holdfast.cgroups import Hierarchy, parse_groups
 from holdfast.cgroups.hierarchy import mounts
 from holdfast.errors import HoldfastError, UnknownKernelText
 from holdfast.metrics.process import fields_of
 from holdfast.node.oom.watch import _counted
+from holdfast.node.plan.setting import is_in_force
+from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import _EVENT, Event, parse_event
-from holdfast.node.proc.host import _effective, _limit, parse_meminfo
+from holdfast.node.proc.host import _effective, _limit, parse_meminfo, read_host
 from holdfast.node.proc.parse import name_and_parent, parse_stat, parse_status, printed
 from holdfast.node.proc.pressure import parse_pressure
-from holdfast.process import start_ticks_of
+from holdfast.node.proc.privileges import read_vantage
+from holdfast.node.proc.reader import EVERYTHING, Dull, Reader
+from holdfast.process import ProcRoot, start_ticks_of
 from holdfast.process.oomscore import parsed
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 ANYTHING = st.binary(max_size=300)
@@ -126,3 +132,60 @@ def test_an_event_is_read_from_its_first_words(what, expected):
     struct.pack_into("=IIQ4I", raw, 36, what, 0, 99, 1, 4242, 2, 4243)
     assert parse_event(bytes(raw)) == expected
     assert parse_event(bytes(raw[:-1])) is None
+
+
+FILES = ("stat", "status", "comm", "cgroup", "cmdline", "oom_score_adj", "mountinfo", "uid_map", "children")
+
+
+@contextlib.contextmanager
+def proc_of(files, exe):
+    """A proc file system of one process, 7, which is ``self`` and its own thread, too."""
+    with tempfile.TemporaryDirectory() as root:
+        os.makedirs(f"{root}/7/task/7")
+        for name in ("self", "thread-self"):
+            os.symlink("7", f"{root}/{name}")
+        os.makedirs(f"{root}/sys/kernel/random")
+        for name, raw in files.items():
+            at = {"children": "7/task/7/children", "meminfo": "meminfo", "boot_id": "sys/kernel/random/boot_id"}
+            with open(f"{root}/{at.get(name, f'7/{name}')}", "wb") as file:
+                file.write(raw)
+        os.symlink(exe, os.fsencode(root) + b"/7/exe")
+        yield root
+
+
+SYMLINK = st.binary(min_size=1, max_size=60).map(lambda raw: raw.replace(b"\0", b"_"))
+PROC = st.fixed_dictionaries(
+    {name: st.one_of(STAT_LIKE, ANYTHING) for name in FILES} | {"meminfo": ANYTHING, "boot_id": ANYTHING}
+)
+
+
+@settings(max_examples=60)
+@given(PROC, SYMLINK)
+def test_a_process_of_any_bytes_is_facts_or_one_error_and_troubles_nobody_else(files, exe):
+    with proc_of(files, exe) as root, ProcRoot(root) as proc:
+        reader = Reader(proc)
+        for followed in ((), (1,)):
+            for asks_groups in (False, True):
+                assert len(list(reader.remarkable([b"7"], Dull(set(), set(), asks_groups), (), followed))) == 1
+        with contextlib.suppress(HoldfastError):
+            found = reader.facts(reader.glance(7), EVERYTHING)
+            assert found.exe.encode(errors="surrogateescape") == exe.removesuffix(b" (deleted)")
+            assert " ".join(found.cmdline).encode(errors="surrogateescape") == files["cmdline"].rstrip(b"\0").replace(
+                b"\0", b" "
+            )
+        assert list(children_of(root, 7)) is not None
+        with contextlib.suppress(HoldfastError):
+            read_vantage(root, NoPods(), without_cgroups="", cgroups_writable=True)
+        with contextlib.suppress(HoldfastError):
+            read_host(root, Hierarchy({}))
+
+
+class NoPods:
+    def pod_of(self, groups):
+        return None
+
+
+@given(st.sampled_from(["memory.max", "cpu.weight", "io.max", "cpu.max"]), st.text(max_size=40), st.text(max_size=40))
+def test_what_a_groups_file_says_is_in_force_or_not(file, wanted, now):
+    with contextlib.suppress(HoldfastError):
+        assert is_in_force(file, wanted, now) in (True, False)

@@ -1,0 +1,139 @@
+"""A daemon with rules, and what an ordinary user starts beside it: programs, names and groups of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from holdfast.cgroups import Tree
+
+from tests.integration.conftest import until_asleep
+from tests.running import PATIENCE_S, Running
+
+NOBODY = 65534
+SERVICE = Path(__file__).parents[2] / "service"
+RULES = "io.holdfast.placement.v1.rules"
+#: The rule of the witness, which comes last: once it holds, the engine has seen all that was there before.
+WITNESS, WITNESS_ADJ = "hf-witness", 321
+
+
+class Daemon:
+    """A daemon on the unix socket alone; ``rules`` are enforced."""
+
+    def __init__(self, folder: Path, running: Running) -> None:
+        self.folder, self.running = folder, running
+        self.address = f"{folder}/h.sock"
+
+    def client(self, *words: str) -> str:
+        """What a client command prints; it must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", *words, "-a", self.address, "--timeout", "30"],
+            env={**os.environ, "PYTHONPATH": str(SERVICE), "COLUMNS": "400"},
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE_S * 2,
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr.decode(errors='replace')}\n{self.running.said[-3000:]}"
+        return done.stdout.decode()
+
+    def answers(self, pid: int) -> dict[str, str]:
+        """What every command says while ``pid`` is there."""
+        said = {words: self.client(*words.split()) for words in ("health", "ps", "preview", "victims", "top --once")}
+        said["explain"] = self.client("explain", str(pid))
+        for words in ("ps", "victims", "preview"):
+            json.loads(self.client(words, "-o", "json"))
+        return said
+
+    def is_well(self) -> None:
+        """Still there, and nothing it said is more than a warning."""
+        assert not self.running.ended(), self.running.said[-3000:]
+        assert [line for line in self.running.err if "level=error" in line or "level=fatal" in line] == []
+
+
+@contextmanager
+def daemon(folder: Path, *rules: dict[str, Any]) -> Iterator[Daemon]:
+    witness = {"name": "witness", "match": {"comm": WITNESS}, "oom_score_adj": WITNESS_ADJ}
+    section = {"dry_run": False, "shipped": "none", "rescan": "1s", "rules": [*rules, witness]}
+    config = {
+        "root": f"{folder}/root",
+        "state": f"{folder}/state",
+        "grpc": {"address": f"{folder}/h.sock"},
+        "metrics": {"address": ""},
+        "plugins": {RULES: section},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "holdfast", "run", "-c", f"{folder}/config.yaml"]
+    with Running(command, env={"PYTHONPATH": str(SERVICE)}) as running:
+        running.line("successfully booted")
+        yield Daemon(folder, running)
+
+
+class Stranger:
+    """Starts programs as uid 65534, in a group that was delegated to it."""
+
+    def __init__(self, folder: Path, tree: Tree, group: str, stack: ExitStack) -> None:
+        self.tree = tree
+        self.group, self._folder, self._stack = group, folder, stack
+        self.tree.create(group)
+        os.chown(self.tree.at(group), NOBODY, NOBODY)
+        os.chown(f"{self.tree.at(group)}/cgroup.procs", NOBODY, NOBODY)
+
+    def program(self, name: bytes) -> bytes:
+        """A copy of sleep(1) under any name."""
+        path = os.fsencode(self._folder) + b"/" + name
+        if not os.path.exists(path):
+            shutil.copy(os.fsencode(shutil.which("sleep") or "/bin/sleep"), path)
+        return path
+
+    def start(self, program: bytes, *, within: bytes = b"", argument: str = "") -> subprocess.Popen[bytes]:
+        """Run it as that user, in the group ``within`` below the delegated one, which that user makes."""
+        own = os.fsencode(self.tree.at(self.group))
+
+        def become() -> None:
+            with open(own + b"/cgroup.procs", "wb", buffering=0) as file:  # as root: the login puts a user there
+                file.write(b"0")
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            if within:
+                os.makedirs(own + b"/" + within, exist_ok=True)
+                with open(own + b"/" + within + b"/cgroup.procs", "wb", buffering=0) as file:
+                    file.write(b"0")
+
+        words: Sequence[str | bytes] = [argument or program, "600"]
+        process = subprocess.Popen(words, executable=program, preexec_fn=become, stdin=subprocess.DEVNULL)  # noqa: PLW1509
+        self._stack.callback(_end, process)
+        until_asleep(process.pid)
+        return process
+
+    def witnessed(self) -> None:
+        """Return once the engine has enforced the rule of a process that came after all others."""
+        witness = subprocess.Popen(["sleep", "600"], executable=self.program(WITNESS.encode()))
+        self._stack.callback(_end, witness)
+        until(lambda: adj_of(witness.pid) == WITNESS_ADJ)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def adj_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds; an assertion fails when that takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to that"
+        os.sched_yield()
