@@ -24,7 +24,7 @@ DRIFTED = 100
 BOUNDARIES = (
     (Journal, ("hold", "set", "make", "rerule", "forget", "hold_by_hand")),
     (Tail, ("append", "empty")),
-    (files, ("write", "mkdir", "rmdir")),
+    (files.Mounted, ("_write", "_mkdir", "remove")),
     (files.Joins, ("join",)),
     (OpenProcess, ("exchange",)),
 )

@@ -184,6 +184,8 @@ class Keeper:
         decision = plan(facts, self.rules, self.facts, self.claims)
         if (standing := self._awaits_pod(facts, decision)) is not None:
             return facts, standing
+        if decision.rule in self.suspended:
+            self.claims.withdraw(decision.rule or "")
         if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:
             decision = Decision(facts.pid, facts.start_ticks)
         return facts, decision

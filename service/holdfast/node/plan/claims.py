@@ -53,6 +53,10 @@ class Claims:
         """Forget all: the rules are new."""
         self._claims.clear()
 
+    def withdraw(self, rule: str) -> None:
+        """Drop the claims of a rule that is not applied for now."""
+        self._claims = {place: claim for place, claim in self._claims.items() if claim.rule != rule}
+
     def end_round(self) -> None:
         """Every process was planned: drop the claims that no plan renewed."""
         self._claims = {place: claim for place, claim in self._claims.items() if claim.round == self._round}

@@ -64,10 +64,15 @@ class Force:
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node, None if there is none of that name."""
-        try:
-            return pwd.getpwnam(name).pw_uid
-        except KeyError:
-            return None
+        return uid_of(name)
+
+
+def uid_of(name: str) -> int | None:
+    """The number of a user of this node, None if there is none of that name."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):  # ValueError: a NUL in the name
+        return None
 
 
 def with_bundled(config: PlacementConfig, bundled: tuple[Rule, ...]) -> PlacementConfig:

@@ -62,6 +62,13 @@ def test_a_claim_ends_with_a_whole_rescan_that_did_not_renew_it():
     assert written(decide(book, claims, "b")) == ["8192"]
 
 
+def test_a_rule_that_is_not_applied_for_now_decides_nothing():
+    book, claims = rules(in_place("a", 4096), in_place("b", 8192)), Claims()
+    decide(book, claims, "a")
+    claims.withdraw("r1")
+    assert written(decide(book, claims, "b")) == ["8192"]
+
+
 def test_devices_of_one_file_are_claimed_one_by_one():
     book = rules(
         {"match": {"comm": "a"}, "in_place": {"io.max": "8:0 rbps=5"}},
