@@ -51,10 +51,15 @@ def container_record(some: pb.Container) -> ContainerRecord:
     )
 
 
+def is_ready(some: pb.PodSandbox) -> bool:
+    """Whether a sandbox counts: the processes of one that is not ready are gone, or about to go."""
+    return bool(some.state == pb.SANDBOX_READY)
+
+
 def parse_pod(item: bytes) -> PodRecord | None:
-    """A sandbox from its bytes; None when it is not ready: its processes are gone, or about to go."""
+    """A sandbox from its bytes; None when it is not ready."""
     some = pb.PodSandbox.FromString(item)
-    return pod_record(some) if some.state == pb.SANDBOX_READY else None
+    return pod_record(some) if is_ready(some) else None
 
 
 def parse_container(item: bytes) -> ContainerRecord | None:

@@ -176,7 +176,7 @@ def test_a_pod_that_is_no_more_takes_its_containers_with_it(told):
     told.put_pod(pod())
     told.put_container(container())
     told.pod_of(at(APP))
-    told.remove_pod(SANDBOX)
+    told.remove(SANDBOX)
     assert (told.sizes, told.pod_of(at(APP)).name, told.pod_of(at("")).name) == ((0, 0), "", "")
 
 
@@ -185,7 +185,7 @@ def test_a_sandbox_made_anew_is_the_pods_sandbox_and_the_old_one_may_go(told):
     told.put_pod(pod(sandbox_id="6" * 64, labels={"v": "2"}, created_at_ns=6))
     told.put_pod(pod(created_at_ns=5, annotations={}))
     assert dict(told.pod_of(at("")).labels) == {"v": "2"}
-    told.remove_pod(SANDBOX)
+    told.remove(SANDBOX)
     assert dict(told.pod_of(at("")).labels) == {"v": "2"}
 
 
@@ -242,7 +242,7 @@ def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
     directory.put_pod(pod())
     directory.put_container(container())
     mark = directory.mark()
-    directory.remove_container(APP)
+    directory.remove(APP)
     directory.put_container(container(), mark)
     assert directory.container(APP) is None
     directory.replace_all([pod()], [container()], mark)

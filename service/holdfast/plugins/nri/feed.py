@@ -36,11 +36,11 @@ class DirectoryFeed:
 
     def pod_gone(self, sandbox_id: str) -> None:
         """A pod that is no more."""
-        self._directory.remove_pod(sandbox_id)
+        self._directory.remove(sandbox_id)
 
     def container_gone(self, container_id: str) -> None:
         """A container that is no more."""
-        self._directory.remove_container(container_id)
+        self._directory.remove(container_id)
 
     def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
         """These are all there are."""
