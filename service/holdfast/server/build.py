@@ -23,6 +23,7 @@ from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
 from holdfast.server.apply import apply_to_self
+from holdfast.server.faults import DAEMON, Faults
 from holdfast.server.listeners import ITSELF, Listeners
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
@@ -49,12 +50,19 @@ class Daemon:
         self.board = ServingBoard()
         self.readiness = Readiness()
         self.reloadable = Reloadable()
-        self.tasks = Tasks(self._job_failed)
+        self.faults = Faults(self.board, self.plugins, self._services_relying_on, self._is_vital)
+        self.on_end: Callable[[str], None] = lambda why: None
+        self.tasks = Tasks(self.fault, self._end)
+        self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
 
-    def run_in_background(self, owner: str, name: str, job: Job) -> None:
+    def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """`InitContext.background`."""
-        self.tasks.start(owner, name, job)
+        self.tasks.start(owner, name, job, once=once, vital=vital)
+
+    def fault(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
+        """`InitContext.fault`."""
+        self.faults.set(owner, cause, words, vital=vital)
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """`InitContext.readiness`."""
@@ -156,7 +164,7 @@ class Daemon:
         late = list(await self.readiness.all(self.settings.timeout_s("plugin.ready")))
         for name in late:
             LOG.warning("plugin not ready in time; serving without it", plugin=name)
-        self.board.set("", not late)
+        self.board.set(DAEMON, not late)
 
     def _uris(self, names: Sequence[str]) -> set[str]:
         """What the configuration names, as URIs (a version 1 file names plugins by short id)."""
@@ -165,10 +173,22 @@ class Daemon:
     def _config_text(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self.loaded.settings), indent=2).decode() + "\n"
 
-    def _job_failed(self, owner: str, name: str, error: BaseException) -> None:
-        """A plugin's job broke: what it serves is not to be trusted any more, and health says so."""
-        plugin = self.plugins.get(owner)
-        for service in plugin.registration.services if plugin else ():
-            self.board.set(service, False)
-        if owner == ITSELF or owner in self._uris(self.settings.required_plugins):
-            self.board.set("", False)
+    def _end(self, why: str) -> None:
+        self.on_end(why)
+
+    def _services_relying_on(self, uri: str) -> set[str]:
+        """The services of a plugin and of those that require it, directly or through others."""
+        relying = {one.uri: one for one in self.registrations if one.uri == uri}
+        while True:
+            kinds = {one.kind.uri for one in relying.values()}
+            more = {
+                one.uri: one
+                for one in self.registrations
+                if one.uri not in relying and any(kind.uri in kinds for kind in one.requires)
+            }
+            if not more:
+                return {service for one in relying.values() for service in one.services}
+            relying |= more
+
+    def _is_vital(self, owner: str) -> bool:
+        return owner == ITSELF or owner in self._uris(self.settings.required_plugins)

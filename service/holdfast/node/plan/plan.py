@@ -183,6 +183,8 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
     notes = []
     if process.kernel_thread:
         notes.append("a kernel thread: never touched")
+    if process.unread:
+        notes.append(f"its command line is not known, so no rule that asks for it holds: {process.unread}")
     if process.oom_score_adj == -1000:
         notes.append("-1000: no OOM killer picks it")
     if process.held and process.held.adj_written != process.oom_score_adj:
