@@ -29,6 +29,7 @@ from holdfast import log
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1.runtime_pb2_grpc import RuntimeServiceStub
 from holdfast.errors import HoldfastError
+from holdfast.identifiers import whole_number
 from holdfast.pods.cri_message import (
     Listing,
     container_record,
@@ -259,7 +260,7 @@ class Client:
         if self._source.events is not None:
             return self._source.events
         major = version.runtime_version.removeprefix("v").partition(".")[0]
-        return version.runtime_name != "containerd" or (major.isdecimal() and int(major) >= 2)
+        return version.runtime_name != "containerd" or ((whole_number(major) or 0) >= 2)
 
     async def _listen_forever(self, stub: Any) -> None:
         """Take events as hints; a runtime without them is no less of a runtime."""

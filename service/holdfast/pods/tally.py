@@ -28,6 +28,11 @@ class Tally:
             "Pods and containers not taken in: the bound was reached.",
             read=lambda: [((), directory.refused)],
         )
+        self.cut = Gauge(
+            "holdfast_pods_values_cut",
+            "Pods with more labels or annotations than are kept.",
+            read=lambda: [((), sum(pod.cut for pod in directory.pods()))],
+        )
         self.unasked = Counter(
             "holdfast_pods_unasked_total",
             "Containers not asked for one by one: too many waited. The next list has them.",

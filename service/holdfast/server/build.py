@@ -15,7 +15,7 @@ import msgspec
 
 import holdfast
 from holdfast import config, log, rpc
-from holdfast.metrics import Gauge, Registry
+from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.metrics import process as process_metrics
 from holdfast.plugin import InitContext, PluginSet, Registration, State
 from holdfast.plugin.context import OnReload, Places
@@ -130,7 +130,12 @@ class Daemon:
         counters.add_to(self.metrics)
         built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
         built.set(1, holdfast.__revision__, holdfast.__version__)
-        self.metrics.add(built, *process_metrics.families(PROC_ROOT))
+        left_out = Counter(
+            "holdfast_log_lines_suppressed_total",
+            "Log lines not printed: too many of one kind came at once.",
+            read=lambda: [((), float(log.LIMITER.suppressed))],
+        )
+        self.metrics.add(left_out, built, *process_metrics.families(PROC_ROOT))
         tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
             stack.push_async_callback(tracing.close)

@@ -27,7 +27,7 @@ from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusa
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move
 from holdfast.node.plan.kubelet import explained
-from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
 from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
 from holdfast.node.rule.schema import OomScoreAdj
 
@@ -213,7 +213,7 @@ def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFac
         if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
             notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
     for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
-        ours = f"its pod asks for {PREFIX}{ask.key}: {ask.value}"
+        ours = f"its pod asks for {PREFIX}{ask.key}: {shown(ask.value)}"
         if ask.refused:
             notes.append(f"{ours}, which is refused: {ask.refused}")
         elif decision.rule not in (BY_ANNOTATION, None):

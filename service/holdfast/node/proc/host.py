@@ -22,6 +22,7 @@ _CAPABILITIES = {
     24: "CAP_SYS_RESOURCE",
     34: "CAP_SYSLOG",
 }
+MOST_SEEN = 2048  # groups remembered between two sweeps
 _V1_NO_LIMIT = 1 << 62
 
 
@@ -68,6 +69,8 @@ class Groups(Mapping[str, GroupFacts]):
 
     def __getitem__(self, path: str) -> GroupFacts:
         if path not in self._seen:
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
             self._seen[path] = _group(self._hierarchy, path)
         facts = self._seen[path]
         if facts is None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from sys import intern
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
+from holdfast.interning import Interned
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
@@ -30,7 +30,8 @@ _READ_BYTES = 4096
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
-_CACHED_GROUPS = 4096
+CACHED_BYTES = 4 * 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
+_interned = Interned()
 HeldOf = Callable[[int, int], Held | None]
 
 
@@ -68,6 +69,7 @@ class Reader:
         self.proc = proc
         self._pods, self._slow = pods, slow or DeadlineReads()
         self._groups: dict[bytes, Mapping[str, str]] = {}
+        self._groups_bytes = 0
 
     def pids(self) -> list[int]:
         """The numbers of all processes, ascending as the kernel lists them."""
@@ -237,8 +239,10 @@ class Reader:
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
         if groups is None:
-            if len(self._groups) >= _CACHED_GROUPS:
+            self._groups_bytes += len(text)
+            if self._groups_bytes > CACHED_BYTES:
                 self._groups.clear()
+                self._groups_bytes = len(text)
             groups = self._groups[text] = MappingProxyType(parse_groups(text))
         return groups
 
@@ -249,7 +253,7 @@ class Reader:
     def _exe(self, fd: int, prefix: str) -> str:
         """The program's path; empty where we may not look. A replaced file (an upgrade) keeps its path."""
         try:
-            return intern(os.readlink(f"{prefix}exe", dir_fd=fd).removesuffix(" (deleted)"))
+            return _interned(os.readlink(f"{prefix}exe", dir_fd=fd).removesuffix(" (deleted)"))
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 

@@ -72,6 +72,7 @@ class DirectoryFeed:
 
 
 def _pod(pod: Sandbox) -> PodRecord:
+    (labels, cut), (annotations, cut_too) = kept(pod.labels), kept(pod.annotations)
     return PodRecord(
-        pod.id, pod.uid, pod.namespace, pod.name, kept(pod.labels), kept(pod.annotations), pod.cgroup_parent
+        pod.id, pod.uid, pod.namespace, pod.name, labels, annotations, pod.cgroup_parent, cut=cut or cut_too
     )
