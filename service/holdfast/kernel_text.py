@@ -16,17 +16,15 @@ import os
 from collections import Counter
 
 from holdfast.errors import KernelRefused, UnknownKernelText
+from holdfast.interning import Interned
 
 #: Bytes of one file that are read; the longest known is ``cgroup`` of a process in 13 v1 hierarchies, 13 × 4 KiB.
 MOST_BYTES = 1 << 20
 _PAGE = 4096  # what most files fit into: one read
 _CHUNK = 65536
-_SHARED = 4096  # names
-_SHARED_BYTES = 512  # a longer name is rare, and not shared
 
 #: How many texts were refused, by reason: ``too_long``, ``malformed``. Shown by `holdfast.metrics.process`.
 refused: Counter[str] = Counter({"too_long": 0, "malformed": 0})
-_shared: dict[bytes, str] = {}
 
 
 def decode(raw: bytes) -> str:
@@ -42,19 +40,8 @@ def encode(text: str) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def shared(raw: bytes) -> str:
-    """`decode`, with one object for equal names: ten thousand processes share a few hundred of them.
-
-    Bounded, which ``sys.intern`` is not: interned strings live for ever on Python 3.12.
-    """
-    text = _shared.get(raw)
-    if text is None:
-        text = decode(raw)
-        if len(raw) <= _SHARED_BYTES:
-            if len(_shared) >= _SHARED:
-                _shared.clear()
-            _shared[raw] = text
-    return text
+#: `decode`, with one object for equal names: ten thousand processes share a few hundred of them.
+shared = Interned(decode)
 
 
 def lines(raw: bytes) -> list[bytes]:

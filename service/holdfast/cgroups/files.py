@@ -208,7 +208,7 @@ class Mounted:
         try:
             with os.scandir(descriptor) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        except FileNotFoundError:
+        except OSError:  # it is gone, or so deep that its path has no room for more
             return ()
         finally:
             os.close(descriptor)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 from holdfast import log
+from holdfast.identifiers import whole_number
 
 LOG = log.named(__name__)
 
@@ -23,7 +24,7 @@ class Notifier:
     @property
     def watchdog_interval_s(self) -> float | None:
         """Half of what the watchdog allows, in seconds, as sd_watchdog_enabled(3) advises; None when not asked for."""
-        if not self._watchdog_usec.isdigit() or self._watchdog_pid not in ("", str(os.getpid())):
+        if whole_number(self._watchdog_usec) is None or self._watchdog_pid not in ("", str(os.getpid())):
             return None
         return int(self._watchdog_usec) / 2_000_000
 

@@ -93,12 +93,13 @@ class Mover:
         self._call_thread()
         done.wait()
 
-    def stop(self) -> None:
-        """Carry out what waits, then end the thread."""
+    def stop(self, within_s: float) -> bool:
+        """Carry out what waits, then end the thread; False: it hangs, and is left."""
         self._stopping = True
         if self._thread.is_alive():
             self._call_thread()
-            self._thread.join()
+            self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

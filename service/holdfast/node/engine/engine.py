@@ -30,6 +30,8 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
+#: A turn takes milliseconds; the longest there are (restoring 10,000 processes) some seconds.
+HANGS_S = 10.0
 
 
 class Engine:
@@ -45,6 +47,7 @@ class Engine:
     def start(self) -> None:
         """Start the threads; the first thing they do is a full sweep."""
         self._loop.start()
+        self.tally.up = lambda: not self.trouble
 
     @property
     def ended(self) -> Future[None]:
@@ -58,7 +61,9 @@ class Engine:
         """
         if self._loop.is_closed:
             return
-        self._loop.end()
+        if not self._loop.end():
+            LOG.error("the placement engine hangs; nothing more is given back by this run", at=self._loop.where())
+            return
         if restore:
             restored = give_back(self._loop.proc, self._loop.host, self._loop.journal)
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
@@ -168,7 +173,7 @@ class Engine:
         Raises:
             ProcessGone: nobody has the number.
         """
-        reader = Reader(self._loop.proc, self._loop.pods)
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
             glance = reader.glance_of(opened)
             facts = reader.facts(glance, EVERYTHING, self._loop.keeper.actor.held(pid, glance.start_ticks), opened)
@@ -176,7 +181,7 @@ class Engine:
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._loop.pods)
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         return reader.everybody(self._loop.keeper.actor.held)
 
     def host_facts(self) -> HostFacts:
@@ -194,6 +199,23 @@ class Engine:
     def pressure(self) -> tuple[Pressure, ...]:
         """The node's pressure now."""
         return read_pressure(f"{self._loop.at.proc_root}/pressure")
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is decided now; empty while the thread ends its turns."""
+        if not self._loop.is_running:
+            return "the placement engine has ended; the log says why"
+        busy_s = self._loop.busy_s
+        return f"the placement engine has hung for {busy_s:.0f} s" if busy_s > HANGS_S else ""
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the thread has been at one turn."""
+        return self._loop.busy_s
+
+    def where(self) -> str:
+        """The file and line at which the thread stands."""
+        return self._loop.where()
 
     @property
     def rules(self) -> Rules:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import select
+import sys
 import threading
 import time
 import traceback
@@ -48,6 +49,7 @@ from holdfast.node.oom.store import Kills
 from holdfast.node.oom.watch import KillWatch, Witness
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
@@ -59,6 +61,7 @@ FETCH_MS = 100  # what the mover did is noted at the next event, or after this: 
 FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
+ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -97,7 +100,13 @@ class Loop:
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        hands = Hands(Reader(self.proc, pods), self.host, journal, self.mover.submit, self._news.append, self.tally)
+        self.slow = DeadlineReads(self._readable_again)
+        self.tally.walks_cut = lambda: hierarchy.walks_cut
+        self.tally.unreadable_now = lambda: self.slow.unreadable
+        self.tally.unreadable_ever = lambda: self.slow.hung
+        hands = Hands(
+            Reader(self.proc, pods, self.slow), self.host, journal, self.mover.submit, self._news.append, self.tally
+        )
         self.keeper = Keeper(hands, self.facts)
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
@@ -115,6 +124,7 @@ class Loop:
         self._followed: frozenset[int] = frozenset()
         self._stopping = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
+        self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, hierarchy, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
@@ -124,6 +134,7 @@ class Loop:
     def start(self) -> None:
         """Start the threads; the first thing they do is a full sweep."""
         atexit.register(self.feed.close)  # a listener that ends without IGNORE stays counted
+        self._busy_since = time.monotonic()
         self.mover.start()
         self._thread.start()
 
@@ -133,23 +144,40 @@ class Loop:
         return self._thread.is_alive() and not self.ended.done()
 
     @property
+    def busy_s(self) -> float:
+        """Seconds that the thread has been at one turn; 0 while it waits for something to do, or has ended."""
+        since = self._busy_since
+        return time.monotonic() - since if since and self.is_running else 0.0
+
+    def where(self) -> str:
+        """The file and line at which the thread stands; empty when it has ended."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+    @property
     def is_closed(self) -> bool:
         """Whether it was ended."""
         return self.calls.fileno() < 0
 
-    def end(self) -> None:
-        """Finish the moves that wait and end the threads. Blocks for milliseconds."""
+    def end(self) -> bool:
+        """Finish the moves that wait and end the threads. Blocks for milliseconds; False: one hangs, and is left."""
 
         def stop() -> None:
             self._stopping = True
 
         if self._thread.is_alive():
             self.calls.tell(stop)
-            self._thread.join()
+            self._thread.join(ENDS_S)
         self.calls.end()
-        self.mover.stop()
+        if self._thread.is_alive() or not self.mover.stop(ENDS_S):
+            return False
         atexit.unregister(self.feed.close)
         self.calls.close()
+        return True
+
+    def _readable_again(self, pid: int) -> None:
+        """On a reading thread: what a process is under may have waited for its command line."""
+        self.calls.tell(lambda: self.keeper.look_at(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
@@ -198,7 +226,11 @@ class Loop:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
         if (self.feed.fileno(), self._watch.fileno()) != self._polled:
             self._poll_again()
-        for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
+        patience_ms = self._patience_ms()
+        self._busy_since = 0.0
+        ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
+        self._busy_since = time.monotonic()
+        for descriptor, _ in ready:
             if descriptor == self._polled[0]:
                 self._serve_events()
             elif descriptor == self._polled[1]:
@@ -212,7 +244,10 @@ class Loop:
             self.sweeps.step()
         self.mover.kick()
         for outcome in self.mover.outcomes():
-            self.keeper.on_outcome(outcome)
+            try:
+                self.keeper.on_outcome(outcome)
+            except Exception as error:  # that of one process must not lose the others'
+                self.keeper.cannot(outcome.order.process.pid, error)
         if self._news:
             self._tell()
 

@@ -10,6 +10,7 @@ What was decided about a process is a `Placement`; what was written is in the jo
 from __future__ import annotations
 
 import time
+import traceback
 
 from msgspec.structs import replace
 
@@ -116,7 +117,7 @@ class Keeper:
                 return
         except ProcessGone:
             self.forget(pid)
-        except HoldfastError as error:
+        except Exception as error:
             self.cannot(pid, error)
         else:
             self.look_at(pid, at_ns)
@@ -134,15 +135,24 @@ class Keeper:
                 self.act(process, facts, decision, at_ns)
         except ProcessGone:
             self.forget(pid)
-        except HoldfastError as error:
+        except Exception as error:
             self.cannot(pid, error)
 
-    def cannot(self, pid: int, error: HoldfastError) -> None:
-        """One process that cannot be read (hidepid), or a journal that cannot be written, is not the end."""
+    def cannot(self, pid: int, error: Exception) -> None:
+        """Leave one process out: it cannot be read (hidepid), the journal cannot be written, or it meets a mistake.
+
+        That is this process's trouble: the rest goes on, and nothing of it counts towards the engine's end.
+        """
+        self.hands.tally.process_errors.labels().value += 1
         kind = type(error).__name__
-        if kind not in self._said:
-            self._said.add(kind)
-            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+        if isinstance(error, HoldfastError):
+            if kind not in self._said:
+                self._said.add(kind)
+                LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+            return
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{where.filename}:{where.lineno}"
+        LOG.error("cannot look after a process", pid=pid, error=f"{kind}: {error}", at=at)
 
     def on_outcome(self, outcome: Outcome) -> None:
         """What the mover did."""
@@ -182,7 +192,7 @@ class Keeper:
         if hand is not None and hand.start_ticks == glance.start_ticks:
             return facts, _by_hand(facts, hand)
         decision = plan(facts, self.rules, self.facts, self.claims)
-        if (standing := self._awaits_pod(facts, decision)) is not None:
+        if (standing := self._awaits_facts(facts, decision)) is not None:
             return facts, standing
         if decision.rule in self.suspended:
             self.claims.withdraw(decision.rule or "")
@@ -190,16 +200,18 @@ class Keeper:
             decision = Decision(facts.pid, facts.start_ticks)
         return facts, decision
 
-    def _awaits_pod(self, facts: Process, decision: Decision) -> Decision | None:
-        """What stands, while nobody can say whether it still should: the pod is known by its cgroup's name alone.
+    def _awaits_facts(self, facts: Process, decision: Decision) -> Decision | None:
+        """What stands, while nobody can say whether it still should.
 
-        After a restart the first look comes before the container runtime has answered. Nobody is to lose the
-        protection of a rule that asks for a label for as long as the label is not known.
+        The pod may be known by its cgroup's name alone: after a restart the first look comes before the container
+        runtime has answered. Or the command line cannot be read now. No process is to lose the protection of a rule
+        that asks for a label, or for a command line, for as long as that is not known.
         """
         placement = self.placements.get(facts.pid)
         if placement is None or placement.start_ticks != facts.start_ticks or placement.rule == decision.rule:
             return None
-        if facts.pod is None or facts.pod.name or not self.rules.asks_runtime(placement.rule):
+        by_names = facts.pod is not None and not facts.pod.name and self.rules.asks_runtime(placement.rule)
+        if not (by_names or (facts.unread and self.rules.asks_cmdline(placement.rule))):
             return None
         return Decision(
             facts.pid,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from holdfast.errors import HoldfastError, ProcessGone
+from holdfast.errors import ProcessGone
 from holdfast.node.engine.reconciler import Keeper
 from holdfast.node.journal.rows import HandRow, HeldRow
 from holdfast.node.model.placement import Placement
@@ -25,7 +25,11 @@ def recall(keeper: Keeper) -> None:
         known = keeper.placements.get(row.pid)
         if (known is not None and known.start_ticks == row.start_ticks) or row.pid in keeper.actor.returning:
             continue
-        glance = _same(keeper, row)
+        try:
+            glance = _same(keeper, row)
+        except Exception as error:  # it cannot be read now; the next sweep takes it up
+            keeper.cannot(row.pid, error)
+            continue
         if glance is None:
             gone.append(row)
             continue
@@ -35,7 +39,12 @@ def recall(keeper: Keeper) -> None:
             Placement(row.pid, row.start_ticks, glance.comm, row.rule, row.as_child, since_ns=time.time_ns()),
         )
     for hand in keeper.hands.journal.by_hand():
-        if _same(keeper, hand) is None:
+        try:
+            is_gone = _same(keeper, hand) is None
+        except Exception as error:
+            keeper.cannot(hand.pid, error)
+            continue
+        if is_gone:
             gone.append(hand)
         else:
             keeper.by_hand[hand.pid] = hand
@@ -53,7 +62,7 @@ def prune(keeper: Keeper, missing: Iterable[bytes]) -> None:
                 continue
         except ProcessGone:
             pass
-        except HoldfastError as error:
+        except Exception as error:
             keeper.cannot(placement.pid, error)
             continue
         keeper.forget(placement.pid)

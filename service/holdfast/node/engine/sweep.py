@@ -97,7 +97,7 @@ class Sweeps:
             keeper.claims.end_round()
             try:
                 self._clear_up()
-            except HoldfastError as error:  # the journal's file: the next sweep tries again
+            except Exception as error:  # the journal's file, most likely: the next sweep tries again
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins anew, or failed and the next one answers
@@ -117,7 +117,7 @@ class Sweeps:
                 self._look_at(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 keeper.forget(pid)
-            except HoldfastError as error:
+            except Exception as error:
                 keeper.cannot(pid, error)
 
     def _look_at(self, glance: Glance) -> None:

@@ -122,7 +122,8 @@ class KillWatch:
     def _read_counts(self) -> Iterator[tuple[str, int]]:
         tree = memory_tree(self._hierarchy)
         if tree is not None:
-            yield from _counts_below(tree, "/")
+            for path in ("/", *self._hierarchy.below(tree, "/")):
+                yield from _count_of(tree, path)
 
     def close(self) -> None:
         """Close the log."""
@@ -131,13 +132,11 @@ class KillWatch:
             self._log = None
 
 
-def _counts_below(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
+def _count_of(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
     # oom_kill 1
     name = "memory.events.local" if tree.name == UNIFIED else "memory.oom_control"
     with contextlib.suppress(KernelRefused):  # the root of v2 has no such file; a group may just have gone
         yield path, _counted(tree.read(path, name))
-    for child in tree.children(path):
-        yield from _counts_below(tree, child)
 
 
 def _counted(text: str) -> int:

@@ -29,7 +29,7 @@ from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
-from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
 from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
 from holdfast.node.rule.schema import OomScoreAdj
 
@@ -185,6 +185,8 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
     notes = []
     if process.kernel_thread:
         notes.append("a kernel thread: never touched")
+    if process.unread:
+        notes.append(f"its command line is not known, so no rule that asks for it holds: {process.unread}")
     if process.oom_score_adj == -1000:
         notes.append("-1000: no OOM killer picks it")
     if process.held and process.held.adj_written != process.oom_score_adj:
@@ -213,7 +215,7 @@ def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFac
         if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
             notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
     for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
-        ours = f"its pod asks for {PREFIX}{ask.key}: {ask.value}"
+        ours = f"its pod asks for {PREFIX}{ask.key}: {shown(ask.value)}"
         if ask.refused:
             notes.append(f"{ours}, which is refused: {ask.refused}")
         elif decision.rule not in (BY_ANNOTATION, None):

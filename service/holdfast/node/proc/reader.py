@@ -10,6 +10,7 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -19,8 +20,9 @@ from msgspec.structs import replace
 
 from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
-from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
+from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
@@ -28,8 +30,8 @@ _PAGE = 4096  # bytes that a first read asks for
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched against nor shown
-_CACHED_GROUPS = 1024  # a node's processes are in a few hundred
 LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
+CACHED_BYTES = 4 * 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
 HeldOf = Callable[[int, int], Held | None]
 
 
@@ -58,12 +60,16 @@ class Dull(Struct):
 
 
 class Reader:
-    """Reads a proc file system. One per thread that reads (the cache of group paths is not guarded)."""
+    """Reads a proc file system. One per thread that reads (the cache of group paths is not guarded).
 
-    def __init__(self, proc: ProcRoot, pods: PodLookup | None = None) -> None:
+    ``slow`` makes the reads that may never return; one is for all readers.
+    """
+
+    def __init__(self, proc: ProcRoot, pods: PodLookup | None = None, slow: DeadlineReads | None = None) -> None:
         self.proc = proc
-        self._pods = pods
+        self._pods, self._slow = pods, slow or DeadlineReads()
         self._groups: dict[bytes, Mapping[str, str]] = {}
+        self._groups_bytes = 0
 
     def pids(self) -> list[int]:
         """The numbers of all processes, ascending as the kernel lists them."""
@@ -178,13 +184,14 @@ class Reader:
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:
             uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
+        cmdline, unread = self._cmdline(fd, prefix, glance) if wants.cmdline and not glance.kernel_thread else ((), "")
         return Process(
             glance.pid,
             glance.start_ticks,
             glance.ppid,
             glance.comm,
             self._exe(fd, prefix) if wants.exe and not glance.kernel_thread else "",
-            self._cmdline(fd, prefix) if wants.cmdline else (),
+            cmdline,
             uid,
             groups,
             adj,
@@ -196,6 +203,7 @@ class Reader:
             0,
             self.pod_of(groups),
             held,
+            unread=unread,
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
@@ -237,8 +245,10 @@ class Reader:
         if groups is None:
             groups = MappingProxyType(parse_groups(text))
             if len(text) <= LONGEST_CACHED:
-                if len(self._groups) >= _CACHED_GROUPS:
+                self._groups_bytes += len(text)
+                if self._groups_bytes > CACHED_BYTES:
                     self._groups.clear()
+                    self._groups_bytes = len(text)
                 self._groups[text] = groups
         return groups
 
@@ -253,9 +263,16 @@ class Reader:
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 
-    def _cmdline(self, fd: int, prefix: str) -> tuple[str, ...]:
-        text = self._read(fd, f"{prefix}cmdline", CMDLINE_BYTES).rstrip(b"\0")
-        return tuple(kernel_text.decode(text).split("\0")) if text else ()
+    def _cmdline(self, fd: int, prefix: str, glance: Glance) -> tuple[tuple[str, ...], str]:
+        """The command line's words, or why they are not known."""
+        name = f"{prefix}cmdline"
+        try:
+            text = self._slow.read(fd, name, CMDLINE_BYTES, (glance.pid, glance.start_ticks)).rstrip(b"\0")
+        except Unreadable as error:
+            return (), error.message
+        except OSError as error:
+            raise self._translated(name, error) from error
+        return (tuple(kernel_text.decode(text).split("\0")) if text else ()), ""
 
     def _read(self, fd: int, name: str, most: int = 0) -> bytes:
         """All of a file; of one that may be long its first ``most`` bytes."""
@@ -265,10 +282,13 @@ class Reader:
                 return os.read(descriptor, most) if most else kernel_text.read_record(descriptor, name)
             finally:
                 os.close(descriptor)
-        except (FileNotFoundError, ProcessLookupError) as error:
-            raise ProcessGone(name) from error
         except OSError as error:
-            raise KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0) from error
+            raise self._translated(name, error) from error
+
+    def _translated(self, name: str, error: OSError) -> ProcessGone | KernelRefused:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return ProcessGone(name)
+        return KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0)
 
 
 def _line(process: Process, among: Mapping[int, Process]) -> tuple[Process, ...]:

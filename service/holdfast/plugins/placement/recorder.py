@@ -24,6 +24,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from holdfast import log
+from holdfast.identifiers import whole_number
 from holdfast.inert import valid
 from holdfast.metrics import Counter
 from holdfast.node.rule.annotation import PREFIX, Ask
@@ -49,7 +50,7 @@ class Server(Struct, frozen=True):
     def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> Server | None:
         """What the kubelet tells every container; None outside of a pod, or where no token is mounted."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
-        if not host or not port.isdigit() or not (account / "token").exists():
+        if not host or whole_number(port) is None or not (account / "token").exists():
             return None
         return cls(host, int(port), account)
 
