@@ -203,15 +203,13 @@ class Mounted:
         prefix = path.rstrip("/")
         try:
             descriptor = self._beneath.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+            try:
+                with os.scandir(descriptor) as entries:
+                    names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            finally:
+                os.close(descriptor)
+        except OSError:  # it is gone, or hidden from us, or so deep that no path can name it
             return ()
-        try:
-            with os.scandir(descriptor) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        except OSError:  # it is gone, or so deep that its path has no room for more
-            return ()
-        finally:
-            os.close(descriptor)
         return tuple(f"{prefix}/{name}" for name in names)
 
     def remove(self, path: str) -> bool:
