@@ -31,11 +31,12 @@ from holdfast.node.model.process import PodLookup
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.privileges import read_vantage
 from holdfast.node.rule.schema import PlacementConfig
-from holdfast.plugin import InitContext, SkipPlugin, plugin
+from holdfast.node.rule.warnings import warnings_of
+from holdfast.plugin import InitContext, Remark, SkipPlugin, plugin
 from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
 from holdfast.plugins.placement.bundled import BundledRules
-from holdfast.plugins.placement.force import Force
+from holdfast.plugins.placement.force import Force, uid_of
 from holdfast.plugins.placement.petition import Petitions
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
@@ -173,12 +174,18 @@ def recorder_of(context: InitContext) -> Recorder | None:
     return recorder
 
 
+def remarks_on(config: PlacementConfig) -> list[Remark]:
+    """Warnings about rules that are legal and cannot be meant."""
+    return [Remark(path, words) for path, words in warnings_of(config, uid_of)]
+
+
 @plugin(
     PLACEMENT,
     "rules",
     requires=[CGROUPS, EVENTS, BUNDLES, PODS],
     config=PlacementConfig,
     services=["holdfast.placement.v1.Placement"],
+    remarks=remarks_on,
 )
 async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     """Keep each process where its rule says; what to give back on stop is a setting."""
