@@ -23,6 +23,12 @@ def test_a_list_a_section_and_a_configuration_are_read(text, builtin_rules):
     assert config.builtin_rules == builtin_rules
 
 
+def test_the_old_name_of_builtin_rules_means_the_same_and_both_are_refused():
+    assert read_rules("shipped: [batch]", "f").builtin_rules == ("batch",)
+    with pytest.raises(ConfigError, match=r"^f:2: builtin_rules: f:1 has shipped, the old name of the same key"):
+        read_rules("shipped: all\nbuiltin_rules: all", "f")
+
+
 def test_nothing_is_the_defaults():
     assert read_rules("", "my.yaml").rules == ()
 
