@@ -76,7 +76,7 @@ Start = Callable[..., Daemon]
 def seen(case: Case, start: Start, directory: Path) -> Seen:
     """Start one daemon with the case's configuration, look at it, stop it."""
     directory.mkdir()
-    directory.chmod(0o777)  # the case may run as another user
+    directory.chmod(0o1777)  # the case may run as another user
     for name, words in case.files.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)

@@ -36,6 +36,16 @@ def test_it_shows_stacks_tasks_and_configuration(curl):
     assert json.loads(ask("/debug/config"))["grpc"]["address"] == daemon.address
 
 
+@pytest.mark.parametrize("curl", ["tcp"], indirect=True)
+def test_on_an_address_it_changes_nothing_and_tells_where_to_ask(curl):
+    _, ask = curl
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        ask("/debug/loglevel", "--request", "PUT", "--data", "debug")
+    assert refused.value.stdout == "only a unix socket takes changes: set debug.address to a path\n"
+    assert ask("/debug/loglevel") == "info\n"
+
+
+@pytest.mark.parametrize("curl", ["unix"], indirect=True)
 def test_it_changes_the_log_level(curl):
     daemon, ask = curl
     assert ask("/debug/loglevel") == "info\n"
@@ -46,6 +56,7 @@ def test_it_changes_the_log_level(curl):
     assert "level=debug" in daemon.line("level=debug")
 
 
+@pytest.mark.parametrize("curl", ["unix"], indirect=True)
 def test_a_level_nobody_knows_is_refused_and_nothing_changes(curl):
     _, ask = curl
     with pytest.raises(subprocess.CalledProcessError) as refused:
