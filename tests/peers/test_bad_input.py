@@ -96,19 +96,29 @@ def refused_or_unreadable(directory, path, prefix):
 
 
 class TestListeners:
+    @pytest.mark.root
     def test_a_boot_that_fails_at_its_last_listener_leaves_nothing_half_open(self, short_dir):
-        """All others are open by then: debug, ttrpc, TCP."""
-        (short_dir / "s.sock").mkdir()
+        """All others are open by then: debug, metrics, ttrpc, TCP. The last one cannot be given its owner."""
+        os.chown(short_dir, 65534, 65534)
         tables = '[debug]\n  address = "@DIR@/d.sock"\n[metrics]\n  address = "127.0.0.1:0"'
+        ttrpc = '\n[ttrpc]\n  address = "@DIR@/t.sock"'
+        config = write_config(short_dir, grpc='  tcp_address = "127.0.0.1:0"\n  uid = 1', tables=tables + ttrpc)
+        with holdfast(short_dir, config, prefix=AS_NOBODY) as daemon:
+            assert daemon.end() == 1
+            assert last_word(daemon).startswith("failed to get listener for main endpoint: @DIR@/s.sock: chown to 1:")
+            assert len([line for line in daemon.err if "serving..." in line]) == 4
+        assert [path.name for path in short_dir.iterdir() if path.is_socket()] == []
         config = write_config(short_dir, grpc='  tcp_address = "127.0.0.1:0"', tables=tables)
+        with holdfast(short_dir, config, prefix=AS_NOBODY) as again:  # nor is its root still locked
+            assert again.ready().stop() == 0
+
+    def test_a_listener_whose_path_is_no_socket_is_refused_before_any_other_opens(self, short_dir):
+        (short_dir / "s.sock").mkdir()
+        config = write_config(short_dir, tables='[debug]\n  address = "@DIR@/d.sock"')
         with holdfast(short_dir, config) as daemon:
             assert daemon.end() == 1
             assert last_word(daemon) == "failed to get listener for main endpoint: @DIR@/s.sock: is a directory"
-            assert len([line for line in daemon.err if "serving..." in line]) == 4
-        assert [path.name for path in short_dir.iterdir() if path.is_socket()] == []
-        (short_dir / "s.sock").rmdir()
-        with holdfast(short_dir, config) as again:  # nor is its root still locked
-            assert again.ready().stop() == 0
+            assert not [line for line in daemon.err if "serving..." in line or "loading plugin" in line]
 
     def test_a_socket_path_that_is_too_long_says_how_long_it_may_be(self, short_dir):
         words = refused(short_dir, f"grpc: {{address: /{'x' * 104}}}")

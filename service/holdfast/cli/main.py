@@ -7,10 +7,11 @@ daemon's is paid on each node. Exit codes: 0 done, 1 an error with one line on s
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from holdfast import frozen, late
 
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     client = _is_client(arguments)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL if client else signal.SIG_IGN)
     # gRPC's core reads this once, when it is imported, and prints lines of its own beside ours ("Got goaway …").
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names on a node are bytes, and a terminal may be ASCII's
     os.environ.setdefault("GRPC_VERBOSITY", "NONE" if client else "ERROR")
     sys.exit(call(arguments))
 
@@ -57,18 +61,49 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def call(arguments: list[str] | None = None) -> int:
     """Run the command line; errors become one line on stderr and an exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    given = start.options(words[1:]) if words[:1] == ["run"] else None
     try:
-        if given is not None:
-            start.run(given)
-            return 0
-        gc.enable()
-        return _by_click(words)
+        code = _run(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk is a line; at its own end the interpreter prints a traceback
     except HoldfastError as error:
-        print("holdfast:", inert(" ".join(str(error).split())), file=sys.stderr)  # one line, whatever a plugin raised
-        return 1
+        return _complain(str(error))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        _close(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _close(sys.stdout)
+        return _complain(f"{error.filename or 'write error'}: {error.strerror or error}")
+    except UnicodeError as error:
+        return _complain(f"not UTF-8: {error}")
+    return code
+
+
+def _run(words: list[str]) -> int:
+    given = start.options(words[1:]) if words[:1] == ["run"] else None
+    if given is not None:
+        start.run(given)
+        return 0
+    gc.enable()
+    return _by_click(words)
+
+
+def _complain(words: str) -> int:
+    try:
+        print("holdfast:", inert(" ".join(words.split())), file=sys.stderr)  # one line, whatever a plugin raised
+    except (OSError, ValueError):
+        _close(sys.stderr)
+    return 1
+
+
+def _close(stream: TextIO | None) -> None:
+    """Leave out what a stream could not write; the interpreter would try again at its end, and fail with 120."""
+    try:
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
+    except (OSError, ValueError):  # no descriptor, as under a test
+        return
 
 
 def _by_click(words: list[str]) -> int:

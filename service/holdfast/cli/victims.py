@@ -14,10 +14,12 @@ from holdfast.cli.table import aligned, as_json, plain, show
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
 
+LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its default
+
 
 @click.command()
 @click.option("--cgroup", default="", help="Only this memory cgroup; it must have a limit.")
-@click.option("-l", "--limit", default=5, show_default=True, help="How many candidates of each.")
+@click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="How many candidates of each.")
 @client_options
 def victims(client: Client, cgroup: str, limit: int) -> None:
     """Say who dies next if memory runs out: on the node, and in each memory cgroup with a limit.
@@ -109,7 +111,7 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
 
 @click.command()
 @click.argument("pid", type=ANY_PID, required=False)
-@click.option("-l", "--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="How many, newest first.")
 @client_options
 def kills(client: Client, pid: int | None, limit: int) -> None:
     """List the OOM kills since installation, or say why the process PID was killed."""

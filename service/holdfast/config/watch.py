@@ -15,7 +15,7 @@ import asyncio
 import ctypes
 import os
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from glob import glob
 from types import TracebackType
@@ -27,6 +27,7 @@ LOG = log.named(__name__)
 POLL_S = 10.0
 QUIET_S = 0.1
 LATEST_S = 1.0
+MAX_LINKS = 40  # the kernel's own bound (path_resolution(7))
 
 _EVENT = struct.Struct("iIII")
 _OVERFLOW = 0x4000
@@ -63,13 +64,40 @@ def directories(patterns: Iterable[str]) -> dict[str, set[str]]:
     wanted: dict[str, set[str]] = {}
     for pattern in patterns:
         for path in {pattern, *glob(pattern)}:
-            for one in {path, os.path.realpath(path)}:
+            for one in links_of(path):
                 parent, name = os.path.split(one)
                 wanted.setdefault(parent or ".", {DATA_LINK}).add(name)
                 if not os.path.isdir(parent or "."):  # conf.d may come later
                     above, directory = os.path.split(parent)
                     wanted.setdefault(above or "/", {DATA_LINK}).add(directory)
     return wanted
+
+
+def links_of(path: str) -> Iterator[str]:
+    """``path``, every link on the way from it to the file, and the file: each can be renamed over."""
+    yield path
+    rest = os.path.join(os.getcwd(), path).split("/")[:0:-1]  # components, the next one last
+    at = ""
+    links = 0
+    while rest:
+        part = rest.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            at = os.path.dirname(at)
+            continue
+        try:
+            target = os.readlink(f"{at}/{part}")
+        except OSError:  # no link
+            at = f"{at}/{part}"
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            return
+        yield f"{at}/{part}"
+        rest += target.split("/")[::-1]
+        at = "" if target.startswith("/") else at
+    yield at
 
 
 class Watcher:

@@ -24,7 +24,7 @@ from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
 from holdfast.server.apply import apply_to_self
 from holdfast.server.faults import DAEMON, Faults
-from holdfast.server.listeners import ITSELF, Listeners
+from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
@@ -55,6 +55,7 @@ class Daemon:
         self.tasks = Tasks(self.fault, self._end)
         self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
+        self._in_force: dict[str, Any] = {}  # by key, once there was a reload
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """`InitContext.background`."""
@@ -81,6 +82,7 @@ class Daemon:
         settings = self.settings
         directories.prepare(settings.root, settings.state, settings.temp)
         stack.enter_context(locked(Path(settings.root)))
+        refuse_taken(settings)
         apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
         self.sections = self._decoded(settings, enabled)
@@ -98,12 +100,17 @@ class Daemon:
     def reload(self, fresh: config.Loaded) -> Change:
         """Bring what can be into force; what cannot is named, and compared again at the next reload.
 
+        It is compared with what is in force, key by key: with the start's for what waits for a restart, with the last
+        good reload's for the rest, so that going back to an earlier configuration is a change as any other.
+
         Raises:
             ConfigError: nothing changed.
         """
         sections = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
-        before = flattened(self.settings, self.sections)
-        change = self.reloadable.apply(before, flattened(fresh.settings, sections))
+        before = self._in_force or flattened(self.settings, self.sections)
+        after = flattened(fresh.settings, sections)
+        change = self.reloadable.apply(before, after)
+        self._in_force = {**before, **{key: after.get(key) for key in change.applied}}
         self.loaded = fresh
         return change
 

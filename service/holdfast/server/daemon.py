@@ -86,9 +86,13 @@ class Life:
         self._good_at = Gauge(
             "holdfast_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."
         )
+        info = Gauge(
+            "holdfast_config_info", "Constant 1, labelled by the configuration in force.", ["hash"], read=self._hash_now
+        )
         for result in ("applied", "rejected"):  # there from the start: the first of each is an increase, too
             self._reloads.labels(result)
-        daemon.metrics.add(self._reloads, self._good, self._good_at)
+        daemon.metrics.add(self._reloads, self._good, self._good_at, info)
+        self._hash = ""
         self._remember_good()
 
     async def run(self, on_ready: OnReady | None = None) -> None:
@@ -141,9 +145,9 @@ class Life:
         else:
             for key in change.needs_restart:
                 LOG.warning("changed setting needs a restart", key=key)
-            LOG.info("configuration reloaded", applied=" ".join(change.applied) or "nothing")
             self._reloads.inc("applied")
             self._remember_good()
+            LOG.info("configuration reloaded", applied=" ".join(change.applied) or "nothing", hash=self._config_hash())
             self._publish(
                 "/config/reloaded",
                 ConfigReloaded(applied=change.applied, needs_restart=change.needs_restart, hash=fresh.content_hash),
@@ -194,7 +198,16 @@ class Life:
             with namespaces.inside(NAMESPACE):
                 exchange.publish(topic, event)
 
+    def _hash_now(self) -> list[tuple[tuple[str, ...], float]]:
+        return [((self._config_hash(),), 1)]
+
+    def _config_hash(self) -> str:
+        """Of the configuration in force; made when it is asked for, a start has no time for it."""
+        self._hash = self._hash or self._daemon.loaded.short_hash
+        return self._hash
+
     def _remember_good(self) -> None:
+        self._hash = ""
         self._good.set(1)
         self._good_at.set(time.time())
 

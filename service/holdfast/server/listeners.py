@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import grpc
@@ -36,6 +36,37 @@ ITSELF = "holdfast"
 HEALTH = "grpc.health.v1.Health"
 FLEET_CALLS = 256  # calls over TCP at a time, and at most a quarter of all: the node's own clients always have the rest
 UNREAD_CALLS = 256  # calls over the unix socket beyond the gate's: begun, and their request has not arrived
+
+
+def refuse_taken(settings: Settings) -> None:
+    """Check that every address can be listened on, before anything starts that would have to be undone.
+
+    The sockets are opened for good after the plugins, by `Listeners.open`; who takes an address in between is
+    refused there.
+
+    Raises:
+        BootError: ``failed to get listener for …: …``, as `Listeners.open` says it.
+    """
+    debug, metrics, node = settings.debug.address, settings.metrics.address, settings.grpc
+    tcp = (
+        ("debug endpoint", "" if os.path.isabs(debug) else debug),
+        ("metrics endpoint", "" if os.path.isabs(metrics) else metrics),
+        ("TCP grpc endpoint", node.tcp_address),
+        ("health endpoint", node.health_address),
+    )
+    unix = (
+        ("debug endpoint", debug if os.path.isabs(debug) else ""),
+        ("metrics endpoint", metrics if os.path.isabs(metrics) else ""),
+        ("main ttrpc endpoint", settings.ttrpc_address),
+        ("main endpoint", node.address),
+    )
+    with ExitStack() as held:  # all at a time: two of ours may ask for one port
+        for what, address in tcp:
+            if address:
+                held.enter_context(listen_tcp(what, address))
+    for what, path in unix:
+        if path:
+            UnixSocket(what, path, Owner()).refuse_if_taken()
 
 
 class Listeners:

@@ -45,6 +45,19 @@ class UnixSocket:
         self._inode: tuple[int, int] | None = None
         self._directory = -1
 
+    def refuse_if_taken(self) -> None:
+        """Check that the path is free, and change nothing.
+
+        Raises:
+            BootError: the path belongs to a live daemon, or is no socket.
+        """
+        try:
+            refuse_if_taken(self.path)
+        except OSError as error:
+            raise self._refusal(error.strerror or str(error)) from error
+        except BootError as error:
+            raise self._refusal(str(error)) from None
+
     def open(self) -> str:
         """Check that the path is free, and give the name to bind: short, whatever the length of the path.
 

@@ -188,3 +188,35 @@ def test_only_directories_that_can_tell_are_watched(tmp_path):
         str(tmp_path): {"..data", "c.yaml", "conf.d"},
         f"{tmp_path}/conf.d": {"..data", "*.yaml"},
     }
+
+
+def test_every_link_on_the_way_to_a_file_is_watched(tmp_path):
+    for name in ("store-a", "store-b", "etc"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "store-a" / "config.yaml").touch()
+    (tmp_path / "current").symlink_to(tmp_path / "store-a")
+    (tmp_path / "etc" / "config.yaml").symlink_to("../current/config.yaml")
+    wanted = directories([str(tmp_path / "etc" / "config.yaml")])
+    assert "config.yaml" in wanted[f"{tmp_path}/etc"]
+    assert "current" in wanted[f"{tmp_path}"]
+    assert "config.yaml" in wanted[f"{tmp_path}/store-a"]
+
+
+def test_a_loop_of_links_is_looked_at_and_left(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert {"a", "b"} <= directories([str(tmp_path / "a")])[str(tmp_path)]
+
+
+async def test_a_switched_link_two_steps_away_is_told(tmp_path):
+    for name in ("store-a", "store-b", "etc"):
+        (tmp_path / name).mkdir()
+    for name in ("store-a", "store-b"):  # an immutable store: the same size, and the same time
+        (tmp_path / name / "config.yaml").touch()
+        os.utime(tmp_path / name / "config.yaml", (1, 1))
+    (tmp_path / "current").symlink_to(tmp_path / "store-a")
+    (tmp_path / "etc" / "config.yaml").symlink_to(tmp_path / "current" / "config.yaml")
+    async with watching(tmp_path / "etc" / "config.yaml") as seen:
+        (tmp_path / "new").symlink_to(tmp_path / "store-b")
+        os.rename(tmp_path / "new", tmp_path / "current")
+        await told(seen)
