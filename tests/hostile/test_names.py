@@ -103,6 +103,21 @@ def groups(pid):
     return {line.split(b":", 2)[1].decode(): line.split(b":", 2)[2] for line in lines}
 
 
+def test_a_domain_whose_name_is_no_text_is_asked_for_by_its_bytes_or_by_what_is_shown(folder, hierarchy, group):  # noqa: F811
+    tree = hierarchy.tree(hierarchy.name_of("memory"))
+    with ExitStack() as stack, daemon(folder) as target:
+        stranger = Stranger(folder, tree, group, stack)
+        started = stranger.start(stranger.program(b"odd"), within=b"x\xff")
+        limit = "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes"
+        if tree.name == UNIFIED:
+            tree.create(f"{group}/x\udcff", ["memory"])
+        tree.write(f"{group}/x\udcff", limit, str(1 << 30))
+        for path in (f"{group}/x\udcff", group + r"/x\xff"):
+            said = target.client("victims", "--cgroup", path)
+            assert said.startswith(group + r"/x\xff: 1024.0 MiB")
+            assert str(started.pid) in said
+
+
 def test_a_path_longer_than_a_page_is_read_to_its_end(folder, stranger):
     rule = {"name": "deep", "match": {"cgroup": f"{stranger.group}/**/bottom"}, "oom_score_adj": 444}
     with daemon(folder, rule) as target:
