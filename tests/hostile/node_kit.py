@@ -22,6 +22,19 @@ from tests.running import PATIENCE_S, Running
 NOBODY = 65534
 SERVICE = Path(__file__).parents[2] / "service"
 RULES = "io.holdfast.placement.v1.rules"
+#: Runs the commands of its argument, and prints what each printed; a failure is the end.
+CLIENT = """
+import contextlib, io, json, sys
+from holdfast.cli.main import call
+printed = []
+for words in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        if call(words):
+            sys.exit(f"failed: {words}")
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
 #: The rule of the witness, which comes last: once it holds, the engine has seen all that was there before.
 WITNESS, WITNESS_ADJ = "hf-witness", 321
 
@@ -33,24 +46,27 @@ class Daemon:
         self.folder, self.running = folder, running
         self.address = f"{folder}/h.sock"
 
-    def client(self, *words: str) -> str:
-        """What a client command prints; it must succeed."""
+    def client(self, *commands: Sequence[str]) -> dict[str, str]:
+        """What client commands print, all of one process; each must succeed."""
+        asked = [[*words, "-a", self.address, "--timeout", "60"] for words in commands]
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast", *words, "-a", self.address, "--timeout", "30"],
+            [sys.executable, "-c", CLIENT, json.dumps(asked)],
             env={**os.environ, "PYTHONPATH": str(SERVICE), "COLUMNS": "400"},
             capture_output=True,
             check=False,
-            timeout=PATIENCE_S * 2,
+            timeout=PATIENCE_S * 4,
         )
-        assert done.returncode == 0, f"{words}: {done.stderr.decode(errors='replace')}\n{self.running.said[-3000:]}"
-        return done.stdout.decode()
+        assert done.returncode == 0, f"{done.stderr.decode(errors='replace')}\n{self.running.said[-3000:]}"
+        printed: list[str] = json.loads(done.stdout)
+        return {" ".join(words): text for words, text in zip(commands, printed, strict=True)}
 
-    def answers(self, pid: int) -> dict[str, str]:
-        """What every command says while ``pid`` is there."""
-        said = {words: self.client(*words.split()) for words in ("health", "ps", "preview", "victims", "top --once")}
-        said["explain"] = self.client("explain", str(pid))
-        for words in ("ps", "victims", "preview"):
-            json.loads(self.client(words, "-o", "json"))
+    def answers(self, *pids: int) -> dict[str, str]:
+        """What every command says while these processes are there."""
+        commands = [["health"], ["ps"], ["preview"], ["victims"], ["top", "--once"]]
+        objects = [[words, "-o", "json"] for words in ("ps", "victims", "preview")]
+        said = self.client(*commands, *objects, *(["explain", str(pid)] for pid in pids))
+        for words in objects:
+            json.loads(said.pop(" ".join(words)))
         return said
 
     def is_well(self) -> None:

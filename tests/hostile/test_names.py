@@ -39,8 +39,9 @@ def test_no_name_of_a_group_makes_it_another_group(folder, stranger):
         stranger.witnessed()
         assert [adj_of(poser.pid) for poser in posers] == [0] * len(posers)
         said = target.answers(posers[0].pid)
-        assert r"/a\r0::/system.slice/containerd.service" in said["explain"]
-        assert "no rule, nothing is done" in said["explain"]
+        explained = said[f"explain {posers[0].pid}"]
+        assert r"/a\r0::/system.slice/containerd.service" in explained
+        assert "no rule, nothing is done" in explained
         target.is_well()
 
 
@@ -66,8 +67,7 @@ def test_no_name_of_a_program_takes_an_answer_away_or_drives_a_terminal(folder, 
         started = [stranger.start(stranger.program(name)) for name in NAMES]
         stranger.witnessed()
         until(lambda: all(adj_of(some.pid) == 444 for some in started))
-        said = target.answers(started[0].pid)
-        said |= {f"explain {some.pid}": target.client("explain", str(some.pid)) for some in started}
+        said = target.answers(*(some.pid for some in started))
         for words, text in said.items():
             assert all(character == "\n" or character.isprintable() for character in text), words
             assert not any(line.startswith("HELD 1") for line in text.split("\n")), words
@@ -91,7 +91,7 @@ def test_a_process_of_a_group_of_any_bytes_is_moved_and_put_back_where_it_was(fo
         moved = stranger.start(stranger.program(b"odd-move"), within=b"x\xff\x1c\xfe")
         until(lambda: groups(moved.pid)[tree.name] == f"{group}/target".encode())
         target.answers(moved.pid)
-        target.client("restore", "--rule", "odd")
+        target.client(["restore", "--rule", "odd"])
         assert groups(moved.pid) == groups("self") | {tree.name: group.encode() + b"/x\xff\x1c\xfe"}
         assert adj_of(moved.pid) == 0
         target.is_well()
@@ -101,6 +101,21 @@ def groups(pid):
     with open(f"/proc/{pid}/cgroup", "rb") as file:
         lines = file.read().split(b"\n")[:-1]
     return {line.split(b":", 2)[1].decode(): line.split(b":", 2)[2] for line in lines}
+
+
+def test_a_domain_whose_name_is_no_text_is_asked_for_by_its_bytes_or_by_what_is_shown(folder, hierarchy, group):  # noqa: F811
+    tree = hierarchy.tree(hierarchy.name_of("memory"))
+    with ExitStack() as stack, daemon(folder) as target:
+        stranger = Stranger(folder, tree, group, stack)
+        started = stranger.start(stranger.program(b"odd"), within=b"x\xff")
+        limit = "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes"
+        if tree.name == UNIFIED:
+            tree.create(f"{group}/x\udcff", ["memory"])
+        tree.write(f"{group}/x\udcff", limit, str(1 << 30))
+        said = target.client(*(["victims", "--cgroup", path] for path in (f"{group}/x\udcff", group + r"/x\xff")))
+        for text in said.values():
+            assert text.startswith(group + r"/x\xff: 1024.0 MiB")
+            assert str(started.pid) in text
 
 
 def test_a_path_longer_than_a_page_is_read_to_its_end(folder, stranger):

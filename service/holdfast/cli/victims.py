@@ -10,6 +10,7 @@ import click
 from holdfast.cli.client import Client, client_options
 from holdfast.cli.placement import ANY_PID, pod_name, size, stub
 from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.inert import valid
 
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
@@ -28,7 +29,7 @@ def victims(client: Client, cgroup: str, limit: int) -> None:
     """
     from holdfast.api.placement.v1.placement_pb2 import VictimsRequest
 
-    answer = client.ask(stub(client).Victims, VictimsRequest(cgroup=cgroup, limit=limit))
+    answer = client.ask(stub(client).Victims, VictimsRequest(cgroup=valid(cgroup), limit=limit))
     if client.json:
         click.echo(as_json(plain(answer)))
         return
