@@ -78,7 +78,7 @@ def ps(client: Client, rule: str) -> None:
             str(some.adj_before) if some.HasField("adj_before") else "-",
             pod_name(some.pod) if some.HasField("pod") else "-",
             some.group or "-",
-            f"{some.since.ToDatetime():%H:%M:%S}" if some.HasField("since") else "-",
+            f"{some.since.ToDatetime():%Y-%m-%d %H:%M:%S}" if some.HasField("since") else "-",
         )
         for some in answer.placements
     ]
@@ -129,7 +129,7 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     if answer.placement.rule == BY_HAND:
         until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
-    return lines + [f"  note           {note}" for note in answer.notes]
+    return lines + [f"  note           {printable(note)}" for note in answer.notes]
 
 
 def _verdict(decision: pb.Decision) -> str:

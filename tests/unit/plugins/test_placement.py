@@ -72,6 +72,9 @@ class StandIn:
     def placements(self):
         return self.placed
 
+    def placements_now(self, rule=""):
+        return tuple(some for some in self.placed if rule in ("", some.rule))
+
     def process(self, pid):
         found = next((some for some in self.everybody if some.pid == pid), None)
         if found is None:

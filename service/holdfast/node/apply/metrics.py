@@ -44,6 +44,18 @@ class Tally:
             "Times a process's command line was not read in time.",
             read=lambda: [((), float(self.unreadable_ever()))],
         )
+        self.events_skipped: Callable[[], int] = int
+        self.processes_slowed: Callable[[], int] = int
+        self.skipped = Counter(
+            "holdfast_placement_events_skipped_total",
+            "Process events not served: their process makes too many and waits for the rescan.",
+            read=lambda: [((), float(self.events_skipped()))],
+        )
+        self.slowed = Counter(
+            "holdfast_placement_processes_slowed_total",
+            "Times a process made so many events that only the rescan looked at it.",
+            read=lambda: [((), float(self.processes_slowed()))],
+        )
         self.walks_cut: Callable[[], int] = int
         self.process_errors = Counter(
             "holdfast_placement_process_errors_total", "Processes left out because looking after them failed."

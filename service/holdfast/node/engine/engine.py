@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from msgspec.structs import replace
 
 from holdfast import log
-from holdfast.errors import FailedPrecondition, NotFound
+from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, ProcessGone
 from holdfast.node.apply.restore import give_back
 from holdfast.node.engine import adopt
 from holdfast.node.engine import manual_override as by_hand
@@ -25,13 +25,14 @@ from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import EVERYTHING, Reader
+from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
 #: A turn takes milliseconds; the longest there are (restoring 10,000 processes) some seconds.
 HANGS_S = 10.0
+MOST_FRESH = 5000  # processes read for one list, some 40 µs each
 
 
 class Engine:
@@ -167,6 +168,16 @@ class Engine:
         known = list(self._loop.keeper.placements.values())
         return tuple(replace(placement) for placement in sorted(known, key=lambda placement: placement.pid))
 
+    def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
+        """The same, of one rule or all, with the value and the group that each has at this moment; for a thread.
+
+        Who ended since is left out. Of more than `MOST_FRESH` the rest is as it was at the last event or rescan.
+        """
+        known = [placement for placement in self.placements() if rule in ("", placement.rule)]
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        fresh = [found for placement in known[:MOST_FRESH] if (found := _refreshed(placement, reader)) is not None]
+        return (*fresh, *known[MOST_FRESH:])
+
     def process(self, pid: int) -> Process:
         """Everything about one process, ancestors included.
 
@@ -231,3 +242,17 @@ class Engine:
             self._loop.mover.waiting,
             frozenset(self._loop.keeper.suspended),
         )
+
+
+def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
+    """A placement with what its process has now; None when that ended, or has another's number."""
+    try:
+        glance = reader.glance(placement.pid)
+        if glance.start_ticks != placement.start_ticks:
+            return None
+        facts = reader.facts(glance, PLACE)
+    except ProcessGone:
+        return None
+    except HoldfastError:  # it cannot be read: as it was seen last
+        return placement
+    return replace(placement, oom_score_adj=facts.oom_score_adj, group=facts.memory_group, pod=facts.pod)

@@ -37,6 +37,7 @@ from holdfast.node.apply.writer import Host
 from holdfast.node.engine import manual_override as by_hand
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.mailbox import Calls
+from holdfast.node.engine.pace import Pace
 from holdfast.node.engine.reconciler import Keeper
 from holdfast.node.engine.recovery import recall
 from holdfast.node.engine.scheduling import be_prompt
@@ -122,6 +123,9 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
+        self._pace = Pace()
+        self.tally.events_skipped = lambda: self._pace.skipped
+        self.tally.processes_slowed = lambda: self._pace.slowed
         self._stopping = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
@@ -279,15 +283,17 @@ class Loop:
 
     def _serve_events(self) -> None:
         """Everything that waits, each process written to at once; moves and reports come after."""
-        on_event = self.keeper.on_event
+        on_event, allows = self.keeper.on_event, self._pace.allows
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
             except Lost:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
+            now = time.monotonic()
             for event in events:
-                on_event(event.pid, event.at_ns)
+                if allows(event.parent or event.pid, now):  # a fork is made by the parent
+                    on_event(event.pid, event.at_ns)
             if self.keeper.followed_changed:
                 self.follow()
             if len(events) < BATCH:
@@ -313,6 +319,7 @@ class Loop:
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
+        self._pace.begin_anew()
         if self.keeper.followed_changed:
             self.follow()
         self._tell_kills(self._watch.count(self._witness))

@@ -52,8 +52,12 @@ class Sweeps:
         return self._going is not None or self._wanted is not None
 
     def want(self, cause: Cause) -> None:
-        """A sweep from its beginning, even if one is going."""
-        self._wanted = self._wanted or cause
+        """A sweep from its beginning, even if one is going; for lost events when that has ended.
+
+        Who makes events faster than they are read would otherwise keep any sweep from its end.
+        """
+        if self._wanted in (None, Cause.LOST_EVENTS):
+            self._wanted = cause
 
     def ask(self, done: Future[Sweep]) -> None:
         """The same for somebody who waits for it."""
@@ -71,7 +75,7 @@ class Sweeps:
         """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
         if self._going is None and self._wanted is None and time.monotonic() >= self.due:
             self._wanted = Cause.PERIOD
-        if self._wanted is not None:
+        if self._wanted is not None and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
             if self._going is not None:
                 self._going.close()  # its askers wait for the new one
             cause, self._wanted = self._wanted, None

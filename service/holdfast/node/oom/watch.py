@@ -20,7 +20,7 @@ from holdfast.node.oom.kmsg import KernelLog, KillParser
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.host import memory_tree
 from holdfast.node.proc.pressure import Pressure
-from holdfast.node.proc.reader import Reader, Wants
+from holdfast.node.proc.reader import PLACE, Reader
 
 LOG = log.named(__name__)
 _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter
@@ -171,6 +171,6 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
 def _present_group(pid: int, reader: Reader) -> str:
     """Where a process that is being killed still is; the log says it only when it printed its table."""
     try:
-        return reader.facts(reader.glance(pid), Wants(exe=False, cmdline=False, status=False)).memory_group
+        return reader.facts(reader.glance(pid), PLACE).memory_group
     except (ProcessGone, KernelRefused):
         return ""

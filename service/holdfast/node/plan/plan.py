@@ -34,6 +34,7 @@ from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
 from holdfast.node.rule.schema import OomScoreAdj
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
+MOST_ASKS = 8  # annotations of one pod that an explanation names: their author writes as many as he likes
 
 
 class Explanation(Struct, frozen=True):
@@ -214,7 +215,8 @@ def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFac
             notes.append(f"the runtime made that {pod.oom_score_adj}")
         if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
             notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
-    for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
+    asks = asks_of(pod.namespace, pod.annotations, rules.admitted)
+    for ask in asks[:MOST_ASKS]:
         ours = f"its pod asks for {PREFIX}{ask.key}: {shown(ask.value)}"
         if ask.refused:
             notes.append(f"{ours}, which is refused: {ask.refused}")
@@ -222,6 +224,8 @@ def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFac
             notes.append(f"{ours}; rule {decision.rule} decides instead")
         else:
             notes.append(f"{ours}, which is allowed")
+    if len(asks) > MOST_ASKS:
+        notes.append(f"its pod has {len(asks) - MOST_ASKS} further annotations of ours")
     return tuple(notes)
 
 

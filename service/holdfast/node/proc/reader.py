@@ -46,6 +46,7 @@ class Wants(Struct, frozen=True):
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = Wants()
+PLACE = Wants(exe=False, cmdline=False, status=False)
 
 
 class Dull(Struct):

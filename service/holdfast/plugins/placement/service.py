@@ -154,7 +154,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         self._check_rule(request.rule)
         order = {name: at for at, name in enumerate(self._force.rules.names)}
-        wanted = [some for some in self._engine.placements() if request.rule in ("", some.rule)]
+        wanted = list(await asyncio.to_thread(self._engine.placements_now, request.rule))
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
 
