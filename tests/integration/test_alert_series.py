@@ -18,8 +18,6 @@ from tests.running import PATIENCE_S
 pytestmark = pytest.mark.root
 SERIES = re.compile(r"(\w+)\{(.*)\}")
 VICTIM = "hf-victim"
-#: Families that other parts of the daemon are about to have.
-AWAITED = {"holdfast_placement_engine_up", "holdfast_background_job_up", "holdfast_config_info"}
 
 
 def used():
@@ -111,7 +109,6 @@ def test_every_series_of_the_alerts_cases_is_one_of_a_real_daemon(page, program,
     found = shown(wait(r'^holdfast_oom_protected_kills_total\{rule="spared"\} 1$'))
     assert 'rule="stubborn",reason="set_by_itself"' in wait("^holdfast_placement_refused_processes")
     wanted = used()
-    missing = wanted.keys() - found.keys()
-    assert missing <= AWAITED
-    for family in wanted.keys() - missing:
+    assert wanted.keys() - found.keys() == set()
+    for family in wanted:
         assert wanted[family] <= found[family], family
