@@ -161,12 +161,28 @@ def test_a_family_of_the_daemon_s_own_is_shown_or_left_out_on_purpose(scraped):
     words = " ".join(query for _, query in [*dashboard_queries(), *alert_queries()])
     shown = {name for name in ours if re.search(rf"\b{name}(_bucket)?\b", words)}
     assert sorted(ours - shown) == [
+        "holdfast_background_job_restarts_total",
         "holdfast_config_last_reload_success_timestamp_seconds",
+        "holdfast_connections",
+        "holdfast_connections_closed_total",
         "holdfast_events_queued_total",
         "holdfast_events_subscribers",
         "holdfast_gc_pause_seconds",
         "holdfast_gc_removed_total",
+        "holdfast_health_watches_refused_total",
+        "holdfast_kernel_text_refused_total",
+        "holdfast_log_lines_suppressed_total",
+        "holdfast_placement_events_skipped_total",
+        "holdfast_placement_group_walks_cut_total",
+        "holdfast_placement_process_errors_total",
+        "holdfast_placement_processes_slowed_total",
         "holdfast_placement_recycled_total",
         "holdfast_placement_refusals_total",
         "holdfast_placement_sweep_seconds",
+        "holdfast_placement_unreadable_processes",
+        "holdfast_placement_unreadable_total",
+        "holdfast_pods_unasked_total",
+        "holdfast_pods_values_cut",
+        "holdfast_ttrpc_connections",
+        "holdfast_ttrpc_connections_refused_total",
     ]
