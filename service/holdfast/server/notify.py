@@ -11,6 +11,7 @@ from holdfast import log
 from holdfast.identifiers import whole_number
 
 LOG = log.named(__name__)
+SEND_S = 0.2  # the queue of a socket that nobody reads is full after ten states, and the loop must not wait for it
 
 
 class Notifier:
@@ -54,6 +55,7 @@ class Notifier:
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(SEND_S)
                 sock.sendto(states.encode(), address)
         except OSError as error:  # nobody listens any more: the daemon goes on
             LOG.warning("notify failed", socket=self._path, states=states, error=error)

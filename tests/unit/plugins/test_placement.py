@@ -386,7 +386,8 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
 
 
 def engine_that(**given):
-    return SimpleNamespace(**{"ended": Future(), "trouble": "", "busy_s": 0.0, "where": lambda: "loop.py:1", **given})
+    usual = {"ended": Future(), "trouble": "", "busy_s": 0.0, "is_running": True, "where": lambda: "loop.py:1"}
+    return SimpleNamespace(**{**usual, **given})
 
 
 async def test_what_ends_the_engine_ends_the_job_that_is_vital():
@@ -408,6 +409,12 @@ async def test_an_engine_that_hangs_is_a_fault_until_it_goes_on_and_is_given_up_
     engine.trouble, engine.busy_s = "hangs again", placement.GIVEN_UP_S + 1
     with pytest.raises(Unavailable, match=r"hangs again at loop\.py:1"):
         await job
+
+
+async def test_an_engine_that_lost_a_thread_is_given_up(monkeypatch):
+    monkeypatch.setattr(placement, "BEAT_S", 0)
+    with pytest.raises(Unavailable, match="a thread of the placement engine is gone"):
+        await outlast(engine_that(is_running=False), lambda why: None)
 
 
 async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():

@@ -35,6 +35,7 @@ class Mover:
         self._outcomes: deque[Outcome] = deque()
         self._busy, self._warm_until = 0, 0.0
         self._stopping, self._asleep = False, False
+        self._busy_since = 0.0  # monotonic; 0 while nothing is carried out
         self._working = threading.Lock()
         self._call = threading.Lock()  # held while there is no call for the thread
         self._call.acquire()
@@ -79,6 +80,17 @@ class Mover:
         """Whether nothing waits to be carried out, and nothing to be fetched."""
         return not (self._orders or self._busy or self._outcomes)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds that a batch has been under way."""
+        since = self._busy_since
+        return time.monotonic() - since if since else 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def outcomes(self) -> list[Outcome]:
         """What was done since the last call."""
         taken = []
@@ -117,7 +129,7 @@ class Mover:
     def _carry_out_waiting(self) -> None:
         batch: list[Order] = []
         waiting: list[threading.Event] = []
-        self._busy = len(self._orders)
+        self._busy, self._busy_since = len(self._orders), time.monotonic()
         while self._orders:
             one = self._orders.popleft()
             if isinstance(one, Order):
@@ -127,7 +139,7 @@ class Mover:
         try:
             self._outcomes.extend(self._carried_out(batch))
         finally:
-            self._busy = 0
+            self._busy, self._busy_since = 0, 0.0
             for event in waiting:
                 event.set()
 

@@ -220,6 +220,11 @@ class Engine:
         return f"the placement engine has hung for {busy_s:.0f} s" if busy_s > HANGS_S else ""
 
     @property
+    def is_running(self) -> bool:
+        """Whether its threads are there."""
+        return self._loop.is_running
+
+    @property
     def busy_s(self) -> float:
         """Seconds that the thread has been at one turn."""
         return self._loop.busy_s

@@ -101,7 +101,7 @@ class Loop:
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        self.slow = DeadlineReads(self._readable_again)
+        self.slow = DeadlineReads(at.proc_root, self._readable_again)
         self.tally.walks_cut = lambda: hierarchy.walks_cut
         self.tally.unreadable_now = lambda: self.slow.unreadable
         self.tally.unreadable_ever = lambda: self.slow.hung
@@ -144,14 +144,16 @@ class Loop:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread does its work. How it ended is in ``ended``."""
-        return self._thread.is_alive() and not self.ended.done()
+        """Whether the threads do their work. How the engine's ended is in ``ended``."""
+        return self._thread.is_alive() and not self.ended.done() and self.mover.is_running
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the thread has been at one turn; 0 while it waits for something to do, or has ended."""
+        """Seconds that the thread has been at one turn, or the mover at one batch; 0 while they wait, or have ended."""
         since = self._busy_since
-        return time.monotonic() - since if since and self.is_running else 0.0
+        if not self.is_running:
+            return 0.0
+        return max(time.monotonic() - since if since else 0.0, self.mover.busy_s)
 
     def where(self) -> str:
         """The file and line at which the thread stands; empty when it has ended."""
@@ -177,6 +179,7 @@ class Loop:
             return False
         atexit.unregister(self.feed.close)
         self.calls.close()
+        self.slow.close()
         return True
 
     def _readable_again(self, pid: int) -> None:

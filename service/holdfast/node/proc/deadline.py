@@ -12,10 +12,12 @@ Theory
   unreadable for a moment, and looked at again.
 * Helpers that hang stay. There are `MOST_HUNG` at most, and `MOST_OF_ONE` for the processes of one user in one place,
   so that a user who makes many such processes makes his own unreadable, and nobody else's.
+* A helper is scheduled as the thread that needed it first: one of the engine's is as prompt as that is (`scheduling`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -40,7 +42,8 @@ Owner = tuple[bytes, bytes]
 class _Helper:
     """One thread, and the read it is at. ``abandoned`` is guarded by the lock of `DeadlineReads`."""
 
-    def __init__(self, returned: Callable[[_Helper], None]) -> None:
+    def __init__(self, proc_root: str, returned: Callable[[_Helper], bool]) -> None:
+        self._proc_root = proc_root
         self.descriptor, self.size = -1, 0
         self.answer: bytes | OSError = b""
         self.is_done, self.abandoned = False, False
@@ -57,21 +60,32 @@ class _Helper:
         self.descriptor, self.size, self.is_done = descriptor, size, False
         self._go.release()
 
+    def end(self) -> None:
+        """End an idle one."""
+        self.begin(-1, 0)
+
     def _run(self) -> None:
-        while True:
+        with contextlib.suppress(OSError), open(f"{self._proc_root}/thread-self/comm", "wb", buffering=0) as file:
+            file.write(b"hf-reader")  # for top -H
+        goes_on = True
+        while goes_on:
             self._go.acquire()
+            if self.descriptor < 0:
+                return
             try:
                 self.answer = os.read(self.descriptor, self.size)
             except OSError as error:
                 self.answer = error
             os.close(self.descriptor)
-            self._returned(self)
+            goes_on = self._returned(self)
 
 
 class DeadlineReads:
     """For any thread. ``on_return`` is called on a helper's thread with the pid of a process that can be read again."""
 
-    def __init__(self, on_return: Callable[[int], None] = lambda pid: None) -> None:
+    def __init__(self, proc_root: str, on_return: Callable[[int], None] = lambda pid: None) -> None:
+        self._proc_root = proc_root
+        self._is_closed = False
         self.hung = 0  # reads that did not return in time, counted
         self._on_return = on_return
         self._lock = threading.Lock()
@@ -96,18 +110,32 @@ class DeadlineReads:
             self._check(key, self._owner_of(fd, name))
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
         with self._lock:
-            helper = self._idle.pop() if self._idle else _Helper(self._returned)
+            helper = self._idle.pop() if self._idle else _Helper(self._proc_root, self._returned)
             helper.key = key
         helper.begin(descriptor, size)
         patience_s = self._patience_s()
         if not helper.done.acquire(timeout=patience_s) and self._abandon(helper, fd, name, patience_s):
             raise Unreadable(f"process {key[0]}: its memory is locked: {name.rpartition('/')[2]} does not answer")
         answer = helper.answer
-        with self._lock:
-            self._idle.append(helper)
+        self._is_idle(helper)
         if isinstance(answer, OSError):
             raise answer
         return answer
+
+    def close(self) -> None:
+        """End the helpers; one that hangs ends when its read returns."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for helper in idle:
+            helper.end()
+
+    def _is_idle(self, helper: _Helper) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(helper)
+                return
+        helper.end()
 
     def _check(self, key: Key, owner: Owner) -> None:
         with self._lock:
@@ -138,21 +166,24 @@ class DeadlineReads:
         LOG.warning("process does not let its memory be read; it is left out where that is needed", pid=helper.key[0])
         return True
 
-    def _returned(self, helper: _Helper) -> None:
-        """On a helper's thread: its read is over."""
+    def _returned(self, helper: _Helper) -> bool:
+        """On a helper's thread: its read is over. Whether it is to go on."""
         with self._lock:
             helper.is_done = True
             if not helper.abandoned:
                 helper.done.release()
-                return
+                return True
             helper.abandoned = False
             self._unreadable.pop(helper.key, None)
             self._of_owner[helper.owner] -= 1
             if not self._of_owner[helper.owner]:
                 del self._of_owner[helper.owner]
+            if self._is_closed:
+                return False
             self._idle.append(helper)
             pid = helper.key[0]
         self._on_return(pid)
+        return True
 
     @staticmethod
     def _owner_of(fd: int, name: str) -> Owner:

@@ -68,7 +68,7 @@ class Reader:
 
     def __init__(self, proc: ProcRoot, pods: PodLookup | None = None, slow: DeadlineReads | None = None) -> None:
         self.proc = proc
-        self._pods, self._slow = pods, slow or DeadlineReads()
+        self._pods, self._slow = pods, slow or DeadlineReads(proc.path)
         self._groups: dict[bytes, Mapping[str, str]] = {}
         self._groups_bytes = 0
 

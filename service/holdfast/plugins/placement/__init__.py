@@ -154,6 +154,8 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
         said = trouble
         if engine.busy_s > GIVEN_UP_S:
             raise Unavailable(f"{trouble} at {engine.where()}")
+        if not engine.is_running and not engine.ended.done():
+            raise Unavailable("a thread of the placement engine is gone")
     error = ended.exception()
     raise Unavailable(f"the placement engine ended: {type(error).__name__}: {error}" if error else "it was ended")
 

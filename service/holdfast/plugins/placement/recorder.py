@@ -111,7 +111,12 @@ class Recorder:
     def _run(self) -> None:
         while (told := self._waiting.get()) is not None and not self._closed.is_set():
             pod, refused = told
-            self.written.inc("written" if self._write(event(pod, refused, self._node)) else "failed")
+            try:
+                is_written = self._write(event(pod, refused, self._node))
+            except Exception as error:  # about one pod, whatever its author wrote: the others' are written
+                LOG.error("a Kubernetes Event could not be made", pod=f"{pod.namespace}/{pod.name}", error=error)
+                is_written = False
+            self.written.inc("written" if is_written else "failed")
 
     def _write(self, body: dict[str, Any]) -> bool:
         path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'], safe='')}/events"

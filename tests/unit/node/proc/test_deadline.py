@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -50,7 +51,9 @@ def returned():
 
 @pytest.fixture
 def reads(returned):
-    return DeadlineReads(returned.put)
+    made = DeadlineReads("/proc", returned.put)
+    yield made
+    made.close()
 
 
 def read(reads, proc, pid, start=7):
@@ -125,10 +128,31 @@ def test_no_more_than_so_many_threads_hang(reads, proc, monkeypatch):
     assert reads.unreadable == MOST_HUNG
 
 
+def test_helpers_end_when_it_is_closed_and_those_that_hang_when_they_return(proc):
+    def helpers():
+        return [thread for thread in threading.enumerate() if thread.name == "holdfast-reader" and thread not in before]
+
+    before = set(threading.enumerate())
+    reads = DeadlineReads("/proc")
+    proc.add(1)
+    proc.add(2)
+    proc.answer(2)
+    with pytest.raises(Unreadable):
+        read(reads, proc, 1)
+    read(reads, proc, 2)
+    hangs, idle = helpers()
+    reads.close()
+    idle.join(20)
+    assert helpers() == [hangs]
+    proc.answer(1)
+    hangs.join(20)
+    assert helpers() == []
+
+
 def test_what_is_waited_in_vain_is_a_share_of_the_time(reads, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(deadline.time, "monotonic", lambda: now[0])
-    reads = DeadlineReads()
+    reads = DeadlineReads("/proc")
     assert reads._patience_s() == deadline.DEADLINE_S
     reads._spare_s -= deadline.DEADLINE_S
     assert reads._patience_s() == deadline.LEAST_S
