@@ -17,7 +17,7 @@ from holdfast.pods.directory import Directory
 from tests.fakes.cri import FakeRuntime
 
 PODS, MOST_KIB, MOST_LOOP_S = 500, 8 * 1024, 0.050
-MOST_LIVE_KIB = 1600  # of objects, which no allocator and no other load has a part in
+MOST_LIVE_KIB = 1700  # the table of shared names has a bound of its own, and its own entries
 ROOT = Path(__file__).parents[2]
 #: A process with what the daemon has anyway; says its size and what the lists cost its loop: without pods, with all of
 #: them, and when nothing changed.
@@ -126,7 +126,7 @@ def loop_s(tries: list[dict[str, float]]) -> float:
     return max(least(tries, "first_s"), least(tries, "again_s"))
 
 
-def test_what_is_known_of_five_hundred_pods_is_less_than_1600_kib_of_objects():
+def test_what_is_known_of_five_hundred_pods_is_less_than_1700_kib_of_objects():
     fake = FakeRuntime()
     fill(fake)
     pods = pb.ListPodSandboxResponse(items=fake.pods.values()).SerializeToString()
