@@ -70,7 +70,7 @@ def ps(client: Client, rule: str) -> None:
         (
             str(some.pid),
             some.comm,
-            some.rule + (" (child)" if some.as_child else ""),
+            some.rule + _remark(some),
             some.state,
             str(some.oom_score_adj),
             str(some.adj_before) if some.HasField("adj_before") else "-",
@@ -81,6 +81,13 @@ def ps(client: Client, rule: str) -> None:
         for some in answer.placements
     ]
     click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
+
+
+def _remark(some: pb.PlacementInfo) -> str:
+    """How a process came to its rule, where not by its own match and by facts."""
+    child = "inherited" if some.inherited else "child" if some.as_child else ""
+    words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
+    return f" ({words})" if words else ""
 
 
 @click.command()
@@ -113,6 +120,7 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
             lines.append(f"  no   {one.rule}: {one.clause} is {printable(one.found) or '(empty)'}, wants {one.wanted}")
         else:
             lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
+            lines += [f"         {key.key}: {_fact(key)}" for key in one.keys if one.rule == chosen]
     lines.append(f"decision: {_verdict(decision)}")
     verb = "would write" if decision.dry_run else "to write"
     lines += [f"  {verb:<15}{line}" for line in change_lines(decision.changes)]
@@ -127,10 +135,14 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     return lines + [f"  note           {note}" for note in answer.notes]
 
 
+def _fact(key: pb.KeyStanding) -> str:
+    return f"a claim: {printable(key.claim)}" if key.claim else "a fact"
+
+
 def _verdict(decision: pb.Decision) -> str:
     if not decision.rule:
         return "no rule, nothing is done"
-    how = " as a child of a match" if decision.as_child else ""
+    how = (" as a child of a match" if decision.as_child else "") + (", by claim" if decision.by_claim else "")
     mode = ", a dry run" if decision.dry_run else ""
     done = "" if decision.changes or decision.refusals else ": everything is as it should be"
     return f"rule {decision.rule}{how}{mode}{done}"

@@ -48,6 +48,7 @@ from holdfast.node.oom.store import Kills
 from holdfast.node.oom.watch import KillWatch, Witness
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
@@ -97,7 +98,15 @@ class Loop:
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        hands = Hands(Reader(self.proc, pods), self.host, journal, self.mover.submit, self._news.append, self.tally)
+        hands = Hands(
+            Reader(self.proc, pods),
+            EvidenceReader(self.proc, hierarchy),
+            self.host,
+            journal,
+            self.mover.submit,
+            self._news.append,
+            self.tally,
+        )
         self.keeper = Keeper(hands, self.facts)
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
