@@ -48,6 +48,7 @@ def container_record(some: pb.Container) -> ContainerRecord:
         intern(some.metadata.name),
         _STATES[some.state],
         created_at_ns=some.created_at,
+        detailed=False,
     )
 
 

@@ -310,6 +310,8 @@ class Directory:
         )  # fmt: skip
         if container is None:
             return answer
+        if not container.detailed:
+            return None
         confirmed = cgroup_path.names_group(container.cgroups_path, ref.group)
         if container.cgroups_path and not confirmed:
             return None  # a group of another place that is only called so

@@ -65,7 +65,7 @@ async def asking(path, **given):
 
 async def test_the_runtimes_lists_fill_the_directory(fake, short_dir):
     async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
-        await side.until(lambda: not side.client.why_not)
+        await side.until(lambda: side.directory.pod_of(at(APP)).name)
         found = side.directory.pod_of(at(APP))
         assert (found.namespace, found.name, found.container, dict(found.labels)) == (
             "db", "pg-0", "postgres", {"app": "pg"},

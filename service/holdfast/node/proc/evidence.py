@@ -58,6 +58,7 @@ _KUBEPODS = ("kubepods", "kubepods.slice")
 class _Mount(Struct, frozen=True):
     kind: bytes
     nosuid: bool
+    point: bytes = b""
 
     @property
     def is_remote(self) -> bool:
@@ -274,7 +275,17 @@ class EvidenceReader:
         return at
 
     def _root(self) -> int:
-        return os.open("1/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc.fd)
+        """Pid 1's root; our own where that one is closed to us (CAP_SYS_PTRACE) and ours is the same mount."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            return os.open("1/root", flags, dir_fd=self._proc.fd)
+        except PermissionError:
+            own = os.open("/", flags)
+            mount = self._mount_of_init(self._mount_id(own))
+            if mount is not None and mount.point == b"/":
+                return own
+            os.close(own)
+            raise
 
     def _mount_id(self, descriptor: int) -> int:
         # pos:	0 … mnt_id:	29 … ino:	1234
@@ -387,7 +398,7 @@ def _mounts(mountinfo: bytes) -> dict[int, _Mount]:
         left, dash, right = line.partition(b" - ")
         if dash:
             words = left.split(b" ")
-            found[int(words[0])] = _Mount(right.split(b" ", 1)[0], b"nosuid" in words[5].split(b","))
+            found[int(words[0])] = _Mount(right.split(b" ", 1)[0], b"nosuid" in words[5].split(b","), words[4])
     return found
 
 
