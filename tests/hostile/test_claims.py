@@ -297,6 +297,23 @@ def test_a_directory_called_as_a_pods_is_no_pods(run, spawn, delegated, leaf):  
     assert (adj_of(forged.pid), engine.placement(forged.pid)) == (BASE, None)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_pod_is_protected_in_the_group_that_its_runtime_names_alone(run, spawn, hierarchy, group, named):  # noqa: F811
+    tree = hierarchy.tree(hierarchy.name_of("memory"))
+    real = f"{group}/kubepods/pod{UID}/{APP}"
+    tree.create(real)
+    pods = Directory()
+    pods.put_pod(PodRecord(POD, UID, "db", "pg-0"))
+    pods.put_container(ContainerRecord(APP, POD, "pg", State.RUNNING, cgroups_path=real if named else ""))
+    some = spawn("sleep", "600")
+    comes_to_run(some.pid, os.path.realpath(shutil.which("sleep")))
+    tree.join(real, some.pid)
+    engine = run(rule({"pod": {"namespace": "db"}}), pods=pods)
+    assert adj_of(some.pid) == (PROTECTED if named else BASE)
+    assert bool(claims(engine, some.pid)) is not named
+    assert engine.engine.status().kubelet_cgroup == f"{group}/kubepods"
+
+
 class TestChildren:
     """A child inherits its parent's value from the kernel; protection it has from no rule."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 ANY_PID = click.IntRange(1, 2**22)
+LONGEST = 100  # characters of a command line or of patterns, for people; json has all of it
 BY_HAND = "hold"  # what stands in place of a rule's name while somebody holds a process by hand
 
 
@@ -104,10 +105,10 @@ def explain(client: Client, pid: int) -> None:
 def explained(answer: pb.ExplainResponse) -> list[str]:
     """An explanation for people."""
     some, decision = answer.process, answer.decision
-    command = printable(" ".join(some.cmdline) or f"[{some.comm}]")
+    command = _cut(printable(" ".join(some.cmdline) or f"[{some.comm}]"))
     lines = [
         f"process {some.pid} ({printable(some.comm)}), child of {some.ppid}, user {some.uid}, {some.threads} threads",
-        f"  command        {command if len(command) <= 100 else command[:99] + '…'}",
+        f"  command        {command}",
         f"  program        {printable(some.exe) or '(hidden)'}",
         *(f"  cgroup         {path}{_of(names)}" for path, names in _by_path(some).items()),
         f"  oom_score_adj  {some.oom_score_adj}",
@@ -117,7 +118,8 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     chosen = decision.rule
     for one in answer.considered:
         if not one.holds:
-            lines.append(f"  no   {one.rule}: {one.clause} is {printable(one.found) or '(empty)'}, wants {one.wanted}")
+            found = printable(one.found) or "(empty)"
+            lines.append(f"  no   {one.rule}: {one.clause} is {found}, wants {_cut(printable(one.wanted))}")
         else:
             lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
             lines += [f"         {key.key}: {_fact(key)}" for key in one.keys if one.rule == chosen]
@@ -133,6 +135,10 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
         until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
     return lines + [f"  note           {note}" for note in answer.notes]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _fact(key: pb.KeyStanding) -> str:

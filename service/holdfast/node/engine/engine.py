@@ -209,5 +209,5 @@ class Engine:
             self._loop.sweeps.last,
             self._loop.mover.waiting,
             frozenset(self._loop.keeper.suspended),
-            self._loop.keeper.hands.evidence.found_kubelet_root,
+            self._loop.keeper.hands.evidence.kubelet_root,
         )

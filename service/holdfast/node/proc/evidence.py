@@ -45,8 +45,10 @@ LOG = log.named(__name__)
 
 EXE, CGROUP, POD = EVERY_KEY = ("exe", "cgroup", "pod")
 DELETED = " (deleted)"
+MOST_PLACES = 4096  # directories, and groups, of which it is remembered who may write there
 MOST_KEPT = 16_384  # programs established before; beyond that the oldest are looked at anew
 
+_ROOT_OF_INIT = "1/root"
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: A file system of which every look may wait for somebody else.
@@ -89,6 +91,7 @@ class EvidenceReader:
         self._groups: dict[tuple[str, str], str] = {}
         self._mounts: dict[int, _Mount | None] = {}
         self._kubelet_root = ""
+        self._root = _ROOT_OF_INIT  # what stands before a path of pid 1's root
 
     def copy(self) -> EvidenceReader:
         """One for another thread, which knows the programs that were established so far."""
@@ -98,10 +101,11 @@ class EvidenceReader:
         return other
 
     def forget(self) -> None:
-        """Look at directories and mounts anew."""
+        """Look at directories, mounts and for the kubelet's group anew."""
         self._folders.clear()
         self._groups.clear()
         self._mounts.clear()
+        self._find_kubelet()
 
     def gone(self, pid: int) -> None:
         """The process is no more."""
@@ -127,20 +131,18 @@ class EvidenceReader:
 
     @property
     def kubelet_root(self) -> str:
-        """The kubelet's own root group, found once; empty while there is none."""
+        """The kubelet's own root group, as it was last found; empty while there is none."""
+        return self._kubelet_root
+
+    def _find_kubelet(self) -> None:
+        """Find it where it is not known or no more; told once."""
         tree = self._memory_tree()
         if tree is None or (self._kubelet_root and tree.exists(self._kubelet_root)):
-            return self._kubelet_root
+            return
         found = next((path for path in _kubepods(tree) if not self._group(tree, path)), "")
         if found and found != self._kubelet_root:
-            LOG.info("the kubelet's pods", cgroup=found)
+            LOG.info("the kubelet's group", cgroup=found)
         self._kubelet_root = found
-        return found
-
-    @property
-    def found_kubelet_root(self) -> str:
-        """The same, as it was last found."""
-        return self._kubelet_root
 
     def _of(self, process: Process, keys: Collection[str], fd: int, prefix: str) -> Evidence:
         exe, undecided = self._exe(process, fd, prefix) if EXE in keys else (NOT_READ, False)
@@ -210,13 +212,9 @@ class EvidenceReader:
         self._kept[pid] = program
 
     def _is_there(self, path: str, file: os.stat_result) -> bool:
-        """Whether this very file is at ``path`` of pid 1's root; its directory is root's alone."""
+        """Whether this very file is at ``path`` of pid 1's root; its directory is root's alone, so no link is on it."""
         try:
-            folder = self._open(os.path.dirname(path))
-            try:
-                descriptor = os.open(os.path.basename(path), _PATH, dir_fd=folder)
-            finally:
-                os.close(folder)
+            descriptor = os.open(f"{self._root}{path}", _PATH, dir_fd=self._proc.fd)
         except OSError:
             return False
         try:
@@ -233,6 +231,8 @@ class EvidenceReader:
     def _folder(self, path: str) -> _Folder:
         folder = self._folders.get(path)
         if folder is None:
+            if len(self._folders) >= MOST_PLACES:
+                self._folders.clear()
             try:
                 folder = self._walk(path)
             except OSError as error:
@@ -242,7 +242,7 @@ class EvidenceReader:
 
     def _walk(self, path: str) -> _Folder:
         """Each directory down to ``path``; where one is no more, only root can have made what was below it."""
-        at, here, device = self._root(), "", -1
+        at, here, device = self._open_root(), "", -1
         try:
             for part in ("", *filter(None, path.split("/"))):
                 if part:
@@ -263,29 +263,21 @@ class EvidenceReader:
         finally:
             os.close(at)
 
-    def _open(self, path: str) -> int:
-        """A directory of pid 1's root, without following a link."""
-        at = self._root()
-        for part in filter(None, path.split("/")):
-            try:
-                below = os.open(part, _PATH | os.O_DIRECTORY, dir_fd=at)
-            finally:
-                os.close(at)
-            at = below
-        return at
-
-    def _root(self) -> int:
+    def _open_root(self) -> int:
         """Pid 1's root; our own where that one is closed to us (CAP_SYS_PTRACE) and ours is the same mount."""
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            return os.open("1/root", flags, dir_fd=self._proc.fd)
+            descriptor = os.open(_ROOT_OF_INIT, flags, dir_fd=self._proc.fd)
         except PermissionError:
-            own = os.open("/", flags)
-            mount = self._mount_of_init(self._mount_id(own))
-            if mount is not None and mount.point == b"/":
-                return own
-            os.close(own)
-            raise
+            descriptor = os.open("/", flags)
+            mount = self._mount_of_init(self._mount_id(descriptor))
+            if mount is None or mount.point != b"/":
+                os.close(descriptor)
+                raise
+            self._root = ""
+        else:
+            self._root = _ROOT_OF_INIT
+        return descriptor
 
     def _mount_id(self, descriptor: int) -> int:
         # pos:	0 … mnt_id:	29 … ino:	1234
@@ -324,9 +316,12 @@ class EvidenceReader:
             for depth in range(len(parts)):
                 above = f"/{'/'.join(parts[:depth])}"
                 key = (tree.name, above)
-                if key not in self._groups:
-                    self._groups[key] = _closed(tree, above)
-                if why := self._groups[key]:
+                why = self._groups.get(key)
+                if why is None:
+                    if len(self._groups) >= MOST_PLACES:
+                        self._groups.clear()
+                    why = self._groups[key] = _closed(tree, above)
+                if why:
                     return why
             return _closed(tree, path) or next(filter(None, (_door(tree, path, name) for name in _DOORS)), "")
         except OSError as error:
@@ -340,7 +335,9 @@ class EvidenceReader:
             return "it is in no pod"
         if pod.namespace and not pod.group_confirmed:
             return f"the container runtime has not named {pod.group} as its container's group"
-        root = self.kubelet_root
+        if not self._kubelet_root:
+            self._find_kubelet()
+        root = self._kubelet_root
         if not pod.group_confirmed and not (root and pod.group.startswith(f"{root}/")):
             return f"{pod.group} is not below the kubelet's own group{f' {root}' if root else ', which was not found'}"
         name, path = process.place[0]

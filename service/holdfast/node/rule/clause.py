@@ -63,8 +63,10 @@ def line_of(process: Process) -> Iterator[Process]:
         yield replace(ancestor, ancestors=process.ancestors[at:])
 
 
-def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
+def clauses_of(match: Match, uid_of: UidOf, target: str = "") -> tuple[Clause, ...]:
     """The clauses of a match in the order they are asked, cheapest first.
+
+    ``target`` is the group that the rule moves to: where we put a process says nothing of where it belongs.
 
     Raises:
         InvalidArgument: ``match.KEY: what is wrong``.
@@ -82,7 +84,7 @@ def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
     if match.user != ():
         clauses.append(_user(match.user, uid_of))
     if match.cgroup:
-        clauses.append(_cgroup(match.cgroup))
+        clauses.append(_cgroup(match.cgroup, target))
     if match.cmdline:
         clauses.append(_text("match.cmdline", match.cmdline, lambda process: " ".join(process.cmdline)))
     if match.pod is not None:
@@ -118,7 +120,7 @@ def _comm(given: OneOrMore) -> Clause:
     return clause
 
 
-def _cgroup(given: OneOrMore) -> Clause:
+def _cgroup(given: OneOrMore, target: str) -> Clause:
     patterns = _patterns("match.cgroup", given, path=True)
     for pattern in patterns:
         if not pattern.own and not pattern.text.startswith(("/", "*")):
@@ -131,7 +133,10 @@ def _cgroup(given: OneOrMore) -> Clause:
         return " ".join(sorted(set(process.cgroups.values()))) or "none"
 
     def claim(process: Process) -> str:
-        elsewhere = next((path for _, path in process.place if not any_holds(patterns, path)), None)
+        places = [path for _, path in process.place]
+        elsewhere = next(
+            (path for path in places if not any_holds(patterns, path) and (path != target or len(places) == 1)), None
+        )
         return process.evidence.cgroup if elsewhere is None else f"it is in {elsewhere}, too"
 
     return Clause("match.cgroup", spelled(patterns), holds, found, patterns, claim=claim)

@@ -51,7 +51,7 @@ def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
     _check_target(rule)
     if adjustment is None and rule.cgroup is None and not rule.in_place:
         raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
-    clauses = clauses_of(rule.match, uid_of)
+    clauses = clauses_of(rule.match, uid_of, rule.cgroup.path if rule.cgroup else "")
     protection.check(rule)
     return CompiledRule(
         rule,

@@ -11,7 +11,7 @@ from holdfast.pods.cgroup_path import PodRef
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.placement import PROVEN, process, rules, v2_host
+from tests.fakes.placement import PROVEN, process, rules, v1_host, v2_host
 
 HOST = v2_host()
 LOWERS = {"oom_score_adj": -500}
@@ -150,6 +150,12 @@ class TestAtRunTime:
         for lacking in ("memory", "name=systemd"):
             decision = plan(pg(cgroups={**both, lacking: "/"}), book, HOST)
             assert "cgroup is not a fact: it is in /, too" in decision.refusals[0].detail
+
+    def test_on_v1_the_group_that_the_rule_itself_moved_it_to_is_no_other_place(self):
+        book = load({"cgroup": UNIT, "user": 26}, cgroup={"path": "/kept", "settings": {"memory.low": "1Mi"}})
+        moved = pg(cgroups={"memory": "/kept", "name=systemd": UNIT, "": "/"})
+        host = v1_host(hierarchies=("memory", "name=systemd", ""))
+        assert (plan(moved, book, host).moves, plan(moved, book, host).refusals) == (True, ())
 
     def test_a_namespace_is_a_fact_where_the_runtime_names_the_group(self):
         pod = PodRef("u", "burstable", "c", group="/kubepods/podu/c", namespace="db")
