@@ -71,7 +71,7 @@ def ps(client: Client, rule: str) -> None:
         (
             str(some.pid),
             some.comm,
-            some.rule + _remark(some),
+            some.rule + remark(some),
             some.state,
             str(some.oom_score_adj),
             str(some.adj_before) if some.HasField("adj_before") else "-",
@@ -84,7 +84,7 @@ def ps(client: Client, rule: str) -> None:
     click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
 
 
-def _remark(some: pb.PlacementInfo) -> str:
+def remark(some: pb.PlacementInfo) -> str:
     """How a process came to its rule, where not by its own match and by facts."""
     child = "inherited" if some.inherited else "child" if some.as_child else ""
     words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
