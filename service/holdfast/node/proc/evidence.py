@@ -7,10 +7,10 @@ Theory
   mount namespace of one's own, a container's file of that name nor a changed root counts.
 * **A replaced program.** An upgrade unlinks the file under a running daemon, and ``exe`` ends in `` (deleted)``. What
   was established before is kept by (pid, start, device, inode, path); an inode is not given out again while it runs.
-  After our own restart the inode must do: root's, not writable by others, on the device of its directory, through a
-  *mount of pid 1's namespace* (a mount id belongs to one namespace), whose directories are root's alone. In that
-  namespace only root mounts, and only root creates a file in such a directory, so nobody else can have been at that
-  path. Through a mount of another namespace nothing can be said then: a file bound over the path there looks alike.
+  After our own restart the inode must do: root's, not writable by others, and run through the very *mount of pid 1's
+  namespace* that its directory is on (a mount id belongs to one namespace), below directories that are root's alone.
+  In that namespace only root mounts, and only root creates a file in such a directory, so nobody else can have been at
+  that path. Through a mount of another namespace nothing can be said then: a file bound over the path there looks alike.
   The key is *undecided*: nothing new is protected because of it, and nothing is taken away.
 * **File systems whose owners are not the kernel's word.** A user's FUSE file system or a disk of his own shows files
   of root's. Where users may mount, the mount is ``nosuid``: the kernel itself does not believe its owners, nor do we.
@@ -68,10 +68,10 @@ class _Mount(Struct, frozen=True):
 
 
 class _Folder(Struct, frozen=True):
-    """A directory of pid 1's root: why it is not root's alone (empty: it is), and its device."""
+    """A directory of pid 1's root: why it is not root's alone (empty: it is), and the number of its mount."""
 
     why: str
-    device: int = -1
+    mount: int = -1
 
 
 class _Program(Struct, frozen=True):
@@ -188,8 +188,8 @@ class EvidenceReader:
             elif not self._is_of_init(number):
                 words = "was replaced, and the process has a mount namespace of its own: start it anew"
                 return f"{path} {words}", True
-            elif file.st_dev != self._folder(os.path.dirname(path)).device:
-                why = f"{path} was on another file system"
+            elif number != self._folder(os.path.dirname(path)).mount:
+                why = f"{path} was on another mount than its directory"
         if not why:
             self._keep(process.pid, program)
         return why, False
@@ -242,7 +242,7 @@ class EvidenceReader:
 
     def _walk(self, path: str) -> _Folder:
         """Each directory down to ``path``; where one is no more, only root can have made what was below it."""
-        at, here, device = self._open_root(), "", -1
+        at, here, number = self._open_root(), "", -1
         try:
             for part in ("", *filter(None, path.split("/"))):
                 if part:
@@ -252,14 +252,13 @@ class EvidenceReader:
                         break
                     os.close(at)
                     at, here = below, f"{here}/{part}"
-                mount = self._mount_of_init(self._mount_id(at))
+                number = self._mount_id(at)
+                mount = self._mount_of_init(number)
                 if mount is None or mount.is_remote:
                     return _Folder(f"{here or '/'} lies on a file system whose owners are its server's word")
-                found = os.fstat(at)
-                if why := _writable(here or "/", found):
+                if why := _writable(here or "/", os.fstat(at)):
                     return _Folder(why)
-                device = found.st_dev
-            return _Folder("", device)
+            return _Folder("", number)
         finally:
             os.close(at)
 
