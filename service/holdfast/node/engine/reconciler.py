@@ -23,11 +23,11 @@ from holdfast.node.journal.rows import HandRow
 from holdfast.node.model.decision import Change, Decision, Field
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.model.process import HostFacts, Lineage, Process
-from holdfast.node.plan.plan import plan_under
+from holdfast.node.plan.plan import plan
 from holdfast.node.proc.host import Groups
 from holdfast.node.proc.parse import Glance, name_and_parent
 from holdfast.node.proc.reader import Wants
-from holdfast.node.rule.ruleset import Found, Rules
+from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
@@ -180,10 +180,9 @@ class Keeper:
         hand = self.by_hand.get(glance.pid)
         if hand is not None and hand.start_ticks == glance.start_ticks:
             return facts, _by_hand(facts, hand)
-        found = None if facts.kernel_thread else self.rules.find(facts)
-        if found is not None and found.rule.may_protect:
-            facts, found = self._with_evidence(facts, found, opened)
-        decision = plan_under(facts, found, self.facts)
+        keys, line = self.rules.evidence_for(facts)
+        facts = self.hands.evidence.attach(facts, keys, opened, line=line)
+        decision = plan(facts, self.rules, self.facts)
         if (standing := self._awaits_pod(facts, decision)) is not None:
             return facts, standing
         if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:
@@ -210,15 +209,6 @@ class Keeper:
             dry_run=bool(placement.changes),
             as_child=placement.as_child,
         )
-
-    def _with_evidence(self, facts: Process, found: Found, opened: OpenProcess | None) -> tuple[Process, Found]:
-        """The process with what the rule that protects it needs to be sure of; read for it alone."""
-        line = found.as_child or found.rule.spec.match.descendants
-        facts = self.hands.evidence.attach(facts, found.rule.evidence, opened, line=line)
-        if found.ancestor is None:
-            return facts, found
-        pid = found.ancestor.pid
-        return facts, replace(found, ancestor=next(one for one in facts.ancestors if one.pid == pid))
 
     def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:
         """How much of its ancestry can change anything."""

@@ -9,9 +9,9 @@ Theory
   was established before is kept by (pid, start, device, inode, path); an inode is not given out again while it runs.
   After our own restart the inode must do: root's, not writable by others, and run through the very *mount of pid 1's
   namespace* that its directory is on (a mount id belongs to one namespace), below directories that are root's alone.
-  In that namespace only root mounts, and only root creates a file in such a directory, so nobody else can have been at
-  that path. Through a mount of another namespace nothing can be said then: a file bound over the path there looks alike.
-  The key is *undecided*: nothing new is protected because of it, and nothing is taken away.
+  In that namespace only root mounts, and only root creates a file in such a directory, so no user can have been at
+  that path. Through a mount of another namespace nothing can be said then: a file bound over the path there looks
+  alike. The key is *undecided*: nothing new is protected because of it, and nothing is taken away.
 * **File systems whose owners are not the kernel's word.** A user's FUSE file system or a disk of his own shows files
   of root's. Where users may mount, the mount is ``nosuid``: the kernel itself does not believe its owners, nor do we.
   FUSE and network file systems are not looked at further, because a look may never return; their type is read from

@@ -197,6 +197,16 @@ class Rules:
         found = self._by_name.get(name)
         return found.spec if found is not None else None
 
+    def evidence_for(self, process: Process) -> tuple[frozenset[str], bool]:
+        """Which evidence is to be read of a process before it is decided about, and whether of its ancestors, too.
+
+        None where no rule can protect it.
+        """
+        found = self.find(process)
+        if found is None or not found.rule.may_protect:
+            return frozenset(), False
+        return found.rule.evidence, found.as_child or found.rule.spec.match.descendants
+
     def asked_for(self, pod: PodFacts | None) -> Rule | None:
         """What a container's pod asks for by annotation and is admitted to."""
         return rule_for(pod, self.admitted)
@@ -336,8 +346,10 @@ def _is_at_base(held: Held) -> bool:
 
 def _has_from(process: Process, ancestor: Process, rule: str) -> bool:
     """Whether a process that no rule matches has a protecting value of ``ancestor``'s, or had it until we took it."""
-    if process.held is not None:
-        return process.held.as_child and process.held.rule == rule and _is_at_base(process.held)
+    held = process.held
+    if held is not None:
+        has_it = process.oom_score_adj == held.adj_written < held.adj_before
+        return held.rule == rule and (has_it or (held.as_child and _is_at_base(held)))
     return ancestor.held is not None and lender_of(process) == ancestor.held
 
 

@@ -179,6 +179,16 @@ def test_a_group_below_the_kubelets_that_cannot_be_read_is_neither_a_pods_nor_no
         assert rules({"match": match}).find(unknown) is None
 
 
+def test_evidence_is_read_for_those_alone_that_a_rule_may_protect():
+    book = load({"comm": "postgres", "exe": "/usr/bin/pg", "user": 26})
+    assert book.evidence_for(pg()) == ({"exe"}, False)
+    assert book.evidence_for(pg(uid=5)) == (frozenset(), False)
+    assert load({"comm": "postgres"}, oom_score_adj={"at_least": 5}).evidence_for(process()) == (frozenset(), False)
+    assert load({"cgroup": UNIT, "user": 26, "descendants": True}).evidence_for(
+        process(ancestors=(pg(cgroups={"": UNIT}),))
+    ) == ({"cgroup"}, True)
+
+
 def test_an_explanation_says_of_each_key_that_holds_whether_it_is_a_fact():
     book = load({"comm": "postgres", "exe": "/usr/bin/pg", "user": 26})
     (only,) = explain(pg(uids=(1001, 26, 26)), book, HOST).considered
@@ -209,6 +219,11 @@ class TestWhatIsInherited:
     def test_what_descends_from_a_match_that_has_nothing_of_ours_is_left_alone(self):
         own = pg(pid=50, oom_score_adj=-500)
         assert plan(child(ancestors=(own,)), BOOK, HOST).rule is None
+
+    def test_what_is_known_to_have_inherited_is_given_the_base_as_well(self):
+        heir = child(held=Held(0, -500, "x"))
+        decision = plan(heir, BOOK, HOST)
+        assert ([change.after for change in decision.changes], decision.as_child) == (["0"], True)
 
     def test_a_rule_may_let_it_inherit(self):
         book = load({"exe": "/usr/bin/pg", "user": 26}, oom_score_adj={"value": -500, "children": "inherit"})
