@@ -65,7 +65,7 @@ def test_the_deprecated_presets_name_the_rule_files_they_always_did(helm, tmp_pa
 
 
 def test_values_reach_the_placement_section(helm, tmp_path):
-    rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": -500}]
+    rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": 500}]
     values = {
         "rules": rules,
         "dryRun": False,

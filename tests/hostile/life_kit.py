@@ -45,7 +45,13 @@ class Daemon:
 
 def configuration(folder: Path, port: int, rules: list[dict], **sections: dict) -> Path:
     """A file with these rules, and more of plugins' sections by URI."""
-    placement = {"shipped": "none", "dry_run": False, "rescan": "1s", "rules": rules, **sections.pop("placement", {})}
+    placement = {
+        "builtin_rules": "none",
+        "dry_run": False,
+        "rescan": "1s",
+        "rules": rules,
+        **sections.pop("placement", {}),
+    }
     path = folder / "config.yaml"
     path.write_text(
         yaml.safe_dump(

@@ -78,7 +78,7 @@ class Daemon:
 @contextmanager
 def daemon(folder: Path, *rules: dict[str, Any]) -> Iterator[Daemon]:
     witness = {"name": "witness", "match": {"comm": WITNESS}, "oom_score_adj": WITNESS_ADJ}
-    section = {"dry_run": False, "shipped": "none", "rescan": "1s", "rules": [*rules, witness]}
+    section = {"dry_run": False, "builtin_rules": "none", "rescan": "1s", "rules": [*rules, witness]}
     config = {
         "root": f"{folder}/root",
         "state": f"{folder}/state",

@@ -18,7 +18,7 @@ RULES = "io.holdfast.placement.v1.rules"
 
 
 def settings(folder, **more):
-    placement = {"shipped": "none", **more.pop("placement", {})}
+    placement = {"builtin_rules": "none", **more.pop("placement", {})}
     own = {"root": f"{folder}/root", "state": f"{folder}/state", "grpc": {"address": f"{folder}/s.sock"}}
     return {**own, "metrics": {"address": ""}, "plugins": {RULES: placement}, **more}
 

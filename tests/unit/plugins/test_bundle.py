@@ -93,7 +93,7 @@ async def test_what_is_refused_is_counted_and_told_nobody(service, metadata):
 async def test_a_bundle_that_lifts_an_interlock_is_refused_and_one_applied_before_is_not_used_any_more(
     tmp_path, metadata, service
 ):
-    lifting = b"- {name: a, match: {comm: x}, cgroup: {path: /a}, leave_limits: true}\n"
+    lifting = b"- {name: a, match: {exe: /usr/bin/x, user: 0}, cgroup: {path: /a}, leave_limits: true}\n"
     await pull(metadata, "lifting", {"rules.yaml": lifting})
     with pytest.raises(ConfigError, match="leave_limits: this node does not let a bundle lift it"):
         await service.Apply(api.ApplyRequest(bundle="lifting"), None)

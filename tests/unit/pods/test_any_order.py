@@ -7,11 +7,12 @@ an answer stands for the moment it was asked for, whenever it arrives. Nothing w
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.pods.cri import Client
-from holdfast.pods.directory import PAUSE, Directory
+from holdfast.pods.directory import Directory
 from holdfast.pods.runtime import Source
 from holdfast.pods.tally import Tally
 from hypothesis import HealthCheck, settings
@@ -51,6 +52,15 @@ class Answers:
 
     async def ListContainers(self, request, timeout):
         return await self._when_due(self._containers(request.filter.id))
+
+    async def ContainerStatus(self, request, timeout):
+        spec = {"linux": {"cgroupsPath": group_of(request.container_id)}}
+        return await self._when_due(pb.ContainerStatusResponse(info={"info": json.dumps({"runtimeSpec": spec})}))
+
+
+def group_of(container_id: str) -> str:
+    """Where the runtime puts a container: in a group that names no pod."""
+    return f"/k8s.io/{container_id}"
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -167,6 +177,11 @@ class AnyOrder(RuleBasedStateMachine):
         self._turn()
 
     @rule()
+    def details_are_asked_for(self) -> None:
+        self.tasks.append(self.loop.create_task(self.client._detail_forever(self.answers)))
+        self._turn()
+
+    @rule()
     def a_relist_begins(self) -> None:
         self.tasks.append(self.loop.create_task(self.client._relist(self.answers)))
         self._turn()
@@ -195,6 +210,8 @@ class AnyOrder(RuleBasedStateMachine):
         self._drop_everything()
         self.client._missing = asyncio.Queue()
         self.client._asked_for.clear()
+        self.client._undetailed, self.client._wanted = asyncio.Queue(), set()
+        self.details_are_asked_for()
         self.a_relist_begins()
         while self.answers.due:
             future, answer = self.answers.due.pop(0)
@@ -209,7 +226,7 @@ class AnyOrder(RuleBasedStateMachine):
         for key, one in running.items():
             assert self._asked(key) == (("db", one.metadata.name) if one.pod_sandbox_id in ready else ("", ""))
         for key in ready:
-            assert self._asked(key) == ("db", PAUSE)
+            assert self._asked(key) == ("", ""), "the runtime names no group of a sandbox"
         for uid in UIDS:
             found = self.directory.pod_of({"": f"/kubepods/pod{uid}"})
             expected = any(self.pods[key].metadata.uid == uid for key in ready)
@@ -217,7 +234,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _asked(self, container_id: str) -> tuple[str, str]:
         """The namespace and container of a process in a container's group, whose path names no pod by uid."""
-        found = self.directory.pod_of({"": f"/k8s.io/{container_id}"})
+        found = self.directory.pod_of({"": group_of(container_id)})
         return (found.namespace, found.container) if found is not None else ("", "")
 
     def _drop_everything(self) -> None:

@@ -23,6 +23,7 @@ from holdfast.node.journal.rows import ADJ, HeldRow, cgroup_field
 from holdfast.node.model.decision import Change, Decision, Field, Refusal
 from holdfast.node.model.placement import Happening, Placement, Report, State, state_of
 from holdfast.node.model.process import Held
+from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.reader import Reader
 from holdfast.process import OpenProcess
 
@@ -33,6 +34,7 @@ class Hands(Struct, frozen=True):
     """What is worked with: eyes, the writer, the memory, the queue of moves, whom to tell, and what is counted."""
 
     reader: Reader
+    evidence: EvidenceReader
     host: Host
     journal: Journal
     submit: Callable[[Order], None]
@@ -151,7 +153,7 @@ class Actor:
             process.pid,
             placement.start_ticks,
             ADJ,
-            change.before or "0",
+            (change.before or "0") if decision.adj_base is None else str(decision.adj_base),
             change.after,
             placement.rule,
             decision.as_child,

@@ -23,6 +23,7 @@ from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import Cause, Happening, Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.plan.claims import Claims
+from holdfast.node.proc.evidence import EVERY_KEY, EvidenceReader
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
@@ -188,12 +189,17 @@ class Engine:
         with self._loop.proc.open(pid) as opened:
             glance = reader.glance_of(opened)
             facts = reader.facts(glance, EVERYTHING, self._loop.keeper.actor.held(pid, glance.start_ticks), opened)
-        return reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, self._loop.keeper.actor.held)
+            facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, self._loop.keeper.actor.held)
+            return self._evidence().attach(facts, EVERY_KEY, opened, line=True)
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
-        return reader.everybody(self._loop.keeper.actor.held)
+        reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
+        return reader.everybody(self._loop.keeper.actor.held, lambda process: evidence.attach(process, EVERY_KEY))
+
+    def _evidence(self) -> EvidenceReader:
+        """A reader for another thread, which knows what the engine's own established."""
+        return self._loop.keeper.hands.evidence.copy()
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
@@ -246,6 +252,7 @@ class Engine:
             self._loop.sweeps.last,
             self._loop.mover.waiting,
             frozenset(self._loop.keeper.suspended),
+            self._loop.keeper.hands.evidence.kubelet_root,
         )
 
 

@@ -51,6 +51,7 @@ from holdfast.node.oom.watch import KillWatch, Witness
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
 from holdfast.node.proc.deadline import DeadlineReads
+from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
@@ -106,7 +107,13 @@ class Loop:
         self.tally.unreadable_now = lambda: self.slow.unreadable
         self.tally.unreadable_ever = lambda: self.slow.hung
         hands = Hands(
-            Reader(self.proc, pods, self.slow), self.host, journal, self.mover.submit, self._news.append, self.tally
+            Reader(self.proc, pods, self.slow),
+            EvidenceReader(self.proc, hierarchy),
+            self.host,
+            journal,
+            self.mover.submit,
+            self._news.append,
+            self.tally,
         )
         self.keeper = Keeper(hands, self.facts)
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)

@@ -73,6 +73,7 @@ class Keeper:
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
         self.indifference.forget_groups()
+        self.hands.evidence.forget()
         if isinstance(self.facts.groups, Groups):
             self.facts.groups.forget()
 
@@ -168,6 +169,7 @@ class Keeper:
     def forget(self, pid: int) -> None:
         """The process is gone; its rows in the journal go with the next sweep."""
         self.placements.pop(pid, None)
+        self.hands.evidence.gone(pid)
         self._unfollow(pid)
         self.by_hand.pop(pid, None)
         self.actor.forget(pid)
@@ -186,11 +188,13 @@ class Keeper:
         reader = self.hands.reader
         wants = self.wants if opened is not None else self._sweep_wants
         facts = reader.facts(glance, wants, self.actor.held(glance.pid, glance.start_ticks), opened)
-        if opened is None or self._asks_ancestors_of(facts):
-            facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, self.actor.held)
+        lineage = self._lineage_of(facts, sweep=opened is None)
+        facts = reader.with_ancestors(facts, lineage, self.wants, self.actor.held)
         hand = self.by_hand.get(glance.pid)
         if hand is not None and hand.start_ticks == glance.start_ticks:
             return facts, _by_hand(facts, hand)
+        keys, line = self.rules.evidence_for(facts)
+        facts = self.hands.evidence.attach(facts, keys, opened, line=line)
         decision = plan(facts, self.rules, self.facts, self.claims)
         if (standing := self._awaits_facts(facts, decision)) is not None:
             return facts, standing
@@ -222,6 +226,12 @@ class Keeper:
             dry_run=bool(placement.changes),
             as_child=placement.as_child,
         )
+
+    def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:
+        """How much of its ancestry can change anything."""
+        if self.rules.any_lends and (facts.ppid in self.followed or (facts.held is not None and facts.held.as_child)):
+            return Lineage.ALL
+        return self.rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
 
     def _asks_ancestors_of(self, facts: Process) -> bool:
         """Whether they can change anything: of ten execs nine are of nobody's child, and 0.5 ms cheaper to decide."""
@@ -290,8 +300,8 @@ class Keeper:
             placement.rule, placement.since_ns = decision.rule, time.time_ns()
         elif placement.state is State.PLANNED and not decision.dry_run:
             placement.since_ns = time.time_ns()  # the dry run is over: held since now
-        placement.as_child = decision.as_child
-        placement.adjusts = decision.adjusts
+        placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
+        placement.adjusts, placement.inherited = decision.adjusts, decision.inherited
         placement.comm = facts.comm
         placement.oom_score_adj = facts.oom_score_adj
         placement.adj_before = facts.held.adj_before if facts.held else None
@@ -299,7 +309,9 @@ class Keeper:
             placement.group = facts.memory_group
             placement.pod = facts.pod
         placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
-        follow = self.rules.may_hold_children_of(decision.rule)
+        follow = self.rules.may_hold_children_of(decision.rule) or (
+            self.rules.lends(decision.rule) and not decision.dry_run and (facts.held is not None or _adjusts(decision))
+        )
         if follow != (facts.pid in self.followed):
             self.followed_changed = True
             (self.followed.add if follow else self.followed.discard)(facts.pid)
@@ -333,6 +345,10 @@ class Keeper:
         placement = self.placements.get(pid)
         if placement is not None:
             self._let_go.add((pid, placement.start_ticks))
+
+
+def _adjusts(decision: Decision) -> bool:
+    return any(change.field is Field.OOM_SCORE_ADJ for change in decision.changes)
 
 
 def _by_hand(facts: Process, hand: HandRow) -> Decision:

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from holdfast.config.render import one_line
 from holdfast.errors import InvalidArgument
 from holdfast.node.rule.clause import COMM_BYTES
+from holdfast.node.rule.compile import NAME_BYTES
 from holdfast.node.rule.pattern import REGEX
 from holdfast.node.rule.schema import Rule
 
@@ -102,9 +103,10 @@ def is_text(text: str) -> bool:
 
 
 def group_path(*names: str) -> str | None:
-    """The names as a cgroup's path; None where they lead to the root or out of it."""
+    """The names as a cgroup's path; None where they lead to the root or out of it, or a rule may not name the group."""
     parts = [part for name in names for part in name.split("/") if part not in ("", ".")]
-    return "/" + "/".join(parts) if parts and ".." not in parts and is_text("".join(parts)) else None
+    usable = all(part != ".." and is_text(part) and part.isprintable() for part in parts)
+    return "/" + "/".join(parts) if parts and usable and max(len(p.encode()) for p in parts) <= NAME_BYTES else None
 
 
 def as_yaml(imported: Imported, source: str, *, every: bool = False) -> str:

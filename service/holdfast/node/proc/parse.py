@@ -64,10 +64,11 @@ def printed(comm: str) -> bytes:
     return (kernel_text.encode(comm) + b"\n")[:COMM_BYTES]
 
 
-def parse_status(status: bytes) -> tuple[int, int, int, int]:
-    """Effective uid, then resident, swapped and page-table pages from proc_pid_status(5); 0 where a line is missing.
+def parse_status(status: bytes) -> tuple[tuple[int, int, int], int, int, int]:
+    """Real, effective and saved uid, then resident, swapped and page-table pages from proc_pid_status(5).
 
-    Kernel threads and zombies have no Vm lines. The name is on the first line, its newlines escaped by the kernel.
+    0 where a line is missing: kernel threads and zombies have no Vm lines. The name is on the first line, its newlines
+    escaped by the kernel.
 
     Raises:
         UnknownKernelText: a field is no number.
@@ -75,8 +76,9 @@ def parse_status(status: bytes) -> tuple[int, int, int, int]:
     # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
     try:
         uid = status.find(b"\nUid:\t")
-        effective = int(status[uid + 6 : status.find(b"\n", uid + 6)].split(b"\t")[1]) if uid >= 0 else 0
-        return effective, *(_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))  # type: ignore[return-value]
+        words = status[uid + 6 : status.find(b"\n", uid + 6)].split(b"\t") if uid >= 0 else (b"0", b"0", b"0")
+        rss, swap, tables = (_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))
+        return (int(words[0]), int(words[1]), int(words[2])), rss, swap, tables
     except (ValueError, IndexError):
         raise kernel_text.malformed("status of a process") from None
 

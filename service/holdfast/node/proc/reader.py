@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
+from holdfast.late import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
@@ -42,6 +43,18 @@ class Wants(Struct, frozen=True):
     exe: bool = True
     cmdline: bool = True
     status: bool = True
+
+
+#: The kubelet's own groups above its pods', which are no pod's.
+_ABOVE_PODS = regex(r"(?:[^/]*-)?kubepods(?:-burstable|-besteffort)?(?:\.slice)?\Z|burstable\Z|besteffort\Z")
+
+
+def is_unreadable(path: str) -> bool:
+    """Whether a group lies below the kubelet's by its name, and is none of those above its pods.
+
+    For a path of which no pod could be read: neither "in a pod" nor "in none" may be said of it.
+    """
+    return "kubepods" in path and _ABOVE_PODS.match(path.rpartition("/")[2]) is None
 
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
@@ -182,10 +195,12 @@ class Reader:
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
         )
-        uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
+        uids: tuple[int, ...] = ()
+        rss, swap, tables = glance.rss_pages, 0, 0
         if wants.status:
-            uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
+            uids, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
         cmdline, unread = self._cmdline(fd, prefix, glance) if wants.cmdline and not glance.kernel_thread else ((), "")
+        pod = self.pod_of(groups)
         return Process(
             glance.pid,
             glance.start_ticks,
@@ -193,7 +208,7 @@ class Reader:
             glance.comm,
             self._exe(fd, prefix) if wants.exe and not glance.kernel_thread else "",
             cmdline,
-            uid,
+            uids[1] if uids else 0,
             groups,
             adj,
             rss,
@@ -202,9 +217,11 @@ class Reader:
             glance.threads,
             glance.kernel_thread,
             0,
-            self.pod_of(groups),
+            pod,
             held,
             unread=unread,
+            uids=uids,
+            pod_unknown=pod is None and any(map(is_unreadable, groups.values())),
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
@@ -225,13 +242,15 @@ class Reader:
                 break
         return replace(process, ancestors=tuple(line))
 
-    def everybody(self, held: HeldOf) -> tuple[Process, ...]:
-        """Everything about every process, with all its ancestors, taken from among them."""
+    def everybody(
+        self, held: HeldOf, attach: Callable[[Process], Process] = lambda process: process
+    ) -> tuple[Process, ...]:
+        """Everything about every process, with all its ancestors, taken from among them; each passed by ``attach``."""
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
                 glance = self.glance(pid)
-                found[pid] = self.facts(glance, EVERYTHING, held(pid, glance.start_ticks))
+                found[pid] = attach(self.facts(glance, EVERYTHING, held(pid, glance.start_ticks)))
             except ProcessGone:
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())

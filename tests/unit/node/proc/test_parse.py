@@ -120,7 +120,7 @@ def test_no_name_of_a_process_changes_its_user(comm, uid):
     # the kernel escapes newlines and backslashes of the name in this file (proc_task_name)
     name = comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
     status = b"Name:\t%s\nUid:\t0\t%d\t0\t0\nVmRSS:\t    5104 kB\n" % (name, uid)
-    assert parse_status(status)[:2] == (uid, 1276)
+    assert parse_status(status)[:2] == ((0, uid, 0), 1276)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_bad_file_is_one_line_with_the_place(text, message):
 
 
 def bundle(**more):
-    rule = {"name": "x", "match": {"comm": "a"}, "cgroup": {"path": "/a"}, **more}
+    rule = {"name": "x", "match": {"exe": "/usr/bin/a", "user": 0}, "cgroup": {"path": "/a"}, **more}
     return [("rules.yaml", msgspec.json.encode([rule]).decode())]
 
 
