@@ -39,8 +39,8 @@ Missed = Callable[[str], None]
 R = TypeVar("R", PodRecord, ContainerRecord)
 
 
-class _Known(Struct, Generic[R]):
-    """A record, and when it was last put, by the directory's clock."""
+class _Known(Struct, Generic[R], gc=False):
+    """A record, and when it was last put, by the directory's clock. There are thousands: each byte counts."""
 
     record: R
     put_at: int

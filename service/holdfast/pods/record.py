@@ -40,7 +40,7 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class PodRecord(Struct, frozen=True):
+class PodRecord(Struct, frozen=True, gc=False):
     """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime was told it.
 
     ``cut``: it has more labels or annotations than are kept.
@@ -57,7 +57,7 @@ class PodRecord(Struct, frozen=True):
     cut: bool = False
 
 
-class ContainerRecord(Struct, frozen=True):
+class ContainerRecord(Struct, frozen=True, gc=False):
     """A container. What is not known yet is empty, 0 or None, and does not wipe out what was known before.
 
     ``oom_score_adj`` is what the runtime gave the container's first process; ``oom_score_adj_asked`` what the kubelet
