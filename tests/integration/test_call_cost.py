@@ -37,7 +37,7 @@ LAYER = 25
 RECORDING = 11  # more, for a span that is made
 METADATA = 9
 SERVER_AND_CLIENT = (
-    137 if sys.version_info < (3, 13) else 139
+    138 if sys.version_info < (3, 13) else 140
 )  # of ttrpc, both ends, deadline and metadata on, without the layer
 #: Blocks of memory after `CALLS` more calls, all of them together: one kept of each would be as many as they. Python's
 #: own caches still grow in the first thousand calls.
