@@ -24,7 +24,11 @@ def test_silent_connections_take_nothing_from_anybody(target, attack, listener, 
     assert target.metric("holdfast_connections_closed_total", listener=listener) > 0
 
 
-@pytest.mark.parametrize(("listener", "said"), [("health", PREFACE), ("tcp", PREFACE), ("metrics", UNENDED)])
+@pytest.mark.parametrize(
+    ("listener", "said"),
+    [("health", PREFACE), ("tcp", PREFACE), ("metrics", UNENDED)],
+    ids=["health", "tcp", "metrics"],
+)
 def test_connections_that_begin_and_then_idle_take_nothing_from_other_addresses(target, attack, listener, said):
     target.survives(attack("idle", ELSEWHERE, target.ports[listener], 1500, said))
     assert target.metric("holdfast_connections_closed_total", listener=listener) > 0
@@ -74,7 +78,7 @@ def shared(short_dir):
         yield made
 
 
-@pytest.mark.parametrize("said", ["", PREFACE])
+@pytest.mark.parametrize("said", ["", PREFACE], ids=["silent", "preface"])
 def test_a_member_of_the_sockets_group_takes_no_descriptor_of_the_engines(shared, attack, said):
     shared.survives(attack("idle", shared.address, 0, 3000, said))
     assert len(list(Path(f"/proc/{shared.pid}/fd").iterdir())) < 512

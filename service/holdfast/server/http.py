@@ -170,13 +170,22 @@ class HttpServer:
             await asyncio.wait(self._open)
 
     def _take(self, client: socket.socket, peer: str) -> None:
-        place = self._connections.admit(peer, lambda: _cut(client))
+        def cut() -> None:
+            task.cancel()
+
+        place = self._connections.admit(peer, cut)
         if place is None:
             client.close()
             return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            place.leave()
+            client.close()  # where it was cut before its first step
+            self._open.discard(task)
+
         task = asyncio.get_running_loop().create_task(self._connection(client, place), name="http connection")
+        task.add_done_callback(ended)
         self._open.add(task)
-        task.add_done_callback(self._open.discard)
 
     async def _connection(self, client: socket.socket, place: Connection) -> None:
         reader, writer = await asyncio.open_connection(sock=client, limit=MAX_HEAD)
@@ -186,10 +195,9 @@ class HttpServer:
         except Refused as refused:
             await _refuse(reader, writer, refused.response)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # the peer went away, says nothing or reads nothing: there is no one to answer
+            pass  # the peer went away, says nothing or reads nothing: there is no one to answer
         finally:
-            place.leave()
-            writer.close()
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection) -> None:
         """One request after another. Raises Refused."""
@@ -252,11 +260,6 @@ class HttpServer:
         except Exception as error:  # a route that breaks must not take the listener with it
             LOG.error("request failed", path=request.path, error=f"{type(error).__name__}: {error}")
             return Response(b"internal error\n", 500)
-
-
-def _cut(client: socket.socket) -> None:
-    with suppress(OSError):  # it left by itself
-        client.shutdown(socket.SHUT_RDWR)  # its task reads the end, and closes it
 
 
 async def _send(writer: asyncio.StreamWriter, response: Response, head: Head | None = None) -> None:

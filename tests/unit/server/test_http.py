@@ -238,6 +238,28 @@ async def test_connections_that_say_nothing_make_room_for_one_that_asks():
             writer.close()
 
 
+async def test_a_connection_that_makes_room_ends_with_all_it_holds_and_not_when_its_answer_would_come():
+    asked_for, given_up = asyncio.Event(), asyncio.Event()
+
+    async def never(request: Request) -> Response:
+        try:
+            asked_for.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        return Response(b"")
+
+    async with serving({**ROUTES, ("GET", "/never"): never}, bound=Bound(1, 1)) as (address, talk):
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(asked("/never"))
+        async with asyncio.timeout(10):
+            await asked_for.wait()
+            assert (await talk(asked("/hello"))).startswith(b"HTTP/1.1 200 ")
+            await given_up.wait()
+        writer.close()
+
+
 @pytest.mark.parametrize(
     ("method", "headers", "status"),
     [
