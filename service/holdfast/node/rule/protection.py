@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from holdfast.errors import InvalidArgument
+from holdfast.node.rule.pattern import NOT, REGEX, compile_pattern
 from holdfast.node.rule.schema import Match, OomScoreAdj, PodMatch, Rule, Settings
 
 EXE, USER, CGROUP, NAMESPACE = "match.exe", "match.user", "match.cgroup", "match.pod.namespace"
@@ -28,14 +29,20 @@ Grounds = tuple[tuple[str, ...], ...]
 #: Memory that is kept from reclaim, in either version's word.
 KEPT = ("memory.min", "memory.low", "memory.soft_limit_in_bytes")
 #: Groups in which everybody is: they name nobody's place.
-_COMMON = frozenset({"system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"})
+_COMMON = (
+    *("-.slice", "system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"),
+    *("burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
+    # One of each user, session and container; as a wildcard alone fits it.
+    *("user-\0.slice", "user@\0.service", "session-\0.scope", "run-\0.scope", "machine-\0.scope"),
+    *(f"{runtime}-{64 * chr(0)}.scope" for runtime in ("docker", "libpod", "crio", "cri-containerd")),
+)
 _UNIT = (".service", ".scope", ".slice", ".socket", ".mount")
 
 
 def grounds_of(match: Match) -> Grounds:
     """The sets of keys of which each would be enough, as facts."""
     keys = set()
-    if match.exe:
+    if match.exe and all(map(names_a_program, _texts(match.exe))):
         keys.add(EXE)
     if match.user != ():
         keys.add(USER)
@@ -92,11 +99,13 @@ def check(rule: Rule) -> None:
 def _to_add(match: Match) -> str:
     named = not match.cgroup or all(map(names_a_unit, _texts(match.cgroup)))
     namespaces = isinstance(match.pod, PodMatch) and match.pod.namespace
+    unnamed = match.exe and not all(map(names_a_program, _texts(match.exe)))
     return next(
         words
         for holds, words in (
             (namespaces, "name each namespace of match.pod exactly"),
             (match.pod, "add the exact namespace to match.pod"),
+            (unnamed, "name the program in match.exe by its path, or the unit in match.cgroup"),
             (match.exe, "add match.user, or match.cgroup of its unit"),
             (not named, "name a unit in match.cgroup (/system.slice/NAME.service) and add match.exe or match.user"),
             (match.cgroup, "add match.exe or match.user"),
@@ -109,16 +118,24 @@ def _to_add(match: Match) -> str:
 
 def is_exact(text: str) -> bool:
     """Whether a pattern is a plain word."""
-    return not text.startswith("re:") and not set("*?") & set(text)
+    return not text.startswith((REGEX, NOT)) and not set("*?") & set(text)
+
+
+def names_a_program(text: str) -> bool:
+    """Whether a pattern of a program's path says which: what it does not fit, or a path of wildcards, says nothing."""
+    return not text.startswith(NOT) and bool(text.strip("*?/"))
 
 
 def names_a_unit(text: str) -> bool:
-    """Whether a pattern of a cgroup's path says which unit: some part of its last name is not a wildcard."""
-    if text.startswith("re:"):
+    """Whether a pattern of a cgroup's path says which unit.
+
+    Some part of its last name is not a wildcard, and it fits no group in which everybody is.
+    """
+    if text.startswith((REGEX, NOT)):
         return False
     name = text.removesuffix("/**").rpartition("/")[2]
     stem = next((name.removesuffix(end) for end in _UNIT if name.endswith(end)), name)
-    return name not in _COMMON and bool(stem.strip("*?@"))
+    return bool(stem.strip("*?@")) and not any(map(compile_pattern(name).holds, _COMMON))
 
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
