@@ -23,7 +23,7 @@ from tests import needs
 CAP_SYS_RESOURCE = 24
 HOST = "HOLDFAST_V2_HOST"
 REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON line a report
-BOOT_AND_RUN_S = 900
+BOOT_AND_RUN_S = 1500
 
 
 def is_v2_host() -> bool:

@@ -162,8 +162,8 @@ def _timed(action) -> float:
     return time.monotonic() - began
 
 
-def configuration(directory: Path, ports: dict[str, int], more: str = "", plugins: str = "") -> str:
-    """The target's configuration; ``more`` are top-level YAML lines, ``plugins`` more plugin sections."""
+def configuration(directory: Path, ports: dict[str, int], more: str = "", plugins: str = "", grpc: str = "") -> str:
+    """The target's configuration; ``more`` are top-level lines, ``plugins`` and ``grpc`` lines of those sections."""
     return f"""\
 root: {directory}/root
 state: {directory}/state
@@ -171,6 +171,7 @@ grpc:
   address: {directory}/h.sock
   tcp_address: 127.0.0.1:{ports["tcp"]}
   health_address: 127.0.0.1:{ports["health"]}
+{grpc}
 metrics: {{address: "127.0.0.1:{ports["metrics"]}"}}
 debug: {{address: {directory}/debug.sock}}
 plugins:
@@ -194,11 +195,13 @@ def free_ports(*names: str) -> dict[str, int]:
 
 
 @contextmanager
-def target(directory: Path, more: str = "", plugins: str = "", before: Sequence[str | Path] = ()) -> Iterator[Target]:
+def target(
+    directory: Path, more: str = "", plugins: str = "", grpc: str = "", before: Sequence[str | Path] = ()
+) -> Iterator[Target]:
     """A daemon that serves; ``before`` are words before its command (``prlimit --nofile=…``)."""
     ports = free_ports("metrics", "health", "tcp")
     config = directory / "config.yaml"
-    config.write_text(configuration(directory, ports, more, plugins))
+    config.write_text(configuration(directory, ports, more, plugins, grpc))
     environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [*before, sys.executable, "-m", "holdfast", "run", "-c", config]
     with Running(command, env=environment) as running:

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.root
 NOBODY = 65534
 BASE, PROTECTED = 800, 300
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+SLEEP = os.path.realpath("/usr/bin/sleep")
 UID, POD, APP = "11111111-2222-3333-4444-555555555555", "a" * 64, "b" * 64
 
 
@@ -261,7 +262,7 @@ def enters(path):
 
 def spawn_inside(spawn, delegated, path):
     joined = spawn("sh", "-c", f'echo $$ > {delegated}/cgroup.procs && exec {" ".join(AS_NOBODY)} sh -c "$0"', path)
-    comes_to_run(joined.pid, os.path.realpath(shutil.which("sleep")))
+    comes_to_run(joined.pid, SLEEP)
     return joined
 
 
@@ -306,7 +307,7 @@ def test_a_pod_is_protected_in_the_group_that_its_runtime_names_alone(run, spawn
     pods.put_pod(PodRecord(POD, UID, "db", "pg-0"))
     pods.put_container(ContainerRecord(APP, POD, "pg", State.RUNNING, cgroups_path=real if named else ""))
     some = spawn("sleep", "600")
-    comes_to_run(some.pid, os.path.realpath(shutil.which("sleep")))
+    comes_to_run(some.pid, SLEEP)
     tree.join(real, some.pid)
     engine = run(rule({"pod": {"namespace": "db"}}), pods=pods)
     assert adj_of(some.pid) == (PROTECTED if named else BASE)
@@ -317,7 +318,7 @@ def test_a_pod_is_protected_in_the_group_that_its_runtime_names_alone(run, spawn
 class TestChildren:
     """A child inherits its parent's value from the kernel; protection it has from no rule."""
 
-    FORKS = "read x; sleep 600 >/dev/null & echo $!; read x"
+    FORKS = 'read x; "$1" 600 >/dev/null & echo $!; read x'
 
     @pytest.fixture
     def family(self, spawn, place):
@@ -325,16 +326,16 @@ class TestChildren:
         shell = place / "hf-claimed"
         shutil.copy(shutil.which("sh"), shell)
 
-        def start():
-            parent = spawn(*AS_NOBODY, str(shell), "-c", self.FORKS, stdout=subprocess.PIPE)
+        def start(program=SLEEP):
+            parent = spawn(*AS_NOBODY, str(shell), "-c", self.FORKS, "sh", program, stdout=subprocess.PIPE)
             comes_to_run(parent.pid, shell)
             return parent
 
-        def bear(parent):
+        def bear(parent, program=SLEEP):
             parent.stdin.write(b"\n")
             parent.stdin.flush()
             child = int(parent.stdout.readline())
-            comes_to_run(child, os.path.realpath(shutil.which("sleep")))
+            comes_to_run(child, program)
             return child
 
         return shell, start, bear
@@ -372,12 +373,15 @@ class TestChildren:
         assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, PROTECTED)
         assert engine.placement(child).inherited
 
-    def test_a_child_that_a_rule_matches_by_a_claim_inherits_nothing_either(self, run, family):  # noqa: F811
+    def test_a_child_that_a_rule_matches_by_a_claim_inherits_nothing_either(self, run, family, place):  # noqa: F811
         shell, start, bear = family
-        engine = run(by_exe(shell), {**rule({"comm": "sleep", "user": NOBODY}), "name": "by-name"})
-        parent = start()
+        theirs = place / "hf-theirs"
+        shutil.copy(SLEEP, theirs)
+        os.chown(theirs, NOBODY, NOBODY)
+        engine = run(by_exe(shell), {**by_exe(theirs), "name": "by-claim"})
+        parent = start(str(theirs))
         engine.settle()
-        child = bear(parent)
+        child = bear(parent, theirs)
         engine.settle()
         assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, BASE)
         assert claims(engine, child)

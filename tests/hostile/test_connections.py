@@ -65,3 +65,22 @@ def test_with_few_descriptors_idle_connections_on_every_listener_leave_the_engin
 def test_the_soft_limit_of_open_files_is_no_limit(short_dir):
     with kit.target(short_dir, before=["prlimit", "--nofile=128:4096"]) as target:
         assert target.metric("process_max_fds") == 4096
+
+
+@pytest.fixture
+def shared(short_dir):
+    """A daemon whose unix socket the attackers' group may use."""
+    with kit.target(short_dir, grpc=f"  gid: {kit.NOBODY}") as made:
+        yield made
+
+
+@pytest.mark.parametrize("said", ["", PREFACE])
+def test_a_member_of_the_sockets_group_takes_no_descriptor_of_the_engines(shared, attack, said):
+    shared.survives(attack("idle", shared.address, 0, 3000, said))
+    assert len(list(Path(f"/proc/{shared.pid}/fd").iterdir())) < 512
+
+
+@pytest.mark.parametrize("request_", ["whole", "none"])
+@pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", "/holdfast.placement.v1.Placement/Watch"])
+def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shared, attack, method, request_):
+    shared.survives(attack("streams", shared.address, 200, 200, method, request_))

@@ -11,8 +11,8 @@ UNLIMITED = -1
 #: Bytes of a call's metadata, as RFC 9113 counts them (32 more for each entry). Up to this they are always taken, above
 #: it never: with its own two limits, 8 and 16 KiB, the core refuses what lies between by chance.
 MAX_METADATA_BYTES = 32 << 10
-#: Calls that wait their turn. Above a first limit of 1,000 the core cancels some by chance, above 3,000 all.
-PENDING = 4096
+#: Calls that wait their turn; more are cancelled. The core has two limits: from 1,000 to 3,000 it cancels by chance.
+PENDING = 1024
 HANDSHAKE_S = 10.0  # until TLS and HTTP/2 have begun; the core's own: 120
 
 

@@ -51,10 +51,12 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                LOG.error("accept failed", listener=self._listener, error=error)
+                if self._retry is None:  # once: descriptors may be short for long
+                    LOG.error("accept failed; trying again", listener=self._listener, error=error)
                 self._loop.remove_reader(self._sock.fileno())  # it stays readable: without this the loop would spin
                 self._retry = self._loop.call_later(RETRY_S, self.start)
                 return
+            self._retry = None
             client.setblocking(False)
             try:
                 peer = self._peers.of(client)

@@ -34,7 +34,7 @@ class Bounds(Struct, frozen=True):
     A connection of TCP costs three descriptors once it speaks (see `front`), one before; all others cost one.
     """
 
-    grpc: Bound = Bound(128, 128)
+    grpc: Bound = Bound(64, 64)
     tcp: Bound = Bound(64, 8)
     health: Bound = Bound(64, 16)
     silent: Bound = Bound(256, 128)  # of each TCP listener: accepted, and nothing said yet

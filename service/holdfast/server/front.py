@@ -90,14 +90,15 @@ class _Relay:
         front, client = self.front, self._client
         self._leave()
         front.loop.remove_reader(client.fileno())
-        self.place = front.speaking.admit(self._peer, self.close)
-        if self.place is None:
-            self.close()
-            return
-        server = self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             if not client.recv(1, socket.MSG_PEEK):
-                raise ConnectionResetError("it left without a word")
+                self.close()  # it left without a word
+                return
+            self.place = front.speaking.admit(self._peer, self.close)
+            if self.place is None:
+                self.close()
+                return
+            server = self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.connect(front.target)
         except OSError as error:

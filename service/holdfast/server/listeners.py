@@ -34,8 +34,8 @@ from holdfast.server.ttrpc_layer import intercept
 LOG = log.named(__name__)
 ITSELF = "holdfast"
 HEALTH = "grpc.health.v1.Health"
+UNREAD_CALLS = 128  # over the unix socket, beyond the gate's: their request has not come; each takes 20 KiB
 FLEET_CALLS = 256  # calls over TCP at a time, and at most a quarter of all: the node's own clients always have the rest
-UNREAD_CALLS = 256  # calls over the unix socket beyond the gate's: begun, and their request has not arrived
 
 
 def refuse_taken(settings: Settings) -> None:
@@ -248,12 +248,10 @@ class Listeners:
         grpc_settings = self._settings.grpc
         published = UnixSocket("main endpoint", grpc_settings.address, Owner(grpc_settings.uid, grpc_settings.gid))
         stack.callback(published.close)
+        options = rpc.server_options(self._settings, connections=self._bounds.grpc.total)
         calls = grpc_settings.max_concurrent_rpcs
-        server = grpc.aio.server(
-            handlers=[self._node],
-            options=rpc.server_options(self._settings, connections=self._bounds.grpc.total),
-            maximum_concurrent_rpcs=calls + UNREAD_CALLS if calls else None,
-        )
+        unread = calls + UNREAD_CALLS if calls else None
+        server = grpc.aio.server(handlers=[self._node], options=options, maximum_concurrent_rpcs=unread)
         path = published.open()
         try:
             bind_private(lambda: server.add_insecure_port(f"unix:{path}"))

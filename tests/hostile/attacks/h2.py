@@ -28,15 +28,17 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + _length(len(name)) + name + _length(len(value)) + value
 
 
-def headers(path: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    fixed = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
+def headers(path: bytes, *more: tuple[bytes, bytes], authority: bytes = b"x") -> bytes:
+    fixed = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", authority))
     fixed += ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
     return b"".join(_literal(*pair) for pair in (*fixed, *more))
 
 
-def call(stream: int, path: bytes, request: bytes | None = b"", *more: tuple[bytes, bytes]) -> bytes:
+def call(
+    stream: int, path: bytes, request: bytes | None = b"", *more: tuple[bytes, bytes], authority: bytes = b"x"
+) -> bytes:
     """A whole unary call, or with None one whose request never comes."""
-    begun = frame(HEADERS, END_HEADERS, stream, headers(path, *more))
+    begun = frame(HEADERS, END_HEADERS, stream, headers(path, *more, authority=authority))
     if request is None:
         return begun
     return begun + frame(DATA, END_STREAM, stream, b"\0" + struct.pack(">I", len(request)) + request)
@@ -52,3 +54,19 @@ def connect(address: str, source: str = "127.0.0.1") -> socket.socket:
         peer = socket.create_connection(("127.0.0.1", int(address)), 5, (source, 0))
     peer.sendall(PREFACE + frame(SETTINGS, ACK, 0))
     return peer
+
+
+def receive(peer: socket.socket) -> tuple[int, bytes]:
+    """The next frame's kind and payload."""
+    head = _exactly(peer, 9)
+    return head[3], _exactly(peer, int.from_bytes(head[:3], "big"))
+
+
+def _exactly(peer: socket.socket, number: int) -> bytes:
+    got = b""
+    while len(got) < number:
+        data = peer.recv(number - len(got))
+        if not data:
+            raise ConnectionError("closed")
+        got += data
+    return got

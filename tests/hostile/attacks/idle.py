@@ -1,4 +1,7 @@
-"""idle SOURCE PORT CONNECTIONS [BYTES]: open them, say BYTES (hex) or nothing, open those again that are closed."""
+"""idle SOURCE PORT CONNECTIONS [BYTES]: open them, say BYTES (hex) or nothing, open those again that are closed.
+
+A SOURCE that is a path is a unix socket to connect to.
+"""
 
 import select
 import socket
@@ -15,7 +18,11 @@ peers: dict[int, socket.socket] = {}
 
 def connect() -> None:
     try:
-        peer = socket.create_connection(("127.0.0.1", port), 5, (source, 0))
+        if source.startswith("/"):
+            peer = socket.socket(socket.AF_UNIX)
+            peer.connect(source)
+        else:
+            peer = socket.create_connection(("127.0.0.1", port), 5, (source, 0))
         peer.sendall(greeting)
     except OSError:
         return

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 
 import grpc
 import pytest
+from holdfast.server import acceptor
 from holdfast.server import front as ours
 from holdfast.server.connections import ConnectionMetrics
 from holdfast.server.descriptors import Bound
@@ -118,3 +120,27 @@ async def test_more_connections_than_the_bound_end_the_quietest_one(short_dir, w
         assert metrics.closed.labels("tcp", "peer_limit").value == 1
         for _, writer in pairs:
             writer.close()
+
+
+async def test_accepting_goes_on_when_there_are_descriptors_again_and_the_lack_is_told_once(
+    short_dir, caplog, monkeypatch
+):
+    monkeypatch.setattr(acceptor, "RETRY_S", 0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with echoing(short_dir) as path, fronting(path) as (address, _):
+        with socket.socket() as client:
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            try:
+                async with asyncio.timeout(10):
+                    await asyncio.get_running_loop().sock_connect(client, address)
+                    while not caplog.records:
+                        await asyncio.sleep(0)
+                    for _ in range(50):
+                        await asyncio.sleep(0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            async with asyncio.timeout(10):
+                await asyncio.get_running_loop().sock_sendall(client, b"x")
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b"x"
+    assert [record.message for record in caplog.records] == ["accept failed; trying again"]

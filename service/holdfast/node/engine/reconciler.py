@@ -22,6 +22,7 @@ from holdfast.node.engine.match_cache import Indifference
 from holdfast.node.engine.required_files import wants_of
 from holdfast.node.journal.rows import HandRow
 from holdfast.node.model.decision import Change, Decision, Field
+from holdfast.node.model.evidence import EXECUTED
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.plan.claims import Claims
@@ -179,7 +180,9 @@ class Keeper:
             self.followed.discard(pid)
             self.followed_changed = True
 
-    def decide(self, glance: Glance, opened: OpenProcess | None = None) -> tuple[Process, Decision]:
+    def decide(
+        self, glance: Glance, opened: OpenProcess | None = None, *, again: bool = True
+    ) -> tuple[Process, Decision]:
         """What follows for a process: of an exec by what the rules ask about alone, of a sweep with its groups.
 
         Raises:
@@ -195,6 +198,9 @@ class Keeper:
             return facts, _by_hand(facts, hand)
         keys, line = self.rules.evidence_for(facts)
         facts = self.hands.evidence.attach(facts, keys, opened, line=line)
+        if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
+            fresh = reader.glance(glance.pid) if opened is None else reader.glance_of(opened)
+            return self.decide(fresh, opened, again=False)
         decision = plan(facts, self.rules, self.facts, self.claims)
         if (standing := self._awaits_facts(facts, decision)) is not None:
             return facts, standing

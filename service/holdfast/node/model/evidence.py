@@ -12,6 +12,7 @@ from collections.abc import Collection
 from msgspec import Struct
 
 NOT_READ = "it was not looked at"
+EXECUTED = "it executed another program meanwhile"
 
 
 class Evidence(Struct, frozen=True):

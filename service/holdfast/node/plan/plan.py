@@ -221,8 +221,8 @@ def _without_protection(process: Process, found: Found, standing: Standing) -> _
     """A protecting value is refused; what the process has of it from us, or inherited of us, goes."""
     refusal = _claim(Field.OOM_SCORE_ADJ, standing)
     held = process.held
-    if standing.undecided and held is not None and held.rule == found.rule.name:
-        return _Part(refusals=(refusal,))
+    if standing.undecided:
+        return _Part(refusals=(refusal,), kept=held is not None and held.rule == found.rule.name)
     if lender_of(process) is None:
         return _Part(refusals=(refusal,), kept=False)
     base = base_adjustment(process)

@@ -38,7 +38,7 @@ from msgspec.structs import replace
 from holdfast import kernel_text, log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import HoldfastError
-from holdfast.node.model.evidence import NOT_READ, Evidence
+from holdfast.node.model.evidence import EXECUTED, NOT_READ, Evidence
 from holdfast.node.model.process import Process
 from holdfast.process import OpenProcess, ProcRoot, start_ticks_of
 
@@ -166,7 +166,7 @@ class EvidenceReader:
         try:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
-                return "it runs another program by now", False
+                return EXECUTED, True
             if prefix and start_ticks_of(_read(self._proc.fd, f"{prefix}stat")) != process.start_ticks:
                 return "the process ended", False
             return self._program(process, link, descriptor, f"{prefix}mountinfo", fd)

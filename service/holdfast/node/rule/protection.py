@@ -102,7 +102,7 @@ def may_raise_limits(settings: Settings) -> bool:
 
 def leaves_limits(rule: Rule) -> bool:
     """Whether a move of the rule may take a process out of limits."""
-    return rule.leave_kubepods or bool(getattr(rule, "leave_limits", False))
+    return rule.leave_kubepods or rule.leave_limits
 
 
 def check(rule: Rule) -> None:
