@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 from holdfast.errors import KernelRefused, UnknownKernelText
 from holdfast.interning import Interned
@@ -50,6 +51,31 @@ def lines(raw: bytes) -> list[bytes]:
     if not found[-1]:
         found.pop()
     return found
+
+
+def each_line(path: str | bytes, dir_fd: int | None = None) -> Iterator[bytes]:
+    """The lines of a file of any length, as ``mountinfo`` may have: a user's own mounts are in it. One line is bounded.
+
+    Raises:
+        KernelRefused: it cannot be read; `UnknownKernelText`: a line is longer than `MOST_BYTES`.
+    """
+    name = os.fsdecode(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            rest = b""
+            while part := os.read(descriptor, _CHUNK):
+                *whole, rest = (rest + part).split(b"\n")
+                yield from whole
+                if len(rest) > MOST_BYTES:
+                    refused["too_long"] += 1
+                    raise UnknownKernelText(name, f"a line is longer than {MOST_BYTES} bytes")
+            if rest:
+                yield rest
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KernelRefused("read", name, error.errno or 0) from error
 
 
 def words(line: bytes) -> list[bytes]:

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import holdfast
 import pytest
@@ -50,6 +51,24 @@ def test_decoding_and_encoding_are_inverses(raw):
 @given(st.text())
 def test_any_text_at_all_can_be_encoded(text):
     kernel_text.encode(text)
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b"")), max_size=9), st.integers(1, 7))
+def test_a_file_of_lines_is_cut_as_the_whole_text_is(tmp_path_factory, lines, chunk):
+    path = tmp_path_factory.mktemp("lines") / "mountinfo"
+    path.write_bytes(b"\n".join(lines))
+    with patch.object(kernel_text, "_CHUNK", chunk):
+        assert list(kernel_text.each_line(str(path))) == kernel_text.lines(path.read_bytes())
+
+
+def test_a_file_of_lines_may_be_of_any_length_and_a_line_may_not(tmp_path):
+    path = tmp_path / "mountinfo"
+    line = b"29 1 254:1 / /" + b"x" * 4000
+    path.write_bytes((line + b"\n") * 1000)
+    assert list(kernel_text.each_line(str(path))) == [line] * 1000
+    path.write_bytes(b"x" * (2 * kernel_text.MOST_BYTES))
+    with pytest.raises(UnknownKernelText, match="a line is longer"):
+        list(kernel_text.each_line(str(path)))
 
 
 @given(st.lists(st.binary().map(lambda raw: raw.replace(b"\n", b""))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -209,19 +209,19 @@ def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:
     return any(mount.root.startswith("/..") for mount in mounts(_mountinfo(proc_root), cgroup_root))
 
 
-def _mountinfo(proc_root: str) -> bytes:
-    return kernel_text.read(f"{proc_root}/thread-self/mountinfo")
+def _mountinfo(proc_root: str) -> Iterator[bytes]:
+    return kernel_text.each_line(f"{proc_root}/thread-self/mountinfo")
 
 
-def mounts(mountinfo: bytes, cgroup_root: str) -> Iterator[Mount]:
-    """The cgroup mounts at or below ``cgroup_root``, in mountinfo's order.
+def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[Mount]:
+    """The cgroup mounts at or below ``cgroup_root``, in the order of mountinfo's lines.
 
     A field of another file system may hold a blank that is not escaped (Docker Desktop's 9p options), or be empty; such
     a line is not ours. In a line of ours all fields are there.
     """
     # 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
     root = cgroup_root.rstrip("/")
-    for line in kernel_text.lines(mountinfo):
+    for line in mountinfo:
         left, _, right = line.partition(b" - ")
         fields, (kind, *rest) = left.split(b" "), right.split(b" ")
         if kind not in (b"cgroup", b"cgroup2") or len(fields) < 6 or not rest:

@@ -103,8 +103,17 @@ def test_a_read_only_mount_cannot_be_written(tmp_path):
 
 
 def test_octal_escapes_of_a_mount_point_are_undone():
-    (mount,) = mounts(b"31 30 0:30 / /mnt/with\\040space rw - cgroup2 cgroup2 rw\n", "/mnt")
+    (mount,) = mounts([b"31 30 0:30 / /mnt/with\\040space rw - cgroup2 cgroup2 rw"], "/mnt")
     assert mount.point == "/mnt/with space"
+
+
+def test_a_thousand_mounts_of_a_user_with_long_names_keep_nothing_from_being_found(tmp_path):
+    (tmp_path / "cg").mkdir()
+    proc, cgroup = tree(tmp_path, "/ @ rw - cgroup2 cgroup2 rw")
+    with open(f"{proc}/thread-self/mountinfo", "ab") as file:
+        for number in range(1000):
+            file.write(b"%d 1 0:9 / /home/u/%s rw,nosuid - fuse.x x rw\n" % (1000 + number, b"x" * 3900))
+    assert detect(proc, cgroup).trees
 
 
 def test_an_unreadable_mountinfo_is_said(tmp_path):

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from holdfast.config.quantity import format_bytes
-from holdfast.errors import InvalidArgument, NoEquivalent
+from holdfast.errors import HoldfastError, InvalidArgument, NoEquivalent
 from holdfast.node.model.decision import Change, Field, Reason, Refusal
 from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
 from holdfast.node.plan.claims import Claims, Place
-from holdfast.node.plan.setting import is_in_force, lines_for
+from holdfast.node.plan.setting import is_in_force, lines_for, widens
 from holdfast.node.rule.quantity import Value, size_in_bytes
 from holdfast.node.rule.ruleset import CompiledRule
 from holdfast.node.rule.schema import CgroupTarget, Rule
@@ -60,6 +60,24 @@ def plan_in_place(process: Process, rule: CompiledRule, host: HostFacts, claims:
     if not host.hierarchies:
         return (), (replace(_NO_TREE, field=Field.SETTING),)
     return _settings(rule, rule.spec.in_place, process.cgroups, host, claims)
+
+
+def raises_a_limit(process: Process, rule: CompiledRule, host: HostFacts) -> bool:
+    """Whether a setting in place would leave the process's group less limited than it is."""
+    given = rule.spec.in_place
+    for name, value in given.items():
+        try:
+            lines = lines_for(name, value, given, v2=host.is_v2)
+        except HoldfastError:  # refused by the plan, with its reason
+            continue
+        for file, text in lines:
+            place = _place_of(file, process.cgroups, host)
+            if isinstance(place, Refusal):
+                continue
+            group = host.groups.get(place.group)
+            if widens(file, text, group.values.get(file) if group is not None else None):
+                return True
+    return False
 
 
 def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:

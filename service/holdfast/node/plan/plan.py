@@ -31,11 +31,11 @@ from msgspec import Struct
 
 from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.process import HostFacts, Process
-from holdfast.node.plan.cgroup import plan_in_place, plan_move
+from holdfast.node.plan.cgroup import plan_in_place, plan_move, raises_a_limit
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
-from holdfast.node.rule.protection import KEPT, keeps_memory, leaves_limits
+from holdfast.node.rule.protection import KEPT, leaves_limits, spares
 from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Considered, Found, Rules, Standing, lender_of
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
@@ -89,7 +89,7 @@ def _plan_groups(process: Process, found: Found, host: HostFacts, claims: Claims
     kept, by_claim = True, False
     for part, field, protects in (
         (plan_move, Field.CGROUP, spec.cgroup is not None and _move_protects(spec, host)),
-        (plan_in_place, Field.SETTING, bool(keeps_memory(spec.in_place))),
+        (plan_in_place, Field.SETTING, _settings_protect(process, found.rule, host)),
     ):
         standing = _standing(process, found) if protects else BY_FACTS
         if standing.why and not spec.trust_claims:
@@ -106,10 +106,14 @@ def _move_protects(rule: Rule, host: HostFacts) -> bool:
     """Whether the move may leave limits, or leads to a group whose memory is kept from reclaim."""
     if rule.cgroup is None:
         return False
-    if leaves_limits(rule) or keeps_memory(rule.cgroup.settings):
+    if leaves_limits(rule) or spares(rule.cgroup.settings):
         return True
     group = host.groups.get(rule.cgroup.path)
     return group is not None and any(group.values.get(name, "0") not in ("0", "") for name in KEPT[:2])
+
+
+def _settings_protect(process: Process, rule: CompiledRule, host: HostFacts) -> bool:
+    return bool(spares(rule.spec.in_place)) or raises_a_limit(process, rule, host)
 
 
 def _standing(process: Process, found: Found) -> Standing:

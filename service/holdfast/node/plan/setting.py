@@ -5,6 +5,7 @@ The files, their values and units are in `rule.setting`; what they are called on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from holdfast.errors import NoEquivalent
@@ -14,6 +15,7 @@ from holdfast.node.rule.setting import V1_NO_LIMIT, parts_of, setting_named, siz
 
 #: Says the same as no line about a device: ``max`` in ``io.max``, 0 in v1's throttles.
 _AS_ABSENT = ("max", "0")
+_PERIOD = "cpu.cfs_period_us"  # of v1's quota: the shorter it is, the more the quota allows
 
 
 def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) -> Lines:
@@ -55,3 +57,40 @@ def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096)
             for about, number in parts_of(file, wanted).items()
         )
     return now.split() == wanted.split()
+
+
+def widens(file: str, wanted: str, now: str | None) -> bool:
+    """Whether the file would limit less than it does now, in part at least; True as well where that is not known."""
+    kind = setting_named(file).kind
+    if file == _PERIOD:
+        return now is None or not now.isdecimal() or int(wanted) < int(now)
+    if kind.unlimited is None or (now is not None and kind.unlimited(now)):
+        return False
+    if now is None or kind.unlimited(wanted):
+        return True
+    stands = parts_of(file, now)
+    return any(_is_more(file, text, stands[about]) for about, text in parts_of(file, wanted).items() if about in stands)
+
+
+def _is_more(file: str, wanted: str, now: str) -> bool:
+    if file.startswith("cpuset."):
+        return not _members(wanted) <= _members(now)
+    return _amount(file, wanted, now) > _amount(file, now, now)
+
+
+def _amount(file: str, text: str, now: str) -> float:
+    if setting_named(file).kind.is_size:
+        size = size_in_bytes(text)
+        return math.inf if size is None else size
+    number, _, period = text.partition(" ")
+    if number in ("max", "-1") or (number == "0" and file.startswith("blkio.throttle.")):
+        return math.inf
+    return int(number) / int(period or now.partition(" ")[2] or 1)  # cpu.max keeps a period that is not named
+
+
+def _members(text: str) -> set[int]:
+    members: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.strip().partition("-")
+        members.update(range(int(first), int(last or first) + 1))
+    return members

@@ -15,8 +15,8 @@ Theory
 * **File systems whose owners are not the kernel's word.** A user's FUSE file system or a disk of his own shows files
   of root's. Where users may mount, the mount is ``nosuid``: the kernel itself does not believe its owners, nor do we.
   FUSE and network file systems are not looked at further, because a look may never return; their type is read from
-  ``mountinfo``, which asks nobody. A memfd, an overlay or a tmpfs of a user namespace is another inode on another
-  device than the path of pid 1's root.
+  ``mountinfo``, which asks nobody. No link is followed, and nothing is mounted by a look (automounts). A memfd, an
+  overlay or a tmpfs of a user namespace is another inode on another device than the path of pid 1's root.
 * **cgroup.** Every directory from the root of the hierarchy to the group is root's and not writable by others, and so
   are the files by which a process is moved in. A delegated subtree is its owner's claim.
 * **pod.** The container's group is such a group, below the kubelet's own root group; where a container runtime names
@@ -29,12 +29,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from holdfast import log
+from holdfast import kernel_text, log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import HoldfastError
 from holdfast.node.model.evidence import EXECUTED, NOT_READ, Evidence
@@ -47,12 +48,13 @@ EXE, CGROUP, POD = EVERY_KEY = ("exe", "cgroup", "pod")
 DELETED = " (deleted)"
 MOST_PLACES = 4096  # directories, and groups, of which it is remembered who may write there
 MOST_KEPT = 16_384  # programs established before; beyond that the oldest are looked at anew
+MOST_MOUNTS = 4096  # of a process's own namespace that are looked through for its program's: a user makes 100,000
 
 _ROOT_OF_INIT = "1/root"
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: A file system of which every look may wait for somebody else.
-_REMOTE = ("fuse", "nfs", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "coda", "ocfs2", "gfs2", "glusterfs")
+_REMOTE = ("autofs", "fuse", "nfs", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "coda", "ocfs2", "gfs2", "glusterfs")
 _DOORS = ("cgroup.procs", "cgroup.threads", "tasks")  # files of a group that move a process into it
 _KUBEPODS = ("kubepods", "kubepods.slice")
 
@@ -60,7 +62,7 @@ _KUBEPODS = ("kubepods", "kubepods.slice")
 class _Mount(Struct, frozen=True):
     kind: bytes
     nosuid: bool
-    point: bytes = b""
+    is_root: bool = False
 
     @property
     def is_remote(self) -> bool:
@@ -168,7 +170,7 @@ class EvidenceReader:
             if prefix and start_ticks_of(_read(self._proc.fd, f"{prefix}stat")) != process.start_ticks:
                 return "the process ended", False
             return self._program(process, link, descriptor, f"{prefix}mountinfo", fd)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HoldfastError) as error:
             return f"the program cannot be looked at: {error}", False
         finally:
             os.close(descriptor)
@@ -197,9 +199,9 @@ class EvidenceReader:
     def _unbelieved(self, link: str, number: int, mountinfo: str, fd: int) -> str:
         """Why the owners on a program's mount prove nothing; looked up before the file itself is looked at."""
         of_init = self._mount_of_init(number)
-        mount = of_init or _mounts(_read(fd, mountinfo)).get(number)
+        mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
-            return f"{link} lies on a mount that is in use no more"
+            return f"{link} lies on a mount that is in use no more, or one of more than {MOST_MOUNTS}"
         if mount.is_remote:
             return f"{link} lies on {mount.kind.decode(errors='replace')}, where owners are its server's word"
         if of_init is not None and of_init.nosuid:
@@ -247,7 +249,7 @@ class EvidenceReader:
             for part in ("", *filter(None, path.split("/"))):
                 if part:
                     try:
-                        below = os.open(part, _PATH | os.O_DIRECTORY, dir_fd=at)
+                        below = os.open(part, _PATH, dir_fd=at)
                     except FileNotFoundError:
                         break
                     os.close(at)
@@ -256,7 +258,10 @@ class EvidenceReader:
                 mount = self._mount_of_init(number)
                 if mount is None or mount.is_remote:
                     return _Folder(f"{here or '/'} lies on a file system whose owners are its server's word")
-                if why := _writable(here or "/", os.fstat(at)):
+                found = os.fstat(at)
+                if not stat.S_ISDIR(found.st_mode):  # O_DIRECTORY would mount what is mounted on demand
+                    return _Folder(f"{here} of the host is no directory")
+                if why := _writable(here or "/", found):
                     return _Folder(why)
             return _Folder("", number)
         finally:
@@ -270,7 +275,7 @@ class EvidenceReader:
         except PermissionError:
             descriptor = os.open("/", flags)
             mount = self._mount_of_init(self._mount_id(descriptor))
-            if mount is None or mount.point != b"/":
+            if mount is None or not mount.is_root:
                 os.close(descriptor)
                 raise
             self._root = ""
@@ -286,12 +291,12 @@ class EvidenceReader:
     def _mount_of_init(self, number: int) -> _Mount | None:
         """A mount of pid 1's namespace; None: of another one."""
         if number not in self._mounts:
-            self._mounts.update(_mounts(_read(self._proc.fd, "1/mountinfo")))
+            self._mounts.update(_mounts(kernel_text.each_line("1/mountinfo", self._proc.fd)))
         return self._mounts.setdefault(number)
 
     def _is_of_init(self, number: int) -> bool:
         """The same by a fresh look: the number of a mount that went is given out again."""
-        return number in _mounts(_read(self._proc.fd, "1/mountinfo"))
+        return number in _mounts(kernel_text.each_line("1/mountinfo", self._proc.fd))
 
     # -- groups ------------------------------------------------------------------------------------------------------
 
@@ -386,16 +391,26 @@ def _door(tree: Tree, path: str, name: str) -> str:
         return ""
 
 
-def _mounts(mountinfo: bytes) -> dict[int, _Mount]:
-    """Mounts by their number: proc_pid_mountinfo(5)."""
+def _mounts(mountinfo: Iterable[bytes]) -> dict[int, _Mount]:
+    """Mounts by their number, from the lines of mountinfo: proc_pid_mountinfo(5)."""
+    return dict(filter(None, map(_mount, mountinfo)))
+
+
+def _mount_among(mountinfo: Iterable[bytes], number: int) -> _Mount | None:
+    """One of the first `MOST_MOUNTS`."""
+    for line in islice(mountinfo, MOST_MOUNTS):
+        if line.startswith(b"%d " % number) and (found := _mount(line)):
+            return found[1]
+    return None
+
+
+def _mount(line: bytes) -> tuple[int, _Mount] | None:
     # 29 1 254:1 / / rw,nosuid,relatime shared:1 - ext4 /dev/vda1 rw
-    found = {}
-    for line in mountinfo.split(b"\n"):
-        left, dash, right = line.partition(b" - ")
-        if dash:
-            words = left.split(b" ")
-            found[int(words[0])] = _Mount(right.split(b" ", 1)[0], b"nosuid" in words[5].split(b","), words[4])
-    return found
+    left, dash, right = line.partition(b" - ")
+    if not dash:
+        return None
+    words = left.split(b" ")
+    return int(words[0]), _Mount(right.split(b" ", 1)[0], b"nosuid" in words[5].split(b","), words[4] == b"/")
 
 
 def _read(fd: int, name: str) -> bytes:

@@ -51,15 +51,14 @@ def _hidepid(proc_root: str) -> tuple[str, int]:
     # 60 58 0:48 / /proc rw,nosuid - proc proc rw,gid=27,hidepid=invisible
     found: dict[str, str] = {}
     try:
-        text = kernel_text.read(f"{proc_root}/self/mountinfo")
+        for line in kernel_text.each_line(f"{proc_root}/self/mountinfo"):
+            left, _, right = line.partition(b" - ")
+            fields = left.split(b" ")
+            if right.startswith(b"proc ") and len(fields) > 4 and kernel_text.decode(fields[4]) == proc_root:
+                words = kernel_text.decode(right.rpartition(b" ")[2]).split(",")
+                found = dict(word.partition("=")[::2] for word in words)
     except KernelRefused:
         return "", 0
-    for line in kernel_text.lines(text):
-        left, _, right = line.partition(b" - ")
-        fields = left.split(b" ")
-        if right.startswith(b"proc ") and len(fields) > 4 and kernel_text.decode(fields[4]) == proc_root:
-            words = kernel_text.decode(right.rpartition(b" ")[2]).split(",")
-            found = dict(word.partition("=")[::2] for word in words)
     gid = found.get("gid", "0")
     return found.get("hidepid", ""), int(gid) if gid.isdecimal() else 0
 

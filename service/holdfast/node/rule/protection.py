@@ -1,8 +1,8 @@
 """What of a rule protects a process, and whether facts alone would name whom it protects.
 
 To protect is to leave a process better off than it is without the rule: a value below its base, memory that is not
-reclaimed, a way out of limits. A process must not get that by what it says of itself, so the match of such a rule
-needs one of these *grounds*, whose keys a process or a pod's author cannot make up (`proc.evidence`):
+reclaimed, a way out of limits, a higher limit. A process must not get that by what it says of itself, so the match of
+such a rule needs one of these *grounds*, whose keys a process or a pod's author cannot make up (`proc.evidence`):
 
 ==============================  ======================================================================================
 ``exe`` and ``user``            the program and who runs it
@@ -19,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from holdfast.errors import InvalidArgument
+from holdfast.node.rule.pattern import NOT, REGEX, compile_pattern
 from holdfast.node.rule.schema import Match, OomScoreAdj, PodMatch, Rule, Settings
+from holdfast.node.rule.setting import plain, setting_named
 
 EXE, USER, CGROUP, NAMESPACE = "match.exe", "match.user", "match.cgroup", "match.pod.namespace"
 BY_ANNOTATION = "annotation"  #: the rule of what pods ask for; its ground is the namespace that admits it
@@ -27,15 +29,22 @@ Grounds = tuple[tuple[str, ...], ...]
 
 #: Memory that is kept from reclaim, in either version's word.
 KEPT = ("memory.min", "memory.low", "memory.soft_limit_in_bytes")
+NOT_KILLED = "memory.oom_control"  # v1: at its limit the group waits for memory, and nobody in it is killed
 #: Groups in which everybody is: they name nobody's place.
-_COMMON = frozenset({"system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"})
+_COMMON = (
+    *("-.slice", "system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"),
+    *("burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
+    # One of each user, session and container; as a wildcard alone fits it.
+    *("user-\0.slice", "user@\0.service", "session-\0.scope", "run-\0.scope", "machine-\0.scope"),
+    *(f"{runtime}-{64 * chr(0)}.scope" for runtime in ("docker", "libpod", "crio", "cri-containerd")),
+)
 _UNIT = (".service", ".scope", ".slice", ".socket", ".mount")
 
 
 def grounds_of(match: Match) -> Grounds:
     """The sets of keys of which each would be enough, as facts."""
     keys = set()
-    if match.exe:
+    if match.exe and all(map(names_a_program, _texts(match.exe))):
         keys.add(EXE)
     if match.user != ():
         keys.add(USER)
@@ -59,16 +68,36 @@ def protects(rule: Rule) -> str:
             return f"oom_score_adj at_most {adjustment.at_most}"
         if isinstance(adjustment.children, int) and adjustment.children < 0:
             return f"oom_score_adj children {adjustment.children}"
-    if kept := keeps_memory(rule.in_place) or (keeps_memory(rule.cgroup.settings) if rule.cgroup else ""):
-        return kept
+    if (
+        spared := spares(rule.in_place)
+        or unlimits(rule.in_place)
+        or (spares(rule.cgroup.settings) if rule.cgroup else "")
+    ):
+        return spared
     if rule.cgroup is not None and leaves_limits(rule):
         return "it may leave a group's limits"
     return ""
 
 
-def keeps_memory(settings: Settings) -> str:
-    """The setting that keeps memory from reclaim, if one does."""
-    return next((name for name in KEPT if name in settings and str(settings[name]) not in ("0", "-1")), "")
+def spares(settings: Settings) -> str:
+    """The setting that keeps memory from reclaim, or processes from being killed, if one does."""
+    kept = (name for name in KEPT if name in settings and str(settings[name]) not in ("0", "-1"))
+    return next(kept, NOT_KILLED if str(settings.get(NOT_KILLED, 0)) != "0" else "")
+
+
+def unlimits(settings: Settings) -> str:
+    """The setting that ends a limit of the group in which a process is, if one does."""
+    return next((name for name in settings if _is_unlimited(name, plain(settings[name]))), "")
+
+
+def _is_unlimited(name: str, text: str) -> bool:
+    unlimited = setting_named(name).kind.unlimited
+    return unlimited is not None and unlimited(text)
+
+
+def may_raise_limits(settings: Settings) -> bool:
+    """Whether settings are of limits, which they may raise where a group has lower ones."""
+    return any(name.startswith("cpu.cfs_") or setting_named(name).kind.unlimited is not None for name in settings)
 
 
 def leaves_limits(rule: Rule) -> bool:
@@ -92,11 +121,13 @@ def check(rule: Rule) -> None:
 def _to_add(match: Match) -> str:
     named = not match.cgroup or all(map(names_a_unit, _texts(match.cgroup)))
     namespaces = isinstance(match.pod, PodMatch) and match.pod.namespace
+    unnamed = match.exe and not all(map(names_a_program, _texts(match.exe)))
     return next(
         words
         for holds, words in (
             (namespaces, "name each namespace of match.pod exactly"),
             (match.pod, "add the exact namespace to match.pod"),
+            (unnamed, "name the program in match.exe by its path, or the unit in match.cgroup"),
             (match.exe, "add match.user, or match.cgroup of its unit"),
             (not named, "name a unit in match.cgroup (/system.slice/NAME.service) and add match.exe or match.user"),
             (match.cgroup, "add match.exe or match.user"),
@@ -109,16 +140,24 @@ def _to_add(match: Match) -> str:
 
 def is_exact(text: str) -> bool:
     """Whether a pattern is a plain word."""
-    return not text.startswith("re:") and not set("*?") & set(text)
+    return not text.startswith((REGEX, NOT)) and not set("*?") & set(text)
+
+
+def names_a_program(text: str) -> bool:
+    """Whether a pattern of a program's path says which: what it does not fit, or a path of wildcards, says nothing."""
+    return not text.startswith(NOT) and bool(text.strip("*?/"))
 
 
 def names_a_unit(text: str) -> bool:
-    """Whether a pattern of a cgroup's path says which unit: some part of its last name is not a wildcard."""
-    if text.startswith("re:"):
+    """Whether a pattern of a cgroup's path says which unit.
+
+    Some part of its last name is not a wildcard, and it fits no group in which everybody is.
+    """
+    if text.startswith((REGEX, NOT)):
         return False
     name = text.removesuffix("/**").rpartition("/")[2]
     stem = next((name.removesuffix(end) for end in _UNIT if name.endswith(end)), name)
-    return name not in _COMMON and bool(stem.strip("*?@"))
+    return bool(stem.strip("*?@")) and not any(map(compile_pattern(name).holds, _COMMON))
 
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:

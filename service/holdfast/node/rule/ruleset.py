@@ -21,7 +21,7 @@ from holdfast.node.model.process import Held, Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
 from holdfast.node.rule.clause import Clause, Users, line_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
-from holdfast.node.rule.protection import Grounds, keeps_memory, leaves_limits, standing_why
+from holdfast.node.rule.protection import Grounds, leaves_limits, may_raise_limits, spares, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 _OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
@@ -87,7 +87,9 @@ class CompiledRule(Struct, frozen=True):
         if adjustment is not None and adjustment != OomScoreAdj(at_least=adjustment.at_least):
             return True
         settings = spec.cgroup.settings if spec.cgroup else spec.in_place
-        return bool(keeps_memory(settings)) or (spec.cgroup is not None and leaves_limits(spec))
+        if spares(settings) or may_raise_limits(spec.in_place):
+            return True
+        return spec.cgroup is not None and leaves_limits(spec)
 
     def standing(self, process: Process) -> Standing:
         """Whether facts alone name ``process``, for which this rule holds."""

@@ -113,8 +113,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Match,
         Meta(
             description="which processes. A rule that protects (a value below the process's base, memory.min or "
-            "memory.low, leaving limits) needs facts: exe and user, or cgroup of a unit with exe or user, or the "
-            "exact pod.namespace"
+            "memory.low, leaving or raising limits) needs facts: exe and user, or cgroup of a unit with exe or user, "
+            "or the exact pod.namespace"
         ),
     ]
     reason: Annotated[str, Meta(description="why it is there; shown by explain")] = ""

@@ -2,7 +2,7 @@ import os
 import stat
 
 import pytest
-from holdfast.node.proc.evidence import _mounts, _writable
+from holdfast.node.proc.evidence import MOST_MOUNTS, _mount_among, _mounts, _writable
 from holdfast.node.proc.reader import is_unreadable
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +18,24 @@ def test_mounts_are_read_whatever_bytes_their_points_have(mounts):
         % (number, number, point, b",nosuid" if nosuid else b"", kind)
         for number, (point, nosuid, kind) in enumerate(mounts, 1)
     ]
-    found = _mounts(b"\n".join(lines) + b"\n")
-    assert {number: (mount.point, mount.nosuid, mount.kind) for number, mount in found.items()} == dict(
-        enumerate(mounts, 1)
-    )
+    found = _mounts([*lines, b"", b"no line of mountinfo"])
+    assert [(mount.nosuid, mount.kind, mount.is_root) for mount in found.values()] == [
+        (nosuid, kind, point == b"/") for point, nosuid, kind in mounts
+    ]
+    assert [_mount_among(lines, number) for number in found] == list(found.values())
     assert [mount.is_remote for mount in found.values()] == [kind != b"ext4" for _, _, kind in mounts]
+
+
+def test_of_a_users_own_mounts_no_more_are_looked_through_than_said():
+    read = []
+
+    def mountinfo():
+        for number in range(1, 100_001):
+            read.append(number)
+            yield b"%d 1 0:9 / /m/%d rw - tmpfs none rw" % (number, number)
+
+    assert _mount_among(mountinfo(), 100_000) is None
+    assert len(read) == MOST_MOUNTS
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import struct
 import tempfile
 
 import pytest
+from holdfast import kernel_text
 from holdfast.cgroups import Hierarchy, parse_groups
 from holdfast.cgroups.hierarchy import mounts
 from holdfast.errors import HoldfastError, UnknownKernelText
@@ -46,7 +47,7 @@ PARSERS = {
     "status, our own": _effective,
     "oom_score_adj": parsed,
     "cgroup": parse_groups,
-    "mountinfo": lambda raw: list(mounts(raw, "/sys/fs/cgroup")),
+    "mountinfo": lambda raw: list(mounts(kernel_text.lines(raw), "/sys/fs/cgroup")),
     "meminfo": parse_meminfo,
     "pressure": lambda raw: parse_pressure("memory", raw),
     "a group's limit": lambda raw: _limit(raw.decode(errors="surrogateescape")),
@@ -104,7 +105,7 @@ def test_a_mount_of_any_name_is_found_and_no_other_line_is_taken_for_one(name, r
     point = b"/sys/fs/cgroup/" + name
     text = MOUNT % (escaped(root), escaped(point), b"cgroup", escaped(source), b"memory")
     text += MOUNT % (escaped(root), escaped(point), b"9p", source, b"aname=c;path=C:\\a b - cgroup2 x y,z")
-    (found,) = mounts(text, "/sys/fs/cgroup")
+    (found,) = mounts(kernel_text.lines(text), "/sys/fs/cgroup")
     assert (found.point.encode(errors="surrogateescape"), found.root.encode(errors="surrogateescape")) == (point, root)
     assert (found.name, found.writable) == ("memory", True)
 

@@ -4,12 +4,14 @@ import pytest
 from holdfast.errors import ConfigError
 from holdfast.node.model.decision import Field, Reason
 from holdfast.node.model.evidence import Evidence
-from holdfast.node.model.process import Held
+from holdfast.node.model.process import GroupFacts, Held
 from holdfast.node.plan.plan import explain, plan
+from holdfast.node.plan.setting import widens
 from holdfast.node.rule.protection import names_a_unit
 from holdfast.pods.cgroup_path import PodRef
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.fakes.placement import PROVEN, process, rules, v1_host, v2_host
 
@@ -32,6 +34,8 @@ def load(match, **more):
         {"cgroup": ["/system.slice/pg@*.service", "/pg.slice/**"], "user": "0-5"},
         {"pod": {"namespace": ["db", "db2"], "labels": "a=b"}},
         {"exe": "/usr/bin/pg", "user": 26, "descendants": True},
+        {"exe": "/opt/pg/*/bin/*", "user": 26},
+        {"cgroup": "/user.slice/user-1001.slice/**", "exe": "/usr/bin/pg"},
     ],
 )
 def test_facts_that_name_program_user_or_place_may_protect(match):
@@ -49,7 +53,15 @@ def test_facts_that_name_program_user_or_place_may_protect(match):
         ({"cgroup": "/", "user": 0}, "name a unit in match.cgroup (/system.slice/NAME.service)"),
         ({"cgroup": "/*.slice/*.service", "user": 0}, "name a unit in match.cgroup"),
         ({"cgroup": ["/system.slice/**", UNIT], "user": 0}, "name a unit in match.cgroup"),
+        ({"cgroup": f"not:{UNIT}", "user": 0}, "name a unit in match.cgroup"),
+        ({"cgroup": "/system.slic*/**", "user": 0}, "name a unit in match.cgroup"),
+        ({"cgroup": "/kubepods.slice/kubepods-burstable.slice/**", "user": 0}, "name a unit in match.cgroup"),
+        ({"cgroup": "/user.slice/user-*.slice/**", "exe": "/usr/bin/pg"}, "add match.user"),
+        ({"cgroup": "/system.slice/docker-????????????*.scope", "user": 0}, "name a unit in match.cgroup"),
+        ({"exe": "not:/usr/bin/sh", "user": 0}, "name the program in match.exe"),
+        ({"exe": "/**", "user": "0-4294967295"}, "name the program in match.exe"),
         ({"pod": {"labels": "app=pg"}}, "add the exact namespace to match.pod"),
+        ({"pod": {"namespace": "not:kube-system"}}, "name each namespace of match.pod exactly"),
         ({"pod": True}, "add the exact namespace to match.pod"),
         ({"pod": {"namespace": "*-csi"}}, "name each namespace of match.pod exactly"),
         ({"pod": {"namespace": ["db", "re:x|y"]}}, "name each namespace of match.pod exactly"),
@@ -64,6 +76,8 @@ def test_facts_that_name_program_user_or_place_may_protect(match):
         ({"oom_score_adj": {"value": 5, "children": -5}}, "oom_score_adj children -5"),
         ({"in_place": {"memory.low": "1Mi"}}, "memory.low"),
         ({"cgroup": {"path": "/a", "settings": {"memory.min": "1Mi"}}}, "memory.min"),
+        ({"in_place": {"memory.max": "max"}}, "memory.max"),
+        ({"in_place": {"memory.oom_control": 1}}, "memory.oom_control"),
         ({"cgroup": {"path": "/a"}, "leave_kubepods": True}, "it may leave a group's limits"),
     ],
 )
@@ -162,6 +176,76 @@ class TestAtRunTime:
         group = {"cgroups": {"": pod.group}, "pod": pod, "oom_score_adj": 985}
         assert plan(process(**group), load(NS), HOST).changes
         assert plan(process(**group, evidence=CLAIMED), load(NS), HOST).refusals[0].reason is Reason.CLAIM
+
+
+class TestLimitsOfItsOwnGroup:
+    """A setting in place that leaves a process's group less limited is a way out of limits."""
+
+    GROUP = "/system.slice/x.service"
+    V2 = {  # noqa: RUF012
+        "memory.max": "536870912",
+        "pids.max": "100",
+        "cpu.max": "20000 100000",
+        "io.max": "8:0 rbps=1048576 wbps=max riops=max wiops=max",
+        "cpuset.cpus": "0-1",
+    }
+    V1 = {"cpu.cfs_quota_us": "20000", "cpu.cfs_period_us": "100000"}  # noqa: RUF012
+
+    def plan(self, in_place, evidence, values, host=HOST):
+        match = {"comm": "postgres", "cgroup": self.GROUP, "user": 26}
+        host = replace(host, groups={self.GROUP: GroupFacts(values=values)})
+        some = process(
+            uid=26, uids=(26, 26, 26), cgroups=dict.fromkeys(host.hierarchies, self.GROUP), evidence=evidence
+        )
+        return plan(some, load(match, in_place=in_place), host)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"memory.max": "1Gi"},
+            {"memory.max": "max"},
+            {"pids.max": 101},
+            {"cpu.max": "20001"},
+            {"cpu.max": "20000 90000"},
+            {"io.max": "8:0 rbps=1048577"},
+            {"cpuset.cpus": "1-2"},
+        ],
+    )
+    def test_are_raised_by_facts_alone(self, more):
+        refused = self.plan(more, CLAIMED, self.V2)
+        assert (refused.changes, [one.reason for one in refused.refusals]) == ((), [Reason.CLAIM])
+        assert [change.file for change in self.plan(more, PROVEN, self.V2).changes] == list(more)
+
+    @pytest.mark.parametrize("more", [{"cpu.cfs_quota_us": 20001}, {"cpu.cfs_period_us": 99999}])
+    def test_are_raised_by_facts_alone_on_v1(self, more):
+        refused = self.plan(more, CLAIMED, self.V1, v1_host())
+        assert (refused.changes, [one.reason for one in refused.refusals]) == ((), [Reason.CLAIM])
+
+    @pytest.mark.parametrize(
+        "less",
+        [
+            {"memory.max": "1Mi"},
+            {"pids.max": 99},
+            {"cpu.max": "20000 100001"},
+            {"io.max": "8:0 rbps=1048575"},
+            {"io.max": "8:16 rbps=1"},
+            {"cpuset.cpus": "1"},
+            {"cpu.weight": 1000},
+        ],
+    )
+    def test_are_lowered_by_claims_as_well(self, less):
+        assert not self.plan(less, CLAIMED, self.V2 | {"cpu.weight": "100"}).refusals
+
+    def test_are_not_raised_where_nobody_can_say_what_they_are(self):
+        assert self.plan({"memory.max": "1Gi"}, CLAIMED, {}).refusals[0].reason is Reason.CLAIM
+
+    def test_compare_for_one_device_by_what_no_limit_is_there(self):
+        file = "blkio.throttle.read_bps_device"
+        assert [widens(file, text, "8:0 1000") for text in ("8:0 0", "8:0 999", "8:16 0")] == [True, False, False]
+
+    @given(wanted=st.integers(0, 2**40), now=st.integers(0, 2**40))
+    def test_compare_as_sizes(self, wanted, now):
+        assert widens("memory.max", str(wanted), str(now)) is (wanted > now)
 
 
 def test_the_pause_container_is_taken_by_its_name_alone():
