@@ -28,3 +28,10 @@ def test_the_readmes_rules_can_be_used(tmp_path):
     (example,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "config.yaml").write_text(example)
     assert load(tmp_path / "config.yaml").settings.plugins["io.holdfast.placement.v1.rules"]["rules"]
+
+
+@pytest.mark.parametrize("page", ["docs/threat-model.md", "SECURITY.md"])
+def test_the_tests_it_names_are_there(page):
+    named = re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", (ROOT / page).read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
