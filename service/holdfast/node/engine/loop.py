@@ -8,6 +8,7 @@ Theory
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
   events that came meanwhile are served.
 * Moves are somebody else's (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* What follows for a process is decided by `reconciler`, which does no I/O; `keeper` reads for it and has it done.
 * Whoever serves the API is on another thread (`engine`): what changes anything is handed over, and done here.
 """
 
@@ -29,15 +30,13 @@ from msgspec import Struct
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
-from holdfast.node.apply.executor import Hands
+from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
-from holdfast.node.apply.writer import Host
-from holdfast.node.engine import manual_override as by_hand
 from holdfast.node.engine.feed import Feed
+from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.mailbox import Calls
-from holdfast.node.engine.reconciler import Keeper
-from holdfast.node.engine.recovery import recall
+from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
@@ -92,20 +91,21 @@ class Loop:
     ) -> None:
         self.tally, self.proc = Tally(), ProcRoot(at.proc_root)
         self.facts = read_host(at.proc_root, hierarchy)
-        self.host = Host(self.proc, hierarchy, journal)
-        self.mover = Mover(self.host)
+        self.executor = Executor(self.proc, hierarchy, journal)
+        self.mover = Mover(self.executor)
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        hands = Hands(Reader(self.proc, pods), self.host, journal, self.mover.submit, self._news.append, self.tally)
-        self.keeper = Keeper(hands, self.facts)
+        reader = Reader(self.proc, pods)
+        means = Means(reader, self.executor, self.mover, self._news.append, self.tally)
+        self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
         self._witness = Witness(
-            self.keeper.placements.get,
+            self.keeper.reconciler.placement,
             partial(innermost_limit, hierarchy),
             lambda: self._pressure,
-            hands.reader,
+            reader,
             pods,
         )
         self._pressure: tuple[Pressure, ...] = ()
@@ -116,7 +116,7 @@ class Loop:
         self._stopping = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
         self.ended: Future[None] = Future()
-        self.sweeps = Sweeps(at.rescan_s, self.keeper, hierarchy, self._before_sweep, self._after_sweep)
+        self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
 
     # -- for any thread ----------------------------------------------------------------------------------------------
@@ -159,7 +159,6 @@ class Loop:
         be_prompt()
         error: Exception | None = None
         try:
-            recall(self.keeper)
             self.feed.open()
             self._watch.open()
             while not self._stopping:
@@ -206,13 +205,13 @@ class Loop:
             else:
                 self.calls.heard()
         self.calls.carry_out()
-        if self.keeper.by_hand:
-            by_hand.expire(self.keeper, time.time_ns())
+        if self.keeper.journal.table.overridden:
+            self.keeper.expire(time.time_ns())
         if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
-        for outcome in self.mover.outcomes():
-            self.keeper.on_outcome(outcome)
+        for carried in self.mover.results():
+            self.keeper.on_carried(carried)
         if self._news:
             self._tell()
 
@@ -238,8 +237,8 @@ class Loop:
         if not self.mover.idle:
             return FETCH_MS
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
-        for row in self.keeper.by_hand.values():
-            due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
+        for row in list(self.keeper.journal.table.overridden.values()):
+            due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _serve_events(self) -> None:
@@ -263,8 +262,9 @@ class Loop:
         uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
         while self.keeper.followed_changed:
             self.keeper.followed_changed = False
-            new = self.keeper.followed - self._followed
-            self._followed = frozenset(self.keeper.followed)
+            followed = self.keeper.reconciler.followed
+            new = followed - self._followed
+            self._followed = frozenset(followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
                 for child in children_of(self.at.proc_root, pid):

@@ -167,7 +167,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     watchers = Watchers()
     herald = Herald(context.single(EVENTS), watchers)
     boot_id = read_boot_id(context.places.proc_root)
-    journal = Journal(context.root_dir / "journal.db", boot_id)
+    journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     pods = pods_of(context)
     engine = Engine(

@@ -16,7 +16,7 @@ from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
 from holdfast.node.engine.engine import Engine
-from holdfast.node.journal.rows import SettingRow
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
@@ -116,7 +116,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """A container's own v2 group was made with a rule's values: they are given back when the rule goes."""
         return self._engine.adopt_files(
-            [SettingRow(UNIFIED, group, some.file, some.before, some.written, some.rule) for some in files]
+            [FileRow(UNIFIED, group, some.file, some.before, some.rule, written=some.written) for some in files]
         )
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802

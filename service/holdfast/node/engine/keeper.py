@@ -1,0 +1,513 @@
+"""The engine's eyes and hands around its `Reconciler`: what is read of a process goes in, what comes out is done.
+
+On the engine's thread. An exec event and a sweep end in the same `take`; a sweep reads by number, which is cheap, and a
+process is opened, and known to be the one that was read, only if something is to be written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Container, Iterable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from holdfast import log
+from holdfast.cgroups import Hierarchy
+from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
+from holdfast.node.apply.action import (
+    Action,
+    Carried,
+    Commit,
+    Follow,
+    Forget,
+    GiveBack,
+    Heirs,
+    How,
+    Look,
+    Order,
+    Refused,
+    Remove,
+    Result,
+    Set,
+    Stuck,
+    Tell,
+    Unset,
+    Write,
+    Wrote,
+    given_back,
+)
+from holdfast.node.apply.executor import Executor
+from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.match_cache import Indifference
+from holdfast.node.engine.reconciler import Now, Reconciler
+from holdfast.node.engine.required_files import wants_of
+from holdfast.node.journal.journal import Journal
+from holdfast.node.journal.rows import FileRow, OverrideRow, Row
+from holdfast.node.model.decision import Field
+from holdfast.node.model.placement import Happening, Placement, Report, Restored
+from holdfast.node.model.process import Lineage, Process
+from holdfast.node.proc.children import children_of
+from holdfast.node.proc.host import Groups, read_host
+from holdfast.node.proc.parse import Glance, name_and_parent
+from holdfast.node.proc.reader import Reader, Wants
+from holdfast.node.rule.ruleset import Rules
+from holdfast.process import OpenProcess, ProcRoot
+
+LOG = log.named(__name__)
+#: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
+#: would inherit from it a value of ours that nobody knows to be ours.
+_RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
+MOST_LOOKS = 8  # at one process for one event: another program may answer each write of ours with one of its own
+_TICKS_S = 100  # USER_HZ, of start_ticks
+
+
+class Means(Struct, frozen=True):
+    """What is worked with: eyes, the writer, the queue of orders, whom to tell, and what is counted."""
+
+    reader: Reader
+    executor: Executor
+    mover: Mover
+    report: Callable[[Report], None]
+    tally: Tally
+
+
+class Keeper:
+    """Looks at processes and has done what follows."""
+
+    def __init__(self, means: Means, reconciler: Reconciler) -> None:
+        self.means, self.reconciler = means, reconciler
+        self.journal = means.executor.journal
+        self.indifference = Indifference(means.reader)
+        self.wants = self._sweep_wants = Wants()
+        self.followed_changed = False
+        self._said: set[object] = set()
+        self._looks: deque[int] = deque()
+        self._looking = False
+        self._at_once: list[Result] | None = None  # while everything is given back: orders are not queued
+        self._adj_written = means.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
+        self._adj_after = means.tally.held_after.labels(Field.OOM_SCORE_ADJ)
+        self._group_after = means.tally.held_after.labels(Field.CGROUP)
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self.reconciler.rules
+
+    def set_rules(self, rules: Rules) -> None:
+        """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
+        self.perform(self.reconciler.set_rules(rules))
+        self.wants = wants_of(rules)
+        self._sweep_wants = replace(self.wants, groups=True)
+        self.indifference.set_rules(rules)
+        self._said.clear()
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Read groups again when they are next asked for; a pod may be known by now."""
+        self.indifference.forget_groups()
+        if isinstance(self.reconciler.host.groups, Groups):
+            self.reconciler.host.groups.forget()
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def of_interest(self, glance: Glance) -> bool:
+        """Whether anything can follow for a process, as far as one file tells."""
+        if glance.pid == self.reconciler.host.own_pid or glance.comm in _RUNC_STAGES:
+            return False
+        if glance.kernel_thread:
+            if self.indifference.could_match(glance.comm):  # a process of its name is seldom one of interest, either
+                self.indifference.note(glance.comm, self.means.reader.group_text(glance.pid), in_no_pod=True)
+            return False
+        if self.reconciler.is_known(glance.pid) or self.may_inherit(glance.ppid):
+            return True
+        return self.indifference.could_match(glance.comm)
+
+    def may_inherit(self, ppid: int) -> bool:
+        """Whether a child of it may have something of ours, or a rule for who it descends from."""
+        return ppid in self.reconciler.table.processes or ppid in self.reconciler.followed
+
+    @property
+    def parents(self) -> Container[int]:
+        """Those whose children are worth a look; empty, and cheap to ask, where there are none."""
+        table, followed = self.reconciler.table.processes, self.reconciler.followed
+        return table.keys() | followed if followed else table
+
+    def is_dull(self, pid: int) -> bool:
+        """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        if self.reconciler.is_known(pid):
+            return False
+        if not (self.reconciler.table.processes or self.reconciler.followed):
+            return self.indifference.has(self.means.reader.name(pid), pid)
+        name, ppid = name_and_parent(self.means.reader.stat(pid))
+        return not self.may_inherit(ppid) and self.indifference.has(name, pid)
+
+    def on_event(self, pid: int, at_ns: int) -> None:
+        """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic.
+
+        0: something else about it is new (its pod), and what was known of names in groups may be wrong.
+        """
+        try:
+            if not at_ns:
+                self.indifference.forget_groups()
+            elif self.is_dull(pid):
+                return
+        except ProcessGone:
+            self.gone((pid,))
+        except HoldfastError as error:
+            self.cannot(pid, error)
+        else:
+            self.look_at(pid, at_ns)
+
+    def look_at(self, pid: int, at_ns: int = 0) -> None:
+        """Look at one process through a descriptor of it, and do what follows; ``at_ns``: the event's, or 0."""
+        try:
+            with self.means.reader.proc.open(pid) as process:
+                glance = self.means.reader.glance_of(process)
+                if self.of_interest(glance):
+                    facts = self.facts(glance, process)
+                    self.take(facts, process, at_ns)
+                    if facts.cgroups and not self.reconciler.is_known(pid):
+                        self.indifference.note(facts.comm, process.read("cgroup"))
+        except ProcessGone:
+            self.gone((pid,))
+        except HoldfastError as error:
+            self.cannot(pid, error)
+        self._look_again()
+
+    def look_by_number(self, glance: Glance) -> None:
+        """One process of a sweep.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        if self.of_interest(glance):
+            facts = self.facts(glance)
+            self.take(facts)
+            if not self.reconciler.is_known(facts.pid):
+                self.indifference.note(facts.comm, self.means.reader.group_text(facts.pid))
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """At those that what was done calls for; what still moves after `MOST_LOOKS` is the next sweep's."""
+        if self._looking:
+            return
+        self._looking = True
+        times: dict[int, int] = {}
+        try:
+            while self._looks:
+                pid = self._looks.popleft()
+                times[pid] = times.get(pid, 0) + 1
+                if times[pid] <= MOST_LOOKS:
+                    self.look_at(pid)
+        finally:
+            self._looking = False
+
+    def facts(self, glance: Glance, opened: OpenProcess | None = None) -> Process:
+        """What the rules ask about a process: at an exec that alone, in a sweep its groups as well.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        reader, held = self.means.reader, self.reconciler.held
+        wants = self._sweep_wants if opened is None or self._was_moved(glance) else self.wants
+        facts = reader.facts(glance, wants, None, opened)
+        if opened is None or self._asks_ancestors_of(facts):
+            facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, held)
+        return facts
+
+    def _was_moved(self, glance: Glance) -> bool:
+        """Whether where it is matters, whatever the rules ask about."""
+        processes = self.reconciler.table.processes
+        return any(held is not None and held.moves for held in map(processes.get, (glance.pid, glance.ppid)))
+
+    def _asks_ancestors_of(self, facts: Process) -> bool:
+        """Whether they can change anything: of ten execs nine are of nobody's child, and 0.5 ms cheaper to decide."""
+        known = self.reconciler.is_known(facts.pid) or facts.ppid in self.reconciler.followed
+        return self.rules.lineage is not Lineage.NONE and (known or self.rules.asks_ancestors_of(facts))
+
+    def cannot(self, pid: int, error: HoldfastError) -> None:
+        """One process that cannot be read (hidepid) is not the end."""
+        kind = type(error).__name__
+        if kind not in self._said:
+            self._said.add(kind)
+            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+
+    def gone(self, pids: Iterable[int]) -> None:
+        """Processes that are no more; all of them are forgotten with one write."""
+        rows: list[Row] = []
+        for pid in pids:
+            for action in self.reconciler.gone(pid):
+                if isinstance(action, Forget):
+                    rows += action.rows
+                else:
+                    self.perform((action,))
+        self.journal.forget(rows)
+
+    # -- doing -------------------------------------------------------------------------------------------------------
+
+    def take(self, facts: Process, process: OpenProcess | None = None, at_ns: int = 0) -> None:
+        """What was read of a process: do what follows. ``process``: it is opened already.
+
+        Raises:
+            ProcessGone: it ended before something was written to it.
+        """
+        actions = self.reconciler.observe(facts, now(), at_ns)
+        if not actions:
+            return
+        if process is not None or not any(isinstance(action, Write | GiveBack | Order) for action in actions):
+            self.perform(actions, process)
+            return
+        with self.means.reader.proc.open(facts.pid) as opened:
+            if opened.start_ticks() != facts.start_ticks:
+                raise ProcessGone(str(facts.pid))
+            self.perform(actions, opened)
+
+    def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
+        """Have actions done, in their order, each with what follows from its result.
+
+        Raises:
+            Unavailable: an override cannot be noted.
+        """
+        waiting = deque(actions)
+        while waiting:
+            action = waiting.popleft()
+            if isinstance(action, Write | GiveBack):
+                assert process is not None
+                waiting.extendleft(reversed(self._settle(self.means.executor.write(process, action))))
+            elif isinstance(action, Order):
+                assert process is not None
+                if self._at_once is None:
+                    self.means.mover.submit(action, process.again())
+                else:
+                    result = self.means.executor.carry_out(action, process)
+                    waiting.extendleft(reversed(self._settle(result)))
+            elif isinstance(action, Unset | Remove):
+                waiting.extendleft(reversed(self._settle(self.means.executor.clear(action))))
+            else:
+                self._note(action)
+
+    def _note(self, action: Action) -> None:
+        match action:
+            case Tell():
+                if action.report.happening is Happening.DRIFTED:
+                    self.means.tally.drift.inc(action.report.rule)
+                self.means.report(action.report)
+            case Commit():
+                self.journal.commit(action.rows, action.drops, needed=action.needed)
+            case Forget():
+                self.journal.forget(action.rows)
+            case Look():
+                self._looks.append(action.pid)
+            case Heirs():
+                self._look_at_heirs(action.pid)
+            case Follow():
+                self.followed_changed = True
+            case Refused():
+                self._refused(action)
+            case Stuck():
+                LOG.warning("cannot give back now; trying on", what=action.what, rule=action.rule, detail=action.detail)
+
+    def _refused(self, action: Refused) -> None:
+        for refusal in action.refusals:
+            self.means.tally.refusals.inc(action.rule, refusal.reason)
+            key = (action.rule, refusal.reason, refusal.field)
+            if key not in self._said:
+                self._said.add(key)
+                LOG.warning(
+                    "a rule cannot be applied",
+                    rule=action.rule,
+                    pid=action.pid,
+                    comm=action.comm,
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                )
+
+    def _look_at_heirs(self, pid: int) -> None:
+        """Find what descendants have from it while that is still known; then look at those that have something."""
+        waiting = deque((pid,))
+        while waiting:
+            for child in children_of(self.means.reader.proc.path, waiting.popleft()):
+                try:
+                    glance = self.means.reader.glance(child)
+                    facts = self.means.reader.facts(glance, self._sweep_wants)
+                except HoldfastError:
+                    continue
+                had = self.reconciler.table.held(child, glance.start_ticks)
+                self.perform(self.reconciler.inherit(facts))
+                if had is None and self.reconciler.table.held(child, glance.start_ticks) is not None:
+                    waiting.append(child)
+                    self._looks.append(child)
+
+    def _settle(self, result: Result) -> list[Action]:
+        if self._at_once is not None:
+            self._at_once.append(result)
+        if isinstance(result, Wrote):
+            self._count_write(result)
+        elif isinstance(result, Carried):
+            self._count_order(result)
+            return self.reconciler.settle(result, now(time.monotonic_ns() - result.at_ns))
+        return self.reconciler.settle(result, now())
+
+    def _count_write(self, result: Wrote) -> None:
+        if result.how is How.REFUSED:
+            self.means.tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
+        elif result.how is How.DONE and isinstance(result.action, Write):
+            self._adj_written.value += 1
+            if result.action.at_ns:
+                self._adj_after.observe((time.monotonic_ns() - result.action.at_ns) / 1e9)
+
+    def _count_order(self, result: Carried) -> None:
+        tally, groups = self.means.tally, self.reconciler.host.groups
+        moved = False
+        for came in result.came:
+            field = Field.SETTING if isinstance(came.step, Set) else Field.CGROUP
+            if came.how in (How.DONE, How.APART):
+                tally.writes.inc(field, "done")
+                moved = moved or field is Field.CGROUP
+            elif came.how is How.REFUSED:
+                tally.writes.inc(field, "refused")
+            change = getattr(came.step, "change", None)
+            if change is not None and isinstance(groups, Groups):
+                if change.create or came.how is How.REFUSED or change.field is Field.SETTING:
+                    groups.forget(change.group)
+        tally.strangers.labels().value += result.stranger
+        if moved and result.order.at_ns:
+            self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)
+
+    def on_carried(self, result: Carried) -> None:
+        """What the mover did."""
+        self.perform(self._settle(result))
+        self._look_again()
+
+    def clear_up(self) -> None:
+        """Give back files and remove groups that no rule speaks of any more."""
+        self.perform(self.reconciler.clear_up())
+
+    # -- told --------------------------------------------------------------------------------------------------------
+
+    def override(self, pid: int, start_ticks: int | None, adj: int, expires_unix_ns: int, why: str) -> Placement:
+        """Hold a process's ``oom_score_adj`` by hand.
+
+        Raises:
+            ProcessGone: it ended, or the number is another's now.
+            FailedPrecondition: the kernel said no; nothing is held then.
+            Unavailable: the journal cannot be written; nothing is held then.
+        """
+        glance = self.means.reader.glance(pid)
+        if start_ticks not in (None, glance.start_ticks) or glance.kernel_thread:
+            raise ProcessGone(str(pid))
+        earlier = self.reconciler.table.held(pid, glance.start_ticks)
+        before = earlier.override if earlier is not None else None
+        row = OverrideRow(pid, glance.start_ticks, adj, expires_unix_ns, why)
+        self.perform(self.reconciler.override(row))
+        self._look_again()
+        placement = self.reconciler.placement(pid)
+        if placement is None:
+            raise ProcessGone(str(pid))
+        if not placement.refusals:
+            return replace(placement)
+        detail = placement.refusals[0].detail
+        self.perform(self.reconciler.override(before) if before is not None else self.reconciler.end_override(row))
+        self._look_again()
+        raise FailedPrecondition(detail)
+
+    def end_override(self, pid: int) -> bool:
+        """End a hold; the rules decide again. False when there was none.
+
+        Raises:
+            Unavailable: the journal cannot be written; the hold stands.
+        """
+        row = self.reconciler.table.overridden.get(pid)
+        if row is None:
+            return False
+        self.perform(self.reconciler.end_override(row))
+        self._look_again()
+        return True
+
+    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
+        """A process was born with a value that ``rule`` gave it; nothing if it is gone."""
+        reader = self.means.reader
+        try:
+            facts = reader.facts(reader.glance(pid), self._sweep_wants)
+        except ProcessGone:
+            return
+        self.perform(self.reconciler.adopt(facts, asked, written, rule))
+        self._look_again()
+
+    def adopt_files(self, rows: Iterable[FileRow]) -> None:
+        """Files of a group were written for a rule by who made the group; nothing for one that says something else."""
+        self.perform(self.reconciler.adopt_files(row for row in rows if self.means.executor.says(row)))
+
+    def expire(self, unix_ns: int) -> None:
+        """End the overrides whose time is over."""
+        for row in self.reconciler.expired(unix_ns):
+            self.perform(self.reconciler.end_override(row, needed=False))
+        self._look_again()
+
+    # -- giving back -------------------------------------------------------------------------------------------------
+
+    def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
+        """Give back everything, or what one rule or one process was given; it stays so until rules are set again.
+
+        One process at a time, so it needs three descriptors, whatever there is to give back.
+        """
+        self.means.mover.drain()
+        for carried in self.means.mover.results():
+            self.on_carried(carried)
+        results: list[Result] = []
+        self._at_once = results
+        gone = 0
+        try:
+            self.perform(self.reconciler.suspend(rule, pid))
+            for one in list(dict.fromkeys(self._looks)):
+                gone += self.reconciler.is_known(one) and not self._is_there(one)
+            self._look_again()
+            if pid is None:
+                self.clear_up()
+        finally:
+            self._at_once = None
+        return _counted(results, gone)
+
+    def _is_there(self, pid: int) -> bool:
+        try:
+            ticks = self.means.reader.glance(pid).start_ticks
+        except HoldfastError:
+            return False
+        placement, held = self.reconciler.placement(pid), self.reconciler.table.processes.get(pid)
+        return ticks in (placement.start_ticks if placement else None, held.start_ticks if held else None)
+
+
+def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restored:
+    """Give everything back from the journal alone: after a crash, without an engine."""
+    with ProcRoot(proc_root) as proc:
+        executor = Executor(proc, hierarchy, journal)
+        means = Means(Reader(proc), executor, Mover(executor), lambda report: None, Tally())
+        return Keeper(means, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()
+
+
+def _counted(results: Iterable[Result], gone: int) -> Restored:
+    count = dict.fromkeys(How, 0)
+    failed = []
+    for how, detail in given_back(results):
+        count[how] += 1
+        if how is How.REFUSED:
+            failed.append(detail)
+    return Restored(
+        count[How.DONE] + count[How.APART],
+        count[How.LEFT],
+        gone + count[How.GONE],
+        tuple(failed),
+        count[How.APART],
+    )
+
+
+def now(ago_ns: int = 0) -> Now:
+    """This moment, or one a while ago."""
+    return Now(time.time_ns() - ago_ns, int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
