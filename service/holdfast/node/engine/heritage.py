@@ -15,17 +15,21 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, MoveRow
+from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Held, Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
 
 
-def givers(process: Process, table: Table) -> Iterator[Held]:
-    """Who may have handed something of ours on to a process: its parent, and its container's first process."""
+def givers(process: Process, table: Table, forker: Identity | None) -> Iterator[Held]:
+    """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may have
+    ended since), and its container's first process.
+    """
     parent = table.processes.get(process.ppid)
     if parent is not None and _is_parent(parent, process):
         yield parent
+    if forker is not None and (held := table.held(*forker)) is not None and held is not parent:
+        yield held
     main = process.pod.main if process.pod is not None else None
     if main is not None and main != (process.pid, process.start_ticks):
         first = table.held(*main)
@@ -39,9 +43,9 @@ def _is_parent(held: Held, process: Process) -> bool:
     return held.start_ticks <= process.start_ticks
 
 
-def giver_of(process: Process, value: int, table: Table) -> AdjRow | None:
+def giver_of(process: Process, value: int, table: Table, forker: Identity | None) -> AdjRow | None:
     """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
-    for held in givers(process, table):
+    for held in givers(process, table, forker):
         if held.adj is not None and held.adj.gave(value, process.start_ticks):
             return held.adj
     return None
@@ -62,10 +66,10 @@ def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
     )
 
 
-def inherited_moves(process: Process, known: Iterable[str], table: Table) -> list[MoveRow]:
+def inherited_moves(process: Process, known: Iterable[str], table: Table, forker: Identity | None) -> list[MoveRow]:
     """The rows of groups that a process was born into because its parent was moved there; ``known`` have rows."""
     found: dict[str, MoveRow] = {}
-    for held in givers(process, table):
+    for held in givers(process, table, forker):
         for hierarchy, row in held.moves.items():
             if hierarchy in known or hierarchy in found or process.start_ticks < row.since_ticks:
                 continue

@@ -49,7 +49,6 @@ from holdfast.node.journal.rows import FileRow, OverrideRow, Row
 from holdfast.node.model.decision import Field
 from holdfast.node.model.placement import Happening, Placement, Report, Restored
 from holdfast.node.model.process import Lineage, Process
-from holdfast.node.proc.children import children_of
 from holdfast.node.proc.host import Groups, read_host
 from holdfast.node.proc.parse import Glance, name_and_parent
 from holdfast.node.proc.reader import Reader, Wants
@@ -65,13 +64,16 @@ _TICKS_S = 100  # USER_HZ, of start_ticks
 
 
 class Means(Struct, frozen=True):
-    """What is worked with: eyes, the writer, the queue of orders, whom to tell, and what is counted."""
+    """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, and who forked whom
+    since the last time it was asked for.
+    """
 
     reader: Reader
     executor: Executor
     mover: Mover
     report: Callable[[Report], None]
     tally: Tally
+    forks: Callable[[], Iterable[tuple[int, int]]] = tuple
 
 
 class Keeper:
@@ -164,6 +166,23 @@ class Keeper:
             self.cannot(pid, error)
         else:
             self.look_at(pid, at_ns)
+
+    def recall(self) -> None:
+        """At the start: who was forked since the last run by who holds something of ours is its heir."""
+        for pid in list(self.reconciler.table.processes):
+            self._look_at_heirs(pid)
+        self._look_again()
+
+    def look_at_all(self) -> None:
+        """Everybody at once, so that who inherited something is known."""
+        for pid in self.means.reader.numbers():
+            self.look_at(int(pid))
+
+    def take_forks(self) -> None:
+        """Those that were told since the last time: children of who holds something of ours are looked at."""
+        for parent, child in self.means.forks():
+            self.perform(self.reconciler.forked(parent, child))
+        self._look_again()
 
     def look_at(self, pid: int, at_ns: int = 0) -> None:
         """Look at one process through a descriptor of it, and do what follows; ``at_ns``: the event's, or 0."""
@@ -331,19 +350,28 @@ class Keeper:
 
     def _look_at_heirs(self, pid: int) -> None:
         """Find what descendants have from it while that is still known; then look at those that have something."""
+        found = [
+            child for parent, child in self.means.forks() if self.reconciler.forked(parent, child)
+        ]  # those whose parent may have ended since
         waiting = deque((pid,))
-        while waiting:
-            for child in children_of(self.means.reader.proc.path, waiting.popleft()):
-                try:
-                    glance = self.means.reader.glance(child)
-                    facts = self.means.reader.facts(glance, self._sweep_wants)
-                except HoldfastError:
-                    continue
-                had = self.reconciler.table.held(child, glance.start_ticks)
-                self.perform(self.reconciler.inherit(facts))
-                if had is None and self.reconciler.table.held(child, glance.start_ticks) is not None:
-                    waiting.append(child)
-                    self._looks.append(child)
+        while found or waiting:
+            children = found or list(self.means.reader.children_of(waiting.popleft()))
+            found = []
+            waiting.extend(filter(self._is_heir, children))
+
+    def _is_heir(self, pid: int) -> bool:
+        """Whether a process has something of ours that was not known yet."""
+        reader = self.means.reader
+        try:
+            glance = reader.glance(pid)
+            had = self.reconciler.table.held(pid, glance.start_ticks) is not None
+            self.perform(self.reconciler.inherit(reader.facts(glance, self._sweep_wants)))
+        except HoldfastError:
+            return False
+        if had or self.reconciler.table.held(pid, glance.start_ticks) is None:
+            return False
+        self._looks.append(pid)
+        return True
 
     def _settle(self, result: Result) -> list[Action]:
         if self._at_once is not None:
@@ -458,6 +486,7 @@ class Keeper:
 
         One process at a time, so it needs three descriptors, whatever there is to give back.
         """
+        self.take_forks()
         self.means.mover.drain()
         for carried in self.means.mover.results():
             self.on_carried(carried)
@@ -465,6 +494,8 @@ class Keeper:
         self._at_once = results
         gone = 0
         try:
+            if pid is None:
+                self.look_at_all()
             self.perform(self.reconciler.suspend(rule, pid))
             for one in list(dict.fromkeys(self._looks)):
                 gone += self.reconciler.is_known(one) and not self._is_there(one)

@@ -160,6 +160,7 @@ class Loop:
         error: Exception | None = None
         try:
             self.feed.open()
+            self.keeper.recall()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()

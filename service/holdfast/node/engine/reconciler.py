@@ -105,6 +105,7 @@ class Reconciler:
         self._pods = pods
         self._let_go: set[Identity] = set()
         self._stuck: set[tuple[str, ...]] = set()  # files and groups that were told
+        self._forks: tuple[dict[int, Identity], ...] = ({}, {})  # since the last `begin`, and since the one before
         self._orders = 0
 
     # -- asked -------------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Reconciler:
 
     def is_known(self, pid: int) -> bool:
         """Whether a process is to be looked at, whatever its name."""
-        return pid in self.entries or pid in self.table.processes
+        return pid in self.entries or pid in self.table.processes or self._forker(pid) is not None
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
         """What we did to a process's ``oom_score_adj``, as a plan asks about it."""
@@ -134,7 +135,7 @@ class Reconciler:
         """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
         row = self.table.adj(process.pid, process.start_ticks)
         if row is None:
-            giver = giver_of(process, process.oom_score_adj, self.table)
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forker(process.pid))
             return process if giver is None else replace(process, held=Held(giver.before, process.oom_score_adj))
         written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
         return replace(
@@ -232,6 +233,24 @@ class Reconciler:
             if of_it:
                 found[held.pid] = None
         return list(found)
+
+    def forked(self, parent: int, child: int) -> list[Action]:
+        """A process forked. Who is told so may have ended, its child, too: what that forked is its heir all the same."""
+        held = self.table.processes.get(parent)
+        giver = (parent, held.start_ticks) if held is not None else self._forker(parent)
+        if giver is None:
+            for forks in self._forks:
+                forks.pop(child, None)
+            return []
+        self._forks[0][child] = giver
+        return [Look(child)]
+
+    def _forker(self, pid: int) -> Identity | None:
+        return self._forks[0].get(pid) or self._forks[1].get(pid)
+
+    def begin(self) -> None:
+        """Everybody is looked at from now on: forks that were told before the last time are not news any more."""
+        self._forks = ({}, self._forks[0])
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
         """A process (``start_ticks`` None: who had the number) is no more. The dead are forgotten in slices."""
@@ -357,15 +376,17 @@ class Reconciler:
         held = self.table.held(process.pid, process.start_ticks)
         rows: list[AdjRow | MoveRow] = []
         if held is None or (held.adj is None and held.override is None):
-            giver = giver_of(process, process.oom_score_adj, self.table)
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forker(process.pid))
             if giver is not None:
                 rows.append(inherited_adj(process, giver))
         elif held.adj is not None and held.adj.heir_of is None:
-            giver = giver_of(process, held.adj.before, self.table)
+            giver = giver_of(process, held.adj.before, self.table, self._forker(process.pid))
             if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._is_moving(process.pid):
-            rows += inherited_moves(process, held.moves if held is not None else (), self.table)
+            rows += inherited_moves(
+                process, held.moves if held is not None else (), self.table, self._forker(process.pid)
+            )
         return actions + self._record(*rows)
 
     def _record(self, *rows: AdjRow | MoveRow) -> list[Action]:

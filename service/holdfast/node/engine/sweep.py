@@ -80,6 +80,7 @@ class Sweeps:
             begun = time.monotonic()
             cause = self._begin(cause)
             keeper.look_anew()
+            keeper.reconciler.begin()
             self._check_journal()
             numbers = keeper.means.reader.numbers()
             known = {b"%d" % pid for pid in (*keeper.reconciler.entries, *keeper.reconciler.table.processes)}

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
+from holdfast.node.proc.children import children_of
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
@@ -210,6 +211,10 @@ class Reader:
             if lineage is Lineage.PARENT:
                 break
         return replace(process, ancestors=tuple(line))
+
+    def children_of(self, pid: int) -> Iterator[int]:
+        """See `children.children_of`."""
+        return children_of(self.proc.path, pid)
 
     def everybody(self, held: HeldOf) -> tuple[Process, ...]:
         """Everything about every process, with all its ancestors, taken from among them."""
