@@ -8,7 +8,6 @@ from pathlib import Path
 from holdfast.errors import ProcessGone
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
-from holdfast.node.engine import keeper as module
 from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.reconciler import Now, Reconciler
 from holdfast.node.engine.sweep import Sweeps
@@ -74,7 +73,7 @@ class Node:
         self.journal._write, self.journal.forget = write, forgetting
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
-        means = Means(Reader(kernel), self.executor, self.queue, self.reports.append, Tally(), self._told)
+        means = Means(Reader(kernel), self.executor, self.queue, self.reports.append, Tally(), self._told, self._now)
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
         self.keeper = Keeper(means, self.reconciler)
         self.keeper.set_rules(self.rules)
@@ -119,6 +118,9 @@ class Node:
         with self.killed():
             self.keeper.take_forks()
             self.keeper.on_event(program.pid, 1)
+
+    def _now(self) -> Now:
+        return Now(self.kernel.ticks * 10**7, self.kernel.ticks)
 
     def _told(self) -> list[tuple[int, int]]:
         forks, self.forks = self.forks, []
@@ -166,7 +168,7 @@ class _Dies:
         self.node = node
 
     def __enter__(self) -> None:
-        module.now = lambda ago_ns=0: Now(self.node.kernel.ticks * 10**7, self.node.kernel.ticks)
+        """Until now nothing was done."""
 
     def __exit__(self, kind, *unused: object) -> bool:
         if kind is Killed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -63,6 +63,11 @@ MOST_LOOKS = 8  # at one process for one event: another program may answer each 
 _TICKS_S = 100  # USER_HZ, of start_ticks
 
 
+def now() -> Now:
+    """This moment."""
+    return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
+
+
 class Means(Struct, frozen=True):
     """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, and who forked whom
     since the last time it was asked for.
@@ -74,6 +79,7 @@ class Means(Struct, frozen=True):
     report: Callable[[Report], None]
     tally: Tally
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
+    now: Callable[[], Now] = now
 
 
 class Keeper:
@@ -87,6 +93,7 @@ class Keeper:
         self.followed_changed = False
         self._said: set[object] = set()
         self._looks: deque[int] = deque()
+        self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
         self._looking = False
         self._at_once: list[Result] | None = None  # while everything is given back: orders are not queued
         self._adj_written = means.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
@@ -161,7 +168,8 @@ class Keeper:
             elif self.is_dull(pid):
                 return
         except ProcessGone:
-            self.gone((pid,))
+            self._ended.add(pid)
+            self._look_again()
         except HoldfastError as error:
             self.cannot(pid, error)
         else:
@@ -178,10 +186,15 @@ class Keeper:
         for pid in self.means.reader.numbers():
             self.look_at(int(pid))
 
-    def take_forks(self) -> None:
-        """Those that were told since the last time: children of who holds something of ours are looked at."""
+    def take_forks(self, served: Collection[int] = ()) -> None:
+        """Those that were told since the last time: children of who holds something of ours are looked at.
+
+        ``served`` are looked at anyway, in a moment.
+        """
         for parent, child in self.means.forks():
-            self.perform(self.reconciler.forked(parent, child))
+            looks = self.reconciler.forked(parent, child)
+            if child not in served:
+                self.perform(looks)
         self._look_again()
 
     def look_at(self, pid: int, at_ns: int = 0) -> None:
@@ -195,7 +208,7 @@ class Keeper:
                     if facts.cgroups and not self.reconciler.is_known(pid):
                         self.indifference.note(facts.comm, process.read("cgroup"))
         except ProcessGone:
-            self.gone((pid,))
+            self._ended.add(pid)
         except HoldfastError as error:
             self.cannot(pid, error)
         self._look_again()
@@ -217,6 +230,8 @@ class Keeper:
         """At those that what was done calls for; what still moves after `MOST_LOOKS` is the next sweep's."""
         if self._looking:
             return
+        if not (self._looks or self._ended):
+            return
         self._looking = True
         times: dict[int, int] = {}
         try:
@@ -227,6 +242,8 @@ class Keeper:
                     self.look_at(pid)
         finally:
             self._looking = False
+        ended, self._ended = self._ended, set()
+        self.gone(ended)
 
     def facts(self, glance: Glance, opened: OpenProcess | None = None) -> Process:
         """What the rules ask about a process: at an exec that alone, in a sweep its groups as well.
@@ -277,7 +294,7 @@ class Keeper:
         Raises:
             ProcessGone: it ended before something was written to it.
         """
-        actions = self.reconciler.observe(facts, now(), at_ns)
+        actions = self.reconciler.observe(facts, self.means.now(), at_ns)
         if not actions:
             return
         if process is not None or not any(isinstance(action, Write | GiveBack | Order) for action in actions):
@@ -380,8 +397,10 @@ class Keeper:
             self._count_write(result)
         elif isinstance(result, Carried):
             self._count_order(result)
-            return self.reconciler.settle(result, now(time.monotonic_ns() - result.at_ns))
-        return self.reconciler.settle(result, now())
+            ago_ns = time.monotonic_ns() - result.at_ns
+            moment = self.means.now()
+            return self.reconciler.settle(result, Now(moment.unix_ns - ago_ns, moment.ticks))
+        return self.reconciler.settle(result, self.means.now())
 
     def _count_write(self, result: Wrote) -> None:
         if result.how is How.REFUSED:
@@ -537,8 +556,3 @@ def _counted(results: Iterable[Result], gone: int) -> Restored:
         tuple(failed),
         count[How.APART],
     )
-
-
-def now(ago_ns: int = 0) -> Now:
-    """This moment, or one a while ago."""
-    return Now(time.time_ns() - ago_ns, int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))

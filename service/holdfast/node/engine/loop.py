@@ -20,7 +20,7 @@ import select
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -97,7 +97,7 @@ class Loop:
         self._listeners = listeners
         self._news: list[Report] = []
         reader = Reader(self.proc, pods)
-        means = Means(reader, self.executor, self.mover, self._news.append, self.tally)
+        means = Means(reader, self.executor, self.mover, self._news.append, self.tally, self._forks)
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
@@ -113,7 +113,7 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._stopping = False
+        self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
@@ -205,6 +205,7 @@ class Loop:
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
+        self._take_forks()
         self.calls.carry_out()
         if self.keeper.journal.table.overridden:
             self.keeper.expire(time.time_ns())
@@ -242,6 +243,22 @@ class Loop:
             due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
 
+    def _forks(self) -> list[tuple[int, int]]:
+        """Who forked whom since the last time; of interest only while somebody has something of ours."""
+        if not self.keeper.journal.table.processes:
+            return []
+        try:
+            return self.feed.forks()
+        except Lost:
+            self._is_missing_forks = True
+            return []
+
+    def _take_forks(self, served: Collection[int] = ()) -> None:
+        self.keeper.take_forks(served)
+        if self._is_missing_forks:
+            self._is_missing_forks = False
+            self.keeper.recall()
+
     def _serve_events(self) -> None:
         """Everything that waits, each process written to at once; moves and reports come after."""
         on_event = self.keeper.on_event
@@ -251,6 +268,7 @@ class Loop:
             except Lost:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
+            self._take_forks({event.pid for event in events})
             for event in events:
                 on_event(event.pid, event.at_ns)
             if self.keeper.followed_changed:

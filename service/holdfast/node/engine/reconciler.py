@@ -105,7 +105,10 @@ class Reconciler:
         self._pods = pods
         self._let_go: set[Identity] = set()
         self._stuck: set[tuple[str, ...]] = set()  # files and groups that were told
-        self._forks: tuple[dict[int, Identity], ...] = ({}, {})  # since the last `begin`, and since the one before
+        self._forks: tuple[dict[int, Identity | None], ...] = (
+            {},
+            {},
+        )  # since the last `begin`, and since the one before
         self._orders = 0
 
     # -- asked -------------------------------------------------------------------------------------------------------
@@ -236,14 +239,21 @@ class Reconciler:
 
     def forked(self, parent: int, child: int) -> list[Action]:
         """A process forked. Who is told so may have ended, its child, too: what that forked is its heir all the same."""
-        held = self.table.processes.get(parent)
-        giver = (parent, held.start_ticks) if held is not None else self._forker(parent)
-        if giver is None:
-            for forks in self._forks:
-                forks.pop(child, None)
-            return []
-        self._forks[0][child] = giver
-        return [Look(child)]
+        for forks in self._forks:
+            if parent in forks:
+                giver = forks[parent]
+                break
+        else:
+            held = self.table.processes.get(parent)
+            giver = (parent, held.start_ticks) if held is not None else None
+        self._forget_fork(child)
+        if giver is not None or child in self.table.processes:  # whoever is there under its number has ended
+            self._forks[0][child] = giver
+        return [Look(child)] if giver is not None else []
+
+    def _forget_fork(self, pid: int) -> None:
+        for forks in self._forks:
+            forks.pop(pid, None)
 
     def _forker(self, pid: int) -> Identity | None:
         return self._forks[0].get(pid) or self._forks[1].get(pid)
@@ -387,6 +397,7 @@ class Reconciler:
             rows += inherited_moves(
                 process, held.moves if held is not None else (), self.table, self._forker(process.pid)
             )
+        self._forget_fork(process.pid)  # it is known by its rows from now on
         return actions + self._record(*rows)
 
     def _record(self, *rows: AdjRow | MoveRow) -> list[Action]:

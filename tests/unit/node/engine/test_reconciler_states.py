@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from holdfast.node.engine import sweep as sweep_module
 from holdfast.node.rule.ruleset import Rules
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -249,6 +249,9 @@ def small_slices(monkeypatch):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "60")), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    phases=[Phase.reuse, Phase.generate] if os.environ.get("NOSHRINK") else list(Phase), max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "60")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestAnythingInAnyOrder = Machine.TestCase
