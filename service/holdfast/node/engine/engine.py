@@ -70,12 +70,12 @@ class Engine:
             Unavailable: the engine has ended.
         """
 
-        def set_rules() -> None:
-            self._loop.keeper.set_rules(rules)
-            self._loop.follow()
-            self._loop.sweeps.want(Cause.RELOAD)
-
-        return self._loop.calls.ask(set_rules)
+        if not self._loop.is_started:
+            self._keeper.set_rules(rules)
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        return self._loop.calls.ask(lambda: self._loop.set_rules(rules))
 
     def sweep(self) -> Future[Sweep]:
         """Look at every process now; done when that is."""

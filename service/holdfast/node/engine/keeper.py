@@ -47,7 +47,7 @@ from holdfast.node.engine.required_files import wants_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, OverrideRow, Row
 from holdfast.node.model.decision import Field
-from holdfast.node.model.placement import Happening, Placement, Report, Restored
+from holdfast.node.model.placement import Happening, Placement, Report, Restored, State
 from holdfast.node.model.process import Lineage, Process
 from holdfast.node.proc.host import Groups, read_host
 from holdfast.node.proc.parse import Glance, name_and_parent
@@ -113,6 +113,11 @@ class Keeper:
         self.indifference.set_rules(rules)
         self._said.clear()
         self.look_anew()
+
+    def ruled(self) -> set[int]:
+        """Who is under a rule."""
+        no_rule = (State.INHERITED, State.RETURNING)
+        return {one.pid for one in self.reconciler.placements() if one.state not in no_rule}
 
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
@@ -447,6 +452,7 @@ class Keeper:
             FailedPrecondition: the kernel said no; nothing is held then.
             Unavailable: the journal cannot be written; nothing is held then.
         """
+        self.take_forks()
         glance = self.means.reader.glance(pid)
         if start_ticks not in (None, glance.start_ticks) or glance.kernel_thread:
             raise ProcessGone(str(pid))
@@ -471,6 +477,7 @@ class Keeper:
         Raises:
             Unavailable: the journal cannot be written; the hold stands.
         """
+        self.take_forks()
         row = self.reconciler.table.overridden.get(pid)
         if row is None:
             return False

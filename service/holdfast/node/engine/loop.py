@@ -50,6 +50,7 @@ from holdfast.node.proc.connector import BATCH, Lost
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
+from holdfast.node.rule.ruleset import Rules
 from holdfast.process import ProcRoot
 
 LOG = log.named(__name__)
@@ -118,6 +119,7 @@ class Loop:
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
+        self._ruled: set[int] | None = None  # who was under a rule when rules were set, until the sweep that follows
 
     # -- for any thread ----------------------------------------------------------------------------------------------
 
@@ -126,6 +128,11 @@ class Loop:
         atexit.register(self.feed.close)  # a listener that ends without IGNORE stays counted
         self.mover.start()
         self._thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started: until then what it owns may be changed by who makes it."""
+        return self._thread.ident is not None
 
     @property
     def is_running(self) -> bool:
@@ -289,6 +296,13 @@ class Loop:
                 for child in children_of(self.at.proc_root, pid):
                     self.keeper.look_at(child)
 
+    def set_rules(self, rules: Rules) -> None:
+        """Decide by these from now on."""
+        self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
+        self.keeper.set_rules(rules)
+        self.follow()
+        self.sweeps.want(Cause.RELOAD)
+
     def _before_sweep(self, cause: Cause) -> Cause:
         """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
         was_open = not self.feed.why_not
@@ -299,6 +313,9 @@ class Loop:
     def _after_sweep(self, sweep: Sweep) -> None:
         if self.keeper.followed_changed:
             self.follow()
+        if self._ruled is not None:
+            before, now, self._ruled = self._ruled, self.keeper.ruled(), None
+            LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._witness))
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)

@@ -110,6 +110,11 @@ class Rules:
         """The rule of that name."""
         return self._by_name.get(name)
 
+    def sourced(self, origins: Mapping[str, str], unread: Collection[str] = ()) -> Rules:
+        """Say where rules come from, before they are set."""
+        self._origins, self.unread = dict(origins), frozenset(unread)
+        return self
+
     def origin_of(self, name: str) -> str:
         """Where a rule comes from, if it is not the configuration itself."""
         return self._origins.get(name, "")

@@ -200,7 +200,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
-    context.on_reload(reload)
+    force.changed_otherwise = context.on_reload(reload)
     families = [*bundled.families, petitions.refused, *([recorder.written] if recorder is not None else [])]
     context.metrics.add(*families)
     engine.tally.register(context.metrics)

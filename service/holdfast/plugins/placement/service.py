@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +51,10 @@ class RulesInForce(Protocol):
     @property
     def shipped(self) -> frozenset[str]:
         """The names of those that ship."""
+
+    @property
+    def changed_otherwise(self) -> Callable[[], object]:
+        """Called when rules were suspended: the next reload puts them in force, though they are the same."""
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node."""
@@ -243,7 +247,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Give values back."""
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
-        return message.restored(await asyncio.wrap_future(given))
+        restored = await asyncio.wrap_future(given)
+        self._force.changed_otherwise()
+        return message.restored(restored)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
         """What happens from now on; the headers come at once, and say that "now" has begun."""

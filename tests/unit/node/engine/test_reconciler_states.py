@@ -249,7 +249,8 @@ def small_slices(monkeypatch):
 
 
 Machine.TestCase.settings = settings(
-    phases=[Phase.reuse, Phase.generate] if os.environ.get("NOSHRINK") else list(Phase), max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "60")),
+    phases=[Phase.reuse, Phase.generate] if os.environ.get("NOSHRINK") else list(Phase),
+    max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "60")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
