@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -47,6 +47,7 @@ from holdfast.node.model.decision import Field, Reason, Refusal
 from holdfast.node.plan.setting import controller_of, is_in_force
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
+AGAIN = 3  # looks at where a process is, if another program moves it at the same moment
 WARM_S = 0.002  # the kernel lets the lock cool after a grace period, never sooner than a tick or two after a move
 #: errno of a refused write → the reason it is counted under.
 _REASONS = {
@@ -132,14 +133,14 @@ class Executor:
             stranger = self._put_back_stranger(process.pid, came)
             return Carried(order, tuple(came), gone=True, stranger=stranger, at_ns=time.monotonic_ns())
 
-    def _move_all(self, order: Order, moves: Sequence[Move | Return], process: OpenProcess) -> list[Came]:
+    def _move_all(self, order: Order, steps: Sequence[Move | Return], process: OpenProcess) -> list[Came]:
         """The moves of one process, from where it is at this moment.
 
         Raises:
             ProcessGone: it ended before the first.
         """
         ready, came = [], []
-        for step in moves:
+        for step in steps:
             refusal = self._prepare(step)
             if refusal is None:
                 ready.append(step)
@@ -149,22 +150,32 @@ class Executor:
             self._warm_up()
         try:
             present = parse_groups(process.read("cgroup"))
-        except KernelRefused as error:
-            return [*came, *(Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in ready)]
-        wanted = []
-        for step in ready:
-            now = present.get(_hierarchy_of(step), "")
-            if isinstance(step, Return):
-                came.append(self._return(step, now, process))
-            elif now == step.change.group:
-                came.append(Came(step, How.ALREADY))
-            else:
-                wanted.append((step, _wanting(order, step, now)))
-        try:
-            self.journal.commit(row for _, row in wanted)
-        except Unavailable as error:
-            return [*came, *(Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step, _ in wanted)]
+            came += [self._return(step, present, process) for step in ready if isinstance(step, Return)]
+            moves = [step for step in ready if isinstance(step, Move)]
+            wanted = self._committed(order, moves, present)
+            for _ in range(AGAIN):  # noting it took longer than a look: is it still there?
+                now = parse_groups(process.read("cgroup"))
+                if all(now.get(row.hierarchy) == present.get(row.hierarchy) for _, row in wanted):
+                    break
+                present, wanted = now, self._committed(order, moves, now)
+        except HoldfastError as error:
+            if isinstance(error, ProcessGone):
+                raise
+            left = [step for step in ready if all(one.step is not step for one in came)]
+            return [*came, *(Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in left)]
+        done = [row.hierarchy for _, row in wanted]
+        came += [Came(step, How.ALREADY) for step in moves if step.change.hierarchy not in done]
         return [*came, *(self._join(step, row) for step, row in wanted)]
+
+    def _committed(self, order: Order, moves: Iterable[Move], present: Mapping[str, str]) -> list[tuple[Move, MoveRow]]:
+        """The moves that are not true already, each with its row, which is in the journal."""
+        wanted = [
+            (step, _wanting(order, step, present.get(step.change.hierarchy, "")))
+            for step in moves
+            if present.get(step.change.hierarchy) != step.change.group
+        ]
+        self.journal.commit(row for _, row in wanted)
+        return wanted
 
     def _prepare(self, step: Move | Return) -> Refusal | None:
         """Make the group, if it is to be made."""
@@ -212,8 +223,9 @@ class Executor:
         self._warm_until = time.monotonic() + WARM_S
         return Came(step, How.DONE, row)
 
-    def _return(self, step: Return, now: str, process: OpenProcess) -> Came:
+    def _return(self, step: Return, present: Mapping[str, str], process: OpenProcess) -> Came:
         row = step.row
+        now = present.get(row.hierarchy, "")
         if not row.is_ours(now):
             return Came(step, How.LEFT)
         if now == row.before:
