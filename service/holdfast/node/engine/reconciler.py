@@ -512,7 +512,7 @@ class Reconciler:
 
     def _holds(self, placement: Placement) -> bool:
         held = self.table.held(placement.pid, placement.start_ticks)
-        return held is not None and (held.adj is not None or bool(held.moves))
+        return held is not None and any(row.written is not None for row in held.values)
 
     def _rerule(
         self, process: Process, decision: Decision, back: Collection[AdjRow | MoveRow], origin: str
@@ -733,7 +733,7 @@ class Reconciler:
         if entry is None:
             return actions
         actions += self._did(entry, order, done, refused, now)
-        if entry.again or returned:
+        if entry.again or any(came.how is not How.REFUSED for came in returned):
             entry.again = False
             actions.append(Look(order.pid))
         return actions
@@ -785,8 +785,9 @@ class Reconciler:
         actions: list[Action] = []
         keep: list[Row] = []
         for row in list(self.table.files.values()):
-            if self._is_stale(row):
-                if row.give_back or row.rule in self.suspended:
+            is_gone = row.path not in self.host.groups
+            if is_gone or self._is_stale(row):
+                if is_gone or row.give_back or row.rule in self.suspended:
                     actions.append(Unset(row))
                 else:
                     keep.append(row)
