@@ -207,7 +207,7 @@ def _looked_at(reader: Reader, placement: Placement) -> bool:
     """Bring a copy up to date; False: the process is no more."""
     try:
         glance = reader.glance(placement.pid)
-        if glance.start_ticks != placement.start_ticks:
+        if glance.ended or glance.start_ticks != placement.start_ticks:
             return False
         facts = reader.facts(glance, _PLACE)
     except ProcessGone:

@@ -128,7 +128,13 @@ class Keeper:
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def of_interest(self, glance: Glance) -> bool:
-        """Whether anything can follow for a process, as far as one file tells."""
+        """Whether anything can follow for a process, as far as one file tells.
+
+        Raises:
+            ProcessGone: it has ended, and nobody waited for it yet.
+        """
+        if glance.ended:
+            raise ProcessGone(str(glance.pid))
         if glance.pid == self.reconciler.host.own_pid or glance.comm in _RUNC_STAGES:
             return False
         if glance.kernel_thread:
@@ -534,9 +540,10 @@ class Keeper:
 
     def _is_there(self, pid: int) -> bool:
         try:
-            ticks = self.means.reader.glance(pid).start_ticks
+            glance = self.means.reader.glance(pid)
         except HoldfastError:
             return False
+        ticks = 0 if glance.ended else glance.start_ticks
         placement, held = self.reconciler.placement(pid), self.reconciler.table.processes.get(pid)
         return ticks in (placement.start_ticks if placement else None, held.start_ticks if held else None)
 

@@ -517,7 +517,7 @@ class Reconciler:
     def _rerule(
         self, process: Process, decision: Decision, back: Collection[AdjRow | MoveRow], origin: str
     ) -> list[Action]:
-        """What stands, stands under this rule now."""
+        """What stands, stands under this rule now. Who inherited it goes on being an heir: it may leave the rule."""
         held = self.table.held(process.pid, process.start_ticks)
         if held is None or decision.rule is None:
             return []
@@ -531,15 +531,12 @@ class Reconciler:
                 as_child=decision.as_child,
                 give_back=decision.restore_on_remove,
                 origin=origin,
-                heir_of=None,
             )
             if under != adj:
                 rows.append(under)
         if decision.moves and decision.rule != BY_HAND and not self._is_moving(process.pid):
             for row in held.moves.values():
-                moved = replace(
-                    row, rule=decision.rule, give_back=decision.restore_on_remove, origin=origin, heir_of=None
-                )
+                moved = replace(row, rule=decision.rule, give_back=decision.restore_on_remove, origin=origin)
                 if moved != row:
                     rows.append(moved)
         return self._record(*rows)

@@ -130,7 +130,8 @@ class Sweeps:
         reader, ended = self._keeper.means.reader, []
         for pid in pids:
             try:
-                reader.stat(pid)
+                if reader.glance(pid).ended:
+                    ended.append(pid)
             except ProcessGone:
                 ended.append(pid)
             except HoldfastError as error:

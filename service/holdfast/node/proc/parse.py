@@ -22,6 +22,7 @@ class Glance(Struct, frozen=True):
     kernel_thread: bool
     rss_pages: int
     threads: int
+    ended: bool = False  # a zombie: what is left of it is its number
 
 
 def parse_stat(pid: int, stat: bytes) -> Glance:
@@ -31,7 +32,14 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
     rest = stat[end + 2 :].split(b" ", 22)
     comm = intern(stat[stat.index(b"(") + 1 : end].decode(errors="replace"))
     return Glance(
-        pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
+        pid,
+        comm,
+        int(rest[1]),
+        int(rest[19]),
+        bool(int(rest[6]) & _PF_KTHREAD),
+        int(rest[21]),
+        int(rest[17]),
+        rest[0] in (b"Z", b"X"),
     )
 
 
