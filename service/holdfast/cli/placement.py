@@ -76,7 +76,7 @@ def ps(client: Client, rule: str) -> None:
             str(some.adj_before) if some.HasField("adj_before") else "-",
             pod_name(some.pod) if some.HasField("pod") else "-",
             some.group or "-",
-            f"{some.since.ToDatetime():%H:%M:%S}" if some.HasField("since") else "-",
+            f"{some.since.ToDatetime():%Y-%m-%d %H:%M:%S}" if some.HasField("since") else "-",
         )
         for some in answer.placements
     ]

@@ -201,16 +201,18 @@ class Machine(RuleBasedStateMachine):
             if held is not None and held.override is not None:
                 assert program.adj == held.override.adj
             elif program.comm in "abeg" and not suspended and (program.pid, program.start_ticks) not in let_go:
-                assert program.adj == self.wanted(program), program
+                assert program.adj in self.wanted(program), program
 
     def wanted(self, program):
         more = 10 * (self.variant == "B")
         if program.comm == "g":
             parent = self.node.kernel.processes.get(program.ppid)
-            return (55 if parent is not None and parent.comm == "g" else 410) + more
+            if parent is not None and parent.comm == "g":
+                return (55 + more, program.own_adj)  # who chose its own value keeps it
+            return (410 + more,)
         if program.comm == "e":
-            return max(program.own_adj, 640 + more)
-        return {"a": 500, "b": 310}[program.comm] + more
+            return (max(program.own_adj, 640 + more),)
+        return ({"a": 500, "b": 310}[program.comm] + more,)
 
     @rule(how=st.sampled_from(["restore", "no rules"]))
     def undo(self, how):
