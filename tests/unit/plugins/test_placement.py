@@ -69,6 +69,8 @@ class StandIn:
     def placements(self):
         return self.placed
 
+    remembered = placements
+
     def process(self, pid):
         found = next((some for some in self.everybody if some.pid == pid), None)
         if found is None:

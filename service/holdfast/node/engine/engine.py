@@ -143,10 +143,14 @@ class Engine:
         return self._loop.calls.ask(lambda: self._keeper.restore(rule, pid))
 
     def placements(self) -> tuple[Placement, ...]:
-        """Copies of all that live, by pid, with what each has now: 20 µs a process."""
-        known = [replace(placement) for placement in self._keeper.reconciler.placements()]
+        """Copies of all that live, by pid, with what each has now: 30 µs a process, so for a thread of its own."""
         reader = Reader(self._loop.proc, self._loop.pods)
-        return tuple(sorted(filter(partial(_looked_at, reader), known), key=lambda placement: placement.pid))
+        return tuple(filter(partial(_looked_at, reader), self.remembered()))
+
+    def remembered(self) -> tuple[Placement, ...]:
+        """Copies of all, by pid, as they were seen last; some may have ended since."""
+        known = [replace(placement) for placement in self._keeper.reconciler.placements()]
+        return tuple(sorted(known, key=lambda placement: placement.pid))
 
     def _living(self) -> list[Placement]:
         """Those whose number is taken, as they are known: for who asks often."""

@@ -125,7 +125,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""
-        counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
+        counts = Counter((some.rule, some.state.value) for some in self._engine.remembered())
         suspended = self._engine.status().suspended
         return pb.ListRulesResponse(
             rules=[
@@ -148,7 +148,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Everybody under a rule, by rule and pid."""
         self._check_rule(request.rule)
         order = {name: at for at, name in enumerate(self._force.rules.names)}
-        wanted = [some for some in self._engine.placements() if request.rule in ("", some.rule)]
+        placed = await asyncio.to_thread(self._engine.placements)
+        wanted = [some for some in placed if request.rule in ("", some.rule)]
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
 
@@ -269,7 +270,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise NotFound(f'rule "{name}"')
 
     def _known(self) -> dict[int, Placement]:
-        return {some.pid: some for some in self._engine.placements()}
+        return {some.pid: some for some in self._engine.remembered()}
 
 
 def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
