@@ -215,9 +215,7 @@ def test_a_tree_of_processes_is_as_it_was(run, obedient, rule, tree, places, how
     assert engine.rows() == []
 
 
-def test_a_tree_is_found_after_kill_9_and_what_forked_meanwhile_too(
-    run, obedient, rule, tree, places, tmp_path, monkeypatch
-):
+def test_a_tree_is_found_after_kill_9_and_what_forked_meanwhile_too(run, obedient, rule, tree, places, tmp_path):
     engine = run(rule)
     leader = obedient()
     leader.name(NAME)

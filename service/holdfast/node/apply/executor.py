@@ -8,8 +8,8 @@ Theory
   moved; a newcomer that sits in the target though its parent does not is put back beside its parent, where it was born.
 * *Where it is counts at the moment of the move*, on the way in and on the way back: what another program chose since it
   was decided is what is noted as before, or is left alone.
-* The first move after 50 ms of none waits 6 to 14 ms for an RCU grace period, later ones 5 µs; so does a move to where a
-  process already is. That wait is taken with a move of our own process to where it is, so that between the look at a
+* The first move after 50 ms of none waits 6 to 14 ms for an RCU grace period, later ones 5 µs; so does a move to where
+  a process already is. That wait is taken with a move of our own process to where it is, so that between the look at a
   process and its move there are microseconds. None is made that is already true.
 * What the kernel refuses is an outcome, in one line with the remedy; the rest goes on.
 """
@@ -75,7 +75,7 @@ def refusal_of(error: HoldfastError, which: Field) -> Refusal:
 
 
 class Executor:
-    """Writes to processes and cgroups. `write` and `clear` are the engine's thread's, `carry_out` is the mover's too."""
+    """Writes. `write` and `clear` are for the engine's thread, `carry_out` for the mover's, too."""
 
     def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
         self.journal = journal

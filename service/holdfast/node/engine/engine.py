@@ -17,9 +17,9 @@ from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, ProcessGone
 from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.loop import Loop
-from holdfast.node.journal.rows import FileRow, OverrideRow
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
-from holdfast.node.model.placement import Cause, Placement, Restored, Status, Sweep
+from holdfast.node.model.placement import Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
@@ -69,7 +69,6 @@ class Engine:
         Raises (in the future):
             Unavailable: the engine has ended.
         """
-
         if not self._loop.is_started:
             self._keeper.set_rules(rules)
             done: Future[None] = Future()

@@ -64,7 +64,7 @@ _TICKS_S = 100  # USER_HZ, of start_ticks
 
 
 def now() -> Now:
-    """This moment."""
+    """The present moment."""
     return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
 
 
@@ -432,9 +432,10 @@ class Keeper:
             elif came.how is How.REFUSED:
                 tally.writes.inc(field, "refused")
             change = getattr(came.step, "change", None)
-            if change is not None and isinstance(groups, Groups):
-                if change.create or came.how is How.REFUSED or change.field is Field.SETTING:
-                    groups.forget(change.group)
+            if change is None or not isinstance(groups, Groups):
+                continue
+            if change.create or came.how is How.REFUSED or change.field is Field.SETTING:
+                groups.forget(change.group)
         tally.strangers.labels().value += result.stranger
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)

@@ -1,4 +1,4 @@
-"""What follows for each process from what is seen of it, and what becomes of what was done. No I/O, no clock, no thread.
+"""What follows for each process from what is seen of it, and what becomes of what was done. No I/O, clock, thread.
 
 Theory
 ------
@@ -21,7 +21,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace

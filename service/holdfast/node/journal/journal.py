@@ -4,9 +4,9 @@ Theory
 ------
 1. *Before the write.* A row is in the file before the kernel is asked for anything. A crash between the two leaves a row
    whose ``wanted`` was never written: whoever reads it compares with what is there.
-2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups that
-   are no more; they are dropped on opening.
-3. *One truth.* The rows are in memory (`table.Table`). The file is what brings them back after kill -9, and is only ever
+2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups
+   that are no more; they are dropped on opening.
+3. *One truth.* The rows are in memory (`table.Table`). The file brings them back after kill -9, and is only ever
    appended to: one write(2) into the page cache, 2 µs. A power cut may take it, and takes the processes as well.
 4. *Bounded.* It is written anew, beside and renamed, when it has twice the lines that are live (`tidy`).
 5. *What is damaged costs itself.* Each line has a checksum. A last line that is not whole was never acknowledged and is

@@ -58,7 +58,7 @@ class Table:
 
     def made(self) -> list[GroupRow]:
         """The groups that we made, deepest first."""
-        return sorted(tuple(self.groups.values()), key=lambda row: (-row.path.count("/"), row.path))
+        return sorted(self.groups.values(), key=lambda row: (-row.path.count("/"), row.path))
 
     def rows(self) -> Iterator[Row]:
         """Everything."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.apply.action import GiveBack, Look, Order, Write
@@ -1014,7 +1016,7 @@ class TestPure:
     def test_a_rule_that_waits_for_its_pod_stands(self, reconciler):
         class Pod:
             uid = qos = container_id = namespace = name = container = ""
-            labels = annotations = {}
+            labels = annotations = MappingProxyType({})
             main = oom_score_adj = oom_score_adj_asked = None
 
         reconciler.set_rules(rules({**VALUE, "match": {"pod": {"name": "db"}}}))

@@ -350,8 +350,8 @@ class TestFormats:
 
         return b"%08x %s\n" % (zlib.crc32(text, seed_of(BOOT)), text)
 
-    def newer(self, *lines, reads=2, format=3):
-        return packed(Header(format, reads, BOOT), 0) + b"".join(map(self.line, lines))
+    def newer(self, *lines, reads=2):
+        return packed(Header(3, reads, BOOT), 0) + b"".join(map(self.line, lines))
 
     def test_a_newer_format_that_we_can_read_is_read_without_what_we_do_not_know(self, tmp_path):
         text = self.newer(
@@ -411,7 +411,7 @@ def test_whatever_is_done_it_says_what_a_dictionary_says(tmp_path_factory, steps
     model = {}
     with contextlib.ExitStack() as stack:
         journal = Journal(path, BOOT)
-        stack.callback(lambda: journal.close())
+        stack.callback(lambda: journal.close())  # noqa: PLW0108 (the one there is then)
         for what, pid, ticks in steps:
             row = AdjRow(pid, ticks, 0, "r", written=ticks)
             known = model.get(pid)
