@@ -146,7 +146,7 @@ class Opened:
 
 def text_of(program: Program, name: str) -> bytes:
     texts = {
-        "stat": f"{program.pid} ({program.comm}) S {program.ppid} 1 1 0 -1 0 {'0 ' * 10}1 0 {program.start_ticks} 0 0 0",
+        "stat": f"{program.pid} ({program.comm}) S {program.ppid} 1 1 0 -1 0 {'0 ' * 10}1 0 {program.start_ticks} 0 0 0",  # noqa: E501
         "comm": f"{program.comm}\n",
         "cgroup": f"2:{TREE}:{program.group}\n",
         "oom_score_adj": f"{program.adj}\n",

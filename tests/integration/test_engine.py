@@ -787,7 +787,7 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
     assert len(os.listdir("/proc/self/fd")) < 100
 
 
-def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, where, caplog):
+def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, where, caplog):  # noqa: PLR0917
     engine = run(root=disk.at)
     disk.fill()
     fill_page(engine.journal)

@@ -114,7 +114,7 @@ class InitContext(Struct):
         self.daemon.run_in_background(self.uri, name, job)
 
     def on_reload(self, callback: OnReload) -> Callable[[], None]:
-        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if it is not in force already.
+        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if that is not in force.
 
         It raises `ConfigError` to refuse: then every plugin keeps what it had. To be called: something else changed
         what is in force, so the next reload is to call ``callback`` though the config is the same.

@@ -2,11 +2,11 @@
 
 One definition, for a process's ``oom_score_adj`` and for its cgroups (files of groups are not inherited):
 
-* A present value that is *ours* (it was written, or may have been, under the known row) changes nothing: what
-  stood before our first write stands on.
+* A present value that is *ours* (we wrote it, or may have) changes nothing: what stood before our first write stands
+  on.
 * A present value that another program chose since is its own, and becomes what is given back.
-* A process that we never wrote to and that has a value of ours *inherited* it: it forked, or was started by a runtime in
-  a container, while the other had it. Without us it would have what the other had before us.
+* A process that we never wrote to and that has a value of ours *inherited* it: it forked, or was started by a runtime
+  in a container, while the other had it. Without us it would have what the other had before us.
 """
 
 from __future__ import annotations

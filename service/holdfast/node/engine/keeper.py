@@ -41,8 +41,9 @@ from holdfast.node.apply.action import (
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.entry import Now
 from holdfast.node.engine.match_cache import Indifference
-from holdfast.node.engine.reconciler import Now, Reconciler
+from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.required_files import wants_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, OverrideRow, Row

@@ -7,8 +7,8 @@ Theory
    results, which ``settle`` takes. In between nothing is assumed: a value is ours when it is known to be written.
 2. *Before* is what would stand without us (`heritage` has the definition). It is never a value of ours.
 3. *A row has a life*: wanted (in the journal, perhaps written) → written → given back and dropped. What the kernel
-   refuses was not written, so ``wanted`` goes and ``written`` stays as it was. What cannot be given back stays a row and
-   is tried at each look, until it can be or the process or group is gone; this is told once.
+   refuses was not written, so ``wanted`` goes and ``written`` stays as it was. What cannot be given back stays a row
+   and is tried at each look, until it can be or the process or group is gone; this is told once.
 4. *What is under way is waited for.* A move may take 14 ms, on another thread. While a process has an order under way
    its moves are not decided anew: it is looked at again when the order is settled, so that who leaves a rule meanwhile
    is moved back after it was moved.
@@ -21,12 +21,10 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from holdfast.errors import HoldfastError
 from holdfast.node.apply.action import (
     Action,
     Came,
@@ -42,74 +40,55 @@ from holdfast.node.apply.action import (
     Move,
     Order,
     Refused,
-    Remove,
     Result,
     Return,
     Set,
     Step,
     Stuck,
-    Tell,
     Terms,
-    Unset,
     Write,
     Wrote,
-)
+)  # fmt: skip
+from holdfast.node.engine.clearance import Clearance
+from holdfast.node.engine.entry import KEPT, Entry, Now, by_hand, tell
+from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.heritage import giver_of, inherited_adj, inherited_moves, wanting_adj
-from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, Identity, MoveRow, OverrideRow, Row
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.journal.table import Held as Rows
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Change, Decision, Field, Refusal
-from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report, State, state_of
-from holdfast.node.model.process import UNIFIED, Held, HostFacts, PodLookup, Process
+from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
+from holdfast.node.model.process import Held, HostFacts, PodLookup, Process
 from holdfast.node.plan.plan import plan
-from holdfast.node.plan.setting import lines_for
-from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.ruleset import Rules
-
-KEPT = "left as it is (on_remove: keep)"
-
-
-class Now(Struct, frozen=True):
-    """When something is seen: Unix time, and clock ticks from boot as ``start_ticks`` counts them."""
-
-    unix_ns: int
-    ticks: int
-
-
-class Entry(Struct):
-    """What is known of one process beside its rows.
-
-    ``order``: the number of what is under way, 0: nothing. ``again``: look at it when that is settled. ``planned`` and
-    ``met``: what the plan refused, and what the kernel did when it was tried last. ``detail``: what to say when all is
-    given back. ``stuck``: what was told that it cannot be given back.
-    """
-
-    placement: Placement
-    order: int = 0
-    again: bool = False
-    planned: tuple[Refusal, ...] = ()
-    met: tuple[Refusal, ...] = ()
-    detail: str = ""
-    stuck: tuple[str, ...] = ()
 
 
 class Reconciler:
-    """See the theory above. ``suspended`` are rules that were given back and wait to be set again."""
+    """See the theory above."""
 
     def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
         self.table, self.host = table, host
-        self.rules = Rules()
-        self.suspended: set[str] = set()
+        self.force = InForce(table)
         self.entries: dict[int, Entry] = {}
         self.followed: set[int] = set()
-        self._pods = pods
-        self._let_go: set[Identity] = set()
-        self._stuck: set[tuple[str, ...]] = set()  # files and groups that were told
-        self._forks: tuple[dict[int, Identity | None], ...] = (
-            {},
-            {},
-        )  # since the last `begin`, and since the one before
+        self._forks = Forks(table)
+        self._clearance = Clearance(self.force, host, pods)
         self._orders = 0
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self.force.rules
+
+    @property
+    def suspended(self) -> set[str]:
+        """Rules that were given back and wait to be set again."""
+        return self.force.suspended
+
+    def clear_up(self) -> list[Action]:
+        """See `Clearance.clear_up`."""
+        return self._clearance.clear_up()
 
     # -- asked -------------------------------------------------------------------------------------------------------
 
@@ -124,7 +103,7 @@ class Reconciler:
 
     def is_known(self, pid: int) -> bool:
         """Whether a process is to be looked at, whatever its name."""
-        return pid in self.entries or pid in self.table.processes or self._forker(pid) is not None
+        return pid in self.entries or pid in self.table.processes or self._forks.forker(pid) is not None
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
         """What we did to a process's ``oom_score_adj``, as a plan asks about it."""
@@ -138,7 +117,7 @@ class Reconciler:
         """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
         row = self.table.adj(process.pid, process.start_ticks)
         if row is None:
-            giver = giver_of(process, process.oom_score_adj, self.table, self._forker(process.pid))
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forks.forker(process.pid))
             return process if giver is None else replace(process, held=Held(giver.before, process.oom_score_adj))
         written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
         return replace(
@@ -150,17 +129,17 @@ class Reconciler:
         identity = process.pid, process.start_ticks
         held = self.table.held(*identity)
         if held is not None and held.override is not None:
-            return _by_hand(process, held.override)
+            return by_hand(process, held.override)
         decision = plan(process, self.rules, self.host)
         if self._stands_on(process, held, decision):
             return None
-        if decision.rule in self.suspended or identity in self._let_go:
+        if decision.rule in self.suspended or identity in self.force.let_go:
             return Decision(*identity)
         return decision
 
     def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
         """Whether it is under a rule that nobody can read now, or that asks about a pod that is not known yet."""
-        if (process.pid, process.start_ticks) in self._let_go:
+        if (process.pid, process.start_ticks) in self.force.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
         entry = self.entries.get(process.pid)
@@ -168,35 +147,13 @@ class Reconciler:
         if rule is None or rule == decision.rule:
             return False
         unknown = process.pod is not None and not process.pod.name and self.rules.asks_runtime(rule)
-        return (unknown and rule not in self.suspended) or any(map(self._is_unread, own))
-
-    def _is_unread(self, row: AdjRow | MoveRow | FileRow | GroupRow) -> bool:
-        """Whether it is under a rule of a source that cannot be read now."""
-        return (
-            bool(row.origin)
-            and row.origin in self.rules.unread
-            and self.rules.named(row.rule) is None
-            and row.rule not in self.suspended
-        )
-
-    def _stands(self, row: AdjRow | MoveRow) -> bool:
-        """Whether what a process inherited is still the wish of the rule that gave it."""
-        if row.heir_of is None or row.heir_of in self._let_go or (row.pid, row.start_ticks) in self._let_go:
-            return False
-        if row.rule == BY_HAND:
-            giver = self.table.held(*row.heir_of)
-            return giver is not None and giver.override is not None
-        return row.rule not in self.suspended and (
-            row.rule == BY_ANNOTATION or self.rules.named(row.rule) is not None or self._is_unread(row)
-        )
+        return (unknown and rule not in self.suspended) or any(map(self.force.is_unread, own))
 
     # -- told --------------------------------------------------------------------------------------------------------
 
     def set_rules(self, rules: Rules) -> list[Action]:
         """Decide by these from now on; who is under an older rule is to be looked at."""
-        self.rules = rules
-        self.suspended.clear()
-        self._let_go.clear()
+        self.force.take(rules)
         return [Follow()]
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
@@ -205,20 +162,16 @@ class Reconciler:
             held = self.table.processes.get(pid)
             entry = self.entries.get(pid)
             if held is not None:
-                self._let_go.add((pid, held.start_ticks))
+                self.force.let_go.add((pid, held.start_ticks))
             elif entry is not None:
-                self._let_go.add((pid, entry.placement.start_ticks))
+                self.force.let_go.add((pid, entry.placement.start_ticks))
         else:
-            self.suspended.update((rule,) if rule is not None else self._all_rules())
+            self.suspended.update((rule,) if rule is not None else self.force.all_rules())
         overrides: tuple[Row, ...] = ()
         if rule is None:
             overrides = tuple(row for row in list(self.table.overridden.values()) if pid in (None, row.pid))
         looks = [Look(one) for one in self._affected(rule, pid)]
         return [*([Commit(drops=overrides, needed=True)] if overrides else []), *looks]
-
-    def _all_rules(self) -> set[str]:
-        of_rows = {row.rule for row in self.table.rows() if not isinstance(row, OverrideRow)} - {BY_HAND}
-        return of_rows | {*self.rules.names, *([BY_ANNOTATION] if self.rules.admitted else [])}
 
     def _affected(self, rule: str | None, pid: int | None) -> list[int]:
         """Heirs come last: who gave is given back with its children looked at first, and each by its own row."""
@@ -238,29 +191,12 @@ class Reconciler:
         return list(found)
 
     def forked(self, parent: int, child: int) -> list[Action]:
-        """A process forked. Who is told so may have ended, its child, too: what that forked is its heir all the same."""
-        for forks in self._forks:
-            if parent in forks:
-                giver = forks[parent]
-                break
-        else:
-            held = self.table.processes.get(parent)
-            giver = (parent, held.start_ticks) if held is not None else None
-        self._forget_fork(child)
-        if giver is not None or child in self.table.processes:  # whoever is there under its number has ended
-            self._forks[0][child] = giver
-        return [Look(child)] if giver is not None else []
-
-    def _forget_fork(self, pid: int) -> None:
-        for forks in self._forks:
-            forks.pop(pid, None)
-
-    def _forker(self, pid: int) -> Identity | None:
-        return self._forks[0].get(pid) or self._forks[1].get(pid)
+        """A process forked."""
+        return [Look(child)] if self._forks.told(parent, child) else []
 
     def begin(self) -> None:
-        """Everybody is looked at from now on: forks that were told before the last time are not news any more."""
-        self._forks = ({}, self._forks[0])
+        """Everybody is looked at from now on."""
+        self._forks.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
         """A process (``start_ticks`` None: who had the number) is no more. The dead are forgotten in slices."""
@@ -269,7 +205,7 @@ class Reconciler:
             del self.entries[pid]
         follow = self._unfollow(pid) if pid not in self.entries else []
         if held is not None and start_ticks in (None, held.start_ticks):
-            self._let_go.discard((pid, held.start_ticks))
+            self.force.let_go.discard((pid, held.start_ticks))
             return [Forget(tuple(held.rows)), *follow]
         return follow
 
@@ -386,18 +322,18 @@ class Reconciler:
         held = self.table.held(process.pid, process.start_ticks)
         rows: list[AdjRow | MoveRow] = []
         if held is None or (held.adj is None and held.override is None):
-            giver = giver_of(process, process.oom_score_adj, self.table, self._forker(process.pid))
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forks.forker(process.pid))
             if giver is not None:
                 rows.append(inherited_adj(process, giver))
         elif held.adj is not None and held.adj.heir_of is None:
-            giver = giver_of(process, held.adj.before, self.table, self._forker(process.pid))
+            giver = giver_of(process, held.adj.before, self.table, self._forks.forker(process.pid))
             if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._is_moving(process.pid):
             rows += inherited_moves(
-                process, held.moves if held is not None else (), self.table, self._forker(process.pid)
+                process, held.moves if held is not None else (), self.table, self._forks.forker(process.pid)
             )
-        self._forget_fork(process.pid)  # it is known by its rows from now on
+        self._forks.forget(process.pid)  # it is known by its rows from now on
         return actions + self._record(*rows)
 
     def _record(self, *rows: AdjRow | MoveRow) -> list[Action]:
@@ -460,7 +396,7 @@ class Reconciler:
     def _plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         placement, actions = entry.placement, list[Action]()
         if placement.changes != decision.changes and decision.changes:
-            actions.append(_tell(Happening.PLANNED, placement, decision.changes, now))
+            actions.append(tell(Happening.PLANNED, placement, decision.changes, now))
         placement.changes = decision.changes
         actions += self._refuse(entry, decision.refusals, ())
         placement.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
@@ -470,30 +406,17 @@ class Reconciler:
         """Write what is at once, order what may wait, give back what the rule does not speak of."""
         placement = entry.placement
         placement.changes = ()
-        actions: list[Action] = []
         held = self.table.held(process.pid, process.start_ticks)
-        adj, moves = (held.adj, held.moves) if held is not None else (None, {})
-        back: list[AdjRow | MoveRow] = []
-        if adj is not None and not decision.adjusts and not self._stands(adj):
-            back.append(adj)
-        if not decision.moves:
-            back += [row for row in moves.values() if not self._stands(row)]
-        steps: list[Step] = []
-        for row in back:
-            if isinstance(row, AdjRow):
-                actions.append(GiveBack(row))
-            elif not entry.order:
-                steps.append(Return(row))
+        back = self._unsaid(held, decision) if held is not None else []
+        actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
+        steps: list[Step] = [Return(row) for row in back if isinstance(row, MoveRow)]
         origin = self.rules.origin_of(decision.rule or "")
         terms = Terms(decision.rule or "", decision.restore_on_remove, origin)
         for change in decision.changes:
             if change.field is Field.OOM_SCORE_ADJ:
-                wanted = int(change.after)
-                drifted = adj is not None and (adj.written, adj.rule) == (wanted, decision.rule)
-                row = wanting_adj(process, decision, adj, wanted, now.ticks, origin)
-                actions.append(Write(row, process.oom_score_adj, change, drifted, at_ns))
+                actions.append(self._write(process, decision, change, now, at_ns))
             elif change.field is Field.CGROUP:
-                steps.append(Move(change, terms, moves.get(change.hierarchy)))
+                steps.append(Move(change, terms, held.moves.get(change.hierarchy) if held is not None else None))
             else:
                 steps.append(Set(change, terms))
         actions += self._rerule(process, decision, back, origin)
@@ -504,11 +427,22 @@ class Reconciler:
         elif steps:
             drifted = any(isinstance(step, Move) and _stood(step) for step in steps)
             actions.append(self._order(entry, steps, now, drifted=drifted, at_ns=at_ns))
-        if entry.order:
-            placement.state = State.MOVING
-        else:
-            placement.state = state_of(placement.refusals, did=self._holds(placement))
+        placement.state = State.MOVING if entry.order else state_of(placement.refusals, did=self._holds(placement))
         return actions
+
+    def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
+        """What the rule does not speak of and we once wrote."""
+        rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
+        if not decision.moves:
+            rows += held.moves.values()
+        return [row for row in rows if not self.force.stands(row)]
+
+    def _write(self, process: Process, decision: Decision, change: Change, now: Now, at_ns: int) -> Write:
+        adj, wanted = self.table.adj(process.pid, process.start_ticks), int(change.after)
+        drifted = adj is not None and (adj.written, adj.rule) == (wanted, decision.rule)
+        origin = self.rules.origin_of(decision.rule or "")
+        row = wanting_adj(process, decision, adj, wanted, now.ticks, origin)
+        return Write(row, process.oom_score_adj, change, drifted, at_ns)
 
     def _holds(self, placement: Placement) -> bool:
         held = self.table.held(placement.pid, placement.start_ticks)
@@ -580,7 +514,7 @@ class Reconciler:
         """What it inherited stays as long as the rule it came by; the rest is given back."""
         held = self.table.held(process.pid, process.start_ticks)
         rows = held.values if held is not None else []
-        standing = [row for row in rows if self._stands(row)]
+        standing = [row for row in rows if self.force.stands(row)]
         chosen = [row for row in standing if _is_chosen(row, process)]  # another program's, or its own
         back = [row for row in rows if row not in standing]
         follow = self._unfollow(process.pid)
@@ -627,7 +561,7 @@ class Reconciler:
         return actions
 
     def _is_forced(self, placement: Placement) -> bool:
-        return (placement.pid, placement.start_ticks) in self._let_go or placement.rule in self.suspended
+        return (placement.pid, placement.start_ticks) in self.force.let_go or placement.rule in self.suspended
 
     def _release(self, entry: Entry, now: Now) -> list[Action]:
         """Nothing of ours is left in it."""
@@ -636,14 +570,14 @@ class Reconciler:
         placement = entry.placement
         self.entries.pop(placement.pid, None)
         detail = entry.detail or ("restored" if self._is_forced(placement) else "")
-        return [_tell(Happening.RELEASED, placement, (), now, detail)]
+        return [tell(Happening.RELEASED, placement, (), now, detail)]
 
     # -- done --------------------------------------------------------------------------------------------------------
 
     def settle(self, result: Result, now: Now) -> list[Action]:
         """What follows from what came of an action."""
         if isinstance(result, Cleared):
-            return self._cleared(result)
+            return self._clearance.cleared(result)
         if isinstance(result, Wrote):
             return self._wrote(result, now)
         return self._carried(result, now)
@@ -671,12 +605,12 @@ class Reconciler:
             self.table.put(row.settled())
             placement.adj_before, placement.oom_score_adj = row.before, int(action.change.after)
             happening = Happening.DRIFTED if action.drifted else Happening.HELD
-            actions.append(_tell(happening, placement, (action.change,), now))
+            actions.append(tell(happening, placement, (action.change,), now))
         else:
             if self.table.get(row) == row:  # so it is in the journal, and the kernel refused it
                 actions += self._after_row(row, done=False)
             if result.refusal not in placement.refusals:
-                actions.append(_tell(Happening.FAILED, placement, (action.change,), now, result.refusal.detail))
+                actions.append(tell(Happening.FAILED, placement, (action.change,), now, result.refusal.detail))
             met.append(result.refusal)
         actions += self._refuse(entry, entry.planned, met)
         if not entry.order:
@@ -710,26 +644,16 @@ class Reconciler:
             entry.order = 0
         if result.gone:
             return self.gone(order.pid, order.start_ticks)
-        actions: list[Action] = []
         returned = [came for came in result.came if isinstance(came.step, Return)]
-        if returned:
-            actions.append(Heirs(order.pid))
+        actions: list[Action] = [Heirs(order.pid)] if returned else []
         for came in returned:
             actions += self._returned(came, entry)
-        done: list[Change] = []
-        refused: list[Refusal] = []
         for came in result.came:
-            if isinstance(came.step, Return):
-                continue
             if came.row is not None and self.table.get(came.row) == came.row:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
-            if came.how is How.DONE:
-                done.append(came.step.change)
-            if came.refusal is not None:
-                refused.append(came.refusal)
         if entry is None:
             return actions
-        actions += self._did(entry, order, done, refused, now)
+        actions += self._did(entry, result, now)
         if entry.again or any(came.how is not How.REFUSED for came in returned):
             entry.again = False
             actions.append(Look(order.pid))
@@ -756,91 +680,27 @@ class Reconciler:
                 return [Commit((group,))]
         return []
 
-    def _did(self, entry: Entry, order: Order, done: list[Change], refused: list[Refusal], now: Now) -> list[Action]:
-        placement, actions = entry.placement, list[Action]()
+    def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
+        order, placement, actions = result.order, entry.placement, list[Action]()
+        ours = [came for came in result.came if not isinstance(came.step, Return)]
+        done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
+        refused = [came.refusal for came in ours if came.refusal is not None]
         moves = [change for change in done if change.field is Field.CGROUP]
         if moves:
             placement.group = moves[0].group
         if done:
             drifted = order.drifted and bool(moves)
-            actions.append(_tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
+            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
         news = [refusal for refusal in refused if refusal not in placement.refusals]
         if news:
             detail = "; ".join(refusal.detail for refusal in news)
-            actions.append(_tell(Happening.FAILED, placement, (), now, detail))
+            actions.append(tell(Happening.FAILED, placement, (), now, detail))
         asked = {step.change.field for step in order.steps if not isinstance(step, Return)}
         stay = [old for old in entry.met if old.field not in asked]
         actions += self._refuse(entry, entry.planned, (*stay, *refused))
         if placement.state is State.MOVING:
             placement.state = state_of(placement.refusals, did=bool(done) or self._holds(placement))
         return actions
-
-    # -- groups ------------------------------------------------------------------------------------------------------
-
-    def clear_up(self) -> list[Action]:
-        """Files that no rule speaks of any more, and groups that we made and nothing needs."""
-        actions: list[Action] = []
-        keep: list[Row] = []
-        for row in list(self.table.files.values()):
-            is_gone = row.path not in self.host.groups
-            if is_gone or self._is_stale(row):
-                if is_gone or row.give_back or row.rule in self.suspended:
-                    actions.append(Unset(row))
-                else:
-                    keep.append(row)
-        kept = {path for path in self.rules.targets if not self._is_suspended_target(path)}
-        kept |= {row.path for row in list(self.table.groups.values()) if self._is_unread(row)}
-        for group in self.table.made():
-            if any(path == group.path or path.startswith(f"{group.path}/") for path in kept):
-                continue
-            if group.give_back or group.rule in self.suspended:
-                actions.append(Remove(group))
-            else:
-                keep.append(group)
-        return [*actions, *([Forget(tuple(keep))] if keep else [])]
-
-    def _is_suspended_target(self, path: str) -> bool:
-        return all(
-            rule.name in self.suspended
-            for rule in self.rules.rules
-            if rule.spec.cgroup is not None and rule.spec.cgroup.path == path
-        )
-
-    def _is_stale(self, row: FileRow) -> bool:
-        if row.rule in self.suspended:
-            return True
-        if self._is_unread(row):
-            return False
-        pod = self._pods.pod_of({row.hierarchy: row.path}) if self._pods is not None else None
-        if pod is not None and not pod.name and self.rules.asks_runtime(row.rule):
-            return False  # nobody can say yet
-        rule = self.rules.asked_for(pod) if row.rule == BY_ANNOTATION else self.rules.spec_named(row.rule)
-        if rule is None:
-            return True
-        given = dict(rule.in_place)
-        if rule.cgroup is not None and rule.cgroup.path == row.path:
-            given |= rule.cgroup.settings
-        return row.file not in _files(given, v2=self.host.hierarchies == (UNIFIED,))
-
-    def _cleared(self, result: Cleared) -> list[Action]:
-        row = result.action.row
-        if result.how is How.REFUSED:
-            if row.key in self._stuck:
-                return []
-            self._stuck.add(row.key)
-            what = f"{row.path} {row.file}" if isinstance(row, FileRow) else row.path
-            return [Stuck(what, row.rule, result.detail)]
-        if result.how is How.LEFT and isinstance(row, GroupRow):
-            return []  # something is in it
-        self._stuck.discard(row.key)
-        return [Forget((row,))]
-
-
-def _by_hand(process: Process, override: OverrideRow) -> Decision:
-    changes: tuple[Change, ...] = ()
-    if process.oom_score_adj != override.adj:
-        changes = (Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(override.adj)),)
-    return Decision(process.pid, process.start_ticks, BY_HAND, changes)
 
 
 def _given_by(row: Row, pid: int | None) -> bool:
@@ -857,29 +717,3 @@ def _stood(step: Move) -> bool:
     """Whether a move is one that we made before, under the same rule: another program moved the process away."""
     row = step.row
     return row is not None and row.rule == step.terms.rule and row.written == step.change.group
-
-
-def _tell(happening: Happening, placement: Placement, changes: tuple[Change, ...], now: Now, detail: str = "") -> Tell:
-    return Tell(
-        Report(
-            happening,
-            placement.pid,
-            placement.start_ticks,
-            placement.comm,
-            placement.rule,
-            changes,
-            detail,
-            now.unix_ns,
-            placement.pod,
-        )
-    )
-
-
-def _files(given: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
-    files: set[str] = set()
-    for name, value in given.items():
-        try:
-            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
-        except HoldfastError:  # refused by the plan, with its reason
-            continue
-    return files

@@ -2,8 +2,8 @@
 
 Theory
 ------
-1. *Before the write.* A row is in the file before the kernel is asked for anything. A crash between the two leaves a row
-   whose ``wanted`` was never written: whoever reads it compares with what is there.
+1. *Before the write.* A row is in the file before the kernel is asked for anything. A crash between the two leaves a
+   row whose ``wanted`` was never written: whoever reads it compares with what is there.
 2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups
    that are no more; they are dropped on opening.
 3. *One truth.* The rows are in memory (`table.Table`). The file brings them back after kill -9, and is only ever

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import pytest
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.apply.action import GiveBack, Look, Order, Write
-from holdfast.node.engine.reconciler import KEPT, Now, Reconciler
+from holdfast.node.engine.entry import KEPT, Now
+from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Reason

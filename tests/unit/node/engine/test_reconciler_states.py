@@ -33,7 +33,9 @@ def made(variant: str) -> Rules:
         {"name": "value", "match": {"comm": "a"}, "oom_score_adj": 500 + more},
         {
             "name": "move", "match": {"comm": "b"}, "oom_score_adj": 310 + more,
-            "cgroup": {"path": "/made/b" if more else "/made", "controllers": [TREE], "settings": {"pids.max": 50 + more}},
+            "cgroup": {
+                "path": "/made/b" if more else "/made", "controllers": [TREE], "settings": {"pids.max": 50 + more},
+            },
         },
         {
             "name": "own", "match": {"comm": "c"},
@@ -193,7 +195,7 @@ class Machine(RuleBasedStateMachine):
         self.node.settle()
         if self.variant not in ("A", "B"):
             return
-        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler._let_go
+        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.force.let_go
         for program in kernel.processes.values():
             if program.lost:
                 continue
