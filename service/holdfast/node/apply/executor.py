@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from holdfast.cgroups import UNIFIED, Hierarchy, parse_groups
+from holdfast.cgroups import UNIFIED, Hierarchy, Tree, parse_groups
+from holdfast.cgroups.face import parent
 from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone, Unavailable
 from holdfast.node.apply.action import (
     Came,
@@ -235,18 +236,34 @@ class Executor:
             if tree.exists(row.before):
                 tree.join(row.before, row.pid)
                 return Came(step, How.DONE)
-            tree.join(self._beside_parent(process, row.hierarchy), row.pid)
+            self._join_near(tree, row, process)
             return Came(step, How.APART)
         except ProcessGone:
             return Came(step, How.GONE)
         except HoldfastError as error:
             return Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP))
 
+    def _join_near(self, tree: Tree, row: MoveRow, process: OpenProcess) -> None:
+        """Join the nearest group above one that is gone, so that no limit on the way is left; else beside the parent.
+
+        Raises:
+            HoldfastError: none takes it.
+        """
+        above = parent(row.before)
+        while above != "/":
+            try:
+                tree.join(above, row.pid)
+            except KernelRefused:  # it is gone, too, or takes no processes itself
+                above = parent(above)
+            else:
+                return
+        tree.join(self._beside_parent(process, row.hierarchy), row.pid)
+
     def _beside_parent(self, process: OpenProcess, hierarchy: str) -> str:
         """Where a process's parent is; where that came from, if it is in a group of ours."""
         ppid = int(process.read("stat").rpartition(b")")[2].split()[1])
-        with self._proc.open(ppid or 1) as parent:
-            path = parse_groups(parent.read("cgroup")).get(hierarchy, "/")
+        with self._proc.open(ppid or 1) as beside:
+            path = parse_groups(beside.read("cgroup")).get(hierarchy, "/")
         made = self.journal.table.groups.get((hierarchy, path))
         return path if made is None else made.base or "/"
 

@@ -118,7 +118,11 @@ class Reconciler:
         row = self.table.adj(process.pid, process.start_ticks)
         if row is None:
             giver = giver_of(process, process.oom_score_adj, self.table, self._forks.forker(process.pid))
-            return process if giver is None else replace(process, held=Held(giver.before, process.oom_score_adj))
+            return (
+                process
+                if giver is None
+                else replace(process, held=Held(giver.before, process.oom_score_adj, giver.rule))
+            )
         written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
         return replace(
             process, held=Held(row.before, row.before if written is None else written, row.rule, row.as_child)
