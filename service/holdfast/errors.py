@@ -147,6 +147,10 @@ class BootError(HoldfastError):
     """The daemon cannot start; the line it says before it exits with 1."""
 
 
+class DaemonUseless(HoldfastError):
+    """Something without which the daemon is useless ended; the line it says before it exits with 1 to be restarted."""
+
+
 class SkipPlugin(HoldfastError):
     """A plugin says that this machine has nothing for it: a normal outcome, not a failure."""
 
@@ -168,6 +172,12 @@ class ProcessGone(HoldfastError):
     """The process ended, or its number belongs to another one now: nothing is left to act on."""
 
     code, word = Code.NOT_FOUND, "no such process"
+
+
+class Unreadable(HoldfastError):
+    """A process whose memory is locked, so that reading its command line does not return: nobody waits for it."""
+
+    code, word = Code.UNAVAILABLE, "unreadable"
 
 
 class KernelRefused(HoldfastError):

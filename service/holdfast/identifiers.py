@@ -8,7 +8,16 @@ from holdfast.late import regex
 MAX_IDENTIFIER = 76
 MAX_LABEL = 4096
 _PATTERN = r"^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$"
+_WHOLE = regex(r"-?[0-9]{1,18}\Z")
 _IDENTIFIER = regex(_PATTERN[:-1] + r"\Z")
+
+
+def whole_number(text: str) -> int | None:
+    """The number of a text of ASCII digits, perhaps after a minus; None for all else that `int` takes.
+
+    `int` takes digits of any script, spaces and underscores, and any length.
+    """
+    return int(text) if _WHOLE.match(text) else None
 
 
 def check_identifier(identifier: str) -> str:

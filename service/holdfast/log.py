@@ -2,6 +2,9 @@
 
 Use ``LOG = log.named(__name__)`` and ``LOG.warning("failed to load plugin", id=uri, error=error)``. Values are
 formatted only when the record is printed. Trace ids are added while a recorded span is current.
+
+Of one kind, which is a logger's level and message without its fields, no more than `BURST` lines are printed at once
+and then `PER_S` a second: what processes, pods and peers make happen over and over must not fill a disk.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
@@ -46,6 +51,64 @@ class TraceIds(Protocol):
 
 #: Set by the tracing layer.
 trace_ids: ContextVar[TraceIds | None] = ContextVar("trace_ids", default=None)
+
+
+BURST, PER_S = 20, 1.0
+MOST_KINDS = 1024
+
+
+class Limiter(logging.Filter):
+    """Bounds the lines of each kind from info on; the next line of a kind says how many were left out before it.
+
+    ``suppressed`` counts all that were.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.suppressed = 0
+        self._now = now
+        self._kinds: dict[tuple[str, int, str], _Bucket] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is printed."""
+        if record.levelno < logging.INFO:  # whoever turns these on wants all of them
+            return True
+        words = record.getMessage() if record.msg == "%s" else str(record.msg)
+        bucket = self._bucket((record.name, record.levelno, words))
+        if not bucket.take(self._now()):
+            bucket.left_out += 1
+            self.suppressed += 1
+            return False
+        if bucket.left_out:
+            record.fields = {**getattr(record, "fields", {}), "not_logged": bucket.left_out}
+            bucket.left_out = 0
+        return True
+
+    def _bucket(self, kind: tuple[str, int, str]) -> _Bucket:
+        bucket = self._kinds.get(kind)
+        if bucket is None:
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds.pop(next(iter(self._kinds)), None)
+            bucket = self._kinds[kind] = _Bucket(self._now())
+        return bucket
+
+
+class _Bucket:
+    __slots__ = ("_at", "_tokens", "left_out")
+
+    def __init__(self, now: float) -> None:
+        self._tokens, self._at, self.left_out = float(BURST), now, 0
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(float(BURST), self._tokens + PER_S * (now - self._at))
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+LIMITER = Limiter()
 
 
 class Logger:
@@ -175,6 +238,7 @@ def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None
         raise ConfigError(f"unknown log format: {form}")
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(Json() if form == "json" else Logfmt())
+    handler.addFilter(LIMITER)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     _apply(level_number(level))

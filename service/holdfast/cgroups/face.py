@@ -73,7 +73,7 @@ class Tree(Protocol):
         """Write one file of a group; what it holds afterwards, which the kernel may have rounded."""
 
     def children(self, path: str) -> tuple[str, ...]:
-        """The groups directly below, as paths."""
+        """The groups directly below, as paths; none below a path of PATH_MAX bytes."""
 
     def remove(self, path: str) -> bool:
         """Remove an empty group; False while it holds processes or groups. A group that is gone counts as removed."""

@@ -219,7 +219,7 @@ class Mounted:
         try:
             with os.scandir(self.at(path)) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        except FileNotFoundError:
+        except OSError:  # it is gone, or so deep that its path has no room for more
             return ()
         return tuple(f"{prefix}/{name}" for name in names)
 

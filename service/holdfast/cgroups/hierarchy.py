@@ -7,6 +7,7 @@ at another place works the same, and a fake tree in a temporary directory does t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ from holdfast.late import regex
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
+#: Groups that one walk visits, those nearer to its beginning first: who owns a subtree makes as many as it likes.
+MOST_GROUPS = 16_384
 _ESCAPE = regex(r"\\([0-7]{3})")
 
 
@@ -43,12 +46,14 @@ class Mount(Struct, frozen=True):
 class Hierarchy:
     """One face over every mounted hierarchy. ``trees`` by name, v1's first, the unified one last.
 
-    ``writable`` is False when a mount is read-only or we may not write to its root.
+    ``writable`` is False when a mount is read-only or we may not write to its root. ``walks_cut`` counts the walks that
+    met more than `MOST_GROUPS` groups.
     """
 
     def __init__(self, trees: Mapping[str, Tree], *, writable: bool = True) -> None:
         self.trees = dict(trees)
         self.writable = writable
+        self.walks_cut = 0
 
     @property
     def mode(self) -> Mode:
@@ -94,6 +99,18 @@ class Hierarchy:
     def where(self, path: str, names: Collection[str] | None = None) -> tuple[str, ...]:
         """In which hierarchies (of ``names``) the group exists."""
         return tuple(name for name in self._chosen(names) if self.trees[name].exists(path))
+
+    def below(self, tree: Tree, path: str) -> Iterator[str]:
+        """The groups below one, those nearer to it first, and no more than `MOST_GROUPS`."""
+        waiting, seen = deque([path]), 0
+        while waiting:
+            for child in tree.children(waiting.popleft()):
+                if seen >= MOST_GROUPS:
+                    self.walks_cut += 1
+                    return
+                seen += 1
+                yield child
+                waiting.append(child)
 
     def create(
         self, path: str, names: Collection[str] | None = None, controllers: Collection[str] = ()

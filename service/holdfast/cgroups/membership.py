@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sys import intern
-
 from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.interning import Interned
+
+_interned = Interned()
 
 
 def parse_groups(text: bytes) -> dict[str, str]:
@@ -16,7 +17,7 @@ def parse_groups(text: bytes) -> dict[str, str]:
     groups: dict[str, str] = {}
     for line in text.decode(errors="surrogateescape").splitlines():
         _, name, path = line.split(":", 2)
-        groups[intern(name)] = intern(path)
+        groups[_interned(name)] = _interned(path)
     return groups
 
 

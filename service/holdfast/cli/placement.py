@@ -124,7 +124,7 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     if answer.placement.rule == BY_HAND:
         until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
         lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
-    return lines + [f"  note           {note}" for note in answer.notes]
+    return lines + [f"  note           {printable(note)}" for note in answer.notes]
 
 
 def _verdict(decision: pb.Decision) -> str:

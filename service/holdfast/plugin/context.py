@@ -22,8 +22,11 @@ OnReload = Callable[[Any], None]
 class Daemon(Protocol):
     """What a context asks of the daemon it runs in."""
 
-    def run_in_background(self, owner: str, name: str, job: Job) -> None:
-        """Run ``job`` until it ends or its owner closes."""
+    def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
+        """Run ``job`` until its owner closes."""
+
+    def fault(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
+        """Say what does not work in a plugin; empty ``words``: it works again."""
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """Hold the boot until the answer is called."""
@@ -106,12 +109,22 @@ class InitContext(Struct):
         """
         return self.daemon.wait_for(self.uri, what)
 
-    def background(self, name: str, job: Job) -> None:
+    def background(self, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """Run ``job`` as a task the daemon owns and cancels before this plugin closes.
 
-        A job that raises is logged and takes the plugin's services out of health; the daemon lives.
+        A job that ends, by raising or returning, is logged and started again after a pause that grows; until it runs
+        well again the plugin has a fault (see `fault`). ``once``: it may return, and is done then. ``vital``: the
+        daemon is useless without it, and ends with one line and exit code 1 when the job does.
         """
-        self.daemon.run_in_background(self.uri, name, job)
+        self.daemon.run_in_background(self.uri, name, job, once=once, vital=vital)
+
+    def fault(self, cause: str, words: str, *, vital: bool = False) -> None:
+        """Say what does not work, in ``words``; empty ones: it works again. On the loop's thread.
+
+        Meanwhile the services of this plugin, and of those that require it, are NOT_SERVING in health, and
+        ``plugins ls`` shows the words. ``vital``: the whole daemon is NOT_SERVING, and systemd's watchdog is not fed.
+        """
+        self.daemon.fault(self.uri, cause, words, vital=vital)
 
     def on_reload(self, callback: OnReload) -> Callable[[], None]:
         """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if that is not in force.

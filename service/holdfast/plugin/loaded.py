@@ -23,7 +23,10 @@ class State(enum.Enum):
 
 
 class PluginState(Struct):
-    """One tried plugin, as introspection shows it. ``exports`` and ``capabilities`` are the plugin's own words."""
+    """One tried plugin, as introspection shows it. ``exports`` and ``capabilities`` are the plugin's own words.
+
+    ``faults`` is what does not work in a plugin that is ready, by cause.
+    """
 
     registration: Registration
     state: State
@@ -31,6 +34,7 @@ class PluginState(Struct):
     error: BaseException | None = None
     exports: Mapping[str, str] = field(default_factory=dict)
     capabilities: Iterable[str] = ()
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:

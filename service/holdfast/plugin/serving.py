@@ -5,16 +5,18 @@ Each name is a service, or ``""`` for the whole daemon. Watchers are called on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 
 Watcher = Callable[[str, bool], None]
 
 
 class ServingBoard:
-    """Names and whether they serve; while draining nobody does, whatever was said before."""
+    """Names and whether they serve; with a fault, and while draining, a name does not, whatever was said before."""
 
     def __init__(self) -> None:
         self._serving: dict[str, bool] = {}
+        self._faults: dict[str, set[Hashable]] = defaultdict(set)
         self._watchers: list[Watcher] = []
         self.draining = False
 
@@ -23,10 +25,16 @@ class ServingBoard:
         self._serving[name] = serving
         self._tell(name)
 
+    def fault(self, name: str, cause: Hashable, *, present: bool) -> None:
+        """Say that ``name`` cannot be relied on because of ``cause``, or no longer because of that."""
+        (self._faults[name].add if present else self._faults[name].discard)(cause)
+        if name in self._serving:
+            self._tell(name)
+
     def serves(self, name: str) -> bool | None:
         """Whether ``name`` serves now; None for a name nobody spoke of."""
         serving = self._serving.get(name)
-        return None if serving is None else serving and not self.draining
+        return None if serving is None else serving and not self.draining and not self._faults.get(name)
 
     def names(self) -> Iterable[str]:
         """Every name spoken of."""

@@ -21,7 +21,7 @@ from holdfast.api.services.introspection.v1.introspection_pb2 import (
     PluginsResponse,
     ServerResponse,
 )
-from holdfast.errors import FailedPrecondition, code_of
+from holdfast.errors import FailedPrecondition, Unavailable, code_of
 from holdfast.filters import parse_all
 from holdfast.plugin import InitContext, PluginState, plugin
 from holdfast.plugins.kinds import GRPC, SERVICE
@@ -70,8 +70,8 @@ class _Filtered(Struct, frozen=True):
 
 
 def described(state: PluginState) -> Plugin:
-    """A plugin's state as a message; an error carries the code its class has for clients."""
-    error = state.error
+    """A plugin's state as a message; an error carries the code its class has for clients, a fault is UNAVAILABLE."""
+    error = state.error or (Unavailable("; ".join(state.faults.values())) if state.faults else None)
     return Plugin(
         type=state.registration.kind.uri,
         id=state.registration.id,

@@ -33,6 +33,7 @@ _SYSTEMD = regex(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|bestef
 _CGROUPFS = regex(rf"pod{_UID}\Z")
 _LEAF = regex(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
 _NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
+_CACHED = 1024  # paths, of up to 4 KiB
 _QOS = frozenset({"burstable", "besteffort"})
 
 
@@ -59,7 +60,7 @@ class PodRef(Struct, frozen=True):
     oom_score_adj_asked: int | None = None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_CACHED)
 def pod_of_path(path: str) -> PodRef | None:
     """The pod a cgroup belongs to, or None. ``PodRef.cgroup`` is the pod's own group."""
     parts = path.split("/")
@@ -72,7 +73,7 @@ def pod_of_path(path: str) -> PodRef | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_CACHED)
 def container_of_path(path: str) -> PodRef | None:
     """The innermost group named after a container, wherever it is; None when there is none. No uid, no class."""
     parts = path.split("/")

@@ -29,7 +29,16 @@ from holdfast import log
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1.runtime_pb2_grpc import RuntimeServiceStub
 from holdfast.errors import HoldfastError
-from holdfast.pods.cri_message import Listing, container_record, detailed, parse_container, parse_pod, pod_record
+from holdfast.identifiers import whole_number
+from holdfast.pods.cri_message import (
+    Listing,
+    container_record,
+    detailed,
+    is_ready,
+    parse_container,
+    parse_pod,
+    pod_record,
+)
 from holdfast.pods.directory import Directory
 from holdfast.pods.record import ContainerRecord, PodRecord
 from holdfast.pods.runtime import NAMES_ALONE, Source
@@ -44,6 +53,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 SLICE = 64  # records between two looks at the loop: 1 to 2 ms
 SHARE = 20  # a relist that takes a second comes every 20
 RETRIES_S = (0.05, 0.1, 0.3, 1.0)  # for a container that the runtime does not list yet, or whose pid it does not tell
+MOST_MISSES = 256  # containers that may wait to be asked for: a name of a cgroup is made faster than a runtime answers
 LARGE = 256 * 1024  # bytes of both lists; their buffers are several times that, and are given back
 MOST_BYTES = 16 * 1024 * 1024  # what the kubelet allows an answer
 SERVICE = "/runtime.v1.RuntimeService/"
@@ -177,7 +187,11 @@ class Client:
             return
 
     def _ask_for(self, container_id: str, since: float, tried: int = 0) -> None:
-        if container_id not in self._asked_for:
+        if container_id in self._asked_for:
+            return
+        if len(self._asked_for) >= MOST_MISSES:  # the next relist tells of it
+            self._tally.unasked.inc()
+        else:
             self._asked_for.add(container_id)
             self._missing.put_nowait((container_id, since, tried))
 
@@ -199,10 +213,10 @@ class Client:
         sandbox_id = record.sandbox_id if record is not None else container_id
         if self._directory.pod(sandbox_id) is None:
             listed = pb.ListPodSandboxRequest(filter=pb.PodSandboxFilter(id=sandbox_id))
-            pods = (await stub.ListPodSandbox(listed, timeout=CALL_S)).items
+            pods = [some for some in (await stub.ListPodSandbox(listed, timeout=CALL_S)).items if is_ready(some)]
             if not pods:
                 return False
-            self._directory.put_pod(pod_record(pods[0]))
+            self._directory.put_pod(pod_record(pods[0]), mark)
         if record is not None:
             self._directory.put_container(record, mark)
             self._want_details(container_id)
@@ -246,7 +260,7 @@ class Client:
         if self._source.events is not None:
             return self._source.events
         major = version.runtime_version.removeprefix("v").partition(".")[0]
-        return version.runtime_name != "containerd" or (major.isdecimal() and int(major) >= 2)
+        return version.runtime_name != "containerd" or ((whole_number(major) or 0) >= 2)
 
     async def _listen_forever(self, stub: Any) -> None:
         """Take events as hints; a runtime without them is no less of a runtime."""
@@ -267,7 +281,7 @@ class Client:
         if event.container_event_type in (pb.CONTAINER_CREATED_EVENT, pb.CONTAINER_STARTED_EVENT):
             self._ask_for(event.container_id, perf_counter(), len(RETRIES_S))
         elif event.container_event_type == pb.CONTAINER_DELETED_EVENT:
-            self._directory.remove_container(event.container_id)
+            self._directory.remove(event.container_id)
 
 
 async def _taken_in(

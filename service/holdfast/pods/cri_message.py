@@ -7,13 +7,12 @@ bytes are new is parsed. On a node where nothing happened a relist of 500 pods i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from sys import intern
 from typing import Generic, TypeVar
 
 import msgspec
 
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
-from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
+from holdfast.pods.record import ContainerRecord, PodRecord, State, interned, kept
 
 _STATES = {
     pb.CONTAINER_CREATED: State.CREATED,
@@ -29,14 +28,16 @@ R = TypeVar("R", PodRecord, ContainerRecord)
 
 def pod_record(some: pb.PodSandbox) -> PodRecord:
     """A sandbox."""
+    (labels, cut), (annotations, cut_too) = kept(some.labels), kept(some.annotations)
     return PodRecord(
-        intern(some.id),
+        interned(some.id),
         some.metadata.uid,
         some.metadata.namespace,
         some.metadata.name,
-        kept(some.labels),
-        kept(some.annotations),
+        labels,
+        annotations,
         created_at_ns=some.created_at,
+        cut=cut or cut_too,
     )
 
 
@@ -44,17 +45,22 @@ def container_record(some: pb.Container) -> ContainerRecord:
     """A container, as a list tells it."""
     return ContainerRecord(
         some.id,
-        intern(some.pod_sandbox_id),
-        intern(some.metadata.name),
+        interned(some.pod_sandbox_id),
+        interned(some.metadata.name),
         _STATES[some.state],
         created_at_ns=some.created_at,
     )
 
 
+def is_ready(some: pb.PodSandbox) -> bool:
+    """Whether a sandbox counts: the processes of one that is not ready are gone, or about to go."""
+    return bool(some.state == pb.SANDBOX_READY)
+
+
 def parse_pod(item: bytes) -> PodRecord | None:
-    """A sandbox from its bytes; None when it is not ready: its processes are gone, or about to go."""
+    """A sandbox from its bytes; None when it is not ready."""
     some = pb.PodSandbox.FromString(item)
-    return pod_record(some) if some.state == pb.SANDBOX_READY else None
+    return pod_record(some) if is_ready(some) else None
 
 
 def parse_container(item: bytes) -> ContainerRecord | None:

@@ -18,7 +18,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from time import monotonic
+from typing import Generic, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.pods import cgroup_path
@@ -27,12 +29,20 @@ from holdfast.pods.record import ContainerRecord, PodRecord, State
 
 MOST = 16_384
 MOST_ASKED = 4096
-MOST_GONE = 1024  # containers that were told to be gone; an answer is overtaken by few
+MOST_GONE = 1024  # ids that were told to be gone; an answer is overtaken by few
 ASK_AGAIN_S = 0.25  # between two calls of `on_miss` for one container
 PAUSE = "POD"  # the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
 
 Changed = Callable[[frozenset[str]], None]
 Missed = Callable[[str], None]
+R = TypeVar("R", PodRecord, ContainerRecord)
+
+
+class _Known(Struct, Generic[R], gc=False):
+    """A record, and when it was last put, by the directory's clock. There are thousands: each byte counts."""
+
+    record: R
+    put_at: int
 
 
 class Directory:
@@ -44,13 +54,12 @@ class Directory:
         #: Why pods are not told by a runtime now; empty while they are. Whoever feeds the directory puts it here.
         self.why_not: Callable[[], str] = lambda: "no container runtime is asked"
         self._lock = threading.Lock()
-        self._pods: dict[str, PodRecord] = {}
-        self._containers: dict[str, ContainerRecord] = {}
-        self._of_sandbox: dict[str, set[str]] = {}
-        self._by_uid: dict[str, str] = {}
-        self._touched: dict[str, int] = {}  # when a sandbox or container was last put, by `_clock`
+        self._pods: dict[str, _Known[PodRecord]] = {}
+        self._containers: dict[str, _Known[ContainerRecord]] = {}
+        self._of_sandbox: dict[str, set[str]] = {}  # containers by their sandbox, known or not
+        self._of_uid: dict[str, set[str]] = {}  # sandboxes by their pod: one may be made anew
         self._clock = 0
-        self._gone: dict[str, int] = {}  # when a container was told to be gone, by `_clock`
+        self._gone: dict[str, int] = {}  # when a sandbox or container was told to be gone, by `_clock`
         self._answers: dict[str, PodRef] = {}
         self._asked: dict[str, tuple[PodRef, float]] = {}
         self._listeners: list[Changed] = []
@@ -75,11 +84,13 @@ class Directory:
 
     def container(self, container_id: str) -> ContainerRecord | None:
         """What is known of a container."""
-        return self._containers.get(container_id)
+        known = self._containers.get(container_id)
+        return known.record if known is not None else None
 
     def pod(self, sandbox_id: str) -> PodRecord | None:
         """What is known of a sandbox."""
-        return self._pods.get(sandbox_id)
+        known = self._pods.get(sandbox_id)
+        return known.record if known is not None else None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -100,13 +111,13 @@ class Directory:
         On the feeding thread.
         """
         self._pod_listeners.append(listener)
-        for pod in list(self._pods.values()):
+        for pod in self.pods():
             listener(pod)
         return lambda: self._pod_listeners.remove(listener)
 
     def pods(self) -> list[PodRecord]:
         """Every sandbox that is known."""
-        return list(self._pods.values())
+        return [known.record for known in list(self._pods.values())]
 
     def on_miss(self, listener: Missed) -> None:
         """Call ``listener`` with the id of a container that somebody asked for in vain; on the asking thread."""
@@ -114,10 +125,13 @@ class Directory:
 
     # -- feeding -------------------------------------------------------------------------------------------------
 
-    def put_pod(self, pod: PodRecord) -> None:
-        """A sandbox that is; what was known of it before is replaced."""
+    def put_pod(self, pod: PodRecord, mark: int | None = None) -> None:
+        """A sandbox that is; what was known of it before is replaced.
+
+        With ``mark``, one that was removed after it is not taken in.
+        """
         with self._lock:
-            changed = self._put_pod(pod)
+            changed = set() if self._went_after(mark, pod.sandbox_id) else self._put_pod(pod)
         self._tell(changed)
 
     def put_container(self, container: ContainerRecord, mark: int | None = None) -> None:
@@ -129,19 +143,12 @@ class Directory:
             changed = set() if self._went_after(mark, container.id) else self._put_container(container)
         self._tell(changed)
 
-    def remove_container(self, container_id: str) -> None:
-        """A container that is no more."""
+    def remove(self, key: str) -> None:
+        """A container, or a sandbox with its containers, that is no more: runtimes name both alike."""
         with self._lock:
-            self._remove_container(container_id)
-            self._clock += 1
-            self._gone[container_id] = self._clock
-            if len(self._gone) > MOST_GONE:
-                del self._gone[next(iter(self._gone))]
-
-    def remove_pod(self, sandbox_id: str) -> None:
-        """A sandbox that is no more, with its containers."""
-        with self._lock:
-            self._remove_pod(sandbox_id)
+            for container_id in tuple(self._of_sandbox.get(key, ())):
+                self._remove(container_id)
+            self._remove(key)
 
     def mark(self) -> int:
         """Now, for `replace_all` and `put_container`: taken before the runtime is asked."""
@@ -164,6 +171,8 @@ class Directory:
         with self._lock:
             keep = set(unchanged)
             for pod in pods:
+                if self._went_after(mark, pod.sandbox_id):
+                    continue
                 keep.add(pod.sandbox_id)
                 changed |= self._put_pod(pod)
             for container in containers:
@@ -181,33 +190,36 @@ class Directory:
         known = self._pods.get(pod.sandbox_id)
         if known is None and self._is_full():
             return set()
-        self._touch(pod.sandbox_id)
-        if known == pod:
+        self._clock += 1
+        self._pods[pod.sandbox_id] = _Known(pod, self._clock)
+        if known is not None and known.record == pod:
             return set()
-        self._pods[pod.sandbox_id] = pod
+        if known is not None and known.record.uid != pod.uid:
+            self._drop(self._of_uid, known.record.uid, pod.sandbox_id)
+        self._of_uid.setdefault(pod.uid, set()).add(pod.sandbox_id)
         if self._pod_listeners:
             self._new.append(pod)
-        newest = self._pods.get(self._by_uid.get(pod.uid, ""))
-        if newest is None or newest.created_at_ns <= pod.created_at_ns:  # a pod's sandbox may be made anew
-            self._by_uid[pod.uid] = pod.sandbox_id
         own = self._of_sandbox.get(pod.sandbox_id, ())
-        unasked = set().union(*(self._unasked(self._containers[one]) for one in own)) if known is None else set()
+        unasked = set().union(*(self._unasked(self._containers[one].record) for one in own)) if known is None else set()
         return unasked | self._changed({pod.sandbox_id, pod.uid, *own})
 
     def _put_container(self, container: ContainerRecord) -> set[str]:
         if container.state is State.STOPPED:
-            self._remove_container(container.id)
+            self._forget(container.id)
             return set()
         known = self._containers.get(container.id)
         if known is None and self._is_full():
             return set()
-        self._touch(container.id)
-        merged = container if known is None else known.merged(container)
-        if known == merged:
+        before = known.record if known is not None else None
+        merged = container if before is None else before.merged(container)
+        self._clock += 1
+        self._containers[container.id] = _Known(merged, self._clock)
+        if before == merged:
             return set()
-        self._containers[container.id] = merged
+        if before is not None and before.sandbox_id != merged.sandbox_id:
+            self._drop(self._of_sandbox, before.sandbox_id, container.id)
         self._of_sandbox.setdefault(container.sandbox_id, set()).add(container.id)
-        anew = known is None or known.pid != merged.pid
+        anew = before is None or before.pid != merged.pid
         return self._changed((container.id,)) | (self._unasked(merged) if anew else set())
 
     def _is_full(self) -> bool:
@@ -215,38 +227,47 @@ class Directory:
         self.refused += full
         return full
 
-    def _went_after(self, mark: int | None, container_id: str) -> bool:
-        return mark is not None and self._gone.get(container_id, -1) > mark
-
-    def _touch(self, key: str) -> None:
-        self._clock += 1
-        self._touched[key] = self._clock
+    def _went_after(self, mark: int | None, key: str) -> bool:
+        return mark is not None and self._gone.get(key, -1) > mark
 
     def _drop_others(self, keep: Collection[str], mark: int) -> None:
-        for container_id in [key for key in self._containers if key not in keep and self._touched[key] <= mark]:
-            self._remove_container(container_id)
-        for sandbox_id in [key for key in self._pods if key not in keep and self._touched[key] <= mark]:
-            self._remove_pod(sandbox_id)
+        for known in (self._containers, self._pods):
+            for key in [key for key, one in known.items() if key not in keep and one.put_at <= mark]:
+                self._forget(key)
 
-    def _remove_container(self, container_id: str) -> None:
-        known = self._containers.pop(container_id, None)
-        self._touched.pop(container_id, None)
-        self._answers.pop(container_id, None)
-        self._asked.pop(container_id, None)
-        if known is not None and (siblings := self._of_sandbox.get(known.sandbox_id)):
-            siblings.discard(container_id)
-            if not siblings:
-                del self._of_sandbox[known.sandbox_id]
+    def _remove(self, key: str) -> None:
+        """Forget it, and that it was told to be gone."""
+        self._forget(key)
+        self._clock += 1
+        self._gone.pop(key, None)  # so that the oldest is first
+        self._gone[key] = self._clock
+        if len(self._gone) > MOST_GONE:
+            del self._gone[next(iter(self._gone))]
 
-    def _remove_pod(self, sandbox_id: str) -> None:
-        known = self._pods.pop(sandbox_id, None)
-        for container_id in tuple(self._of_sandbox.get(sandbox_id, ())):
-            self._remove_container(container_id)
-        self._touched.pop(sandbox_id, None)
-        self._answers.pop(sandbox_id, None)
-        if known is not None and self._by_uid.get(known.uid) == sandbox_id:
-            del self._by_uid[known.uid]
-            self._answers.pop(known.uid, None)
+    def _forget(self, key: str) -> None:
+        """Know nothing more of a container, or of a sandbox; containers of the sandbox stay, in nobody's pod."""
+        self._answers.pop(key, None)
+        self._asked.pop(key, None)
+        container = self._containers.pop(key, None)
+        if container is not None:
+            self._drop(self._of_sandbox, container.record.sandbox_id, key)
+        pod = self._pods.pop(key, None)
+        if pod is not None:
+            self._drop(self._of_uid, pod.record.uid, key)
+            for answered in (pod.record.uid, *self._of_sandbox.get(key, ())):
+                self._answers.pop(answered, None)
+
+    @staticmethod
+    def _drop(index: dict[str, set[str]], key: str, one: str) -> None:
+        members = index.get(key, set())
+        members.discard(one)
+        if not members:
+            index.pop(key, None)
+
+    def _pod_of_uid(self, uid: str) -> PodRecord | None:
+        """The newest sandbox of a pod."""
+        sandboxes = [self._pods[key].record for key in self._of_uid.get(uid, ())]
+        return max(sandboxes, key=lambda pod: pod.created_at_ns, default=None)
 
     def _changed(self, keys: Iterable[str]) -> set[str]:
         """The groups that were asked for under these keys and have another answer now."""
@@ -298,9 +319,8 @@ class Directory:
 
     def _answer(self, ref: PodRef) -> PodRef | None:
         """What is known for a group: its pod, by the uid if need be, and the container; None without a pod."""
-        container = self._containers.get(ref.container_id)
-        own = self._pods.get(ref.container_id)
-        pod = own or self._pods.get(container.sandbox_id if container else self._by_uid.get(ref.uid, ""))
+        container, own = self.container(ref.container_id), self.pod(ref.container_id)
+        pod = own or (self.pod(container.sandbox_id) if container else self._pod_of_uid(ref.uid))
         if pod is None:
             return None
         answer = replace(

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from sys import intern
 from types import MappingProxyType
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from holdfast.interning import Interned
+
 #: Longer values are not kept: they hold manifests (``last-applied-configuration``), which nobody selects by.
 LONGEST_VALUE = 1024
 SHARED = 24  # shorter values are the same on many pods
+#: Of the labels, and of the annotations, of one pod: its author chooses them, and each is looked at for each process.
+MOST_VALUES, MOST_VALUES_BYTES = 128, 16 * 1024
+#: Ids, names, keys and short values, which many records have in common.
+interned = Interned(16_384)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -29,8 +34,11 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class PodRecord(Struct, frozen=True):
-    """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime was told it."""
+class PodRecord(Struct, frozen=True, gc=False):
+    """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime was told it.
+
+    ``cut``: it has more labels or annotations than are kept.
+    """
 
     sandbox_id: str
     uid: str
@@ -40,9 +48,10 @@ class PodRecord(Struct, frozen=True):
     annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
     cgroup_parent: str = ""
     created_at_ns: int = 0
+    cut: bool = False
 
 
-class ContainerRecord(Struct, frozen=True):
+class ContainerRecord(Struct, frozen=True, gc=False):
     """A container. What is not known yet is empty, 0 or None, and does not wipe out what was known before.
 
     ``oom_score_adj`` is what the runtime gave the container's first process; ``oom_score_adj_asked`` what the kubelet
@@ -81,14 +90,35 @@ class ContainerRecord(Struct, frozen=True):
 _DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not in ("id", "sandbox_id"))
 
 
-def kept(values: Mapping[str, str]) -> Mapping[str, str]:
+def kept(values: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
     """Labels or annotations as they are kept: read-only, without long values and without the kubelet's own marks.
 
-    Those (``io.kubernetes.pod.name`` and the like) say again what a record has fields for.
+    Those (``io.kubernetes.pod.name`` and the like) say again what a record has fields for. Of more than `MOST_VALUES`,
+    or `MOST_VALUES_BYTES`, the shortest are kept; then the second of the pair is True.
     """
-    found = {
-        intern(key): intern(value) if len(value) <= SHARED else value
+    found = [
+        (key, value)
         for key, value in values.items()
         if len(value) <= LONGEST_VALUE and not key.startswith("io.kubernetes.")
-    }
-    return MappingProxyType(found) if found else _NONE
+    ]
+    if not found:
+        return _NONE, False
+    cut = len(found) > MOST_VALUES or sum(map(_size, found)) > MOST_VALUES_BYTES
+    if cut:
+        found = _shortest(found)
+    pairs = ((interned(key), interned(value) if len(value) <= SHARED else value) for key, value in found)
+    return MappingProxyType(dict(pairs)), cut
+
+
+def _size(pair: tuple[str, str]) -> int:
+    return len(pair[0]) + len(pair[1])
+
+
+def _shortest(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    room, shortest = MOST_VALUES_BYTES, []
+    for pair in sorted(pairs, key=lambda pair: (_size(pair), pair))[:MOST_VALUES]:
+        room -= _size(pair)
+        if room < 0:
+            break
+        shortest.append(pair)
+    return shortest

@@ -28,6 +28,15 @@ class Tally:
             "Pods and containers not taken in: the bound was reached.",
             read=lambda: [((), directory.refused)],
         )
+        self.cut = Gauge(
+            "holdfast_pods_values_cut",
+            "Pods with more labels or annotations than are kept.",
+            read=lambda: [((), sum(pod.cut for pod in directory.pods()))],
+        )
+        self.unasked = Counter(
+            "holdfast_pods_unasked_total",
+            "Containers not asked for one by one: too many waited. The next list has them.",
+        )
         self.connected = Gauge("holdfast_pods_runtime_connected", "1 while the container runtime answers over CRI.")
         self.relists = Counter("holdfast_pods_relists_total", "Whole lists asked of the runtime.", ("result",))
         self.relist_seconds = Histogram(

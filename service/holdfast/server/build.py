@@ -15,7 +15,7 @@ import msgspec
 
 import holdfast
 from holdfast import config, log, rpc
-from holdfast.metrics import Gauge, Registry
+from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.metrics import process as process_metrics
 from holdfast.plugin import InitContext, PluginSet, Registration, State
 from holdfast.plugin.context import OnReload, Places
@@ -23,6 +23,7 @@ from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
 from holdfast.server.apply import apply_to_self
+from holdfast.server.faults import DAEMON, Faults
 from holdfast.server.listeners import ITSELF, Listeners
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
@@ -49,12 +50,19 @@ class Daemon:
         self.board = ServingBoard()
         self.readiness = Readiness()
         self.reloadable = Reloadable()
-        self.tasks = Tasks(self._job_failed)
+        self.faults = Faults(self.board, self.plugins, self._services_relying_on, self._is_vital)
+        self.on_end: Callable[[str], None] = lambda why: None
+        self.tasks = Tasks(self.fault, self._end)
+        self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
 
-    def run_in_background(self, owner: str, name: str, job: Job) -> None:
+    def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """`InitContext.background`."""
-        self.tasks.start(owner, name, job)
+        self.tasks.start(owner, name, job, once=once, vital=vital)
+
+    def fault(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
+        """`InitContext.fault`."""
+        self.faults.set(owner, cause, words, vital=vital)
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """`InitContext.readiness`."""
@@ -125,7 +133,12 @@ class Daemon:
         counters.add_to(self.metrics)
         built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
         built.set(1, holdfast.__revision__, holdfast.__version__)
-        self.metrics.add(built, *process_metrics.families(PROC_ROOT))
+        left_out = Counter(
+            "holdfast_log_lines_suppressed_total",
+            "Log lines not printed: too many of one kind came at once.",
+            read=lambda: [((), float(log.LIMITER.suppressed))],
+        )
+        self.metrics.add(left_out, built, *process_metrics.families(PROC_ROOT))
         tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
             stack.push_async_callback(tracing.close)
@@ -159,7 +172,7 @@ class Daemon:
         late = list(await self.readiness.all(self.settings.timeout_s("plugin.ready")))
         for name in late:
             LOG.warning("plugin not ready in time; serving without it", plugin=name)
-        self.board.set("", not late)
+        self.board.set(DAEMON, not late)
 
     def _uris(self, names: Sequence[str]) -> set[str]:
         """What the configuration names, as URIs (a version 1 file names plugins by short id)."""
@@ -168,10 +181,22 @@ class Daemon:
     def _config_text(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self.loaded.settings), indent=2).decode() + "\n"
 
-    def _job_failed(self, owner: str, name: str, error: BaseException) -> None:
-        """A plugin's job broke: what it serves is not to be trusted any more, and health says so."""
-        plugin = self.plugins.get(owner)
-        for service in plugin.registration.services if plugin else ():
-            self.board.set(service, False)
-        if owner == ITSELF or owner in self._uris(self.settings.required_plugins):
-            self.board.set("", False)
+    def _end(self, why: str) -> None:
+        self.on_end(why)
+
+    def _services_relying_on(self, uri: str) -> set[str]:
+        """The services of a plugin and of those that require it, directly or through others."""
+        relying = {one.uri: one for one in self.registrations if one.uri == uri}
+        while True:
+            kinds = {one.kind.uri for one in relying.values()}
+            more = {
+                one.uri: one
+                for one in self.registrations
+                if one.uri not in relying and any(kind.uri in kinds for kind in one.requires)
+            }
+            if not more:
+                return {service for one in relying.values() for service in one.services}
+            relying |= more
+
+    def _is_vital(self, owner: str) -> bool:
+        return owner == ITSELF or owner in self._uris(self.settings.required_plugins)

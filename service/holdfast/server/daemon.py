@@ -20,7 +20,7 @@ import holdfast
 from holdfast import config, log, loop, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
-from holdfast.errors import BootError, HoldfastError
+from holdfast.errors import BootError, DaemonUseless, HoldfastError
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.process import heap
@@ -33,6 +33,8 @@ from holdfast.server.signals import Interrupted, StopRequest, handled
 LOG = log.named(__name__)
 #: What is left to close plugins and listeners after the calls in flight had their time.
 CLOSING_S = 15.0
+#: What a daemon has to close everything that ends because a vital job did: what hangs may be what is closed.
+FAILED_S = 10.0
 NAMESPACE = "holdfast"  # of the daemon's own events
 
 
@@ -56,7 +58,7 @@ def serve(
     """Run a daemon until SIGTERM or SIGINT; ``on_ready`` is called with the gRPC address once it serves.
 
     Raises:
-        HoldfastError: it cannot start; one line.
+        HoldfastError: it cannot start, or cannot go on; one line.
     """
     loaded = config.load(path, overrides)
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
@@ -64,7 +66,11 @@ def serve(
         LOG.warning(warning)
     heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
+        try:
+            runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
+        except DaemonUseless as error:
+            os.write(2, f"holdfast: {error}\n".encode())
+            os._exit(1)  # what hangs is not waited for, wherever the interpreter would
 
 
 class Life:
@@ -85,9 +91,14 @@ class Life:
         self._remember_good()
 
     async def run(self, on_ready: OnReady | None = None) -> None:
-        """Boot, serve, drain. Raises what the boot raises."""
+        """Boot, serve, drain. Raises what the boot raises.
+
+        Raises:
+            DaemonUseless: something vital ended.
+        """
         began = time.perf_counter()
         stop = StopRequest(self._grace_s + CLOSING_S)
+        self._daemon.on_end = lambda why: stop.fail(why, FAILED_S)
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
         with handled(stop, self.reload, stacks.write):
             async with AsyncExitStack() as stack:
@@ -96,16 +107,22 @@ class Life:
                         listeners = await self._daemon.boot(stack)
                 except Interrupted:
                     LOG.info("stopped before the boot had ended")
-                    return
-                self._start_own_tasks()
-                self._notifier.status(f"serving on {self._daemon.settings.grpc.address}")
-                self._notifier.ready()
-                LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
-                if on_ready is not None:
-                    on_ready(self._daemon.settings.grpc.address)
-                await stop.asked.wait()
-                await self._drain(listeners, stop)
+                else:
+                    await self._serve(listeners, stop, on_ready, began)
+            if stop.failure:
+                raise DaemonUseless(stop.failure)
         LOG.info("holdfast stopped")
+
+    async def _serve(self, listeners: Listeners, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
+        """From the end of the boot until the last call is answered."""
+        self._start_own_tasks()
+        self._notifier.status(f"serving on {self._daemon.settings.grpc.address}")
+        self._notifier.ready()
+        LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
+        if on_ready is not None:
+            on_ready(self._daemon.settings.grpc.address)
+        await stop.asked.wait()
+        await self._drain(listeners, stop)
 
     def reload(self) -> None:
         """Read the configuration again, because of SIGHUP or a changed file. Never raises."""
@@ -164,8 +181,10 @@ class Life:
             self.reload()
 
     async def _feed_watchdog(self, interval_s: float) -> None:
+        """Feed it while all that is vital goes on: the loop's own turn is no proof of that."""
         while True:
-            self._notifier.alive()
+            if not self._daemon.faults.vital:
+                self._notifier.alive()
             await asyncio.sleep(interval_s)
 
     def _publish(self, topic: str, event: Message) -> None:

@@ -140,7 +140,7 @@ class Listeners:
         stack.callback(published.close)
         sock = listen_unix(published)
         stack.push_async_callback(self._ttrpc.shutdown, 0)
-        tasks.start(ITSELF, "ttrpc", lambda: self._ttrpc.serve(sock))
+        tasks.start(ITSELF, "ttrpc", lambda: self._ttrpc.serve(sock), once=True)  # until the drain
         LOG.info("serving...", address=address, listener="ttrpc")
 
     async def _open_tcp(

@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 
 from holdfast import log
+from holdfast.identifiers import whole_number
 
 LOG = log.named(__name__)
+SEND_S = 0.2  # the queue of a socket that nobody reads is full after ten states, and the loop must not wait for it
 
 
 class Notifier:
@@ -23,7 +25,7 @@ class Notifier:
     @property
     def watchdog_interval_s(self) -> float | None:
         """Half of what the watchdog allows, in seconds, as sd_watchdog_enabled(3) advises; None when not asked for."""
-        if not self._watchdog_usec.isdigit() or self._watchdog_pid not in ("", str(os.getpid())):
+        if whole_number(self._watchdog_usec) is None or self._watchdog_pid not in ("", str(os.getpid())):
             return None
         return int(self._watchdog_usec) / 2_000_000
 
@@ -53,6 +55,7 @@ class Notifier:
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(SEND_S)
                 sock.sendto(states.encode(), address)
         except OSError as error:  # nobody listens any more: the daemon goes on
             LOG.warning("notify failed", socket=self._path, states=states, error=error)

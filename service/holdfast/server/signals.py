@@ -2,7 +2,7 @@
 
 TERM and INT ask for the drain, a second one cuts it short; HUP reloads; USR1 writes every stack to a file. If
 the daemon has not stopped within the limit after TERM, an alarm ends it with one line: a plugin that blocks the loop
-must not make the node's daemon unkillable (containerd#3478).
+must not make the node's daemon unkillable (containerd#3478). A daemon that ends because it is useless has a limit, too.
 
 A handler only writes the signal's number to a pipe that the loop reads. `call_soon_threadsafe` from a handler lost a
 wake-up under uvloop when a second signal came within 0.2 ms of the first: the daemon then slept through its own stop.
@@ -31,21 +31,36 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """That the daemon was asked to stop; `hurry` is set when it was asked again."""
+    """That the daemon was asked to stop; `hurry` is set when it was asked again. ``failure``: why it ends by itself."""
 
     def __init__(self, limit_s: float) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.failure = ""
         self.limit_s = limit_s
         self._interrupt: Callable[[], object] | None = None
 
     def ask(self, name: str) -> None:
         """The stop was asked for by the signal ``name``; on the loop's thread."""
         LOG.debug("received signal", signal=name)
-        (self.hurry if self.asked.is_set() else self.asked).set()
+        if self.asked.is_set():
+            self.hurry.set()
+        self._ask()
+
+    def _ask(self) -> None:
+        self.asked.set()
         if self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             interrupt()
+
+    def fail(self, why: str, limit_s: float) -> None:
+        """The daemon is useless: stop, within ``limit_s``. On the loop's thread."""
+        self.failure = self.failure or why
+        if signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
+            self.limit_s = limit_s
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
+        self.hurry.set()
+        self._ask()
 
     @contextmanager
     def interrupts(self) -> Iterator[None]:
@@ -78,7 +93,7 @@ def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]
 
     def on(number: int, _: FrameType | None) -> None:
         if number == signal.SIGALRM:
-            _give_up(stop.limit_s)
+            _give_up(stop)
         if number in _STOPPING and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
             signal.setitimer(signal.ITIMER_REAL, stop.limit_s)
         with suppress(BlockingIOError):  # thousands are waiting already: one more says nothing new
@@ -104,6 +119,8 @@ def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]
         os.close(writing)
 
 
-def _give_up(limit_s: float) -> NoReturn:
-    os.write(2, f"holdfast: stop: still not stopped {limit_s:g}s after the signal; giving up\n".encode())
+def _give_up(stop: StopRequest) -> NoReturn:
+    late = f"still not stopped {stop.limit_s:g}s after"
+    words = f"{stop.failure}; {late} that" if stop.failure else f"stop: {late} the signal"
+    os.write(2, f"holdfast: {words}; giving up\n".encode())
     os._exit(1)

@@ -156,7 +156,7 @@ def split_address(what: str, address: str) -> tuple[str, int]:
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not colon:
         raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: missing port in address")
-    if not port.isdigit() or int(port) > 65535:
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: invalid port")
     return host.strip("[]"), int(port)
 

@@ -1,30 +1,81 @@
 """The one place where the daemon's tasks start. Each has an owner (a plugin's URI, or the daemon) and a name.
 
-A job that raises is logged and reported; it does not end the daemon. Closing an owner cancels its jobs and waits.
+A background job is meant to run until its owner closes. One that ends, whether it raised or returned, is logged,
+reported as a fault of its owner and started again after a pause that grows; once it has run for `Pauses.well_s` the
+fault is lifted. A job that may end by itself says so (``once``), and a job without which the daemon is useless says
+that, too (``vital``): it is not started again, the daemon ends. Closing an owner cancels its jobs and waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any
 
+from msgspec import Struct
+
 from holdfast import log
+from holdfast.errors import HoldfastError
+from holdfast.metrics import Counter, Gauge
 
 LOG = log.named(__name__)
 Job = Callable[[], Coroutine[Any, Any, None]]
-OnFailure = Callable[[str, str, BaseException], None]
+OnFault = Callable[[str, str, str], None]
+OnEnd = Callable[[str], None]
+
+
+class Pauses(Struct, frozen=True):
+    """Seconds: before the first restart, at most before a later one, and after which a restarted job counts as well."""
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+    well_s: float = 5.0
+
+
+class _Running(Struct):
+    """One job that runs, or waits for its restart."""
+
+    owner: str
+    name: str
+    job: Job
+    once: bool
+    vital: bool
+    is_up: bool = True
+
+    @property
+    def label(self) -> str:
+        return f"{self.owner}/{self.name}"
 
 
 class Tasks:
-    """An async context manager: leaving it cancels what still runs, whoever owns it."""
+    """An async context manager: leaving it cancels what still runs, whoever owns it.
 
-    def __init__(self, on_failure: OnFailure | None = None) -> None:
+    ``on_fault`` is called with owner, name and what is wrong, empty when that is over; ``on_end`` with why a vital job
+    ended.
+    """
+
+    def __init__(
+        self, on_fault: OnFault | None = None, on_end: OnEnd | None = None, pauses: Pauses | None = None
+    ) -> None:
         self._group = asyncio.TaskGroup()
         self._by_owner: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
-        self._on_failure = on_failure
+        self._on_fault, self._on_end, self._pauses = on_fault, on_end, pauses or Pauses()
+        self._running: dict[str, _Running] = {}
+        self._restarts = Counter(
+            "holdfast_background_job_restarts_total", "Times a background job ended and was started again.", ["name"]
+        )
+        self.families = (
+            Gauge(
+                "holdfast_background_job_up",
+                "1 while a background job runs, 0 from its end until it has run well again.",
+                ["name"],
+                read=self._up,
+            ),
+            self._restarts,
+        )
 
     async def __aenter__(self) -> Tasks:
         await self._group.__aenter__()
@@ -38,9 +89,10 @@ class Tasks:
         # Nothing runs any more, so the group has nothing to say; given the error it would wrap it in an ExceptionGroup.
         await self._group.__aexit__(None, None, None)
 
-    def start(self, owner: str, name: str, job: Job) -> asyncio.Task[None]:
-        """Run ``job()`` now, as a task called ``owner/name``."""
-        task = self._group.create_task(self._guarded(owner, name, job), name=f"{owner}/{name}")
+    def start(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> asyncio.Task[None]:
+        """Run ``job()`` now, as a task called ``owner/name``, and again when it ends."""
+        running = _Running(owner, name, job, once, vital)
+        task = self._group.create_task(self._kept_running(running), name=running.label)
         self._by_owner[owner].add(task)
         task.add_done_callback(self._by_owner[owner].discard)
         return task
@@ -53,10 +105,67 @@ class Tasks:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _guarded(self, owner: str, name: str, job: Job) -> None:
+    async def _kept_running(self, running: _Running) -> None:
+        loop, pause_s = asyncio.get_running_loop(), self._pauses.first_s
+        self._running[running.label] = running
+        self._restarts.labels(running.label)
         try:
-            await job()
-        except Exception as error:  # a job is a plugin author's code: one broken job must not stop the node's daemon
-            LOG.error("background job failed", owner=owner, job=name, error=f"{type(error).__name__}: {error}")
-            if self._on_failure is not None:
-                self._on_failure(owner, name, error)
+            while True:
+                began = loop.time()
+                mended = loop.call_later(self._pauses.well_s, self._is_well, running)
+                try:
+                    why = await _end_of(running.job)
+                finally:
+                    mended.cancel()
+                if running.once and not why:
+                    self._is_well(running)
+                    return
+                why = why or "it ended, and should not"
+                if running.vital:
+                    self._is_faulty(running, why)
+                    if self._on_end is not None:
+                        self._on_end(why)
+                    return
+                if loop.time() - began >= self._pauses.well_s:
+                    pause_s = self._pauses.first_s
+                wait_s = pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (so that nodes do not restart in step)
+                LOG.error("background job failed", owner=running.owner, job=running.name, error=why, again_in_s=wait_s)
+                self._is_faulty(running, why)
+                await asyncio.sleep(wait_s)
+                pause_s = min(2 * pause_s, self._pauses.longest_s)
+                self._restarts.inc(running.label)
+        finally:
+            self._running.pop(running.label, None)
+
+    def _is_faulty(self, running: _Running, why: str) -> None:
+        running.is_up = False
+        if self._on_fault is not None:
+            self._on_fault(running.owner, running.name, f"background job {running.name}: {why}")
+
+    def _is_well(self, running: _Running) -> None:
+        if running.is_up:
+            return
+        running.is_up = True
+        LOG.info("background job runs again", owner=running.owner, job=running.name)
+        if self._on_fault is not None:
+            self._on_fault(running.owner, running.name, "")
+
+    def _up(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        return [((label,), float(one.is_up)) for label, one in sorted(self._running.items())]
+
+
+async def _end_of(job: Job) -> str:
+    """Run a job; why it ended, empty if it returned. A cancellation that is not ours is an end like any other."""
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        await job()
+    except HoldfastError as error:
+        return str(error)
+    except (Exception, SystemExit) as error:  # a job is a plugin author's code: it must not stop the node's daemon
+        return f"{type(error).__name__}: {error}"
+    except asyncio.CancelledError:
+        if task.cancelling():
+            raise
+        return "something that it awaited was cancelled"
+    return ""

@@ -85,7 +85,8 @@ class Database:
         self._writer.start()
         try:
             await opened
-        except BaseException:
+        except BaseException:  # it failed, or its caller was cancelled: then the writer waits for its first change
+            self._jobs.put(None)
             self._writer.join()
             self._readers.shutdown()
             raise
@@ -168,11 +169,11 @@ class Database:
             schema.prepare(connection)
         except BaseException as error:
             ours = _ours(error) if isinstance(error, sqlite3.Error) else error
-            self._loop.call_soon_threadsafe(opened.set_exception, ours)
+            self._loop.call_soon_threadsafe(_tell_opened, opened, ours)
             return
         reserve = Reserve(self.path.with_name(f"{self.path.name}-reserve"))
         reserve.keep()
-        self._loop.call_soon_threadsafe(opened.set_result, None)
+        self._loop.call_soon_threadsafe(_tell_opened, opened, None)
         while jobs := self._next_group():
             removed = _again(connection, jobs, _committed(connection, jobs), reserve)
             self._loop.call_soon_threadsafe(self._answer, jobs, removed)
@@ -204,6 +205,16 @@ class Database:
                 job.answer.set_result(job.result)
             else:
                 job.answer.set_exception(job.error)
+
+
+def _tell_opened(opened: asyncio.Future[None], error: BaseException | None) -> None:
+    """How opening ended, unless its caller was cancelled meanwhile."""
+    if opened.done():
+        return
+    if error is None:
+        opened.set_result(None)
+    else:
+        opened.set_exception(error)
 
 
 def _heard(answer: asyncio.Future[Any]) -> None:

@@ -34,7 +34,7 @@ from holdfast.late import regex
 PREFIX = "containerd.io/gc."
 ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"
 _REF, _BREF = f"{PREFIX}ref.", f"{PREFIX}bref."
-_RFC3339 = regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+_RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\Z")
 
 
 class Kind(IntEnum):

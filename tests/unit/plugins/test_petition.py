@@ -4,7 +4,7 @@ import msgspec
 from holdfast.node.model.placement import Happening
 from holdfast.node.rule.annotation import Table
 from holdfast.node.rule.schema import Admission
-from holdfast.plugins.placement.petition import Petitions
+from holdfast.plugins.placement.petition import MOST_TOLD, Petitions
 from holdfast.pods.record import PodRecord
 
 ADMITS = Table.of(msgspec.convert([{"namespaces": "db", "oom_score_adj": {"min": 0, "max": 9}}], tuple[Admission, ...]))
@@ -30,6 +30,17 @@ def test_what_a_pod_is_refused_is_told_once_and_counted_by_its_kind():
     assert (told[1].rule, told[1].pod.namespace, told[1].pod.name) == ("annotation", "db", "pg-0")
     assert told[1].detail.startswith("holdfast.dev/oom-score-adj: 10: 10 is not within 0 and 9")
     assert counted(petitions) == {"memory-oom-group": 1, "oom-score-adj": 1, "other": 1}
+
+
+def test_a_pod_with_thousands_of_them_is_a_few_lines_and_all_are_counted():
+    told, recorded = [], []
+    petitions = Petitions(told.append, lambda pod, asks: recorded.append(asks))
+    petitions.decide_by(ADMITS, [pod(**{f"oom-score-adj.c{number:04d}": "9" * 1000 for number in range(5000)})])
+    assert len(told) == MOST_TOLD + 1
+    assert told[-1].detail == f"{5000 - MOST_TOLD} further annotations are refused"
+    assert max(len(report.detail) for report in told) < 300
+    assert [len(asks) for asks in recorded] == [MOST_TOLD]
+    assert counted(petitions) == {"oom-score-adj": 5000}
 
 
 def test_a_new_table_is_told_of_anew():

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 from holdfast.cli.events import payload_to_json
-from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.events import Exchange
 from holdfast.node.model.decision import Change, Field, Reason, Refusal
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
@@ -20,6 +20,7 @@ from holdfast.node.model.placement import Cause, Happening, Placement, Report, R
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
+from holdfast.plugins import placement
 from holdfast.plugins.placement import Herald, outlast
 from holdfast.plugins.placement.force import Force
 from holdfast.plugins.placement.service import PlacementService, Watchers
@@ -51,6 +52,7 @@ class StandIn:
 
     everybody: tuple = (INIT, LEADER, OTHER)
     held: list = field(default_factory=list)
+    trouble: str = ""
     placed: tuple = (
         Placement(
             50,
@@ -69,7 +71,8 @@ class StandIn:
     def placements(self):
         return self.placed
 
-    remembered = placements
+    def placements_now(self, rule=""):
+        return tuple(some for some in self.placed if rule in ("", some.rule))
 
     def process(self, pid):
         found = next((some for some in self.everybody if some.pid == pid), None)
@@ -373,20 +376,61 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
     assert force.uid_of("nobody-of-this-name") is None
 
 
-async def test_what_ends_the_engine_ends_the_job_that_health_knows_of():
-    engine = SimpleNamespace(ended=Future())
-    job = asyncio.ensure_future(outlast(engine))
+def engine_that(**given):
+    usual = {"ended": Future(), "trouble": "", "busy_s": 0.0, "is_running": True, "where": lambda: "loop.py:1"}
+    return SimpleNamespace(**{**usual, **given})
+
+
+async def test_what_ends_the_engine_ends_the_job_that_is_vital():
+    engine = engine_that()
+    job = asyncio.ensure_future(outlast(engine, lambda why: None))
     await asyncio.sleep(0)
     engine.ended.set_exception(ZeroDivisionError("a mistake"))
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(Unavailable, match="the placement engine ended: ZeroDivisionError: a mistake"):
         await job
 
 
+async def test_an_engine_that_hangs_is_a_fault_until_it_goes_on_and_is_given_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(placement, "BEAT_S", 0)
+    engine, told = engine_that(trouble="hangs", busy_s=11.0), asyncio.Queue()
+    job = asyncio.ensure_future(outlast(engine, told.put_nowait))
+    assert await told.get() == "hangs"
+    engine.trouble, engine.busy_s = "", 0.0
+    assert await told.get() == ""
+    engine.trouble, engine.busy_s = "hangs again", placement.GIVEN_UP_S + 1
+    with pytest.raises(Unavailable, match=r"hangs again at loop\.py:1"):
+        await job
+
+
+async def test_an_engine_that_lost_a_thread_is_given_up(monkeypatch):
+    monkeypatch.setattr(placement, "BEAT_S", 0)
+    with pytest.raises(Unavailable, match="a thread of the placement engine is gone"):
+        await outlast(engine_that(is_running=False), lambda why: None)
+
+
 async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
-    engine = SimpleNamespace(ended=Future())
-    job = asyncio.ensure_future(outlast(engine))
+    engine = engine_that()
+    job = asyncio.ensure_future(outlast(engine, lambda why: None))
     await asyncio.sleep(0)
     job.cancel()
     await asyncio.wait([job])
     engine.ended.set_result(None)
     assert job.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("ListRules", pb.ListRulesRequest()),
+        ("ListPlacements", pb.ListPlacementsRequest()),
+        ("Status", pb.StatusRequest()),
+        ("Hold", pb.HoldRequest(pid=50)),
+        ("Release", pb.ReleaseRequest(pid=50)),
+        ("Restore", pb.RestoreRequest()),
+    ],
+)
+async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, method, request_):
+    engine.trouble = "the placement engine has hung for 11 s"
+    service = PlacementService(engine, Force(engine), Watchers())
+    with pytest.raises(Unavailable, match="hung for 11 s"):
+        await getattr(service, method)(request_, None)

@@ -191,3 +191,13 @@ def test_a_pid_in_the_container_gets_its_start(tmp_path):
     (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
     record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42), str(tmp_path))
     assert (record.pid, record.start_ticks) == (42, 19)
+
+
+async def test_names_of_containers_made_faster_than_the_runtime_answers_wait_up_to_a_bound():
+    directory = Directory()
+    tally = Tally(directory)
+    client = Client(Source(), directory, tally)
+    for number in range(cri.MOST_MISSES + 10):
+        client._ask_for(f"{number:064x}", 0.0)
+    assert client._missing.qsize() == cri.MOST_MISSES
+    assert [sample.value for sample in tally.unasked.samples()] == [10]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from holdfast.pods import directory as module
 from holdfast.pods.directory import PAUSE, Directory
-from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
+from holdfast.pods.record import MOST_VALUES, MOST_VALUES_BYTES, ContainerRecord, PodRecord, State, kept
+from holdfast.pods.tally import Tally
 
 UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
 SANDBOX, APP, OTHER = "5" * 64, "a" * 64, "b" * 64
@@ -176,7 +177,7 @@ def test_a_pod_that_is_no_more_takes_its_containers_with_it(told):
     told.put_pod(pod())
     told.put_container(container())
     told.pod_of(at(APP))
-    told.remove_pod(SANDBOX)
+    told.remove(SANDBOX)
     assert (told.sizes, told.pod_of(at(APP)).name, told.pod_of(at("")).name) == ((0, 0), "", "")
 
 
@@ -185,7 +186,7 @@ def test_a_sandbox_made_anew_is_the_pods_sandbox_and_the_old_one_may_go(told):
     told.put_pod(pod(sandbox_id="6" * 64, labels={"v": "2"}, created_at_ns=6))
     told.put_pod(pod(created_at_ns=5, annotations={}))
     assert dict(told.pod_of(at("")).labels) == {"v": "2"}
-    told.remove_pod(SANDBOX)
+    told.remove(SANDBOX)
     assert dict(told.pod_of(at("")).labels) == {"v": "2"}
 
 
@@ -234,7 +235,24 @@ def test_questions_in_vain_are_bounded_too(told, monkeypatch):
 
 
 def test_long_values_are_not_kept():
-    assert dict(kept({"a": "b", "manifest": "x" * 2000})) == {"a": "b"}
+    assert kept({"a": "b", "manifest": "x" * 2000}) == ({"a": "b"}, False)
+
+
+def test_of_too_many_values_the_shortest_are_kept_and_that_is_said():
+    values, cut = kept({**{f"key-{number:04d}": "v" for number in range(5000)}, "a": "b", "long": "x" * 1000})
+    assert (len(values), cut, values["a"], "long" in values) == (MOST_VALUES, True, "b", False)
+
+
+def test_values_that_are_too_long_together_are_cut_too():
+    values, cut = kept({f"key-{number:03d}": "x" * 1000 for number in range(100)})
+    assert cut
+    assert 0 < sum(map(len, values.values())) < MOST_VALUES_BYTES
+
+
+def test_a_pod_whose_values_were_cut_is_counted(told):
+    tally = Tally(told)
+    told.put_pod(pod(cut=True))
+    assert [sample.value for sample in tally.cut.samples()] == [1]
 
 
 def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
@@ -242,7 +260,7 @@ def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
     directory.put_pod(pod())
     directory.put_container(container())
     mark = directory.mark()
-    directory.remove_container(APP)
+    directory.remove(APP)
     directory.put_container(container(), mark)
     assert directory.container(APP) is None
     directory.replace_all([pod()], [container()], mark)

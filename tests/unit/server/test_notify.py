@@ -1,5 +1,6 @@
 import os
 import socket
+from contextlib import suppress
 
 import pytest
 from holdfast.server.notify import Notifier
@@ -50,3 +51,18 @@ def test_without_a_socket_or_with_a_dead_one_nothing_happens(tmp_path):
 )
 def test_the_watchdog_is_fed_at_half_its_time_when_it_is_ours(environ, interval):
     assert Notifier(environ).watchdog_interval_s == interval
+
+
+def test_a_socket_that_nobody_reads_does_not_hold_the_daemon(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "n"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "n")})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(10_000):
+                    other.sendto(b"X=1", str(tmp_path / "n"))
+        notifier.alive()
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            assert all(sock.recv(100) == b"X=1" for _ in range(10_000))

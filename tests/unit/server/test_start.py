@@ -17,6 +17,7 @@ A = Kind("io.test.a.v1")
 class Daemon:
     def __init__(self, tasks):
         self.run_in_background = tasks.start
+        self.fault = lambda *given, **options: None
         self.wait_for = self.call_on_reload = None
 
 

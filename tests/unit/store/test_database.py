@@ -141,3 +141,13 @@ def test_a_migration_that_fails_leaves_the_version_before_it(monkeypatch):
     monkeypatch.setattr(schema, "MIGRATIONS", (("CREATE TABLE a (x)",), ("CREATE TABLE b (x)",)))
     schema.prepare(connection)
     assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
+
+
+async def test_an_opening_that_is_cancelled_ends_at_once_wherever_its_writer_is(tmp_path):
+    for turns in range(3):
+        opening = asyncio.ensure_future(Database(tmp_path / f"{turns}.sqlite").open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening

@@ -31,6 +31,45 @@ class Tally:
         self.placements: Callable[[], Iterable[Placement]] = tuple
         self.waiting: Callable[[], int] = int
         self.pressure: Callable[[], Iterable[Pressure]] = tuple
+        self.unreadable_now: Callable[[], int] = int
+        self.unreadable_ever: Callable[[], int] = int
+        self.unreadable = Gauge(
+            "holdfast_placement_unreadable_processes",
+            "Processes whose command line cannot be read: their memory is locked.",
+            read=lambda: [((), float(self.unreadable_now()))],
+        )
+        self.unreadable_total = Counter(
+            "holdfast_placement_unreadable_total",
+            "Times a process's command line was not read in time.",
+            read=lambda: [((), float(self.unreadable_ever()))],
+        )
+        self.events_skipped: Callable[[], int] = int
+        self.processes_slowed: Callable[[], int] = int
+        self.skipped = Counter(
+            "holdfast_placement_events_skipped_total",
+            "Process events not served: their process makes too many and waits for the rescan.",
+            read=lambda: [((), float(self.events_skipped()))],
+        )
+        self.slowed = Counter(
+            "holdfast_placement_processes_slowed_total",
+            "Times a process made so many events that only the rescan looked at it.",
+            read=lambda: [((), float(self.processes_slowed()))],
+        )
+        self.walks_cut: Callable[[], int] = int
+        self.process_errors = Counter(
+            "holdfast_placement_process_errors_total", "Processes left out because looking after them failed."
+        )
+        self.groups_cut = Counter(
+            "holdfast_placement_group_walks_cut_total",
+            "Walks over cgroups that ended early: there were too many groups.",
+            read=lambda: [((), float(self.walks_cut()))],
+        )
+        self.up: Callable[[], bool] = bool
+        self.engine_up = Gauge(
+            "holdfast_placement_engine_up",
+            "1 while the placement engine works, 0 when it has ended or hangs.",
+            read=lambda: [((), float(self.up()))],
+        )
         self.processes = Gauge(
             "holdfast_placement_processes", "Processes under a rule.", ("rule", "state"), read=self._processes
         )

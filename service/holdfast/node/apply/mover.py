@@ -33,6 +33,7 @@ class Mover:
         self._results: deque[Carried] = deque()
         self._busy = 0
         self._stopping, self._asleep = False, False
+        self._busy_since = 0.0  # monotonic; 0 while nothing is carried out
         self._working = threading.Lock()
         self._call = threading.Lock()  # held while there is no call for the thread
         self._call.acquire()
@@ -77,6 +78,17 @@ class Mover:
         """Whether nothing waits to be carried out, and nothing to be fetched."""
         return not (self._orders or self._busy or self._results)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds that an order has been under way."""
+        since = self._busy_since
+        return time.monotonic() - since if since else 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def results(self) -> list[Carried]:
         """What was done since the last call."""
         taken = []
@@ -94,12 +106,13 @@ class Mover:
         self._call_thread()
         done.wait()
 
-    def stop(self) -> None:
-        """Carry out what waits, then end the thread."""
+    def stop(self, within_s: float) -> bool:
+        """Carry out what waits, then end the thread; False: it hangs, and is left."""
         self._stopping = True
         if self._thread.is_alive():
             self._call_thread()
-            self._thread.join()
+            self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -121,8 +134,9 @@ class Mover:
             if isinstance(one, threading.Event):
                 one.set()
             else:
+                self._busy_since = time.monotonic()
                 self._results.append(self._carried_out(*one))
-        self._busy = 0
+        self._busy, self._busy_since = 0, 0.0
 
     def _carried_out(self, order: Order, process: OpenProcess) -> Carried:
         try:

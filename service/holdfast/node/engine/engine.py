@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -23,12 +22,14 @@ from holdfast.node.model.placement import Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import EVERYTHING, Reader, Wants
+from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
-_PLACE = Wants(groups=True, exe=False, cmdline=False, status=False)
+#: A turn takes milliseconds; the longest there are (restoring 10,000 processes) some seconds.
+HANGS_S = 10.0
+MOST_FRESH = 5000  # processes read for one list, some 40 µs each
 
 
 class Engine:
@@ -44,6 +45,7 @@ class Engine:
     def start(self) -> None:
         """Start the threads; the first thing they do is a full sweep."""
         self._loop.start()
+        self.tally.up = lambda: not self.trouble
 
     @property
     def ended(self) -> Future[None]:
@@ -57,7 +59,9 @@ class Engine:
         """
         if self._loop.is_closed:
             return
-        self._loop.end()
+        if not self._loop.end():
+            LOG.error("the placement engine hangs; nothing more is given back by this run", at=self._loop.where())
+            return
         if restore:
             restored = self._loop.keeper.restore()
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
@@ -142,11 +146,6 @@ class Engine:
         return self._loop.calls.ask(lambda: self._keeper.restore(rule, pid))
 
     def placements(self) -> tuple[Placement, ...]:
-        """Copies of all that live, by pid, with what each has now: 30 µs a process, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._loop.pods)
-        return tuple(filter(partial(_looked_at, reader), self.remembered()))
-
-    def remembered(self) -> tuple[Placement, ...]:
         """Copies of all, by pid, as they were seen last; some may have ended since."""
         known = [replace(placement) for placement in self._keeper.reconciler.placements()]
         return tuple(sorted(known, key=lambda placement: placement.pid))
@@ -160,13 +159,23 @@ class Engine:
     def _keeper(self) -> Keeper:
         return self._loop.keeper
 
+    def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
+        """The same, of one rule or all, with the value and the group that each has at this moment; for a thread.
+
+        Who ended since is left out. Of more than `MOST_FRESH` the rest is as it was at the last event or rescan.
+        """
+        known = [placement for placement in self.placements() if rule in ("", placement.rule)]
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        fresh = [found for placement in known[:MOST_FRESH] if (found := _refreshed(placement, reader)) is not None]
+        return (*fresh, *known[MOST_FRESH:])
+
     def process(self, pid: int) -> Process:
         """Everything about one process, ancestors included.
 
         Raises:
             ProcessGone: nobody has the number.
         """
-        reader = Reader(self._loop.proc, self._loop.pods)
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
             facts = reader.facts(reader.glance_of(opened), EVERYTHING, None, opened)
         reconciler = self._keeper.reconciler
@@ -174,7 +183,7 @@ class Engine:
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._loop.pods)
+        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         reconciler = self._keeper.reconciler
         return tuple(map(reconciler.known, reader.everybody(reconciler.held)))
 
@@ -189,6 +198,28 @@ class Engine:
     def pressure(self) -> tuple[Pressure, ...]:
         """The node's pressure now."""
         return read_pressure(f"{self._loop.at.proc_root}/pressure")
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is decided now; empty while the thread ends its turns."""
+        if not self._loop.is_running:
+            return "the placement engine has ended; the log says why"
+        busy_s = self._loop.busy_s
+        return f"the placement engine has hung for {busy_s:.0f} s" if busy_s > HANGS_S else ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its threads are there."""
+        return self._loop.is_running
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the thread has been at one turn."""
+        return self._loop.busy_s
+
+    def where(self) -> str:
+        """The file and line at which the thread stands."""
+        return self._loop.where()
 
     @property
     def rules(self) -> Rules:
@@ -206,16 +237,21 @@ class Engine:
         )
 
 
-def _looked_at(reader: Reader, placement: Placement) -> bool:
-    """Bring a copy up to date; False: the process is no more."""
+def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
+    """A placement with what its process has now; None when that ended, or has another's number."""
     try:
         glance = reader.glance(placement.pid)
         if glance.ended or glance.start_ticks != placement.start_ticks:
-            return False
-        facts = reader.facts(glance, _PLACE)
+            return None
+        facts = reader.facts(glance, PLACE)
     except ProcessGone:
-        return False
-    except HoldfastError:  # as it was seen last, then
-        return True
-    placement.comm, placement.oom_score_adj, placement.group = facts.comm, facts.oom_score_adj, facts.memory_group
-    return True
+        return None
+    except HoldfastError:  # it cannot be read: as it was seen last
+        return placement
+    return replace(
+        placement,
+        comm=facts.comm,
+        oom_score_adj=facts.oom_score_adj,
+        group=facts.memory_group,
+        pod=facts.pod,
+    )

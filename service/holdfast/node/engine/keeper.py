@@ -7,6 +7,7 @@ process is opened, and known to be the one that was read, only if something is t
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Container, Iterable
 
@@ -182,7 +183,7 @@ class Keeper:
         except ProcessGone:
             self._ended.add(pid)
             self._look_again()
-        except HoldfastError as error:
+        except Exception as error:
             self.cannot(pid, error)
         else:
             self.look_at(pid, at_ns)
@@ -221,7 +222,7 @@ class Keeper:
                         self.indifference.note(facts.comm, process.read("cgroup"))
         except ProcessGone:
             self._ended.add(pid)
-        except HoldfastError as error:
+        except Exception as error:
             self.cannot(pid, error)
         self._look_again()
 
@@ -280,12 +281,21 @@ class Keeper:
         known = self.reconciler.is_known(facts.pid) or facts.ppid in self.reconciler.followed
         return self.rules.lineage is not Lineage.NONE and (known or self.rules.asks_ancestors_of(facts))
 
-    def cannot(self, pid: int, error: HoldfastError) -> None:
-        """One process that cannot be read (hidepid) is not the end."""
+    def cannot(self, pid: int, error: Exception) -> None:
+        """Leave one process out: it cannot be read (hidepid), or it meets a mistake.
+
+        That is this process's trouble: the rest goes on, and nothing of it counts towards the engine's end.
+        """
+        self.means.tally.process_errors.labels().value += 1
         kind = type(error).__name__
-        if kind not in self._said:
-            self._said.add(kind)
-            LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+        if isinstance(error, HoldfastError):
+            if kind not in self._said:
+                self._said.add(kind)
+                LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+            return
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{where.filename}:{where.lineno}"
+        LOG.error("cannot look after a process", pid=pid, error=f"{kind}: {error}", at=at)
 
     def gone(self, pids: Iterable[int]) -> None:
         """Processes that are no more; all of them are forgotten with one write."""

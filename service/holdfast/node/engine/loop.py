@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import select
+import sys
 import threading
 import time
 import traceback
@@ -36,6 +37,7 @@ from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.mailbox import Calls
+from holdfast.node.engine.pace import Pace
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
@@ -47,6 +49,7 @@ from holdfast.node.oom.store import Kills
 from holdfast.node.oom.watch import KillWatch, Witness
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
@@ -59,6 +62,7 @@ FETCH_MS = 100  # what the mover did is noted at the next event, or after this: 
 FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
+ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -97,7 +101,11 @@ class Loop:
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        reader = Reader(self.proc, pods)
+        self.slow = DeadlineReads(at.proc_root, self._readable_again)
+        self.tally.walks_cut = lambda: hierarchy.walks_cut
+        self.tally.unreadable_now = lambda: self.slow.unreadable
+        self.tally.unreadable_ever = lambda: self.slow.hung
+        reader = Reader(self.proc, pods, self.slow)
         means = Means(reader, self.executor, self.mover, self._news.append, self.tally, self._forks)
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
@@ -114,8 +122,12 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
+        self._pace = Pace()
+        self.tally.events_skipped = lambda: self._pace.skipped
+        self.tally.processes_slowed = lambda: self._pace.slowed
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
+        self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
@@ -126,6 +138,7 @@ class Loop:
     def start(self) -> None:
         """Start the threads; the first thing they do is a full sweep."""
         atexit.register(self.feed.close)  # a listener that ends without IGNORE stays counted
+        self._busy_since = time.monotonic()
         self.mover.start()
         self._thread.start()
 
@@ -136,27 +149,47 @@ class Loop:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread does its work. How it ended is in ``ended``."""
-        return self._thread.is_alive() and not self.ended.done()
+        """Whether the threads do their work. How the engine's ended is in ``ended``."""
+        return self._thread.is_alive() and not self.ended.done() and self.mover.is_running
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the thread has been at one turn, or the mover at one batch; 0 while they wait, or have ended."""
+        since = self._busy_since
+        if not self.is_running:
+            return 0.0
+        return max(time.monotonic() - since if since else 0.0, self.mover.busy_s)
+
+    def where(self) -> str:
+        """The file and line at which the thread stands; empty when it has ended."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
     @property
     def is_closed(self) -> bool:
         """Whether it was ended."""
         return self.calls.fileno() < 0
 
-    def end(self) -> None:
-        """Finish the moves that wait and end the threads. Blocks for milliseconds."""
+    def end(self) -> bool:
+        """Finish the moves that wait and end the threads. Blocks for milliseconds; False: one hangs, and is left."""
 
         def stop() -> None:
             self._stopping = True
 
         if self._thread.is_alive():
             self.calls.tell(stop)
-            self._thread.join()
+            self._thread.join(ENDS_S)
         self.calls.end()
-        self.mover.stop()
+        if self._thread.is_alive() or not self.mover.stop(ENDS_S):
+            return False
         atexit.unregister(self.feed.close)
         self.calls.close()
+        self.slow.close()
+        return True
+
+    def _readable_again(self, pid: int) -> None:
+        """On a reading thread: what a process is under may have waited for its command line."""
+        self.calls.tell(lambda: self.keeper.look_at(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
@@ -205,7 +238,11 @@ class Loop:
         """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
         if (self.feed.fileno(), self._watch.fileno()) != self._polled:
             self._poll_again()
-        for descriptor, _ in self._poll.poll(self._patience_ms()):  # in the order of `_poll_again`
+        patience_ms = self._patience_ms()
+        self._busy_since = 0.0
+        ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
+        self._busy_since = time.monotonic()
+        for descriptor, _ in ready:
             if descriptor == self._polled[0]:
                 self._serve_events()
             elif descriptor == self._polled[1]:
@@ -220,7 +257,10 @@ class Loop:
             self.sweeps.step()
         self.mover.kick()
         for carried in self.mover.results():
-            self.keeper.on_carried(carried)
+            try:
+                self.keeper.on_carried(carried)
+            except Exception as error:  # that of one process must not lose the others'
+                self.keeper.cannot(carried.order.pid, error)
         if self._news:
             self._tell()
 
@@ -268,7 +308,7 @@ class Loop:
 
     def _serve_events(self) -> None:
         """Everything that waits, each process written to at once; moves and reports come after."""
-        on_event = self.keeper.on_event
+        on_event, allows = self.keeper.on_event, self._pace.allows
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -276,8 +316,10 @@ class Loop:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
             self._take_forks({event.pid for event in events})
+            now = time.monotonic()
             for event in events:
-                on_event(event.pid, event.at_ns)
+                if allows(event.parent or event.pid, now):  # a fork is made by the parent
+                    on_event(event.pid, event.at_ns)
             if self.keeper.followed_changed:
                 self.follow()
             if len(events) < BATCH:
@@ -311,6 +353,7 @@ class Loop:
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
+        self._pace.begin_anew()
         if self.keeper.followed_changed:
             self.follow()
         if self._ruled is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from holdfast import log
 from holdfast.errors import Unavailable
 
+LOG = log.named(__name__)
 T = TypeVar("T")
 Act = Callable[[], Any]
 
@@ -61,7 +64,12 @@ class Calls:
         while self._waiting:
             act, done = self._waiting.popleft()
             if done is None:
-                act()
+                try:
+                    act()
+                except Exception as error:  # nobody waits for it, and the others that wait must not go without
+                    where = traceback.extract_tb(error.__traceback__)[-1]
+                    at = f"{where.filename}:{where.lineno}"
+                    LOG.error("a call to the placement engine failed", error=f"{type(error).__name__}: {error}", at=at)
             elif done.set_running_or_notify_cancel():
                 try:
                     answer = act()

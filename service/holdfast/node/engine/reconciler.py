@@ -142,7 +142,7 @@ class Reconciler:
         return decision
 
     def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
-        """Whether it is under a rule that nobody can read now, or that asks about a pod that is not known yet."""
+        """Whether it is under a rule that nobody can read now, or about a pod or words not known now."""
         if (process.pid, process.start_ticks) in self.force.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
@@ -150,7 +150,8 @@ class Reconciler:
         rule = entry.placement.rule if entry is not None else own[0].rule if own else None
         if rule is None or rule == decision.rule:
             return False
-        unknown = process.pod is not None and not process.pod.name and self.rules.asks_runtime(rule)
+        nameless = process.pod is not None and not process.pod.name and self.rules.asks_runtime(rule)
+        unknown = nameless or (bool(process.unread) and self.rules.asks_cmdline(rule))
         return (unknown and rule not in self.suspended) or any(map(self.force.is_unread, own))
 
     # -- told --------------------------------------------------------------------------------------------------------

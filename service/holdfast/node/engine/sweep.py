@@ -46,8 +46,12 @@ class Sweeps:
         return self._going is not None or self._wanted is not None
 
     def want(self, cause: Cause) -> None:
-        """A sweep from its beginning, even if one is going."""
-        self._wanted = self._wanted or cause
+        """A sweep from its beginning, even if one is going; for lost events when that has ended.
+
+        Who makes events faster than they are read would otherwise keep any sweep from its end.
+        """
+        if self._wanted in (None, Cause.LOST_EVENTS):
+            self._wanted = cause
 
     def ask(self, done: Future[Sweep]) -> None:
         """The same for somebody who waits for it."""
@@ -65,7 +69,7 @@ class Sweeps:
         """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
         if self._going is None and self._wanted is None and time.monotonic() >= self.due:
             self._wanted = Cause.PERIOD
-        if self._wanted is not None:
+        if self._wanted is not None and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
             if self._going is not None:
                 self._going.close()  # its askers wait for the new one
             cause, self._wanted = self._wanted, None
@@ -96,8 +100,11 @@ class Sweeps:
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            keeper.clear_up()
-            keeper.journal.tidy()
+            try:
+                keeper.clear_up()
+                keeper.journal.tidy()
+            except Exception as error:  # the next sweep tries again
+                LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
@@ -122,7 +129,7 @@ class Sweeps:
                 keeper.look_by_number(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 gone.append(pid)
-            except HoldfastError as error:
+            except Exception as error:
                 keeper.cannot(pid, error)
 
     def _forget(self, pids: Iterable[int]) -> None:
@@ -134,6 +141,6 @@ class Sweeps:
                     ended.append(pid)
             except ProcessGone:
                 ended.append(pid)
-            except HoldfastError as error:
+            except Exception as error:
                 self._keeper.cannot(pid, error)
         self._keeper.gone(ended)

@@ -103,6 +103,7 @@ class Process(Struct, frozen=True):
     it, because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
     ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
     ``ancestors`` is filled, nearest first, as far as `ruleset.Rules.lineage` asks; their own ``ancestors`` stay empty.
+    ``unread`` is why ``cmdline`` is not known; empty when it is.
     """
 
     pid: int
@@ -123,6 +124,7 @@ class Process(Struct, frozen=True):
     pod: PodFacts | None = None
     held: Held | None = None
     ancestors: tuple[Process, ...] = ()
+    unread: str = ""
 
     @property
     def memory_group(self) -> str:

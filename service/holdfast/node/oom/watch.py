@@ -20,7 +20,7 @@ from holdfast.node.oom.kmsg import KernelLog, KillParser
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.host import memory_tree
 from holdfast.node.proc.pressure import Pressure
-from holdfast.node.proc.reader import Reader, Wants
+from holdfast.node.proc.reader import PLACE, Reader
 
 LOG = log.named(__name__)
 _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter
@@ -122,7 +122,8 @@ class KillWatch:
     def _read_counts(self) -> Iterator[tuple[str, int]]:
         tree = memory_tree(self._hierarchy)
         if tree is not None:
-            yield from _counts_below(tree, "/")
+            for path in ("/", *self._hierarchy.below(tree, "/")):
+                yield from _count_of(tree, path)
 
     def close(self) -> None:
         """Close the log."""
@@ -131,7 +132,7 @@ class KillWatch:
             self._log = None
 
 
-def _counts_below(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
+def _count_of(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
     # oom_kill 1
     name = "memory.events.local" if tree.name == UNIFIED else "memory.oom_control"
     try:
@@ -139,8 +140,6 @@ def _counts_below(tree: Tree, path: str) -> Iterator[tuple[str, int]]:
         yield path, int(words.get("oom_kill", 0))
     except KernelRefused:  # the root of v2 has no such file; a group may just have gone
         pass
-    for child in tree.children(path):
-        yield from _counts_below(tree, child)
 
 
 def attributed(kill: Kill, witness: Witness) -> Kill:
@@ -167,6 +166,6 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
 def _present_group(pid: int, reader: Reader) -> str:
     """Where a process that is being killed still is; the log says it only when it printed its table."""
     try:
-        return reader.facts(reader.glance(pid), Wants(exe=False, cmdline=False, status=False)).memory_group
+        return reader.facts(reader.glance(pid), PLACE).memory_group
     except (ProcessGone, KernelRefused):
         return ""

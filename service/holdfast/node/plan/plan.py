@@ -27,11 +27,12 @@ from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusa
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move
 from holdfast.node.plan.kubelet import explained
-from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
 from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
 from holdfast.node.rule.schema import OomScoreAdj
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
+MOST_ASKS = 8  # annotations of one pod that an explanation names: their author writes as many as he likes
 
 
 class Explanation(Struct, frozen=True):
@@ -183,6 +184,8 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
     notes = []
     if process.kernel_thread:
         notes.append("a kernel thread: never touched")
+    if process.unread:
+        notes.append(f"its command line is not known, so no rule that asks for it holds: {process.unread}")
     if process.oom_score_adj == -1000:
         notes.append("-1000: no OOM killer picks it")
     if process.held and process.held.adj_written != process.oom_score_adj:
@@ -210,14 +213,17 @@ def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFac
             notes.append(f"the runtime made that {pod.oom_score_adj}")
         if process.oom_score_adj != (asked if pod.oom_score_adj is None else pod.oom_score_adj):
             notes.append(f"it has {process.oom_score_adj} now, {_by_whom(process)}")
-    for ask in asks_of(pod.namespace, pod.annotations, rules.admitted):
-        ours = f"its pod asks for {PREFIX}{ask.key}: {ask.value}"
+    asks = asks_of(pod.namespace, pod.annotations, rules.admitted)
+    for ask in asks[:MOST_ASKS]:
+        ours = f"its pod asks for {PREFIX}{ask.key}: {shown(ask.value)}"
         if ask.refused:
             notes.append(f"{ours}, which is refused: {ask.refused}")
         elif decision.rule not in (BY_ANNOTATION, None):
             notes.append(f"{ours}; rule {decision.rule} decides instead")
         else:
             notes.append(f"{ours}, which is allowed")
+    if len(asks) > MOST_ASKS:
+        notes.append(f"its pod has {len(asks) - MOST_ASKS} further annotations of ours")
     return tuple(notes)
 
 

@@ -22,6 +22,7 @@ _CAPABILITIES = {
     24: "CAP_SYS_RESOURCE",
     34: "CAP_SYSLOG",
 }
+MOST_SEEN = 2048  # groups remembered between two sweeps
 _V1_NO_LIMIT = 1 << 62
 
 
@@ -68,6 +69,8 @@ class Groups(Mapping[str, GroupFacts]):
 
     def __getitem__(self, path: str) -> GroupFacts:
         if path not in self._seen:
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
             self._seen[path] = _group(self._hierarchy, path)
         facts = self._seen[path]
         if facts is None:
@@ -194,7 +197,7 @@ def read_domains(hierarchy: Hierarchy, host: HostFacts) -> tuple[MemoryDomain, .
         return (MemoryDomain("/", host.memory_pages, host.swap_pages),)
     limited: list[tuple[str, int, int]] = []
     group_kill: set[str] = set()
-    for path in _below(tree, "/"):
+    for path in hierarchy.below(tree, "/"):
         text = _value(tree, path, "memory.max" if tree.name == UNIFIED else "memory.limit_in_bytes")
         limit = _limit(text)
         if limit != NO_LIMIT:
@@ -220,21 +223,16 @@ def _swap_pages(tree: Tree, path: str, limit: int, host: HostFacts) -> int:
     return host.swap_pages if own == NO_LIMIT else min(host.swap_pages, own // host.page_bytes)
 
 
-def _below(tree: Tree, path: str) -> Iterator[str]:
-    for child in tree.children(path):
-        yield child
-        yield from _below(tree, child)
-
-
 def members_below(hierarchy: Hierarchy, paths: Iterable[str]) -> set[int]:
     """The pids in these groups and below them, from the first hierarchy that has any there; a gone group has none."""
     found: set[int] = set()
     for path in paths:
         for tree in hierarchy.trees.values():
             here: set[int] = set()
-            with contextlib.suppress(HoldfastError):  # it went meanwhile
-                if tree.exists(path):
-                    here.update(*map(tree.members, (path, *_below(tree, path))))
+            if tree.exists(path):
+                for group in (path, *hierarchy.below(tree, path)):
+                    with contextlib.suppress(HoldfastError):  # it went meanwhile, or is threaded
+                        here.update(tree.members(group))
             found |= here
             if here:
                 break

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from sys import intern
 
 from msgspec import Struct
+
+from holdfast.interning import Interned
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and what is left of it is nobody else's
+_interned = Interned()
 
 
 class Glance(Struct, frozen=True):
@@ -30,7 +32,7 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 …
     end = stat.rindex(b")")
     rest = stat[end + 2 :].split(b" ", 22)
-    comm = intern(stat[stat.index(b"(") + 1 : end].decode(errors="replace"))
+    comm = _interned(stat[stat.index(b"(") + 1 : end].decode(errors="replace"))
     return Glance(
         pid,
         comm,

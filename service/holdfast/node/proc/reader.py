@@ -10,18 +10,20 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from sys import intern
 from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.cgroups import parse_groups
-from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.errors import KernelRefused, ProcessGone, Unreadable
+from holdfast.interning import Interned
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.node.proc.children import children_of
+from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
@@ -29,7 +31,8 @@ _READ_BYTES = 4096
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _CMDLINE_BYTES = 32768  # of a longer one the rest is not matched against
-_CACHED_GROUPS = 4096
+CACHED_BYTES = 4 * 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
+_interned = Interned()
 HeldOf = Callable[[int, int], Held | None]
 
 
@@ -44,6 +47,7 @@ class Wants(Struct, frozen=True):
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
 EVERYTHING = Wants()
+PLACE = Wants(exe=False, cmdline=False, status=False)
 
 
 class Dull(Struct):
@@ -58,12 +62,16 @@ class Dull(Struct):
 
 
 class Reader:
-    """Reads a proc file system. One per thread that reads (the cache of group paths is not guarded)."""
+    """Reads a proc file system. One per thread that reads (the cache of group paths is not guarded).
 
-    def __init__(self, proc: ProcRoot, pods: PodLookup | None = None) -> None:
+    ``slow`` makes the reads that may never return; one is for all readers.
+    """
+
+    def __init__(self, proc: ProcRoot, pods: PodLookup | None = None, slow: DeadlineReads | None = None) -> None:
         self.proc = proc
-        self._pods = pods
+        self._pods, self._slow = pods, slow or DeadlineReads(proc.path)
         self._groups: dict[bytes, Mapping[str, str]] = {}
+        self._groups_bytes = 0
 
     def pids(self) -> list[int]:
         """The numbers of all processes, ascending as the kernel lists them."""
@@ -174,13 +182,14 @@ class Reader:
         uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
         if wants.status:
             uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
+        cmdline, unread = self._cmdline(fd, prefix, glance) if wants.cmdline and not glance.kernel_thread else ((), "")
         return Process(
             glance.pid,
             glance.start_ticks,
             glance.ppid,
             glance.comm,
             self._exe(fd, prefix) if wants.exe and not glance.kernel_thread else "",
-            self._cmdline(fd, prefix) if wants.cmdline else (),
+            cmdline,
             uid,
             groups,
             adj,
@@ -192,6 +201,7 @@ class Reader:
             0,
             self.pod_of(groups),
             held,
+            unread=unread,
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
@@ -235,8 +245,10 @@ class Reader:
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
         if groups is None:
-            if len(self._groups) >= _CACHED_GROUPS:
+            self._groups_bytes += len(text)
+            if self._groups_bytes > CACHED_BYTES:
                 self._groups.clear()
+                self._groups_bytes = len(text)
             groups = self._groups[text] = MappingProxyType(parse_groups(text))
         return groups
 
@@ -247,13 +259,20 @@ class Reader:
     def _exe(self, fd: int, prefix: str) -> str:
         """The program's path; empty where we may not look. A replaced file (an upgrade) keeps its path."""
         try:
-            return intern(os.readlink(f"{prefix}exe", dir_fd=fd).removesuffix(" (deleted)"))
+            return _interned(os.readlink(f"{prefix}exe", dir_fd=fd).removesuffix(" (deleted)"))
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 
-    def _cmdline(self, fd: int, prefix: str) -> tuple[str, ...]:
-        text = self._read(fd, f"{prefix}cmdline", _CMDLINE_BYTES).rstrip(b"\0")
-        return tuple(text.decode(errors="replace").split("\0")) if text else ()
+    def _cmdline(self, fd: int, prefix: str, glance: Glance) -> tuple[tuple[str, ...], str]:
+        """The command line's words, or why they are not known."""
+        name = f"{prefix}cmdline"
+        try:
+            text = self._slow.read(fd, name, _CMDLINE_BYTES, (glance.pid, glance.start_ticks)).rstrip(b"\0")
+        except Unreadable as error:
+            return (), error.message
+        except OSError as error:
+            raise self._translated(name, error) from error
+        return (tuple(text.decode(errors="replace").split("\0")) if text else ()), ""
 
     def _read(self, fd: int, name: str, size: int = _READ_BYTES) -> bytes:
         try:
@@ -262,10 +281,13 @@ class Reader:
                 return os.read(descriptor, size)
             finally:
                 os.close(descriptor)
-        except (FileNotFoundError, ProcessLookupError) as error:
-            raise ProcessGone(name) from error
         except OSError as error:
-            raise KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0) from error
+            raise self._translated(name, error) from error
+
+    def _translated(self, name: str, error: OSError) -> ProcessGone | KernelRefused:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return ProcessGone(name)
+        return KernelRefused("read", f"{self.proc.path}/{name}", error.errno or 0)
 
 
 def _line(process: Process, among: Mapping[int, Process]) -> tuple[Process, ...]:

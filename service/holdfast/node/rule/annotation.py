@@ -20,6 +20,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from holdfast.identifiers import whole_number
 from holdfast.node.model.process import PodFacts, Process
 from holdfast.node.rule.clause import same_program
 from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
@@ -31,6 +32,7 @@ PAUSE = "POD"  # the container of the sandbox itself
 _ADJ, _GROUP, _PROTECT = "oom-score-adj", "memory-oom-group", "protect"
 #: What allows an annotation, and the words it may have.
 _WORDS = {_GROUP: ("memory_oom_group", ("0", "1")), _PROTECT: ("protect", ("leader",))}
+_SHOWN = 40  # characters of a value that is refused
 _KNOWN = f"{_ADJ}, {_ADJ}.CONTAINER, {_GROUP} and {_PROTECT}"
 
 
@@ -86,7 +88,7 @@ def _refusal(key: str, value: str, namespace: str, entry: Admission | None, *, a
     if not getattr(entry, setting):
         return f'namespace "{namespace}" may not set it ({setting}: true allows it)'
     if value not in words:
-        return f'"{value}" is not {" or ".join(words)}'
+        return f'"{shown(value)}" is not {" or ".join(words)}'
     return f"it needs {PREFIX}{_ADJ} beside it" if key == _PROTECT and not adj else ""
 
 
@@ -94,13 +96,17 @@ def _refused_adj(value: str, entry: Admission) -> str:
     allowed = entry.oom_score_adj
     if allowed is None:
         return "its namespace may not set it (oom_score_adj: {min: …, max: …} allows it)"
-    try:
-        number = int(value)
-    except ValueError:
-        return f'"{value}" is not a whole number'
+    number = whole_number(value)
+    if number is None:
+        return f'"{shown(value)}" is not a whole number'
     if not allowed.min <= number <= allowed.max:
         return f"{number} is not within {allowed.min} and {allowed.max}, which its namespace is allowed"
     return ""
+
+
+def shown(value: str) -> str:
+    """A value as it is told: its author chose its length."""
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
 
 
 def rule_for(pod: PodFacts | None, table: Table) -> Rule | None:

@@ -112,14 +112,18 @@ def _cgroup(given: OneOrMore) -> Clause:
     return Clause("match.cgroup", spelled(patterns), holds, found, patterns)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10
+
+
 def _user(given: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
     entries = (given,) if isinstance(given, int | str) else given
     numbers, ranges, unknown = set(), [], []
     for entry in entries:
         first, dash, last = str(entry).partition("-")
-        if isinstance(entry, int) or entry.isdecimal():
+        if isinstance(entry, int) or _is_number(entry):
             numbers.add(int(entry))
-        elif dash and first.isdecimal() and last.isdecimal():
+        elif dash and _is_number(first) and _is_number(last):
             ranges.append(range(int(first), int(last) + 1))
         elif (number := uid_of(entry)) is not None:
             numbers.add(number)

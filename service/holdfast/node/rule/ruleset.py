@@ -144,6 +144,13 @@ class Rules:
         found = self._by_name.get(name)
         return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
 
+    def asks_cmdline(self, name: str) -> bool:
+        """Whether a rule asks about a command line, a process's own or an ancestor's."""
+        found = self._by_name.get(name)
+        return found is not None and (
+            found.spec.match.descendants or any(clause.key == "match.cmdline" for clause in found.clauses)
+        )
+
     def asks_ancestors_of(self, process: Process) -> bool:
         """Whether a rule that may hold for ``process``, or what its pod asks for, is about its ancestors."""
         if process.pod is not None and self._protects:

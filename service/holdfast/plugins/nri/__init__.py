@@ -66,7 +66,7 @@ async def nri(context: InitContext) -> AsyncIterator[Link]:
     from holdfast.plugins.nri.link import open_link
 
     with open_link(context, _told(os.environ) if started_by_runtime else None) as link:
-        context.background("nri.link", _once(link) if started_by_runtime else link.keep)
+        context.background("nri.link", _once(link) if started_by_runtime else link.keep, once=started_by_runtime)
         yield link
 
 

@@ -36,11 +36,11 @@ class DirectoryFeed:
 
     def pod_gone(self, sandbox_id: str) -> None:
         """A pod that is no more."""
-        self._directory.remove_pod(sandbox_id)
+        self._directory.remove(sandbox_id)
 
     def container_gone(self, container_id: str) -> None:
         """A container that is no more."""
-        self._directory.remove_container(container_id)
+        self._directory.remove(container_id)
 
     def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
         """These are all there are."""
@@ -72,6 +72,7 @@ class DirectoryFeed:
 
 
 def _pod(pod: Sandbox) -> PodRecord:
+    (labels, cut), (annotations, cut_too) = kept(pod.labels), kept(pod.annotations)
     return PodRecord(
-        pod.id, pod.uid, pod.namespace, pod.name, kept(pod.labels), kept(pod.annotations), pod.cgroup_parent
+        pod.id, pod.uid, pod.namespace, pod.name, labels, annotations, pod.cgroup_parent, cut=cut or cut_too
     )

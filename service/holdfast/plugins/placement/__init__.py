@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from holdfast import log
 from holdfast.api.events.v1.config_pb2 import ConfigRejected
 from holdfast.cgroups import Hierarchy
+from holdfast.errors import Unavailable
 from holdfast.events import Exchange
 from holdfast.node.engine.engine import Engine
 from holdfast.node.engine.loop import Listeners, Loop, Surroundings
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"  # of the events; the node's work is in no client's namespace
 KMSG = "/dev/kmsg"
+BEAT_S = 1.0  # between two looks at whether the engine's thread goes on
+GIVEN_UP_S = 30.0  # what hangs for so long does not come back
 #: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
 SWITCH_S = 0.0005
 
@@ -131,9 +134,28 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
             context.serving.set(service, False)
 
 
-async def outlast(engine: Engine) -> None:
-    """Wait for the engine's end; raises what it could not get over, so that health says that nobody is held."""
-    await asyncio.shield(asyncio.wrap_future(engine.ended))
+async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
+    """Wait for the engine's end; ``fault`` is called with what is wrong meanwhile, and with nothing when it is over.
+
+    Raises:
+        Unavailable: it has ended, or hangs for good: nobody is placed any more, and only a new process helps.
+    """
+    ended = asyncio.wrap_future(engine.ended)
+    said = ""
+    while not ended.done():
+        await asyncio.wait({ended}, timeout=BEAT_S)
+        trouble = engine.trouble
+        if trouble and not said:
+            LOG.error("placement engine hangs", at=engine.where())
+        if bool(trouble) != bool(said):
+            fault(trouble)
+        said = trouble
+        if engine.busy_s > GIVEN_UP_S:
+            raise Unavailable(f"{trouble} at {engine.where()}")
+        if not engine.is_running and not engine.ended.done():
+            raise Unavailable("a thread of the placement engine is gone")
+    error = ended.exception()
+    raise Unavailable(f"the placement engine ended: {type(error).__name__}: {error}" if error else "it was ended")
 
 
 def recorder_of(context: InitContext) -> Recorder | None:
@@ -186,6 +208,9 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     recorder = recorder_of(context) if config.kubernetes_events else None
     petitions = Petitions(herald.report, recorder.tell if recorder is not None else None)
 
+    def hangs(why: str) -> None:
+        context.fault("engine", why, vital=True)
+
     def put_in_force(fresh: PlacementConfig) -> None:
         force.apply(fresh)
         petitions.decide_by(force.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
@@ -206,7 +231,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     engine.tally.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
-    context.background("engine", lambda: outlast(engine))
+    context.background("engine", lambda: outlast(engine, hangs), vital=True)
     listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
     yield PlacementService(engine, force, watchers)
     for end in [*listening, *([recorder.close] if recorder is not None else [])]:

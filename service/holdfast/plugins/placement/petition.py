@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from holdfast import log
 from holdfast.metrics import Counter
 from holdfast.node.model.placement import Happening, Report
-from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of, shown
 from holdfast.pods.cgroup_path import PodRef
 from holdfast.pods.record import PodRecord
 
 LOG = log.named(__name__)
 REMEMBERED = 16_384  # pods; then all may be told once more
+MOST_TOLD = 8  # of one pod, one by one: its author writes as many as the API server takes
 _KEYS = frozenset({"oom-score-adj", "memory-oom-group", "protect"})
 
 
@@ -48,14 +49,16 @@ class Petitions:
             self._told.clear()
         self._told[pod.uid] = refused
         for ask in refused:
-            self._tell(pod, ask)
+            kind = ask.key.partition(".")[0]
+            self.refused.inc(kind if kind in _KEYS else "other")
+        for ask in refused[:MOST_TOLD]:
+            self._tell(pod, f"{PREFIX}{ask.key}: {shown(ask.value)}: {ask.refused}")
+        if len(refused) > MOST_TOLD:
+            self._tell(pod, f"{len(refused) - MOST_TOLD} further annotations are refused")
         if self._record is not None:
-            self._record(pod, refused)
+            self._record(pod, refused[:MOST_TOLD])
 
-    def _tell(self, pod: PodRecord, ask: Ask) -> None:
-        kind = ask.key.partition(".")[0]
-        self.refused.inc(kind if kind in _KEYS else "other")
-        detail = f"{PREFIX}{ask.key}: {ask.value}: {ask.refused}"
+    def _tell(self, pod: PodRecord, detail: str) -> None:
         LOG.warning("an annotation is refused", pod=f"{pod.namespace}/{pod.name}", detail=detail)
         named = PodRef(pod.uid, "", namespace=pod.namespace, name=pod.name)
         self._report(Report(Happening.REFUSED, 0, 0, "", BY_ANNOTATION, (), detail, time.time_ns(), named))

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from holdfast import log
+from holdfast.identifiers import whole_number
 from holdfast.metrics import Counter
 from holdfast.node.rule.annotation import PREFIX, Ask
 from holdfast.pods.record import PodRecord
@@ -48,7 +49,7 @@ class Server(Struct, frozen=True):
     def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> Server | None:
         """What the kubelet tells every container; None outside of a pod, or where no token is mounted."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
-        if not host or not port.isdigit() or not (account / "token").exists():
+        if not host or whole_number(port) is None or not (account / "token").exists():
             return None
         return cls(host, int(port), account)
 
@@ -109,7 +110,12 @@ class Recorder:
     def _run(self) -> None:
         while (told := self._waiting.get()) is not None and not self._closed.is_set():
             pod, refused = told
-            self.written.inc("written" if self._write(event(pod, refused, self._node)) else "failed")
+            try:
+                is_written = self._write(event(pod, refused, self._node))
+            except Exception as error:  # about one pod, whatever its author wrote: the others' are written
+                LOG.error("a Kubernetes Event could not be made", pod=f"{pod.namespace}/{pod.name}", error=error)
+                is_written = False
+            self.written.inc("written" if is_written else "failed")
 
     def _write(self, body: dict[str, Any]) -> bool:
         path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'], safe='')}/events"

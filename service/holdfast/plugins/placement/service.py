@@ -14,7 +14,7 @@ import msgspec
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
-from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted
+from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
@@ -125,7 +125,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """The rules in force, in order."""
-        counts = Counter((some.rule, some.state.value) for some in self._engine.remembered())
+        self._check_engine()
+        counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
         suspended = self._engine.status().suspended
         return pb.ListRulesResponse(
             rules=[
@@ -146,10 +147,10 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self, request: pb.ListPlacementsRequest, context: object
     ) -> pb.ListPlacementsResponse:
         """Everybody under a rule, by rule and pid."""
+        self._check_engine()
         self._check_rule(request.rule)
         order = {name: at for at, name in enumerate(self._force.rules.names)}
-        placed = await asyncio.to_thread(self._engine.placements)
-        wanted = [some for some in placed if request.rule in ("", some.rule)]
+        wanted = list(await asyncio.to_thread(self._engine.placements_now, request.rule))
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
 
@@ -215,6 +216,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         """How the engine does."""
+        self._check_engine()
         status, rules = self._engine.status(), self._force.rules.rules
         answer = pb.StatusResponse(
             events=status.events,
@@ -230,6 +232,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Hold(self, request: pb.HoldRequest, context: object) -> pb.PlacementInfo:  # noqa: N802
         """Give one process a value by hand."""
+        self._check_engine()
         ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_S
         if not 0 < ttl_s <= LONGEST_TTL_S:
             raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
@@ -241,11 +244,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """Give a process back to the rules."""
+        self._check_engine()
         placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
         """Give values back."""
+        self._check_engine()
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
         restored = await asyncio.wrap_future(given)
@@ -265,12 +270,17 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Offer the service; the read-only methods on TCP too."""
         placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
 
+    def _check_engine(self) -> None:
+        """What the engine knows is old, and what it is asked is not done, when it does not work."""
+        if self._engine.trouble:
+            raise Unavailable(self._engine.trouble)
+
     def _check_rule(self, name: str) -> None:
         if name not in ("", BY_HAND, BY_ANNOTATION) and self._force.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
     def _known(self) -> dict[int, Placement]:
-        return {some.pid: some for some in self._engine.remembered()}
+        return {some.pid: some for some in self._engine.placements()}
 
 
 def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:

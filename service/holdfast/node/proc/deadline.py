@@ -1,0 +1,207 @@
+"""Reads of another process that may never return, made by helper threads and waited for up to a deadline.
+
+Theory
+------
+* ``/proc/PID/cmdline`` (as ``environ`` and ``smaps``) waits for the lock of the process's memory, and a process keeps
+  that for as long as it likes: a page fault on a FUSE file that is never answered, and one thread more that maps
+  something. ``stat``, ``status``, ``comm``, ``cgroup``, ``oom_score_adj`` and the link ``exe`` do not wait for it.
+* A thread that waits there cannot be woken. So each such read is handed to an idle helper, and the caller waits for
+  `DEADLINE_S` at most. Then the process is *unreadable*: it is not tried again before that very read has returned, and
+  ``on_return`` says when that is.
+* What all callers wait in vain is `SHARE` of the time; beyond it the wait is `LEAST_S`. Who is merely slow is
+  unreadable for a moment, and looked at again.
+* Helpers that hang stay. There are `MOST_HUNG` at most, and `MOST_OF_ONE` for the processes of one user in one place,
+  so that a user who makes many such processes makes his own unreadable, and nobody else's.
+* A helper is scheduled as the thread that needed it first: one of the engine's is as prompt as that is (`scheduling`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from holdfast import log
+from holdfast.errors import Unreadable
+
+LOG = log.named(__name__)
+DEADLINE_S = 0.05
+LEAST_S = 0.001
+SHARE = 0.05
+MOST_HUNG = 64
+MOST_OF_ONE = 4
+_PLACE_LEVELS = 3  # of a cgroup's path: the pod's, the session's or the service's group
+_TEXT_BYTES = 4096
+Key = tuple[int, int]
+Owner = tuple[bytes, bytes]
+
+
+class _Helper:
+    """One thread, and the read it is at. ``abandoned`` is guarded by the lock of `DeadlineReads`."""
+
+    def __init__(self, proc_root: str, returned: Callable[[_Helper], bool]) -> None:
+        self._proc_root = proc_root
+        self.descriptor, self.size = -1, 0
+        self.answer: bytes | OSError = b""
+        self.is_done, self.abandoned = False, False
+        self.key: Key = (0, 0)
+        self.owner: Owner = (b"", b"")
+        self._returned = returned
+        self._go, self.done = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self.done.acquire()
+        threading.Thread(target=self._run, name="holdfast-reader", daemon=True).start()
+
+    def begin(self, descriptor: int, size: int) -> None:
+        """Read a descriptor, and close it."""
+        self.descriptor, self.size, self.is_done = descriptor, size, False
+        self._go.release()
+
+    def end(self) -> None:
+        """End an idle one."""
+        self.begin(-1, 0)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError), open(f"{self._proc_root}/thread-self/comm", "wb", buffering=0) as file:
+            file.write(b"hf-reader")  # for top -H
+        goes_on = True
+        while goes_on:
+            self._go.acquire()
+            if self.descriptor < 0:
+                return
+            try:
+                self.answer = os.read(self.descriptor, self.size)
+            except OSError as error:
+                self.answer = error
+            os.close(self.descriptor)
+            goes_on = self._returned(self)
+
+
+class DeadlineReads:
+    """For any thread. ``on_return`` is called on a helper's thread with the pid of a process that can be read again."""
+
+    def __init__(self, proc_root: str, on_return: Callable[[int], None] = lambda pid: None) -> None:
+        self._proc_root = proc_root
+        self._is_closed = False
+        self.hung = 0  # reads that did not return in time, counted
+        self._on_return = on_return
+        self._lock = threading.Lock()
+        self._idle: list[_Helper] = []
+        self._unreadable: dict[Key, Owner] = {}
+        self._of_owner: Counter[Owner] = Counter()
+        self._spare_s, self._counted_at = DEADLINE_S, time.monotonic()
+
+    @property
+    def unreadable(self) -> int:
+        """How many processes cannot be read now."""
+        return len(self._unreadable)
+
+    def read(self, fd: int, name: str, size: int, key: Key) -> bytes:
+        """The first bytes of a file below the directory ``fd``, of the process with this pid and start.
+
+        Raises:
+            Unreadable: it does not answer, or did not when it was asked before.
+            OSError: the kernel's answer.
+        """
+        if self._unreadable:  # hardly ever: only then does it matter whose process it is
+            self._check(key, self._owner_of(fd, name))
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+        with self._lock:
+            helper = self._idle.pop() if self._idle else _Helper(self._proc_root, self._returned)
+            helper.key = key
+        helper.begin(descriptor, size)
+        patience_s = self._patience_s()
+        if not helper.done.acquire(timeout=patience_s) and self._abandon(helper, fd, name, patience_s):
+            raise Unreadable(f"process {key[0]}: its memory is locked: {name.rpartition('/')[2]} does not answer")
+        answer = helper.answer
+        self._is_idle(helper)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the helpers; one that hangs ends when its read returns."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for helper in idle:
+            helper.end()
+
+    def _is_idle(self, helper: _Helper) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(helper)
+                return
+        helper.end()
+
+    def _check(self, key: Key, owner: Owner) -> None:
+        with self._lock:
+            if key in self._unreadable:
+                raise Unreadable(f"process {key[0]}: its memory is locked, and has been since it was last asked")
+            if len(self._unreadable) >= MOST_HUNG or self._of_owner[owner] >= MOST_OF_ONE:
+                raise Unreadable(f"process {key[0]}: too many processes of its user and group do not answer")
+
+    def _patience_s(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            self._spare_s = min(2 * DEADLINE_S, self._spare_s + SHARE * (now - self._counted_at))
+            self._counted_at = now
+            return max(LEAST_S, min(DEADLINE_S, self._spare_s))
+
+    def _abandon(self, helper: _Helper, fd: int, name: str, waited_s: float) -> bool:
+        """Leave a helper to its read; False when it returned after all."""
+        owner = self._owner_of(fd, name)
+        with self._lock:
+            if helper.is_done:
+                helper.done.acquire()
+                return False
+            helper.abandoned, helper.owner = True, owner
+            self._unreadable[helper.key] = owner
+            self._of_owner[owner] += 1
+            self._spare_s -= waited_s
+            self.hung += 1
+        LOG.warning("process does not let its memory be read; it is left out where that is needed", pid=helper.key[0])
+        return True
+
+    def _returned(self, helper: _Helper) -> bool:
+        """On a helper's thread: its read is over. Whether it is to go on."""
+        with self._lock:
+            helper.is_done = True
+            if not helper.abandoned:
+                helper.done.release()
+                return True
+            helper.abandoned = False
+            self._unreadable.pop(helper.key, None)
+            self._of_owner[helper.owner] -= 1
+            if not self._of_owner[helper.owner]:
+                del self._of_owner[helper.owner]
+            if self._is_closed:
+                return False
+            self._idle.append(helper)
+            pid = helper.key[0]
+        self._on_return(pid)
+        return True
+
+    @staticmethod
+    def _owner_of(fd: int, name: str) -> Owner:
+        """The real user of a process, and the upper levels of its cgroup; what cannot be read is nobody's."""
+        # Uid:	1001	1001	1001	1001 … 0::/user.slice/user-1001.slice/user@1001.service/app.slice/x.scope
+        prefix = name.rpartition("/")[0]
+        prefix = f"{prefix}/" if prefix else ""
+        status = _text(fd, f"{prefix}status").partition(b"\nUid:\t")[2]
+        path = _text(fd, f"{prefix}cgroup").rstrip(b"\n").rpartition(b":")[2]
+        return status.partition(b"\t")[0], b"/".join(path.split(b"/")[: _PLACE_LEVELS + 1])
+
+
+def _text(fd: int, name: str) -> bytes:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            return os.read(descriptor, _TEXT_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return b""

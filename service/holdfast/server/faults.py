@@ -1,0 +1,49 @@
+"""What does not work in plugins that started: one record that health, ``plugins ls`` and the watchdog read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from holdfast.plugin import PluginSet
+from holdfast.plugin.serving import ServingBoard
+
+DAEMON = ""  # the daemon's own name in health
+
+
+class Faults:
+    """Faults by owner (a plugin's URI, or the daemon's name) and cause.
+
+    ``services_of`` answers the services that cannot be relied on while the owner has a fault, ``is_vital`` whether the
+    daemon as a whole cannot.
+    """
+
+    def __init__(
+        self,
+        board: ServingBoard,
+        plugins: PluginSet,
+        services_of: Callable[[str], Iterable[str]],
+        is_vital: Callable[[str], bool],
+    ) -> None:
+        self._board, self._plugins = board, plugins
+        self._services_of, self._is_vital = services_of, is_vital
+        self._vital: set[tuple[str, str]] = set()
+
+    @property
+    def vital(self) -> bool:
+        """Whether something fails without which the daemon is useless."""
+        return bool(self._vital)
+
+    def set(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
+        """Say what is wrong; empty ``words``: that is over."""
+        key = (owner, cause)
+        plugin = self._plugins.get(owner)
+        if plugin is not None:
+            plugin.faults.pop(cause, None)
+            if words:
+                plugin.faults[cause] = words
+        names = set(self._services_of(owner))
+        if vital or self._is_vital(owner):
+            names.add(DAEMON)
+            (self._vital.add if words else self._vital.discard)(key)
+        for name in names:
+            self._board.fault(name, key, present=bool(words))

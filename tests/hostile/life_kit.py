@@ -1,0 +1,78 @@
+"""A whole daemon whose life is under attack, and how it says that it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+from tests.running import PATIENCE_S, Running
+
+PLACEMENT = "io.holdfast.placement.v1.rules"
+PODS = "io.holdfast.pods.v1.directory"
+SERVICE = "holdfast.placement.v1.Placement"
+ENVIRON = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+class Daemon:
+    """Started by `boot`; `said` and `ended` are its process's."""
+
+    def __init__(self, folder: Path, running: Running, port: int) -> None:
+        self.folder, self.running, self.pid, self._port = folder, running, running.pid, port
+        self.address = f"{folder}/s.sock"
+
+    def ask(self, *words: str) -> tuple[int, str]:
+        """What a command of ours says: its exit code and all its lines."""
+        command = [sys.executable, "-m", "holdfast", *words, "-a", self.address]
+        with Running(command, env=ENVIRON) as asked:
+            status = asked.end()
+            return status, "\n".join([*asked.out, *asked.err])
+
+    def metric(self, name: str) -> float:
+        """The sum of a family's samples."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=PATIENCE_S) as answer:
+            page = answer.read().decode()
+        found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE)
+        assert found, f"no {name}"
+        return sum(map(float, found))
+
+
+def configuration(folder: Path, port: int, rules: list[dict], **sections: dict) -> Path:
+    """A file with these rules, and more of plugins' sections by URI."""
+    placement = {"shipped": "none", "dry_run": False, "rescan": "1s", "rules": rules, **sections.pop("placement", {})}
+    path = folder / "config.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "root": f"{folder}/root",
+                "state": f"{folder}/state",
+                "grpc": {"address": f"{folder}/s.sock"},
+                "metrics": {"address": f"127.0.0.1:{port}"},
+                "plugins": {PLACEMENT: placement, **sections},
+            }
+        )
+    )
+    return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def program(folder: Path, name: str) -> Path:
+    """A copy of sleep(1) under a name of its own."""
+    path = folder / name
+    if not path.exists():
+        shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
+    return path
+
+
+def adj_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())

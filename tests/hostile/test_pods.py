@@ -1,0 +1,126 @@
+"""Pods whose author writes what he likes: thousands of annotations, digits of other scripts, control characters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import uuid
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.cri import FakeRuntime
+from tests.hostile import life_kit
+from tests.hostile.life_kit import PODS, Daemon
+from tests.running import Running
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+UID = "11111111-2222-3333-4444-555555555555"
+SANDBOX, CONTAINER = "a" * 64, "b" * 64
+ANNOTATIONS = {
+    **{f"holdfast.dev/oom-score-adj.c{number:05d}": "-5\n\x1b[31mlevel=error" for number in range(5000)},
+    "holdfast.dev/oom-score-adj": "٥٠٠",
+    "holdfast.dev/protect": "leader",
+    "holdfast.dev/\x1b[31m": "x" * 1000,
+}
+ADMITTED = {"annotations": [{"namespaces": ["team-*"], "oom_score_adj": {"min": 100, "max": 1000}, "protect": True}]}
+
+
+@asynccontextmanager
+async def daemon_beside(fake: FakeRuntime, folder: Path, **placement):
+    """A daemon that is told of pods by a fake runtime."""
+    async with fake.serving(folder / "cri.sock"):
+        port = life_kit.free_port()
+        cri = {"cri": {"enabled": True, "address": f"{folder}/cri.sock", "relist": "1s"}}
+        config = life_kit.configuration(folder, port, [], placement=placement, **{PODS: cri})
+        with Running([sys.executable, "-m", "holdfast", "run", "-c", config], env=life_kit.ENVIRON) as running:
+            await asyncio.to_thread(running.line, "pods are told by the runtime")
+            yield Daemon(folder, running, port)
+
+
+@pytest.fixture
+def pods_group():
+    """A group that the kubelet would have made for the pod's container, in the hierarchy that says so."""
+    from holdfast.cgroups import detect
+
+    found = detect("/proc", "/sys/fs/cgroup")
+    tree = found.trees[""] if "" in found.trees else next(iter(found.trees.values()))
+    top = f"/holdfast-test-{uuid.uuid4().hex[:8]}"
+    path = f"{top}/kubepods/pod{UID}/{CONTAINER}"
+    tree.create(path)
+    yield tree, path
+    while path != "/":
+        for pid in tree.members(path):
+            tree.join("/", pid)
+        assert tree.remove(path)
+        path = path.rsplit("/", 1)[0] or "/"
+    found.close()
+
+
+@pytest.fixture
+def fake():
+    runtime = FakeRuntime(version="2.1.0")
+    runtime.events = asyncio.Queue()
+    runtime.add_pod(SANDBOX, UID, "team-x", "web\n0", annotations=ANNOTATIONS)
+    runtime.add_container(CONTAINER, SANDBOX, "main/../../x")
+    runtime.add_details(CONTAINER, 4242, 900)
+    return runtime
+
+
+async def test_a_pod_with_thousands_of_annotations_is_a_few_lines(fake, short_dir, pods_group):
+    tree, path = pods_group
+    async with daemon_beside(fake, short_dir, **ADMITTED) as daemon:
+        process = subprocess.Popen(["sleep", "600"])
+        try:
+            tree.join(path, process.pid)
+            status, words = await asyncio.to_thread(daemon.ask, "explain", str(process.pid))
+        finally:
+            process.kill()
+            process.wait()
+        assert status == 0
+        assert len(words.splitlines()) < 40
+        assert "\x1b" not in words
+        refused = [line for line in daemon.running.err if "an annotation is refused" in line]
+        assert 0 < len(refused) <= 9
+        assert sum(map(len, refused)) < 8192
+        assert await asyncio.to_thread(daemon.metric, "holdfast_pods_values_cut") == 1
+        assert await asyncio.to_thread(daemon.metric, "holdfast_placement_annotations_refused_total") <= 128
+
+
+async def test_digits_of_another_script_are_no_number(fake, short_dir, pods_group):
+    tree, path = pods_group
+    fake.add_pod(SANDBOX, UID, "team-x", "web-0", annotations={"holdfast.dev/oom-score-adj": "٥٠٠"})
+    async with daemon_beside(fake, short_dir, **ADMITTED) as daemon:
+        process = subprocess.Popen(["sleep", "600"])
+        try:
+            tree.join(path, process.pid)
+            _, words = await asyncio.to_thread(daemon.ask, "explain", str(process.pid))
+            assert "is not a whole number" in words
+            assert life_kit.adj_of(process.pid) == life_kit.adj_of(os.getpid())
+        finally:
+            process.kill()
+            process.wait()
+
+
+async def test_events_of_a_runtime_about_whatever_it_likes_do_not_end_the_job(fake, short_dir):
+    from holdfast.api.runtime.v1 import runtime_pb2 as pb
+
+    kinds = (
+        pb.CONTAINER_CREATED_EVENT,
+        pb.CONTAINER_STARTED_EVENT,
+        pb.CONTAINER_STOPPED_EVENT,
+        pb.CONTAINER_DELETED_EVENT,
+    )
+    async with daemon_beside(fake, short_dir) as daemon:
+        for _ in range(3):
+            for kind in kinds:
+                for key in (SANDBOX, CONTAINER, "c" * 64, "", "x"):
+                    fake.events.put_nowait(pb.ContainerEventResponse(container_id=key, container_event_type=kind))
+            relists = fake.calls["ListContainers"]
+            await fake.until("ListContainers", relists + 2)
+        assert await asyncio.to_thread(daemon.metric, "holdfast_background_job_up") >= 2
+        assert await asyncio.to_thread(daemon.metric, "holdfast_background_job_restarts_total") == 0
+        assert (await asyncio.to_thread(daemon.ask, "health", life_kit.SERVICE))[0] == 0
