@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -785,6 +786,30 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
     engine.sweep()
     assert {(adj_of(p.pid), group_of(p.pid, where)) for p in processes} == {(300, move["cgroup"]["path"])}
     assert len(os.listdir("/proc/self/fd")) < 100
+
+
+def test_everything_is_given_back_with_128_descriptors(run, program, sleeper, move, where):
+    processes = [sleeper(program, "600") for _ in range(150)]
+    was_in = group_of(processes[0].pid, where)
+    engine = run({**RAISE, **move})
+    engine.sweep()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        restored = engine.engine.restore().result(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (restored.given_back, restored.failed) == (2 * len(processes), ())
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in processes} == {(0, was_in)}
+
+
+def test_what_a_rescan_finds_that_no_event_told_of_is_counted(run, program, sleeper, monkeypatch):
+    engine = run(RAISE, rescan_s=0.2)
+    monkeypatch.setattr(engine.engine._loop.keeper, "on_event", lambda pid, at_ns: None)
+    process = sleeper(program, "600")
+    engine.wait_for(lambda: HELD in engine.happenings(process.pid))
+    engine.settle()
+    assert counter(engine.engine.tally.missed) == 1
 
 
 def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, where, caplog):  # noqa: PLR0917

@@ -194,6 +194,7 @@ def test_a_tree_of_processes_is_as_it_was(run, obedient, rule, tree, places, how
     children = [leader.child("fork"), leader.child("fork hf-worker"), leader.child("run sleep")]
     background = [leader.child("daemon"), leader.child("daemon hf-other")]
     obedient.forked += [*children, *background]
+    wait_until(lambda: Path(f"/proc/{children[2]}/comm").read_text() == "sleep\n")  # its exec is not its fork
     engine.settle()
     engine.sweep()
     everybody = [leader.pid, *children, *background]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.conftest import group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
+from tests.integration.conftest import disk, group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
 from tests.peers.nri.node import node, parent  # noqa: F401
 
 

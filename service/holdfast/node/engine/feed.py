@@ -65,6 +65,11 @@ class Feed:
             self._counts[event.what].value += 1
         return events
 
+    @property
+    def tells_forks(self) -> bool:
+        """Whether `forks` has something to read from."""
+        return self._forks is not None
+
     def forks(self) -> list[tuple[int, int]]:
         """Who forked whom since the last time, as far as it is told.
 

@@ -93,6 +93,7 @@ class Keeper:
         self.indifference = Indifference(means.reader)
         self.wants = self._sweep_wants = Wants()
         self.followed_changed = False
+        self.found = 0  # by looks by number: no event had told of them
         self._said: set[object] = set()
         self._looks: deque[int] = deque()
         self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
@@ -233,8 +234,10 @@ class Keeper:
             ProcessGone: it ended.
         """
         if self.of_interest(glance):
+            known = self.reconciler.is_known(glance.pid)
             facts = self.facts(glance)
             self.take(facts)
+            self.found += not known and glance.pid in self.reconciler.entries
             if not self.reconciler.is_known(facts.pid):
                 self.indifference.note(facts.comm, self.means.reader.group_text(facts.pid))
         self._look_again()

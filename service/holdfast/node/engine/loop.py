@@ -63,6 +63,7 @@ FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
+FORKS_S = 2.0  # between two looks at who forked, if nothing else happens
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -286,6 +287,8 @@ class Loop:
         if not self.mover.idle:
             return FETCH_MS
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
+        if self.feed.tells_forks:  # nobody is woken for them, and the kernel keeps some thousands
+            due = min(due, FORKS_S)
         for row in list(self.keeper.journal.table.overridden.values()):
             due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
@@ -356,6 +359,9 @@ class Loop:
         self._pace.begin_anew()
         if self.keeper.followed_changed:
             self.follow()
+        if sweep.cause is Cause.PERIOD and not self.feed.why_not:
+            self.tally.missed.labels().value += self.keeper.found
+        self.keeper.found = 0
         if self._ruled is not None:
             before, now, self._ruled = self._ruled, self.keeper.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))

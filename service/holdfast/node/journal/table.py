@@ -108,12 +108,13 @@ class Table:
     def _of(self, pid: int, start_ticks: int) -> Held | None:
         """The rows of a process; None: a newcomer has its number, so it is dead."""
         held = self.processes.get(pid)
-        if held is not None and held.start_ticks > start_ticks:
+        if held is None:  # in one step: rows of values and of moves may come from two threads
+            held = self.processes.setdefault(pid, Held(pid, start_ticks))
+        if held.start_ticks > start_ticks:
             return None
-        if held is None or held.start_ticks != start_ticks:
-            if held is not None:
-                self.forget_process(held)
-            held = self.processes[pid] = Held(pid, start_ticks)
+        if held.start_ticks != start_ticks:
+            self.forget_process(held)
+            held = self.processes.setdefault(pid, Held(pid, start_ticks))
         return held
 
     def forget_process(self, held: Held) -> None:
