@@ -63,7 +63,7 @@ def test_the_optional_presets_are_off_and_each_is_one_of_the_optional_rule_files
 
 
 def test_values_reach_the_placement_section(helm, tmp_path):
-    rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": -500}]
+    rules = [{"name": "a", "match": {"comm": "x"}, "oom_score_adj": 500}]
     values = {
         "rules": rules,
         "dryRun": True,

@@ -13,10 +13,27 @@ from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
+from holdfast.node.model.evidence import Evidence as Facts
 from holdfast.node.model.placement import Cause, Report
 from holdfast.node.rule.ruleset import Rules
+from msgspec.structs import replace
 
 from tests.fakes.kernel import Kernel, Killed, Reader, hierarchy_of, host_of
+
+FACTS = Facts("", "", "")
+
+
+class Evidence:
+    """`holdfast.node.proc.evidence.EvidenceReader`: everything is a fact."""
+
+    def attach(self, process, keys, opened=None, *, line=False):
+        return replace(process, evidence=FACTS)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+    def gone(self, pid: int) -> None:
+        """Nothing is kept."""
 
 
 class Queue:
@@ -74,7 +91,8 @@ class Node:
         self.journal._write, self.journal.forget = write, forgetting
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
-        means = Means(Reader(kernel), self.executor, self.queue, self.reports.append, Tally(), self._told, self._now)
+        hands = Reader(kernel), Evidence(), self.executor, self.queue
+        means = Means(*hands, self.reports.append, Tally(), self._told, self._now)
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
         self.keeper = Keeper(means, self.reconciler)
         self.keeper.set_rules(self.rules)

@@ -6,16 +6,25 @@ from typing import Any
 
 import msgspec
 from holdfast.errors import ConfigError
+from holdfast.node.model.evidence import Evidence
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import Rule
 
+#: Every key is a fact.
+PROVEN = Evidence("", "", "")
 V1_HIERARCHIES = ("cpu,cpuacct", "cpuset", "memory", "pids", "name=systemd", "")
 
 
 def process(pid: int = 100, comm: str = "postgres", **given: Any) -> Process:
-    values: dict[str, Any] = {"start_ticks": pid * 10, "ppid": 1, "cgroups": {"": "/system.slice/a.service"}}
+    values: dict[str, Any] = {
+        "start_ticks": pid * 10,
+        "ppid": 1,
+        "cgroups": {"": "/system.slice/a.service"},
+        "uids": (given.get("uid", 0),) * 3,
+        "evidence": PROVEN,
+    }
     return Process(pid=pid, comm=comm, **{**values, **given})
 
 
@@ -41,10 +50,14 @@ def v1_host(**given: Any) -> HostFacts:
 
 
 def rules(*given: dict[str, Any], dry_run: bool = False, users: dict[str, int] | None = None) -> Rules:
-    """Rules as the configuration holds them; a missing name is ``r1``, ``r2`` …, a missing action an adjustment."""
+    """Rules as the configuration holds them; a missing name is ``r1``, ``r2`` …, a missing action an adjustment.
+
+    They trust claims unless one says otherwise: what most tests are about is not whom a rule may protect.
+    """
     named = [
         {
             "name": f"r{at}",
+            "trust_claims": True,
             **({} if {"oom_score_adj", "cgroup", "in_place"} & set(rule) else {"oom_score_adj": at}),
             **rule,
         }

@@ -127,14 +127,14 @@ def test_from_dry_run_to_held_to_restored(daemon, program, sleeper, group, hiera
     assert adj_of(pid) == 700
 
     reports = daemon.watch()
-    Path(f"/proc/{pid}/oom_score_adj").write_text("705")
+    Path(f"/proc/{pid}/oom_score_adj").write_text("695")
     assert wait_for(reports, "drifted", pid).rule == "tested"
     assert adj_of(pid) == 700
 
     reports = daemon.watch()
     daemon.write(rules=[])
     wait_for(reports, "released", pid)
-    assert adj_of(pid) == 705, "somebody else's later choice is what is given back"
+    assert adj_of(pid) == 695, "somebody else's later choice is what is given back"
     assert daemon.stop() == 0
 
 

@@ -30,6 +30,7 @@ plugins:
   io.holdfast.placement.v1.rules:
     dry_run: false
     shipped: {shipped}
+    builtin_namespaces: {{cloudnative-pg: [db], sidecars: [db]}}
     rescan: 1h
     annotations:
       - {{namespaces: [db], oom_score_adj: {{min: 100, max: 1000}}, protect: true}}

@@ -47,7 +47,8 @@ def until(expected: object, look: Callable[[], object], container: Running, pati
 
 def rule(value: int, **more: Any) -> dict[str, Any]:
     """A rule for the test's victim."""
-    return {"name": "victim", "match": {"cmdline": f"*{MARK}*"}, "oom_score_adj": value, **more}
+    named = {"name": "victim", "match": {"cmdline": f"*{MARK}*"}, "trust_claims": True}
+    return {**named, "oom_score_adj": value, **more}
 
 
 class Node:

@@ -47,6 +47,9 @@ class Tree(Protocol):
     def controllers(self) -> frozenset[str]:
         """What it can control at its root; empty for a ``name=`` hierarchy."""
 
+    def at(self, path: str) -> str:
+        """Where the group's directory is."""
+
     def exists(self, path: str) -> bool:
         """Whether there is such a group."""
 

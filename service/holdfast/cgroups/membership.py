@@ -15,9 +15,10 @@ def parse_groups(text: bytes) -> dict[str, str]:
     """
     # 4:memory:/kubepods/burstable/pod1   ·   1:name=systemd:/a:b   ·   0::/system.slice/ssh.service
     groups: dict[str, str] = {}
-    for line in text.decode(errors="surrogateescape").splitlines():
-        _, name, path = line.split(":", 2)
-        groups[_interned(name)] = _interned(path)
+    for line in text.split(b"\n"):  # a path may hold any other byte, \r and \v too
+        if line:
+            _, name, path = line.decode(errors="surrogateescape").split(":", 2)
+            groups[_interned(name)] = _interned(path)
     return groups
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 ANY_PID = click.IntRange(1, 2**22)
+LONGEST = 100  # characters of a command line or of patterns, for people; json has all of it
 BY_HAND = "hold"  # what stands in place of a rule's name while somebody holds a process by hand
 
 
@@ -70,7 +71,7 @@ def ps(client: Client, rule: str) -> None:
         (
             str(some.pid),
             some.comm,
-            some.rule + (" (child)" if some.as_child else ""),
+            some.rule + remark(some),
             some.state,
             str(some.oom_score_adj),
             str(some.adj_before) if some.HasField("adj_before") else "-",
@@ -81,6 +82,13 @@ def ps(client: Client, rule: str) -> None:
         for some in answer.placements
     ]
     click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
+
+
+def remark(some: pb.PlacementInfo) -> str:
+    """How a process came to its rule, where not by its own match and by facts."""
+    child = "inherited" if some.inherited else "child" if some.as_child else ""
+    words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
+    return f" ({words})" if words else ""
 
 
 @click.command()
@@ -97,10 +105,10 @@ def explain(client: Client, pid: int) -> None:
 def explained(answer: pb.ExplainResponse) -> list[str]:
     """An explanation for people."""
     some, decision = answer.process, answer.decision
-    command = printable(" ".join(some.cmdline) or f"[{some.comm}]")
+    command = _cut(printable(" ".join(some.cmdline) or f"[{some.comm}]"))
     lines = [
         f"process {some.pid} ({printable(some.comm)}), child of {some.ppid}, user {some.uid}, {some.threads} threads",
-        f"  command        {command if len(command) <= 100 else command[:99] + '…'}",
+        f"  command        {command}",
         f"  program        {printable(some.exe) or '(hidden)'}",
         *(f"  cgroup         {path}{_of(names)}" for path, names in _by_path(some).items()),
         f"  oom_score_adj  {some.oom_score_adj}",
@@ -110,9 +118,11 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     chosen = decision.rule
     for one in answer.considered:
         if not one.holds:
-            lines.append(f"  no   {one.rule}: {one.clause} is {printable(one.found) or '(empty)'}, wants {one.wanted}")
+            found = printable(one.found) or "(empty)"
+            lines.append(f"  no   {one.rule}: {one.clause} is {found}, wants {_cut(printable(one.wanted))}")
         else:
             lines.append(f"  yes  {one.rule}{'' if one.rule == chosen else ' (an earlier one decides)'}")
+            lines += [f"         {key.key}: {_fact(key)}" for key in one.keys if one.rule == chosen]
     lines.append(f"decision: {_verdict(decision)}")
     verb = "would write" if decision.dry_run else "to write"
     lines += [f"  {verb:<15}{line}" for line in change_lines(decision.changes)]
@@ -127,10 +137,18 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
     return lines + [f"  note           {printable(note)}" for note in answer.notes]
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _fact(key: pb.KeyStanding) -> str:
+    return f"a claim: {printable(key.claim)}" if key.claim else "a fact"
+
+
 def _verdict(decision: pb.Decision) -> str:
     if not decision.rule:
         return "no rule, nothing is done"
-    how = " as a child of a match" if decision.as_child else ""
+    how = (" as a child of a match" if decision.as_child else "") + (", by claim" if decision.by_claim else "")
     mode = ", a dry run" if decision.dry_run else ""
     done = "" if decision.changes or decision.refusals else ": everything is as it should be"
     return f"rule {decision.rule}{how}{mode}{done}"

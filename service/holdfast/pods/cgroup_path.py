@@ -3,12 +3,14 @@
 The names are the kubelet's (pkg/kubelet/cm: ``pod_container_manager_linux.go``, ``cgroup_manager_linux.go``) and the
 container runtimes'. ``U`` is the uid, ``U_`` the same with ``-`` as ``_``, ``ID`` the container's id of hex digits.
 
-========================  ===========================================================================================
-systemd, guaranteed       ``/kubepods.slice/kubepods-podU_.slice/cri-containerd-ID.scope``
-systemd, the other two    ``/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_.slice/crio-ID.scope``
-cgroupfs, guaranteed      ``/kubepods/podU/ID``
-cgroupfs, the other two   ``/kubepods/besteffort/podU/crio-ID``
-========================  ===========================================================================================
+=========================  ==========================================================================================
+systemd, guaranteed        ``/kubepods.slice/kubepods-podU_.slice/cri-containerd-ID.scope``
+systemd, the other two     ``/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podU_.slice/crio-ID.scope``
+cgroupfs, guaranteed       ``/kubepods/podU/ID``
+cgroupfs, the other two    ``/kubepods/besteffort/podU/crio-ID``
+kubelet with systemd,      ``…/kubepods-burstable-podU_.slice:cri-containerd:ID``, one group below the runtime's own
+runtime with cgroupfs
+=========================  ==========================================================================================
 
 All of it may lie below a prefix (``--cgroup-root``, kind's ``/kubelet.slice/kubelet-kubepods.slice/…``, a nested node),
 and more groups may follow the container's (``container`` of crun, a systemd inside). Of nested nodes
@@ -30,6 +32,10 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 #: A uid with dashes or underscores; static pods: 32 hex digits (the hash of their file).
 _UID = r"(?P<uid>[0-9a-f]{8}(?P<dash>[-_])(?:[0-9a-f]{4}(?P=dash)){3}[0-9a-f]{12}|[0-9a-f]{32})"
 _SYSTEMD = regex(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
+_UNSPLIT = regex(
+    rf"(?:[A-Za-z0-9_.\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice"
+    r":(?P<runtime>[a-z][a-z-]*)?:(?P<id>[0-9a-f]{64}|[0-9a-f]{32})\Z"
+)
 _CGROUPFS = regex(rf"pod{_UID}\Z")
 _LEAF = regex(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
 _NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
@@ -42,7 +48,8 @@ class PodRef(Struct, frozen=True):
 
     ``cgroup`` is the pod's own group, ``group`` the container's (the pod's own for a process in no container).
     ``main`` is the container's first process, pid and start ticks. ``oom_score_adj`` is what the runtime gave that
-    process, ``oom_score_adj_asked`` what the kubelet asked the runtime for.
+    process, ``oom_score_adj_asked`` what the kubelet asked the runtime for. ``group_confirmed``: the runtime names
+    this very group for the container.
     """
 
     uid: str
@@ -58,6 +65,7 @@ class PodRef(Struct, frozen=True):
     main: tuple[int, int] | None = None
     oom_score_adj: int | None = None
     oom_score_adj_asked: int | None = None
+    group_confirmed: bool = False
 
 
 @lru_cache(maxsize=_CACHED)
@@ -65,6 +73,9 @@ def pod_of_path(path: str) -> PodRef | None:
     """The pod a cgroup belongs to, or None. ``PodRef.cgroup`` is the pod's own group."""
     parts = path.split("/")
     for at in range(len(parts) - 1, 0, -1):
+        if found := _UNSPLIT.match(parts[at]):
+            group = "/".join(parts[: at + 1])
+            return PodRef(_dashed(found["uid"]), found["qos"] or "guaranteed", found["id"], group, group)
         uid, qos = _pod_part(parts, at)
         if uid:
             container = _container(parts[at + 1 :])
@@ -124,6 +135,18 @@ def _container(below: list[str]) -> str:
         return ""
     found = _LEAF.match(below[0])
     return found["id"] if found and found["runtime"] not in _NOT_CONTAINERS else ""
+
+
+def names_group(cgroups_path: str, group: str) -> bool:
+    """Whether a runtime's word for a container's cgroup means this group.
+
+    A runtime with cgroupfs makes of a kubelet's systemd word (``SLICE:PREFIX:ID``) one group below its own.
+    """
+    if not cgroups_path:
+        return False
+    if cgroups_path.startswith("/") or group_of(cgroups_path) == group:
+        return group_of(cgroups_path) == group
+    return ":" in cgroups_path and group.rpartition("/")[2] == cgroups_path
 
 
 def group_of(cgroups_path: str) -> str:

@@ -235,8 +235,8 @@ class Client:
             if known is None or (known.pid and known.oom_score_adj is not None):
                 continue
             mark = self._directory.mark()
-            record = await self._details(stub, known)
-            if record is None or self._directory.container(container_id) is None:
+            record = await self._details(stub, known) or replace(known, detailed=True)  # as far as it can be known
+            if self._directory.container(container_id) is None:
                 continue
             self._directory.put_container(record, mark)
             if not record.pid and tried < len(RETRIES_S):  # created, and about to be started

@@ -49,6 +49,7 @@ def container_record(some: pb.Container) -> ContainerRecord:
         interned(some.metadata.name),
         _STATES[some.state],
         created_at_ns=some.created_at,
+        detailed=False,
     )
 
 

@@ -3,7 +3,8 @@
 Theory
 ------
 * The cgroup's name gives uid, QoS class and container id (`cgroup_path`); what a runtime told (`record`) gives the
-  rest. Where a group is not the kubelet's but ends in the id of a container we were told of, that counts too.
+  rest, but only for the group that the runtime names for the container: a directory of that name elsewhere is
+  nobody's. Where a group is not the kubelet's, the runtime's word for it is all there is.
 * Asked from the engine's thread, fed from the loop's. Every answer is an immutable value put into a dictionary whole;
   reading takes no lock, changing takes one.
 * Whoever asks in vain is remembered: when the answer comes, the cgroups it was asked for are told to the listeners,
@@ -329,21 +330,30 @@ class Directory:
         )  # fmt: skip
         if container is None:
             return answer
+        if not container.detailed:
+            return None
+        confirmed = cgroup_path.names_group(container.cgroups_path, ref.group)
+        if container.cgroups_path and not confirmed:
+            return None  # a group of another place that is only called so
         return replace(
             answer,
             container=container.name,
+            group_confirmed=confirmed,
             main=(container.pid, container.start_ticks) if container.pid and container.start_ticks else None,
             oom_score_adj=container.oom_score_adj,
             oom_score_adj_asked=container.oom_score_adj_asked,
         )
 
     def _elsewhere(self, cgroups: Mapping[str, str]) -> PodRef | None:
-        """A container we were told of, in a group that the kubelet did not name."""
+        """A container we were told of, in a group that the kubelet did not name and the runtime does."""
         if not self._pods:
             return None
         for path in cgroups.values():
             found = cgroup_path.container_of_path(path)
-            if found is not None and (found.container_id in self._containers or found.container_id in self._pods):
+            if found is None:
+                continue
+            known = self._containers.get(found.container_id)
+            if known is not None and cgroup_path.names_group(known.record.cgroups_path, found.group):
                 return found
         return None
 

@@ -58,6 +58,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     asked the runtime for, where that is told. ``pid`` in the runtime's (the host's) pid namespace, 0 while it does
     not run; ``start_ticks`` (field 22 of proc_pid_stat(5)) was read beside it and says that it is still the same
     process; whoever feeds a pid without having looked leaves it 0. ``memory_limit`` in bytes, 0: none known.
+    ``detailed`` False: from a list, which does not name the container's cgroup; its pod is not told of until it is.
     """
 
     id: str
@@ -72,6 +73,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     cgroups_path: str = ""
     created_at_ns: int = 0
     started_at_ns: int = 0
+    detailed: bool = True
 
     def merged(self, told: ContainerRecord) -> ContainerRecord:
         """``told`` with what only was known before; a container that was started anew has nothing of before."""

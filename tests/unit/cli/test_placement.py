@@ -1,6 +1,6 @@
 import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
-from holdfast.cli.placement import change_lines, explained, previewed, size
+from holdfast.cli.placement import change_lines, explained, previewed, remark, size
 
 ADJ = pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before="0", after="-900")
 
@@ -42,7 +42,11 @@ def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
         ),
         considered=[
             pb.Considered(rule="r1", clause="match.comm", wanted="x", found="post"),
-            pb.Considered(rule="r2", holds=True),
+            pb.Considered(
+                rule="r2",
+                holds=True,
+                keys=[pb.KeyStanding(key="match.user"), pb.KeyStanding(key="match.comm", claim="it chose\x1bit")],
+            ),
             pb.Considered(rule="r3", holds=True),
         ],
         decision=pb.Decision(
@@ -64,6 +68,8 @@ def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
         "rules, in their order",
         "  no   r1: match.comm is post, wants x",
         "  yes  r2",
+        "         match.user: a fact",
+        "         match.comm: a claim: it chose\\x1bit",
         "  yes  r3 (an earlier one decides)",
         "decision: rule r2, a dry run",
         "  would write    oom_score_adj 0 → -900",
@@ -92,6 +98,21 @@ def test_a_process_under_no_rule_and_one_as_it_should_be():
     assert explained(pb.ExplainResponse())[-1] == "decision: no rule, nothing is done"
     fine = pb.ExplainResponse(decision=pb.Decision(rule="r", as_child=True))
     assert explained(fine)[-1] == "decision: rule r as a child of a match: everything is as it should be"
+
+
+def test_protection_by_a_claim_and_what_is_inherited_are_said():
+    trusted = pb.ExplainResponse(decision=pb.Decision(rule="r", by_claim=True))
+    assert explained(trusted)[-1] == "decision: rule r, by claim: everything is as it should be"
+    told = [
+        remark(pb.PlacementInfo(as_child=child, inherited=inherited, by_claim=claim))
+        for child, inherited, claim in (
+            (False, False, False),
+            (True, False, False),
+            (True, True, False),
+            (False, False, True),
+        )
+    ]
+    assert told == ["", " (child)", " (inherited)", " (by claim)"]
 
 
 def test_a_preview_ends_with_the_sum():

@@ -137,11 +137,11 @@ def test_a_reload_that_names_a_missing_bundle_keeps_the_rules_of_the_one_before(
 
 
 def test_the_nodes_own_rules_come_first_and_replace_the_bundles_of_their_name(daemon):
-    mine = read_rules(rule("one", adj=-7).decode(), "mine").rules
+    mine = read_rules(rule("one", adj=7).decode(), "mine").rules
     daemon.reload(bundle="current", rules=mine)
     daemon.node.apply(ONE, rule("one") + rule("two"))
     assert daemon.names == ("one", "two")
-    assert daemon.engine.rules.named("one").adjustment.value == -7
+    assert daemon.engine.rules.named("one").adjustment.value == 7
 
 
 def test_without_bundles_in_the_daemon_the_nodes_own_rules_are_in_force():

@@ -180,8 +180,8 @@ async def test_rules_are_told_with_their_text_and_their_processes(service):
         True,
         True,
     )
-    assert yaml.safe_load(first.yaml) == {"name": "r1", **RULES[0]}
-    assert yaml.safe_load(second.yaml) == {"name": "r2", **RULES[1]}
+    assert yaml.safe_load(first.yaml) == {"name": "r1", "trust_claims": True, **RULES[0]}
+    assert yaml.safe_load(second.yaml) == {"name": "r2", "trust_claims": True, **RULES[1]}
 
 
 async def test_placements_of_one_rule_or_all(service):

@@ -65,7 +65,7 @@ async def asking(path, **given):
 
 async def test_the_runtimes_lists_fill_the_directory(fake, short_dir):
     async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
-        await side.until(lambda: not side.client.why_not)
+        await side.until(lambda: side.directory.pod_of(at(APP)).name)
         found = side.directory.pod_of(at(APP))
         assert (found.namespace, found.name, found.container, dict(found.labels)) == (
             "db", "pg-0", "postgres", {"app": "pg"},
@@ -112,7 +112,7 @@ async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
 async def test_a_runtime_that_goes_and_comes_back_is_asked_again_and_what_was_known_stays(fake, short_dir):
     async with asking(short_dir / "s", relist_s=0.01) as side:
         async with fake.serving(short_dir / "s"):
-            await side.until(lambda: not side.client.why_not)
+            await side.until(lambda: side.directory.pod_of(at(APP)).name)
         await side.until(lambda: bool(side.client.why_not))
         assert side.directory.pod_of(at(APP)).name == "pg-0"
         fake.add_container(LATER, SANDBOX, "side")

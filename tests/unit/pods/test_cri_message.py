@@ -46,7 +46,7 @@ def test_what_is_over_does_not_count():
     assert parse_pod(pod(1, state=pb.SANDBOX_NOTREADY).SerializeToString()) is None
     assert parse_container(pb.Container(id="c", state=pb.CONTAINER_EXITED).SerializeToString()) is None
     assert parse_container(pb.Container(id="c", state=pb.CONTAINER_RUNNING).SerializeToString()) == ContainerRecord(
-        "c", "", "", State.RUNNING
+        "c", "", "", State.RUNNING, detailed=False
     )
 
 

@@ -208,12 +208,32 @@ def test_what_came_while_the_list_was_under_way_stays(told):
     assert told.sizes == (1, 1)
 
 
-def test_a_container_in_a_group_of_another_name_is_known_by_its_id(told):
+def test_a_container_in_a_group_of_another_name_is_known_where_the_runtime_names_the_group(told):
     told.put_pod(pod())
-    told.put_container(container())
+    told.put_container(container(cgroups_path=f"/k8s.io/{APP}"))
     found = told.pod_of({"": f"/k8s.io/{APP}"})
     assert (found.name, found.container, found.uid, found.qos) == ("pg-0", "postgres", UID, "")
+    assert found.group_confirmed
+    assert told.pod_of({"": f"/user.slice/{APP}"}) is None
     assert told.pod_of({"": f"/docker/{OTHER}"}) is None
+
+
+def test_a_directory_called_as_a_containers_group_elsewhere_has_nothing_of_its_pod(told):
+    told.put_pod(pod())
+    told.put_container(container(cgroups_path=f"{POD_GROUP}/{APP}"))
+    own = told.pod_of({"": f"{POD_GROUP}/{APP}"})
+    forged = told.pod_of({"": f"/user.slice/user-1000.slice/user@1000.service{POD_GROUP}/{APP}"})
+    assert (own.namespace, own.group_confirmed) == ("db", True)
+    assert (forged.namespace, forged.container, forged.group_confirmed) == ("", "", False)
+    assert told.pod_of({"": f"{POD_GROUP}/{APP}"}) == own, "the forged one does not stand in for it either"
+
+
+def test_a_group_that_the_runtime_has_not_named_yet_is_not_confirmed(told):
+    told.put_pod(pod())
+    told.put_container(container())
+    assert not told.pod_of(at(APP)).group_confirmed
+    told.put_container(container(cgroups_path=f"{POD_GROUP}/{APP}"))
+    assert told.pod_of(at(APP)).group_confirmed
 
 
 def test_more_than_the_bound_is_refused_and_counted(told, monkeypatch):

@@ -20,6 +20,7 @@ from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
+from holdfast.node.proc.evidence import EVERY_KEY, EvidenceReader
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
@@ -178,14 +179,20 @@ class Engine:
         reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
             facts = reader.facts(reader.glance_of(opened), EVERYTHING, None, opened)
-        reconciler = self._keeper.reconciler
-        return reconciler.known(reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, reconciler.held))
+            reconciler = self._keeper.reconciler
+            facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, reconciler.held)
+            return reconciler.known(self._evidence().attach(facts, EVERY_KEY, opened, line=True))
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
         reconciler = self._keeper.reconciler
-        return tuple(map(reconciler.known, reader.everybody(reconciler.held)))
+        found = reader.everybody(reconciler.held, lambda process: evidence.attach(process, EVERY_KEY))
+        return tuple(map(reconciler.known, found))
+
+    def _evidence(self) -> EvidenceReader:
+        """A reader for another thread, which knows what the engine's own established."""
+        return self._keeper.means.evidence.copy()
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
@@ -234,6 +241,7 @@ class Engine:
             self._loop.sweeps.last,
             self._loop.mover.waiting,
             frozenset(self._keeper.reconciler.suspended),
+            self._keeper.means.evidence.kubelet_root,
         )
 
 

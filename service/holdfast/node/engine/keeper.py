@@ -49,8 +49,10 @@ from holdfast.node.engine.required_files import wants_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, OverrideRow, Row
 from holdfast.node.model.decision import Field
+from holdfast.node.model.evidence import EXECUTED
 from holdfast.node.model.placement import Happening, Placement, Report, Restored, State
 from holdfast.node.model.process import Lineage, Process
+from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import Groups, read_host
 from holdfast.node.proc.parse import Glance, name_and_parent
 from holdfast.node.proc.reader import Reader, Wants
@@ -76,6 +78,7 @@ class Means(Struct, frozen=True):
     """
 
     reader: Reader
+    evidence: EvidenceReader
     executor: Executor
     mover: Mover
     report: Callable[[Report], None]
@@ -125,6 +128,7 @@ class Keeper:
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
         self.indifference.forget_groups()
+        self.means.evidence.forget()
         if isinstance(self.reconciler.host.groups, Groups):
             self.reconciler.host.groups.forget()
 
@@ -261,7 +265,7 @@ class Keeper:
         ended, self._ended = self._ended, set()
         self.gone(ended)
 
-    def facts(self, glance: Glance, opened: OpenProcess | None = None) -> Process:
+    def facts(self, glance: Glance, opened: OpenProcess | None = None, *, again: bool = True) -> Process:
         """What the rules ask about a process: at an exec that alone, in a sweep its groups as well.
 
         Raises:
@@ -269,10 +273,20 @@ class Keeper:
         """
         reader, held = self.means.reader, self.reconciler.held
         wants = self._sweep_wants if opened is None or self._was_moved(glance) else self.wants
-        facts = reader.facts(glance, wants, None, opened)
-        if opened is None or self._asks_ancestors_of(facts):
-            facts = reader.with_ancestors(facts, self.rules.lineage, self.wants, held)
+        facts = self.reconciler.known(reader.facts(glance, wants, None, opened))
+        facts = reader.with_ancestors(facts, self._lineage_of(facts, sweep=opened is None), self.wants, held)
+        keys, line = self.rules.evidence_for(facts)
+        facts = self.means.evidence.attach(facts, keys, opened, line=line)
+        if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
+            fresh = reader.glance(glance.pid) if opened is None else reader.glance_of(opened)
+            return self.facts(fresh, opened, again=False)
         return facts
+
+    def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:
+        """How much of its ancestry can change anything."""
+        if self.rules.any_lends and (self.may_inherit(facts.ppid) or facts.held is not None):
+            return Lineage.ALL
+        return self.rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
 
     def _was_moved(self, glance: Glance) -> bool:
         """Whether where it is matters, whatever the rules ask about."""
@@ -304,6 +318,7 @@ class Keeper:
         """Processes that are no more; all of them are forgotten with one write."""
         rows: list[Row] = []
         for pid in pids:
+            self.means.evidence.gone(pid)
             for action in self.reconciler.gone(pid):
                 if isinstance(action, Forget):
                     rows += action.rows
@@ -567,7 +582,8 @@ def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restore
     """Give everything back from the journal alone: after a crash, without an engine."""
     with ProcRoot(proc_root) as proc:
         executor = Executor(proc, hierarchy, journal)
-        means = Means(Reader(proc), executor, Mover(executor), lambda report: None, Tally())
+        evidence = EvidenceReader(proc, hierarchy)
+        means = Means(Reader(proc), evidence, executor, Mover(executor), lambda report: None, Tally())
         return Keeper(means, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()
 
 

@@ -50,6 +50,7 @@ from holdfast.node.oom.watch import KillWatch, Witness
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
 from holdfast.node.proc.deadline import DeadlineReads
+from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
@@ -107,7 +108,8 @@ class Loop:
         self.tally.unreadable_now = lambda: self.slow.unreadable
         self.tally.unreadable_ever = lambda: self.slow.hung
         reader = Reader(self.proc, pods, self.slow)
-        means = Means(reader, self.executor, self.mover, self._news.append, self.tally, self._forks)
+        evidence = EvidenceReader(self.proc, hierarchy)
+        means = Means(reader, evidence, self.executor, self.mover, self._news.append, self.tally, self._forks)
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)

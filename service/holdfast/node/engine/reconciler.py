@@ -392,7 +392,8 @@ class Reconciler:
             placement.since_ns = now.unix_ns  # the dry run is over: held since now
         if placement.state in (State.INHERITED, State.RETURNING):
             placement.state, placement.since_ns = State.HELD, now.unix_ns
-        placement.as_child = decision.as_child
+        placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
+        placement.inherited = decision.inherited
         self._look_of(placement, process)
         held = self.table.held(process.pid, process.start_ticks)
         override = held.override if held is not None else None

@@ -127,6 +127,10 @@ def _ananicy_adjustment(where: str, given: object, rule: dict[str, Any], importe
     if given == -1000:
         imported.lost.append(Lost(where, what, "became -999: -1000 is inherited by all it starts; see unkillable"))
     rule["oom_score_adj"] = max(given, -999)
+    if given < 0:
+        why = "it protects whatever has that name, hence trust_claims: put match.exe and match.user in its place"
+        imported.lost.append(Lost(where, what, why))
+        rule["trust_claims"] = True
 
 
 def _ananicy_group(

@@ -47,6 +47,7 @@ class Reason(enum.StrEnum):
     LEAVE_KUBEPODS = "leave_kubepods"
     CAPABILITY = "capability"
     SET_BY_ITSELF = "set_by_itself"
+    CLAIM = "claim"
     MEMORY_LIMIT = "memory_limit"
     CPUSET = "cpuset"
     FROZEN = "frozen"
@@ -74,7 +75,9 @@ class Decision(Struct, frozen=True):
     ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
     ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and
     ``moves`` say whether the rule speaks of the oom_score_adj and of the cgroup at all: what it does not speak of, and
-    was written under a rule before, is given back.
+    was written under a rule before, is given back. ``by_claim``: something of it protects by claims, which the rule
+    trusts. ``adj_base``: what the oom_score_adj is given back to, where that is not the value it has: it inherited this
+    one from a process of ours. ``inherited``: it keeps a value it inherited, as the rule says.
     """
 
     pid: int
@@ -87,3 +90,6 @@ class Decision(Struct, frozen=True):
     as_child: bool = False
     adjusts: bool = True
     moves: bool = True
+    by_claim: bool = False
+    adj_base: int | None = None
+    inherited: bool = False

@@ -79,7 +79,8 @@ class Placement(Struct):
     """One process under a rule, as the engine knows it. Written by the engine's thread only; others get copies.
 
     ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: not held by hand. ``adj_before`` None: we did
-    not write its ``oom_score_adj``.
+    not write its ``oom_score_adj``. ``by_claim``: what it has protects it by claims that the rule trusts.
+    ``inherited``: a process that the rule protects passed its value on to it (``children: inherit``).
     """
 
     pid: int
@@ -96,6 +97,8 @@ class Placement(Struct):
     since_ns: int = 0
     expires_ns: int = 0
     pod: PodFacts | None = None
+    by_claim: bool = False
+    inherited: bool = False
 
 
 class Report(Struct, frozen=True):
@@ -133,10 +136,14 @@ class Sweep(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The engine at a glance. ``events`` is empty while exec events arrive, else why they do not."""
+    """The engine at a glance. ``events`` is empty while exec events arrive, else why they do not.
+
+    ``kubelet_cgroup`` is the kubelet's own root group, below which pods are; empty: none was found.
+    """
 
     running: bool
     events: str
     last_sweep: Sweep | None
     moves_waiting: int
     suspended: frozenset[str] = field(default_factory=frozenset)
+    kubelet_cgroup: str = ""

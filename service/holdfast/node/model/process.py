@@ -18,7 +18,10 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from holdfast.node.model.evidence import NOTHING_READ, Evidence
+
 UNIFIED = ""
+SYSTEMD = "name=systemd"
 NO_LIMIT = -1
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -38,6 +41,10 @@ class PodFacts(Protocol):
     @property
     def qos(self) -> str:
         """``guaranteed``, ``burstable`` or ``besteffort``."""
+
+    @property
+    def group(self) -> str:
+        """The container's own cgroup; the pod's for a process in no container."""
 
     @property
     def container_id(self) -> str:
@@ -62,6 +69,10 @@ class PodFacts(Protocol):
     @property
     def annotations(self) -> Mapping[str, str]:
         """The pod's annotations."""
+
+    @property
+    def group_confirmed(self) -> bool:
+        """Whether the container runtime names this very group for the container."""
 
     @property
     def main(self) -> tuple[int, int] | None:
@@ -104,6 +115,9 @@ class Process(Struct, frozen=True):
     ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
     ``ancestors`` is filled, nearest first, as far as `ruleset.Rules.lineage` asks; their own ``ancestors`` stay empty.
     ``unread`` is why ``cmdline`` is not known; empty when it is.
+    ``uid`` is the effective user, ``uids`` real, effective and saved; empty where they were not read. ``pod_unknown``:
+    its cgroup is a pod's by name and cannot be read, so that it is neither in a pod nor in none. ``evidence`` is read
+    for a process that a protecting rule matches.
     """
 
     pid: int
@@ -124,7 +138,20 @@ class Process(Struct, frozen=True):
     pod: PodFacts | None = None
     held: Held | None = None
     ancestors: tuple[Process, ...] = ()
+    uids: tuple[int, ...] = ()
+    pod_unknown: bool = False
+    evidence: Evidence = NOTHING_READ
     unread: str = ""
+
+    @property
+    def place(self) -> tuple[tuple[str, str], ...]:
+        """What says where it is, hierarchy and path: the memory group, and systemd's own v1 hierarchy where it has one.
+
+        In some hierarchy of v1 nearly every process is in ``/``, which says nothing.
+        """
+        memory = next((name for name in self.cgroups if "memory" in name.split(",")), UNIFIED)
+        names = (memory, SYSTEMD) if SYSTEMD in self.cgroups else (memory,)
+        return tuple((name, self.cgroups.get(name, "/")) for name in names)
 
     @property
     def memory_group(self) -> str:

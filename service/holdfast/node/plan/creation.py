@@ -21,10 +21,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from holdfast.node.model.decision import Change, Decision, Field
+from holdfast.node.model.evidence import Evidence
 from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, Process
-from holdfast.node.plan.plan import CAN_LOWER, plan
+from holdfast.node.plan.plan import CAN_LOWER, plan_under
 from holdfast.node.rule.clause import Clause, clauses_of
-from holdfast.node.rule.ruleset import CompiledRule, Rules
+from holdfast.node.rule.ruleset import CompiledRule, Found, Rules
 from holdfast.node.rule.schema import Match, PodMatch
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -67,12 +68,15 @@ def at_creation(newborn: Newborn, rules: Rules, host: HostFacts) -> Creation | N
         return None
     # Who writes is the runtime: whether *we* may lower a value is not the question.
     able = replace(host, groups={}, capabilities=host.capabilities | {CAN_LOWER})
-    decision = plan(process, Rules((replace(rule, clauses=()),)), able)
+    decision = plan_under(process, Found(rule), able)
     return _creation(decision, newborn, host)
 
 
 def _process(newborn: Newborn, host: HostFacts) -> Process:
-    """The process there will be, as far as it is known. No number is 0, and 1 and our own have interlocks."""
+    """The process there will be, as far as it is known. No number is 0, and 1 and our own have interlocks.
+
+    Its pod is a fact: the runtime that makes it says so.
+    """
     names = host.hierarchies if newborn.group else ()
     return Process(
         pid=0,
@@ -82,6 +86,7 @@ def _process(newborn: Newborn, host: HostFacts) -> Process:
         cgroups=dict.fromkeys(names, newborn.group),
         oom_score_adj=newborn.oom_score_adj,
         pod=newborn.pod,
+        evidence=Evidence(pod=""),
     )
 
 

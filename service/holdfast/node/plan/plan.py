@@ -15,7 +15,12 @@ function answers the engine (which carries the changes out), ``preview`` (all pr
 4. *oom_score_adj first.* It is a microsecond, a move may wait for an RCU grace period of 6 to 14 ms. Then the
    target's settings, then the moves into it.
 5. *A part that cannot be is refused alone*; the rest of the rule goes on.
-6. *Interlocks.* What has hurt people before is refused unless the rule lifts it by name: pid 1, -1000, leaving a
+6. *Protection needs facts.* What leaves a process better off than its base is done where facts name it
+   (`rule.protection`, `model.evidence`), or where the rule trusts claims; else it is refused alone, and what we gave
+   before is given back. Where a fact is undecided, what stands under the rule stays.
+7. *Nobody inherits protection.* The base of a process that has a value of an ancestor's which we wrote is that
+   ancestor's base.
+8. *Interlocks.* What has hurt people before is refused unless the rule lifts it by name: pid 1, -1000, leaving a
    pod, a target that is too small or frozen. Kernel threads and our own process are never touched.
 """
 
@@ -28,8 +33,9 @@ from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
-from holdfast.node.rule.ruleset import CompiledRule, Considered, Found, Rules
-from holdfast.node.rule.schema import OomScoreAdj
+from holdfast.node.rule.protection import KEPT, keeps_memory, leaves_limits
+from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Considered, Found, Rules, Standing, lender_of
+from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
 MOST_ASKS = 8  # annotations of one pod that an explanation names: their author writes as many as he likes
@@ -44,23 +50,78 @@ class Explanation(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
+class _Part(Struct, frozen=True):
+    """What follows for one thing a rule speaks of; ``kept`` False: what was given before is to be given back."""
+
+    changes: tuple[Change, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    kept: bool = True
+    by_claim: bool = False
+    base: int | None = None
+
+
 def plan(process: Process, rules: Rules, host: HostFacts) -> Decision:
     """What follows for ``process``; see the theory above."""
-    if process.kernel_thread:
-        return Decision(process.pid, process.start_ticks)
-    found = rules.find(process)
-    if found is None:
+    return plan_under(process, None if process.kernel_thread else rules.find(process), host)
+
+
+def plan_under(process: Process, found: Found | None, host: HostFacts) -> Decision:
+    """What follows for ``process`` under the rule that was found for it."""
+    if found is None or process.kernel_thread:
         return Decision(process.pid, process.start_ticks)
     rule = found.rule
     outright = _never(process, rule, host)
     if outright is not None:
-        return _decision(process, found, (), (outright,))
-    changes, refusals = _plan_adjustment(process, found, host)
+        return _decision(process, found, _Part(refusals=(outright,)), _Part())
+    adjusted = _plan_adjustment(process, found, host)
+    if found.as_child:
+        return _decision(process, found, adjusted, _Part())
+    return _decision(process, found, adjusted, _plan_groups(process, found, host))
+
+
+def _plan_groups(process: Process, found: Found, host: HostFacts) -> _Part:
+    """The move and the settings, each refused as a whole where it protects by claims that nobody trusts."""
+    spec = found.rule.spec
+    changes: tuple[Change, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    kept, by_claim = True, False
+    for part, field, protects in (
+        (plan_move, Field.CGROUP, spec.cgroup is not None and _move_protects(spec, host)),
+        (plan_in_place, Field.SETTING, bool(keeps_memory(spec.in_place))),
+    ):
+        standing = _standing(process, found) if protects else BY_FACTS
+        if standing.why and not spec.trust_claims:
+            refusals += (_claim(field, standing),)
+            kept = kept and (field is not Field.CGROUP or standing.undecided)
+            continue
+        by_claim = by_claim or bool(standing.why)
+        more, refused = part(process, spec, host)
+        changes, refusals = changes + more, refusals + refused
+    return _Part(changes, refusals, kept, by_claim)
+
+
+def _move_protects(rule: Rule, host: HostFacts) -> bool:
+    """Whether the move may leave limits, or leads to a group whose memory is kept from reclaim."""
+    if rule.cgroup is None:
+        return False
+    if leaves_limits(rule) or keeps_memory(rule.cgroup.settings):
+        return True
+    group = host.groups.get(rule.cgroup.path)
+    return group is not None and any(group.values.get(name, "0") not in ("0", "") for name in KEPT[:2])
+
+
+def _standing(process: Process, found: Found) -> Standing:
     if not found.as_child:
-        for part in (plan_move, plan_in_place):
-            more, refused = part(process, rule.spec, host)
-            changes, refusals = changes + more, refusals + refused
-    return _decision(process, found, changes, refusals)
+        return found.rule.standing(process)
+    return found.standing
+
+
+def _claim(field: Field, standing: Standing) -> Refusal:
+    return Refusal(
+        Reason.CLAIM,
+        field,
+        f"it would protect by a claim: {standing.why}; trust_claims: true on the rule lifts this",
+    )
 
 
 def explain(process: Process, rules: Rules, host: HostFacts) -> Explanation:
@@ -70,18 +131,23 @@ def explain(process: Process, rules: Rules, host: HostFacts) -> Explanation:
     return Explanation(process, decision, rules.consider(process), notes)
 
 
-def _decision(process: Process, found: Found, changes: tuple[Change, ...], refusals: tuple[Refusal, ...]) -> Decision:
+def _decision(process: Process, found: Found, adjusted: _Part, grouped: _Part) -> Decision:
+    rule = found.rule
+    keeps = found.as_child and rule.adjustment is not None and rule.adjustment.children == "inherit"
     return Decision(
         process.pid,
         process.start_ticks,
-        found.rule.name,
-        changes,
-        refusals,
-        dry_run=found.rule.dry_run,
-        restore_on_remove=found.rule.spec.on_remove == "restore",
+        rule.name,
+        adjusted.changes + grouped.changes,
+        adjusted.refusals + grouped.refusals,
+        dry_run=rule.dry_run,
+        restore_on_remove=rule.spec.on_remove == "restore",
         as_child=found.as_child,
-        adjusts=found.rule.adjustment is not None,
-        moves=found.rule.spec.cgroup is not None and not found.as_child,
+        adjusts=rule.adjustment is not None and adjusted.kept,
+        moves=rule.spec.cgroup is not None and not found.as_child and grouped.kept,
+        by_claim=adjusted.by_claim or grouped.by_claim,
+        adj_base=adjusted.base,
+        inherited=keeps,
     )
 
 
@@ -103,26 +169,58 @@ def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | N
     return None
 
 
-def _plan_adjustment(process: Process, found: Found, host: HostFacts) -> tuple[tuple[Change, ...], tuple[Refusal, ...]]:
-    adjustment, rule = found.rule.adjustment, found.rule
+def _plan_adjustment(process: Process, found: Found, host: HostFacts) -> _Part:
+    adjustment, spec = found.rule.adjustment, found.rule.spec
     if adjustment is None:
-        return (), ()
+        return _Part()
     if own := _chosen_by_itself(process, found):
-        return (), (own,)
-    wanted = _wanted(process, adjustment, as_child=found.as_child)
-    if wanted is None or wanted == process.oom_score_adj:
-        return (), ()
-    if wanted == -1000 and not rule.spec.unkillable:
-        return (), (_unkillable(),)
+        return _Part(refusals=(own,))
+    wanted = _wanted(process, adjustment, found)
+    if wanted is None:
+        return _Part()
+    base = base_adjustment(process)
+    standing = _standing(process, found) if wanted < base else BY_FACTS
+    if standing.why and not spec.trust_claims:
+        return _without_protection(process, found, standing)
+    refusal = _unwritable(process, wanted, spec, host)
+    changes = () if refusal or wanted == process.oom_score_adj else (_adjustment_to(process, wanted),)
+    return _Part(
+        changes,
+        (refusal,) if refusal else (),
+        by_claim=bool(standing.why),
+        base=None if lender_of(process) is None else base,
+    )
+
+
+def _adjustment_to(process: Process, value: int) -> Change:
+    return Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(value))
+
+
+def _unwritable(process: Process, wanted: int, rule: Rule, host: HostFacts) -> Refusal | None:
+    """What forbids a value by itself."""
+    if wanted == process.oom_score_adj:
+        return None
+    if wanted == -1000 and not rule.unkillable:
+        return _unkillable()
     if wanted < min(process.oom_score_adj, 0) and CAN_LOWER not in host.capabilities:
-        return (), (
-            Refusal(
-                Reason.CAPABILITY,
-                Field.OOM_SCORE_ADJ,
-                f"{process.oom_score_adj} to {wanted} needs {CAN_LOWER}, which this daemon lacks: add the capability",
-            ),
+        return Refusal(
+            Reason.CAPABILITY,
+            Field.OOM_SCORE_ADJ,
+            f"{process.oom_score_adj} to {wanted} needs {CAN_LOWER}, which this daemon lacks: add the capability",
         )
-    return (Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(wanted)),), ()
+    return None
+
+
+def _without_protection(process: Process, found: Found, standing: Standing) -> _Part:
+    """A protecting value is refused; what the process has of it from us, or inherited of us, goes."""
+    refusal = _claim(Field.OOM_SCORE_ADJ, standing)
+    held = process.held
+    if standing.undecided:
+        return _Part(refusals=(refusal,), kept=held is not None and held.rule == found.rule.name)
+    if lender_of(process) is None:
+        return _Part(refusals=(refusal,), kept=False)
+    base = base_adjustment(process)
+    return _Part((_adjustment_to(process, base),), (refusal,), base=base)
 
 
 def _unkillable() -> Refusal:
@@ -132,14 +230,14 @@ def _unkillable() -> Refusal:
 
 
 def base_adjustment(process: Process) -> int:
-    """The value the process has, or had before us if it still has the one we wrote."""
-    held = process.held
+    """The value the process has, or had before us if it still has the one we wrote or inherited one that we wrote."""
+    held = process.held or lender_of(process)
     return held.adj_before if held and process.oom_score_adj == held.adj_written else process.oom_score_adj
 
 
-def _wanted(process: Process, adjustment: OomScoreAdj, *, as_child: bool) -> int | None:
-    if as_child:
-        return adjustment.children
+def _wanted(process: Process, adjustment: OomScoreAdj, found: Found) -> int | None:
+    if found.as_child:
+        return _for_child(process, adjustment, found.ancestor)
     if adjustment.value is not None:
         return adjustment.value
     if adjustment.at_least is None and adjustment.at_most is None:
@@ -150,6 +248,17 @@ def _wanted(process: Process, adjustment: OomScoreAdj, *, as_child: bool) -> int
     if adjustment.at_most is not None:
         base = min(base, adjustment.at_most)
     return base
+
+
+def _for_child(process: Process, adjustment: OomScoreAdj, ancestor: Process | None) -> int | None:
+    """What children get; their ancestor's base where the rule gives no number, and nothing where they keep theirs."""
+    if isinstance(adjustment.children, int):
+        return adjustment.children
+    if adjustment.children == "inherit":
+        return None
+    if ancestor is None:
+        return process.held.adj_before if process.held else None
+    return base_adjustment(ancestor)
 
 
 def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
@@ -177,7 +286,7 @@ def _given_to_family(process: Process, found: Found) -> tuple[int, ...]:
         return ()
     given = process.pod.oom_score_adj if process.pod is not None else None
     values = {given, adjustment.value, adjustment.children, *(a.oom_score_adj for a in process.ancestors)}
-    return tuple(value for value in values if value is not None)
+    return tuple(value for value in values if isinstance(value, int))
 
 
 def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
@@ -191,10 +300,8 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
     if process.held and process.held.adj_written != process.oom_score_adj:
         notes.append(f"it was given {process.held.adj_written}, and something changed it to {process.oom_score_adj}")
     found = rules.find(process)
-    if found and found.rule.adjustment and not found.rule.has_children and not found.as_child:
-        value = found.rule.adjustment.value
-        if value is not None and value < 0:
-            notes.append(f"what it starts inherits {value}; children: on the rule gives them another value")
+    if found and found.rule.adjustment and found.rule.adjustment.children == "inherit" and not found.as_child:
+        notes.append("what it starts inherits its oom_score_adj: children: inherit on the rule")
     if process.pod is not None and not process.pod.name:
         notes.append("its pod's name and labels are not known here: only uid, QoS and container id, from the cgroup")
     return tuple(notes)

@@ -56,15 +56,16 @@ def printed(comm: str) -> bytes:
     return (comm.encode(errors="replace") + b"\n")[:COMM_BYTES]
 
 
-def parse_status(status: bytes) -> tuple[int, int, int, int]:
-    """Effective uid, then resident, swapped and page-table pages from proc_pid_status(5); 0 where a line is missing.
+def parse_status(status: bytes) -> tuple[tuple[int, int, int], int, int, int]:
+    """Real, effective and saved uid, then resident, swapped and page-table pages from proc_pid_status(5).
 
-    Kernel threads and zombies have no Vm lines.
+    0 where a line is missing: kernel threads and zombies have no Vm lines.
     """
     # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
     uid = status.find(b"\nUid:\t")
-    effective = int(status[uid + 6 : status.find(b"\n", uid + 6)].split()[1]) if uid >= 0 else 0
-    return effective, *(_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))  # type: ignore[return-value]
+    words = status[uid + 6 : status.find(b"\n", uid + 6)].split() if uid >= 0 else (b"0", b"0", b"0")
+    rss, swap, tables = (_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))
+    return (int(words[0]), int(words[1]), int(words[2])), rss, swap, tables
 
 
 def _kib(status: bytes, key: bytes) -> int:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.interning import Interned
+from holdfast.late import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
@@ -43,6 +44,18 @@ class Wants(Struct, frozen=True):
     exe: bool = True
     cmdline: bool = True
     status: bool = True
+
+
+#: The kubelet's own groups above its pods', which are no pod's.
+_ABOVE_PODS = regex(r"(?:[^/]*-)?kubepods(?:-burstable|-besteffort)?(?:\.slice)?\Z|burstable\Z|besteffort\Z")
+
+
+def is_unreadable(path: str) -> bool:
+    """Whether a group lies below the kubelet's by its name, and is none of those above its pods.
+
+    For a path of which no pod could be read: neither "in a pod" nor "in none" may be said of it.
+    """
+    return "kubepods" in path and _ABOVE_PODS.match(path.rpartition("/")[2]) is None
 
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
@@ -179,10 +192,12 @@ class Reader:
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
         groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
         adj = oomscore.read(opened) if opened is not None else int(self._read(fd, f"{prefix}{oomscore.FILE}"))
-        uid, rss, swap, tables = 0, glance.rss_pages, 0, 0
+        uids: tuple[int, ...] = ()
+        rss, swap, tables = glance.rss_pages, 0, 0
         if wants.status:
-            uid, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
+            uids, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
         cmdline, unread = self._cmdline(fd, prefix, glance) if wants.cmdline and not glance.kernel_thread else ((), "")
+        pod = self.pod_of(groups)
         return Process(
             glance.pid,
             glance.start_ticks,
@@ -190,7 +205,7 @@ class Reader:
             glance.comm,
             self._exe(fd, prefix) if wants.exe and not glance.kernel_thread else "",
             cmdline,
-            uid,
+            uids[1] if uids else 0,
             groups,
             adj,
             rss,
@@ -199,8 +214,10 @@ class Reader:
             glance.threads,
             glance.kernel_thread,
             0,
-            self.pod_of(groups),
+            pod,
             held,
+            uids=uids,
+            pod_unknown=pod is None and any(map(is_unreadable, groups.values())),
             unread=unread,
         )
 
@@ -226,13 +243,15 @@ class Reader:
         """See `children.children_of`."""
         return children_of(self.proc.path, pid)
 
-    def everybody(self, held: HeldOf) -> tuple[Process, ...]:
-        """Everything about every process, with all its ancestors, taken from among them."""
+    def everybody(
+        self, held: HeldOf, attach: Callable[[Process], Process] = lambda process: process
+    ) -> tuple[Process, ...]:
+        """Everything about every process, with all its ancestors, taken from among them; each passed by ``attach``."""
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
                 glance = self.glance(pid)
-                found[pid] = self.facts(glance, EVERYTHING, held(pid, glance.start_ticks))
+                found[pid] = attach(self.facts(glance, EVERYTHING, held(pid, glance.start_ticks)))
             except ProcessGone:
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())

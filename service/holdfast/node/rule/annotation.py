@@ -22,13 +22,13 @@ from msgspec import Struct
 
 from holdfast.identifiers import whole_number
 from holdfast.node.model.process import PodFacts, Process
-from holdfast.node.rule.clause import same_program
+from holdfast.node.rule import protection
+from holdfast.node.rule.clause import PAUSE, same_program
 from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
 from holdfast.node.rule.schema import Admission, Match, OomScoreAdj, Rule
 
 PREFIX = "holdfast.dev/"
-BY_ANNOTATION = "annotation"  # the rule's name, in answers and metrics: no pod's name is a label
-PAUSE = "POD"  # the container of the sandbox itself
+BY_ANNOTATION = protection.BY_ANNOTATION  # the rule's name, in answers and metrics: no pod's name is a label
 _ADJ, _GROUP, _PROTECT = "oom-score-adj", "memory-oom-group", "protect"
 #: What allows an annotation, and the words it may have.
 _WORDS = {_GROUP: ("memory_oom_group", ("0", "1")), _PROTECT: ("protect", ("leader",))}

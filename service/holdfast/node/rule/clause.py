@@ -16,11 +16,25 @@ from holdfast.node.rule.selector import parse_selector
 #: TASK_COMM_LEN - 1: the kernel cuts names there (proc_pid_comm(5)).
 COMM_BYTES = 15
 
+PAUSE = "POD"  #: the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
+
 UidOf = Callable[[str], int | None]
 
 
+def _by_itself(_: Process) -> str:
+    return "a process chooses it itself"
+
+
+def _by_author(_: Process) -> str:
+    return "the pod's author chooses it"
+
+
 class Clause(Struct, frozen=True):
-    """One condition. ``found`` says, for a reader, what the process has under this key."""
+    """One condition. ``found`` says, for a reader, what the process has under this key.
+
+    ``claim`` says, of a process that it holds for, why that is a claim; empty: it is a fact (`model.evidence`).
+    ``inner`` are the clauses of a match that holds for descendants.
+    """
 
     key: str
     wanted: str
@@ -28,6 +42,8 @@ class Clause(Struct, frozen=True):
     found: Callable[[Process], str]
     patterns: tuple[Pattern, ...] = ()
     users: Users | None = None
+    claim: Callable[[Process], str] = _by_itself
+    inner: tuple[Clause, ...] = ()
 
 
 class Users(Struct, frozen=True):
@@ -47,8 +63,10 @@ def line_of(process: Process) -> Iterator[Process]:
         yield replace(ancestor, ancestors=process.ancestors[at:])
 
 
-def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
+def clauses_of(match: Match, uid_of: UidOf, target: str = "") -> tuple[Clause, ...]:
     """The clauses of a match in the order they are asked, cheapest first.
+
+    ``target`` is the group that the rule moves to: where we put a process says nothing of where it belongs.
 
     Raises:
         InvalidArgument: ``match.KEY: what is wrong``.
@@ -57,11 +75,16 @@ def clauses_of(match: Match, uid_of: UidOf) -> tuple[Clause, ...]:
     if match.comm:
         clauses.append(_comm(match.comm))
     if match.exe:
-        clauses.append(_text("match.exe", match.exe, lambda process: process.exe, path=True))
+        clauses.append(
+            replace(
+                _text("match.exe", match.exe, lambda process: process.exe, path=True),
+                claim=lambda process: process.evidence.exe,
+            )
+        )
     if match.user != ():
         clauses.append(_user(match.user, uid_of))
     if match.cgroup:
-        clauses.append(_cgroup(match.cgroup))
+        clauses.append(_cgroup(match.cgroup, target))
     if match.cmdline:
         clauses.append(_text("match.cmdline", match.cmdline, lambda process: " ".join(process.cmdline)))
     if match.pod is not None:
@@ -97,7 +120,7 @@ def _comm(given: OneOrMore) -> Clause:
     return clause
 
 
-def _cgroup(given: OneOrMore) -> Clause:
+def _cgroup(given: OneOrMore, target: str) -> Clause:
     patterns = _patterns("match.cgroup", given, path=True)
     for pattern in patterns:
         if not pattern.own and not pattern.text.startswith(("/", "*")):
@@ -109,7 +132,14 @@ def _cgroup(given: OneOrMore) -> Clause:
     def found(process: Process) -> str:
         return " ".join(sorted(set(process.cgroups.values()))) or "none"
 
-    return Clause("match.cgroup", spelled(patterns), holds, found, patterns)
+    def claim(process: Process) -> str:
+        places = [path for _, path in process.place]
+        elsewhere = next(
+            (path for path in places if not any_holds(patterns, path) and (path != target or len(places) == 1)), None
+        )
+        return process.evidence.cgroup if elsewhere is None else f"it is in {elsewhere}, too"
+
+    return Clause("match.cgroup", spelled(patterns), holds, found, patterns, claim=claim)
 
 
 def _is_number(text: str) -> bool:
@@ -133,26 +163,43 @@ def _user(given: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
     wanted = ", ".join(str(entry) for entry in entries)
     if unknown:
         wanted += f" (no user {', '.join(unknown)} on this node)"
+
+    def claim(process: Process) -> str:
+        other = next((uid for uid in process.uids if uid not in users), None)
+        if other is None:
+            return "" if process.uids else "it was not looked at"
+        return f"it was started by uid {other}, by a set-user-id program or as good as one"
+
     return Clause(
-        "match.user", wanted, lambda process: process.uid in users, lambda process: str(process.uid), (), users
+        "match.user",
+        wanted,
+        lambda process: process.uid in users,
+        lambda process: str(process.uid),
+        (),
+        users,
+        claim,
     )
 
 
 def _pod(match: PodMatch | bool) -> Iterator[Clause]:
     if isinstance(match, bool):
+        if match:
+            yield _no_infrastructure()
         yield _in_a_pod(match)
         return
+    if not match.container:
+        yield _no_infrastructure()
     anything = (match.namespace, match.name, match.uid, match.container, match.qos, match.labels, match.annotations)
     if not any(anything):
         yield _in_a_pod(True)
     yield from (
-        _pod_text(f"match.pod.{key}", given, value)
-        for key, given, value in (
-            ("namespace", match.namespace, lambda pod: pod.namespace),
-            ("name", match.name, lambda pod: pod.name),
-            ("uid", match.uid, lambda pod: pod.uid),
-            ("container", match.container, lambda pod: pod.container),
-            ("qos", match.qos, lambda pod: pod.qos),
+        replace(_pod_text(f"match.pod.{key}", given, value), claim=claim)
+        for key, given, value, claim in (
+            ("namespace", match.namespace, lambda pod: pod.namespace, _by_group),
+            ("name", match.name, lambda pod: pod.name, _by_author),
+            ("uid", match.uid, lambda pod: pod.uid, _by_group),
+            ("container", match.container, lambda pod: pod.container, _by_author),
+            ("qos", match.qos, lambda pod: pod.qos, _by_group),
         )
         if given
     )
@@ -162,11 +209,37 @@ def _pod(match: PodMatch | bool) -> Iterator[Clause]:
         yield _pod_selector("match.pod.annotations", match.annotations, lambda pod: pod.annotations)
 
 
-def _in_a_pod(wanted: bool) -> Clause:
-    def found(process: Process) -> str:
-        return "not in a pod" if process.pod is None else f"in pod {process.pod.name or process.pod.uid}"
+def _no_infrastructure() -> Clause:
+    """The container that keeps a pod's namespaces is no workload: a rule takes it by its name alone."""
 
-    return Clause("match.pod", str(wanted).lower(), lambda process: (process.pod is not None) is wanted, found)
+    def holds(process: Process) -> bool:
+        return process.pod is None or process.pod.container != PAUSE
+
+    def found(_: Process) -> str:
+        return "the pod's infrastructure container"
+
+    return Clause("match.pod.container", f"a workload's, or {PAUSE} by name", holds, found, claim=_by_group)
+
+
+def _by_group(process: Process) -> str:
+    return process.evidence.pod
+
+
+def _in_a_pod(wanted: bool) -> Clause:
+    def holds(process: Process) -> bool:
+        return not process.pod_unknown and (process.pod is not None) is wanted
+
+    def found(process: Process) -> str:
+        if process.pod is None:
+            return "not known" if process.pod_unknown else "not in a pod"
+        return f"in pod {process.pod.name or process.pod.uid}"
+
+    return Clause("match.pod", str(wanted).lower(), holds, found, claim=_by_group if wanted else _outside)
+
+
+def _outside(process: Process) -> str:
+    """A process cannot leave its pod's group, so that it is in none is a fact."""
+    return "" if process.pod is None else "it is in a pod"
 
 
 def _pod_text(key: str, given: OneOrMore, value: Callable[[PodFacts], str]) -> Clause:
@@ -196,7 +269,7 @@ def _pod_selector(key: str, given: OneOrMore, value: Callable[[PodFacts], Mappin
             return "not in a pod"
         return ",".join(f"{name}={label}" for name, label in sorted(value(process.pod).items())) or "none known"
 
-    return Clause(key, " or ".join(texts), holds, found)
+    return Clause(key, " or ".join(texts), holds, found, claim=_by_author)
 
 
 def same_program(one: Process, other: Process) -> bool:
@@ -230,4 +303,4 @@ def _family(clauses: tuple[Clause, ...]) -> Clause:
         failed = next(clause for clause in clauses if not clause.holds(process))
         return f"{failed.key} is {failed.found(process)}, and no ancestor matches either"
 
-    return Clause("match.descendants", ", ".join(f"{c.key} {c.wanted}" for c in clauses), holds, found)
+    return Clause("match.descendants", ", ".join(f"{c.key} {c.wanted}" for c in clauses), holds, found, inner=clauses)

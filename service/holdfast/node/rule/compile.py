@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.node.rule import protection
 from holdfast.node.rule.annotation import Table
 from holdfast.node.rule.clause import UidOf, clauses_of
 from holdfast.node.rule.ruleset import CompiledRule, Rules
@@ -50,8 +51,14 @@ def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
     _check_target(rule)
     if adjustment is None and rule.cgroup is None and not rule.in_place:
         raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
+    clauses = clauses_of(rule.match, uid_of, rule.cgroup.path if rule.cgroup else "")
+    protection.check(rule)
     return CompiledRule(
-        rule, clauses_of(rule.match, uid_of), adjustment, dry_run if rule.dry_run is None else rule.dry_run
+        rule,
+        clauses,
+        adjustment,
+        dry_run if rule.dry_run is None else rule.dry_run,
+        protection.grounds_of(rule.match),
     )
 
 

@@ -12,26 +12,42 @@ its own rule and not by sshd's.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
-from holdfast.node.model.process import Lineage, PodFacts, Process
+from holdfast.node.model.process import Held, Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
 from holdfast.node.rule.clause import Clause, Users, line_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
+from holdfast.node.rule.protection import Grounds, keeps_memory, leaves_limits, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 _OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
 _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
 
 
+class Standing(Struct, frozen=True):
+    """Whether facts alone name a process: ``why`` not, empty where they do; ``undecided``: that cannot be said now."""
+
+    why: str = ""
+    undecided: bool = False
+
+
+BY_FACTS = Standing()
+
+
 class CompiledRule(Struct, frozen=True):
-    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in."""
+    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in.
+
+    ``grounds`` are the sets of keys each of which names a process, where all of the set are facts.
+    """
 
     spec: Rule
     clauses: tuple[Clause, ...]
     adjustment: OomScoreAdj | None
     dry_run: bool
+    grounds: Grounds = ()
 
     @property
     def name(self) -> str:
@@ -45,25 +61,89 @@ class CompiledRule(Struct, frozen=True):
 
     @property
     def has_children(self) -> bool:
-        """Whether it says what children get."""
-        return self.adjustment is not None and self.adjustment.children is not None
+        """Whether it says what children get instead of what they inherit."""
+        return self.adjustment is not None and self.adjustment.children not in (None, "inherit")
+
+    @property
+    def lends(self) -> bool:
+        """Whether what no rule matches may have inherited a value of this one, and is given the base or keeps it."""
+        if self.adjustment is None or self.has_children:
+            return False
+        least = self.adjustment.value if self.adjustment.at_most is None else self.adjustment.at_most
+        return least is not None and least < 1000
+
+    @property
+    def evidence(self) -> frozenset[str]:
+        """What is to be read of a process before it is protected by this rule (`Evidence`'s keys); for a cheap look."""
+        return _EVIDENCE_OF_POD if self.name == BY_ANNOTATION else _evidence(self.grounds)
+
+    @property
+    def may_protect(self) -> bool:
+        """Whether any of it can leave a process better off than it is without the rule."""
+        spec, adjustment = self.spec, self.adjustment
+        if adjustment is not None and adjustment != OomScoreAdj(at_least=adjustment.at_least):
+            return True
+        settings = spec.cgroup.settings if spec.cgroup else spec.in_place
+        return bool(keeps_memory(settings)) or (spec.cgroup is not None and leaves_limits(spec))
+
+    def standing(self, process: Process) -> Standing:
+        """Whether facts alone name ``process``, for which this rule holds."""
+        if self.name == BY_ANNOTATION:
+            return Standing(f"pod is not a fact: {process.evidence.pod}") if process.evidence.pod else BY_FACTS
+        family = self.clauses[0].inner if self.clauses else ()
+        if not family:
+            return self._standing(self.clauses, process)
+        line = (process, *line_of(process))
+        found = [self._standing(family, one) for one in line if all(clause.holds(one) for clause in family)]
+        return next((one for one in found if not one.why), found[0] if found else Standing("no ancestor matches"))
+
+    def _standing(self, clauses: Iterable[Clause], process: Process) -> Standing:
+        why, failing = standing_why({clause.key: clause.claim(process) for clause in clauses}, self.grounds)
+        undecided = bool(failing) and all(key.removeprefix("match.") in process.evidence.undecided for key in failing)
+        return Standing(why, undecided)
+
+
+_EVIDENCE_OF_POD = frozenset({"pod"})
+
+
+@lru_cache(maxsize=64)
+def _evidence(grounds: Grounds) -> frozenset[str]:
+    keys = {key.removeprefix("match.").partition(".")[0] for ground in grounds for key in ground}
+    return frozenset(keys) - {"user"}
 
 
 class Found(Struct, frozen=True):
-    """The rule a process falls under; ``as_child``: by what the rule says of children."""
+    """The rule a process falls under; ``as_child``: by what the rule says of children.
+
+    ``ancestor``: whose child it is. None: its own match, or one whose ancestors are gone.
+    """
 
     rule: CompiledRule
     as_child: bool = False
+    ancestor: Process | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """For a child: whether facts name the one it is a child of; `CompiledRule.standing` for a match."""
+        return self.rule.standing(self.ancestor) if self.ancestor is not None else BY_FACTS
+
+
+class KeyStanding(Struct, frozen=True):
+    """One key of a rule that holds: why it is a claim, empty for a fact."""
+
+    key: str
+    claim: str = ""
 
 
 class Considered(Struct, frozen=True):
-    """One rule in an explanation: whether its keys hold, else the first clause that failed and what was found."""
+    """One rule in an explanation: whether its keys hold, and which are facts; else the first that failed, and why."""
 
     rule: str
     holds: bool
     clause: str = ""
     wanted: str = ""
     found: str = ""
+    keys: tuple[KeyStanding, ...] = ()
 
 
 class Rules:
@@ -97,8 +177,9 @@ class Rules:
         self._users = UserIndex(tuple(map(_users, self.rules)))
         self._in_pods = sum(1 << at for at, rule in enumerate(self.rules) if _wants_pod(rule))
         self._unindexed = tuple(rule.unindexed for rule in self.rules)
-        self._any_children = any(rule.has_children for rule in self.rules)
+        self._any_children = any(rule.has_children or rule.lends for rule in self.rules)
         self._in_lineage = sum(1 << at for at, rule in enumerate(self.rules) if _lineage(rule))
+        self.any_lends = any(rule.lends for rule in self.rules)
 
     def _index(self, key: str) -> ValueIndex:
         return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
@@ -132,6 +213,16 @@ class Rules:
         """The rule of that name as it was written."""
         found = self._by_name.get(name)
         return found.spec if found is not None else None
+
+    def evidence_for(self, process: Process) -> tuple[frozenset[str], bool]:
+        """Which evidence is to be read of a process before it is decided about, and whether of its ancestors, too.
+
+        None where no rule can protect it.
+        """
+        found = self.find(process)
+        if found is None or not found.rule.may_protect:
+            return frozenset(), False
+        return found.rule.evidence, found.as_child or found.rule.spec.match.descendants
 
     def asked_for(self, pod: PodFacts | None) -> Rule | None:
         """What a container's pod asks for by annotation and is admitted to."""
@@ -179,6 +270,11 @@ class Rules:
         found = self._by_name.get(rule)
         return found is not None and (found.has_children or found.spec.match.descendants)
 
+    def lends(self, rule: str) -> bool:
+        """Whether what a process under ``rule`` starts inherits a value that is this rule's and no other's."""
+        found = self._by_name.get(rule)
+        return found is not None and found.lends
+
     def find(self, process: Process) -> Found | None:
         """The rule ``process`` falls under, or None: the operator's, then what its pod asks for, then what ships."""
         found = self._find(process)
@@ -200,13 +296,16 @@ class Rules:
     def _find(self, process: Process) -> Found | None:
         own = self.own_match(process)
         if own is not None:
-            return Found(own, own.has_children and self._parent_falls_under(process, own))
+            parent = next(line_of(process), None) if own.has_children else None
+            child = parent is not None and self.own_match(parent) is own
+            return Found(own, child, parent if child else None)
         if not self._any_children:
             return None
         for ancestor in line_of(process):
             found = self.own_match(ancestor)
             if found is not None:
-                return Found(found, as_child=True) if found.has_children else None
+                ours = found.has_children or (found.lends and _has_from(process, ancestor, found.name))
+                return Found(found, as_child=True, ancestor=ancestor) if ours else None
         return self._held_as_child(process)
 
     def own_match(self, process: Process) -> CompiledRule | None:
@@ -249,11 +348,33 @@ class Rules:
         """A child whose ancestors are gone stays one for as long as there is the rule."""
         held = process.held
         rule = self._by_name.get(held.rule) if held and held.as_child else None
-        return Found(rule, as_child=True) if rule and rule.has_children else None
+        if rule is None or held is None:
+            return None
+        return Found(rule, as_child=True) if rule.has_children or (rule.lends and _is_at_base(held)) else None
 
-    def _parent_falls_under(self, process: Process, rule: CompiledRule) -> bool:
-        parent = next(line_of(process), None)
-        return parent is not None and self.own_match(parent) is rule
+
+def lender_of(process: Process) -> Held | None:
+    """What the nearest ancestor that we wrote to has from us, if ``process`` inherited just that."""
+    if process.held is not None:
+        return None
+    held = next((one.held for one in process.ancestors if one.held is not None), None)
+    if held is None or held.adj_written != process.oom_score_adj or held.adj_written >= held.adj_before:
+        return None
+    return held
+
+
+def _is_at_base(held: Held) -> bool:
+    """Whether what we wrote is what it is given back to: a value inherited of us was taken away."""
+    return held.adj_before == held.adj_written
+
+
+def _has_from(process: Process, ancestor: Process, rule: str) -> bool:
+    """Whether a process that no rule matches has a protecting value of ``ancestor``'s, or had it until we took it."""
+    held = process.held
+    if held is not None:
+        has_it = process.oom_score_adj == held.adj_written < held.adj_before
+        return held.rule == rule and (has_it or (held.as_child and _is_at_base(held)))
+    return ancestor.held is not None and lender_of(process) == ancestor.held
 
 
 def _users(rule: CompiledRule) -> Users | None:
@@ -274,4 +395,8 @@ def _consider(rule: CompiledRule, process: Process) -> Considered:
     for clause in rule.clauses:
         if not clause.holds(process):
             return Considered(rule.name, False, clause.key, clause.wanted, clause.found(process))
-    return Considered(rule.name, True)
+    clauses = rule.clauses[0].inner or rule.clauses
+    holding = next(
+        (one for one in (process, *line_of(process)) if all(clause.holds(one) for clause in clauses)), process
+    )
+    return Considered(rule.name, True, keys=tuple(KeyStanding(one.key, one.claim(holding)) for one in clauses))

@@ -70,10 +70,12 @@ class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_least: Adjustment | None = None
     at_most: Adjustment | None = None
     children: Annotated[
-        Adjustment | None,
+        Adjustment | Literal["base", "inherit"] | None,
         Meta(
             description="for the descendants of a match that no rule matches and that still have the value they "
-            "inherited, and for a match whose parent matches the same rule"
+            "inherited, and for a match whose parent matches the same rule: a number, or base, the value the match had "
+            "without us. inherit: they keep what they inherit. Without it, descendants that no rule matches go back to "
+            "the base of a value that protects"
         ),
     ] = None
 
@@ -93,7 +95,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule. The first one that matches a process decides."""
 
     name: Annotated[str, Meta(min_length=1, max_length=76, description="its name in logs, metrics and answers")]
-    match: Match
+    match: Annotated[
+        Match,
+        Meta(
+            description="which processes. A rule that protects (a value below the process's base, memory.min or "
+            "memory.low, leaving limits) needs facts: exe and user, or cgroup of a unit with exe or user, or the "
+            "exact pod.namespace"
+        ),
+    ]
     reason: Annotated[str, Meta(description="why it is there; shown by explain")] = ""
     oom_score_adj: Adjustment | OomScoreAdj | None = None
     cgroup: CgroupTarget | None = None
@@ -109,6 +118,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "restore"
     yields_to_annotations: Annotated[
         bool, Meta(description="what a pod is admitted to by annotation decides instead of this rule")
+    ] = False
+    trust_claims: Annotated[
+        bool,
+        Meta(
+            description="may protect by what a process or a pod's author says of itself (comm, cmdline, labels, "
+            "another's exe): whoever can start a process can then have this protection"
+        ),
     ] = False
     allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
     unkillable: Annotated[bool, Meta(description="may write -1000, which no OOM killer ever picks")] = False
@@ -179,6 +195,16 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "that nothing is written that you did not name"
         ),
     ] = "preview"
+    builtin_namespaces: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="by file of the shipped rules, the exact namespaces whose pods its rules hold for, in which "
+            "only those may create pods whom you trust: a container's name and labels are its author's. Without an "
+            "entry kubelet and node-daemons hold for kube-system, and rules for pods of other files that protect are "
+            "off",
+            examples=[{"node-daemons": ["kube-system", "calico-system"], "postgresql": ["db"]}],
+        ),
+    ] = msgspec.field(default_factory=dict)
     bundle: Annotated[
         str,
         Meta(
@@ -215,14 +241,19 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse names used twice and shipped rules that do not exist."""
         from holdfast.node.rule.builtin import ALL, check
+        from holdfast.node.rule.protection import is_exact
 
         own = [rule.name for rule in self.rules]
         if "annotation" in own:
             raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
         if twice := next((name for name in own if own.count(name) > 1), None):
             raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
-        if not isinstance(self.shipped, str):
-            try:
-                check(*(name for name in self.shipped if name != ALL))
-            except ConfigError as error:
-                raise ValueError(str(error)) from None
+        named = () if isinstance(self.shipped, str) else (name for name in self.shipped if name != ALL)
+        try:
+            check(*named)
+            check(*self.builtin_namespaces)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        for name, namespaces in self.builtin_namespaces.items():
+            if glob := next((one for one in namespaces if not one or not is_exact(one)), None):
+                raise ValueError(f'builtin_namespaces.{name}: "{glob}" is not the exact name of a namespace')

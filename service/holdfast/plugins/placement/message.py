@@ -56,6 +56,7 @@ def decision(some: Decision) -> pb.Decision:
         refusals=map(refusal, some.refusals),
         dry_run=some.dry_run,
         as_child=some.as_child,
+        by_claim=some.by_claim,
     )
 
 
@@ -111,6 +112,8 @@ def placement(some: Placement) -> pb.PlacementInfo:
         since=timestamp(some.since_ns),
         expires=timestamp(some.expires_ns),
         pod=pod(some.pod),
+        by_claim=some.by_claim,
+        inherited=some.inherited,
     )
 
 
@@ -135,7 +138,14 @@ def explanation(some: Explanation, known: Placement | None) -> pb.ExplainRespons
         process=process(some.process),
         decision=decision(some.decision),
         considered=[
-            pb.Considered(rule=one.rule, holds=one.holds, clause=one.clause, wanted=one.wanted, found=one.found)
+            pb.Considered(
+                rule=one.rule,
+                holds=one.holds,
+                clause=one.clause,
+                wanted=one.wanted,
+                found=one.found,
+                keys=[pb.KeyStanding(key=key.key, claim=key.claim) for key in one.keys],
+            )
             for one in some.considered
         ],
         notes=some.notes,

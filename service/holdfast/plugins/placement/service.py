@@ -221,6 +221,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         answer = pb.StatusResponse(
             events=status.events,
             moves_waiting=status.moves_waiting,
+            kubelet_cgroup=status.kubelet_cgroup,
             dry_run=bool(rules) and all(rule.dry_run for rule in rules),
             pressure_pct={_pressure_name(some): some.avg10_pct for some in self._engine.pressure()},
         )

@@ -34,12 +34,18 @@ def test_ananicys_rules_become_ours_and_the_rest_is_listed():
     imported = from_ananicy({"a": ANANICY})
     assert imported.rules == [
         {"name": "make", "match": {"comm": "make"}, "oom_score_adj": 300},
-        {"name": "plasmashell", "match": {"comm": "plasmashell"}, "oom_score_adj": -100},
+        {
+            "name": "plasmashell",
+            "match": {"comm": "plasmashell"},
+            "oom_score_adj": -100,
+            "trust_claims": True,
+        },
         {"name": "gcc", "match": {"comm": "gcc"}, "cgroup": {"path": "/ananicy/cpu80", "controllers": ["cpu"]}},
         {
             "name": "unattended-upgrades",
             "match": {"exe": "**/unattended-upgrades"},
             "oom_score_adj": -999,
+            "trust_claims": True,
         },
         {"name": "y", "match": {"comm": "y"}, "cgroup": {"path": "/ananicy/nowhere", "controllers": ["cpu"]}},
     ]
@@ -47,9 +53,11 @@ def test_ananicys_rules_become_ours_and_the_rest_is_listed():
         (5, "make: nice 19"),
         (5, "make: ioclass idle"),
         (6, "plasmashell: nice -3"),
+        (6, "oom_score_adj -100"),
         (7, "gcc: nice 19"),
         (7, "cpu80: CPUQuota 80"),
         (8, "chrome: nice 1"),
+        (9, "oom_score_adj -1000"),
         (9, "oom_score_adj -1000"),
         (10, 'type "Missing"'),
         (10, "x: colour red"),

@@ -168,7 +168,11 @@ class TestExplain:
         answer = explain(process(), book, HOST)
         assert answer.decision == plan(process(), book, HOST)
         assert [(some.rule, some.holds) for some in answer.considered] == [("r1", False), ("r2", True)]
-        assert answer.notes == ("what it starts inherits -5; children: on the rule gives them another value",)
+        assert answer.notes == ()
+        book = rules({"match": {"comm": "postgres"}, "oom_score_adj": {"value": -5, "children": "inherit"}})
+        assert explain(process(), book, HOST).notes == (
+            "what it starts inherits its oom_score_adj: children: inherit on the rule",
+        )
 
     def test_what_is_worth_knowing_is_noted(self):
         book = rules({"match": {"comm": "nginx"}})

@@ -56,12 +56,12 @@ def test_a_name_that_looks_like_fields_moves_no_field(comm):
     assert glance.comm == comm.decode(errors="replace")
 
 
-def test_status_gives_the_effective_uid_and_pages():
-    assert parse_status(STATUS) == (33, 1276, 2, 14)
+def test_status_gives_real_effective_and_saved_uid_and_pages():
+    assert parse_status(STATUS) == ((1000, 33, 0), 1276, 2, 14)
 
 
 def test_a_zombie_has_a_status_without_sizes():
-    assert parse_status(b"Name:\tx\nUid:\t1\t2\t3\t4\n") == (2, 0, 0, 0)
+    assert parse_status(b"Name:\tx\nUid:\t1\t2\t3\t4\n") == ((1, 2, 3), 0, 0, 0)
 
 
 def test_everything_about_a_process(put, reader):

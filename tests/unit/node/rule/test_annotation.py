@@ -105,7 +105,8 @@ def test_a_leader_waits_until_it_is_known_what_the_others_keep():
 
 
 def book(*rules: dict, entries=(DB,)):
-    own = msgspec.convert([{"name": f"r{at}", **rule} for at, rule in enumerate(rules, 1)], tuple[Rule, ...])
+    named = [{"name": f"r{at}", "trust_claims": True, **rule} for at, rule in enumerate(rules, 1)]
+    own = msgspec.convert(named, tuple[Rule, ...])
     return compile_rules(own, annotations=msgspec.convert(list(entries), tuple[Admission, ...]))
 
 

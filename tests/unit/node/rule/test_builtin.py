@@ -2,58 +2,151 @@ from __future__ import annotations
 
 import pytest
 from holdfast.errors import ConfigError
+from holdfast.node.model.decision import Reason
+from holdfast.node.model.evidence import Evidence
 from holdfast.node.plan.plan import plan
 from holdfast.node.rule import builtin as shipped
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import OomScoreAdj, PlacementConfig, Rule
 from holdfast.pods.cgroup_path import PodRef
 
-from tests.fakes.placement import process, rules, v2_host
+from tests.fakes.placement import PROVEN, process, rules, v2_host
 
 INIT = process(1, "systemd", exe="/usr/lib/systemd/systemd")
-BOOK = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
-SERVICE = {"": "/system.slice/x.service"}
-DEBIAN = "/system.slice/system-postgresql.slice/postgresql@16-main.service"
+OURS = {"kubelet": ("kube-system",), "node-daemons": ("kube-system", "calico-system"), "postgresql": ("db",)}
+BOOK = compile_rules(
+    shipped.with_shipped(PlacementConfig(builtin_namespaces=OURS | {"node-exporter": ("monitoring",)})),
+    {"postgres": 26}.get,
+)
+DEFAULT = compile_rules(shipped.with_shipped(PlacementConfig()), {"postgres": 26}.get)
 IN_POD = {"cgroups": {"": "/kubepods/podu/c"}}
+PG = "/usr/lib/postgresql/16/bin/postgres"
+DATA = "/var/lib/rancher/k3s/data/5a1c/bin"
 
 
-def rule_of(some):
-    return plan(some, BOOK, v2_host()).rule
+def unit(name, slice_="system.slice"):
+    return {"cgroups": {"": f"/{slice_}/{name}.service"}}
+
+
+def rule_of(some, book=BOOK):
+    decision = plan(some, book, v2_host())
+    assert not decision.refusals
+    return decision.rule
+
+
+#: What runs on each kind of node, and the rule that protects it.
+DEBIAN = [
+    (process(comm="containerd", exe="/usr/bin/containerd", **unit("containerd")), "container-runtime"),
+    (process(comm="dockerd", exe="/usr/sbin/dockerd", **unit("docker")), "container-runtime"),
+    (process(comm="containerd-shim", exe="/usr/bin/containerd-shim-runc-v2", **unit("containerd")), "container-shim"),
+    (process(comm="sshd", exe="/usr/sbin/sshd", ancestors=(INIT,), **unit("ssh")), "sshd"),
+    (process(comm="agetty", exe="/sbin/agetty", **unit("getty@tty1")), "console-login"),
+    (process(comm="systemd-logind", exe="/usr/lib/systemd/systemd-logind", **unit("systemd-logind")), "console-login"),
+    (
+        process(
+            comm="prometheus-node", exe="/usr/bin/prometheus-node-exporter", uid=107, **unit("prometheus-node-exporter")
+        ),
+        "node-exporter",
+    ),
+    (
+        process(
+            exe=PG,
+            uid=26,
+            ancestors=(INIT,),
+            **unit("postgresql@16-main", "system.slice/system-postgresql.slice"),
+        ),
+        "postgresql",
+    ),
+]
+K3S = [
+    (process(comm="k3s-server", exe=f"{DATA}/k3s", **unit("k3s")), "k3s"),
+    (process(comm="k3s-agent", exe="/usr/local/bin/k3s", **unit("k3s-agent")), "k3s"),
+    (process(comm="containerd", exe=f"{DATA}/k3s", **unit("k3s")), "k3s"),
+    (process(comm="containerd", exe=f"{DATA}/containerd", **unit("k3s")), "container-runtime"),
+    (process(comm="containerd-shim", exe=f"{DATA}/containerd-shim-runc-v2", **unit("k3s")), "container-shim"),
+]
+KUBELET = [
+    (process(comm="kubelet", exe="/usr/bin/kubelet", **unit("kubelet")), "kubelet"),
+    (process(comm="crio", exe="/usr/bin/crio", **unit("crio")), "container-runtime"),
+    (process(comm="conmon", exe="/usr/bin/conmon", cgroups={"": "/system.slice/crio-conmon.scope"}), "container-shim"),
+    (
+        process(pod=PodRef("u", "burstable", namespace="kube-system", container="cilium-agent"), **IN_POD),
+        "cni",
+    ),
+    (
+        process(comm="kube-proxy", pod=PodRef("u", "burstable", namespace="kube-system"), **IN_POD),
+        "kube-proxy",
+    ),
+]
+
+
+@pytest.mark.parametrize(("some", "expected"), DEBIAN + K3S + KUBELET)
+def test_the_real_thing_is_protected_on_each_kind_of_node(some, expected):
+    assert rule_of(some) == rule_of(some, DEFAULT) == expected
 
 
 @pytest.mark.parametrize(
-    ("some", "expected"),
+    "some",
     [
-        (process(comm="containerd", cgroups=SERVICE), "container-runtime"),
-        (process(comm="containerd", cgroups={"": "/system.slice/docker-1.scope"}), None),
-        (process(comm="containerd", uid=1000, cgroups=SERVICE), None),
-        (process(comm="containerd", pod=PodRef("u", "burstable"), **IN_POD), None),
-        (process(comm="containerd-shim", cgroups={"": "/system.slice/containerd.service"}), "container-shim"),
-        (process(comm="kubelet", cgroups={"": "/system.slice/kubelet.service"}), "kubelet"),
-        (process(comm="kubelet", pod=PodRef("u", "burstable"), **IN_POD), None),
-        (process(comm="sshd", cgroups={"": "/system.slice/ssh.service"}, ancestors=(INIT,)), "sshd"),
-        (process(comm="sshd", cgroups={"": "/user.slice/s.scope"}, ancestors=(process(9, "sshd"), INIT)), None),
-        (process(comm="agetty"), "console-login"),
-        (process(comm="prometheus-node", exe="/usr/bin/prometheus-node-exporter", cgroups={"": "/"}), "node-exporter"),
-        (process(comm="postgres", uid=26, cgroups={"": "/"}, ancestors=(INIT,)), "postgresql"),
-        (process(comm="postgres", uid=26, cgroups={"": DEBIAN}, ancestors=(INIT,)), "postgresql"),
-        (process(comm="postgres", uid=1000, cgroups={"": DEBIAN}, ancestors=(INIT,)), None),
-        (process(comm="sleep", cgroups={"": "/batch.slice/job.service"}), "batch-first-to-die"),
-        (
-            process(pod=PodRef("u", "burstable", namespace="kube-system", container="cilium-agent"), **IN_POD),
-            "cni",
-        ),
-        (process(pod=PodRef("u", "burstable", namespace="evil", container="cilium-agent"), **IN_POD), None),
+        process(comm="containerd", exe="/home/mallory/containerd", **unit("x")),
+        process(comm="containerd", exe="/usr/bin/containerd", uid=1000, **unit("x")),
+        process(comm="containerd", exe="/usr/bin/containerd", pod=PodRef("u", "burstable"), **IN_POD),
+        process(comm="containerd", exe="/usr/bin/containerd", pod_unknown=True, **IN_POD),
+        process(comm="containerd-shim-", exe="/usr/bin/su"),
+        process(comm="kubectl", exe=f"{DATA}/k3s", cgroups={"": "/user.slice/s.scope"}),
+        process(comm="node_exporter", exe="/usr/bin/node_exporter", uid=1000, cgroups={"": "/user.slice/s.scope"}),
+        process(comm="node_exporter", exe="/home/m/node_exporter", uid=1000, **unit("node_exporter")),
+        process(comm="sshd", exe="/usr/sbin/sshd", ancestors=(process(9, "sshd", exe="/usr/sbin/sshd"), INIT)),
+        process(exe=PG, uid=1000, ancestors=(INIT,)),
+        process(comm="sleep", pod=PodRef("u", "burstable", namespace="evil", container="cilium-agent"), **IN_POD),
+        process(comm="sleep", pod=PodRef("u", "burstable", namespace="x-csi", container="ebs-plugin"), **IN_POD),
     ],
 )
-def test_a_name_alone_protects_nobody(some, expected):
-    assert rule_of(some) == expected
+def test_what_only_calls_itself_so_is_under_no_rule(some):
+    assert rule_of(some) is None
+
+
+@pytest.mark.parametrize(
+    ("uids", "evidence", "reason"),
+    [
+        ((1001, 0, 0), PROVEN, "user is not a fact: it was started by uid 1001"),
+        ((0, 0, 0), Evidence("/x is writable by uid 1001", "", ""), "exe is not a fact: /x is writable by uid 1001"),
+    ],
+)
+def test_what_looks_like_the_real_thing_by_claims_is_refused_with_the_reason(uids, evidence, reason):
+    some = process(comm="containerd", exe="/usr/bin/containerd", uids=uids, evidence=evidence)
+    decision = plan(some, BOOK, v2_host())
+    assert (decision.changes, decision.adjusts) == ((), False)
+    (refusal,) = decision.refusals
+    assert (refusal.reason, reason in refusal.detail) == (Reason.CLAIM, True), refusal
+
+
+def test_a_pods_labels_protect_where_the_operator_named_the_namespace_alone():
+    labels = {"cnpg.io/cluster": "pg", "cnpg.io/podRole": "instance"}
+
+    def postmaster(namespace):
+        pod = PodRef("u", "burstable", "c", namespace=namespace, name="p", container="postgres", labels=labels)
+        return process(pod=pod, oom_score_adj=985, **IN_POD)
+
+    assert [rule_of(postmaster(namespace)) for namespace in ("db", "team-a")] == ["postgresql-cnpg", None]
+    assert rule_of(postmaster("db"), DEFAULT) is None
+
+
+def test_a_batch_job_dies_first_by_its_claim():
+    assert rule_of(process(comm="sleep", evidence=Evidence(), cgroups={"": "/batch.slice/j"})) == "batch-first-to-die"
 
 
 def test_a_postgres_worker_gets_what_children_get():
-    leader = process(50, uid=26, cgroups={"": "/"}, oom_score_adj=-900, ancestors=())
-    decision = plan(process(60, uid=26, oom_score_adj=-900, ancestors=(leader, INIT)), BOOK, v2_host())
+    leader = process(50, uid=26, exe=PG, cgroups={"": "/"}, oom_score_adj=-900, ancestors=())
+    decision = plan(process(60, uid=26, exe=PG, oom_score_adj=-900, ancestors=(leader, INIT)), BOOK, v2_host())
     assert (decision.rule, decision.as_child, decision.changes[0].after) == ("postgresql", True, "0")
+
+
+def test_namespaces_of_shipped_rules_are_exact_names_of_known_files():
+    with pytest.raises(ValueError, match=r'builtin_namespaces.postgresql: "team-\*" is not the exact name'):
+        PlacementConfig(builtin_namespaces={"postgresql": ("team-*",)})
+    with pytest.raises(ValueError, match='there are no shipped rules "pg"'):
+        PlacementConfig(builtin_namespaces={"pg": ("db",)})
 
 
 def test_every_file_is_known_by_its_name_and_compiles():
@@ -76,7 +169,10 @@ def test_the_optional_ones_come_to_who_names_them_alone():
     ours = {rule.name for name in shipped.optional() for rule in shipped.load(name)}
     for config in (PlacementConfig(), PlacementConfig(shipped="all"), PlacementConfig(shipped=("all",))):
         assert not ours & {rule.name for rule in shipped.with_shipped(config)}
-    with_one = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars")))
+    off = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars")))
+    assert off == shipped.with_shipped(PlacementConfig(shipped="all")), "it protects, and names no namespace"
+    named = {"sidecars": ("team-a",)}
+    with_one = shipped.with_shipped(PlacementConfig(shipped=("all", "sidecars"), builtin_namespaces=named))
     assert with_one[0].name == "sidecars"
     assert with_one[1:] == shipped.with_shipped(PlacementConfig(shipped="all"))
     for name in shipped.optional():
@@ -84,7 +180,15 @@ def test_the_optional_ones_come_to_who_names_them_alone():
         assert all(rule.reason and not rule.unkillable for rule in shipped.load(name))
 
 
-EVERYTHING = compile_rules(shipped.with_shipped(PlacementConfig(dry_run=False, shipped=shipped.known()[::-1])))
+EVERYTHING = compile_rules(
+    shipped.with_shipped(
+        PlacementConfig(
+            dry_run=False,
+            shipped=shipped.known()[::-1],
+            builtin_namespaces=dict.fromkeys(("sidecars", "cloudnative-pg"), ("team-a",)),
+        )
+    )
+)
 GROUP = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podu.slice/cri-containerd-c.scope"
 
 
@@ -112,6 +216,8 @@ CNPG = {"cnpg.io/cluster": "pg", "cnpg.io/instanceName": "pg-1", "cnpg.io/podRol
         (in_pod(labels={"job-name": "x"}, namespace="kube-system-2"), ("batch-pods", [("oom_score_adj", "1000")])),
         (in_pod("istio-proxy", adj=999), ("sidecars", [("oom_score_adj", "2")])),
         (in_pod("cloud-sql-proxy", adj=-997), ("sidecars", [])),
+        (in_pod("istio-proxy", adj=999, namespace="team-b"), (None, [])),
+        (in_pod("POD", labels={"batch.kubernetes.io/job-name": "nightly"}, adj=-998), (None, [])),
         (in_pod("envoy"), (None, [])),
         (
             in_pod(labels={"holdfast.dev/single-process-oom-kill": "true"}),
@@ -144,7 +250,7 @@ def test_the_operators_come_first_and_replace_by_name():
     config = PlacementConfig(rules=(mine.spec,), shipped=("logins",))
     assert [(rule.name, rule.match.comm) for rule in shipped.with_shipped(config)] == [
         ("sshd", "dropbear"),
-        ("console-login", ("agetty", "getty", "mingetty", "systemd-logind")),
+        ("console-login", ()),
     ]
     assert shipped.with_shipped(PlacementConfig(rules=(mine.spec,), shipped="none")) == (mine.spec,)
 

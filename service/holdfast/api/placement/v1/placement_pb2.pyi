@@ -108,18 +108,20 @@ class Pod(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., qos: _Optional[str] = ..., container_id: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("rule", "changes", "refusals", "dry_run", "as_child")
+    __slots__ = ("rule", "changes", "refusals", "dry_run", "as_child", "by_claim")
     RULE_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     AS_CHILD_FIELD_NUMBER: _ClassVar[int]
+    BY_CLAIM_FIELD_NUMBER: _ClassVar[int]
     rule: str
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     dry_run: bool
     as_child: bool
-    def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., as_child: _Optional[bool] = ...) -> None: ...
+    by_claim: bool
+    def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., as_child: _Optional[bool] = ..., by_claim: _Optional[bool] = ...) -> None: ...
 
 class ListRulesRequest(_message.Message):
     __slots__ = ()
@@ -163,7 +165,7 @@ class ListPlacementsRequest(_message.Message):
     def __init__(self, rule: _Optional[str] = ...) -> None: ...
 
 class PlacementInfo(_message.Message):
-    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod")
+    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod", "by_claim", "inherited")
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
     COMM_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +180,8 @@ class PlacementInfo(_message.Message):
     SINCE_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
+    BY_CLAIM_FIELD_NUMBER: _ClassVar[int]
+    INHERITED_FIELD_NUMBER: _ClassVar[int]
     pid: int
     start_ticks: int
     comm: str
@@ -192,7 +196,9 @@ class PlacementInfo(_message.Message):
     since: _timestamp_pb2.Timestamp
     expires: _timestamp_pb2.Timestamp
     pod: Pod
-    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: _Optional[bool] = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+    by_claim: bool
+    inherited: bool
+    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: _Optional[bool] = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., by_claim: _Optional[bool] = ..., inherited: _Optional[bool] = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
     __slots__ = ("placements",)
@@ -207,18 +213,28 @@ class ExplainRequest(_message.Message):
     def __init__(self, pid: _Optional[int] = ...) -> None: ...
 
 class Considered(_message.Message):
-    __slots__ = ("rule", "holds", "clause", "wanted", "found")
+    __slots__ = ("rule", "holds", "clause", "wanted", "found", "keys")
     RULE_FIELD_NUMBER: _ClassVar[int]
     HOLDS_FIELD_NUMBER: _ClassVar[int]
     CLAUSE_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     rule: str
     holds: bool
     clause: str
     wanted: str
     found: str
-    def __init__(self, rule: _Optional[str] = ..., holds: _Optional[bool] = ..., clause: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
+    keys: _containers.RepeatedCompositeFieldContainer[KeyStanding]
+    def __init__(self, rule: _Optional[str] = ..., holds: _Optional[bool] = ..., clause: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[KeyStanding, _Mapping]]] = ...) -> None: ...
+
+class KeyStanding(_message.Message):
+    __slots__ = ("key", "claim")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    claim: str
+    def __init__(self, key: _Optional[str] = ..., claim: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("process", "decision", "considered", "notes", "placement")
@@ -407,7 +423,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("events", "last_sweep_cause", "last_sweep_processes", "last_sweep", "moves_waiting", "dry_run", "pressure_pct")
+    __slots__ = ("events", "last_sweep_cause", "last_sweep_processes", "last_sweep", "moves_waiting", "dry_run", "kubelet_cgroup", "pressure_pct")
     class PressurePctEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -421,6 +437,7 @@ class StatusResponse(_message.Message):
     LAST_SWEEP_FIELD_NUMBER: _ClassVar[int]
     MOVES_WAITING_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    KUBELET_CGROUP_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_PCT_FIELD_NUMBER: _ClassVar[int]
     events: str
     last_sweep_cause: str
@@ -428,8 +445,9 @@ class StatusResponse(_message.Message):
     last_sweep: _duration_pb2.Duration
     moves_waiting: int
     dry_run: bool
+    kubelet_cgroup: str
     pressure_pct: _containers.ScalarMap[str, float]
-    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: _Optional[bool] = ..., pressure_pct: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: _Optional[bool] = ..., kubelet_cgroup: _Optional[str] = ..., pressure_pct: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class HoldRequest(_message.Message):
     __slots__ = ("pid", "start_ticks", "oom_score_adj", "ttl", "reason")

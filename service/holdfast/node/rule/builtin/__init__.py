@@ -11,12 +11,16 @@ import os
 import msgspec
 
 from holdfast.errors import ConfigError
-from holdfast.node.rule.schema import PlacementConfig, Rule
+from holdfast.node.rule.schema import PlacementConfig, PodMatch, Rule
 
 _FOLDER = os.path.dirname(__file__)  # importlib.resources would bring 14 modules
 _OPTIONAL = os.path.join(_FOLDER, "optional")
 _SUFFIX = ".yaml"
 ALL = "all"  # among names: every file that is not optional
+#: In place of a namespace: those of `PlacementConfig.builtin_namespaces` for the file, or of `TRUSTED`.
+NAMESPACES = "$namespaces"
+#: Where only a cluster's administrator may create pods, whatever else runs in it. Of other files the rules are off.
+TRUSTED = {"kubelet": ("kube-system",), "node-daemons": ("kube-system",)}
 COMPILED = os.path.join(_FOLDER, "rules.json")
 
 
@@ -91,13 +95,25 @@ def with_shipped(config: PlacementConfig) -> tuple[Rule, ...]:
     """
     wanted = _FILES[config.shipped]() if isinstance(config.shipped, str) else _in_order(config.shipped)
     own = {rule.name for rule in config.rules}
-    ours: list[Rule] = []
+    ours: list[Rule | None] = []
     if wanted:
         ready = _compiled()
         for name in wanted:
-            ours += (rule for rule in ready[name] if rule.name not in own)
+            namespaces = config.builtin_namespaces.get(name, TRUSTED.get(name, ()))
+            ours += (_in_namespaces(rule, namespaces) for rule in ready[name] if rule.name not in own)
     changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.shipped == "preview" else {})
-    return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours))
+    return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours if rule is not None))
+
+
+def _in_namespaces(rule: Rule, namespaces: tuple[str, ...]) -> Rule | None:
+    """The rule for pods of these namespaces; None where it names none and there are none."""
+    pod = rule.match.pod
+    if not isinstance(pod, PodMatch) or pod.namespace != NAMESPACES:
+        return rule
+    if not namespaces:
+        return None
+    replace = msgspec.structs.replace
+    return replace(rule, match=replace(rule.match, pod=replace(pod, namespace=namespaces)))
 
 
 _FILES = {"preview": names, ALL: names, "none": tuple[str, ...]}
