@@ -14,7 +14,7 @@ from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, Proce
 from holdfast.node.engine import feed, keeper
 from holdfast.node.engine import loop as reconcile
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import GroupRow
+from holdfast.node.journal.rows import GroupRow, OverrideRow
 from holdfast.node.model.decision import Field, Reason
 from holdfast.node.model.placement import Cause, Happening, State
 from holdfast.node.plan.preview import look_ahead
@@ -416,6 +416,9 @@ def fill_page(journal):
     with contextlib.suppress(Unavailable):
         for number in range(1000):
             journal.commit([GroupRow("", f"/none/{number}", "none")])
+    with contextlib.suppress(Unavailable):
+        while True:  # the shortest line there is
+            journal.commit([], drops=[OverrideRow(1, 1, 0, 0)])
 
 
 def test_a_hold_ends_though_the_journal_cannot_be_written(disk, run, program, sleeper):

@@ -90,12 +90,11 @@ class Executor:
     def write(self, process: OpenProcess, action: Write | GiveBack) -> Wrote:
         """Write an ``oom_score_adj``, or give it back."""
         try:
-            present = oomscore.read(process)
             if isinstance(action, GiveBack):
-                return Wrote(action, self._give_back(process, action, present))
-            if present != action.seen:
-                return Wrote(action, How.LEFT)
+                return Wrote(action, self._give_back(process, action, oomscore.read(process)))
             self.journal.commit((action.row,))
+            if oomscore.read(process) != action.seen:  # noting it took longer than a look
+                return Wrote(action, How.LEFT)
             assert action.row.wanted is not None
             oomscore.write(process, action.row.wanted)
         except ProcessGone:
