@@ -57,7 +57,7 @@ from holdfast.node.engine.in_force import InForce
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.journal.table import Held as Rows
 from holdfast.node.journal.table import Table
-from holdfast.node.model.decision import Change, Decision, Field, Refusal
+from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.model.process import Held, HostFacts, PodLookup, Process
 from holdfast.node.plan.plan import plan
@@ -437,11 +437,12 @@ class Reconciler:
         return actions
 
     def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
-        """What the rule does not speak of and we once wrote."""
+        """What the rule does not speak of and we once wrote, or would have by a claim."""
+        claimed = {refusal.field for refusal in decision.refusals if refusal.reason is Reason.CLAIM}
         rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
         if not decision.moves:
             rows += held.moves.values()
-        return [row for row in rows if not self.force.stands(row)]
+        return [row for row in rows if _field_of(row) in claimed or not self.force.stands(row)]
 
     def _write(self, process: Process, decision: Decision, change: Change, now: Now, at_ns: int) -> Write:
         adj, wanted = self.table.adj(process.pid, process.start_ticks), int(change.after)
@@ -707,6 +708,10 @@ class Reconciler:
         if placement.state is State.MOVING:
             placement.state = state_of(placement.refusals, did=bool(done) or self._holds(placement))
         return actions
+
+
+def _field_of(row: AdjRow | MoveRow) -> Field:
+    return Field.OOM_SCORE_ADJ if isinstance(row, AdjRow) else Field.CGROUP
 
 
 def _given_by(row: Row, pid: int | None) -> bool:
