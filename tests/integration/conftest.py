@@ -134,3 +134,31 @@ def eater(memory):
     for process in started:
         process.kill()
         process.communicate()
+
+
+class SmallDisk:
+    """A file system of 64 KiB, which can be filled."""
+
+    def __init__(self, at):
+        self.at = at
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", at], check=True)
+
+    def fill(self):
+        with open(self.at / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+
+    def empty(self):
+        (self.at / "filler").unlink()
+
+    def remove(self):
+        subprocess.run(["umount", "-l", self.at], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk, for the journal of an engine (``root``)."""
+    (tmp_path / "disk").mkdir()
+    made = SmallDisk(tmp_path / "disk")
+    yield made
+    made.remove()

@@ -25,10 +25,18 @@ NAME = f"hf-t-{os.getpid()}"
 class Running:
     """An engine that runs until `stop`."""
 
-    def __init__(self, at: Path, *given: dict, rescan_s: float = 3600, pods=None, kmsg: str = "/dev/kmsg") -> None:
+    def __init__(
+        self,
+        at: Path,
+        *given: dict,
+        rescan_s: float = 3600,
+        pods=None,
+        kmsg: str = "/dev/kmsg",
+        root: Path | None = None,
+    ) -> None:
         self.hierarchy = detect("/proc", "/sys/fs/cgroup")
         boot_id = read_boot_id("/proc")
-        self.journal = Journal(at / "journal.db", boot_id)
+        self.journal = Journal((root or at) / "journal", boot_id)
         self.kills = Kills(at / "kills.db", boot_id)
         self.reports, self.killed = [], []
         self._news = threading.Condition()
@@ -76,6 +84,14 @@ class Running:
         sweep = self.engine.sweep().result(PATIENCE_S)
         self.settle()
         return sweep
+
+    @property
+    def table(self):
+        return self.journal.table
+
+    def rows(self):
+        """What is held of processes and files, and the groups made."""
+        return list(self.table.rows())
 
     def happenings(self, pid):
         return [report.happening for report in self.reports if report.pid == pid]

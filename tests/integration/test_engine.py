@@ -1,6 +1,8 @@
 """The engine over the real kernel: what any Linux with cgroups and root must show, whichever version is mounted."""
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -9,11 +11,10 @@ from types import SimpleNamespace
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
-from holdfast.node.apply import executor as act
-from holdfast.node.engine import feed
+from holdfast.node.engine import feed, keeper
 from holdfast.node.engine import loop as reconcile
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import ADJ
+from holdfast.node.journal.rows import GroupRow, OverrideRow
 from holdfast.node.model.decision import Field, Reason
 from holdfast.node.model.placement import Cause, Happening, State
 from holdfast.node.plan.preview import look_ahead
@@ -60,7 +61,8 @@ def test_a_process_that_was_there_and_one_that_comes_are_held(run, program, slee
 
 
 def rows_of(engine, pid):
-    return [row for row in engine.journal.held() if row.pid == pid]
+    held = engine.table.processes.get(pid)
+    return held.values if held else []
 
 
 def test_a_process_born_with_a_rules_value_is_given_what_was_asked_for_when_the_rule_goes(run, program, sleeper):
@@ -75,7 +77,7 @@ def test_a_process_born_with_a_rules_value_is_given_what_was_asked_for_when_the_
         engine.engine.adopt(process.pid, 77, 300, "r1").result(60)
         assert engine.placement(process.pid).adj_before == 77
     (row,) = rows_of(engine, process.pid)
-    assert (row.before, row.written, row.rule) == ("77", "300", "r1")
+    assert (row.before, row.written, row.rule) == (77, 300, "r1")
     engine.set_rules()
     assert adj_of(process.pid) == 77
 
@@ -146,7 +148,7 @@ def test_a_dry_run_writes_nothing_and_says_once_what_it_would(run, program, slee
     assert (adj_of(process.pid), group_of(process.pid, where)) == (0, group_of(os.getpid(), where))
     assert engine.happenings(process.pid) == [PLANNED]
     assert engine.placement(process.pid).state is State.PLANNED
-    assert engine.journal.held() == []
+    assert engine.rows() == []
     engine.set_rules({**RAISE, **move})
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
 
@@ -185,7 +187,7 @@ def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move
     engine.sweep()
     assert [(adj_of(p.pid), group_of(p.pid, where)) for p in (there, came)] == [(7, was_in), (250, was_in)]
     assert not engine.hierarchy.tree(where).exists(path)
-    assert (engine.journal.held(), engine.journal.made()) == ([], [])
+    assert engine.rows() == []
 
 
 def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone(
@@ -195,7 +197,7 @@ def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone
     was_in = group_of(process.pid, where)
     engine = run({**RAISE, **move})
     assert group_of(process.pid, where) == move["cgroup"]["path"]
-    assert {made.path for made in engine.journal.made()} == {
+    assert {made.path for made in engine.table.made()} == {
         move["cgroup"]["path"],
         os.path.dirname(move["cgroup"]["path"]),
     }
@@ -204,7 +206,7 @@ def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone
     assert (adj_of(process.pid), group_of(process.pid, where)) == (0, was_in)
     assert engine.happenings(process.pid)[-1] is RELEASED
     assert not hierarchy.tree(where).exists(os.path.dirname(move["cgroup"]["path"]))
-    assert (engine.journal.held(), engine.journal.made()) == ([], [])
+    assert engine.rows() == []
 
 
 def test_a_group_that_was_there_is_not_ours_to_remove(run, program, sleeper, move, where, hierarchy):
@@ -226,7 +228,7 @@ def test_a_rule_that_says_keep_leaves_everything_when_it_goes(run, program, slee
     engine.sweep()
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
     assert engine.reports[-1].detail == "left as it is (on_remove: keep)"
-    assert engine.journal.held() == []
+    assert engine.rows() == []
 
 
 def test_drift_is_put_back_and_counted(run, program, sleeper, move, where, hierarchy):
@@ -277,9 +279,12 @@ def test_how_long_a_move_took_is_not_how_long_it_took_to_hear_of_it(run, program
         time.sleep(0.005)
     hour_ns = 3600 * 10**9
     later = SimpleNamespace(
-        monotonic_ns=lambda: time.monotonic_ns() + hour_ns, time_ns=lambda: time.time_ns() + hour_ns
+        monotonic_ns=lambda: time.monotonic_ns() + hour_ns,
+        time_ns=lambda: time.time_ns() + hour_ns,
+        clock_gettime=time.clock_gettime,
+        CLOCK_BOOTTIME=time.CLOCK_BOOTTIME,
     )
-    monkeypatch.setattr(act, "time", later)  # an hour later the engine hears of it
+    monkeypatch.setattr(keeper, "time", later)  # an hour later the engine hears of it
     engine.settle()
     assert 0 < engine.engine.tally.held_after.labels("cgroup").total < PATIENCE_S
     [held] = [report for report in engine.reports if report.happening is HELD]
@@ -374,7 +379,7 @@ def test_children_of_a_leader_get_their_own_value_at_the_fork(run):
     assert adj_of(child) == 400
     assert engine.placement(child).as_child
     engine.set_rules()
-    assert [adj_of(pid) for pid in (leader.pid, child)] == [0, 100], "each has what it had before us"
+    assert [adj_of(pid) for pid in (leader.pid, child)] == [0, 0], "what each would have without us"
     leader.stdin.close()
     stop_process(leader)
     leader.stdout.close()
@@ -406,26 +411,33 @@ def test_holding_by_hand_goes_before_the_rules_and_ends_by_itself(run, program, 
     assert adj_of(process.pid) == 300
 
 
-def test_a_hold_ends_though_the_journal_cannot_be_written_and_the_value_goes_at_the_latest_with_the_next_sweep_after(
-    run, program, sleeper
-):
+def fill_page(journal):
+    """Use up what is left of the last page of a journal on a full disk."""
+    with contextlib.suppress(Unavailable):
+        for number in range(1000):
+            journal.commit([GroupRow("", f"/none/{number}", "none")])
+    with contextlib.suppress(Unavailable):
+        while True:  # the shortest line there is
+            journal.commit([], drops=[OverrideRow(1, 1, 0, 0)])
+
+
+def test_a_hold_ends_though_the_journal_cannot_be_written(disk, run, program, sleeper):
     process = sleeper(program, "600")
-    engine = run()
+    engine = run(root=disk.at)
     lasting = sleeper(program, "600")
     engine.engine.hold(lasting.pid, None, 600, 600, "test").result(20)
     engine.engine.hold(process.pid, None, 700, 0.3, "test").result(20)
-    with engine.journal._lock:
-        engine.journal._db.execute("PRAGMA query_only = 1")  # as on a disk that is full
+    disk.fill()
+    fill_page(engine.journal)
     with pytest.raises(Unavailable, match="nothing is written without it"):
         engine.engine.release(lasting.pid).result(PATIENCE_S)
     assert engine.placement(lasting.pid).expires_ns
     deadline = time.monotonic() + PATIENCE_S
-    while process.pid in engine.engine._loop.keeper.by_hand and time.monotonic() < deadline:
+    while process.pid in engine.table.overridden and time.monotonic() < deadline:
         time.sleep(0.05)
     engine.sweep()
     assert engine.engine.status().running
-    with engine.journal._lock:
-        engine.journal._db.execute("PRAGMA query_only = 0")
+    disk.empty()
     engine.sweep()
     assert (adj_of(process.pid), adj_of(lasting.pid)) == (0, 600)
     assert engine.engine.release(lasting.pid).result(PATIENCE_S) is None
@@ -501,7 +513,7 @@ def test_what_cannot_be_held_by_hand_is_refused_and_nothing_is_left(run, program
     if "CAP_SYS_RESOURCE" not in capabilities("/proc"):
         with pytest.raises(FailedPrecondition, match="CAP_SYS_RESOURCE"):
             hold(process.pid, None, -5, 60, "").result(20)
-    assert (adj_of(process.pid), engine.journal.by_hand()) == (300, [])
+    assert (adj_of(process.pid), engine.table.overridden) == (300, {})
 
 
 def test_restore_gives_everything_back_and_the_rules_wait_until_they_are_set_again(run, program, sleeper, move, where):
@@ -556,7 +568,7 @@ def test_settings_of_a_target_are_set_and_given_back(run, program, sleeper, grou
     engine.set_rules({**rule, "cgroup": {"path": group, "controllers": ["pids"]}})
     engine.sweep()
     assert tree.read(group, "pids.max") == "77", "what somebody else chose in between"
-    assert engine.journal.settings() == []
+    assert engine.table.files == {}
 
 
 def test_a_setting_in_place_is_made_where_the_process_is(run, program, sleeper, group, hierarchy):
@@ -710,7 +722,7 @@ def test_a_newcomer_with_an_ended_process_s_number_is_not_touched(run, program, 
         engine.sweep()
         assert adj_of(newcomer.pid) == 0
         assert engine.happenings(process.pid) == [HELD]
-        assert engine.journal.held() == []
+        assert engine.rows() == []
     finally:
         stop_process(newcomer)
 
@@ -733,7 +745,7 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     """The process ends, and its number is taken, between our look and the write: the one race the kernel leaves."""
     process = sleeper(program, "600")
     engine = run()
-    host, path = engine.engine._loop.host, move["cgroup"]["path"]
+    path = move["cgroup"]["path"]
     tree = engine.hierarchy.tree(where)
     real, newcomers = tree.join, []
 
@@ -749,7 +761,6 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     try:
         assert group_of(newcomer.pid, where) == group_of(os.getpid(), where)
         assert counter(engine.engine.tally.strangers) == 1
-        assert host is engine.engine._loop.host
     finally:
         stop_process(newcomer)
 
@@ -757,16 +768,16 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
 def test_the_journal_forgets_who_is_gone(run, program, sleeper):
     process = sleeper(program, "600")
     engine = run(RAISE)
-    assert [row.field for row in engine.journal.held()] == [ADJ]
+    assert len(engine.rows()) == 1
     stop_process(process)
     engine.sweep()
-    assert (engine.journal.held(), engine.placement(process.pid)) == ([], None)
+    assert (engine.rows(), engine.placement(process.pid)) == ([], None)
 
 
 def test_a_journal_of_another_boot_gives_nothing_back(run, program, sleeper, tmp_path):
     process = sleeper(program, "600")
     run(RAISE).stop()
-    Journal(tmp_path / "journal.db", "another boot").close()
+    Journal(tmp_path / "journal", "another boot").close()
     engine = run()
     engine.sweep()
     assert adj_of(process.pid) == 300
@@ -780,10 +791,34 @@ def test_many_processes_are_moved_with_few_descriptors(run, program, sleeper, mo
     assert len(os.listdir("/proc/self/fd")) < 100
 
 
-def test_what_cannot_be_noted_is_not_written(run, program, sleeper, move, where, caplog):
-    engine = run()
-    full = os.open("/dev/full", os.O_RDWR)
-    real, engine.journal._tail._file = engine.journal._tail._file, full
+def test_everything_is_given_back_with_128_descriptors(run, program, sleeper, move, where):
+    processes = [sleeper(program, "600") for _ in range(150)]
+    was_in = group_of(processes[0].pid, where)
+    engine = run({**RAISE, **move})
+    engine.sweep()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        restored = engine.engine.restore().result(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (restored.given_back, restored.failed) == (2 * len(processes), ())
+    assert {(adj_of(p.pid), group_of(p.pid, where)) for p in processes} == {(0, was_in)}
+
+
+def test_what_a_rescan_finds_that_no_event_told_of_is_counted(run, program, sleeper, monkeypatch):
+    engine = run(RAISE, rescan_s=0.2)
+    monkeypatch.setattr(engine.engine._loop.keeper, "on_event", lambda pid, at_ns: None)
+    process = sleeper(program, "600")
+    engine.wait_for(lambda: HELD in engine.happenings(process.pid))
+    engine.settle()
+    assert counter(engine.engine.tally.missed) == 1
+
+
+def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, where, caplog):  # noqa: PLR0917
+    engine = run(root=disk.at)
+    disk.fill()
+    fill_page(engine.journal)
     process = sleeper(program, "600")
     engine.set_rules({**RAISE, **move})
     engine.settle()
@@ -794,12 +829,10 @@ def test_what_cannot_be_noted_is_not_written(run, program, sleeper, move, where,
         (Reason.JOURNAL, Field.CGROUP),
     }
     for refusal in refusals:
-        assert refusal.detail.endswith("-tail: no space left on device; nothing is written without it")
+        assert refusal.detail.endswith("journal: no space left on device; nothing is written without it")
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-    engine.journal._tail._file = real
-    os.close(full)
+    disk.empty()
     engine.sweep()
-    engine.settle()
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
     engine.sweep()
     assert (engine.placement(process.pid).state, engine.placement(process.pid).refusals) == (State.HELD, ())

@@ -10,11 +10,9 @@ import traceback
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, detect, files
-from holdfast.node.apply.restore import give_back
-from holdfast.node.apply.writer import Host
-from holdfast.node.journal.append_log import Tail
+from holdfast.node.engine.keeper import give_back
 from holdfast.node.journal.journal import Journal
-from holdfast.process import OpenProcess, ProcRoot, read_boot_id
+from holdfast.process import OpenProcess, read_boot_id
 
 from tests.integration.node_kit import NAME, Running, adj_of, group_of, set_adj
 
@@ -22,8 +20,7 @@ pytestmark = pytest.mark.root
 
 DRIFTED = 100
 BOUNDARIES = (
-    (Journal, ("hold", "set", "make", "rerule", "forget", "hold_by_hand")),
-    (Tail, ("append", "empty")),
+    (Journal, ("commit", "forget", "_write", "_write_anew")),
     (files.Mounted, ("_write", "_mkdir", "remove")),
     (files.Joins, ("join",)),
     (OpenProcess, ("exchange",)),
@@ -96,11 +93,10 @@ def died_at(*given):
 
 def restore_all(directory):
     boot_id = read_boot_id("/proc")
-    journal = Journal(directory / "journal.db", boot_id)
+    journal = Journal(directory / "journal", boot_id)
     found = detect("/proc", "/sys/fs/cgroup")
-    with ProcRoot("/proc") as proc:
-        restored = give_back(proc, Host(proc, found, journal), journal)
-    left = (journal.held(), journal.settings(), journal.made(), journal.by_hand())
+    restored = give_back("/proc", found, journal)
+    left = list(journal.table.rows())
     journal.close()
     found.close()
     return restored, left
@@ -129,7 +125,7 @@ def test_whenever_it_is_killed_everything_can_be_given_back(acts, hierarchy, gro
         assert state == (own, was_in, "100"), (number, restored)
         set_adj(process.pid, 5)
         assert not tree.exists(f"{group}/made"), (number, restored)
-        assert (restored.failed, left) == ((), ([], [], [], [])), number
+        assert (restored.failed, left) == ((), []), number
         if not died:
             break
         number += 1

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 from bench import victims
+from tests.fakes.layout import Layout
 
 pytestmark = pytest.mark.root
 URI = "io.holdfast.placement.v1.rules"
@@ -221,6 +223,100 @@ def test_each_command_answers_a_reader_and_a_program(daemon, program, sleeper):
     other.write_text("- {name: x, match: {comm: 're:('}, oom_score_adj: 1}")
     refused = daemon.command("preview", "--rules", str(other), check=False)
     assert refused.stderr.startswith('holdfast: the rules sent:1: rules[0]: rule "x": match.comm: "re:("')
+
+
+def until(holds):
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def log_of(daemon):
+    return (daemon.folder / "log").read_text()
+
+
+def test_a_change_that_is_taken_back_is_in_force_again_and_the_log_says_what_changed(daemon, program, sleeper):
+    daemon.section |= {"dry_run": False, "rules": [rule_of(program)]}
+    daemon.start()
+    pid = sleeper(str(program), "600").pid
+    until(lambda: adj_of(pid) == 700)
+    daemon.write(rules=[rule_of(program, oom_score_adj=600), rule_of(program, name="second")])
+    until(lambda: adj_of(pid) == 600)
+    daemon.write(rules=[rule_of(program)])
+    until(lambda: adj_of(pid) == 700)
+    daemon.write(dry_run=True)
+    until(lambda: daemon.stub.ListRules(pb.ListRulesRequest()).rules[0].dry_run)
+    daemon.write(dry_run=False)
+    until(lambda: not daemon.stub.ListRules(pb.ListRulesRequest()).rules[0].dry_run)
+    assert 'change="+1 ~1 −0"' in log_of(daemon)
+    assert 'change="+0 ~1 −1"' in log_of(daemon)
+
+
+def test_restored_rules_act_again_with_the_next_reload_of_an_unchanged_file(daemon, program, sleeper):
+    daemon.section |= {"dry_run": False, "rules": [rule_of(program)]}
+    daemon.start()
+    pid = sleeper(str(program), "600").pid
+    until(lambda: adj_of(pid) == 700)
+    for _ in range(2):
+        assert daemon.stub.Restore(pb.RestoreRequest()).given_back == 1
+        assert adj_of(pid) == 0
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: adj_of(pid) == 700)
+
+
+def test_what_a_bundle_gave_stays_while_the_bundle_cannot_be_read_after_a_restart(daemon, program, sleeper):
+    layout = Layout(daemon.folder / "layout")
+    rules = yaml.safe_dump([rule_of(program, name="bundled")])
+    layout.add("v1", {"rules.yaml": rules.encode()})
+    daemon.section |= {"dry_run": False, "bundle": "current"}
+    daemon.start()
+    daemon.command("bundle", "pull", f"{daemon.folder}/layout:v1", "--apply")
+    pid = sleeper(str(program), "600").pid
+    until(lambda: adj_of(pid) == 700)
+    assert daemon.stop() == 0
+    for folder in (daemon.folder / "root").iterdir():
+        if folder.is_dir() and folder.name != URI:
+            shutil.rmtree(folder)  # its history, and what it points to
+    daemon.start()
+    for _ in range(2):
+        looked_at = daemon.stub.Status(pb.StatusRequest()).last_sweep_cause
+        daemon.write(kills_kept=100 if looked_at else 101)
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: daemon.stub.Status(pb.StatusRequest()).last_sweep_cause in ("reload", "period"))
+    assert "bundle rejected" in log_of(daemon)
+    assert adj_of(pid) == 700
+    (placed,) = daemon.stub.ListPlacements(pb.ListPlacementsRequest()).placements
+    assert placed.rule == "bundled"
+    assert daemon.stub.Restore(pb.RestoreRequest()).given_back == 1
+    assert adj_of(pid) == 0
+
+
+def test_what_a_process_has_now_is_what_ps_shows_and_who_ended_is_not_there(daemon, program, sleeper):
+    daemon.section |= {"dry_run": False, "rules": [rule_of(program)], "rescan": "1h"}
+    daemon.start()
+    first, second = sleeper(str(program), "600"), sleeper(str(program), "600")
+    until(lambda: (adj_of(first.pid), adj_of(second.pid)) == (700, 700))
+    Path(f"/proc/{first.pid}/oom_score_adj").write_text("705")
+    second.kill()
+    second.wait()
+    (placed,) = daemon.stub.ListPlacements(pb.ListPlacementsRequest()).placements
+    assert (placed.pid, placed.oom_score_adj) == (first.pid, 705)
+
+
+def test_a_root_that_was_removed_is_made_anew_and_everything_can_be_given_back(daemon, program, sleeper):
+    daemon.section |= {"dry_run": False, "rules": [rule_of(program)], "rescan": "1s"}
+    daemon.start()
+    pid = sleeper(str(program), "600").pid
+    until(lambda: adj_of(pid) == 700)
+    folder = daemon.folder / "root" / URI
+    shutil.rmtree(folder)
+    until((folder / "journal").exists)
+    assert "made anew from memory" in log_of(daemon)
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    assert daemon.stub.Restore(pb.RestoreRequest()).given_back == 1
+    assert adj_of(pid) == 0
 
 
 @pytest.mark.timeout(300)

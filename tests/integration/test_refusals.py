@@ -178,7 +178,7 @@ def test_a_group_somebody_removed_is_made_again(run, program, sleeper, tree_of, 
     tree = tree_of("pids")
     tree.create(group, ["pids"] if is_v2 else ())
     engine = run({"match": {"comm": NAME}, "cgroup": target(group, "pids")})
-    engine.engine._loop.keeper.facts.groups[group]  # looked at, and it is there
+    engine.engine._loop.facts.groups[group]  # looked at, and it is there
     assert tree.remove(group)
     process = sleeper(program, "600")
     engine.settle()

@@ -2,7 +2,16 @@
 
 import pytest
 
-from tests.integration.conftest import eater, group, hierarchy, memory, program, run, sleeper  # noqa: F401 (fixtures)
+from tests.integration.conftest import (  # noqa: F401 (fixtures)
+    disk,
+    eater,
+    group,
+    hierarchy,
+    memory,
+    program,
+    run,
+    sleeper,
+)
 from tests.peers.nri.node import node, parent  # noqa: F401
 
 

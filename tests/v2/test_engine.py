@@ -2,7 +2,7 @@
 
 import pytest
 from holdfast.cgroups import UNIFIED
-from holdfast.node.journal.rows import SettingRow
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.decision import Reason
 from holdfast.node.model.placement import Happening, State
 
@@ -82,19 +82,19 @@ def test_a_file_that_a_runtime_wrote_for_a_rule_is_given_back_when_the_rule_goes
     tree.join(group, process.pid)
     wanted = {"match": {"comm": NAME}, "in_place": {"memory.oom.group": 0, "memory.min": 8192}}
     engine = run(wanted)
-    assert engine.journal.settings() == []  # it was in force
+    assert engine.table.files == {}  # it was in force
     rows = [
-        SettingRow(UNIFIED, group, "memory.oom.group", "1", "0", "r1"),
-        SettingRow(UNIFIED, group, "memory.min", "0", "4096", "r1"),  # somebody else chose since
-        SettingRow(UNIFIED, group, "memory.low", "4096", "0", "gone since"),
-        SettingRow(UNIFIED, f"{group}/gone", "memory.low", "4096", "0", "r1"),
+        FileRow(UNIFIED, group, "memory.oom.group", "1", "r1", written="0"),
+        FileRow(UNIFIED, group, "memory.min", "0", "r1", written="4096"),  # somebody else chose since
+        FileRow(UNIFIED, group, "memory.low", "4096", "gone since", written="0"),
+        FileRow(UNIFIED, f"{group}/gone", "memory.low", "4096", "r1", written="0"),
     ]
     engine.engine.adopt_files(rows).result(60)
-    assert engine.journal.settings() == [rows[2], rows[0]]
+    assert sorted(engine.table.files.values(), key=lambda row: row.file) == [rows[2], rows[0]]
     engine.set_rules()
     engine.sweep()
     found = [tree.read(group, file) for file in ("memory.oom.group", "memory.min", "memory.low")]
-    assert (found, engine.journal.settings()) == (["1", "8192", "4096"], [])
+    assert (found, engine.table.files) == (["1", "8192", "4096"], {})
 
 
 def test_a_group_that_passes_controllers_on_is_refused(run, program, sleeper, group, tree):
@@ -116,7 +116,7 @@ def test_a_group_that_begins_to_pass_controllers_on_between_plan_and_write_is_re
 ):
     tree.create(group, ["memory"])
     engine = run(target(group))
-    engine.engine._loop.keeper.facts.groups[group]
+    engine.engine._loop.facts.groups[group]
     tree.create(f"{group}/leaf", ["memory"])
     process = sleeper(program, "600")
     engine.settle()

@@ -273,7 +273,8 @@ def release(client: Client, pid: int) -> None:
 def restore(client: Client, rule: str, pid: int | None) -> int:
     """Give everything back: each value we wrote and that is still ours becomes what it was before.
 
-    The rules concerned are suspended until rules are loaded again. Exit code 1 when something could not be given back.
+    The rules concerned act again with the next reload (also of an unchanged file) or restart. Exit code 1 when
+    something could not be given back yet; it is tried again.
     """
     from holdfast.api.placement.v1.placement_pb2 import RestoreRequest
 
@@ -284,6 +285,7 @@ def restore(client: Client, rule: str, pid: int | None) -> int:
         click.echo(
             f"{answer.given_back} given back, {answer.left} left as somebody else changed them, "
             f"{answer.gone} of processes that are gone"
+            + (f"; {answer.apart} in the nearest group above, as their cgroup is gone" if answer.apart else "")
         )
         for line in answer.failed:
             show([f"failed: {line}"], err=True)

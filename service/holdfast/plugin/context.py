@@ -31,8 +31,8 @@ class Daemon(Protocol):
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """Hold the boot until the answer is called."""
 
-    def call_on_reload(self, uri: str, callback: OnReload) -> None:
-        """Tell ``callback`` the plugin's new config after a good reload."""
+    def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
+        """Tell ``callback`` the plugin's new config after a good reload; see `InitContext.on_reload`."""
 
 
 class Places(Struct, frozen=True):
@@ -126,12 +126,13 @@ class InitContext(Struct):
         """
         self.daemon.fault(self.uri, cause, words, vital=vital)
 
-    def on_reload(self, callback: OnReload) -> None:
-        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file.
+    def on_reload(self, callback: OnReload) -> Callable[[], None]:
+        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if that is not in force.
 
-        It raises `ConfigError` to refuse: then every plugin keeps what it had.
+        It raises `ConfigError` to refuse: then every plugin keeps what it had. To be called: something else changed
+        what is in force, so the next reload is to call ``callback`` though the config is the same.
         """
-        self.daemon.call_on_reload(self.uri, callback)
+        return self.daemon.call_on_reload(self.uri, callback)
 
 
 def _made(path: Path) -> Path:

@@ -81,6 +81,10 @@ class ProcRoot:
             raise _translated("open", f"{self.path}/{pid}", error) from error
         return OpenProcess(pid, descriptor, f"{self.path}/{pid}")
 
+    def open_self(self) -> OpenProcess:
+        """Take hold of ourselves, whatever our number is in this proc file system."""
+        return OpenProcess(os.getpid(), os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd), "")
+
     def close(self) -> None:
         """Let the file system go; processes opened through it stay open."""
         if self.fd >= 0:

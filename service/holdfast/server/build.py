@@ -55,7 +55,6 @@ class Daemon:
         self.tasks = Tasks(self.fault, self._end)
         self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
-        self._in_force: dict[str, Any] = {}  # by key, once there was a reload
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """`InitContext.background`."""
@@ -69,9 +68,10 @@ class Daemon:
         """`InitContext.readiness`."""
         return self.readiness.wait_for(uri, what)
 
-    def call_on_reload(self, uri: str, callback: OnReload) -> None:
+    def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """`InitContext.on_reload`."""
         self.reloadable.on(f"plugins.{uri}", callback)
+        return lambda: self.reloadable.touch(f"plugins.{uri}")
 
     async def boot(self, stack: AsyncExitStack) -> Listeners:
         """Start everything; ``stack`` undoes what was started.
@@ -86,6 +86,7 @@ class Daemon:
         apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
         self.sections = self._decoded(settings, enabled)
+        self.reloadable.begin(flattened(settings, self.sections))
         listeners = Listeners(settings, self._layer(stack), self.plugins, self.board)
         await stack.enter_async_context(self.tasks)
         await self._start_plugins(enabled, stack)
@@ -100,17 +101,13 @@ class Daemon:
     def reload(self, fresh: config.Loaded) -> Change:
         """Bring what can be into force; what cannot is named, and compared again at the next reload.
 
-        It is compared with what is in force, key by key: with the start's for what waits for a restart, with the last
-        good reload's for the rest, so that going back to an earlier configuration is a change as any other.
+        What is compared with is what is in force, so that a change and its taking back are two changes.
 
         Raises:
             ConfigError: nothing changed.
         """
         sections = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
-        before = self._in_force or flattened(self.settings, self.sections)
-        after = flattened(fresh.settings, sections)
-        change = self.reloadable.apply(before, after)
-        self._in_force = {**before, **{key: after.get(key) for key in change.applied}}
+        change = self.reloadable.apply(flattened(fresh.settings, sections))
         self.loaded = fresh
         return change
 

@@ -2,7 +2,7 @@
 
 Reloadable are the log level, the tracing ratio, and the sections of plugins that asked to be told. Whatever
 else changed is named as waiting for a restart. A configuration that does not load, or that one plugin refuses,
-changes nothing.
+changes nothing: everything is as it was in force.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from holdfast.errors import ConfigError, HoldfastError
 
 LOG = log.named(__name__)
 Callback = Callable[[Any], None]
+_TOUCHED = object()
 
 
 class Change(Struct, frozen=True):
@@ -28,10 +29,18 @@ class Change(Struct, frozen=True):
 
 
 class Reloadable:
-    """The callbacks behind reloadable keys. A key is dotted (``debug.level``); a plugin's is ``plugins.<URI>``."""
+    """The callbacks behind reloadable keys, and what is in force. A key is dotted; a plugin's is ``plugins.<URI>``.
+
+    A reload is compared with what is in force, not with what the boot read: so a change can be taken back by another.
+    """
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
+        self._in_force: dict[str, Any] = {}
+
+    def begin(self, values: Mapping[str, Any]) -> None:
+        """What the boot put in force."""
+        self._in_force = dict(values)
 
     def on(self, key: str, callback: Callback) -> None:
         """Call ``callback`` with the new value of ``key``; it raises to refuse."""
@@ -41,27 +50,44 @@ class Reloadable:
         """Forget a key's callbacks (its plugin is closing)."""
         self._callbacks.pop(key, None)
 
-    def apply(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+    def touch(self, key: str) -> None:
+        """What is in force for a key is not what its value says any more: the next reload puts it in force again."""
+        self._in_force[key] = _TOUCHED
+
+    def apply(self, new: Mapping[str, Any]) -> Change:
         """Bring every reloadable difference into force.
 
         Raises:
-            ConfigError: a callback refused; those already called were called again with the old value.
+            ConfigError: a callback refused; those already called were called again with what was in force.
         """
+        old = self._in_force
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         applied = [key for key in changed if key in self._callbacks]
-        done: list[tuple[Callback, Any]] = []
+        done: list[tuple[str, Callback]] = []
         for key in applied:
             for callback in self._callbacks[key]:
                 try:
                     callback(new.get(key))
                 except Exception as error:
-                    _take_back(done)
+                    self._take_back(done)
                     if isinstance(error, ConfigError):
                         raise
                     words = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
                     raise ConfigError(f"{key}: {words}") from error
-                done.append((callback, old.get(key)))
+                done.append((key, callback))
+        self._in_force |= {key: new.get(key) for key in applied}
         return Change(tuple(applied), tuple(key for key in changed if key not in self._callbacks))
+
+    def _take_back(self, done: list[tuple[str, Callback]]) -> None:
+        for key, callback in reversed(done):
+            value = self._in_force.get(key)
+            if value is _TOUCHED:
+                continue
+            try:
+                callback(value)
+            except Exception as error:  # the refusal is what the user must hear about; this goes to the log
+                LOG.error("could not take back a reloaded setting", key=key, error=error)
+                self.touch(key)
 
 
 def flattened(settings: msgspec.Struct, sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,11 +104,3 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{prefix}{name}.", inner)
         elif f"{prefix}{name}" != "plugins":
             yield f"{prefix}{name}", inner
-
-
-def _take_back(done: list[tuple[Callback, Any]]) -> None:
-    for callback, value in reversed(done):
-        try:
-            callback(value)
-        except Exception as error:  # the refusal is what the user must hear about; this goes to the log
-            LOG.error("could not take back a reloaded setting", error=error)

@@ -1,5 +1,7 @@
 """Rules from a bundle: which are in force, and what is told when they cannot be."""
 
+from concurrent.futures import Future
+
 import pytest
 from holdfast.errors import ConfigError, FailedPrecondition, NotFound
 from holdfast.metrics import Registry
@@ -45,6 +47,9 @@ class Engine:
 
     def set_rules(self, rules):
         self.rules = rules
+        done = Future()
+        done.set_result(None)
+        return done
 
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

@@ -144,6 +144,10 @@ class InForce:
     def __init__(self, *given):
         self.rules = rules(*given)
         self.builtin = frozenset({"r2"})
+        self.changes = 0
+
+    def changed_otherwise(self):
+        self.changes += 1
 
     def uid_of(self, name):
         return {"postgres": 26}.get(name)

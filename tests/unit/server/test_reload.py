@@ -14,6 +14,74 @@ class Outer(msgspec.Struct):
     plugins: dict = msgspec.field(default_factory=dict)
 
 
+def applied(reloadable, old, new):
+    reloadable.begin(old)
+    return reloadable.apply(new)
+
+
+def test_what_was_changed_can_be_changed_back():
+    seen = []
+    reloadable = Reloadable()
+    reloadable.on("a", seen.append)
+    reloadable.begin({"a": 1, "b": 1})
+    assert reloadable.apply({"a": 2, "b": 2}) == Change(("a",), ("b",))
+    assert reloadable.apply({"a": 1, "b": 2}) == Change(("a",), ("b",))
+    assert reloadable.apply({"a": 1, "b": 1}) == Change((), ())
+    assert seen == [2, 1]
+
+
+def test_a_refused_change_leaves_what_was_in_force_and_is_refused_again():
+    seen = []
+
+    def only_small(value):
+        if value > 2:
+            raise ConfigError("too large")
+        seen.append(value)
+
+    reloadable = Reloadable()
+    reloadable.on("a", only_small)
+    reloadable.begin({"a": 1})
+    reloadable.apply({"a": 2})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="too large"):
+            reloadable.apply({"a": 3})
+    assert reloadable.apply({"a": 2}) == Change((), ())
+    assert seen == [2]
+
+
+def test_what_was_touched_is_put_in_force_again_though_it_is_the_same():
+    seen = []
+    reloadable = Reloadable()
+    reloadable.on("a", seen.append)
+    reloadable.begin({"a": 1})
+    reloadable.touch("a")
+    assert reloadable.apply({"a": 1}) == Change(("a",), ())
+    assert reloadable.apply({"a": 1}) == Change((), ())
+    assert seen == [1]
+
+
+def test_what_could_not_be_taken_back_is_put_in_force_by_the_next_reload():
+    seen, breaks = [], [False, True]
+
+    def sometimes(value):
+        if breaks and breaks.pop(0):
+            raise ValueError("torn")
+        seen.append(value)
+
+    def refuse(value):
+        if value == 2:
+            raise ConfigError("no")
+
+    reloadable = Reloadable()
+    reloadable.on("a", sometimes)
+    reloadable.on("b", refuse)
+    reloadable.begin({"a": 1, "b": 1})
+    with pytest.raises(ConfigError, match="no"):
+        reloadable.apply({"a": 2, "b": 2})
+    assert reloadable.apply({"a": 1, "b": 1}).applied == ("a",)
+    assert seen == [2, 1]
+
+
 def test_settings_are_compared_by_dotted_key_and_plugins_by_section():
     assert flattened(Outer(), {"io.x.v1.y": 1}) == {"root": "/r", "debug.level": "info", "plugins.io.x.v1.y": 1}
 
@@ -22,7 +90,7 @@ def test_what_has_a_callback_is_applied_and_the_rest_waits_for_a_restart():
     seen = []
     reloadable = Reloadable()
     reloadable.on("debug.level", seen.append)
-    change = reloadable.apply({"root": "/a", "debug.level": "info"}, {"root": "/b", "debug.level": "debug"})
+    change = applied(reloadable, {"root": "/a", "debug.level": "info"}, {"root": "/b", "debug.level": "debug"})
     assert change == Change(applied=("debug.level",), needs_restart=("root",))
     assert seen == ["debug"]
 
@@ -30,7 +98,7 @@ def test_what_has_a_callback_is_applied_and_the_rest_waits_for_a_restart():
 def test_nothing_changed_calls_nobody():
     reloadable = Reloadable()
     reloadable.on("a", lambda value: pytest.fail("called"))
-    assert reloadable.apply({"a": 1}, {"a": 1}) == Change((), ())
+    assert applied(reloadable, {"a": 1}, {"a": 1}) == Change((), ())
 
 
 def test_one_refusal_takes_back_what_was_applied():
@@ -43,7 +111,7 @@ def test_one_refusal_takes_back_what_was_applied():
     reloadable.on("a", seen.append)
     reloadable.on("b", refuse)
     with pytest.raises(ConfigError, match=r"^config\.yaml:3: plugins\.z: no$"):
-        reloadable.apply({"a": 1, "b": 1}, {"a": 2, "b": 2})
+        applied(reloadable, {"a": 1, "b": 1}, {"a": 2, "b": 2})
     assert seen == [2, 1]
 
 
@@ -54,11 +122,11 @@ def test_a_callback_that_breaks_is_a_refusal_that_names_the_key():
     reloadable = Reloadable()
     reloadable.on("b", broken)
     with pytest.raises(ConfigError, match=r"^b: ValueError: torn$"):
-        reloadable.apply({"b": 1}, {"b": 2})
+        applied(reloadable, {"b": 1}, {"b": 2})
 
 
 def test_a_closed_plugin_is_not_told_any_more():
     reloadable = Reloadable()
     reloadable.on("plugins.x", lambda value: pytest.fail("called"))
     reloadable.off("plugins.x")
-    assert reloadable.apply({"plugins.x": 1}, {"plugins.x": 2}) == Change((), ("plugins.x",))
+    assert applied(reloadable, {"plugins.x": 1}, {"plugins.x": 2}) == Change((), ("plugins.x",))

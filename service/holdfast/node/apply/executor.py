@@ -1,306 +1,415 @@
-"""Acting on one process: the write, what the journal and the record say of it afterwards, and giving back.
+"""The only writer. What it writes is in the journal first, goes to the very process, and is read back.
 
-The ``oom_score_adj`` rows of the journal are mirrored here, because every plan asks for them.
+Theory
+------
+* ``oom_score_adj`` is written at once: a microsecond, and safe by identity (a reused number answers ESRCH).
+* ``cgroup.procs`` takes a number; there is no safe form. So: hold the process's directory, look where it is, write the
+  number, look again through the directory. If the process ended in between, whoever has its number now may have been
+  moved; a newcomer that sits in the target though its parent does not is put back beside its parent, where it was born.
+* *Where it is counts at the moment of the move*, on the way in and on the way back: what another program chose since it
+  was decided is what is noted as before, or is left alone.
+* *None goes to a hierarchy's root that did not come from there*: that would leave every limit on the way. Of a group
+  that is gone a process goes back to the nearest above; where none is left that takes it, it stays, and is tried again.
+* The first move after 50 ms of none waits 6 to 14 ms for an RCU grace period, later ones 5 µs; so does a move to where
+  a process already is. That wait is taken with a move of our own process to where it is, so that between the look at a
+  process and its move there are microseconds. None is made that is already true.
+* What the kernel refuses is an outcome, in one line with the remedy; the rest goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from holdfast import log
-from holdfast.cgroups import parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, ProcessGone, Unavailable
-from holdfast.node.apply.metrics import Tally
-from holdfast.node.apply.move_job import Order, Outcome, moves_back, refusal_of
-from holdfast.node.apply.writer import Host
+from holdfast.cgroups import UNIFIED, Hierarchy, parent, parse_groups
+from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone, Unavailable
+from holdfast.node.apply.action import (
+    Came,
+    Carried,
+    Cleared,
+    GiveBack,
+    How,
+    Move,
+    Order,
+    Remove,
+    Return,
+    Set,
+    Terms,
+    Unset,
+    Write,
+    Wrote,
+)
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import ADJ, HeldRow, cgroup_field
-from holdfast.node.model.decision import Change, Decision, Field, Refusal
-from holdfast.node.model.placement import Happening, Placement, Report, State, state_of
-from holdfast.node.model.process import Held
-from holdfast.node.proc.evidence import EvidenceReader
-from holdfast.node.proc.reader import Reader
-from holdfast.process import OpenProcess
+from holdfast.node.journal.rows import FileRow, GroupRow, MoveRow
+from holdfast.node.model.decision import Field, Reason, Refusal
+from holdfast.node.plan.setting import is_in_force
+from holdfast.node.proc.parse import name_and_parent
+from holdfast.node.rule.setting import controller_of
+from holdfast.process import OpenProcess, ProcRoot, oomscore
 
-LOG = log.named(__name__)
+AGAIN = 3  # looks at where a process is, if another program moves it at the same moment
+WARM_S = 0.002  # the kernel lets the lock cool after a grace period, never sooner than a tick or two after a move
+#: errno of a refused write → the reason it is counted under.
+_REASONS = {
+    errno.EACCES: Reason.CAPABILITY,
+    errno.EPERM: Reason.CAPABILITY,
+    errno.EBUSY: Reason.INTERNAL_PROCESS,
+    errno.EOPNOTSUPP: Reason.THREADED,
+    errno.ENOSPC: Reason.CPUSET,
+    errno.EINVAL: Reason.BAD_VALUE,
+    errno.ERANGE: Reason.BAD_VALUE,
+    errno.ENOENT: Reason.NO_CONTROLLER,
+}
 
 
-class Hands(Struct, frozen=True):
-    """What is worked with: eyes, the writer, the memory, the queue of moves, whom to tell, and what is counted."""
+def refusal_of(error: HoldfastError, which: Field) -> Refusal:
+    """A refused write as a refusal of the rule."""
+    if isinstance(error, KernelRefused):
+        reason = _REASONS.get(error.errno, Reason.KERNEL)
+        if which is Field.CGROUP and error.errno == errno.EINVAL:
+            reason = Reason.KERNEL
+        return Refusal(reason, which, error.advice)
+    if isinstance(error, Unavailable):
+        return Refusal(Reason.JOURNAL, which, error.message)
+    return Refusal(Reason.NO_CONTROLLER if isinstance(error, NotFound) else Reason.KERNEL, which, str(error))
 
-    reader: Reader
-    evidence: EvidenceReader
-    host: Host
-    journal: Journal
-    submit: Callable[[Order], None]
-    report: Callable[[Report], None]
-    tally: Tally
 
+class Executor:
+    """Writes. `write` and `clear` are for the engine's thread, `carry_out` for the mover's, too."""
 
-class Actor:
-    """Carries decisions out, one process at a time.
+    def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
+        self.journal = journal
+        self._proc, self._hierarchy = proc, hierarchy
+        self._writing = threading.Lock()  # to groups: the mover, and the engine's thread
+        self._warm_until = 0.0
+        self._at_home: tuple[str, str] | None = None  # a hierarchy, and the group that we are in
 
-    ``moved`` are pids with a move of ours in the journal, ``returning`` those whose way back waits in the queue.
-    """
+    # -- oom_score_adj -----------------------------------------------------------------------------------------------
 
-    def __init__(self, hands: Hands) -> None:
-        self.hands = hands
-        self.moved: set[int] = set()
-        self.returning: set[int] = set()
-        self._rows: dict[int, HeldRow] = {}
-        self._said: set[tuple[str, str, str]] = set()
-        self._adj_written = hands.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
-        self._adj_after = hands.tally.held_after.labels(Field.OOM_SCORE_ADJ)
-        self._group_after = hands.tally.held_after.labels(Field.CGROUP)
-
-    def say_anew(self) -> None:
-        """Say each refusal once more: the rules are new."""
-        self._said.clear()
-
-    def remember(self, row: HeldRow) -> None:
-        """A row of the journal of a process that still is."""
-        if row.field == ADJ:
-            self._rows[row.pid] = row
-        else:
-            self.moved.add(row.pid)
-
-    def forget(self, pid: int) -> None:
-        """The process is gone; its rows in the journal go with the next sweep."""
-        self._rows.pop(pid, None)
-        self.moved.discard(pid)
-
-    def row(self, pid: int, start_ticks: int) -> HeldRow | None:
-        """The journal's row of a process's ``oom_score_adj``."""
-        row = self._rows.get(pid)
-        return row if row is not None and row.start_ticks == start_ticks else None
-
-    def held(self, pid: int, start_ticks: int) -> Held | None:
-        """What we did to a process's ``oom_score_adj``."""
-        row = self.row(pid, start_ticks)
-        if row is None:
-            return None
-        return Held(int(row.before), int(row.written), row.rule, row.as_child)
-
-    def rerule(self, placement: Placement, decision: Decision) -> None:
-        """What stands, stands under another rule now."""
-        assert decision.rule is not None
-        pid = placement.pid
-        if pid in self._rows or pid in self.moved:
-            self.hands.journal.rerule(
-                pid,
-                placement.start_ticks,
-                decision.rule,
-                as_child=decision.as_child,
-                give_back=decision.restore_on_remove,
-            )
-        if pid in self._rows:
-            self._rows[pid] = replace(self._rows[pid], rule=decision.rule, as_child=decision.as_child)
-
-    def carry_out(self, process: OpenProcess, placement: Placement, decision: Decision, at_ns: int) -> None:
-        """Write what is at once, hand on what may wait, and say how far it got.
-
-        ``at_ns``: the exec that led to it, monotonic, or 0. A move that waits already is not ordered twice by a sweep.
-        """
-        refused, did = list(decision.refusals), False
-        moves: list[Change] = []
-        for change in decision.changes:
-            if change.field is not Field.OOM_SCORE_ADJ:
-                moves.append(change)
-            elif (refusal := self._adjust(process, placement, change, decision, at_ns)) is not None:
-                refused.append(refusal)
-            else:
-                did = True
-        self.refuse(placement, refused)
-        if placement.state is State.MOVING and not at_ns:
-            return
-        placement.state = State.MOVING if moves else state_of(refused, did=did or self._holds_something(placement))
-        if moves:
-            assert decision.rule is not None
-            drifted = placement.pid in self.moved and self._stood(placement, moves)
-            self.hands.submit(
-                Order(
-                    process.again(),
-                    placement.start_ticks,
-                    decision.rule,
-                    tuple(moves),
-                    decision.restore_on_remove,
-                    drifted=drifted,
-                    at_ns=at_ns,
-                    looked_ns=time.monotonic_ns(),
-                )
-            )
-
-    def _holds_something(self, placement: Placement) -> bool:
-        return placement.adj_before is not None or placement.pid in self.moved
-
-    def _stood(self, placement: Placement, moves: Iterable[Change]) -> bool:
-        """Whether a move is one that we made before, under the same rule: somebody moved the process away."""
-        rows = self.hands.journal.held_of(placement.pid, placement.start_ticks)
-        stood = {(row.field, row.written) for row in rows if row.rule == placement.rule}
-        return any((cgroup_field(move.hierarchy), move.group) in stood for move in moves if move.field is Field.CGROUP)
-
-    def _adjust(
-        self, process: OpenProcess, placement: Placement, change: Change, decision: Decision, at_ns: int
-    ) -> Refusal | None:
-        """Write an ``oom_score_adj`` now; the refusal if the kernel says no."""
-        old, tally = self._rows.get(process.pid), self.hands.tally
-        row = HeldRow(
-            process.pid,
-            placement.start_ticks,
-            ADJ,
-            (change.before or "0") if decision.adj_base is None else str(decision.adj_base),
-            change.after,
-            placement.rule,
-            decision.as_child,
-            decision.restore_on_remove,
-        )
+    def write(self, process: OpenProcess, action: Write | GiveBack) -> Wrote:
+        """Write an ``oom_score_adj``, or give it back."""
         try:
-            self.hands.host.set_adj(process, row)
+            if isinstance(action, GiveBack):
+                return Wrote(action, self._give_back(process, action, oomscore.read(process)))
+            self.journal.commit((action.row,))
+            if oomscore.read(process) != action.seen:  # noting it took longer than a look
+                return Wrote(action, How.LEFT)
+            assert action.row.wanted is not None
+            oomscore.write(process, action.row.wanted)
         except ProcessGone:
-            raise
+            return Wrote(action, How.GONE)
         except HoldfastError as error:
-            tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
-            refusal = refusal_of(error, Field.OOM_SCORE_ADJ)
-            if refusal not in placement.refusals:
-                self.report(Happening.FAILED, placement, (change,), refusal.detail)
-            return refusal
-        if at_ns:
-            self._adj_after.observe((time.monotonic_ns() - at_ns) / 1e9)
-        self._adj_written.value += 1
-        drifted = old is not None and old.written == change.after and old.rule == placement.rule
-        self._rows[process.pid] = _merged(old, row)
-        placement.adj_before = int(self._rows[process.pid].before)
-        placement.oom_score_adj = int(change.after)
-        self._did(placement, (change,), drifted=drifted)
+            return Wrote(action, How.REFUSED, refusal_of(error, Field.OOM_SCORE_ADJ))
+        return Wrote(action, How.DONE)
+
+    @staticmethod
+    def _give_back(process: OpenProcess, action: GiveBack, present: int) -> How:
+        if not action.row.is_ours(present):
+            return How.LEFT
+        if present != action.row.before:
+            oomscore.write(process, action.row.before)
+        return How.DONE
+
+    # -- cgroups -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a move would be made at once."""
+        return time.monotonic() < self._warm_until
+
+    def carry_out(self, order: Order, process: OpenProcess) -> Carried:
+        """Carry out an order: its settings, then its moves. Never raises."""
+        with self._writing:
+            came = [self._set(step) for step in order.steps if isinstance(step, Set)]
+            moves = [step for step in order.steps if not isinstance(step, Set)]
+            try:
+                if moves:
+                    came += self._move_all(order, moves, process)
+            except ProcessGone:
+                return Carried(order, tuple(came), gone=True, at_ns=time.monotonic_ns())
+            if not moves or not process.is_reaped():
+                return Carried(order, tuple(came), at_ns=time.monotonic_ns())
+            stranger = self._put_back_stranger(process.pid, came)
+            return Carried(order, tuple(came), gone=True, stranger=stranger, at_ns=time.monotonic_ns())
+
+    def _move_all(self, order: Order, steps: Sequence[Move | Return], process: OpenProcess) -> list[Came]:
+        """The moves of one process, from where it is at this moment.
+
+        Raises:
+            ProcessGone: it ended before the first.
+        """
+        ready, came = [], []
+        for step in steps:
+            refusal = self._prepare(step)
+            if refusal is None:
+                ready.append(step)
+            else:
+                came.append(Came(step, How.REFUSED, refusal=refusal))
+        if ready:
+            self._warm_up()
+        try:
+            present = parse_groups(process.read("cgroup"))
+            came += [self._return(step, present, process) for step in ready if isinstance(step, Return)]
+            moves = [step for step in ready if isinstance(step, Move)]
+            wanted = self._committed(order, moves, present)
+            for _ in range(AGAIN):  # noting it took longer than a look: is it still there?
+                now = parse_groups(process.read("cgroup"))
+                if all(now.get(row.hierarchy) == present.get(row.hierarchy) for _, row in wanted):
+                    break
+                present, wanted = now, self._committed(order, moves, now)
+        except HoldfastError as error:
+            if isinstance(error, ProcessGone):
+                raise
+            left = [step for step in ready if all(one.step is not step for one in came)]
+            return [*came, *(Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in left)]
+        done = [row.hierarchy for _, row in wanted]
+        came += [Came(step, How.ALREADY) for step in moves if step.change.hierarchy not in done]
+        return [*came, *(self._join(step, row) for step, row in wanted)]
+
+    def _committed(self, order: Order, moves: Iterable[Move], present: Mapping[str, str]) -> list[tuple[Move, MoveRow]]:
+        """The moves that are not true already, each with its row, which is in the journal."""
+        wanted = [
+            (step, _wanting(order, step, present.get(step.change.hierarchy, "")))
+            for step in moves
+            if present.get(step.change.hierarchy) != step.change.group
+        ]
+        self.journal.commit(row for _, row in wanted)
+        return wanted
+
+    def _prepare(self, step: Move | Return) -> Refusal | None:
+        """Make the group, if it is to be made."""
+        if isinstance(step, Return) or not step.change.create:
+            return None
+        try:
+            self._make(step.change.hierarchy, step.change.group, step.terms)
+        except HoldfastError as error:
+            return refusal_of(error, Field.CGROUP)
         return None
 
-    def _did(self, placement: Placement, changes: tuple[Change, ...], *, drifted: bool, ago_ns: int = 0) -> None:
-        if drifted:
-            self.hands.tally.drift.inc(placement.rule)
-        self.report(Happening.DRIFTED if drifted else Happening.HELD, placement, changes, ago_ns=ago_ns)
+    def _warm_up(self) -> None:
+        """Wait for the grace period now, before anything is looked at."""
+        if self.is_warm:
+            return
+        try:
+            if self._at_home is None:
+                self._at_home = self._home()
+            hierarchy, group = self._at_home
+            self._hierarchy.tree(hierarchy).join(group, 0)
+        except HoldfastError:  # we were moved, or our own group takes no processes; the lock was taken all the same
+            self._at_home = None
+        self._warm_until = time.monotonic() + WARM_S
 
-    def refuse(self, placement: Placement, refusals: Iterable[Refusal]) -> None:
-        """Count what is new for this process, say what is new for its rule."""
-        refusals = tuple(refusals)
-        for refusal in refusals:
-            if refusal in placement.refusals:
-                continue
-            self.hands.tally.refusals.inc(placement.rule, refusal.reason)
-            key = (placement.rule, refusal.reason, refusal.field)
-            if key not in self._said:
-                self._said.add(key)
-                LOG.warning(
-                    "a rule cannot be applied",
-                    rule=placement.rule,
-                    pid=placement.pid,
-                    comm=placement.comm,
-                    reason=refusal.reason,
-                    detail=refusal.detail,
-                )
-        placement.refusals = refusals
+    def _home(self) -> tuple[str, str]:
+        with self._proc.open_self() as own:
+            groups = parse_groups(own.read("cgroup"))
+        return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
 
-    def on_outcome(self, outcome: Outcome, placement: Placement | None) -> None:
-        """What the mover did; ``placement`` is that of the very process, if it is still under a rule."""
-        order, tally = outcome.order, self.hands.tally
-        for change in outcome.done:
-            tally.writes.inc(change.field, "done")
-        for refusal in outcome.refused:
-            tally.writes.inc(refusal.field, "refused")
-        tally.strangers.labels().value += outcome.stranger
-        if order.giving_back:
-            self._on_given_back(outcome)
-        elif placement is not None and not outcome.gone:
-            self._on_moved(outcome, placement)
+    def _join(self, step: Move, row: MoveRow) -> Came:
+        change = step.change
+        tree = self._hierarchy.tree(change.hierarchy)
+        try:
+            try:
+                tree.join(change.group, row.pid)
+            except KernelRefused as error:
+                if error.errno != errno.ENOENT or tree.exists(change.group):
+                    raise
+                self._make(change.hierarchy, change.group, step.terms)  # somebody removed it since it was looked at
+                tree.join(change.group, row.pid)
+        except ProcessGone:
+            return Came(step, How.GONE, row)
+        except HoldfastError as error:
+            return Came(step, How.REFUSED, row, refusal_of(error, Field.CGROUP))
+        self._warm_until = time.monotonic() + WARM_S
+        return Came(step, How.DONE, row)
 
-    def _on_moved(self, outcome: Outcome, placement: Placement) -> None:
-        moves = [change for change in outcome.done if change.field is Field.CGROUP]
-        ago_ns = time.monotonic_ns() - outcome.at_ns
-        if moves:
-            self.moved.add(placement.pid)
-            placement.group = moves[0].group
-            if outcome.order.at_ns:
-                self._group_after.observe((outcome.at_ns - outcome.order.at_ns) / 1e9)
-        if outcome.done:
-            self._did(placement, tuple(outcome.done), drifted=outcome.order.drifted and bool(moves), ago_ns=ago_ns)
-        news = [refusal for refusal in outcome.refused if refusal not in placement.refusals]
-        if news:
-            self.report(Happening.FAILED, placement, (), "; ".join(refusal.detail for refusal in news), ago_ns=ago_ns)
-        self.refuse(placement, [*placement.refusals, *news])
-        placement.state = state_of(placement.refusals, did=bool(outcome.done) or self._holds_something(placement))
+    def _return(self, step: Return, present: Mapping[str, str], process: OpenProcess) -> Came:
+        row = step.row
+        now = present.get(row.hierarchy, "")
+        if not row.is_ours(now):
+            return Came(step, How.LEFT)
+        if now == row.before:
+            return Came(step, How.DONE)
+        try:
+            tree = self._hierarchy.tree(row.hierarchy)
+            if tree.exists(row.before):
+                tree.join(row.before, row.pid)
+                return Came(step, How.DONE)
+            self._join_above(row.hierarchy, row.before, row.pid)
+            return Came(step, How.APART)
+        except ProcessGone:
+            return Came(step, How.GONE)
+        except HoldfastError as error:
+            return Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP))
 
-    def _on_given_back(self, outcome: Outcome) -> None:
-        order = outcome.order
-        self.returning.discard(order.process.pid)
-        with contextlib.suppress(Unavailable):  # rows of what is not ours any more are harmless
-            rows = self.hands.journal.held_of(order.process.pid, order.start_ticks)
-            self.hands.journal.forget([row for row in rows if row.field != ADJ])
-        for refusal in outcome.refused:
-            LOG.warning("could not give a cgroup back", pid=order.process.pid, rule=order.rule, detail=refusal.detail)
+    def _join_above(self, hierarchy: str, gone: str, pid: int) -> None:
+        """Join the nearest group above one that is gone. Never the root's: that would leave every limit on the way.
 
-    def give_back(self, process: OpenProcess, placement: Placement, *, adj: bool, groups: bool, force: bool) -> bool:
-        """Give back what is ours of a process; True when its rule said that everything stays (unless ``force``)."""
-        rows = self.hands.journal.held_of(placement.pid, placement.start_ticks)
-        rows = [row for row in rows if (adj if row.field == ADJ else groups)]
-        keep = [row for row in rows if not (row.give_back or force)]
-        settled = list(keep)
-        back = [row for row in rows if row not in keep]
-        for row in back:
-            if row.field == ADJ:
-                try:
-                    self.hands.host.give_back_adj(process, row)
-                except KernelRefused as error:
-                    LOG.warning("could not give oom_score_adj back", pid=process.pid, detail=error.advice)
-                settled.append(row)
-        changes, left = moves_back(back, parse_groups(process.read("cgroup")))
-        settled += left
-        if changes:
-            self.returning.add(process.pid)
-            self.hands.submit(Order(process.again(), placement.start_ticks, placement.rule, changes, giving_back=True))
-        self.hands.journal.forget(settled)
-        if adj:
-            self._rows.pop(process.pid, None)
-            placement.adj_before = None
-        if groups:
-            self.moved.discard(process.pid)
-        return bool(rows) and len(keep) == len(rows)
+        Raises:
+            KernelRefused: none is left that takes processes; the process stays where it is.
+        """
+        tree, above = self._hierarchy.tree(hierarchy), parent(gone)
+        while above != "/":
+            try:
+                tree.join(above, pid)
+            except KernelRefused:  # it is gone, too, or takes no processes itself
+                above = parent(above)
+            else:
+                return
+        remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
+        raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
 
-    def has_adj(self, pid: int) -> bool:
-        """Whether a value of ours is, or may be, in the process."""
-        return pid in self._rows
+    def _put_back_stranger(self, pid: int, came: Iterable[Came]) -> bool:
+        """Whoever has the number of a process that ended under our hands goes back beside its parent."""
+        put_back = False
+        try:
+            with self._proc.open(pid) as stranger:
+                groups = parse_groups(stranger.read("cgroup"))
+                _, ppid = name_and_parent(stranger.read("stat"))
+                with self._proc.open(ppid) as beside:
+                    born_in = parse_groups(beside.read("cgroup"))
+                for one in came:
+                    if one.how is not How.DONE or isinstance(one.step, Set):
+                        continue
+                    hierarchy = _hierarchy_of(one.step)
+                    target = one.step.row.before if isinstance(one.step, Return) else one.step.change.group
+                    birthplace = born_in.get(hierarchy)
+                    if birthplace is not None and groups.get(hierarchy) == target != birthplace:
+                        self._hierarchy.tree(hierarchy).join(birthplace, pid)
+                        put_back = True
+        except HoldfastError:  # it ended too, or may not be moved: nothing of ours is left in it
+            return put_back
+        return put_back
 
-    def report(
-        self,
-        happening: Happening,
-        placement: Placement,
-        changes: tuple[Change, ...],
-        detail: str = "",
-        *,
-        ago_ns: int = 0,
-    ) -> None:
-        """Tell whoever listens; it happened ``ago_ns`` ago."""
-        self.hands.report(
-            Report(
-                happening,
-                placement.pid,
-                placement.start_ticks,
-                placement.comm,
-                placement.rule,
-                changes,
-                detail,
-                time.time_ns() - ago_ns,
-                placement.pod,
+    # -- files and groups --------------------------------------------------------------------------------------------
+
+    def _set(self, step: Set) -> Came:
+        """Bring a file of a group into force, making the group if the change says so."""
+        change, row = step.change, None
+        place = change.hierarchy, change.group, change.file
+        try:
+            tree = self._hierarchy.tree(change.hierarchy)
+            if change.create:
+                self._make(change.hierarchy, change.group, step.terms, (controller_of(change.file),))
+            now = tree.read(change.group, change.file)
+            if is_in_force(change.file, change.after, now):
+                return Came(step, How.ALREADY)
+            old = self.journal.table.files.get(place)
+            ours = old is not None and is_ours(old, now)
+            terms = step.terms
+            row = FileRow(
+                *place,
+                before=old.before if old is not None and ours else now,
+                rule=terms.rule,
+                written=now if ours else None,
+                wanted=change.after,
+                give_back=terms.give_back,
+                origin=terms.origin,
             )
-        )
+            self.journal.commit((row,))
+            self._write_lines(change.hierarchy, change.group, change.file, change.after)
+        except HoldfastError as error:
+            return Came(step, How.REFUSED, self._as_it_is(row), refusal_of(error, Field.SETTING))
+        return Came(step, How.DONE, row)
+
+    def _as_it_is(self, row: FileRow | None) -> FileRow | None:
+        """A row after a refusal. Of several lines the first may have been taken: then what is there now is ours."""
+        if row is None or self.journal.table.get(row) != row:
+            return None
+        try:
+            now = self._hierarchy.tree(row.hierarchy).read(row.path, row.file)
+        except HoldfastError:
+            return row
+        if now == row.before or (row.written is not None and is_in_force(row.file, row.written, now)):
+            return row
+        partly = replace(row, written=now)
+        self.journal.commit((partly,))
+        return partly
+
+    def _write_lines(self, hierarchy: str, path: str, file: str, text: str) -> None:
+        tree = self._hierarchy.tree(hierarchy)
+        for line in text.split("\n"):
+            tree.write(path, file, line)
+
+    def _make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
+        """Make a group and what is missing above it; what is ours to remove is in the journal before it exists."""
+        tree = self._hierarchy.tree(hierarchy)
+        if not tree.exists(path):
+            at, missing = path, []
+            while at != "/" and not tree.exists(at):
+                missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
+                at = at.rsplit("/", 1)[0] or "/"
+            known = self.journal.table
+            self.journal.commit(row for row in missing if known.get(row) is None)
+        tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
+
+    def says(self, row: FileRow) -> bool:
+        """Whether a group's file says what the row has written there."""
+        try:
+            return is_ours(row, self._hierarchy.tree(row.hierarchy).read(row.path, row.file))
+        except HoldfastError:  # the group is gone, or has no such file
+            return False
+
+    def clear(self, action: Unset | Remove) -> Cleared:
+        """Give a file back if what it says is ours, or remove a group if nothing is in it. Never raises."""
+        with self._writing:
+            try:
+                how = self._unset(action.row) if isinstance(action, Unset) else self._remove(action.row)
+                return Cleared(action, how)
+            except NotFound:
+                return Cleared(action, How.GONE)
+            except HoldfastError as error:
+                detail = error.advice if isinstance(error, KernelRefused) else str(error)
+                return Cleared(action, How.REFUSED, detail)
+
+    def _unset(self, row: FileRow) -> How:
+        tree = self._hierarchy.tree(row.hierarchy)
+        if not tree.exists(row.path):
+            return How.GONE
+        if not is_ours(row, tree.read(row.path, row.file)):
+            return How.LEFT
+        self._write_lines(row.hierarchy, row.path, row.file, row.before)
+        return How.DONE
+
+    def _remove(self, row: GroupRow) -> How:
+        tree = self._hierarchy.tree(row.hierarchy)
+        if tree.remove(row.path):
+            return How.DONE
+        for pid in tree.members(row.path):
+            held = self.journal.table.processes.get(pid)
+            if row.base and (held is None or row.hierarchy not in held.moves):  # born there, and its parent is gone
+                if tree.exists(row.base):
+                    tree.join(row.base, pid)
+                else:
+                    self._join_above(row.hierarchy, row.base, pid)
+        return How.DONE if tree.remove(row.path) else How.LEFT
 
 
-def _merged(old: HeldRow | None, new: HeldRow) -> HeldRow:
-    """What the journal makes of a row that was there already (`Journal.hold`)."""
-    if old is None or old.start_ticks != new.start_ticks:
-        return new
-    previous = old.previous if new.before == old.previous else old.written
-    return replace(new, before=old.before if old.is_ours(new.before) else new.before, previous=previous)
+def is_ours(row: FileRow, now: str) -> bool:
+    """Whether what a file says is what we wrote, in the kernel's spelling."""
+    return any(is_in_force(row.file, value, now) for value in (row.written, row.wanted) if value is not None)
+
+
+def _hierarchy_of(step: Move | Return) -> str:
+    return step.row.hierarchy if isinstance(step, Return) else step.change.hierarchy
+
+
+def _wanting(order: Order, step: Move, now: str) -> MoveRow:
+    """The row for a move of a process that is in ``now`` at this moment: `heritage`'s definition of before."""
+    old, terms = step.row, step.terms
+    ours = old is not None and old.is_ours(now)
+    return MoveRow(
+        order.pid,
+        order.start_ticks,
+        step.change.hierarchy,
+        before=old.before if old is not None and ours else now,
+        rule=terms.rule,
+        written=now if ours else None,
+        wanted=step.change.group,
+        since_ticks=old.since_ticks if old is not None else order.ticks,
+        give_back=terms.give_back,
+        origin=terms.origin,
+    )

@@ -95,6 +95,10 @@ class Tally:
         )
         self.events = Counter("holdfast_placement_events_total", "Process events from the kernel.", ("kind",))
         self.lost = Counter("holdfast_placement_events_lost_total", "Times the kernel dropped process events.")
+        self.missed = Counter(
+            "holdfast_placement_missed_total",
+            "Processes under a rule that a periodic rescan found: no event had told of them.",
+        )
         self.feed = Gauge("holdfast_placement_events_available", "1 while process events arrive, 0 when only sweeping.")
         self.sweeps = Counter("holdfast_placement_sweeps_total", "Times all of /proc was read.", ("cause",))
         self.sweep_seconds = Histogram(

@@ -1,12 +1,11 @@
-"""Cgroup moves: a thread for those that may wait in the kernel, and at once for those that will not.
+"""Orders that may wait in the kernel: a thread for those, and at once for those that will not.
 
 Theory
 ------
-* The first move after some milliseconds of none waits 6 to 14 ms for an RCU grace period (`writer`); exec events
+* The first move after some milliseconds of none waits 6 to 14 ms for an RCU grace period (`executor`); exec events
   must be served meanwhile. What waits in the queue is one batch, and so waits once.
-* For as long as the lock is "warm" a move takes 5 µs, and handing it to another thread takes ten times that. The
-  kernel lets it cool after a whole grace period, never sooner than a tick or two after the last move. So within
-  `WARM_S` of a move, a few more are made where they were ordered, after every event that waits was served.
+* For as long as the lock is "warm" a move takes 5 µs, and handing it to another thread takes ten times that. So within
+  `executor.WARM_S` of a move, a few more are made where they were ordered, after every event that waits was served.
 """
 
 from __future__ import annotations
@@ -14,26 +13,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 
 from holdfast import log
-from holdfast.node.apply.move_job import Order, Outcome
-from holdfast.node.apply.writer import Host
+from holdfast.node.apply.action import Came, Carried, How, Order
+from holdfast.node.apply.executor import Executor
 from holdfast.node.model.decision import Field, Reason, Refusal
+from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
-WARM_S = 0.002
 FEW = 8  # orders; some may be moves in a dozen hierarchies
 
 
 class Mover:
-    """Takes orders from the engine's thread and gives outcomes back, to be fetched: waking it for each costs more."""
+    """Takes orders from the engine's thread and gives results back, to be fetched: waking it for each costs more."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._orders: deque[Order | threading.Event] = deque()
-        self._outcomes: deque[Outcome] = deque()
-        self._busy, self._warm_until = 0, 0.0
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._orders: deque[tuple[Order, OpenProcess] | threading.Event] = deque()
+        self._results: deque[Carried] = deque()
+        self._busy = 0
         self._stopping, self._asleep = False, False
         self._busy_since = 0.0  # monotonic; 0 while nothing is carried out
         self._working = threading.Lock()
@@ -45,15 +43,15 @@ class Mover:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, order: Order) -> None:
+    def submit(self, order: Order, process: OpenProcess) -> None:
         """Queue an order until the next `kick`; its process is closed when it is done."""
-        self._orders.append(order)
+        self._orders.append((order, process))
 
     def kick(self) -> None:
         """See to it that what is queued is carried out: now if that takes no time, else by the thread."""
         if not self._orders:
             return
-        is_quick = len(self._orders) <= FEW and time.monotonic() < self._warm_until
+        is_quick = len(self._orders) <= FEW and self._executor.is_warm
         if is_quick and self._working.acquire(blocking=False):
             try:
                 self._carry_out_waiting()
@@ -78,11 +76,11 @@ class Mover:
     @property
     def idle(self) -> bool:
         """Whether nothing waits to be carried out, and nothing to be fetched."""
-        return not (self._orders or self._busy or self._outcomes)
+        return not (self._orders or self._busy or self._results)
 
     @property
     def busy_s(self) -> float:
-        """Seconds that a batch has been under way."""
+        """Seconds that an order has been under way."""
         since = self._busy_since
         return time.monotonic() - since if since else 0.0
 
@@ -91,15 +89,18 @@ class Mover:
         """Whether the thread is there."""
         return self._thread.is_alive()
 
-    def outcomes(self) -> list[Outcome]:
+    def results(self) -> list[Carried]:
         """What was done since the last call."""
         taken = []
-        while self._outcomes:
-            taken.append(self._outcomes.popleft())
+        while self._results:
+            taken.append(self._results.popleft())
         return taken
 
     def drain(self) -> None:
         """Wait until everything submitted so far is carried out."""
+        if not self._thread.is_alive():
+            self._carry_out_waiting()
+            return
         done = threading.Event()
         self._orders.append(done)
         self._call_thread()
@@ -127,32 +128,23 @@ class Mover:
                 return
 
     def _carry_out_waiting(self) -> None:
-        batch: list[Order] = []
-        waiting: list[threading.Event] = []
-        self._busy, self._busy_since = len(self._orders), time.monotonic()
         while self._orders:
+            self._busy = 1
             one = self._orders.popleft()
-            if isinstance(one, Order):
-                batch.append(one)
+            if isinstance(one, threading.Event):
+                one.set()
             else:
-                waiting.append(one)
-        try:
-            self._outcomes.extend(self._carried_out(batch))
-        finally:
-            self._busy, self._busy_since = 0, 0.0
-            for event in waiting:
-                event.set()
+                self._busy_since = time.monotonic()
+                self._results.append(self._carried_out(*one))
+        self._busy, self._busy_since = 0, 0.0
 
-    def _carried_out(self, batch: Sequence[Order]) -> Sequence[Outcome]:
+    def _carried_out(self, order: Order, process: OpenProcess) -> Carried:
         try:
-            outcomes = self._host.carry_out(batch)
-            if any(change.field is Field.CGROUP for outcome in outcomes for change in outcome.done):
-                self._warm_until = time.monotonic() + WARM_S
-            return outcomes
-        except Exception as error:  # a broken batch must not end all moves of the node
-            LOG.error("cgroup moves failed", moves=len(batch), error=f"{type(error).__name__}: {error}")
+            return self._executor.carry_out(order, process)
+        except Exception as error:  # one broken order must not end all moves of the node
+            LOG.error("a cgroup move failed", pid=order.pid, error=f"{type(error).__name__}: {error}")
             refusal = Refusal(Reason.KERNEL, Field.CGROUP, f"not moved: {error}")
-            return [Outcome(order, refused=[refusal]) for order in batch]
+            came = tuple(Came(step, How.REFUSED, refusal=refusal) for step in order.steps)
+            return Carried(order, came, at_ns=time.monotonic_ns())
         finally:
-            for order in batch:
-                order.process.close()
+            process.close()

@@ -14,13 +14,11 @@ from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, ProcessGone
-from holdfast.node.apply.restore import give_back
-from holdfast.node.engine import adopt
-from holdfast.node.engine import manual_override as by_hand
+from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.loop import Loop
-from holdfast.node.journal.rows import HandRow, SettingRow
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
-from holdfast.node.model.placement import Cause, Happening, Placement, Restored, Status, Sweep
+from holdfast.node.model.placement import Placement, Restored, Status, Sweep
 from holdfast.node.model.process import HostFacts, Lineage, Process
 from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.evidence import EVERY_KEY, EvidenceReader
@@ -42,7 +40,7 @@ class Engine:
     def __init__(self, loop: Loop) -> None:
         self._loop, self.kills = loop, loop.kills
         self.tally = self._loop.tally
-        self.tally.placements = lambda: list(self._loop.keeper.placements.values())
+        self.tally.placements = self._living
         self.tally.waiting = lambda: self._loop.mover.waiting
         self.tally.pressure = self.pressure
 
@@ -67,20 +65,22 @@ class Engine:
             LOG.error("the placement engine hangs; nothing more is given back by this run", at=self._loop.where())
             return
         if restore:
-            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal)
+            restored = self._loop.keeper.restore()
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
-        """Decide by these from now on. Done when they are in force; the sweep that follows may still go."""
+        """Decide by these from now on. Done when they are in force; the sweep that follows may still go.
 
-        def set_rules() -> None:
-            self._loop.keeper.set_rules(rules)
-            self._loop.keeper.followed_changed = True  # other rules may ask for other events
-            self._loop.follow()
-            self._loop.sweeps.want(Cause.RELOAD)
-
-        return self._loop.calls.ask(set_rules)
+        Raises (in the future):
+            Unavailable: the engine has ended.
+        """
+        if not self._loop.is_started:
+            self._keeper.set_rules(rules)
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        return self._loop.calls.ask(lambda: self._loop.set_rules(rules))
 
     def sweep(self) -> Future[Sweep]:
         """Look at every process now; done when that is."""
@@ -93,8 +93,8 @@ class Engine:
 
         def look_at() -> None:
             for pid in members_below(self._loop.hierarchy, groups):
-                self._loop.keeper.on_event(pid, 0)
-            if self._loop.keeper.followed_changed:
+                self._keeper.on_event(pid, 0)
+            if self._keeper.followed_changed:
                 self._loop.follow()
 
         self._loop.calls.tell(look_at)
@@ -116,19 +116,17 @@ class Engine:
                 raise FailedPrecondition(
                     f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
-            expires_ns = time.time_ns() + int(ttl_s * 1e9)
-            ticks = self._loop.keeper.hands.reader.glance(pid).start_ticks if start_ticks is None else start_ticks
-            return by_hand.hold(self._loop.keeper, HandRow(pid, ticks, adj, expires_ns, why))
+            return self._keeper.override(pid, start_ticks, adj, time.time_ns() + int(ttl_s * 1e9), why)
 
         return self._loop.calls.ask(hold)
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
         """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
-        return self._loop.calls.ask(lambda: adopt.adopt(self._loop.keeper, pid, asked, written, rule))
+        return self._loop.calls.ask(lambda: self._keeper.adopt(pid, asked, written, rule))
 
-    def adopt_files(self, rows: Sequence[SettingRow]) -> Future[None]:
+    def adopt_files(self, rows: Sequence[FileRow]) -> Future[None]:
         """Files of a group that a container runtime wrote for a rule, as if we had written them."""
-        return self._loop.calls.ask(lambda: adopt.adopt_files(self._loop.keeper, rows))
+        return self._loop.calls.ask(lambda: self._keeper.adopt_files(rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
         """End a hold by hand: back to what the rules say; None when they say nothing.
@@ -138,36 +136,30 @@ class Engine:
         """
 
         def release() -> Placement | None:
-            if not by_hand.release(self._loop.keeper, pid):
+            if not self._keeper.end_override(pid):
                 raise NotFound(f"hold on process {pid}")
-            placement = self._loop.keeper.placements.get(pid)
+            placement = self._keeper.reconciler.placement(pid)
             return replace(placement) if placement is not None else None
 
         return self._loop.calls.ask(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
         """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
-
-        def restore() -> Restored:
-            keeper = self._loop.keeper
-            if pid is not None:
-                keeper.let_go(pid)
-            else:
-                keeper.suspended.update((rule,) if rule is not None else keeper.rules.names)
-            self._loop.mover.drain()
-            restored = give_back(self._loop.proc, self._loop.host, self._loop.journal, rule=rule, pid=pid)
-            for placement in list(keeper.placements.values()):
-                if rule in (None, placement.rule) and pid in (None, placement.pid):
-                    keeper.forget(placement.pid)
-                    keeper.actor.report(Happening.RELEASED, placement, (), "restored")
-            return restored
-
-        return self._loop.calls.ask(restore)
+        return self._loop.calls.ask(lambda: self._keeper.restore(rule, pid))
 
     def placements(self) -> tuple[Placement, ...]:
-        """Copies of all, by pid."""
-        known = list(self._loop.keeper.placements.values())
-        return tuple(replace(placement) for placement in sorted(known, key=lambda placement: placement.pid))
+        """Copies of all, by pid, as they were seen last; some may have ended since."""
+        known = [replace(placement) for placement in self._keeper.reconciler.placements()]
+        return tuple(sorted(known, key=lambda placement: placement.pid))
+
+    def _living(self) -> list[Placement]:
+        """Those whose number is taken, as they are known: for who asks often."""
+        numbers = set(Reader(self._loop.proc).pids())
+        return [placement for placement in self._keeper.reconciler.placements() if placement.pid in numbers]
+
+    @property
+    def _keeper(self) -> Keeper:
+        return self._loop.keeper
 
     def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
         """The same, of one rule or all, with the value and the group that each has at this moment; for a thread.
@@ -187,19 +179,21 @@ class Engine:
         """
         reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
-            glance = reader.glance_of(opened)
-            facts = reader.facts(glance, EVERYTHING, self._loop.keeper.actor.held(pid, glance.start_ticks), opened)
-            facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, self._loop.keeper.actor.held)
-            return self._evidence().attach(facts, EVERY_KEY, opened, line=True)
+            facts = reader.facts(reader.glance_of(opened), EVERYTHING, None, opened)
+            reconciler = self._keeper.reconciler
+            facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, reconciler.held)
+            return reconciler.known(self._evidence().attach(facts, EVERY_KEY, opened, line=True))
 
     def processes(self) -> tuple[Process, ...]:
         """Everything about every process: 0.1 ms each, so for a thread of its own."""
         reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
-        return reader.everybody(self._loop.keeper.actor.held, lambda process: evidence.attach(process, EVERY_KEY))
+        reconciler = self._keeper.reconciler
+        found = reader.everybody(reconciler.held, lambda process: evidence.attach(process, EVERY_KEY))
+        return tuple(map(reconciler.known, found))
 
     def _evidence(self) -> EvidenceReader:
         """A reader for another thread, which knows what the engine's own established."""
-        return self._loop.keeper.hands.evidence.copy()
+        return self._keeper.means.evidence.copy()
 
     def host_facts(self) -> HostFacts:
         """The machine now."""
@@ -207,7 +201,7 @@ class Engine:
 
     def claims(self) -> Claims:
         """Which rule decides which file of a group now; a copy."""
-        return self._loop.keeper.claims.copy()
+        return self._keeper.reconciler.claims.copy()
 
     def domains(self) -> tuple[MemoryDomain, ...]:
         """Where an OOM can happen: the node first."""
@@ -242,7 +236,7 @@ class Engine:
     @property
     def rules(self) -> Rules:
         """Those in force."""
-        return self._loop.keeper.rules
+        return self._keeper.rules
 
     def status(self) -> Status:
         """The engine at a glance."""
@@ -251,8 +245,8 @@ class Engine:
             self._loop.feed.why_not,
             self._loop.sweeps.last,
             self._loop.mover.waiting,
-            frozenset(self._loop.keeper.suspended),
-            self._loop.keeper.hands.evidence.kubelet_root,
+            frozenset(self._keeper.reconciler.suspended),
+            self._keeper.means.evidence.kubelet_root,
         )
 
 
@@ -260,11 +254,17 @@ def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
     """A placement with what its process has now; None when that ended, or has another's number."""
     try:
         glance = reader.glance(placement.pid)
-        if glance.start_ticks != placement.start_ticks:
+        if glance.ended or glance.start_ticks != placement.start_ticks:
             return None
         facts = reader.facts(glance, PLACE)
     except ProcessGone:
         return None
     except HoldfastError:  # it cannot be read: as it was seen last
         return placement
-    return replace(placement, oom_score_adj=facts.oom_score_adj, group=facts.memory_group, pod=facts.pod)
+    return replace(
+        placement,
+        comm=facts.comm,
+        oom_score_adj=facts.oom_score_adj,
+        group=facts.memory_group,
+        pod=facts.pod,
+    )

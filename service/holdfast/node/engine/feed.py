@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from holdfast import log
 from holdfast.errors import Unavailable
 from holdfast.node.apply.metrics import Tally
-from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, Event, Lost, ProcessEvents
+from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, Event, ForkLog, Lost, ProcessEvents
 
 LOG = log.named(__name__)
 _KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
@@ -20,6 +20,7 @@ class Feed:
         self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
         self._counts = {what: tally.events.labels(kind) for what, kind in _KINDS.items()}
         self._events: ProcessEvents | None = None
+        self._forks: ForkLog | None = None
         self.why_not = "not started"
 
     def open(self) -> bool:
@@ -64,6 +65,28 @@ class Feed:
             self._counts[event.what].value += 1
         return events
 
+    @property
+    def tells_forks(self) -> bool:
+        """Whether `forks` has something to read from."""
+        return self._forks is not None
+
+    def forks(self) -> list[tuple[int, int]]:
+        """Who forked whom since the last time, as far as it is told.
+
+        Raises:
+            Lost: the kernel dropped some, or it is told from now on: the children there are have to be looked for.
+        """
+        if self._events is None:
+            return []
+        if self._forks is None:
+            try:
+                self._forks = ForkLog(self._proc_root)
+            except Unavailable as error:
+                LOG.debug("no forks are told", error=error)
+                return []
+            raise Lost
+        return self._forks.read()
+
     def alive(self) -> bool:
         """Whether it works, with everything waiting read; if not it was opened anew, or is closed now."""
         if self._events is None:
@@ -81,3 +104,6 @@ class Feed:
             self._events.close()
             self._events = None
             self.why_not = "stopped"
+        if self._forks is not None:
+            self._forks.close()
+            self._forks = None

@@ -8,6 +8,7 @@ Theory
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
   events that came meanwhile are served.
 * Moves are somebody else's (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* What follows for a process is decided by `reconciler`, which does no I/O; `keeper` reads for it and has it done.
 * Whoever serves the API is on another thread (`engine`): what changes anything is handed over, and done here.
 """
 
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -30,16 +31,14 @@ from msgspec import Struct
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
-from holdfast.node.apply.executor import Hands
+from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
-from holdfast.node.apply.writer import Host
-from holdfast.node.engine import manual_override as by_hand
 from holdfast.node.engine.feed import Feed
+from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.mailbox import Calls
 from holdfast.node.engine.pace import Pace
-from holdfast.node.engine.reconciler import Keeper
-from holdfast.node.engine.recovery import recall
+from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
@@ -55,6 +54,7 @@ from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
+from holdfast.node.rule.ruleset import Rules
 from holdfast.process import ProcRoot
 
 LOG = log.named(__name__)
@@ -64,6 +64,7 @@ FLOOD = 64  # batches of events before calls and moves get their turn
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
+FORKS_S = 2.0  # between two looks at who forked, if nothing else happens
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -97,8 +98,8 @@ class Loop:
     ) -> None:
         self.tally, self.proc = Tally(), ProcRoot(at.proc_root)
         self.facts = read_host(at.proc_root, hierarchy)
-        self.host = Host(self.proc, hierarchy, journal)
-        self.mover = Mover(self.host)
+        self.executor = Executor(self.proc, hierarchy, journal)
+        self.mover = Mover(self.executor)
         self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
@@ -106,23 +107,17 @@ class Loop:
         self.tally.walks_cut = lambda: hierarchy.walks_cut
         self.tally.unreadable_now = lambda: self.slow.unreadable
         self.tally.unreadable_ever = lambda: self.slow.hung
-        hands = Hands(
-            Reader(self.proc, pods, self.slow),
-            EvidenceReader(self.proc, hierarchy),
-            self.host,
-            journal,
-            self.mover.submit,
-            self._news.append,
-            self.tally,
-        )
-        self.keeper = Keeper(hands, self.facts)
+        reader = Reader(self.proc, pods, self.slow)
+        evidence = EvidenceReader(self.proc, hierarchy)
+        means = Means(reader, evidence, self.executor, self.mover, self._news.append, self.tally, self._forks)
+        self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
         self._witness = Witness(
-            self.keeper.placements.get,
+            self.keeper.reconciler.placement,
             partial(innermost_limit, hierarchy),
             lambda: self._pressure,
-            hands.reader,
+            reader,
             pods,
         )
         self._pressure: tuple[Pressure, ...] = ()
@@ -133,12 +128,13 @@ class Loop:
         self._pace = Pace()
         self.tally.events_skipped = lambda: self._pace.skipped
         self.tally.processes_slowed = lambda: self._pace.slowed
-        self._stopping = False
+        self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
-        self.sweeps = Sweeps(at.rescan_s, self.keeper, hierarchy, self._before_sweep, self._after_sweep)
+        self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
+        self._ruled: set[int] | None = None  # who was under a rule when rules were set, until the sweep that follows
 
     # -- for any thread ----------------------------------------------------------------------------------------------
 
@@ -148,6 +144,11 @@ class Loop:
         self._busy_since = time.monotonic()
         self.mover.start()
         self._thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started: until then what it owns may be changed by who makes it."""
+        return self._thread.ident is not None
 
     @property
     def is_running(self) -> bool:
@@ -201,8 +202,8 @@ class Loop:
         be_prompt()
         error: Exception | None = None
         try:
-            recall(self.keeper)
             self.feed.open()
+            self.keeper.recall()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()
@@ -251,17 +252,18 @@ class Loop:
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
+        self._take_forks()
         self.calls.carry_out()
-        if self.keeper.by_hand:
-            by_hand.expire(self.keeper, time.time_ns())
+        if self.keeper.journal.table.overridden:
+            self.keeper.expire(time.time_ns())
         if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
-        for outcome in self.mover.outcomes():
+        for carried in self.mover.results():
             try:
-                self.keeper.on_outcome(outcome)
+                self.keeper.on_carried(carried)
             except Exception as error:  # that of one process must not lose the others'
-                self.keeper.cannot(outcome.order.process.pid, error)
+                self.keeper.cannot(carried.order.pid, error)
         if self._news:
             self._tell()
 
@@ -287,9 +289,27 @@ class Loop:
         if not self.mover.idle:
             return FETCH_MS
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
-        for row in self.keeper.by_hand.values():
-            due = min(due, (row.expires_ns - time.time_ns()) / 1e9)
+        if self.feed.tells_forks:  # nobody is woken for them, and the kernel keeps some thousands
+            due = min(due, FORKS_S)
+        for row in list(self.keeper.journal.table.overridden.values()):
+            due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
+
+    def _forks(self) -> list[tuple[int, int]]:
+        """Who forked whom since the last time; of interest only while somebody has something of ours."""
+        if not self.keeper.journal.table.processes:
+            return []
+        try:
+            return self.feed.forks()
+        except Lost:
+            self._is_missing_forks = True
+            return []
+
+    def _take_forks(self, served: Collection[int] = ()) -> None:
+        self.keeper.take_forks(served)
+        if self._is_missing_forks:
+            self._is_missing_forks = False
+            self.keeper.recall()
 
     def _serve_events(self) -> None:
         """Everything that waits, each process written to at once; moves and reports come after."""
@@ -300,6 +320,7 @@ class Loop:
             except Lost:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
+            self._take_forks({event.pid for event in events})
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
@@ -314,12 +335,20 @@ class Loop:
         uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
         while self.keeper.followed_changed:
             self.keeper.followed_changed = False
-            new = self.keeper.followed - self._followed
-            self._followed = frozenset(self.keeper.followed)
+            followed = self.keeper.reconciler.followed
+            new = followed - self._followed
+            self._followed = frozenset(followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
                 for child in children_of(self.at.proc_root, pid):
                     self.keeper.look_at(child)
+
+    def set_rules(self, rules: Rules) -> None:
+        """Decide by these from now on."""
+        self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
+        self.keeper.set_rules(rules)
+        self.follow()
+        self.sweeps.want(Cause.RELOAD)
 
     def _before_sweep(self, cause: Cause) -> Cause:
         """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
@@ -332,6 +361,12 @@ class Loop:
         self._pace.begin_anew()
         if self.keeper.followed_changed:
             self.follow()
+        if sweep.cause is Cause.PERIOD and not self.feed.why_not:
+            self.tally.missed.labels().value += self.keeper.found
+        self.keeper.found = 0
+        if self._ruled is not None:
+            before, now, self._ruled = self._ruled, self.keeper.ruled(), None
+            LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._witness))
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)

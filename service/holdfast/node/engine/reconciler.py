@@ -1,364 +1,735 @@
-"""Keeping each process where its rule says: one process in, a decision, and what had to be written about it.
+"""What follows for each process from what is seen of it, and what becomes of what was done. No I/O, clock, thread.
 
-No threads and no waiting here: the engine's thread calls, moves are handed on, time comes as an argument.
-
-An exec event and a sweep end in the same `act`. A sweep reads by number, which is cheap, and decides; only if
-something is to be done is the process opened, looked at again through the descriptor, decided again, and written to.
-What was decided about a process is a `Placement`; what was written is in the journal (`apply.executor`).
+Theory
+------
+1. *One table.* What we changed is in the journal's table and nowhere else; what is shown of it (`Placement`) is beside
+   it, here. ``observe`` and the others answer with actions; who carries them out (`apply.executor`) comes back with
+   results, which ``settle`` takes. In between nothing is assumed: a value is ours when it is known to be written.
+2. *Before* is what would stand without us (`heritage` has the definition). It is never a value of ours.
+3. *A row has a life*: wanted (in the journal, perhaps written) → written → given back and dropped. What the kernel
+   refuses was not written, so ``wanted`` goes and ``written`` stays as it was. What cannot be given back stays a row
+   and is tried at each look, until it can be or the process or group is gone; this is told once.
+4. *What is under way is waited for.* A move may take 14 ms, on another thread. While a process has an order under way
+   its moves are not decided anew: it is looked at again when the order is settled, so that who leaves a rule meanwhile
+   is moved back after it was moved.
+5. *Heirs are ours.* Who inherited a value of ours and falls under no rule has a row: it is shown (`State.INHERITED`),
+   and is given back when the rule it came by is no more, by restore, or when we stop with ``on_stop: restore``.
+6. *No rule known is not no rule.* What stands under a rule of a source that cannot be read now, and what asks for a pod
+   that is not known yet, stands on.
+7. *Preview* is `decide`: the same, with nothing done about it.
 """
 
 from __future__ import annotations
 
-import time
-import traceback
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from holdfast import log
-from holdfast.errors import HoldfastError, ProcessGone
-from holdfast.node.apply.executor import Actor, Hands
-from holdfast.node.apply.move_job import Outcome
-from holdfast.node.engine.match_cache import Indifference
-from holdfast.node.engine.required_files import wants_of
-from holdfast.node.journal.rows import HandRow
-from holdfast.node.model.decision import Change, Decision, Field
-from holdfast.node.model.evidence import EXECUTED
+from holdfast.node.apply.action import (
+    Action,
+    Came,
+    Carried,
+    Cleared,
+    Commit,
+    Follow,
+    Forget,
+    GiveBack,
+    Heirs,
+    How,
+    Look,
+    Move,
+    Order,
+    Refused,
+    Result,
+    Return,
+    Set,
+    Step,
+    Stuck,
+    Terms,
+    Write,
+    Wrote,
+)  # fmt: skip
+from holdfast.node.engine.clearance import Clearance
+from holdfast.node.engine.entry import KEPT, Entry, Now, by_hand, tell
+from holdfast.node.engine.forks import Forks
+from holdfast.node.engine.heritage import giver_of, inherited_adj, inherited_moves, wanting_adj
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
+from holdfast.node.journal.table import Held as Rows
+from holdfast.node.journal.table import Table
+from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
-from holdfast.node.model.process import HostFacts, Lineage, Process
+from holdfast.node.model.process import Held, HostFacts, PodLookup, Process
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.plan import plan
-from holdfast.node.proc.host import Groups
-from holdfast.node.proc.parse import Glance, name_and_parent
-from holdfast.node.proc.reader import Wants
 from holdfast.node.rule.ruleset import Rules
-from holdfast.process import OpenProcess
-
-LOG = log.named(__name__)
-#: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
-#: would inherit from it a value of ours that nobody knows to be ours.
-_RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
 
 
-class Keeper:
-    """The state of the engine's thread. ``suspended`` are rules that were given back and wait to be set again."""
+class Reconciler:
+    """See the theory above."""
 
-    def __init__(self, hands: Hands, facts: HostFacts) -> None:
-        self.hands = hands
-        self.actor = Actor(hands)
-        self.facts = facts
-        self.rules = Rules()
+    def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
+        self.table, self.host = table, host
+        self.force = InForce(table)
         self.claims = Claims()
-        self.wants = self._sweep_wants = Wants()
-        self.placements: dict[int, Placement] = {}
+        self.entries: dict[int, Entry] = {}
         self.followed: set[int] = set()
-        self.by_hand: dict[int, HandRow] = {}
-        self.suspended: set[str] = set()
-        self._let_go: set[tuple[int, int]] = set()
-        self.followed_changed = False
-        self.indifference = Indifference(hands.reader)
-        self._said: set[str] = set()
+        self._forks = Forks(table)
+        self._clearance = Clearance(self.force, host, pods)
+        self._orders = 0
 
-    def set_rules(self, rules: Rules) -> None:
-        """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
-        self.rules = rules
-        self.claims.clear()
-        self.wants = wants_of(rules)
-        self._sweep_wants = replace(self.wants, groups=True)
-        self.suspended.clear()
-        self._let_go.clear()
-        self.indifference.set_rules(rules)
-        self._said.clear()
-        self.actor.say_anew()
-        self.look_anew()
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self.force.rules
 
-    def look_anew(self) -> None:
-        """Read groups again when they are next asked for; a pod may be known by now."""
-        self.indifference.forget_groups()
-        self.hands.evidence.forget()
-        if isinstance(self.facts.groups, Groups):
-            self.facts.groups.forget()
+    @property
+    def suspended(self) -> set[str]:
+        """Rules that were given back and wait to be set again."""
+        return self.force.suspended
 
-    def of_interest(self, glance: Glance) -> bool:
-        """Whether anything can follow for a process, as far as one file tells. Forgets who had its number before."""
-        placement = self.placements.get(glance.pid)
-        if placement is not None and placement.start_ticks != glance.start_ticks:
-            self.forget(glance.pid)
-            placement = None
-        if glance.pid == self.facts.own_pid or glance.comm in _RUNC_STAGES:
-            return False
-        if glance.kernel_thread:
-            if self.indifference.could_match(glance.comm):  # a process of its name is seldom one of interest, either
-                self.indifference.note(glance.comm, self.hands.reader.group_text(glance.pid), in_no_pod=True)
-            return False
-        if placement is not None or glance.ppid in self.followed or glance.pid in self.by_hand:
-            return True
-        return self.indifference.could_match(glance.comm)
+    def clear_up(self) -> list[Action]:
+        """See `Clearance.clear_up`."""
+        return self._clearance.clear_up()
 
-    def is_dull(self, pid: int) -> bool:
-        """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
+    # -- asked -------------------------------------------------------------------------------------------------------
 
-        Raises:
-            ProcessGone: nobody has the number.
-        """
-        if pid in self.placements or pid in self.by_hand:
-            return False
-        if not self.followed:
-            return self.indifference.has(self.hands.reader.name(pid), pid)
-        name, ppid = name_and_parent(self.hands.reader.stat(pid))
-        return ppid not in self.followed and self.indifference.has(name, pid)
+    def placements(self) -> list[Placement]:
+        """What is shown of every process under a rule or with something of ours."""
+        return [entry.placement for entry in list(self.entries.values())]
 
-    def on_event(self, pid: int, at_ns: int) -> None:
-        """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic.
+    def placement(self, pid: int) -> Placement | None:
+        """That of one process."""
+        entry = self.entries.get(pid)
+        return entry.placement if entry is not None else None
 
-        0: something else about it is new (its pod), and what was known of names in groups may be wrong.
-        """
-        try:
-            if not at_ns:
-                self.indifference.forget_groups()
-            elif self.is_dull(pid):
-                return
-        except ProcessGone:
-            self.forget(pid)
-        except Exception as error:
-            self.cannot(pid, error)
-        else:
-            self.look_at(pid, at_ns)
+    def is_known(self, pid: int) -> bool:
+        """Whether a process is to be looked at, whatever its name."""
+        return pid in self.entries or pid in self.table.processes or self._forks.forker(pid) is not None
 
-    def look_at(self, pid: int, at_ns: int = 0) -> None:
-        """Decide about one process and do what follows; ``at_ns``: the event that led to it, monotonic, or 0."""
-        try:
-            with self.hands.reader.proc.open(pid) as process:
-                glance = self.hands.reader.glance_of(process)
-                if not self.of_interest(glance):
-                    return
-                facts, decision = self.decide(glance, process)
-                if decision.rule is None and facts.cgroups:
-                    self.indifference.note(facts.comm, process.read("cgroup"))
-                self.act(process, facts, decision, at_ns)
-        except ProcessGone:
-            self.forget(pid)
-        except Exception as error:
-            self.cannot(pid, error)
+    def held(self, pid: int, start_ticks: int) -> Held | None:
+        """What we did to a process's ``oom_score_adj``, as a plan asks about it."""
+        row = self.table.adj(pid, start_ticks)
+        if row is None:
+            return None
+        written = row.wanted if row.written is None else row.written
+        return Held(row.before, written or 0, row.rule, row.as_child)
 
-    def cannot(self, pid: int, error: Exception) -> None:
-        """Leave one process out: it cannot be read (hidepid), the journal cannot be written, or it meets a mistake.
+    def known(self, process: Process) -> Process:
+        """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
+        row = self.table.adj(process.pid, process.start_ticks)
+        if row is None:
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forks.forker(process.pid))
+            return (
+                process
+                if giver is None
+                else replace(process, held=Held(giver.before, process.oom_score_adj, giver.rule))
+            )
+        written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
+        return replace(
+            process, held=Held(row.before, row.before if written is None else written, row.rule, row.as_child)
+        )
 
-        That is this process's trouble: the rest goes on, and nothing of it counts towards the engine's end.
-        """
-        self.hands.tally.process_errors.labels().value += 1
-        kind = type(error).__name__
-        if isinstance(error, HoldfastError):
-            if kind not in self._said:
-                self._said.add(kind)
-                LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
-            return
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{where.filename}:{where.lineno}"
-        LOG.error("cannot look after a process", pid=pid, error=f"{kind}: {error}", at=at)
-
-    def on_outcome(self, outcome: Outcome) -> None:
-        """What the mover did."""
-        if isinstance(self.facts.groups, Groups):
-            for change in outcome.order.changes:
-                if change.create or outcome.refused or change.field is Field.SETTING:
-                    self.facts.groups.forget(change.group)
-        placement = self.placements.get(outcome.order.process.pid)
-        if placement is not None and placement.start_ticks != outcome.order.start_ticks:
-            placement = None
-        self.actor.on_outcome(outcome, placement)
-
-    def forget(self, pid: int) -> None:
-        """The process is gone; its rows in the journal go with the next sweep."""
-        self.placements.pop(pid, None)
-        self.hands.evidence.gone(pid)
-        self._unfollow(pid)
-        self.by_hand.pop(pid, None)
-        self.actor.forget(pid)
-
-    def _unfollow(self, pid: int) -> None:
-        if pid in self.followed:
-            self.followed.discard(pid)
-            self.followed_changed = True
-
-    def decide(
-        self, glance: Glance, opened: OpenProcess | None = None, *, again: bool = True
-    ) -> tuple[Process, Decision]:
-        """What follows for a process: of an exec by what the rules ask about alone, of a sweep with its groups.
-
-        Raises:
-            ProcessGone: it ended.
-        """
-        reader = self.hands.reader
-        wants = self.wants if opened is not None else self._sweep_wants
-        facts = reader.facts(glance, wants, self.actor.held(glance.pid, glance.start_ticks), opened)
-        lineage = self._lineage_of(facts, sweep=opened is None)
-        facts = reader.with_ancestors(facts, lineage, self.wants, self.actor.held)
-        hand = self.by_hand.get(glance.pid)
-        if hand is not None and hand.start_ticks == glance.start_ticks:
-            return facts, _by_hand(facts, hand)
-        keys, line = self.rules.evidence_for(facts)
-        facts = self.hands.evidence.attach(facts, keys, opened, line=line)
-        if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
-            fresh = reader.glance(glance.pid) if opened is None else reader.glance_of(opened)
-            return self.decide(fresh, opened, again=False)
-        decision = plan(facts, self.rules, self.facts, self.claims)
-        if (standing := self._awaits_facts(facts, decision)) is not None:
-            return facts, standing
+    def decide(self, process: Process) -> Decision | None:
+        """What follows for a process (as `known`), nothing is done about it; None: what stands, stands on."""
+        identity = process.pid, process.start_ticks
+        held = self.table.held(*identity)
+        if held is not None and held.override is not None:
+            return by_hand(process, held.override)
+        decision = plan(process, self.rules, self.host, self.claims)
+        if self._stands_on(process, held, decision):
+            return None
         if decision.rule in self.suspended:
             self.claims.withdraw(decision.rule or "")
-        if decision.rule in self.suspended or (facts.pid, facts.start_ticks) in self._let_go:
-            decision = Decision(facts.pid, facts.start_ticks)
-        return facts, decision
+        if decision.rule in self.suspended or identity in self.force.let_go:
+            return Decision(*identity)
+        return decision
 
-    def _awaits_facts(self, facts: Process, decision: Decision) -> Decision | None:
-        """What stands, while nobody can say whether it still should.
+    def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
+        """Whether it is under a rule that nobody can read now, or about a pod or words not known now."""
+        if (process.pid, process.start_ticks) in self.force.let_go:
+            return False
+        own = [row for row in held.values if row.heir_of is None] if held is not None else []
+        entry = self.entries.get(process.pid)
+        rule = entry.placement.rule if entry is not None else own[0].rule if own else None
+        if rule is None or rule == decision.rule:
+            return False
+        nameless = process.pod is not None and not process.pod.name and self.rules.asks_runtime(rule)
+        unknown = nameless or (bool(process.unread) and self.rules.asks_cmdline(rule))
+        return (unknown and rule not in self.suspended) or any(map(self.force.is_unread, own))
 
-        The pod may be known by its cgroup's name alone: after a restart the first look comes before the container
-        runtime has answered. Or the command line cannot be read now. No process is to lose the protection of a rule
-        that asks for a label, or for a command line, for as long as that is not known.
+    # -- told --------------------------------------------------------------------------------------------------------
+
+    def set_rules(self, rules: Rules) -> list[Action]:
+        """Decide by these from now on; who is under an older rule is to be looked at."""
+        self.force.take(rules)
+        self.claims.clear()
+        return [Follow()]
+
+    def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
+        """No rule, or not this one, or none for this process, applies until rules are set again; the rest is looks."""
+        if pid is not None:
+            held = self.table.processes.get(pid)
+            entry = self.entries.get(pid)
+            if held is not None:
+                self.force.let_go.add((pid, held.start_ticks))
+            elif entry is not None:
+                self.force.let_go.add((pid, entry.placement.start_ticks))
+        else:
+            self.suspended.update((rule,) if rule is not None else self.force.all_rules())
+        overrides: tuple[Row, ...] = ()
+        if rule is None:
+            overrides = tuple(row for row in list(self.table.overridden.values()) if pid in (None, row.pid))
+        looks = [Look(one) for one in self._affected(rule, pid)]
+        return [*([Commit(drops=overrides, needed=True)] if overrides else []), *looks]
+
+    def _affected(self, rule: str | None, pid: int | None) -> list[int]:
+        """Heirs come last: who gave is given back with its children looked at first, and each by its own row."""
+        found = dict.fromkeys(
+            one
+            for one, entry in list(self.entries.items())
+            if rule in (None, entry.placement.rule) and pid in (None, one)
+        )
+        for held in list(self.table.processes.values()):
+            of_it = any(
+                pid in (None, held.pid) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
+                for row in held.rows
+                if isinstance(row, OverrideRow) or rule in (None, row.rule)
+            )
+            if of_it:
+                found[held.pid] = None
+        return list(found)
+
+    def forked(self, parent: int, child: int) -> list[Action]:
+        """A process forked."""
+        return [Look(child)] if self._forks.told(parent, child) else []
+
+    def begin(self) -> None:
+        """Everybody is looked at from now on."""
+        self._forks.begin()
+
+    def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
+        """A process (``start_ticks`` None: who had the number) is no more. The dead are forgotten in slices."""
+        entry, held = self.entries.get(pid), self.table.processes.get(pid)
+        if entry is not None and start_ticks in (None, entry.placement.start_ticks):
+            del self.entries[pid]
+        follow = self._unfollow(pid) if pid not in self.entries else []
+        if held is not None and start_ticks in (None, held.start_ticks):
+            self.force.let_go.discard((pid, held.start_ticks))
+            return [Forget(tuple(held.rows)), *follow]
+        return follow
+
+    def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
+        """A process was created with a value that ``rule`` gave it, in place of ``asked``: as if we had written it.
+
+        Nothing, if it has another value by now, or is overridden. What was there before is ``asked`` even where we were
+        quicker than the runtime, and wrote over what its process had from the shim, and where we came so late that
+        another rule took what it was born with for its own. It is given back at once if the rule is no more.
         """
-        placement = self.placements.get(facts.pid)
-        if placement is None or placement.start_ticks != facts.start_ticks or placement.rule == decision.rule:
-            return None
-        by_names = facts.pod is not None and not facts.pod.name and self.rules.asks_runtime(placement.rule)
-        if not (by_names or (facts.unread and self.rules.asks_cmdline(placement.rule))):
-            return None
-        return Decision(
-            facts.pid,
-            facts.start_ticks,
-            placement.rule,
-            placement.changes,
-            placement.refusals,
-            dry_run=bool(placement.changes),
-            as_child=placement.as_child,
-        )
+        held = self.table.held(process.pid, process.start_ticks)
+        known = held.adj if held is not None else None
+        if known is not None and known.before == written:
+            row = replace(known, before=asked, since_ticks=process.start_ticks, earlier=(written, *known.earlier[:2]))
+        elif process.oom_score_adj == written and (held is None or held.override is None):
+            spec = self.rules.spec_named(rule)
+            row = AdjRow(
+                process.pid,
+                process.start_ticks,
+                asked,
+                rule,
+                written=written,
+                since_ticks=process.start_ticks,
+                give_back=spec is None or spec.on_remove == "restore",
+                origin=self.rules.origin_of(rule),
+            )
+        else:
+            return []
+        container = process.pod.container_id if process.pod is not None else ""
+        others = [
+            one.pid
+            for one in self.placements()
+            if container and one.pod is not None and one.pod.container_id == container and one.pid != process.pid
+        ]
+        return [Commit((row,)), *map(Look, (process.pid, *others))]
 
-    def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:
-        """How much of its ancestry can change anything."""
-        if self.rules.any_lends and (facts.ppid in self.followed or (facts.held is not None and facts.held.as_child)):
-            return Lineage.ALL
-        return self.rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
+    def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
+        """Files of a group say what a rule wants, written by who made the group: as if we had written them."""
+        adopted = []
+        for row in rows:
+            spec = self.rules.spec_named(row.rule)
+            give_back = spec is None or spec.on_remove == "restore"
+            adopted.append(replace(row, give_back=give_back, origin=self.rules.origin_of(row.rule)))
+        return [Commit(tuple(adopted))] if adopted else []
 
-    def _asks_ancestors_of(self, facts: Process) -> bool:
-        """Whether they can change anything: of ten execs nine are of nobody's child, and 0.5 ms cheaper to decide."""
-        known = facts.pid in self.placements or facts.ppid in self.followed
-        return self.rules.lineage is not Lineage.NONE and (known or self.rules.asks_ancestors_of(facts))
+    def override(self, row: OverrideRow) -> list[Action]:
+        """Hold a process by hand; it replaces an earlier override."""
+        return [Commit((row,), needed=True), Look(row.pid)]
 
-    def is_settled(self, facts: Process, decision: Decision) -> bool:
-        """Whether a decision says what stands already, so that there is nothing to do or to say."""
-        placement = self.placements.get(facts.pid)
-        if placement is None or decision.rule is None:
-            return placement is None and decision.rule is None
-        nothing_to_do = decision.dry_run or (not decision.changes and self._dropped(facts, decision) == (False, False))
-        return (
-            nothing_to_do
-            and placement.rule == decision.rule
-            and placement.changes == decision.changes
-            and placement.refusals == decision.refusals
-            and placement.oom_score_adj == facts.oom_score_adj
-            and placement.comm == facts.comm
-        )
+    def end_override(self, row: OverrideRow, *, needed: bool = True) -> list[Action]:
+        """The rules decide again. Not ``needed``: also where the journal cannot be written."""
+        return [Commit(drops=(row,), needed=needed), Look(row.pid)]
 
-    def act(self, process: OpenProcess, facts: Process, decision: Decision, at_ns: int) -> None:
-        """Do what was decided about a process; ``at_ns``: the event that led to it, monotonic, or 0."""
-        placement = self.placements.get(facts.pid)
+    def expired(self, unix_ns: int) -> list[OverrideRow]:
+        """The overrides whose time is over."""
+        return [row for row in list(self.table.overridden.values()) if row.expires_unix_ns <= unix_ns]
+
+    # -- seen --------------------------------------------------------------------------------------------------------
+
+    def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
+        """What follows from what was seen of a process; ``at_ns``: the event that led to it, or 0."""
+        actions = self.inherit(process)
+        entry = self.entries.get(process.pid)
+        seen = self.known(process)
+        decision = self.decide(seen)
+        if decision is None:
+            return actions + self._stand(process, entry, now)
         if decision.rule is None:
-            if placement is not None:
-                self._release(process, placement)
-            return
-        if placement is None:
-            placement = Placement(facts.pid, facts.start_ticks, facts.comm, decision.rule, since_ns=time.time_ns())
-            self.placements[facts.pid] = placement
-        if facts.pod is not None and facts.held is None:
-            facts = self._inherit(facts, decision)
-        self._note(placement, facts, decision)
+            return actions + self._unruled(process, entry, now)
+        if entry is None:
+            if not at_ns and seen.held is None and (giver := self._orphans_giver(process, decision.rule)) is not None:
+                return actions + self._record(inherited_adj(process, giver)) + self.observe(process, now)
+            entry = Entry(
+                Placement(process.pid, process.start_ticks, process.comm, decision.rule, since_ns=now.unix_ns)
+            )
+            self.entries[process.pid] = entry
+        self._note(entry, seen, decision, now)
+        actions += self._refollow(process.pid, decision.rule)
         if decision.dry_run:
-            self._plan_only(placement, decision)
+            return actions + self._plan_only(entry, decision, now)
+        return actions + self._rule(entry, seen, decision, now, at_ns)
+
+    def _succeed(self, process: Process) -> list[Action]:
+        """Whoever had the number before is gone."""
+        actions: list[Action] = []
+        for known in (self.entries.get(process.pid), self.table.processes.get(process.pid)):
+            ticks = known.placement.start_ticks if isinstance(known, Entry) else known.start_ticks if known else 0
+            if known is not None and ticks != process.start_ticks:
+                actions += self.gone(process.pid, ticks)
+        return actions
+
+    def _agree(self, process: Process, entry: Entry | None) -> None:
+        """What may have been written, was or was not: what is there says so."""
+        held = self.table.held(process.pid, process.start_ticks)
+        if held is None:
             return
-        placement.changes = ()
-        adj, groups = self._dropped(facts, decision)
-        if adj or groups:
-            self.actor.give_back(process, placement, adj=adj, groups=groups, force=True)
-        self.actor.carry_out(process, placement, decision, at_ns)
+        if held.adj is not None and held.adj.wanted is not None:
+            self._settle_row(held.adj, done=process.oom_score_adj == held.adj.wanted)
+        if process.cgroups and (entry is None or not entry.order):
+            for row in held.moves.values():
+                if row.wanted is not None:
+                    self._settle_row(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
 
-    def _inherit(self, facts: Process, decision: Decision) -> Process:
-        """A process that came to its container when the value was there already: held as the container's first one is.
+    def _settle_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> None:
+        """A row as it is now; one under which nothing was written stays until it is forgotten."""
+        after = row.settled() if done else row.refused()
+        if after is not None:
+            self.table.put(after)
 
-        What a runtime executes in a container that was created with a rule's value is born with it, and what the
-        container's own processes start inherits it. Without us each would have what the first one had before.
+    def inherit(self, process: Process) -> list[Action]:
+        """Have rows for what a process has from another one that has it from us; whoever had its number is gone."""
+        actions = self._succeed(process)
+        self._agree(process, self.entries.get(process.pid))
+        held = self.table.held(process.pid, process.start_ticks)
+        rows: list[AdjRow | MoveRow] = []
+        if held is None or (held.adj is None and held.override is None):
+            giver = giver_of(process, process.oom_score_adj, self.table, self._forks.forker(process.pid))
+            if giver is not None:
+                rows.append(inherited_adj(process, giver))
+        elif held.adj is not None and held.adj.heir_of is None:
+            giver = giver_of(process, held.adj.before, self.table, self._forks.forker(process.pid))
+            if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
+                rows.append(replace(held.adj, before=giver.before))
+        if process.cgroups and not self._is_moving(process.pid):
+            rows += inherited_moves(
+                process, held.moves if held is not None else (), self.table, self._forks.forker(process.pid)
+            )
+        self._forks.forget(process.pid)  # it is known by its rows from now on
+        return actions + self._record(*rows)
+
+    def _record(self, *rows: AdjRow | MoveRow) -> list[Action]:
+        """Rows of what is so already: in the table at once, in the file when there is room."""
+        for row in rows:
+            self.table.put(row)
+        return [Commit(rows)] if rows else []
+
+    def _orphans_giver(self, process: Process, rule: str) -> AdjRow | None:
+        """Who handed its value on to a process that came by no exec and whose parent is gone: a daemon's second fork.
+
+        It runs the program of another one under the same rule, which had its value when it started.
         """
-        main = facts.pod.main if facts.pod is not None else None
-        first = self.actor.row(*main) if main is not None and main[0] != facts.pid else None
-        if first is None or decision.dry_run or not decision.adjusts or decision.as_child:
-            return facts
-        if (first.rule, int(first.written)) != (decision.rule, facts.oom_score_adj):
-            return facts
-        row = replace(first, pid=facts.pid, start_ticks=facts.start_ticks)
-        self.hands.journal.hold((row,))
-        self.actor.remember(row)
-        return replace(facts, held=self.actor.held(facts.pid, facts.start_ticks))
+        for held in list(self.table.processes.values()):
+            row = held.adj
+            if row is None or row.rule != rule or not row.gave(process.oom_score_adj, process.start_ticks):
+                continue
+            entry = self.entries.get(held.pid)
+            if entry is not None and entry.placement.comm == process.comm:
+                return row
+        return None
 
-    def _note(self, placement: Placement, facts: Process, decision: Decision) -> None:
-        """What the record says of the process, whatever is written."""
+    def _stand(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
+        held = self.table.held(process.pid, process.start_ticks)
+        if entry is None and held is not None:
+            rule = held.values[0].rule
+            placement = Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns)
+            entry = self.entries[process.pid] = Entry(placement)
+        if entry is not None:
+            self._look_of(entry.placement, process)
+        return []
+
+    def _look_of(self, placement: Placement, process: Process) -> None:
+        """What is shown of a process as it is now."""
+        row = self.table.adj(process.pid, process.start_ticks)
+        placement.comm = process.comm
+        placement.oom_score_adj = process.oom_score_adj
+        placement.adj_before = row.before if row is not None else None
+        if process.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
+            placement.group, placement.pod = process.memory_group, process.pod
+
+    # -- under a rule ------------------------------------------------------------------------------------------------
+
+    def _note(self, entry: Entry, process: Process, decision: Decision, now: Now) -> None:
+        """What is shown, whatever is written."""
+        placement = entry.placement
         assert decision.rule is not None
         if placement.rule != decision.rule:
-            self.actor.rerule(placement, decision)
-            placement.rule, placement.since_ns = decision.rule, time.time_ns()
+            placement.rule, placement.since_ns = decision.rule, now.unix_ns
         elif placement.state is State.PLANNED and not decision.dry_run:
-            placement.since_ns = time.time_ns()  # the dry run is over: held since now
+            placement.since_ns = now.unix_ns  # the dry run is over: held since now
+        if placement.state in (State.INHERITED, State.RETURNING):
+            placement.state, placement.since_ns = State.HELD, now.unix_ns
         placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
         placement.adjusts, placement.inherited = decision.adjusts, decision.inherited
-        placement.comm = facts.comm
-        placement.oom_score_adj = facts.oom_score_adj
-        placement.adj_before = facts.held.adj_before if facts.held else None
-        if facts.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
-            placement.group = facts.memory_group
-            placement.pod = facts.pod
-        placement.expires_ns = self.by_hand[facts.pid].expires_ns if decision.rule == BY_HAND else 0
-        follow = self.rules.may_hold_children_of(decision.rule) or (
-            self.rules.lends(decision.rule) and not decision.dry_run and (facts.held is not None or _adjusts(decision))
-        )
-        if follow != (facts.pid in self.followed):
-            self.followed_changed = True
-            (self.followed.add if follow else self.followed.discard)(facts.pid)
+        self._look_of(placement, process)
+        held = self.table.held(process.pid, process.start_ticks)
+        override = held.override if held is not None else None
+        placement.expires_ns = override.expires_unix_ns if override is not None else 0
 
-    def _plan_only(self, placement: Placement, decision: Decision) -> None:
+    def _plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
+        placement, actions = entry.placement, list[Action]()
         if placement.changes != decision.changes and decision.changes:
-            self.actor.report(Happening.PLANNED, placement, decision.changes)
+            actions.append(tell(Happening.PLANNED, placement, decision.changes, now))
         placement.changes = decision.changes
-        self.actor.refuse(placement, decision.refusals)
+        actions += self._refuse(entry, decision.refusals, ())
         placement.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
+        return actions
 
-    def _dropped(self, facts: Process, decision: Decision) -> tuple[bool, bool]:
-        """Whether the rule no longer says anything of the oom_score_adj, and of the group, that we once wrote."""
-        if decision.dry_run:
-            return False, False
-        return (
-            self.actor.has_adj(facts.pid) and not decision.adjusts,
-            facts.pid in self.actor.moved and not decision.moves,
-        )
+    def _rule(self, entry: Entry, process: Process, decision: Decision, now: Now, at_ns: int) -> list[Action]:
+        """Write what is at once, order what may wait, give back what the rule does not speak of."""
+        placement = entry.placement
+        placement.changes = ()
+        held = self.table.held(process.pid, process.start_ticks)
+        back = self._unsaid(held, decision) if held is not None else []
+        actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
+        steps: list[Step] = [Return(row) for row in back if isinstance(row, MoveRow)]
+        origin = self.rules.origin_of(decision.rule or "")
+        terms = Terms(decision.rule or "", decision.restore_on_remove, origin)
+        for change in decision.changes:
+            if change.field is Field.OOM_SCORE_ADJ:
+                actions.append(self._write(process, decision, change, now, at_ns))
+            elif change.field is Field.CGROUP:
+                steps.append(Move(change, terms, held.moves.get(change.hierarchy) if held is not None else None))
+            else:
+                steps.append(Set(change, terms))
+        actions += self._rerule(process, decision, back, origin)
+        again = {change.field for change in decision.changes}
+        actions += self._refuse(entry, decision.refusals, (old for old in entry.met if old.field in again))
+        if entry.order:
+            entry.again = entry.again or bool(steps)
+        elif steps:
+            drifted = any(isinstance(step, Move) and _stood(step) for step in steps)
+            actions.append(self._order(entry, steps, now, drifted=drifted, at_ns=at_ns))
+        placement.state = State.MOVING if entry.order else state_of(placement.refusals, did=self._holds(placement))
+        return actions
 
-    def _release(self, process: OpenProcess, placement: Placement) -> None:
-        """No rule says anything of the process any more."""
-        force = placement.rule in self.suspended or (placement.pid, placement.start_ticks) in self._let_go
-        kept = self.actor.give_back(process, placement, adj=True, groups=True, force=force)
-        self.placements.pop(process.pid, None)
-        self._unfollow(process.pid)
-        self.actor.report(Happening.RELEASED, placement, (), "left as it is (on_remove: keep)" if kept else "")
+    def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
+        """What the rule does not speak of and we once wrote, or would have by a claim."""
+        claimed = {refusal.field for refusal in decision.refusals if refusal.reason is Reason.CLAIM}
+        rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
+        if not decision.moves:
+            rows += held.moves.values()
+        return [row for row in rows if _field_of(row) in claimed or not self.force.stands(row)]
 
-    def let_go(self, pid: int) -> None:
-        """No rule applies to this very process until rules are set again."""
-        placement = self.placements.get(pid)
-        if placement is not None:
-            self._let_go.add((pid, placement.start_ticks))
+    def _write(self, process: Process, decision: Decision, change: Change, now: Now, at_ns: int) -> Write:
+        adj, wanted = self.table.adj(process.pid, process.start_ticks), int(change.after)
+        drifted = adj is not None and (adj.written, adj.rule) == (wanted, decision.rule)
+        origin = self.rules.origin_of(decision.rule or "")
+        row = wanting_adj(process, decision, adj, wanted, now.ticks, origin)
+        return Write(row, process.oom_score_adj, change, drifted, at_ns)
+
+    def _holds(self, placement: Placement) -> bool:
+        held = self.table.held(placement.pid, placement.start_ticks)
+        return held is not None and any(row.written is not None for row in held.values)
+
+    def _rerule(
+        self, process: Process, decision: Decision, back: Collection[AdjRow | MoveRow], origin: str
+    ) -> list[Action]:
+        """What stands, stands under this rule now. Who inherited it goes on being an heir: it may leave the rule."""
+        held = self.table.held(process.pid, process.start_ticks)
+        if held is None or decision.rule is None:
+            return []
+        writes = {change.field for change in decision.changes}
+        rows: list[AdjRow | MoveRow] = []
+        adj = held.adj
+        if adj is not None and adj not in back and decision.adjusts and Field.OOM_SCORE_ADJ not in writes:
+            under = replace(
+                adj,
+                rule=decision.rule,
+                as_child=decision.as_child,
+                give_back=decision.restore_on_remove,
+                origin=origin,
+            )
+            if under != adj:
+                rows.append(under)
+        if decision.moves and decision.rule != BY_HAND and not self._is_moving(process.pid):
+            for row in held.moves.values():
+                moved = replace(row, rule=decision.rule, give_back=decision.restore_on_remove, origin=origin)
+                if moved != row:
+                    rows.append(moved)
+        return self._record(*rows)
+
+    def _is_moving(self, pid: int) -> bool:
+        entry = self.entries.get(pid)
+        return entry is not None and bool(entry.order)
+
+    def _order(self, entry: Entry, steps: Iterable[Step], now: Now, *, drifted: bool = False, at_ns: int = 0) -> Order:
+        self._orders += 1
+        entry.order, entry.again = self._orders, False
+        placement = entry.placement
+        return Order(self._orders, placement.pid, placement.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
+
+    def _refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
+        """Say what is new for this process."""
+        entry.planned, entry.met = tuple(planned), tuple(met)
+        placement = entry.placement
+        refusals = (*entry.planned, *(one for one in entry.met if one not in entry.planned))
+        news = tuple(refusal for refusal in refusals if refusal not in placement.refusals)
+        placement.refusals = refusals
+        return [Refused(placement.rule, placement.pid, placement.comm, news)] if news else []
+
+    def _refollow(self, pid: int, rule: str) -> list[Action]:
+        if not self.rules.may_hold_children_of(rule):
+            return self._unfollow(pid)
+        if pid in self.followed:
+            return []
+        self.followed.add(pid)
+        return [Follow()]
+
+    def _unfollow(self, pid: int) -> list[Action]:
+        if pid not in self.followed:
+            return []
+        self.followed.discard(pid)
+        return [Follow()]
+
+    # -- under no rule -----------------------------------------------------------------------------------------------
+
+    def _unruled(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
+        """What it inherited stays as long as the rule it came by; the rest is given back."""
+        held = self.table.held(process.pid, process.start_ticks)
+        rows = held.values if held is not None else []
+        standing = [row for row in rows if self.force.stands(row)]
+        chosen = [row for row in standing if _is_chosen(row, process)]  # another program's, or its own
+        back = [row for row in rows if row not in standing]
+        follow = self._unfollow(process.pid)
+        if entry is not None and entry.order:
+            entry.again = True
+        if not rows:
+            return follow + (self._release(entry, now) if entry is not None else [])
+        if entry is None:
+            rule = (back or standing)[0].rule
+            entry = Entry(Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns))
+            self.entries[process.pid] = entry
+        placement = entry.placement
+        self._look_of(placement, process)
+        actions: list[Action] = [*follow, *self._give_back(entry, back, now)]
+        if chosen:
+            actions.append(Forget(tuple(chosen)))
+        placement.changes, placement.refusals, placement.expires_ns = (), (), 0
+        if back or entry.order:
+            placement.state = State.RETURNING
+        else:
+            placement.state = State.INHERITED
+            placement.rule = standing[0].rule
+        return actions
+
+    def _give_back(self, entry: Entry, back: Collection[AdjRow | MoveRow], now: Now) -> list[Action]:
+        forced = self._is_forced(entry.placement)
+        keep = [row for row in back if not (row.give_back or forced or row.rule in self.suspended)]
+        actions: list[Action] = []
+        if keep:
+            entry.detail = KEPT if len(keep) == len(back) else ""
+            actions.append(Forget(tuple(keep)))
+        steps: list[Step] = []
+        for row in back:
+            if row in keep:
+                continue
+            if isinstance(row, AdjRow):
+                actions.append(GiveBack(row))
+            else:
+                steps.append(Return(row))
+        if steps and not entry.order:
+            actions.append(self._order(entry, steps, now))
+        elif len(keep) == len(back) and back:
+            actions.append(Look(entry.placement.pid))
+        return actions
+
+    def _is_forced(self, placement: Placement) -> bool:
+        return (placement.pid, placement.start_ticks) in self.force.let_go or placement.rule in self.suspended
+
+    def _release(self, entry: Entry, now: Now) -> list[Action]:
+        """Nothing of ours is left in it."""
+        if entry.order:
+            return []
+        placement = entry.placement
+        self.entries.pop(placement.pid, None)
+        detail = entry.detail or ("restored" if self._is_forced(placement) else "")
+        return [tell(Happening.RELEASED, placement, (), now, detail)]
+
+    # -- done --------------------------------------------------------------------------------------------------------
+
+    def settle(self, result: Result, now: Now) -> list[Action]:
+        """What follows from what came of an action."""
+        if isinstance(result, Cleared):
+            return self._clearance.cleared(result)
+        if isinstance(result, Wrote):
+            return self._wrote(result, now)
+        return self._carried(result, now)
+
+    def _wrote(self, result: Wrote, now: Now) -> list[Action]:
+        action = result.action
+        row = action.row
+        if result.how is How.GONE:
+            return self.gone(row.pid, row.start_ticks)
+        entry = self.entries.get(row.pid)
+        if entry is not None and entry.placement.start_ticks != row.start_ticks:
+            entry = None
+        if isinstance(action, GiveBack):
+            return self._gave_back(row, result, entry)
+        if result.how is How.LEFT:  # another program wrote between the look and the write: what it chose is looked at
+            return [Look(row.pid)]
+        if entry is None:
+            return []
+        return self._written(action, result, entry, now)
+
+    def _written(self, action: Write, result: Wrote, entry: Entry, now: Now) -> list[Action]:
+        placement, row, actions = entry.placement, action.row, list[Action]()
+        met = [old for old in entry.met if old.field is not Field.OOM_SCORE_ADJ]
+        if result.refusal is None:
+            self.table.put(row.settled())
+            placement.adj_before, placement.oom_score_adj = row.before, int(action.change.after)
+            happening = Happening.DRIFTED if action.drifted else Happening.HELD
+            actions.append(tell(happening, placement, (action.change,), now))
+        else:
+            if self.table.get(row) == row:  # so it is in the journal, and the kernel refused it
+                actions += self._after_row(row, done=False)
+            if result.refusal not in placement.refusals:
+                actions.append(tell(Happening.FAILED, placement, (action.change,), now, result.refusal.detail))
+            met.append(result.refusal)
+        actions += self._refuse(entry, entry.planned, met)
+        if not entry.order:
+            did = result.refusal is None or row.written is not None or self._moved(placement)
+            placement.state = state_of(placement.refusals, did=did)
+        return actions
+
+    def _moved(self, placement: Placement) -> bool:
+        held = self.table.held(placement.pid, placement.start_ticks)
+        return held is not None and bool(held.moves)
+
+    def _gave_back(self, row: AdjRow, result: Wrote, entry: Entry | None) -> list[Action]:
+        if result.refusal is not None:
+            return self._is_stuck(entry, row, "oom_score_adj", result.refusal.detail)
+        if entry is not None:
+            entry.placement.adj_before = None
+        return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
+
+    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, what: str, detail: str) -> list[Action]:
+        if entry is None or what in entry.stuck:
+            return []
+        entry.stuck = (*entry.stuck, what)
+        return [Stuck(f"{what} of process {row.pid}", row.rule, detail)]
+
+    def _carried(self, result: Carried, now: Now) -> list[Action]:
+        order = result.order
+        entry = self.entries.get(order.pid)
+        if entry is not None and (entry.placement.start_ticks != order.start_ticks or entry.order != order.number):
+            entry = None
+        if entry is not None:
+            entry.order = 0
+        if result.gone:
+            return self.gone(order.pid, order.start_ticks)
+        returned = [came for came in result.came if isinstance(came.step, Return)]
+        actions: list[Action] = [Heirs(order.pid)] if returned else []
+        for came in returned:
+            actions += self._returned(came, entry)
+        for came in result.came:
+            if came.row is not None and self.table.get(came.row) == came.row:
+                actions += self._after_row(came.row, done=came.how is How.DONE)
+        if entry is None:
+            return actions
+        actions += self._did(entry, result, now)
+        if entry.again or any(came.how is not How.REFUSED for came in returned):
+            entry.again = False
+            actions.append(Look(order.pid))
+        return actions
+
+    def _returned(self, came: Came, entry: Entry | None) -> list[Action]:
+        assert isinstance(came.step, Return)
+        row = came.step.row
+        if came.how is How.REFUSED and came.refusal is not None:
+            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", came.refusal.detail)
+        return [Forget((row,))]
+
+    def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
+        """A row once what it wanted was done, or refused."""
+        after = row.settled() if done else row.refused()
+        if after is None:
+            return [Forget((row,))]
+        self.table.put(after)
+        if done and isinstance(row, MoveRow):
+            group = self.table.groups.get((row.hierarchy, row.wanted or ""))
+            if group is not None and not group.base:
+                group = replace(group, base=row.before)
+                self.table.put(group)
+                return [Commit((group,))]
+        return []
+
+    def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
+        order, placement, actions = result.order, entry.placement, list[Action]()
+        ours = [came for came in result.came if not isinstance(came.step, Return)]
+        done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
+        refused = [came.refusal for came in ours if came.refusal is not None]
+        moves = [change for change in done if change.field is Field.CGROUP]
+        if moves:
+            placement.group = moves[0].group
+        if done:
+            drifted = order.drifted and bool(moves)
+            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
+        news = [refusal for refusal in refused if refusal not in placement.refusals]
+        if news:
+            detail = "; ".join(refusal.detail for refusal in news)
+            actions.append(tell(Happening.FAILED, placement, (), now, detail))
+        asked = {step.change.field for step in order.steps if not isinstance(step, Return)}
+        stay = [old for old in entry.met if old.field not in asked]
+        actions += self._refuse(entry, entry.planned, (*stay, *refused))
+        if placement.state is State.MOVING:
+            placement.state = state_of(placement.refusals, did=bool(done) or self._holds(placement))
+        return actions
 
 
-def _adjusts(decision: Decision) -> bool:
-    return any(change.field is Field.OOM_SCORE_ADJ for change in decision.changes)
+def _field_of(row: AdjRow | MoveRow) -> Field:
+    return Field.OOM_SCORE_ADJ if isinstance(row, AdjRow) else Field.CGROUP
 
 
-def _by_hand(facts: Process, hand: HandRow) -> Decision:
-    changes: tuple[Change, ...] = ()
-    if facts.oom_score_adj != hand.adj:
-        changes = (Change(Field.OOM_SCORE_ADJ, str(facts.oom_score_adj), str(hand.adj)),)
-    return Decision(facts.pid, facts.start_ticks, BY_HAND, changes)
+def _given_by(row: Row, pid: int | None) -> bool:
+    return isinstance(row, AdjRow | MoveRow) and row.heir_of is not None and row.heir_of[0] == pid
+
+
+def _is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
+    if isinstance(row, AdjRow):
+        return not row.is_ours(process.oom_score_adj)
+    return bool(process.cgroups) and not row.is_ours(process.cgroups.get(row.hierarchy, ""))
+
+
+def _stood(step: Move) -> bool:
+    """Whether a move is one that we made before, under the same rule: another program moved the process away."""
+    row = step.row
+    return row is not None and row.rule == step.terms.rule and row.written == step.change.group

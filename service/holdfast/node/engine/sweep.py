@@ -6,19 +6,14 @@ A sweep never sees a process that came after it listed ``/proc``; events do, or 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable
 from concurrent.futures import Future
 
 from holdfast import log
-from holdfast.cgroups import UNIFIED, Hierarchy
 from holdfast.errors import HoldfastError, ProcessGone
-from holdfast.node.engine.reconciler import Keeper
-from holdfast.node.engine.recovery import prune, recall
-from holdfast.node.journal.rows import MadeRow, SettingRow
+from holdfast.node.engine.keeper import Keeper
 from holdfast.node.model.placement import Cause, Sweep
-from holdfast.node.plan.setting import lines_for
-from holdfast.node.proc.parse import Glance, parse_stat
-from holdfast.node.rule.annotation import BY_ANNOTATION
+from holdfast.node.proc.parse import parse_stat
 
 LOG = log.named(__name__)
 SLICE = 100  # processes between two looks at the events: 0.6 ms where they are nobody's business
@@ -34,13 +29,12 @@ class Sweeps:
         self,
         rescan_s: float,
         keeper: Keeper,
-        hierarchy: Hierarchy,
         begin: Callable[[Cause], Cause],
         end: Callable[[Sweep], None],
     ) -> None:
         self.last: Sweep | None = None
         self.due = 0.0
-        self._rescan_s, self._keeper, self._hierarchy = rescan_s, keeper, hierarchy
+        self._rescan_s, self._keeper = rescan_s, keeper
         self._begin, self._end = begin, end
         self._wanted: Cause | None = Cause.START
         self._asked: list[Future[Sweep]] = []
@@ -90,18 +84,27 @@ class Sweeps:
             begun = time.monotonic()
             cause = self._begin(cause)
             keeper.look_anew()
-            numbers = keeper.hands.reader.numbers()
-            known = {b"%d" % pid for pid in (*keeper.placements, *keeper.by_hand)}
+            keeper.reconciler.begin()
+            self._check_journal()
+            numbers = keeper.means.reader.numbers()
+            known = {b"%d" % pid for pid in (*keeper.reconciler.entries, *keeper.reconciler.table.processes)}
+            gone: list[int] = []  # forgotten at the end: who forked from them is told from others by them
             for first in range(0, len(numbers), SLICE):
-                self._look_over(numbers[first : first + SLICE], known)
+                self._look_over(numbers[first : first + SLICE], known, gone)
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            prune(keeper, known.difference(numbers))
-            keeper.claims.end_round()
+            gone += map(int, known.difference(numbers))
+            for first in range(0, len(gone), SLICE):
+                self._forget(gone[first : first + SLICE])
+                spent += time.monotonic() - begun
+                yield
+                begun = time.monotonic()
+            keeper.reconciler.claims.end_round()
             try:
-                self._clear_up()
-            except Exception as error:  # the journal's file, most likely: the next sweep tries again
+                keeper.clear_up()
+                keeper.journal.tidy()
+            except Exception as error:  # the next sweep tries again
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins anew, or failed and the next one answers
@@ -113,74 +116,32 @@ class Sweeps:
         for done in asked:
             done.set_result(self.last)
 
-    def _look_over(self, numbers: Iterable[bytes], known: Container[bytes]) -> None:
+    def _check_journal(self) -> None:
+        try:
+            self._keeper.journal.check()
+        except HoldfastError as error:  # told with the first thing that is not written because of it
+            LOG.debug("the journal's file is not there", error=error)
+
+    def _look_over(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
-        keeper, reader = self._keeper, self._keeper.hands.reader
-        for pid, text in reader.remarkable(numbers, keeper.indifference.seen, known, keeper.followed):
+        keeper, reader = self._keeper, self._keeper.means.reader
+        for pid, text in reader.remarkable(numbers, keeper.indifference.seen, known, keeper.parents):
             try:
-                self._look_at(parse_stat(pid, text or reader.stat(pid)))
+                keeper.look_by_number(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
-                keeper.forget(pid)
+                gone.append(pid)
             except Exception as error:
                 keeper.cannot(pid, error)
 
-    def _look_at(self, glance: Glance) -> None:
-        """One process of a sweep, read by number; opened only if there is something to do."""
-        keeper = self._keeper
-        if not keeper.of_interest(glance):
-            return
-        facts, decision = keeper.decide(glance)
-        placement = keeper.placements.get(glance.pid)
-        if placement is not None and not placement.group:
-            placement.group, placement.pod = facts.memory_group, facts.pod
-        if not keeper.is_settled(facts, decision):
-            keeper.look_at(glance.pid)
-        elif decision.rule is None:
-            keeper.indifference.note(facts.comm, keeper.hands.reader.group_text(facts.pid))
-
-    def _clear_up(self) -> None:
-        """Rows of who is gone, settings and groups of rules that are no more."""
-        journal, host = self._keeper.hands.journal, self._keeper.hands.host
-        recall(self._keeper)
-        settled: list[SettingRow | MadeRow] = []
-        for row in journal.settings():
-            if not self._is_stale(row):
-                continue
+    def _forget(self, pids: Iterable[int]) -> None:
+        """Those that ended; who has the number of one by now was looked at, or will be."""
+        reader, ended = self._keeper.means.reader, []
+        for pid in pids:
             try:
-                if row.give_back:
-                    host.give_back_setting(row)
-            except HoldfastError as error:
-                LOG.warning("could not give a setting back", path=row.path, file=row.file, error=error)
-            settled.append(row)
-        settled += host.remove_made(journal.made(), keep=self._keeper.rules.targets)
-        if settled:
-            journal.forget(settled)
-        journal.fold()
-
-    def _is_stale(self, row: SettingRow) -> bool:
-        """Whether no rule says anything of a group's file any more, or the group is gone."""
-        if not self._hierarchy.tree(row.hierarchy).exists(row.path):
-            return True
-        rules = self._keeper.rules
-        if row.rule in self._keeper.suspended:
-            return True
-        pod = self._keeper.hands.reader.pod_of({row.hierarchy: row.path})
-        if pod is not None and not pod.name and rules.asks_runtime(row.rule):
-            return False  # nobody can say yet
-        rule = rules.asked_for(pod) if row.rule == BY_ANNOTATION else rules.spec_named(row.rule)
-        if rule is None:
-            return True
-        given = dict(rule.in_place)
-        if rule.cgroup is not None and rule.cgroup.path == row.path:
-            given |= rule.cgroup.settings
-        return row.file not in _files(given, v2=self._hierarchy.names == (UNIFIED,))
-
-
-def _files(given: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
-    files: set[str] = set()
-    for name, value in given.items():
-        try:
-            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
-        except HoldfastError:  # refused by the plan, with its reason
-            continue
-    return files
+                if reader.glance(pid).ended:
+                    ended.append(pid)
+            except ProcessGone:
+                ended.append(pid)
+            except Exception as error:
+                self._keeper.cannot(pid, error)
+        self._keeper.gone(ended)

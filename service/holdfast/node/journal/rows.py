@@ -1,79 +1,159 @@
-"""What the journal remembers, a row each: values of processes, of files of groups, groups made, holds by hand."""
+"""What the journal remembers, a row each: a value of a process, of a group's file, a group made, an override.
 
-from __future__ import annotations
+What *before*, *written* and *wanted* mean is in `engine.reconciler`. Rows are values: a change is a new row.
+"""
 
-from msgspec import Struct
+# No `from __future__ import annotations` here: msgspec would compile each annotation again.
+from typing import Annotated, TypeAlias
 
-from holdfast.late import regex
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-ADJ = "oom_score_adj"
+MOST_EARLIER = 4  # values of ours that a child may have inherited before the last one
+Adj = Annotated[int, Meta(ge=-1000, le=1000)]
+Identity: TypeAlias = tuple[int, int]  # pid, start ticks
 
 
-class HeldRow(Struct, frozen=True):
-    """One value of one process. ``field`` is `ADJ` or ``cgroup:<hierarchy>``; ``give_back``: when its rule goes."""
+class AdjRow(Struct, frozen=True, tag="adj", tag_field="kind", omit_defaults=True):
+    """The ``oom_score_adj`` of one process.
+
+    ``written`` is what we know to have written, ``wanted`` what we may have (None: nothing). ``earlier`` are values of
+    ours before: what it forked while it had them has inherited them. ``since_ticks``: clock ticks from boot to the
+    first write. ``heir_of``: it inherited the value from that process, which got it from us. ``origin``: where the rule
+    comes from (`ruleset.Rules`).
+    """
 
     pid: int
     start_ticks: int
-    field: str
-    before: str
-    written: str
+    before: Adj
     rule: str
+    written: Adj | None = None
+    wanted: Adj | None = None
+    earlier: tuple[Adj, ...] = ()
+    since_ticks: int = 0
     as_child: bool = False
     give_back: bool = True
-    previous: str = ""
+    origin: str = ""
+    heir_of: Identity | None = None
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What it is about."""
+        return ("adj", self.pid, self.start_ticks)
+
+    def is_ours(self, present: int) -> bool:
+        """Whether a present value is one that we wrote."""
+        return present in (self.written, self.wanted)
+
+    def gave(self, value: int, start_ticks: int) -> bool:
+        """Whether a process that started then, a child, has ``value`` from us."""
+        return start_ticks >= self.since_ticks and (self.is_ours(value) or value in self.earlier)
+
+    def settled(self) -> "AdjRow":
+        """What is wanted was written."""
+        return replace(self, written=self.wanted, wanted=None)
+
+    def refused(self) -> "AdjRow | None":
+        """What is wanted was not written; None: then we wrote nothing."""
+        return None if self.written is None else replace(self, wanted=None)
+
+
+class MoveRow(Struct, frozen=True, tag="move", tag_field="kind", omit_defaults=True):
+    """The cgroup of one process in one hierarchy. See `AdjRow`."""
+
+    pid: int
+    start_ticks: int
+    hierarchy: str
+    before: str
+    rule: str
+    written: str | None = None
+    wanted: str | None = None
+    since_ticks: int = 0
+    give_back: bool = True
+    origin: str = ""
+    heir_of: Identity | None = None
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """What it is about."""
+        return ("move", self.pid, self.start_ticks, self.hierarchy)
 
     def is_ours(self, present: str) -> bool:
-        """Whether a present value is one that we wrote."""
-        return present in (self.written, self.previous or self.written)
+        """Whether it is where we put it."""
+        return present in (self.written, self.wanted)
+
+    def settled(self) -> "MoveRow":
+        """What is wanted was done."""
+        return replace(self, written=self.wanted, wanted=None)
+
+    def refused(self) -> "MoveRow | None":
+        """What is wanted was not done; None: then we did nothing."""
+        return None if self.written is None else replace(self, wanted=None)
 
 
-class SettingRow(Struct, frozen=True):
-    """One file of one group."""
+class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=True):
+    """One file of one group. See `AdjRow`."""
 
     hierarchy: str
     path: str
     file: str
     before: str
-    written: str
     rule: str
+    written: str | None = None
+    wanted: str | None = None
     give_back: bool = True
-    previous: str = ""
+    origin: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What it is about."""
+        return ("file", self.hierarchy, self.path, self.file)
+
+    def settled(self) -> "FileRow":
+        """What is wanted was written."""
+        return replace(self, written=self.wanted, wanted=None)
+
+    def refused(self) -> "FileRow | None":
+        """What is wanted was not written; None: then we wrote nothing."""
+        return None if self.written is None else replace(self, wanted=None)
 
 
-class MadeRow(Struct, frozen=True):
-    """One group that we made."""
+class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults=True):
+    """One group that we made. ``base``: where the first process that we moved into it came from."""
 
     hierarchy: str
     path: str
     rule: str
+    give_back: bool = True
+    origin: str = ""
+    base: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is about."""
+        return ("group", self.hierarchy, self.path)
 
 
-class HandRow(Struct, frozen=True):
-    """One process held by hand until ``expires_ns`` (Unix time)."""
+class OverrideRow(Struct, frozen=True, tag="override", tag_field="kind", omit_defaults=True):
+    """One process whose ``oom_score_adj`` is set by hand until ``expires_unix_ns``."""
 
     pid: int
     start_ticks: int
-    adj: int
-    expires_ns: int
-    why: str
+    adj: Adj
+    expires_unix_ns: int
+    why: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What it is about."""
+        return ("override", self.pid, self.start_ticks)
 
 
-_SURROGATE = regex("[\ud800-\udfff]")
-_STORED = regex("\0([0-9a-f]{4})")
+class Drop(Struct, frozen=True, tag="drop", tag_field="kind"):
+    """A row that stands for nothing any more; ``of`` is its key. In the file alone."""
+
+    of: tuple[str | int, ...]
 
 
-def stored(text: str) -> str:
-    """``text`` for a file that holds UTF-8. A path may hold any bytes but NUL: a byte that is no UTF-8 is NUL and four
-    digits; `as_read` undoes it exactly.
-    """
-    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\0{ord(found[0]):04x}", text)
-
-
-def as_read(text: str) -> str:
-    """What was `stored`."""
-    return _STORED.sub(lambda found: chr(int(found[1], 16)), text) if "\0" in text else text
-
-
-def cgroup_field(hierarchy: str) -> str:
-    """The ``field`` of a move in one hierarchy."""
-    return f"cgroup:{hierarchy}"
+Row: TypeAlias = AdjRow | MoveRow | FileRow | GroupRow | OverrideRow
+Line: TypeAlias = AdjRow | MoveRow | FileRow | GroupRow | OverrideRow | Drop

@@ -42,6 +42,8 @@ class State(enum.StrEnum):
     PLANNED = "planned"  # dry run: this would be written
     REFUSED = "refused"  # nothing of it can be done
     PARTLY = "partly"  # some of it is done, some refused
+    INHERITED = "inherited"  # no rule is about it: it has what one gave to another process
+    RETURNING = "returning"  # no rule is about it any more: what it has is being given back
 
 
 _ENFORCED = frozenset({State.HELD, State.MOVING, State.PARTLY})
@@ -125,12 +127,15 @@ class Report(Struct, frozen=True):
 
 
 class Restored(Struct, frozen=True):
-    """What giving back did: values given back, values left because somebody changed them since, and what failed."""
+    """What giving back did: values given back, values left because another program changed them since, processes and
+    groups that are gone, and what failed. ``apart`` of those given back are in the nearest group above: theirs is gone.
+    """
 
     given_back: int = 0
     left: int = 0
     gone: int = 0
     failed: tuple[str, ...] = ()
+    apart: int = 0
 
 
 class Sweep(Struct, frozen=True):

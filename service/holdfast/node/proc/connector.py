@@ -64,6 +64,55 @@ class Lost(Exception):
     """The kernel dropped events because we did not read fast enough."""
 
 
+class ForkLog:
+    """Every fork of a process, kept by the kernel until it is read: a second socket that nobody is woken for.
+
+    So a fork costs what reading it costs, when something else wakes us, and a parent that ends at once is told as well.
+    """
+
+    def __init__(self, proc_root: str) -> None:
+        """Open and subscribe.
+
+        Raises:
+            Unavailable: see `ProcessEvents`.
+        """
+        try:
+            self._socket = _opened_in_host_namespace(proc_root)
+        except OSError as error:
+            raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
+        try:
+            _subscribe(self._socket, fork_program(), FORK)
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(f"process events: {_why(error)}") from error
+
+    def read(self) -> list[tuple[int, int]]:
+        """Parent and child of each fork since the last time, oldest first.
+
+        Raises:
+            Lost: some are gone; the rest can still be read.
+        """
+        receive, unpack = self._socket.recv, _EVENT.unpack_from
+        found: list[tuple[int, int]] = []
+        try:
+            while True:
+                data = receive(4096)
+                if len(data) >= _EVENT.size:
+                    what, _, _, parent, _, child = unpack(data)
+                    if what == FORK:
+                        found.append((parent, child))
+        except BlockingIOError:
+            return found
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            raise Lost from error
+
+    def close(self) -> None:
+        """Unsubscribe. Safe to call twice."""
+        _unsubscribe(self._socket, FORK)
+
+
 class ProcessEvents:
     """A subscription; a context manager. `fileno` becomes readable when events wait."""
 
@@ -83,7 +132,7 @@ class ProcessEvents:
         except OSError as error:
             raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
         try:
-            self._subscribe()
+            _subscribe(self._socket, filter_program(self._kinds, self._followed, self._pid), self._kinds)
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"process events: {_why(error)}") from error
@@ -108,7 +157,7 @@ class ProcessEvents:
         if kinds != self._kinds:
             self._kinds = kinds
             if kernel_version() >= _MASK_SINCE:  # an older kernel would count us twice
-                self._say(_LISTEN)
+                _say(self._socket, _LISTEN, kinds)
 
     def read(self) -> list[Event]:
         """What waits now, oldest first, but no more than `BATCH`; none: everything was read.
@@ -156,10 +205,7 @@ class ProcessEvents:
 
     def close(self) -> None:
         """Unsubscribe. Safe to call twice."""
-        if self._socket.fileno() >= 0:
-            with contextlib.suppress(OSError):
-                self._say(_IGNORE)
-            self._socket.close()
+        _unsubscribe(self._socket, self._kinds)
 
     def __enter__(self) -> ProcessEvents:
         return self
@@ -167,30 +213,8 @@ class ProcessEvents:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def _subscribe(self) -> None:
-        self._socket.setblocking(False)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
-        except PermissionError:  # without CAP_NET_ADMIN: up to net.core.rmem_max
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        self._attach_filter(self._kinds)
-        self._socket.bind((0, _CN_IDX_PROC))
-        self._say(_LISTEN)
-
-    def _say(self, operation: int) -> None:
-        """LISTEN (again, with another mask) or IGNORE."""
-        body = struct.pack("=I", operation)
-        if kernel_version() >= _MASK_SINCE:
-            body += struct.pack("=I", self._kinds)
-        message = struct.pack("=IIIIHH", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, len(body), 0) + body
-        header = struct.pack("=IHHII", 16 + len(message), _NLMSG_DONE, 0, 0, 0)
-        self._socket.send(header + message)
-
     def _attach_filter(self, kinds: int) -> None:
-        program = filter_program(kinds, self._followed, self._pid)
-        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
-        fprog = struct.pack("@HP", len(program), ctypes.addressof(code))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        _attach(self._socket, filter_program(kinds, self._followed, self._pid))
 
 
 def parse_event(data: bytes) -> Event | None:
@@ -234,6 +258,47 @@ def filter_program(kinds: int, followed: Collection[int], own_pid: int) -> list[
     else:
         program.append(drop)
     return program
+
+
+def fork_program() -> list[Line]:
+    """Forks of whole processes and nothing else."""
+    accept, drop = (_RETURN, 0, 0, _ACCEPT), (_RETURN, 0, 0, _DROP)
+    program: list[Line] = [(_LOAD, 0, 0, _WHAT), (_JEQ, 1, 0, _word(FORK)), drop]
+    return [*program, (_LOAD, 0, 0, _THIRD), (_TAX, 0, 0, 0), (_LOAD, 0, 0, _FOURTH), (_JEQ_X, 0, 1, 0), accept, drop]
+
+
+def _subscribe(opened: socket.socket, program: Collection[Line], kinds: int) -> None:
+    opened.setblocking(False)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+    except PermissionError:  # without CAP_NET_ADMIN: up to net.core.rmem_max
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    _attach(opened, program)
+    opened.bind((0, _CN_IDX_PROC))
+    _say(opened, _LISTEN, kinds)
+
+
+def _unsubscribe(opened: socket.socket, kinds: int) -> None:
+    if opened.fileno() >= 0:
+        with contextlib.suppress(OSError):
+            _say(opened, _IGNORE, kinds)
+        opened.close()
+
+
+def _say(opened: socket.socket, operation: int, kinds: int) -> None:
+    """LISTEN (again, with another mask) or IGNORE."""
+    body = struct.pack("=I", operation)
+    if kernel_version() >= _MASK_SINCE:
+        body += struct.pack("=I", kinds)
+    message = struct.pack("=IIIIHH", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, len(body), 0) + body
+    header = struct.pack("=IHHII", 16 + len(message), _NLMSG_DONE, 0, 0, 0)
+    opened.send(header + message)
+
+
+def _attach(opened: socket.socket, program: Collection[Line]) -> None:
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    fprog = struct.pack("@HP", len(program), ctypes.addressof(code))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def _word(value: int) -> int:

@@ -26,6 +26,7 @@ class Glance(Struct, frozen=True):
     kernel_thread: bool
     rss_pages: int
     threads: int
+    ended: bool = False  # a zombie: what is left of it is its number
 
 
 def parse_stat(pid: int, stat: bytes) -> Glance:
@@ -40,7 +41,14 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
         rest = stat[end + 2 :].split(b" ", 22)
         comm = kernel_text.shared(stat[stat.index(b"(") + 1 : end])
         return Glance(
-            pid, comm, int(rest[1]), int(rest[19]), bool(int(rest[6]) & _PF_KTHREAD), int(rest[21]), int(rest[17])
+            pid,
+            comm,
+            int(rest[1]),
+            int(rest[19]),
+            bool(int(rest[6]) & _PF_KTHREAD),
+            int(rest[21]),
+            int(rest[17]),
+            rest[0] in (b"Z", b"X"),
         )
     except (ValueError, IndexError):
         raise kernel_text.malformed(f"stat of process {pid}") from None

@@ -23,6 +23,7 @@ from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.late import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
+from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
@@ -241,6 +242,10 @@ class Reader:
             if lineage is Lineage.PARENT:
                 break
         return replace(process, ancestors=tuple(line))
+
+    def children_of(self, pid: int) -> Iterator[int]:
+        """See `children.children_of`."""
+        return children_of(self.proc.path, pid)
 
     def everybody(
         self, held: HeldOf, attach: Callable[[Process], Process] = lambda process: process

@@ -11,7 +11,7 @@ its own rule and not by sshd's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
 from msgspec import Struct
@@ -152,12 +152,20 @@ class Considered(Struct, frozen=True):
 
 
 class Rules:
-    """Compiled rules."""
+    """Compiled rules. ``origins`` say where a rule comes from; those in ``unread`` are named and cannot be read now."""
 
     def __init__(
-        self, rules: Iterable[CompiledRule] = (), admitted: Table | None = None, *, dry_run: bool = False
+        self,
+        rules: Iterable[CompiledRule] = (),
+        admitted: Table | None = None,
+        *,
+        dry_run: bool = False,
+        origins: Mapping[str, str] | None = None,
+        unread: Collection[str] = (),
     ) -> None:
         self.rules = tuple(replace(rule, order=at) for at, rule in enumerate(rules))
+        self.unread = frozenset(unread)
+        self._origins = dict(origins or {})
         self.admitted = admitted or Table()
         self._dry_run = dry_run
         self.names = tuple(rule.name for rule in self.rules)
@@ -194,6 +202,15 @@ class Rules:
     def named(self, name: str) -> CompiledRule | None:
         """The rule of that name."""
         return self._by_name.get(name)
+
+    def sourced(self, origins: Mapping[str, str], unread: Collection[str] = ()) -> Rules:
+        """Say where rules come from, before they are set."""
+        self._origins, self.unread = dict(origins), frozenset(unread)
+        return self
+
+    def origin_of(self, name: str) -> str:
+        """Where a rule comes from, if it is not the configuration itself."""
+        return self._origins.get(name, "")
 
     def could_match(self, comm: str) -> bool:
         """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""

@@ -197,7 +197,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     watchers = Watchers()
     herald = Herald(context.single(EVENTS), watchers)
     boot_id = read_boot_id(context.places.proc_root)
-    journal = Journal(context.root_dir / "journal.db", boot_id)
+    journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     pods = pods_of(context)
     engine = Engine(
@@ -233,7 +233,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
-    context.on_reload(reload)
+    force.changed_otherwise = context.on_reload(reload)
     families = [*bundled.families, petitions.refused, *([recorder.written] if recorder is not None else [])]
     context.metrics.add(*families)
     engine.tally.register(context.metrics)

@@ -70,6 +70,11 @@ class BundledRules:
         self._accept()
         return self._given.rules
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether a bundle is named, and nothing of it was read since the start."""
+        return bool(self._why) and self._given is _NOTHING
+
     def confirm(self) -> None:
         """What `rules` gave last is in force."""
         if self._given.digest and self._given != self._in_force:

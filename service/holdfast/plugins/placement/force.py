@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pwd
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from holdfast import log
+from holdfast.errors import Unavailable
 from holdfast.node.engine.engine import Engine
 from holdfast.node.rule.builtin import with_builtin
 from holdfast.node.rule.compile import compile_rules
@@ -15,6 +17,8 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig, Rule
 
 LOG = log.named(__name__)
+BUNDLE = "bundle"  # where a rule comes from, beside the configuration itself
+SET_S = 10.0  # for the engine to take rules: a turn takes milliseconds
 
 
 class Bundled(Protocol):
@@ -25,6 +29,10 @@ class Bundled(Protocol):
 
     def confirm(self) -> None:
         """Those last given are in force."""
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether rules are named and none could be read since the start: nobody knows what they are."""
 
 
 class NoBundle:
@@ -37,6 +45,8 @@ class NoBundle:
     def confirm(self) -> None:
         """Nothing to remember."""
 
+    is_unread = False
+
 
 class Force:
     """Compiles a configuration's rules, and those of the bundle it names, and hands them to the engine."""
@@ -46,21 +56,33 @@ class Force:
         self._bundled = bundled or NoBundle()
         self.rules = Rules()
         self.builtin: frozenset[str] = frozenset()
+        self.changed_otherwise: Callable[[], object] = tuple  # called when values were given back: a reload starts anew
 
     def apply(self, config: PlacementConfig) -> None:
-        """Decide by these rules from now on.
+        """Decide by these rules from now on; they are in force when it returns.
 
         Raises:
             ConfigError: a rule is bad; the old ones stay in force.
+            Unavailable: the engine has ended, or does not answer.
         """
+        own = {rule.name for rule in config.rules}
         config = with_bundled(config, self._bundled.rules(config.bundle))
         rules = compile_rules(with_builtin(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
+        bundled = {rule.name for rule in config.rules} - own
+        rules.sourced(dict.fromkeys(bundled, BUNDLE), (BUNDLE,) if self._bundled.is_unread else ())
+        try:
+            self._engine.set_rules(rules).result(SET_S)
+        except TimeoutError:
+            raise Unavailable(f"the placement engine has not taken the rules within {SET_S:g} s") from None
+        change, before = _change(self.rules, rules), self.rules
         own = {rule.name for rule in config.rules}
         self.rules, self.builtin = rules, frozenset(name for name in rules.names if name not in own)
-        self._engine.set_rules(rules)
         self._bundled.confirm()
         dry = sum(rule.dry_run for rule in rules.rules)
-        LOG.info("placement rules in force", rules=len(rules), dry_run=dry, builtin=len(self.builtin))
+        LOG.info(
+            "placement rules in force", rules=len(rules), dry_run=dry, builtin=len(self.builtin),
+            **({"change": change} if before.rules else {}),
+        )  # fmt: skip
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node, None if there is none of that name."""
@@ -73,6 +95,13 @@ def uid_of(name: str) -> int | None:
         return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):  # ValueError: a NUL in the name
         return None
+
+
+def _change(old: Rules, new: Rules) -> str:
+    """``+1 ~2 −0``: rules added, changed and removed."""
+    before, after = ({rule.name: (rule.spec, rule.dry_run) for rule in rules.rules} for rules in (old, new))
+    changed = sum(before[name] != after[name] for name in before.keys() & after.keys())
+    return f"+{len(after.keys() - before.keys())} ~{changed} \u2212{len(before.keys() - after.keys())}"
 
 
 def with_bundled(config: PlacementConfig, bundled: tuple[Rule, ...]) -> PlacementConfig:

@@ -178,7 +178,14 @@ def explanation(some: Explanation, known: Placement | None) -> pb.ExplainRespons
 
 def restored(some: Restored) -> pb.RestoreResponse:
     """What giving back did."""
-    return _made(pb.RestoreResponse, given_back=some.given_back, left=some.left, gone=some.gone, failed=some.failed)
+    return _made(
+        pb.RestoreResponse,
+        given_back=some.given_back,
+        left=some.left,
+        gone=some.gone,
+        failed=some.failed,
+        apart=some.apart,
+    )
 
 
 def kill(some: Kill) -> pb.Kill:

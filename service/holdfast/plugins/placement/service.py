@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ from holdfast.cgroups import UNIFIED
 from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
-from holdfast.node.journal.rows import SettingRow
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
@@ -53,6 +53,10 @@ class RulesInForce(Protocol):
     @property
     def builtin(self) -> frozenset[str]:
         """The names of the built-in ones."""
+
+    @property
+    def changed_otherwise(self) -> Callable[[], object]:
+        """Called when rules were suspended: the next reload puts them in force, though they are the same."""
 
     def uid_of(self, name: str) -> int | None:
         """The number of a user of this node."""
@@ -124,7 +128,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """A container's own v2 group was made with a rule's values: they are given back when the rule goes."""
         return self._engine.adopt_files(
-            [SettingRow(UNIFIED, group, some.file, some.before, some.written, some.rule) for some in files]
+            [FileRow(UNIFIED, group, some.file, some.before, some.rule, written=some.written) for some in files]
         )
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
@@ -258,7 +262,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
-        return message.restored(await asyncio.wrap_future(given))
+        restored = await asyncio.wrap_future(given)
+        self._force.changed_otherwise()
+        return message.restored(restored)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
         """What happens from now on; the headers come at once, and say that "now" has begun."""

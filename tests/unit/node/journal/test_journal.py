@@ -1,155 +1,145 @@
+"""The journal's file: what is in it is found again, whatever became of it."""
+
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
-import sqlite3
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 from holdfast.errors import Unavailable
-from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import ADJ, HandRow, HeldRow, MadeRow, SettingRow, cgroup_field
-from hypothesis import example, given
+from holdfast.node.journal.journal import SPARE, Journal
+from holdfast.node.journal.line import FORMAT, Header, packed, seed_of
+from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+BOOT = "boot-1"
+ADJ = AdjRow(7, 100, 0, "r", written=5, wanted=9, earlier=(1, 2), since_ticks=99, as_child=True, origin="bundle")
+MOVE = MoveRow(7, 100, "memory", "/a", "r", wanted="/b", heir_of=(3, 4))
+FILE = FileRow("memory", "/a", "memory.limit_in_bytes", "max", "r", wanted="1", give_back=False)
+GROUP = GroupRow("", "/a/b", "r", base="/c")
+HAND = OverrideRow(7, 100, -5, 99, "why")
+ALL = (ADJ, MOVE, FILE, GROUP, HAND)
 
 
 @pytest.fixture
 def journal(tmp_path):
-    opened = Journal(tmp_path / "journal.db", "boot-1")
+    opened = Journal(tmp_path / "journal", BOOT)
     yield opened
     opened.close()
 
 
-def row(before, written, pid=7, field=ADJ, rule="r", **more):
-    return HeldRow(pid, 100, field, before, written, rule, **more)
+def rows_of(journal):
+    return sorted(journal.table.rows(), key=repr)
 
 
-def test_what_is_noted_is_read_back(journal):
-    rows = [row("0", "-500"), row("/", "/a", field=cgroup_field("memory"), as_child=True, give_back=False)]
-    journal.hold(rows)
-    assert sorted(journal.held(), key=lambda r: r.field) == sorted(rows, key=lambda r: r.field)
-    assert journal.held_of(7, 100) == journal.held()
-    assert journal.held_of(7, 101) == []
-
-
-def test_the_first_before_stays_while_the_value_is_ours(journal):
-    journal.hold([row("0", "-500")])
-    journal.hold([row("-500", "-900", rule="s")])
-    assert journal.held() == [row("0", "-900", rule="s", previous="-500")]
-
-
-def test_a_crash_between_row_and_write_leaves_both_values_ours(journal):
-    journal.hold([row("0", "-500")])
-    journal.hold([row("-500", "-900")])  # and then killed: -500 still stands
-    (held,) = journal.held()
-    assert [held.is_ours(value) for value in ("-500", "-900", "0")] == [True, True, False]
-    journal.hold([row("-500", "-900")])  # the next run writes again what was never written
-    assert journal.held() == [row("0", "-900", previous="-500")]
-
-
-def test_somebody_elses_later_choice_becomes_what_is_given_back(journal):
-    journal.hold([row("0", "-500")])
-    journal.hold([row("300", "-500")])
-    assert [held.before for held in journal.held()] == ["300"]
-
-
-def test_another_rule_takes_over_what_stands(journal):
-    journal.hold([row("0", "-500")])
-    journal.rerule(7, 100, "s", as_child=True, give_back=False)
-    assert journal.held() == [row("0", "-500", rule="s", as_child=True, give_back=False)]
-
-
-def test_settings_keep_the_first_before_and_the_last_two_written(journal):
-    journal.set(SettingRow("memory", "/a", "memory.limit_in_bytes", "max", "1", "r"))
-    journal.set(SettingRow("memory", "/a", "memory.limit_in_bytes", "1", "2", "s"))
-    assert journal.settings() == [SettingRow("memory", "/a", "memory.limit_in_bytes", "max", "2", "s", previous="1")]
-
-
-def test_groups_come_deepest_first(journal):
-    journal.make([MadeRow("", "/a", "r"), MadeRow("", "/a/b/c", "r"), MadeRow("", "/a/b", "r")])
-    journal.make([MadeRow("", "/a", "other")])
-    assert [made.path for made in journal.made()] == ["/a/b/c", "/a/b", "/a"]
-    assert journal.made()[-1].rule == "r"
-
-
-def test_what_is_forgotten_is_gone_and_the_rest_stays(journal):
-    setting, made, hand = SettingRow("", "/a", "f", "0", "1", "r"), MadeRow("", "/a", "r"), HandRow(7, 100, -5, 99, "w")
-    journal.hold([row("0", "1"), row("0", "2", pid=8)])
-    journal.set(setting)
-    journal.make([made])
-    journal.hold_by_hand(hand)
-    journal.forget([row("0", "1"), setting, made, hand])
-    assert (journal.held(), journal.settings(), journal.made(), journal.by_hand()) == (
-        [row("0", "2", pid=8)],
-        [],
-        [],
-        [],
-    )
-
-
-def test_it_survives_being_opened_again_in_the_same_boot_only(tmp_path, journal):
-    journal.hold([row("0", "-500")])
-    journal.close()
-    again = Journal(tmp_path / "journal.db", "boot-1")
-    assert again.held() == [row("0", "-500")]
+def reopened(path, boot_id=BOOT):
+    again = Journal(path, boot_id)
+    found = rows_of(again)
     again.close()
-    after_reboot = Journal(tmp_path / "journal.db", "boot-2")
-    assert (after_reboot.held(), after_reboot.made(), after_reboot.by_hand()) == ([], [], [])
-    after_reboot.close()
+    return found
 
 
-def test_a_file_that_somebody_else_writes_is_left_to_them(tmp_path, journal):
-    with pytest.raises(Unavailable, match="database is locked"):
-        Journal(tmp_path / "journal.db", "boot-1")
-    assert list(tmp_path.glob("*.bad")) == []
-    journal.hold([row("0", "-500")])
+def copied(journal, at, text=None):
+    at.mkdir(exist_ok=True)
+    path = at / "journal"
+    path.write_bytes(journal.path.read_bytes() if text is None else text)
+    return path
 
 
-def test_a_file_that_is_no_database_is_put_aside(tmp_path):
-    path = tmp_path / "journal.db"
-    path.write_bytes(b"not a database, but long enough to be taken for one" * 40)
-    journal = Journal(path, "boot")
-    journal.hold([row("0", "1")])
-    assert len(journal.held()) == 1
-    journal.close()
-    assert [p.read_bytes()[:5] for p in tmp_path.glob("journal.db.*.bad")] == [b"not a"]
+def adj(pid, **more):
+    return AdjRow(pid, 100, 0, "r", wanted=5, **more)
 
 
-def test_a_file_of_another_version_begins_anew(tmp_path):
-    path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE held (x)")
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    journal = Journal(path, "boot")
-    journal.hold([row("0", "1")])
-    assert len(journal.held()) == 1
-    journal.close()
+@pytest.mark.parametrize("row", ALL, ids=lambda row: row.key[0])
+def test_each_kind_of_row_is_read_back(journal, tmp_path, row):
+    journal.commit([row])
+    assert rows_of(journal) == [row]
+    assert reopened(copied(journal, tmp_path / "copy")) == [row]
 
 
-def test_the_file_is_ours_alone(tmp_path, journal):
-    assert (tmp_path / "journal.db").stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize("row", ALL, ids=lambda row: row.key[0])
+def test_each_kind_of_row_is_forgotten(journal, tmp_path, row):
+    journal.commit(ALL)
+    journal.forget([row])
+    left = sorted((one for one in ALL if one is not row), key=repr)
+    assert rows_of(journal) == left
+    assert reopened(copied(journal, tmp_path / "copy")) == left
 
 
-def test_a_failing_transaction_leaves_nothing(journal):
-    with pytest.raises(Unavailable, match=r"^journal .*NOT NULL .*; nothing is written without it"):
-        journal.set(SettingRow("", "/a", "f", None, "1", "r"))
-    assert journal.settings() == []
-    journal.set(SettingRow("", "/a", "f", "0", "1", "r"))
-    assert len(journal.settings()) == 1
+def test_rows_and_drops_are_committed_together(journal, tmp_path):
+    journal.commit([HAND])
+    journal.commit([ADJ], drops=[HAND])
+    assert reopened(copied(journal, tmp_path / "copy")) == [ADJ]
 
 
-def test_rows_that_find_no_room_are_refused_whole(journal, tmp_path):
-    journal.hold([row("0", "1")])
-    full = os.open("/dev/full", os.O_RDWR)
-    real, journal._tail._file = journal._tail._file, full
-    with pytest.raises(Unavailable, match=r"^journal .*-tail: no space left on device; nothing is written without it"):
-        journal.hold([row("0", "1", pid=8)])
-    journal._tail._file = real
-    os.close(full)
-    journal.hold([row("0", "1", pid=9)])
-    assert [held.pid for held in journal.held()] == [7, 9]
+def test_a_row_that_is_another_one_by_now_is_not_forgotten(journal):
+    journal.commit([ADJ])
+    later = adj(7, written=1)
+    journal.commit([later])
+    journal.forget([ADJ])
+    assert rows_of(journal) == [later]
+
+
+def test_a_later_row_replaces_an_earlier_one(journal, tmp_path):
+    journal.commit([adj(7), AdjRow(7, 100, 0, "s", written=1)])
+    assert reopened(copied(journal, tmp_path / "copy")) == [AdjRow(7, 100, 0, "s", written=1)]
+
+
+def test_a_newcomer_ends_the_rows_of_who_had_its_number(journal, tmp_path):
+    journal.commit([ADJ, MOVE, HAND])
+    newcomer = AdjRow(7, 200, 0, "r", wanted=5)
+    journal.commit([newcomer])
+    assert rows_of(journal) == [newcomer]
+    assert journal.table.overridden == {}
+    assert reopened(copied(journal, tmp_path / "copy")) == [newcomer]
+
+
+def test_a_row_of_who_had_the_number_before_is_nobodys(journal):
+    newcomer = AdjRow(7, 200, 0, "r", wanted=5)
+    journal.commit([newcomer])
+    journal.commit([MOVE])
+    assert rows_of(journal) == [newcomer]
+
+
+def test_nothing_is_written_for_nothing(journal):
+    size = journal.path.stat().st_size
+    journal.commit([])
+    journal.forget([ADJ])
+    assert journal.path.stat().st_size == size
+
+
+def test_the_rows_of_another_boot_are_dropped(journal, tmp_path):
+    journal.commit(ALL)
+    path = copied(journal, tmp_path / "copy")
+    assert reopened(path, "boot-2") == []
+    assert reopened(path, BOOT) == [], "for good"
+
+
+def test_the_file_is_ours_alone(journal):
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_another_daemon_has_is_left_to_it(journal):
+    with pytest.raises(Unavailable, match="another daemon has it: stop that one"):
+        Journal(journal.path, BOOT)
+    journal.commit([ADJ])
+
+
+def test_it_is_another_daemons_still_after_it_was_written_anew(journal):
+    journal._write_anew()
+    with pytest.raises(Unavailable, match="another daemon has it"):
+        Journal(journal.path, BOOT)
+
+
+def test_where_no_file_can_be_it_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="not a directory; nothing is written without it"):
+        Journal(tmp_path / "file" / "journal", BOOT)
 
 
 NAMES = st.binary(min_size=1, max_size=12).map(
@@ -158,83 +148,300 @@ NAMES = st.binary(min_size=1, max_size=12).map(
 
 
 @given(NAMES, NAMES)
-@example("/\udcff", "/a\\udcff")
+@example("/\udcff\udc80", "/a\\udcff")
+@example("/\U0001f600\udcff", "/\ufffd")
 def test_a_group_of_any_bytes_is_remembered_as_it_is(before, written):
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal.db", "boot")
-        held = row(before, written, field=cgroup_field(""))
-        setting = SettingRow("", before, "memory.max", "max", "1", "r")
-        journal.hold([held])
-        journal.set(setting)
-        journal.make([MadeRow("", written, "r")])
+        path = Path(folder) / "journal"
+        journal = Journal(path, BOOT)
+        rows = [
+            MoveRow(7, 100, "", before, "r", wanted=written),
+            FileRow("", before, "memory.max", "max", "r", wanted="1"),
+            GroupRow("", written, "r", base=before),
+        ]
+        journal.commit(rows)
         journal.close()
-        journal = Journal(Path(folder) / "journal.db", "boot")
-        assert (journal.held(), journal.settings()) == ([held], [setting])
-        assert [made.path for made in journal.made()] == [written]
-        journal.forget([held, setting, MadeRow("", written, "r")])
-        assert (journal.held(), journal.settings(), journal.made()) == ([], [], [])
+        assert reopened(path) == sorted(rows, key=repr)
+        journal = Journal(path, BOOT)
+        journal.forget(rows[1:])
         journal.close()
+        assert reopened(path) == rows[:1]
 
 
-class TestKilled:
-    """What a killed daemon leaves behind: copies of its files, opened by another."""
+class TestBounded:
+    def test_it_is_written_anew_when_it_has_twice_its_live_rows(self, journal):
+        journal.commit(ALL)
+        for number in range(SPARE + 100):
+            journal.commit([adj(7, since_ticks=number)])
+        before = journal.path.stat().st_size
+        journal.tidy()
+        assert journal.path.stat().st_size < before / 10
+        assert len(rows_of(journal)) == len(ALL)
+        assert journal.path.read_bytes().count(b"\n") == 1 + len(ALL)
 
-    def copied(self, journal, at):
+    def test_it_is_left_as_it_is_while_most_of_it_is_live(self, journal):
+        journal.commit(adj(number) for number in range(1, 2 * SPARE))
+        inode = journal.path.stat().st_ino
+        journal.tidy()
+        assert journal.path.stat().st_ino == inode
+
+    def test_what_is_committed_after_it_was_written_anew_is_found(self, journal, tmp_path):
+        journal.commit([ADJ])
+        journal._write_anew()
+        journal.commit([GROUP])
+        assert reopened(copied(journal, tmp_path / "copy")) == sorted([ADJ, GROUP], key=repr)
+
+    def test_what_a_killed_daemon_left_beside_it_is_no_obstacle(self, journal):
+        journal.path.with_name("journal.new").write_bytes(b"half")
+        journal._write_anew()
+        assert not journal.path.with_name("journal.new").exists()
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def full(self, journal):
+        """A journal on a full disk."""
+        device = os.open("/dev/full", os.O_RDWR)
+        real, journal._file = journal._file, device
+        yield journal
+        journal._file = real
+        os.close(device)
+
+    def test_what_finds_no_room_is_refused_whole_and_is_not_in_the_table(self, full):
+        with pytest.raises(Unavailable, match=r"^journal .*: no space left on device; nothing is written without it"):
+            full.commit([ADJ, GROUP])
+        assert rows_of(full) == []
+
+    def test_what_is_so_already_counts_all_the_same(self, full):
+        full.commit([ADJ], needed=False)
+        assert rows_of(full) == [ADJ]
+
+    def test_what_is_forgotten_is_forgotten_all_the_same(self, full):
+        full.table.put(ADJ)
+        full.forget([ADJ])
+        assert rows_of(full) == []
+
+    def test_the_file_catches_up_when_there_is_room(self, journal, tmp_path):
+        journal.commit([ADJ, GROUP])
+        os.close(journal._file)
+        journal._file = os.open("/dev/full", os.O_RDWR)
+        journal.forget([ADJ])
+        assert reopened(copied(journal, tmp_path / "copy")) == sorted([ADJ, GROUP], key=repr)
+        journal.commit([HAND])  # beside it there is room
+        assert reopened(copied(journal, tmp_path / "copy")) == sorted([GROUP, HAND], key=repr)
+
+
+class TestRootGone:
+    def test_a_file_that_was_removed_is_made_anew_with_the_next_row(self, journal):
+        journal.commit([ADJ])
+        journal.path.unlink()
+        journal.commit([GROUP])
+        journal.close()
+        assert reopened(journal.path) == sorted([ADJ, GROUP], key=repr)
+
+    def test_a_directory_that_was_removed_is_made_anew(self, tmp_path):
+        at = tmp_path / "root"
         at.mkdir()
-        for path in journal.path.parent.glob("journal.db*"):
-            shutil.copy(path, at)
-        return at / "journal.db"
+        journal = Journal(at / "journal", BOOT)
+        journal.commit([ADJ])
+        shutil.rmtree(at)
+        journal.check()
+        journal.close()
+        assert reopened(at / "journal") == [ADJ]
 
-    def held_by_successor(self, path, boot_id="boot-1"):
-        successor = Journal(path, boot_id)
-        held = successor.held()
-        successor.close()
-        return held
+    def test_a_file_that_was_replaced_is_made_anew_and_told_once(self, journal, caplog):
+        journal.commit([ADJ])
+        other = journal.path.with_name("other")
+        other.write_bytes(b"")
+        os.replace(other, journal.path)
+        journal.check()
+        journal.check()
+        journal.close()
+        assert reopened(journal.path) == [ADJ]
+        assert [record.getMessage() for record in caplog.records] == [
+            "the journal's file was removed or replaced, and is made anew from memory"
+        ]
 
-    def test_rows_in_the_tail_alone_are_found(self, journal, tmp_path):
-        journal.hold([row("0", "1")])
-        journal.hold([row("1", "2")])
-        path = self.copied(journal, tmp_path / "copy")
-        with contextlib.closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT * FROM held").fetchall() == [], "not in the database yet"
-        assert self.held_by_successor(path) == journal.held()
-
-    def test_rows_that_were_taken_in_are_not_taken_in_again(self, journal, tmp_path, monkeypatch):
-        """Killed between the database's commit and the emptying of the tail."""
-        monkeypatch.setattr(journal._tail, "empty", lambda: None)
-        journal.hold([row("0", "1")])
-        journal.forget(journal.held())
-        path = self.copied(journal, tmp_path / "copy")
-        assert path.with_name("journal.db-tail").stat().st_size > 0
-        assert self.held_by_successor(path) == []
-
-    def test_a_line_that_is_not_whole_ends_the_tail(self, journal, tmp_path):
-        journal.hold([row("0", "1")])
-        path = self.copied(journal, tmp_path / "copy")
-        with open(f"{path}-tail", "ab") as tail:
-            tail.write(b'[1,8,100,"oom_score_adj","0"')
-        assert [held.pid for held in self.held_by_successor(path)] == [7]
-
-    def test_the_tail_of_another_boot_is_dropped(self, journal, tmp_path):
-        journal.hold([row("0", "1")])
-        assert self.held_by_successor(self.copied(journal, tmp_path / "copy"), "boot-2") == []
-
-    def test_many_rows_are_taken_in_while_it_runs(self, journal):
-        for number in range(600):
-            journal.hold([row("0", "1", pid=1000 + number)])
-        assert 0 < len(journal._waiting) < 512
-        assert len(journal.held()) == 600
+    def test_where_it_cannot_be_made_anew_nothing_is_written(self, tmp_path):
+        at = tmp_path / "root"
+        at.mkdir()
+        journal = Journal(at / "journal", BOOT)
+        shutil.rmtree(at)
+        at.touch()
+        with pytest.raises(Unavailable, match="nothing is written without it"):
+            journal.check()
+        with pytest.raises(Unavailable, match="nothing is written without it"):
+            journal.commit([ADJ])
+        at.unlink()
+        journal.commit([ADJ])
+        journal.close()
+        assert reopened(at / "journal") == [ADJ]
 
 
-def test_two_threads_write_at_once(journal):
+class TestDamaged:
+    ROWS = tuple(adj(pid) for pid in range(1, 9))
+
+    @pytest.fixture
+    def text(self, journal):
+        journal.commit(self.ROWS)
+        return journal.path.read_bytes()
+
+    def test_cut_at_every_byte_it_is_the_rows_that_were_whole(self, journal, text, tmp_path):
+        for cut in range(len(text) + 1):
+            path = copied(journal, tmp_path / "copy", text[:cut])
+            whole = text[:cut].count(b"\n") - 1
+            assert reopened(path) == list(self.ROWS[: max(0, whole)]), cut
+
+    def test_after_a_cut_the_next_row_is_on_a_line_of_its_own(self, journal, text, tmp_path):
+        path = copied(journal, tmp_path / "copy", text[:-3])
+        again = Journal(path, BOOT)
+        again.commit([GROUP])
+        again.close()
+        assert reopened(path) == sorted([*self.ROWS[:-1], GROUP], key=repr)
+
+    def test_a_flipped_bit_costs_its_row_alone_is_told_and_kept(self, journal, text, tmp_path, caplog):
+        lines = text.split(b"\n")
+        lines[3] = lines[3].replace(b'"before":0', b'"before":1')
+        path = copied(journal, tmp_path / "copy", b"\n".join(lines))
+        assert reopened(path) == [row for row in self.ROWS if row.pid != 3]
+        (kept,) = path.parent.glob("journal.damaged-*")
+        assert kept.read_bytes() == b"\n".join(lines)
+        assert kept.stat().st_mode & 0o777 == 0o600
+        (told,) = caplog.records
+        assert (told.fields["lines"], told.fields["kept"]) == (1, kept)
+        assert reopened(path) == [row for row in self.ROWS if row.pid != 3]
+        assert len(list(path.parent.glob("journal.damaged-*"))) == 1, "told once"
+
+    @settings(max_examples=150, deadline=None)
+    @given(data=st.data())
+    def test_whatever_a_byte_becomes_the_other_rows_count(self, tmp_path_factory, data):
+        at = tmp_path_factory.mktemp("damaged")
+        text = packed(Header(FORMAT, FORMAT, BOOT), 0) + b"".join(packed(row, seed_of(BOOT)) for row in self.ROWS)
+        where = data.draw(st.integers(0, len(text) - 1))
+        changed = bytearray(text)
+        changed[where] = data.draw(st.integers(0, 255))
+        (at / "journal").write_bytes(changed)
+        found = reopened(at / "journal")
+        first = text[:where].count(b"\n")
+        hurt = {first, first + 1} if text[where : where + 1] == b"\n" else {first}
+        assert set(map(repr, found)) >= {repr(row) for row in self.ROWS if row.pid not in hurt}
+        assert set(map(repr, found)) <= set(map(repr, self.ROWS))
+
+    def test_a_damaged_header_costs_no_row(self, journal, text, tmp_path):
+        path = copied(journal, tmp_path / "copy", b"x" + text[1:])
+        assert reopened(path) == list(self.ROWS)
+
+    def test_without_a_header_rows_of_another_boot_are_no_rows(self, journal, text, tmp_path):
+        path = copied(journal, tmp_path / "copy", text.split(b"\n", 1)[1])
+        assert reopened(path, "boot-2") == []
+
+    def test_a_file_of_something_else_is_kept_and_begun_anew(self, tmp_path):
+        (tmp_path / "journal").write_bytes(b"\x00something else\n altogether\n" * 50)
+        journal = Journal(tmp_path / "journal", BOOT)
+        journal.commit([ADJ])
+        journal.close()
+        assert reopened(tmp_path / "journal") == [ADJ]
+        assert len(list(tmp_path.glob("journal.damaged-*"))) == 1
+
+    @pytest.mark.parametrize("row", [b'{"kind":"adj","pid":1}', b'{"kind":"adj"', b"[]", b"{}", b'"adj"', b"\xff"])
+    def test_a_whole_line_that_makes_no_sense_is_a_damaged_one(self, journal, text, tmp_path, row):
+        import zlib
+
+        line = b"%08x %s\n" % (zlib.crc32(row, seed_of(BOOT)), row)
+        assert reopened(copied(journal, tmp_path / "copy", text + line)) == list(self.ROWS)
+
+    @pytest.mark.parametrize("value", [99999, -1001, "5o0", None, 1.5])
+    def test_a_value_that_no_process_can_have_is_a_damaged_row(self, journal, text, tmp_path, value):
+        import json
+        import zlib
+
+        row = json.dumps({"kind": "adj", "pid": 99, "start_ticks": 1, "before": value, "rule": "r"}).encode()
+        line = b"%08x %s\n" % (zlib.crc32(row, seed_of(BOOT)), row)
+        assert reopened(copied(journal, tmp_path / "copy", text + line)) == list(self.ROWS)
+
+
+class TestFormats:
+    def line(self, text):
+        import zlib
+
+        return b"%08x %s\n" % (zlib.crc32(text, seed_of(BOOT)), text)
+
+    def newer(self, *lines, reads=2):
+        return packed(Header(3, reads, BOOT), 0) + b"".join(map(self.line, lines))
+
+    def test_a_newer_format_that_we_can_read_is_read_without_what_we_do_not_know(self, tmp_path):
+        text = self.newer(
+            b'{"kind":"adj","pid":7,"start_ticks":100,"before":0,"rule":"r","wanted":5,"nice":-5}',
+            b'{"kind":"nice","pid":7,"start_ticks":100,"before":0}',
+        )
+        (tmp_path / "journal").write_bytes(text)
+        assert reopened(tmp_path / "journal") == [adj(7)]
+
+    def test_what_we_do_not_know_is_there_for_the_newer_release_again(self, tmp_path):
+        unknown = self.line(b'{"kind":"nice","pid":7,"start_ticks":100,"before":0}')
+        (tmp_path / "journal").write_bytes(packed(Header(3, 2, BOOT), 0) + unknown)
+        for _ in range(2):
+            journal = Journal(tmp_path / "journal", BOOT)
+            journal.commit([ADJ])
+            journal._write_anew()
+            journal.close()
+        assert unknown in (tmp_path / "journal").read_bytes()
+
+    def test_a_newer_format_that_we_cannot_read_is_put_aside_and_told(self, tmp_path, caplog):
+        text = self.newer(b'{"kind":"adj"}', reads=3)
+        (tmp_path / "journal").write_bytes(text)
+        assert reopened(tmp_path / "journal") == []
+        assert (tmp_path / "journal.format-3").read_bytes() == text
+        assert [record.fields["remedy"] for record in caplog.records] == ["run the newer release again, and restore"]
+
+    def test_unknown_lines_of_another_boot_go_with_it(self, tmp_path):
+        (tmp_path / "journal").write_bytes(self.newer(b'{"kind":"nice","pid":7}'))
+        assert reopened(tmp_path / "journal", "boot-2") == []
+        assert b"nice" not in (tmp_path / "journal").read_bytes()
+
+
+def test_two_threads_write_at_once(journal, tmp_path):
     def write(first):
         for number in range(200):
-            journal.hold([row("0", "1", pid=first + number)])
+            journal.commit([adj(first + number)])
+            if number % 3 == 0:
+                journal.forget([adj(first + number)])
 
     threads = [threading.Thread(target=write, args=(first,)) for first in (1000, 2000)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(journal.held()) == 400
-    journal.fold()
+    assert len(rows_of(journal)) == 2 * (200 - 67)
+    assert reopened(copied(journal, tmp_path / "copy")) == rows_of(journal)
+
+
+kinds = st.sampled_from(["commit", "forget", "tidy", "anew", "reopen"])
+pids = st.integers(1, 5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps=st.lists(st.tuples(kinds, pids, st.integers(0, 3)), max_size=30))
+def test_whatever_is_done_it_says_what_a_dictionary_says(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("model") / "journal"
+    model = {}
+    with contextlib.ExitStack() as stack:
+        journal = Journal(path, BOOT)
+        stack.callback(lambda: journal.close())  # noqa: PLW0108 (the one there is then)
+        for what, pid, ticks in steps:
+            row = AdjRow(pid, ticks, 0, "r", written=ticks)
+            known = model.get(pid)
+            if what == "commit" and (known is None or known.start_ticks <= ticks):
+                journal.commit([row])
+                model[pid] = row
+            elif what == "forget" and known is not None:
+                journal.forget([known])
+                del model[pid]
+            elif what == "tidy":
+                journal.tidy()
+            elif what == "anew":
+                journal._write_anew()
+            elif what == "reopen":
+                journal.close()
+                journal = Journal(path, BOOT)
+            assert {row.pid: row for row in journal.table.rows()} == model

@@ -486,16 +486,18 @@ class RestoreRequest(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class RestoreResponse(_message.Message):
-    __slots__ = ("given_back", "left", "gone", "failed")
+    __slots__ = ("given_back", "left", "gone", "failed", "apart")
     GIVEN_BACK_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
     GONE_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    APART_FIELD_NUMBER: _ClassVar[int]
     given_back: int
     left: int
     gone: int
     failed: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, given_back: _Optional[int] = ..., left: _Optional[int] = ..., gone: _Optional[int] = ..., failed: _Optional[_Iterable[str]] = ...) -> None: ...
+    apart: int
+    def __init__(self, given_back: _Optional[int] = ..., left: _Optional[int] = ..., gone: _Optional[int] = ..., failed: _Optional[_Iterable[str]] = ..., apart: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("rule",)

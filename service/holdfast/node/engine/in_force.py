@@ -1,0 +1,50 @@
+"""The rules in force, which of them wait to be set again, and what stands under them. Pure."""
+
+from __future__ import annotations
+
+from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, Identity, MoveRow, OverrideRow
+from holdfast.node.journal.table import Table
+from holdfast.node.model.placement import BY_HAND
+from holdfast.node.rule.annotation import BY_ANNOTATION
+from holdfast.node.rule.ruleset import Rules
+
+
+class InForce:
+    """``suspended`` are rules that were given back, ``let_go`` processes: for both it lasts until rules are set."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.rules = Rules()
+        self.suspended: set[str] = set()
+        self.let_go: set[Identity] = set()
+
+    def take(self, rules: Rules) -> None:
+        """Decide by these from now on."""
+        self.rules = rules
+        self.suspended.clear()
+        self.let_go.clear()
+
+    def all_rules(self) -> set[str]:
+        """The names of those in force, and of those under which something stands."""
+        of_rows = {row.rule for row in self.table.rows() if not isinstance(row, OverrideRow)} - {BY_HAND}
+        return of_rows | {*self.rules.names, *([BY_ANNOTATION] if self.rules.admitted else [])}
+
+    def is_unread(self, row: AdjRow | MoveRow | FileRow | GroupRow) -> bool:
+        """Whether it is under a rule of a source that cannot be read now."""
+        return (
+            bool(row.origin)
+            and row.origin in self.rules.unread
+            and self.rules.named(row.rule) is None
+            and row.rule not in self.suspended
+        )
+
+    def stands(self, row: AdjRow | MoveRow) -> bool:
+        """Whether what a process inherited is still the wish of the rule that gave it."""
+        if row.heir_of is None or row.heir_of in self.let_go or (row.pid, row.start_ticks) in self.let_go:
+            return False
+        if row.rule == BY_HAND:
+            giver = self.table.held(*row.heir_of)
+            return giver is not None and giver.override is not None
+        return row.rule not in self.suspended and (
+            row.rule == BY_ANNOTATION or self.rules.named(row.rule) is not None or self.is_unread(row)
+        )

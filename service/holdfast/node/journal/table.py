@@ -1,0 +1,152 @@
+"""The rows in memory, by what they are about: the one truth of what we changed. Without I/O.
+
+A number has one process at a time: a row of a newcomer ends the rows of who had its number before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.node.journal.rows import AdjRow, Drop, FileRow, GroupRow, Line, MoveRow, OverrideRow, Row
+
+_NO_MOVES: dict[str, MoveRow] = {}
+
+
+class Held:
+    """All rows of one process."""
+
+    __slots__ = ("adj", "moves", "override", "pid", "start_ticks")
+
+    def __init__(self, pid: int, start_ticks: int) -> None:
+        self.pid, self.start_ticks = pid, start_ticks
+        self.adj: AdjRow | None = None
+        self.override: OverrideRow | None = None
+        self.moves = _NO_MOVES  # one for all that have none
+
+    @property
+    def values(self) -> list[AdjRow | MoveRow]:
+        """Those of what it has from us."""
+        return [*([self.adj] if self.adj else []), *self.moves.values()]
+
+    @property
+    def rows(self) -> list[AdjRow | MoveRow | OverrideRow]:
+        """All of them."""
+        return [*self.values, *([self.override] if self.override else [])]
+
+    def __bool__(self) -> bool:
+        return self.adj is not None or bool(self.moves) or self.override is not None
+
+
+class Table:
+    """``processes`` by pid, ``files`` and ``groups`` by place. Changed under the journal's lock, read by any thread."""
+
+    def __init__(self) -> None:
+        self.processes: dict[int, Held] = {}
+        self.files: dict[tuple[str, str, str], FileRow] = {}
+        self.groups: dict[tuple[str, str], GroupRow] = {}
+        self.overridden: dict[int, OverrideRow] = {}
+
+    def held(self, pid: int, start_ticks: int) -> Held | None:
+        """The rows of one very process."""
+        held = self.processes.get(pid)
+        return held if held is not None and held.start_ticks == start_ticks else None
+
+    def adj(self, pid: int, start_ticks: int) -> AdjRow | None:
+        """The row of its ``oom_score_adj``."""
+        held = self.held(pid, start_ticks)
+        return held.adj if held is not None else None
+
+    def made(self) -> list[GroupRow]:
+        """The groups that we made, deepest first."""
+        return sorted(self.groups.values(), key=lambda row: (-row.path.count("/"), row.path))
+
+    def rows(self) -> Iterator[Row]:
+        """Everything."""
+        for held in list(self.processes.values()):
+            yield from held.rows
+        yield from list(self.files.values())
+        yield from list(self.groups.values())
+
+    def get(self, row: Row) -> Row | None:
+        """The present row of what ``row`` is about."""
+        match row:
+            case FileRow():
+                return self.files.get((row.hierarchy, row.path, row.file))
+            case GroupRow():
+                return self.groups.get((row.hierarchy, row.path))
+        held = self.held(row.pid, row.start_ticks)
+        if held is None:
+            return None
+        match row:
+            case AdjRow():
+                return held.adj
+            case MoveRow():
+                return held.moves.get(row.hierarchy)
+        return held.override
+
+    def put(self, row: Row) -> None:
+        """Take a row in, in place of the one about the same thing."""
+        match row:
+            case FileRow():
+                self.files[row.hierarchy, row.path, row.file] = row
+            case GroupRow():
+                self.groups[row.hierarchy, row.path] = row
+            case _:
+                held = self._of(row.pid, row.start_ticks)
+                if held is not None:
+                    self._put_of(held, row)
+
+    def _put_of(self, held: Held, row: AdjRow | MoveRow | OverrideRow) -> None:
+        match row:
+            case AdjRow():
+                held.adj = row
+            case MoveRow():
+                held.moves = {**held.moves, row.hierarchy: row}
+            case OverrideRow():
+                held.override = self.overridden[row.pid] = row
+
+    def _of(self, pid: int, start_ticks: int) -> Held | None:
+        """The rows of a process; None: a newcomer has its number, so it is dead."""
+        held = self.processes.get(pid)
+        if held is None:  # in one step: rows of values and of moves may come from two threads
+            held = self.processes.setdefault(pid, Held(pid, start_ticks))
+        if held.start_ticks > start_ticks:
+            return None
+        if held.start_ticks != start_ticks:
+            self.forget_process(held)
+            held = self.processes.setdefault(pid, Held(pid, start_ticks))
+        return held
+
+    def forget_process(self, held: Held) -> None:
+        """Drop all rows of a process."""
+        if self.processes.get(held.pid) is held:
+            del self.processes[held.pid]
+            self.overridden.pop(held.pid, None)
+
+    def drop(self, row: Row) -> None:
+        """Drop the row about the same thing."""
+        self.take(Drop(row.key))
+
+    def take(self, line: Line) -> None:
+        """What a line of the file says."""
+        if not isinstance(line, Drop):
+            self.put(line)
+            return
+        kind, *of = line.of
+        if kind == "file":
+            self.files.pop((str(of[0]), str(of[1]), str(of[2])), None)
+        elif kind == "group":
+            self.groups.pop((str(of[0]), str(of[1])), None)
+        elif len(of) >= 2 and (held := self.held(int(of[0]), int(of[1]))) is not None:
+            self._drop_of(held, str(kind), [str(more) for more in of[2:]])
+
+    def _drop_of(self, held: Held, kind: str, hierarchy: list[str]) -> None:
+        if kind == "adj":
+            held.adj = None
+        elif kind == "move" and hierarchy and hierarchy[0] in held.moves:
+            held.moves = {name: row for name, row in held.moves.items() if name != hierarchy[0]}
+        elif kind == "override":
+            held.override = None
+            self.overridden.pop(held.pid, None)
+        if not held:
+            self.processes.pop(held.pid, None)

@@ -1,0 +1,198 @@
+"""A keeper over the machine in memory (`kernel`), with a queue of moves that a test carries out when it wants to."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+from holdfast.errors import ProcessGone
+from holdfast.node.apply.executor import Executor
+from holdfast.node.apply.metrics import Tally
+from holdfast.node.engine.entry import Now
+from holdfast.node.engine.keeper import Keeper, Means
+from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.engine.sweep import Sweeps
+from holdfast.node.journal.journal import Journal
+from holdfast.node.model.evidence import Evidence as Facts
+from holdfast.node.model.placement import Cause, Report
+from holdfast.node.rule.ruleset import Rules
+from msgspec.structs import replace
+
+from tests.fakes.kernel import Kernel, Killed, Reader, hierarchy_of, host_of
+
+FACTS = Facts("", "", "")
+
+
+class Evidence:
+    """`holdfast.node.proc.evidence.EvidenceReader`: everything is a fact."""
+
+    def attach(self, process, keys, opened=None, *, line=False):
+        return replace(process, evidence=FACTS)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+    def gone(self, pid: int) -> None:
+        """Nothing is kept."""
+
+
+class Queue:
+    """`holdfast.node.apply.mover.Mover`, without a thread."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.orders: deque = deque()
+        self.done: deque = deque()
+
+    def submit(self, order, process) -> None:
+        self.orders.append((order, process))
+
+    def step(self) -> None:
+        """Carry out the order that waits longest."""
+        if self.orders:
+            self.done.append(self.executor.carry_out(*self.orders.popleft()))
+
+    def results(self) -> list:
+        taken = list(self.done)
+        self.done.clear()
+        return taken
+
+    def drain(self) -> None:
+        while self.orders:
+            self.step()
+
+
+class Node:
+    """A daemon's engine over a machine in memory; `restart` is what comes after kill -9."""
+
+    def __init__(self, at: Path, kernel: Kernel | None = None) -> None:
+        self.kernel = kernel or Kernel()
+        self.at = at
+        self.rules = Rules()
+        self.reports: list[Report] = []
+        self.forks: list[tuple[int, int]] = []
+        self.told: list[tuple[int, int]] = []  # taken, and perhaps not in the journal yet
+        self._begin()
+
+    def _begin(self) -> None:
+        kernel = self.kernel
+        self.journal = Journal(self.at / "journal", "boot")
+        real, forget = self.journal._write, self.journal.forget
+
+        def write(data: bytes) -> None:
+            kernel.burn()
+            real(data)
+            kernel.burn()
+
+        def forgetting(rows) -> None:
+            kernel.burn()
+            forget(rows)
+
+        self.journal._write, self.journal.forget = write, forgetting
+        self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
+        self.queue = Queue(self.executor)
+        hands = Reader(kernel), Evidence(), self.executor, self.queue
+        means = Means(*hands, self.reports.append, Tally(), self._told, self._now)
+        self.reconciler = Reconciler(self.journal.table, host_of(kernel))
+        self.keeper = Keeper(means, self.reconciler)
+        self.keeper.set_rules(self.rules)
+        self.keeper.recall()
+        self.sweeps = Sweeps(3600, self.keeper, lambda cause: cause, lambda sweep: None)
+
+    def restart(self) -> None:
+        """kill -9, and a new daemon with the same rules."""
+        self.kernel.fuse = -1
+        told, self.forks, self.told = self.told + self.forks, [], []
+        self.journal.close()
+        self._begin()
+        for parent, child in told:
+            program = self.kernel.processes.get(child)
+            if program is not None and program.ppid != parent:
+                program.lost = program.lost or self.journal.table.held(child, program.start_ticks) is None
+
+    def stop(self) -> None:
+        self.journal.close()
+
+    # -- events --
+
+    def started(self, comm: str, ppid: int = 1, pid: int = 0):
+        """A process is forked, and executes a program."""
+        program = self.forked(self.kernel.processes[ppid], pid)
+        self.executed(program, comm)
+        return program
+
+    def forked(self, parent, pid: int = 0):
+        """A process forks."""
+        program = self.kernel.start(parent.comm, pid, parent.pid)
+        self.forks.append((parent.pid, program.pid))
+        return program
+
+    def executed(self, program, comm: str) -> None:
+        """A process executes a program, or renames itself."""
+        program.comm = comm
+        self.kernel.ticks += 1
+        self.event(program)
+
+    def event(self, program) -> None:
+        with self.killed():
+            self.keeper.take_forks()
+            self.keeper.on_event(program.pid, 1)
+
+    def _now(self) -> Now:
+        return Now(self.kernel.ticks * 10**7, self.kernel.ticks)
+
+    def _told(self) -> list[tuple[int, int]]:
+        forks, self.forks = self.forks, []
+        self.told += forks
+        return forks
+
+    def set_rules(self, rules: Rules) -> None:
+        self.rules = rules
+        with self.killed():
+            self.keeper.set_rules(rules)
+        self.sweeps.want(Cause.RELOAD)
+
+    def killed(self):
+        return _Dies(self)
+
+    def sweep_step(self) -> None:
+        with self.killed():
+            self.keeper.take_forks()
+            self.sweeps.step()
+
+    def fetch(self) -> None:
+        """Hear of what the mover did."""
+        with self.killed():
+            for carried in self.queue.results():
+                self.keeper.on_carried(carried)
+
+    def move_step(self) -> None:
+        with self.killed():
+            self.queue.step()
+
+    def settle(self) -> None:
+        """Everything that waits is done, and everybody was looked at, twice."""
+        for _ in range(3):
+            self.sweeps.want(Cause.ASKED)
+            while self.sweeps.pending or self.queue.orders or self.queue.done:
+                self.sweep_step()
+                self.move_step()
+                self.fetch()
+
+
+class _Dies:
+    """kill -9 where the fuse says so; then a new daemon."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __enter__(self) -> None:
+        """Until now nothing was done."""
+
+    def __exit__(self, kind, *unused: object) -> bool:
+        if kind is Killed:
+            self.node.restart()
+            self.node.sweeps.want(Cause.START)
+            return True
+        self.node.told.clear()
+        return kind is not None and issubclass(kind, ProcessGone)

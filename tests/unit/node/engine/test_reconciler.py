@@ -1,0 +1,1066 @@
+"""What follows from what is seen and done, case by case, over a machine in memory."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+from holdfast.errors import FailedPrecondition, Unavailable
+from holdfast.node.apply.action import GiveBack, Look, Order, Write
+from holdfast.node.engine.entry import KEPT, Now
+from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
+from holdfast.node.journal.table import Table
+from holdfast.node.model.decision import Reason
+from holdfast.node.model.placement import Happening, State
+from holdfast.node.model.process import Process
+from holdfast.node.rule.ruleset import Rules
+
+from tests.fakes.kernel import EXISTING, TREE, Kernel, host_of
+from tests.fakes.node import Node
+from tests.fakes.placement import rules
+
+VALUE = {"name": "value", "match": {"comm": "a"}, "oom_score_adj": 500}
+OTHER = {"name": "other", "match": {"comm": "a"}, "oom_score_adj": 400}
+MOVE = {
+    "name": "move", "match": {"comm": "b"}, "leave_limits": True,
+    "cgroup": {"path": "/made/here", "controllers": [TREE]},
+}  # fmt: skip
+SET = {"name": "set", "match": {"comm": "c"}, "in_place": {"pids.max": 50}}
+BOTH = {**VALUE, "name": "both", "leave_limits": True, "cgroup": {"path": "/src3", "controllers": [TREE]}}
+KIDS = {"name": "kids", "match": {"comm": "g"}, "oom_score_adj": {"value": 410, "children": 55}}
+
+
+@pytest.fixture
+def node(tmp_path):
+    made = Node(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def under(node):
+    """Puts rules in force."""
+
+    def put(*given, **more):
+        node.set_rules(rules(*given, **more))
+        node.settle()
+
+    return put
+
+
+def table_of(node):
+    return list(node.journal.table.rows())
+
+
+def placement(node, program):
+    return node.reconciler.placement(program.pid)
+
+
+def happenings(node, program):
+    return [report.happening for report in node.reports if report.pid == program.pid]
+
+
+def undone(node):
+    """Whether everything is as if we had never been there."""
+    kernel = node.kernel
+    return (
+        all((one.adj, one.group) == (one.own_adj, one.own_group) for one in kernel.processes.values())
+        and kernel.files == kernel.own_files
+        and kernel.groups == set(EXISTING)
+        and table_of(node) == []
+    )
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+class TestValue:
+    def test_it_is_written_at_the_exec(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        assert (program.adj, happenings(node, program)) == (500, [Happening.HELD])
+        assert placement(node, program).state is State.HELD
+
+    def test_its_row_says_what_was_before(self, node, under):
+        under(VALUE)
+        node.kernel.write_adj(node.kernel.processes[1], 7)
+        program = node.started("a")
+        (row,) = table_of(node)
+        assert (row.before, row.written, row.wanted, row.rule) == (7, 500, None, "value")
+        assert placement(node, program).adj_before == 7
+
+    @pytest.mark.parametrize("how", ["restore", "no rule", "exec", "another rule without a value"])
+    def test_it_is_given_back(self, node, under, how):
+        under(VALUE)
+        node.kernel.write_adj(node.kernel.processes[1], 7)
+        program = node.started("a")
+        if how == "restore":
+            assert node.keeper.restore().given_back == 1
+        elif how == "no rule":
+            under()
+        elif how == "exec":
+            node.executed(program, "none")
+        else:
+            under({**SET, "match": {"comm": "a"}})
+        assert program.adj == 7
+        assert not any(isinstance(row, AdjRow) for row in table_of(node))
+
+    def test_another_rule_takes_over_and_the_first_before_stays(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        under(OTHER)
+        (row,) = table_of(node)
+        assert (program.adj, row.before, row.written, row.earlier) == (400, 0, 400, (500,))
+        under()
+        assert undone(node)
+
+    def test_a_rule_of_another_name_with_the_same_value_writes_nothing(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        under({**VALUE, "name": "again"})
+        assert [row.rule for row in table_of(node)] == ["again"]
+        assert happenings(node, program) == [Happening.HELD]
+
+    def test_what_has_the_value_already_has_no_row(self, node, under):
+        program = node.started("a")
+        node.kernel.write_adj(program, 500)
+        under(VALUE)
+        assert (table_of(node), placement(node, program).adj_before) == ([], None)
+        under()
+        assert program.adj == 500
+
+    def test_drift_is_put_back_and_what_the_other_chose_is_given_back(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.write_adj(program, 77)
+        node.settle()
+        assert (program.adj, happenings(node, program)[-1]) == (500, Happening.DRIFTED)
+        under()
+        assert program.adj == 77
+
+    def test_what_another_program_chose_after_the_last_look_is_left(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.write_adj(program, 77)
+        restored = node.keeper.restore()
+        assert program.adj == 77
+        assert restored.failed == ()
+
+    def test_what_another_program_writes_between_look_and_write_is_what_was_before(self, node, under, monkeypatch):
+        under(VALUE)
+        program = node.forked(node.kernel.processes[1])
+        real = node.executor.write
+
+        def race(process, action):
+            monkeypatch.undo()
+            node.kernel.write_adj(program, 77)
+            return real(process, action)
+
+        monkeypatch.setattr(node.executor, "write", race)
+        node.executed(program, "a")
+        assert (program.adj, table_of(node)[0].before) == (500, 77)
+
+    def test_a_process_that_ends_is_forgotten(self, node, under):
+        under(VALUE)
+        node.kernel.exit(node.started("a"))
+        node.settle()
+        assert (table_of(node), node.reconciler.entries) == ([], {})
+
+    def test_a_newcomer_with_its_number_is_not_its_heir(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.exit(program)
+        newcomer = node.started("none", pid=program.pid)
+        assert (newcomer.adj, table_of(node)) == (0, [])
+
+    def test_a_newcomer_under_the_rule_has_a_row_of_its_own(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.exit(program)
+        newcomer = node.forked(node.kernel.processes[1], program.pid)
+        node.kernel.write_adj(newcomer, 3)
+        node.executed(newcomer, "a")
+        (row,) = table_of(node)
+        assert (row.start_ticks, row.before) == (newcomer.start_ticks, 3)
+
+    @pytest.mark.parametrize(("base", "wanted"), [(0, 640), (800, 800)])
+    def test_at_least_looks_at_what_it_would_have_without_us(self, node, under, base, wanted):
+        program = node.started("a")
+        node.kernel.write_adj(program, base)
+        under({**VALUE, "oom_score_adj": {"at_least": 640}})
+        assert program.adj == wanted
+        under({**VALUE, "oom_score_adj": {"at_least": 10}})
+        assert program.adj == max(base, 10)
+
+    def test_we_ourselves_are_never_looked_at(self, node, under):
+        under({**VALUE, "match": {"comm": "holdfast"}})
+        assert placement(node, node.kernel.processes[2]) is None
+
+
+class TestRefusedValue:
+    def test_it_is_told_once_and_tried_at_each_sweep(self, node, under):
+        node.kernel.refuses = {"adj"}
+        program = node.started("a")
+        under(VALUE)
+        assert happenings(node, program) == [Happening.FAILED]
+        assert [refusal.reason for refusal in placement(node, program).refusals] == [Reason.CAPABILITY]
+        assert (placement(node, program).state, table_of(node)) == (State.REFUSED, [])
+        node.kernel.refuses = set()
+        node.settle()
+        assert (program.adj, placement(node, program).refusals) == (500, ())
+        assert placement(node, program).state is State.HELD
+
+    def test_it_never_becomes_what_was_written(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.refuses = {"adj"}
+        under(OTHER)
+        (row,) = table_of(node)
+        assert (row.before, row.written, row.wanted) == (0, 500, None)
+        node.kernel.refuses = set()
+        node.kernel.write_adj(program, 400)  # another program's choice, though we wanted it, too
+        under()
+        assert program.adj == 400
+
+    def test_the_original_survives_any_number_of_refusals(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        for value in (400, 401, 402):
+            node.kernel.refuses = {"adj"}
+            under({**VALUE, "oom_score_adj": value})
+        node.kernel.refuses = set()
+        under()
+        assert undone(node), program
+
+    def test_a_refused_way_back_is_told_once_and_tried_until_it_succeeds(self, node, under, caplog):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.refuses = {"adj"}
+        under()
+        node.settle()
+        assert (program.adj, placement(node, program).state) == (500, State.RETURNING)
+        assert len([one for one in caplog.records if "cannot give back now" in one.getMessage()]) == 1
+        assert Happening.RELEASED not in happenings(node, program)
+        node.kernel.refuses = set()
+        node.settle()
+        assert undone(node)
+        assert happenings(node, program)[-1] is Happening.RELEASED
+
+    def test_a_refused_way_back_survives_a_restart(self, node, under):
+        under(VALUE)
+        node.started("a")
+        node.kernel.refuses = {"adj"}
+        under()
+        node.restart()
+        node.kernel.refuses = set()
+        node.settle()
+        assert undone(node)
+
+    def test_a_process_that_ends_while_it_waits_is_forgotten(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.kernel.refuses = {"adj"}
+        under()
+        node.kernel.exit(program)
+        node.settle()
+        assert table_of(node) == []
+
+    def test_restore_counts_what_was_refused(self, node, under):
+        under(VALUE)
+        node.started("a")
+        node.kernel.refuses = {"adj"}
+        restored = node.keeper.restore()
+        assert (restored.given_back, len(restored.failed)) == (0, 1)
+
+
+# -- inheritance -------------------------------------------------------------------------------------------------------
+
+
+class TestInheritance:
+    def test_a_child_that_no_rule_is_about_is_shown_and_given_back(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        assert child.adj == 500
+        shown = placement(node, child)
+        assert (shown.state, shown.rule, shown.adj_before) == (State.INHERITED, "value", 0)
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("how", ["restore", "restore of the rule", "restore of the parent", "restore of the child"])
+    def test_it_is_in_every_restore(self, node, under, how):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        node.keeper.restore(
+            rule="value" if how.endswith("rule") else None,
+            pid={"parent": parent.pid, "child": child.pid}.get(how.rsplit(" ", 1)[-1]),
+        )
+        assert child.adj == 0
+        assert (parent.adj == 0) == (not how.endswith("child"))
+
+    def test_it_outlives_a_restart(self, node, under):
+        under(VALUE)
+        child = node.started("none", node.started("a").pid)
+        node.restart()
+        node.settle()
+        assert placement(node, child).state is State.INHERITED
+        under()
+        assert undone(node)
+
+    def test_a_child_that_was_never_seen_is_found_before_its_parent_is_given_back(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        node.forked(parent).comm = "none"
+        node.forks.clear()  # as if nobody had told
+        under()
+        assert undone(node)
+
+    def test_so_is_a_whole_line_of_them(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        for _ in range(5):
+            program = node.forked(program)
+            program.comm = "none"
+        node.forks.clear()
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_a_second_fork_whose_parent_ended_is_its_heir_all_the_same(self, node, under):
+        under(VALUE)
+        middle = node.forked(node.started("a"))
+        child = node.forked(middle)
+        node.kernel.exit(middle)
+        node.settle()
+        assert placement(node, child).adj_before == 0
+        under()
+        assert undone(node)
+
+    def test_a_daemon_that_forks_into_the_background_has_its_first_ones_base(self, node, under):
+        under(VALUE)
+        first = node.started("a")
+        child = node.forked(first)
+        node.kernel.exit(first)
+        node.settle()
+        assert (child.adj, placement(node, child).adj_before) == (500, 0)
+        under()
+        assert undone(node)
+
+    def test_nobody_told_of_the_fork_and_it_runs_the_same_program_under_the_rule(self, node, under):
+        under(VALUE)
+        first = node.started("a")
+        node.forked(first)
+        node.kernel.exit(first)
+        node.forks.clear()
+        node.settle()
+        under()
+        assert undone(node)
+
+    def test_who_started_before_its_parent_was_written_to_has_its_value_from_nobody(self, node, under):
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        node.kernel.write_adj(child, 500)
+        under(VALUE)
+        assert placement(node, child) is None
+        under()
+        assert child.adj == 500
+
+    def test_who_chose_its_own_value_is_left_alone(self, node, under):
+        under(VALUE)
+        child = node.started("none", node.started("a").pid)
+        node.kernel.write_adj(child, 3)
+        node.settle()
+        assert placement(node, child) is None
+        under()
+        assert child.adj == 3
+
+    def test_what_it_inherited_before_the_rule_changed_counts(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.forked(parent)
+        child.comm = "none"
+        node.forks.clear()
+        node.set_rules(rules(OTHER))
+        node.event(parent)
+        assert (parent.adj, child.adj) == (400, 500)
+        node.settle()
+        assert placement(node, child).state is State.INHERITED
+        under()
+        assert undone(node)
+
+    def test_a_child_under_another_rule_has_the_base_of_its_parent(self, node, under):
+        under(VALUE, {**OTHER, "match": {"comm": "x"}})
+        child = node.started("x", node.started("a").pid)
+        assert (child.adj, placement(node, child).adj_before) == (400, 0)
+        under()
+        assert undone(node)
+
+    def test_children_of_a_leader_have_their_value_and_its_base(self, node, under):
+        under(KIDS)
+        leader = node.started("g")
+        worker = node.forked(leader)
+        node.settle()
+        assert (leader.adj, worker.adj) == (410, 55)
+        assert placement(node, worker).as_child
+        under()
+        assert undone(node)
+
+    def test_a_child_of_an_heir_is_an_heir(self, node, under):
+        under(VALUE)
+        child = node.started("none", node.started("a").pid)
+        grandchild = node.started("none", child.pid)
+        node.kernel.exit(child)
+        node.settle()
+        assert placement(node, grandchild).state is State.INHERITED
+        under()
+        assert undone(node)
+
+    def test_it_stays_when_its_parent_leaves_the_rule(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        node.executed(parent, "none")
+        assert (parent.adj, child.adj, placement(node, child).state) == (0, 500, State.INHERITED)
+
+    def test_it_is_kept_where_the_rule_says_so(self, node, under):
+        under({**VALUE, "on_remove": "keep"})
+        child = node.started("none", node.started("a").pid)
+        under()
+        assert (child.adj, table_of(node)) == (500, [])
+
+    def test_a_group_is_inherited_too(self, node, under):
+        under(MOVE)
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        assert (child.group, placement(node, child).state) == ("/made/here", State.INHERITED)
+        under()
+        assert undone(node)
+
+    def test_who_is_left_in_a_group_of_ours_by_nobody_goes_where_the_first_came_from(self, node, under):
+        under(MOVE)
+        parent = node.forked(node.kernel.processes[1])
+        node.kernel.move(parent, "/src1")
+        node.executed(parent, "b")
+        node.settle()
+        child = node.forked(parent)
+        child.comm = "none"
+        node.kernel.exit(parent)
+        node.forks.clear()
+        under()
+        assert undone(node)
+
+
+# -- moves -------------------------------------------------------------------------------------------------------------
+
+
+class TestMove:
+    def test_it_waits_for_the_mover_and_is_made(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        assert (program.group, placement(node, program).state) == ("/", State.MOVING)
+        node.settle()
+        assert (program.group, placement(node, program).state) == ("/made/here", State.HELD)
+        assert [row.path for row in node.journal.table.made()] == ["/made/here", "/made"]
+
+    @pytest.mark.parametrize("when", ["queued", "made and not heard of", "done"])
+    def test_who_leaves_its_rule_is_back_whenever_that_is(self, node, under, when):
+        under(MOVE)
+        program = node.started("b")
+        if when != "queued":
+            node.move_step()
+        if when == "done":
+            node.fetch()
+        node.executed(program, "none")
+        node.settle()
+        assert program.group == "/"
+        assert not any(isinstance(row, MoveRow) for row in table_of(node))
+
+    def test_who_comes_back_meanwhile_is_moved(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.executed(program, "none")
+        node.move_step()
+        node.executed(program, "b")
+        node.fetch()
+        node.settle()
+        assert program.group == "/made/here"
+        under()
+        assert undone(node)
+
+    def test_where_another_program_moved_it_meanwhile_is_what_was_before(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.kernel.move(program, "/src1")
+        node.settle()
+        assert program.group == "/made/here"
+        under()
+        assert program.group == "/src1"
+
+    def test_where_another_program_moves_it_before_the_way_back_is_left(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        node.set_rules(Rules())
+        node.sweep_step()
+        node.sweep_step()
+        node.kernel.move(program, "/src2")
+        node.settle()
+        assert undone(node)
+
+    def test_drift_is_put_back_and_counted(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        node.kernel.move(program, "/src2")
+        node.settle()
+        assert (program.group, happenings(node, program)[-1]) == ("/made/here", Happening.DRIFTED)
+        under()
+        assert program.group == "/src2"
+
+    def test_a_group_that_is_gone_means_the_nearest_above(self, node, under):
+        under(MOVE)
+        node.kernel.groups |= {"/src1/unit", "/src1/unit/inner"}
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1/unit/inner")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.groups -= {"/src1/unit", "/src1/unit/inner"}
+        restored = node.keeper.restore()
+        assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
+
+    def test_who_has_no_group_left_above_stays_and_never_goes_to_the_root(self, node, under):
+        under(MOVE)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.groups.discard("/src1")
+        restored = node.keeper.restore()
+        assert (program.group, restored.apart, len(restored.failed)) == ("/made/here", 0, 1)
+        assert "none above takes processes" in restored.failed[0]
+        node.kernel.groups.add("/src1")
+        node.settle()
+        assert (program.group, placement(node, program)) == ("/src1", None)
+
+    def test_a_refused_move_is_told_once_and_tried_at_each_sweep(self, node, under):
+        node.kernel.refuses = {"join"}
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        assert happenings(node, program).count(Happening.FAILED) == 1
+        assert placement(node, program).state is State.REFUSED
+        node.kernel.refuses = set()
+        node.settle()
+        assert (program.group, placement(node, program).refusals) == ("/made/here", ())
+
+    def test_a_refused_way_back_is_tried_until_it_succeeds(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        node.kernel.refuses = {"join"}
+        under()
+        assert (program.group, placement(node, program).state) == ("/made/here", State.RETURNING)
+        node.kernel.refuses = set()
+        node.settle()
+        assert undone(node)
+
+    def test_a_process_that_ends_under_way_is_forgotten(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.move_step()
+        node.kernel.exit(program)
+        node.settle()
+        under()
+        assert undone(node)
+
+    def test_a_newcomer_with_its_number_is_not_taken_for_it(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.move_step()
+        node.kernel.exit(program)
+        newcomer = node.started("b", pid=program.pid)
+        node.settle()
+        assert newcomer.group == "/made/here"
+        under()
+        assert undone(node)
+
+    def test_to_another_group_the_first_before_stays(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        under({**MOVE, "cgroup": {"path": "/src3", "controllers": [TREE]}})
+        assert (program.group, node.kernel.groups) == ("/src3", set(EXISTING))
+        under()
+        assert undone(node)
+
+    def test_a_restore_waits_for_what_is_under_way(self, node, under):
+        under(MOVE)
+        node.started("b")
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_value_and_move_of_one_rule_are_given_back_together(self, node, under):
+        under(BOTH)
+        program = node.started("a")
+        node.settle()
+        assert (program.adj, program.group) == (500, "/src3")
+        assert node.keeper.restore().given_back == 2
+        assert undone(node)
+
+    def test_a_group_that_was_there_stays(self, node, under):
+        under(BOTH)
+        node.started("a")
+        node.settle()
+        under()
+        assert "/src3" in node.kernel.groups
+
+    def test_what_is_where_it_should_be_has_no_row(self, node, under):
+        program = node.started("a")
+        node.kernel.move(program, "/src3")
+        under(BOTH)
+        assert not any(isinstance(row, MoveRow) for row in table_of(node))
+        under()
+        assert undone(node)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+class TestFile:
+    @pytest.fixture
+    def held(self, node, under):
+        under(SET)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "c")
+        node.settle()
+        return node.kernel.files
+
+    def test_it_is_set_and_given_back(self, node, under, held):
+        assert held["/src1", "pids.max"] == "50"
+        under()
+        assert undone(node)
+
+    def test_its_original_survives_any_number_of_refused_tries(self, node, under, held):
+        for _ in range(3):
+            node.kernel.refuses = {"file"}
+            under({**SET, "in_place": {"pids.max": 60}})
+        assert held["/src1", "pids.max"] == "50"
+        node.kernel.refuses = set()
+        under({**SET, "in_place": {"pids.max": 70}})
+        assert held["/src1", "pids.max"] == "70"
+        under()
+        assert undone(node)
+
+    def test_a_refused_first_try_leaves_no_row(self, node, under):
+        node.kernel.refuses = {"file"}
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "c")
+        under(SET)
+        assert node.journal.table.files == {}
+        assert [refusal.reason for refusal in placement(node, program).refusals] == [Reason.BAD_VALUE]
+
+    def test_a_refused_way_back_is_tried_until_it_succeeds_and_told_once(self, node, under, held, caplog):
+        node.kernel.refuses = {"file"}
+        under()
+        node.settle()
+        assert held["/src1", "pids.max"] == "50"
+        assert len([one for one in caplog.records if "cannot give back now" in one.getMessage()]) == 1
+        node.kernel.refuses = set()
+        node.settle()
+        assert undone(node)
+
+    def test_what_another_program_wrote_since_is_what_is_given_back(self, node, under, held):
+        node.kernel.write_file("/src1", "pids.max", "77")
+        node.settle()
+        assert held["/src1", "pids.max"] == "50"
+        under()
+        assert held["/src1", "pids.max"] == "77"
+
+    def test_what_another_program_wrote_after_the_last_look_is_left(self, node, under, held):
+        node.kernel.write_file("/src1", "pids.max", "77")
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_a_group_that_is_gone_is_forgotten(self, node, under, held):
+        for program in node.kernel.processes.values():
+            node.kernel.move(program, "/")
+        node.kernel.groups.discard("/src1")
+        del held["/src1", "pids.max"]
+        del node.kernel.own_files["/src1", "pids.max"]
+        node.settle()
+        assert node.journal.table.files == {}
+
+    def test_it_is_kept_where_the_rule_says_so(self, node, under, held):
+        under({**SET, "on_remove": "keep"})
+        node.keeper.journal.commit([FileRow(TREE, "/src1", "pids.max", "1000", "set", written="50", give_back=False)])
+        under()
+        assert (held["/src1", "pids.max"], node.journal.table.files) == ("50", {})
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+
+class TestRules:
+    def test_a_to_b_to_a(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        under(OTHER)
+        under(VALUE)
+        assert (program.adj, placement(node, program).adj_before) == (500, 0)
+        under()
+        assert undone(node)
+
+    def test_a_dry_run_writes_nothing_and_is_told_once(self, node, under):
+        program = node.started("a")
+        under(VALUE, dry_run=True)
+        node.settle()
+        assert (program.adj, table_of(node)) == (0, [])
+        assert happenings(node, program) == [Happening.PLANNED]
+        assert placement(node, program).state is State.PLANNED
+
+    def test_from_a_dry_run_to_held_and_back_nothing_is_written_by_the_way_back(self, node, under):
+        program = node.started("a")
+        under(VALUE, dry_run=True)
+        under(VALUE)
+        assert program.adj == 500
+        under(VALUE, dry_run=True)
+        assert program.adj == 500, "what was written stays until its rule goes"
+        under()
+        assert undone(node)
+
+    def test_restored_rules_wait_until_rules_are_set_again(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.keeper.restore(rule="value")
+        node.settle()
+        later = node.started("a")
+        assert (program.adj, later.adj, node.reconciler.suspended) == (0, 0, {"value"})
+        under(VALUE)
+        assert (program.adj, later.adj) == (500, 500)
+
+    def test_a_restored_process_waits_alone(self, node, under):
+        under(VALUE)
+        program, other = node.started("a"), node.started("a")
+        node.keeper.restore(pid=program.pid)
+        node.settle()
+        assert (program.adj, other.adj) == (0, 500)
+        under(VALUE)
+        assert program.adj == 500
+
+    def test_keep_leaves_everything(self, node, under):
+        under({**BOTH, "on_remove": "keep"})
+        program = node.started("a")
+        node.settle()
+        under()
+        assert (program.adj, program.group, table_of(node)) == (500, "/src3", [])
+        assert node.reports[-1].detail == KEPT
+
+    def test_a_restore_gives_back_what_a_rule_would_keep(self, node, under):
+        under({**BOTH, "on_remove": "keep"})
+        node.started("a")
+        node.settle()
+        node.keeper.restore()
+        assert undone(node)
+
+    @pytest.mark.parametrize("restart", [False, True])
+    def test_what_is_under_a_rule_of_a_source_that_cannot_be_read_stands(self, node, restart):
+        whole = rules(BOTH, MOVE).sourced({"both": "bundle"})
+        node.set_rules(whole)
+        program = node.started("a")
+        node.settle()
+        node.set_rules(rules(MOVE).sourced({}, unread=("bundle",)))
+        if restart:
+            node.restart()
+        node.settle()
+        assert (program.adj, program.group) == (500, "/src3")
+        node.set_rules(rules(MOVE))
+        node.settle()
+        assert undone(node)
+
+    def test_an_own_rule_that_is_no_more_is_given_back_though_a_source_cannot_be_read(self, node):
+        node.set_rules(rules(VALUE))
+        node.started("a")
+        node.set_rules(rules(MOVE).sourced({}, unread=("bundle",)))
+        node.settle()
+        assert undone(node)
+
+    def test_restore_gives_back_what_is_under_a_rule_that_cannot_be_read(self, node):
+        node.set_rules(rules(BOTH).sourced({"both": "bundle"}))
+        node.started("a")
+        node.settle()
+        node.set_rules(Rules().sourced({}, unread=("bundle",)))
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_files_and_groups_of_a_rule_that_cannot_be_read_stand(self, node):
+        made = {**MOVE, "cgroup": {**MOVE["cgroup"], "settings": {"pids.max": 40}}}
+        node.set_rules(rules(made).sourced({"move": "bundle"}))
+        program = node.started("b")
+        node.settle()
+        node.kernel.exit(program)
+        node.set_rules(Rules().sourced({}, unread=("bundle",)))
+        node.settle()
+        assert node.kernel.files["/made/here", "pids.max"] == "40"
+        node.set_rules(Rules())
+        node.settle()
+        assert undone(node)
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+
+
+class TestOverride:
+    def test_it_goes_before_the_rules_and_ends(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        shown = node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        assert (program.adj, shown.rule, shown.expires_ns) == (900, "hold", 1 << 62)
+        node.settle()
+        assert program.adj == 900
+        assert node.keeper.end_override(program.pid)
+        assert (program.adj, placement(node, program).rule) == (500, "value")
+        under()
+        assert undone(node)
+
+    def test_who_is_under_no_rule_gets_back_what_it_had(self, node):
+        program = node.started("none")
+        node.kernel.write_adj(program, 7)
+        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        node.keeper.end_override(program.pid)
+        assert undone(node)
+
+    def test_children_that_inherited_it_are_given_back_with_it(self, node):
+        program = node.started("none")
+        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        child = node.started("none", program.pid)
+        assert (child.adj, placement(node, child).state) == (900, State.INHERITED)
+        node.keeper.end_override(program.pid)
+        node.settle()
+        assert undone(node)
+
+    def test_it_outlives_a_restart(self, node, under):
+        under(VALUE)
+        program = node.started("a")
+        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        node.restart()
+        node.settle()
+        assert program.adj == 900
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_its_time_ends(self, node):
+        program = node.started("none")
+        node.keeper.override(program.pid, None, 900, 1000, "test")
+        node.keeper.expire(999)
+        assert program.adj == 900
+        node.keeper.expire(1000)
+        assert undone(node)
+
+    def test_a_refused_one_leaves_nothing(self, node):
+        program = node.started("none")
+        node.kernel.refuses = {"adj"}
+        with pytest.raises(FailedPrecondition):
+            node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        assert undone(node)
+
+    def test_a_refused_one_leaves_the_one_before(self, node):
+        program = node.started("none")
+        node.keeper.override(program.pid, None, 900, 1 << 62, "first")
+        node.kernel.refuses = {"adj"}
+        with pytest.raises(FailedPrecondition):
+            node.keeper.override(program.pid, None, 901, 1 << 62, "second")
+        assert node.journal.table.overridden[program.pid].why == "first"
+        assert program.adj == 900
+
+    def test_one_that_cannot_be_noted_is_refused(self, node, monkeypatch):
+        program = node.started("none")
+
+        def full(data):
+            raise OSError(28, "full")
+
+        monkeypatch.setattr(node.journal, "_write", full)
+        with pytest.raises(Unavailable, match="no space left"):
+            node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        assert program.adj == 0
+
+
+# -- created by a runtime ----------------------------------------------------------------------------------------------
+
+
+class TestAdoption:
+    def born(self, node, value=500):
+        """A process that a runtime created with a rule's value."""
+        program = node.forked(node.kernel.processes[1])
+        program.adj, program.own_adj = value, 77
+        node.forks.clear()
+        return program
+
+    def test_it_is_given_what_was_asked_for_when_the_rule_goes(self, node, under):
+        under(VALUE)
+        program = self.born(node)
+        node.executed(program, "a")
+        node.keeper.adopt(program.pid, 77, 500, "value")
+        assert placement(node, program).adj_before == 77
+        under()
+        assert undone(node)
+
+    def test_so_is_what_it_had_started_before_it_was_told_of(self, node, under):
+        under(VALUE)
+        program = self.born(node)
+        node.executed(program, "a")
+        child = node.forked(program)
+        node.settle()
+        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.settle()
+        assert placement(node, child).adj_before == 77
+        under()
+        assert undone(node)
+
+    def test_a_rule_that_is_no_more_gives_it_back_at_once(self, node):
+        program = self.born(node)
+        node.executed(program, "none")
+        node.keeper.adopt(program.pid, 77, 500, "gone")
+        assert undone(node)
+
+    def test_a_rule_that_took_it_for_its_own_is_told_better(self, node, under):
+        program = self.born(node, 250)
+        under({**VALUE, "match": {"comm": "init"}})
+        node.executed(program, "x")
+        under({**VALUE, "match": {"comm": "x"}})
+        assert placement(node, program).adj_before == 250
+        node.keeper.adopt(program.pid, 77, 250, "gone")
+        assert placement(node, program).adj_before == 77
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("why", ["another value", "gone", "by hand"])
+    def test_nothing_is_adopted_where(self, node, under, why):
+        under(VALUE)
+        program = node.started("none")
+        if why == "gone":
+            node.kernel.exit(program)
+        elif why == "by hand":
+            node.keeper.override(program.pid, None, 500, 1 << 62, "test")
+        before = table_of(node)
+        node.keeper.adopt(program.pid, 77, 500, "value")
+        assert table_of(node) == before
+
+    def test_files_that_a_runtime_wrote_are_given_back(self, node, under):
+        node.kernel.files["/src1", "pids.max"] = "50"
+        row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")
+        node.keeper.adopt_files([row, FileRow(TREE, "/src2", "pids.max", "1", "gone", written="2")])
+        assert list(node.journal.table.files.values()) == [row]
+        node.settle()
+        assert undone(node)
+
+
+# -- the pure half, without anything ----------------------------------------------------------------------------------
+
+
+class TestPure:
+    NOW = Now(1000, 50)
+
+    @pytest.fixture
+    def reconciler(self):
+        made = Reconciler(Table(), host_of(Kernel()))
+        made.set_rules(rules(VALUE, MOVE))
+        return made
+
+    def test_a_process_in_a_value_out(self, reconciler):
+        seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
+        (write,) = reconciler.observe(seen, self.NOW, 9)
+        assert isinstance(write, Write)
+        assert (write.row, write.seen, write.at_ns) == (
+            AdjRow(7, 40, 3, "value", wanted=500, since_ticks=50),
+            3,
+            9,
+        )
+
+    def test_a_preview_changes_nothing(self, reconciler):
+        seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
+        decision = reconciler.decide(reconciler.known(seen))
+        assert (decision.rule, [change.after for change in decision.changes]) == ("value", ["500"])
+        assert (reconciler.entries, list(reconciler.table.rows())) == ({}, [])
+
+    def test_a_move_under_way_is_not_ordered_twice(self, reconciler):
+        seen = Process(7, 40, 1, "b", cgroups={TREE: "/"})
+        assert [type(action) for action in reconciler.observe(seen, self.NOW)].count(Order) == 1
+        assert [type(action) for action in reconciler.observe(seen, self.NOW)].count(Order) == 0
+
+    def test_what_is_as_it_should_be_is_no_action(self, reconciler):
+        seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=500)
+        assert reconciler.observe(seen, self.NOW) == []
+        assert reconciler.observe(seen, self.NOW) == []
+
+    def test_nobody_s_business_is_no_action(self, reconciler):
+        assert reconciler.observe(Process(7, 40, 1, "z", cgroups={TREE: "/"}), self.NOW) == []
+        assert reconciler.entries == {}
+
+    @pytest.mark.parametrize(("present", "written"), [(500, 500), (400, 400)])
+    def test_after_a_crash_what_is_there_says_what_was_written(self, reconciler, present, written):
+        reconciler.table.put(AdjRow(7, 40, 3, "value", written=400, wanted=500, since_ticks=45))
+        reconciler.observe(Process(7, 40, 1, "a", oom_score_adj=present), self.NOW)
+        assert reconciler.table.adj(7, 40).written == written
+
+    def test_a_row_of_who_had_the_number_is_forgotten(self, reconciler):
+        reconciler.table.put(AdjRow(7, 30, 3, "value", written=500))
+        (forget, *_) = reconciler.observe(Process(7, 40, 1, "z"), self.NOW)
+        assert [row.start_ticks for row in forget.rows] == [30]
+
+    def test_gone_forgets_the_very_process(self, reconciler):
+        reconciler.table.put(AdjRow(7, 40, 3, "value", written=500))
+        assert reconciler.gone(7, 30) == []
+        (forget,) = reconciler.gone(7, 40)
+        assert forget.rows == (AdjRow(7, 40, 3, "value", written=500),)
+
+    def test_a_fork_of_who_holds_nothing_is_nobody_s_business(self, reconciler):
+        assert reconciler.forked(5, 6) == []
+        reconciler.table.put(AdjRow(5, 40, 3, "value", written=500))
+        assert reconciler.forked(5, 6) == [Look(6)]
+
+    def test_a_fork_is_news_for_two_rounds(self, reconciler):
+        reconciler.table.put(AdjRow(5, 40, 3, "value", written=500))
+        reconciler.forked(5, 6)
+        reconciler.begin()
+        assert reconciler.is_known(6)
+        reconciler.begin()
+        assert not reconciler.is_known(6)
+
+    def test_a_rule_that_waits_for_its_pod_stands(self, reconciler):
+        class Pod:
+            uid = qos = container_id = namespace = name = container = ""
+            labels = annotations = MappingProxyType({})
+            main = oom_score_adj = oom_score_adj_asked = None
+
+        reconciler.set_rules(rules({**VALUE, "match": {"pod": {"name": "db"}}}))
+        reconciler.table.put(AdjRow(7, 40, 3, "value", written=500))
+        seen = Process(7, 40, 1, "a", oom_score_adj=500, pod=Pod())
+        assert not any(isinstance(action, GiveBack) for action in reconciler.observe(seen, self.NOW))
+        assert reconciler.placement(7).rule == "value"
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            FileRow(TREE, "/src1", "pids.max", "1", "gone", written="2"),
+            GroupRow(TREE, "/src1", "gone"),
+        ],
+        ids=["file", "group"],
+    )
+    def test_what_no_rule_needs_is_cleared_up(self, reconciler, row):
+        reconciler.table.put(row)
+        (action,) = reconciler.clear_up()
+        assert action.row == row
+
+    def test_a_target_of_a_rule_and_what_is_above_it_stays(self, reconciler):
+        reconciler.table.put(GroupRow(TREE, "/made", "move"))
+        reconciler.table.put(GroupRow(TREE, "/made/here", "move"))
+        assert reconciler.clear_up() == []
+
+    def test_overrides_expire_in_their_time(self, reconciler):
+        row = OverrideRow(7, 40, 5, 100)
+        reconciler.table.put(row)
+        assert (reconciler.expired(99), reconciler.expired(100)) == ([], [row])
