@@ -123,7 +123,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._force = force
         self._watchers = watchers
         self._machine: HostFacts | None = None
-        self._placed = SharedLook(engine.placements_now)
+        self._placed = SharedLook(self._placements)
         self._foreseen = SharedLook(self._look_ahead)
         self._ranked = SharedLook(self._rank_all)
         self._trying = asyncio.Semaphore(1)
@@ -176,6 +176,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
+
+    def _placements(self) -> tuple[Placement, ...]:
+        return self._engine.placements_now()
 
     async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
         """One process and every rule."""
