@@ -385,3 +385,11 @@ class TestChildren:
         engine.settle()
         assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, BASE)
         assert claims(engine, child)
+
+
+class TestAChildWhoseParentEndedAtOnce(TestChildren):
+    """A double fork: who is between the protected process and its descendant is gone before anybody looks."""
+
+    pytestmark = pytest.mark.xfail(reason="who started an orphan is not known: forks of children are not told in time")
+    FORKS = "read x; (sleep 600 >/dev/null & echo $!); read x"
+    test_what_was_there_before_is_found_by_a_rescan = None  # nobody can say of an orphan that was there before us

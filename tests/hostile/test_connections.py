@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,13 @@ def test_a_member_of_the_sockets_group_takes_no_descriptor_of_the_engines(shared
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", "/holdfast.placement.v1.Placement/Watch"])
 def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shared, attack, method, request_):
     shared.survives(attack("streams", shared.address, 200, 200, method, request_))
+
+
+@pytest.mark.parametrize("method", ["Victims", "Preview"])
+def test_looks_at_the_whole_node_over_tcp_do_not_keep_the_nodes_own_clients_waiting(target, attack, method):
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.callback(stack.enter_context(subprocess.Popen(["sleep", "600"])).kill)
+        target.survives(attack("calls", target.ports["tcp"], 6, 8, f"/holdfast.placement.v1.Placement/{method}"))
+        waited_s = statistics.median(target.look() for _ in range(3))
+    assert waited_s < kit.ANSWER_S * kit.busy()

@@ -100,7 +100,7 @@ def test_every_series_of_the_alerts_cases_is_one_of_a_real_daemon(page, program,
     set_adj(victim.pid, 300)  # from there it can be lowered without CAP_SYS_RESOURCE
     wait = page(
         {"name": "stubborn", "match": {"comm": NAME}, "oom_score_adj": 500, "only_if_inherited": True},
-        {"name": "spared", "match": {"comm": VICTIM}, "oom_score_adj": 100},
+        {"name": "spared", "match": {"comm": VICTIM}, "oom_score_adj": 100, "trust_claims": True},
     )
     wait(r'^holdfast_placement_processes\{rule="spared",state="held"\} 1$')
     set_adj(victim.pid, 300)

@@ -447,3 +447,20 @@ async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, metho
     service = PlacementService(engine, Force(engine), Watchers())
     with pytest.raises(Unavailable, match="hung for 11 s"):
         await getattr(service, method)(request_, None)
+
+
+class TestWhatAPeerMayAskFor:
+    async def test_of_all_groups_together_no_more_candidates_are_told_than_said(self, service, monkeypatch):
+        monkeypatch.setattr("holdfast.plugins.placement.service.CANDIDATES", 1)
+        monkeypatch.setattr("holdfast.plugins.placement.service.MOST_CANDIDATES", 2)
+        answer = await service.Victims(pb.VictimsRequest(limit=4_000_000_000), None)
+        assert max(len(some.now.candidates) for some in answer.rankings) <= 2
+
+    async def test_rules_to_be_tried_have_a_bound_in_bytes(self, service):
+        with pytest.raises(InvalidArgument, match="bytes are more than 262144"):
+            await service.Try(pb.TryRequest(rules_yaml="#" * (256 * 1024 + 1)), None)
+
+    async def test_and_one_in_time(self, service, monkeypatch):
+        monkeypatch.setattr("holdfast.plugins.placement.service.TRIES_S", -1.0)
+        with pytest.raises(ResourceExhausted, match="take more than"):
+            await service.Try(pb.TryRequest(rules_yaml="[]"), None)

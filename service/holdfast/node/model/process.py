@@ -194,6 +194,7 @@ class HostFacts(Struct, frozen=True):
     ``hierarchies`` are all mounted ones by the names `Process.cgroups` uses. A host is v2 when no v1 hierarchy has a
     controller. ``controllers`` are those of the unified hierarchy's root. ``groups`` by path holds the rules'
     targets (`ruleset.Rules.targets`) and, for ``in_place``, more. ``swap_pages`` is the total, not what is free.
+    ``own_groups`` is where the daemon itself is, by hierarchy.
     """
 
     boot_id: str
@@ -207,6 +208,7 @@ class HostFacts(Struct, frozen=True):
     controllers: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     groups: Mapping[str, GroupFacts] = field(default_factory=dict)
+    own_groups: Mapping[str, str] = field(default_factory=_empty)
 
     @property
     def is_v2(self) -> bool:

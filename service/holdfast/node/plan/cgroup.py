@@ -21,7 +21,7 @@ from holdfast.node.plan.setting import is_in_force, lines_for, widens
 from holdfast.node.rule.quantity import Value, size_in_bytes
 from holdfast.node.rule.ruleset import CompiledRule
 from holdfast.node.rule.schema import CgroupTarget, Rule
-from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of
+from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of, stops_processes
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 
@@ -287,6 +287,9 @@ def _place_of(file: str, paths: Mapping[str, str], host: HostFacts) -> Place | R
     path = paths[hierarchy]
     if path == "/":
         return _refused(Reason.ROOT_GROUP, f"{file}: the process is in the root group, which has no limits: move it")
+    own = host.own_groups.get(hierarchy, "/")
+    if stops_processes(file) and (own == path or own.startswith(f"{path}/")):
+        return _refused(Reason.SELF, f"{file}: holdfast itself is in {own}, which it would stop or limit as well")
     return Place(hierarchy, path, file)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -34,12 +34,18 @@ class Outlook(Struct, frozen=True):
     moved: Mapping[int, str]
 
 
-def look_ahead(processes: Iterable[Process], rules: Rules, host: HostFacts) -> Outlook:
-    """Plan every process. Where ancestors are asked about and not given, they are found among ``processes``."""
+def look_ahead(
+    processes: Iterable[Process], rules: Rules, host: HostFacts, go_on: Callable[[], None] = lambda: None
+) -> Outlook:
+    """Plan every process. Where ancestors are asked about and not given, they are found among ``processes``.
+
+    ``go_on`` is called before each plan, and may raise to end it.
+    """
     everybody = {process.pid: process for process in processes}
     claims = Claims()
     planned = []
     for process in everybody.values():
+        go_on()
         whole = process if process.ancestors else with_ancestors(process, everybody, rules.lineage)
         decision = plan(whole, rules, host, claims)
         if decision.rule is not None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from holdfast import kernel_text
-from holdfast.cgroups import UNIFIED, Hierarchy, Tree
+from holdfast.cgroups import UNIFIED, Hierarchy, Tree, groups_of
 from holdfast.errors import HoldfastError, KernelRefused, NotFound
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import NO_LIMIT, GroupFacts, HostFacts
@@ -113,7 +113,15 @@ def read_host(proc_root: str, hierarchy: Hierarchy) -> HostFacts:
         controllers=unified.controllers() if unified is not None else frozenset(),
         capabilities=capabilities(proc_root),
         groups=Groups(hierarchy),
+        own_groups=_own_groups(proc_root),
     )
+
+
+def _own_groups(proc_root: str) -> Mapping[str, str]:
+    try:
+        return groups_of(os.getpid(), proc_root)
+    except HoldfastError:
+        return {}
 
 
 def capabilities(proc_root: str) -> frozenset[str]:

@@ -30,6 +30,7 @@ V1_NO_LIMIT = 1 << 62  # anything above is v1's way of saying "max" (PAGE_COUNTE
 _MOST = 1 << 62
 _HIGHEST_CPU = 1 << 20
 _DEVICE = regex(r"[0-9]{1,7}:[0-9]{1,7}")
+_FREEZES = ("cgroup.freeze", "freezer.state", "memory.oom_control")
 _WORD = regex(r"[A-Za-z0-9_.:@-]{1,64}")
 _RANGE = regex(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
 _LONGEST = 4096  # bytes: the kernel takes a page at once
@@ -356,6 +357,11 @@ def setting_named(name: str) -> Setting:
             f"{suggestion(shown, SETTINGS)}"
         )
     return found
+
+
+def stops_processes(file: str) -> bool:
+    """Whether a file can keep the processes of its group from going on: it freezes them, or is a limit."""
+    return file in _FREEZES or setting_named(file).kind.unlimited is not None
 
 
 def controller_of(file: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
-from holdfast.node.oom.victim import uncertainty_pages
+from holdfast.node.oom.victim import Ranking, uncertainty_pages
 from holdfast.node.plan.creation import Creation, Newborn, at_creation
 from holdfast.node.plan.plan import Explanation, explain
 from holdfast.node.plan.preview import Outlook, look_ahead, rank_all
@@ -32,6 +33,7 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.plugins.placement import message
+from holdfast.plugins.placement.shared import SharedLook
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
@@ -41,6 +43,18 @@ LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
 WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
 WATCHERS_AT_MOST = 128
+MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
+MOST_TRIED_BYTES = 256 * 1024  # of rules that are sent to be tried, some 5,000
+TRIES_S = 30.0  # for the rules of one `Try`; one is tried at a time
+
+
+class _Ranked(msgspec.Struct, frozen=True):
+    """Who the OOM killer would pick, by domain, now and after the rules; ``domains`` are the paths of all."""
+
+    pairs: tuple[tuple[Ranking, Ranking], ...]
+    domains: frozenset[str]
+    rules: Mapping[int, str]
+    host: HostFacts
 
 
 class RulesInForce(Protocol):
@@ -113,6 +127,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._force = force
         self._watchers = watchers
         self._machine: HostFacts | None = None
+        self._placed = SharedLook(self._placements)
+        self._foreseen = SharedLook(self._look_ahead)
+        self._ranked = SharedLook(self._rank_all)
+        self._trying = asyncio.Semaphore(1)
+        self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 
     def at_creation(self, newborn: Newborn) -> Creation | None:
         """What the rules in force give a container about to be created (asked by plugins, not a call of the API)."""
@@ -135,13 +154,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """The rules in force, in order."""
         self._check_engine()
         counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
-        suspended = self._engine.status().suspended
+        suspended, written = self._engine.status().suspended, self._as_written()
         return pb.ListRulesResponse(
             rules=[
                 pb.RuleInfo(
                     name=valid(rule.name),
                     reason=valid(rule.spec.reason),
-                    yaml=_as_yaml(rule.spec),
+                    yaml=written[rule.name],
                     dry_run=rule.dry_run,
                     builtin=rule.name in self._force.builtin,
                     suspended=rule.name in suspended,
@@ -158,9 +177,12 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         self._check_rule(request.rule)
         order = {name: at for at, name in enumerate(self._force.rules.names)}
-        wanted = list(await asyncio.to_thread(self._engine.placements_now, request.rule))
+        wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
+
+    def _placements(self) -> tuple[Placement, ...]:
+        return self._engine.placements_now()
 
     async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
         """One process and every rule."""
@@ -181,40 +203,62 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """What the rules in force would write."""
         self._check_rule(request.rule)
-        _, outlook = await asyncio.to_thread(self._outlook, self._force.rules)
-        return _preview(outlook, request.rule)
+        foreseen = await self._foreseen.ask()
+        if not request.rule:
+            return foreseen
+        planned = [some for some in foreseen.planned if some.decision.rule == request.rule]
+        return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
+
+    def _look_ahead(self) -> pb.PreviewResponse:
+        return _preview(self._outlook(self._force.rules)[1])
 
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """What other rules would write."""
-        config = read_rules(request.rules_yaml, "the rules sent")
-        rules = compile_rules(with_builtin(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
-        _, outlook = await asyncio.to_thread(self._outlook, rules)
-        return _preview(outlook, "")
+        size = len(request.rules_yaml.encode(errors="replace"))
+        if size > MOST_TRIED_BYTES:
+            raise InvalidArgument(f"rules_yaml: {size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
+        async with self._trying:
+            return await asyncio.to_thread(self._try, request.rules_yaml)
 
-    def _outlook(self, rules: Rules) -> tuple[tuple[Process, ...], Outlook]:
+    def _try(self, text: str) -> pb.PreviewResponse:
+        until = time.monotonic() + TRIES_S
+
+        def go_on() -> None:
+            if time.monotonic() > until:
+                raise ResourceExhausted(f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes")
+
+        config = read_rules(text, "the rules sent")
+        rules = compile_rules(with_builtin(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
+        return _preview(self._outlook(rules, go_on)[1])
+
+    def _outlook(self, rules: Rules, go_on: Callable[[], None] = lambda: None) -> tuple[tuple[Process, ...], Outlook]:
         processes = self._engine.processes()
-        return processes, look_ahead(processes, rules, self._engine.host_facts())
+        return processes, look_ahead(processes, rules, self._engine.host_facts(), go_on)
 
     async def Victims(self, request: pb.VictimsRequest, context: object) -> pb.VictimsResponse:  # noqa: N802
         """Who the OOM killer would pick."""
-        return await asyncio.to_thread(self._victims, request.cgroup, request.limit or CANDIDATES)
-
-    def _victims(self, cgroup: str, limit: int) -> pb.VictimsResponse:
-        host, domains = self._engine.host_facts(), self._engine.domains()
-        if cgroup:
-            path = "/" + cgroup.strip("/")
-            domains = tuple(domain for domain in domains if valid(domain.path) == path)
-            if not domains:
+        ranked = await self._ranked.ask()
+        pairs = ranked.pairs
+        if request.cgroup:
+            path = "/" + request.cgroup.strip("/")
+            if path not in ranked.domains:
                 raise NotFound(f"{path}: memory cgroup with a limit")
-        processes, outlook = self._outlook(self._force.rules)
-        rules = {some.process.pid: some.decision.rule or "" for some in outlook.planned}
+            pairs = tuple(pair for pair in pairs if valid(pair[0].domain.path) == path)
+        limit = min(request.limit or CANDIDATES, max(CANDIDATES, MOST_CANDIDATES // max(1, len(pairs))))
         return pb.VictimsResponse(
-            rankings=[
-                message.ranking(now, after, rules, limit)
-                for now, after in rank_all(processes, _nearest_first(domains), host, outlook)
-            ],
-            page_bytes=host.page_bytes,
-            uncertainty_pages=uncertainty_pages(host),
+            rankings=[message.ranking(now, after, ranked.rules, limit) for now, after in pairs],
+            page_bytes=ranked.host.page_bytes,
+            uncertainty_pages=uncertainty_pages(ranked.host),
+        )
+
+    def _rank_all(self) -> _Ranked:
+        host, domains = self._engine.host_facts(), self._engine.domains()
+        processes, outlook = self._outlook(self._force.rules)
+        return _Ranked(
+            rank_all(processes, _nearest_first(domains), host, outlook),
+            frozenset(valid(domain.path) for domain in domains),
+            {some.process.pid: some.decision.rule or "" for some in outlook.planned},
+            host,
         )
 
     async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
@@ -288,16 +332,24 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         if name not in ("", BY_HAND, BY_ANNOTATION) and self._force.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
+    def _as_written(self) -> dict[str, str]:
+        """Each rule in force as it may be written: a millisecond each, so once."""
+        rules, written = self._written
+        if rules is not self._force.rules:
+            rules = self._force.rules
+            written = {rule.name: _as_yaml(rule.spec) for rule in rules.rules}
+            self._written = rules, written
+        return written
+
     def _known(self) -> dict[int, Placement]:
         return {some.pid: some for some in self._engine.placements()}
 
 
-def _preview(outlook: Outlook, rule: str) -> pb.PreviewResponse:
+def _preview(outlook: Outlook) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
             pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
             for some in outlook.planned
-            if rule in ("", some.decision.rule)
         ],
         looked_at=outlook.looked_at,
     )

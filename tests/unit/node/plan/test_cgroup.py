@@ -247,3 +247,34 @@ class TestTheTarget:
     def test_a_process_that_is_there_already_is_not_asked_again(self):
         host = v2_host(groups={"/db": GroupFacts(memory_limit=1, frozen=True)})
         assert plan(process(cgroups={"": "/db"}, rss_pages=GIB), move(cgroup={"path": "/db"}), host).refusals == ()
+
+
+class TestItsOwnGroup:
+    """holdfast is in a group as well: what would stop or limit that one, or one above it, is refused."""
+
+    OWN = "/holdfast/daemon"
+
+    @pytest.mark.parametrize("group", [OWN, "/holdfast"])
+    @pytest.mark.parametrize("setting", [{"cgroup.freeze": 1}, {"memory.max": "1Mi"}, {"pids.max": 1}])
+    def test_is_neither_frozen_nor_limited(self, group, setting):
+        host = v2_host(own_groups={"": self.OWN})
+        moved = plan(process(), move(cgroup={"path": group, "settings": setting}), host)
+        in_place = plan(process(cgroups={"": group}), move(in_place=setting), host)
+        for decision in (moved, in_place):
+            assert reasons(decision) == [Reason.SELF]
+            assert not any(change.field is Field.SETTING for change in decision.changes)
+
+    def test_on_v1_is_told_by_the_hierarchy_of_the_file(self):
+        host = v1_host(own_groups={"memory": self.OWN, "pids": "/elsewhere"})
+        decision = plan(
+            v1_process(), move(cgroup={"path": self.OWN, "settings": {"pids.max": 1, "memory.max": 1}}), host
+        )
+        assert reasons(decision) == [Reason.SELF]
+        assert {change.file for change in decision.changes if change.file} == {"pids.max"}
+
+    @pytest.mark.parametrize(("path", "setting"), [(OWN, {"memory.min": "1Mi"}), ("/holdfast/d", {"memory.max": 1})])
+    def test_may_be_kept_and_its_neighbours_may_be_limited(self, path, setting):
+        host = v2_host(own_groups={"": self.OWN})
+        assert not plan(
+            process(), move(cgroup={"path": path, "settings": setting}, allow_small_limit=True), host
+        ).refusals
