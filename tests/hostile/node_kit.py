@@ -144,7 +144,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def adj_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+    with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as file:  # in one read: the second is of another value
+        return int(file.read(16))
 
 
 def until(holds: Callable[[], bool]) -> None:

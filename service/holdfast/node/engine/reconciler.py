@@ -291,12 +291,14 @@ class Reconciler:
             entry = Entry(
                 Placement(process.pid, process.start_ticks, process.comm, decision.rule, since_ns=now.unix_ns)
             )
-            self.entries[process.pid] = entry
         self._note(entry, seen, decision, now)
         actions += self._refollow(process.pid, decision.rule)
         if decision.dry_run:
-            return actions + self._plan_only(entry, decision, now)
-        return actions + self._rule(entry, seen, decision, now, at_ns)
+            actions += self._plan_only(entry, decision, now)
+        else:
+            actions += self._rule(entry, seen, decision, now, at_ns)
+        self.entries[process.pid] = entry  # at last: another thread may show it, and its state is known now
+        return actions
 
     def _succeed(self, process: Process) -> list[Action]:
         """Whoever had the number before is gone."""
@@ -537,7 +539,6 @@ class Reconciler:
         if entry is None:
             rule = (back or standing)[0].rule
             entry = Entry(Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns))
-            self.entries[process.pid] = entry
         placement = entry.placement
         self._look_of(placement, process)
         actions: list[Action] = [*follow, *self._give_back(entry, back, now)]
@@ -549,6 +550,7 @@ class Reconciler:
         else:
             placement.state = State.INHERITED
             placement.rule = standing[0].rule
+        self.entries[process.pid] = entry
         return actions
 
     def _give_back(self, entry: Entry, back: Collection[AdjRow | MoveRow], now: Now) -> list[Action]:
