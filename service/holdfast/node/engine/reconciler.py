@@ -113,7 +113,7 @@ class Reconciler:
         if row is None:
             return None
         written = row.wanted if row.written is None else row.written
-        return Held(row.before, written or 0, row.rule, row.as_child)
+        return Held(row.before, written or 0, row.rule, row.as_child, row.heir_of is not None)
 
     def known(self, process: Process) -> Process:
         """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
@@ -123,12 +123,11 @@ class Reconciler:
             return (
                 process
                 if giver is None
-                else replace(process, held=Held(giver.before, process.oom_score_adj, giver.rule))
+                else replace(process, held=Held(giver.before, process.oom_score_adj, giver.rule, heir=True))
             )
         written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
-        return replace(
-            process, held=Held(row.before, row.before if written is None else written, row.rule, row.as_child)
-        )
+        written = row.before if written is None else written
+        return replace(process, held=Held(row.before, written, row.rule, row.as_child, row.heir_of is not None))
 
     def decide(self, process: Process) -> Decision | None:
         """What follows for a process (as `known`), nothing is done about it; None: what stands, stands on."""

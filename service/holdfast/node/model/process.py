@@ -98,13 +98,14 @@ class Held(Struct, frozen=True):
     """What the journal says we did to a process's ``oom_score_adj``: the value before, the value we wrote, and why.
 
     ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be given
-    back the value it inherited.
+    back the value it inherited. ``heir``: it inherited the value, from a process that may be none of its ancestors now.
     """
 
     adj_before: int
     adj_written: int
     rule: str = ""
     as_child: bool = False
+    heir: bool = False
 
 
 class Process(Struct, frozen=True):

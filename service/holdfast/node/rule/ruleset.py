@@ -359,10 +359,13 @@ class Rules:
     def _held_as_child(self, process: Process) -> Found | None:
         """A child whose ancestors are gone stays one for as long as there is the rule."""
         held = process.held
-        rule = self._by_name.get(held.rule) if held and held.as_child else None
+        rule = self._by_name.get(held.rule) if held and (held.as_child or held.heir) else None
         if rule is None or held is None:
             return None
-        return Found(rule, as_child=True) if rule.has_children or (rule.lends and _is_at_base(held)) else None
+        if held.as_child:
+            return Found(rule, as_child=True) if rule.has_children or (rule.lends and _is_at_base(held)) else None
+        has_it = process.oom_score_adj == held.adj_written < held.adj_before
+        return Found(rule, as_child=True) if rule.lends and has_it else None
 
 
 def lender_of(process: Process) -> Held | None:
