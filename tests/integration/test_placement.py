@@ -311,8 +311,8 @@ def test_a_root_that_was_removed_is_made_anew_and_everything_can_be_given_back(d
     until(lambda: adj_of(pid) == 700)
     folder = daemon.folder / "root" / URI
     shutil.rmtree(folder)
-    until((folder / "journal").exists)
-    assert "made anew from memory" in log_of(daemon)
+    until(lambda: "made anew from memory" in log_of(daemon))  # after it was
+    assert (folder / "journal").exists()
     daemon.stop(signal.SIGKILL)
     daemon.start()
     assert daemon.stub.Restore(pb.RestoreRequest()).given_back == 1
