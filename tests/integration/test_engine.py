@@ -165,7 +165,7 @@ def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move
     outlook = look_ahead(engine.engine.processes(), rules(rule), engine.engine.host_facts())
     (previewed,) = [some for some in outlook.planned if some.process.pid == there.pid]
     assert [(c.field, c.before, c.after) for c in previewed.decision.changes if c.field is not Field.SETTING] == [
-        (Field.OOM_SCORE_ADJ, "7", str(adj)),
+        (Field.OOM_SCORE_ADJ, 7, adj),
         (Field.CGROUP, was_in, path),
     ]
     assert (adj_of(there.pid), group_of(there.pid, where)) == (7, was_in)

@@ -13,19 +13,18 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, Identity, MoveRow, Row
-from holdfast.node.model.decision import Change, Refusal
+from holdfast.node.model.decision import AdjChange, MoveChange, Refusal, SettingChange
 from holdfast.node.model.placement import Report
 
 
 class Write(Struct, frozen=True):
-    """Write ``row.wanted`` into a process's ``oom_score_adj``, if that still says ``seen``.
+    """Write ``change.after`` into a process's ``oom_score_adj``, if that still says ``change.before``.
 
     ``drifted``: it was there before, and another program changed it. ``at_ns``: the exec that led to it, or 0.
     """
 
     row: AdjRow
-    seen: int
-    change: Change
+    change: AdjChange
     drifted: bool = False
     at_ns: int = 0
 
@@ -47,7 +46,7 @@ class Terms(Struct, frozen=True):
 class Move(Struct, frozen=True):
     """Move a process into the group of ``change``. ``row``: what is known of an earlier move of ours."""
 
-    change: Change
+    change: MoveChange
     terms: Terms
     row: MoveRow | None = None
 
@@ -61,7 +60,7 @@ class Return(Struct, frozen=True):
 class Set(Struct, frozen=True):
     """Bring a file of a group into force."""
 
-    change: Change
+    change: SettingChange
     terms: Terms
 
 

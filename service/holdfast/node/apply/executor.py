@@ -96,10 +96,9 @@ class Executor:
             if isinstance(action, GiveBack):
                 return Wrote(action, self._give_back(process, action, oomscore.read(process)))
             self.journal.commit((action.row,))
-            if oomscore.read(process) != action.seen:  # noting it took longer than a look
+            if oomscore.read(process) != action.change.before:  # noting it took longer than a look
                 return Wrote(action, How.LEFT)
-            assert action.row.wanted is not None
-            oomscore.write(process, action.row.wanted)
+            oomscore.write(process, action.change.after)
         except ProcessGone:
             return Wrote(action, How.GONE)
         except HoldfastError as error:
@@ -175,7 +174,7 @@ class Executor:
         wanted = [
             (step, _wanting(order, step, present.get(step.change.hierarchy, "")))
             for step in moves
-            if present.get(step.change.hierarchy) != step.change.group
+            if present.get(step.change.hierarchy) != step.change.after
         ]
         self.journal.commit(row for _, row in wanted)
         return wanted
@@ -185,7 +184,7 @@ class Executor:
         if isinstance(step, Return) or not step.change.create:
             return None
         try:
-            self._make(step.change.hierarchy, step.change.group, step.terms)
+            self._make(step.change.hierarchy, step.change.after, step.terms)
         except HoldfastError as error:
             return refusal_of(error, Field.CGROUP)
         return None
@@ -213,12 +212,12 @@ class Executor:
         tree = self._hierarchy.tree(change.hierarchy)
         try:
             try:
-                tree.join(change.group, row.pid)
+                tree.join(change.after, row.pid)
             except KernelRefused as error:
-                if error.errno != errno.ENOENT or tree.exists(change.group):
+                if error.errno != errno.ENOENT or tree.exists(change.after):
                     raise
-                self._make(change.hierarchy, change.group, step.terms)  # somebody removed it since it was looked at
-                tree.join(change.group, row.pid)
+                self._make(change.hierarchy, change.after, step.terms)  # somebody removed it since it was looked at
+                tree.join(change.after, row.pid)
         except ProcessGone:
             return Came(step, How.GONE, row)
         except HoldfastError as error:
@@ -275,7 +274,7 @@ class Executor:
                     if one.how is not How.DONE or isinstance(one.step, Set):
                         continue
                     hierarchy = _hierarchy_of(one.step)
-                    target = one.step.row.before if isinstance(one.step, Return) else one.step.change.group
+                    target = one.step.row.before if isinstance(one.step, Return) else one.step.change.after
                     birthplace = born_in.get(hierarchy)
                     if birthplace is not None and groups.get(hierarchy) == target != birthplace:
                         self._hierarchy.tree(hierarchy).join(birthplace, pid)
@@ -408,7 +407,7 @@ def _wanting(order: Order, step: Move, now: str) -> MoveRow:
         before=old.before if old is not None and ours else now,
         rule=terms.rule,
         written=now if ours else None,
-        wanted=step.change.group,
+        wanted=step.change.after,
         since_ticks=old.since_ticks if old is not None else order.ticks,
         give_back=terms.give_back,
         origin=terms.origin,

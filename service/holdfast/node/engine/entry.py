@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from holdfast.node.apply.action import Tell
 from holdfast.node.journal.rows import OverrideRow
-from holdfast.node.model.decision import Change, Decision, Field, Refusal
+from holdfast.node.model.decision import AdjChange, Change, Decision, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report
 from holdfast.node.model.process import Process
 
@@ -39,9 +39,8 @@ class Entry(Struct):
 
 def by_hand(process: Process, override: OverrideRow) -> Decision:
     """What follows for a process that is held by hand."""
-    changes: tuple[Change, ...] = ()
-    if process.oom_score_adj != override.adj:
-        changes = (Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(override.adj)),)
+    now, wanted = process.oom_score_adj, override.adj
+    changes = (AdjChange(now, wanted),) if now != wanted else ()
     return Decision(process.pid, process.start_ticks, BY_HAND, changes)
 
 

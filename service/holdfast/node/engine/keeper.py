@@ -31,6 +31,7 @@ from holdfast.node.apply.action import (
     Refused,
     Remove,
     Result,
+    Return,
     Set,
     Stuck,
     Tell,
@@ -48,7 +49,7 @@ from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.required_files import wants_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, OverrideRow, Row
-from holdfast.node.model.decision import Field
+from holdfast.node.model.decision import Field, SettingChange
 from holdfast.node.model.evidence import EXECUTED
 from holdfast.node.model.placement import Happening, Placement, Report, Restored, State
 from holdfast.node.model.process import Lineage, Process
@@ -460,11 +461,13 @@ class Keeper:
                 moved = moved or field is Field.CGROUP
             elif came.how is How.REFUSED:
                 tally.writes.inc(field, "refused")
-            change = getattr(came.step, "change", None)
-            if change is None or not isinstance(groups, Groups):
+            if isinstance(came.step, Return) or not isinstance(groups, Groups):
                 continue
-            if change.create or came.how is How.REFUSED or change.field is Field.SETTING:
+            change = came.step.change
+            if isinstance(change, SettingChange):
                 groups.forget(change.group)
+            elif change.create or came.how is How.REFUSED:
+                groups.forget(change.after)
         tally.strangers.labels().value += result.stranger
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)

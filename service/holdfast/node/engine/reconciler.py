@@ -57,7 +57,7 @@ from holdfast.node.engine.in_force import InForce
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.journal.table import Held as Rows
 from holdfast.node.journal.table import Table
-from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
+from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, State, state_of
 from holdfast.node.model.process import Held, HostFacts, PodLookup, Process
 from holdfast.node.plan.claims import Claims
@@ -425,9 +425,9 @@ class Reconciler:
         origin = self.rules.origin_of(decision.rule or "")
         terms = Terms(decision.rule or "", decision.restore_on_remove, origin)
         for change in decision.changes:
-            if change.field is Field.OOM_SCORE_ADJ:
+            if isinstance(change, AdjChange):
                 actions.append(self._write(process, decision, change, now, at_ns))
-            elif change.field is Field.CGROUP:
+            elif isinstance(change, MoveChange):
                 steps.append(Move(change, terms, held.moves.get(change.hierarchy) if held is not None else None))
             else:
                 steps.append(Set(change, terms))
@@ -450,12 +450,12 @@ class Reconciler:
             rows += held.moves.values()
         return [row for row in rows if _field_of(row) in claimed or not self.force.stands(row)]
 
-    def _write(self, process: Process, decision: Decision, change: Change, now: Now, at_ns: int) -> Write:
-        adj, wanted = self.table.adj(process.pid, process.start_ticks), int(change.after)
-        drifted = adj is not None and (adj.written, adj.rule) == (wanted, decision.rule)
+    def _write(self, process: Process, decision: Decision, change: AdjChange, now: Now, at_ns: int) -> Write:
+        adj = self.table.adj(process.pid, process.start_ticks)
+        drifted = adj is not None and (adj.written, adj.rule) == (change.after, decision.rule)
         origin = self.rules.origin_of(decision.rule or "")
-        row = wanting_adj(process, decision, adj, wanted, now.ticks, origin)
-        return Write(row, process.oom_score_adj, change, drifted, at_ns)
+        row = wanting_adj(process, decision, adj, change.after, now.ticks, origin)
+        return Write(row, change, drifted, at_ns)
 
     def _holds(self, placement: Placement) -> bool:
         held = self.table.held(placement.pid, placement.start_ticks)
@@ -616,7 +616,7 @@ class Reconciler:
         met = [old for old in entry.met if old.field is not Field.OOM_SCORE_ADJ]
         if result.refusal is None:
             self.table.put(row.settled())
-            placement.adj_before, placement.oom_score_adj = row.before, int(action.change.after)
+            placement.adj_before, placement.oom_score_adj = row.before, action.change.after
             happening = Happening.DRIFTED if action.drifted else Happening.HELD
             actions.append(tell(happening, placement, (action.change,), now))
         else:
@@ -698,9 +698,9 @@ class Reconciler:
         ours = [came for came in result.came if not isinstance(came.step, Return)]
         done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
         refused = [came.refusal for came in ours if came.refusal is not None]
-        moves = [change for change in done if change.field is Field.CGROUP]
+        moves = [change for change in done if isinstance(change, MoveChange)]
         if moves:
-            placement.group = moves[0].group
+            placement.group = moves[0].after
         if done:
             drifted = order.drifted and bool(moves)
             actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
@@ -733,4 +733,4 @@ def _is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
 def _stood(step: Move) -> bool:
     """Whether a move is one that we made before, under the same rule: another program moved the process away."""
     row = step.row
-    return row is not None and row.rule == step.terms.rule and row.written == step.change.group
+    return row is not None and row.rule == step.terms.rule and row.written == step.change.after

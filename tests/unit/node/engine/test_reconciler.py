@@ -11,7 +11,7 @@ from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
-from holdfast.node.model.decision import Reason
+from holdfast.node.model.decision import AdjChange, Reason
 from holdfast.node.model.placement import Happening, State
 from holdfast.node.model.process import Process
 from holdfast.node.rule.ruleset import Rules
@@ -974,16 +974,16 @@ class TestPure:
         seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
         (write,) = reconciler.observe(seen, self.NOW, 9)
         assert isinstance(write, Write)
-        assert (write.row, write.seen, write.at_ns) == (
+        assert (write.row, write.change, write.at_ns) == (
             AdjRow(7, 40, 3, "value", wanted=500, since_ticks=50),
-            3,
+            AdjChange(3, 500),
             9,
         )
 
     def test_a_preview_changes_nothing(self, reconciler):
         seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
         decision = reconciler.decide(reconciler.known(seen))
-        assert (decision.rule, [change.after for change in decision.changes]) == ("value", ["500"])
+        assert (decision.rule, [change.after for change in decision.changes]) == ("value", [500])
         assert (reconciler.entries, list(reconciler.table.rows())) == ({}, [])
 
     def test_a_move_under_way_is_not_ordered_twice(self, reconciler):
