@@ -9,7 +9,8 @@ from holdfast.errors import ProcessGone
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.engine.entry import Now
-from holdfast.node.engine.keeper import Keeper, Means
+from holdfast.node.engine.keeper import Keeper
+from holdfast.node.engine.performer import Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal

@@ -397,7 +397,7 @@ def _hierarchy_of(step: Move | Return) -> str:
 
 
 def _wanting(order: Order, step: Move, now: str) -> MoveRow:
-    """The row for a move of a process that is in ``now`` at this moment: `heritage`'s definition of before."""
+    """The row for a move of a process that is in ``now`` at this moment: `reconciler`'s definition of before."""
     old, terms = step.row, step.terms
     ours = old is not None and old.is_ours(now)
     return MoveRow(

@@ -1063,4 +1063,4 @@ class TestPure:
     def test_overrides_expire_in_their_time(self, reconciler):
         row = OverrideRow(7, 40, 5, 100)
         reconciler.table.put(row)
-        assert (reconciler.expired(99), reconciler.expired(100)) == ([], [row])
+        assert (reconciler.requests.expired(99), reconciler.requests.expired(100)) == ([], [row])
