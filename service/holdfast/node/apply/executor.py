@@ -288,31 +288,40 @@ class Executor:
     def _set(self, step: Set) -> Came:
         """Bring a file of a group into force, making the group if the change says so."""
         change, row = step.change, None
-        place = change.hierarchy, change.group, change.file
         try:
             tree = self._hierarchy.tree(change.hierarchy)
             if change.create:
                 self._make(change.hierarchy, change.group, step.terms, (controller_of(change.file),))
             now = tree.read(change.group, change.file)
-            if is_in_force(change.file, change.after, now):
-                return Came(step, How.ALREADY)
-            old = self.journal.table.files.get(place)
-            ours = old is not None and is_ours(old, now)
-            terms = step.terms
-            row = FileRow(
-                *place,
-                before=old.before if old is not None and ours else now,
-                rule=terms.rule,
-                written=now if ours else None,
-                wanted=change.after,
-                give_back=terms.give_back,
-                origin=terms.origin,
-            )
-            self.journal.commit((row,))
+            for _ in range(AGAIN):
+                if is_in_force(change.file, change.after, now):
+                    return Came(step, How.ALREADY, row)
+                row = self._wanting_file(step, now)
+                self.journal.commit((row,))
+                seen, now = now, tree.read(change.group, change.file)
+                if now == seen:  # noting it took longer than a look
+                    break
             self._write_lines(change.hierarchy, change.group, change.file, change.after)
         except HoldfastError as error:
             return Came(step, How.REFUSED, self._as_it_is(row), refusal_of(error, Field.SETTING))
         return Came(step, How.DONE, row)
+
+    def _wanting_file(self, step: Set, now: str) -> FileRow:
+        """The row for a write over what a file says at this moment."""
+        change, terms = step.change, step.terms
+        old = self.journal.table.files.get((change.hierarchy, change.group, change.file))
+        ours = old is not None and is_ours(old, now)
+        return FileRow(
+            change.hierarchy,
+            change.group,
+            change.file,
+            before=old.before if old is not None and ours else now,
+            rule=terms.rule,
+            written=now if ours else None,
+            wanted=change.after,
+            give_back=terms.give_back,
+            origin=terms.origin,
+        )
 
     def _as_it_is(self, row: FileRow | None) -> FileRow | None:
         """A row after a refusal. Of several lines the first may have been taken: then what is there now is ours."""

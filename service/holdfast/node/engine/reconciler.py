@@ -143,7 +143,7 @@ class Reconciler:
             ticks = known.placement.start_ticks if isinstance(known, Entry) else known.start_ticks if known else 0
             if known is not None and ticks != process.start_ticks:
                 actions += self.gone(process.pid, ticks)
-        self._settlement.agree(process)
+        actions += self._settlement.agree(process)
         return actions + self._heritage.inherit(process)
 
     def _stand(self, process: Process, entry: Entry | None, now: Now) -> None:

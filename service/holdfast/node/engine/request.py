@@ -77,7 +77,13 @@ class Requests:
         held = self._table.held(process.pid, process.start_ticks)
         known = held.adj if held is not None else None
         if known is not None and known.before == written:
-            row = replace(known, before=asked, since_ticks=process.start_ticks, earlier=(written, *known.earlier[:2]))
+            row = replace(
+                known,
+                before=asked,
+                written=written if known.written is None else known.written,
+                since_ticks=process.start_ticks,
+                earlier=(written, *known.earlier[:2]),
+            )
         elif process.oom_score_adj == written and (held is None or held.override is None):
             row = AdjRow(
                 process.pid,

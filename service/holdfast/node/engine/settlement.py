@@ -35,29 +35,28 @@ class Settlement:
     def __init__(self, table: Table, entries: Entries, gone: Callable[[int, int], list[Action]]) -> None:
         self._table, self._entries, self._gone = table, entries, gone
 
-    def agree(self, process: Process) -> None:
+    def agree(self, process: Process) -> list[Action]:
         """What may have been written, was or was not: what is there says so."""
-        held = self._table.held(process.pid, process.start_ticks)
+        held, actions = self._table.held(process.pid, process.start_ticks), list[Action]()
         if held is None:
-            return
+            return actions
         if held.adj is not None and held.adj.wanted is not None:
-            self._settle_row(held.adj, done=process.oom_score_adj == held.adj.wanted)
+            actions += self._settled(held.adj, done=process.oom_score_adj == held.adj.wanted)
         if process.cgroups and not self._entries.is_moving(process.pid):
             for row in held.moves.values():
                 if row.wanted is not None:
-                    self._settle_row(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
-
-    def _settle_row(self, row: AdjRow | MoveRow, *, done: bool) -> None:
-        """A row as it is now; one under which nothing was written stays until it is forgotten."""
-        after = row.settled() if done else row.refused()
-        if after is not None:
-            self._table.put(after)
+                    actions += self._settled(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
+        return actions
 
     def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
-        """A row once what it wanted was done, or refused."""
+        """A row once what it wanted was done, or refused; one under which nothing was written goes."""
+        return [Forget((row,))] if not done and row.written is None else self._settled(row, done=done)
+
+    def _settled(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
+        """The same; one under which nothing was written stays until it is forgotten."""
         after = row.settled() if done else row.refused()
         if after is None:
-            return [Forget((row,))]
+            return []
         self._table.put(after)
         if done and isinstance(row, MoveRow):
             group = self._table.groups.get((row.hierarchy, row.wanted or ""))

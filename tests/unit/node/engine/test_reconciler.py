@@ -609,6 +609,20 @@ class TestMove:
         assert node.keeper.restore().given_back == 2
         assert undone(node)
 
+    def test_killed_before_it_was_heard_of_who_was_born_in_the_group_is_back_all_the_same(self, node, under):
+        under(MOVE)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "b")
+        node.move_step()
+        middle = node.forked(program)
+        node.forked(middle).comm = "none"
+        node.kernel.exit(middle)
+        node.forks.clear()
+        node.restart()
+        node.keeper.restore()
+        assert undone(node)
+
     def test_a_group_that_was_there_stays(self, node, under):
         under(BOTH)
         node.started("a")
@@ -679,6 +693,16 @@ class TestFile:
         assert held["/src1", "pids.max"] == "50"
         under()
         assert held["/src1", "pids.max"] == "77"
+
+    def test_what_another_program_wrote_while_it_was_noted_is_what_was_before(self, node, under):
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.kernel.meanwhile.append((0, lambda: node.kernel.write_file("/src1", "pids.max", "77")))
+        node.executed(program, "c")
+        under(SET)
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        under()
+        assert undone(node)
 
     def test_what_another_program_wrote_after_the_last_look_is_left(self, node, under, held):
         node.kernel.write_file("/src1", "pids.max", "77")
@@ -935,6 +959,14 @@ class TestAdoption:
         node.keeper.adopt(program.pid, 77, 250, "gone")
         assert placement(node, program).adj_before == 77
         under()
+        assert undone(node)
+
+    def test_so_is_what_another_rule_was_about_to_write_over_when_we_were_killed(self, node):
+        program = self.born(node)
+        node.journal.commit([AdjRow(program.pid, program.start_ticks, 500, "other", wanted=310)])
+        node.restart()
+        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.keeper.restore()
         assert undone(node)
 
     @pytest.mark.parametrize("why", ["another value", "gone", "by hand"])
