@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -32,10 +34,11 @@ KIDS = {"name": "kids", "match": {"comm": "g"}, "oom_score_adj": {"value": 410, 
 
 
 @pytest.fixture
-def node(tmp_path):
-    made = Node(tmp_path)
-    yield made
-    made.stop()
+def node():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        made = Node(Path(folder))
+        yield made
+        made.stop()
 
 
 @pytest.fixture
@@ -476,6 +479,17 @@ class TestMove:
         node.settle()
         assert program.group == "/"
         assert not any(isinstance(row, MoveRow) for row in table_of(node))
+
+    def test_who_leaves_its_rule_under_way_is_back_at_once_and_not_at_the_next_sweep(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.executed(program, "none")
+        assert len(node.queue.orders) == 1, "the way back waits"
+        node.move_step()
+        node.fetch()
+        node.move_step()
+        node.fetch()
+        assert (program.group, placement(node, program)) == ("/", None)
 
     def test_who_comes_back_meanwhile_is_moved(self, node, under):
         under(MOVE)
