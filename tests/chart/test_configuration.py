@@ -21,9 +21,11 @@ def loaded(found, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config_text(found))
     settings = config.load(str(file), config.Overrides()).settings
-    known = {plugin.uri: plugin.config for plugin in shipped_plugins()}
-    warnings = [*config.check_sections(settings, known)]
-    placement = config.decode_section(settings, PLACEMENT, known[PLACEMENT], warnings)
+    plugins = {plugin.uri: plugin for plugin in shipped_plugins()}
+    warnings = [*config.check_sections(settings, {uri: plugin.config for uri, plugin in plugins.items()})]
+    plugin = plugins[PLACEMENT]
+    placement = config.decode_section(settings, PLACEMENT, plugin.config, warnings)
+    config.placed(settings, PLACEMENT, plugin.remarks_on(placement))
     assert not warnings
     return settings, placement
 

@@ -7,7 +7,7 @@ were no holdfast. A fork hands it on, another program's write changes it, ours n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from holdfast.cgroups import Hierarchy
@@ -48,7 +48,8 @@ class Kernel:
     own_files: dict[tuple[str, str], str] = field(default_factory=dict)
     ticks: int = 1000
     fuse: int = -1  # writes and commits until we are killed
-    refuses: set[str] = field(default_factory=set)  # "adj", "join", "file": says no to us
+    refuses: set[str] = field(default_factory=set)  # "adj", "join", "file", "make", "remove", "journal": says no to us
+    meanwhile: list[tuple[int, Callable[[], None]]] = field(default_factory=list)  # what others do in so many moments
 
     def __post_init__(self) -> None:
         self.start("init", pid=1, ppid=0)
@@ -86,8 +87,18 @@ class Kernel:
 
     # -- what we do --
 
-    def burn(self) -> None:
-        """One more boundary at which we may be killed."""
+    def burn(self, *, last_look: bool = False) -> None:
+        """One more boundary at which we may be killed, and others may do something.
+
+        Not between our ``last_look`` and the write that follows: there are microseconds, and no way to tell.
+        """
+        if self.meanwhile and not last_look:
+            due, self.meanwhile = self.meanwhile, []
+            for moments, act in due:
+                if moments:
+                    self.meanwhile.append((moments - 1, act))
+                else:
+                    act()
         if self.fuse == 0:
             raise Killed
         self.fuse -= 1
@@ -118,7 +129,7 @@ class Opened:
 
     def exchange(self, name: str, value: bytes) -> bytes:
         program = self._alive()
-        self.kernel.burn()
+        self.kernel.burn(last_look=True)
         if "adj" in self.kernel.refuses:
             raise KernelRefused("write", name, 13)
         program.adj = int(value)
@@ -191,6 +202,8 @@ class Tree:
         for depth in range(len(parts)):
             at = "/" + "/".join(parts[: depth + 1])
             if at not in self.kernel.groups:
+                if "make" in self.kernel.refuses:
+                    raise KernelRefused("mkdir", at, 13)
                 self.kernel.burn()
                 self.kernel.groups.add(at)
                 self.kernel.files[at, "pids.max"] = "max"
@@ -201,7 +214,7 @@ class Tree:
         if pid == 0:
             return
         program = self.kernel.find(pid)
-        self.kernel.burn()
+        self.kernel.burn(last_look=True)
         if path not in self.kernel.groups:
             raise KernelRefused("write", path, 2)
         if "join" in self.kernel.refuses:
@@ -222,7 +235,7 @@ class Tree:
             raise KernelRefused("read", f"{path}/{file}", 2) from None
 
     def write(self, path: str, file: str, value: str) -> str:
-        self.kernel.burn()
+        self.kernel.burn(last_look=True)
         if (path, file) not in self.kernel.files:
             raise KernelRefused("write", f"{path}/{file}", 2)
         if "file" in self.kernel.refuses or not (value == "max" or value.isdigit()):
@@ -236,7 +249,9 @@ class Tree:
             return True
         if self.members(path) or self.children(path):
             return False
-        self.kernel.burn()
+        if "remove" in self.kernel.refuses:
+            raise KernelRefused("rmdir", path, 16)
+        self.kernel.burn(last_look=True)
         self.kernel.groups.discard(path)
         self.kernel.files.pop((path, "pids.max"), None)
         return True

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.errors import ProcessGone
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.engine.entry import Now
-from holdfast.node.engine.keeper import Keeper, Means
+from holdfast.node.engine.keeper import Keeper
+from holdfast.node.engine.performer import Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
+from holdfast.node.journal.table import Table
 from holdfast.node.model.evidence import Evidence as Facts
 from holdfast.node.model.placement import Cause, Report
 from holdfast.node.rule.ruleset import Rules
 from msgspec.structs import replace
 
-from tests.fakes.kernel import Kernel, Killed, Reader, hierarchy_of, host_of
+from tests.fakes.kernel import Kernel, Killed, Program, Reader, hierarchy_of, host_of
 
 FACTS = Facts("", "", "")
 
@@ -72,6 +77,8 @@ class Node:
         self.reports: list[Report] = []
         self.forks: list[tuple[int, int]] = []
         self.told: list[tuple[int, int]] = []  # taken, and perhaps not in the journal yet
+        self.restarts = 0
+        self.tear = 0  # of the line at which we are killed, so many hundredths are in the file
         self._begin()
 
     def _begin(self) -> None:
@@ -80,7 +87,13 @@ class Node:
         real, forget = self.journal._write, self.journal.forget
 
         def write(data: bytes) -> None:
-            kernel.burn()
+            if "journal" in kernel.refuses:
+                raise OSError(errno.ENOSPC, "full")
+            try:
+                kernel.burn()
+            except Killed:
+                os.write(self.journal._file, data[: len(data) * self.tear // 100])
+                raise
             real(data)
             kernel.burn()
 
@@ -99,16 +112,26 @@ class Node:
         self.keeper.recall()
         self.sweeps = Sweeps(3600, self.keeper, lambda cause: cause, lambda sweep: None)
 
-    def restart(self) -> None:
-        """kill -9, and a new daemon with the same rules."""
+    def restart(self, meanwhile: Callable[[Path], None] = lambda journal: None) -> None:
+        """kill -9, and a new daemon with the same rules; ``meanwhile`` something is done to the journal's file."""
         self.kernel.fuse = -1
+        self.restarts += 1
         told, self.forks, self.told = self.told + self.forks, [], []
+        table = self.journal.table
+        known = [(program, befores(table, program)) for program in self.kernel.processes.values()]
+        had_room = not self.journal._is_stale
         self.journal.close()
+        meanwhile(self.journal.path)
+        refuses, self.kernel.refuses = self.kernel.refuses, self.kernel.refuses - {"journal"}  # a start needs room
         self._begin()
+        self.kernel.refuses = refuses
         for parent, child in told:
             program = self.kernel.processes.get(child)
             if program is not None and program.ppid != parent:
                 program.lost = program.lost or self.journal.table.held(child, program.start_ticks) is None
+        for program, was in known:
+            if not had_room and was and was != befores(self.journal.table, program):
+                program.lost = True  # who inherited what could not be noted, and nobody can say any more
 
     def stop(self) -> None:
         self.journal.close()
@@ -139,6 +162,7 @@ class Node:
             self.keeper.on_event(program.pid, 1)
 
     def _now(self) -> Now:
+        self.kernel.ticks += 1  # what was forked before is older: within one tick nobody can tell
         return Now(self.kernel.ticks * 10**7, self.kernel.ticks)
 
     def _told(self) -> list[tuple[int, int]]:
@@ -178,6 +202,12 @@ class Node:
                 self.sweep_step()
                 self.move_step()
                 self.fetch()
+
+
+def befores(table: Table, program: Program) -> list[tuple[str, ...]]:
+    """What rows say a process had before."""
+    held = table.held(program.pid, program.start_ticks)
+    return [(*map(str, row.key), str(row.before)) for row in held.values] if held is not None else []
 
 
 class _Dies:

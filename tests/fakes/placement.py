@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from holdfast.errors import ConfigError
 from holdfast.node.model.evidence import Evidence
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.rule.compile import compile_rules
@@ -63,8 +62,4 @@ def rules(*given: dict[str, Any], dry_run: bool = False, users: dict[str, int] |
         }
         for at, rule in enumerate(given, 1)
     ]
-    try:
-        converted = msgspec.convert(named, tuple[Rule, ...])
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error).partition(" - at `$")[0]) from None
-    return compile_rules(converted, (users or {}).get, dry_run=dry_run)
+    return compile_rules(msgspec.convert(named, tuple[Rule, ...]), (users or {}).get, dry_run=dry_run)

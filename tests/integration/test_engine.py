@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
-from holdfast.node.engine import feed, keeper
+from holdfast.node.engine import feed, performer
 from holdfast.node.engine import loop as reconcile
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import GroupRow, OverrideRow
@@ -165,7 +165,7 @@ def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move
     outlook = look_ahead(engine.engine.processes(), rules(rule), engine.engine.host_facts())
     (previewed,) = [some for some in outlook.planned if some.process.pid == there.pid]
     assert [(c.field, c.before, c.after) for c in previewed.decision.changes if c.field is not Field.SETTING] == [
-        (Field.OOM_SCORE_ADJ, "7", str(adj)),
+        (Field.OOM_SCORE_ADJ, 7, adj),
         (Field.CGROUP, was_in, path),
     ]
     assert (adj_of(there.pid), group_of(there.pid, where)) == (7, was_in)
@@ -284,7 +284,7 @@ def test_how_long_a_move_took_is_not_how_long_it_took_to_hear_of_it(run, program
         clock_gettime=time.clock_gettime,
         CLOCK_BOOTTIME=time.CLOCK_BOOTTIME,
     )
-    monkeypatch.setattr(keeper, "time", later)  # an hour later the engine hears of it
+    monkeypatch.setattr(performer, "time", later)  # an hour later the engine hears of it
     engine.settle()
     assert 0 < engine.engine.tally.held_after.labels("cgroup").total < PATIENCE_S
     [held] = [report for report in engine.reports if report.happening is HELD]

@@ -24,10 +24,14 @@ class Finding(Struct, frozen=True):
 
 
 class Remark(Struct, frozen=True):
-    """A plugin's warning about its own section: the key's path from the section, and what is wrong; what to do."""
+    """What a plugin says of its own section: the key's path from the section, and what is wrong; what to do.
+
+    A warning, or with ``fatal`` why the section is refused.
+    """
 
     path: Path
     words: str
+    fatal: bool = False
 
     def placed(self, section: Node, above: Path) -> Finding:
         """The remark with its file and line; a key that is not in the file has its nearest ancestor's."""

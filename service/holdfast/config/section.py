@@ -10,7 +10,7 @@ import msgspec
 from holdfast.config.decode import decode, suggestion
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
-from holdfast.config.node import Node, Source
+from holdfast.config.node import Node, Path, Source
 from holdfast.config.schema import Settings
 from holdfast.errors import ConfigError
 
@@ -43,9 +43,23 @@ def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[
 
 
 def placed(settings: Settings, uri: str, remarks: Iterable[Remark]) -> list[Finding]:
-    """What the plugin ``uri`` remarks on its own section, with file and line."""
-    section = _whole(settings, uri)
-    return [remark.placed(section, ("plugins", uri)) for remark in remarks]
+    """What the plugin ``uri`` remarks on its own section, with file and line.
+
+    Raises:
+        ConfigError: the first that is fatal.
+    """
+    return placed_in(_whole(settings, uri), ("plugins", uri), remarks)
+
+
+def placed_in(section: Node, above: Path, remarks: Iterable[Remark]) -> list[Finding]:
+    """The same for a section that was read by itself; ``above`` is its path, for messages."""
+    findings = []
+    for remark in remarks:
+        finding = remark.placed(section, above)
+        if remark.fatal:
+            raise ConfigError(str(finding))
+        findings.append(finding)
+    return findings
 
 
 def check_sections(settings: Settings, known: Mapping[str, type[msgspec.Struct] | None]) -> list[Finding]:

@@ -32,7 +32,7 @@ class Kind(Struct, Generic[T_co], frozen=True):
 #: Alone in ``requires``: every other plugin comes first.
 EVERYTHING: Kind[Any] = Kind("*")
 
-#: A plugin's warnings about its decoded config, for ``holdfast config check`` and the daemon's log.
+#: What a plugin says of its decoded config: warnings for ``holdfast config check`` and the daemon's log, and faults.
 Remarks = Callable[[Any], Iterable[Remark]]
 Init = Callable[["InitContext"], AsyncIterator[T]]
 
@@ -41,8 +41,8 @@ class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health and the answer to a call for a service
-    whose plugin failed are told from it. ``remarks`` returns warnings about a decoded ``config``. ``origin`` is where
-    it was defined, for the message about a duplicate.
+    whose plugin failed are told from it. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is
+    where it was defined, for the message about a duplicate.
     """
 
     kind: Kind[Any]
@@ -60,7 +60,7 @@ class Registration(Struct, frozen=True):
         return f"{self.kind.uri}.{self.id}"
 
     def remarks_on(self, config: Any) -> list[Remark]:
-        """Warnings of the plugin's author about a decoded config; a check that breaks is one of them."""
+        """What the plugin's author says of a decoded config; that the check itself breaks is a warning."""
         if self.remarks is None:
             return []
         try:

@@ -123,6 +123,13 @@ def test_a_plugin_remarks_on_its_section_with_the_line(config):
     assert config("check", "--strict", "FILE", text=text) == (1, "", line + last)
 
 
+def test_a_plugin_refuses_its_section_with_the_line(config, monkeypatch):
+    refusing = msgspec.structs.replace(gc, remarks=lambda config: [Remark(("delay",), "never", fatal=True)])
+    monkeypatch.setattr("holdfast.plugins.installed", lambda: [refusing])
+    code, out, err = config("check", "FILE", text=f"plugins:\n  {GC}:\n    delay: 2h\n")
+    assert (code, out, err) == (1, "", f'holdfast: FILE:3: plugins."{GC}".delay: never\n')
+
+
 def test_a_check_of_a_plugin_that_breaks_is_a_warning(config, monkeypatch):
     broken = msgspec.structs.replace(gc, remarks=lambda config: config.nothing)
     monkeypatch.setattr("holdfast.plugins.installed", lambda: [broken])

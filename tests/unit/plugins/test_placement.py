@@ -14,7 +14,7 @@ from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 from holdfast.cli.events import payload_to_json
 from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.events import Exchange
-from holdfast.node.model.decision import Change, Field, Reason, Refusal
+from holdfast.node.model.decision import AdjChange, Field, Reason, Refusal
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
 from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
 from holdfast.node.plan.claims import Claims
@@ -311,7 +311,7 @@ async def test_watch_streams_reports_of_one_rule_or_all(engine, tmp_path):
         calls = [PlacementStub(channel).Watch(pb.WatchRequest(rule=rule)) for rule in ("", "r2")]
         for call in calls:
             await call.initial_metadata()
-        change = Change(Field.OOM_SCORE_ADJ, "0", "5")
+        change = AdjChange(0, 5)
         watchers.tell(Report(Happening.HELD, 50, 500, "postgres", "r1", (change,), at_ns=10**18))
         watchers.tell(Report(Happening.FAILED, 60, 600, "nginx", "r2", detail="no"))
         first, second = await calls[0].read(), await calls[1].read()
@@ -344,7 +344,7 @@ def test_no_more_clients_watch_than_the_bound(monkeypatch):
 async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_and_read():
     exchange, watchers = Exchange(), Watchers()
     herald = Herald(exchange, watchers)
-    change = Change(Field.OOM_SCORE_ADJ, "0", "5")
+    change = AdjChange(0, 5)
     with exchange.subscribe(['topic~="^/placement/",event.rule==r1', 'topic=="/oom/kill"']) as events:
         await asyncio.to_thread(herald.report, Report(Happening.HELD, 50, 500, "postgres", "r1", (change,)))
         await asyncio.to_thread(herald.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from google.protobuf.json_format import MessageToJson
+from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid
-from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
+from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason, Refusal, SettingChange
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
 from holdfast.node.model.placement import Happening, Placement, Report, Restored
 from holdfast.node.model.process import Process
@@ -26,7 +28,11 @@ def everything(draw):
     name = lambda: draw(NAMES)  # noqa: E731
     pod = SimpleNamespace(uid=name(), qos=name(), container_id=name(), namespace=name(), name=name(), container=name())
     process = Process(7, 1, 1, name(), exe=name(), cmdline=(name(), name()), cgroups={name(): name()}, pod=pod)
-    changes = (Change(Field.CGROUP, name(), name(), name(), name(), name()),)
+    changes = (
+        AdjChange(-7, 7),
+        MoveChange(name(), name(), name(), lost=name()),
+        SettingChange(name(), name(), name(), name(), name()),
+    )
     refusals = (Refusal(Reason.KERNEL, Field.CGROUP, name()),)
     decision = Decision(7, 1, name(), changes, refusals)
     placement = Placement(7, 1, name(), name(), group=name(), changes=changes, refusals=refusals, pod=pod)
@@ -43,6 +49,27 @@ def everything(draw):
         message.restored(Restored(failed=(name(),))),
         message.ranking(ranking, ranking, {7: name()}, 10),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "made"),
+    [
+        (AdjChange(-5, 900), {"field": pb.FIELD_OOM_SCORE_ADJ, "before": "-5", "after": "900"}),
+        (
+            MoveChange("/a", "/b", "memory", create=True, lost="pids.max 1 of /a"),
+            {
+                "field": pb.FIELD_CGROUP, "before": "/a", "after": "/b", "group": "/b", "hierarchy": "memory",
+                "create": True, "lost": "pids.max 1 of /a",
+            },
+        ),
+        (
+            SettingChange(None, "max", "/b", "pids.max", "pids"),
+            {"field": pb.FIELD_SETTING, "after": "max", "group": "/b", "file": "pids.max", "hierarchy": "pids"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_change_is_text_in_its_message(change, made):
+    assert message.change(change) == pb.Change(**made)
 
 
 @given(everything())

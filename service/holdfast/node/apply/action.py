@@ -7,25 +7,25 @@ which the reconciler settles. Rows in actions are as they were when it was decid
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from msgspec import Struct
 
-from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, Identity, MoveRow, Row
-from holdfast.node.model.decision import Change, Refusal
-from holdfast.node.model.placement import Report
+from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, Row
+from holdfast.node.model.decision import AdjChange, MoveChange, Refusal, SettingChange
+from holdfast.node.model.placement import Report, Restored
 
 
 class Write(Struct, frozen=True):
-    """Write ``row.wanted`` into a process's ``oom_score_adj``, if that still says ``seen``.
+    """Write ``change.after`` into a process's ``oom_score_adj``, if that still says ``change.before``.
 
     ``drifted``: it was there before, and another program changed it. ``at_ns``: the exec that led to it, or 0.
     """
 
     row: AdjRow
-    seen: int
-    change: Change
+    change: AdjChange
     drifted: bool = False
     at_ns: int = 0
 
@@ -47,7 +47,7 @@ class Terms(Struct, frozen=True):
 class Move(Struct, frozen=True):
     """Move a process into the group of ``change``. ``row``: what is known of an earlier move of ours."""
 
-    change: Change
+    change: MoveChange
     terms: Terms
     row: MoveRow | None = None
 
@@ -61,7 +61,7 @@ class Return(Struct, frozen=True):
 class Set(Struct, frozen=True):
     """Bring a file of a group into force."""
 
-    change: Change
+    change: SettingChange
     terms: Terms
 
 
@@ -202,16 +202,20 @@ class Cleared(Struct, frozen=True):
 Result: TypeAlias = Wrote | Carried | Cleared
 
 
-def identity_of(result: Result) -> Identity | None:
-    """Whose result it is; None: a group's."""
-    if isinstance(result, Wrote):
-        return result.action.row.pid, result.action.row.start_ticks
-    if isinstance(result, Carried):
-        return result.order.pid, result.order.start_ticks
-    return None
+def restored(results: Iterable[Result], gone: int) -> Restored:
+    """What giving back did, counted; ``gone`` processes had ended before it was tried."""
+    ends = [*_ends(results)]
+    count = Counter(how for how, _ in ends)
+    return Restored(
+        count[How.DONE] + count[How.APART],
+        count[How.LEFT],
+        gone + count[How.GONE],
+        tuple(detail for how, detail in ends if how is How.REFUSED),
+        count[How.APART],
+    )
 
 
-def given_back(results: Iterable[Result]) -> Iterable[tuple[How, str]]:
+def _ends(results: Iterable[Result]) -> Iterable[tuple[How, str]]:
     """What was to be given back and what became of each, with why where it was refused."""
     for result in results:
         if isinstance(result, Carried):

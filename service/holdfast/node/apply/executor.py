@@ -96,10 +96,9 @@ class Executor:
             if isinstance(action, GiveBack):
                 return Wrote(action, self._give_back(process, action, oomscore.read(process)))
             self.journal.commit((action.row,))
-            if oomscore.read(process) != action.seen:  # noting it took longer than a look
+            if oomscore.read(process) != action.change.before:  # noting it took longer than a look
                 return Wrote(action, How.LEFT)
-            assert action.row.wanted is not None
-            oomscore.write(process, action.row.wanted)
+            oomscore.write(process, action.change.after)
         except ProcessGone:
             return Wrote(action, How.GONE)
         except HoldfastError as error:
@@ -175,7 +174,7 @@ class Executor:
         wanted = [
             (step, _wanting(order, step, present.get(step.change.hierarchy, "")))
             for step in moves
-            if present.get(step.change.hierarchy) != step.change.group
+            if present.get(step.change.hierarchy) != step.change.after
         ]
         self.journal.commit(row for _, row in wanted)
         return wanted
@@ -185,7 +184,7 @@ class Executor:
         if isinstance(step, Return) or not step.change.create:
             return None
         try:
-            self._make(step.change.hierarchy, step.change.group, step.terms)
+            self._make(step.change.hierarchy, step.change.after, step.terms)
         except HoldfastError as error:
             return refusal_of(error, Field.CGROUP)
         return None
@@ -213,12 +212,12 @@ class Executor:
         tree = self._hierarchy.tree(change.hierarchy)
         try:
             try:
-                tree.join(change.group, row.pid)
+                tree.join(change.after, row.pid)
             except KernelRefused as error:
-                if error.errno != errno.ENOENT or tree.exists(change.group):
+                if error.errno != errno.ENOENT or tree.exists(change.after):
                     raise
-                self._make(change.hierarchy, change.group, step.terms)  # somebody removed it since it was looked at
-                tree.join(change.group, row.pid)
+                self._make(change.hierarchy, change.after, step.terms)  # somebody removed it since it was looked at
+                tree.join(change.after, row.pid)
         except ProcessGone:
             return Came(step, How.GONE, row)
         except HoldfastError as error:
@@ -275,7 +274,7 @@ class Executor:
                     if one.how is not How.DONE or isinstance(one.step, Set):
                         continue
                     hierarchy = _hierarchy_of(one.step)
-                    target = one.step.row.before if isinstance(one.step, Return) else one.step.change.group
+                    target = one.step.row.before if isinstance(one.step, Return) else one.step.change.after
                     birthplace = born_in.get(hierarchy)
                     if birthplace is not None and groups.get(hierarchy) == target != birthplace:
                         self._hierarchy.tree(hierarchy).join(birthplace, pid)
@@ -289,31 +288,40 @@ class Executor:
     def _set(self, step: Set) -> Came:
         """Bring a file of a group into force, making the group if the change says so."""
         change, row = step.change, None
-        place = change.hierarchy, change.group, change.file
         try:
             tree = self._hierarchy.tree(change.hierarchy)
             if change.create:
                 self._make(change.hierarchy, change.group, step.terms, (controller_of(change.file),))
             now = tree.read(change.group, change.file)
-            if is_in_force(change.file, change.after, now):
-                return Came(step, How.ALREADY)
-            old = self.journal.table.files.get(place)
-            ours = old is not None and is_ours(old, now)
-            terms = step.terms
-            row = FileRow(
-                *place,
-                before=old.before if old is not None and ours else now,
-                rule=terms.rule,
-                written=now if ours else None,
-                wanted=change.after,
-                give_back=terms.give_back,
-                origin=terms.origin,
-            )
-            self.journal.commit((row,))
+            for _ in range(AGAIN):
+                if is_in_force(change.file, change.after, now):
+                    return Came(step, How.ALREADY, row)
+                row = self._wanting_file(step, now)
+                self.journal.commit((row,))
+                seen, now = now, tree.read(change.group, change.file)
+                if now == seen:  # noting it took longer than a look
+                    break
             self._write_lines(change.hierarchy, change.group, change.file, change.after)
         except HoldfastError as error:
             return Came(step, How.REFUSED, self._as_it_is(row), refusal_of(error, Field.SETTING))
         return Came(step, How.DONE, row)
+
+    def _wanting_file(self, step: Set, now: str) -> FileRow:
+        """The row for a write over what a file says at this moment."""
+        change, terms = step.change, step.terms
+        old = self.journal.table.files.get((change.hierarchy, change.group, change.file))
+        ours = old is not None and is_ours(old, now)
+        return FileRow(
+            change.hierarchy,
+            change.group,
+            change.file,
+            before=old.before if old is not None and ours else now,
+            rule=terms.rule,
+            written=now if ours else None,
+            wanted=change.after,
+            give_back=terms.give_back,
+            origin=terms.origin,
+        )
 
     def _as_it_is(self, row: FileRow | None) -> FileRow | None:
         """A row after a refusal. Of several lines the first may have been taken: then what is there now is ours."""
@@ -398,7 +406,7 @@ def _hierarchy_of(step: Move | Return) -> str:
 
 
 def _wanting(order: Order, step: Move, now: str) -> MoveRow:
-    """The row for a move of a process that is in ``now`` at this moment: `heritage`'s definition of before."""
+    """The row for a move of a process that is in ``now`` at this moment: `reconciler`'s definition of before."""
     old, terms = step.row, step.terms
     ours = old is not None and old.is_ours(now)
     return MoveRow(
@@ -408,7 +416,7 @@ def _wanting(order: Order, step: Move, now: str) -> MoveRow:
         before=old.before if old is not None and ours else now,
         rule=terms.rule,
         written=now if ours else None,
-        wanted=step.change.group,
+        wanted=step.change.after,
         since_ticks=old.since_ticks if old is not None else order.ticks,
         give_back=terms.give_back,
         origin=terms.origin,

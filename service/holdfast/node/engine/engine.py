@@ -94,7 +94,7 @@ class Engine:
         def look_at() -> None:
             for pid in members_below(self._loop.hierarchy, groups):
                 self._keeper.on_event(pid, 0)
-            if self._keeper.followed_changed:
+            if self._keeper.performer.followed_changed:
                 self._loop.follow()
 
         self._loop.calls.tell(look_at)

@@ -1,13 +1,16 @@
-"""What is known of one process beside its rows, and what is told of it. Pure."""
+"""What is known of each process beside its rows, and what is shown and told of it. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
-from holdfast.node.apply.action import Tell
+from holdfast.node.apply.action import Action, Order, Refused, Step, Tell
 from holdfast.node.journal.rows import OverrideRow
-from holdfast.node.model.decision import Change, Decision, Field, Refusal
-from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report
+from holdfast.node.journal.table import Table
+from holdfast.node.model.decision import AdjChange, Change, Decision, Refusal
+from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report, State
 from holdfast.node.model.process import Process
 
 KEPT = "left as it is (on_remove: keep)"
@@ -37,11 +40,75 @@ class Entry(Struct):
     stuck: tuple[str, ...] = ()
 
 
+class Entries(dict[int, Entry]):
+    """Every process under a rule or with something of ours, by pid."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self._table = table
+        self._orders = 0
+
+    def is_moving(self, pid: int) -> bool:
+        """Whether an order for it is under way."""
+        entry = self.get(pid)
+        return entry is not None and bool(entry.order)
+
+    def order(self, entry: Entry, steps: Iterable[Step], now: Now, *, drifted: bool = False, at_ns: int = 0) -> Order:
+        """Have something done with it that may wait; it is under way from now on."""
+        self._orders += 1
+        entry.order, entry.again = self._orders, False
+        placement = entry.placement
+        return Order(self._orders, placement.pid, placement.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
+
+    def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
+        """Note what the plan and the kernel refuse; the answer has what is new for this process."""
+        entry.planned, entry.met = tuple(planned), tuple(met)
+        placement = entry.placement
+        refusals = (*entry.planned, *(one for one in entry.met if one not in entry.planned))
+        news = tuple(refusal for refusal in refusals if refusal not in placement.refusals)
+        placement.refusals = refusals
+        return [Refused(placement.rule, placement.pid, placement.comm, news)] if news else []
+
+    def is_changed(self, placement: Placement) -> bool:
+        """Whether something of ours is known to be written to it."""
+        held = self._table.held(placement.pid, placement.start_ticks)
+        return held is not None and any(row.written is not None for row in held.values)
+
+    def show(self, placement: Placement, process: Process) -> None:
+        """Show a process as it is now."""
+        row = self._table.adj(process.pid, process.start_ticks)
+        placement.comm = process.comm
+        placement.oom_score_adj = process.oom_score_adj
+        placement.adj_before = row.before if row is not None else None
+        if process.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
+            placement.group, placement.pod = process.memory_group, process.pod
+
+    def show_ruled(self, placement: Placement, process: Process, decision: Decision, now: Now) -> None:
+        """Show it under the rule of a decision, whatever is written."""
+        assert decision.rule is not None
+        if placement.rule != decision.rule:
+            placement.rule, placement.since_ns = decision.rule, now.unix_ns
+        elif placement.state is State.PLANNED and not decision.dry_run:
+            placement.since_ns = now.unix_ns  # the dry run is over: held since now
+        if placement.state in (State.INHERITED, State.RETURNING):
+            placement.state, placement.since_ns = State.HELD, now.unix_ns
+        placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
+        placement.adjusts, placement.inherited = decision.adjusts, decision.inherited
+        self.show(placement, process)
+        held = self._table.held(process.pid, process.start_ticks)
+        override = held.override if held is not None else None
+        placement.expires_ns = override.expires_unix_ns if override is not None else 0
+
+
+def made(process: Process, rule: str, now: Now) -> Entry:
+    """The entry of a process that was not known."""
+    return Entry(Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns))
+
+
 def by_hand(process: Process, override: OverrideRow) -> Decision:
     """What follows for a process that is held by hand."""
-    changes: tuple[Change, ...] = ()
-    if process.oom_score_adj != override.adj:
-        changes = (Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(override.adj)),)
+    now, wanted = process.oom_score_adj, override.adj
+    changes = (AdjChange(now, wanted),) if now != wanted else ()
     return Decision(process.pid, process.start_ticks, BY_HAND, changes)
 
 

@@ -1,9 +1,21 @@
-"""Who was told to have forked whom, as far as it is an heir of ours. Pure."""
+"""Whose forks are to be told, and who was told to have forked whom, as far as it is an heir of ours. Pure."""
 
 from __future__ import annotations
 
+from holdfast.node.apply.action import Action, Follow
 from holdfast.node.journal.rows import Identity
 from holdfast.node.journal.table import Table
+
+
+class Followed(set[int]):
+    """Processes whose rule speaks of their children: a fork of theirs is worth waking up for."""
+
+    def follow(self, pid: int, *, wanted: bool) -> list[Action]:
+        """Follow a process, or no more."""
+        if wanted == (pid in self):
+            return []
+        (self.add if wanted else self.discard)(pid)
+        return [Follow()]
 
 
 class Forks:

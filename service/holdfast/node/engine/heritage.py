@@ -1,24 +1,64 @@
-"""Before: what would stand without us. Pure.
-
-One definition, for a process's ``oom_score_adj`` and for its cgroups (files of groups are not inherited):
-
-* A present value that is *ours* (we wrote it, or may have) changes nothing: what stood before our first write stands
-  on.
-* A present value that another program chose since is its own, and becomes what is given back.
-* A process that we never wrote to and that has a value of ours *inherited* it: it forked, or was started by a runtime
-  in a container, while the other had it. Without us it would have what the other had before us.
-"""
+"""Who has something of ours from another process, and the rows of that. Pure; `reconciler` says what *before* is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
+from holdfast.node.apply.action import Action, Commit
+from holdfast.node.engine.entry import Entries
+from holdfast.node.engine.forks import Forks
 from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Held, Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
+
+
+class Heritage:
+    """Finds rows for what processes inherited."""
+
+    def __init__(self, table: Table, entries: Entries, forks: Forks) -> None:
+        self._table, self._entries, self._forks = table, entries, forks
+
+    def inherit(self, process: Process) -> list[Action]:
+        """Have rows for what a process has from another one that has it from us."""
+        table, forker = self._table, self._forks.forker(process.pid)
+        held = table.held(process.pid, process.start_ticks)
+        rows: list[AdjRow | MoveRow] = []
+        if held is None or (held.adj is None and held.override is None):
+            giver = giver_of(process, process.oom_score_adj, table, forker)
+            if giver is not None:
+                rows.append(inherited_adj(process, giver))
+        elif held.adj is not None and held.adj.heir_of is None:
+            giver = giver_of(process, held.adj.before, table, forker)
+            if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
+                rows.append(replace(held.adj, before=giver.before))
+        if process.cgroups and not self._entries.is_moving(process.pid):
+            rows += inherited_moves(process, held.moves if held is not None else (), table, forker)
+        self._forks.forget(process.pid)  # it is known by its rows from now on
+        return record(table, rows)
+
+    def adopt_orphan(self, process: Process, rule: str) -> list[Action]:
+        """Have a row for who came by no exec and whose parent is gone: a daemon's second fork.
+
+        It runs the program of another one under the same rule, which had its value when it started.
+        """
+        for held in list(self._table.processes.values()):
+            row = held.adj
+            if row is None or row.rule != rule or not row.gave(process.oom_score_adj, process.start_ticks):
+                continue
+            entry = self._entries.get(held.pid)
+            if entry is not None and entry.placement.comm == process.comm:
+                return record(self._table, [inherited_adj(process, row)])
+        return []
+
+
+def record(table: Table, rows: Sequence[AdjRow | MoveRow]) -> list[Action]:
+    """Have rows of what is so already: in the table at once, in the file when there is room."""
+    for row in rows:
+        table.put(row)
+    return [Commit(tuple(rows))] if rows else []
 
 
 def givers(process: Process, table: Table, forker: Identity | None) -> Iterator[Held]:

@@ -35,9 +35,10 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.feed import Feed
-from holdfast.node.engine.keeper import Keeper, Means
+from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
 from holdfast.node.engine.pace import Pace
+from holdfast.node.engine.performer import Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
@@ -325,7 +326,7 @@ class Loop:
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
                     on_event(event.pid, event.at_ns)
-            if self.keeper.followed_changed:
+            if self.keeper.performer.followed_changed:
                 self.follow()
             if len(events) < BATCH:
                 return
@@ -333,8 +334,8 @@ class Loop:
     def follow(self) -> None:
         """Have forks of the followed told from now on, then look at whom the new among them started before."""
         uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
-        while self.keeper.followed_changed:
-            self.keeper.followed_changed = False
+        while self.keeper.performer.followed_changed:
+            self.keeper.performer.followed_changed = False
             followed = self.keeper.reconciler.followed
             new = followed - self._followed
             self._followed = frozenset(followed)
@@ -359,7 +360,7 @@ class Loop:
 
     def _after_sweep(self, sweep: Sweep) -> None:
         self._pace.begin_anew()
-        if self.keeper.followed_changed:
+        if self.keeper.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:
             self.tally.missed.labels().value += self.keeper.found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.node.proc.reader import Wants
+from holdfast.node.model.process import Wants
 from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import Rule

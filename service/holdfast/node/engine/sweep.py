@@ -83,7 +83,7 @@ class Sweeps:
         try:
             begun = time.monotonic()
             cause = self._begin(cause)
-            keeper.look_anew()
+            keeper.sight.look_anew()
             keeper.reconciler.begin()
             self._check_journal()
             numbers = keeper.means.reader.numbers()
@@ -125,7 +125,7 @@ class Sweeps:
     def _look_over(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
         """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
         keeper, reader = self._keeper, self._keeper.means.reader
-        for pid, text in reader.remarkable(numbers, keeper.indifference.seen, known, keeper.parents):
+        for pid, text in reader.remarkable(numbers, keeper.sight.indifference.seen, known, keeper.sight.parents):
             try:
                 keeper.look_by_number(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:

@@ -1,11 +1,13 @@
 """What follows for a process: what is to be written, what stands in the way and why.
 
-Frozen, without I/O: whoever thinks makes a `Decision`, whoever writes carries out its `Change` s.
+Frozen, without I/O: whoever thinks makes a `Decision`, whoever writes carries out its `Change` s. Values are what the
+kernel has them as: a number is a number until a message or a line for people is made of it.
 """
 
 from __future__ import annotations
 
 import enum
+from typing import ClassVar, TypeAlias
 
 from msgspec import Struct
 
@@ -20,23 +22,45 @@ class Field(enum.StrEnum):
     SETTING = "setting"
 
 
-class Change(Struct, frozen=True):
-    """One thing to write. A decision's changes are in the order they are to be made.
+class AdjChange(Struct, frozen=True):
+    """The process's ``oom_score_adj``."""
 
-    OOM_SCORE_ADJ: ``after`` into the process's file. SETTING: ``after`` into ``file`` of ``group`` in ``hierarchy``
-    (made first, with the file's controller enabled, when ``create`` is set; ``before`` None: not looked at yet).
-    CGROUP: the process into ``group`` of ``hierarchy``; ``before`` and ``after`` are paths; ``lost`` are the limits it
-    leaves, ``memory.max 512Mi, pids.max 100 of /system.slice/a.service``, or empty.
+    field: ClassVar[Field] = Field.OOM_SCORE_ADJ
+    before: int
+    after: int
+
+
+class MoveChange(Struct, frozen=True):
+    """The process into the group ``after`` of one hierarchy, which is made first when ``create`` is set.
+
+    ``lost`` are the limits it leaves, ``memory.max 512Mi, pids.max 100 of /system.slice/a.service``, or empty.
     """
 
-    field: Field
-    before: str | None
+    field: ClassVar[Field] = Field.CGROUP
+    before: str
     after: str
     hierarchy: str = UNIFIED
-    group: str = ""
-    file: str = ""
     create: bool = False
     lost: str = ""
+
+
+class SettingChange(Struct, frozen=True):
+    """``after`` into one file of a group, in the kernel's spelling; ``before`` None: not looked at yet.
+
+    ``create``: the group is made first, with the file's controller enabled.
+    """
+
+    field: ClassVar[Field] = Field.SETTING
+    before: str | None
+    after: str
+    group: str
+    file: str
+    hierarchy: str = UNIFIED
+    create: bool = False
+
+
+#: One thing to write. A decision's changes are in the order they are to be made.
+Change: TypeAlias = AdjChange | MoveChange | SettingChange
 
 
 class Reason(enum.StrEnum):

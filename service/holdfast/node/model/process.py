@@ -240,6 +240,15 @@ def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
     return next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
 
 
+class Wants(Struct, frozen=True):
+    """Which files beyond ``stat`` and ``oom_score_adj`` the rules in force ask about."""
+
+    groups: bool = True
+    exe: bool = True
+    cmdline: bool = True
+    status: bool = True
+
+
 class Lineage(enum.IntEnum):
     """How much of a process's ancestry the rules ask about."""
 

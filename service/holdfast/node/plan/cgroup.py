@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast.config.quantity import format_bytes
 from holdfast.errors import HoldfastError, InvalidArgument, NoEquivalent
-from holdfast.node.model.decision import Change, Field, Reason, Refusal
+from holdfast.node.model.decision import Change, Field, MoveChange, Reason, Refusal, SettingChange
 from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
 from holdfast.node.plan.claims import Claims, Place
 from holdfast.node.plan.setting import is_in_force, lines_for, widens
@@ -24,6 +24,7 @@ from holdfast.node.rule.schema import CgroupTarget, Rule
 from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of, stops_processes
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
+Settings = tuple[tuple[SettingChange, ...], tuple[Refusal, ...]]
 
 _NO_TREE = Refusal(
     Reason.NO_CONTROLLER, Field.CGROUP, "this daemon has no cgroup tree to write to: mount the host's /sys/fs/cgroup"
@@ -47,7 +48,7 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
     settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
     settings = tuple(replace(change, create=create) for change in settings)
     moves = tuple(
-        Change(Field.CGROUP, before, target.path, hierarchy=name, group=target.path, create=create, lost=lost[name])
+        MoveChange(before, target.path, hierarchy=name, create=create, lost=lost[name])
         for name, before in outside.items()
     )
     return settings + moves, refused + unsaid
@@ -247,9 +248,9 @@ def _empty_cpuset(target: CgroupTarget, group: GroupFacts, outside: Mapping[str,
 
 def _settings(
     rule: CompiledRule, given: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts, claims: Claims
-) -> Part:
+) -> Settings:
     """What to write for settings of groups, ``paths`` by hierarchy."""
-    changes: list[Change] = []
+    changes: list[SettingChange] = []
     refusals: list[Refusal] = []
     ours: dict[Place, str] = {}
     for name, value in given.items():
@@ -310,12 +311,12 @@ def _taken(rule: CompiledRule, place: Place, text: str, ours: dict[Place, str], 
     )
 
 
-def _setting(place: Place, text: str, host: HostFacts) -> Change | None:
+def _setting(place: Place, text: str, host: HostFacts) -> SettingChange | None:
     group = host.groups.get(place.group)
     now = group.values.get(place.file) if group else None
     if is_in_force(place.file, text, now, host.page_bytes):
         return None
-    return Change(Field.SETTING, now, text, hierarchy=place.hierarchy, group=place.group, file=place.file)
+    return SettingChange(now, text, place.group, place.file, place.hierarchy)
 
 
 def _refused(reason: Reason, detail: str) -> Refusal:

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from holdfast.node.model.decision import Change, Decision, Field
+from holdfast.node.model.decision import AdjChange, Decision, MoveChange, SettingChange
 from holdfast.node.model.evidence import Evidence
 from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, Process
 from holdfast.node.plan.plan import CAN_LOWER, plan_under
@@ -139,16 +139,16 @@ def _creation(decision: Decision, newborn: Newborn, host: HostFacts) -> Creation
     adj: int | None = None
     group, settings = "", {}
     for change in decision.changes:
-        if change.field is Field.OOM_SCORE_ADJ:
-            adj = int(change.after)
-        elif change.field is Field.CGROUP:
-            group = change.group
+        if isinstance(change, AdjChange):
+            adj = change.after
+        elif isinstance(change, MoveChange):
+            group = change.after
         elif _is_own(change, newborn, host):
             settings[change.file] = change.after
     made = Creation(decision.rule, adj, group, MappingProxyType(settings), decision.dry_run)
     return made if made.anything else None
 
 
-def _is_own(change: Change, newborn: Newborn, host: HostFacts) -> bool:
+def _is_own(change: SettingChange, newborn: Newborn, host: HostFacts) -> bool:
     """Whether it is a setting of the container's own group that a runtime can make: runc has ``unified`` on v2 only."""
     return host.is_v2 and change.hierarchy == UNIFIED and change.group == newborn.group

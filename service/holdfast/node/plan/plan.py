@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from holdfast.node.model.decision import Change, Decision, Field, Reason, Refusal
+from holdfast.node.model.decision import AdjChange, Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.plan.cgroup import plan_in_place, plan_move, raises_a_limit
 from holdfast.node.plan.claims import Claims
@@ -198,8 +198,8 @@ def _plan_adjustment(process: Process, found: Found, host: HostFacts) -> _Part:
     )
 
 
-def _adjustment_to(process: Process, value: int) -> Change:
-    return Change(Field.OOM_SCORE_ADJ, str(process.oom_score_adj), str(value))
+def _adjustment_to(process: Process, value: int) -> AdjChange:
+    return AdjChange(process.oom_score_adj, value)
 
 
 def _unwritable(process: Process, wanted: int, rule: Rule, host: HostFacts) -> Refusal | None:

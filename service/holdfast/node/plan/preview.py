@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from holdfast.node.model.decision import Decision, Field
+from holdfast.node.model.decision import AdjChange, Decision, MoveChange
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import UNIFIED, HostFacts, Lineage, Process
 from holdfast.node.oom.victim import Ranking, rank
@@ -57,11 +57,11 @@ def look_ahead(
         for some in planned
     ]
     changes = [(some.process.pid, change) for some in planned for change in some.decision.changes]
-    moves = [(pid, change) for pid, change in changes if change.field is Field.CGROUP]
+    moves = [(pid, change) for pid, change in changes if isinstance(change, MoveChange)]
     return Outlook(
         tuple(planned),
         len(everybody),
-        {pid: int(change.after) for pid, change in changes if change.field is Field.OOM_SCORE_ADJ},
+        {pid: change.after for pid, change in changes if isinstance(change, AdjChange)},
         {pid: move.after for pid, move in moves if _memory(move.hierarchy, host)},
     )
 

@@ -22,7 +22,7 @@ from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.late import regex
-from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process
+from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
@@ -35,15 +35,6 @@ CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched aga
 LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
 CACHED_BYTES = 4 * 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
 HeldOf = Callable[[int, int], Held | None]
-
-
-class Wants(Struct, frozen=True):
-    """Which files beyond ``stat`` and ``oom_score_adj`` the rules in force ask about."""
-
-    groups: bool = True
-    exe: bool = True
-    cmdline: bool = True
-    status: bool = True
 
 
 #: The kubelet's own groups above its pods', which are no pod's.

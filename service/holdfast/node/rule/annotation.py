@@ -51,7 +51,7 @@ class Table(Struct, frozen=True):
 
     @classmethod
     def of(cls, admissions: Iterable[Admission]) -> Table:
-        """Compile it; `Admission` has checked the globs."""
+        """Compile it; `check` has refused what is no glob."""
         return cls(tuple((compile_patterns(some.namespaces), some) for some in admissions))
 
     def __bool__(self) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from holdfast.config.decode import decode
-from holdfast.config.node import Node, Source
+from holdfast.config.node import Node, Path, Source
+from holdfast.config.section import placed_in
 from holdfast.config.yamldoc import read_yaml
 from holdfast.errors import ConfigError
+from holdfast.node.rule.check import faults_of
 from holdfast.node.rule.schema import INTERLOCKS, PlacementConfig, Rule
 
 URI = "io.holdfast.placement.v1.rules"
@@ -28,9 +30,14 @@ def read_rules(text: str, name: str) -> PlacementConfig:
     node = read_yaml(text, Source(name)) or Node({}, Source(name))
     if isinstance(node.value, list):
         bare: dict[str, Node] = {"rules": node, "builtin_rules": Node("none", node.source, node.line)}
-        return decode(Node(bare, node.source, node.line), PlacementConfig)
-    inner = node.at(("plugins", URI))
-    return decode(inner, PlacementConfig, ("plugins", URI)) if inner else decode(node, PlacementConfig)
+        node = Node(bare, node.source, node.line)
+    above: Path = ("plugins", URI)
+    section = node.at(above)
+    if section is None:
+        section, above = node, ()
+    config = decode(section, PlacementConfig, above)
+    placed_in(section, above, faults_of(config))
+    return config
 
 
 def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTERLOCKS) -> tuple[Rule, ...]:

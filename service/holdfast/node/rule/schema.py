@@ -1,6 +1,7 @@
 """What an operator may write about placement: the configuration of ``io.holdfast.placement.v1.rules``.
 
-Only shapes and ranges; what a rule means is in `ruleset` (matching) and `plan` (acting).
+Only shapes and ranges; what no shape can say is in `check`, what a rule means in `ruleset` (matching) and `plan`
+(acting).
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again, 5 ms of every start.
@@ -10,7 +11,6 @@ import msgspec
 from msgspec import Meta
 
 from holdfast.config import Duration
-from holdfast.errors import ConfigError, InvalidArgument
 
 OneOrMore = Annotated[
     str | tuple[str, ...],
@@ -157,15 +157,6 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     allow_frozen: Annotated[bool, Meta(description="may move a process into a frozen cgroup, where it stops")] = False
 
-    def __post_init__(self) -> None:
-        """Refuse a rule that can mean nothing here, where the file and the line are still known."""
-        from holdfast.node.rule.compile import compile_rule
-
-        try:
-            compile_rule(self)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds, both included."""
@@ -190,15 +181,6 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     memory_oom_group: Annotated[bool, Meta(description="allows holdfast.dev/memory-oom-group")] = False
     protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
-
-    def __post_init__(self) -> None:
-        """Refuse a glob that is none."""
-        from holdfast.node.rule.pattern import compile_patterns
-
-        try:
-            compile_patterns(self.namespaces)
-        except InvalidArgument as error:
-            raise ValueError(f"namespaces: {error.message}") from None
 
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -258,24 +240,3 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
         1000
     )
-
-    def __post_init__(self) -> None:
-        """Refuse names used twice and built-in rules that do not exist."""
-        from holdfast.node.rule.builtin import ALL, check
-        from holdfast.node.rule.protection import is_exact
-
-        own = [rule.name for rule in self.rules]
-        if "annotation" in own:
-            raise ValueError('rule "annotation": name: it stands for what pods ask for by annotation; take another')
-        if twice := next((name for name in own if own.count(name) > 1), None):
-            raise ValueError(f'rule "{twice}": name: there is a rule of this name already')
-        chosen = self.builtin_rules
-        named = () if isinstance(chosen, str) else (name for name in chosen if name != ALL)
-        try:
-            check(*named)
-            check(*self.builtin_namespaces)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        for name, namespaces in self.builtin_namespaces.items():
-            if glob := next((one for one in namespaces if not one or not is_exact(one)), None):
-                raise ValueError(f'builtin_namespaces.{name}: "{glob}" is not the exact name of a namespace')

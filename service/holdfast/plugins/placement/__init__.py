@@ -30,6 +30,7 @@ from holdfast.node.model.privileges import lacks
 from holdfast.node.model.process import PodLookup
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.privileges import read_vantage
+from holdfast.node.rule.check import faults_of
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.node.rule.warnings import warnings_of
 from holdfast.plugin import InitContext, Remark, SkipPlugin, plugin
@@ -177,8 +178,9 @@ def recorder_of(context: InitContext) -> Recorder | None:
 
 
 def remarks_on(config: PlacementConfig) -> list[Remark]:
-    """Warnings about rules that are legal and cannot be meant."""
-    return [Remark(path, words) for path, words in warnings_of(config, uid_of)]
+    """Why a configuration is refused; else warnings about rules that are legal and cannot be meant."""
+    faults = list(faults_of(config))
+    return faults or [Remark(path, words) for path, words in warnings_of(config, uid_of)]
 
 
 @plugin(

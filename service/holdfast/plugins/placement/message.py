@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid_in
-from holdfast.node.model.decision import Change, Decision, Field, Refusal
+from holdfast.node.model.decision import AdjChange, Change, Decision, Field, MoveChange, Refusal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, Report, Restored
 from holdfast.node.model.process import PodFacts, Process
@@ -45,17 +45,29 @@ def timestamp(nanoseconds: int) -> Timestamp | None:
 
 
 def change(some: Change) -> pb.Change:
-    """One change."""
+    """One change; here its values become text."""
+    if isinstance(some, AdjChange):
+        return pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before=str(some.before), after=str(some.after))
+    if isinstance(some, MoveChange):
+        return _made(
+            pb.Change,
+            field=pb.FIELD_CGROUP,
+            before=some.before,
+            after=some.after,
+            hierarchy=some.hierarchy,
+            group=some.after,
+            create=some.create,
+            lost=some.lost,
+        )
     return _made(
         pb.Change,
-        field=_FIELDS[some.field],
+        field=pb.FIELD_SETTING,
         before=some.before,
         after=some.after,
         hierarchy=some.hierarchy,
         group=some.group,
         file=some.file,
         create=some.create,
-        lost=some.lost,
     )
 
 

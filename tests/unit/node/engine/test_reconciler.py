@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -11,7 +13,7 @@ from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
-from holdfast.node.model.decision import Reason
+from holdfast.node.model.decision import AdjChange, Reason
 from holdfast.node.model.placement import Happening, State
 from holdfast.node.model.process import Process
 from holdfast.node.rule.ruleset import Rules
@@ -32,10 +34,11 @@ KIDS = {"name": "kids", "match": {"comm": "g"}, "oom_score_adj": {"value": 410, 
 
 
 @pytest.fixture
-def node(tmp_path):
-    made = Node(tmp_path)
-    yield made
-    made.stop()
+def node():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        made = Node(Path(folder))
+        yield made
+        made.stop()
 
 
 @pytest.fixture
@@ -477,6 +480,17 @@ class TestMove:
         assert program.group == "/"
         assert not any(isinstance(row, MoveRow) for row in table_of(node))
 
+    def test_who_leaves_its_rule_under_way_is_back_at_once_and_not_at_the_next_sweep(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.executed(program, "none")
+        assert len(node.queue.orders) == 1, "the way back waits"
+        node.move_step()
+        node.fetch()
+        node.move_step()
+        node.fetch()
+        assert (program.group, placement(node, program)) == ("/", None)
+
     def test_who_comes_back_meanwhile_is_moved(self, node, under):
         under(MOVE)
         program = node.started("b")
@@ -609,6 +623,20 @@ class TestMove:
         assert node.keeper.restore().given_back == 2
         assert undone(node)
 
+    def test_killed_before_it_was_heard_of_who_was_born_in_the_group_is_back_all_the_same(self, node, under):
+        under(MOVE)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "b")
+        node.move_step()
+        middle = node.forked(program)
+        node.forked(middle).comm = "none"
+        node.kernel.exit(middle)
+        node.forks.clear()
+        node.restart()
+        node.keeper.restore()
+        assert undone(node)
+
     def test_a_group_that_was_there_stays(self, node, under):
         under(BOTH)
         node.started("a")
@@ -679,6 +707,16 @@ class TestFile:
         assert held["/src1", "pids.max"] == "50"
         under()
         assert held["/src1", "pids.max"] == "77"
+
+    def test_what_another_program_wrote_while_it_was_noted_is_what_was_before(self, node, under):
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.kernel.meanwhile.append((0, lambda: node.kernel.write_file("/src1", "pids.max", "77")))
+        node.executed(program, "c")
+        under(SET)
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        under()
+        assert undone(node)
 
     def test_what_another_program_wrote_after_the_last_look_is_left(self, node, under, held):
         node.kernel.write_file("/src1", "pids.max", "77")
@@ -937,6 +975,14 @@ class TestAdoption:
         under()
         assert undone(node)
 
+    def test_so_is_what_another_rule_was_about_to_write_over_when_we_were_killed(self, node):
+        program = self.born(node)
+        node.journal.commit([AdjRow(program.pid, program.start_ticks, 500, "other", wanted=310)])
+        node.restart()
+        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.keeper.restore()
+        assert undone(node)
+
     @pytest.mark.parametrize("why", ["another value", "gone", "by hand"])
     def test_nothing_is_adopted_where(self, node, under, why):
         under(VALUE)
@@ -974,16 +1020,16 @@ class TestPure:
         seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
         (write,) = reconciler.observe(seen, self.NOW, 9)
         assert isinstance(write, Write)
-        assert (write.row, write.seen, write.at_ns) == (
+        assert (write.row, write.change, write.at_ns) == (
             AdjRow(7, 40, 3, "value", wanted=500, since_ticks=50),
-            3,
+            AdjChange(3, 500),
             9,
         )
 
     def test_a_preview_changes_nothing(self, reconciler):
         seen = Process(7, 40, 1, "a", cgroups={TREE: "/"}, oom_score_adj=3)
         decision = reconciler.decide(reconciler.known(seen))
-        assert (decision.rule, [change.after for change in decision.changes]) == ("value", ["500"])
+        assert (decision.rule, [change.after for change in decision.changes]) == ("value", [500])
         assert (reconciler.entries, list(reconciler.table.rows())) == ({}, [])
 
     def test_a_move_under_way_is_not_ordered_twice(self, reconciler):
@@ -1063,4 +1109,4 @@ class TestPure:
     def test_overrides_expire_in_their_time(self, reconciler):
         row = OverrideRow(7, 40, 5, 100)
         reconciler.table.put(row)
-        assert (reconciler.expired(99), reconciler.expired(100)) == ([], [row])
+        assert (reconciler.requests.expired(99), reconciler.requests.expired(100)) == ([], [row])

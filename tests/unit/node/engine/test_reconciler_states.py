@@ -6,12 +6,18 @@ is the real thing: the reconciler, the keeper, the executor, the journal and its
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
+from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.engine import sweep as sweep_module
+from holdfast.node.journal.line import Header, packed, seed_of, unpacked
+from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow, Row
 from holdfast.node.rule.ruleset import Rules
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -20,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.fakes.kernel import EXISTING, TREE
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
+from tests.unit.node.journal.test_sqlite_journal import SCHEMA
 
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
@@ -57,6 +64,54 @@ def made(variant: str) -> Rules:
     return Rules(
         whole.rules, origins={"bundled": "bundle"}, unread={"bundle"} if variant == "unread" else (), dry_run=False
     )
+
+
+#: A line of a kind that no release knows yet.
+NICE = b'{"kind":"nice","pid":7,"start_ticks":1,"before":0}'
+
+
+def line(text: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(text, seed_of("boot")), text)
+
+
+def newer(journal: Path) -> None:
+    """What a newer release makes of a journal: format 3, which a reader of 2 understands."""
+    _, *rows = journal.read_bytes().splitlines()
+    known = [line(b'{"nice":-5,' + row[10:]) for row in rows if NICE not in row]
+    seed = seed_of("boot")
+    assert [unpacked(row[:-1], seed) for row in known] == [unpacked(row, seed) for row in rows if NICE not in row]
+    journal.write_bytes(packed(Header(3, 2, "boot"), 0) + line(NICE) + b"".join(known))
+
+
+def older(journal: Path, rows: list[Row]) -> None:
+    """What the release with the sqlite journal would have in place of these rows."""
+    journal.unlink()
+    with contextlib.closing(sqlite3.connect(journal.with_name("journal.db"), isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        db.executescript(SCHEMA)
+        for row in rows:
+            match row:
+                case AdjRow() | MoveRow():
+                    field = "oom_score_adj" if isinstance(row, AdjRow) else f"cgroup:{row.hierarchy}"
+                    place = [row.pid, row.start_ticks, field]
+                    values = [*written(row), row.rule, False, row.give_back]
+                    db.execute("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*place, *values])
+                case FileRow():
+                    place = [row.hierarchy, row.path, row.file]
+                    values = [*written(row), row.rule, row.give_back]
+                    db.execute("INSERT INTO settings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*place, *values])
+                case GroupRow():
+                    db.execute("INSERT INTO made VALUES (?, ?, ?)", [row.hierarchy, row.path, row.rule])
+                case OverrideRow():
+                    values = [row.pid, row.start_ticks, row.adj, row.expires_unix_ns, row.why]
+                    db.execute("INSERT INTO by_hand VALUES (?, ?, ?, ?, ?)", values)
+
+
+def written(row: AdjRow | MoveRow | FileRow) -> list[str]:
+    """``before, written, previous`` as that release had them."""
+    last = row.written if row.wanted is None else row.wanted
+    previous = "" if row.wanted is None or row.written is None else row.written
+    return [str(row.before), str(last), str(previous)]
 
 
 class Machine(RuleBasedStateMachine):
@@ -130,6 +185,57 @@ class Machine(RuleBasedStateMachine):
     def another_program_writes_a_file(self, group, value):
         self.node.kernel.write_file(group, "pids.max", str(value))
 
+    @precondition(lambda self: self.others())
+    @rule(number=st.integers(0, 11), comm=st.sampled_from(COMMS))
+    def it_renames_itself_and_nobody_tells(self, number, comm):
+        self.pick(number).comm = comm
+
+    @precondition(lambda self: self.others())
+    @rule(
+        moments=st.integers(0, 8),
+        what=st.sampled_from(["write", "move", "file", "rename", "exit"]),
+        number=st.integers(0, 11),
+        value=st.sampled_from(OTHERS),
+        group=st.sampled_from(EXISTING[:3]),
+    )
+    def while_we_are_at_it_another_program_does_something(self, moments, what, number, value, group):
+        """It happens between two of our own writes, commits and looks."""
+        kernel, program = self.node.kernel, self.pick(number)
+
+        def act():
+            if kernel.processes.get(program.pid) is not program:
+                return
+            if what == "write":
+                kernel.write_adj(program, value)
+            elif what == "move":
+                kernel.move(program, group)
+            elif what == "file":
+                kernel.write_file(group if group != "/" else "/src3", "pids.max", str(2000 + value))
+            elif what == "rename":
+                program.comm = "none"
+            else:
+                kernel.exit(program)
+
+        kernel.meanwhile.append((moments, act))
+
+    @rule(comm=st.sampled_from(COMMS), first=st.booleans())
+    def a_runtime_creates_a_process_with_a_rules_value(self, comm, first):
+        """It was asked for 77 and wrote what rule ``value`` says; we are told before or after the program runs."""
+        if len(self.others()) >= 12:
+            return
+        given = 500 + 10 * (self.variant == "B")
+        program = self.node.forked(self.node.kernel.processes[1])
+        program.adj, program.own_adj = given, 77
+        if first:
+            self.node.executed(program, comm)
+        restarts = -1
+        while restarts != self.node.restarts:  # who remembers what it created tells again
+            restarts = self.node.restarts
+            with self.node.killed():
+                self.node.keeper.adopt(program.pid, 77, given, "value")
+        if not first:
+            self.node.executed(program, comm)
+
     @rule(variant=st.sampled_from(["A", "B", "none", "some", "dry", "unread"]))
     def rules_are_set(self, variant):
         self.node.set_rules(made(variant))
@@ -147,15 +253,35 @@ class Machine(RuleBasedStateMachine):
     def we_hear_of_moves(self):
         self.node.fetch()
 
-    @rule(fuse=st.integers(0, 12))
-    def we_will_be_killed(self, fuse):
-        self.node.kernel.fuse = fuse
+    @rule(fuse=st.integers(0, 12), tear=st.integers(0, 100))
+    def we_will_be_killed(self, fuse, tear):
+        """At a write, or in the middle of a line of the journal: ``tear`` hundredths of it are written."""
+        self.node.kernel.fuse, self.node.tear = fuse, tear
 
     @rule()
     def we_are_killed_now(self):
         self.node.restart()
 
-    @rule(what=st.sampled_from(["adj", "join", "file", ""]))
+    @rule()
+    def a_newer_release_runs_for_a_while(self):
+        """It leaves a format that we can read, with a field and a kind of row that we do not know."""
+        if self.node.journal._is_stale:
+            return  # what is only in memory is lost, whoever comes next
+        self.node.restart(newer)
+        self.node.journal._write_anew()
+        assert NICE in self.node.journal.path.read_bytes()
+
+    @rule()
+    def an_older_release_ran_before_us(self):
+        """Its journal is an sqlite database, which knows of no heirs: each row is a process's own."""
+        self.calm_down()
+        self.node.settle()
+        rows = list(self.node.journal.table.rows())
+        self.node.restart(lambda journal: older(journal, rows))
+        keys = {row.key for row in rows if not isinstance(row, GroupRow)}
+        assert {row.key for row in self.node.journal.table.rows() if not isinstance(row, GroupRow)} == keys
+
+    @rule(what=st.sampled_from(["adj", "join", "file", "make", "remove", "journal", ""]))
     def the_kernel_refuses(self, what):
         self.node.kernel.refuses = {what}
 
@@ -166,20 +292,25 @@ class Machine(RuleBasedStateMachine):
         with self.node.killed():
             try:
                 self.node.keeper.override(program.pid, None, value, 1 << 62, "test")
-            except Exception:
-                if "adj" not in self.node.kernel.refuses:
+            except (FailedPrecondition, Unavailable):
+                if not self.node.kernel.refuses & {"adj", "journal"}:
                     raise
 
     @precondition(lambda self: self.others())
     @rule(number=st.integers(0, 11))
     def the_hold_ends(self, number):
-        with self.node.killed():
+        with self.node.killed(), self.may_find_no_room():
             self.node.keeper.end_override(self.pick(number).pid)
+
+    @rule()
+    def the_time_of_holds_is_over(self):
+        with self.node.killed():
+            self.node.keeper.expire(1 << 63)
 
     @precondition(lambda self: self.others())
     @rule(number=st.integers(0, 11))
     def one_process_is_restored(self, number):
-        with self.node.killed():
+        with self.node.killed(), self.may_find_no_room():
             self.node.keeper.restore(pid=self.pick(number).pid)
 
     @rule(name=st.sampled_from(["value", "move", "own"]))
@@ -191,7 +322,7 @@ class Machine(RuleBasedStateMachine):
     def everything_settles(self):
         """No refusals and no kills any more: each process under a rule has what the rule says."""
         kernel = self.node.kernel
-        kernel.fuse, kernel.refuses = -1, set()
+        self.calm_down()
         self.node.settle()
         if self.variant not in ("A", "B"):
             return
@@ -204,6 +335,19 @@ class Machine(RuleBasedStateMachine):
                 assert program.adj == held.override.adj
             elif program.comm in "abeg" and not suspended and (program.pid, program.start_ticks) not in let_go:
                 assert program.adj in self.wanted(program), program
+
+    def calm_down(self):
+        """Nothing is refused, nobody kills us, others are quiet."""
+        kernel = self.node.kernel
+        kernel.fuse, kernel.refuses, kernel.meanwhile = -1, set(), []
+
+    @contextlib.contextmanager
+    def may_find_no_room(self):
+        try:
+            yield
+        except Unavailable:
+            if "journal" not in self.node.kernel.refuses:
+                raise
 
     def wanted(self, program):
         more = 10 * (self.variant == "B")
@@ -220,7 +364,7 @@ class Machine(RuleBasedStateMachine):
     def undo(self, how):
         """Everything is as if we had never been there."""
         kernel = self.node.kernel
-        kernel.fuse, kernel.refuses = -1, set()
+        self.calm_down()
         if how == "restore":
             with self.node.killed():
                 self.node.keeper.restore()

@@ -27,6 +27,13 @@ ALL = (ADJ, MOVE, FILE, GROUP, HAND)
 
 
 @pytest.fixture
+def tmp_path():
+    """In memory: a disk's own time is not what is tested."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def journal(tmp_path):
     opened = Journal(tmp_path / "journal", BOOT)
     yield opened
@@ -151,7 +158,7 @@ NAMES = st.binary(min_size=1, max_size=12).map(
 @example("/\udcff\udc80", "/a\\udcff")
 @example("/\U0001f600\udcff", "/\ufffd")
 def test_a_group_of_any_bytes_is_remembered_as_it_is(before, written):
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         path = Path(folder) / "journal"
         journal = Journal(path, BOOT)
         rows = [
@@ -314,14 +321,15 @@ class TestDamaged:
 
     @settings(max_examples=150, deadline=None)
     @given(data=st.data())
-    def test_whatever_a_byte_becomes_the_other_rows_count(self, tmp_path_factory, data):
-        at = tmp_path_factory.mktemp("damaged")
+    def test_whatever_a_byte_becomes_the_other_rows_count(self, data):
         text = packed(Header(FORMAT, FORMAT, BOOT), 0) + b"".join(packed(row, seed_of(BOOT)) for row in self.ROWS)
         where = data.draw(st.integers(0, len(text) - 1))
         changed = bytearray(text)
         changed[where] = data.draw(st.integers(0, 255))
-        (at / "journal").write_bytes(changed)
-        found = reopened(at / "journal")
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            path = Path(folder) / "journal"
+            path.write_bytes(changed)
+            found = reopened(path)
         first = text[:where].count(b"\n")
         hurt = {first, first + 1} if text[where : where + 1] == b"\n" else {first}
         assert set(map(repr, found)) >= {repr(row) for row in self.ROWS if row.pid not in hurt}
@@ -422,10 +430,10 @@ pids = st.integers(1, 5)
 
 @settings(max_examples=80, deadline=None)
 @given(steps=st.lists(st.tuples(kinds, pids, st.integers(0, 3)), max_size=30))
-def test_whatever_is_done_it_says_what_a_dictionary_says(tmp_path_factory, steps):
-    path = tmp_path_factory.mktemp("model") / "journal"
+def test_whatever_is_done_it_says_what_a_dictionary_says(steps):
     model = {}
     with contextlib.ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))) / "journal"
         journal = Journal(path, BOOT)
         stack.callback(lambda: journal.close())  # noqa: PLW0108 (the one there is then)
         for what, pid, ticks in steps:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from holdfast.node.model.decision import Change, Field, Reason
+from holdfast.node.model.decision import Field, MoveChange, Reason, SettingChange
 from holdfast.node.model.process import GroupFacts
 from holdfast.node.plan.plan import plan
 from holdfast.pods.cgroup_path import PodRef
@@ -25,8 +25,8 @@ def reasons(decision):
 def test_on_v2_there_is_one_move_and_the_settings_come_first():
     decision = plan(process(), move(cgroup={"path": "/db", "settings": {"memory.low": "1Mi"}}), v2_host())
     assert decision.changes == (
-        Change(Field.SETTING, None, "1048576", group="/db", file="memory.low", create=True),
-        Change(Field.CGROUP, "/system.slice/a.service", "/db", group="/db", create=True),
+        SettingChange(None, "1048576", "/db", "memory.low", create=True),
+        MoveChange("/system.slice/a.service", "/db", create=True),
     )
 
 
@@ -54,7 +54,7 @@ def test_what_is_already_there_is_not_moved_and_settings_in_force_are_not_writte
     settings = {"memory.max": "1Mi", "cpu.weight": 100}
     host = v2_host(groups={"/db": GroupFacts(values={"memory.max": "1048576", "cpu.weight": "50"})})
     decision = plan(process(cgroups={"": "/db"}), move(cgroup={"path": "/db", "settings": settings}), host)
-    assert decision.changes == (Change(Field.SETTING, "50", "100", group="/db", file="cpu.weight"),)
+    assert decision.changes == (SettingChange("50", "100", "/db", "cpu.weight"),)
 
 
 def test_on_v1_only_the_hierarchies_it_is_not_in_yet_are_moved():
@@ -102,7 +102,7 @@ class TestInPlace:
 
     def test_it_writes_to_the_group_the_process_is_in(self):
         (change,) = plan(process(cgroups={"": "/x"}), self.BOOK, v2_host()).changes
-        assert change == Change(Field.SETTING, None, "0", group="/x", file="memory.oom.group")
+        assert change == SettingChange(None, "0", "/x", "memory.oom.group")
 
     def test_the_root_group_has_no_such_file(self):
         assert reasons(plan(process(cgroups={"": "/"}), self.BOOK, v2_host())) == [Reason.ROOT_GROUP]
@@ -270,7 +270,7 @@ class TestItsOwnGroup:
             v1_process(), move(cgroup={"path": self.OWN, "settings": {"pids.max": 1, "memory.max": 1}}), host
         )
         assert reasons(decision) == [Reason.SELF]
-        assert {change.file for change in decision.changes if change.file} == {"pids.max"}
+        assert {change.file for change in decision.changes if isinstance(change, SettingChange)} == {"pids.max"}
 
     @pytest.mark.parametrize(("path", "setting"), [(OWN, {"memory.min": "1Mi"}), ("/holdfast/d", {"memory.max": 1})])
     def test_may_be_kept_and_its_neighbours_may_be_limited(self, path, setting):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.node.model.decision import Change, Decision, Field, Reason
+from holdfast.node.model.decision import AdjChange, Decision, Field, Reason
 from holdfast.node.model.process import Held
 from holdfast.node.plan.plan import explain, plan
 from hypothesis import given
@@ -16,7 +16,7 @@ INIT = process(1, "systemd", ppid=0)
 
 
 def adjusted(before, after):
-    return (Change(Field.OOM_SCORE_ADJ, str(before), str(after)),)
+    return (AdjChange(before, after),)
 
 
 def reasons(decision):
@@ -131,7 +131,7 @@ class TestChildren:
 
     def test_the_leader_gets_the_value_and_the_move(self):
         decision = plan(replace(self.LEADER, oom_score_adj=0, held=None, ancestors=(INIT,)), self.BOOK, HOST)
-        assert [change.after for change in decision.changes] == ["-900", "/db"]
+        assert [change.after for change in decision.changes] == [-900, "/db"]
         assert not decision.as_child
 
     @pytest.mark.parametrize("comm", ["postgres", "psql"])
@@ -196,7 +196,7 @@ def test_carrying_a_plan_out_leaves_nothing_to_plan(action, now, as_child, only_
     before = process(oom_score_adj=now, ancestors=(parent, INIT))
     first = plan(before, book, HOST)
     if first.changes:
-        value = int(first.changes[0].after)
+        value = first.changes[0].after
         held = Held(now, value, "r1", first.as_child)
         assert plan(replace(before, oom_score_adj=value, held=held), book, HOST).changes == ()
     else:

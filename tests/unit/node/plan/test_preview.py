@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import msgspec
-from holdfast.node.model.decision import Reason
+from holdfast.node.model.decision import Field, Reason
 from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import Lineage
 from holdfast.node.plan.preview import look_ahead, rank_all, with_ancestors
@@ -72,8 +72,10 @@ def test_of_two_rules_with_different_settings_for_one_group_the_first_decides_wh
     )
     outlook = look_ahead([process(5, "b"), process(6, "a")], book, v2_host())
     first, second = outlook.planned
-    assert [(c.file, c.after) for c in first.decision.changes if c.file] == [("memory.max", "1048576")]
-    assert [(c.file, c.after) for c in second.decision.changes if c.file] == [("pids.max", "5")]
+    assert [(c.file, c.after) for c in first.decision.changes if c.field is Field.SETTING] == [
+        ("memory.max", "1048576")
+    ]
+    assert [(c.file, c.after) for c in second.decision.changes if c.field is Field.SETTING] == [("pids.max", "5")]
     assert [r.reason for r in second.decision.refusals] == [Reason.CONFLICT]
     assert 'rule "r1"' in second.decision.refusals[0].detail
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 from holdfast.errors import ProcessGone
-from holdfast.node.model.process import Held, Lineage
+from holdfast.node.model.process import Held, Lineage, Wants
 from holdfast.node.proc.parse import parse_stat, parse_status
-from holdfast.node.proc.reader import EVERYTHING, Reader, Wants
+from holdfast.node.proc.reader import EVERYTHING, Reader
 from holdfast.process import ProcRoot
 
 STAT = b"%d (%s) S %d 1 1 0 -1 %d 1 0 0 0 7 8 0 0 20 0 %d 0 %d 9999 %d 18446744073709551615 1 1 0\n"

@@ -114,27 +114,27 @@ def in_pod(pid: int = 60, comm: str = "pg", **given):
     return process(pid, comm, **{"cgroups": {"": GROUP}, "pod": pod(oom_score_adj="-400"), **given})
 
 
-def written(some, rules) -> tuple[str | None, list[str]]:
+def written(some, rules) -> tuple[str | None, list[int | str]]:
     decision = plan(some, rules, HOST)
     return decision.rule, [change.after for change in decision.changes]
 
 
 def test_an_admitted_pod_gets_what_it_asks_for():
-    assert written(in_pod(), book()) == (BY_ANNOTATION, ["-400"])
+    assert written(in_pod(), book()) == (BY_ANNOTATION, [-400])
 
 
 def test_the_operators_rule_decides_before_the_annotation_unless_it_yields():
     mine = {"match": {"comm": "pg"}, "oom_score_adj": 7}
-    assert written(in_pod(), book(mine)) == ("r1", ["7"])
-    assert written(in_pod(), book({**mine, "yields_to_annotations": True})) == (BY_ANNOTATION, ["-400"])
+    assert written(in_pod(), book(mine)) == ("r1", [7])
+    assert written(in_pod(), book({**mine, "yields_to_annotations": True})) == (BY_ANNOTATION, [-400])
     plain = in_pod(pod=pod())
-    assert written(plain, book({**mine, "yields_to_annotations": True})) == ("r1", ["7"])
+    assert written(plain, book({**mine, "yields_to_annotations": True})) == ("r1", [7])
 
 
 def test_what_a_rule_says_of_children_decides_too():
     leader = {"match": {"comm": "boss"}, "oom_score_adj": {"value": -9, "children": 5}}
     boss = process(50, "boss", cgroups={"": GROUP})
-    assert written(in_pod(ancestors=(boss,), oom_score_adj=0), book(leader)) == ("r1", ["5"])
+    assert written(in_pod(ancestors=(boss,), oom_score_adj=0), book(leader)) == ("r1", [5])
 
 
 def test_a_dry_run_is_one_for_annotations_too():
@@ -152,11 +152,11 @@ MASTER = process(60, "postgres", exe="/postgres", ppid=50, cgroups={"": GROUP}, 
 @pytest.mark.parametrize(
     ("some", "expected"),
     [
-        (replace(MAIN, oom_score_adj=985), "-400"),
-        (replace(MASTER, oom_score_adj=985, ancestors=(MAIN, SHIM)), "-400"),
-        (replace(MASTER, pid=61, ancestors=(replace(MASTER, ancestors=()), MAIN)), "985"),  # a worker
-        (replace(MASTER, pid=62, comm="sh", exe="/sh", ancestors=(MASTER, MAIN)), "985"),  # what a worker runs
-        (replace(MAIN, pid=63, pod=AT_CREATION, ancestors=(SHIM,)), "985"),  # kubectl exec
+        (replace(MAIN, oom_score_adj=985), -400),
+        (replace(MASTER, oom_score_adj=985, ancestors=(MAIN, SHIM)), -400),
+        (replace(MASTER, pid=61, ancestors=(replace(MASTER, ancestors=()), MAIN)), 985),  # a worker
+        (replace(MASTER, pid=62, comm="sh", exe="/sh", ancestors=(MASTER, MAIN)), 985),  # what a worker runs
+        (replace(MAIN, pid=63, pod=AT_CREATION, ancestors=(SHIM,)), 985),  # kubectl exec
     ],
     ids=["first", "the program it starts", "worker", "shell", "exec"],
 )
@@ -166,10 +166,10 @@ def test_only_the_leader_is_protected_and_the_others_keep_the_kubelets_value(som
 
 def test_without_a_known_first_process_it_is_the_one_whose_parent_is_outside():
     some = replace(LEAD, main=None)
-    assert written(replace(MAIN, pod=some, oom_score_adj=985), book()) == (BY_ANNOTATION, ["-400"])
+    assert written(replace(MAIN, pod=some, oom_score_adj=985), book()) == (BY_ANNOTATION, [-400])
     inside = replace(MAIN, pod=some)
     worker = replace(inside, pid=51, start_ticks=9, ancestors=(inside, SHIM))
-    assert written(worker, book()) == (BY_ANNOTATION, ["985"])
+    assert written(worker, book()) == (BY_ANNOTATION, [985])
 
 
 def test_explain_says_what_the_kubelet_gave_what_is_allowed_and_what_is_refused():
@@ -197,19 +197,11 @@ def test_memory_oom_group_is_written_to_the_containers_group_and_refused_on_v1()
     assert plan(old, book(), v1_host()).refusals[0].reason is Reason.NO_EQUIVALENT
 
 
-def test_the_name_is_taken():
-    with pytest.raises(msgspec.ValidationError, match="stands for what pods ask for"):
-        msgspec.convert(
-            {"rules": [{"name": BY_ANNOTATION, "match": {"comm": "x"}, "oom_score_adj": 1}]}, PlacementConfig
-        )
-
-
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
         ({"namespaces": "x", "oom_score_adj": {"min": 5, "max": 4}}, "min 5 is above max 4"),
         ({"namespaces": "x", "oom_score_adj": {"min": -1000}}, "no pod is given that, use -999"),
-        ({"namespaces": "re:("}, "namespaces: "),
         ({"oom_score_adj": {"min": 1}}, "namespaces"),
     ],
 )

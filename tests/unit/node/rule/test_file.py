@@ -45,7 +45,31 @@ def test_nothing_is_the_defaults():
             'my.yaml:1: rules[0].match.com: unknown key; did you mean "comm"?',
         ),
         ("- {name: x, match: {comm: a}, oom_score_adj: 2000}", "my.yaml:1: rules[0].oom_score_adj: expected"),
-        (f"- {RULE}\n- {RULE}", 'my.yaml:1: the file: rule "x": name: there is a rule of this name already'),
+        (f"- {RULE}\n- {RULE}", "my.yaml:2: rules[1].name: there is a rule x already"),
+        (
+            f"- {RULE}\n- {{name: y, match: {{comm: b}}, cgroup: {{path: ../b}}}}",
+            'my.yaml:2: rules[1]: rule "y": cgroup.path: "../b" must name a group below the root',
+        ),
+        (
+            "- {name: annotation, match: {comm: x}, oom_score_adj: 1}",
+            "my.yaml:1: rules[0].name: annotation stands for what pods ask for by annotation; take another",
+        ),
+        (
+            "rules: []\nbuiltin_rules: [nginx]",
+            'my.yaml:2: builtin_rules: there are no built-in rules "nginx"; there are batch, ',
+        ),
+        (
+            "builtin_namespaces:\n  pg: [db]",
+            'my.yaml:2: builtin_namespaces.pg: there are no built-in rules "pg"; there are batch, ',
+        ),
+        (
+            'builtin_namespaces:\n  postgresql: ["team-*"]',
+            'my.yaml:2: builtin_namespaces.postgresql: "team-*" is not the exact name of a namespace',
+        ),
+        (
+            "annotations:\n- namespaces: a\n- namespaces: 're:('",
+            'my.yaml:3: annotations[1].namespaces: "re:(" is not a regular expression',
+        ),
         ("rules: [", "my.yaml:2: not YAML"),
     ],
 )

@@ -60,7 +60,7 @@ def check(*wanted: str) -> None:
     for name in wanted:
         if name not in known():
             every = f"{', '.join(names())}; and on request {', '.join(optional())}"
-            raise ConfigError(f'builtin_rules: there are no built-in rules "{name}"; there are {every}')
+            raise ConfigError(f'there are no built-in rules "{name}"; there are {every}')
 
 
 def load(name: str) -> tuple[Rule, ...]:

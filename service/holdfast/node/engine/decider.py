@@ -1,0 +1,76 @@
+"""The decision about one process: its plan, or what goes before it. Nothing is done about it: preview is this. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from holdfast.node.engine.entry import Entries, by_hand
+from holdfast.node.engine.forks import Forks
+from holdfast.node.engine.heritage import giver_of
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.table import Held as Rows
+from holdfast.node.model.decision import Decision
+from holdfast.node.model.process import Held, HostFacts, Process
+from holdfast.node.plan.claims import Claims
+from holdfast.node.plan.plan import plan
+
+
+class Decider:
+    """Plans a process by the rules in force, unless it is overridden, restored, or not known well enough."""
+
+    def __init__(self, force: InForce, entries: Entries, forks: Forks, host: HostFacts) -> None:
+        self.claims = Claims()
+        self._force, self._entries, self._forks, self._host = force, entries, forks, host
+        self._table = force.table
+
+    def held(self, pid: int, start_ticks: int) -> Held | None:
+        """What we did to a process's ``oom_score_adj``, as a plan asks about it."""
+        row = self._table.adj(pid, start_ticks)
+        if row is None:
+            return None
+        written = row.wanted if row.written is None else row.written
+        return Held(row.before, written or 0, row.rule, row.as_child, row.heir_of is not None)
+
+    def known(self, process: Process) -> Process:
+        """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
+        row = self._table.adj(process.pid, process.start_ticks)
+        if row is None:
+            giver = giver_of(process, process.oom_score_adj, self._table, self._forks.forker(process.pid))
+            return (
+                process
+                if giver is None
+                else replace(process, held=Held(giver.before, process.oom_score_adj, giver.rule, heir=True))
+            )
+        written = process.oom_score_adj if row.is_ours(process.oom_score_adj) else row.written
+        written = row.before if written is None else written
+        return replace(process, held=Held(row.before, written, row.rule, row.as_child, row.heir_of is not None))
+
+    def decide(self, process: Process) -> Decision | None:
+        """What follows for a process (as `known`); None: what stands, stands on."""
+        identity = process.pid, process.start_ticks
+        held = self._table.held(*identity)
+        if held is not None and held.override is not None:
+            return by_hand(process, held.override)
+        decision = plan(process, self._force.rules, self._host, self.claims)
+        if self._stands_on(process, held, decision):
+            return None
+        suspended = decision.rule in self._force.suspended
+        if suspended:
+            self.claims.withdraw(decision.rule or "")
+        if suspended or identity in self._force.let_go:
+            return Decision(*identity)
+        return decision
+
+    def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
+        """Whether it is under a rule that nobody can read now, or about a pod or words not known now."""
+        if (process.pid, process.start_ticks) in self._force.let_go:
+            return False
+        own = [row for row in held.values if row.heir_of is None] if held is not None else []
+        entry = self._entries.get(process.pid)
+        rule = entry.placement.rule if entry is not None else own[0].rule if own else None
+        if rule is None or rule == decision.rule:
+            return False
+        rules = self._force.rules
+        nameless = process.pod is not None and not process.pod.name and rules.asks_runtime(rule)
+        unknown = nameless or (bool(process.unread) and rules.asks_cmdline(rule))
+        return (unknown and rule not in self._force.suspended) or any(map(self._force.is_unread, own))

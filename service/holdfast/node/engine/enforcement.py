@@ -1,0 +1,113 @@
+"""What a rule wants of a process becomes writes and orders, each with the row that says what was before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec.structs import replace
+
+from holdfast.node.apply.action import Action, GiveBack, Move, Return, Set, Step, Terms, Write
+from holdfast.node.engine.entry import Entries, Entry, Now, tell
+from holdfast.node.engine.heritage import record, wanting_adj
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.rows import AdjRow, MoveRow
+from holdfast.node.journal.table import Held as Rows
+from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason
+from holdfast.node.model.placement import BY_HAND, Happening, State, state_of
+from holdfast.node.model.process import Process
+
+
+class Enforcement:
+    """Has a decision carried out, or only told of."""
+
+    def __init__(self, force: InForce, entries: Entries) -> None:
+        self._force, self._entries, self._table = force, entries, force.table
+
+    def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
+        """A dry run: say what would be written."""
+        placement, actions = entry.placement, list[Action]()
+        if placement.changes != decision.changes and decision.changes:
+            actions.append(tell(Happening.PLANNED, placement, decision.changes, now))
+        placement.changes = decision.changes
+        actions += self._entries.refuse(entry, decision.refusals, ())
+        placement.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
+        return actions
+
+    def enforce(self, entry: Entry, process: Process, decision: Decision, now: Now, at_ns: int) -> list[Action]:
+        """Write what is at once, order what may wait, give back what the rule does not speak of."""
+        placement, rule = entry.placement, decision.rule or ""
+        placement.changes = ()
+        held = self._table.held(process.pid, process.start_ticks)
+        back = self._unsaid(held, decision) if held is not None else []
+        actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
+        steps: list[Step] = [Return(row) for row in back if isinstance(row, MoveRow)]
+        terms = Terms(rule, decision.restore_on_remove, self._force.rules.origin_of(rule))
+        for change in decision.changes:
+            if isinstance(change, AdjChange):
+                actions.append(self._write(process, decision, change, terms.origin, now, at_ns))
+            elif isinstance(change, MoveChange):
+                steps.append(Move(change, terms, held.moves.get(change.hierarchy) if held is not None else None))
+            else:
+                steps.append(Set(change, terms))
+        if held is not None:
+            actions += self._rerule(held, decision, back, terms)
+        again = {change.field for change in decision.changes}
+        actions += self._entries.refuse(entry, decision.refusals, (old for old in entry.met if old.field in again))
+        if entry.order:
+            entry.again = entry.again or bool(steps)
+        elif steps:
+            drifted = any(isinstance(step, Move) and _stood(step) for step in steps)
+            actions.append(self._entries.order(entry, steps, now, drifted=drifted, at_ns=at_ns))
+        if entry.order:
+            placement.state = State.MOVING
+        else:
+            placement.state = state_of(placement.refusals, did=self._entries.is_changed(placement))
+        return actions
+
+    def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
+        """What the rule does not speak of and we once wrote, or would have by a claim."""
+        claimed = {refusal.field for refusal in decision.refusals if refusal.reason is Reason.CLAIM}
+        rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
+        if not decision.moves:
+            rows += held.moves.values()
+        return [row for row in rows if _field_of(row) in claimed or not self._force.stands(row)]
+
+    def _write(
+        self, process: Process, decision: Decision, change: AdjChange, origin: str, now: Now, at_ns: int
+    ) -> Write:
+        adj = self._table.adj(process.pid, process.start_ticks)
+        drifted = adj is not None and (adj.written, adj.rule) == (change.after, decision.rule)
+        row = wanting_adj(process, decision, adj, change.after, now.ticks, origin)
+        return Write(row, change, drifted, at_ns)
+
+    def _rerule(self, held: Rows, decision: Decision, back: Collection[AdjRow | MoveRow], terms: Terms) -> list[Action]:
+        """What stands, stands under this rule now. Who inherited it goes on being an heir: it may leave the rule."""
+        writes = {change.field for change in decision.changes}
+        rows: list[AdjRow | MoveRow] = []
+        adj = held.adj
+        if adj is not None and adj not in back and decision.adjusts and Field.OOM_SCORE_ADJ not in writes:
+            under = replace(
+                adj,
+                rule=terms.rule,
+                as_child=decision.as_child,
+                give_back=terms.give_back,
+                origin=terms.origin,
+            )
+            if under != adj:
+                rows.append(under)
+        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(held.pid):
+            for row in held.moves.values():
+                moved = replace(row, rule=terms.rule, give_back=terms.give_back, origin=terms.origin)
+                if moved != row:
+                    rows.append(moved)
+        return record(self._table, rows)
+
+
+def _field_of(row: AdjRow | MoveRow) -> Field:
+    return Field.OOM_SCORE_ADJ if isinstance(row, AdjRow) else Field.CGROUP
+
+
+def _stood(step: Move) -> bool:
+    """Whether a move is one that we made before, under the same rule: another program moved the process away."""
+    row = step.row
+    return row is not None and row.rule == step.terms.rule and row.written == step.change.after

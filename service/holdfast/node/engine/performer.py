@@ -1,0 +1,227 @@
+"""Has actions done, in their order, each with what follows from its result; counts, and tells what is new.
+
+Whom to look at next is only noted here (`Performer.looks`): looking is `keeper`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from holdfast import log
+from holdfast.errors import HoldfastError
+from holdfast.node.apply.action import (
+    Action,
+    Carried,
+    Commit,
+    Follow,
+    Forget,
+    GiveBack,
+    Heirs,
+    How,
+    Look,
+    Order,
+    Refused,
+    Remove,
+    Result,
+    Return,
+    Stuck,
+    Tell,
+    Unset,
+    Write,
+    Wrote,
+)
+from holdfast.node.apply.executor import Executor
+from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.entry import Now
+from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.engine.sight import Sight
+from holdfast.node.model.decision import Field, SettingChange
+from holdfast.node.model.placement import Happening, Report
+from holdfast.node.proc.evidence import EvidenceReader
+from holdfast.node.proc.host import Groups
+from holdfast.node.proc.reader import Reader
+from holdfast.process import OpenProcess
+
+LOG = log.named(__name__)
+_TICKS_S = 100  # USER_HZ, of start_ticks
+
+
+def now() -> Now:
+    """The present moment."""
+    return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
+
+
+class Means(Struct, frozen=True):
+    """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, and who forked whom
+    since the last time it was asked for.
+    """
+
+    reader: Reader
+    evidence: EvidenceReader
+    executor: Executor
+    mover: Mover
+    report: Callable[[Report], None]
+    tally: Tally
+    forks: Callable[[], Iterable[tuple[int, int]]] = tuple
+    now: Callable[[], Now] = now
+
+
+class Performer:
+    """``looks`` are processes that what was done calls to look at; ``followed_changed``: others' forks are to be told.
+
+    ``at_once``, where it is a list, takes all results: orders are not queued while everything is given back.
+    """
+
+    def __init__(self, means: Means, reconciler: Reconciler, sight: Sight) -> None:
+        self.looks: deque[int] = deque()
+        self.followed_changed = False
+        self.at_once: list[Result] | None = None
+        self._means, self._reconciler, self._sight = means, reconciler, sight
+        self._journal = means.executor.journal
+        self._said: set[object] = set()
+        self._adj_written = means.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
+        self._adj_after = means.tally.held_after.labels(Field.OOM_SCORE_ADJ)
+        self._group_after = means.tally.held_after.labels(Field.CGROUP)
+
+    def begin_anew(self) -> None:
+        """Rules were set: what they are refused is news again."""
+        self._said.clear()
+
+    def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
+        """Have actions done. ``process``: whose writes and orders may be among them.
+
+        Raises:
+            Unavailable: an override cannot be noted.
+        """
+        waiting = deque(actions)
+        while waiting:
+            action = waiting.popleft()
+            if isinstance(action, Write | GiveBack):
+                assert process is not None
+                waiting.extendleft(reversed(self._settle(self._means.executor.write(process, action))))
+            elif isinstance(action, Order):
+                assert process is not None
+                if self.at_once is None:
+                    self._means.mover.submit(action, process.again())
+                else:
+                    result = self._means.executor.carry_out(action, process)
+                    waiting.extendleft(reversed(self._settle(result)))
+            elif isinstance(action, Unset | Remove):
+                waiting.extendleft(reversed(self._settle(self._means.executor.clear(action))))
+            else:
+                self._note(action)
+
+    def carried(self, result: Carried) -> None:
+        """What the mover did."""
+        self.perform(self._settle(result))
+
+    def _note(self, action: Action) -> None:
+        match action:
+            case Tell():
+                if action.report.happening is Happening.DRIFTED:
+                    self._means.tally.drift.inc(action.report.rule)
+                self._means.report(action.report)
+            case Commit():
+                self._journal.commit(action.rows, action.drops, needed=action.needed)
+            case Forget():
+                self._journal.forget(action.rows)
+            case Look():
+                self.looks.append(action.pid)
+            case Heirs():
+                self.look_at_heirs(action.pid)
+            case Follow():
+                self.followed_changed = True
+            case Refused():
+                self._refused(action)
+            case Stuck():
+                LOG.warning("cannot give back now; trying on", what=action.what, rule=action.rule, detail=action.detail)
+
+    def _refused(self, action: Refused) -> None:
+        for refusal in action.refusals:
+            self._means.tally.refusals.inc(action.rule, refusal.reason)
+            key = (action.rule, refusal.reason, refusal.field)
+            if key not in self._said:
+                self._said.add(key)
+                LOG.warning(
+                    "a rule cannot be applied",
+                    rule=action.rule,
+                    pid=action.pid,
+                    comm=action.comm,
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                )
+
+    # -- heirs -------------------------------------------------------------------------------------------------------
+
+    def look_at_heirs(self, pid: int) -> None:
+        """Find what descendants have from it while that is still known; then look at those that have something."""
+        found = [
+            child for parent, child in self._means.forks() if self._reconciler.forked(parent, child)
+        ]  # those whose parent may have ended since
+        waiting = deque((pid,))
+        while found or waiting:
+            children = found or list(self._means.reader.children_of(waiting.popleft()))
+            found = []
+            waiting.extend(filter(self._is_heir, children))
+
+    def _is_heir(self, pid: int) -> bool:
+        """Whether a process has something of ours that was not known yet."""
+        table = self._reconciler.table
+        try:
+            glance = self._means.reader.glance(pid)
+            had = table.held(pid, glance.start_ticks) is not None
+            self.perform(self._reconciler.inherit(self._sight.alone(glance)))
+        except HoldfastError:
+            return False
+        if had or table.held(pid, glance.start_ticks) is None:
+            return False
+        self.looks.append(pid)
+        return True
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, result: Result) -> list[Action]:
+        if self.at_once is not None:
+            self.at_once.append(result)
+        if isinstance(result, Wrote):
+            self._count_write(result)
+        elif isinstance(result, Carried):
+            self._count_order(result)
+            ago_ns = time.monotonic_ns() - result.at_ns
+            moment = self._means.now()
+            return self._reconciler.settle(result, Now(moment.unix_ns - ago_ns, moment.ticks))
+        return self._reconciler.settle(result, self._means.now())
+
+    def _count_write(self, result: Wrote) -> None:
+        if result.how is How.REFUSED:
+            self._means.tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
+        elif result.how is How.DONE and isinstance(result.action, Write):
+            self._adj_written.value += 1
+            if result.action.at_ns:
+                self._adj_after.observe((time.monotonic_ns() - result.action.at_ns) / 1e9)
+
+    def _count_order(self, result: Carried) -> None:
+        tally, groups = self._means.tally, self._reconciler.host.groups
+        moved = False
+        for came in result.came:
+            change = None if isinstance(came.step, Return) else came.step.change
+            field = Field.CGROUP if change is None else change.field
+            if came.how in (How.DONE, How.APART):
+                tally.writes.inc(field, "done")
+                moved = moved or field is Field.CGROUP
+            elif came.how is How.REFUSED:
+                tally.writes.inc(field, "refused")
+            if change is None or not isinstance(groups, Groups):
+                continue
+            if isinstance(change, SettingChange):
+                groups.forget(change.group)
+            elif change.create or came.how is How.REFUSED:
+                groups.forget(change.after)
+        tally.strangers.labels().value += result.stranger
+        if moved and result.order.at_ns:
+            self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)

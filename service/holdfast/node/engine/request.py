@@ -1,0 +1,125 @@
+"""What operators and container runtimes ask for: overrides, restores, adoptions. Pure.
+
+Each is a row, or a mark on the rules in force, and a look at whom it is about; what follows is decided as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from holdfast.node.apply.action import Action, Commit, Look
+from holdfast.node.engine.entry import Entries
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
+from holdfast.node.model.process import Process
+
+
+class Requests:
+    """Each answers with actions."""
+
+    def __init__(self, force: InForce, entries: Entries) -> None:
+        self._force, self._entries, self._table = force, entries, force.table
+
+    def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
+        """No rule, or not this one, or none for this process, applies until rules are set again; the rest is looks."""
+        if pid is not None:
+            held, entry = self._table.processes.get(pid), self._entries.get(pid)
+            if held is not None:
+                self._force.let_go.add((pid, held.start_ticks))
+            elif entry is not None:
+                self._force.let_go.add((pid, entry.placement.start_ticks))
+        else:
+            self._force.suspended.update((rule,) if rule is not None else self._force.all_rules())
+        overrides: tuple[Row, ...] = ()
+        if rule is None:
+            overrides = tuple(row for row in list(self._table.overridden.values()) if pid in (None, row.pid))
+        looks = [Look(one) for one in self._affected(rule, pid)]
+        return [*([Commit(drops=overrides, needed=True)] if overrides else []), *looks]
+
+    def _affected(self, rule: str | None, pid: int | None) -> list[int]:
+        """Heirs come last: who gave is given back with its children looked at first, and each by its own row."""
+        found = dict.fromkeys(
+            one
+            for one, entry in list(self._entries.items())
+            if rule in (None, entry.placement.rule) and pid in (None, one)
+        )
+        for held in list(self._table.processes.values()):
+            of_it = any(
+                pid in (None, held.pid) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
+                for row in held.rows
+                if isinstance(row, OverrideRow) or rule in (None, row.rule)
+            )
+            if of_it:
+                found[held.pid] = None
+        return list(found)
+
+    def override(self, row: OverrideRow) -> list[Action]:
+        """Hold a process by hand; it replaces an earlier override."""
+        return [Commit((row,), needed=True), Look(row.pid)]
+
+    def end_override(self, row: OverrideRow, *, needed: bool = True) -> list[Action]:
+        """The rules decide again. Not ``needed``: also where the journal cannot be written."""
+        return [Commit(drops=(row,), needed=needed), Look(row.pid)]
+
+    def expired(self, unix_ns: int) -> list[OverrideRow]:
+        """The overrides whose time is over."""
+        return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
+
+    def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
+        """A process was created with a value that ``rule`` gave it, in place of ``asked``: as if we had written it.
+
+        Nothing, if it has another value by now, or is overridden. What was there before is ``asked`` even where we were
+        quicker than the runtime, and wrote over what its process had from the shim, and where we came so late that
+        another rule took what it was born with for its own. It is given back at once if the rule is no more.
+        """
+        held = self._table.held(process.pid, process.start_ticks)
+        known = held.adj if held is not None else None
+        if known is not None and known.before == written:
+            row = replace(
+                known,
+                before=asked,
+                written=written if known.written is None else known.written,
+                since_ticks=process.start_ticks,
+                earlier=(written, *known.earlier[:2]),
+            )
+        elif process.oom_score_adj == written and (held is None or held.override is None):
+            row = AdjRow(
+                process.pid,
+                process.start_ticks,
+                asked,
+                rule,
+                written=written,
+                since_ticks=process.start_ticks,
+                give_back=self._is_given_back(rule),
+                origin=self._force.rules.origin_of(rule),
+            )
+        else:
+            return []
+        container = process.pod.container_id if process.pod is not None else ""
+        others = [
+            one.placement.pid
+            for one in list(self._entries.values())
+            if container
+            and one.placement.pod is not None
+            and one.placement.pod.container_id == container
+            and one.placement.pid != process.pid
+        ]
+        return [Commit((row,)), *map(Look, (process.pid, *others))]
+
+    def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
+        """Files of a group say what a rule wants, written by who made the group: as if we had written them."""
+        adopted = tuple(
+            replace(row, give_back=self._is_given_back(row.rule), origin=self._force.rules.origin_of(row.rule))
+            for row in rows
+        )
+        return [Commit(adopted)] if adopted else []
+
+    def _is_given_back(self, rule: str) -> bool:
+        spec = self._force.rules.spec_named(rule)
+        return spec is None or spec.on_remove == "restore"
+
+
+def _given_by(row: AdjRow | MoveRow, pid: int | None) -> bool:
+    return row.heir_of is not None and row.heir_of[0] == pid

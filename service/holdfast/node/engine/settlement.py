@@ -1,0 +1,179 @@
+"""What became of what was done: rows become as the kernel says, and what is refused or new is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from holdfast.node.apply.action import (
+    Action,
+    Came,
+    Carried,
+    Commit,
+    Forget,
+    GiveBack,
+    Heirs,
+    How,
+    Look,
+    Return,
+    Stuck,
+    Write,
+    Wrote,
+)
+from holdfast.node.engine.entry import Entries, Entry, Now, tell
+from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
+from holdfast.node.journal.table import Table
+from holdfast.node.model.decision import Field, MoveChange
+from holdfast.node.model.placement import Happening, Placement, State, state_of
+from holdfast.node.model.process import Process
+
+
+class Settlement:
+    """Settles results of writes and orders; ``gone`` is called for who ended meanwhile."""
+
+    def __init__(self, table: Table, entries: Entries, gone: Callable[[int, int], list[Action]]) -> None:
+        self._table, self._entries, self._gone = table, entries, gone
+
+    def agree(self, process: Process) -> list[Action]:
+        """What may have been written, was or was not: what is there says so."""
+        held, actions = self._table.held(process.pid, process.start_ticks), list[Action]()
+        if held is None:
+            return actions
+        if held.adj is not None and held.adj.wanted is not None:
+            actions += self._settled(held.adj, done=process.oom_score_adj == held.adj.wanted)
+        if process.cgroups and not self._entries.is_moving(process.pid):
+            for row in held.moves.values():
+                if row.wanted is not None:
+                    actions += self._settled(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
+        return actions
+
+    def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
+        """A row once what it wanted was done, or refused; one under which nothing was written goes."""
+        return [Forget((row,))] if not done and row.written is None else self._settled(row, done=done)
+
+    def _settled(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
+        """The same; one under which nothing was written stays until it is forgotten."""
+        after = row.settled() if done else row.refused()
+        if after is None:
+            return []
+        self._table.put(after)
+        if done and isinstance(row, MoveRow):
+            group = self._table.groups.get((row.hierarchy, row.wanted or ""))
+            if group is not None and not group.base:
+                group = replace(group, base=row.before)
+                self._table.put(group)
+                return [Commit((group,))]
+        return []
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def wrote(self, result: Wrote, now: Now) -> list[Action]:
+        """A write of an ``oom_score_adj``, or of what it was before."""
+        action = result.action
+        row = action.row
+        if result.how is How.GONE:
+            return self._gone(row.pid, row.start_ticks)
+        entry = self._entries.get(row.pid)
+        if entry is not None and entry.placement.start_ticks != row.start_ticks:
+            entry = None
+        if isinstance(action, GiveBack):
+            return self._gave_back(row, result, entry)
+        if result.how is How.LEFT:  # another program wrote between the look and the write: what it chose is looked at
+            return [Look(row.pid)]
+        if entry is None:
+            return []
+        return self._written(action, result, entry, now)
+
+    def _written(self, action: Write, result: Wrote, entry: Entry, now: Now) -> list[Action]:
+        placement, row, actions = entry.placement, action.row, list[Action]()
+        met = [old for old in entry.met if old.field is not Field.OOM_SCORE_ADJ]
+        if result.refusal is None:
+            self._table.put(row.settled())
+            placement.adj_before, placement.oom_score_adj = row.before, action.change.after
+            happening = Happening.DRIFTED if action.drifted else Happening.HELD
+            actions.append(tell(happening, placement, (action.change,), now))
+        else:
+            if self._table.get(row) == row:  # so it is in the journal, and the kernel refused it
+                actions += self._after_row(row, done=False)
+            if result.refusal not in placement.refusals:
+                actions.append(tell(Happening.FAILED, placement, (action.change,), now, result.refusal.detail))
+            met.append(result.refusal)
+        actions += self._entries.refuse(entry, entry.planned, met)
+        if not entry.order:
+            did = result.refusal is None or row.written is not None or self._is_moved(placement)
+            placement.state = state_of(placement.refusals, did=did)
+        return actions
+
+    def _is_moved(self, placement: Placement) -> bool:
+        held = self._table.held(placement.pid, placement.start_ticks)
+        return held is not None and bool(held.moves)
+
+    def _gave_back(self, row: AdjRow, result: Wrote, entry: Entry | None) -> list[Action]:
+        if result.refusal is not None:
+            return self._is_stuck(entry, row, "oom_score_adj", result.refusal.detail)
+        if entry is not None:
+            entry.placement.adj_before = None
+        return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
+
+    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, what: str, detail: str) -> list[Action]:
+        if entry is None or what in entry.stuck:
+            return []
+        entry.stuck = (*entry.stuck, what)
+        return [Stuck(f"{what} of process {row.pid}", row.rule, detail)]
+
+    # -- orders ------------------------------------------------------------------------------------------------------
+
+    def carried(self, result: Carried, now: Now) -> list[Action]:
+        """An order: nothing of it is under way any more."""
+        order = result.order
+        entry = self._entries.get(order.pid)
+        if entry is not None and (entry.placement.start_ticks != order.start_ticks or entry.order != order.number):
+            entry = None
+        if entry is not None:
+            entry.order = 0
+        if result.gone:
+            return self._gone(order.pid, order.start_ticks)
+        returned = [came for came in result.came if isinstance(came.step, Return)]
+        actions: list[Action] = [Heirs(order.pid)] if returned else []
+        for came in returned:
+            actions += self._returned(came, entry)
+        for came in result.came:
+            if came.row is not None and self._table.get(came.row) == came.row:
+                actions += self._after_row(came.row, done=came.how is How.DONE)
+        if entry is None:
+            return actions
+        actions += self._did(entry, result, now)
+        if entry.again or any(came.how is not How.REFUSED for came in returned):
+            entry.again = False
+            actions.append(Look(order.pid))
+        return actions
+
+    def _returned(self, came: Came, entry: Entry | None) -> list[Action]:
+        assert isinstance(came.step, Return)
+        row = came.step.row
+        if came.how is How.REFUSED and came.refusal is not None:
+            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", came.refusal.detail)
+        return [Forget((row,))]
+
+    def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
+        order, placement, actions = result.order, entry.placement, list[Action]()
+        ours = [came for came in result.came if not isinstance(came.step, Return)]
+        done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
+        refused = [came.refusal for came in ours if came.refusal is not None]
+        moves = [change for change in done if isinstance(change, MoveChange)]
+        if moves:
+            placement.group = moves[0].after
+        if done:
+            drifted = order.drifted and bool(moves)
+            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
+        news = [refusal for refusal in refused if refusal not in placement.refusals]
+        if news:
+            detail = "; ".join(refusal.detail for refusal in news)
+            actions.append(tell(Happening.FAILED, placement, (), now, detail))
+        asked = {step.change.field for step in order.steps if not isinstance(step, Return)}
+        stay = [old for old in entry.met if old.field not in asked]
+        actions += self._entries.refuse(entry, entry.planned, (*stay, *refused))
+        if placement.state is State.MOVING:
+            placement.state = state_of(placement.refusals, did=bool(done) or self._entries.is_changed(placement))
+        return actions

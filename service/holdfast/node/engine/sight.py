@@ -1,0 +1,132 @@
+"""Which processes anything can follow for, told by a file or two, and what is read of those."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from msgspec.structs import replace
+
+from holdfast.errors import ProcessGone
+from holdfast.node.engine.match_cache import Indifference
+from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.engine.required_files import wants_of
+from holdfast.node.model.evidence import EXECUTED
+from holdfast.node.model.process import Lineage, Process, Wants
+from holdfast.node.proc.evidence import EvidenceReader
+from holdfast.node.proc.host import Groups
+from holdfast.node.proc.parse import Glance, name_and_parent
+from holdfast.node.proc.reader import Reader
+from holdfast.node.rule.ruleset import Rules
+from holdfast.process import OpenProcess
+
+#: What runc runs in a container for milliseconds before the process that becomes the program (``runc:[2:INIT]``), which
+#: would inherit from it a value of ours that nobody knows to be ours.
+_RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
+
+
+class Sight:
+    """Reads no more of a process than the rules and what we did to it call for."""
+
+    def __init__(self, reader: Reader, evidence: EvidenceReader, reconciler: Reconciler) -> None:
+        self._reader, self._evidence, self._reconciler = reader, evidence, reconciler
+        self.indifference = Indifference(reader)
+        self._wants = self._sweep_wants = Wants()
+
+    def set_rules(self, rules: Rules) -> None:
+        """Read for these from now on."""
+        self._wants = wants_of(rules)
+        self._sweep_wants = replace(self._wants, groups=True)
+        self.indifference.set_rules(rules)
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Read groups again when they are next asked for; a pod may be known by now."""
+        self.indifference.forget_groups()
+        self._evidence.forget()
+        if isinstance(self._reconciler.host.groups, Groups):
+            self._reconciler.host.groups.forget()
+
+    def of_interest(self, glance: Glance) -> bool:
+        """Whether anything can follow for a process, as far as one file tells.
+
+        Raises:
+            ProcessGone: it has ended, and nobody waited for it yet.
+        """
+        if glance.ended:
+            raise ProcessGone(str(glance.pid))
+        if glance.pid == self._reconciler.host.own_pid or glance.comm in _RUNC_STAGES:
+            return False
+        if glance.kernel_thread:
+            if self.indifference.could_match(glance.comm):  # a process of its name is seldom one of interest, either
+                self.indifference.note(glance.comm, self._reader.group_text(glance.pid), in_no_pod=True)
+            return False
+        if self._reconciler.is_known(glance.pid) or self.may_inherit(glance.ppid):
+            return True
+        return self.indifference.could_match(glance.comm)
+
+    def may_inherit(self, ppid: int) -> bool:
+        """Whether a child of it may have something of ours, or a rule for who it descends from."""
+        return ppid in self._reconciler.table.processes or ppid in self._reconciler.followed
+
+    @property
+    def parents(self) -> Container[int]:
+        """Those whose children are worth a look; empty, and cheap to ask, where there are none."""
+        table, followed = self._reconciler.table.processes, self._reconciler.followed
+        return table.keys() | followed if followed else table
+
+    def is_dull(self, pid: int) -> bool:
+        """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        if self._reconciler.is_known(pid):
+            return False
+        if not (self._reconciler.table.processes or self._reconciler.followed):
+            return self.indifference.has(self._reader.name(pid), pid)
+        name, ppid = name_and_parent(self._reader.stat(pid))
+        return not self.may_inherit(ppid) and self.indifference.has(name, pid)
+
+    def alone(self, glance: Glance) -> Process:
+        """A process without its ancestors, as a sweep reads it.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        return self._reader.facts(glance, self._sweep_wants)
+
+    def facts(self, glance: Glance, opened: OpenProcess | None = None, *, again: bool = True) -> Process:
+        """What the rules ask about a process: at an exec that alone, in a sweep its groups as well.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        reader, reconciler = self._reader, self._reconciler
+        wants = self._sweep_wants if opened is None or self._was_moved(glance) else self._wants
+        facts = reconciler.known(reader.facts(glance, wants, None, opened))
+        lineage = self._lineage_of(facts, sweep=opened is None)
+        facts = reader.with_ancestors(facts, lineage, self._wants, reconciler.held)
+        keys, line = reconciler.rules.evidence_for(facts)
+        facts = self._evidence.attach(facts, keys, opened, line=line)
+        if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
+            fresh = reader.glance(glance.pid) if opened is None else reader.glance_of(opened)
+            return self.facts(fresh, opened, again=False)
+        return facts
+
+    def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:
+        """How much of its ancestry can change anything."""
+        rules = self._reconciler.rules
+        if rules.any_lends and (self.may_inherit(facts.ppid) or facts.held is not None):
+            return Lineage.ALL
+        return rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
+
+    def _was_moved(self, glance: Glance) -> bool:
+        """Whether where it is matters, whatever the rules ask about."""
+        processes = self._reconciler.table.processes
+        return any(held is not None and held.moves for held in map(processes.get, (glance.pid, glance.ppid)))
+
+    def _asks_ancestors_of(self, facts: Process) -> bool:
+        """Whether they can change anything: of ten execs nine are of nobody's child, and 0.5 ms cheaper to decide."""
+        rules = self._reconciler.rules
+        known = self._reconciler.is_known(facts.pid) or facts.ppid in self._reconciler.followed
+        return rules.lineage is not Lineage.NONE and (known or rules.asks_ancestors_of(facts))

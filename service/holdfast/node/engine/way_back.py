@@ -1,0 +1,85 @@
+"""The way back of a process that is under no rule: what it inherited stays as long as its rule, the rest goes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from holdfast.node.apply.action import Action, Forget, GiveBack, Look, Return, Step
+from holdfast.node.engine.entry import KEPT, Entries, Entry, Now, made, tell
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.journal.rows import AdjRow, MoveRow
+from holdfast.node.model.placement import Happening, Placement, State
+from holdfast.node.model.process import Process
+
+
+class WayBack:
+    """Gives back, and lets go of who has nothing of ours any more."""
+
+    def __init__(self, force: InForce, entries: Entries) -> None:
+        self._force, self._entries = force, entries
+
+    def unruled(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
+        """What follows for a process that no rule is about."""
+        held = self._force.table.held(process.pid, process.start_ticks)
+        rows = held.values if held is not None else []
+        standing = [row for row in rows if self._force.stands(row)]
+        chosen = [row for row in standing if _is_chosen(row, process)]  # another program's, or its own
+        back = [row for row in rows if row not in standing]
+        if entry is not None and entry.order:
+            entry.again = True
+        if not rows:
+            return self._release(entry, now) if entry is not None else []
+        if entry is None:
+            entry = made(process, (back or standing)[0].rule, now)
+        placement = entry.placement
+        self._entries.show(placement, process)
+        actions = self._give_back(entry, back, now)
+        if chosen:
+            actions.append(Forget(tuple(chosen)))
+        placement.changes, placement.refusals, placement.expires_ns = (), (), 0
+        if back or entry.order:
+            placement.state = State.RETURNING
+        else:
+            placement.state = State.INHERITED
+            placement.rule = standing[0].rule
+        self._entries[process.pid] = entry
+        return actions
+
+    def _give_back(self, entry: Entry, back: Collection[AdjRow | MoveRow], now: Now) -> list[Action]:
+        forced = self._is_forced(entry.placement)
+        keep = [row for row in back if not (row.give_back or forced or row.rule in self._force.suspended)]
+        actions: list[Action] = []
+        if keep:
+            entry.detail = KEPT if len(keep) == len(back) else ""
+            actions.append(Forget(tuple(keep)))
+        steps: list[Step] = []
+        for row in back:
+            if row in keep:
+                continue
+            if isinstance(row, AdjRow):
+                actions.append(GiveBack(row))
+            else:
+                steps.append(Return(row))
+        if steps and not entry.order:
+            actions.append(self._entries.order(entry, steps, now))
+        elif len(keep) == len(back) and back:
+            actions.append(Look(entry.placement.pid))
+        return actions
+
+    def _is_forced(self, placement: Placement) -> bool:
+        return (placement.pid, placement.start_ticks) in self._force.let_go or placement.rule in self._force.suspended
+
+    def _release(self, entry: Entry, now: Now) -> list[Action]:
+        """Nothing of ours is left in it."""
+        if entry.order:
+            return []
+        placement = entry.placement
+        self._entries.pop(placement.pid, None)
+        detail = entry.detail or ("restored" if self._is_forced(placement) else "")
+        return [tell(Happening.RELEASED, placement, (), now, detail)]
+
+
+def _is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
+    if isinstance(row, AdjRow):
+        return not row.is_ours(process.oom_score_adj)
+    return bool(process.cgroups) and not row.is_ours(process.cgroups.get(row.hierarchy, ""))

@@ -1,0 +1,68 @@
+"""What operators ask for: rows that are committed, and whom is looked at."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast.node.apply.action import Commit, Follow, Look
+from holdfast.node.engine.entry import Entries, Entry
+from holdfast.node.engine.forks import Followed
+from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.request import Requests
+from holdfast.node.journal.rows import AdjRow, OverrideRow
+from holdfast.node.journal.table import Table
+from holdfast.node.model.placement import Placement
+
+from tests.fakes.placement import rules
+
+HAND = OverrideRow(9, 60, 5, 100)
+
+
+@pytest.fixture
+def force():
+    made = InForce(Table())
+    made.take(rules({"name": "r", "match": {"comm": "a"}}, {"name": "s", "match": {"comm": "b"}}))
+    made.table.put(AdjRow(7, 40, 3, "r", written=500))
+    made.table.put(AdjRow(8, 50, 3, "r", written=500, heir_of=(7, 40)))
+    made.table.put(HAND)
+    return made
+
+
+@pytest.fixture
+def requests(force):
+    entries = Entries(force.table)
+    entries[5] = Entry(Placement(5, 30, "b", "s"))
+    return Requests(force, entries)
+
+
+@pytest.mark.parametrize(
+    ("given", "suspended", "let_go", "actions"),
+    [
+        ({}, {"r", "s"}, set(), [Commit(drops=(HAND,), needed=True), Look(5), Look(7), Look(8), Look(9)]),
+        ({"rule": "r"}, {"r"}, set(), [Look(7), Look(8), Look(9)]),
+        ({"pid": 7}, set(), {(7, 40)}, [Look(7), Look(8)]),
+        ({"pid": 5}, set(), {(5, 30)}, [Look(5)]),
+        ({"pid": 9}, set(), {(9, 60)}, [Commit(drops=(HAND,), needed=True), Look(9)]),
+    ],
+    ids=str,
+)
+def test_a_restore_is_a_mark_and_looks_and_heirs_are_among_them(requests, force, given, suspended, let_go, actions):
+    assert requests.suspend(**given) == actions
+    assert (force.suspended, force.let_go) == (suspended, let_go)
+
+
+def test_an_override_is_noted_before_anything_is_done(requests):
+    assert requests.override(HAND) == [Commit((HAND,), needed=True), Look(9)]
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_the_end_of_one_is_noted_too(requests, needed):
+    assert requests.end_override(HAND, needed=needed) == [Commit(drops=(HAND,), needed=needed), Look(9)]
+
+
+def test_who_is_followed_already_is_no_news():
+    followed = Followed()
+    assert followed.follow(7, wanted=False) == []
+    assert followed.follow(7, wanted=True) == [Follow()]
+    assert followed.follow(7, wanted=True) == []
+    assert followed.follow(7, wanted=False) == [Follow()]
+    assert followed == set()
