@@ -83,7 +83,7 @@ def kept(root: str, source: str) -> LastGood | None:
 
 
 def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> None:
-    """Make ``loaded`` the last good one of the file ``source``; nothing where it is already. Blocks.
+    """Make ``loaded`` the last good one of the file ``source``; one that is it already keeps its time. Blocks.
 
     Raises:
         ConfigError: it has values that would not come back the same.
@@ -92,8 +92,12 @@ def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> N
     tree = _encoded(loaded)
     checksum = _checksum(tree)
     before = kept(root, source)
-    if before is not None and before.checksum == checksum:
-        return
+    if before is None or before.checksum != checksum:
+        _replace(root, _content(source, loaded, taken_unix_ns, tree, checksum))
+    LOG.debug("last good configuration kept", source=source, hash=loaded.short_hash)
+
+
+def _content(source: str, loaded: config.Loaded, taken_unix_ns: int, tree: bytes, checksum: str) -> bytes:
     sources = [one.source for one in _nodes_of(loaded)]
     fresh = LastGood(
         FORMAT,
@@ -108,6 +112,10 @@ def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> N
     data = msgspec.json.encode(fresh)
     if len(data) > MAX_BYTES:
         raise ConfigError(f"it has {len(data)} bytes, more than {MAX_BYTES}")
+    return data
+
+
+def _replace(root: str, data: bytes) -> None:
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _write(directory, data)
