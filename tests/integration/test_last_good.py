@@ -378,7 +378,7 @@ def picky(tmp_path):
         def check(config):
             if config.word == "bad":
                 raise ConfigError("picky: word: not this one")
-        @plugin(Kind("io.example.picky.v1"), "one", config=Config)
+        @plugin(Kind("io.zeta.picky.v1"), "one", config=Config)
         async def picky(context):
             check(context.config)
             context.on_reload(check)
@@ -392,7 +392,7 @@ def picky(tmp_path):
     return {"PYTHONPATH": f"{ENVIRON['PYTHONPATH']}:{tmp_path}"}
 
 
-PICKY = "io.example.picky.v1.one"
+PICKY = "io.zeta.picky.v1.one"
 
 
 def with_picky(node, word, adj):

@@ -306,9 +306,10 @@ def test_a_reload_over_an_engine_that_does_not_take_the_rules_is_refused_and_lea
     assert "the placement engine has not taken the rules within" in node.refused(node.settings(600))
     with open(fifo, "w"):
         fifo.unlink()
-    assert node.ask("restore").startswith("1 given back")  # the engine goes on: it did what waited
-    (shown,) = json.loads(node.ask("rules", "-o", "json"))["rules"]
-    assert "oom_score_adj: 300" in shown["yaml"]
+    node.ask("release", "1")  # answered after all that waited
+    late = sleeper(program, "600")
+    wait_until(lambda: adj_of(late.pid) != 0)
+    assert (adj_of(late.pid), adj_of(process.pid)) == (300, 300)
     node.daemon.send(signal.SIGHUP)
     assert f"applied=plugins.{RULES} " in node.reloaded()
     wait_until(lambda: adj_of(process.pid) == 600)
@@ -332,16 +333,29 @@ def test_restored_rules_act_again_with_another_bundle_and_not_with_one_that_cann
     process = sleeper(program, "600")
     one = layout.add("v1", {"rules.yaml": rule("r1", NAME, 555)})
     two = layout.add("v2", {"rules.yaml": rule("r1", NAME, 666)})
-    node = started(lambda node: node.settings(placement={"rules": [], "bundle": "current"}))
+    node = started(lambda node: node.settings(placement={"rules": [], "bundle": one}))
+
+    def is_suspended():
+        return [rule["suspended"] for rule in json.loads(node.ask("rules", "-o", "json"))["rules"]] == [True]
+
     bundle(node, "pull", f"{layout.path}@{one}", "--apply")
     wait_until(lambda: adj_of(process.pid) == 555)
     node.ask("restore")
     wait_until(lambda: adj_of(process.pid) == 0)
-    bundle(node, "pull", f"{layout.path}@{two}")  # of no matter
-    assert json.loads(node.ask("rules", "-o", "json"))["rules"][0]["suspended"]
+    bundle(node, "pull", f"{layout.path}@{two}", "--apply")  # another than the one that is named
+    assert is_suspended()
+    whole = rules_file(short_dir / "root", one).read_bytes()
+    rules_file(short_dir / "root", one).write_bytes(b"torn")
     bundle(node, "apply", two)
+    node.daemon.line("bundle rejected; the rules before it stay in force", after=1)
+    assert is_suspended()
+    rules_file(short_dir / "root", one).write_bytes(whole)
+    node.reload(node.settings(placement={"rules": [], "bundle": "current"}))
     wait_until(lambda: adj_of(process.pid) == 666)
-    assert node.daemon.stop() == 0
+    node.ask("restore")
+    wait_until(lambda: adj_of(process.pid) == 0)
+    bundle(node, "apply", one)
+    wait_until(lambda: adj_of(process.pid) == 555)
 
 
 def rules_file(root, digest):
@@ -395,9 +409,8 @@ def test_what_a_bundle_gave_stays_while_it_cannot_be_read_also_over_a_restart(
     node.reloaded()
     node.daemon.line("everybody was looked at under these rules")
     assert adj_of(process.pid) == 555
-    if damage is not damage_database:  # without it the bundle's directory is whole, and read
-        node.daemon.line("bundle rejected; the rules before it stay in force")
-        assert json.loads(node.ask("rules", "-o", "json")).get("rules", []) == []
+    node.daemon.line("bundle rejected; the rules before it stay in force")
+    assert json.loads(node.ask("rules", "-o", "json")).get("rules", []) == []
     (placed,) = json.loads(node.ask("ps", "-o", "json"))["placements"]
     assert (placed["pid"], placed["rule"]) == (process.pid, "r1")
     node.reload(node.settings(placement={"rules": []}))
