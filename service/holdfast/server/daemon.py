@@ -130,32 +130,39 @@ class Life:
             DaemonUseless: something vital ended.
         """
         began = time.perf_counter()
+        self._make(
+            loaded, revived
+        )  # imports the plugins, with nothing yet to undo: until then a signal ends us at once
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
-        stop = StopRequest(loaded.settings.timeout_s("shutdown.grace") + CLOSING_S)
+        stop = StopRequest(self._grace_s + CLOSING_S)
         with handled(stop, self.reload, stacks.write):
             try:
-                await self._boot_and_serve(loaded, revived, stop, on_ready, began)
+                await self._boot_and_serve(revived, stop, on_ready, began)
             except ConfigError as error:
                 revived = self._fallback(loaded, str(error)) if revived is None else None
                 if revived is None:
                     raise
                 log.set_up(revived.loaded.settings.debug.level, revived.loaded.settings.debug.format)
-                await self._boot_and_serve(revived.loaded, revived, stop, on_ready, began)
+                self._make(revived.loaded, revived)
+                await self._boot_and_serve(revived, stop, on_ready, began)
             if stop.failure:
                 raise DaemonUseless(stop.failure)
         LOG.info("holdfast stopped")
 
-    async def _boot_and_serve(
-        self, loaded: config.Loaded, revived: Revived | None, stop: StopRequest, on_ready: OnReady | None, began: float
-    ) -> None:
+    def _make(self, loaded: config.Loaded, revived: Revived | None) -> None:
         for warning in loaded.warnings:
             LOG.warning(str(warning))
         has_fallback = (lambda: self._fallback(loaded) is not None) if revived is None else lambda: False
-        daemon = self._daemon = Daemon(loaded, self._registrations, has_fallback=has_fallback)
-        daemon.metrics.add(*self._families)
-        daemon.on_end = lambda why: stop.fail(why, FAILED_S)
+        self._daemon = Daemon(loaded, self._registrations, has_fallback=has_fallback)
+        self._daemon.metrics.add(*self._families)
         self._watched = revived.watched if revived is not None else (loaded.patterns, loaded.fingerprint)
         self._grace_s = loaded.settings.timeout_s("shutdown.grace")
+
+    async def _boot_and_serve(
+        self, revived: Revived | None, stop: StopRequest, on_ready: OnReady | None, began: float
+    ) -> None:
+        daemon = self._daemon
+        daemon.on_end = lambda why: stop.fail(why, FAILED_S)
         stop.limit_s = self._grace_s + CLOSING_S
         self._remember(revived)
         async with AsyncExitStack() as stack:
