@@ -10,6 +10,9 @@ import pytest
 from google.protobuf import descriptor_pool, message_factory
 from holdfast.api.config.v1 import config_pb2
 from holdfast.api.placement.v1 import placement_pb2
+from holdfast.api.services.events.v1 import events_pb2  # noqa: F401 (its descriptors, and those of the next two)
+from holdfast.api.services.introspection.v1 import introspection_pb2  # noqa: F401
+from holdfast.api.services.version.v1 import version_pb2  # noqa: F401
 
 from tests.needs import peer
 from tests.peers.daemon import holdfast

@@ -74,7 +74,7 @@ def show(client: Client) -> int:
         notes += ["this is the last good configuration: the files were refused at the start"] * answer.is_last_good
         notes += [f"the files are refused: {answer.refused}"] * bool(answer.refused)
         notes += [f"waits for a restart: {', '.join(answer.needs_restart)}"] * bool(answer.needs_restart)
-        print_lines([*(f"# {note}" for note in notes), *text(json.loads(answer.config_json)).splitlines()])
+        print_lines([*(f"# {note}" for note in notes), *text(json.loads(answer.config_json))[:-1].split("\n")])
     return int(bool(answer.refused))
 
 
