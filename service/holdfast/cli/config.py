@@ -23,7 +23,7 @@ _STREAM = "-"
 
 @click.group()
 def config() -> None:
-    """Print, check, migrate and describe configuration files."""
+    """Print, check and migrate configuration files; show what a daemon has in force."""
 
 
 @config.command(short_help="Print every key, its meaning and its default, as YAML.")
