@@ -19,6 +19,7 @@ from msgspec import Struct
 from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
+from holdfast.config.digest import sha256_hex
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
@@ -82,12 +83,7 @@ class Loaded(Struct, frozen=True):
     @property
     def content_hash(self) -> str:
         """SHA-256 in hex of the effective settings: equal on two nodes exactly if their configurations are."""
-        try:
-            from _sha2 import sha256  # type: ignore[import-not-found]  # hashlib's is OpenSSL, 3 MiB of every node
-        except ImportError:  # Python 3.11
-            from hashlib import sha256
-
-        return str(sha256(msgspec.json.encode(self.settings, order="deterministic")).hexdigest())
+        return sha256_hex(msgspec.json.encode(self.settings, order="deterministic"))
 
     @property
     def short_hash(self) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast import config, log
+from holdfast.config.digest import sha256_hex
 from holdfast.config.node import Node, Source
 from holdfast.errors import BootError, ConfigError, HoldfastError
 from holdfast.server.trust import open_trusted
@@ -60,7 +61,7 @@ class LastGood(Struct, frozen=True):
     def says(self, loaded: config.Loaded) -> bool:
         """Whether it has what these files say."""
         with suppress(ConfigError):
-            return self.checksum == _checksum(_encoded(loaded))
+            return self.checksum == sha256_hex(_encoded(loaded))
         return False
 
 
@@ -90,7 +91,7 @@ def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> N
         OSError: it cannot be written; the one before stays.
     """
     tree = _encoded(loaded)
-    checksum = _checksum(tree)
+    checksum = sha256_hex(tree)
     before = kept(root, source)
     if before is None or before.checksum != checksum:
         _replace(root, _content(source, loaded, taken_unix_ns, tree, checksum))
@@ -153,7 +154,7 @@ def _read(directory: int, source: str) -> LastGood | None:
         raise ConfigError(f"it is damaged: {error}") from None
     if last.format != FORMAT:
         raise ConfigError(f"it has format {last.format}; this version reads {FORMAT}")
-    if _checksum(bytes(last.tree)) != last.checksum:
+    if sha256_hex(bytes(last.tree)) != last.checksum:
         raise ConfigError("it is damaged: its checksum is another")
     return last if last.source == source else None
 
@@ -174,12 +175,3 @@ def _nodes_of(loaded: config.Loaded) -> list[Node]:
     for node in found:
         found += [inner for _, inner in node.children()]
     return found
-
-
-def _checksum(data: bytes) -> str:
-    try:
-        from _sha2 import sha256  # type: ignore[import-not-found]  # hashlib's is OpenSSL, 3 MiB of every node
-    except ImportError:  # Python 3.11
-        from hashlib import sha256
-
-    return str(sha256(data).hexdigest())
