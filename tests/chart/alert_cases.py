@@ -66,6 +66,7 @@ UP, ENGINE = f"up{{{NODE}}}", f"holdfast_placement_engine_up{{{NODE}}}"
 OTHER_UP, OTHER_ENGINE = f"up{{{OTHER_NODE}}}", f"holdfast_placement_engine_up{{{OTHER_NODE}}}"
 START = f"process_start_time_seconds{{{NODE}}}"
 RELOADED = f"holdfast_config_last_reload_successful{{{NODE}}}"
+LAST_GOOD = f"holdfast_config_last_good_in_use{{{NODE}}}"
 EVENTS = f"holdfast_placement_events_available{{{NODE}}}"
 LOST = f"holdfast_placement_events_lost_total{{{NODE}}}"
 MOVES = f"holdfast_placement_moves_waiting{{{NODE}}}"
@@ -114,6 +115,13 @@ CASES: dict[str, list[Case]] = {
     "HoldfastConfigRejected": [
         fires("refused", 6, {RELOADED: "0x20"}),
         silent("taken", 6, {RELOADED: "1x20"}),
+        silent("the last good one is in use", 6, {RELOADED: "0x20", LAST_GOOD: "1x20"}),  # HoldfastLastGoodConfig's
+        fires("refused by a daemon that started well", 6, {RELOADED: "0x20", LAST_GOOD: "0x20"}),
+    ],
+    "HoldfastLastGoodConfig": [
+        fires("a start with a broken file", 6, {RELOADED: "0x20", LAST_GOOD: "1x20"}),
+        silent("a reload of a broken file", 6, {RELOADED: "0x20", LAST_GOOD: "0x20"}),
+        silent("mended", 6, {RELOADED: "0x3 1x20", LAST_GOOD: "1x3 0x20"}),
     ],
     "HoldfastConfigDiffers": [
         fires(

@@ -8,7 +8,11 @@ import sys
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, message_factory
+from holdfast.api.config.v1 import config_pb2
 from holdfast.api.placement.v1 import placement_pb2
+from holdfast.api.services.events.v1 import events_pb2  # noqa: F401 (its descriptors, and those of the next two)
+from holdfast.api.services.introspection.v1 import introspection_pb2  # noqa: F401
+from holdfast.api.services.version.v1 import version_pb2  # noqa: F401
 
 from tests.needs import peer
 from tests.peers.daemon import holdfast
@@ -17,6 +21,7 @@ pytestmark = peer("openssl")
 
 SECRET = "hunter2-and-more"
 PLACEMENT = "holdfast.placement.v1.Placement"
+CONFIGURED = "holdfast.config.v1.Config"
 EXPLAIN = f"/{PLACEMENT}/Explain"
 SUBSCRIBE = "/containerd.services.events.v1.Events/Subscribe"
 CONFIG = """\
@@ -101,7 +106,7 @@ def answers(channel, method, pid):
 def reading_methods():
     """Every method of ours that says it reads."""
     for service in (PLACEMENT, "containerd.services.events.v1.Events", "containerd.services.version.v1.Version",
-                    "containerd.services.introspection.v1.Introspection"):  # fmt: skip
+                    "containerd.services.introspection.v1.Introspection", CONFIGURED):  # fmt: skip
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             if method.GetOptions().idempotency_level:
                 yield method
@@ -114,7 +119,11 @@ def test_no_method_gives_a_command_line_over_tcp_without_a_grant(connected, secr
         name for name, (said, _) in seen.items() if SECRET.encode() in said.replace(b"*" + SECRET.encode(), b"")
     ] == []
     refused = {name for name, (_, code) in seen.items() if code == "PERMISSION_DENIED"}
-    assert refused == {f"{PLACEMENT}.Explain", "containerd.services.events.v1.Events.Subscribe"}
+    assert refused == {
+        f"{PLACEMENT}.Explain",
+        "containerd.services.events.v1.Events.Subscribe",
+        f"{CONFIGURED}.Show",
+    }
     assert seen[f"{PLACEMENT}.Preview"][1] == "OK"
     explain = placement_pb2.DESCRIPTOR.services_by_name["Placement"].methods_by_name["Explain"]
     said, code = answers(node, explain, secretive)
@@ -130,3 +139,12 @@ def test_a_granted_certificate_reads_command_lines_and_events_over_tcp(connected
     assert f"--password={SECRET}".encode() in said
     subscribe = descriptor_pool.Default().FindMethodByName("containerd.services.events.v1.Events.Subscribe")
     assert answers(fleet, subscribe, secretive)[1] == "DEADLINE_EXCEEDED"
+
+
+def test_a_granted_certificate_reads_the_configuration_over_tcp(connected):
+    fleet, node = connected(GRANT.format(f"/{CONFIGURED}/Show", SUBSCRIBE))
+    show = config_pb2.DESCRIPTOR.services_by_name["Config"].methods_by_name["Show"]
+    said, code = answers(fleet, show, 0)
+    assert code == "OK"
+    assert said == answers(node, show, 0)[0]
+    assert b'"tcp_tls_ca":' in config_pb2.ShowResponse.FromString(said).config_json.encode()

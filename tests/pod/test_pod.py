@@ -60,6 +60,29 @@ def test_a_bad_configmap_changes_nothing_and_is_said(node, victim):
     assert node.terminate(container) == 0
 
 
+def test_a_bad_configmap_and_a_restarted_pod_is_the_last_good_one_alive_and_not_ready(node, victim):
+    first = node.start()
+    until(700, lambda: adj(victim), first)
+    until(0, lambda: node.inside("config", "show").returncode, first)
+    assert node.terminate(first) == 0
+
+    node.config.update("plugins: {io.holdfast.placement.v1.rules: {rulez: []}}\n")
+    second = node.start()
+    second.line("starting with the last good one.*rulez")
+    until(True, lambda: node.probe("startupProbe"), second)
+    assert node.probe("livenessProbe")
+    assert not node.probe("readinessProbe")
+    assert adj(victim) == 700
+    shown = node.inside("config", "show")
+    assert shown.returncode == 1
+    assert "rulez" in shown.stdout
+
+    node.configure(rule(750))
+    until(750, lambda: adj(victim), second)
+    until(True, lambda: node.probe("readinessProbe"), second)
+    assert node.terminate(second) == 0
+
+
 def test_without_a_port_the_kubelet_asks_the_socket(node_with, victim):
     node = node_with({"probes.mode": "exec", "metrics.enabled": False})
     assert "ports" not in node.container

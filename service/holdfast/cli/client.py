@@ -150,25 +150,44 @@ class ClientCommand(click.Command):
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options all client commands have, and a `Client` as its first argument."""
+    return client_options_for("table")(command)
 
-    @functools.wraps(command)
-    def with_client(**given: Any) -> Any:
-        tls = Tls(*(given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
-        address = given.pop("address") or default_address()
-        target = Target(address, given.pop("namespace"), given.pop("timeout"), tls)
-        client = Client(target, json=given.pop("output") == "json")
-        try:
-            return command(client, **given)
-        finally:
-            client.close()
 
-    for option in reversed(_OPTIONS):
-        with_client = option(with_client)
-    return with_client
+def client_options_for(people: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`client_options` for a command whose output for people has this name, beside ``json``."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_client(**given: Any) -> Any:
+            tls = Tls(*(given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
+            address = given.pop("address") or default_address()
+            target = Target(address, given.pop("namespace"), given.pop("timeout"), tls)
+            client = Client(target, json=given.pop("output") == "json")
+            try:
+                return command(client, **given)
+            finally:
+                client.close()
+
+        for option in reversed([*_BEFORE_OUTPUT, _output(people), *_AFTER_OUTPUT]):
+            with_client = option(with_client)
+        return with_client
+
+    return decorate
+
+
+def _output(people: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice([people, "json"]),
+        default=people,
+        show_default=True,
+        help="json prints the API's messages, with their field names.",
+    )
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+_BEFORE_OUTPUT: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option(
         "-a",
         "--address",
@@ -186,14 +205,8 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         show_default=True,
         help="Namespace of the request.",
     ),
-    click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="json prints the API's messages, with their field names.",
-    ),
+)
+_AFTER_OUTPUT: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),

@@ -1,4 +1,4 @@
-"""``holdfast config``: print, check, migrate and describe configuration files. No daemon is asked."""
+"""``holdfast config``: print, check, migrate and describe configuration files. ``show`` alone asks a daemon."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.cli.client import Client, ClientCommand, client_options_for
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _STREAM = "-"
 
 @click.group()
 def config() -> None:
-    """Print, check, migrate and describe configuration files."""
+    """Print, check and migrate configuration files; show what a daemon has in force."""
 
 
 @config.command(short_help="Print every key, its meaning and its default, as YAML.")
@@ -34,14 +35,47 @@ def default() -> None:
     click.echo(commented_defaults(own_defaults().settings(Settings()), _known()), nl=False)
 
 
-@config.command(short_help="Print the configuration that is in effect.")
+@config.command(short_help="Print what files mean, with imports and defaults.")
 @_CONFIG
 def dump(path: str | None) -> None:
-    """Print the effective configuration: files, imports and defaults, plugins' sections included."""
+    """Print the effective configuration of files: imports and defaults, plugins' sections included.
+
+    What a running daemon has in force is printed by `holdfast config show`.
+    """
     from holdfast.config.render import effective
 
     loaded, sections, _ = _checked(path)
     click.echo(effective(loaded.settings, sections, list(_known())), nl=False)
+
+
+@config.command(cls=ClientCommand, short_help="Print the configuration that a running daemon has in force.")
+@client_options_for("yaml")
+def show(client: Client) -> int:
+    """Print the configuration that the running daemon has in force, with its hash and since when.
+
+    Comments at the top name the files, the keys that wait for a restart, and why the files as they are now are not in
+    force, if they are not. Secrets are hidden. Exit code 1 while the daemon refuses its files.
+    """
+    import json
+
+    from holdfast.api.config.v1.config_pb2 import ShowRequest
+    from holdfast.api.config.v1.config_pb2_grpc import ConfigStub
+    from holdfast.cli.table import as_json, plain
+    from holdfast.cli.table import show as print_lines
+    from holdfast.config.render import text
+
+    answer = client.ask(client.stub(ConfigStub).Show, ShowRequest())
+    if client.json:
+        message = plain(answer)
+        click.echo(as_json({"config": json.loads(message.pop("config_json")), **message}))
+    else:
+        notes = [f"hash {answer.hash[:12]}, in force since {answer.in_force_since.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"]
+        notes += [f"read from {', '.join(answer.files)}"] * bool(answer.files)
+        notes += ["this is the last good configuration: the files were refused at the start"] * answer.is_last_good
+        notes += [f"the files are refused: {answer.refused}"] * bool(answer.refused)
+        notes += [f"waits for a restart: {', '.join(answer.needs_restart)}"] * bool(answer.needs_restart)
+        print_lines([*(f"# {note}" for note in notes), *text(json.loads(answer.config_json))[:-1].split("\n")])
+    return int(bool(answer.refused))
 
 
 @config.command(short_help="Check a configuration; print errors and warnings.")

@@ -25,7 +25,7 @@ from holdfast.inert import inert  # noqa: E402
 #: Subcommand → ``module:attribute`` below ``holdfast.cli`` and the line ``--help`` shows for it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run:run", "Start the daemon."),
-    "config": ("config:config", "Print, check, migrate and describe configuration files."),
+    "config": ("config:config", "Print, check and migrate configuration files; show what a daemon has in force."),
     "version": ("version:version", "Print the versions of the client and the daemon."),
     "health": ("health:health", "Ask whether the daemon, or one service, is serving."),
     "plugins": ("plugins:plugins", "List the daemon's plugins and what became of each."),

@@ -273,8 +273,9 @@ def release(client: Client, pid: int) -> None:
 def restore(client: Client, rule: str, pid: int | None) -> int:
     """Give everything back: each value we wrote and that is still ours becomes what it was before.
 
-    The rules concerned act again with the next reload (also of an unchanged file) or restart. Exit code 1 when
-    something could not be given back yet; it is tried again.
+    The rules concerned act again when rules are put in force next: by a reload that is not refused (SIGHUP is one,
+    also with an unchanged file), by another bundle where the configuration follows one, or by a restart. Exit code 1
+    when something could not be given back yet; it is tried again.
     """
     from holdfast.api.placement.v1.placement_pb2 import RestoreRequest
 

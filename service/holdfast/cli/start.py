@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -62,8 +61,6 @@ def run(given: Mapping[str, str | bool | None]) -> None:
         HoldfastError: it cannot start; one line.
     """
     gc.disable()  # a start makes many objects and drops few; `_settle` ends it
-    # Until the daemon has handlers of its own: a SIGTERM in the first milliseconds is a clean stop too.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     import asyncio
 
     from holdfast import plugins

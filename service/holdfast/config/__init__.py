@@ -7,7 +7,7 @@ dataclass costs half a millisecond of every start.
 
 from holdfast.config.defaults import Defaults, own_defaults
 from holdfast.config.finding import Finding, Remark
-from holdfast.config.load import Loaded, Overrides, load
+from holdfast.config.load import Loaded, Overrides, Refused, attempt, load, main_file, revived
 from holdfast.config.quantity import Bytes, Duration
 from holdfast.config.schema import Settings
 from holdfast.config.section import Section, check_sections, decode_section, placed
@@ -19,12 +19,16 @@ __all__ = [
     "Finding",
     "Loaded",
     "Overrides",
+    "Refused",
     "Remark",
     "Section",
     "Settings",
+    "attempt",
     "check_sections",
     "decode_section",
     "load",
+    "main_file",
     "own_defaults",
     "placed",
+    "revived",
 ]

@@ -12,6 +12,8 @@ from msgspec import inspect as mi
 from holdfast.config.node import Path
 from holdfast.config.quantity import FORMATTERS, WORDS
 
+HIDDEN = "<hidden>"  # in place of a secret
+
 _CACHE: dict[Any, mi.Type] = {}
 
 
@@ -243,3 +245,16 @@ def as_written(value: Any, info: mi.Type) -> Any:
     if extra.get("quantity") and isinstance(value, (int, float)) and not isinstance(value, bool):
         return FORMATTERS[extra["quantity"]](value)
     return msgspec.to_builtins(value)
+
+
+def hidden(data: Any, info: mi.Type | None) -> Any:
+    """Plain data of a type without its secrets: what has ``extra={"secret": True}`` in its Meta is `HIDDEN`."""
+    if info is None:
+        return data
+    if data not in (None, "") and any(bare(member)[1].get("secret") for member in (info, *alternatives(info))):
+        return HIDDEN
+    if isinstance(data, dict):
+        return {key: hidden(one, step_into(info, key)) for key, one in data.items()}
+    if isinstance(data, list):
+        return [hidden(one, step_into(info, at)) for at, one in enumerate(data)]
+    return data

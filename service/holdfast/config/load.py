@@ -7,8 +7,10 @@ those import in turn (breadth first, each file once), and the command line over 
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from msgspec import Struct
 from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
+from holdfast.config.digest import sha256_hex
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
@@ -25,6 +28,7 @@ from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
+from holdfast.late import regex
 
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000
@@ -33,6 +37,7 @@ _YAML_SUFFIXES = (".yaml", ".yml", ".json")  # whatever else a TOML file imports
 _ATTEMPTS = 5
 _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
+_ROOT_LINE = regex(r"""^["']?root["']?\s*[:=]\s*["']?(/[^"'#\n]*[^"'#\s])""", re.MULTILINE)
 
 
 class Overrides(Struct, frozen=True):
@@ -63,7 +68,7 @@ class Loaded(Struct, frozen=True):
     ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for
     `watch`. ``warnings``: lines for the log. ``short_ids``: a version 1 file was among them, so plugin names may be
     ids alone, each standing for every plugin that has it (``plugin.graph.expand_short_ids``). ``fingerprint``: the
-    versions of the files that were read.
+    versions of the files that were read. ``given``: what the files say, joined, without defaults and command line.
     """
 
     settings: Settings
@@ -73,16 +78,12 @@ class Loaded(Struct, frozen=True):
     short_ids: bool = False
     fingerprint: Fingerprint = ()
     tree: Node = Node({}, _DEFAULTS)
+    given: Node = Node({}, _DEFAULTS)
 
     @property
     def content_hash(self) -> str:
         """SHA-256 in hex of the effective settings: equal on two nodes exactly if their configurations are."""
-        try:
-            from _sha2 import sha256  # type: ignore[import-not-found]  # hashlib's is OpenSSL, 3 MiB of every node
-        except ImportError:  # Python 3.11
-            from hashlib import sha256
-
-        return str(sha256(msgspec.json.encode(self.settings, order="deterministic")).hexdigest())
+        return sha256_hex(msgspec.json.encode(self.settings, order="deterministic"))
 
     @property
     def short_hash(self) -> str:
@@ -93,6 +94,18 @@ class Loaded(Struct, frozen=True):
         """``config.yaml:12`` for a dotted key such as ``grpc.tcp_address``; empty when it is a default."""
         node = self.tree.at(tuple(key.split(".")))
         return node.where if node is not None and node.source is not _DEFAULTS else ""
+
+
+class Refused(Struct, frozen=True):
+    """Files that are no configuration, and why. ``patterns`` and ``fingerprint`` as in `Loaded`, as far as was read.
+
+    ``roots``: the directories that may be the daemon's root, most likely first; the files may not say it any more.
+    """
+
+    error: ConfigError
+    patterns: tuple[str, ...]
+    fingerprint: Fingerprint
+    roots: tuple[str, ...]
 
 
 class Surroundings(Struct, frozen=True):
@@ -118,20 +131,66 @@ def load(
     Raises:
         ConfigError: one line with file, line, key, what was expected.
     """
+    found = attempt(path, overrides, surroundings)
+    if isinstance(found, Refused):
+        raise found.error
+    return found
+
+
+def attempt(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    surroundings: Surroundings | None = None,
+) -> Loaded | Refused:
+    """As `load`, with a mistake as a value."""
     around = surroundings or Surroundings.own()
     defaults = defaults_for(around.euid, around.environ)
+    files = _Files(Snapshot())
     for _ in range(_ATTEMPTS):
         with Snapshot() as snapshot:
+            files = _Files(snapshot)
+            error = None
             try:
-                files = _Files(snapshot)
                 files.collect(_main_file(path, defaults), must_exist=path is not None)
-                seen = fingerprint(files.absolute_patterns())
-                if not snapshot.holds(seen):
-                    continue  # changed between reading and looking: what we have is half old
             except SnapshotLost:  # the ConfigMap changed under us: read the new one
                 continue
-        return _settled(files, defaults, overrides, around.cwd, seen)
-    raise ConfigError(f"{path}: changes faster than it can be read")
+            except ConfigError as raised:
+                error = raised
+            seen = fingerprint(files.absolute_patterns())
+            if not (snapshot.holds(seen) if error is None else snapshot.still(seen)):
+                continue  # changed between reading and looking: what we have is half old
+        try:
+            if error is not None:
+                raise error
+            return _settled(merged(files.trees), files, defaults, overrides, around.cwd, seen)
+        except ConfigError as raised:
+            return Refused(raised, files.absolute_patterns(), seen, _roots(files, overrides, defaults, around.cwd))
+    error = ConfigError(f"{path}: changes faster than it can be read")
+    return Refused(error, files.absolute_patterns(), (), _roots(files, overrides, defaults, around.cwd))
+
+
+def revived(
+    data: object, source: Source, overrides: Overrides = NO_OVERRIDES, surroundings: Surroundings | None = None
+) -> Loaded:
+    """The settings that a `Loaded.given` kept as plain ``data`` gives under this command line; no file is read.
+
+    Raises:
+        ConfigError: this version does not take them any more.
+    """
+    around = surroundings or Surroundings.own()
+    tree = node_of(data, source)
+    return _settled(tree, None, defaults_for(around.euid, around.environ), overrides, around.cwd, ())
+
+
+def main_file(path: str | os.PathLike[str] | None, surroundings: Surroundings | None = None) -> str:
+    """The absolute path of the file that `load` begins with; empty for an open descriptor, which has none.
+
+    Raises:
+        ConfigError: no path can be so.
+    """
+    around = surroundings or Surroundings.own()
+    main = _main_file(path, defaults_for(around.euid, around.environ))
+    return "" if is_stream(main) else os.path.normpath(os.path.join(around.cwd, main))
 
 
 def read_file(
@@ -204,6 +263,7 @@ class _Files:
         self.paths: list[str] = []
         self.patterns: list[str] = []
         self.warnings: list[Finding] = []
+        self.unparsed = ""  # the main file's text, where it is not understood
 
     def absolute_patterns(self) -> tuple[str, ...]:
         """What was asked for, as absolute paths and globs."""
@@ -230,7 +290,12 @@ class _Files:
 
     def _read(self, wanted: _Wanted, *, is_main: bool) -> list[_Wanted]:
         path = wanted.path
-        tree, version, warnings = read_file(path, self._snapshot, wanted.version, is_toml=wanted.is_toml)
+        try:
+            tree, version, warnings = read_file(path, self._snapshot, wanted.version, is_toml=wanted.is_toml)
+        except ConfigError:
+            with suppress(ConfigError):
+                self.unparsed = self._snapshot.read(path) if is_main and not is_stream(path) else ""
+            raise
         self.trees.append(tree)
         self.paths.append(path)
         self.warnings += warnings
@@ -284,12 +349,15 @@ def _main_file(path: str | os.PathLike[str] | None, defaults: Defaults) -> str:
     return next((one for one in defaults.config_files if os.path.lexists(one)), defaults.config_files[0])
 
 
-def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str, seen: Fingerprint) -> Loaded:
-    given = overridden(merged(files.trees) or Node({}, _DEFAULTS), overrides.tree())
+def _settled(
+    tree: Node | None, files: _Files | None, defaults: Defaults, overrides: Overrides, cwd: str, seen: Fingerprint
+) -> Loaded:
+    own = tree or Node({}, _DEFAULTS)
+    given = overridden(own, overrides.tree())
     timeouts = {name: f"{seconds:g}s" for name, seconds in default_timeouts().items()}
     places = {"root": defaults.root, "state": defaults.state, "grpc": {"address": defaults.address}}
     tree = filled(given, node_of(places | {"timeouts": timeouts}, _DEFAULTS))
-    warnings = list(files.warnings)
+    warnings = list(files.warnings) if files is not None else []
     settings = decode(tree, Settings, (), warnings)
     settings = checked(settings, tree, cwd, warnings)
     sections = tree.mapping().get("plugins")
@@ -298,10 +366,20 @@ def _settled(files: _Files, defaults: Defaults, overrides: Overrides, cwd: str, 
         settings = msgspec.structs.replace(settings, plugins=entries)
     return Loaded(
         settings,
-        tuple(Path(path) for path in files.paths),
-        files.absolute_patterns(),
+        tuple(Path(path) for path in files.paths) if files is not None else (),
+        files.absolute_patterns() if files is not None else (),
         tuple(warnings),
-        any(one.source.short_ids for one in files.trees),
+        any(one.source.short_ids for one in files.trees) if files is not None else own.source.short_ids,
         seen,
         tree,
+        own,
     )
+
+
+def _roots(files: _Files, overrides: Overrides, defaults: Defaults, cwd: str) -> tuple[str, ...]:
+    """Where the daemon's root may be, though its files are refused: as far as they were read, and as they look."""
+    if overrides.root:
+        return (os.path.join(cwd, overrides.root),)
+    node = (merged(files.trees) or Node({}, _DEFAULTS)).mapping().get("root")
+    said = [node.value] if node is not None and isinstance(node.value, str) else _ROOT_LINE.findall(files.unparsed)
+    return tuple(dict.fromkeys(os.path.join(cwd, root) for root in (*said, defaults.root) if root))

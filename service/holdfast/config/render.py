@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
-from holdfast.config.describe import REQUIRED, Key, as_written, bare, keys_of
+from holdfast.config.describe import REQUIRED, Key, as_written, bare, hidden, keys_of
 from holdfast.config.migrate import meanings
 from holdfast.config.node import Path
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
@@ -29,13 +29,33 @@ def effective(settings: Settings, sections: Mapping[str, msgspec.Struct], known:
     ``sections`` are the plugins' decoded configurations; a disabled plugin's section stays as it was written.
     A version 1 file's short ids become the URIs among ``known`` they stand for.
     """
-    data = as_written(settings, mi.type_info(Settings))
+    data = _whole(settings, sections, known)
+    given = as_written(settings.plugins, mi.AnyType())
+    data["plugins"] = {uri: one for uri, one in given.items() if len(uri.split(".")) >= _URI_PARTS} | data["plugins"]
+    return text(data)
+
+
+def in_force(settings: Settings, sections: Mapping[str, msgspec.Struct], known: Iterable[str]) -> dict[str, Any]:
+    """Settings as plain data to show: as `effective`, without sections that nobody reads, secrets as `HIDDEN`."""
+    data = hidden(_whole(settings, {}, known), mi.type_info(Settings))
+    data["plugins"] = {
+        uri: hidden(as_written(one, (info := mi.type_info(type(one)))), info) for uri, one in sections.items()
+    }
+    return dict(data)
+
+
+def text(data: dict[str, Any]) -> str:
+    """Plain data as YAML."""
+    return "\n".join(_mapping(data, 0)) + "\n"
+
+
+def _whole(settings: Settings, sections: Mapping[str, msgspec.Struct], known: Iterable[str]) -> dict[str, Any]:
+    data: dict[str, Any] = as_written(settings, mi.type_info(Settings))
     data["imports"] = []
     for key in ("required_plugins", "disabled_plugins"):
         data[key] = [uri for name in data[key] for uri in _uris(name, known)]
-    data["plugins"] = {uri: one for uri, one in data["plugins"].items() if len(uri.split(".")) >= _URI_PARTS}
-    data["plugins"] |= {uri: as_written(section, mi.type_info(type(section))) for uri, section in sections.items()}
-    return "\n".join(_mapping(data, 0)) + "\n"
+    data["plugins"] = {uri: as_written(section, mi.type_info(type(section))) for uri, section in sections.items()}
+    return data
 
 
 def commented_defaults(settings: Settings, known: Mapping[str, type[msgspec.Struct] | None]) -> str:

@@ -97,7 +97,8 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description=(
                 "host:port to serve on over TCP as well; empty: not. Without a grant only methods that read, and none"
-                " of content, images, containers, leases and namespaces, command lines (Explain) and events"
+                " of content, images, containers, leases and namespaces, command lines (Explain), events and this"
+                " configuration"
             ),
             examples=["0.0.0.0:7420"],
         ),

@@ -73,9 +73,12 @@ class Snapshot:
 
     def holds(self, now: Fingerprint) -> bool:
         """Whether the files are still those that were read, and no other has appeared."""
+        return self.still(now) and all(path in self.listed for path, stamp in now if stamp)
+
+    def still(self, now: Fingerprint) -> bool:
+        """Whether the files that were read are still the same, whatever others there are."""
         stamps = dict(now)
-        unchanged = all(stamps.get(path) == stamp for path, stamp in self.listed.items() if stamp)
-        return unchanged and all(path in self.listed for path, stamp in now if stamp)
+        return all(stamps.get(path) == stamp for path, stamp in self.listed.items() if stamp)
 
     def _bytes(self, path: str) -> bytes:
         through, rest = self._pinned(path)
@@ -87,7 +90,8 @@ class Snapshot:
                 raise SnapshotLost(path) from None
             raise
         try:
-            self.listed[absolute(path)] = () if blocking else _stamp(os.fstat(descriptor))
+            found = os.fstat(descriptor)
+            self.listed[absolute(path)] = () if blocking or stat.S_ISDIR(found.st_mode) else _stamp(found)
             return _contents(descriptor, path)
         finally:
             os.close(descriptor)

@@ -19,6 +19,22 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 OnReload = Callable[[Any], None]
 
 
+class Configuration(Struct, frozen=True):
+    """The configuration in force: plain data as a file would hold it, secrets hidden, and what is to be known of it.
+
+    ``hash`` is of what the files said when they were accepted, ``needs_restart`` names keys of theirs that do not hold
+    yet. ``refused``: why the files as they are now are not in force; ``is_last_good``: the boot found them so.
+    """
+
+    values: dict[str, Any]
+    hash: str
+    since_unix_ns: int
+    files: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    refused: str = ""
+    is_last_good: bool = False
+
+
 class Daemon(Protocol):
     """What a context asks of the daemon it runs in."""
 
@@ -30,6 +46,9 @@ class Daemon(Protocol):
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """Hold the boot until the answer is called."""
+
+    def configuration(self) -> Configuration:
+        """What is in force now."""
 
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """Tell ``callback`` the plugin's new config after a good reload; see `InitContext.on_reload`."""

@@ -48,6 +48,7 @@ SHIPPED: tuple[str, ...] = (
     "snapshots:snapshots",
     "reflection:reflection",
     "version:version",
+    "config:config",
     "bundle:bundles",
     "bundle:service",
     "cgroups:cgroups",

@@ -1,10 +1,10 @@
 """Which methods a TCP client may call: those that read are open, and a granted client certificate opens more.
 
 A method reads when its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto), so that what
-a third party's service allows over TCP is said where the method is, and the default is no. Three kinds of reading need
+a third party's service allows over TCP is said where the method is, and the default is no. Four kinds of reading need
 a grant all the same: what clients keep here (a container's spec has the passwords of its environment, a blob is a
-program), the command line of a process, and the events of all namespaces. The unix socket asks for nothing beyond its
-file mode.
+program), the command line of a process, the events of all namespaces, and the daemon's configuration (whom it grants
+what). The unix socket asks for nothing beyond its file mode.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _ABOUT_US = tuple(f"{_STORED}{name}.v1." for name in ("version", "introspection"
 #: Reading methods that need a grant, and what they give away.
 _REVEALS = {
     "/holdfast.placement.v1.Placement/Explain": "reads the command lines of processes",
+    "/holdfast.config.v1.Config/Show": "reads the daemon's configuration",
     "/containerd.services.events.v1.Events/Subscribe": "reads the events of all namespaces",
 }
 _NO_SIDE_EFFECTS = 1  # MethodOptions.IdempotencyLevel of descriptor.proto, which takes a millisecond to import

@@ -6,6 +6,7 @@ way: listeners, then plugins in reverse, then the tasks, then the directory's lo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,10 +16,11 @@ import msgspec
 
 import holdfast
 from holdfast import config, log, rpc
+from holdfast.errors import ConfigError
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.metrics import process as process_metrics
 from holdfast.plugin import InitContext, PluginSet, Registration, State
-from holdfast.plugin.context import OnReload, Places
+from holdfast.plugin.context import Configuration, OnReload, Places
 from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
@@ -28,7 +30,7 @@ from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
-from holdfast.server.reload import Change, Reloadable, flattened
+from holdfast.server.reload import Change, Reloadable, flattened, unflattened
 from holdfast.server.start import check_required, start
 from holdfast.server.tasks import Job, Tasks
 
@@ -41,8 +43,12 @@ Registrations = Callable[[config.Settings], Sequence[Registration]]
 class Daemon:
     """One daemon; also what an `InitContext` reaches through ``context.daemon``."""
 
-    def __init__(self, loaded: config.Loaded, registrations: Registrations) -> None:
+    def __init__(
+        self, loaded: config.Loaded, registrations: Registrations, *, has_fallback: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Nothing starts yet. ``has_fallback``: there is another configuration to boot with, should this be refused."""
         self.loaded = loaded
+        self._has_fallback = has_fallback
         self.settings = loaded.settings
         self.registrations = list(registrations(loaded.settings))
         self.metrics = Registry()
@@ -55,6 +61,10 @@ class Daemon:
         self.tasks = Tasks(self.fault, self._end)
         self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
+        self.since_unix_ns = time.time_ns()
+        self.needs_restart: tuple[str, ...] = ()
+        self.refused = ""
+        self.is_last_good = False
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """`InitContext.background`."""
@@ -67,6 +77,22 @@ class Daemon:
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """`InitContext.readiness`."""
         return self.readiness.wait_for(uri, what)
+
+    def configuration(self) -> Configuration:
+        """`Daemon` of a context: what is in force."""
+        from holdfast.config.render import in_force
+
+        values, known = self.reloadable.in_force, [one.uri for one in self.registrations]
+        sections = {uri: values[f"plugins.{uri}"] for uri in self.sections}
+        return Configuration(
+            in_force(unflattened(self.settings, values), sections, known),
+            self.loaded.content_hash,
+            self.since_unix_ns,
+            tuple(map(str, self.loaded.sources)),
+            self.needs_restart,
+            self.refused,
+            self.is_last_good,
+        )
 
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """`InitContext.on_reload`."""
@@ -83,9 +109,9 @@ class Daemon:
         directories.prepare(settings.root, settings.state, settings.temp)
         stack.enter_context(locked(Path(settings.root)))
         refuse_taken(settings)
-        apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
         self.sections = self._decoded(settings, enabled)
+        apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         self.reloadable.begin(flattened(settings, self.sections))
         listeners = Listeners(settings, self._layer(stack), self.plugins, self.board)
         await stack.enter_async_context(self.tasks)
@@ -93,10 +119,16 @@ class Daemon:
         for plugin in self.plugins.ready():
             listeners.register(plugin)
         listeners.mark_absent()
-        debug = debug_routes(self._config_text, log.level_name, log.set_level)
+        debug = debug_routes(self._config_text, log.level_name, self._set_level)
         await listeners.open(stack, self.tasks, self.metrics, debug)
         await self._wait_until_ready()
         return listeners
+
+    def say_last_good(self) -> None:
+        """Health: the last good configuration serves, but it is not the one that the files have."""
+        configured = {service for one in self.registrations if one.config is not None for service in one.services}
+        for name in {DAEMON, *configured}:
+            self.board.fault(name, "last good configuration", present=self.is_last_good)
 
     def reload(self, fresh: config.Loaded) -> Change:
         """Bring what can be into force; what cannot is named, and compared again at the next reload.
@@ -108,7 +140,7 @@ class Daemon:
         """
         sections = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
         change = self.reloadable.apply(flattened(fresh.settings, sections))
-        self.loaded = fresh
+        self.loaded, self.needs_restart, self.since_unix_ns = fresh, change.needs_restart, time.time_ns()
         return change
 
     def _decoded(self, settings: config.Settings, enabled: Sequence[Registration]) -> dict[str, Any]:
@@ -169,6 +201,8 @@ class Daemon:
             if outcome.state is not State.READY:
                 self.readiness.drop(outcome.uri)
                 self.reloadable.off(f"plugins.{outcome.uri}")
+            if isinstance(outcome.error, ConfigError) and self._has_fallback():
+                raise outcome.error
             check_required(outcome, required)
         self.plugins.check_not_missing(sorted(required))
 
@@ -183,7 +217,11 @@ class Daemon:
         return expand_short_ids(names, self.registrations) if self.loaded.short_ids else set(names)
 
     def _config_text(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self.loaded.settings), indent=2).decode() + "\n"
+        return msgspec.json.format(msgspec.json.encode(self.configuration().values), indent=2).decode() + "\n"
+
+    def _set_level(self, level: str) -> None:
+        log.set_level(level)
+        self.reloadable.touch("debug.level")
 
     def _end(self, why: str) -> None:
         self.on_end(why)

@@ -11,22 +11,25 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Protocol
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 import holdfast
 from holdfast import config, log, loop, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
-from holdfast.errors import BootError, DaemonUseless, HoldfastError
+from holdfast.config.source import Fingerprint, fingerprint
+from holdfast.errors import BootError, ConfigError, DaemonUseless, HoldfastError
 from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.process import heap
-from holdfast.server import stacks
+from holdfast.server import last_good, stacks
 from holdfast.server.build import Daemon, Registrations
+from holdfast.server.last_good import LastGood
 from holdfast.server.listeners import ITSELF, Listeners
 from holdfast.server.notify import Notifier
 from holdfast.server.signals import Interrupted, StopRequest, handled
@@ -40,6 +43,8 @@ NAMESPACE = "holdfast"  # of the daemon's own events
 
 
 OnReady = Callable[[str], None]
+#: Files and globs whose change matters, and the versions of them that were read last.
+Watched = tuple[tuple[str, ...], Fingerprint]
 
 
 class Publisher(Protocol):
@@ -61,98 +66,168 @@ def serve(
     Raises:
         HoldfastError: it cannot start, or cannot go on; one line.
     """
-    loaded = config.load(path, overrides)
+    files = config.attempt(path, overrides)
+    log.set_up()  # for what is said before the level is known
+    revived = _last_good(path, overrides, files) if isinstance(files, config.Refused) else None
+    loaded = revived.loaded if revived is not None else files
+    if isinstance(loaded, config.Refused):
+        raise loaded.error
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
-    for warning in loaded.warnings:
-        LOG.warning(str(warning))
     heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(Life(path, overrides, Daemon(loaded, registrations), events).run(on_ready))
+            runner.run(Life(path, overrides, registrations, events).run(loaded, revived, on_ready))
         except DaemonUseless as error:
             os.write(2, f"holdfast: {error}\n".encode())
             os._exit(1)  # what hangs is not waited for, wherever the interpreter would
 
 
+class Revived(Struct, frozen=True):
+    """The last good configuration, in place of files that were refused for ``why``."""
+
+    loaded: config.Loaded
+    kept: LastGood
+    why: str
+    watched: Watched
+
+
 class Life:
     """One daemon between start and exit."""
 
-    def __init__(self, path: str | None, overrides: config.Overrides, daemon: Daemon, events: Kind[Publisher]) -> None:
-        self._path, self._overrides, self._daemon, self._events = path, overrides, daemon, events
+    def __init__(
+        self, path: str | None, overrides: config.Overrides, registrations: Registrations, events: Kind[Publisher]
+    ) -> None:
+        self._path, self._overrides, self._registrations, self._events = path, overrides, registrations, events
+        self._source = config.main_file(path)
         self._notifier = Notifier()
-        self._grace_s = daemon.settings.timeout_s("shutdown.grace")
         self._reloads = Counter("holdfast_config_reloads_total", "Reloads of the configuration.", ["result"])
         self._good = Gauge("holdfast_config_last_reload_successful", "Whether the last reload took effect.")
         self._good_at = Gauge(
             "holdfast_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."
+        )
+        self._on_last_good = Gauge(
+            "holdfast_config_last_good_in_use",
+            "1 while the last good configuration is in force, as the files were refused at the start.",
         )
         info = Gauge(
             "holdfast_config_info", "Constant 1, labelled by the configuration in force.", ["hash"], read=self._hash_now
         )
         for result in ("applied", "rejected"):  # there from the start: the first of each is an increase, too
             self._reloads.labels(result)
-        daemon.metrics.add(self._reloads, self._good, self._good_at, info)
+        self._families = (self._reloads, self._good, self._good_at, self._on_last_good, info)
         self._hash = ""
-        self._remember_good()
+        self._serves = self._reload_waits = False
+        self._watched: Watched = (), ()
+        self._grace_s = 0.0
+        self._to_keep = asyncio.Event()
 
-    async def run(self, on_ready: OnReady | None = None) -> None:
-        """Boot, serve, drain. Raises what the boot raises.
+    async def run(self, loaded: config.Loaded, revived: Revived | None = None, on_ready: OnReady | None = None) -> None:
+        """Boot, serve, drain; where ``loaded`` is refused by a plugin, with the last good configuration instead.
+
+        Raises what the boot raises.
 
         Raises:
             DaemonUseless: something vital ended.
         """
         began = time.perf_counter()
-        stop = StopRequest(self._grace_s + CLOSING_S)
-        self._daemon.on_end = lambda why: stop.fail(why, FAILED_S)
+        self._make(
+            loaded, revived
+        )  # imports the plugins, with nothing yet to undo: until then a signal ends us at once
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
+        stop = StopRequest(self._grace_s + CLOSING_S)
         with handled(stop, self.reload, stacks.write):
-            async with AsyncExitStack() as stack:
-                try:
-                    with stop.interrupts():
-                        listeners = await self._daemon.boot(stack)
-                except Interrupted:
-                    LOG.info("stopped before the boot had ended")
-                else:
-                    await self._serve(listeners, stop, on_ready, began)
+            try:
+                await self._boot_and_serve(revived, stop, on_ready, began)
+            except ConfigError as error:
+                revived = self._fallback(loaded, str(error)) if revived is None else None
+                if revived is None:
+                    raise
+                log.set_up(revived.loaded.settings.debug.level, revived.loaded.settings.debug.format)
+                self._make(revived.loaded, revived)
+                await self._boot_and_serve(revived, stop, on_ready, began)
             if stop.failure:
                 raise DaemonUseless(stop.failure)
         LOG.info("holdfast stopped")
 
+    def _make(self, loaded: config.Loaded, revived: Revived | None) -> None:
+        for warning in loaded.warnings:
+            LOG.warning(str(warning))
+        has_fallback = (lambda: self._fallback(loaded) is not None) if revived is None else lambda: False
+        self._daemon = Daemon(loaded, self._registrations, has_fallback=has_fallback)
+        self._daemon.metrics.add(*self._families)
+        self._watched = revived.watched if revived is not None else (loaded.patterns, loaded.fingerprint)
+        self._grace_s = loaded.settings.timeout_s("shutdown.grace")
+
+    async def _boot_and_serve(
+        self, revived: Revived | None, stop: StopRequest, on_ready: OnReady | None, began: float
+    ) -> None:
+        daemon = self._daemon
+        daemon.on_end = lambda why: stop.fail(why, FAILED_S)
+        stop.limit_s = self._grace_s + CLOSING_S
+        self._remember(revived)
+        async with AsyncExitStack() as stack:
+            try:
+                with stop.interrupts():
+                    listeners = await daemon.boot(stack)
+            except Interrupted:
+                LOG.info("stopped before the boot had ended")
+            else:
+                await self._serve(listeners, stop, on_ready, began)
+
     async def _serve(self, listeners: Listeners, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
         """From the end of the boot until the last call is answered."""
         self._start_own_tasks()
-        self._notifier.status(f"serving on {self._daemon.settings.grpc.address}")
+        self._say_status()
         self._notifier.ready()
         LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
+        if self._daemon.is_last_good:
+            self._publish("/config/rejected", ConfigRejected(reason=valid(self._daemon.refused)))
+        else:
+            self._to_keep.set()
         if on_ready is not None:
             on_ready(self._daemon.settings.grpc.address)
+        self._serves = True
+        if self._reload_waits:
+            self.reload()
         await stop.asked.wait()
         await self._drain(listeners, stop)
 
     def reload(self) -> None:
-        """Read the configuration again, because of SIGHUP or a changed file. Never raises."""
+        """Read the configuration again, because of SIGHUP or a changed file. Never raises.
+
+        While the boot goes on it waits for its end: plugins that have not started yet could not be told.
+        """
+        if not self._serves:
+            self._reload_waits = True
+            return
         self._notifier.reloading()
         try:
-            fresh = config.load(self._path, self._overrides)
-            for warning in fresh.warnings:
+            files = config.attempt(self._path, self._overrides)
+            self._watched = files.patterns, files.fingerprint
+            if isinstance(files, config.Refused):
+                raise files.error
+            for warning in files.warnings:
                 LOG.warning(str(warning))
-            change = self._daemon.reload(fresh)
+            change = self._daemon.reload(files)
         except HoldfastError as error:
             LOG.error("configuration rejected; the one before stays in force", error=error)
             self._reloads.inc("rejected")
             self._good.set(0)
+            self._daemon.refused = str(error)
             self._publish("/config/rejected", ConfigRejected(reason=valid(str(error))))
         else:
             for key in change.needs_restart:
                 LOG.warning("changed setting needs a restart", key=key)
             self._reloads.inc("applied")
-            self._remember_good()
+            self._remember(None)
             LOG.info("configuration reloaded", applied=" ".join(change.applied) or "nothing", hash=self._config_hash())
             self._publish(
                 "/config/reloaded",
-                ConfigReloaded(applied=change.applied, needs_restart=change.needs_restart, hash=fresh.content_hash),
+                ConfigReloaded(applied=change.applied, needs_restart=change.needs_restart, hash=files.content_hash),
             )
+            self._to_keep.set()
         finally:
+            self._say_status()
             self._notifier.ready()
 
     async def _drain(self, listeners: Listeners, stop: StopRequest) -> None:
@@ -172,18 +247,36 @@ class Life:
             LOG.warning("calls cut off", calls=left, reason="grace is over" if draining.done() else "second signal")
 
     def _start_own_tasks(self) -> None:
-        tasks, daemon = self._daemon.tasks, self._daemon
-        if daemon.loaded.patterns:
+        tasks = self._daemon.tasks
+        if self._watched[0]:
             tasks.start(ITSELF, "watch configuration", self._watch)
+        if self._source:
+            tasks.start(ITSELF, "keep last good configuration", self._keep_last_good)
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None:
             tasks.start(ITSELF, "watchdog", lambda: self._feed_watchdog(interval_s))
 
     async def _watch(self) -> None:
-        daemon = self._daemon
-        async for _ in watch.changes(lambda: daemon.loaded.patterns, daemon.loaded.fingerprint):
+        async for _ in watch.changes(lambda: self._watched[0], self._watched[1]):
+            if fingerprint(self._watched[0]) == self._watched[1]:
+                continue  # read already: for SIGHUP, or with the imports that came with it
             LOG.debug("configuration changed on disk")
             self.reload()
+
+    async def _keep_last_good(self) -> None:
+        """Write what was taken into force to root, on a thread: the disk may take its time."""
+        while True:
+            await self._to_keep.wait()
+            self._to_keep.clear()
+            daemon = self._daemon
+            if any(isinstance(plugin.error, ConfigError) for plugin in daemon.plugins):
+                continue  # a plugin did not start because of it: it is not good
+            try:
+                await asyncio.to_thread(
+                    last_good.keep, daemon.settings.root, self._source, daemon.loaded, daemon.since_unix_ns
+                )
+            except (OSError, HoldfastError) as error:
+                LOG.warning("the last good configuration is not kept for a restart", error=error)
 
     async def _feed_watchdog(self, interval_s: float) -> None:
         """Feed it while all that is vital goes on: the loop's own turn is no proof of that."""
@@ -206,10 +299,51 @@ class Life:
         self._hash = self._hash or self._daemon.loaded.short_hash
         return self._hash
 
-    def _remember_good(self) -> None:
-        self._hash = ""
-        self._good.set(1)
-        self._good_at.set(time.time())
+    def _remember(self, revived: Revived | None) -> None:
+        """What the daemon's configuration is from now on: what the files say, or what was kept of them."""
+        daemon, self._hash = self._daemon, ""
+        daemon.refused, daemon.is_last_good = revived.why if revived else "", revived is not None
+        if revived is not None:
+            daemon.since_unix_ns = revived.kept.taken_unix_ns
+            LOG.error(
+                "configuration rejected; starting with the last good one",
+                error=revived.why, age=revived.kept.age, hash=self._config_hash(),
+            )  # fmt: skip
+        daemon.say_last_good()
+        self._good.set(revived is None)
+        self._on_last_good.set(revived is not None)
+        self._good_at.set(daemon.since_unix_ns / 1e9)
+
+    def _say_status(self) -> None:
+        daemon = self._daemon
+        refused = f"; on the last good configuration, as {daemon.refused}" if daemon.is_last_good else ""
+        self._notifier.status(f"serving on {daemon.settings.grpc.address}{refused}")
+
+    def _fallback(self, loaded: config.Loaded, why: str = "") -> Revived | None:
+        """The last good configuration, if it is another than ``loaded``, which is refused."""
+        kept = last_good.kept(loaded.settings.root, self._source) if self._source else None
+        if kept is None or kept.says(loaded):
+            return None
+        return _revived(kept, self._overrides, why, (loaded.patterns, loaded.fingerprint))
+
+
+def _last_good(path: str | None, overrides: config.Overrides, files: config.Refused) -> Revived | None:
+    """What to start with instead of files that are refused; None: nothing is kept for them."""
+    with suppress(ConfigError):
+        source = config.main_file(path)
+        for root in files.roots if source else ():
+            kept = last_good.kept(root, source)
+            if kept is not None:
+                return _revived(kept, overrides, str(files.error), (files.patterns, files.fingerprint))
+    return None
+
+
+def _revived(kept: LastGood, overrides: config.Overrides, why: str, watched: Watched) -> Revived | None:
+    try:
+        return Revived(kept.loaded(overrides), kept, why, watched)
+    except ConfigError as error:  # of another version of the daemon
+        LOG.warning("the last good configuration cannot be used", error=error)
+        return None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -8,7 +8,7 @@ changes nothing: everything is as it was in force.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,7 @@ from holdfast.errors import ConfigError, HoldfastError
 
 LOG = log.named(__name__)
 Callback = Callable[[Any], None]
-_TOUCHED = object()
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Change(Struct, frozen=True):
@@ -37,6 +37,12 @@ class Reloadable:
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
         self._in_force: dict[str, Any] = {}
+        self._touched: set[str] = set()
+
+    @property
+    def in_force(self) -> Mapping[str, Any]:
+        """The value that holds now of every key, also of those that no reload changes."""
+        return self._in_force
 
     def begin(self, values: Mapping[str, Any]) -> None:
         """What the boot put in force."""
@@ -49,19 +55,23 @@ class Reloadable:
     def off(self, key: str) -> None:
         """Forget a key's callbacks (its plugin is closing)."""
         self._callbacks.pop(key, None)
+        self._touched.discard(key)
 
     def touch(self, key: str) -> None:
         """What is in force for a key is not what its value says any more: the next reload puts it in force again."""
-        self._in_force[key] = _TOUCHED
+        self._touched.add(key)
 
     def apply(self, new: Mapping[str, Any]) -> Change:
         """Bring every reloadable difference into force.
+
+        What was touched comes last: should another key be refused, it stays as whatever touched it left it.
 
         Raises:
             ConfigError: a callback refused; those already called were called again with what was in force.
         """
         old = self._in_force
-        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        differ = {key for key in old.keys() | new.keys() if key in self._touched or old.get(key) != new.get(key)}
+        changed = sorted(differ, key=lambda key: (key in self._touched, key))
         applied = [key for key in changed if key in self._callbacks]
         done: list[tuple[str, Callback]] = []
         for key in applied:
@@ -72,19 +82,18 @@ class Reloadable:
                     self._take_back(done)
                     if isinstance(error, ConfigError):
                         raise
+                    self.touch(key)  # it broke on the way: nobody knows how much of it is in force
                     words = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
                     raise ConfigError(f"{key}: {words}") from error
                 done.append((key, callback))
         self._in_force |= {key: new.get(key) for key in applied}
-        return Change(tuple(applied), tuple(key for key in changed if key not in self._callbacks))
+        self._touched -= set(applied)
+        return Change(tuple(sorted(applied)), tuple(sorted(set(changed) - set(applied))))
 
     def _take_back(self, done: list[tuple[str, Callback]]) -> None:
         for key, callback in reversed(done):
-            value = self._in_force.get(key)
-            if value is _TOUCHED:
-                continue
             try:
-                callback(value)
+                callback(self._in_force.get(key))
             except Exception as error:  # the refusal is what the user must hear about; this goes to the log
                 LOG.error("could not take back a reloaded setting", key=key, error=error)
                 self.touch(key)
@@ -95,6 +104,22 @@ def flattened(settings: msgspec.Struct, sections: Mapping[str, Any]) -> dict[str
     flat = dict(_leaves("", settings))
     flat.update({f"plugins.{uri}": section for uri, section in sections.items()})
     return flat
+
+
+def unflattened(settings: T, flat: Mapping[str, Any]) -> T:
+    """``settings`` with the values of `flattened` in place of its own; plugins' sections are left as they are."""
+    return _with_leaves("", settings, flat)
+
+
+def _with_leaves(prefix: str, value: T, flat: Mapping[str, Any]) -> T:
+    changed = {}
+    for name in value.__struct_fields__:
+        inner, key = getattr(value, name), f"{prefix}{name}"
+        if isinstance(inner, msgspec.Struct):
+            changed[name] = _with_leaves(f"{key}.", inner, flat)
+        elif key in flat:
+            changed[name] = flat[key]
+    return msgspec.structs.replace(value, **changed)
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import pytest
-from holdfast.config.describe import as_written, expected, info_of, keys_of, takes_none
+from holdfast.config.describe import HIDDEN, as_written, expected, hidden, info_of, keys_of, takes_none
 from holdfast.config.quantity import Bytes, Duration
 from msgspec import Meta
 
@@ -90,3 +90,39 @@ def test_a_value_is_written_as_a_file_would_hold_it():
         "table": {"a": "1m30s"},
         "either": 7,
     }
+
+
+Secret = Annotated[str, Meta(extra={"secret": True})]
+
+
+class Account(msgspec.Struct, frozen=True):
+    name: str = ""
+    password: Secret = ""
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    one: Account = Account()
+    more: tuple[Account, ...] = ()
+    by_name: dict[str, Account] = {}
+    tokens: Annotated[tuple[str, ...], Meta(extra={"secret": True})] = ()
+    maybe: Secret | None = None
+    each: tuple[Secret, ...] = ()
+
+
+def test_secrets_are_hidden_wherever_they_are_and_nothing_else_is():
+    full = Account("me", "hunter2")
+    made = as_written(Accounts(full, (full,), {"x": full}, ("hunter2",), "hunter2", ("hunter2",)), info_of(Accounts))
+    shown = {"name": "me", "password": HIDDEN}
+    assert hidden(made, info_of(Accounts)) == {
+        "one": shown,
+        "more": [shown],
+        "by_name": {"x": shown},
+        "tokens": HIDDEN,
+        "maybe": HIDDEN,
+        "each": [HIDDEN],
+    }
+
+
+def test_a_secret_that_is_not_set_is_shown_as_such():
+    empty = as_written(Accounts(), info_of(Accounts))
+    assert hidden(empty, info_of(Accounts)) == {**empty, "tokens": HIDDEN}

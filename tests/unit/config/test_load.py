@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from holdfast.config import Overrides, load
+from holdfast.config import Overrides, Refused, attempt, load, main_file, revived
 from holdfast.config.load import MAX_FILES, Surroundings
+from holdfast.config.node import Source
 from holdfast.config.schema import Settings
 from holdfast.errors import ConfigError
 from hypothesis import HealthCheck, given
@@ -336,3 +337,62 @@ def _toml(value):
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return '""' if value is None else json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
+
+
+# -- files that are refused, and what was kept of good ones -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"),
+    [
+        ("root: /data/hf\ngrpc: [", ("/data/hf", "/var/lib/holdfast")),
+        ("grpc: [\nroot: '/data/h f'  # here\n", ("/data/h f", "/var/lib/holdfast")),
+        ('{\n"root": "/data/hf",\n"grpc": [', ("/data/hf", "/var/lib/holdfast")),
+        ("root: /data/hf\nnonsense: 1", ("/data/hf", "/var/lib/holdfast")),
+        ("root: [1]\n", ("/var/lib/holdfast",)),
+        ("grpc: {root: /x\n", ("/var/lib/holdfast",)),
+        ("", ("/var/lib/holdfast",)),
+    ],
+)
+def test_where_root_may_be_is_known_also_of_a_file_that_is_refused(write, text, roots):
+    found = attempt(write("c.yaml", text), surroundings=ROOT)
+    assert isinstance(found, Refused)
+    assert found.roots == roots
+
+
+def test_of_toml_too_and_the_command_line_is_the_last_word(write):
+    path = write("c.toml", 'root = "/data/hf"\nversion = [')
+    found = attempt(path, surroundings=ROOT)
+    assert isinstance(found, Refused)
+    assert found.roots[0] == "/data/hf"
+    found = attempt(path, Overrides(root="r"), ROOT)
+    assert isinstance(found, Refused)
+    assert found.roots == ("/work-dir/r",)
+
+
+def test_a_refused_file_and_what_it_imports_are_watched_as_they_were_read(write, tmp_path):
+    path = write("c.yaml", f"imports: [{tmp_path}/gone.yaml]")
+    found = attempt(path, surroundings=ROOT)
+    assert isinstance(found, Refused)
+    assert found.patterns == (path, f"{tmp_path}/gone.yaml")
+    assert [bool(stamp) for _, stamp in found.fingerprint] == [True, False]
+
+
+def test_what_the_files_say_comes_back_from_plain_data_under_another_command_line(write):
+    path = write(
+        "c.yaml", "imports: [more.yaml]\nroot: /data/hf\ndebug: {level: warn}\nplugins: {io.x.y.v1.z: {a: [1]}}"
+    )
+    write("more.yaml", "debug: {format: json}")
+    loaded = load(path, Overrides(level="trace"), ROOT)
+    again = revived(loaded.given.plain(), Source("kept"), Overrides(level="trace"), ROOT)
+    assert again.settings == loaded.settings
+    assert again.content_hash == loaded.content_hash
+    assert revived(loaded.given.plain(), Source("kept"), Overrides(root="/x"), ROOT).settings.root == "/x"
+    with pytest.raises(ConfigError, match=r"^kept: nonsense: unknown key"):
+        revived({"nonsense": 1}, Source("kept"), surroundings=ROOT)
+
+
+def test_the_main_file_has_one_name_and_a_stream_has_none():
+    assert main_file("x/../c.yaml", ROOT) == "/work-dir/c.yaml"
+    assert main_file("/etc/c.yaml", ROOT) == "/etc/c.yaml"
+    assert main_file("/dev/stdin", ROOT) == ""

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from holdfast.api.placement.v1 import placement_pb2  # noqa: F401 (their descriptors are what is read)
+from holdfast.api.config.v1 import config_pb2  # noqa: F401 (their descriptors are what is read)
+from holdfast.api.placement.v1 import placement_pb2  # noqa: F401
 from holdfast.api.services.containers.v1 import containers_pb2  # noqa: F401
 from holdfast.api.services.content.v1 import content_pb2  # noqa: F401
 from holdfast.api.services.events.v1 import events_pb2  # noqa: F401
@@ -95,9 +96,10 @@ def test_reading_what_clients_keep_needs_a_grant(method):
     [
         ("/holdfast.placement.v1.Placement/Explain", "reads the command lines of processes"),
         (SUBSCRIBE, "reads the events of all namespaces"),
+        ("/holdfast.config.v1.Config/Show", "reads the daemon's configuration"),
     ],
 )
-def test_reading_command_lines_and_events_needs_a_grant(method, why):
+def test_reading_command_lines_events_and_the_configuration_needs_a_grant(method, why):
     assert reads(method)
     assert may([Grant(identities=("CN=monitor",), methods=(method,))], method, Caller(common="monitor"))
     with pytest.raises(PermissionDenied, match=f"{why} and is not granted to CN=monitor over TCP"):

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 from holdfast.errors import ConfigError
-from holdfast.server.reload import Change, Reloadable, flattened
+from holdfast.server.reload import Change, Reloadable, flattened, unflattened
 
 
 class Inner(msgspec.Struct):
@@ -130,3 +130,62 @@ def test_a_closed_plugin_is_not_told_any_more():
     reloadable.on("plugins.x", lambda value: pytest.fail("called"))
     reloadable.off("plugins.x")
     assert applied(reloadable, {"plugins.x": 1}, {"plugins.x": 2}) == Change((), ("plugins.x",))
+
+
+def test_what_was_touched_comes_last_and_is_left_alone_when_another_key_is_refused():
+    seen = []
+
+    def refuse(value):
+        raise ConfigError("no")
+
+    reloadable = Reloadable()
+    reloadable.on("a", seen.append)
+    reloadable.on("b", refuse)
+    reloadable.begin({"a": 1, "b": 1})
+    reloadable.touch("a")
+    with pytest.raises(ConfigError, match="no"):
+        reloadable.apply({"a": 2, "b": 2})
+    assert seen == []
+    assert reloadable.apply({"a": 1, "b": 1}) == Change(("a",), ())
+    assert seen == [1]
+
+
+def test_of_two_that_were_touched_the_first_goes_back_to_its_value_when_the_second_is_refused():
+    seen = []
+
+    def refuse(value):
+        raise ConfigError("no")
+
+    reloadable = Reloadable()
+    reloadable.on("a", seen.append)
+    reloadable.on("b", refuse)
+    reloadable.begin({"a": 1, "b": 1})
+    reloadable.touch("a")
+    reloadable.touch("b")
+    with pytest.raises(ConfigError, match="no"):
+        reloadable.apply({"a": 2, "b": 1})
+    assert seen == [2, 1]
+
+
+def test_a_callback_that_broke_on_the_way_is_asked_again_for_what_was_in_force():
+    seen = []
+
+    def torn(value):
+        seen.append(value)
+        if value == 2:
+            raise ValueError("torn")
+
+    reloadable = Reloadable()
+    reloadable.on("a", torn)
+    reloadable.begin({"a": 1})
+    with pytest.raises(ConfigError, match="a: ValueError: torn"):
+        reloadable.apply({"a": 2})
+    assert reloadable.apply({"a": 1}) == Change(("a",), ())
+    assert seen == [2, 1]
+
+
+def test_settings_come_back_from_their_keys():
+    settings = Outer(root="/x", debug=Inner(level="trace"), plugins={"p": 1})
+    flat = flattened(settings, {})
+    assert unflattened(Outer(plugins={"p": 1}), flat) == settings
+    assert unflattened(settings, {"debug.level": "warn"}) == Outer("/x", Inner("warn"), {"p": 1})

@@ -83,12 +83,15 @@ class BundledRules:
         self._in_force = self._given
 
     def follow(self, config: Callable[[], PlacementConfig], apply: Callable[[PlacementConfig], None]) -> None:
-        """Have ``apply`` called with the configuration in force whenever another bundle is current, or comes."""
+        """Have ``apply`` called with the configuration in force when the bundle that it names has other rules."""
 
         def changed() -> None:
             reference = config().bundle
             if not reference:
                 return
+            self.rules(reference)
+            if self._given == self._in_force:
+                return  # another bundle came, or none that can be read: what is in force, or was given back, stays so
             try:
                 apply(config())
             except HoldfastError as error:

@@ -55,6 +55,7 @@ class Force:
         self._engine = engine
         self._bundled = bundled or NoBundle()
         self.rules = Rules()
+        self._is_set = False
         self.builtin: frozenset[str] = frozenset()
         self.changed_otherwise: Callable[[], object] = tuple  # called when values were given back: a reload starts anew
 
@@ -70,18 +71,21 @@ class Force:
         rules = compile_rules(with_builtin(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
         bundled = {rule.name for rule in config.rules} - own
         rules.sourced(dict.fromkeys(bundled, BUNDLE), (BUNDLE,) if self._bundled.is_unread else ())
+        taken = self._engine.set_rules(rules)
         try:
-            self._engine.set_rules(rules).result(SET_S)
+            taken.result(SET_S)
         except TimeoutError:
+            taken.cancel()  # or it would take them when it goes on, though they were refused
             raise Unavailable(f"the placement engine has not taken the rules within {SET_S:g} s") from None
-        change, before = _change(self.rules, rules), self.rules
+        change = _change(self.rules, rules) if self._is_set else ""
+        self._is_set = True
         own = {rule.name for rule in config.rules}
         self.rules, self.builtin = rules, frozenset(name for name in rules.names if name not in own)
         self._bundled.confirm()
         dry = sum(rule.dry_run for rule in rules.rules)
         LOG.info(
             "placement rules in force", rules=len(rules), dry_run=dry, builtin=len(self.builtin),
-            **({"change": change} if before.rules else {}),
+            **({"change": change} if change else {}),
         )  # fmt: skip
 
     def uid_of(self, name: str) -> int | None:

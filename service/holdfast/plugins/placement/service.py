@@ -306,9 +306,10 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
-        restored = await asyncio.wrap_future(given)
-        self._force.changed_otherwise()
-        return message.restored(restored)
+        try:
+            return message.restored(await asyncio.wrap_future(given))
+        finally:  # also where the caller went away meanwhile: the rules are given back all the same
+            self._force.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
         """What happens from now on; the headers come at once, and say that "now" has begun."""

@@ -276,6 +276,29 @@ class TestRefusedValue:
         restored = node.keeper.restore()
         assert (restored.given_back, len(restored.failed)) == (0, 1)
 
+    def test_restore_counts_given_back_apart_gone_refused_and_left_each_by_itself(self, node, under):
+        under(VALUE, MOVE, SET)
+        node.started("a")
+        changed, ended = node.started("a"), node.started("a")
+        node.kernel.groups |= {"/src1/unit"}
+        moved = node.forked(node.kernel.processes[1])
+        node.kernel.move(moved, "/src1/unit")
+        node.executed(moved, "b")
+        within = node.forked(node.kernel.processes[1])
+        node.kernel.move(within, "/src2")
+        node.executed(within, "c")
+        node.settle()
+        assert node.kernel.files["/src2", "pids.max"] == "50"
+        node.kernel.groups -= {"/src1/unit"}
+        node.kernel.exit(ended)
+        node.kernel.refuses = {"file"}
+        node.kernel.write_adj(changed, 77)
+        restored = node.keeper.restore(pid=changed.pid)
+        assert (restored.given_back, restored.left, restored.gone, restored.failed, changed.adj) == (0, 1, 0, (), 77)
+        restored = node.keeper.restore()
+        counted = (restored.given_back, restored.apart, restored.left, restored.gone, len(restored.failed))
+        assert counted == (2, 1, 0, 1, 1)
+
 
 # -- inheritance -------------------------------------------------------------------------------------------------------
 
