@@ -1,57 +1,68 @@
-"""What the machine does to a server that nobody attacks: ``control.py`` asks one of its own 20 times a second.
+"""What the machine does to a server that nobody attacks: ``control.py`` asks one of its own, again and again.
 
-Each line is one answer: when it was asked for (monotonic seconds), and how long it took. The server's work for an
-answer is about that of a scrape: a new connection, a few milliseconds of the processor, 64 KiB. SIGTERM ends it after
-the answer that it waits for.
+The server is gRPC's, in a process of its own, and is asked as a health check asks the daemon: over a new connection.
+Each line is one answer: when it was asked for (monotonic seconds), how long it took, and how many tasks of the machine
+wanted a processor then. SIGTERM ends it after the answer that it waits for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 
 EVERY_S = 0.05
-PAGE = b"x" * 65_536
+METHOD = "/control.Control/Ask"
 
 
-def serve(listener: socket.socket) -> None:
-    while True:
-        peer, _ = listener.accept()
-        with peer:
-            peer.recv(1024)
-            worked_until = time.thread_time() + 0.002
-            while time.thread_time() < worked_until:
-                pass
-            peer.sendall(PAGE)
+def serve(path: str) -> None:
+    import grpc
+
+    async def main() -> None:
+        async def answer(request: bytes, context: object) -> bytes:
+            return request
+
+        handlers = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}
+        server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler("control.Control", handlers)])
+        server.add_insecure_port(path)
+        await server.start()
+        await server.wait_for_termination()
+
+    asyncio.run(main())
 
 
-def ask(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as peer:
-        peer.sendall(b"?")
-        while peer.recv(65_536):
-            pass
+def running() -> int:
+    with open("/proc/loadavg") as file:
+        return int(file.read().split()[3].partition("/")[0])
 
 
-def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: ending.append(True))
+def main(path: str) -> None:
     ending: list[bool] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = os.fork()
+    signal.signal(signal.SIGTERM, lambda *_: ending.append(True))
+    server = os.fork()  # before gRPC has threads
     if not server:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        serve(listener)
+        serve(path)
+    import grpc
+
+    options = [("grpc.use_local_subchannel_pool", 1)]
+
+    def ask() -> None:
+        with grpc.insecure_channel(path, options) as channel:
+            channel.unary_unary(METHOD)(b"?", timeout=60, wait_for_ready=True)
+
+    ask()
     print("at work", flush=True)
     while not ending:
         began = time.monotonic()
-        ask(listener.getsockname()[1])
-        sys.stdout.write(f"{began:.4f} {time.monotonic() - began:.4f}\n")
+        ask()
+        sys.stdout.write(f"{began:.4f} {time.monotonic() - began:.4f} {running()}\n")
         sys.stdout.flush()
         time.sleep(EVERY_S)
     os.kill(server, signal.SIGKILL)
     os.waitpid(server, 0)
 
 
-main()
+main(sys.argv[1])

@@ -33,9 +33,13 @@ RESCAN_S = 60
 #: What an attack may add to a scrape, to a health check, and to the time until an exec has its rule's value. The rest
 #: of what one takes is the machine's: `control.py` tells how long a server took at that time that nobody attacked.
 ADDED_S = 1.0
+PROCESSORS = len(os.sched_getaffinity(0))
+#: Tasks of a test itself that may want a processor at a time: the attack's, one for each, the daemon's, the clients'.
+OUR_TASKS = PROCESSORS + 4
 USUAL_S = 0.25  # the median until an exec has its value, beyond the control's; by a rescan it would be 60 s
-#: Of one processor, for the engine's thread, while others make events as fast as they can.
-ENGINE_SHARE = 0.25
+#: Of one processor, for the engine's thread, while others make events as fast as they can: a fifth for events, a
+#: twentieth for rescans, and what the daemon's own clients ask.
+ENGINE_SHARE = 0.3
 #: Lines of the log during an attack: some kinds at 20 at once, which one a second follows, at the very most.
 LINES, LINES_PER_S = 40, 2.0
 #: A run beside this one has another: the daemon of one must not give values to the processes of the other.
@@ -53,10 +57,14 @@ def memory_bound() -> int:
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: since when it was waited for (monotonic), and how long that took."""
+    """One answer: since when it was waited for (monotonic), and how long that took.
+
+    Of the control's, ``running`` says how many tasks of the machine wanted a processor then.
+    """
 
     began: float
     taken_s: float
+    running: float = 0.0
 
 
 @dataclass
@@ -79,10 +87,17 @@ class Figures:
         return (("scrape", self.scrapes), ("health", self.checks), ("placement", self.enforced))
 
     def added_s(self, sample: Sample) -> float:
-        """How much longer it took than the slowest answer of the control that was waited for at that time."""
+        """How much longer it took than the slowest answer of the control at that time, as on a machine without others.
+
+        On a processor that others want as well, the same work takes so many times longer.
+        """
         ended = sample.began + sample.taken_s
-        beside = (one.taken_s for one in self.control if one.began <= ended and one.began + one.taken_s >= sample.began)
-        return sample.taken_s - max(beside, default=0.0)
+        beside = [
+            one for one in self.control if one.began <= ended + 0.5 and one.began + one.taken_s >= sample.began - 0.5
+        ]
+        others = statistics.mean(one.running for one in beside) - OUR_TASKS if beside else 0
+        crowded = 1 + max(0, others) / PROCESSORS
+        return (sample.taken_s - max((one.taken_s for one in beside), default=0.0)) / crowded
 
     def __str__(self) -> str:
         shown = "; ".join(f"{what} {_shown(times)}" for what, times in (*self.answers, ("control", self.control)))
@@ -182,7 +197,7 @@ class Target:
     def observe(self, attack: Running | None = None, seconds: float = SECONDS) -> Figures:
         """Use the daemon as its good clients do for so long, while ``attack`` goes on."""
         figures, lines = Figures(), len(self.running.err)
-        with Running([sys.executable, CONTROL]) as control:
+        with Running([sys.executable, CONTROL, f"unix:{self.directory}/control.sock"]) as control:
             control.line("at work")
             before_s, began = self.processor_s(), time.monotonic()
             while (elapsed := time.monotonic() - began) < seconds or len(figures.checks) < 3:

@@ -7,6 +7,7 @@ takes a bounded share of a processor.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 import uuid
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from holdfast.cgroups import UNIFIED, detect
 from holdfast.errors import ProcessGone
-from holdfast.node.engine.crowd import MOST_EVENTS
+from holdfast.node.engine.loop import BURST_S
 
 from tests.hostile import kit
 from tests.running import PATIENCE_S
@@ -27,7 +28,6 @@ WORKERS = len(os.sched_getaffinity(0))
 BAIT = f"hf-bait-{os.getpid()}"
 BAITED = f"      - {{name: bait, match: {{comm: {BAIT}}}, oom_score_adj: {{at_least: 500}}}}"
 LIMIT_BYTES = 48 << 20
-PROCESS, CROWD = "process makes too many events", "processes make too many events"
 
 
 @pytest.fixture
@@ -46,18 +46,26 @@ def bait(short_dir) -> Path:
 
 
 def check_share(figures: kit.Figures) -> None:
-    assert figures.engine_share < kit.ENGINE_SHARE, figures
+    assert figures.engine_share < kit.ENGINE_SHARE + BURST_S / figures.seconds, figures
 
 
-def check_named(target: kit.Target, figures: kit.Figures, what: str) -> None:
-    """Who makes too many events is named, once between two rescans; unless this machine was too slow for so many."""
-    lines = [line.partition("level=")[2] for line in target.running.err if what in line]
-    rescans = 1 + figures.seconds // kit.RESCAN_S
-    assert all(number <= rescans for number in Counter(lines).values()), lines
-    skipped = target.metric("holdfast_placement_events_skipped_total")
-    if target.metric("holdfast_placement_events_total") > 2 * MOST_EVENTS * figures.seconds:
-        assert lines
-    assert (skipped > 0) == bool(lines)
+def check_named(target: kit.Target, figures: kit.Figures) -> None:
+    """Who makes more events than are served is named, once between two rescans.
+
+    A machine that is busy with others may be too slow for so many; then nothing was skipped.
+    """
+    lines = [line.partition("level=")[2] for line in target.running.err if "too many events" in line]
+    rescans = 2 + figures.seconds // kit.RESCAN_S  # the first one is at the start
+    assert all(number <= rescans for number in Counter(map(who, lines)).values()), lines
+    assert (target.metric("holdfast_placement_events_skipped_total") > 0) == bool(lines)
+    slowed = sum(target.metric(f"holdfast_placement_{who}_slowed_total") for who in ("processes", "crowds"))
+    assert slowed == len(lines)
+
+
+def who(line: str) -> str:
+    """The process of a line, or the user and group."""
+    crowd = re.search(r"cgroup=(\S+).*uid=(\d+)", line)
+    return crowd[0] if crowd else line
 
 
 @pytest.mark.parametrize("kind", ["forks", "chains"])
@@ -70,16 +78,14 @@ def test_forks_cost_the_engine_next_to_nothing(churned, attack, kind):
 def test_programs_of_a_name_that_a_rule_matches_cost_a_bounded_share(churned, attack, bait, kind):
     figures = churned.survives(attack("churn", kind, WORKERS, bait))
     check_share(figures)
-    check_named(churned, figures, CROWD)
+    check_named(churned, figures)
 
 
-@pytest.mark.parametrize(
-    ("kind", "what"), [("renames", PROCESS), ("short-renames", CROWD)], ids=["renames", "short-renames"]
-)
-def test_renames_cost_a_bounded_share(churned, attack, kind, what):
+@pytest.mark.parametrize("kind", ["renames", "short-renames"])
+def test_renames_cost_a_bounded_share(churned, attack, kind):
     figures = churned.survives(attack("churn", kind, WORKERS, BAIT))
     check_share(figures)
-    check_named(churned, figures, what)
+    check_named(churned, figures)
 
 
 def test_forks_of_a_process_under_a_rule_cost_a_bounded_share(churned, attack):

@@ -2,6 +2,8 @@
 
 `pace` knows a process that makes events in a loop. Whoever starts a new process for each event has the same effect. A
 user cannot leave the group that root gave it: a group below one that is delegated counts as the group above it.
+
+Of a crowd, `MOST_EVENTS` a second are served; for the rest a rescan looks, which comes within a second or a few.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from holdfast.node.proc.reader import Reader
 LOG = log.named(__name__)
 WINDOW_S = 1.0
 FREE_EVENTS = 100  # of all together in a window, before it is asked whose they are: that costs 30 µs
-MOST_EVENTS = 200  # of one crowd in a window
+MOST_EVENTS = 300  # of one crowd in a window: each is a look, of 100 to 300 µs
 MOST_CACHED = 1024
 
 #: The user, and the innermost group on the way to its own that root alone may make groups in.
@@ -25,12 +27,12 @@ Crowd = tuple[int, str]
 
 
 class Crowds:
-    """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was put on the rescan's pace."""
+    """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was told to be too much."""
 
     def __init__(self, reader: Reader, hierarchy: Hierarchy) -> None:
         self._reader, self._hierarchy = reader, hierarchy
         self.skipped = self.slowed = 0
-        self._noisy: set[Crowd] = set()
+        self._told: set[Crowd] = set()  # since the last periodic rescan
         self._counts: dict[Crowd, int] = {}
         self._window_ends, self._events = 0.0, 0
         self._groups: dict[bytes, str] = {}
@@ -45,17 +47,17 @@ class Crowds:
             self._counts.clear()
             self._window_ends, self._events = now + WINDOW_S, 0
         self._events += 1
-        if self._events <= FREE_EVENTS and not self._noisy:
+        if self._events <= FREE_EVENTS:
             return True
         crowd = (self._reader.real_uid(pid), self._group_of(pid))
         count = self._counts[crowd] = self._counts.get(crowd, 0) + 1
-        if crowd not in self._noisy:
-            if count <= MOST_EVENTS:
-                return True
-            self._noisy.add(crowd)
+        if count <= MOST_EVENTS:
+            return True
+        if crowd not in self._told:
+            self._told.add(crowd)
             self.slowed += 1
             LOG.warning(
-                "processes make too many events; all of this user and group are looked at by rescans only",
+                "processes make too many events; of this user and group some are looked at by rescans only",
                 uid=crowd[0],
                 cgroup=crowd[1],
                 pid=pid,
@@ -65,8 +67,8 @@ class Crowds:
         return False
 
     def begin_anew(self) -> None:
-        """All were looked at: from now on everybody's events count again."""
-        self._noisy.clear()
+        """All were looked at: who is still too much is told of again."""
+        self._told.clear()
         self._groups.clear()
 
     def _group_of(self, pid: int) -> str:

@@ -63,8 +63,9 @@ LOG = log.named(__name__)
 T = TypeVar("T")
 FETCH_MS = 100  # what the mover did is noted at the next event, or after this: to wake for each costs as much again
 FLOOD = 64  # batches of events before calls and moves get their turn
-EVENTS_SHARE = 4  # events take one part in so many of a processor, at the most, once they took it for a window
-REST_S = 0.05  # and wait no longer than this for it; the kernel keeps thousands
+EVENTS_SHARE = 5  # events take one part in so many of a processor in the long run,
+BURST_S = 0.25  # this at once,
+REST_S = 0.05  # and wait no longer than this; the kernel keeps thousands
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
@@ -122,7 +123,7 @@ class Loop:
             self._news.append,
             self.tally,
             self._forks,
-            allows=self._crowds.allows,
+            allows=self._allows,
         )
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
@@ -141,7 +142,7 @@ class Loop:
         self._followed: frozenset[int] = frozenset()
         self._pace = Pace()
         self._muted = 0
-        self._serving = Share(EVENTS_SHARE, REST_S)
+        self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
         self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped
         self.tally.processes_slowed = lambda: self._pace.slowed
         self.tally.crowds_slowed = lambda: self._crowds.slowed
@@ -347,8 +348,15 @@ class Loop:
                 self.follow()
             if len(self._pace.noisy) != self._muted:
                 self._mute()
-            if len(events) < BATCH:
+            if len(events) < BATCH or self._serving.is_over:
                 return
+
+    def _allows(self, pid: int, now: float) -> bool:
+        """Whether an event of a process is served at once; otherwise a rescan looks at it."""
+        if self._crowds.allows(pid, now):
+            return True
+        self.sweeps.want(Cause.LOST_EVENTS)
+        return False
 
     def _mute(self) -> None:
         """The kernel tells no more of whom `pace` lets wait."""

@@ -5,35 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-WINDOW_S = 1.0
-
 
 class Share:
-    """Around the work, on one thread. Within a window it first takes its part at once, then rests after each piece.
+    """Around each piece of the work, on one thread: it takes one part in ``parts`` of a processor in the long run.
 
-    A piece that took x seconds of the processor is followed by (``parts`` - 1) · x of rest, ``rest_s`` at the most.
+    ``burst_s`` seconds of a processor, saved while there was less to do, are taken without a rest. A rest is never
+    longer than ``rest_s``: what it would still owe is owed by the next piece. `is_over` is for ending a long piece.
     """
 
     def __init__(
         self,
         parts: int,
+        burst_s: float,
         rest_s: float,
         *,
         now: Callable[[], float] = time.monotonic,
         spent: Callable[[], float] = time.thread_time,
         rest: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._parts, self._rest_s = parts, rest_s
+        self._parts, self._burst_s, self._rest_s = parts, burst_s, rest_s
         self._now, self._spent, self._rest = now, spent, rest
-        self._window_ends = self._used_s = self._began = 0.0
+        self._saved_s, self._at, self._began = burst_s, now(), 0.0
 
     def __enter__(self) -> None:
-        if self._now() >= self._window_ends:
-            self._window_ends, self._used_s = self._now() + WINDOW_S, 0.0
-        self._began = self._spent()
+        at = self._now()
+        self._saved_s = min(self._burst_s, self._saved_s + (at - self._at) / self._parts)
+        self._at, self._began = at, self._spent()
 
     def __exit__(self, *unused: object) -> None:
-        took = self._spent() - self._began
-        self._used_s += took
-        if self._used_s > WINDOW_S / self._parts:
-            self._rest(min(self._rest_s, took * (self._parts - 1)))
+        self._saved_s -= self._spent() - self._began
+        if self._saved_s < 0:
+            self._rest(min(self._rest_s, -self._saved_s * self._parts))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the present piece took all that was saved."""
+        return self._spent() - self._began > self._saved_s

@@ -16,7 +16,7 @@ from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.proc.parse import parse_stat
 
 LOG = log.named(__name__)
-LOST_SHARE = 10  # sweeps for lost events take one part in so many of the time
+LOST_SHARE = 20  # sweeps for events that were lost, or not served, take one part in so many of the time
 SLICE = 100  # processes between two looks at the events: 0.6 ms where they are nobody's business
 
 
@@ -77,7 +77,8 @@ class Sweeps:
 
     def step(self) -> None:
         """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
-        if self._going is None and self._wanted is None and time.monotonic() >= self._due:
+        is_wanted = self._wanted not in (None, Cause.LOST_EVENTS)
+        if self._going is None and not is_wanted and time.monotonic() >= self._due:
             self._wanted = Cause.PERIOD
         begins = self._wanted is not None and not self._rests()
         if begins and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
@@ -122,7 +123,8 @@ class Sweeps:
         except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
             raise
-        self._due = time.monotonic() + self._rescan_s
+        if cause is not Cause.LOST_EVENTS:
+            self._due = time.monotonic() + self._rescan_s
         self._rested = time.monotonic() + spent * (LOST_SHARE - 1)
         self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)

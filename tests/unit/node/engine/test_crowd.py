@@ -63,11 +63,14 @@ def test_a_new_process_for_each_event_is_served_no_longer_and_others_are(crowds,
     served = storm(crowds, reader, 1, 5000)
     assert served == FREE_EVENTS + MOST_EVENTS
     assert (crowds.skipped, crowds.slowed) == (5000 - served, 1)
-    assert storm(crowds, reader, 6000, 9, now=130.0) == 0, "until the rescan"
-    assert storm(crowds, reader, 7000, 9, uid=0, now=130.0) == 9
-    assert storm(crowds, reader, 8000, 9, group="/b", now=130.0) == 9
+    assert storm(crowds, reader, 6000, 9) == 0
+    assert storm(crowds, reader, 7000, 9, uid=0) == 9
+    assert storm(crowds, reader, 8000, 9, group="/b") == 9
+    assert storm(crowds, reader, 9000, 5000, now=130.0) == served, "the same a second later"
+    assert crowds.slowed == 1, "told once until the rescan"
     crowds.begin_anew()
-    assert storm(crowds, reader, 9000, 9, now=131.0) == 9
+    storm(crowds, reader, 15000, 5000, now=131.0)
+    assert crowds.slowed == 2
 
 
 def test_who_has_ended_is_counted_for_nobody(crowds, reader):
