@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,18 @@ class Target:
         with grpc.insecure_channel(f"unix:{self.address}") as channel:
             call = channel.unary_unary("/containerd.services.version.v1.Version/Version")
             return sum(1 for _ in range(number) if call(b"", timeout=PATIENCE_S))
+
+    def connects(self, number: int = 10) -> int:
+        """How many of so many new clients of root's on the unix socket are answered, at the first try."""
+        answered = 0
+        for _ in range(number):
+            with (
+                grpc.insecure_channel(f"unix:{self.address}", [("grpc.use_local_subchannel_pool", 1)]) as channel,
+                suppress(grpc.RpcError),
+            ):
+                channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=PATIENCE_S)
+                answered += 1
+        return answered
 
     def look(self) -> float:
         """List the placements over the unix socket; the seconds until they are there."""

@@ -82,8 +82,9 @@ def shared(short_dir):
 
 
 @pytest.mark.parametrize("said", ["", PREFACE], ids=["silent", "preface"])
-def test_a_member_of_the_sockets_group_takes_no_descriptor_of_the_engines(shared, attack, said):
+def test_a_member_of_the_sockets_group_takes_neither_the_socket_nor_the_engines_descriptors(shared, attack, said):
     shared.survives(attack("idle", shared.address, 0, 3000, said))
+    assert shared.connects() == 10, "root's own clients"
     assert len(list(Path(f"/proc/{shared.pid}/fd").iterdir())) < 512
 
 
@@ -91,6 +92,7 @@ def test_a_member_of_the_sockets_group_takes_no_descriptor_of_the_engines(shared
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", "/holdfast.placement.v1.Placement/Watch"])
 def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shared, attack, method, request_):
     shared.survives(attack("streams", shared.address, 200, 200, method, request_))
+    assert shared.connects() == 10, "root's own clients"
 
 
 @pytest.mark.parametrize("method", ["Victims", "Preview"])
