@@ -26,7 +26,7 @@ ANNOTATIONS = {
     "holdfast.dev/protect": "leader",
     "holdfast.dev/\x1b[31m": "x" * 1000,
 }
-ADMITTED = {"annotations": [{"namespaces": ["team-*"], "oom_score_adj": {"min": 100, "max": 1000}, "protect": True}]}
+ADMITTED = {"annotations": [{"namespaces": ["team-x"], "oom_score_adj": {"min": 100, "max": 1000}, "protect": True}]}
 
 
 @asynccontextmanager

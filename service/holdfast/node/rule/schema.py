@@ -184,21 +184,40 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the pods of some namespaces may ask for by annotation. The first entry that fits a namespace decides."""
 
-    namespaces: Annotated[OneOrMore, Meta(description="names or globs of the pods' namespaces")]
+    namespaces: Annotated[
+        OneOrMore,
+        Meta(
+            description="exact names of the pods' namespaces; patterns need trust_claims beside oom_score_adj"
+        ),
+    ]
     oom_score_adj: Annotated[
         Range | None, Meta(description="the values holdfast.dev/oom-score-adj may have; without it none")
     ] = None
     memory_oom_group: Annotated[bool, Meta(description="allows holdfast.dev/memory-oom-group")] = False
     protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
+    trust_claims: Annotated[
+        bool,
+        Meta(
+            description="namespaces may be patterns; who may create a namespace that fits gets what is allowed here"
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
-        """Refuse a glob that is none."""
+        """Refuse a pattern that is none, and one where the names have to be exact."""
         from holdfast.node.rule.pattern import compile_patterns
+        from holdfast.node.rule.protection import is_exact
 
         try:
             compile_patterns(self.namespaces)
         except InvalidArgument as error:
             raise ValueError(f"namespaces: {error.message}") from None
+        names = (self.namespaces,) if isinstance(self.namespaces, str) else self.namespaces
+        pattern = next((name for name in names if not is_exact(name)), None)
+        if pattern is not None and self.oom_score_adj is not None and not self.trust_claims:
+            raise ValueError(
+                f'namespaces: "{pattern}" is not the exact name of a namespace: who may create one that fits would get '
+                "these values; name each, or say trust_claims: true"
+            )
 
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

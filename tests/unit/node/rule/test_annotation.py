@@ -21,7 +21,13 @@ def table(*entries: dict) -> Table:
     return Table.of(msgspec.convert(list(entries), tuple[Admission, ...]))
 
 
-DB = {"namespaces": ["db-*"], "oom_score_adj": {"min": -500, "max": 900}, "memory_oom_group": True, "protect": True}
+DB = {
+    "namespaces": ["db-*"],
+    "trust_claims": True,
+    "oom_score_adj": {"min": -500, "max": 900},
+    "memory_oom_group": True,
+    "protect": True,
+}
 
 
 def pod(*, namespace: str = "db-1", container: str = "pg", adj: int | None = 985, **annotations: str) -> PodRef:
@@ -211,6 +217,11 @@ def test_the_name_is_taken():
         ({"namespaces": "x", "oom_score_adj": {"min": -1000}}, "no pod is given that, use -999"),
         ({"namespaces": "re:("}, "namespaces: "),
         ({"oom_score_adj": {"min": 1}}, "namespaces"),
+        (
+            {"namespaces": ["db", "team-*"], "oom_score_adj": {"min": 1}},
+            r'"team-\*" is not the exact name of a namespace',
+        ),
+        ({"namespaces": "re:team", "oom_score_adj": {"min": 1}}, "say trust_claims: true"),
     ],
 )
 def test_a_table_that_can_mean_nothing_is_refused(entry, expected):
