@@ -40,8 +40,8 @@ USUAL_S = 0.25  # the median until an exec has its value, beyond the control's; 
 #: Of one processor, for the engine's thread, while others make events as fast as they can: a fifth for events, a
 #: twentieth for rescans, and what the daemon's own clients ask.
 ENGINE_SHARE = 0.3
-#: Lines of the log during an attack: some kinds at 20 at once, which one a second follows, at the very most.
-LINES, LINES_PER_S = 40, 2.0
+#: Lines of the log during an attack: one kind at 20 at once, which one a second follows, and a few of others.
+LINES, LINES_PER_S = 25, 1.25
 #: A run beside this one has another: the daemon of one must not give values to the processes of the other.
 PREY, PREY_ADJ = f"hf-prey-{os.getpid()}", 300
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.66"  # where the good clients come from, and where attackers may

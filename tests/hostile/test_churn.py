@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from holdfast.cgroups import UNIFIED, detect
 from holdfast.errors import ProcessGone
+from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS
 from holdfast.node.engine.loop import BURST_S
 
 from tests.hostile import kit
@@ -27,7 +28,7 @@ WORKERS = len(os.sched_getaffinity(0))
 #: A name that a rule of the daemon's matches, as PREY, and which the flood uses.
 BAIT = f"hf-bait-{os.getpid()}"
 BAITED = f"      - {{name: bait, match: {{comm: {BAIT}}}, oom_score_adj: {{at_least: 500}}}}"
-LIMIT_BYTES = 48 << 20
+LIMIT_BYTES = 40 << 20
 
 
 @pytest.fixture
@@ -60,6 +61,8 @@ def check_named(target: kit.Target, figures: kit.Figures) -> None:
     assert (target.metric("holdfast_placement_events_skipped_total") > 0) == bool(lines)
     slowed = sum(target.metric(f"holdfast_placement_{who}_slowed_total") for who in ("processes", "crowds"))
     assert slowed == len(lines)
+    written = target.metric("holdfast_placement_writes_total", field="oom_score_adj", result="done")
+    assert written < 1.5 * (MOST_EVENTS + FREE_EVENTS) * (figures.seconds + 2), "of those that are not skipped"
 
 
 def who(line: str) -> str:

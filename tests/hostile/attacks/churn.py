@@ -19,7 +19,7 @@ import sys
 
 import stranger
 
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, SIGKILL = 1, 15, 36, 9
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, SIGKILL = 1, 4, 15, 36, 9
 STANDING = 300
 prctl = ctypes.CDLL(None).prctl
 
@@ -79,6 +79,9 @@ def memory(_: str) -> None:
     while True:
         child = os.fork()
         if not child:
+            prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its files are root's, as it was root's process
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")  # the child is killed, and not who starts the next one
             taken = bytearray(1 << 30)
             for at in range(0, len(taken), 4096):
                 taken[at] = 1
