@@ -42,6 +42,8 @@ test-lowest: .cache/lowest/.installed ## run a part of the tests with the oldest
 	@.cache/lowest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lowest.lock
 	@touch $@
 
+# One line of figures an attack. Each has sockets, ports, groups and names of its own, so that several runs go on at a
+# time: `make hostile SECONDS_EACH=600 T=tests/hostile/test_churn.py & make hostile SECONDS_EACH=600 T="tests/hostile -k tcp"`.
 hostile: $(VENV)/.installed ## attack a daemon from every boundary of docs/threat-model.md, as root (SECONDS_EACH=60)
 	@HOLDFAST_HOSTILE_SECONDS=$(or $(SECONDS_EACH),60) $(BIN)/python -m pytest -s $(or $(T),tests/hostile)
 

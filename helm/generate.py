@@ -121,6 +121,16 @@ def definitions() -> dict[str, Any]:
     # Empty, or a name that Kubernetes' objects can have.
     found["Name"] = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
     found["BuiltinRules"] = {"anyOf": [{"enum": ["all", "none", "preview"]}, names]}
+    # A namespace is a DNS label: a pattern is none.
+    exact = {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63},
+    }
+    found["BuiltinNamespaces"] = {
+        "type": "object",
+        "properties": dict.fromkeys(sorted(builtin.known()), exact),
+        "additionalProperties": False,
+    }
     return dict(sorted(found.items()))
 
 

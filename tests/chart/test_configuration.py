@@ -52,6 +52,13 @@ def test_the_built_in_rules_are_named_as_in_the_daemon_s_configuration(helm, tmp
     assert placement.builtin_rules == (value if isinstance(value, str) else tuple(value))
 
 
+def test_the_namespaces_of_built_in_rules_reach_the_daemon_and_without_any_it_has_its_own(helm, tmp_path):
+    named = {"node-daemons": ["kube-system", "calico-system"], "postgresql": ["db"]}
+    given = loaded(helm.template({"builtinNamespaces": named}), tmp_path)[1].builtin_namespaces
+    assert given == {name: tuple(namespaces) for name, namespaces in named.items()}
+    assert loaded(helm.template(), tmp_path)[1].builtin_namespaces == {}
+
+
 def test_the_deprecated_presets_name_the_rule_files_they_always_did(helm, tmp_path):
     def named(presets):
         return set(loaded(helm.template({"presets": presets}), tmp_path)[1].builtin_rules)
@@ -106,6 +113,7 @@ HOT = {
     "dryRun": False,
     "onStop": "restore",
     "builtinRules": ["kubelet"],
+    "builtinNamespaces": {"postgresql": ["db"]},
     "config": {"debug": {"level": "debug"}, "tracing": {"ratio": 0.5}},
 }
 COLD = {

@@ -64,6 +64,15 @@ REFUSED = {
     ),
     "a monitor of nothing": ({"metrics.podMonitor.enabled": True, "metrics.enabled": False}, "nobody would answer it"),
     "a built-in rule file that does not exist": ({"builtinRules": ["nginx"]}, "builtinRules"),
+    "a namespace of built-in rules by a pattern": (
+        {"builtinNamespaces": {"postgresql": ["db-*"]}},
+        "builtinNamespaces",
+    ),
+    "namespaces of a built-in rule file that does not exist": ({"builtinNamespaces": {"nginx": ["db"]}}, "nginx"),
+    "namespaces of built-in rules as the daemon's key": (
+        {"config": {"plugins": {"io.holdfast.placement.v1.rules": {"builtin_namespaces": {"postgresql": ["db"]}}}}},
+        "rules.builtin_namespaces: is the chart's; set builtinNamespaces",
+    ),
     "a preset that never was": ({"presets": {"nginx": {"enabled": True}}}, "presets.nginx: there are no such built-in"),
     "built-in rules by both names": (
         {"builtinRules": "all", "presets": {"batch": {"enabled": False}}},

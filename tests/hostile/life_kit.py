@@ -24,7 +24,7 @@ class Daemon:
     """Started by `boot`; `said` and `ended` are its process's."""
 
     def __init__(self, folder: Path, running: Running, port: int) -> None:
-        self.folder, self.running, self.pid, self._port = folder, running, running.pid, port
+        self.folder, self.running, self.pid, self.port = folder, running, running.pid, port
         self.address = f"{folder}/s.sock"
 
     def ask(self, *words: str) -> tuple[int, str]:
@@ -36,7 +36,7 @@ class Daemon:
 
     def metric(self, name: str) -> float:
         """The sum of a family's samples."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S) as answer:
             page = answer.read().decode()
         found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE)
         assert found, f"no {name}"

@@ -275,9 +275,27 @@ def test_a_delegated_groups_owner_forges_no_units_path(run, spawn, delegated):  
     assert engine.placement(forged.pid) is None
 
 
-def test_a_group_below_a_delegated_one_is_its_owners_claim(run, spawn, delegated, group):  # noqa: F811
+@pytest.fixture
+def delegated_everywhere(hierarchy, group):  # noqa: F811
+    """The same in each hierarchy that says where a process is: v2's, or on v1 the memory's and systemd's."""
+    trees = hierarchy.trees
+    names = [UNIFIED] if list(trees) == [UNIFIED] else {hierarchy.name_of("memory"), "name=systemd"} & trees.keys()
+    tops = []
+    for name in names:
+        trees[name].create(group)
+        tops.append(Path(trees[name].at(group)))
+        for path in (tops[-1], *tops[-1].iterdir()):
+            os.chown(path, NOBODY, NOBODY)
+    return tops
+
+
+def test_a_group_below_a_delegated_one_is_its_owners_claim(run, spawn, delegated_everywhere, group):  # noqa: F811
     engine = run(rule({"cgroup": f"{group}/hf-claimed.service", "user": NOBODY}))
-    forged = spawn_inside(spawn, delegated, enters(f"{delegated}/hf-claimed.service"))
+    joins = "".join(f"echo $$ > {top}/cgroup.procs && " for top in delegated_everywhere)
+    made = "".join(f"mkdir {top}/hf-claimed.service && " for top in delegated_everywhere)
+    moves = "".join(f"echo $$ > {top}/hf-claimed.service/cgroup.procs && " for top in delegated_everywhere)
+    forged = spawn("sh", "-c", f'{joins}exec {" ".join(AS_NOBODY)} sh -c "$0"', f"{made}{moves}exec sleep 600")
+    comes_to_run(forged.pid, SLEEP)
     engine.sweep()
     assert adj_of(forged.pid) == BASE
     assert claims(engine, forged.pid)

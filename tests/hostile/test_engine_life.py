@@ -103,7 +103,8 @@ def test_processes_that_do_not_let_their_memory_be_read_stop_nothing(boot, unans
 
 
 def test_a_process_that_can_be_read_again_is_looked_at_again(boot, unanswered):
-    daemon = boot({"name": "r", "match": {"comm": NAME, "cmdline": "*unanswered*"}, "oom_score_adj": ADJ})
+    rule = {"name": "r", "match": {"comm": NAME, "cmdline": "*unanswered*"}, "oom_score_adj": ADJ}
+    daemon = boot(rule, placement={"rescan": "3600s"})  # it is looked at because it can be read
     (pid,) = unanswered()
     daemon.running.line("does not let its memory be read")
     assert adj_of(pid) != ADJ

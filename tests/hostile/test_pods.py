@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import statistics
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.cri import FakeRuntime
-from tests.hostile import life_kit
+from tests.hostile import kit, life_kit
 from tests.hostile.life_kit import PODS, Daemon
 from tests.running import PATIENCE_S, Running
 
@@ -26,16 +29,16 @@ ANNOTATIONS = {
     "holdfast.dev/protect": "leader",
     "holdfast.dev/\x1b[31m": "x" * 1000,
 }
-ADMITTED = {"annotations": [{"namespaces": ["team-*"], "oom_score_adj": {"min": 100, "max": 1000}, "protect": True}]}
+ADMITTED = {"annotations": [{"namespaces": ["team-x"], "oom_score_adj": {"min": 100, "max": 1000}, "protect": True}]}
 
 
 @asynccontextmanager
-async def daemon_beside(fake: FakeRuntime, folder: Path, **placement):
+async def daemon_beside(fake: FakeRuntime, folder: Path, *rules: dict, **placement):
     """A daemon that is told of pods by a fake runtime."""
     async with fake.serving(folder / "cri.sock"):
         port = life_kit.free_port()
         cri = {"cri": {"enabled": True, "address": f"{folder}/cri.sock", "relist": "1s"}}
-        config = life_kit.configuration(folder, port, [], placement=placement, **{PODS: cri})
+        config = life_kit.configuration(folder, port, list(rules), placement=placement, **{PODS: cri})
         with Running([sys.executable, "-m", "holdfast", "run", "-c", config], env=life_kit.ENVIRON) as running:
             await asyncio.to_thread(running.line, "pods are told by the runtime")
             yield Daemon(folder, running, port)
@@ -135,3 +138,46 @@ async def test_events_of_a_runtime_about_whatever_it_likes_do_not_end_the_job(fa
         assert await asyncio.to_thread(daemon.metric, "holdfast_background_job_up") >= 2
         assert await asyncio.to_thread(daemon.metric, "holdfast_background_job_restarts_total") == 0
         assert (await asyncio.to_thread(daemon.ask, "health", life_kit.SERVICE))[0] == 0
+
+
+PREY = {"name": "prey", "match": {"comm": kit.PREY}, "oom_score_adj": {"at_least": kit.PREY_ADJ}}
+
+
+async def test_a_pod_that_is_another_one_at_every_look_costs_a_bounded_share_and_few_lines(fake, short_dir, pods_group):
+    """Annotations that change at each list, events of its containers all the time, and others' pods as ever."""
+    from holdfast.api.runtime.v1 import runtime_pb2 as pb
+
+    async def be_noisy() -> None:
+        for turn in itertools.count():
+            asked = {f"holdfast.dev/oom-score-adj.c{turn % 97}": f"x{turn}", "holdfast.dev/oom-score-adj": str(turn)}
+            fake.add_pod(SANDBOX, UID, "team-x", "web-0", annotations=asked)
+            for kind in (pb.CONTAINER_CREATED_EVENT, pb.CONTAINER_STARTED_EVENT, pb.CONTAINER_STOPPED_EVENT):
+                for key in (SANDBOX, CONTAINER, f"{turn:064x}"):
+                    fake.events.put_nowait(pb.ContainerEventResponse(container_id=key, container_event_type=kind))
+            while fake.events.qsize() > 200:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+
+    async with daemon_beside(fake, short_dir, PREY, **ADMITTED) as daemon:
+        target = kit.Target(short_dir, daemon.running, {"metrics": daemon.port})
+        noise = asyncio.create_task(be_noisy())
+        before_s, lines, began = target.processor_s(), len(daemon.running.err), time.monotonic()
+        times = []
+        while time.monotonic() - began < kit.SECONDS:
+            times.append((await asyncio.to_thread(target.enforce)).taken_s)
+            assert await asyncio.to_thread(target.metric, "holdfast_placement_engine_up") == 1
+        noise.cancel()
+        lasted = time.monotonic() - began
+        engine, whole = ((now - then) / lasted for then, now in zip(before_s, target.processor_s(), strict=True))
+        lines = len(daemon.running.err) - lines
+        name = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" ")[0]
+        placement = f"worst {max(times) * 1000:.0f} ms median {statistics.median(times) * 1000:.0f} ms of {len(times)}"
+        shares = f"engine {engine:.0%}, daemon {whole:.0%}"
+        print(f"\n{name}: {lasted:.0f} s: placement {placement}; processor: {shares}; {lines} log lines", flush=True)
+        assert statistics.median(times) < kit.USUAL_S
+        assert engine < kit.ENGINE_SHARE
+        assert lines < kit.LINES + kit.LINES_PER_S * lasted, "\n".join(daemon.running.err[-40:])
+        assert target.rss() < kit.memory_bound()
+        refused = await asyncio.to_thread(daemon.metric, "holdfast_placement_annotations_refused_total")
+        assert refused > 0
+        assert await asyncio.to_thread(daemon.metric, "holdfast_background_job_restarts_total") == 0

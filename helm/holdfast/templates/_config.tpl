@@ -24,6 +24,7 @@
 
 {{- define "holdfast.config" -}}
 {{- $placement := dict "dry_run" .Values.dryRun "on_stop" .Values.onStop "builtin_rules" (include "holdfast.builtinRules" . | fromYaml).value "rules" (.Values.rules | default list) -}}
+{{- with .Values.builtinNamespaces -}}{{- $_ := set $placement "builtin_namespaces" . -}}{{- end -}}
 {{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
 {{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled)) -}}
@@ -76,7 +77,7 @@
 {{- end -}}
 {{- if hasKey ($config.metrics | default dict) "address" -}}{{- fail "config.metrics.address: is the chart's; set metrics.enabled and metrics.port" -}}{{- end -}}
 {{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
-{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "builtin_rules" "builtinRules" "shipped" "builtinRules" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
+{{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "builtin_rules" "builtinRules" "builtin_namespaces" "builtinNamespaces" "shipped" "builtinRules" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
 {{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
 {{- end -}}
 {{- $cri := (index ($config.plugins | default dict) (include "holdfast.podsURI" .) | default dict).cri | default dict -}}

@@ -4,7 +4,7 @@ from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType
 from holdfast.rpc.draining import Gate
 from holdfast.rpc.layer import Layer
-from holdfast.rpc.options import PROBES, fleet_traffic, server_options
+from holdfast.rpc.options import PROBES, fleet_traffic, server_options, shared_traffic
 from holdfast.rpc.registrar import Registrar
 from holdfast.rpc.tls import server_credentials
 from holdfast.rpc.tracing import tracing_from
@@ -20,5 +20,6 @@ __all__ = [
     "policy",
     "server_credentials",
     "server_options",
+    "shared_traffic",
     "tracing_from",
 ]

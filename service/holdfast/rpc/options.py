@@ -25,6 +25,7 @@ class Traffic(Struct, frozen=True):
 
 NODE = Traffic(streams=128)
 FLEET = Traffic(streams=16)
+SHARED_STREAMS = 32  # on a unix socket that other users than root may open: 16 connections of one have half of all
 PROBES = Traffic(streams=8, request_bytes=4 << 10)  # a request is the name of a service
 #: Over TCP without any grant a call's request is a few numbers and names.
 READING_BYTES = 64 << 10
@@ -33,6 +34,12 @@ READING_BYTES = 64 << 10
 def fleet_traffic(settings: Settings) -> Traffic:
     """What TCP clients bring: whole messages where some are granted more than reading, else small ones."""
     return FLEET if settings.grpc.grants else Traffic(FLEET.streams, READING_BYTES)
+
+
+def shared_traffic(settings: Settings, connections: int) -> Traffic:
+    """What clients bring over a unix socket that several users may open: ``connections`` of one leave others half."""
+    calls = settings.grpc.max_concurrent_rpcs
+    return Traffic(min(SHARED_STREAMS, max(1, calls // 2 // connections)) if calls else SHARED_STREAMS)
 
 
 def server_options(settings: Settings, traffic: Traffic = NODE, connections: int = 0) -> list[Option]:

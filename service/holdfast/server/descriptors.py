@@ -31,13 +31,14 @@ class Bound(Struct, frozen=True):
 class Bounds(Struct, frozen=True):
     """How many connections each listener takes; docs/threat-model.md says which peers they are for.
 
-    A connection of TCP costs three descriptors once it speaks (see `front`), one before; all others cost one.
+    A connection of TCP costs three descriptors once it speaks (see `front`), one before; so does one of gRPC's unix
+    socket where others than root may open it. All others cost one.
     """
 
-    grpc: Bound = Bound(64, 64)
+    grpc: Bound = Bound(64, 16)
     tcp: Bound = Bound(64, 8)
     health: Bound = Bound(64, 16)
-    silent: Bound = Bound(256, 128)  # of each TCP listener: accepted, and nothing said yet
+    silent: Bound = Bound(256, 128)  # of each such listener: accepted, and nothing said yet
     metrics: Bound = Bound(64, 16)
     debug: Bound = Bound(16, 8)
     ttrpc: Bound = Bound(1024, 1024)  # a shim keeps its connection as long as its container lives
@@ -45,8 +46,8 @@ class Bounds(Struct, frozen=True):
     @property
     def descriptors(self) -> int:
         """What all of them hold at the most."""
-        fronts = 3 * (self.tcp.total + self.health.total) + 2 * self.silent.total
-        return fronts + self.grpc.total + self.metrics.total + self.debug.total + self.ttrpc.total
+        fronts = 3 * (self.tcp.total + self.health.total + self.grpc.total + self.silent.total)
+        return fronts + self.metrics.total + self.debug.total + self.ttrpc.total
 
     @classmethod
     def within(cls, limit: int) -> Bounds:

@@ -1,4 +1,4 @@
-"""What stands before a gRPC server on TCP: it accepts, bounds, and passes bytes on to a socket of the same process.
+"""What stands before a gRPC server that others reach: it accepts, bounds, and passes bytes on within the process.
 
 gRPC's core accepts every connection, keeps one that says nothing for two minutes, and bounds them by their number alone
 (``grpc.max_allowed_incoming_connections``): the first peer to take all keeps the others out. Here a connection waits
@@ -6,8 +6,8 @@ outside until its first byte; until then it costs one descriptor, for `SILENT_S`
 of its own to the server, and bytes are copied both ways, at most `CHUNK` of them in hand each way: a peer that does not
 read is not read.
 
-It costs a call 0.1 ms. The unix socket, whose peers may call everything anyway, has gRPC's own bound and not this. TLS
-passes through: the server behind speaks it.
+It costs a call 0.1 ms. So a unix socket that root alone may open has gRPC's own bound and not this; one that other
+users may open has this, for one of them must not take it all. TLS passes through: the server behind speaks it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class _Relay:
                 self.close()
                 return
             server = self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.connect(front.target)
         except OSError as error:
             LOG.debug("connection not passed on", listener=front.speaking.listener, error=error)

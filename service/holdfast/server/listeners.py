@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from typing import Any
 
 import grpc
@@ -157,8 +159,9 @@ class Listeners:
             self._connections.open,
             Counter(
                 "holdfast_ttrpc_connections_refused_total",
-                "ttrpc connections refused because as many as may be were open.",
-                read=lambda: [((), server.refused)],
+                "ttrpc connections refused: as many as may be were open, or the peer's user or group is another.",
+                ["reason"],
+                read=lambda: [((why,), number) for why, number in server.refused.items()],
             ),
             Gauge(
                 "holdfast_ttrpc_connections",
@@ -212,7 +215,7 @@ class Listeners:
             return
         options = rpc.server_options(settings, rpc.fleet_traffic(settings))
         server = grpc.aio.server(handlers=[self._fleet], options=options)
-        where = _Tcp("TCP grpc endpoint", settings.grpc.tcp_address, "tcp", self._bounds.tcp)
+        where = _Fronted("TCP grpc endpoint", settings.grpc.tcp_address, "tcp", self._bounds.tcp)
         await self._open_tcp(stack, where, server, self._credentials)
 
     async def _open_probes(self, stack: AsyncExitStack) -> None:
@@ -220,37 +223,54 @@ class Listeners:
         if not settings.grpc.health_address:
             return
         server = grpc.aio.server(handlers=[self._probes], options=rpc.server_options(settings, rpc.PROBES))
-        where = _Tcp("health endpoint", settings.grpc.health_address, "health", self._bounds.health)
+        where = _Fronted("health endpoint", settings.grpc.health_address, "health", self._bounds.health)
         await self._open_tcp(stack, where, server, None)
 
     async def _open_tcp(
-        self, stack: AsyncExitStack, where: _Tcp, server: grpc.aio.Server, credentials: grpc.ServerCredentials | None
+        self,
+        stack: AsyncExitStack,
+        where: _Fronted,
+        server: grpc.aio.Server,
+        credentials: grpc.ServerCredentials | None,
     ) -> None:
         """Serve on a socket of this process, and accept for it on an address."""
         sock = listen_tcp(where.what, where.address)
         stack.callback(sock.close)
-        inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
-        stack.callback(inner.close)
-        if credentials is None:
-            inner.bind(server.add_insecure_port)
-        else:
-            inner.bind(lambda target: server.add_secure_port(target, credentials))
-        bounds = (where.bound, self._bounds.silent)
-        front = Front(where.listener, sock, inner.path, bounds, self._connections)
-        stack.push_async_callback(front.close)
-        stack.push_async_callback(server.stop, 0)
-        await _start(server)
-        front.start()
         address = _shown(sock.getsockname())
+        add = server.add_insecure_port
+        if credentials is not None:
+            add = partial(server.add_secure_port, server_credentials=credentials)
+        front = self._before(stack, where, sock, add)
+        await _start_behind(stack, server, front)
         LOG.info("serving...", address=address, listener=where.what, tls=credentials is not None)
 
+    def _before(
+        self, stack: AsyncExitStack, where: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
+    ) -> Front:
+        """What accepts on ``sock``, for a server that is given a socket of this process to listen on."""
+        inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
+        stack.callback(inner.close)
+        inner.bind(add_port)
+        front = Front(where.listener, sock, inner.path, (where.bound, self._bounds.silent), self._connections)
+        stack.push_async_callback(front.close)
+        return front
+
     async def _open_unix(self, stack: AsyncExitStack) -> None:
-        grpc_settings = self._settings.grpc
-        published = UnixSocket("main endpoint", grpc_settings.address, Owner(grpc_settings.uid, grpc_settings.gid))
+        grpc_settings, bound = self._settings.grpc, self._bounds.grpc
+        owner = Owner(grpc_settings.uid, grpc_settings.gid)
+        published = UnixSocket("main endpoint", grpc_settings.address, owner)
         stack.callback(published.close)
-        options = rpc.server_options(self._settings, connections=self._bounds.grpc.total)
         calls = grpc_settings.max_concurrent_rpcs
         unread = calls + UNREAD_CALLS if calls else None
+        if owner.is_shared:
+            options = rpc.server_options(self._settings, rpc.shared_traffic(self._settings, bound.per_peer))
+            server = grpc.aio.server(handlers=[self._node], options=options, maximum_concurrent_rpcs=unread)
+            where = _Fronted("main endpoint", grpc_settings.address, "grpc", bound)
+            front = self._before(stack, where, listen_unix(published), server.add_insecure_port)
+            await _start_behind(stack, server, front)
+            LOG.info("serving...", address=grpc_settings.address, listener="grpc")
+            return
+        options = rpc.server_options(self._settings, connections=bound.total)
         server = grpc.aio.server(handlers=[self._node], options=options, maximum_concurrent_rpcs=unread)
         path = published.open()
         try:
@@ -263,8 +283,8 @@ class Listeners:
         LOG.info("serving...", address=grpc_settings.address, listener="grpc")
 
 
-class _Tcp(msgspec.Struct, frozen=True):
-    """A TCP listener: how errors and logs call it, where it is, how metrics call it, and its bound."""
+class _Fronted(msgspec.Struct, frozen=True):
+    """A listener that others than root reach: how errors and logs call it, where it is, how metrics do; its bound."""
 
     what: str
     address: str
@@ -280,6 +300,12 @@ async def _start(server: grpc.aio.Server) -> None:
     except asyncio.CancelledError:
         await starting
         raise
+
+
+async def _start_behind(stack: AsyncExitStack, server: grpc.aio.Server, front: Front) -> None:
+    stack.push_async_callback(server.stop, 0)
+    await _start(server)
+    front.start()
 
 
 def _shown(name: Any) -> str:

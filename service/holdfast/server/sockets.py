@@ -34,6 +34,16 @@ class Owner(Struct, frozen=True):
     uid: int = -1
     gid: int = -1
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than root and our own user may open the socket, by its mode 0660.
+
+        The own group of a daemon that does not run as root is taken for that user's alone.
+        """
+        alone = (0, os.getegid()) if os.geteuid() else (0,)
+        gid = os.getegid() if self.gid < 0 else self.gid
+        return self.uid not in (-1, 0, os.geteuid()) or gid not in alone
+
 
 class UnixSocket:
     """One published socket path. ``bind_path`` is the name to bind to before `publish`."""

@@ -11,6 +11,8 @@ import random
 import select
 import socket
 from collections.abc import Iterable, Mapping
+from math import inf
+from time import monotonic
 from typing import Any
 
 from holdfast import log
@@ -26,6 +28,8 @@ from holdfast.ttrpc.streams import Kind, Limits
 LOG = log.named(__name__)
 
 BACKLOG = 1024
+LOG_EVERY_S = 60.0  # refused connections, each kind
+BOUND, CREDENTIALS = "limit", "credentials"
 ACCEPTS_PER_TURN = 64  # a flood of connects does not keep the loop from the calls
 ABORT_AFTER_S = 1.0  # what a client that does not read gets to take its last answers, once the grace is over
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.001, 1.0
@@ -56,7 +60,9 @@ class Server:
         self._listeners: set[_Listener] = set()
         self._max_connections = max_connections
         self._adopting = 0
-        self.refused = 0
+        #: Connections that were refused, by why.
+        self.refused = {BOUND: 0, CREDENTIALS: 0}
+        self._told_at: dict[str, float] = {}
         self._closing = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -167,7 +173,8 @@ class Server:
         def admit(connection: socket.socket) -> None:
             if self._max_connections and len(self._sessions) + self._adopting >= self._max_connections:
                 connection.close()
-                self._count_refused()
+                if self._count_refused(BOUND):
+                    LOG.warning("ttrpc: more connections than the bound are refused", bound=self._max_connections)
                 return
             peer = self._admitted(connection)
             if peer is not _REFUSED:
@@ -191,13 +198,19 @@ class Server:
             return self._handshake(connection)
         except (PermissionDenied, OSError) as error:
             connection.close()
-            LOG.error("ttrpc: refusing connection after handshake", error=str(error))
+            if self._count_refused(CREDENTIALS):
+                number = self.refused[CREDENTIALS]
+                LOG.error("ttrpc: refusing connection after handshake", error=str(error), number=number)
             return _REFUSED
 
-    def _count_refused(self) -> None:
-        self.refused += 1
-        if self.refused == 1:
-            LOG.warning("ttrpc: more connections than the bound are refused", bound=self._max_connections)
+    def _count_refused(self, why: str) -> bool:
+        """Count it; whether it is to be logged: who is refused can come again at once."""
+        self.refused[why] += 1
+        now = monotonic()
+        if now < self._told_at.get(why, -inf) + LOG_EVERY_S:
+            return False
+        self._told_at[why] = now
+        return True
 
     async def _adopt(self, connection: socket.socket, peer: Peer | None, group: asyncio.TaskGroup) -> None:
         self._adopting -= 1  # the session that counts instead is made before anything is waited for

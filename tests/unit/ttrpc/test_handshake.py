@@ -46,12 +46,20 @@ def refuse_all(connection):
     raise PermissionDenied("ttrpc: invalid credentials")
 
 
-async def test_a_refused_client_gets_not_one_byte_and_the_refusal_is_logged(caplog):
-    async with serving(handshake=refuse_all) as (_, path), raw_client(path) as raw:
-        assert await raw.reader.read() == b""
-    (record,) = [one for one in caplog.records if one.message == "ttrpc: refusing connection after handshake"]
+async def test_refused_clients_get_not_one_byte_and_are_counted_and_logged_once_a_minute(caplog, monkeypatch):
+    async with serving(handshake=refuse_all) as (server, path):
+        for turn, number in enumerate((3, 2)):
+            now = 1000.0 + 61 * turn
+            monkeypatch.setattr("holdfast.ttrpc.server.monotonic", lambda now=now: now)
+            for _ in range(number):
+                async with raw_client(path) as raw:
+                    assert await raw.reader.read() == b""
+        assert server.refused == {"limit": 0, "credentials": 5}
+    records = [one for one in caplog.records if one.message == "ttrpc: refusing connection after handshake"]
+    assert [one.fields["number"] for one in records] == [1, 4]
+    record = records[0]
     assert record.levelno == logging.ERROR
-    assert record.fields == {"error": "ttrpc: invalid credentials: permission denied"}
+    assert record.fields["error"] == "ttrpc: invalid credentials: permission denied"
 
 
 async def test_after_a_refusal_the_next_client_is_served():

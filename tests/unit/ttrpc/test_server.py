@@ -291,7 +291,7 @@ async def test_more_connections_than_the_bound_are_closed_and_counted_and_one_th
         assert (await stubs.Say(Text(value="x"))).value == "x"
         async with raw_client(path) as third:
             assert await third.reader.read() == b""
-        assert (server.refused, server.connections) == (1, 2)
+        assert (server.refused, server.connections) == ({"limit": 1, "credentials": 0}, 2)
         raw.writer.close()
         async with asyncio.timeout(10):
             while server.connections == 2:

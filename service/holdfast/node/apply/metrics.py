@@ -46,15 +46,21 @@ class Tally:
         )
         self.events_skipped: Callable[[], int] = int
         self.processes_slowed: Callable[[], int] = int
+        self.crowds_slowed: Callable[[], int] = int
         self.skipped = Counter(
             "holdfast_placement_events_skipped_total",
-            "Process events not served: their process makes too many and waits for the rescan.",
+            "Process events not served: their process, or its user and group, makes too many and waits for the rescan.",
             read=lambda: [((), float(self.events_skipped()))],
         )
         self.slowed = Counter(
             "holdfast_placement_processes_slowed_total",
             "Times a process made so many events that only the rescan looked at it.",
             read=lambda: [((), float(self.processes_slowed()))],
+        )
+        self.slowed_crowds = Counter(
+            "holdfast_placement_crowds_slowed_total",
+            "Times the processes of one user in one group made so many events that only the rescan looked at them.",
+            read=lambda: [((), float(self.crowds_slowed()))],
         )
         self.walks_cut: Callable[[], int] = int
         self.process_errors = Counter(

@@ -47,6 +47,11 @@ class Feed:
         if self._events is not None:
             self._events.follow(parents, uids=uids)
 
+    def mute(self, pids: Collection[int]) -> None:
+        """See `ProcessEvents.mute`."""
+        if self._events is not None:
+            self._events.mute(pids)
+
     def read(self) -> Sequence[Event]:
         """What waits, or the first part of it; nothing: that was all.
 

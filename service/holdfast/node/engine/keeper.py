@@ -6,6 +6,7 @@ process is opened, and known to be the one that was read, only if something is t
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Collection, Iterable
 
@@ -76,7 +77,7 @@ class Keeper:
         try:
             if not at_ns:
                 self.sight.indifference.forget_groups()
-            elif self.sight.is_dull(pid):
+            elif self.sight.is_dull(pid) or not self.means.allows(pid, time.monotonic()):
                 return
         except ProcessGone:
             self._ended.add(pid)

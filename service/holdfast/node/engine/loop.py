@@ -34,6 +34,7 @@ from holdfast.errors import HoldfastError
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.crowd import Crowds
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
@@ -41,6 +42,7 @@ from holdfast.node.engine.pace import Pace
 from holdfast.node.engine.performer import Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
+from holdfast.node.engine.share import Share
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
@@ -62,6 +64,9 @@ LOG = log.named(__name__)
 T = TypeVar("T")
 FETCH_MS = 100  # what the mover did is noted at the next event, or after this: to wake for each costs as much again
 FLOOD = 64  # batches of events before calls and moves get their turn
+EVENTS_SHARE = 5  # events take one part in so many of a processor in the long run,
+BURST_S = 0.25  # this at once,
+REST_S = 0.05  # and wait no longer than this; the kernel keeps thousands
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
@@ -110,7 +115,17 @@ class Loop:
         self.tally.unreadable_ever = lambda: self.slow.hung
         reader = Reader(self.proc, pods, self.slow)
         evidence = EvidenceReader(self.proc, hierarchy)
-        means = Means(reader, evidence, self.executor, self.mover, self._news.append, self.tally, self._forks)
+        self._crowds = Crowds(reader, hierarchy)
+        means = Means(
+            reader,
+            evidence,
+            self.executor,
+            self.mover,
+            self._news.append,
+            self.tally,
+            self._forks,
+            allows=self._allows,
+        )
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
@@ -127,8 +142,11 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
         self._pace = Pace()
-        self.tally.events_skipped = lambda: self._pace.skipped
+        self._muted = 0
+        self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
+        self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped
         self.tally.processes_slowed = lambda: self._pace.slowed
+        self.tally.crowds_slowed = lambda: self._crowds.slowed
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last told, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
@@ -248,7 +266,8 @@ class Loop:
         self._busy_since = time.monotonic()
         for descriptor, _ in ready:
             if descriptor == self._polled[0]:
-                self._serve_events()
+                with self._serving:
+                    self._serve_events()
             elif descriptor == self._polled[1]:
                 self._tell_kills(self._watch.read(self._witness))
             else:
@@ -328,8 +347,22 @@ class Loop:
                     on_event(event.pid, event.at_ns)
             if self.keeper.performer.followed_changed:
                 self.follow()
-            if len(events) < BATCH:
+            if len(self._pace.noisy) != self._muted:
+                self._mute()
+            if len(events) < BATCH or self._serving.is_over:
                 return
+
+    def _allows(self, pid: int, now: float) -> bool:
+        """Whether an event of a process is served at once; otherwise a rescan looks at it."""
+        if self._crowds.allows(pid, now):
+            return True
+        self.sweeps.want(Cause.LOST_EVENTS)
+        return False
+
+    def _mute(self) -> None:
+        """The kernel tells no more of whom `pace` lets wait."""
+        self._muted = len(self._pace.noisy)
+        self.feed.mute(self._pace.noisy)
 
     def follow(self) -> None:
         """Have forks of the followed told from now on, then look at whom the new among them started before."""
@@ -359,7 +392,11 @@ class Loop:
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
-        self._pace.begin_anew()
+        if sweep.cause is not Cause.LOST_EVENTS:  # of those there are as many as somebody makes
+            self._pace.begin_anew()
+            self._crowds.begin_anew()
+            if self._muted:
+                self._mute()
         if self.keeper.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:

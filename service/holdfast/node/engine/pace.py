@@ -19,7 +19,7 @@ class Pace:
     def __init__(self) -> None:
         self.skipped = 0
         self.slowed = 0
-        self.noisy: set[int] = set()
+        self.noisy: dict[int, None] = {}  # the first of them first
         self._counts: dict[int, int] = {}
         self._window_ends = 0.0
 
@@ -34,7 +34,7 @@ class Pace:
         count = self._counts[pid] = self._counts.get(pid, 0) + 1
         if count <= MOST_EVENTS:
             return True
-        self.noisy.add(pid)
+        self.noisy[pid] = None
         self.slowed += 1
         self.skipped += 1
         LOG.warning("process makes too many events; it is looked at by rescans only", pid=pid, in_s=WINDOW_S)

@@ -57,8 +57,8 @@ def now() -> Now:
 
 
 class Means(Struct, frozen=True):
-    """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, and who forked whom
-    since the last time it was asked for.
+    """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, who forked whom since
+    the last time it was asked for, the time, and whether a process is looked at for an event (`Crowds.allows`).
     """
 
     reader: Reader
@@ -69,6 +69,7 @@ class Means(Struct, frozen=True):
     tally: Tally
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
     now: Callable[[], Now] = now
+    allows: Callable[[int, float], bool] = lambda pid, now: True
 
 
 class Performer:

@@ -16,11 +16,12 @@ from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.proc.parse import parse_stat
 
 LOG = log.named(__name__)
+LOST_SHARE = 20  # sweeps for events that were lost, or not served, take one part in so many of the time
 SLICE = 100  # processes between two looks at the events: 0.6 ms where they are nobody's business
 
 
 class Sweeps:
-    """One sweep at a time, a slice a `step`. ``due`` (monotonic) is when the next one comes by itself.
+    """One sweep at a time, a slice a `step`.
 
     ``begin`` is told the cause when a sweep begins and may name another one; ``end`` is told of each whole sweep.
     """
@@ -33,7 +34,7 @@ class Sweeps:
         end: Callable[[Sweep], None],
     ) -> None:
         self.last: Sweep | None = None
-        self.due = 0.0
+        self._due = self._rested = 0.0
         self._rescan_s, self._keeper = rescan_s, keeper
         self._begin, self._end = begin, end
         self._wanted: Cause | None = Cause.START
@@ -43,7 +44,16 @@ class Sweeps:
     @property
     def pending(self) -> bool:
         """Whether a `step` has something to do."""
-        return self._going is not None or self._wanted is not None
+        return self._going is not None or (self._wanted is not None and not self._rests())
+
+    @property
+    def due(self) -> float:
+        """When the next one comes by itself; monotonic."""
+        return min(self._due, self._rested) if self._wanted is not None else self._due
+
+    def _rests(self) -> bool:
+        """Whether the one that is wanted waits: who makes events faster than they are read gets no endless sweep."""
+        return self._wanted is Cause.LOST_EVENTS and time.monotonic() < self._rested
 
     def want(self, cause: Cause) -> None:
         """A sweep from its beginning, even if one is going; for lost events when that has ended.
@@ -67,9 +77,12 @@ class Sweeps:
 
     def step(self) -> None:
         """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
-        if self._going is None and self._wanted is None and time.monotonic() >= self.due:
+        is_wanted = self._wanted not in (None, Cause.LOST_EVENTS)
+        if self._going is None and not is_wanted and time.monotonic() >= self._due:
             self._wanted = Cause.PERIOD
-        if self._wanted is not None and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
+        begins = self._wanted is not None and not self._rests()
+        if begins and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
+            assert self._wanted is not None
             if self._going is not None:
                 self._going.close()  # its askers wait for the new one
             cause, self._wanted = self._wanted, None
@@ -110,7 +123,9 @@ class Sweeps:
         except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
             raise
-        self.due = time.monotonic() + self._rescan_s
+        if cause is not Cause.LOST_EVENTS:
+            self._due = time.monotonic() + self._rescan_s
+        self._rested = time.monotonic() + spent * (LOST_SHARE - 1)
         self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)
         for done in asked:

@@ -78,6 +78,7 @@ class Reason(enum.StrEnum):
     MEMORY_LIMIT = "memory_limit"
     CPUSET = "cpuset"
     FROZEN = "frozen"
+    NODE_GROUP = "node_group"
     THREADED = "threaded"
     INTERNAL_PROCESS = "internal_process"
     NO_EQUIVALENT = "no_equivalent"

@@ -18,10 +18,12 @@ from holdfast.node.model.decision import Change, Field, MoveChange, Reason, Refu
 from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
 from holdfast.node.plan.claims import Claims, Place
 from holdfast.node.plan.setting import is_in_force, lines_for, widens
+from holdfast.node.rule.node_group import is_node_group
+from holdfast.node.rule.node_group import why as why_node_group
 from holdfast.node.rule.quantity import Value, size_in_bytes
 from holdfast.node.rule.ruleset import CompiledRule
 from holdfast.node.rule.schema import CgroupTarget, Rule
-from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of, stops_processes
+from holdfast.node.rule.setting import Setting, controller_of, limits_of, parts_of, stops, stops_processes
 
 Part = tuple[tuple[Change, ...], tuple[Refusal, ...]]
 Settings = tuple[tuple[SettingChange, ...], tuple[Refusal, ...]]
@@ -269,6 +271,8 @@ def _settings(
             place = _place_of(file, paths, host)
             if isinstance(place, Refusal):
                 refusals.append(place)
+            elif not rule.spec.limit_node_groups and stops(file, text) and is_node_group(place.group):
+                refusals.append(_refused(Reason.NODE_GROUP, f"{file}: {why_node_group(place.group)}"))
             elif refusal := _taken(rule, place, text, ours, claims):
                 refusals.append(refusal)
             elif change := _setting(place, text, host):

@@ -6,10 +6,13 @@ Theory
   Only the initial pid and user namespaces are heard; the kernel's end exists in the initial network namespace alone.
   So the socket is *opened* by a thread that enters the namespace of pid 1, and then used from ours.
 * Linux 6.6 takes an event mask with LISTEN and spares everybody the rest. On every kernel a classic BPF filter on
-  the socket drops, before a copy is queued, what we did not ask for: forks of parents we do not follow, and renames
-  of threads. A fork without exec (a PostgreSQL worker) raises no other event, so the parents that matter are in it.
-* The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS still says, once, that events
-  were lost: `Lost`; whoever reads us looks at all of ``/proc`` then.
+  the socket drops, before a copy is queued, what we did not ask for: forks of parents we do not follow, renames
+  of threads, and everything of a process that makes events in a loop (`mute`). A fork without exec (a PostgreSQL
+  worker) raises no other event, so the parents that matter are in it.
+* The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS says, once, that events were lost.
+  From then on the kernel drops every event until all that it kept was read (net/netlink/af_netlink.c,
+  NETLINK_S_CONGESTED), and does not say when that ends. The first event that is younger than the ENOBUFS, or an empty
+  socket, says it: only then is `Lost` raised, and whoever reads us looks at all of ``/proc``.
 * IGNORE on every way out. A listener that closes without it stays counted for good, and the kernel goes on building
   messages for nobody.
 * LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of that is in
@@ -25,6 +28,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Collection
 
 from msgspec import Struct
@@ -42,6 +46,8 @@ _NLMSG_DONE = 3
 BUFFER_BYTES = 4 * 2**20  # the kernel doubles it; holds some 10,000 events
 _MASK_SINCE = (6, 6)
 BATCH = 32  # events read before the first of them is served
+MOST_FORKS = 8192  # that are read at a time
+MOST_MUTED = 64  # processes that the filter names
 #: More followed parents than this and all forks are let through, to be filtered here: the jumps are 8 bits wide.
 MAX_FOLLOWED = 200
 
@@ -62,6 +68,26 @@ class Event(Struct, frozen=True):
 
 class Lost(Exception):
     """The kernel dropped events because we did not read fast enough."""
+
+
+class _Gap:
+    """The time in which the kernel drops every event: from an ENOBUFS until all that it had kept was read."""
+
+    def __init__(self) -> None:
+        self.since_ns = 0  # monotonic; 0: there is none
+
+    def begin(self, error: OSError) -> None:
+        """The kernel said ENOBUFS. Raises any other error."""
+        if error.errno != errno.ENOBUFS:
+            raise error
+        self.since_ns = time.monotonic_ns()
+
+    def ends(self, at_ns: int = 0) -> bool:
+        """Whether it ends with an event of this time; 0: with the socket empty."""
+        if not self.since_ns or 0 < at_ns <= self.since_ns:
+            return False
+        self.since_ns = 0
+        return True
 
 
 class ForkLog:
@@ -85,28 +111,38 @@ class ForkLog:
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"process events: {_why(error)}") from error
+        self._gap = _Gap()
+        self._found: list[tuple[int, int]] = []
 
     def read(self) -> list[tuple[int, int]]:
-        """Parent and child of each fork since the last time, oldest first.
+        """Parent and child of each fork since the last time, oldest first; `MOST_FORKS` at the most.
 
         Raises:
             Lost: some are gone; the rest can still be read.
         """
-        receive, unpack = self._socket.recv, _EVENT.unpack_from
-        found: list[tuple[int, int]] = []
-        try:
-            while True:
+        receive, unpack, gap = self._socket.recv, _EVENT.unpack_from, self._gap
+        found, self._found = self._found, []
+        while len(found) < MOST_FORKS:
+            try:
                 data = receive(4096)
-                if len(data) >= _EVENT.size:
-                    what, _, _, parent, _, child = unpack(data)
-                    if what == FORK:
-                        found.append((parent, child))
-        except BlockingIOError:
+            except BlockingIOError:
+                break
+            except OSError as error:
+                gap.begin(error)
+                continue
+            if len(data) >= _EVENT.size:
+                what, at_ns, _, parent, _, child = unpack(data)
+                if what == FORK:
+                    found.append((parent, child))
+                    if gap.since_ns and gap.ends(at_ns):
+                        self._found = found
+                        raise Lost
+        else:
             return found
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            raise Lost from error
+        if gap.ends():
+            self._found = found
+            raise Lost
+        return found
 
     def close(self) -> None:
         """Unsubscribe. Safe to call twice."""
@@ -126,13 +162,15 @@ class ProcessEvents:
         self._followed: frozenset[int] = frozenset()
         self._kinds = EXEC | COMM
         self._pid = os.getpid()
-        self._read: list[Event] = []  # before the kernel said that some were lost
+        self._muted: tuple[int, ...] = ()
+        self._gap = _Gap()
+        self._read: list[Event] = []  # before `Lost` was raised
         try:
             self._socket = _opened_in_host_namespace(proc_root)
         except OSError as error:
             raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
         try:
-            _subscribe(self._socket, filter_program(self._kinds, self._followed, self._pid), self._kinds)
+            _subscribe(self._socket, self._filter(self._kinds), self._kinds)
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"process events: {_why(error)}") from error
@@ -159,26 +197,40 @@ class ProcessEvents:
             if kernel_version() >= _MASK_SINCE:  # an older kernel would count us twice
                 _say(self._socket, _LISTEN, kinds)
 
+    def mute(self, pids: Collection[int]) -> None:
+        """Have the kernel drop what these processes do, `MOST_MUTED` of them, and forget whom it was told before."""
+        self._muted = tuple(pids)[:MOST_MUTED]
+        self._attach_filter(self._kinds)
+
     def read(self) -> list[Event]:
         """What waits now, oldest first, but no more than `BATCH`; none: everything was read.
 
         Raises:
             Lost: some are gone; the rest can still be read.
         """
-        receive = self._socket.recv
+        receive, gap = self._socket.recv, self._gap
         found, self._read = self._read, []
-        try:
-            while len(found) < BATCH:
+        while len(found) < BATCH:
+            try:
                 event = parse_event(receive(4096))
-                if event is not None and (not event.parent or self._follows(event.parent)):
-                    found.append(event)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
+            except BlockingIOError:
+                ended = gap.ends()
+                break
+            except OSError as error:
+                gap.begin(error)
+                continue
+            if event is None:
+                continue
+            if not event.parent or self._follows(event.parent):
+                found.append(event)
+            if gap.since_ns and gap.ends(event.at_ns):
+                ended = True
+                break
+        else:
+            return found
+        if ended:
             self._read = found
-            raise Lost from error
+            raise Lost
         return found
 
     def _follows(self, parent: int) -> bool:
@@ -201,7 +253,8 @@ class ProcessEvents:
         except BlockingIOError:
             return False
         except OSError as error:
-            return error.errno == errno.ENOBUFS  # alive, and overrun: the next read says so
+            self._gap.begin(error)  # alive, and overrun; the kernel says so once
+            return True
 
     def close(self) -> None:
         """Unsubscribe. Safe to call twice."""
@@ -214,7 +267,10 @@ class ProcessEvents:
         self.close()
 
     def _attach_filter(self, kinds: int) -> None:
-        _attach(self._socket, filter_program(kinds, self._followed, self._pid))
+        _attach(self._socket, self._filter(kinds))
+
+    def _filter(self, kinds: int) -> list[Line]:
+        return filter_program(kinds, self._followed, self._pid, self._muted)
 
 
 def parse_event(data: bytes) -> Event | None:
@@ -232,13 +288,20 @@ _ACCEPT, _DROP = 0xFFFFFFFF, 0
 Line = tuple[int, int, int, int]
 
 
-def filter_program(kinds: int, followed: Collection[int], own_pid: int) -> list[Line]:
+def filter_program(kinds: int, followed: Collection[int], own_pid: int, muted: Collection[int] = ()) -> list[Line]:
     """The classic BPF program: exec, uid and name of whole processes, our own renames, forks by ``followed``.
+
+    Nothing of that by ``muted``.
 
     ``(code, jump if true, jump if false, operand)``; words come as the network has them, operands must follow.
     """
     accept, drop = (_RETURN, 0, 0, _ACCEPT), (_RETURN, 0, 0, _DROP)
-    program: list[Line] = [(_LOAD, 0, 0, _WHAT), (_JEQ, 0, 1, _word(EXEC)), accept]
+    program: list[Line] = []
+    if muted:  # the process that executes, or is renamed; a fork's parent
+        program.append((_LOAD, 0, 0, _SECOND))
+        for pid in muted:
+            program += [(_JEQ, 0, 1, _word(pid)), drop]
+    program += [(_LOAD, 0, 0, _WHAT), (_JEQ, 0, 1, _word(EXEC)), accept]
     for kind in (COMM, UID):
         if kinds & kind:
             # ours (the heartbeat), or of the thread that is the process

@@ -166,6 +166,15 @@ class Reader:
         """
         return self._read(self.proc.fd, f"{pid}/cgroup")
 
+    def real_uid(self, pid: int) -> int:
+        """The user that started it: a set-user-id program does not change this one.
+
+        Raises:
+            ProcessGone: nobody has the number.
+        """
+        uids = parse_status(self._read(self.proc.fd, f"{pid}/status"))[0]
+        return uids[0] if uids else 0
+
     def glance_of(self, process: OpenProcess) -> Glance:
         """The same of an open process.
 

@@ -11,7 +11,7 @@ from holdfast.node.rule.builtin import ALL, check
 from holdfast.node.rule.compile import compile_rule
 from holdfast.node.rule.pattern import compile_patterns
 from holdfast.node.rule.protection import is_exact
-from holdfast.node.rule.schema import PlacementConfig
+from holdfast.node.rule.schema import Admission, PlacementConfig
 
 
 def faults_of(config: PlacementConfig) -> Iterator[Remark]:
@@ -19,10 +19,24 @@ def faults_of(config: PlacementConfig) -> Iterator[Remark]:
     yield from _rules(config)
     yield from _builtin(config)
     for at, entry in enumerate(config.annotations):
-        try:
-            compile_patterns(entry.namespaces)
-        except InvalidArgument as error:
-            yield Remark(("annotations", at, "namespaces"), error.message, fatal=True)
+        if fault := _admission_fault(entry):
+            yield Remark(("annotations", at, "namespaces"), fault, fatal=True)
+
+
+def _admission_fault(entry: Admission) -> str:
+    """Why an entry's namespaces are refused: patterns that are none, or patterns where names have to be exact."""
+    try:
+        compile_patterns(entry.namespaces)
+    except InvalidArgument as error:
+        return error.message
+    names = (entry.namespaces,) if isinstance(entry.namespaces, str) else entry.namespaces
+    pattern = next((name for name in names if not is_exact(name)), None)
+    if pattern is None or entry.oom_score_adj is None or entry.trust_claims:
+        return ""
+    return (
+        f'"{pattern}" is not the exact name of a namespace: who may create one that fits would get these values; name '
+        "each, or say trust_claims: true"
+    )
 
 
 def _rules(config: PlacementConfig) -> Iterator[Remark]:

@@ -8,6 +8,7 @@ from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.node.rule import protection
 from holdfast.node.rule.annotation import Table
 from holdfast.node.rule.clause import UidOf, clauses_of
+from holdfast.node.rule.node_group import check_target
 from holdfast.node.rule.quantity import Value
 from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.node.rule.schema import Admission, OomScoreAdj, Rule
@@ -56,6 +57,8 @@ def _compile(rule: Rule, uid_of: UidOf, dry_run: bool) -> CompiledRule:
     _check_target(rule)
     _check_settings("cgroup.settings", rule.cgroup.settings if rule.cgroup is not None else {})
     _check_settings("in_place", rule.in_place)
+    if rule.cgroup is not None and not rule.limit_node_groups:
+        check_target(rule.cgroup.path, rule.cgroup.settings)
     if adjustment is None and rule.cgroup is None and not rule.in_place:
         raise InvalidArgument("it does nothing: give oom_score_adj, cgroup or in_place")
     clauses = clauses_of(rule.match, uid_of, rule.cgroup.path if rule.cgroup else "")

@@ -40,6 +40,7 @@ Interlock = Literal[
     "leave_limits",
     "allow_small_limit",
     "allow_frozen",
+    "limit_node_groups",
     "trust_claims",
 ]
 INTERLOCKS: tuple[str, ...] = get_args(Interlock)
@@ -156,6 +157,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool, Meta(description="may move a process into a cgroup whose memory limit is below what it uses")
     ] = False
     allow_frozen: Annotated[bool, Meta(description="may move a process into a frozen cgroup, where it stops")] = False
+    limit_node_groups: Annotated[
+        bool,
+        Meta(
+            description="may freeze or limit a group that the node depends on: the root of services, users or pods, "
+            "init's, the container runtime's, the kubelet's, systemd's own units, sshd's"
+        ),
+    ] = False
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,12 +183,19 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the pods of some namespaces may ask for by annotation. The first entry that fits a namespace decides."""
 
-    namespaces: Annotated[OneOrMore, Meta(description="names or globs of the pods' namespaces")]
+    namespaces: Annotated[
+        OneOrMore,
+        Meta(description="exact names of the pods' namespaces; patterns need trust_claims beside oom_score_adj"),
+    ]
     oom_score_adj: Annotated[
         Range | None, Meta(description="the values holdfast.dev/oom-score-adj may have; without it none")
     ] = None
     memory_oom_group: Annotated[bool, Meta(description="allows holdfast.dev/memory-oom-group")] = False
     protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
+    trust_claims: Annotated[
+        bool,
+        Meta(description="namespaces may be patterns; who may create a namespace that fits gets what is allowed here"),
+    ] = False
 
 
 class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -364,6 +364,14 @@ def stops_processes(file: str) -> bool:
     return file in _FREEZES or setting_named(file).kind.unlimited is not None
 
 
+def stops(file: str, text: str) -> bool:
+    """Whether this text in a file does: it freezes, or it is a limit and not the end of one."""
+    if file in _FREEZES:
+        return text not in ("0", "THAWED")
+    unlimited = setting_named(file).kind.unlimited
+    return unlimited is not None and not unlimited(text)
+
+
 def controller_of(file: str) -> str:
     """The controller whose file it is; empty for ``cgroup.*``, which every group has."""
     controller = file.partition(".")[0]

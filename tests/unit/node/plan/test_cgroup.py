@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
+from holdfast.errors import ConfigError
 from holdfast.node.model.decision import Field, MoveChange, Reason, SettingChange
 from holdfast.node.model.process import GroupFacts
 from holdfast.node.plan.plan import plan
@@ -278,3 +279,48 @@ class TestItsOwnGroup:
         assert not plan(
             process(), move(cgroup={"path": path, "settings": setting}, allow_small_limit=True), host
         ).refusals
+
+
+class TestGroupsThatTheNodeDependsOn:
+    """To freeze or limit the runtime's unit, or what all pods are in, needs the rule's own word for it."""
+
+    NODE = (
+        "/system.slice",
+        "/system.slice/containerd.service",
+        "/kubepods.slice",
+        "/kubepods/burstable",
+        "/init.scope",
+    )
+    OTHERS = (
+        "/system.slice/nginx.service",
+        "/kubepods/burstable/podu/c",
+        "/batch",
+        "/system.slice/containerd.service/x",
+    )
+
+    @pytest.mark.parametrize("setting", [{"cgroup.freeze": 1}, {"memory.max": "1Mi"}, {"cpu.max": "1000 100000"}])
+    @pytest.mark.parametrize("group", NODE)
+    def test_are_neither_frozen_nor_limited_where_a_match_is_in_one(self, group, setting):
+        inside = process(cgroups={"": group})
+        refused = plan(inside, move(in_place=setting), v2_host())
+        assert (reasons(refused), refused.changes) == ([Reason.NODE_GROUP], ())
+        assert "limit_node_groups: true lifts this" in refused.refusals[0].detail
+        assert plan(inside, move(in_place=setting, limit_node_groups=True), v2_host()).refusals == ()
+
+    @pytest.mark.parametrize("setting", [{"cgroup.freeze": 0}, {"memory.max": "max"}, {"cpu.weight": 100}])
+    def test_may_be_thawed_have_their_limits_ended_or_a_weight(self, setting):
+        assert plan(process(cgroups={"": self.NODE[1]}), move(in_place=setting), v2_host()).refusals == ()
+
+    @pytest.mark.parametrize("group", OTHERS)
+    def test_are_named_exactly_so_that_others_may_be_limited(self, group):
+        assert plan(process(cgroups={"": group}), move(in_place={"memory.max": "1Mi"}), v2_host()).refusals == ()
+
+    @pytest.mark.parametrize("group", NODE)
+    def test_are_refused_as_a_target_when_the_rule_is_loaded(self, group):
+        target = {"path": group, "settings": {"pids.max": 10}}
+        with pytest.raises(
+            ConfigError, match=r"cgroup.settings: pids.max: the node depends on .*limit_node_groups: true"
+        ):
+            move(cgroup=target)
+        assert move(cgroup=target, limit_node_groups=True)
+        assert move(cgroup={**target, "settings": {"cpu.weight": 10}})

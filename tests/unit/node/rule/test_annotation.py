@@ -21,7 +21,13 @@ def table(*entries: dict) -> Table:
     return Table.of(msgspec.convert(list(entries), tuple[Admission, ...]))
 
 
-DB = {"namespaces": ["db-*"], "oom_score_adj": {"min": -500, "max": 900}, "memory_oom_group": True, "protect": True}
+DB = {
+    "namespaces": ["db-*"],
+    "trust_claims": True,
+    "oom_score_adj": {"min": -500, "max": 900},
+    "memory_oom_group": True,
+    "protect": True,
+}
 
 
 def pod(*, namespace: str = "db-1", container: str = "pg", adj: int | None = 985, **annotations: str) -> PodRef:

@@ -70,6 +70,15 @@ def test_nothing_is_the_defaults():
             "annotations:\n- namespaces: a\n- namespaces: 're:('",
             'my.yaml:3: annotations[1].namespaces: "re:(" is not a regular expression',
         ),
+        (
+            'annotations:\n- namespaces: [db, "team-*"]\n  oom_score_adj: {min: 1}',
+            'my.yaml:2: annotations[0].namespaces: "team-*" is not the exact name of a namespace',
+        ),
+        (
+            "annotations:\n- namespaces: re:team\n  oom_score_adj: {min: 1}",
+            'my.yaml:2: annotations[0].namespaces: "re:team" is not the exact name of a namespace: who may create one that '
+            "fits would get these values; name each, or say trust_claims: true",
+        ),
         ("rules: [", "my.yaml:2: not YAML"),
     ],
 )

@@ -1,0 +1,96 @@
+import pytest
+from holdfast.errors import ProcessGone
+from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS, WINDOW_S, Crowds
+
+
+class Tree:
+    """A hierarchy in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def at(self, path):
+        return f"{self.folder}{path}"
+
+
+class Hierarchy:
+    def __init__(self, tree):
+        self.trees = {"": tree}
+
+
+class Reader:
+    """Processes by number: who started each, and where it is."""
+
+    def __init__(self):
+        self.processes = {}
+
+    def real_uid(self, pid):
+        if pid not in self.processes:
+            raise ProcessGone(str(pid))
+        return self.processes[pid][0]
+
+    def group_text(self, pid):
+        return self.processes[pid][1].encode()
+
+    def place_of(self, text):
+        return {"": text.decode()}, None
+
+
+@pytest.fixture
+def reader():
+    return Reader()
+
+
+@pytest.fixture
+def crowds(reader, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    return Crowds(reader, Hierarchy(Tree(tmp_path)))
+
+
+def storm(crowds, reader, first, number, *, uid=1001, group="/a", now=100.0):
+    """So many processes, an event of each; how many were served."""
+    reader.processes.update(dict.fromkeys(range(first, first + number), (uid, group)))
+    return sum(crowds.allows(pid, now) for pid in range(first, first + number))
+
+
+def test_few_events_are_served_without_a_look_at_whose_they_are(crowds):
+    assert all(crowds.allows(pid, 100 + second * WINDOW_S) for second in range(9) for pid in range(FREE_EVENTS))
+    assert (crowds.skipped, crowds.slowed) == (0, 0)
+
+
+def test_a_new_process_for_each_event_is_served_no_longer_and_others_are(crowds, reader):
+    served = storm(crowds, reader, 1, 5000)
+    assert served == FREE_EVENTS + MOST_EVENTS
+    assert (crowds.skipped, crowds.slowed) == (5000 - served, 1)
+    assert storm(crowds, reader, 6000, 9) == 0
+    assert storm(crowds, reader, 7000, 9, uid=0) == 9
+    assert storm(crowds, reader, 8000, 9, group="/b") == 9
+    assert storm(crowds, reader, 9000, 5000, now=130.0) == served, "the same a second later"
+    assert crowds.slowed == 1, "told once until the rescan"
+    crowds.begin_anew()
+    storm(crowds, reader, 15000, 5000, now=131.0)
+    assert crowds.slowed == 2
+
+
+def test_who_has_ended_is_counted_for_nobody(crowds, reader):
+    storm(crowds, reader, 1, FREE_EVENTS)
+    with pytest.raises(ProcessGone):
+        crowds.allows(10**6, 100.0)
+    assert crowds.slowed == 0
+
+
+@pytest.mark.root
+def test_groups_of_a_users_own_are_counted_as_the_one_that_root_gave_it(crowds, reader, tmp_path):
+    import os
+
+    for group in ("user.slice/user@7.service/evil", "user.slice/other"):
+        (tmp_path / group).mkdir(parents=True)
+    os.chown(tmp_path / "user.slice/user@7.service", 1001, 1001)
+    os.chown(tmp_path / "user.slice/user@7.service/evil", 1001, 1001)
+    each = "/user.slice/user@7.service/evil/{}"
+    reader.processes = {pid: (1001, each.format(pid)) for pid in range(5000)}
+    served = sum(crowds.allows(pid, 100.0) for pid in range(5000))
+    assert served == FREE_EVENTS + MOST_EVENTS
+    assert crowds._of_root({"": "/user.slice/other"}) == "/user.slice/other"
+    assert crowds._of_root({"": "/user.slice/user@7.service/evil"}) == "/user.slice"
