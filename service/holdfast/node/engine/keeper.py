@@ -97,6 +97,7 @@ class Keeper:
         self.wants = self._sweep_wants = Wants()
         self.followed_changed = False
         self.found = 0  # by looks by number: no event had told of them
+        self.all_seen_before = 0  # clock ticks since boot: whoever started before was looked at under these rules
         self._said: set[object] = set()
         self._looks: deque[int] = deque()
         self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
@@ -117,6 +118,7 @@ class Keeper:
         self.wants = wants_of(rules)
         self._sweep_wants = replace(self.wants, groups=True)
         self.indifference.set_rules(rules)
+        self.all_seen_before = 0
         self._said.clear()
         self.look_anew()
 

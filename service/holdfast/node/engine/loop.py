@@ -34,6 +34,7 @@ from holdfast.errors import HoldfastError
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.attribution import attribution
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.mailbox import Calls
@@ -78,10 +79,14 @@ class Surroundings(Struct, frozen=True):
 
 
 class Listeners(Struct, frozen=True):
-    """Called on the engine's thread; they must not block."""
+    """Called on the engine's thread; they must not block.
+
+    ``past_kill`` is called with a kill from before the start that is new to the record: no news, and perhaps not told.
+    """
 
     report: Callable[[Report], None]
     kill: Callable[[Kill], None]
+    past_kill: Callable[[Kill], None] = lambda kill: None
 
 
 class Loop:
@@ -114,8 +119,10 @@ class Loop:
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
         self._witness = Witness(
+            partial(attribution, self.keeper),
             self.keeper.reconciler.placement,
             partial(innermost_limit, hierarchy),
+            lambda: evidence.kubelet_root,
             lambda: self._pressure,
             reader,
             pods,
@@ -249,6 +256,7 @@ class Loop:
             if descriptor == self._polled[0]:
                 self._serve_events()
             elif descriptor == self._polled[1]:
+                self._take_forks()  # whoever was killed may have been forked a moment ago
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
@@ -375,6 +383,7 @@ class Loop:
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
             if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                self._listeners.past_kill(kill)
                 continue
             self.tally.kill(kill)
             LOG.warning(

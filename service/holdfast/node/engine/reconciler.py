@@ -129,6 +129,18 @@ class Reconciler:
         written = row.before if written is None else written
         return replace(process, held=Held(row.before, written, row.rule, row.as_child, row.heir_of is not None))
 
+    def passed_on(self, process: Process) -> str | None:
+        """The rule whose value, or group, a process has from the one that forked it; None: it has neither.
+
+        For a process that nothing looked at: one that was is known by its own rows.
+        """
+        forker = self._forks.forker(process.pid)
+        giver = giver_of(process, process.oom_score_adj, self.table, forker)
+        if giver is not None:
+            return giver.rule
+        moves = inherited_moves(process, (), self.table, forker)
+        return moves[0].rule if moves else None
+
     def decide(self, process: Process) -> Decision | None:
         """What follows for a process (as `known`), nothing is done about it; None: what stands, stands on."""
         identity = process.pid, process.start_ticks

@@ -83,6 +83,7 @@ class Sweeps:
         try:
             begun = time.monotonic()
             cause = self._begin(cause)
+            begun_ticks = keeper.means.now().ticks
             keeper.look_anew()
             keeper.reconciler.begin()
             self._check_journal()
@@ -110,6 +111,7 @@ class Sweeps:
         except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
             raise
+        keeper.all_seen_before = begun_ticks
         self.due = time.monotonic() + self._rescan_s
         self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)
