@@ -122,6 +122,14 @@ def test_a_pod_has_a_burst_and_then_a_pace_and_loses_nothing(series):
     assert last.count == 2000
 
 
+def test_the_node_has_a_burst_and_then_a_pace_for_all_pods_together(series):
+    for number in range(4 * NODE_BURST):
+        series.add(kill(number, pod=f"p{number}"), "", 0.0)
+    assert len(writes(series, 0.0)) == NODE_BURST
+    assert series.wait_s(0.0) == NODE_EVERY_S
+    assert len(writes(series, 10 * NODE_EVERY_S)) == 10
+
+
 def test_what_failed_is_made_with_all_that_was_counted(series):
     series.add(kill(1), "", 0.0)
     (write,) = writes(series, 0.0)

@@ -69,6 +69,8 @@ class Channel:
         ask = getattr(self, f"_{path.rpartition('/')[2]}")
 
         async def call(request, timeout=None):
+            if not self._machine.up:
+                raise failure(grpc.StatusCode.UNAVAILABLE)
             try:
                 answer = ask(None if isinstance(request, bytes) else request)
             except KeyError:
@@ -161,8 +163,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     @asynccontextmanager
     async def _connected(self, address):
-        if not self.up:
-            raise failure(grpc.StatusCode.UNAVAILABLE)
         yield self.channel
 
     def _turn(self) -> None:
@@ -249,7 +249,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _of_nri(self, one: pb.Container) -> Container:
         return Container(
-            one.id, one.pod_sandbox_id, one.metadata.name, LIVES[one.state], oom_score_adj=0, cgroups_path=group_of(one.id)
+            one.id,
+            one.pod_sandbox_id,
+            one.metadata.name,
+            LIVES[one.state],
+            oom_score_adj=0,
+            cgroups_path=group_of(one.id),
         )
 
     # -- what is told of it ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from holdfast.node.engine.attribution import attribution
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper, Means
 from holdfast.node.engine.mailbox import Calls
-from holdfast.node.engine.pace import Pace
+from holdfast.node.engine.pace import of_processes, of_starts
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
@@ -52,7 +52,7 @@ from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.evidence import EvidenceReader
-from holdfast.node.proc.host import innermost_limit, read_host
+from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
 from holdfast.node.rule.ruleset import Rules
@@ -66,6 +66,7 @@ TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
 FORKS_S = 2.0  # between two looks at who forked, if nothing else happens
+MOST_LOOKED = 256  # processes of a container that started; the rescan looks at the others
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -132,7 +133,8 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._pace = Pace()
+        self._pace, self._starts = of_processes(), of_starts()
+        self.tally.containers_slowed = lambda: self._starts.skipped
         self.tally.events_skipped = lambda: self._pace.skipped
         self.tally.processes_slowed = lambda: self._pace.slowed
         self._stopping = self._is_missing_forks = False
@@ -351,6 +353,19 @@ class Loop:
                 for child in children_of(self.at.proc_root, pid):
                     self.keeper.look_at(child)
 
+    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+        """A container runs: look at its processes, if no process events tell of them. At those in ``group`` and below;
+        ``pid`` is its first process, for where the group is another one than the runtime's word for it (0: not known).
+        """
+        if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
+            return
+        found = members_below(self.hierarchy, (group,)) if group else set()
+        self.tally.containers_looked_at.labels().value += 1
+        for one in sorted(found or {pid} - {0})[:MOST_LOOKED]:
+            self.keeper.on_event(one, 0)
+        if self.keeper.followed_changed:
+            self.follow()
+
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on."""
         self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
@@ -367,6 +382,7 @@ class Loop:
 
     def _after_sweep(self, sweep: Sweep) -> None:
         self._pace.begin_anew()
+        self._starts.begin_anew()
         if self.keeper.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:

@@ -43,7 +43,7 @@ from holdfast.plugins.placement.force import Force, uid_of
 from holdfast.plugins.placement.petition import Petitions
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
-from holdfast.pods.directory import Directory
+from holdfast.pods.directory import Directory, Start
 from holdfast.process import read_boot_id
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ NAMESPACE = "holdfast"  # of the events; the node's work is in no client's names
 KMSG = "/dev/kmsg"
 BEAT_S = 1.0  # between two looks at whether the engine's thread goes on
 GIVEN_UP_S = 30.0  # what hangs for so long does not come back
+ENTRY_S = 2.0  # in which the script that most containers start with has executed the program
 #: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
 SWITCH_S = 0.0005
 
@@ -117,6 +118,18 @@ class PodsByPath:
     """What a cgroup's name alone says of a pod (`model.process.PodLookup`)."""
 
     pod_of = staticmethod(cgroup_path.pod_of)
+
+
+class StartLooks:
+    """Has the engine look at a container's processes when it starts, and once more after `ENTRY_S`. On the loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._loop = engine, asyncio.get_running_loop()
+
+    def started(self, start: Start) -> None:
+        """A container runs."""
+        self._engine.look_at_container(start.pod, start.group, start.pid)
+        self._loop.call_later(ENTRY_S, self._engine.look_at_container, start.pod, start.group, start.pid)
 
 
 def pods_of(context: InitContext) -> PodLookup:
@@ -277,6 +290,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     if isinstance(pods, Directory):
         ends.callback(pods.on_change(engine.look_at))
         ends.callback(pods.on_pod(petitions.look_at))
+        ends.callback(pods.on_start(StartLooks(engine).started))
     yield PlacementService(engine, force, watchers)
     ends.close()
     engine.tally.unregister(context.metrics)
