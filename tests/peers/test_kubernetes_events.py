@@ -10,7 +10,9 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import Ask
+from holdfast.plugins.placement import kill_series
 from holdfast.plugins.placement import recorder as module
 from holdfast.plugins.placement.api_server import Server
 from holdfast.plugins.placement.recorder import WAITING, Recorder
@@ -205,3 +207,92 @@ def test_a_daemon_outside_of_a_pod_says_so_and_goes_on(short_dir, start):
     daemon = start(daemon_command(config(short_dir)), env=ENVIRON)
     daemon.line("no Kubernetes Events are written")
     daemon.line("successfully booted")
+
+
+def a_kill(number, **given):
+    facts = {"pod": POD.uid, "pod_namespace": "db", "pod_name": "pg-0", "container": "app", "container_id": "c"}
+    return Kill(1_700_000_000 * 10**9 + number * 10**9, 7, "x", 0, "/", "/g", 1, 0, number=number, **facts, **given)
+
+
+class Settled(list):
+    """Numbers of kills that were told, or never will be; waits for them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+
+    def __call__(self, numbers):
+        with self.changed:
+            self.extend(numbers)
+            self.changed.notify_all()
+
+    def until(self, *numbers):
+        with self.changed:
+            assert self.changed.wait_for(lambda: sorted(self) == sorted(numbers), 30), list(self)
+
+
+@contextmanager
+def recording_kills(port, account, settled):
+    recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def results(recorder):
+    samples = [sample for sample in recorder.written.samples() if sample.labels["reason"] == "OOMKilled"]
+    return {sample.labels["result"]: sample.value for sample in samples if sample.value}
+
+
+def test_kills_that_are_alike_are_one_event_that_is_patched_and_made_again_when_it_expired(
+    certificates, account, monkeypatch
+):
+    monkeypatch.setattr(kill_series, "UPDATE_S", 0.0)
+    fake, settled = FakeApiServer(), Settled()
+    with listening(certificates, fake) as port, recording_kills(port, account, settled) as recorder:
+        recorder.kill(a_kill(1))
+        settled.until(1)
+        recorder.kill(a_kill(2))
+        fake.until(lambda: len(fake.seen) == 2)
+        settled.until(1, 1, 2)
+        (event,) = fake.about("OOMKilled")
+        assert (event["count"], event["firstTimestamp"], event["lastTimestamp"]) == (
+            2, "2023-11-14T22:13:21Z", "2023-11-14T22:13:22Z",
+        )  # fmt: skip
+        fake.events.clear()  # the API server keeps them for an hour
+        recorder.kill(a_kill(3))
+        fake.until(lambda: len(fake.seen) == 4)
+        settled.until(1, 1, 1, 2, 3)
+    (again,) = fake.about("OOMKilled")
+    assert (again["metadata"], again["count"]) == (event["metadata"], 3)
+    paths = [path.rpartition("/events")[2] for path, _, _ in fake.seen]
+    assert paths == ["", *[f"/{event['metadata']['name']}"] * 2, ""]
+    assert results(recorder) == {"written": 3, "counted": 2}
+
+
+def test_a_kill_whose_event_is_forbidden_is_not_taken_for_told(certificates, account):
+    fake, settled = FakeApiServer(403, 0), Settled()
+    with listening(certificates, fake) as port, recording_kills(port, account, settled) as recorder:
+        recorder.kill(a_kill(1))
+        fake.until(lambda: len(fake.seen) == 1)
+        recorder.kill(a_kill(2))
+        settled.until(1, 2)
+    (event,) = fake.about("OOMKilled")
+    assert event["count"] == 2, "what was counted meanwhile is in it"
+    assert results(recorder) == {"written": 1, "counted": 1, "failed": 1}
+
+
+def test_a_kill_does_not_wait_behind_annotations(certificates, account):
+    fake, settled = FakeApiServer(), Settled()
+    with listening(certificates, fake) as port:
+        recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+        for _ in range(5):
+            recorder.tell(POD, REFUSED)
+        recorder.kill(a_kill(1))
+        recorder.start()
+        try:
+            settled.until(1)
+        finally:
+            recorder.close()
+    assert fake.seen[0][2]["reason"] == "OOMKilled"

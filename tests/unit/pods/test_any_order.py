@@ -64,6 +64,7 @@ class Channel:
         self._machine = machine
         self.due: list[tuple[asyncio.Future, object]] = []
         self.streams: list[asyncio.Queue] = []
+        self.listed_at = 0  # by the directory's clock, when the whole lists were asked for last
 
     def unary_unary(self, path, request_serializer=None, response_deserializer=None, **unused):
         ask = getattr(self, f"_{path.rpartition('/')[2]}")
@@ -115,6 +116,8 @@ class Channel:
 
     def _ListPodSandbox(self, request):
         only = request.filter.id if request is not None else ""
+        if request is None:
+            self.listed_at = self._machine.directory.mark()
         return pb.ListPodSandboxResponse(items=[p for k, p in self._machine.pods.items() if only in ("", k)])
 
     def _ListContainers(self, request):
@@ -147,6 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.number = 0
         self.up = True
         self.started: set[str] = set()  # groups whose processes were to be looked at
+        self.gone: set[str] = set()  # ids that are gone and were told to be, and that nobody told of since
         self.vain: set[str] = set()  # groups that a process asked for in vain, and nobody was told of since
         self.channel = Channel(self)
         self.directory = Directory(clock=self.loop.time)
@@ -267,6 +271,8 @@ class AnyOrder(RuleBasedStateMachine):
         kind, key = self.events[at] if kept else self.events.pop(at)
         self.channel.streams[0].put_nowait(pb.ContainerEventResponse(container_id=key, container_event_type=kind))
         self._turn()
+        if kind == DELETED:
+            self.gone.add(key)
 
     @precondition(lambda self: self.channel.streams)
     @rule()
@@ -280,6 +286,7 @@ class AnyOrder(RuleBasedStateMachine):
         """The same over NRI: in any order, late, or again."""
         at = data.draw(st.integers(0, len(self.nri) - 1))
         what, told = self.nri[at] if kept else self.nri.pop(at)
+        self.gone.discard(getattr(told, "id", ""))  # NRI tells of what was, and the next list of what is
         getattr(self.feed, what)(told)
         self._turn()
 
@@ -294,7 +301,9 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data())
     def nri_synchronises(self, data) -> None:
         """With what there was when it began, whatever happened since."""
-        self.feed.everything(*self.syncs.pop(data.draw(st.integers(0, len(self.syncs) - 1))))
+        pods, containers = self.syncs.pop(data.draw(st.integers(0, len(self.syncs) - 1)))
+        self.gone.difference_update(one.id for one in (*pods, *containers))
+        self.feed.everything(pods, containers)
         self._turn()
 
     @precondition(lambda self: self.number)
@@ -304,6 +313,12 @@ class AnyOrder(RuleBasedStateMachine):
         if self._asked(key) == ("", ""):
             self.vain.add(group_of(key))
         self._turn()
+
+    @rule(uid=st.sampled_from(UIDS))
+    def a_process_in_a_pods_own_group_asks(self, uid: str) -> None:
+        path = f"/kubepods/pod{uid}"
+        if not self.directory.pod_of({"": path}).name:
+            self.vain.add(path)
 
     @precondition(lambda self: self.channel.due)
     @rule(data=st.data())
@@ -320,9 +335,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _answer(self, at: int) -> None:
         future, answer = self.channel.due.pop(at)
+        newer = {key for key, known in self.directory._containers.items() if known.put_at > self.channel.listed_at}
         if not future.done():  # who asked may be gone
             (future.set_exception if isinstance(answer, Exception) else future.set_result)(answer)
         self._turn()
+        for key in newer & self._running_or_created().keys():
+            assert self.directory.container(key) is not None, "an older list dropped it"
 
     @rule(seconds=st.sampled_from([0.1, 0.3, 1.0, RELIST_S * 1.2, LONGEST_PAUSE_S * 1.2]))
     def time_passes(self, seconds: float) -> None:
@@ -366,7 +384,7 @@ class AnyOrder(RuleBasedStateMachine):
             while self.channel.due:
                 self._answer(0)
         ready = {key for key, pod in self.pods.items() if pod.state == pb.SANDBOX_READY}
-        there = {key: one for key, one in self.containers.items() if one.state != pb.CONTAINER_EXITED}
+        there = self._running_or_created()
         assert {pod.sandbox_id for pod in self.directory.pods()} == ready
         told = self.started - self.vain  # before it is asked for
         for number in range(1, self.number + 1):
@@ -384,7 +402,11 @@ class AnyOrder(RuleBasedStateMachine):
             found = self.directory.pod_of({"": f"/kubepods/pod{uid}"})
             expected = any(self.pods[key].metadata.uid == uid for key in ready)
             assert (found.name != "") == expected, uid
+            assert not expected or f"/kubepods/pod{uid}" not in self.vain, "who asked for a pod in vain was not told"
         assert not self.client.why_not
+
+    def _running_or_created(self) -> dict[str, pb.Container]:
+        return {key: one for key, one in self.containers.items() if one.state != pb.CONTAINER_EXITED}
 
     def _relists(self) -> float:
         return sum(s.value for s in self.client._tally.relists.samples() if s.labels["result"] == "done")
@@ -399,10 +421,17 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "client"):
             return
         known = self.directory._pods.keys() | self.directory._containers.keys()
+        assert not self.gone & known, "an older answer brought back what was told to be gone"
         uids = {pod.uid for pod in self.directory.pods()}
         assert self.directory._answers.keys() <= known | uids
         assert set().union(*self.directory._of_sandbox.values(), set()) <= self.directory._containers.keys()
         assert set().union(*self.directory._of_uid.values(), set()) == self.directory._pods.keys()
+
+    @invariant()
+    def who_waits_to_be_asked_for_is_in_the_queue_and_no_other(self) -> None:
+        if hasattr(self, "client"):
+            assert self.client._asked_for == {key for key, *_ in self.client._missing._queue}
+            assert self.client._wanted == {key for key, _ in self.client._undetailed._queue}
 
     def teardown(self) -> None:
         if not hasattr(self, "task"):
@@ -419,5 +448,5 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(AnyOrder.TestCase)
 TestAnyOrder.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
