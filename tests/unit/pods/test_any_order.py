@@ -64,6 +64,7 @@ class Channel:
         self._machine = machine
         self.due: list[tuple[asyncio.Future, object]] = []
         self.streams: list[asyncio.Queue] = []
+        self.lists = 0
         self.listed_at = 0  # by the directory's clock, when the whole lists were asked for last
 
     def unary_unary(self, path, request_serializer=None, response_deserializer=None, **unused):
@@ -118,6 +119,7 @@ class Channel:
         only = request.filter.id if request is not None else ""
         if request is None:
             self.listed_at = self._machine.directory.mark()
+            self.lists += 1
         return pb.ListPodSandboxResponse(items=[p for k, p in self._machine.pods.items() if only in ("", k)])
 
     def _ListContainers(self, request):
@@ -268,17 +270,44 @@ class AnyOrder(RuleBasedStateMachine):
     def an_event_arrives(self, data, kept: bool) -> None:
         """Any of those that there were, so late or early; again if it is ``kept``."""
         at = data.draw(st.integers(0, len(self.events) - 1))
-        kind, key = self.events[at] if kept else self.events.pop(at)
+        self._deliver(*(self.events[at] if kept else self.events.pop(at)))
+
+    def _deliver(self, kind: int, key: str) -> None:
         self.channel.streams[0].put_nowait(pb.ContainerEventResponse(container_id=key, container_event_type=kind))
         self._turn()
         if kind == DELETED:
             self.gone.add(key)
 
+    @precondition(lambda self: self.events and self.channel.streams)
+    @rule()
+    def the_last_event_arrives_at_once(self) -> None:
+        """As most do, while older answers are on their way."""
+        self._deliver(*self.events.pop())
+
+    @precondition(lambda self: self.channel.due)
+    @rule()
+    def the_last_question_is_answered_first(self) -> None:
+        """One container is asked for, and a list of all is older."""
+        self._answer(len(self.channel.due) - 1)
+
+    @precondition(lambda self: self.channel.due and self.containers)
+    @rule(data=st.data())
+    def a_container_is_deleted_while_it_is_asked_for(self, data) -> None:
+        """What follows from an older answer is asked for in vain."""
+        self._delete(data.draw(st.sampled_from(sorted(self.containers))))
+        for _ in range(4):
+            if self.channel.due:
+                self._answer(0)
+
     @precondition(lambda self: self.channel.streams)
     @rule()
     def the_stream_of_events_ends(self) -> None:
+        asked = self.channel.lists
         self.channel.streams[0].put_nowait(None)
         self._turn()
+        lists = (pb.ListPodSandboxResponse, pb.ListContainersResponse)
+        going = any(isinstance(answer, lists) for _, answer in self.channel.due)
+        assert going or self.channel.lists > asked or self.client._relist_now.is_set(), "something may be lost"
 
     @precondition(lambda self: self.nri)
     @rule(data=st.data(), kept=st.booleans())
@@ -336,9 +365,11 @@ class AnyOrder(RuleBasedStateMachine):
     def _answer(self, at: int) -> None:
         future, answer = self.channel.due.pop(at)
         newer = {key for key, known in self.directory._containers.items() if known.put_at > self.channel.listed_at}
+        tried = self.client._tried
         if not future.done():  # who asked may be gone
             (future.set_exception if isinstance(answer, Exception) else future.set_result)(answer)
         self._turn()
+        assert self.client._tried == tried, "an answer ended the session"
         for key in newer & self._running_or_created().keys():
             assert self.directory.container(key) is not None, "an older list dropped it"
 

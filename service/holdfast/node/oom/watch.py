@@ -229,10 +229,19 @@ def _is_in(standing: Standing, pod: PodFacts, witness: Witness) -> bool | None:
 
 
 def _present_group(pid: int, reader: Reader) -> str:
-    """Where a process that is being killed still is; the log says it only when it printed its table."""
+    """Where a process that is being killed still is; the log says it only when it printed its table.
+
+    One that is exiting has left its v1 group for the root already: the process that forked it is in the same, if it
+    was not moved since. Empty where neither says it.
+    """
     if not pid:  # a kill by the counters
         return ""
     try:
-        return reader.facts(reader.glance(pid), PLACE).memory_group
+        glance = reader.glance(pid)
+        group = reader.facts(glance, PLACE).memory_group
+        if group != "/" or not (glance.ended or not glance.rss_pages):
+            return group
+        parent = reader.facts(reader.glance(glance.ppid), PLACE).memory_group
     except (ProcessGone, KernelRefused):
         return ""
+    return parent if parent != "/" else ""
