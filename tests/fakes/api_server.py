@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+PATIENCE_S = 120.0
 FORBIDDEN = {"kind": "Status", "message": 'events is forbidden: User "x" cannot create resource "events"'}
 KINDS = {"POST": "application/json", "PATCH": "application/merge-patch+json"}
 
@@ -55,10 +56,14 @@ class FakeApiServer:
         self.events[path] |= body
         return 200
 
-    def until(self, holds, seconds: float = 30.0) -> None:
+    def until(self, holds) -> None:
         """Wait until ``holds()`` after some request."""
+        assert self.comes(holds, PATIENCE_S), self.seen
+
+    def comes(self, holds, seconds: float) -> bool:
+        """Whether ``holds()`` after some request within this time."""
         with self.changed:
-            assert self.changed.wait_for(holds, seconds), self.seen
+            return bool(self.changed.wait_for(holds, seconds))
 
     def about(self, reason: str) -> list[dict]:
         """The Events with this reason, in the order they were made."""

@@ -200,12 +200,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.pods)
     @rule(data=st.data())
     def a_container_is_created(self, data) -> None:
-        key, sandbox = self._id(), data.draw(st.sampled_from(sorted(self.pods)))
-        metadata = pb.ContainerMetadata(name=f"c{self.number}")
-        self.containers[key] = pb.Container(
-            id=key, pod_sandbox_id=sandbox, metadata=metadata, state=pb.CONTAINER_CREATED, created_at=self.number
-        )
-        self._tell(key, CREATED)
+        self._tell(self._new_container(data.draw(st.sampled_from(sorted(self.pods))), pb.CONTAINER_CREATED), CREATED)
 
     @precondition(lambda self: any(one.state == pb.CONTAINER_CREATED for one in self.containers.values()))
     @rule(data=st.data())
@@ -237,12 +232,22 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.pods)
     @rule(data=st.data())
     def a_sandbox_is_deleted_with_its_containers(self, data) -> None:
-        key = data.draw(st.sampled_from(sorted(self.pods)))
+        self._delete_sandbox(data.draw(st.sampled_from(sorted(self.pods))))
+
+    def _delete_sandbox(self, key: str) -> None:
         for container in [c for c, one in self.containers.items() if one.pod_sandbox_id == key]:
             self._delete(container)
         del self.pods[key]
         self.events.append((DELETED, key))
         self.nri.append(("pod_gone", key))
+
+    def _new_container(self, sandbox: str, state: int) -> str:
+        key = self._id()
+        metadata = pb.ContainerMetadata(name=f"c{self.number}")
+        self.containers[key] = pb.Container(
+            id=key, pod_sandbox_id=sandbox, metadata=metadata, state=state, created_at=self.number
+        )
+        return key
 
     def _delete(self, key: str) -> None:
         del self.containers[key]
@@ -290,12 +295,25 @@ class AnyOrder(RuleBasedStateMachine):
         """One container is asked for, and a list of all is older."""
         self._answer(len(self.channel.due) - 1)
 
-    @precondition(lambda self: self.channel.due and self.containers)
-    @rule(data=st.data())
-    def a_container_is_deleted_while_it_is_asked_for(self, data) -> None:
-        """What follows from an older answer is asked for in vain."""
-        self._delete(data.draw(st.sampled_from(sorted(self.containers))))
-        for _ in range(4):
+    @precondition(lambda self: self.pods and self.channel.streams and not self.channel.due)
+    @rule(data=st.data(), what=st.sampled_from(["deleted and told", "deleted", "started and told"]))
+    def a_list_is_overtaken(self, data, what: str) -> None:
+        """Something happens between the runtime's list and its arrival."""
+        sandbox = data.draw(st.sampled_from(sorted(self.pods)))
+        key = self._new_container(sandbox, pb.CONTAINER_RUNNING) if what == "deleted" else ""
+        self.client._relist_now.set()
+        self._turn()
+        older = len(self.channel.due)
+        if what == "deleted":  # its details will be asked for in vain
+            self._delete(key)
+        elif what == "deleted and told":
+            self._delete_sandbox(sandbox)
+            self._deliver(DELETED, sandbox)
+        else:
+            self._deliver(STARTED, self._new_container(sandbox, pb.CONTAINER_RUNNING))
+            while len(self.channel.due) > older:
+                self._answer(len(self.channel.due) - 1)
+        for _ in range(8):
             if self.channel.due:
                 self._answer(0)
 
