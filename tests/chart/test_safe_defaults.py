@@ -84,6 +84,12 @@ def test_the_daemon_connects_to_nothing_but_the_api_server_and_only_for_events(h
     assert [port["port"] for rule in asked for port in rule["ports"]] == [443, 6443]
 
 
+def test_the_service_account_may_make_events_and_count_them_and_nothing_else(helm):
+    assert not [one for one in helm.template() if one["kind"] == "ClusterRole"]
+    role = one(helm.template({"pods.kubernetesEvents.enabled": True}), "ClusterRole")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}]
+
+
 def test_the_notes_name_a_trace_collector_that_the_policy_would_cut_off(helm):
     env = [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}]
     assert "networkPolicy.egress" in notes(helm, {"env": env})

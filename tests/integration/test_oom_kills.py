@@ -1,6 +1,8 @@
 """Real OOM kills in a small memory group, attributed."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -38,6 +40,36 @@ def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater
     assert kill.pressure_pct is not None or not os.path.exists("/proc/pressure/memory")
     assert engine.kills.latest(1) == (kill,)
     assert counter(engine.engine.tally.kills, limited, "", "", "") >= 1
+
+
+FORKING = """
+import os, sys
+open(sys.argv[1], 'w').write(str(os.getpid()))
+open('/proc/self/comm', 'w').write('hf-victim')
+print('ready', flush=True)
+sys.stdin.readline()
+child = os.fork()
+if child == 0:
+    eaten = [bytearray(2**20) for _ in range(100)]
+os.waitpid(child, 0)
+print(child, flush=True)
+"""
+
+
+def test_a_child_that_was_forked_just_before_has_the_rule_it_inherited_from_its_parent(run, memory):
+    tree, _, inner = memory
+    engine = run({"name": "eaters", "match": {"comm": "hf-victim"}, "oom_score_adj": 500})
+    command = [sys.executable, "-c", FORKING, f"{tree.at(inner)}/cgroup.procs"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "ready\n"
+        engine.settle()
+        assert engine.placement(parent.pid).rule == "eaters"
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        child = int(parent.stdout.readline())
+        engine.wait_for(lambda: any(kill.pid == child for kill in engine.killed))
+    (kill,) = [kill for kill in engine.killed if kill.pid == child]
+    assert (kill.comm, kill.rule, kill.oom_score_adj) == ("hf-victim", "eaters", 500)
 
 
 def test_the_kill_of_a_process_whose_value_a_rule_lowered_is_counted_as_one_of_a_protected_process(run, memory, eater):

@@ -1,79 +1,38 @@
-"""Kubernetes Events about refused annotations. The API server is a fake, as none runs here; TLS and HTTP are real."""
+"""Kubernetes Events about refused annotations. The API server is a fake; TLS and HTTP are real."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import ssl
-import sys
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import Ask
+from holdfast.plugins.placement import kill_series
 from holdfast.plugins.placement import recorder as module
-from holdfast.plugins.placement.recorder import WAITING, Recorder, Server
+from holdfast.plugins.placement.api_server import Server
+from holdfast.plugins.placement.recorder import WAITING, Recorder
 from holdfast.pods.record import PodRecord
 
+from tests.fakes.api_server import FORBIDDEN, FakeApiServer, listening
 from tests.fakes.cri import FakeRuntime
 from tests.needs import peer
 from tests.peers.daemon import ENVIRON
+from tests.peers.in_pod import account_at, environ, in_a_pod
+from tests.peers.in_pod import daemon as daemon_command
 
 pytestmark = peer("openssl")
 POD = PodRecord("s", "1d5fb235-0000-4000-8000-000000000000", "db", "pg-0")
 REFUSED = (Ask("oom-score-adj", "10", "10 is not within 0 and 9"), Ask("protect", "leader", 'namespace "db" may not'))
-FORBIDDEN = {"kind": "Status", "message": 'events is forbidden: User "x" cannot create resource "events"'}
-
-
-class Fake:
-    """What it was sent, and what it answers: one status after the other, then the last for ever."""
-
-    def __init__(self, *statuses):
-        self.statuses, self.seen = list(statuses), []
-
-    def answer(self, handler):
-        length = int(handler.headers["Content-Length"])
-        self.seen.append((handler.path, dict(handler.headers), json.loads(handler.rfile.read(length))))
-        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        body = json.dumps(FORBIDDEN if status == 403 else {}).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-
-@contextmanager
-def listening(certificates, fake, name="server"):
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            fake.answer(self)
-
-        def log_message(self, *given):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.cert(name), certificates.key(name))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
 def account(tmp_path, certificates):
-    (tmp_path / "ca.crt").write_bytes(certificates.cert("ca").read_bytes())
-    (tmp_path / "token").write_text("first\n")
-    return tmp_path
+    return account_at(tmp_path, certificates)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +42,8 @@ def no_pauses(monkeypatch):
 
 async def until(recorder, **wanted):
     def now():
-        return {sample.labels["result"]: sample.value for sample in recorder.written.samples() if sample.value}
+        samples = [sample for sample in recorder.written.samples() if sample.labels["reason"] == module.REFUSED]
+        return {sample.labels["result"]: sample.value for sample in samples if sample.value}
 
     async with asyncio.timeout(30):
         while now() != wanted:
@@ -101,7 +61,7 @@ def recording(port, account):
 
 
 async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
-    fake = Fake(201)
+    fake = FakeApiServer()
     with listening(certificates, fake) as port, recording(port, account) as recorder:
         recorder.tell(POD, REFUSED)
         await until(recorder, written=1)
@@ -126,7 +86,7 @@ async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
 
 
 async def test_a_busy_server_is_asked_again_and_one_that_forbids_is_not(certificates, account, caplog):
-    fake = Fake(503, 429, 201, 403)
+    fake = FakeApiServer(503, 429, 0, 403)
     with listening(certificates, fake) as port, recording(port, account) as recorder:
         recorder.tell(POD, REFUSED)
         await until(recorder, written=1)
@@ -142,7 +102,7 @@ async def test_a_busy_server_is_asked_again_and_one_that_forbids_is_not(certific
 
 
 async def test_a_server_that_is_somebody_elses_is_told_nothing(certificates, account, caplog):
-    fake = Fake(201)
+    fake = FakeApiServer()
     with listening(certificates, fake, "stranger") as port, recording(port, account) as recorder:
         recorder.tell(POD, REFUSED)
         await until(recorder, failed=1)
@@ -180,13 +140,11 @@ plugins:
   io.holdfast.placement.v1.rules: {{kubernetes_events: true, builtin_rules: none}}
   io.holdfast.pods.v1.directory: {{cri: {{address: {0}/cri.sock}}}}
 """
-#: In a mount namespace of its own, where the kubelet's mount would be.
-IN_A_POD = 'mount -t tmpfs none /run && mkdir -p "$1" && cp "$2"/* "$1" && shift 2 && exec "$@"'
 
 
-def command(short_dir):
+def config(short_dir):
     (short_dir / "c.yaml").write_text(YAML.format(short_dir))
-    return [sys.executable, "-m", "holdfast", "run", "-c", short_dir / "c.yaml"]
+    return short_dir / "c.yaml"
 
 
 def refusing_runtime():
@@ -195,17 +153,8 @@ def refusing_runtime():
     return runtime
 
 
-def in_a_pod(short_dir, account):
-    return ["unshare", "-m", "sh", "-c", IN_A_POD, "sh", module.ACCOUNT, account, *command(short_dir)]
-
-
-def whereabouts(port):
-    server = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
-    return {**ENVIRON, **server, "NODE_NAME": "node-7"}
-
-
 async def test_a_token_that_is_none_is_one_line_and_no_end_of_it(certificates, account, caplog):
-    fake = Fake(201)
+    fake = FakeApiServer()
     (account / "token").write_text("two\nlines")
     with listening(certificates, fake) as port, recording(port, account) as recorder:
         recorder.tell(POD, REFUSED)
@@ -222,7 +171,7 @@ async def test_a_server_that_does_not_answer_keeps_no_daemon_from_its_end(accoun
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         async with runtime.serving(short_dir / "cri.sock"):
-            daemon = start(in_a_pod(short_dir, account), env=whereabouts(silent.getsockname()[1]))
+            daemon = start(in_a_pod(config(short_dir), account), env=environ(silent.getsockname()[1]))
             connection, _ = await asyncio.to_thread(silent.accept)  # it is asked, and waits
             with connection:
                 os.kill(daemon.pid, signal.SIGTERM)
@@ -230,7 +179,7 @@ async def test_a_server_that_does_not_answer_keeps_no_daemon_from_its_end(accoun
 
 
 async def test_its_thread_is_none_that_an_interpreter_waits_for_and_it_ends_when_told(certificates, account):
-    with listening(certificates, Fake(201)) as port, recording(port, account) as recorder:
+    with listening(certificates, FakeApiServer()) as port, recording(port, account) as recorder:
         recorder.tell(POD, REFUSED)
         await until(recorder, written=1)
         (thread,) = (one for one in threading.enumerate() if one.name == "kubernetes-events")
@@ -241,10 +190,10 @@ async def test_its_thread_is_none_that_an_interpreter_waits_for_and_it_ends_when
 
 @pytest.mark.root
 async def test_a_daemon_in_a_pod_writes_what_a_pod_of_its_runtime_is_refused(certificates, account, short_dir, start):
-    fake, runtime = Fake(201), refusing_runtime()
+    fake, runtime = FakeApiServer(), refusing_runtime()
     async with runtime.serving(short_dir / "cri.sock"):
         with listening(certificates, fake) as port:
-            start(in_a_pod(short_dir, account), env=whereabouts(port))
+            start(in_a_pod(config(short_dir), account), env=environ(port))
             async with asyncio.timeout(30):
                 while not fake.seen:
                     await asyncio.sleep(0.01)
@@ -255,6 +204,95 @@ async def test_a_daemon_in_a_pod_writes_what_a_pod_of_its_runtime_is_refused(cer
 
 
 def test_a_daemon_outside_of_a_pod_says_so_and_goes_on(short_dir, start):
-    daemon = start(command(short_dir), env=ENVIRON)
+    daemon = start(daemon_command(config(short_dir)), env=ENVIRON)
     daemon.line("no Kubernetes Events are written")
     daemon.line("successfully booted")
+
+
+def a_kill(number, **given):
+    facts = {"pod": POD.uid, "pod_namespace": "db", "pod_name": "pg-0", "container": "app", "container_id": "c"}
+    return Kill(1_700_000_000 * 10**9 + number * 10**9, 7, "x", 0, "/", "/g", 1, 0, number=number, **facts, **given)
+
+
+class Settled(list):
+    """Numbers of kills that were told, or never will be; waits for them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+
+    def __call__(self, numbers):
+        with self.changed:
+            self.extend(numbers)
+            self.changed.notify_all()
+
+    def until(self, *numbers):
+        with self.changed:
+            assert self.changed.wait_for(lambda: sorted(self) == sorted(numbers), 30), list(self)
+
+
+@contextmanager
+def recording_kills(port, account, settled):
+    recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def results(recorder):
+    samples = [sample for sample in recorder.written.samples() if sample.labels["reason"] == "OOMKilled"]
+    return {sample.labels["result"]: sample.value for sample in samples if sample.value}
+
+
+def test_kills_that_are_alike_are_one_event_that_is_patched_and_made_again_when_it_expired(
+    certificates, account, monkeypatch
+):
+    monkeypatch.setattr(kill_series, "UPDATE_S", 0.0)
+    fake, settled = FakeApiServer(), Settled()
+    with listening(certificates, fake) as port, recording_kills(port, account, settled) as recorder:
+        recorder.kill(a_kill(1))
+        settled.until(1)
+        recorder.kill(a_kill(2))
+        fake.until(lambda: len(fake.seen) == 2)
+        settled.until(1, 1, 2)
+        (event,) = fake.about("OOMKilled")
+        assert (event["count"], event["firstTimestamp"], event["lastTimestamp"]) == (
+            2, "2023-11-14T22:13:21Z", "2023-11-14T22:13:22Z",
+        )  # fmt: skip
+        fake.events.clear()  # the API server keeps them for an hour
+        recorder.kill(a_kill(3))
+        fake.until(lambda: len(fake.seen) == 4)
+        settled.until(1, 1, 1, 2, 3)
+    (again,) = fake.about("OOMKilled")
+    assert (again["metadata"], again["count"]) == (event["metadata"], 3)
+    paths = [path.rpartition("/events")[2] for path, _, _ in fake.seen]
+    assert paths == ["", *[f"/{event['metadata']['name']}"] * 2, ""]
+    assert results(recorder) == {"written": 3, "counted": 2}
+
+
+def test_a_kill_whose_event_is_forbidden_is_not_taken_for_told(certificates, account):
+    fake, settled = FakeApiServer(403, 0), Settled()
+    with listening(certificates, fake) as port, recording_kills(port, account, settled) as recorder:
+        recorder.kill(a_kill(1))
+        fake.until(lambda: len(fake.seen) == 1)
+        recorder.kill(a_kill(2))
+        settled.until(1, 2)
+    (event,) = fake.about("OOMKilled")
+    assert event["count"] == 2, "what was counted meanwhile is in it"
+    assert results(recorder) == {"written": 1, "counted": 1, "failed": 1}
+
+
+def test_a_kill_does_not_wait_behind_annotations(certificates, account):
+    fake, settled = FakeApiServer(), Settled()
+    with listening(certificates, fake) as port:
+        recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+        for _ in range(5):
+            recorder.tell(POD, REFUSED)
+        recorder.kill(a_kill(1))
+        recorder.start()
+        try:
+            settled.until(1)
+        finally:
+            recorder.close()
+    assert fake.seen[0][2]["reason"] == "OOMKilled"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter, thread_time
 from typing import Any, TypeVar, cast
 
@@ -65,13 +66,25 @@ OPTIONS = (
 )
 
 
+def connected(address: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A channel to the runtime's socket."""
+    channel: grpc.aio.Channel = grpc.aio.insecure_channel(f"unix://{address}", options=OPTIONS)
+    return channel
+
+
 class Client:
     """One runtime, for as long as `run` runs. ``why_not`` is empty while it answers."""
 
-    def __init__(self, source: Source, directory: Directory, tally: Tally) -> None:
+    def __init__(
+        self,
+        source: Source,
+        directory: Directory,
+        tally: Tally,
+        connect: Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]] = connected,
+    ) -> None:
         self.why_not = "not asked yet"
         self.name = ""
-        self._source, self._directory, self._tally = source, directory, tally
+        self._source, self._directory, self._tally, self._connect = source, directory, tally, connect
         self._loop = asyncio.get_running_loop()
         self._pods: Listing[PodRecord] = Listing(parse_pod, lambda record: record.sandbox_id)
         self._containers: Listing[ContainerRecord] = Listing(parse_container, lambda record: record.id)
@@ -112,7 +125,7 @@ class Client:
 
         The jobs never raise: a TaskGroup whose task fails while it is cancelled itself forgets that it was.
         """
-        async with grpc.aio.insecure_channel(f"unix://{address}", options=OPTIONS) as channel:
+        async with self._connect(address) as channel:
             stub: Any = RuntimeServiceStub(channel)
             try:
                 version = await stub.Version(pb.VersionRequest(), timeout=CALL_S)

@@ -10,6 +10,8 @@ Theory
 * Whoever asks in vain is remembered: when the answer comes, the cgroups it was asked for are told to the listeners,
   so that nothing waits for a sweep. The first question in vain for a container is told too (`on_miss`): CRI asks the
   runtime for this one at once.
+* A container that runs, and whose group the runtime named, is told of as well (`on_start`): where no process events
+  arrive, nobody asks about its processes before the next sweep.
 * What was told to be gone stays gone for an answer that was asked for before (`mark`): answers may be overtaken.
 * Bounded: `MOST` sandboxes and containers; more are not taken in, and `refused` counts them.
 """
@@ -34,6 +36,18 @@ MOST_GONE = 1024  # ids that were told to be gone; an answer is overtaken by few
 ASK_AGAIN_S = 0.25  # between two calls of `on_miss` for one container
 PAUSE = "POD"  # the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
 
+
+class Start(Struct, frozen=True):
+    """A container that runs: its pod (the sandbox's id, where the pod is not known), its cgroup and first process.
+
+    ``group`` is empty where the runtime's word for it says no path, ``pid`` 0 where it is not told.
+    """
+
+    pod: str
+    group: str
+    pid: int = 0
+
+
 Changed = Callable[[frozenset[str]], None]
 Missed = Callable[[str], None]
 R = TypeVar("R", PodRecord, ContainerRecord)
@@ -49,7 +63,8 @@ class _Known(Struct, Generic[R], gc=False):
 class Directory:
     """The pods and containers of this node; satisfies ``node.snapshot.PodLookup``."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._now = clock
         self.refused = 0
         self.missed = 0
         #: Why pods are not told by a runtime now; empty while they are. Whoever feeds the directory puts it here.
@@ -67,6 +82,8 @@ class Directory:
         self._on_miss: list[Missed] = []
         self._pod_listeners: list[Callable[[PodRecord], None]] = []
         self._new: list[PodRecord] = []  # for the pod listeners, once the lock is let go
+        self._start_listeners: list[Callable[[Start], None]] = []
+        self._starts: list[Start] = []
 
     # -- asking, from any thread -----------------------------------------------------------------------------------
 
@@ -115,6 +132,14 @@ class Directory:
         for pod in self.pods():
             listener(pod)
         return lambda: self._pod_listeners.remove(listener)
+
+    def on_start(self, listener: Callable[[Start], None]) -> Callable[[], None]:
+        """Call ``listener`` once with each container that runs, as soon as its group is known; on the feeding thread.
+
+        What is returned ends it.
+        """
+        self._start_listeners.append(listener)
+        return lambda: self._start_listeners.remove(listener)
 
     def pods(self) -> list[PodRecord]:
         """Every sandbox that is known."""
@@ -220,8 +245,15 @@ class Directory:
         if before is not None and before.sandbox_id != merged.sandbox_id:
             self._drop(self._of_sandbox, before.sandbox_id, container.id)
         self._of_sandbox.setdefault(container.sandbox_id, set()).add(container.id)
+        if self._start_listeners and _runs(merged) and not (before is not None and _runs_as(before, merged)):
+            self._starts.append(self._start(merged))
         anew = before is None or before.pid != merged.pid
         return self._changed((container.id,)) | (self._unasked(merged) if anew else set())
+
+    def _start(self, container: ContainerRecord) -> Start:
+        pod = self._pods.get(container.sandbox_id)
+        group = cgroup_path.group_of(container.cgroups_path)
+        return Start(pod.record.uid if pod is not None else container.sandbox_id, group, container.pid)
 
     def _is_full(self) -> bool:
         full = len(self._pods) + len(self._containers) >= MOST
@@ -305,7 +337,7 @@ class Directory:
             if answer is not None and (answer.container or not ref.container_id):
                 self._answers[key] = answer
                 return answer
-            now = monotonic()
+            now = self._now()
             known = self._asked.get(key)
             if known is None or now - known[1] >= ASK_AGAIN_S:
                 if known is None and len(self._asked) >= MOST_ASKED:
@@ -366,3 +398,17 @@ class Directory:
             groups = frozenset(changed)
             for listener in tuple(self._listeners):
                 listener(groups)
+        starts, self._starts = self._starts, []
+        for start in starts:
+            for started in tuple(self._start_listeners):
+                started(start)
+
+
+def _runs(container: ContainerRecord) -> bool:
+    """Whether its processes can be found. A list alone does not say where it is."""
+    return container.state is not State.CREATED and container.detailed and bool(container.cgroups_path or container.pid)
+
+
+def _runs_as(before: ContainerRecord, now: ContainerRecord) -> bool:
+    """Whether it was running before, and was not started anew since."""
+    return _runs(before) and before.pid in (0, now.pid)

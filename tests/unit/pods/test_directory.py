@@ -5,6 +5,7 @@ from holdfast.pods import directory as module
 from holdfast.pods.directory import PAUSE, Directory
 from holdfast.pods.record import MOST_VALUES, MOST_VALUES_BYTES, ContainerRecord, PodRecord, State, kept
 from holdfast.pods.tally import Tally
+from msgspec.structs import replace
 
 UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
 SANDBOX, APP, OTHER = "5" * 64, "a" * 64, "b" * 64
@@ -88,7 +89,7 @@ def test_a_new_container_of_a_known_pod_is_in_that_pod_before_anybody_told_of_it
 
 def test_a_question_asked_in_vain_over_and_over_is_told_once_in_a_while(told, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(told, "_now", lambda: now[0])
     for _ in range(5):
         told.pod_of(at(APP))
     assert told.asked_for == [APP]
@@ -287,3 +288,47 @@ def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
     assert directory.container(APP) is None
     directory.put_container(container(), directory.mark())
     assert directory.container(APP) is not None
+
+
+class TestStart:
+    GROUP = f"/kubepods/burstable/pod{UID}/{APP}"
+
+    @pytest.fixture
+    def starts(self, told):
+        found = []
+        told.on_start(found.append)
+        return found
+
+    def test_a_container_that_runs_is_told_once_when_its_group_is_known(self, told, starts):
+        told.put_pod(PodRecord("s", UID, "db", "pg-0"))
+        told.put_container(ContainerRecord(APP, "s", "app", State.RUNNING, detailed=False))
+        assert starts == [], "a list does not say where it is"
+        known = ContainerRecord(APP, "s", "app", State.RUNNING, cgroups_path=self.GROUP)
+        told.put_container(known)
+        told.put_container(known)
+        told.put_container(replace(known, pid=7, start_ticks=5))
+        assert starts == [module.Start(UID, self.GROUP)]
+
+    def test_one_that_was_created_is_told_when_it_starts(self, told, starts):
+        created = ContainerRecord(APP, "s", "app", State.CREATED, cgroups_path=self.GROUP)
+        told.put_container(created)
+        assert starts == []
+        told.put_container(replace(created, state=State.RUNNING, detailed=False, cgroups_path=""))
+        assert starts == [module.Start("s", self.GROUP)]
+
+    def test_one_that_was_started_anew_is_told_again(self, told, starts):
+        known = ContainerRecord(APP, "s", "app", State.RUNNING, pid=7, cgroups_path=self.GROUP)
+        told.put_container(known)
+        told.put_container(replace(known, pid=8))
+        assert [start.pid for start in starts] == [7, 8]
+
+    def test_a_list_tells_as_well_and_a_listener_that_left_is_not_told(self, told):
+        found = []
+        end = told.on_start(found.append)
+        known = ContainerRecord(APP, "s", "app", State.RUNNING, cgroups_path=self.GROUP)
+        told.replace_all([], [known], told.mark())
+        assert len(found) == 1
+        end()
+        told.remove(APP)
+        told.put_container(known)
+        assert len(found) == 1

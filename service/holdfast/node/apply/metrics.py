@@ -62,6 +62,16 @@ class Tally:
             "Times the processes of one user in one group made so many events that only the rescan looked at them.",
             read=lambda: [((), float(self.crowds_slowed()))],
         )
+        self.containers_looked_at = Counter(
+            "holdfast_placement_containers_looked_at_total",
+            "Looks at the processes of a container that started, because no process events arrive.",
+        )
+        self.containers_slowed: Callable[[], int] = int
+        self.containers_skipped = Counter(
+            "holdfast_placement_containers_skipped_total",
+            "Such looks left to the rescan: too many containers of one pod started.",
+            read=lambda: [((), float(self.containers_slowed()))],
+        )
         self.walks_cut: Callable[[], int] = int
         self.process_errors = Counter(
             "holdfast_placement_process_errors_total", "Processes left out because looking after them failed."

@@ -99,6 +99,13 @@ class Engine:
 
         self._loop.calls.tell(look_at)
 
+    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+        """A container of a pod runs, in this cgroup, with this first process: look at its processes.
+
+        Nothing while process events arrive; see `Loop.look_at_container`.
+        """
+        self._loop.calls.tell(lambda: self._loop.look_at_container(pod, group, pid))
+
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
 

@@ -39,6 +39,18 @@ class Heritage:
         self._forks.forget(process.pid)  # it is known by its rows from now on
         return record(table, rows)
 
+    def passed_on(self, process: Process) -> str | None:
+        """The rule whose value, or group, a process has from the one that forked it; None: it has neither.
+
+        For a process that nothing looked at: one that was is known by its own rows.
+        """
+        forker = self._forks.forker(process.pid)
+        giver = giver_of(process, process.oom_score_adj, self._table, forker)
+        if giver is not None:
+            return giver.rule
+        moves = inherited_moves(process, (), self._table, forker)
+        return moves[0].rule if moves else None
+
     def adopt_orphan(self, process: Process, rule: str) -> list[Action]:
         """Have a row for who came by no exec and whose parent is gone: a daemon's second fork.
 

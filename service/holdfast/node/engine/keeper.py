@@ -46,6 +46,7 @@ class Keeper:
         self.sight = Sight(means.reader, means.evidence, reconciler)
         self.performer = Performer(means, reconciler, self.sight)
         self.found = 0
+        self.all_seen_before = 0  # clock ticks since boot: whoever started before was looked at under these rules
         self._said: set[str] = set()
         self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
         self._looking = False
@@ -60,6 +61,7 @@ class Keeper:
         self.performer.perform(self.reconciler.set_rules(rules))
         self.performer.begin_anew()
         self.sight.set_rules(rules)
+        self.all_seen_before = 0
         self._said.clear()
 
     def ruled(self) -> set[int]:

@@ -34,11 +34,12 @@ from holdfast.errors import HoldfastError
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.attribution import attribution
 from holdfast.node.engine.crowd import Crowds
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
-from holdfast.node.engine.pace import Pace
+from holdfast.node.engine.pace import of_processes, of_starts
 from holdfast.node.engine.performer import Means
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
@@ -54,7 +55,7 @@ from holdfast.node.proc.children import children_of
 from holdfast.node.proc.connector import BATCH, Lost
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.evidence import EvidenceReader
-from holdfast.node.proc.host import innermost_limit, read_host
+from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
 from holdfast.node.rule.ruleset import Rules
@@ -71,6 +72,7 @@ TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
 ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
 FORKS_S = 2.0  # between two looks at who forked, if nothing else happens
+MOST_LOOKED = 256  # processes of a container that started; the rescan looks at the others
 MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
 CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
 
@@ -84,10 +86,14 @@ class Surroundings(Struct, frozen=True):
 
 
 class Listeners(Struct, frozen=True):
-    """Called on the engine's thread; they must not block."""
+    """Called on the engine's thread; they must not block.
+
+    ``past_kill`` is called with a kill from before the start that is new to the record: no news, and perhaps not told.
+    """
 
     report: Callable[[Report], None]
     kill: Callable[[Kill], None]
+    past_kill: Callable[[Kill], None] = lambda kill: None
 
 
 class Loop:
@@ -130,8 +136,10 @@ class Loop:
         self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
         self._witness = Witness(
+            partial(attribution, self.keeper),
             self.keeper.reconciler.placement,
             partial(innermost_limit, hierarchy),
+            lambda: evidence.kubelet_root,
             lambda: self._pressure,
             reader,
             pods,
@@ -141,7 +149,8 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._pace = Pace()
+        self._pace, self._starts = of_processes(), of_starts()
+        self.tally.containers_slowed = lambda: self._starts.skipped
         self._muted = 0
         self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
         self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped
@@ -269,6 +278,7 @@ class Loop:
                 with self._serving:
                     self._serve_events()
             elif descriptor == self._polled[1]:
+                self._take_forks()  # whoever was killed may have been forked a moment ago
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
@@ -377,6 +387,19 @@ class Loop:
                 for child in children_of(self.at.proc_root, pid):
                     self.keeper.look_at(child)
 
+    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+        """A container runs: look at its processes, if no process events tell of them. At those in ``group`` and below;
+        ``pid`` is its first process, for where the group is another one than the runtime's word for it (0: not known).
+        """
+        if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
+            return
+        found = members_below(self.hierarchy, (group,)) if group else set()
+        self.tally.containers_looked_at.labels().value += 1
+        for one in sorted(found or {pid} - {0})[:MOST_LOOKED]:
+            self.keeper.on_event(one, 0)
+        if self.keeper.performer.followed_changed:
+            self.follow()
+
     def set_rules(self, rules: Rules) -> None:
         """Decide by these from now on."""
         self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
@@ -395,6 +418,7 @@ class Loop:
         if sweep.cause is not Cause.LOST_EVENTS:  # of those there are as many as somebody makes
             self._pace.begin_anew()
             self._crowds.begin_anew()
+            self._starts.begin_anew()
             if self._muted:
                 self._mute()
         if self.keeper.performer.followed_changed:
@@ -413,6 +437,7 @@ class Loop:
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
             if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+                self._listeners.past_kill(kill)
                 continue
             self.tally.kill(kill)
             LOG.warning(

@@ -1,45 +1,67 @@
-"""Which processes make events faster than each is worth a look: these wait for the rescan.
+"""Which processes, or pods, make more events than each is worth a look: these wait for the rescan.
 
-A process may rename itself, fork, or execute programs in a loop, and each such event would cost a look at it. The time
-comes as an argument.
+A process may rename itself, fork, or execute programs in a loop, and a pod may have containers started in a loop; each
+such event would cost a look. The time comes as an argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
 from holdfast import log
 
 LOG = log.named(__name__)
+K = TypeVar("K", bound=Hashable)
 WINDOW_S = 1.0
 MOST_EVENTS = 200  # of one process in a window; a busy server starts fewer workers
+STARTS_WINDOW_S = 10.0
+MOST_STARTS = 20  # containers of one pod in a window, each of which is looked at twice
+MOST_NOISY = 4096  # then all are forgotten; the next events say who is noisy
 
 
-class Pace:
+class Pace(Generic[K]):
     """``skipped`` counts the events that were not served, ``noisy`` has those whose are not, until `begin_anew`."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: tuple[str, str], most: int, window_s: float) -> None:
+        """``what`` may make ``most`` events in a window; it is the log's word for a key, and its field."""
         self.skipped = 0
         self.slowed = 0
-        self.noisy: dict[int, None] = {}  # the first of them first
-        self._counts: dict[int, int] = {}
+        self.noisy: dict[K, None] = {}  # the first of them first
+        self._what, self._most, self._window_s = what, most, window_s
+        self._counts: dict[K, int] = {}
         self._window_ends = 0.0
 
-    def allows(self, pid: int, now: float) -> bool:
-        """Whether an event that the process ``pid`` made is to be served; ``now`` monotonic."""
+    def allows(self, key: K, now: float) -> bool:
+        """Whether an event that ``key`` made is to be served; ``now`` monotonic."""
         if now >= self._window_ends:
             self._counts.clear()
-            self._window_ends = now + WINDOW_S
-        if pid in self.noisy:
+            self._window_ends = now + self._window_s
+        if key in self.noisy:
             self.skipped += 1
             return False
-        count = self._counts[pid] = self._counts.get(pid, 0) + 1
-        if count <= MOST_EVENTS:
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if count <= self._most:
             return True
-        self.noisy[pid] = None
+        if len(self.noisy) >= MOST_NOISY:
+            self.noisy.clear()
+        self.noisy[key] = None
         self.slowed += 1
         self.skipped += 1
-        LOG.warning("process makes too many events; it is looked at by rescans only", pid=pid, in_s=WINDOW_S)
+        said = {self._what[1]: key, "in_s": self._window_s}
+        LOG.warning(f"{self._what[0]} makes too many events; it is looked at by rescans only", **said)
         return False
 
     def begin_anew(self) -> None:
         """All were looked at: from now on everybody's events count again."""
         self.noisy.clear()
+
+
+def of_processes() -> Pace[int]:
+    """By pid: what a process makes of its own."""
+    return Pace(("process", "pid"), MOST_EVENTS, WINDOW_S)
+
+
+def of_starts() -> Pace[str]:
+    """By pod: containers that start."""
+    return Pace(("pod", "uid"), MOST_STARTS, STARTS_WINDOW_S)

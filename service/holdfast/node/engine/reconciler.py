@@ -105,6 +105,10 @@ class Reconciler:
         """See `Decider.known`."""
         return self._decider.known(process)
 
+    def passed_on(self, process: Process) -> str | None:
+        """See `Heritage.passed_on`."""
+        return self._heritage.passed_on(process)
+
     def decide(self, process: Process) -> Decision | None:
         """See `Decider.decide`."""
         return self._decider.decide(process)

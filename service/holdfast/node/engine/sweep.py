@@ -96,6 +96,7 @@ class Sweeps:
         try:
             begun = time.monotonic()
             cause = self._begin(cause)
+            begun_ticks = keeper.means.now().ticks
             keeper.sight.look_anew()
             keeper.reconciler.begin()
             self._check_journal()
@@ -123,6 +124,7 @@ class Sweeps:
         except BaseException:  # it begins anew, or failed and the next one answers
             self._asked += asked
             raise
+        keeper.all_seen_before = begun_ticks
         if cause is not Cause.LOST_EVENTS:
             self._due = time.monotonic() + self._rescan_s
         self._rested = time.monotonic() + spent * (LOST_SHARE - 1)

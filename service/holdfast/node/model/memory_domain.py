@@ -30,12 +30,16 @@ class MemoryDomain(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """One line of a remembered ranking: who stood where before a kill."""
+    """One line of a remembered ranking: who stood where before a kill.
+
+    ``in_pod``: whether it was in the pod of the process that was killed; None: not known.
+    """
 
     pid: int
     comm: str
     points: int
     oom_score_adj: int
+    in_pod: bool | None = None
 
 
 class Kill(Struct, frozen=True):
@@ -44,6 +48,12 @@ class Kill(Struct, frozen=True):
     ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look
     before it, best candidate first; ``protected``: `Placement.protected` held for it; ``pressure_pct`` the ``some
     avg10`` of memory pressure then, None if unknown.
+
+    ``number`` is the kernel log's number of its line, with the boot its identity. ``limit_pages`` of the domain, 0 if
+    not known. ``rule`` None: no rule, or, with ``rule_known`` False, nothing looked at the process before it was
+    killed. ``rule_state`` (`placement.State`) is how far that rule had got. ``main``: it was its container's first
+    process; None: not known. ``pod_confirmed``: the container runtime names this very group for the container,
+    or it is a group that only root makes, below the kubelet's own.
     """
 
     at_ns: int
@@ -64,3 +74,9 @@ class Kill(Struct, frozen=True):
     pod_name: str = ""
     container: str = ""
     protected: bool = False
+    number: int = -1
+    limit_pages: int = 0
+    rule_known: bool = True
+    rule_state: str = ""
+    main: bool | None = None
+    pod_confirmed: bool = False

@@ -202,6 +202,7 @@ class KillParser:
             int(killed["adj"] or (row.oom_score_adj if row else 0)),
             predicted=standings,
             looked_at_ns=at_ns if standings else 0,
+            limit_pages=dump.limits_kib.get("memory", 0) // _PAGE_KIB if known and of_memcg else 0,
         )
 
     def _standings(self, domain: str) -> tuple[Standing, ...]:

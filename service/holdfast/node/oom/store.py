@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kills (
     boot_id TEXT, number INTEGER, at_ns INTEGER, kill BLOB, PRIMARY KEY (boot_id, number));
 CREATE TABLE IF NOT EXISTS read_to (boot_id TEXT PRIMARY KEY, number INTEGER);
+CREATE TABLE IF NOT EXISTS told (boot_id TEXT, number INTEGER, PRIMARY KEY (boot_id, number));
 """
 
 
@@ -80,6 +81,22 @@ class Kills:
             rows = self._db.execute("SELECT kill FROM kills ORDER BY at_ns DESC LIMIT ?", (number,)).fetchall()
         return tuple(msgspec.json.decode(row[0], type=Kill) for row in rows)
 
+    def told(self, numbers: Iterable[int]) -> None:
+        """These kills of this boot were told of outside of the node, or never will be."""
+        rows = [(self._boot_id, number) for number in numbers]
+        with self._lock, self._translated():
+            self._db.executemany("INSERT OR IGNORE INTO told VALUES (?,?)", rows)
+
+    def untold(self, since_ns: int) -> tuple[Kill, ...]:
+        """Kills of this boot since then (Unix time) that `told` was not called with, oldest first."""
+        with self._lock, self._translated():
+            rows = self._db.execute(
+                "SELECT kill FROM kills WHERE boot_id = ? AND at_ns > ? AND number NOT IN "
+                "(SELECT number FROM told WHERE boot_id = ?) ORDER BY at_ns",
+                (self._boot_id, since_ns, self._boot_id),
+            ).fetchall()
+        return tuple(msgspec.json.decode(row[0], type=Kill) for row in rows)
+
     def close(self) -> None:
         """Close the file, with everything in it. Safe to call twice."""
         self._fold()
@@ -95,6 +112,7 @@ class Kills:
                     "DELETE FROM kills WHERE rowid NOT IN (SELECT rowid FROM kills ORDER BY at_ns DESC LIMIT ?)",
                     (self._kept,),
                 )
+                db.execute("DELETE FROM told WHERE (boot_id, number) NOT IN (SELECT boot_id, number FROM kills)")
             db.execute("PRAGMA wal_checkpoint")
 
     @contextlib.contextmanager

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import KernelRefused, ProcessGone, Unavailable
-from holdfast.node.model.memory_domain import Kill
-from holdfast.node.model.placement import Placement
-from holdfast.node.model.process import HostFacts, PodLookup
+from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.placement import Placement, State
+from holdfast.node.model.process import HostFacts, PodFacts, PodLookup
 from holdfast.node.oom.kmsg import KernelLog, KillParser
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.host import memory_tree
@@ -27,14 +27,30 @@ _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past,
 _FIRST_COUNTED = 1 << 62  # numbers of kills that no kernel log line stands for
 
 
-class Witness(Struct, frozen=True):
-    """What the engine knows at the moment of a kill: who is under a rule, which pods there are, the pressure before.
+class Attribution(Struct, frozen=True):
+    """What the engine knows of a process that was killed.
 
-    ``innermost_limit``: the nearest group with a limit at or above one; what the kernel did not say is most likely it.
+    ``placement`` is what it is shown with, None where no rule is known to be about it. ``inherited`` is the rule whose
+    value, or group, it got from the process that forked it. ``known`` False: nothing looked at it before its end.
     """
 
+    placement: Placement | None = None
+    inherited: str | None = None
+    known: bool = True
+
+
+class Witness(Struct, frozen=True):
+    """What the engine knows at the moment of a kill: which rule held the process, which pods there are, the pressure.
+
+    ``attribution`` is asked with the kill as far as the kernel log tells it, and the pod of its group.
+    ``innermost_limit``: the nearest group with a limit at or above one; what the kernel did not say is most likely it.
+    ``kubelet_root``: the kubelet's own root group, below which only root makes groups of pods; empty: none was found.
+    """
+
+    attribution: Callable[[Kill, PodFacts | None], Attribution]
     placement: Callable[[int], Placement | None]
     innermost_limit: Callable[[str], str]
+    kubelet_root: Callable[[], str]
     pressure: Callable[[], Sequence[Pressure]]
     reader: Reader
     pods: PodLookup | None
@@ -89,8 +105,8 @@ class KillWatch:
             last = line.number
             kill = self._parser.feed(line.text, line.at_ns)
             if kill is not None:
-                kill = attributed(kill, witness)
-                if self._is_new(line.number, kill):
+                kill = attributed(replace(kill, number=line.number), witness)
+                if self._is_new(kill):
                     found.append(kill)
         if last >= 0:
             with contextlib.suppress(Unavailable):  # then they are read again after a restart
@@ -102,19 +118,20 @@ class KillWatch:
         if self._counts is None:
             return []
         found = []
-        for path, number in self._read_counts():
-            for _ in range(number - self._counts.get(path, 0)):
+        for path, counted in self._read_counts():
+            for _ in range(counted - self._counts.get(path, 0)):
                 self._counted += 1
-                kill = attributed(Kill(time.time_ns(), 0, "", 0, "", path, 0, 0), witness)
-                if self._is_new(_FIRST_COUNTED + time.time_ns() % _FIRST_COUNTED + self._counted, kill):
+                number = _FIRST_COUNTED + time.time_ns() % _FIRST_COUNTED + self._counted
+                kill = attributed(Kill(time.time_ns(), 0, "", 0, "", path, 0, 0, number=number), witness)
+                if self._is_new(kill):
                     found.append(kill)
-            self._counts[path] = number
+            self._counts[path] = counted
         return found
 
-    def _is_new(self, number: int, kill: Kill) -> bool:
+    def _is_new(self, kill: Kill) -> bool:
         """Record it. A kill that cannot be, on a full disk, is told all the same, and no reason to end."""
         try:
-            return self._kills.add(number, kill)
+            return self._kills.add(kill.number, kill)
         except Unavailable as error:
             LOG.warning("an OOM kill is not recorded", pid=kill.pid, comm=kill.comm, error=error.message)
             return True
@@ -148,29 +165,83 @@ def _counted(text: str) -> int:
 
 def attributed(kill: Kill, witness: Witness) -> Kill:
     """The kill with its rule, cgroup, pod and the pressure before it, as far as they are known."""
-    placement = witness.placement(kill.pid)
+    placement = witness.placement(kill.pid) if kill.pid else None
     group = kill.group or (placement.group if placement else "") or _present_group(kill.pid, witness.reader)
     domain = kill.domain or (witness.innermost_limit(group) if group else "")
+    kill = replace(kill, domain=domain, group=group)
     pod = witness.pods.pod_of({"memory": group}) if witness.pods is not None and group else None
+    known = witness.attribution(kill, pod) if kill.pid else Attribution(known=False)
     waiting = next((p.avg10_pct for p in witness.pressure() if p.resource == "memory" and not p.full), None)
     return replace(
         kill,
-        domain=domain,
-        group=group,
-        rule=placement.rule if placement else None,
-        protected=placement is not None and placement.protected,
+        rule=known.placement.rule if known.placement else known.inherited,
+        rule_known=known.known,
+        rule_state=_state(known),
+        protected=known.placement is not None and known.placement.protected,
+        main=pod.main[0] == kill.pid if pod is not None and pod.main is not None and kill.pid else None,
+        predicted=_beside(kill, pod, witness),
         pod=pod.uid if pod else "",
         container_id=pod.container_id if pod else "",
         pod_namespace=pod.namespace if pod else "",
         pod_name=pod.name if pod else "",
         container=pod.container if pod else "",
+        pod_confirmed=pod is not None and (pod.group_confirmed or _is_kubelets(group, pod, witness)),
         pressure_pct=waiting,
     )
 
 
-def _present_group(pid: int, reader: Reader) -> str:
-    """Where a process that is being killed still is; the log says it only when it printed its table."""
+def _is_kubelets(group: str, pod: PodFacts, witness: Witness) -> bool:
+    """Whether this is a pod's group by its place: the outermost below the kubelet's own, where a pod's is root's."""
+    path = witness.kubelet_root()
+    if not path or not group.startswith(f"{path}/") or witness.pods is None:
+        return False
+    for part in group.removeprefix(f"{path}/").split("/"):
+        path = f"{path}/{part}"
+        outermost = witness.pods.pod_of({"memory": path})
+        if outermost is not None:
+            return outermost.uid == pod.uid
+    return False
+
+
+def _state(known: Attribution) -> str:
+    if known.placement is not None:
+        return known.placement.state.value
+    return State.INHERITED.value if known.inherited is not None else ""
+
+
+def _beside(kill: Kill, pod: PodFacts | None, witness: Witness) -> tuple[Standing, ...]:
+    """Those who stood in line, each with whether it is in the pod of the one that was killed."""
+    if pod is None:
+        return kill.predicted
+    return tuple(replace(one, in_pod=one.pid == kill.pid or _is_in(one, pod, witness)) for one in kill.predicted)
+
+
+def _is_in(standing: Standing, pod: PodFacts, witness: Witness) -> bool | None:
+    reader = witness.reader
     try:
-        return reader.facts(reader.glance(pid), PLACE).memory_group
+        glance = reader.glance(standing.pid)
+        if glance.ended or glance.comm != standing.comm:
+            return None
+        other = witness.pods.pod_of({"memory": reader.facts(glance, PLACE).memory_group}) if witness.pods else None
+    except (ProcessGone, KernelRefused):
+        return None
+    return other is not None and other.uid == pod.uid
+
+
+def _present_group(pid: int, reader: Reader) -> str:
+    """Where a process that is being killed still is; the log says it only when it printed its table.
+
+    One that is exiting has left its v1 group for the root already: the process that forked it is in the same, if it
+    was not moved since. Empty where neither says it.
+    """
+    if not pid:  # a kill by the counters
+        return ""
+    try:
+        glance = reader.glance(pid)
+        group = reader.facts(glance, PLACE).memory_group
+        if group != "/" or not (glance.ended or not glance.rss_pages):
+            return group
+        parent = reader.facts(reader.glance(glance.ppid), PLACE).memory_group
     except (ProcessGone, KernelRefused):
         return ""
+    return parent if parent != "/" else ""

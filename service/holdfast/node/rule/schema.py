@@ -241,8 +241,9 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kubernetes_events: Annotated[
         bool,
         Meta(
-            description="write a Kubernetes Event on a pod whose annotation is refused: the only thing the daemon "
-            "says to the API server, as its pod's service account, which must be allowed to create events"
+            description="write Kubernetes Events on pods, about each OOM kill in the pod and each annotation that is "
+            "refused: the only thing the daemon says to the API server, as its pod's service account, which must be "
+            "allowed to create and patch events"
         ),
     ] = False
     on_stop: Annotated[

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
@@ -21,6 +23,7 @@ from holdfast.cgroups import Hierarchy
 from holdfast.errors import Unavailable
 from holdfast.events import Exchange
 from holdfast.inert import valid
+from holdfast.metrics import Counter
 from holdfast.node.engine.engine import Engine
 from holdfast.node.engine.loop import Listeners, Loop, Surroundings
 from holdfast.node.journal.journal import Journal
@@ -41,7 +44,7 @@ from holdfast.plugins.placement.force import Force, uid_of
 from holdfast.plugins.placement.petition import Petitions
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
-from holdfast.pods.directory import Directory
+from holdfast.pods.directory import Directory, Start
 from holdfast.process import read_boot_id
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ NAMESPACE = "holdfast"  # of the events; the node's work is in no client's names
 KMSG = "/dev/kmsg"
 BEAT_S = 1.0  # between two looks at whether the engine's thread goes on
 GIVEN_UP_S = 30.0  # what hangs for so long does not come back
+ENTRY_S = 2.0  # in which the script that most containers start with has executed the program
 #: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
 SWITCH_S = 0.0005
 
@@ -63,6 +67,8 @@ class Herald:
     """
 
     def __init__(self, exchange: Exchange, watchers: Watchers) -> None:
+        #: Called on the loop with each kill, also one from before the start that was not recorded.
+        self.kill_to: Callable[[Kill], None] | None = None
         self._exchange, self._watchers = exchange, watchers
         self._loop = asyncio.get_running_loop()
         self._reports: deque[Report] = deque()
@@ -79,7 +85,13 @@ class Herald:
 
     def kill(self, kill: Kill) -> None:
         """On the engine's thread."""
+        self.past_kill(kill)
         self._on_the_loop(self._publish, "/oom/kill", message.kill(kill))
+
+    def past_kill(self, kill: Kill) -> None:
+        """On the engine's thread: one from before the start."""
+        if self.kill_to is not None:
+            self._on_the_loop(self.kill_to, kill)
 
     def rejected(self, reason: str) -> None:
         """On the loop: a bundle's rules cannot be used."""
@@ -107,6 +119,18 @@ class PodsByPath:
     """What a cgroup's name alone says of a pod (`model.process.PodLookup`)."""
 
     pod_of = staticmethod(cgroup_path.pod_of)
+
+
+class StartLooks:
+    """Has the engine look at a container's processes when it starts, and once more after `ENTRY_S`. On the loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._loop = engine, asyncio.get_running_loop()
+
+    def started(self, start: Start) -> None:
+        """A container runs."""
+        self._engine.look_at_container(start.pod, start.group, start.pid)
+        self._loop.call_later(ENTRY_S, self._engine.look_at_container, start.pod, start.group, start.pid)
 
 
 def pods_of(context: InitContext) -> PodLookup:
@@ -161,9 +185,10 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
     raise Unavailable(f"the placement engine ended: {type(error).__name__}: {error}" if error else "it was ended")
 
 
-def recorder_of(context: InitContext) -> Recorder | None:
+def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | None:
     """Who writes Kubernetes Events; where there is no API server, one line."""
-    from holdfast.plugins.placement.recorder import Recorder, Server, node_name
+    from holdfast.plugins.placement.api_server import Server
+    from holdfast.plugins.placement.recorder import Recorder, node_name
 
     server = Server.of(os.environ)
     if server is None:
@@ -172,9 +197,27 @@ def recorder_of(context: InitContext) -> Recorder | None:
             remedy="set serviceAccount.automountToken or kubernetes_events: false",
         )
         return None
-    recorder = Recorder(server, node_name(os.environ))
+    recorder = Recorder(server, node_name(os.environ), boot_id, kills.told)
     recorder.start()
     return recorder
+
+
+@contextmanager
+def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: Herald) -> Iterator[Counter]:
+    """Have each kill in a pod in an Event, those too that were not before the daemon ended; what counts the others."""
+    from holdfast.plugins.placement.kill_events import PAST_S, KillEvents
+
+    directory = pods if isinstance(pods, Directory) else Directory()
+    events = KillEvents(directory, recorder.kill)
+    untold: tuple[Kill, ...] = ()
+    try:
+        untold = kills.untold(time.time_ns() - int(PAST_S * 1e9))
+    except Unavailable as error:
+        LOG.warning("OOM kills from before the start get no Events", error=error.message)
+    with events.following(untold):
+        herald.kill_to = events.kill
+        yield events.unknown
+        herald.kill_to = None
 
 
 def remarks_on(config: PlacementConfig) -> list[Remark]:
@@ -208,14 +251,14 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
             hierarchy,
             journal,
             kills,
-            Listeners(herald.report, herald.kill),
+            Listeners(herald.report, herald.kill, herald.past_kill),
             pods,
         )
     )
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
     force = Force(engine, bundled)
-    recorder = recorder_of(context) if config.kubernetes_events else None
+    recorder = recorder_of(context, boot_id, kills) if config.kubernetes_events else None
     petitions = Petitions(herald.report, recorder.tell if recorder is not None else None)
 
     def hangs(why: str) -> None:
@@ -236,16 +279,22 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         current[0] = fresh
 
     force.changed_otherwise = context.on_reload(reload)
-    families = [*bundled.families, petitions.refused, *([recorder.written] if recorder is not None else [])]
+    families = [*bundled.families, petitions.refused]
+    ends = ExitStack()
+    if recorder is not None:
+        ends.callback(recorder.close)
+        families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, herald))]
     context.metrics.add(*families)
     engine.tally.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
-    listening = [pods.on_change(engine.look_at), pods.on_pod(petitions.look_at)] if isinstance(pods, Directory) else []
+    if isinstance(pods, Directory):
+        ends.callback(pods.on_change(engine.look_at))
+        ends.callback(pods.on_pod(petitions.look_at))
+        ends.callback(pods.on_start(StartLooks(engine).started))
     yield PlacementService(engine, force, watchers)
-    for end in [*listening, *([recorder.close] if recorder is not None else [])]:
-        end()
+    ends.close()
     engine.tally.unregister(context.metrics)
     context.metrics.remove(*families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")

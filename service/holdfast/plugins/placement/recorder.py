@@ -1,93 +1,62 @@
-"""Kubernetes Events on pods whose annotations are refused, where the operator wants them and granted them.
+"""Kubernetes Events on pods, about refused annotations and OOM kills, where the operator wants and grants them.
 
-All that the daemon ever says to the API server: one POST for a pod and what it is refused, as the pod's service
-account, which may create events and nothing else (core/v1 ``Event``, ``kubectl describe pod`` shows it). Whatever goes
-wrong there holds nothing up: it has a thread of its own, which the daemon's end does not wait for; what could not be
-written is counted, and in the log once for each reason.
+All that the daemon ever says to the API server, as the pod's service account, which may create and patch events and
+nothing else (core/v1 ``Event``, ``kubectl describe pod`` shows it). Whatever goes wrong there holds nothing up: it has
+a thread of its own, which the daemon's end does not wait for; what could not be written is counted, and in the log once
+for each reason. A kill comes before an annotation.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
-from queue import Full, Queue
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from msgspec import Struct
-
 from holdfast import log
-from holdfast.identifiers import whole_number
 from holdfast.inert import valid
 from holdfast.metrics import Counter
+from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import PREFIX, Ask
+from holdfast.plugins.placement import kill_text
+from holdfast.plugins.placement.api_server import Server
+from holdfast.plugins.placement.kill_series import KillSeries, Taken, Write
 from holdfast.pods.record import PodRecord
 
 LOG = log.named(__name__)
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-WAITING = 256  # events; more at once are dropped
+WAITING = 256  # events about annotations; more at once are dropped
 PAUSES_S = (1.0, 5.0, 25.0)  # before the attempts after the first
-TIMEOUT_S = 10.0
-_MOST = 1024  # bytes of a message; the API server takes no more
+REFUSED = "AnnotationRefused"
+RESULTS = {REFUSED: ("written", "failed", "dropped"), kill_text.REASON: ("written", "counted", "failed", "dropped")}
+_CREATED, _CONFLICT, _GONE = {200, 201, 202}, 409, 404
+_MOST_SETTLED = 65_536  # numbers of kills that wait to be noted while an Event is written
 _LONGEST_PREFIX = 240  # of a name to which it adds five characters; 253 in all
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-
-class Server(Struct, frozen=True):
-    """The API server as a pod finds it."""
-
-    host: str
-    port: int
-    account: Path = ACCOUNT
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> Server | None:
-        """What the kubelet tells every container; None outside of a pod, or where no token is mounted."""
-        host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
-        if not host or whole_number(port) is None or not (account / "token").exists():
-            return None
-        return cls(host, int(port), account)
-
-    def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
-        """Status and what the server says of it. Blocks; the token is read each time, as the kubelet renews it.
-
-        Raises:
-            OSError: no connection, no answer, or the certificate is another's.
-            ValueError: the token is none.
-        """
-        token = (self.account / "token").read_text().strip()
-        trusted = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
-        # Python 3.13 sets it. The CAs of many clusters lack what RFC 5280 asks for, and no other client minds.
-        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        connection = http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=trusted)
-        try:
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            connection.request("POST", path, json.dumps(body), headers)
-            answer = connection.getresponse()
-            return answer.status, _said(answer.read(1 << 16))
-        except http.client.HTTPException as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-        finally:
-            connection.close()
+Settled = Callable[[Sequence[int]], None]
 
 
 class Recorder:
     """Writes what it is told, one after the other, from `start` to `close`."""
 
-    def __init__(self, server: Server, node: str) -> None:
+    def __init__(self, server: Server, node: str, boot_id: str = "", settled: Settled = lambda numbers: None) -> None:
+        """``settled`` is told the numbers of kills that are in an Event, or never will be; on the thread of its own."""
         self.written = Counter(
-            "holdfast_placement_kubernetes_events_total", "Kubernetes Events about refused annotations.", ("result",)
+            "holdfast_placement_kubernetes_events_total",
+            "Kubernetes Events on pods, by what they are about; counted: a kill that is in an earlier Event's count.",
+            ("reason", "result"),
         )
-        for result in ("written", "failed", "dropped"):
-            self.written.labels(result)
-        self._server, self._node = server, node
-        self._waiting: Queue[tuple[PodRecord, tuple[Ask, ...]] | None] = Queue(WAITING)
+        for reason, results in RESULTS.items():
+            for result in results:
+                self.written.labels(reason, result)
+        self._server, self._node, self._settled = server, node, settled
+        self._series = KillSeries(boot_id, time.monotonic())
+        self._refused: deque[tuple[PodRecord, tuple[Ask, ...]]] = deque()
+        self._done: deque[int] = deque(maxlen=_MOST_SETTLED)
+        self._changed = threading.Condition()
         self._closed = threading.Event()
         self._complained: set[str] = set()
 
@@ -98,67 +67,138 @@ class Recorder:
     def close(self) -> None:
         """No more after the one that is being written."""
         self._closed.set()
-        with suppress(Full):  # then it does not wait for one
-            self._waiting.put_nowait(None)
+        with self._changed:
+            self._changed.notify()
+
+    # -- telling, from any thread; never waits -----------------------------------------------------------------------
 
     def tell(self, pod: PodRecord, refused: Sequence[Ask]) -> None:
-        """Have an Event on this pod. Never waits."""
-        try:
-            self._waiting.put_nowait((pod, tuple(refused)))
-        except Full:
-            self.written.inc("dropped")
+        """Have an Event on this pod."""
+        with self._changed:
+            if len(self._refused) >= WAITING:
+                self.written.inc(REFUSED, "dropped")
+                return
+            self._refused.append((pod, tuple(refused)))
+            self._changed.notify()
+
+    def kill(self, kill: Kill) -> None:
+        """Have a kill in an Event on its pod, whose namespace and name are known."""
+        message = kill_text.text_of(kill, _PAGE_BYTES)
+        with self._changed:
+            taken = self._series.add(kill, message, time.monotonic())
+            if taken is Taken.COUNTED:
+                self.written.inc(kill_text.REASON, "counted")
+            elif taken is Taken.DROPPED:
+                self.written.inc(kill_text.REASON, "dropped")
+            if taken in (Taken.COUNTED, Taken.DROPPED):  # before it is written: a crash loses it, and doubles nothing
+                self._done.append(kill.number)
+            self._changed.notify()
+
+    # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (told := self._waiting.get()) is not None and not self._closed.is_set():
-            pod, refused = told
-            try:
-                is_written = self._write(event(pod, refused, self._node))
-            except Exception as error:  # about one pod, whatever its author wrote: the others' are written
-                LOG.error("a Kubernetes Event could not be made", pod=f"{pod.namespace}/{pod.name}", error=error)
-                is_written = False
-            self.written.inc("written" if is_written else "failed")
+        while (job := self._next()) is not None:
+            job()
+            self._note_settled()
 
-    def _write(self, body: dict[str, Any]) -> bool:
-        path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'], safe='')}/events"
+    def _next(self) -> Callable[[], None] | None:
+        """What to do now, when there is something; None at the end."""
+        with self._changed:
+            while not self._closed.is_set():
+                now = time.monotonic()
+                if (write := self._series.due(now)) is not None:
+                    due = write
+                    return lambda: self._write_kill(due)
+                if self._refused:
+                    pod, refused = self._refused.popleft()
+                    return lambda: self._write_refused(pod, refused)
+                if self._done:
+                    return lambda: None
+                self._changed.wait(self._series.wait_s(now))
+        return None
+
+    def _note_settled(self) -> None:
+        with self._changed:
+            done = list(self._done)
+            self._done.clear()
+        if not done:
+            return
+        try:
+            self._settled(done)
+        except Exception as error:  # they may be told again after a restart, under the same names
+            LOG.warning("what was told of OOM kills could not be noted", error=error)
+
+    def _write_refused(self, pod: PodRecord, refused: tuple[Ask, ...]) -> None:
+        try:
+            is_written = self._send("POST", _path(pod.namespace), event(pod, refused, self._node)) in _CREATED
+        except Exception as error:  # about one pod, whatever its author wrote: the others' are written
+            LOG.error("a Kubernetes Event could not be made", pod=f"{pod.namespace}/{pod.name}", error=error)
+            is_written = False
+        self.written.inc(REFUSED, "written" if is_written else "failed")
+
+    def _write_kill(self, write: Write) -> None:
+        try:
+            is_written = self._make_or_patch(write)
+        except Exception as error:  # as above
+            LOG.error("a Kubernetes Event could not be made", pod=f"{write.namespace}/{write.pod}", error=error)
+            is_written = False
+        self.written.inc(kill_text.REASON, "written" if is_written else "failed")
+        with self._changed:
+            if is_written:
+                self._done.append(write.number)
+            else:
+                self._series.failed(write)
+
+    def _make_or_patch(self, write: Write) -> bool:
+        """Make the Event, or bring it up to date. One that expired in the API server is made again."""
+        status = _GONE
+        if not write.is_new:
+            status = self._send("PATCH", _path(write.namespace, write.name), update(write), (_GONE,))
+        if status == _GONE:
+            status = self._send("POST", _path(write.namespace), kill_event(write, self._node), (_CONFLICT,))
+        return status in _CREATED or status == _CONFLICT  # it is there: an answer was lost, or we were ended before it
+
+    def _send(self, method: str, path: str, body: dict[str, Any], expected: Sequence[int] = ()) -> int:
+        """Until the server took it, or says what it will say again; the last status, 0 without one."""
+        status, said = 0, ""
         for pause_s in (*PAUSES_S, 0.0):
             try:
-                status, said = self._server.post(path, body)
+                status, said = self._server.send(method, path, body)
             except (OSError, ValueError) as error:
                 status, said = 0, str(error)
-            if status in {200, 201, 202}:
+            if status in _CREATED:
                 self._complained.clear()
-                return True
-            if status in range(400, 500) and status != 429:  # it will say the same again
+            if status in _CREATED or status in expected:
+                return status
+            if status in range(400, 500) and status != 429:
                 break
             if self._closed.wait(pause_s):
                 break
         if said not in self._complained and len(self._complained) < WAITING:
             self._complained.add(said)
             LOG.warning("a Kubernetes Event could not be written", status=status, reason=said, remedy=_remedy(status))
-        return False
+        return status
 
 
 def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
-    """The Event, as ``kubectl create`` would take it."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    """The Event about refused annotations, as ``kubectl create`` would take it."""
     words = "; ".join(f"{PREFIX}{ask.key}: {ask.value}: {ask.refused}" for ask in refused)
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"generateName": f"{pod.name[:_LONGEST_PREFIX]}.", "namespace": pod.namespace},
-        "involvedObject": {
-            "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid,
-        },
-        "type": "Warning",
-        "reason": "AnnotationRefused",
-        "message": valid(words).encode()[:_MOST].decode(errors="ignore"),
-        "source": {"component": "holdfast", "host": node},
-        "reportingComponent": "holdfast",
-        "reportingInstance": node,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }  # fmt: skip
+    message = valid(words).encode()[: kill_text.MOST_BYTES].decode(errors="ignore")
+    now = time.time_ns()
+    metadata = {"generateName": f"{pod.name[:_LONGEST_PREFIX].rstrip('-.')}."}
+    return _event(metadata, (pod.namespace, pod.name, pod.uid), REFUSED, message, node) | _times(now, now, 1)
+
+
+def kill_event(write: Write, node: str) -> dict[str, Any]:
+    """The Event about OOM kills, as ``kubectl create`` would take it."""
+    about = write.namespace, write.pod, write.uid
+    times = _times(write.first_ns, write.last_ns, write.count)
+    return _event({"name": write.name}, about, kill_text.REASON, write.message, node) | times
+
+
+def update(write: Write) -> dict[str, Any]:
+    """What of such an Event is other than before."""
+    return {"message": write.message, "count": write.count, "lastTimestamp": _time(write.last_ns)}
 
 
 def node_name(environ: Mapping[str, str]) -> str:
@@ -166,15 +206,38 @@ def node_name(environ: Mapping[str, str]) -> str:
     return environ.get("NODE_NAME") or os.uname().nodename
 
 
-def _said(answer: bytes) -> str:
-    try:
-        message = json.loads(answer)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = answer.decode(errors="replace")
-    return " ".join(str(message).split())[:300]
+def _event(
+    metadata: dict[str, str], about: tuple[str, str, str], reason: str, message: str, node: str
+) -> dict[str, Any]:
+    namespace, name, uid = about
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {**metadata, "namespace": namespace},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid},
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "source": {"component": "holdfast", "host": node},
+        "reportingComponent": "holdfast",
+        "reportingInstance": node,
+    }
+
+
+def _times(first_ns: int, last_ns: int, count: int) -> dict[str, Any]:
+    return {"firstTimestamp": _time(first_ns), "lastTimestamp": _time(last_ns), "count": count}
+
+
+def _time(unix_ns: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_ns // 10**9))
+
+
+def _path(namespace: str, name: str = "") -> str:
+    events = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
+    return f"{events}/{quote(name, safe='')}" if name else events
 
 
 def _remedy(status: int) -> str:
     if status in {401, 403}:
-        return "let the service account create events, as the chart's pods.kubernetesEvents.enabled does"
+        return "let the service account create and patch events, as the chart's pods.kubernetesEvents.enabled does"
     return "see whether the node reaches the API server; the daemon goes on without"

@@ -1,10 +1,11 @@
 import pytest
-from holdfast.node.engine.pace import MOST_EVENTS, WINDOW_S, Pace
+from holdfast.node.engine import pace as module
+from holdfast.node.engine.pace import MOST_EVENTS, MOST_STARTS, STARTS_WINDOW_S, WINDOW_S, of_processes, of_starts
 
 
 @pytest.fixture
 def pace():
-    return Pace()
+    return of_processes()
 
 
 def test_events_at_the_usual_rate_are_served(pace):
@@ -27,3 +28,25 @@ def test_what_is_counted_is_forgotten_with_the_window(pace):
     for pid in range(100_000):
         pace.allows(pid, 100 + pid / 1000)
     assert len(pace._counts) <= 1000
+
+
+def test_one_pod_whose_containers_start_all_the_time_waits_for_the_rescan_and_no_other_does(caplog):
+    starts = of_starts()
+    assert sum(starts.allows("noisy", 100.0) for _ in range(1000)) == MOST_STARTS
+    assert starts.allows("other", 100.0)
+    assert not starts.allows("noisy", 100.0 + 10 * STARTS_WINDOW_S)
+    starts.begin_anew()
+    assert starts.allows("noisy", 101.0 + 10 * STARTS_WINDOW_S)
+    (line,) = caplog.records
+    assert (line.message, dict(line.fields)["uid"]) == (
+        "pod makes too many events; it is looked at by rescans only", "noisy",
+    )  # fmt: skip
+
+
+def test_those_that_are_noisy_are_bounded(monkeypatch):
+    monkeypatch.setattr(module, "MOST_NOISY", 3)
+    starts = of_starts()
+    for number in range(10):
+        for _ in range(MOST_STARTS + 1):
+            starts.allows(f"p{number}", 100.0)
+    assert len(starts.noisy) <= 3

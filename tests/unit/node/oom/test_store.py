@@ -47,6 +47,31 @@ def test_the_same_line_of_the_log_is_kept_once(kills, tmp_path):
     assert len(kills.latest()) == 2
 
 
+def test_a_kill_is_untold_until_it_was_told_also_for_the_next_run(kills, tmp_path):
+    for number in (1, 2, 3):
+        kills.add(number, kill(number * 100))
+    kills.told([2, 2])
+    assert [one.at_ns for one in kills.untold(0)] == [100, 300]
+    assert [one.at_ns for one in kills.untold(100)] == [300]
+    again = Kills(tmp_path / "kills.db", "boot", kept=3)
+    again.told([1])
+    assert [one.at_ns for one in again.untold(0)] == [300]
+    again.close()
+    other_boot = Kills(tmp_path / "kills.db", "boot-2", kept=3)
+    assert other_boot.untold(0) == ()
+    other_boot.close()
+
+
+def test_what_was_told_goes_with_the_kills(kills):
+    for number in range(10):
+        kills.add(number, kill(number * 100))
+    kills.told(range(10))
+    kills.close()
+    again = sqlite3.connect(kills._path)
+    assert sorted(again.execute("SELECT number FROM told").fetchall()) == [(7,), (8,), (9,)]
+    again.close()
+
+
 def test_the_oldest_go_when_there_are_too_many(kills):
     for number in range(10):
         kills.add(number, kill(number * 100))
