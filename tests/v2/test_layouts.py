@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import subprocess
 import time
@@ -30,7 +31,6 @@ from tests.running import PATIENCE_S
 
 pytestmark = [systemd, pytest.mark.timeout(300)]
 
-POSTGRES, EXPORTER = 70_026, 70_107
 DATA = "/var/lib/rancher/k3s/data/5a1c2e/bin"
 NAMESPACES = {"node-exporter": ("monitoring",), "postgresql": ("databases",)}
 PROGRAM_AND_USER = ("match.exe", "match.user")
@@ -50,7 +50,7 @@ class Daemon(NamedTuple):
     value: int
     facts: tuple[str, ...] = LOWERED
     name: str = ""
-    user: int = 0
+    user: str = "root"
 
     @property
     def comm(self) -> str:
@@ -81,7 +81,7 @@ DEBIAN = [
         "node-exporter",
         -500,
         PROGRAM_AND_UNIT,
-        user=EXPORTER,
+        user="prometheus",
     ),
     Daemon(
         "/usr/lib/postgresql/16/bin/postgres",
@@ -89,7 +89,7 @@ DEBIAN = [
         "postgresql",
         -900,
         ALL_THREE,
-        user=POSTGRES,
+        user="postgres",
     ),
     Daemon("/usr/bin/mandb", "man-db.service", "indexers", 800),
     Daemon("/usr/bin/backup", "batch-nightly.service", "batch-first-to-die", 800),
@@ -181,7 +181,7 @@ def units():
     started: list[str] = []
     files: list[Path] = []
 
-    def start(wanted: dict[str, tuple[int, list[str]]]) -> None:
+    def start(wanted: dict[str, tuple[str, list[str]]]) -> None:
         for unit, (user, programs) in wanted.items():
             path = Path("/run/systemd/system", unit)
             slice_ = "Slice=batch.slice\n" if unit.startswith("batch-") else ""
@@ -264,10 +264,24 @@ def main_pid(unit: str) -> int:
     return int(systemctl("show", "--value", "-p", "MainPID", unit))
 
 
-def book(**users: int):
+def has_user(name: str) -> None:
+    """The user that a package made on such a node."""
+    with contextlib.suppress(KeyError):
+        pwd.getpwnam(name)
+        return
+    subprocess.run(["useradd", "--system", "--no-create-home", name], check=True)
+
+
+def uid_of(name: str) -> int | None:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(name).pw_uid
+    return None
+
+
+def book():
     """All built-in rules, in force."""
     config = PlacementConfig(dry_run=False, builtin_rules="all", builtin_namespaces=NAMESPACES)
-    return compile_rules(with_builtin(config), {"root": 0, **users}.get)
+    return compile_rules(with_builtin(config), uid_of)
 
 
 def held(engine, rules, pid: int) -> tuple[str | None, int, tuple[str, ...]]:
@@ -284,11 +298,12 @@ def held(engine, rules, pid: int) -> tuple[str | None, int, tuple[str, ...]]:
 @pytest.mark.parametrize("node", NODES)
 def test_each_built_in_rule_protects_the_real_thing(run, units, pods, placed, node):
     found: list[tuple[int, Daemon | Container]] = []
-    wanted: dict[str, tuple[int, list[str]]] = {}
+    wanted: dict[str, tuple[str, list[str]]] = {}
     for some in NODES[node]:
         if isinstance(some, Container):
             found.append((pods(some), some))
             continue
+        has_user(some.user)
         wanted.setdefault(some.unit, (some.user, []))[1].append(placed(some.program, some.name))
     units(wanted)
     for some in NODES[node]:
@@ -297,7 +312,7 @@ def test_each_built_in_rule_protects_the_real_thing(run, units, pods, placed, no
             comes_to_run(pid, some.program)
             found.append((pid, some))
     engine = run(pods=pods.told)
-    rules = book(postgres=POSTGRES)
+    rules = book()
     engine.engine.set_rules(rules).result(60)
     engine.sweep()
     for pid, some in found:
