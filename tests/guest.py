@@ -1,8 +1,12 @@
 """Tests marked ``v2``: where this host is no cgroup-v2 host with CAP_SYS_RESOURCE, they run in one that is.
 
 ``HOLDFAST_V2_HOST`` names a program that runs its arguments there, as root, in the same folder over the same files
-(a virtual machine that boots in seconds). All marked tests of a run go there at once, before the others, because the
-boot costs more than the tests; each is then reported here under its own name, as if it had run here.
+(a virtual machine). All marked tests of a run go there at once, before the others, so that it boots once; each is then
+reported here under its own name, as if it had run here.
+
+Tests marked ``systemd`` change the machine, and need systemd as its process 1: they run in that guest, or where
+``HOLDFAST_THROWAWAY=1`` says that the machine is thrown away afterwards. What such a test needs from here, as the guest
+has no network, a function ``before_guest(config)`` of its module makes beforehand.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +26,10 @@ from tests import needs
 
 CAP_SYS_RESOURCE = 24
 HOST = "HOLDFAST_V2_HOST"
+THROWAWAY = "HOLDFAST_THROWAWAY"
 REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON line a report
-BOOT_AND_RUN_S = 1500
+BOOT_AND_RUN_S = 2700
+SLOW = 4  #: how many times longer than here is waited in the guest, whose processor may be emulated
 
 
 def is_v2_host() -> bool:
@@ -37,6 +43,8 @@ class Inside:
     """In the guest: write every report where the host reads it."""
 
     def __init__(self, config: pytest.Config, path: str) -> None:
+        # Out of the unit that systemd runs us in, whose limits tests would meet (TasksMax).
+        Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
         self._config = config
         self._path = path
 
@@ -49,29 +57,53 @@ class Inside:
 class Outside:
     """On the host: run the marked tests in the guest, then report them."""
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    def __init__(self, program: str, marks: Sequence[str]) -> None:
+        self._program, self._marks = program, marks
         self._reports: dict[str, list[dict[str, object]]] = {}
         self._said = ""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
-        items = [item for item in session.items if item.get_closest_marker("v2")]
+        items = [item for item in session.items if self._takes(item)]
         if items and not session.config.option.collectonly and not session.testsfailed:
+            items = self._prepared(session.config, items)
             self._run(session.config, [item.nodeid for item in items])
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        if not item.get_closest_marker("v2"):
+        if not self._takes(item):
             return None
         hook, config = item.ihook, item.config
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for data in self._reports.get(item.nodeid) or [self._lost(item)]:
+        lost = f"no report of this test came back from {self._program}:\n{self._said}"
+        for data in self._reports.get(item.nodeid) or [self._failed(item, lost)]:
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    def _takes(self, item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(mark) for mark in self._marks)
+
+    def _prepared(self, config: pytest.Config, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Those for which everything is there; the others failed."""
+        ready = []
+        said: dict[str, str] = {}  # by module, why it is not
+        for item in items:
+            module = getattr(item, "module", None)
+            name = module.__name__ if module is not None else ""
+            if name not in said:
+                said[name] = ""
+                try:
+                    getattr(module, "before_guest", lambda config: None)(config)
+                except Exception as error:  # the tests of the other modules run
+                    said[name] = f"before_guest of {name}: {type(error).__name__}: {error}"
+            if said[name]:
+                self._reports[item.nodeid] = [self._failed(item, said[name])]
+            else:
+                ready.append(item)
+        return ready
 
     def _run(self, config: pytest.Config, nodeids: list[str]) -> None:
         # Below the folder the guest shares: what it writes elsewhere is lost with it.
@@ -79,9 +111,10 @@ class Outside:
         shared.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=shared, prefix="guest-") as folder:
             path = Path(folder) / "reports"
-            python = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *nodeids]
+            options = ["-p", "no:cacheprovider", "--quiet", f"--timeout={SLOW * float(config.getini('timeout'))}"]
+            python = [sys.executable, "-m", "pytest", *options, *nodeids]
             required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
-            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}"]
+            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}", f"HOLDFAST_SLOW={SLOW}"]
             command = [*shlex.split(self._program), "env", *environ, *python]
             done = subprocess.run(
                 command, cwd=config.rootpath, capture_output=True, text=True, timeout=BOOT_AND_RUN_S, check=False
@@ -93,8 +126,7 @@ class Outside:
                     data["longrepr"] = tuple(data["longrepr"])
                 self._reports.setdefault(data["nodeid"], []).append(data)
 
-    def _lost(self, item: pytest.Item) -> dict[str, object]:
-        words = f"no report of this test came back from {self._program}:\n{self._said}"
+    def _failed(self, item: pytest.Item, words: str) -> dict[str, object]:
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")
         return item.config.hook.pytest_report_to_serializable(config=item.config, report=report)
 
@@ -103,11 +135,23 @@ def configure(config: pytest.Config) -> None:
     """Take the side this process is on."""
     if path := os.environ.get(REPORT):
         config.pluginmanager.register(Inside(config, path), "v2-inside")
-    elif (program := os.environ.get(HOST)) and not is_v2_host():
-        config.pluginmanager.register(Outside(program), "v2-outside")
+    elif program := os.environ.get(HOST):
+        marks = ("systemd",) if is_v2_host() else ("v2", "systemd")
+        config.pluginmanager.register(Outside(program, marks), "v2-outside")
 
 
 def check(item: pytest.Item) -> None:
-    """Skip a v2 test that found neither such a host nor a way to one."""
+    """Skip a test that found neither such a host nor a way to one."""
     if item.get_closest_marker("v2") and not is_v2_host():
         needs.missing(f"needs a cgroup-v2 host with CAP_SYS_RESOURCE, or {HOST}=PROGRAM that runs commands on one")
+    if item.get_closest_marker("systemd") and not (_is_thrown_away() and Path("/run/systemd/system").is_dir()):
+        needs.missing(f"changes the machine: needs {HOST}=PROGRAM that runs commands in a guest with systemd")
+
+
+def is_inside() -> bool:
+    """Whether this is the guest."""
+    return REPORT in os.environ
+
+
+def _is_thrown_away() -> bool:
+    return is_inside() or os.environ.get(THROWAWAY) == "1"

@@ -18,6 +18,8 @@ BIN = Path(__file__).parent / "peers" / "bin"
 root = pytest.mark.root
 #: The test needs a cgroup-v2 host with CAP_SYS_RESOURCE.
 v2 = pytest.mark.v2
+#: The test needs a host with systemd and cgroup v2 that is thrown away afterwards.
+systemd = pytest.mark.systemd
 
 
 def peer(*programs: str) -> pytest.MarkDecorator:

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-PATIENCE_S = 30.0  # for what takes milliseconds on an idle machine; this one may not be idle
+SLOW = float(os.environ.get("HOLDFAST_SLOW", "1"))  # how many times longer than usual everything takes here
+PATIENCE_S = 30.0 * SLOW  # for what takes milliseconds on an idle machine; this one may not be idle
 
 
 class Running:

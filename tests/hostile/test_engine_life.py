@@ -17,9 +17,9 @@ import pytest
 
 from tests.hostile import life_kit
 from tests.hostile.life_kit import SERVICE, Daemon, adj_of
-from tests.running import PATIENCE_S, Running
+from tests.running import PATIENCE_S, SLOW, Running
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180 * SLOW)]
 NAME = f"hf-l-{os.getpid()}"
 ADJ = 300
 RULE = {"name": "r", "match": {"comm": NAME, "cmdline": "*600*"}, "oom_score_adj": ADJ}

@@ -18,9 +18,9 @@ import pytest
 from tests.fakes.cri import FakeRuntime
 from tests.hostile import kit, life_kit
 from tests.hostile.life_kit import PODS, Daemon
-from tests.running import PATIENCE_S, Running
+from tests.running import PATIENCE_S, SLOW, Running
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180 * SLOW)]
 UID = "11111111-2222-3333-4444-555555555555"
 SANDBOX, CONTAINER = "a" * 64, "b" * 64
 ANNOTATIONS = {

@@ -1,7 +1,15 @@
 """Cases for a host with nothing but cgroup v2 and all capabilities; `tests/guest.py` says where they run."""
 
-import pytest
+import contextlib
+import subprocess
+import uuid
+from pathlib import Path
 
+import pytest
+from holdfast.cgroups import UNIFIED
+
+from tests import needs
+from tests.hostile.node_kit import NOBODY, until
 from tests.integration.conftest import (  # noqa: F401 (fixtures)
     disk,
     eater,
@@ -9,10 +17,17 @@ from tests.integration.conftest import (  # noqa: F401 (fixtures)
     hierarchy,
     memory,
     program,
+    remove_tree,
     run,
     sleeper,
 )
 from tests.peers.nri.node import node, parent  # noqa: F401
+
+#: Leaves its unit's group, which then may pass controllers on.
+IN_MAIN = """
+own=/sys/fs/cgroup$(cut -d: -f3- /proc/self/cgroup)
+mkdir "$own/main" && echo $$ >"$own/main/cgroup.procs" && exec sleep infinity
+"""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
@@ -21,3 +36,25 @@ def pytest_collection_modifyitems(items):
         if "/tests/v2/" in str(item.path):
             item.add_marker(pytest.mark.v2)
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture
+def delegated_unit(hierarchy):  # noqa: F811
+    """The group of a unit that systemd runs as an ordinary user and delegated to it."""
+    if not Path("/run/systemd/system").is_dir():
+        needs.missing("needs a cgroup-v2 host with systemd, which delegates a unit")
+    name = f"holdfast-test-{uuid.uuid4().hex[:8]}.service"
+    given = ("--property=Delegate=yes", f"--property=User={NOBODY}", f"--unit={name}")
+    subprocess.run(["systemd-run", "--quiet", *given, "sh", "-c", IN_MAIN], check=True)
+    path = f"/system.slice/{name}"
+    members = Path(f"/sys/fs/cgroup{path}/main/cgroup.procs")
+
+    def is_in_main():
+        with contextlib.suppress(OSError):
+            return bool(members.read_text())
+        return False
+
+    until(is_in_main)
+    yield path
+    subprocess.run(["systemctl", "stop", name], check=True)
+    remove_tree(hierarchy.tree(UNIFIED), path)  # where systemd left any of it

@@ -22,6 +22,12 @@ def below_zero(monkeypatch):
     monkeypatch.setattr(test_claims, "PROTECTED", -500)
 
 
+@pytest.fixture
+def group(request, group):
+    """A unit that systemd delegated, where a test is about one."""
+    return request.getfixturevalue("delegated_unit") if "delegated" in request.fixturenames else group
+
+
 def test_the_rules_that_ship_protect_a_program_of_roots_in_its_unit_and_no_user_s(run, spawn, hierarchy, tmp_path):
     program = "/usr/local/bin/node_exporter"
     shutil.copy(shutil.which("sleep"), program)

@@ -9,6 +9,7 @@ from holdfast.node.model.placement import Happening, State
 from tests.integration import test_engine_killed
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
 from tests.integration.test_engine import *  # noqa: F403 (the version-neutral cases)
+from tests.integration.test_one_process import *  # noqa: F403
 from tests.integration.test_oom_kills import *  # noqa: F403
 from tests.integration.test_refusals import *  # noqa: F403
 

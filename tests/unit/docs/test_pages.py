@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from holdfast.cli.main import COMMANDS
 from holdfast.config import load
+from holdfast.node.rule.compile import compile_rules
+from holdfast.node.rule.file import read_rules
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,6 +30,20 @@ def test_the_readmes_rules_can_be_used(tmp_path):
     (example,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "config.yaml").write_text(example)
     assert load(tmp_path / "config.yaml").settings.plugins["io.holdfast.placement.v1.rules"]["rules"]
+
+
+def shown_files(page):
+    """What a page's sessions print of files with rules."""
+    return re.findall(r"^\$ cat \S+\.yaml\n(.*?)^(?:\$|```)", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_rules_and_those_that_sessions_show_are_accepted():
+    examples = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    shown = [text for page in PAGES for text in shown_files(page)]
+    assert shown
+    for text in (*examples, *shown):
+        config = read_rules(text, "example")
+        assert len(compile_rules(config.rules, lambda name: 1)) == len(config.rules) > 0
 
 
 @pytest.mark.parametrize("page", ["docs/threat-model.md", "SECURITY.md"])
