@@ -18,7 +18,7 @@ from holdfast.pods.directory import Directory
 from holdfast.pods.record import ContainerRecord, PodRecord, State
 
 from tests.integration.conftest import group, hierarchy, run, until_asleep  # noqa: F401 (fixtures)
-from tests.integration.node_kit import adj_of, set_adj, stop_process
+from tests.integration.node_kit import adj_of, group_of, set_adj, stop_process
 
 pytestmark = pytest.mark.root
 
@@ -390,6 +390,24 @@ class TestChildren:
         engine.sweep()
         assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, PROTECTED)
         assert engine.placement(child).inherited
+
+    @pytest.mark.parametrize(("inherits", "its"), [(None, "limited"), ("inherit", "free")])
+    def test_what_no_rule_moves_leaves_a_group_that_protects(self, run, family, hierarchy, group, inherits, its):  # noqa: F811
+        shell, start, bear = family
+        tree = hierarchy.tree(hierarchy.name_of("pids"))
+        tree.create(f"{group}/limited", ["pids"])
+        tree.write(f"{group}/limited", "pids.max", "100")
+        parent = start()
+        tree.join(f"{group}/limited", parent.pid)
+        target = {"path": f"{group}/free", "controllers": ["pids"]}
+        adjustment = {"value": PROTECTED, "children": inherits}
+        engine = run(by_exe(shell, oom_score_adj=adjustment, cgroup=target, leave_limits=True))
+        assert group_of(parent.pid, tree.name) == f"{group}/free"
+        child = bear(parent)
+        engine.settle()
+        assert [group_of(pid, tree.name) for pid in (parent.pid, child)] == [f"{group}/free", f"{group}/{its}"]
+        engine.set_rules()
+        assert [group_of(pid, tree.name) for pid in (parent.pid, child)] == [f"{group}/limited"] * 2
 
     def test_a_child_that_a_rule_matches_by_a_claim_inherits_nothing_either(self, run, family, place):  # noqa: F811
         shell, start, bear = family

@@ -45,6 +45,7 @@ class InForce:
         if row.rule == BY_HAND:
             giver = self.table.held(*row.heir_of)
             return giver is not None and giver.override is not None
-        return row.rule not in self.suspended and (
-            row.rule == BY_ANNOTATION or self.rules.named(row.rule) is not None or self.is_unread(row)
-        )
+        rule = self.rules.named(row.rule)
+        if isinstance(row, MoveRow) and rule is not None and rule.lends_group:
+            return False
+        return row.rule not in self.suspended and (row.rule == BY_ANNOTATION or rule is not None or self.is_unread(row))

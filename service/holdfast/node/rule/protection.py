@@ -105,6 +105,18 @@ def leaves_limits(rule: Rule) -> bool:
     return rule.leave_kubepods or rule.leave_limits
 
 
+def group_protects(rule: Rule) -> bool:
+    """Whether to be in the rule's group is protection: its memory is kept, or limits are left for none of its own."""
+    if rule.cgroup is None:
+        return False
+    settings = rule.cgroup.settings
+    return bool(spares(settings)) or (leaves_limits(rule) and not any(_limits(name, settings) for name in settings))
+
+
+def _limits(name: str, settings: Settings) -> bool:
+    return setting_named(name).kind.unlimited is not None and not _is_unlimited(name, plain(settings[name]))
+
+
 def check(rule: Rule) -> None:
     """Refuse a rule that protects by claims.
 

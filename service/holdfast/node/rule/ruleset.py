@@ -21,7 +21,7 @@ from holdfast.node.model.process import Held, Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
 from holdfast.node.rule.clause import Clause, Users, line_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
-from holdfast.node.rule.protection import Grounds, leaves_limits, may_raise_limits, spares, standing_why
+from holdfast.node.rule.protection import Grounds, group_protects, leaves_limits, may_raise_limits, spares, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 _OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
@@ -74,6 +74,12 @@ class CompiledRule(Struct, frozen=True):
             return False
         least = self.adjustment.value if self.adjustment.at_most is None else self.adjustment.at_most
         return least is not None and least < 1000
+
+    @property
+    def lends_group(self) -> bool:
+        """Whether what a moved process starts, and no rule moves, goes back to the group that process came from."""
+        says_of_children = self.adjustment is not None and self.adjustment.children is not None
+        return not says_of_children and group_protects(self.spec)
 
     @property
     def evidence(self) -> frozenset[str]:

@@ -90,7 +90,7 @@ class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="for the descendants of a match that no rule matches and that still have the value they "
             "inherited, and for a match whose parent matches the same rule: a number, or base, the value the match had "
             "without us. inherit: they keep what they inherit. Without it, descendants that no rule matches go back to "
-            "the base of a value that protects"
+            "the base of a value that protects, and leave a group that protects"
         ),
     ] = None
 

@@ -456,11 +456,54 @@ class TestInheritance:
         assert (child.adj, table_of(node)) == (500, [])
 
     def test_a_group_is_inherited_too(self, node, under):
-        under(MOVE)
+        under({**MOVE, "leave_limits": False})
         parent = node.started("b")
         node.settle()
         child = node.started("none", parent.pid)
         assert (child.group, placement(node, child).state) == ("/made/here", State.INHERITED)
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("kept", [{"memory.low": "1Mi"}, {}, {"memory.max": "max"}])
+    def test_a_group_that_protects_is_not_inherited(self, node, under, kept):
+        under({**MOVE, "cgroup": {**MOVE["cgroup"], "settings": kept}})
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        node.settle()
+        assert (parent.group, child.group) == ("/made/here", "/")
+        assert (placement(node, child), node.journal.table.processes.get(child.pid)) == (None, None)
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize(
+        "more", [{"oom_score_adj": {"value": 500, "children": "inherit"}}, {"oom_score_adj": {"children": "inherit"}}]
+    )
+    def test_a_rule_may_let_its_group_be_inherited(self, node, under, more):
+        under({**MOVE, **more})
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        node.settle()
+        assert child.group == "/made/here"
+        under()
+        assert undone(node)
+
+    def test_a_group_with_a_limit_of_its_own_is_inherited(self, node, under):
+        under({**MOVE, "cgroup": {**MOVE["cgroup"], "settings": {"memory.max": "64Mi"}}})
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        node.settle()
+        assert (child.group, placement(node, child).state) == ("/made/here", State.INHERITED)
+
+    def test_a_child_under_another_rule_has_its_place_from_neither(self, node, under):
+        under(MOVE, VALUE)
+        parent = node.started("b")
+        node.settle()
+        child = node.started("a", parent.pid)
+        node.settle()
+        assert (child.group, child.adj) == ("/", 500)
         under()
         assert undone(node)
 
