@@ -7,7 +7,7 @@ were no holdfast. A fork hands it on, another program's write changes it, ours n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from holdfast.cgroups import Hierarchy
@@ -116,6 +116,9 @@ class Opened:
     def peek(self, name: str) -> bytes:
         return self.read(name)
 
+    def last_look(self, name: str) -> bytes:
+        return self.read(name)
+
     def exchange(self, name: str, value: bytes) -> bytes:
         program = self._alive()
         self.kernel.burn()
@@ -197,10 +200,12 @@ class Tree:
                 self.kernel.burn()
         return ()
 
-    def join(self, path: str, pid: int) -> None:
+    def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         if pid == 0:
-            return
+            return True
         program = self.kernel.find(pid)
+        if still is not None and not still():
+            return False
         self.kernel.burn()
         if path not in self.kernel.groups:
             raise KernelRefused("write", path, 2)
@@ -208,6 +213,7 @@ class Tree:
             raise KernelRefused("write", path, 16)
         program.group = path
         self.kernel.burn()
+        return True
 
     def members(self, path: str) -> tuple[int, ...]:
         return tuple(pid for pid, program in self.kernel.processes.items() if program.group == path)

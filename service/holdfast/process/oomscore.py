@@ -57,6 +57,16 @@ def read(process: OpenProcess) -> int:
     return parsed(process.peek(FILE))
 
 
+def read_last(process: OpenProcess) -> int:
+    """The same right before a write that depends on it; see `last_look`.
+
+    Raises:
+        ProcessGone: it ended.
+        UnknownKernelText: it is no number.
+    """
+    return parsed(process.last_look(FILE))
+
+
 def write(process: OpenProcess, value: int) -> None:
     """Set it, and read it back.
 
