@@ -4,7 +4,8 @@ One definition, for a process's ``oom_score_adj`` and for its cgroups (files of 
 
 * A present value that is *ours* (we wrote it, or may have) changes nothing: what stood before our first write stands
   on.
-* A present value that another program chose since is its own, and becomes what is given back.
+* A present value that another program chose since is its own, and becomes what is given back. What was forked until
+  then has what was there before: it is looked at first.
 * A process that we never wrote to and that has a value of ours *inherited* it: it forked, or was started by a runtime
   in a container, while the other had it. Without us it would have what the other had before us.
 """
@@ -45,6 +46,8 @@ def _is_parent(held: Held, process: Process) -> bool:
 
 def giver_of(process: Process, value: int, table: Table, forker: Identity | None) -> AdjRow | None:
     """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
+    if forker is None and process.pod is None and process.ppid not in table.processes:
+        return None  # as for nearly every process
     for held in givers(process, table, forker):
         if held.adj is not None and held.adj.gave(value, process.start_ticks):
             return held.adj

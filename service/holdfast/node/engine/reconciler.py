@@ -276,7 +276,7 @@ class Reconciler:
 
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
         """What follows from what was seen of a process; ``at_ns``: the event that led to it, or 0."""
-        actions = self.inherit(process)
+        actions = self.inherit(process) + self._heirs_first(process)
         entry = self.entries.get(process.pid)
         seen = self.known(process)
         decision = self.decide(seen)
@@ -298,6 +298,14 @@ class Reconciler:
             actions += self._rule(entry, seen, decision, now, at_ns)
         self.entries[process.pid] = entry  # at last: another thread may show it, and its state is known now
         return actions
+
+    def _heirs_first(self, process: Process) -> list[Action]:
+        """Where another program chose since, "before" is about to change: what was forked until then has the old."""
+        held = self.table.held(process.pid, process.start_ticks)
+        rows = held.values if held is not None else []
+        if self._is_moving(process.pid):
+            rows = [row for row in rows if isinstance(row, AdjRow)]
+        return [Heirs(process.pid)] if any(_is_chosen(row, process) for row in rows) else []
 
     def _succeed(self, process: Process) -> list[Action]:
         """Whoever had the number before is gone."""
@@ -662,7 +670,8 @@ class Reconciler:
         for came in returned:
             actions += self._returned(came, entry)
         for came in result.came:
-            if came.row is not None and self.table.get(came.row) == came.row:
+            # the very row: what was refused here may have been done for another process since, by a row that is equal
+            if came.row is not None and self.table.get(came.row) is came.row:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
         if entry is None:
             return actions
