@@ -245,14 +245,17 @@ class Loop:
         self._busy_since = 0.0
         ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
         self._busy_since = time.monotonic()
+        served = False
         for descriptor, _ in ready:
             if descriptor == self._polled[0]:
-                self._serve_events()
+                self._serve_events()  # which takes the forks before them
+                served = True
             elif descriptor == self._polled[1]:
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
-        self._take_forks()
+        if not served or self.sweeps.pending:
+            self._take_forks()
         self.calls.carry_out()
         if self.keeper.journal.table.overridden:
             self.keeper.expire(time.time_ns())
@@ -266,6 +269,7 @@ class Loop:
                 self.keeper.cannot(carried.order.pid, error)
         if self._news:
             self._tell()
+        self.mover.wake()
 
     def _tell(self) -> None:
         """What happened, to whoever listens; never between an event and its write."""
