@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-lowest hostile soak lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -44,6 +44,10 @@ test-lowest: .cache/lowest/.installed ## run a part of the tests with the oldest
 
 hostile: $(VENV)/.installed ## attack a daemon from every boundary of docs/threat-model.md, as root (SECONDS_EACH=60)
 	@HOLDFAST_HOSTILE_SECONDS=$(or $(SECONDS_EACH),60) $(BIN)/python -m pytest -s $(or $(T),tests/hostile)
+
+# The second runs where HOLDFAST_V2_HOST says.
+soak: $(VENV)/.installed ## races and kill -9 over churning processes, as root (N=50: 300 rounds of it, 3,000 races)
+	@HOLDFAST_SOAK=$(or $(N),50) $(BIN)/python -m pytest -s tests/integration/test_way_back.py tests/v2/test_way_back.py
 
 peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build

@@ -23,7 +23,8 @@ from tests import needs
 CAP_SYS_RESOURCE = 24
 HOST = "HOLDFAST_V2_HOST"
 REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON line a report
-BOOT_AND_RUN_S = 1500
+SOAK = os.environ.get("HOLDFAST_SOAK", "1")
+BOOT_AND_RUN_S = 1500 if SOAK == "1" else 7200
 
 
 def is_v2_host() -> bool:
@@ -81,7 +82,7 @@ class Outside:
             path = Path(folder) / "reports"
             python = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *nodeids]
             required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
-            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}"]
+            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}", f"HOLDFAST_SOAK={SOAK}"]
             command = [*shlex.split(self._program), "env", *environ, *python]
             done = subprocess.run(
                 command, cwd=config.rootpath, capture_output=True, text=True, timeout=BOOT_AND_RUN_S, check=False
