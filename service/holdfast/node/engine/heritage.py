@@ -13,6 +13,7 @@ One definition, for a process's ``oom_score_adj`` and for its cgroups (files of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -20,6 +21,11 @@ from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Held, Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
+
+
+@lru_cache(maxsize=64)  # one object for all the heirs of a process
+def _identity(pid: int, start_ticks: int) -> Identity:
+    return pid, start_ticks
 
 
 def givers(process: Process, table: Table, forker: Identity | None) -> Iterator[Held]:
@@ -65,7 +71,7 @@ def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
         since_ticks=process.start_ticks,
         give_back=giver.give_back,
         origin=giver.origin,
-        heir_of=giver.heir_of or (giver.pid, giver.start_ticks),
+        heir_of=giver.heir_of or _identity(giver.pid, giver.start_ticks),
     )
 
 
@@ -84,7 +90,7 @@ def inherited_moves(process: Process, known: Iterable[str], table: Table, forker
                     written=process.cgroups[hierarchy],
                     wanted=None,
                     since_ticks=process.start_ticks,
-                    heir_of=row.heir_of or (row.pid, row.start_ticks),
+                    heir_of=row.heir_of or _identity(row.pid, row.start_ticks),
                 )
     return list(found.values())
 

@@ -55,7 +55,7 @@ from holdfast.node.proc.host import innermost_limit, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
 from holdfast.node.rule.ruleset import Rules
-from holdfast.process import ProcRoot
+from holdfast.process import ProcRoot, heap
 
 LOG = log.named(__name__)
 T = TypeVar("T")
@@ -372,6 +372,8 @@ class Loop:
             before, now, self._ruled = self._ruled, self.keeper.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._witness))
+        if sweep.cause is not Cause.PERIOD:  # these come seldom, and may have looked at thousands
+            heap.give_back()
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)
         self._tell()
