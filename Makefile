@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile cluster cluster-up cluster-exec cluster-down lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-lowest hostile soak cluster cluster-up cluster-exec cluster-down lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -46,6 +46,10 @@ test-lowest: .cache/lowest/.installed ## run a part of the tests with the oldest
 # time: `make hostile SECONDS_EACH=600 T=tests/hostile/test_churn.py & make hostile SECONDS_EACH=600 T="tests/hostile -k tcp"`.
 hostile: $(VENV)/.installed ## attack a daemon from every boundary of docs/threat-model.md, as root (SECONDS_EACH=60)
 	@HOLDFAST_HOSTILE_SECONDS=$(or $(SECONDS_EACH),60) $(BIN)/python -m pytest -s $(or $(T),tests/hostile)
+
+# The second runs where HOLDFAST_V2_HOST says.
+soak: $(VENV)/.installed ## races and kill -9 over churning processes, as root (N=50: 300 rounds of it, 3,000 races)
+	@HOLDFAST_SOAK=$(or $(N),50) $(BIN)/python -m pytest -s tests/integration/test_way_back.py tests/v2/test_way_back.py
 
 cluster: cluster-up ## a Kubernetes node on this machine, as root, with the chart installed, and a shell in its network (NODES=3)
 	@$(BIN)/python -m tests.cluster shell

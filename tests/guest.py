@@ -28,7 +28,8 @@ CAP_SYS_RESOURCE = 24
 HOST = "HOLDFAST_V2_HOST"
 THROWAWAY = "HOLDFAST_THROWAWAY"
 REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON line a report
-BOOT_AND_RUN_S = 2700
+SOAK = os.environ.get("HOLDFAST_SOAK", "1")
+BOOT_AND_RUN_S = 2700 if SOAK == "1" else 7200
 SLOW = 4  #: how many times longer than here is waited in the guest, whose processor may be emulated
 
 
@@ -115,6 +116,7 @@ class Outside:
             python = [sys.executable, "-m", "pytest", *options, *nodeids]
             required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
             environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}", f"HOLDFAST_SLOW={SLOW}"]
+            environ.append(f"HOLDFAST_SOAK={SOAK}")
             command = [*shlex.split(self._program), "env", *environ, *python]
             done = subprocess.run(
                 command, cwd=config.rootpath, capture_output=True, text=True, timeout=BOOT_AND_RUN_S, check=False

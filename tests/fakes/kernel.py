@@ -127,6 +127,9 @@ class Opened:
     def peek(self, name: str) -> bytes:
         return self.read(name)
 
+    def last_look(self, name: str) -> bytes:
+        return self.read(name)
+
     def exchange(self, name: str, value: bytes) -> bytes:
         program = self._alive()
         self.kernel.burn(last_look=True)
@@ -210,17 +213,20 @@ class Tree:
                 self.kernel.burn()
         return ()
 
-    def join(self, path: str, pid: int) -> None:
+    def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         if pid == 0:
-            return
+            return True
         program = self.kernel.find(pid)
         self.kernel.burn(last_look=True)
+        if still is not None and not still():
+            return False
         if path not in self.kernel.groups:
             raise KernelRefused("write", path, 2)
         if "join" in self.kernel.refuses:
             raise KernelRefused("write", path, 16)
         program.group = path
         self.kernel.burn()
+        return True
 
     def members(self, path: str) -> tuple[int, ...]:
         return tuple(pid for pid, program in self.kernel.processes.items() if program.group == path)

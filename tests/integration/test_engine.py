@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -20,9 +21,10 @@ from holdfast.node.model.placement import Cause, Happening, State
 from holdfast.node.plan.preview import look_ahead
 from holdfast.node.proc import connector as procconn
 from holdfast.node.proc.host import capabilities
+from holdfast.process import read_boot_id
 
 from tests.fakes.placement import rules
-from tests.integration.conftest import until_asleep
+from tests.integration.conftest import SmallDisk, until_asleep
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj, stop_process
 from tests.running import PATIENCE_S
 
@@ -749,11 +751,15 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     tree = engine.hierarchy.tree(where)
     real, newcomers = tree.join, []
 
-    def race(group, pid):
-        if pid == process.pid and group == path and not newcomers:
-            stop_process(process)
-            newcomers.append(take_number(process.pid, "sleep", "600"))
-        real(group, pid)
+    def race(group, pid, still=None):
+        def looked():
+            found = still()
+            if group == path and not newcomers:
+                stop_process(process)
+                newcomers.append(take_number(process.pid, "sleep", "600"))
+            return found
+
+        return real(group, pid, still and looked)
 
     monkeypatch.setattr(tree, "join", race)
     engine.set_rules(move)
@@ -836,6 +842,33 @@ def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, 
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
     engine.sweep()
     assert (engine.placement(process.pid).state, engine.placement(process.pid).refusals) == (State.HELD, ())
+
+
+def test_a_file_system_mounted_over_the_root_is_noticed_told_once_and_takes_the_journal(
+    disk, run, program, sleeper, caplog, tmp_path
+):
+    root = disk.at / "root"
+    root.mkdir()
+    first = sleeper(program, "600")
+    engine = run(RAISE, root=root)
+    other = SmallDisk(root)
+    try:
+        assert not (root / "journal").exists()
+        second = sleeper(program, "600")
+        engine.sweep()
+        engine.sweep()
+        told = [record for record in caplog.records if "removed or replaced" in record.getMessage()]
+        assert len(told) == 1
+        found = Journal(copied(root / "journal", tmp_path), read_boot_id("/proc"))
+        assert set(found.table.processes) >= {first.pid, second.pid}
+        found.close()
+    finally:
+        engine.stop()
+        other.remove()
+
+
+def copied(journal, to):
+    return shutil.copy(journal, to / "copy")
 
 
 def test_a_report_that_fails_is_not_hidden(run):

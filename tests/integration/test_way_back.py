@@ -1,10 +1,11 @@
 """Undone means as if we had never been there: races, trees of processes and kill -9, over the real kernel.
 
-``HOLDFAST_SOAK=N`` makes each of them N times as long.
+``HOLDFAST_SOAK=N`` makes races and kills N times as long (`make soak`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,9 +21,9 @@ from holdfast.node.journal.journal import Journal
 from holdfast.node.model.placement import State
 from holdfast.process import read_boot_id
 
-from tests.integration.node_kit import NAME, adj_of, group_of, set_adj
+from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
 
 SOAK = int(os.environ.get("HOLDFAST_SOAK", "1"))
 ROOT = Path(__file__).parents[2]
@@ -61,9 +62,13 @@ for line in iter(sys.stdin.readline, ''):
 class Obedient:
     """A process of a name, a value and a group of its own."""
 
-    def __init__(self, tree, group, adj):
+    def __init__(self, tree, group, adj, executable=None):
         self.process = subprocess.Popen(
-            [sys.executable, "-SE", "-c", OBEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-SE", "-c", OBEY],
+            executable=executable,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.pid = self.process.pid
         set_adj(self.pid, adj)
@@ -109,12 +114,12 @@ def obedient(tree, places):
     """Starts obedient processes; they and what they forked end when the test does."""
     started, forked = [], []
 
-    def start(adj=7, group=None):
-        one = Obedient(tree, group or places[0], adj)
+    def start(adj=7, group=None, executable=None):
+        one = Obedient(tree, group or places[0], adj, executable)
         started.append(one)
         return one
 
-    start.forked = forked
+    start.forked, start.started = forked, started
     yield start
     for one in started:
         one.end()
@@ -127,6 +132,10 @@ def obedient(tree, places):
 @pytest.fixture
 def rule(group):
     return {"match": {"comm": NAME}, "oom_score_adj": 500, "cgroup": {"path": f"{group}/ours", "controllers": ["pids"]}}
+
+
+def tell(figures):
+    sys.stdout.write(f"{figures}\n")
 
 
 def state_of(pid, tree):
@@ -152,7 +161,7 @@ def wait_until(holds):
 
 def test_who_leaves_a_rule_while_its_move_is_under_way_is_back(run, obedient, rule, tree, places):
     engine = run(rule)
-    processes = [obedient() for _ in range(20)]
+    processes, lost = [obedient() for _ in range(20)], 0
     for _ in range(3 * SOAK):
         for one in processes:
             one.name(NAME)
@@ -160,15 +169,18 @@ def test_who_leaves_a_rule_while_its_move_is_under_way_is_back(run, obedient, ru
             one.name("hf-nobody")
         engine.settle()
         engine.settle()
+        if lost != (lost := counter(engine.engine.tally.lost)):
+            engine.sweep()  # the kernel dropped events, and says so
         assert {state_of(one.pid, tree) for one in processes} == {(7, places[0])}
     engine.sweep()
     assert engine.table.processes == {}
+    tell(f"{60 * SOAK} times a process left a rule while its move was under way: all are back")
 
 
 def test_where_another_program_moves_it_meanwhile_is_where_it_goes_back_to(run, obedient, rule, tree, places):
     engine = run(rule)
-    wrong = 0
-    for _ in range(3 * SOAK):
+    wrong, tries = 0, 30 * SOAK
+    for _ in range(tries // 10):
         processes = [obedient() for _ in range(10)]
         for one in processes:
             one.name(NAME)
@@ -178,7 +190,13 @@ def test_where_another_program_moves_it_meanwhile_is_where_it_goes_back_to(run, 
         engine.engine.restore().result(60)
         wrong += sum(state_of(one.pid, tree) != (7, places[1]) for one in processes)
         engine.set_rules(rule)
-    assert wrong <= SOAK, "between the last look and the move there are microseconds, not none"
+        for one in processes:
+            obedient.started.remove(one)
+            one.end()
+    tell(f"{wrong} of {tries} moves of another program were overwritten")
+    # Between the last look and the move there are microseconds, and a busy machine may take the processor away in them:
+    # test_moves has the cases where it must not happen.
+    assert wrong <= 1 + tries // 20
 
 
 # -- trees -------------------------------------------------------------------------------------------------------------
@@ -236,74 +254,193 @@ def test_a_tree_is_found_after_kill_9_and_what_forked_meanwhile_too(run, obedien
 
 # -- kill -9 at any moment ---------------------------------------------------------------------------------------------
 
-DAEMON = """
-import sys
+#: Forks a daemon for each line "start RULES", so that the interpreter is there already, and says when that has ended.
+#: "override PID VALUE" is for the daemon. One read a byte: whoever reads takes nothing that is another's.
+DAEMONS = """
+import json, os, sys
 from pathlib import Path
 from tests.integration.node_kit import Running
-import json
-rules = json.loads(sys.argv[2])
-engine = Running(Path(sys.argv[1]), rescan_s=0.5)
-engine.set_rules(*rules)
-print("up", flush=True)
-sys.stdin.read()
+
+def lines():
+    line = b""
+    while byte := os.read(0, 1):
+        line += byte
+        if byte == b"\\n":
+            yield line.decode().partition(" ")
+            line = b""
+
+def say(what):
+    os.write(1, f"{what}\\n".encode())
+
+for what, _, given in lines():
+    if what != "start":
+        continue
+    if os.fork() == 0:
+        say(os.getpid())
+        engine = Running(Path(sys.argv[1]), rescan_s=0.5)
+        engine.set_rules(*json.loads(given))
+        say("up")
+        for what, _, given in lines():
+            pid, value = map(int, given.split())
+            engine.engine.hold(pid, None, value, 0.3, "soak")
+        os._exit(0)
+    os.wait()
+    say("ended")
 """
 
 
-def test_killed_at_random_moments_over_churning_processes_everything_can_be_given_back(
-    obedient, rule, tree, places, group, tmp_path
-):
-    import json
+@pytest.fixture
+def daemons(tmp_path):
+    """Starts daemons over one journal, and kills them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DAEMONS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}/service:{ROOT}"},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield Daemons(process)
+    process.stdin.close()
+    process.wait()
+    process.stdout.close()
 
-    random.seed(1)
-    in_place = {"name": "in-place", "match": {"comm": "hf-in-place"}, "in_place": {"pids.max": 77}}
-    kids = {"name": "kids", "match": {"comm": "hf-kids"}, "oom_score_adj": {"value": 410, "children": 55}}
-    names = [NAME, "hf-in-place", "hf-kids", "hf-nobody"]
-    own = {}
-    for path in places:
-        tree.write(path, "pids.max", "1000")
-    processes = [obedient(adj=random.choice((0, 3, 120, 801))) for _ in range(12)]
-    for one in processes:
-        own[one.pid] = state_of(one.pid, tree)
 
-    def churn():
-        one = random.choice(processes)
-        what = random.random()
-        if what < 0.6:
-            one.name(random.choice(names))
-        elif what < 0.75:
+class Daemons:
+    def __init__(self, process):
+        self.process = process
+
+    def tell(self, line):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def heard(self):
+        return self.process.stdout.readline().strip()
+
+    def start(self, rules):
+        self.tell(f"start {json.dumps(rules)}")
+        self.pid = int(self.heard())
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        while self.heard() != "ended":
+            """It was up."""
+
+
+class Crowd:
+    """Processes that others, and they themselves, change all the time; ``own`` is what each would be without us."""
+
+    NAMES = (NAME, "hf-in-place", "hf-kids", "hf-nobody")
+
+    def __init__(self, obedient, trees, places, size):
+        self.obedient, self.trees, self.places = obedient, trees, places
+        self.own = {}
+        self.files = dict.fromkeys(places, "1000")
+        self.processes = []
+        self.parents = {}  # of those that were forked
+        for path in places:
+            trees[0].write(path, "pids.max", "1000")
+        while len(self.processes) < size:
+            self.start()
+
+    def start(self):
+        adj = random.choice((0, 3, 120, 801))
+        one = self.obedient(adj=adj)
+        for tree in self.trees[1:]:
+            tree.join(self.places[0], one.pid)
+        self.own[one.pid] = [adj] + [self.places[0]] * len(self.trees)
+        self.processes.append(one)
+
+    def state_of(self, pid):
+        return [adj_of(pid), *(group_of(pid, tree.name) for tree in self.trees)]
+
+    def churn(self):
+        one, what = random.choice(self.processes), random.random()
+        if what < 0.55:
+            one.name(random.choice(self.NAMES))
+        elif what < 0.7:
             value = random.choice((1, 11, 211, 702))
             set_adj(one.pid, value)
-            own[one.pid] = (value, own[one.pid][1])
-        elif what < 0.9:
-            path = random.choice(places)
-            tree.join(path, one.pid)
-            own[one.pid] = (own[one.pid][0], path)
-        elif len(own) < 40:
-            child = one.child(f"fork {random.choice(names)}")
-            obedient.forked.append(child)
-            own[child] = own[one.pid]
+            self.own[one.pid][0] = value
+        elif what < 0.85:
+            which, path = random.randrange(len(self.trees)), random.choice(self.places)
+            self.trees[which].join(path, one.pid)
+            self.own[one.pid][1 + which] = path
+        elif what < 0.89:
+            path = random.choice(self.places)
+            self.files[path] = str(random.randint(1001, 4000))
+            self.trees[0].write(path, "pids.max", self.files[path])
+        elif what < 0.95:
+            if len(self.parents) == 40:
+                self.end_child(random.choice(self.obedient.forked))
+            child = one.child(f"fork {random.choice(self.NAMES)}")
+            self.obedient.forked.append(child)
+            self.parents[child] = one.pid
+            self.own[child] = list(self.own[one.pid])
+        elif one.pid not in self.parents.values():  # else its children would be nobody's heirs, should we be dead
+            self.processes.remove(one)
+            self.obedient.started.remove(one)
+            del self.own[one.pid]
+            one.end()
+            self.start()
 
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/service:{ROOT}"}
-    for _ in range(6 * SOAK):
-        command = [sys.executable, "-c", DAEMON, str(tmp_path), json.dumps([rule, in_place, kids])]
-        daemon = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def end_child(self, child):
+        self.obedient.forked.remove(child)
+        del self.own[child], self.parents[child]
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: has_ended(child))
+
+    def wrong(self):
+        """Who is not as it would be without us."""
+        now = {pid: self.state_of(pid) for pid in self.own}
+        differing = {pid: (now[pid], own) for pid, own in self.own.items() if now[pid] != own}
+        files = {path: self.trees[0].read(path, "pids.max") for path in self.places}
+        return differing | {path: (files[path], own) for path, own in self.files.items() if files[path] != own}
+
+
+@pytest.fixture
+def crowd(obedient, hierarchy, tree, places):
+    random.seed(1)
+    trees = [tree]
+    if tree.name != UNIFIED:
+        trees.append(hierarchy.tree(hierarchy.name_of("cpu")))
+        for path in places:
+            trees[1].create(path)
+    return Crowd(obedient, trees, places, 12 if SOAK == 1 else 60)
+
+
+def test_killed_at_random_moments_over_churning_processes_everything_can_be_given_back(
+    crowd, hierarchy, group, tmp_path, daemons
+):
+    rounds, seen = 6 * SOAK, 0
+    for number in range(rounds):
+        daemons.start(random.sample(rules_of(group), random.choice((2, 3, 4, 4))))
         if random.random() < 0.8:
-            assert daemon.stdout.readline() == "up\n"
+            assert daemons.heard() == "up"
         end = time.monotonic() + random.uniform(0, 0.6)
         while time.monotonic() < end:
-            churn()
-        daemon.kill()
-        daemon.wait()
-        daemon.stdin.close()
-        daemon.stdout.close()
-    journal = Journal(tmp_path / "journal", read_boot_id("/proc"))
-    found = detect("/proc", "/sys/fs/cgroup")
-    restored = give_back("/proc", found, journal)
-    assert (restored.failed, list(journal.table.rows())) == ((), [])
-    assert {pid: state_of(pid, tree) for pid in own} == own
-    assert {tree.read(path, "pids.max") for path in places} == {"1000"}
-    assert not tree.exists(f"{group}/ours")
-    journal.close()
-    found.close()
+            crowd.churn()
+            if random.random() < 0.03:
+                daemons.tell(f"override {random.choice(crowd.processes).pid} 990")
+        daemons.kill()
+        if number % 30 == 29 or number == rounds - 1:
+            seen += len(crowd.own)
+            journal = Journal(tmp_path / "journal", read_boot_id("/proc"))
+            restored = give_back("/proc", hierarchy, journal)
+            assert (restored.failed, list(journal.table.rows())) == ((), [])
+            journal.close()
+            assert crowd.wrong() == {}, f"after {number + 1} of {rounds} rounds"
+            assert [sorted(one.children(group)) for one in crowd.trees] == [crowd.places] * len(crowd.trees)
+            tell(f"{number + 1} of {rounds} rounds of kill -9: of {seen} processes looked at so far none differed")
+
+
+def rules_of(group):
+    """Values, groups of two hierarchies with a setting, settings in place, and values for children."""
+    settings = {"pids.max": 4000}
+    ours = {"path": f"{group}/ours/{random.choice('ab')}", "controllers": ["pids", "cpu"], "settings": settings}
+    return [
+        {"name": "moved", "match": {"comm": NAME}, "oom_score_adj": random.choice((500, 520)), "cgroup": ours},
+        {"name": "in-place", "match": {"comm": "hf-in-place"}, "in_place": {"pids.max": random.choice((777, 888))}},
+        {"name": "kids", "match": {"comm": "hf-kids"}, "oom_score_adj": {"value": 410, "children": 55}},
+        {"name": "least", "match": {"comm": "hf-nobody"}, "oom_score_adj": {"at_least": 650}},
+    ]

@@ -2,7 +2,7 @@
 
 from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts
-from holdfast.cgroups.membership import groups_of, parse_groups
+from holdfast.cgroups.membership import groups_of, is_member, parse_groups
 
 __all__ = [
     "UNIFIED",
@@ -13,6 +13,7 @@ __all__ = [
     "detect",
     "groups_of",
     "is_below_the_mount",
+    "is_member",
     "parent",
     "parse_groups",
     "why_not_the_hosts",

@@ -7,7 +7,7 @@ a v1 hierarchy by its controllers, ``"name=systemd"`` one without. Paths are abs
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from holdfast.errors import InvalidArgument
@@ -60,8 +60,10 @@ class Tree(Protocol):
         v2 enables ``controllers`` all the way down to the group; v1 has no such step.
         """
 
-    def join(self, path: str, pid: int) -> None:
+    def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """Move a whole process, by its number (there is no form by pidfd); 0 is the caller itself.
+
+        ``still`` is asked when nothing but the write is left to do; False: it said no, and nothing was written.
 
         Raises:
             ProcessGone: nobody has the number.

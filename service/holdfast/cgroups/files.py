@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from holdfast import kernel_text
 from holdfast.cgroups.beneath import DIRECTORY, Beneath
@@ -86,8 +86,8 @@ class Joins:
         self._beneath = beneath
         self._kept: OrderedDict[str, int] = OrderedDict()
 
-    def join(self, group: str, pid: int) -> None:
-        """Write the number into the group's ``cgroup.procs``.
+    def join(self, group: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
+        """Write the number into the group's ``cgroup.procs``; ``still`` as `Tree.join` says.
 
         Raises:
             ProcessGone: nobody has the number.
@@ -95,17 +95,20 @@ class Joins:
         """
         kept = group in self._kept
         try:
-            os.write(self._opened(group), b"%d" % pid)
+            descriptor, number = self._opened(group), b"%d" % pid
+            if still is not None and not still():
+                return False
+            os.write(descriptor, number)
         except OSError as error:
             if error.errno == errno.ENODEV and kept:
                 self._forget(group)
-                self.join(group, pid)
-                return
+                return self.join(group, pid, still)
             if error.errno == errno.ESRCH:
                 raise ProcessGone(f"{pid}") from error
             remedy = JOIN_REMEDIES.get(error.errno or 0, "")
             full = f"{self._beneath.mount}{group.rstrip('/')}/{PROCS}"
             raise KernelRefused("write", full, error.errno or 0, remedy) from error
+        return True
 
     def _opened(self, group: str) -> int:
         descriptor = self._kept.get(group)
@@ -155,9 +158,9 @@ class Mounted:
         del controllers
         return tuple(level for level in levels(path) if self._mkdir(level))
 
-    def join(self, path: str, pid: int) -> None:
+    def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """See `Tree.join`."""
-        self._joins.join(path, pid)
+        return self._joins.join(path, pid, still)
 
     def members(self, path: str) -> tuple[int, ...]:
         """See `Tree.members`."""

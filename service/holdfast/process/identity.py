@@ -19,9 +19,11 @@ from msgspec import Struct
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
+from holdfast.process import last_look
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _SHORT = 4096  # bytes of a file that `OpenProcess.peek` is for
+_NOTHING_KEPT = ("", -1, False)
 
 
 class Identity(Struct, frozen=True):
@@ -111,7 +113,7 @@ class OpenProcess:
         self.fd = descriptor
         self._path = path
         self._pidfd = -1
-        self._kept: tuple[str, int] = ("", -1)
+        self._kept = _NOTHING_KEPT
 
     def again(self) -> OpenProcess:
         """A second hold on the same process, closed on its own."""
@@ -169,10 +171,7 @@ class OpenProcess:
             KernelRefused: any other refusal.
         """
         try:
-            if self._kept[0] != name:
-                self._let_go_of_kept()
-                self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
-            return os.pread(self._kept[1], _SHORT, 0)
+            return os.pread(self._writable(name), _SHORT, 0)
         except OSError as error:
             if error.errno in _GONE:
                 raise ProcessGone(f"{self._path}/{name}") from error
@@ -186,18 +185,39 @@ class OpenProcess:
             KernelRefused: the kernel said no.
         """
         try:
-            if self._kept[0] != name:
-                self._let_go_of_kept()
-                self._kept = (name, os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self.fd))
-            os.write(self._kept[1], value)
-            return os.pread(self._kept[1], _SHORT, 0)
+            descriptor = self._writable(name)
+            os.write(descriptor, value)
+            return os.pread(descriptor, _SHORT, 0)
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
-    def _let_go_of_kept(self) -> None:
-        if self._kept[1] >= 0:
-            os.close(self._kept[1])
-            self._kept = ("", -1)
+    def last_look(self, name: str) -> bytes:
+        """A file that is one record, right before a write that depends on it: see `last_look`. It is kept open.
+
+        Raises:
+            ProcessGone: it ended.
+            KernelRefused: any other refusal.
+        """
+        try:
+            if self._kept[0] != name:
+                self._keep(name, os.O_RDONLY)
+            return last_look.pread(self._kept[1])
+        except OSError as error:
+            raise _translated("read", f"{self._path}/{name}", error) from error
+
+    def _writable(self, name: str) -> int:
+        kept, descriptor, is_writable = self._kept
+        return descriptor if kept == name and is_writable else self._keep(name, os.O_RDWR)
+
+    def _keep(self, name: str, flags: int) -> int:
+        """Have one file open, in place of the one before."""
+        descriptor = self._kept[1]
+        self._kept = _NOTHING_KEPT
+        if descriptor >= 0:
+            os.close(descriptor)
+        descriptor = os.open(name, flags | os.O_CLOEXEC, dir_fd=self.fd)
+        self._kept = (name, descriptor, flags == os.O_RDWR)
+        return descriptor
 
     def start_ticks(self) -> int:
         """See `start_ticks_of`."""
@@ -248,7 +268,7 @@ class OpenProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self.fd = self._pidfd = -1
-        self._kept = ("", -1)
+        self._kept = _NOTHING_KEPT
 
     def __enter__(self) -> OpenProcess:
         return self

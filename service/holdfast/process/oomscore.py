@@ -17,6 +17,7 @@ MIN = -1000
 MAX = 1000
 FILE = "oom_score_adj"
 CAPABILITY = "CAP_SYS_RESOURCE"
+_SHARED = tuple(range(MIN, MAX + 1))  # one object for equal values: a process is known with three of them
 
 
 def clip(value: int) -> int:
@@ -42,9 +43,10 @@ def parsed(text: bytes) -> int:
         UnknownKernelText: there is none.
     """
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
         raise kernel_text.malformed(f"{FILE} of a process") from None
+    return _SHARED[value - MIN] if MIN <= value <= MAX else value
 
 
 def read(process: OpenProcess) -> int:
@@ -55,6 +57,16 @@ def read(process: OpenProcess) -> int:
         UnknownKernelText: it is no number.
     """
     return parsed(process.peek(FILE))
+
+
+def read_last(process: OpenProcess) -> int:
+    """The same right before a write that depends on it; see `last_look`.
+
+    Raises:
+        ProcessGone: it ended.
+        UnknownKernelText: it is no number.
+    """
+    return parsed(process.last_look(FILE))
 
 
 def write(process: OpenProcess, value: int) -> None:

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from holdfast.cgroups import groups_of, parse_groups
+from holdfast.cgroups import groups_of, is_member, parse_groups
 from holdfast.errors import ProcessGone
 
 
@@ -32,3 +32,26 @@ def test_our_own_groups_are_read_from_proc():
 def test_a_process_that_is_not_there_is_gone(tmp_path):
     with pytest.raises(ProcessGone):
         groups_of(1, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_in"),
+    [
+        (b"4:pids:/a\n0::/b\n", True),
+        (b"0::/b\n4:pids:/a\n", True),
+        (b"4:pids:/a/b\n", False),
+        (b"4:pids:/\n", False),
+        (b"1:name=systemd:/x4:pids:/a\n4:pids:/b\n", False),  # what a delegated group's owner may call it
+        (b"1:name=systemd:/x:pids:/a\n4:pids:/a\n", True),
+        (b"4:cpu,pids:/a\n", False),
+        (b"", False),
+    ],
+)
+def test_whether_a_process_is_in_a_group_is_told_as_by_parsing(text, is_in):
+    assert is_member(text, "pids", "/a") is is_in
+    assert (parse_groups(text).get("pids") == "/a") is is_in
+
+
+def test_the_unified_hierarchy_has_no_name():
+    assert is_member(b"4:pids:/a\n0::/b\n", "", "/b")
+    assert not is_member(b"4:pids:/b\n0::/a\n", "", "/b")

@@ -7,7 +7,8 @@ Theory
   number, look again through the directory. If the process ended in between, whoever has its number now may have been
   moved; a newcomer that sits in the target though its parent does not is put back beside its parent, where it was born.
 * *Where it is counts at the moment of the move*, on the way in and on the way back: what another program chose since it
-  was decided is what is noted as before, or is left alone.
+  was decided is what is noted as before, or is left alone. Each move is preceded by a look of its own, with nothing
+  between the two but the write (`last_look`, `Whereabouts.is_still`); for a value the same.
 * *None goes to a hierarchy's root that did not come from there*: that would leave every limit on the way. Of a group
   that is gone a process goes back to the nearest above; where none is left that takes it, it stays, and is tried again.
 * The first move after 50 ms of none waits 6 to 14 ms for an RCU grace period, later ones 5 µs; so does a move to where
@@ -21,7 +22,8 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -43,6 +45,7 @@ from holdfast.node.apply.action import (
     Write,
     Wrote,
 )
+from holdfast.node.apply.whereabouts import Whereabouts
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, GroupRow, MoveRow
 from holdfast.node.model.decision import Field, Reason, Refusal
@@ -51,8 +54,9 @@ from holdfast.node.proc.parse import name_and_parent
 from holdfast.node.rule.setting import controller_of
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
-AGAIN = 3  # looks at where a process is, if another program moves it at the same moment
+AGAIN = 3  # tries, each after a look at where a process is, if another program moves it at the same moment
 WARM_S = 0.002  # the kernel lets the lock cool after a grace period, never sooner than a tick or two after a move
+_CONTENDED = Refusal(Reason.KERNEL, Field.CGROUP, "another program moves it at the same moment; find and stop it")
 #: errno of a refused write → the reason it is counted under.
 _REASONS = {
     errno.EACCES: Reason.CAPABILITY,
@@ -94,9 +98,9 @@ class Executor:
         """Write an ``oom_score_adj``, or give it back."""
         try:
             if isinstance(action, GiveBack):
-                return Wrote(action, self._give_back(process, action, oomscore.read(process)))
+                return Wrote(action, self._give_back(process, action, oomscore.read_last(process)))
             self.journal.commit((action.row,))
-            if oomscore.read(process) != action.change.before:  # noting it took longer than a look
+            if oomscore.read_last(process) != action.change.before:  # noting it took longer than a look
                 return Wrote(action, How.LEFT)
             oomscore.write(process, action.change.after)
         except ProcessGone:
@@ -141,7 +145,7 @@ class Executor:
         Raises:
             ProcessGone: it ended before the first.
         """
-        ready, came = [], []
+        ready, came = list[Move | Return](), list[Came]()
         for step in steps:
             refusal = self._prepare(step)
             if refusal is None:
@@ -151,33 +155,47 @@ class Executor:
         if ready:
             self._warm_up()
         try:
-            present = parse_groups(process.read("cgroup"))
-            came += [self._return(step, present, process) for step in ready if isinstance(step, Return)]
             moves = [step for step in ready if isinstance(step, Move)]
-            wanted = self._committed(order, moves, present)
-            for _ in range(AGAIN):  # noting it took longer than a look: is it still there?
-                now = parse_groups(process.read("cgroup"))
-                if all(now.get(row.hierarchy) == present.get(row.hierarchy) for _, row in wanted):
-                    break
-                present, wanted = now, self._committed(order, moves, now)
+            at = Whereabouts(process, {step.change.hierarchy: step.change.before for step in moves})
+            if len(moves) < len(ready):
+                at.look()
+                came += [self._return(step, at) for step in ready if isinstance(step, Return)]
+            for step, row in self._committed(order, moves, at.groups):
+                came.append(Came(step, How.ALREADY) if row is None else self._move(order, step, row, at))
         except HoldfastError as error:
             if isinstance(error, ProcessGone):
                 raise
             left = [step for step in ready if all(one.step is not step for one in came)]
-            return [*came, *(Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in left)]
-        done = [row.hierarchy for _, row in wanted]
-        came += [Came(step, How.ALREADY) for step in moves if step.change.hierarchy not in done]
-        return [*came, *(self._join(step, row) for step, row in wanted)]
+            came += [Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in left]
+        return came
 
-    def _committed(self, order: Order, moves: Iterable[Move], present: Mapping[str, str]) -> list[tuple[Move, MoveRow]]:
-        """The moves that are not true already, each with its row, which is in the journal."""
-        wanted = [
-            (step, _wanting(order, step, present.get(step.change.hierarchy, "")))
-            for step in moves
-            if present.get(step.change.hierarchy) != step.change.after
-        ]
-        self.journal.commit(row for _, row in wanted)
+    def _committed(
+        self, order: Order, moves: Iterable[Move], present: Mapping[str, str]
+    ) -> list[tuple[Move, MoveRow | None]]:
+        """The moves, each with its row, which is in the journal; None: it is true already."""
+        wanted: list[tuple[Move, MoveRow | None]] = []
+        for step in moves:
+            group = present.get(step.change.hierarchy, "")
+            wanted.append((step, None if group == step.change.after else _wanting(order, step, group)))
+        self.journal.commit(row for _, row in wanted if row is not None)
         return wanted
+
+    def _move(self, order: Order, step: Move, row: MoveRow, at: Whereabouts) -> Came:
+        """Move a process from where its row says it is. Who is moved by another program meanwhile is noted anew."""
+        try:
+            for _ in range(AGAIN):
+                came = self._join(step, row, at)
+                if came.how is not How.LEFT:
+                    return came
+                ((_, anew),) = self._committed(order, (step,), at.look())
+                if anew is None:
+                    return Came(step, How.ALREADY, row)
+                row = anew
+        except ProcessGone:
+            return Came(step, How.GONE, row)
+        except HoldfastError as error:
+            return Came(step, How.REFUSED, row, refusal_of(error, Field.CGROUP))
+        return Came(step, How.REFUSED, row, _CONTENDED)
 
     def _prepare(self, step: Move | Return) -> Refusal | None:
         """Make the group, if it is to be made."""
@@ -207,45 +225,52 @@ class Executor:
             groups = parse_groups(own.read("cgroup"))
         return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
 
-    def _join(self, step: Move, row: MoveRow) -> Came:
+    def _join(self, step: Move, row: MoveRow, at: Whereabouts) -> Came:
         change = step.change
-        tree = self._hierarchy.tree(change.hierarchy)
+        tree, still = self._hierarchy.tree(change.hierarchy), partial(at.is_still, change.hierarchy)
         try:
-            try:
-                tree.join(change.after, row.pid)
-            except KernelRefused as error:
-                if error.errno != errno.ENOENT or tree.exists(change.after):
-                    raise
-                self._make(change.hierarchy, change.after, step.terms)  # somebody removed it since it was looked at
-                tree.join(change.after, row.pid)
-        except ProcessGone:
-            return Came(step, How.GONE, row)
-        except HoldfastError as error:
-            return Came(step, How.REFUSED, row, refusal_of(error, Field.CGROUP))
+            moved = tree.join(change.after, row.pid, still)
+        except KernelRefused as error:
+            if error.errno != errno.ENOENT or tree.exists(change.after):
+                raise
+            self._make(change.hierarchy, change.after, step.terms)  # somebody removed it since it was looked at
+            moved = tree.join(change.after, row.pid, still)
         self._warm_until = time.monotonic() + WARM_S
-        return Came(step, How.DONE, row)
+        return Came(step, How.DONE if moved else How.LEFT, row)
 
-    def _return(self, step: Return, present: Mapping[str, str], process: OpenProcess) -> Came:
+    def _return(self, step: Return, at: Whereabouts) -> Came:
         row = step.row
-        now = present.get(row.hierarchy, "")
-        if not row.is_ours(now):
-            return Came(step, How.LEFT)
-        if now == row.before:
-            return Came(step, How.DONE)
         try:
-            tree = self._hierarchy.tree(row.hierarchy)
-            if tree.exists(row.before):
-                tree.join(row.before, row.pid)
-                return Came(step, How.DONE)
-            self._join_above(row.hierarchy, row.before, row.pid)
-            return Came(step, How.APART)
+            for _ in range(AGAIN):
+                now = at.groups.get(row.hierarchy, "")
+                if not row.is_ours(now):
+                    return Came(step, How.LEFT)
+                if now == row.before:
+                    return Came(step, How.DONE)
+                how = self._join_before(row, partial(at.is_still, row.hierarchy))
+                if how is not How.LEFT:
+                    return Came(step, how)
+                at.look()
         except ProcessGone:
             return Came(step, How.GONE)
         except HoldfastError as error:
             return Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP))
+        return Came(step, How.REFUSED, refusal=_CONTENDED)
 
-    def _join_above(self, hierarchy: str, gone: str, pid: int) -> None:
-        """Join the nearest group above one that is gone. Never the root's: that would leave every limit on the way.
+    def _join_before(self, row: MoveRow, still: Callable[[], bool]) -> How:
+        """Join the group before, or the nearest above it that is left; LEFT: ``still`` said no.
+
+        Raises:
+            KernelRefused: none takes processes; the process stays where it is. Never the root's: that would leave
+                every limit on the way.
+        """
+        tree = self._hierarchy.tree(row.hierarchy)
+        if tree.exists(row.before):
+            return How.DONE if tree.join(row.before, row.pid, still) else How.LEFT
+        return How.APART if self._join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
+
+    def _join_above(self, hierarchy: str, gone: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
+        """Join the nearest group above one that is gone, as `Tree.join`. Never the root's: see `_join_before`.
 
         Raises:
             KernelRefused: none is left that takes processes; the process stays where it is.
@@ -253,11 +278,9 @@ class Executor:
         tree, above = self._hierarchy.tree(hierarchy), parent(gone)
         while above != "/":
             try:
-                tree.join(above, pid)
+                return tree.join(above, pid, still)
             except KernelRefused:  # it is gone, too, or takes no processes itself
                 above = parent(above)
-            else:
-                return
         remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
         raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
 

@@ -23,7 +23,7 @@ class Now(Struct, frozen=True):
     ticks: int
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """What is known of one process beside its rows.
 
     ``order``: the number of what is under way, 0: nothing. ``again``: look at it when that is settled. ``planned`` and

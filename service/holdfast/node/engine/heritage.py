@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
-from holdfast.node.apply.action import Action, Commit
+from holdfast.node.apply.action import Action, Commit, Heirs
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.forks import Forks
 from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
@@ -38,6 +39,14 @@ class Heritage:
             rows += inherited_moves(process, held.moves if held is not None else (), table, forker)
         self._forks.forget(process.pid)  # it is known by its rows from now on
         return record(table, rows)
+
+    def heirs_first(self, process: Process) -> list[Action]:
+        """Where another program chose since, "before" is about to change: what was forked until then has the old."""
+        held = self._table.held(process.pid, process.start_ticks)
+        rows = held.values if held is not None else []
+        if self._entries.is_moving(process.pid):
+            rows = [row for row in rows if isinstance(row, AdjRow)]
+        return [Heirs(process.pid)] if any(is_chosen(row, process) for row in rows) else []
 
     def passed_on(self, process: Process) -> str | None:
         """The rule whose value, or group, a process has from the one that forked it; None: it has neither.
@@ -73,6 +82,18 @@ def record(table: Table, rows: Sequence[AdjRow | MoveRow]) -> list[Action]:
     return [Commit(tuple(rows))] if rows else []
 
 
+def is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
+    """Whether what a process has, or where it is, is another program's choice since the row."""
+    if isinstance(row, AdjRow):
+        return not row.is_ours(process.oom_score_adj)
+    return bool(process.cgroups) and not row.is_ours(process.cgroups.get(row.hierarchy, ""))
+
+
+@lru_cache(maxsize=64)  # one object for all the heirs of a process
+def _identity(pid: int, start_ticks: int) -> Identity:
+    return pid, start_ticks
+
+
 def givers(process: Process, table: Table, forker: Identity | None) -> Iterator[Held]:
     """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may have
     ended since), and its container's first process.
@@ -97,6 +118,8 @@ def _is_parent(held: Held, process: Process) -> bool:
 
 def giver_of(process: Process, value: int, table: Table, forker: Identity | None) -> AdjRow | None:
     """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
+    if forker is None and process.pod is None and process.ppid not in table.processes:
+        return None  # as for nearly every process
     for held in givers(process, table, forker):
         if held.adj is not None and held.adj.gave(value, process.start_ticks):
             return held.adj
@@ -114,7 +137,7 @@ def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
         since_ticks=process.start_ticks,
         give_back=giver.give_back,
         origin=giver.origin,
-        heir_of=giver.heir_of or (giver.pid, giver.start_ticks),
+        heir_of=giver.heir_of or _identity(giver.pid, giver.start_ticks),
     )
 
 
@@ -133,7 +156,7 @@ def inherited_moves(process: Process, known: Iterable[str], table: Table, forker
                     written=process.cgroups[hierarchy],
                     wanted=None,
                     since_ticks=process.start_ticks,
-                    heir_of=row.heir_of or (row.pid, row.start_ticks),
+                    heir_of=row.heir_of or _identity(row.pid, row.start_ticks),
                 )
     return list(found.values())
 

@@ -59,7 +59,7 @@ from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import Reader
 from holdfast.node.rule.ruleset import Rules
-from holdfast.process import ProcRoot
+from holdfast.process import ProcRoot, heap
 
 LOG = log.named(__name__)
 T = TypeVar("T")
@@ -273,16 +273,19 @@ class Loop:
         self._busy_since = 0.0
         ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
         self._busy_since = time.monotonic()
+        served = False
         for descriptor, _ in ready:
             if descriptor == self._polled[0]:
                 with self._serving:
-                    self._serve_events()
+                    self._serve_events()  # which takes the forks before them
+                served = True
             elif descriptor == self._polled[1]:
                 self._take_forks()  # whoever was killed may have been forked a moment ago
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
-        self._take_forks()
+        if not served or self.sweeps.pending:
+            self._take_forks()
         self.calls.carry_out()
         if self.keeper.journal.table.overridden:
             self.keeper.expire(time.time_ns())
@@ -296,6 +299,7 @@ class Loop:
                 self.keeper.cannot(carried.order.pid, error)
         if self._news:
             self._tell()
+        self.mover.wake()
 
     def _tell(self) -> None:
         """What happened, to whoever listens; never between an event and its write."""
@@ -430,6 +434,8 @@ class Loop:
             before, now, self._ruled = self._ruled, self.keeper.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._witness))
+        if sweep.cause is not Cause.PERIOD:  # these come seldom, and may have looked at thousands
+            heap.give_back()
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)
         self._tell()

@@ -9,7 +9,8 @@ Theory
 
    * Of an ``oom_score_adj``, a process's group in a hierarchy and a group's file alike: while what is there is *ours*
      (we wrote it, or may have), before stays what it was at our first write. What another program chose since is its
-     own: it becomes before, and is left where the way back finds it.
+     own: it becomes before, and is left where the way back finds it. What was forked until then has what was there
+     before that: it is looked at first.
    * A value or a group may be *inherited*: a process that we never wrote to forked, or was started by a runtime in a
      container, while another one had it from us. Its before is that one's (`heritage`). Files are not inherited.
    * What a runtime wrote for a rule as it made a process or a group is ours; before is what it was asked to write.
@@ -117,7 +118,7 @@ class Reconciler:
 
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
         """What follows from what was seen of a process; ``at_ns``: the event that led to it, or 0."""
-        actions = self.inherit(process)
+        actions = self.inherit(process) + self._heritage.heirs_first(process)
         entry = self.entries.get(process.pid)
         seen = self._decider.known(process)
         decision = self._decider.decide(seen)

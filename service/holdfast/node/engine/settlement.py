@@ -139,7 +139,8 @@ class Settlement:
         for came in returned:
             actions += self._returned(came, entry)
         for came in result.came:
-            if came.row is not None and self._table.get(came.row) == came.row:
+            # the very row: what was refused here may have been done for another process since, by a row that is equal
+            if came.row is not None and self._table.get(came.row) is came.row:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
         if entry is None:
             return actions

@@ -123,7 +123,8 @@ class Sight:
     def _was_moved(self, glance: Glance) -> bool:
         """Whether where it is matters, whatever the rules ask about."""
         processes = self._reconciler.table.processes
-        return any(held is not None and held.moves for held in map(processes.get, (glance.pid, glance.ppid)))
+        own, parent = processes.get(glance.pid), processes.get(glance.ppid)
+        return (own is not None and bool(own.moves)) or (parent is not None and bool(parent.moves))
 
     def _asks_ancestors_of(self, facts: Process) -> bool:
         """Whether they can change anything: of ten execs nine are of nobody's child, and 0.5 ms cheaper to decide."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from holdfast.node.apply.action import Action, Forget, GiveBack, Look, Return, Step
 from holdfast.node.engine.entry import KEPT, Entries, Entry, Now, made, tell
+from holdfast.node.engine.heritage import is_chosen
 from holdfast.node.engine.in_force import InForce
 from holdfast.node.journal.rows import AdjRow, MoveRow
 from holdfast.node.model.placement import Happening, Placement, State
@@ -23,7 +24,7 @@ class WayBack:
         held = self._force.table.held(process.pid, process.start_ticks)
         rows = held.values if held is not None else []
         standing = [row for row in rows if self._force.stands(row)]
-        chosen = [row for row in standing if _is_chosen(row, process)]  # another program's, or its own
+        chosen = [row for row in standing if is_chosen(row, process)]  # another program's, or its own
         back = [row for row in rows if row not in standing]
         if entry is not None and entry.order:
             entry.again = True
@@ -77,9 +78,3 @@ class WayBack:
         self._entries.pop(placement.pid, None)
         detail = entry.detail or ("restored" if self._is_forced(placement) else "")
         return [tell(Happening.RELEASED, placement, (), now, detail)]
-
-
-def _is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
-    if isinstance(row, AdjRow):
-        return not row.is_ours(process.oom_score_adj)
-    return bool(process.cgroups) and not row.is_ours(process.cgroups.get(row.hierarchy, ""))

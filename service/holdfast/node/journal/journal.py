@@ -68,7 +68,9 @@ class Journal:
         Raises:
             Unavailable: the file cannot be written; then nothing is to be changed.
         """
-        lines: list[Line] = [*rows, *(Drop(row.key) for row in drops)]
+        lines: list[Line] = [*rows]
+        if drops:
+            lines += [Drop(row.key) for row in drops]
         if not lines:
             return
         with self._lock:

@@ -14,7 +14,7 @@ Adj = Annotated[int, Meta(ge=-1000, le=1000)]
 Identity: TypeAlias = tuple[int, int]  # pid, start ticks
 
 
-class AdjRow(Struct, frozen=True, tag="adj", tag_field="kind", omit_defaults=True):
+class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_defaults=True):
     """The ``oom_score_adj`` of one process.
 
     ``written`` is what we know to have written, ``wanted`` what we may have (None: nothing). ``earlier`` are values of
@@ -58,7 +58,7 @@ class AdjRow(Struct, frozen=True, tag="adj", tag_field="kind", omit_defaults=Tru
         return None if self.written is None else replace(self, wanted=None)
 
 
-class MoveRow(Struct, frozen=True, tag="move", tag_field="kind", omit_defaults=True):
+class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_defaults=True):
     """The cgroup of one process in one hierarchy. See `AdjRow`."""
 
     pid: int

@@ -86,23 +86,16 @@ class Table:
 
     def put(self, row: Row) -> None:
         """Take a row in, in place of the one about the same thing."""
-        match row:
-            case FileRow():
-                self.files[row.hierarchy, row.path, row.file] = row
-            case GroupRow():
-                self.groups[row.hierarchy, row.path] = row
-            case _:
-                held = self._of(row.pid, row.start_ticks)
-                if held is not None:
-                    self._put_of(held, row)
-
-    def _put_of(self, held: Held, row: AdjRow | MoveRow | OverrideRow) -> None:
-        match row:
-            case AdjRow():
+        if isinstance(row, FileRow):
+            self.files[row.hierarchy, row.path, row.file] = row
+        elif isinstance(row, GroupRow):
+            self.groups[row.hierarchy, row.path] = row
+        elif (held := self._of(row.pid, row.start_ticks)) is not None:
+            if isinstance(row, AdjRow):
                 held.adj = row
-            case MoveRow():
+            elif isinstance(row, MoveRow):
                 held.moves = {**held.moves, row.hierarchy: row}
-            case OverrideRow():
+            else:
                 held.override = self.overridden[row.pid] = row
 
     def _of(self, pid: int, start_ticks: int) -> Held | None:
@@ -110,12 +103,12 @@ class Table:
         held = self.processes.get(pid)
         if held is None:  # in one step: rows of values and of moves may come from two threads
             held = self.processes.setdefault(pid, Held(pid, start_ticks))
+        if held.start_ticks == start_ticks:
+            return held
         if held.start_ticks > start_ticks:
             return None
-        if held.start_ticks != start_ticks:
-            self.forget_process(held)
-            held = self.processes.setdefault(pid, Held(pid, start_ticks))
-        return held
+        self.forget_process(held)
+        return self.processes.setdefault(pid, Held(pid, start_ticks))
 
     def forget_process(self, held: Held) -> None:
         """Drop all rows of a process."""

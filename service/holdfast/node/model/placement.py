@@ -78,7 +78,7 @@ class Cause(enum.StrEnum):
     ASKED = "asked"
 
 
-class Placement(Struct):
+class Placement(Struct, gc=False):
     """One process under a rule, as the engine knows it. Written by the engine's thread only; others get copies.
 
     ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: not held by hand. ``adj_before`` None: we did

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from holdfast import kernel_text
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree, groups_of
@@ -23,6 +24,7 @@ _CAPABILITIES = {
     24: "CAP_SYS_RESOURCE",
     34: "CAP_SYSLOG",
 }
+T = TypeVar("T")
 MOST_SEEN = 2048  # groups remembered between two sweeps
 _V1_NO_LIMIT = 1 << 62
 _ALL_USERS = [b"0", b"0", b"4294967295"]
@@ -70,14 +72,25 @@ class Groups(Mapping[str, GroupFacts]):
         self._seen: dict[str, GroupFacts | None] = {}
 
     def __getitem__(self, path: str) -> GroupFacts:
+        facts = self._facts(path)
+        if facts is None:
+            raise KeyError(path)
+        return facts
+
+    def get(self, path: str, default: T | None = None) -> GroupFacts | T | None:  # type: ignore[override]
+        """Without the exception that `Mapping` makes of a group that is not there: a plan asks for several."""
+        facts = self._facts(path)
+        return default if facts is None else facts
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self._facts(path) is not None
+
+    def _facts(self, path: str) -> GroupFacts | None:
         if path not in self._seen:
             if len(self._seen) >= MOST_SEEN:
                 self._seen.clear()
             self._seen[path] = _group(self._hierarchy, path)
-        facts = self._seen[path]
-        if facts is None:
-            raise KeyError(path)
-        return facts
+        return self._seen[path]
 
     def forget(self, path: str | None = None) -> None:
         """Look again at one, or at all."""

@@ -192,7 +192,8 @@ class Reader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
-        groups = self._groups_of(self._read(fd, f"{prefix}cgroup")) if wants.groups else _NOWHERE
+        text = self._read(fd, f"{prefix}cgroup") if wants.groups else b""
+        groups = self._groups_of(text) if wants.groups else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
         )
@@ -222,7 +223,7 @@ class Reader:
             held,
             unread=unread,
             uids=uids,
-            pod_unknown=pod is None and any(map(is_unreadable, groups.values())),
+            pod_unknown=pod is None and b"kubepods" in text and any(map(is_unreadable, groups.values())),
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:

@@ -17,6 +17,7 @@ https://docs.kernel.org/admin-guide/cgroup-v1/.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -416,7 +417,11 @@ def parts_of(file: str, text: str) -> Mapping[str, str]:
 
 def limits_of(controllers: Iterable[str], *, v2: bool) -> tuple[Setting, ...]:
     """The files of these controllers by which a group limits what is in it; without huge pages' sizes."""
-    wanted = frozenset(controllers)
+    return _limits_of(frozenset(controllers), v2)
+
+
+@lru_cache(maxsize=32)  # a machine has a dozen hierarchies, and each move asks about its own
+def _limits_of(wanted: frozenset[str], v2: bool) -> tuple[Setting, ...]:
     return tuple(
         row
         for row in SETTINGS.values()

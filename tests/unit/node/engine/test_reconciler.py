@@ -353,6 +353,54 @@ class TestInheritance:
         node.keeper.restore()
         assert undone(node)
 
+    @pytest.mark.parametrize("told", [True, False])
+    @pytest.mark.parametrize("restarted", [True, False])
+    @pytest.mark.parametrize("program", ["a", "none"], ids=["a match", "an heir"])
+    def test_what_its_parent_had_before_is_its_own_though_another_program_chose_for_the_parent_since(
+        self, node, under, program, restarted, told
+    ):
+        """It was forked and not looked at yet when its parent's value was seen to be another program's."""
+        under(VALUE)
+        node.kernel.write_adj(node.kernel.processes[1], 7)
+        parent = node.started("a")
+        if program == "none":
+            parent = node.started("none", parent.pid)
+        if restarted:
+            node.restart()  # what was written is in the file as what was wanted
+        child = node.forked(parent)
+        child.comm = "none"
+        if not told:
+            node.forks.clear()
+        node.kernel.write_adj(parent, 11)
+        node.keeper.look_at(parent.pid)
+        node.settle()
+        assert placement(node, child).adj_before == 7
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("restarted", [True, False])
+    @pytest.mark.parametrize("program", ["b", "none"], ids=["a match", "an heir"])
+    def test_where_its_parent_was_before_is_its_own_though_another_program_moved_the_parent_since(
+        self, node, under, program, restarted
+    ):
+        under(MOVE)
+        parent = node.started("b")
+        node.settle()
+        if program == "none":
+            parent = node.started("none", parent.pid)
+            node.settle()
+        if restarted:
+            node.restart()
+        child = node.forked(parent)
+        child.comm = "none"
+        node.kernel.move(parent, "/src2")
+        node.keeper.look_at(parent.pid)
+        node.move_step()
+        node.fetch()
+        node.settle()
+        under()
+        assert undone(node)
+
     def test_a_second_fork_whose_parent_ended_is_its_heir_all_the_same(self, node, under):
         under(VALUE)
         middle = node.forked(node.started("a"))
@@ -756,6 +804,21 @@ class TestFile:
         under(SET)
         assert node.journal.table.files == {}
         assert [refusal.reason for refusal in placement(node, program).refusals] == [Reason.BAD_VALUE]
+
+    def test_what_was_refused_for_one_process_and_done_for_the_next_is_given_back(self, node, under):
+        """Both were carried out before it was heard of either."""
+        node.set_rules(rules(SET))
+        node.sweeps.step()
+        for refuses in ({"file"}, set()):
+            program = node.forked(node.kernel.processes[1])
+            node.kernel.move(program, "/src1")
+            node.executed(program, "c")
+            node.kernel.refuses = refuses
+            node.move_step()
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        node.fetch()
+        under()
+        assert undone(node)
 
     def test_a_refused_way_back_is_tried_until_it_succeeds_and_told_once(self, node, under, held, caplog):
         node.kernel.refuses = {"file"}

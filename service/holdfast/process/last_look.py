@@ -1,0 +1,46 @@
+"""The last look before a write that depends on it.
+
+``os.pread`` lets another thread of ours run, and it may do so for as long as the interpreter's switch interval (5 ms)
+before the caller goes on; whatever another program writes meanwhile would be overwritten unseen. `pread` keeps the
+interpreter, so that between the look and the write that follows there are some microseconds. For files of ``/proc``
+that are ready at once: who reads one that waits would stop every thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+_pread = ctypes.PyDLL(None).pread
+_pread.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
+_pread.restype = ctypes.c_ssize_t
+_PAGE = 4096  # what most files fit into
+
+
+class _Buffer(threading.local):
+    """What a thread reads into."""
+
+    def __init__(self) -> None:
+        self.text = ctypes.create_string_buffer(_PAGE)
+
+
+_buffer = _Buffer()
+
+
+def pread(descriptor: int) -> bytes:
+    """All of an open file that is one record (see `kernel_text.read_record`).
+
+    Raises:
+        OSError: as pread(2).
+    """
+    text = _buffer.text
+    length = _pread(descriptor, text, _PAGE, 0)
+    size = _PAGE
+    while length == size:
+        size *= 2
+        text = ctypes.create_string_buffer(size)
+        length = _pread(descriptor, text, size, 0)
+    if length < 0:
+        return os.pread(descriptor, 1, 0)  # which says why
+    return text[:length]  # type: ignore[return-value]  # of an array of c_char it is bytes

@@ -1,0 +1,40 @@
+"""Looking at everybody in slices, so that events are served meanwhile."""
+
+import time
+
+import pytest
+from holdfast.node.model.placement import Cause
+
+from tests.fakes.node import Node
+from tests.fakes.placement import rules
+
+MANY, SLICE = 2_000, 100
+STALL_S = 0.05  # of processor time
+
+
+@pytest.fixture
+def node(tmp_path):
+    made = Node(tmp_path)
+    made.set_rules(rules({"name": "value", "match": {"comm": "a"}, "oom_score_adj": 500}))
+    yield made
+    made.stop()
+
+
+def test_thousands_that_end_at_once_are_forgotten_a_slice_at_a_time_and_who_comes_meanwhile_is_held(node):
+    kernel = node.kernel
+    programs = [kernel.start("a", pid=pid) for pid in range(10_000, 10_000 + MANY)]
+    node.settle()
+    assert len(node.reconciler.entries) == MANY
+    for program in programs:
+        del kernel.processes[program.pid]
+    node.sweeps.want(Cause.ASKED)
+    newcomers = []
+    while node.sweeps.pending:
+        known, begun = len(node.reconciler.entries), time.thread_time()
+        node.sweep_step()
+        assert time.thread_time() - begun < STALL_S
+        assert known - len(node.reconciler.entries) <= SLICE
+        newcomers.append(node.started("a"))
+        assert newcomers[-1].adj == 500
+    assert len(newcomers) > MANY // SLICE
+    assert set(node.reconciler.entries) == set(node.journal.table.processes) == {one.pid for one in newcomers}

@@ -1,0 +1,74 @@
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from holdfast.errors import ProcessGone
+from holdfast.process import ProcRoot, last_look
+
+LONG = 16 * 2**20
+
+
+@pytest.fixture
+def file(tmp_path):
+    def make(text):
+        (tmp_path / "file").write_bytes(text)
+        return os.open(tmp_path / "file", os.O_RDWR)
+
+    opened = []
+    yield lambda text: opened.append(make(text)) or opened[-1]
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4095, 4096, 4097, 50_000])
+def test_a_record_of_any_length_is_read_whole_again_and_again(file, length):
+    text = os.urandom(length)
+    descriptor = file(text)
+    assert [last_look.pread(descriptor) for _ in range(3)] == [text] * 3
+
+
+def test_why_it_cannot_be_read_is_said():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        last_look.pread(-1)
+
+
+def test_no_other_thread_runs_during_the_look(file, monkeypatch):
+    descriptor, turns, stop = file(b""), [0], threading.Event()
+    os.truncate(descriptor, LONG)  # so that the read takes milliseconds
+    monkeypatch.setattr(last_look, "_PAGE", 2 * LONG)
+    monkeypatch.setattr(last_look, "_buffer", last_look._Buffer())
+
+    def spin():
+        while not stop.is_set():
+            turns[0] += 1
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(2)  # who lets another thread run has lost the interpreter for so long
+        seen = turns[0]
+        assert len(last_look.pread(descriptor)) == LONG
+        assert turns[0] == seen
+        while turns[0] == seen:  # os.pread does let it run, if not every time
+            os.pread(descriptor, LONG, 0)
+    finally:
+        sys.setswitchinterval(before)
+        stop.set()
+        thread.join()
+
+
+def test_a_process_that_ended_is_gone_whoever_has_its_number(tmp_path):
+    process = subprocess.Popen(["sleep", "600"])
+    with ProcRoot("/proc") as proc, proc.open(process.pid) as opened:
+        assert opened.last_look("cgroup") == opened.read("cgroup")
+        assert opened.last_look("oom_score_adj") == opened.peek("oom_score_adj")
+        assert opened.exchange("oom_score_adj", b"300") == b"300\n"  # though it was opened for reading first
+        assert opened.last_look("oom_score_adj") == b"300\n"
+        process.kill()
+        process.wait()
+        for name in ("oom_score_adj", "cgroup"):
+            with pytest.raises(ProcessGone):
+                opened.last_look(name)
