@@ -180,3 +180,6 @@ def serve(state: State, count: int, until_eof: bool) -> None:
             supervisor.keep(ended)
         finally:
             supervisor.down()
+            with suppress(ChildProcessError):  # a large process is a zombie for a while before its status can be read
+                while os.waitpid(-1, 0):
+                    pass
