@@ -150,7 +150,10 @@ class Release:
         return self._reloaded(name) > since
 
     def _config(self) -> str:
-        return str(self.namespace.get(f"configmap/{self.name}")["data"])
+        """The configuration that the pods mount, and whose it is."""
+        volumes = self.namespace.get(f"daemonset/{self.name}")["spec"]["template"]["spec"]["volumes"]
+        (name,) = [one["configMap"]["name"] for one in volumes if one["name"] == "config"]
+        return name + str(self.namespace.get(f"configmap/{name}")["data"])
 
     def _waiting(self) -> list[str]:
         return ["--wait", "--timeout=2m"]
