@@ -108,7 +108,8 @@ def admitted(release, namespace):
         a_rule("decides", 820, namespace=namespace.name, labels="kind=decides"),
     ]
     plugins = {PLACEMENT: {"rescan": "1s", "annotations": admission}}
-    release.upgrade({**QUICK, "dryRun": False, "rules": rules, "config": {"plugins": plugins}})
+    events = {"kubernetesEvents": {"enabled": True}}
+    release.upgrade({**QUICK, "dryRun": False, "rules": rules, "pods": events, "config": {"plugins": plugins}})
     asks = {"holdfast.dev/oom-score-adj": "400"}
     started = namespace.start(
         pod("asks", annotations=asks),
@@ -124,13 +125,14 @@ def admitted(release, namespace):
 TWO = [container("first"), container("second")]
 
 
-def test_a_pod_gets_what_it_asks_for_where_it_may_and_the_refusal_is_told(release, admitted):
+def test_a_pod_gets_what_it_asks_for_where_it_may_and_the_refusal_is_told(release, admitted, namespace):
     wanted = {"asks": 400, "asks-too-little": 1000, "yields": 400, "silent": 810, "decides": 820}
     becomes({name: {value} for name, value in wanted.items()}, lambda: {n: admitted[n].values() for n in wanted})
     becomes(({1000}, {500}), lambda: (admitted["one"].values("first"), admitted["one"].values("second")))
     becomes(1.0, lambda: release.metric("holdfast_placement_annotations_refused_total", key="oom-score-adj"))
     (pid,) = admitted["asks-too-little"].processes()
     assert "asks for holdfast.dev/oom-score-adj: 10, which is refused" in release.holdfast("explain", str(pid))
+    becomes(True, lambda: "AnnotationRefused" in namespace.kubectl("describe", "pod/asks-too-little"))
 
 
 def test_preview_victims_and_top_know_an_annotated_pod(release, admitted, namespace):
