@@ -18,7 +18,7 @@ import yaml
 from tests.cluster.conftest import QUICK
 from tests.cluster.kit import becomes, pod
 from tests.cluster.supervisor import within
-from tests.needs import BIN, path_of, peer
+from tests.needs import BIN, missing, path_of, peer
 
 DEFINITIONS = BIN / "prometheus-operator"
 KINDS = ("podmonitors", "servicemonitors", "prometheusrules")
@@ -31,6 +31,8 @@ pytestmark = peer("prometheus", "promtool", "curl")
 @pytest.fixture
 def operator(cluster):
     """The operator's custom resource definitions, for the test: what else is installed must do without."""
+    if not DEFINITIONS.exists():
+        missing(f"{DEFINITIONS} is not there (tests/peers/build)")
     files = [f"--filename={DEFINITIONS}/monitoring.coreos.com_{kind}.yaml" for kind in KINDS]
     cluster.kubectl("apply", "--server-side", *files)
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
