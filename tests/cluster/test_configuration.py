@@ -74,6 +74,31 @@ def test_a_broken_configuration_changes_nothing_in_a_running_daemon(release, by_
     assert status(release) == (True, restarts)
 
 
+def test_a_pod_started_with_a_broken_configuration_runs_on_the_last_good_one(release, by_hand, namespace):
+    """It is not ready until the ConfigMap is mended; nothing is restarted for that."""
+    (first,) = namespace.start(pod("first"))
+    becomes({730}, first.values)
+    by_hand(BROKEN["an unknown key"])
+    becomes(0.0, lambda: release.metric(SUCCESSFUL))
+    (before,) = release.daemons()
+    release.namespace.delete(f"pod/{before['metadata']['name']}")
+    becomes(True, lambda: is_running(release, before["metadata"]["uid"]))
+    assert status(release) == (False, 0)
+    becomes(0.0, lambda: release.metric(SUCCESSFUL))
+    (second,) = namespace.start(pod("second"))
+    becomes([{730}] * 2, lambda: [first.values(), second.values()])
+    by_hand(configuration(namespace, 740))
+    becomes((True, 0), lambda: status(release))
+    becomes([{740}] * 2, lambda: [first.values(), second.values()])
+    assert release.metric(SUCCESSFUL) == 1
+
+
+def is_running(release, uid_before):
+    """Whether another pod is there whose container has passed its startup probe."""
+    found = [one["status"] for one in release.daemons() if one["metadata"]["uid"] != uid_before]
+    return [one["containerStatuses"][0]["started"] for one in found if "containerStatuses" in one] == [True]
+
+
 def test_rules_changed_by_upgrade_are_taken_back_by_rollback_to_those_of_the_start(uninstalled, namespace):
     def values_with(value, builtin):
         rules = configuration(namespace, value)["plugins"]["io.holdfast.placement.v1.rules"]["rules"]
