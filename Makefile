@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile soak cluster cluster-up cluster-exec cluster-down lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-lowest hostile soak cluster cluster-up cluster-exec cluster-down churn lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -60,6 +60,9 @@ cluster-up: $(VENV)/.installed
 
 cluster-exec: $(VENV)/.installed
 	@$(BIN)/python -m tests.cluster exec $(C)
+
+churn: $(VENV)/.installed ## a node with 110 pods that come and go, as root: what the daemon missed, and a table (MINUTES=20)
+	@$(BIN)/python -m tests.cluster.churn $(if $(MINUTES),--minutes $(MINUTES))
 
 cluster-down: $(VENV)/.installed ## end it; what a killed run left goes, too
 	@$(BIN)/python -m tests.cluster down

@@ -141,6 +141,10 @@ class Pod:
         """Pids of a container's processes; of the first container by default."""
         return self._in_group(self.container_id(container))
 
+    def group(self, container: str = "") -> Path:
+        """A container's cgroup in the hierarchy that has the memory controller; of the first container by default."""
+        return self._pod_group() / self.container_id(container)
+
     def pause(self) -> list[int]:
         """Pids of the sandbox's own container."""
         known = {self.container_id(one["name"]) for one in self.object["status"]["containerStatuses"]}
@@ -164,10 +168,13 @@ class Pod:
         return self._groups().get(name, [])
 
     def _groups(self) -> dict[str, list[int]]:
-        """Container id → pids, from the pod's groups in one hierarchy."""
+        """Container id → pids."""
+        return {group.name: members(group) for group in groups(self._pod_group())}
+
+    def _pod_group(self) -> Path:
+        """The pod's own cgroup; at first there is none."""
         top = memory_hierarchy() / self.namespace.cluster.state.cgroup
-        own = [group for group in groups(top) if group.name == f"pod{self.uid}"]
-        return {group.name: members(group) for one in own for group in one.iterdir() if group.is_dir()}
+        return next((group for group in groups(top) if group.name == f"pod{self.uid}"), top / "no-such-pod")
 
 
 def memory_hierarchy() -> Path:

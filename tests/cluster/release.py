@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chart.kit import CHART
@@ -17,8 +20,18 @@ from tests.cluster.kit import PATIENCE_S, Namespace, Object, becomes
 
 DAEMONS = "--selector=app.kubernetes.io/component=daemon"
 METRICS_PORT = 9420
+SOCKET = "/run/holdfast/holdfast.sock"
 RELOADED = "holdfast_config_last_reload_success_timestamp_seconds"
 Labels = frozenset[tuple[str, str]]
+#: Health names that the chart's probes ask for.
+LIVENESS, READINESS = "grpc.health.v1.Health", "holdfast.placement.v1.Placement"
+
+
+def serves(pid: int, service: str) -> bool:
+    """Whether a daemon says over its socket that it serves; needs neither the API server nor a kubelet."""
+    with grpc.insecure_channel(f"unix:/proc/{pid}/root{SOCKET}") as channel:
+        answer = HealthStub(channel).Check(HealthCheckRequest(service=service), timeout=10)
+        return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +118,11 @@ class Release:
         samples = self.metrics(node).get(name, {})
         return sum(value for have, value in samples.items() if labels.items() <= dict(have).items())
 
+    def process(self, node: str = "node-1") -> int:
+        """The pid of the daemon on a node."""
+        (pid,) = self.namespace.pod(self.daemon(node)).processes("holdfast")
+        return pid
+
     def touch(self) -> None:
         """Have the kubelets look at the daemons' pods, and so at their ConfigMap, at once."""
         self.namespace.kubectl("annotate", "pods", DAEMONS, f"touched={time.time_ns()}", "--overwrite")
@@ -132,7 +150,10 @@ class Release:
         return self._reloaded(name) > since
 
     def _config(self) -> str:
-        return str(self.namespace.get(f"configmap/{self.name}")["data"])
+        """The configuration that the pods mount, and whose it is."""
+        volumes = self.namespace.get(f"daemonset/{self.name}")["spec"]["template"]["spec"]["volumes"]
+        (name,) = [one["configMap"]["name"] for one in volumes if one["name"] == "config"]
+        return name + str(self.namespace.get(f"configmap/{name}")["data"])
 
     def _waiting(self) -> list[str]:
         return ["--wait", "--timeout=2m"]

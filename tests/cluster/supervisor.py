@@ -135,9 +135,8 @@ class Supervisor:
 
     def _launch(self, name: str, command: Command) -> None:
         with self.state.log(name).open("ab") as log:
-            groups = self.tree.entry(DAEMONS)
             process = subprocess.Popen(
-                ["sh", "-c", ENTER, "sh", *groups, "--", *command],
+                within(self.state, command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -153,6 +152,11 @@ class Supervisor:
         assert pid is not None, self.state.log_tail(namespaces)
         kinds = ["--net"] if namespaces == "control" else ["--net", "--mount"]
         return [path_of("nsenter"), *kinds, f"--target={pid}", "--"]
+
+
+def within(state: State, command: Command) -> Command:
+    """The command of a process that joins the cluster's cgroups first, and so ends with the cluster at the latest."""
+    return ["sh", "-c", ENTER, "sh", *CgroupTree(state.cgroup).entry(DAEMONS), "--", *command]
 
 
 def environment() -> dict[str, str]:

@@ -36,15 +36,10 @@ def status(release):
     return one["ready"], one["restartCount"]
 
 
-def daemon_pid(release):
-    (pid,) = release.namespace.pod(release.daemon()).processes("holdfast")
-    return pid
-
-
 def test_killed_the_daemon_is_back_and_ready_and_no_value_changed_meanwhile(release, victim):
     ready, restarts = status(release)
     assert ready
-    os.kill(daemon_pid(release), signal.SIGKILL)
+    os.kill(release.process(), signal.SIGKILL)
     seen = set()
 
     def look():
@@ -60,7 +55,7 @@ def test_killed_the_daemon_is_back_and_ready_and_no_value_changed_meanwhile(rele
 def test_a_daemon_that_hangs_is_not_ready_and_then_started_again(release, victim):
     ready, restarts = status(release)
     assert ready
-    with stopped(daemon_pid(release)):
+    with stopped(release.process()):
         becomes((False, restarts), lambda: status(release))
         becomes(restarts + 1, lambda: status(release)[1])  # by the liveness probe
     becomes((True, restarts + 1), lambda: status(release))
