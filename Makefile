@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-lowest hostile cluster cluster-up cluster-exec cluster-down lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -44,6 +44,19 @@ test-lowest: .cache/lowest/.installed ## run a part of the tests with the oldest
 
 hostile: $(VENV)/.installed ## attack a daemon from every boundary of docs/threat-model.md, as root (SECONDS_EACH=60)
 	@HOLDFAST_HOSTILE_SECONDS=$(or $(SECONDS_EACH),60) $(BIN)/python -m pytest -s $(or $(T),tests/hostile)
+
+cluster: cluster-up ## a Kubernetes node on this machine, as root, with the chart installed, and a shell in its network (NODES=3)
+	@$(BIN)/python -m tests.cluster shell
+
+cluster-up: $(VENV)/.installed
+	@[[ -x tests/peers/bin/hyperkube ]] || tests/peers/build
+	@$(BIN)/python -m tests.cluster up $(if $(NODES),--nodes $(NODES)) $(if $(BARE),--bare)
+
+cluster-exec: $(VENV)/.installed
+	@$(BIN)/python -m tests.cluster exec $(C)
+
+cluster-down: $(VENV)/.installed ## end it; what a killed run left goes, too
+	@$(BIN)/python -m tests.cluster down
 
 peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.image.conftest import BASE, buildah
+from tests.image.build import BASE, buildah
 from tests.needs import peer
 from tests.pod.bundle import Root
 from tests.pod.node import adj, until

@@ -1,0 +1,3 @@
+module holdfast/tests/peers/pause
+
+go 1.26.0
