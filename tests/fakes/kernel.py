@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.node.model.process import GroupFacts, HostFacts, Process
+from holdfast.node.proc import host
 from holdfast.node.proc.parse import parse_stat
 
 TREE = "pids"
@@ -266,22 +267,17 @@ class Tree:
         """Nothing is open."""
 
 
-class Groups(Mapping[str, GroupFacts]):
-    """`holdfast.node.proc.host.Groups`, without its cache."""
+class Groups(host.Groups):
+    """Groups of the machine in memory; what is kept of them until `forget` is the product's own."""
 
     def __init__(self, kernel: Kernel) -> None:
+        super().__init__(hierarchy_of(kernel))
         self.kernel = kernel
 
-    def __getitem__(self, path: str) -> GroupFacts:
+    def _read(self, path: str) -> GroupFacts | None:
         if path not in self.kernel.groups:
-            raise KeyError(path)
+            return None
         return GroupFacts(values={file: text for (group, file), text in self.kernel.files.items() if group == path})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.kernel.groups)
-
-    def __len__(self) -> int:
-        return len(self.kernel.groups)
 
 
 class Reader:

@@ -211,7 +211,11 @@ class Keeper:
         self._look_again()
 
     def clear_up(self) -> None:
-        """Give back files and remove groups that no rule speaks of any more."""
+        """Give back files and remove groups that no rule speaks of any more.
+
+        The mover makes a group before it notes a row for it. A look from before that would say "gone" of the row.
+        """
+        self.sight.forget_groups()
         self.performer.perform(self.reconciler.clear_up())
 
     # -- told --------------------------------------------------------------------------------------------------------

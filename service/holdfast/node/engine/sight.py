@@ -43,6 +43,10 @@ class Sight:
         """Read groups again when they are next asked for; a pod may be known by now."""
         self.indifference.forget_groups()
         self._evidence.forget()
+        self.forget_groups()
+
+    def forget_groups(self) -> None:
+        """Look at each group again when it is next asked for: one that was not there may have been made."""
         if isinstance(self._reconciler.host.groups, Groups):
             self._reconciler.host.groups.forget()
 

@@ -89,8 +89,11 @@ class Groups(Mapping[str, GroupFacts]):
         if path not in self._seen:
             if len(self._seen) >= MOST_SEEN:
                 self._seen.clear()
-            self._seen[path] = _group(self._hierarchy, path)
+            self._seen[path] = self._read(path)
         return self._seen[path]
+
+    def _read(self, path: str) -> GroupFacts | None:
+        return _group(self._hierarchy, path)
 
     def forget(self, path: str | None = None) -> None:
         """Look again at one, or at all."""

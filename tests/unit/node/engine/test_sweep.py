@@ -38,3 +38,15 @@ def test_thousands_that_end_at_once_are_forgotten_a_slice_at_a_time_and_who_come
         assert newcomers[-1].adj == 500
     assert len(newcomers) > MANY // SLICE
     assert set(node.reconciler.entries) == set(node.journal.table.processes) == {one.pid for one in newcomers}
+
+
+def test_a_group_that_the_mover_makes_during_a_sweep_keeps_its_settings(node):
+    node.set_rules(
+        rules({"name": "group", "match": {"comm": "a"}, "cgroup": {"path": "/ours", "settings": {"pids.max": 7}}})
+    )
+    program = node.kernel.start("a", pid=20_000)
+    node.sweeps.want(Cause.ASKED)
+    while node.sweeps.pending:
+        node.sweep_step()  # looks at the process: there is no such group
+        node.queue.drain()  # makes it, sets its file, moves the process
+    assert (program.group, node.kernel.files["/ours", "pids.max"]) == ("/ours", "7")
