@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 from holdfast.errors import FailedPrecondition, Unavailable
-from holdfast.node.apply.action import GiveBack, Look, Order, Write
+from holdfast.node.apply.action import GiveBack, How, Look, Order, Unset, Write
 from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
@@ -626,6 +626,18 @@ class TestMove:
         under()
         assert program.group == "/src1"
 
+    def test_where_another_program_moves_it_while_that_is_noted_is_what_was_before(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.kernel.groups |= {"/made", "/made/here"}
+        node.kernel.meanwhile.append((0, lambda: node.kernel.move(program, "/src1")))
+        node.move_step()
+        node.fetch()
+        assert (program.group, node.journal.table.held(program.pid, program.start_ticks).moves[TREE].before) == (
+            "/made/here",
+            "/src1",
+        )
+
     def test_where_another_program_moves_it_before_the_way_back_is_left(self, node, under):
         under(MOVE)
         program = node.started("b")
@@ -851,6 +863,12 @@ class TestFile:
         node.kernel.write_file("/src1", "pids.max", "77")
         node.keeper.restore()
         assert undone(node)
+
+    def test_what_another_program_wrote_before_the_way_back_is_left(self, node, held):
+        (row,) = node.journal.table.files.values()
+        node.kernel.write_file("/src1", "pids.max", "77")
+        assert node.executor.clear(Unset(row)).how is How.LEFT
+        assert held["/src1", "pids.max"] == "77"
 
     def test_a_group_that_is_gone_is_forgotten(self, node, under, held):
         for program in node.kernel.processes.values():
