@@ -95,10 +95,17 @@ class Keeper:
             self.performer.look_at_heirs(pid)
         self._look_again()
 
-    def look_at_all(self) -> None:
-        """Everybody at once, so that who inherited something is known."""
-        for pid in self.means.reader.numbers():
-            self.look_at(int(pid))
+    def know_heirs(self) -> None:
+        """Have rows for all who inherited something. Nothing else follows: what others chose since is left as it is."""
+        for number in self.means.reader.numbers():
+            try:
+                glance = self.means.reader.glance(int(number))
+                if self.sight.of_interest(glance):
+                    self.performer.perform(self.reconciler.inherit(self.sight.facts(glance)))
+            except ProcessGone:
+                self._ended.add(int(number))
+            except Exception as error:
+                self.cannot(int(number), error)
 
     def take_forks(self, served: Collection[int] = ()) -> None:
         """Those that were told since the last time: children of who holds something of ours are looked at.
@@ -297,7 +304,7 @@ class Keeper:
         gone = 0
         try:
             if pid is None:
-                self.look_at_all()
+                self.know_heirs()
             self.performer.perform(self.reconciler.requests.suspend(rule, pid))
             for one in list(dict.fromkeys(self.performer.looks)):
                 gone += self.reconciler.is_known(one) and not self._is_there(one)

@@ -293,11 +293,16 @@ class TestRefusedValue:
         node.kernel.exit(ended)
         node.kernel.refuses = {"file"}
         node.kernel.write_adj(changed, 77)
-        restored = node.keeper.restore(pid=changed.pid)
-        assert (restored.given_back, restored.left, restored.gone, restored.failed, changed.adj) == (0, 1, 0, (), 77)
         restored = node.keeper.restore()
         counted = (restored.given_back, restored.apart, restored.left, restored.gone, len(restored.failed))
-        assert counted == (2, 1, 0, 1, 1)
+        assert (counted, changed.adj) == ((2, 1, 1, 1, 1), 77)
+
+    def test_restoring_one_process_leaves_what_another_program_chose(self, node, under):
+        under(VALUE)
+        changed = node.started("a")
+        node.kernel.write_adj(changed, 77)
+        restored = node.keeper.restore(pid=changed.pid)
+        assert (restored.given_back, restored.left, restored.gone, restored.failed, changed.adj) == (0, 1, 0, (), 77)
 
 
 # -- inheritance -------------------------------------------------------------------------------------------------------
