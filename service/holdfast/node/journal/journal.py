@@ -50,7 +50,6 @@ class Journal:
         self._unknown: list[bytes] = []
         self._lines = 0
         self._is_stale = False  # something is in the file that should not be
-        self._told = ""
         try:
             self._file = _opened(path)
             self._size = self._take_in()
@@ -131,7 +130,6 @@ class Journal:
         with self._lock:
             try:
                 if _is_at(self._file, self.path):
-                    self._told = ""
                     return
                 self._write_anew()
             except OSError as error:
