@@ -40,8 +40,9 @@ def test_of_a_hundred_pods_none_is_missed_and_the_daemon_does_not_grow(release, 
     assert churning.missed == []
     assert failures(release) == {}
     now = Daemon.of(release)
-    assert now.rss_kib < settled.rss_kib + 3 * 1024  # 500 pods known at once take 4 to 6 MiB
-    becomes(True, lambda: Daemon.of(release).descriptors <= settled.descriptors + 2)  # a scrape, a probe
+    assert now.rss_kib < settled.rss_kib + 4 * 1024  # 500 pods known at once take 4 to 6 MiB
+    # A scrape, a probe, and the file of OOM kills, which is opened with the first one on the machine.
+    becomes(True, lambda: Daemon.of(release).descriptors <= settled.descriptors + 5)
     churning.shrink()
     running = len(release.daemons())
     becomes(running, lambda: release.metric("holdfast_pods_known", kind="pods"))

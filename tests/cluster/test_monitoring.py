@@ -17,6 +17,7 @@ import yaml
 
 from tests.cluster.conftest import QUICK
 from tests.cluster.kit import becomes, pod
+from tests.cluster.state import REPOSITORY
 from tests.cluster.supervisor import within
 from tests.needs import BIN, missing, path_of, peer
 
@@ -60,6 +61,14 @@ def test_the_operator_s_kinds_take_both_monitors_and_the_rules(monitored, home, 
     (endpoint,) = home.get("servicemonitor/holdfast")["spec"]["endpoints"]
     (service,) = [one for one in home.items("services") if one["spec"]["clusterIP"] == "None"]
     assert endpoint["port"] in {one["name"] for one in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("overlay", ["monitored", "fleet"])
+def test_the_operator_s_kinds_take_the_overlays_that_have_them(operator, uninstalled, cluster, overlay):
+    path = REPOSITORY / "deploy" / "overlays" / overlay
+    said = cluster.kubectl("apply", "--dry-run=server", "--kustomize", path).stdout.splitlines()
+    for kind in ("podmonitor", "prometheusrule"):
+        assert f"{kind}.monitoring.coreos.com/holdfast created (server dry run)" in said
 
 
 def test_a_prometheus_fires_alerts_for_a_kill_and_for_a_daemon_that_hangs(monitored, home, namespace, tmp_path):
