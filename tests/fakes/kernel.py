@@ -286,6 +286,9 @@ class Reader:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel, self.proc = kernel, Proc(kernel)
 
+    def begin_round(self) -> None:
+        """Nothing is kept."""
+
     def numbers(self) -> list[bytes]:
         return [b"%d" % pid for pid in sorted(self.kernel.processes)]
 

@@ -42,6 +42,7 @@ class Sight:
     def look_anew(self) -> None:
         """Read groups again when they are next asked for; a pod may be known by now."""
         self.indifference.forget_groups()
+        self._reader.begin_round()
         self._evidence.forget()
         self.forget_groups()
 

@@ -33,7 +33,7 @@ _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 byt
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched against nor shown
 LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
-CACHED_BYTES = 4 * 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
+CACHED_BYTES = 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
 HeldOf = Callable[[int, int], Held | None]
 
 
@@ -75,7 +75,12 @@ class Reader:
         self.proc = proc
         self._pods, self._slow = pods, slow or DeadlineReads(proc.path)
         self._groups: dict[bytes, Mapping[str, str]] = {}
+        self._groups_before: dict[bytes, Mapping[str, str]] = {}
         self._groups_bytes = 0
+
+    def begin_round(self) -> None:
+        """Keep only the groups that a process is in from now on, or was in since the last round: pods come and go."""
+        self._groups_before, self._groups, self._groups_bytes = self._groups, {}, 0
 
     def pids(self) -> list[int]:
         """The numbers of all processes, ascending as the kernel lists them."""
@@ -269,7 +274,9 @@ class Reader:
     def _groups_of(self, text: bytes) -> Mapping[str, str]:
         groups = self._groups.get(text)
         if groups is None:
-            groups = MappingProxyType(parse_groups(text))
+            groups = self._groups_before.get(text)
+            if groups is None:
+                groups = MappingProxyType(parse_groups(text))
             if len(text) <= LONGEST_CACHED:
                 self._groups_bytes += len(text)
                 if self._groups_bytes > CACHED_BYTES:

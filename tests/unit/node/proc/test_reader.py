@@ -150,3 +150,14 @@ def test_a_real_process_through_a_descriptor_is_the_same_as_by_number():
     finally:
         child.kill()
         child.communicate()
+
+
+def test_groups_are_kept_for_a_round_in_which_no_process_was_in_them_and_no_longer(reader):
+    kept, left = b"0::/kept\n", b"0::/left\n"
+    groups = {text: reader.place_of(text)[0] for text in (kept, left)}
+    reader.begin_round()
+    assert reader.place_of(kept)[0] is groups[kept]
+    reader.begin_round()
+    assert reader.place_of(kept)[0] is groups[kept]
+    assert reader.place_of(left)[0] is not groups[left]
+    assert reader.place_of(left)[0] == {"": "/left"}
