@@ -54,7 +54,13 @@ def delegated_unit(hierarchy):  # noqa: F811
             return bool(members.read_text())
         return False
 
-    until(is_in_main)
+    try:
+        until(is_in_main)
+    except AssertionError as error:
+        status = subprocess.run(
+            ["systemctl", "status", "--no-pager", name], capture_output=True, text=True, check=False
+        )
+        raise AssertionError(f"{name} does not run: {status.stdout}{status.stderr}") from error
     yield path
     subprocess.run(["systemctl", "stop", name], check=True)
     remove_tree(hierarchy.tree(UNIFIED), path)  # where systemd left any of it
