@@ -50,9 +50,11 @@ class Running:
                 pods,
             )
         )
+        if given:  # before the start, as the plugin does: a first sweep without rules gives everything back
+            self.engine.set_rules(rules(*given)).result(PATIENCE_S)
         self.engine.start()
         if given:
-            self.set_rules(*given)
+            self.sweep()
 
     def _keep(self, into):
         def keep(one):
