@@ -96,6 +96,17 @@ def test_forks_of_a_process_under_a_rule_cost_a_bounded_share(churned, attack):
     check_share(figures)
 
 
+def test_values_that_a_process_with_many_children_writes_over_a_rules_cost_a_bounded_share(short_dir, attack):
+    rules = f"      - {{name: drift, match: {{comm: {BAIT}}}, oom_score_adj: 500, trust_claims: true}}"
+    with kit.target(short_dir, rules=rules) as target:
+        attacking = attack("churn", "drifts", 1, BAIT)
+        deadline = time.monotonic() + PATIENCE_S
+        while not target.metric("holdfast_placement_events_skipped_total"):
+            assert time.monotonic() < deadline, "each event is served, however long a look takes"
+        assert target.metric("holdfast_placement_drift_total") > 0
+        check_share(target.observe(attacking))
+
+
 @pytest.fixture
 def delegated():
     """Makes groups that are uid 65534's, as systemd delegates one; they go when the test ends."""

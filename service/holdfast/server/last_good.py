@@ -2,8 +2,9 @@
 
 One file, ``<root>/last-good-config.json``: what the files said, joined, without the command line; the main file's path;
 the time it was taken into force, its hash, and a checksum. It is replaced whole, with two waits for the disk, and only
-by a configuration that was accepted, so what comes back is never older than the one before the mistake. It is used for
-the same main file alone, and only if no other user could have written it. ``docs/decisions/last-good.md`` has the why.
+by a configuration that was accepted; one that cannot be kept (a full disk) removes the one before. So what comes back
+is never older than the one before the mistake. It is used for the same main file alone, and only if no other user could
+have written it. ``docs/decisions/last-good.md`` has the why.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from holdfast.server.trust import open_trusted
 
 LOG = log.named(__name__)
 NAME = "last-good-config.json"
+_NEW = f"{NAME}.new"
 FORMAT = 1
 MAX_BYTES = 8 << 20  # eight ConfigMaps
 
@@ -87,14 +89,20 @@ def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> N
     """Make ``loaded`` the last good one of the file ``source``; one that is it already keeps its time. Blocks.
 
     Raises:
-        ConfigError: it has values that would not come back the same.
-        OSError: it cannot be written; the one before stays.
+        ConfigError: it has values that would not come back the same; nothing is kept.
+        OSError: it cannot be written; nothing is kept.
     """
-    tree = _encoded(loaded)
-    checksum = sha256_hex(tree)
-    before = kept(root, source)
-    if before is None or before.checksum != checksum:
-        _replace(root, _content(source, loaded, taken_unix_ns, tree, checksum))
+    try:
+        tree = _encoded(loaded)
+        checksum = sha256_hex(tree)
+        before = kept(root, source)
+        if before is None or before.checksum != checksum:
+            _replace(root, _content(source, loaded, taken_unix_ns, tree, checksum))
+    except (ConfigError, OSError):
+        for name in (NAME, _NEW):  # an older one may be more permissive, and half a file holds room on a full disk
+            with suppress(OSError):
+                os.unlink(f"{root}/{name}")
+        raise
     LOG.debug("last good configuration kept", source=source, hash=loaded.short_hash)
 
 
@@ -125,15 +133,14 @@ def _replace(root: str, data: bytes) -> None:
 
 
 def _write(directory: int, data: bytes) -> None:
-    new = f"{NAME}.new"
     with suppress(FileNotFoundError):
-        os.unlink(new, dir_fd=directory)  # of a run that was killed
+        os.unlink(_NEW, dir_fd=directory)  # of a run that was killed
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(new, flags, 0o600, dir_fd=directory), "wb") as file:
+    with open(os.open(_NEW, flags, 0o600, dir_fd=directory), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(new, NAME, src_dir_fd=directory, dst_dir_fd=directory)
+    os.replace(_NEW, NAME, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)
 
 

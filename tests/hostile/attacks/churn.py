@@ -8,6 +8,7 @@ renames NAME         a process that calls itself NAME, then otherwise, in a loop
 short-renames NAME   children that do it once and end
 groups FOLDER        groups made and removed in the delegated FOLDER, below some hundreds that stay
 heirs NAME           a process that calls itself NAME, so that a rule holds for it, and then forks in a loop
+drifts NAME          a process of that NAME, with children, that writes its own value over a rule's in a loop
 memory FOLDER        children in the group FOLDER that take more memory than it may have
 """
 
@@ -21,6 +22,7 @@ import stranger
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, SIGKILL = 1, 4, 15, 36, 9
 STANDING = 300
+CHILDREN = 200
 prctl = ctypes.CDLL(None).prctl
 
 
@@ -63,6 +65,22 @@ def short_renames(name: str) -> None:
 def heirs(name: str) -> None:
     prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
     forks()
+
+
+def drifts(name: str) -> None:
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its files are root's, as it was root's process
+    prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+    for _ in range(CHILDREN):
+        if not os.fork():
+            prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+            prctl(PR_SET_NAME, b"hf-child", 0, 0, 0)
+            select.select([], [], [])
+    with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+        for number in itertools.count():
+            file.write(b"%d" % (600 + number % 300))
+            prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+            while int(os.pread(file.fileno(), 8, 0)) != 500:  # until it is the rule's again
+                select.select([], [], [], 0.001)
 
 
 def groups(folder: str) -> None:

@@ -1,7 +1,9 @@
 """Processes that together make more events than each is worth a look: those of one user in one group.
 
 `pace` knows a process that makes events in a loop. Whoever starts a new process for each event has the same effect. A
-user cannot leave the group that root gave it: a group below one that is delegated counts as the group above it.
+user cannot leave the group that root gave it: a group below one that is delegated counts as the group above it. Who may
+change its user (root in a container, who has subordinate ids) cannot be a new crowd each time: of a group, `MOST_USERS`
+and root are counted apart, and all others together.
 
 Of a crowd, `MOST_EVENTS` a second are served; for the rest a rescan looks, which comes within a second or a few.
 """
@@ -20,8 +22,10 @@ LOG = log.named(__name__)
 WINDOW_S = 1.0
 FREE_EVENTS = 100  # of all together in a window, before it is asked whose they are: that costs 30 µs
 MOST_EVENTS = 300  # of one crowd in a window: each is a look, of 100 to 300 µs
+MOST_USERS = 4  # of one group in a window
 MOST_CACHED = 1024
 
+OTHERS = -1  # in place of a user
 #: The user, and the innermost group on the way to its own that root alone may make groups in.
 Crowd = tuple[int, str]
 
@@ -34,6 +38,7 @@ class Crowds:
         self.skipped = self.slowed = 0
         self._told: set[Crowd] = set()  # since the last periodic rescan
         self._counts: dict[Crowd, int] = {}
+        self._users: dict[str, set[int]] = {}  # by group
         self._window_ends, self._events = 0.0, 0
         self._groups: dict[bytes, str] = {}
 
@@ -45,11 +50,12 @@ class Crowds:
         """
         if now >= self._window_ends:
             self._counts.clear()
+            self._users.clear()
             self._window_ends, self._events = now + WINDOW_S, 0
         self._events += 1
         if self._events <= FREE_EVENTS:
             return True
-        crowd = (self._reader.real_uid(pid), self._group_of(pid))
+        crowd = self._crowd_of(pid)
         count = self._counts[crowd] = self._counts.get(crowd, 0) + 1
         if count <= MOST_EVENTS:
             return True
@@ -58,7 +64,7 @@ class Crowds:
             self.slowed += 1
             LOG.warning(
                 "processes make too many events; of this user and group some are looked at by rescans only",
-                uid=crowd[0],
+                uid=crowd[0] if crowd[0] != OTHERS else "others",
                 cgroup=crowd[1],
                 pid=pid,
                 in_s=WINDOW_S,
@@ -70,6 +76,16 @@ class Crowds:
         """All were looked at: who is still too much is told of again."""
         self._told.clear()
         self._groups.clear()
+
+    def _crowd_of(self, pid: int) -> Crowd:
+        user, group = self._reader.real_uid(pid), self._group_of(pid)
+        if not user:
+            return user, group
+        users = self._users.setdefault(group, set())
+        if user not in users and len(users) >= MOST_USERS:
+            return OTHERS, group
+        users.add(user)
+        return user, group
 
     def _group_of(self, pid: int) -> str:
         text = self._reader.group_text(pid)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from holdfast.node.apply.action import Action, Commit, Heirs
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.forks import Forks
+from holdfast.node.engine.returned import Returned
 from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Held, Table
 from holdfast.node.model.decision import Decision
@@ -19,8 +20,8 @@ from holdfast.node.model.process import Process
 class Heritage:
     """Finds rows for what processes inherited."""
 
-    def __init__(self, table: Table, entries: Entries, forks: Forks) -> None:
-        self._table, self._entries, self._forks = table, entries, forks
+    def __init__(self, table: Table, entries: Entries, forks: Forks, returned: Returned) -> None:
+        self._table, self._entries, self._forks, self._returned = table, entries, forks, returned
 
     def inherit(self, process: Process) -> list[Action]:
         """Have rows for what a process has from another one that has it from us."""
@@ -36,7 +37,8 @@ class Heritage:
             if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._entries.is_moving(process.pid):
-            rows += inherited_moves(process, held.moves if held is not None else (), table, forker)
+            known = (*(held.moves if held is not None else ()), *self._returned.of(process))
+            rows += inherited_moves(process, known, table, forker)
         self._forks.forget(process.pid)  # it is known by its rows from now on
         return record(table, rows)
 

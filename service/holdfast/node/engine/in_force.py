@@ -45,7 +45,12 @@ class InForce:
         if row.rule == BY_HAND:
             giver = self.table.held(*row.heir_of)
             return giver is not None and giver.override is not None
-        rule = self.rules.named(row.rule)
-        if isinstance(row, MoveRow) and rule is not None and rule.lends_group:
+        if self.is_lent(row):
             return False
-        return row.rule not in self.suspended and (row.rule == BY_ANNOTATION or rule is not None or self.is_unread(row))
+        known = row.rule == BY_ANNOTATION or self.rules.named(row.rule) is not None or self.is_unread(row)
+        return row.rule not in self.suspended and known
+
+    def is_lent(self, row: AdjRow | MoveRow) -> bool:
+        """Whether a process was born into a group that protects: it leaves it while the rule that moves there stays."""
+        rule = self.rules.named(row.rule)
+        return isinstance(row, MoveRow) and row.heir_of is not None and rule is not None and rule.lends_group

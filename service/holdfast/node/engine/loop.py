@@ -35,6 +35,7 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import Tally
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
+from holdfast.node.engine.costly import Costly
 from holdfast.node.engine.crowd import Crowds
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper
@@ -121,7 +122,7 @@ class Loop:
         self.tally.unreadable_ever = lambda: self.slow.hung
         reader = Reader(self.proc, pods, self.slow)
         evidence = EvidenceReader(self.proc, hierarchy)
-        self._crowds = Crowds(reader, hierarchy)
+        self._crowds, self._costly = Crowds(reader, hierarchy), Costly()
         means = Means(
             reader,
             evidence,
@@ -153,7 +154,7 @@ class Loop:
         self.tally.containers_slowed = lambda: self._starts.skipped
         self._muted = 0
         self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
-        self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped
+        self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped + self._costly.skipped
         self.tally.processes_slowed = lambda: self._pace.slowed
         self.tally.crowds_slowed = lambda: self._crowds.slowed
         self._stopping = self._is_missing_forks = False
@@ -358,7 +359,9 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
+                    began_s = time.thread_time()
                     on_event(event.pid, event.at_ns)
+                    self._costly.note(event.pid, time.thread_time() - began_s, time.monotonic())
             if self.keeper.performer.followed_changed:
                 self.follow()
             if len(self._pace.noisy) != self._muted:
@@ -368,7 +371,7 @@ class Loop:
 
     def _allows(self, pid: int, now: float) -> bool:
         """Whether an event of a process is served at once; otherwise a rescan looks at it."""
-        if self._crowds.allows(pid, now):
+        if self._costly.allows(pid, now) and self._crowds.allows(pid, now):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False
@@ -422,6 +425,7 @@ class Loop:
         if sweep.cause is not Cause.LOST_EVENTS:  # of those there are as many as somebody makes
             self._pace.begin_anew()
             self._crowds.begin_anew()
+            self._costly.begin_anew()
             self._starts.begin_anew()
             if self._muted:
                 self._mute()

@@ -43,6 +43,7 @@ from holdfast.node.engine.forks import Followed, Forks
 from holdfast.node.engine.heritage import Heritage
 from holdfast.node.engine.in_force import InForce
 from holdfast.node.engine.request import Requests
+from holdfast.node.engine.returned import Returned
 from holdfast.node.engine.settlement import Settlement
 from holdfast.node.engine.way_back import WayBack
 from holdfast.node.journal.table import Table
@@ -59,12 +60,12 @@ class Reconciler:
     def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
         self.table, self.host = table, host
         self.force, self.entries, self.followed = InForce(table), Entries(table), Followed()
-        self._forks = Forks(table)
+        self._forks, self._returned = Forks(table), Returned()
         self._decider = Decider(self.force, self.entries, self._forks, host)
-        self._heritage = Heritage(table, self.entries, self._forks)
+        self._heritage = Heritage(table, self.entries, self._forks, self._returned)
         self._enforcement = Enforcement(self.force, self.entries)
         self._way_back = WayBack(self.force, self.entries)
-        self._settlement = Settlement(table, self.entries, self.gone)
+        self._settlement = Settlement(table, self.entries, self._returned, self.gone)
         self._clearance = Clearance(self.force, host, pods)
         self.requests = Requests(self.force, self.entries)
 
@@ -166,6 +167,7 @@ class Reconciler:
     def begin(self) -> None:
         """Everybody is looked at from now on."""
         self._forks.begin()
+        self._returned.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
         """A process (``start_ticks`` None: who had the number) is no more. The dead are forgotten in slices."""

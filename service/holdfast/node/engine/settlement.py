@@ -22,6 +22,7 @@ from holdfast.node.apply.action import (
     Wrote,
 )
 from holdfast.node.engine.entry import Entries, Entry, Now, tell
+from holdfast.node.engine.returned import Returned
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Field, MoveChange
@@ -32,8 +33,10 @@ from holdfast.node.model.process import Process
 class Settlement:
     """Settles results of writes and orders; ``gone`` is called for who ended meanwhile."""
 
-    def __init__(self, table: Table, entries: Entries, gone: Callable[[int, int], list[Action]]) -> None:
-        self._table, self._entries, self._gone = table, entries, gone
+    def __init__(
+        self, table: Table, entries: Entries, returned: Returned, gone: Callable[[int, int], list[Action]]
+    ) -> None:
+        self._table, self._entries, self._given_back, self._gone = table, entries, returned, gone
 
     def agree(self, process: Process) -> list[Action]:
         """What may have been written, was or was not: what is there says so."""
@@ -155,6 +158,7 @@ class Settlement:
         row = came.step.row
         if came.how is How.REFUSED and came.refusal is not None:
             return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", came.refusal.detail)
+        self._given_back.note(row)
         return [Forget((row,))]
 
     def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:

@@ -48,7 +48,7 @@ class WayBack:
 
     def _give_back(self, entry: Entry, back: Collection[AdjRow | MoveRow], now: Now) -> list[Action]:
         forced = self._is_forced(entry.placement)
-        keep = [row for row in back if not (row.give_back or forced or row.rule in self._force.suspended)]
+        keep = [row for row in back if not (forced or self._is_given_back(row))]
         actions: list[Action] = []
         if keep:
             entry.detail = KEPT if len(keep) == len(back) else ""
@@ -66,6 +66,10 @@ class WayBack:
         elif len(keep) == len(back) and back:
             actions.append(Look(entry.placement.pid))
         return actions
+
+    def _is_given_back(self, row: AdjRow | MoveRow) -> bool:
+        """``on_remove: keep`` is about a rule that is removed, not about who is in its group by birth."""
+        return row.give_back or row.rule in self._force.suspended or self._force.is_lent(row)
 
     def _is_forced(self, placement: Placement) -> bool:
         return (placement.pid, placement.start_ticks) in self._force.let_go or placement.rule in self._force.suspended

@@ -42,7 +42,7 @@ class Server(Struct, frozen=True):
             OSError: no connection, no answer, or the certificate is another's.
             ValueError: the token is none.
         """
-        token = (self.account / "token").read_text().strip()
+        token = _token_of((self.account / "token").read_text())
         trusted = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
         # Python 3.13 sets it. The CAs of many clusters lack what RFC 5280 asks for, and no other client minds.
         trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -56,6 +56,14 @@ class Server(Struct, frozen=True):
             raise OSError(f"{type(error).__name__}: {error}") from error
         finally:
             connection.close()
+
+
+def _token_of(text: str) -> str:
+    """What a token file has; an error must not quote it, as that of a header would."""
+    token = text.strip()
+    if not token.isascii() or not token.isprintable():
+        raise ValueError("the service account's token is damaged")
+    return token
 
 
 def _said(answer: bytes) -> str:

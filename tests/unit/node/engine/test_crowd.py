@@ -1,6 +1,6 @@
 import pytest
 from holdfast.errors import ProcessGone
-from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS, WINDOW_S, Crowds
+from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS, MOST_USERS, WINDOW_S, Crowds
 
 
 class Tree:
@@ -71,6 +71,16 @@ def test_a_new_process_for_each_event_is_served_no_longer_and_others_are(crowds,
     crowds.begin_anew()
     storm(crowds, reader, 15000, 5000, now=131.0)
     assert crowds.slowed == 2
+
+
+def test_who_changes_its_user_at_each_event_is_no_new_crowd_each_time(crowds, reader):
+    reader.processes = {pid: (100000 + pid, "/a") for pid in range(50000)}
+    served = sum(crowds.allows(pid, 100.0) for pid in range(50000))
+    assert served == FREE_EVENTS + MOST_USERS + MOST_EVENTS
+    assert crowds.slowed == 1
+    assert storm(crowds, reader, 60000, 9, uid=0) == 9, "root is not among the others"
+    assert storm(crowds, reader, 70000, 9, group="/b") == 9
+    assert storm(crowds, reader, 80000, MOST_USERS, uid=5, now=130.0) == MOST_USERS, "another window"
 
 
 def test_who_has_ended_is_counted_for_nobody(crowds, reader):

@@ -529,6 +529,30 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    def test_what_is_kept_when_a_rule_is_removed_is_lent_while_it_is_there(self, node, under):
+        under({**MOVE, "on_remove": "keep"})
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        node.settle()
+        assert (parent.group, child.group, placement(node, child)) == ("/made/here", "/", None)
+        under()
+        assert (parent.group, child.group, table_of(node)) == ("/made/here", "/", [])
+
+    def test_who_another_program_puts_into_a_group_that_it_left_stays_there(self, node, under):
+        under(MOVE)
+        parent = node.started("b")
+        node.settle()
+        child = node.started("none", parent.pid)
+        node.settle()
+        node.kernel.move(child, "/made/here")
+        node.settle()
+        assert (child.group, placement(node, child)) == ("/made/here", None)
+        node.kernel.exit(child)
+        again = node.started("none", parent.pid, pid=child.pid)  # its number is another's: that one was born there
+        node.settle()
+        assert again.group == "/"
+
     @pytest.mark.parametrize(
         "more", [{"oom_score_adj": {"value": 500, "children": "inherit"}}, {"oom_score_adj": {"children": "inherit"}}]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from holdfast.node.apply.action import Carried, Commit, Forget, GiveBack, How, Look, Order, Stuck, Write, Wrote
 from holdfast.node.engine.entry import Entries, Entry, Now
+from holdfast.node.engine.returned import Returned
 from holdfast.node.engine.settlement import Settlement
 from holdfast.node.journal.rows import AdjRow, GroupRow, MoveRow
 from holdfast.node.journal.table import Table
@@ -32,7 +33,7 @@ def entries(table):
 
 @pytest.fixture
 def settlement(table, entries):
-    return Settlement(table, entries, lambda pid, start_ticks: [("gone", pid, start_ticks)])
+    return Settlement(table, entries, Returned(), lambda pid, start_ticks: [("gone", pid, start_ticks)])
 
 
 @pytest.mark.parametrize(

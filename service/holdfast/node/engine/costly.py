@@ -1,0 +1,46 @@
+"""Processes at which a look takes long: those with many children, which are looked at first where another value came.
+
+A process may write its own value over the rule's in a loop. Its events then take one part in `PARTS` of the time; for
+the rest a rescan looks. The time comes as an argument.
+"""
+
+from __future__ import annotations
+
+from holdfast import log
+
+LOG = log.named(__name__)
+LONG_S = 0.002  # of a processor; a usual look takes 0.1 to 0.3 ms, one more for each dozen of children
+PARTS = 20
+MOST = 4096  # then all are forgotten; their next events say how long a look takes
+
+
+class Costly:
+    """``skipped`` counts the events that were not served."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._rests: dict[int, float] = {}  # until when, monotonic
+        self._told: set[int] = set()  # since the last periodic rescan
+
+    def allows(self, pid: int, now: float) -> bool:
+        """Whether a process is to be looked at for an event; ``now`` monotonic."""
+        if not self._rests or now >= self._rests.get(pid, 0.0):
+            return True
+        self.skipped += 1
+        return False
+
+    def note(self, pid: int, took_s: float, now: float) -> None:
+        """A look at it took so much of a processor."""
+        if took_s < LONG_S:
+            return
+        if len(self._rests) >= MOST:
+            self._rests.clear()
+        self._rests[pid] = now + took_s * PARTS
+        if pid not in self._told and len(self._told) < MOST:
+            self._told.add(pid)
+            LOG.debug("a look at a process takes long; some of its events wait for a rescan", pid=pid, took_s=took_s)
+
+    def begin_anew(self) -> None:
+        """All were looked at."""
+        self._rests.clear()
+        self._told.clear()
