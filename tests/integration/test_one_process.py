@@ -18,14 +18,14 @@ pytestmark = pytest.mark.root
 def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, program, sleeper, monkeypatch):
     engine = run()
     keeper = engine.engine._loop.keeper
-    facts, cursed = keeper.facts, []
+    facts, cursed = keeper.sight.facts, []
 
     def broken(glance, opened=None):
         if glance.pid in cursed:
             raise IndexError("a mistake")
         return facts(glance, opened)
 
-    monkeypatch.setattr(keeper, "facts", broken)
+    monkeypatch.setattr(keeper.sight, "facts", broken)
     before, cursed_one = sleeper(program, "600"), sleeper(program, "600")
     cursed.append(cursed_one.pid)
     engine.set_rules(RAISE)
