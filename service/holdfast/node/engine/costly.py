@@ -1,7 +1,7 @@
-"""Processes at which a look takes long: those with many children, which are looked at first where another value came.
+"""Processes whose events make the engine look at many others: their children, where another value came.
 
 A process may write its own value over the rule's in a loop. Its events then take one part in `PARTS` of the time; for
-the rest a rescan looks. The time comes as an argument.
+the rest a rescan looks. Looks are counted, not timed: on a slow machine every look is long. The time is an argument.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from holdfast import log
 
 LOG = log.named(__name__)
-LONG_S = 0.002  # of a processor; a usual look takes 0.1 to 0.3 ms, one more for each dozen of children
+MANY = 32  # looks for one event; a usual one is one look
 PARTS = 20
 MOST = 4096  # then all are forgotten; their next events say how long a look takes
 
@@ -29,16 +29,18 @@ class Costly:
         self.skipped += 1
         return False
 
-    def note(self, pid: int, took_s: float, now: float) -> None:
-        """A look at it took so much of a processor."""
-        if took_s < LONG_S:
+    def note(self, pid: int, looks: int, took_s: float, now: float) -> None:
+        """One event of it led to so many looks, which took so much of a processor."""
+        if looks < MANY:
             return
         if len(self._rests) >= MOST:
             self._rests.clear()
         self._rests[pid] = now + took_s * PARTS
         if pid not in self._told and len(self._told) < MOST:
             self._told.add(pid)
-            LOG.debug("a look at a process takes long; some of its events wait for a rescan", pid=pid, took_s=took_s)
+            LOG.debug(
+                "a process makes the engine look at many; some of its events wait for a rescan", pid=pid, looks=looks
+            )
 
     def begin_anew(self) -> None:
         """All were looked at."""

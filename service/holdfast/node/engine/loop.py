@@ -359,9 +359,11 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    began_s = time.thread_time()
+                    looks, began_s = self.keeper.looks, time.thread_time()
                     on_event(event.pid, event.at_ns)
-                    self._costly.note(event.pid, time.thread_time() - began_s, time.monotonic())
+                    if self.keeper.looks - looks > 1:
+                        took_s = time.thread_time() - began_s
+                        self._costly.note(event.pid, self.keeper.looks - looks, took_s, time.monotonic())
             if self.keeper.performer.followed_changed:
                 self.follow()
             if len(self._pace.noisy) != self._muted:
