@@ -83,8 +83,11 @@ class Node:
         return self.reloaded()
 
     def reloaded(self):
-        self.reloads += 1
-        return self.daemon.line("configuration reloaded", after=self.reloads - 1)
+        while True:
+            self.reloads += 1
+            line = self.daemon.line("configuration reloaded", after=self.reloads - 1)
+            if self.how != "SIGHUP" or "applied=nothing" not in line:  # the daemon may have seen the file first
+                return line
 
     def refused(self, text):
         self.write(text)

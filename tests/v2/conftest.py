@@ -26,7 +26,7 @@ from tests.peers.nri.node import node, parent  # noqa: F401
 #: Leaves its unit's group, which then may pass controllers on.
 IN_MAIN = """
 own=/sys/fs/cgroup$(cut -d: -f3- /proc/self/cgroup)
-mkdir "$own/main" && echo $$ >"$own/main/cgroup.procs" && exec sleep infinity
+mkdir "$own/main" && until echo $$ >"$own/main/cgroup.procs"; do sleep 0.1; done && exec sleep infinity
 """
 
 
