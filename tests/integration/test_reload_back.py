@@ -59,13 +59,12 @@ class Node:
     def write(self, text):
         if self.map:
             self.map.update(text)
-        elif self.how == "SIGHUP":
-            self.config.write_text(text)
-            self.daemon.send(signal.SIGHUP)
         else:
             fresh = self.folder / "fresh"
             fresh.write_text(text)
             os.replace(fresh, self.config)
+        if self.how == "SIGHUP":
+            self.daemon.send(signal.SIGHUP)
 
     def start(self, text):
         if self.map:
