@@ -248,11 +248,14 @@ class Client:
             if known is None or (known.pid and known.oom_score_adj is not None):
                 continue
             mark = self._directory.mark()
-            record = await self._details(stub, known) or replace(known, detailed=True)  # as far as it can be known
+            record = await self._details(stub, known)
             if self._directory.container(container_id) is None:
                 continue
-            self._directory.put_container(record, mark)
-            if not record.pid and tried < len(RETRIES_S):  # created, and about to be started
+            if record is None:  # as far as it can be known
+                self._directory.settle(container_id)
+            else:
+                self._directory.put_container(record, mark)
+            if not (record and record.pid) and tried < len(RETRIES_S):  # created, and about to be started
                 self._loop.call_later(RETRIES_S[tried], self._want_details, container_id, tried + 1)
 
     async def _details(self, stub: Any, known: ContainerRecord) -> ContainerRecord | None:

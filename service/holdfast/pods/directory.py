@@ -169,6 +169,16 @@ class Directory:
             changed = set() if self._went_after(mark, container.id) else self._put_container(container)
         self._tell(changed)
 
+    def settle(self, container_id: str) -> None:
+        """Nothing more can be known of a container: it is told of as it is.
+
+        That is no word of whether it is there, so a list that was asked for before still says whether it goes.
+        """
+        with self._lock:
+            known = self._containers.get(container_id)
+            changed = self._put_container(replace(known.record, detailed=True), known.put_at) if known else set()
+        self._tell(changed)
+
     def remove(self, key: str) -> None:
         """A container, or a sandbox with its containers, that is no more: runtimes name both alike."""
         with self._lock:
@@ -229,7 +239,8 @@ class Directory:
         unasked = set().union(*(self._unasked(self._containers[one].record) for one in own)) if known is None else set()
         return unasked | self._changed({pod.sandbox_id, pod.uid, *own})
 
-    def _put_container(self, container: ContainerRecord) -> set[str]:
+    def _put_container(self, container: ContainerRecord, put_at: int | None = None) -> set[str]:
+        """``put_at``: when it was last told to be there, if not now."""
         if container.state is State.STOPPED:
             self._forget(container.id)
             return set()
@@ -239,7 +250,7 @@ class Directory:
         before = known.record if known is not None else None
         merged = container if before is None else before.merged(container)
         self._clock += 1
-        self._containers[container.id] = _Known(merged, self._clock)
+        self._containers[container.id] = _Known(merged, self._clock if put_at is None else put_at)
         if before == merged:
             return set()
         if before is not None and before.sandbox_id != merged.sandbox_id:
@@ -247,8 +258,10 @@ class Directory:
         self._of_sandbox.setdefault(container.sandbox_id, set()).add(container.id)
         if self._start_listeners and _runs(merged) and not (before is not None and _runs_as(before, merged)):
             self._starts.append(self._start(merged))
-        anew = before is None or before.pid != merged.pid
-        return self._changed((container.id,)) | (self._unasked(merged) if anew else set())
+        unasked = self._unasked(merged)
+        if before is not None and before.pid in (0, merged.pid):
+            unasked -= self._unasked(before)
+        return self._changed((container.id,)) | unasked
 
     def _start(self, container: ContainerRecord) -> Start:
         pod = self._pods.get(container.sandbox_id)
@@ -321,9 +334,9 @@ class Directory:
     def _unasked(self, container: ContainerRecord) -> set[str]:
         """The group of a container that runs, where its name says nothing of a pod: nobody can have asked for it.
 
-        Whoever decided about its processes before took them for nobody's.
+        Whoever decided about its processes before took them for nobody's. A runtime may tell its group and no pid.
         """
-        if not container.pid or container.sandbox_id not in self._pods:
+        if not (container.pid or _runs(container)) or container.sandbox_id not in self._pods:
             return set()
         group = cgroup_path.group_of(container.cgroups_path)
         return {group} if group and cgroup_path.pod_of_path(group) is None else set()

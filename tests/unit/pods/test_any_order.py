@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 
 import grpc
@@ -20,7 +22,7 @@ from holdfast.pods.directory import Directory
 from holdfast.pods.nri import Container, Life, Sandbox
 from holdfast.pods.runtime import Source
 from holdfast.pods.tally import Tally
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -28,6 +30,8 @@ CREATED, STARTED = pb.CONTAINER_CREATED_EVENT, pb.CONTAINER_STARTED_EVENT
 STOPPED, DELETED = pb.CONTAINER_STOPPED_EVENT, pb.CONTAINER_DELETED_EVENT
 UIDS = [f"3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3{digit}" for digit in "ab"]
 RELIST_S = 10.0
+MOST_ROUNDS = 10_000  # of the loop until nothing can go on, and below
+MOST_ANSWERS = 500  # one after the other; more is a question that is asked without end
 LIVES = {
     pb.CONTAINER_CREATED: Life.CREATED,
     pb.CONTAINER_RUNNING: Life.RUNNING,
@@ -35,15 +39,36 @@ LIVES = {
 }
 
 
+class Nothing(selectors.DefaultSelector):
+    """Nobody tells anything from outside, so a loop that would wait is stopped."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
+        self._stop, self.rounds = stop, 0
+
+    def select(self, timeout: float | None = None) -> list:
+        self.rounds += 1
+        assert self.rounds < MOST_ROUNDS, "it goes on without end"
+        if timeout != 0:
+            self._stop()
+        return super().select(0)
+
+
 class Loop(asyncio.SelectorEventLoop):
-    """A loop whose time goes when the machine says so."""
+    """A loop whose time goes when the machine says so. It never waits: what cannot be completed raises."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.outside = Nothing(self.stop)
+        super().__init__(self.outside)
         self.now = 0.0
 
     def time(self) -> float:
         return self.now
+
+    def turn(self) -> None:
+        """Let everything that can go on go on."""
+        self.outside.rounds = 0
+        self.run_forever()
 
 
 class Here(Source):
@@ -64,6 +89,7 @@ class Channel:
         self._machine = machine
         self.due: list[tuple[asyncio.Future, object]] = []
         self.streams: list[asyncio.Queue] = []
+        self.lists = 0
         self.listed_at = 0  # by the directory's clock, when the whole lists were asked for last
 
     def unary_unary(self, path, request_serializer=None, response_deserializer=None, **unused):
@@ -118,6 +144,7 @@ class Channel:
         only = request.filter.id if request is not None else ""
         if request is None:
             self.listed_at = self._machine.directory.mark()
+            self.lists += 1
         return pb.ListPodSandboxResponse(items=[p for k, p in self._machine.pods.items() if only in ("", k)])
 
     def _ListContainers(self, request):
@@ -170,13 +197,8 @@ class AnyOrder(RuleBasedStateMachine):
         yield self.channel
 
     def _turn(self) -> None:
-        """Let everything that can go on go on. No job ends."""
-
-        async def turn() -> None:
-            for _ in range(30):
-                await asyncio.sleep(0)
-
-        self.loop.run_until_complete(turn())
+        """No job ends."""
+        self.loop.turn()
         if self.task.done():
             self.task.result()
             raise AssertionError("the client ended")
@@ -198,12 +220,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.pods)
     @rule(data=st.data())
     def a_container_is_created(self, data) -> None:
-        key, sandbox = self._id(), data.draw(st.sampled_from(sorted(self.pods)))
-        metadata = pb.ContainerMetadata(name=f"c{self.number}")
-        self.containers[key] = pb.Container(
-            id=key, pod_sandbox_id=sandbox, metadata=metadata, state=pb.CONTAINER_CREATED, created_at=self.number
-        )
-        self._tell(key, CREATED)
+        self._tell(self._new_container(data.draw(st.sampled_from(sorted(self.pods))), pb.CONTAINER_CREATED), CREATED)
 
     @precondition(lambda self: any(one.state == pb.CONTAINER_CREATED for one in self.containers.values()))
     @rule(data=st.data())
@@ -235,12 +252,22 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.pods)
     @rule(data=st.data())
     def a_sandbox_is_deleted_with_its_containers(self, data) -> None:
-        key = data.draw(st.sampled_from(sorted(self.pods)))
+        self._delete_sandbox(data.draw(st.sampled_from(sorted(self.pods))))
+
+    def _delete_sandbox(self, key: str) -> None:
         for container in [c for c, one in self.containers.items() if one.pod_sandbox_id == key]:
             self._delete(container)
         del self.pods[key]
         self.events.append((DELETED, key))
         self.nri.append(("pod_gone", key))
+
+    def _new_container(self, sandbox: str, state: int) -> str:
+        key = self._id()
+        metadata = pb.ContainerMetadata(name=f"c{self.number}")
+        self.containers[key] = pb.Container(
+            id=key, pod_sandbox_id=sandbox, metadata=metadata, state=state, created_at=self.number
+        )
+        return key
 
     def _delete(self, key: str) -> None:
         del self.containers[key]
@@ -268,17 +295,76 @@ class AnyOrder(RuleBasedStateMachine):
     def an_event_arrives(self, data, kept: bool) -> None:
         """Any of those that there were, so late or early; again if it is ``kept``."""
         at = data.draw(st.integers(0, len(self.events) - 1))
-        kind, key = self.events[at] if kept else self.events.pop(at)
+        self._deliver(*(self.events[at] if kept else self.events.pop(at)))
+
+    def _deliver(self, kind: int, key: str) -> None:
         self.channel.streams[0].put_nowait(pb.ContainerEventResponse(container_id=key, container_event_type=kind))
         self._turn()
         if kind == DELETED:
             self.gone.add(key)
 
+    @precondition(lambda self: self.events and self.channel.streams)
+    @rule()
+    def the_last_event_arrives_at_once(self) -> None:
+        """As most do, while older answers are on their way."""
+        self._deliver(*self.events.pop())
+
+    @precondition(lambda self: self.channel.due)
+    @rule()
+    def the_last_question_is_answered_first(self) -> None:
+        """One container is asked for, and a list of all is older."""
+        self._answer(len(self.channel.due) - 1)
+
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(["sandbox deleted and told", "deleted and told", "deleted", "started and told"]),
+        pods_told=st.booleans(),
+    )
+    def a_list_is_overtaken(self, data, what: str, pods_told: bool) -> None:
+        """Something happens between the runtime's list of pods, or of containers, and its arrival."""
+        if not self.pods:
+            self.a_sandbox_starts(UIDS[0])
+        self._until_it_listens()
+        sandbox = data.draw(st.sampled_from(sorted(self.pods)))
+        key = self._new_container(sandbox, pb.CONTAINER_RUNNING) if what.startswith("deleted") else ""
+        self.client._relist_now.set()
+        self._turn()
+        if pods_told:
+            self._answer(0)
+        older = len(self.channel.due)
+        assert older, "no list was asked for"
+        if what == "deleted":  # its details will be asked for in vain
+            self._delete(key)
+        elif what == "deleted and told":
+            self._delete(key)
+            self._deliver(DELETED, key)
+        elif what == "sandbox deleted and told":
+            self._delete_sandbox(sandbox)
+            self._deliver(DELETED, sandbox)
+        else:
+            self._deliver(STARTED, self._new_container(sandbox, pb.CONTAINER_RUNNING))
+            self._answer_all(older)
+        self._answer_all()
+
+    def _until_it_listens(self) -> None:
+        self.up = True
+        for _ in range(5):
+            self._answer_all()
+            if self.channel.streams:
+                return
+            self.loop.now += LONGEST_PAUSE_S * 1.2
+            self._turn()
+        raise AssertionError("it does not listen")
+
     @precondition(lambda self: self.channel.streams)
     @rule()
     def the_stream_of_events_ends(self) -> None:
+        asked = self.channel.lists
         self.channel.streams[0].put_nowait(None)
         self._turn()
+        lists = (pb.ListPodSandboxResponse, pb.ListContainersResponse)
+        going = any(isinstance(answer, lists) for _, answer in self.channel.due)
+        assert going or self.channel.lists > asked or self.client._relist_now.is_set(), "something may be lost"
 
     @precondition(lambda self: self.nri)
     @rule(data=st.data(), kept=st.booleans())
@@ -336,11 +422,21 @@ class AnyOrder(RuleBasedStateMachine):
     def _answer(self, at: int) -> None:
         future, answer = self.channel.due.pop(at)
         newer = {key for key, known in self.directory._containers.items() if known.put_at > self.channel.listed_at}
+        tried = self.client._tried
         if not future.done():  # who asked may be gone
             (future.set_exception if isinstance(answer, Exception) else future.set_result)(answer)
         self._turn()
+        assert self.client._tried == tried, "an answer ended the session"
         for key in newer & self._running_or_created().keys():
             assert self.directory.container(key) is not None, "an older list dropped it"
+
+    def _answer_all(self, older: int = 0) -> None:
+        """But these ``older`` ones, as long as answers lead to questions."""
+        for _ in range(MOST_ANSWERS):
+            if len(self.channel.due) <= older:
+                return
+            self._answer(older)
+        raise AssertionError("it asks without end")
 
     @rule(seconds=st.sampled_from([0.1, 0.3, 1.0, RELIST_S * 1.2, LONGEST_PAUSE_S * 1.2]))
     def time_passes(self, seconds: float) -> None:
@@ -370,8 +466,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.up = True
         done = self._relists()
         for _ in range(60):
-            while self.channel.due:
-                self._answer(0)
+            self._answer_all()
             if self._relists() >= done + 2:
                 break
             self.loop.now += RELIST_S * 1.2
@@ -381,8 +476,7 @@ class AnyOrder(RuleBasedStateMachine):
         for pause_s in RETRIES_S:
             self.loop.now += pause_s
             self._turn()
-            while self.channel.due:
-                self._answer(0)
+            self._answer_all()
         ready = {key for key, pod in self.pods.items() if pod.state == pb.SANDBOX_READY}
         there = self._running_or_created()
         assert {pod.sandbox_id for pod in self.directory.pods()} == ready
@@ -441,12 +535,19 @@ class AnyOrder(RuleBasedStateMachine):
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
 
-        self.loop.run_until_complete(cancelled())
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
+        self.loop.outside.rounds = 0
+        try:
+            self.loop.run_until_complete(cancelled())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
 
 
 TestAnyOrder = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(AnyOrder.TestCase)
 TestAnyOrder.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100,
+    stateful_step_count=50,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink takes minutes: by hand, with Phase.shrink
+    suppress_health_check=list(HealthCheck),
 )

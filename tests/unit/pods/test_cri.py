@@ -109,6 +109,25 @@ async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
         assert side.directory.sizes == (1, 0)
 
 
+async def test_a_runtime_that_does_not_know_a_container_any_more_does_not_keep_it_known(fake, short_dir):
+    """Its list, which was asked for before the details were, says that it is gone."""
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: side.directory.pod_of(at(APP)).container == "postgres")
+        del fake.containers[APP]
+
+        async def asked_in_vain() -> None:
+            for _ in range(2):  # one after the other: the first was taken in when the second is asked
+                asked = fake.calls["ContainerStatus"]
+                side.client._want_details(APP)
+                await fake.until("ContainerStatus", asked + 1)
+
+        await asked_in_vain()
+        mark = side.directory.mark()
+        await asked_in_vain()
+        side.directory.replace_all([], [], mark, [SANDBOX])
+        assert side.directory.container(APP) is None
+
+
 async def test_a_runtime_that_goes_and_comes_back_is_asked_again_and_what_was_known_stays(fake, short_dir):
     async with asking(short_dir / "s", relist_s=0.01) as side:
         async with fake.serving(short_dir / "s"):

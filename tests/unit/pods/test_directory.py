@@ -109,7 +109,7 @@ def test_a_running_container_in_a_group_that_names_no_pod_is_told_once(told):
     told.put_pod(pod())
     elsewhere = f"/ours/{APP}"
     assert told.pod_of({"": elsewhere}) is None
-    told.put_container(container(cgroups_path=elsewhere))
+    told.put_container(container(state=State.CREATED, cgroups_path=elsewhere))
     assert told.changed == [], "created: it has no process yet"
     for _ in range(2):
         told.put_container(container(pid=42, start_ticks=7, cgroups_path=elsewhere))
@@ -117,6 +117,20 @@ def test_a_running_container_in_a_group_that_names_no_pod_is_told_once(told):
     assert told.pod_of({"": elsewhere}).container == "postgres"
     told.put_container(container(OTHER, pid=43, start_ticks=7, cgroups_path=f"{POD_GROUP}/{OTHER}"))
     assert told.changed == [{elsewhere}], "who asked for this one is remembered"
+
+
+def test_it_is_told_once_too_where_the_runtime_tells_its_group_and_its_pid_later_or_never(told):
+    told.put_pod(pod())
+    elsewhere = f"/ours/{APP}"
+    assert told.pod_of({"": elsewhere}) is None
+    told.put_container(container(detailed=False))
+    assert told.changed == [], "a list does not say where it is"
+    told.put_container(container(cgroups_path=elsewhere))
+    assert told.changed == [{elsewhere}]
+    told.put_container(container(pid=42, start_ticks=7, cgroups_path=elsewhere))
+    assert told.changed == [{elsewhere}]
+    told.put_container(container(pid=43, start_ticks=9, cgroups_path=elsewhere))
+    assert told.changed == [{elsewhere}] * 2, "it was started anew"
 
 
 def test_and_told_when_its_pod_comes_after_it(told):
@@ -288,6 +302,21 @@ def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
     assert directory.container(APP) is None
     directory.put_container(container(), directory.mark())
     assert directory.container(APP) is not None
+
+
+def test_a_container_whose_details_cannot_be_known_is_told_of_and_goes_with_a_list_that_is_older(told):
+    told.put_pod(pod())
+    assert not told.pod_of(at(APP)).container
+    told.put_container(container(detailed=False))
+    assert not told.pod_of(at(APP)).container
+    mark = told.mark()
+    told.settle(APP)
+    assert told.pod_of(at(APP)).container == "postgres"
+    assert told.changed == [{f"{POD_GROUP}/{APP}"}]
+    told.replace_all([], [], mark, [SANDBOX])
+    assert told.container(APP) is None, "that nothing more is known of it is no word that it is there"
+    told.settle(APP)
+    assert told.container(APP) is None
 
 
 class TestStart:
