@@ -24,6 +24,7 @@ from holdfast.node.rule.schema import PlacementConfig
 from holdfast.pods.directory import Directory
 from holdfast.pods.record import ContainerRecord, PodRecord
 
+from tests.hostile.node_kit import until
 from tests.hostile.test_claims import comes_to_run
 from tests.integration.node_kit import adj_of
 from tests.needs import peer, systemd
@@ -334,7 +335,7 @@ def test_the_daemons_of_debian_s_packages_are_protected_in_their_units(run):
         systemctl("start", *units)
         started = [(main_pid(some.unit), some) for some in PACKAGED]
         for pid, some in started:
-            assert os.readlink(f"/proc/{pid}/exe") == some.program
+            until(lambda pid=pid, some=some: os.readlink(f"/proc/{pid}/exe") == some.program)  # Type=idle waits first
             Path(f"/proc/{pid}/oom_score_adj").write_text("0")  # whatever its unit or itself asked for
         engine = run()
         rules = book()
