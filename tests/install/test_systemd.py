@@ -57,8 +57,13 @@ def before_guest(config):
     return machine
 
 
-def test_the_environment_has_the_daemon_and_only_what_it_needs(pytestconfig):
-    machine = before_guest(pytestconfig)
+@pytest.fixture(scope="module")
+def machine(pytestconfig):
+    """The machine of `before_guest`, which lasts longer than a test."""
+    return before_guest(pytestconfig)
+
+
+def test_the_environment_has_the_daemon_and_only_what_it_needs(machine):
     assert machine.run(f"{INSTALLED}/bin/holdfast --version", FOLDER).startswith("holdfast ")
     names = {line.split("==")[0].lower() for line in machine.run(f"{INSTALLED}/bin/pip freeze", FOLDER).splitlines()}
     assert "grpcio" in names
