@@ -38,9 +38,7 @@ MOST_LOOKS = 8  # at one process for one event: another program may answer each 
 
 
 class Keeper:
-    """``found`` counts those under a rule that looks by number found: no event had told of them. ``looks`` are those at
-    one process, for an event or for what was done.
-    """
+    """``found`` counts those under a rule that looks by number found: no event had told of them."""
 
     def __init__(self, means: Means, reconciler: Reconciler) -> None:
         self.means, self.reconciler = means, reconciler
@@ -48,7 +46,6 @@ class Keeper:
         self.sight = Sight(means.reader, means.evidence, reconciler)
         self.performer = Performer(means, reconciler, self.sight)
         self.found = 0
-        self.looks = 0
         self.all_seen_before = 0  # clock ticks since boot: whoever started before was looked at under these rules
         self._said: set[str] = set()
         self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
@@ -123,7 +120,7 @@ class Keeper:
 
     def look_at(self, pid: int, at_ns: int = 0) -> None:
         """Look at one process through a descriptor of it, and do what follows; ``at_ns``: the event's, or 0."""
-        self.looks += 1
+        self.performer.looked += 1
         try:
             with self.means.reader.proc.open(pid) as process:
                 glance = self.means.reader.glance_of(process)

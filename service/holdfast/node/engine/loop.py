@@ -348,7 +348,7 @@ class Loop:
 
     def _serve_events(self) -> None:
         """Everything that waits, each process written to at once; moves and reports come after."""
-        on_event, allows = self.keeper.on_event, self._pace.allows
+        on_event, allows, performer = self.keeper.on_event, self._pace.allows, self.keeper.performer
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -359,11 +359,11 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    looks, began_s = self.keeper.looks, time.thread_time()
+                    looked, began_s = performer.looked, time.thread_time()
                     on_event(event.pid, event.at_ns)
-                    if self.keeper.looks - looks > 1:
+                    if performer.looked - looked > 1:
                         took_s = time.thread_time() - began_s
-                        self._costly.note(event.pid, self.keeper.looks - looks, took_s, time.monotonic())
+                        self._costly.note(event.pid, performer.looked - looked, took_s, time.monotonic())
             if self.keeper.performer.followed_changed:
                 self.follow()
             if len(self._pace.noisy) != self._muted:

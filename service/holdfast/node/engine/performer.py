@@ -73,13 +73,15 @@ class Means(Struct, frozen=True):
 
 
 class Performer:
-    """``looks`` are processes that what was done calls to look at; ``followed_changed``: others' forks are to be told.
+    """``looks`` are processes that what was done calls to look at, ``looked`` counts looks at one process each, heirs'
+    too; ``followed_changed``: others' forks are to be told.
 
     ``at_once``, where it is a list, takes all results: orders are not queued while everything is given back.
     """
 
     def __init__(self, means: Means, reconciler: Reconciler, sight: Sight) -> None:
         self.looks: deque[int] = deque()
+        self.looked = 0
         self.followed_changed = False
         self.at_once: list[Result] | None = None
         self._means, self._reconciler, self._sight = means, reconciler, sight
@@ -173,6 +175,7 @@ class Performer:
     def _is_heir(self, pid: int) -> bool:
         """Whether a process has something of ours that was not known yet."""
         table = self._reconciler.table
+        self.looked += 1
         try:
             glance = self._means.reader.glance(pid)
             had = table.held(pid, glance.start_ticks) is not None
