@@ -39,10 +39,8 @@ LATE = frozenset(
         "typing_extensions",  # msgspec, grpc
         # and what our own modules name but use in rare moments
         "base64",
-        "ctypes",
         "hashlib",
         "random",
-        "re2",
         "shutil",
         "tempfile",
     }
