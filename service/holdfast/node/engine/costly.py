@@ -11,7 +11,7 @@ from holdfast import log
 LOG = log.named(__name__)
 MANY = 32  # looks for one event; a usual one is one look
 PARTS = 20
-MOST = 4096  # then all are forgotten; their next events say how long a look takes
+MOST = 4096  # then all are forgotten; their next events say how many looks they lead to
 
 
 class Costly:
