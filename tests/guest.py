@@ -72,7 +72,7 @@ class Outside:
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         if not self._takes(item):
             return None
         hook, config = item.ihook, item.config
@@ -82,6 +82,8 @@ class Outside:
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        # What the test before left set up for this one, a folder's fixtures, is for the next one, or for nobody.
+        item.session._setupstate.teardown_exact(nextitem)
         return True
 
     def _takes(self, item: pytest.Item) -> bool:
