@@ -11,7 +11,7 @@ from holdfast.node.apply.action import Action, Commit, Heirs
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.returned import Returned
-from holdfast.node.journal.rows import MOST_EARLIER, AdjRow, Identity, MoveRow
+from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Held, Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
@@ -148,15 +148,16 @@ def inherited_moves(process: Process, known: Iterable[str], table: Table, forker
     found: dict[str, MoveRow] = {}
     for held in givers(process, table, forker):
         for hierarchy, row in held.moves.items():
-            if hierarchy in known or hierarchy in found or process.start_ticks < row.since_ticks:
+            if hierarchy in known or hierarchy in found:
                 continue
-            if row.is_ours(process.cgroups.get(hierarchy, "")):
+            if row.gave(process.cgroups.get(hierarchy, ""), process.start_ticks):
                 found[hierarchy] = replace(
                     row,
                     pid=process.pid,
                     start_ticks=process.start_ticks,
                     written=process.cgroups[hierarchy],
                     wanted=None,
+                    earlier=(),
                     since_ticks=process.start_ticks,
                     heir_of=row.heir_of or _identity(row.pid, row.start_ticks),
                 )
@@ -169,10 +170,6 @@ def wanting_adj(
     """The row for writing ``wanted``, over what is known."""
     present = process.oom_score_adj
     ours = old is not None and old.is_ours(present)
-    earlier: tuple[int, ...] = ()
-    if old is not None:
-        past = (*old.earlier, *([old.written] if old.written is not None else []))
-        earlier = tuple(dict.fromkeys(value for value in past if value != wanted))[-MOST_EARLIER:]
     assert decision.rule is not None
     return AdjRow(
         process.pid,
@@ -181,7 +178,7 @@ def wanting_adj(
         decision.rule,
         written=present if ours else None,
         wanted=wanted,
-        earlier=earlier,
+        earlier=old.past() if old is not None else (),
         since_ticks=old.since_ticks if old is not None else ticks,
         as_child=decision.as_child,
         give_back=decision.restore_on_remove,

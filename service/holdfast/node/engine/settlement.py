@@ -39,17 +39,23 @@ class Settlement:
         self._table, self._entries, self._given_back, self._gone = table, entries, returned, gone
 
     def agree(self, process: Process) -> list[Action]:
-        """What may have been written, was or was not: what is there says so."""
+        """What may have been written, was, if it is there."""
         held, actions = self._table.held(process.pid, process.start_ticks), list[Action]()
         if held is None:
             return actions
         if held.adj is not None and held.adj.wanted is not None:
-            actions += self._settled(held.adj, done=process.oom_score_adj == held.adj.wanted)
+            actions += self._agreed(held.adj, done=process.oom_score_adj == held.adj.wanted)
         if process.cgroups and not self._entries.is_moving(process.pid):
             for row in held.moves.values():
                 if row.wanted is not None:
-                    actions += self._settled(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
+                    actions += self._agreed(row, done=process.cgroups.get(row.hierarchy) == row.wanted)
         return actions
+
+    def _agreed(self, row: AdjRow | MoveRow, *, done: bool) -> list[Action]:
+        if done:
+            return self._settled(row, done=True)
+        self._table.put(row.unsure())
+        return []
 
     def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
         """A row once what it wanted was done, or refused; one under which nothing was written goes."""

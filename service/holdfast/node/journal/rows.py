@@ -4,23 +4,32 @@ What *before*, *written* and *wanted* mean is in `engine.reconciler`. Rows are v
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again.
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-MOST_EARLIER = 4  # values of ours that a child may have inherited before the last one
+MOST_EARLIER = 4  # values of ours, or groups, that a child may have inherited before the last one
 Adj = Annotated[int, Meta(ge=-1000, le=1000)]
 Identity: TypeAlias = tuple[int, int]  # pid, start ticks
+
+
+_Value = TypeVar("_Value")
+
+
+def _past(earlier: tuple[_Value, ...], before: _Value, *ours: _Value | None) -> tuple[_Value, ...]:
+    """The last values of ours, none twice."""
+    known = [value for value in ours if value is not None and value != before]
+    return tuple(dict.fromkeys((*earlier, *known)))[-MOST_EARLIER:]
 
 
 class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_defaults=True):
     """The ``oom_score_adj`` of one process.
 
     ``written`` is what we know to have written, ``wanted`` what we may have (None: nothing). ``earlier`` are values of
-    ours before: what it forked while it had them has inherited them. ``since_ticks``: clock ticks from boot to the
-    first write. ``heir_of``: it inherited the value from that process, which got it from us. ``origin``: where the rule
-    comes from (`ruleset.Rules`).
+    ours before, and those we may have written: what it forked while it had them has inherited them. ``since_ticks``:
+    clock ticks from boot to the first write. ``heir_of``: it inherited the value from that process, which got it from
+    us. ``origin``: where the rule comes from (`ruleset.Rules`).
     """
 
     pid: int
@@ -49,6 +58,10 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
         """Whether a process that started then, a child, has ``value`` from us."""
         return start_ticks >= self.since_ticks and (self.is_ours(value) or value in self.earlier)
 
+    def past(self) -> tuple[int, ...]:
+        """What a child may have from it. Not what it would have without us: others have that of themselves, too."""
+        return _past(self.earlier, self.before, self.written, self.wanted)
+
     def settled(self) -> "AdjRow":
         """What is wanted was written."""
         return replace(self, written=self.wanted, wanted=None)
@@ -56,6 +69,10 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
     def refused(self) -> "AdjRow | None":
         """What is wanted was not written; None: then we wrote nothing."""
         return None if self.written is None else replace(self, wanted=None)
+
+    def unsure(self) -> "AdjRow":
+        """What is wanted is not there: it was not written, or another program wrote since."""
+        return self if self.written is None else replace(self, wanted=None, earlier=self.past())
 
 
 class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_defaults=True):
@@ -68,6 +85,7 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
     rule: str
     written: str | None = None
     wanted: str | None = None
+    earlier: tuple[str, ...] = ()
     since_ticks: int = 0
     give_back: bool = True
     origin: str = ""
@@ -82,6 +100,14 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
         """Whether it is where we put it."""
         return present in (self.written, self.wanted)
 
+    def gave(self, group: str, start_ticks: int) -> bool:
+        """Whether a process that started then, a child, is in ``group`` by us."""
+        return start_ticks >= self.since_ticks and (self.is_ours(group) or group in self.earlier)
+
+    def past(self) -> tuple[str, ...]:
+        """See `AdjRow.past`."""
+        return _past(self.earlier, self.before, self.written, self.wanted)
+
     def settled(self) -> "MoveRow":
         """What is wanted was done."""
         return replace(self, written=self.wanted, wanted=None)
@@ -89,6 +115,10 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
     def refused(self) -> "MoveRow | None":
         """What is wanted was not done; None: then we did nothing."""
         return None if self.written is None else replace(self, wanted=None)
+
+    def unsure(self) -> "MoveRow":
+        """See `AdjRow.unsure`."""
+        return self if self.written is None else replace(self, wanted=None, earlier=self.past())
 
 
 class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=True):

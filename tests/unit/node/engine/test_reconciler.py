@@ -17,6 +17,7 @@ from holdfast.node.model.decision import AdjChange, Reason
 from holdfast.node.model.placement import Happening, State
 from holdfast.node.model.process import Process
 from holdfast.node.rule.ruleset import Rules
+from msgspec.structs import replace
 
 from tests.fakes.kernel import EXISTING, TREE, Kernel, host_of
 from tests.fakes.node import Node
@@ -434,6 +435,49 @@ class TestInheritance:
         node.forks.clear()
         node.settle()
         under()
+        assert undone(node)
+
+    def test_its_own_value_is_not_anothers_though_a_rule_let_that_one_have_the_same(self, node, under):
+        """ "at_least" wrote 702, as that one had of itself 702, before another program chose 211 for it."""
+        under({**VALUE, "match": {"comm": "b"}}, {**VALUE, "name": "least", "oom_score_adj": {"at_least": 650}})
+        one = node.started("none")
+        node.kernel.write_adj(one, 702)
+        for comm in ("b", "a"):
+            node.executed(one, comm)
+        node.kernel.write_adj(one, 211)
+        node.settle()
+        other = node.started("none")
+        node.kernel.write_adj(other, 702)
+        other.comm = "a"  # no event told of it
+        node.settle()
+        assert (one.adj, other.adj) == (650, 702)
+        under()
+        assert undone(node)
+
+    def test_what_it_has_of_a_write_that_a_crash_left_unsure_counts(self, node, under):
+        """The crash came after the write, and another program wrote before we were back."""
+        under(VALUE)
+        parent = node.started("a")
+        (row,) = table_of(node)
+        node.journal.table.put(replace(row, wanted=400))
+        parent.adj = 400
+        node.forked(parent).comm = "none"
+        node.forks.clear()
+        node.kernel.write_adj(parent, 11)
+        node.keeper.restore()
+        assert undone(node)
+
+    def test_what_it_has_of_a_move_that_a_crash_left_unsure_counts(self, node, under):
+        under(MOVE)
+        parent = node.started("b")
+        node.settle()
+        (row,) = [row for row in table_of(node) if isinstance(row, MoveRow)]
+        node.journal.table.put(replace(row, wanted="/made"))
+        parent.group = "/made"
+        node.forked(parent).comm = "none"
+        node.forks.clear()
+        node.kernel.move(parent, "/src2")
+        node.keeper.restore()
         assert undone(node)
 
     def test_who_started_before_its_parent_was_written_to_has_its_value_from_nobody(self, node, under):

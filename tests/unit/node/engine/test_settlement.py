@@ -41,7 +41,7 @@ def settlement(table, entries):
     [
         (500, None, AdjRow(7, 40, 3, "r", written=500)),
         (500, 400, AdjRow(7, 40, 3, "r", written=500)),
-        (400, 400, AdjRow(7, 40, 3, "r", written=400)),
+        (9, 400, AdjRow(7, 40, 3, "r", written=400, earlier=(400, 500))),  # or another program wrote since
         (3, None, AdjRow(7, 40, 3, "r", wanted=500)),
     ],
 )
