@@ -78,6 +78,7 @@ class Node:
         self.forks: list[tuple[int, int]] = []
         self.told: list[tuple[int, int]] = []  # taken, and perhaps not in the journal yet
         self.restarts = 0
+        self.forked_slowly: list[Program] = []
         self.tear = 0  # of the line at which we are killed, so many hundredths are in the file
         self._begin()
 
@@ -127,8 +128,13 @@ class Node:
         self.kernel.refuses = refuses
         for parent, child in told:
             program = self.kernel.processes.get(child)
-            if program is not None and program.ppid != parent:
-                program.lost = program.lost or self.journal.table.held(child, program.start_ticks) is None
+            if program is None or self.journal.table.held(child, program.start_ticks) is not None:
+                continue
+            forker = self.kernel.processes.get(program.ppid)
+            program.lost = program.lost or program.ppid != parent or (forker is not None and forker.lost)
+        for child in self.forked_slowly:
+            child.lost = child.lost or self.journal.table.held(child.pid, child.start_ticks) is None
+        self.forked_slowly.clear()
         for program, was in known:
             if not had_room and was and was != befores(self.journal.table, program):
                 program.lost = True  # who inherited what could not be noted, and nobody can say any more
@@ -149,6 +155,20 @@ class Node:
         program = self.kernel.start(parent.comm, pid, parent.pid)
         self.forks.append((parent.pid, program.pid))
         return program
+
+    def forking(self, parent, moments: int) -> None:
+        """A process begins to fork: its child has the value it has now, and is there ``moments`` later."""
+        adj, own_adj, restarts = parent.adj, parent.own_adj, self.restarts
+
+        def is_there() -> None:
+            if self.kernel.processes.get(parent.pid) is not parent:
+                return
+            child = self.forked(parent)
+            child.adj, child.own_adj = adj, own_adj
+            child.lost = child.lost or self.restarts != restarts  # what its parent had, died with us
+            self.forked_slowly.append(child)
+
+        self.kernel.meanwhile.append((moments, is_there))
 
     def executed(self, program, comm: str) -> None:
         """A process executes a program, or renames itself."""

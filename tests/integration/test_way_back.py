@@ -25,6 +25,8 @@ from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
 
+#: Of this run alone: another run on the same machine has rules, too.
+NOBODY, IN_PLACE, KIDS = (f"hf-{what}-{os.getpid()}" for what in "npk")
 SOAK = int(os.environ.get("HOLDFAST_SOAK", "1"))
 ROOT = Path(__file__).parents[2]
 #: A process that does what its lines say: take another name, fork one that stays, fork one in the background.
@@ -73,7 +75,7 @@ class Obedient:
         self.pid = self.process.pid
         set_adj(self.pid, adj)
         tree.join(group, self.pid)
-        self.name("hf-nobody")
+        self.name(NOBODY)
 
     def tell(self, line):
         self.process.stdin.write(f"{line}\n")
@@ -166,7 +168,7 @@ def test_who_leaves_a_rule_while_its_move_is_under_way_is_back(run, obedient, ru
         for one in processes:
             one.name(NAME)
             time.sleep(random.uniform(0, 0.02))  # the race itself: a move takes 0 to 20 ms
-            one.name("hf-nobody")
+            one.name(NOBODY)
         engine.settle()
         engine.settle()
         if lost != (lost := counter(engine.engine.tally.lost)):
@@ -330,7 +332,7 @@ class Daemons:
 class Crowd:
     """Processes that others, and they themselves, change all the time; ``own`` is what each would be without us."""
 
-    NAMES = (NAME, "hf-in-place", "hf-kids", "hf-nobody")
+    NAMES = (NAME, IN_PLACE, KIDS, NOBODY)
 
     def __init__(self, obedient, trees, places, size):
         self.obedient, self.trees, self.places = obedient, trees, places
@@ -440,7 +442,7 @@ def rules_of(group):
     ours = {"path": f"{group}/ours/{random.choice('ab')}", "controllers": ["pids", "cpu"], "settings": settings}
     return [
         {"name": "moved", "match": {"comm": NAME}, "oom_score_adj": random.choice((500, 520)), "cgroup": ours},
-        {"name": "in-place", "match": {"comm": "hf-in-place"}, "in_place": {"pids.max": random.choice((777, 888))}},
-        {"name": "kids", "match": {"comm": "hf-kids"}, "oom_score_adj": {"value": 410, "children": 55}},
-        {"name": "least", "match": {"comm": "hf-nobody"}, "oom_score_adj": {"at_least": 650}},
+        {"name": "in-place", "match": {"comm": IN_PLACE}, "in_place": {"pids.max": random.choice((777, 888))}},
+        {"name": "kids", "match": {"comm": KIDS}, "oom_score_adj": {"value": 410, "children": 55}},
+        {"name": "least", "match": {"comm": NOBODY}, "oom_score_adj": {"at_least": 650}},
     ]

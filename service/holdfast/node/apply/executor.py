@@ -440,8 +440,8 @@ def _wanting(order: Order, step: Move, now: str) -> MoveRow:
         rule=terms.rule,
         written=now if ours else None,
         wanted=step.change.after,
-        earlier=old.past() if old is not None else (),
-        since_ticks=old.since_ticks if old is not None else order.ticks,
+        earlier=old.past() if old is not None and ours else (),
+        since_ticks=old.since_ticks if old is not None and ours else order.ticks,
         give_back=terms.give_back,
         origin=terms.origin,
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries, by_hand
-from holdfast.node.engine.forks import Forks
-from holdfast.node.engine.heritage import giver_of
 from holdfast.node.engine.in_force import InForce
 from holdfast.node.journal.table import Held as Rows
 from holdfast.node.model.decision import Decision
@@ -18,9 +17,9 @@ from holdfast.node.plan.plan import plan
 class Decider:
     """Plans a process by the rules in force, unless it is overridden, restored, or not known well enough."""
 
-    def __init__(self, force: InForce, entries: Entries, forks: Forks, host: HostFacts) -> None:
+    def __init__(self, force: InForce, entries: Entries, descent: Descent, host: HostFacts) -> None:
         self.claims = Claims()
-        self._force, self._entries, self._forks, self._host = force, entries, forks, host
+        self._force, self._entries, self._descent, self._host = force, entries, descent, host
         self._table = force.table
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
@@ -35,7 +34,7 @@ class Decider:
         """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
         row = self._table.adj(process.pid, process.start_ticks)
         if row is None:
-            giver = giver_of(process, process.oom_score_adj, self._table, self._forks.forker(process.pid))
+            giver = self._descent.giver_of(process, process.oom_score_adj)
             return (
                 process
                 if giver is None

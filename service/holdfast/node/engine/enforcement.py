@@ -10,6 +10,7 @@ from holdfast.node.apply.action import Action, GiveBack, Move, Return, Set, Step
 from holdfast.node.engine.entry import Entries, Entry, Now, tell
 from holdfast.node.engine.heritage import record, wanting_adj
 from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import AdjRow, MoveRow
 from holdfast.node.journal.table import Held as Rows
 from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason
@@ -20,8 +21,8 @@ from holdfast.node.model.process import Process
 class Enforcement:
     """Has a decision carried out, or only told of."""
 
-    def __init__(self, force: InForce, entries: Entries) -> None:
-        self._force, self._entries, self._table = force, entries, force.table
+    def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
+        self._force, self._entries, self._table, self._lately = force, entries, force.table, lately
 
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         """A dry run: say what would be written."""
@@ -76,6 +77,8 @@ class Enforcement:
         self, process: Process, decision: Decision, change: AdjChange, origin: str, now: Now, at_ns: int
     ) -> Write:
         adj = self._table.adj(process.pid, process.start_ticks)
+        if adj is not None and not adj.is_ours(change.before):
+            self._lately.note((adj,), now.ticks)
         drifted = adj is not None and (adj.written, adj.rule) == (change.after, decision.rule)
         row = wanting_adj(process, decision, adj, change.after, now.ticks, origin)
         return Write(row, change, drifted, at_ns)

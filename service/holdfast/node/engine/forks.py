@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.node.apply.action import Action, Follow
+from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import Identity
 from holdfast.node.journal.table import Table
 
@@ -21,8 +22,8 @@ class Followed(set[int]):
 class Forks:
     """The last two rounds of looking at everybody. A process that was looked at is known by its own rows instead."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, lately: Lately) -> None:
+        self._table, self._lately = table, lately
         self._now: dict[int, Identity | None] = {}  # since the last `begin`
         self._before: dict[int, Identity | None] = {}
 
@@ -34,7 +35,7 @@ class Forks:
                 break
         else:
             held = self._table.processes.get(parent)
-            giver = (parent, held.start_ticks) if held is not None else None
+            giver = (parent, held.start_ticks) if held is not None else self._lately.last(parent)
         self.forget(child)
         if giver is not None or child in self._table.processes:  # whoever is there under its number has ended
             self._now[child] = giver

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from msgspec.structs import replace
 
 from holdfast.node.apply.action import Action, Commit, Heirs
+from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries
-from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.returned import Returned
 from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
-from holdfast.node.journal.table import Held, Table
+from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
 
@@ -20,26 +20,26 @@ from holdfast.node.model.process import Process
 class Heritage:
     """Finds rows for what processes inherited."""
 
-    def __init__(self, table: Table, entries: Entries, forks: Forks, returned: Returned) -> None:
-        self._table, self._entries, self._forks, self._returned = table, entries, forks, returned
+    def __init__(self, table: Table, entries: Entries, descent: Descent, returned: Returned) -> None:
+        self._table, self._entries, self._descent, self._returned = table, entries, descent, returned
 
     def inherit(self, process: Process) -> list[Action]:
         """Have rows for what a process has from another one that has it from us."""
-        table, forker = self._table, self._forks.forker(process.pid)
+        table, descent = self._table, self._descent
         held = table.held(process.pid, process.start_ticks)
         rows: list[AdjRow | MoveRow] = []
         if held is None or (held.adj is None and held.override is None):
-            giver = giver_of(process, process.oom_score_adj, table, forker)
+            giver = descent.giver_of(process, process.oom_score_adj)
             if giver is not None:
                 rows.append(inherited_adj(process, giver))
         elif held.adj is not None and held.adj.heir_of is None:
-            giver = giver_of(process, held.adj.before, table, forker)
+            giver = descent.giver_of(process, held.adj.before)
             if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._entries.is_moving(process.pid):
             known = (*(held.moves if held is not None else ()), *self._returned.of(process))
-            rows += inherited_moves(process, known, table, forker)
-        self._forks.forget(process.pid)  # it is known by its rows from now on
+            rows += inherited_moves(process, known, descent)
+        descent.forks.forget(process.pid)  # it is known by its rows from now on
         return record(table, rows)
 
     def heirs_first(self, process: Process) -> list[Action]:
@@ -55,11 +55,10 @@ class Heritage:
 
         For a process that nothing looked at: one that was is known by its own rows.
         """
-        forker = self._forks.forker(process.pid)
-        giver = giver_of(process, process.oom_score_adj, self._table, forker)
+        giver = self._descent.giver_of(process, process.oom_score_adj)
         if giver is not None:
             return giver.rule
-        moves = inherited_moves(process, (), self._table, forker)
+        moves = inherited_moves(process, (), self._descent)
         return moves[0].rule if moves else None
 
     def adopt_orphan(self, process: Process, rule: str) -> list[Action]:
@@ -96,38 +95,6 @@ def _identity(pid: int, start_ticks: int) -> Identity:
     return pid, start_ticks
 
 
-def givers(process: Process, table: Table, forker: Identity | None) -> Iterator[Held]:
-    """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may have
-    ended since), and its container's first process.
-    """
-    parent = table.processes.get(process.ppid)
-    if parent is not None and _is_parent(parent, process):
-        yield parent
-    if forker is not None and (held := table.held(*forker)) is not None and held is not parent:
-        yield held
-    main = process.pod.main if process.pod is not None else None
-    if main is not None and main != (process.pid, process.start_ticks):
-        first = table.held(*main)
-        if first is not None and first is not parent:
-            yield first
-
-
-def _is_parent(held: Held, process: Process) -> bool:
-    if process.ancestors:
-        return process.ancestors[0].start_ticks == held.start_ticks
-    return held.start_ticks <= process.start_ticks
-
-
-def giver_of(process: Process, value: int, table: Table, forker: Identity | None) -> AdjRow | None:
-    """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
-    if forker is None and process.pod is None and process.ppid not in table.processes:
-        return None  # as for nearly every process
-    for held in givers(process, table, forker):
-        if held.adj is not None and held.adj.gave(value, process.start_ticks):
-            return held.adj
-    return None
-
-
 def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
     """The row of a process that has its value from ``giver``."""
     return AdjRow(
@@ -143,10 +110,10 @@ def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
     )
 
 
-def inherited_moves(process: Process, known: Iterable[str], table: Table, forker: Identity | None) -> list[MoveRow]:
+def inherited_moves(process: Process, known: Iterable[str], descent: Descent) -> list[MoveRow]:
     """The rows of groups that a process was born into because its parent was moved there; ``known`` have rows."""
     found: dict[str, MoveRow] = {}
-    for held in givers(process, table, forker):
+    for held in descent.givers(process):
         for hierarchy, row in held.moves.items():
             if hierarchy in known or hierarchy in found:
                 continue
@@ -178,8 +145,8 @@ def wanting_adj(
         decision.rule,
         written=present if ours else None,
         wanted=wanted,
-        earlier=old.past() if old is not None else (),
-        since_ticks=old.since_ticks if old is not None else ticks,
+        earlier=old.past() if old is not None and ours else (),
+        since_ticks=old.since_ticks if old is not None and ours else ticks,
         as_child=decision.as_child,
         give_back=decision.restore_on_remove,
         origin=origin,

@@ -175,7 +175,7 @@ class Keeper:
         self._looking = True
         times: dict[int, int] = {}
         try:
-            while looks:
+            while looks or self._is_told_of_heirs():
                 pid = looks.popleft()
                 times[pid] = times.get(pid, 0) + 1
                 if times[pid] <= MOST_LOOKS:
@@ -183,10 +183,22 @@ class Keeper:
         finally:
             self._looking = False
         ended, self._ended = self._ended, set()
-        self.gone(ended)
+        self._forget(ended)
+
+    def _is_told_of_heirs(self) -> bool:
+        """Whether somebody who ended forked before that: it can be told from its parent's rows only now."""
+        if self._ended:
+            for parent, child in self.means.forks():
+                self.performer.perform(self.reconciler.forked(parent, child))
+        return bool(self.performer.looks)
 
     def gone(self, pids: Iterable[int]) -> None:
-        """Processes that are no more; all of them are forgotten with one write."""
+        """Processes that are no more."""
+        self._ended.update(pids)
+        self._look_again()
+
+    def _forget(self, pids: Iterable[int]) -> None:
+        """All of them with one write."""
         rows: list[Row] = []
         for pid in pids:
             self.means.evidence.gone(pid)
@@ -279,6 +291,7 @@ class Keeper:
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
         """A process was born with a value that ``rule`` gave it; nothing if it is gone."""
+        self.take_forks()  # of who had its number before, too
         try:
             facts = self.sight.alone(self.means.reader.glance(pid))
         except ProcessGone:
@@ -311,10 +324,18 @@ class Keeper:
                 gone += self.reconciler.is_known(one) and not self._is_there(one)
             self._look_again()
             if pid is None:
+                self._restore_latecomers()
                 self.clear_up()
         finally:
             self.performer.at_once = None
         return restored(results, gone)
+
+    def _restore_latecomers(self) -> None:
+        """Who was being forked while its parent was given back."""
+        known = set(self.reconciler.table.processes)
+        self.know_heirs()
+        self.performer.looks.extend(self.reconciler.table.processes.keys() - known)
+        self._look_again()
 
     def _is_there(self, pid: int) -> bool:
         try:

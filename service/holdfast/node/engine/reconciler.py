@@ -37,11 +37,13 @@ from __future__ import annotations
 from holdfast.node.apply.action import Action, Cleared, Follow, Forget, Look, Result, Wrote
 from holdfast.node.engine.clearance import Clearance
 from holdfast.node.engine.decider import Decider
+from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.enforcement import Enforcement
 from holdfast.node.engine.entry import Entries, Entry, Now, made
-from holdfast.node.engine.forks import Followed, Forks
+from holdfast.node.engine.forks import Followed
 from holdfast.node.engine.heritage import Heritage
 from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.lately import FORK_TICKS
 from holdfast.node.engine.request import Requests
 from holdfast.node.engine.returned import Returned
 from holdfast.node.engine.settlement import Settlement
@@ -60,12 +62,12 @@ class Reconciler:
     def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
         self.table, self.host = table, host
         self.force, self.entries, self.followed = InForce(table), Entries(table), Followed()
-        self._forks, self._returned = Forks(table), Returned()
-        self._decider = Decider(self.force, self.entries, self._forks, host)
-        self._heritage = Heritage(table, self.entries, self._forks, self._returned)
-        self._enforcement = Enforcement(self.force, self.entries)
-        self._way_back = WayBack(self.force, self.entries)
-        self._settlement = Settlement(table, self.entries, self._returned, self.gone)
+        self.descent, self._returned = Descent(table), Returned()
+        self._decider = Decider(self.force, self.entries, self.descent, host)
+        self._heritage = Heritage(table, self.entries, self.descent, self._returned)
+        self._enforcement = Enforcement(self.force, self.entries, self.descent.lately)
+        self._way_back = WayBack(self.force, self.entries, self.descent.lately)
+        self._settlement = Settlement(table, self.entries, self._returned, self.descent.lately)
         self._clearance = Clearance(self.force, host, pods)
         self.requests = Requests(self.force, self.entries)
 
@@ -97,7 +99,7 @@ class Reconciler:
 
     def is_known(self, pid: int) -> bool:
         """Whether a process is to be looked at, whatever its name."""
-        return pid in self.entries or pid in self.table.processes or self._forks.forker(pid) is not None
+        return pid in self.entries or pid in self.table.processes or self.descent.forks.forker(pid) is not None
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
         """See `Decider.held`."""
@@ -119,6 +121,7 @@ class Reconciler:
 
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
         """What follows from what was seen of a process; ``at_ns``: the event that led to it, or 0."""
+        self.descent.lately.forget_before(now.ticks - FORK_TICKS)
         actions = self.inherit(process) + self._heritage.heirs_first(process)
         entry = self.entries.get(process.pid)
         seen = self._decider.known(process)
@@ -162,11 +165,11 @@ class Reconciler:
 
     def forked(self, parent: int, child: int) -> list[Action]:
         """A process forked."""
-        return [Look(child)] if self._forks.told(parent, child) else []
+        return [Look(child)] if self.descent.forks.told(parent, child) else []
 
     def begin(self) -> None:
         """Everybody is looked at from now on."""
-        self._forks.begin()
+        self.descent.forks.begin()
         self._returned.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:

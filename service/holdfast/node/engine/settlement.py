@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
 from holdfast.node.apply.action import (
@@ -22,6 +20,7 @@ from holdfast.node.apply.action import (
     Wrote,
 )
 from holdfast.node.engine.entry import Entries, Entry, Now, tell
+from holdfast.node.engine.lately import Lately
 from holdfast.node.engine.returned import Returned
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
 from holdfast.node.journal.table import Table
@@ -31,12 +30,10 @@ from holdfast.node.model.process import Process
 
 
 class Settlement:
-    """Settles results of writes and orders; ``gone`` is called for who ended meanwhile."""
+    """Settles results of writes and orders. Who ended meanwhile is looked at: what it forked is an heir first."""
 
-    def __init__(
-        self, table: Table, entries: Entries, returned: Returned, gone: Callable[[int, int], list[Action]]
-    ) -> None:
-        self._table, self._entries, self._given_back, self._gone = table, entries, returned, gone
+    def __init__(self, table: Table, entries: Entries, returned: Returned, lately: Lately) -> None:
+        self._table, self._entries, self._given_back, self._lately = table, entries, returned, lately
 
     def agree(self, process: Process) -> list[Action]:
         """What may have been written, was, if it is there."""
@@ -82,12 +79,12 @@ class Settlement:
         action = result.action
         row = action.row
         if result.how is How.GONE:
-            return self._gone(row.pid, row.start_ticks)
+            return [Look(row.pid)]
         entry = self._entries.get(row.pid)
         if entry is not None and entry.placement.start_ticks != row.start_ticks:
             entry = None
         if isinstance(action, GiveBack):
-            return self._gave_back(row, result, entry)
+            return self._gave_back(row, result, entry, now)
         if result.how is How.LEFT:  # another program wrote between the look and the write: what it chose is looked at
             return [Look(row.pid)]
         if entry is None:
@@ -118,11 +115,12 @@ class Settlement:
         held = self._table.held(placement.pid, placement.start_ticks)
         return held is not None and bool(held.moves)
 
-    def _gave_back(self, row: AdjRow, result: Wrote, entry: Entry | None) -> list[Action]:
+    def _gave_back(self, row: AdjRow, result: Wrote, entry: Entry | None, now: Now) -> list[Action]:
         if result.refusal is not None:
             return self._is_stuck(entry, row, "oom_score_adj", result.refusal.detail)
         if entry is not None:
             entry.placement.adj_before = None
+        self._lately.note((row,), now.ticks)
         return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
 
     def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, what: str, detail: str) -> list[Action]:
@@ -142,7 +140,7 @@ class Settlement:
         if entry is not None:
             entry.order = 0
         if result.gone:
-            return self._gone(order.pid, order.start_ticks)
+            return [Look(order.pid)]
         returned = [came for came in result.came if isinstance(came.step, Return)]
         actions: list[Action] = [Heirs(order.pid)] if returned else []
         for came in returned:

@@ -8,6 +8,7 @@ from holdfast.node.apply.action import Action, Forget, GiveBack, Look, Return, S
 from holdfast.node.engine.entry import KEPT, Entries, Entry, Now, made, tell
 from holdfast.node.engine.heritage import is_chosen
 from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import AdjRow, MoveRow
 from holdfast.node.model.placement import Happening, Placement, State
 from holdfast.node.model.process import Process
@@ -16,8 +17,8 @@ from holdfast.node.model.process import Process
 class WayBack:
     """Gives back, and lets go of who has nothing of ours any more."""
 
-    def __init__(self, force: InForce, entries: Entries) -> None:
-        self._force, self._entries = force, entries
+    def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
+        self._force, self._entries, self._lately = force, entries, lately
 
     def unruled(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
         """What follows for a process that no rule is about."""
@@ -36,6 +37,7 @@ class WayBack:
         self._entries.show(placement, process)
         actions = self._give_back(entry, back, now)
         if chosen:
+            self._lately.note((row for row in chosen if isinstance(row, AdjRow)), now.ticks)
             actions.append(Forget(tuple(chosen)))
         placement.changes, placement.refusals, placement.expires_ns = (), (), 0
         if back or entry.order:

@@ -49,6 +49,7 @@ def _converted(db: sqlite3.Connection, path: Path) -> Iterator[Row]:
     for line in _tail(path.with_name(f"{path.name}-tail"), generation):
         _hold(held, *line)
     plain: list[tuple[type[Row], dict[str, Any]]] = []
+    came_from: dict[tuple[str, str], str] = {}  # of a group: where a process that was moved into it was
     for (pid, ticks, field), (before, written, previous, rule, as_child, give_back) in held.items():
         of = {"pid": pid, "start_ticks": ticks, "rule": rule, "give_back": bool(give_back)}
         # which of the two stands is seen when the process is
@@ -56,12 +57,15 @@ def _converted(db: sqlite3.Connection, path: Path) -> Iterator[Row]:
         if field == _ADJ:
             plain.append((AdjRow, {**of, **values, "as_child": bool(as_child)}))
         else:
-            plain.append((MoveRow, {**of, **values, "hierarchy": field.partition(":")[2]}))
+            hierarchy = field.partition(":")[2]
+            plain.append((MoveRow, {**of, **values, "hierarchy": hierarchy}))
+            came_from.setdefault((hierarchy, written), before)
     for hierarchy, group, file, before, written, previous, rule, give_back in db.execute("SELECT * FROM settings"):
         place = {"hierarchy": hierarchy, "path": group, "file": file, "rule": rule, "give_back": bool(give_back)}
         plain.append((FileRow, {**place, "before": before, "written": previous or None, "wanted": written}))
     for hierarchy, group, rule in db.execute("SELECT * FROM made"):
-        plain.append((GroupRow, {"hierarchy": hierarchy, "path": group, "rule": rule}))
+        base = came_from.get((hierarchy, group), "")
+        plain.append((GroupRow, {"hierarchy": hierarchy, "path": group, "rule": rule, "base": base}))
     for pid, ticks, adj, expires, why in db.execute("SELECT * FROM by_hand"):
         plain.append(
             (OverrideRow, {"pid": pid, "start_ticks": ticks, "adj": adj, "expires_unix_ns": expires, "why": why})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from holdfast.node.apply.action import Carried, Commit, Forget, GiveBack, How, Look, Order, Stuck, Write, Wrote
 from holdfast.node.engine.entry import Entries, Entry, Now
+from holdfast.node.engine.lately import Lately
 from holdfast.node.engine.returned import Returned
 from holdfast.node.engine.settlement import Settlement
 from holdfast.node.journal.rows import AdjRow, GroupRow, MoveRow
@@ -33,7 +34,7 @@ def entries(table):
 
 @pytest.fixture
 def settlement(table, entries):
-    return Settlement(table, entries, Returned(), lambda pid, start_ticks: [("gone", pid, start_ticks)])
+    return Settlement(table, entries, Returned(), Lately())
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,8 @@ def test_a_refused_first_write_leaves_no_row_and_is_told_once(settlement, table,
 
 
 @pytest.mark.parametrize("action", [WRITE, GiveBack(ROW)])
-def test_who_ended_meanwhile_is_gone(settlement, action):
-    assert settlement.wrote(Wrote(action, How.GONE), NOW) == [("gone", 7, 40)]
+def test_who_ended_meanwhile_is_looked_at(settlement, action):
+    assert settlement.wrote(Wrote(action, How.GONE), NOW) == [Look(7)]
 
 
 def test_what_another_program_wrote_meanwhile_is_looked_at(settlement):
@@ -98,7 +99,7 @@ def test_a_value_that_cannot_be_given_back_is_told_once(settlement):
 
 def test_an_order_of_a_newcomer_ends_with_it(settlement, entries):
     entries[7].order = 2
-    assert settlement.carried(Carried(Order(2, 7, 40, ()), (), gone=True), NOW) == [("gone", 7, 40)]
+    assert settlement.carried(Carried(Order(2, 7, 40, ()), (), gone=True), NOW) == [Look(7)]
     assert entries[7].order == 0
 
 

@@ -67,7 +67,7 @@ def test_every_kind_of_row_is_taken_in(older):
     expected = [
         AdjRow(7, 100, 5, "r", wanted=300),
         FileRow("pids", "/b", "pids.max", "max", "r", wanted="50"),
-        GroupRow("memory", "/b", "r"),
+        GroupRow("memory", "/b", "r", base="/a"),
         MoveRow(7, 100, "memory", "/a", "r", written="/c", wanted="/b", give_back=False),
         OverrideRow(8, 200, 700, 99, "why"),
     ]

@@ -1,0 +1,59 @@
+"""From whom a process has what it has: its parent, who forked it, its container's first process. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from holdfast.node.engine.forks import Forks
+from holdfast.node.engine.lately import Lately
+from holdfast.node.journal.rows import AdjRow
+from holdfast.node.journal.table import Held, Table
+from holdfast.node.model.process import Process
+
+
+class Descent:
+    """``lately``: what stands no more, and ``forks``: who forked whom."""
+
+    def __init__(self, table: Table) -> None:
+        self.lately = Lately()
+        self.forks = Forks(table, self.lately)
+        self._table = table
+
+    @property
+    def parents(self) -> Collection[int]:
+        """Those whose children may have something of ours; false where there are none."""
+        table = self._table.processes
+        return table.keys() | self.lately.pids if self.lately.pids else table
+
+    def givers(self, process: Process) -> Iterator[Held]:
+        """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may
+        have ended since), and its container's first process.
+        """
+        table, forker = self._table, self.forks.forker(process.pid)
+        parent = table.processes.get(process.ppid)
+        if parent is not None and _is_parent(parent, process):
+            yield parent
+        if forker is not None and (held := table.held(*forker)) is not None and held is not parent:
+            yield held
+        main = process.pod.main if process.pod is not None else None
+        if main is not None and main != (process.pid, process.start_ticks):
+            first = table.held(*main)
+            if first is not None and first is not parent:
+                yield first
+
+    def giver_of(self, process: Process, value: int) -> AdjRow | None:
+        """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
+        forker = self.forks.forker(process.pid)
+        if process.pod is None and process.ppid not in self.parents and forker is None:
+            return None  # as for nearly every process
+        for held in self.givers(process):
+            if held.adj is not None and held.adj.gave(value, process.start_ticks):
+                return held.adj
+        row = self.lately.gave(process.ppid, value, process.start_ticks)
+        return row or (self.lately.gave(forker[0], value, process.start_ticks) if forker is not None else None)
+
+
+def _is_parent(held: Held, process: Process) -> bool:
+    if process.ancestors:
+        return process.ancestors[0].start_ticks == held.start_ticks
+    return held.start_ticks <= process.start_ticks
