@@ -51,11 +51,15 @@ def top(obedient, grown, places, tmp_path):  # noqa: F811
     return started
 
 
-def child_of(one, grown, places, line, adj=None):  # noqa: F811
-    """One more process, which sets its own value where it is given; its pid."""
+def child_of(one, grown, places, line, adj=None, after=lambda: None):  # noqa: F811
+    """One more process, which sets its own value where it is given, ``after`` that; its pid.
+
+    A value that is set between our last look at the child and our write, microseconds, is overwritten.
+    """
     pid = one.child(line)
     grown.forked.append(pid)
     if adj is not None:
+        after()
         set_adj(pid, adj)
     grown.add(pid, BASE if adj is None else adj, places[0])
     return pid
@@ -89,7 +93,7 @@ def test_postgresql(run, top, places, group, grown, how):  # noqa: F811
     top.name(NAME)
     settled(engine)
     workers = [child_of(top, grown, places, f"fork {NAME}") for _ in range(3)]
-    chose = child_of(top, grown, places, f"fork {NAME}", adj=400)
+    chose = child_of(top, grown, places, f"fork {NAME}", 400, after=engine.settle)
     settled(engine)
     values = {pid: adj for pid, (adj, _) in grown.now().items()}
     assert values == {top.pid: LOWEST, before: BASE, **dict.fromkeys(workers, BASE), chose: 400}
@@ -106,8 +110,8 @@ def test_a_browser(run, top, places, grown, how):  # noqa: F811
     top.name(NAME)
     settled(engine)
     zygote = child_of(top, grown, places, f"fork {NAME}")
-    renderers = [child_of(top, grown, places, f"fork {NAME}", adj=ON_RENDERER + at) for at in range(3)]
-    gpu = child_of(top, grown, places, "fork hf-gpu", adj=200 + BASE)
+    renderers = [child_of(top, grown, places, f"fork {NAME}", ON_RENDERER + at, engine.settle) for at in range(3)]
+    gpu = child_of(top, grown, places, "fork hf-gpu", 200 + BASE, engine.settle)
     downloaded = child_of(top, grown, places, "run sleep")
     settled(engine)
     values = {pid: adj for pid, (adj, _) in grown.now().items()}
@@ -124,7 +128,7 @@ def test_sshd(run, top, places, group, grown, how):  # noqa: F811
     engine = run({**protects, "cgroup": {"path": f"{group}/ours", "controllers": ["pids"]}})
     top.name(NAME)
     settled(engine)
-    sessions = [child_of(top, grown, places, f"fork {NAME}", adj=BASE) for _ in range(2)]
+    sessions = [child_of(top, grown, places, f"fork {NAME}", BASE, engine.settle) for _ in range(2)]
     shell = child_of(top, grown, places, "run sleep")
     background = [child_of(top, grown, places, line) for line in ("daemon hf-screen", "daemon hf-agent")]
     wait_until(lambda: comm_of(shell) == "sleep")
