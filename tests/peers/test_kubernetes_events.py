@@ -285,6 +285,19 @@ def test_a_kill_whose_event_is_forbidden_is_not_taken_for_told(certificates, acc
     assert results(recorder) == {"written": 1, "counted": 1, "failed": 1}
 
 
+def test_a_kill_during_an_outage_longer_than_all_attempts_is_written_when_it_is_over(
+    certificates, account, monkeypatch
+):
+    monkeypatch.setattr(kill_series, "AGAIN_S", 0.01)
+    fake, settled = FakeApiServer(*[503] * 20, 0), Settled()
+    with listening(certificates, fake) as port, recording_kills(port, account, settled) as recorder:
+        recorder.kill(a_kill(1))
+        settled.until(1)
+    (event,) = fake.about("OOMKilled")
+    assert event["count"] == 1
+    assert results(recorder) == {"written": 1, "failed": 5}
+
+
 def test_a_kill_does_not_wait_behind_annotations(certificates, account):
     fake, settled = FakeApiServer(), Settled()
     with listening(certificates, fake) as port:

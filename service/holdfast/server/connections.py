@@ -18,9 +18,9 @@ from holdfast.server.descriptors import Bound
 
 LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
-#: Setting a connection up costs a millisecond, and its calls wait in gRPC's core until they are looked at, also after it
-#: has ended: a peer at its bound gets so many of them per `KEPT_S`, and not one for each of its connects. With 0.5 s its
-#: calls filled what the core keeps waiting (`rpc.options.PENDING`), and those of others were cancelled.
+#: Setting a connection up costs a millisecond, and its calls wait in gRPC's core until they are looked at, also when it
+#: has ended: a peer at its bound gets so many connections per `KEPT_S`, and not one for each of its connects. With 0.5
+#: its calls filled what the core keeps waiting (`rpc.options.PENDING`), and those of others were cancelled.
 KEPT_S = 2.0
 
 PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"

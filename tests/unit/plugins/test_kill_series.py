@@ -6,6 +6,7 @@ import pytest
 from holdfast.node.model.memory_domain import Kill
 from holdfast.plugins.placement import kill_series
 from holdfast.plugins.placement.kill_series import (
+    AGAIN_S,
     MOST_OF_POD,
     NODE_BURST,
     NODE_EVERY_S,
@@ -130,14 +131,40 @@ def test_the_node_has_a_burst_and_then_a_pace_for_all_pods_together(series):
     assert len(writes(series, 10 * NODE_EVERY_S)) == 10
 
 
-def test_what_failed_is_made_with_all_that_was_counted(series):
+def test_what_was_refused_is_made_with_all_that_was_counted(series):
     series.add(kill(1), "", 0.0)
     (write,) = writes(series, 0.0)
-    series.failed(write)
+    series.failed(write, 0.0, again=False)
     assert series.wait_s(0.0) is None, "only another kill tries again"
     series.add(kill(2), "", 1.0)
     (again,) = writes(series, 1.0)
     assert (again.is_new, again.name, again.count) == (True, write.name, 2)
+
+
+def test_what_the_server_could_not_take_is_tried_again_by_itself_for_as_long_as_it_cannot(series):
+    series.add(kill(1), "", 0.0)
+    now = 0.0
+    for _ in range(100):
+        (write,) = writes(series, now)
+        assert (write.is_new, write.count) == (True, 1)
+        series.failed(write, now, again=True)
+        assert writes(series, now) == []
+        now += series.wait_s(now)
+    assert now == 100 * AGAIN_S
+    series.add(kill(2), "", now)
+    (write,) = writes(series, now)
+    assert (write.is_new, write.count) == (True, 2)
+    assert series.wait_s(now) is None
+
+
+def test_what_could_not_be_brought_up_to_date_is_again_and_not_made_anew(series):
+    series.add(kill(1), "", 0.0)
+    (made,) = writes(series, 0.0)
+    series.add(kill(2), "", 1.0)
+    (write,) = writes(series, UPDATE_S)
+    series.failed(write, UPDATE_S, again=True)
+    (again,) = writes(series, UPDATE_S + AGAIN_S)
+    assert (again.is_new, again.name, again.count) == (False, made.name, 2)
 
 
 def test_where_every_series_waits_another_is_dropped(series, monkeypatch):

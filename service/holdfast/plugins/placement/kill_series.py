@@ -9,6 +9,8 @@ Theory
 * The first kill of a series is written at once. What is added is written every `UPDATE_S` at most, and together.
 * Each pod, and the node, has a bucket of writes: a burst, then a pace. What has to wait is not lost: it is in the
   count that is written later.
+* What the API server could not take now is written `AGAIN_S` later, with all that was counted by then; what it refuses
+  is not.
 * Bounded: `MOST` series. Where all of them wait to be written, a kill of another series is dropped, and counted.
 * The same kill is never in two counts: it is known by its number, also after a restart (`name_of`: what was written
   already cannot be written again under the same name).
@@ -28,6 +30,7 @@ from holdfast.plugins.placement.kill_text import MOST_BYTES
 
 SERIES_S = 600.0
 UPDATE_S = 10.0
+AGAIN_S = 30.0
 MOST = 1024
 MOST_OF_POD = 8
 MOST_REMEMBERED = 4096  # numbers of kills
@@ -86,9 +89,10 @@ class _Series(Struct):
     touched: float
     written_at: float = 0.0
     written: int = 0  # the count that was written
+    not_before: float = 0.0
 
     def due_at(self, now: float) -> float:
-        return now if not self.written else self.written_at + UPDATE_S
+        return max(self.not_before, self.written_at + UPDATE_S if self.written else now)
 
 
 class _Pod(Struct):
@@ -163,11 +167,15 @@ class KillSeries:
         shortest = min(waits, default=None)
         return None if shortest is None else max(0.0, shortest, self._node.wait_s(now))
 
-    def failed(self, write: Write) -> None:
-        """It could not be written; the next kill of its series tries again, with all that was counted."""
-        for series in self._series.values():
-            if series.write.name == write.name and write.is_new:
-                series.written = 0
+    def failed(self, write: Write, now: float, *, again: bool) -> None:
+        """It could not be written. ``again``: for now; otherwise the next kill of its series tries again."""
+        for key, series in self._series.items():
+            if series.write.name == write.name:
+                if write.is_new:
+                    series.written = 0
+                if again:
+                    series.not_before = now + AGAIN_S
+                    self._unwritten.setdefault(key, None)
 
     @property
     def size(self) -> int:

@@ -137,8 +137,11 @@ class Recorder:
         self.written.inc(REFUSED, "written" if is_written else "failed")
 
     def _write_kill(self, write: Write) -> None:
+        again = False
         try:
-            is_written = self._make_or_patch(write)
+            status = self._make_or_patch(write)
+            is_written = status in _CREATED or status == _CONFLICT  # an answer was lost, or we were ended before it
+            again = _may_change(status)
         except Exception as error:  # as above
             LOG.error("a Kubernetes Event could not be made", pod=f"{write.namespace}/{write.pod}", error=error)
             is_written = False
@@ -147,16 +150,16 @@ class Recorder:
             if is_written:
                 self._done.append(write.number)
             else:
-                self._series.failed(write)
+                self._series.failed(write, time.monotonic(), again=again)
 
-    def _make_or_patch(self, write: Write) -> bool:
+    def _make_or_patch(self, write: Write) -> int:
         """Make the Event, or bring it up to date. One that expired in the API server is made again."""
         status = _GONE
         if not write.is_new:
             status = self._send("PATCH", _path(write.namespace, write.name), update(write), (_GONE,))
         if status == _GONE:
             status = self._send("POST", _path(write.namespace), kill_event(write, self._node), (_CONFLICT,))
-        return status in _CREATED or status == _CONFLICT  # it is there: an answer was lost, or we were ended before it
+        return status
 
     def _send(self, method: str, path: str, body: dict[str, Any], expected: Sequence[int] = ()) -> int:
         """Until the server took it, or says what it will say again; the last status, 0 without one."""
@@ -170,7 +173,7 @@ class Recorder:
                 self._complained.clear()
             if status in _CREATED or status in expected:
                 return status
-            if status in range(400, 500) and status != 429:
+            if not _may_change(status):
                 break
             if self._closed.wait(pause_s):
                 break
@@ -178,6 +181,11 @@ class Recorder:
             self._complained.add(said)
             LOG.warning("a Kubernetes Event could not be written", status=status, reason=said, remedy=_remedy(status))
         return status
+
+
+def _may_change(status: int) -> bool:
+    """Whether the server may say something else next time; 0: it said nothing."""
+    return status not in range(400, 500) or status == 429
 
 
 def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
