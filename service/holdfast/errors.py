@@ -138,13 +138,22 @@ class Internal(HoldfastError):
     code, word = Code.INTERNAL, "internal"
 
 
-class ConfigError(HoldfastError):
-    """A configuration that cannot be used: ``where: key: what is wrong; what to do``, in one line."""
+class OneLine(HoldfastError):
+    """An error that is said in one line, whatever a file's author wrote into it."""
+
+    @property
+    def message(self) -> str:
+        """The sentence; what would end the line, or is seen by nobody, is written as in a Python string."""
+        return "".join(one if one.isprintable() else repr(one)[1:-1] for one in super().message)
+
+
+class ConfigError(OneLine):
+    """A configuration that cannot be used: ``where: key: what is wrong; what to do``."""
 
     code = Code.INVALID_ARGUMENT
 
 
-class BootError(HoldfastError):
+class BootError(OneLine):
     """The daemon cannot start; the line it says before it exits with 1."""
 
 
