@@ -6,8 +6,11 @@ import os
 import signal
 import statistics
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.hostile import kit
@@ -51,6 +54,39 @@ def test_calls_that_never_end_over_tcp_leave_the_nodes_own_clients_theirs(target
 def test_calls_whose_request_never_comes_cost_little(target, attack):
     target.survives(attack("streams", target.ports["tcp"], 200, 200, "/holdfast.placement.v1.Placement/Status", "none"))
     assert target.versions() == 20
+
+
+@pytest.mark.parametrize(("size", "code"), [(64 << 10, "OK"), ((64 << 10) + 1, "RESOURCE_EXHAUSTED")])
+def test_over_tcp_a_request_is_as_large_as_reading_needs_where_nobody_is_granted_more(target, size, code):
+    unknown = bytes([15 << 3 | 2, *_varint(size - 4)])  # a field that no HealthCheckRequest has
+    with grpc.insecure_channel(f"127.0.0.1:{target.ports['tcp']}") as channel:
+        call = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            _, answered = call.with_call(unknown.ljust(size, b"\0"), timeout=kit.PATIENCE_S)
+        except grpc.RpcError as error:
+            answered = error
+    assert answered.code().name == code
+
+
+def _varint(number):
+    return number & 127 | 128, number >> 7 & 127 | 128, number >> 14
+
+
+def test_calls_over_tcp_have_a_quarter_of_all(short_dir):
+    with kit.target(short_dir, grpc="  max_concurrent_rpcs: 40") as target, ExitStack() as stack:
+        streams = []
+        for _ in range(2):  # of 16 calls at the most
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{target.ports['tcp']}", options))
+            watch = channel.unary_stream("/holdfast.placement.v1.Placement/Watch")
+            streams += [watch(b"", timeout=60) for _ in range(8)]
+        deadline = time.monotonic() + kit.PATIENCE_S
+        while len(refused := [stream for stream in streams if not stream.is_active()]) < 6:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert {stream.code().name for stream in refused} == {"RESOURCE_EXHAUSTED"}
+        assert target.versions() == 20
+        assert [stream.is_active() for stream in streams].count(True) == 10
 
 
 def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
