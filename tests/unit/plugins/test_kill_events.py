@@ -99,6 +99,15 @@ async def test_those_that_wait_are_bounded_and_what_is_given_up_is_counted(event
     assert unknown(events) == 3
 
 
+async def test_groups_that_look_like_a_pods_take_no_place_of_those_that_only_root_makes(events, kills):
+    events.kill(kill(pod_confirmed=True))
+    for number in range(MOST_WAITING + 3):
+        events.kill(kill(number=10 + number))
+    assert (len(events._waiting), unknown(events)) == (MOST_WAITING, 4)
+    events._directory.put_pod(POD)
+    assert [one.number for one in kills] == [KILL.number]
+
+
 async def test_a_kill_whose_pod_nobody_tells_is_given_up(kills, monkeypatch):
     monkeypatch.setattr(kill_events, "WAITS_S", 0.0)
     events = KillEvents(Directory(), kills.append)

@@ -4,7 +4,8 @@ A kill may be told before the container runtime told of its pod: of a container 
 the daemon. Such a kill waits until the directory of pods knows, `WAITS_S` at most.
 
 A pod's name is only taken where the container runtime names the very group for the container, or the group is one that
-only root makes (`Kill.pod_confirmed`): whoever may make cgroups could otherwise have Events on another's pod.
+only root makes (`Kill.pod_confirmed`): whoever may make cgroups could otherwise have Events on another's pod. Nor do
+kills in groups that look like a pod's take the places of those that wait in a group that only root makes.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class KillEvents:
         """A kill, once each."""
         if not _may_be_in_a_pod(kill) or kill.at_ns < time.time_ns() - PAST_S * 1e9 or self._recorded(kill):
             return
-        if len(self._waiting) >= MOST_WAITING:
-            self._give_up()
         self._waiting.append((self._loop.time() + WAITS_S, kill))
+        if len(self._waiting) > MOST_WAITING:
+            self._give_up(next((at for at, (_, one) in enumerate(self._waiting) if not one.pod_confirmed), 0))
         self._set_timer()
 
     def _recorded(self, kill: Kill) -> bool:
@@ -96,9 +97,10 @@ class KillEvents:
             self._give_up()
         self._set_timer()
 
-    def _give_up(self) -> None:
-        """The one that waits longest. One that is in no pod by its group's name may be a container of another kind."""
-        _, kill = self._waiting.popleft()
+    def _give_up(self, at: int = 0) -> None:
+        """One that waits. One that is in no pod by its group's name may be a container of another kind."""
+        _, kill = self._waiting[at]
+        del self._waiting[at]
         self.unknown.labels().value += bool(kill.pod)
 
 
