@@ -78,19 +78,24 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    made = Certificates(tmp_path_factory.mktemp("tls"))
-    _openssl(made, "ca", "/CN=holdfast test authority", extensions="basicConstraints=critical,CA:TRUE")
+    return certificates_in(tmp_path_factory.mktemp("tls"))
+
+
+def certificates_in(folder: Path, *of_the_authority: str) -> Certificates:
+    """An authority with these extensions, a server and a client by it, and a stranger."""
+    made = Certificates(folder)
+    _openssl(made, "ca", "/CN=holdfast test authority", "basicConstraints=critical,CA:TRUE", *of_the_authority)
     for name in ("server", "client"):
         _openssl(made, name, f"/O=holdfast/CN={name}", by="ca")
     _openssl(made, "stranger", "/CN=stranger")
     return made
 
 
-def _openssl(
-    made: Certificates, name: str, subject: str, by: str = "", extensions: str = "subjectAltName=IP:127.0.0.1"
-) -> None:
+def _openssl(made: Certificates, name: str, subject: str, *extensions: str, by: str = "") -> None:
     command: list[str | Path] = [path_of("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt"]
-    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", subject, "-addext", extensions]
+    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", subject]
+    for extension in extensions or ("subjectAltName=IP:127.0.0.1",):
+        command += ["-addext", extension]
     command += ["-keyout", made.key(name), "-out", made.cert(name)]
     if by:
         command += ["-CA", made.cert(by), "-CAkey", made.key(by), "-addext", "basicConstraints=critical,CA:FALSE"]

@@ -21,6 +21,7 @@ from holdfast.pods.record import PodRecord
 from tests.fakes.api_server import FORBIDDEN, FakeApiServer, listening
 from tests.fakes.cri import FakeRuntime
 from tests.needs import peer
+from tests.peers.conftest import certificates_in
 from tests.peers.daemon import ENVIRON
 from tests.peers.in_pod import account_at, environ, in_a_pod
 from tests.peers.in_pod import daemon as daemon_command
@@ -83,6 +84,16 @@ async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
     assert body["message"] == (
         'holdfast.dev/oom-score-adj: 10: 10 is not within 0 and 9; holdfast.dev/protect: leader: namespace "db" may not'
     )
+
+
+@pytest.mark.parametrize("extensions", [(), ("keyUsage=critical,keyCertSign,cRLSign",)], ids=["silent", "key usage"])
+async def test_a_clusters_authority_says_what_its_key_is_for_or_does_not(tmp_path, extensions):
+    """kubeadm's does, many a home-made one does not; Python 3.13 asks for it unless told otherwise."""
+    certificates = certificates_in(tmp_path, *extensions)
+    fake = FakeApiServer()
+    with listening(certificates, fake) as port, recording(port, account_at(tmp_path, certificates)) as recorder:
+        recorder.tell(POD, REFUSED)
+        await until(recorder, written=1)
 
 
 async def test_a_busy_server_is_asked_again_and_one_that_forbids_is_not(certificates, account, caplog):
