@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.lately import Lately
@@ -19,11 +19,13 @@ class Descent:
         self.forks = Forks(table, self.lately)
         self._table = table
 
-    @property
-    def parents(self) -> Collection[int]:
-        """Those whose children may have something of ours; false where there are none."""
-        table = self._table.processes
-        return table.keys() | self.lately.pids if self.lately.pids else table
+    def __bool__(self) -> bool:
+        """Whether anybody may hand something of ours on."""
+        return bool(self._table.processes or self.lately.pids)
+
+    def __contains__(self, pid: int) -> bool:
+        """Whether children of this process may have something of ours."""
+        return pid in self._table.processes or pid in self.lately.pids
 
     def givers(self, process: Process) -> Iterator[Held]:
         """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may
@@ -44,7 +46,7 @@ class Descent:
     def giver_of(self, process: Process, value: int) -> AdjRow | None:
         """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
         forker = self.forks.forker(process.pid)
-        if process.pod is None and process.ppid not in self.parents and forker is None:
+        if process.pod is None and process.ppid not in self and forker is None:
             return None  # as for nearly every process
         for held in self.givers(process):
             if held.adj is not None and held.adj.gave(value, process.start_ticks):

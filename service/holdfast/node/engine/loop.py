@@ -332,7 +332,7 @@ class Loop:
 
     def _forks(self) -> list[tuple[int, int]]:
         """Who forked whom since the last time; of interest only while somebody has something of ours."""
-        if not self.keeper.reconciler.descent.parents:
+        if not self.keeper.reconciler.descent:
             return []
         try:
             return self.feed.forks()

@@ -71,13 +71,14 @@ class Sight:
 
     def may_inherit(self, ppid: int) -> bool:
         """Whether a child of it may have something of ours, or a rule for who it descends from."""
-        return ppid in self._reconciler.descent.parents or ppid in self._reconciler.followed
+        return ppid in self._reconciler.descent or ppid in self._reconciler.followed
 
     @property
     def parents(self) -> Container[int]:
         """Those whose children are worth a look; empty, and cheap to ask, where there are none."""
-        parents, followed = self._reconciler.descent.parents, self._reconciler.followed
-        return {*parents, *followed} if followed else parents
+        table, followed = self._reconciler.table.processes, self._reconciler.followed
+        lately = self._reconciler.descent.lately.pids
+        return {*table, *followed, *lately} if followed or lately else table
 
     def is_dull(self, pid: int) -> bool:
         """Whether a name, or a name in its groups, was seen before and no rule can hold for it: a file or two.
@@ -87,7 +88,7 @@ class Sight:
         """
         if self._reconciler.is_known(pid):
             return False
-        if not (self._reconciler.descent.parents or self._reconciler.followed):
+        if not (self._reconciler.descent or self._reconciler.followed):
             return self.indifference.has(self._reader.name(pid), pid)
         name, ppid = name_and_parent(self._reader.stat(pid))
         return not self.may_inherit(ppid) and self.indifference.has(name, pid)
