@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import shutil
@@ -19,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests import guest, needs
-from tests.running import Running
+from tests.running import Running, become_subreaper
 
-PR_SET_CHILD_SUBREAPER = 36
 THREAD_ENDS_S = 10.0
 RUN_ENDS_S = 60.0
 
@@ -33,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     # What a peer leaves behind (a shim, a daemonised child) becomes our child, so that it is seen and ended.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,8 +1,8 @@
 """Tests marked ``v2``: where this host is no cgroup-v2 host with CAP_SYS_RESOURCE, they run in one that is.
 
 ``HOLDFAST_V2_HOST`` names a program that runs its arguments there, as root, in the same folder over the same files
-(a virtual machine). All marked tests of a run go there at once, before the others, so that it boots once; each is then
-reported here under its own name, as if it had run here.
+(a virtual machine). All marked tests of a run go there at once, so that it boots once, and run there while the others
+run here, which come first for a processor; each is reported at the end under its own name, as if it had run here.
 
 Tests marked ``systemd`` change the machine, and need systemd as its process 1: they run in that guest, or where
 ``HOLDFAST_THROWAWAY=1`` says that the machine is thrown away afterwards. What such a test needs from here, as the guest
@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,15 @@ THROWAWAY = "HOLDFAST_THROWAWAY"
 REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON line a report
 SOAK = os.environ.get("HOLDFAST_SOAK", "1")
 BOOT_AND_RUN_S = 2700 if SOAK == "1" else 7200
+END_S = 10.0
+#: What the guest's program leaves behind is no child of ours, which a test would take for its own.
+AS_SUBREAPER = """
+import os, sys
+from tests.running import become_subreaper
+become_subreaper()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+NICE = 10  #: of the guest: others get nine tenths of a processor that both want
 SLOW = 4  #: how many times longer than here is waited in the guest, whose processor may be emulated
 
 
@@ -55,6 +67,61 @@ class Inside:
             file.write(json.dumps(data) + "\n")
 
 
+class _Run:
+    """The marked tests, in the guest, from the block's beginning to its end at the latest."""
+
+    def __init__(self, program: str, config: pytest.Config, nodeids: list[str]) -> None:
+        # Below the folder the guest shares: what it writes elsewhere is lost with it.
+        shared = config.rootpath / ".cache"
+        shared.mkdir(exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(dir=shared, prefix="guest-")
+        self._path, self._output = Path(self._folder.name) / "reports", Path(self._folder.name) / "output"
+        options = ["-p", "no:cacheprovider", "--quiet", f"--timeout={SLOW * float(config.getini('timeout'))}"]
+        python = [sys.executable, "-m", "pytest", *options, *nodeids]
+        required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
+        environ = [f"{REPORT}={self._path}", f"HOLDFAST_REQUIRE_PEERS={required}", f"HOLDFAST_SLOW={SLOW}"]
+        environ.append(f"HOLDFAST_SOAK={SOAK}")
+        command = [*shlex.split(program), "env", *environ, *python]
+        self._until = time.monotonic() + BOOT_AND_RUN_S
+        with self._output.open("wb") as output:
+            # A session of its own is a group of the scheduler's of its own (sched(7), autogroup), which comes second.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", AS_SUBREAPER, *command],
+                cwd=config.rootpath,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        with suppress(OSError):
+            Path(f"/proc/{self._process.pid}/autogroup").write_text(str(NICE))
+
+    def wait(self) -> tuple[list[dict[str, object]], str]:
+        """Its reports, and the last that it said, when it has ended."""
+        with suppress(OSError):  # nothing else runs now
+            Path(f"/proc/{self._process.pid}/autogroup").write_text("0")
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, self._until - time.monotonic()))
+        self._end()
+        lines = self._path.read_text().splitlines() if self._path.exists() else ()
+        return [json.loads(line) for line in lines], self._output.read_text(errors="replace")[-8000:]
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._end()
+        self._folder.cleanup()
+
+
 class Outside:
     """On the host: run the marked tests in the guest, then report them."""
 
@@ -62,19 +129,28 @@ class Outside:
         self._program, self._marks = program, marks
         self._reports: dict[str, list[dict[str, object]]] = {}
         self._said = ""
+        self._run: _Run | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=self._takes)  # stable: theirs come last, when the guest has had its time
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
         items = [item for item in session.items if self._takes(item)]
-        if items and not session.config.option.collectonly and not session.testsfailed:
-            items = self._prepared(session.config, items)
-            self._run(session.config, [item.nodeid for item in items])
-        return (yield)
+        if not items or session.config.option.collectonly or session.testsfailed:
+            return (yield)
+        items = self._prepared(session.config, items)
+        with _Run(self._program, session.config, [item.nodeid for item in items]) as self._run:
+            return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         if not self._takes(item):
             return None
+        if self._run is not None:
+            self._gather(self._run)
+            self._run = None
         hook, config = item.ihook, item.config
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         lost = f"no report of this test came back from {self._program}:\n{self._said}"
@@ -108,27 +184,12 @@ class Outside:
                 ready.append(item)
         return ready
 
-    def _run(self, config: pytest.Config, nodeids: list[str]) -> None:
-        # Below the folder the guest shares: what it writes elsewhere is lost with it.
-        shared = config.rootpath / ".cache"
-        shared.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=shared, prefix="guest-") as folder:
-            path = Path(folder) / "reports"
-            options = ["-p", "no:cacheprovider", "--quiet", f"--timeout={SLOW * float(config.getini('timeout'))}"]
-            python = [sys.executable, "-m", "pytest", *options, *nodeids]
-            required = os.environ.get("HOLDFAST_REQUIRE_PEERS", "0")
-            environ = [f"{REPORT}={path}", f"HOLDFAST_REQUIRE_PEERS={required}", f"HOLDFAST_SLOW={SLOW}"]
-            environ.append(f"HOLDFAST_SOAK={SOAK}")
-            command = [*shlex.split(self._program), "env", *environ, *python]
-            done = subprocess.run(
-                command, cwd=config.rootpath, capture_output=True, text=True, timeout=BOOT_AND_RUN_S, check=False
-            )
-            self._said = done.stdout[-4000:] + done.stderr[-4000:]
-            for line in path.read_text().splitlines() if path.exists() else ():
-                data = json.loads(line)
-                if isinstance(data["longrepr"], list):  # where a skip was raised: JSON has no tuples
-                    data["longrepr"] = tuple(data["longrepr"])
-                self._reports.setdefault(data["nodeid"], []).append(data)
+    def _gather(self, run: _Run) -> None:
+        reports, self._said = run.wait()
+        for data in reports:
+            if isinstance(data["longrepr"], list):  # where a skip was raised: JSON has no tuples
+                data["longrepr"] = tuple(data["longrepr"])
+            self._reports.setdefault(str(data["nodeid"]), []).append(data)
 
     def _failed(self, item: pytest.Item, words: str) -> dict[str, object]:
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")

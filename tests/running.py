@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import select
@@ -16,6 +17,12 @@ from typing import IO
 
 SLOW = float(os.environ.get("HOLDFAST_SLOW", "1"))  # how many times longer than usual everything takes here
 PATIENCE_S = 30.0 * SLOW  # for what takes milliseconds on an idle machine; this one may not be idle
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """What our descendants leave behind (a shim, a daemonised child) becomes our child; lasts over an exec. prctl(2)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Running:
