@@ -5,8 +5,9 @@
 The parent mounts a FUSE file system at FOLDER/mount, as fusermount3 does for any user, and answers every request but
 the reads after the first two. Each of COUNT children becomes uid 65534, takes NAME for its name and maps a file of it;
 one of its threads touches the file and so waits with the lock of the process's memory, another one asks for more memory
-and so waits for that lock, and after that everybody who wants to read ``/proc/PID/cmdline`` waits behind it. A line
-``hangs PID`` says when it is so. On SIGUSR1 the reads are answered after all; on SIGTERM everything ends.
+and so waits for that lock, and after that everybody who wants to read ``/proc/PID/cmdline`` waits behind it. The parent
+tells each when, tries whether it is so, and only then has the child take NAME and say ``hangs PID``. On SIGUSR1 the
+reads are answered after all; on SIGTERM everything ends.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import threading
 import time
 
 NOBODY = 65534
+WAITS_S = 0.3  # a read of a command line that takes so long waits for the lock
 ANSWERED_READS = 2  # these let the lock go; the next one is made with it
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -34,8 +36,11 @@ def attributes(node: int, mode: int) -> bytes:
     return struct.pack("<6Q10I", node, SIZE, SIZE // 512, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
 
-def serve(fuse: int, withheld: dict[int, int]) -> None:
-    """Answer the kernel (linux/fuse.h) until the file system is gone; ``withheld``: sizes of reads that are not."""
+def serve(fuse: int, withheld: dict[int, int], held: dict[int, threading.Event]) -> None:
+    """Answer the kernel (linux/fuse.h) until the file system is gone; ``withheld``: sizes of reads that are not.
+
+    ``held`` are told, by node, that one is not.
+    """
     reads: dict[int, int] = {}
     while True:
         try:
@@ -62,34 +67,68 @@ def serve(fuse: int, withheld: dict[int, int]) -> None:
                 answer(error=-5)
             else:
                 withheld[unique] = struct.unpack("<QQI", request[40:60])[2]
+                held[node].set()
         elif operation not in FORGETS:
             answer(error=-38)
 
 
-def hang(folder: str, name: str, number: int) -> None:
-    """Become the process; this does not return."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
-    file = os.open(f"{folder}/mount/{number}", os.O_RDONLY)
-    mapped = LIBC.mmap(None, SIZE, READ, PRIVATE, file, 0)
-    into = ctypes.create_string_buffer(1)
-    called = name.encode()
-    said = b"hangs %d\n" % os.getpid()
+class Child:
+    """One of them, and the four pipes by which it and its parent say what is next."""
 
-    def ask() -> None:
-        time.sleep(0.3)  # the only sign that the other one has the lock is that this one waits
-        LIBC.mmap(None, 4096, READ, PRIVATE | ANONYMOUS, -1, 0)
+    def __init__(self) -> None:
+        self.ready, self.touch, self.ask, self.take_name = (os.pipe() for _ in range(4))
+        self.pid = 0
 
-    threading.Thread(target=ask, daemon=True).start()  # a thread's stack is memory, too
-    threading.Thread(target=lambda: LIBC.memcpy(into, ctypes.c_void_p(mapped), 1), daemon=True).start()
-    time.sleep(0.5)
-    LIBC.prctl(15, called, 0, 0, 0)  # PR_SET_NAME: now a rule may ask for its command line
-    os.write(1, said)
-    while True:
-        signal.pause()
+    def hang(self, folder: str, name: str, number: int) -> None:
+        """Become the process; this does not return. Who waits in a read of a pipe needs no memory."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        file = os.open(f"{folder}/mount/{number}", os.O_RDONLY)
+        mapped = LIBC.mmap(None, SIZE, READ, PRIVATE, file, 0)
+        into = ctypes.create_string_buffer(1)
+        called = name.encode()
+        said = b"hangs %d\n" % os.getpid()
+
+        def touch() -> None:
+            os.read(self.touch[0], 1)
+            LIBC.memcpy(into, ctypes.c_void_p(mapped), 1)
+
+        def ask() -> None:
+            os.read(self.ask[0], 1)
+            LIBC.mmap(None, 4096, READ, PRIVATE | ANONYMOUS, -1, 0)
+
+        for work in (touch, ask):
+            threading.Thread(target=work, daemon=True).start()
+        LIBC.prctl(15, b"unanswered", 0, 0, 0)  # what is called below is in memory
+        os.write(self.ready[1], b"x")
+        os.read(self.take_name[0], 1)
+        LIBC.prctl(15, called, 0, 0, 0)  # PR_SET_NAME: now a rule may ask for its command line
+        os.write(1, said)
+        while True:
+            signal.pause()
+
+    def conduct(self, held: threading.Event) -> None:
+        """Tell it when; ``held``: its read is not answered."""
+        os.read(self.ready[0], 1)
+        os.write(self.touch[1], b"x")
+        held.wait()
+        os.write(self.ask[1], b"x")
+        while self._is_readable():
+            time.sleep(0.01)
+        os.write(self.take_name[1], b"x")
+
+    def _is_readable(self) -> bool:
+        def read() -> None:
+            with contextlib.suppress(OSError), open(f"/proc/{self.pid}/cmdline", "rb") as file:
+                file.read()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(WAITS_S)
+        return not reader.is_alive()
 
 
 def main(folder: str, name: str, count: int = 1) -> None:
@@ -98,15 +137,17 @@ def main(folder: str, name: str, count: int = 1) -> None:
     options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,allow_other"
     if LIBC.mount(b"unanswered", f"{folder}/mount".encode(), b"fuse.unanswered", 0, options.encode()):
         sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
-    children = []
+    children = [Child() for _ in range(count)]
     withheld: dict[int, int] = {}
-    for number in range(2, 2 + count):
-        child = os.fork()
-        if not child:
+    held = {number: threading.Event() for number in range(2, 2 + count)}
+    for number, child in zip(held, children, strict=True):
+        child.pid = os.fork()
+        if not child.pid:
             os.close(fuse)
-            hang(folder, name, number)
-        children.append(child)
-    threading.Thread(target=serve, args=(fuse, withheld), daemon=True).start()
+            child.hang(folder, name, number)
+    threading.Thread(target=serve, args=(fuse, withheld, held), daemon=True).start()
+    for number, child in zip(held, children, strict=True):
+        threading.Thread(target=child.conduct, args=(held[number],), daemon=True).start()
 
     def answer(*_: object) -> None:
         while withheld:
@@ -118,7 +159,7 @@ def main(folder: str, name: str, count: int = 1) -> None:
             os.close(fuse)  # what waits for an answer gets an error
         for child in children:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+                os.kill(child.pid, signal.SIGKILL)
         LIBC.umount2(f"{folder}/mount".encode(), 2)
         os._exit(0)
 
