@@ -138,22 +138,21 @@ class Internal(HoldfastError):
     code, word = Code.INTERNAL, "internal"
 
 
-class OneLine(HoldfastError):
-    """An error that is said in one line, whatever a file's author wrote into it."""
+class ConfigError(HoldfastError):
+    """A configuration that cannot be used: ``where: key: what is wrong; what to do``, in one line.
 
-    @property
-    def message(self) -> str:
-        """The sentence; what would end the line, or is seen by nobody, is written as in a Python string."""
-        return "".join(one if one.isprintable() else repr(one)[1:-1] for one in super().message)
-
-
-class ConfigError(OneLine):
-    """A configuration that cannot be used: ``where: key: what is wrong; what to do``."""
+    Whatever a file's author writes: what would end the line, or is seen by nobody, is written as in a Python string.
+    """
 
     code = Code.INVALID_ARGUMENT
 
+    @property
+    def message(self) -> str:
+        """The sentence."""
+        return "".join(one if one.isprintable() else repr(one)[1:-1] for one in super().message)
 
-class BootError(OneLine):
+
+class BootError(HoldfastError):
     """The daemon cannot start; the line it says before it exits with 1."""
 
 
