@@ -34,7 +34,7 @@ REPORT = "HOLDFAST_GUEST_REPORT"  # set inside: the file that takes one JSON lin
 SOAK = os.environ.get("HOLDFAST_SOAK", "1")
 BOOT_AND_RUN_S = 2700 if SOAK == "1" else 7200
 END_S = 10.0
-#: What the guest's program leaves behind is no child of ours, which a test would take for its own.
+#: Processes that the guest's program leaves behind become its children, not ours: a test would take them for its own.
 AS_SUBREAPER = """
 import os, sys
 from tests.running import become_subreaper
@@ -158,7 +158,7 @@ class Outside:
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        # What the test before left set up for this one, a folder's fixtures, is for the next one, or for nobody.
+        # Fixtures of folders, which the test before left for this one, end here unless the next one needs them.
         item.session._setupstate.teardown_exact(nextitem)
         return True
 

@@ -141,7 +141,7 @@ class Internal(HoldfastError):
 class ConfigError(HoldfastError):
     """A configuration that cannot be used: ``where: key: what is wrong; what to do``, in one line.
 
-    Whatever a file's author writes: what would end the line, or is seen by nobody, is written as in a Python string.
+    Characters of a file that would end the line, or that no terminal shows, are escaped as in a Python string.
     """
 
     code = Code.INVALID_ARGUMENT

@@ -1,4 +1,4 @@
-"""From whom a process has what it has: its parent, who forked it, its container's first process. Pure."""
+"""Finds the process from which another one has a value or a cgroup of ours. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from holdfast.node.model.process import Process
 
 
 class Descent:
-    """``lately``: what stands no more, and ``forks``: who forked whom."""
+    """``lately``: rows dropped within the last second; ``forks``: the fork events read so far."""
 
     def __init__(self, table: Table) -> None:
         self.lately = Lately()
@@ -20,7 +20,7 @@ class Descent:
         self._table = table
 
     def __bool__(self) -> bool:
-        """Whether anybody may hand something of ours on."""
+        """Whether any process may hand something of ours on to a child."""
         return bool(self._table.processes or self.lately.pids)
 
     def __contains__(self, pid: int) -> bool:
@@ -28,8 +28,8 @@ class Descent:
         return pid in self._table.processes or pid in self.lately.pids
 
     def givers(self, process: Process) -> Iterator[Held]:
-        """Who may have handed something of ours on to a process: its parent, who was told to have forked it (and may
-        have ended since), and its container's first process.
+        """The processes that may have handed something of ours on to this one: its parent, the process that forked it
+        (it may have ended since), and its container's first process.
         """
         table, forker = self._table, self.forks.forker(process.pid)
         parent = table.processes.get(process.ppid)
@@ -44,7 +44,7 @@ class Descent:
                 yield first
 
     def giver_of(self, process: Process, value: int) -> AdjRow | None:
-        """The row of who handed ``value`` on to a process; None: it is no value of ours that it inherited."""
+        """The row of the process from which this one inherited ``value``; None: it did not inherit it from us."""
         forker = self.forks.forker(process.pid)
         if process.pod is None and process.ppid not in self and forker is None:
             return None  # as for nearly every process

@@ -186,19 +186,19 @@ class Keeper:
         self._forget(ended)
 
     def _is_told_of_heirs(self) -> bool:
-        """Whether somebody who ended forked before that: it can be told from its parent's rows only now."""
+        """Read the fork events of processes that ended, while their rows are still there; whether looks follow."""
         if self._ended:
             for parent, child in self.means.forks():
                 self.performer.perform(self.reconciler.forked(parent, child))
         return bool(self.performer.looks)
 
     def gone(self, pids: Iterable[int]) -> None:
-        """Processes that are no more."""
+        """Forget processes that ended, after their children are known."""
         self._ended.update(pids)
         self._look_again()
 
     def _forget(self, pids: Iterable[int]) -> None:
-        """All of them with one write."""
+        """Drop the rows of processes that ended, with one write."""
         rows: list[Row] = []
         for pid in pids:
             self.means.evidence.gone(pid)
@@ -291,7 +291,7 @@ class Keeper:
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
         """A process was born with a value that ``rule`` gave it; nothing if it is gone."""
-        self.take_forks()  # of who had its number before, too
+        self.take_forks()  # also of the process that had this pid before
         try:
             facts = self.sight.alone(self.means.reader.glance(pid))
         except ProcessGone:
@@ -331,7 +331,7 @@ class Keeper:
         return restored(results, gone)
 
     def _restore_latecomers(self) -> None:
-        """Who was being forked while its parent was given back."""
+        """Give back values of processes that were being forked while their parents were given back."""
         known = set(self.reconciler.table.processes)
         self.know_heirs()
         self.performer.looks.extend(self.reconciler.table.processes.keys() - known)

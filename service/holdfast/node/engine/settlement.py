@@ -30,13 +30,13 @@ from holdfast.node.model.process import Process
 
 
 class Settlement:
-    """Settles results of writes and orders. Who ended meanwhile is looked at: what it forked is an heir first."""
+    """Settles results of writes and orders. It asks for a look at a process that ended meanwhile: heirs come first."""
 
     def __init__(self, table: Table, entries: Entries, returned: Returned, lately: Lately) -> None:
         self._table, self._entries, self._given_back, self._lately = table, entries, returned, lately
 
     def agree(self, process: Process) -> list[Action]:
-        """What may have been written, was, if it is there."""
+        """Settle each row whose write is not known to be done: it is done if the wanted value is there."""
         held, actions = self._table.held(process.pid, process.start_ticks), list[Action]()
         if held is None:
             return actions

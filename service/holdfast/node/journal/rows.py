@@ -59,7 +59,7 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
         return start_ticks >= self.since_ticks and (self.is_ours(value) or value in self.earlier)
 
     def past(self) -> tuple[int, ...]:
-        """What a child may have from it. Not what it would have without us: others have that of themselves, too."""
+        """The values that a child may have from this process by us. Without ``before``: others have that value, too."""
         return _past(self.earlier, self.before, self.written, self.wanted)
 
     def settled(self) -> "AdjRow":
@@ -71,7 +71,7 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
         return None if self.written is None else replace(self, wanted=None)
 
     def unsure(self) -> "AdjRow":
-        """What is wanted is not there: it was not written, or another program wrote since."""
+        """The row when the wanted value is not there: it was not written, or another program wrote since."""
         return self if self.written is None else replace(self, wanted=None, earlier=self.past())
 
 
