@@ -1,7 +1,7 @@
-"""What the reconciler has done, and what came of it: values, without I/O.
+"""Actions that the reconciler requests, and their results: values, without I/O.
 
-An `Action` is what `engine.reconciler` answers; `executor` carries those out that write, and answers with a `Result`,
-which the reconciler settles. Rows in actions are as they were when it was decided; `rows` says what each field means.
+`engine.reconciler` returns an `Action`. `executor` carries out the actions that write, and returns a `Result`, which
+the reconciler settles. Rows in actions are as they were at the decision; `rows` says what each field means.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from holdfast.node.model.placement import Report, Restored
 
 
 class Write(Struct, frozen=True):
-    """Write ``change.after`` into a process's ``oom_score_adj``, if that still says ``change.before``.
+    """Write ``change.after`` into a process's ``oom_score_adj``, if the present value is still ``change.before``.
 
-    ``drifted``: it was there before, and another program changed it. ``at_ns``: the exec that led to it, or 0.
+    ``drifted``: the value was there before, and another program changed it. ``at_ns``: the exec that led to it, or 0.
     """
 
     row: AdjRow
@@ -37,7 +37,7 @@ class GiveBack(Struct, frozen=True):
 
 
 class Terms(Struct, frozen=True):
-    """Under which rule something is done, where the rule comes from, and what becomes of it when the rule goes."""
+    """The rule under which something is done, the rule's source, and whether removing the rule restores it."""
 
     rule: str
     give_back: bool = True
@@ -45,7 +45,7 @@ class Terms(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """Move a process into the group of ``change``. ``row``: what is known of an earlier move of ours."""
+    """Move a process into the group of ``change``. ``row``: the row of an earlier move of ours."""
 
     change: MoveChange
     terms: Terms
@@ -53,13 +53,13 @@ class Move(Struct, frozen=True):
 
 
 class Return(Struct, frozen=True):
-    """Move a process back to ``row.before``, if it is where we put it; to the nearest above if that group is gone."""
+    """Move a process back to ``row.before``, if it is where we put it; to the nearest group above if that is gone."""
 
     row: MoveRow
 
 
 class Set(Struct, frozen=True):
-    """Bring a file of a group into force."""
+    """Write a file of a group so that the change is in force."""
 
     change: SettingChange
     terms: Terms
@@ -69,10 +69,10 @@ Step: TypeAlias = Move | Return | Set
 
 
 class Order(Struct, frozen=True):
-    """What is done with a process that may wait in the kernel. While it is under way its moves are not decided anew.
+    """Steps for a process that may wait in the kernel. While an order is under way, moves are not decided again.
 
-    ``ticks``: clock ticks from boot when it was ordered. ``drifted``: it was there before, and another program moved it
-    away. ``at_ns``: the exec that led to it, or 0.
+    ``ticks``: clock ticks from boot when it was ordered. ``drifted``: the process was there before, and another program
+    moved it away. ``at_ns``: the exec that led to it, or 0.
     """
 
     number: int
@@ -91,13 +91,13 @@ class Unset(Struct, frozen=True):
 
 
 class Remove(Struct, frozen=True):
-    """Remove a group that we made, once it is empty; whom we did not put there goes back to ``row.base``."""
+    """Remove a group that we made, once it is empty. A member that we did not put there goes back to ``row.base``."""
 
     row: GroupRow
 
 
 class Commit(Struct, frozen=True):
-    """Have rows in the journal's file, and others no more. ``needed``: without that nothing of it counts."""
+    """Write rows to the journal's file and drop others. ``needed``: if that fails, none of it counts."""
 
     rows: tuple[Row, ...] = ()
     drops: tuple[Row, ...] = ()
@@ -105,19 +105,19 @@ class Commit(Struct, frozen=True):
 
 
 class Forget(Struct, frozen=True):
-    """Drop rows that stand for nothing any more."""
+    """Drop rows that no longer stand for anything."""
 
     rows: tuple[Row, ...]
 
 
 class Tell(Struct, frozen=True):
-    """Tell whoever listens."""
+    """Send a report to the listeners."""
 
     report: Report
 
 
 class Refused(Struct, frozen=True):
-    """Refusals that are new for a process: count them, and say what is new for its rule."""
+    """Refusals that are new for a process: count them, and log those that are new for its rule."""
 
     rule: str
     pid: int
@@ -126,7 +126,7 @@ class Refused(Struct, frozen=True):
 
 
 class Stuck(Struct, frozen=True):
-    """Something cannot be given back now. It is tried again; this is told once."""
+    """A value, group or file that cannot be restored now. The restore is retried; this is logged once."""
 
     what: str
     rule: str
@@ -134,19 +134,19 @@ class Stuck(Struct, frozen=True):
 
 
 class Heirs(Struct, frozen=True):
-    """Look at a process's children before its row is forgotten: what it had, they may have inherited."""
+    """Examine a process's children before its row is dropped: they may have inherited what it had."""
 
     pid: int
 
 
 class Look(Struct, frozen=True):
-    """Look at a process anew."""
+    """Examine a process again."""
 
     pid: int
 
 
 class Follow(Struct, frozen=True):
-    """Other processes' forks are to be told from now on."""
+    """Receive the forks of a changed set of processes from now on."""
 
 
 Deed: TypeAlias = Write | GiveBack | Order | Unset | Remove
@@ -154,18 +154,18 @@ Action: TypeAlias = Deed | Commit | Forget | Tell | Refused | Stuck | Heirs | Lo
 
 
 class How(enum.Enum):
-    """What became of one thing to do."""
+    """The outcome of one step."""
 
     DONE = "done"
-    ALREADY = "already"  # it was so
-    LEFT = "left"  # another program chose since
+    ALREADY = "already"  # nothing to change
+    LEFT = "left"  # another program wrote another value since
     REFUSED = "refused"
-    APART = "apart"  # given back in another place: its group is gone
-    GONE = "gone"  # the process or group is
+    APART = "apart"  # restored to another place: its group is gone
+    GONE = "gone"  # the process or group is gone
 
 
 class Came(Struct, frozen=True):
-    """What became of one step. ``row``: as it is in the journal now."""
+    """The result of one step. ``row``: as it is in the journal now."""
 
     step: Step
     how: How
@@ -174,7 +174,7 @@ class Came(Struct, frozen=True):
 
 
 class Wrote(Struct, frozen=True):
-    """What became of a write of an ``oom_score_adj``."""
+    """The result of a write of an ``oom_score_adj``."""
 
     action: Write | GiveBack
     how: How
@@ -182,7 +182,7 @@ class Wrote(Struct, frozen=True):
 
 
 class Carried(Struct, frozen=True):
-    """What became of an order. ``stranger``: its number's new owner was moved back. ``at_ns``: when, monotonic."""
+    """The result of an order. ``stranger``: a new process with the same pid was moved back. ``at_ns``: monotonic."""
 
     order: Order
     came: tuple[Came, ...]
@@ -192,7 +192,7 @@ class Carried(Struct, frozen=True):
 
 
 class Cleared(Struct, frozen=True):
-    """What became of giving a file back, or of removing a group."""
+    """The result of restoring a file or removing a group."""
 
     action: Unset | Remove
     how: How
@@ -203,7 +203,7 @@ Result: TypeAlias = Wrote | Carried | Cleared
 
 
 def restored(results: Iterable[Result], gone: int) -> Restored:
-    """What giving back did, counted; ``gone`` processes had ended before it was tried."""
+    """Count the results of a restore; ``gone`` processes had ended before it was tried."""
     ends = [*_ends(results)]
     count = Counter(how for how, _ in ends)
     return Restored(
@@ -216,7 +216,7 @@ def restored(results: Iterable[Result], gone: int) -> Restored:
 
 
 def _ends(results: Iterable[Result]) -> Iterable[tuple[How, str]]:
-    """What was to be given back and what became of each, with why where it was refused."""
+    """Yield the outcome of each value, group or file that was to be restored, with the reason if it was refused."""
     for result in results:
         if isinstance(result, Carried):
             for came in result.came:

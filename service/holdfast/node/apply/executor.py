@@ -1,20 +1,25 @@
-"""The only writer. What it writes is in the journal first, goes to the very process, and is read back.
+"""The only writer. It journals each change first, and makes sure that the change reaches that very process.
 
 Theory
 ------
-* ``oom_score_adj`` is written at once: a microsecond, and safe by identity (a reused number answers ESRCH).
-* ``cgroup.procs`` takes a number; there is no safe form. So: hold the process's directory, look where it is, write the
-  number, look again through the directory. If the process ended in between, whoever has its number now may have been
-  moved; a newcomer that sits in the target though its parent does not is put back beside its parent, where it was born.
-* *Where it is counts at the moment of the move*, on the way in and on the way back: what another program chose since it
-  was decided is what is noted as before, or is left alone. Each move is preceded by a look of its own, with nothing
-  between the two but the write (`last_look`, `Whereabouts.is_still`); for a value the same.
-* *None goes to a hierarchy's root that did not come from there*: that would leave every limit on the way. Of a group
-  that is gone a process goes back to the nearest above; where none is left that takes it, it stays, and is tried again.
-* The first move after 50 ms of none waits 6 to 14 ms for an RCU grace period, later ones 5 µs; so does a move to where
-  a process already is. That wait is taken with a move of our own process to where it is, so that between the look at a
-  process and its move there are microseconds. None is made that is already true.
-* What the kernel refuses is an outcome, in one line with the remedy; the rest goes on.
+* ``oom_score_adj`` is written at once: this takes a microsecond, and is safe by identity (a reused pid answers ESRCH).
+  It is read back.
+* ``cgroup.procs`` takes a pid; the kernel has no safe form. So the executor holds the process's directory open, reads
+  which group the process is in, writes the pid, and checks through the directory that the process is still there. If
+  the process ended in between, the write may have moved a new process with the same pid. A new process that is in the
+  target although its parent is not is moved back to its parent's group, where it was born.
+* *The group at the moment of the move counts*, both for a move and for its restore. If another program has chosen a
+  group since the decision, that group is noted as before, or is left alone. Each move directly follows a read of its
+  own: between the read and the move there is only the write (`last_look`, `Whereabouts.is_still`). Values are handled
+  alike.
+* *A process is moved to a hierarchy's root only if it came from there*: the root would free it of every limit on the
+  way. If a process's former group is gone, it goes back to the nearest group above. If no group there takes it, it
+  stays, and the restore is retried.
+* The first move after 50 ms without one waits 6 to 14 ms for an RCU grace period; later moves take 5 µs. A move into
+  the group that the process is already in waits as well. To take this wait early, the executor moves its own process
+  into the group that it is already in; then only microseconds pass between reading a process's group and moving it. No
+  other move is made into a group that the process is already in.
+* A refusal by the kernel is a normal outcome: one line with the remedy. The rest of the order continues.
 """
 
 from __future__ import annotations
@@ -54,8 +59,8 @@ from holdfast.node.proc.parse import name_and_parent
 from holdfast.node.rule.setting import controller_of
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
-AGAIN = 3  # tries, each after a look at where a process is, if another program moves it at the same moment
-WARM_S = 0.002  # the kernel lets the lock cool after a grace period, never sooner than a tick or two after a move
+AGAIN = 3  # tries, each after its group is read again, if another program moves the process at the same moment
+WARM_S = 0.002  # the lock becomes cold after a grace period, never sooner than a tick or two after a move
 _CONTENDED = Refusal(Reason.KERNEL, Field.CGROUP, "another program moves it at the same moment; find and stop it")
 #: errno of a refused write → the reason it is counted under.
 _REASONS = {
@@ -71,7 +76,7 @@ _REASONS = {
 
 
 def refusal_of(error: HoldfastError, which: Field) -> Refusal:
-    """A refused write as a refusal of the rule."""
+    """Return the rule's refusal for a refused write."""
     if isinstance(error, KernelRefused):
         reason = _REASONS.get(error.errno, Reason.KERNEL)
         if which is Field.CGROUP and error.errno == errno.EINVAL:
@@ -83,7 +88,10 @@ def refusal_of(error: HoldfastError, which: Field) -> Refusal:
 
 
 class Executor:
-    """Writes. `write` and `clear` are for the engine's thread, `carry_out` for the mover's, too."""
+    """Writes to processes and groups.
+
+    `write` and `clear` are for the engine's thread; `carry_out` is for the mover's thread as well.
+    """
 
     def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
         self.journal = journal
@@ -95,12 +103,12 @@ class Executor:
     # -- oom_score_adj -----------------------------------------------------------------------------------------------
 
     def write(self, process: OpenProcess, action: Write | GiveBack) -> Wrote:
-        """Write an ``oom_score_adj``, or give it back."""
+        """Write or restore an ``oom_score_adj``."""
         try:
             if isinstance(action, GiveBack):
                 return Wrote(action, self._give_back(process, action, oomscore.read_last(process)))
             self.journal.commit((action.row,))
-            if oomscore.read_last(process) != action.change.before:  # noting it took longer than a look
+            if oomscore.read_last(process) != action.change.before:  # it may have changed during the commit
                 return Wrote(action, How.LEFT)
             oomscore.write(process, action.change.after)
         except ProcessGone:
@@ -121,7 +129,7 @@ class Executor:
 
     @property
     def is_warm(self) -> bool:
-        """Whether a move would be made at once."""
+        """Whether a move would be made without a wait."""
         return time.monotonic() < self._warm_until
 
     def carry_out(self, order: Order, process: OpenProcess) -> Carried:
@@ -140,10 +148,10 @@ class Executor:
             return Carried(order, tuple(came), gone=True, stranger=stranger, at_ns=time.monotonic_ns())
 
     def _move_all(self, order: Order, steps: Sequence[Move | Return], process: OpenProcess) -> list[Came]:
-        """The moves of one process, from where it is at this moment.
+        """Make the moves of one process, from the groups that it is in at this moment.
 
         Raises:
-            ProcessGone: it ended before the first.
+            ProcessGone: the process ended before the first move.
         """
         ready, came = list[Move | Return](), list[Came]()
         for step in steps:
@@ -172,7 +180,7 @@ class Executor:
     def _committed(
         self, order: Order, moves: Iterable[Move], present: Mapping[str, str]
     ) -> list[tuple[Move, MoveRow | None]]:
-        """The moves, each with its row, which is in the journal; None: it is true already."""
+        """Return the moves, each with its row, which is in the journal; None: the process is in the group already."""
         wanted: list[tuple[Move, MoveRow | None]] = []
         for step in moves:
             group = present.get(step.change.hierarchy, "")
@@ -181,7 +189,10 @@ class Executor:
         return wanted
 
     def _move(self, order: Order, step: Move, row: MoveRow, at: Whereabouts) -> Came:
-        """Move a process from where its row says it is. Who is moved by another program meanwhile is noted anew."""
+        """Move a process out of the group that its row names.
+
+        If another program moves the process meanwhile, a new row is written and the move is tried again.
+        """
         try:
             for _ in range(AGAIN):
                 came = self._join(step, row, at)
@@ -198,7 +209,7 @@ class Executor:
         return Came(step, How.REFUSED, row, _CONTENDED)
 
     def _prepare(self, step: Move | Return) -> Refusal | None:
-        """Make the group, if it is to be made."""
+        """Make the group of a move if it is to be made."""
         if isinstance(step, Return) or not step.change.create:
             return None
         try:
@@ -208,7 +219,7 @@ class Executor:
         return None
 
     def _warm_up(self) -> None:
-        """Wait for the grace period now, before anything is looked at."""
+        """Wait for the grace period now, before any process's group is read."""
         if self.is_warm:
             return
         try:
@@ -216,7 +227,7 @@ class Executor:
                 self._at_home = self._home()
             hierarchy, group = self._at_home
             self._hierarchy.tree(hierarchy).join(group, 0)
-        except HoldfastError:  # we were moved, or our own group takes no processes; the lock was taken all the same
+        except HoldfastError:  # we were moved, or our own group takes no processes; the kernel took the lock anyway
             self._at_home = None
         self._warm_until = time.monotonic() + WARM_S
 
@@ -233,7 +244,7 @@ class Executor:
         except KernelRefused as error:
             if error.errno != errno.ENOENT or tree.exists(change.after):
                 raise
-            self._make(change.hierarchy, change.after, step.terms)  # somebody removed it since it was looked at
+            self._make(change.hierarchy, change.after, step.terms)  # the group was removed after it was read
             moved = tree.join(change.after, row.pid, still)
         self._warm_until = time.monotonic() + WARM_S
         return Came(step, How.DONE if moved else How.LEFT, row)
@@ -258,11 +269,11 @@ class Executor:
         return Came(step, How.REFUSED, refusal=_CONTENDED)
 
     def _join_before(self, row: MoveRow, still: Callable[[], bool]) -> How:
-        """Join the group before, or the nearest above it that is left; LEFT: ``still`` said no.
+        """Join the group ``before``, or the nearest remaining group above it; LEFT: ``still`` said no.
 
         Raises:
-            KernelRefused: none takes processes; the process stays where it is. Never the root's: that would leave
-                every limit on the way.
+            KernelRefused: no group takes the process, which stays where it is. The root is never used: it would free
+                the process of every limit on the way.
         """
         tree = self._hierarchy.tree(row.hierarchy)
         if tree.exists(row.before):
@@ -270,10 +281,10 @@ class Executor:
         return How.APART if self._join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
 
     def _join_above(self, hierarchy: str, gone: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Join the nearest group above one that is gone, as `Tree.join`. Never the root's: see `_join_before`.
+        """Join the nearest group above one that is gone, as `Tree.join` does. Never the root: see `_join_before`.
 
         Raises:
-            KernelRefused: none is left that takes processes; the process stays where it is.
+            KernelRefused: no remaining group takes the process, which stays where it is.
         """
         tree, above = self._hierarchy.tree(hierarchy), parent(gone)
         while above != "/":
@@ -285,7 +296,10 @@ class Executor:
         raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
 
     def _put_back_stranger(self, pid: int, came: Iterable[Came]) -> bool:
-        """Whoever has the number of a process that ended under our hands goes back beside its parent."""
+        """Move a new process that has the pid of one that ended during its move to its parent's group.
+
+        Return whether a process was moved.
+        """
         put_back = False
         try:
             with self._proc.open(pid) as stranger:
@@ -309,7 +323,7 @@ class Executor:
     # -- files and groups --------------------------------------------------------------------------------------------
 
     def _set(self, step: Set) -> Came:
-        """Bring a file of a group into force, making the group if the change says so."""
+        """Write a file of a group so that the change is in force; make the group if the change says so."""
         change, row = step.change, None
         try:
             tree = self._hierarchy.tree(change.hierarchy)
@@ -322,7 +336,7 @@ class Executor:
                 row = self._wanting_file(step, now)
                 self.journal.commit((row,))
                 seen, now = now, tree.read(change.group, change.file)
-                if now == seen:  # noting it took longer than a look
+                if now == seen:  # it may have changed during the commit
                     break
             self._write_lines(change.hierarchy, change.group, change.file, change.after)
         except HoldfastError as error:
@@ -330,7 +344,7 @@ class Executor:
         return Came(step, How.DONE, row)
 
     def _wanting_file(self, step: Set, now: str) -> FileRow:
-        """The row for a write over what a file says at this moment."""
+        """Return the row for a write over the present text of a file."""
         change, terms = step.change, step.terms
         old = self.journal.table.files.get((change.hierarchy, change.group, change.file))
         ours = old is not None and is_ours(old, now)
@@ -347,7 +361,10 @@ class Executor:
         )
 
     def _as_it_is(self, row: FileRow | None) -> FileRow | None:
-        """A row after a refusal. Of several lines the first may have been taken: then what is there now is ours."""
+        """Return the row of a file after a refusal.
+
+        The kernel may have taken the first of several lines: then the present text is ours.
+        """
         if row is None or self.journal.table.get(row) != row:
             return None
         try:
@@ -366,7 +383,9 @@ class Executor:
             tree.write(path, file, line)
 
     def _make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
-        """Make a group and what is missing above it; what is ours to remove is in the journal before it exists."""
+        """Make a group and the missing groups above it. A group that is ours to remove is in the journal before it
+        exists.
+        """
         tree = self._hierarchy.tree(hierarchy)
         if not tree.exists(path):
             at, missing = path, []
@@ -378,14 +397,14 @@ class Executor:
         tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
 
     def says(self, row: FileRow) -> bool:
-        """Whether a group's file says what the row has written there."""
+        """Whether a group's file has the text of the row."""
         try:
             return is_ours(row, self._hierarchy.tree(row.hierarchy).read(row.path, row.file))
         except HoldfastError:  # the group is gone, or has no such file
             return False
 
     def clear(self, action: Unset | Remove) -> Cleared:
-        """Give a file back if what it says is ours, or remove a group if nothing is in it. Never raises."""
+        """Restore a file if its text is ours, or remove a group if it is empty. Never raises."""
         with self._writing:
             try:
                 how = self._unset(action.row) if isinstance(action, Unset) else self._remove(action.row)
@@ -420,7 +439,7 @@ class Executor:
 
 
 def is_ours(row: FileRow, now: str) -> bool:
-    """Whether what a file says is what we wrote, in the kernel's spelling."""
+    """Whether the text of a file is one that we wrote, or may have written, in the kernel's spelling."""
     return any(is_in_force(row.file, value, now) for value in (row.written, row.wanted) if value is not None)
 
 
@@ -429,7 +448,7 @@ def _hierarchy_of(step: Move | Return) -> str:
 
 
 def _wanting(order: Order, step: Move, now: str) -> MoveRow:
-    """The row for a move of a process that is in ``now`` at this moment: `reconciler`'s definition of before."""
+    """Return the row for a move of a process that is in ``now`` at this moment; `reconciler` defines before."""
     old, terms = step.row, step.terms
     ours = old is not None and old.is_ours(now)
     return MoveRow(

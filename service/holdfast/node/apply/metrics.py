@@ -1,7 +1,7 @@
-"""What the node work counts, for Prometheus. Written by the engine's thread only.
+"""Metrics of the node work, for Prometheus. Only the engine's thread writes them.
 
 Labels are rules, reasons, cgroups with OOM kills and pods with processes under a rule: few, and bounded. A pod's labels
-are not called ``namespace``, ``pod`` and ``container``: these are what Prometheus calls the daemon's own.
+are not called ``namespace``, ``pod`` and ``container``: Prometheus uses these names for the daemon's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from holdfast.node.model.placement import Placement
 from holdfast.node.proc.pressure import Pressure
 
 Lines = Iterable[tuple[tuple[str, ...], float]]
-#: Seconds from exec to held: adj lands within a millisecond, a move on an idle node after an RCU grace period.
+#: Seconds from exec to enforced: a value within a millisecond, a move on an idle node after an RCU grace period.
 EXEC_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 SWEEP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 MAX_DOMAINS = 256
@@ -26,7 +26,7 @@ POD = ("pod_namespace", "pod_name", "pod_container")
 
 
 class Tally:
-    """The families; `register` shows them."""
+    """The metric families; `register` shows them."""
 
     def __init__(self) -> None:
         self.placements: Callable[[], Iterable[Placement]] = tuple
@@ -148,7 +148,7 @@ class Tally:
         registry.add(*self._families())
 
     def unregister(self, registry: Registry) -> None:
-        """Show them no more."""
+        """Remove all families."""
         registry.remove(*self._families())
 
     def _families(self) -> list[Counter | Histogram]:
@@ -167,7 +167,7 @@ class Tally:
         return sorted(counts.items())
 
     def _pod_processes(self) -> Lines:
-        """A line a container, rule and state; those beyond `MAX_POD_LINES` together."""
+        """Return a line for each container, rule and state; those beyond `MAX_POD_LINES` are added up."""
         counts = Count(
             (pod.namespace, pod.name, pod.container, placement.rule, placement.state.value)
             for placement in self.placements()

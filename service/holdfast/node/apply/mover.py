@@ -1,13 +1,13 @@
-"""Orders that may wait in the kernel: a thread for those, and at once for those that will not.
+"""Carries out orders that may wait in the kernel: on a thread of its own, or at once if they will not wait.
 
 Theory
 ------
-* The first move after some milliseconds of none waits 6 to 14 ms for an RCU grace period (`executor`); exec events
-  must be served meanwhile. What waits in the queue is one batch, and so waits once.
-* For as long as the lock is "warm" a move takes 5 µs, and handing it to another thread takes ten times that. So within
-  `executor.WARM_S` of a move, a few more are made where they were ordered, after every event that waits was served.
-* The thread is called last (`wake`), when whoever ordered is about to wait: it would wait for the interpreter instead,
-  and that is two more switches between threads for each move.
+* The first move after some milliseconds without one waits 6 to 14 ms for an RCU grace period (`executor`). Exec events
+  must be served meanwhile. All orders in the queue are one batch, and so wait once.
+* While the lock is "warm" a move takes 5 µs, and handing it to another thread takes ten times that. So within
+  `executor.WARM_S` of a move, a few more are made on the thread that ordered them, after it served every waiting event.
+* The thread is woken last (`wake`), when the ordering thread is about to wait. If it were woken earlier it would wait
+  for the interpreter, which costs two more thread switches for each move.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ FEW = 8  # orders; some may be moves in a dozen hierarchies
 
 
 class Mover:
-    """Takes orders from the engine's thread and gives results back, to be fetched: waking it for each costs more."""
+    """Takes orders from the engine's thread and keeps results until they are fetched: waking that thread for each costs
+    more.
+    """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -46,11 +48,11 @@ class Mover:
         self._thread.start()
 
     def submit(self, order: Order, process: OpenProcess) -> None:
-        """Queue an order until the next `kick` or `wake`; its process is closed when it is done."""
+        """Queue an order until the next `kick` or `wake`. Its process is closed when the order is done."""
         self._orders.append((order, process))
 
     def kick(self) -> None:
-        """Carry out what is queued now, if that takes no time; else it waits for `wake`."""
+        """Carry out the queued orders now if that takes no time; otherwise they wait for `wake`."""
         if not self._orders:
             return
         is_quick = len(self._orders) <= FEW and self._executor.is_warm
@@ -61,17 +63,17 @@ class Mover:
                 self._working.release()
 
     def wake(self) -> None:
-        """Have the thread carry out what is queued."""
+        """Let the thread carry out the queued orders."""
         if self._orders:
             self._call_thread()
 
     def _call_thread(self) -> None:
         if self._asleep:
             self._asleep = False
-            try:  # noqa: SIM105 - no object a call
+            try:  # noqa: SIM105 - no object for each call
                 self._call.release()
             except RuntimeError:
-                pass  # somebody called it at the same moment
+                pass  # another thread called it at the same moment
 
     @property
     def waiting(self) -> int:
@@ -80,7 +82,7 @@ class Mover:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be carried out, and nothing to be fetched."""
+        """Whether no order waits to be carried out and no result waits to be fetched."""
         return not (self._orders or self._busy or self._results)
 
     @property
@@ -91,11 +93,11 @@ class Mover:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread is there."""
+        """Whether the thread is alive."""
         return self._thread.is_alive()
 
     def results(self) -> list[Carried]:
-        """What was done since the last call."""
+        """Return the results since the last call."""
         taken = []
         while self._results:
             taken.append(self._results.popleft())
@@ -112,7 +114,7 @@ class Mover:
         done.wait()
 
     def stop(self, within_s: float) -> bool:
-        """Carry out what waits, then end the thread; False: it hangs, and is left."""
+        """Carry out the waiting orders, then end the thread; False: the thread hangs, and is left."""
         self._stopping = True
         if self._thread.is_alive():
             self._call_thread()
@@ -121,7 +123,7 @@ class Mover:
 
     def _run(self) -> None:
         while True:
-            self._call.acquire(blocking=False)  # a call that was answered before it came
+            self._call.acquire(blocking=False)  # a call whose orders were carried out already
             self._asleep = True
             if not self._orders and not self._stopping:
                 self._call.acquire()

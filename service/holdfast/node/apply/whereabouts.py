@@ -1,4 +1,4 @@
-"""In which cgroups one process is at the moment of a move."""
+"""The cgroups that one process is in at the moment of a move."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from holdfast.process import OpenProcess
 
 
 class Whereabouts:
-    """``groups`` is where it is thought to be, by hierarchy: at first what was seen when its moves were decided."""
+    """``groups``: the groups that the process is believed to be in, by hierarchy.
+
+    At first these are the groups that were read when its moves were decided.
+    """
 
     def __init__(self, process: OpenProcess, seen: Mapping[str, str]) -> None:
         self._process, self.groups = process, seen
 
     def look(self) -> Mapping[str, str]:
-        """See where it is.
+        """Read the process's groups.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
         """
         self.groups = parse_groups(self._process.last_look("cgroup"))
         return self.groups
 
     def is_still(self, hierarchy: str) -> bool:
-        """Whether it is where it is thought to be in this hierarchy. Nothing but the move is to come after.
+        """Whether the process is in the group that ``groups`` has for this hierarchy. Only the move may come after this
+        call.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
         """
         return is_member(self._process.last_look("cgroup"), hierarchy, self.groups.get(hierarchy, ""))

@@ -1,8 +1,8 @@
-"""Which rule a process was under that the OOM killer took.
+"""Finds the rule that a process killed by the OOM killer was under.
 
-The kernel tells of a kill after it chose, and the process may have been forked a moment before, so that nothing looked
-at it: then the process that forked it says whether it had something of a rule's. What neither says is not known, which
-is another answer than "no rule".
+The kernel reports a kill after it chose, and the process may have been forked a moment before, so that nothing examined
+it. Then the process that forked it says whether it had something of a rule's. If neither process says so, the rule is
+not known, which is another answer than "no rule".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from holdfast.node.proc.parse import Glance
 
 
 def attribution(keeper: Keeper, kill: Kill, pod: PodFacts | None) -> Attribution:
-    """What is known of the process of a kill; it may have ended, and its number may be another's by now."""
+    """Return what is known of the killed process. It may have ended, and another process may have its pid by now."""
     reconciler = keeper.reconciler
     glance = _glance(keeper, kill)
     placement = reconciler.placement(kill.pid)
@@ -29,7 +29,10 @@ def attribution(keeper: Keeper, kill: Kill, pod: PodFacts | None) -> Attribution
 
 
 def _glance(keeper: Keeper, kill: Kill) -> Glance | None:
-    """What is left of it: a process stays until its parent has waited for it. Another one with its number is not it."""
+    """Read what is left of the killed process: it stays until its parent has waited for it.
+
+    None: it is gone, or another process has its pid.
+    """
     try:
         glance = keeper.means.reader.glance(kill.pid)
     except HoldfastError:
@@ -38,7 +41,10 @@ def _glance(keeper: Keeper, kill: Kill) -> Glance | None:
 
 
 def _as_killed(keeper: Keeper, kill: Kill, pod: PodFacts | None, glance: Glance | None) -> Process:
-    """The process as the kernel log tells it. Of one that is gone the start is not known: the latest there can be."""
+    """Return the process as the kernel log describes it.
+
+    The start of a process that is gone is not known: the latest possible one is used.
+    """
     memory = keeper.reconciler.host.hierarchy_of("memory")
     return Process(
         kill.pid,
@@ -52,7 +58,7 @@ def _as_killed(keeper: Keeper, kill: Kill, pod: PodFacts | None, glance: Glance 
 
 
 def _was_looked_at(keeper: Keeper, kill: Kill, glance: Glance | None) -> bool:
-    """Whether that it has no placement says that no rule is about it."""
+    """Whether the lack of a placement means that no rule matches the process."""
     if not keeper.rules.could_match(kill.comm) and not keeper.reconciler.followed:
         return True
     return glance is not None and glance.start_ticks < keeper.all_seen_before

@@ -1,4 +1,4 @@
-"""Files that no rule speaks of any more, and groups that we made and nothing needs. Pure."""
+"""Finds files that no rule sets any more, and groups that we made and nothing needs. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from holdfast.node.rule.annotation import BY_ANNOTATION
 
 
 class Clearance:
-    """Finds them, and remembers what was told of those that cannot be given back now."""
+    """Finds these files and groups, and remembers which were reported as impossible to restore now."""
 
     def __init__(self, force: InForce, host: HostFacts, pods: PodLookup | None) -> None:
         self._force, self._host, self._pods = force, host, pods
         self._stuck: set[tuple[str, ...]] = set()
 
     def clear_up(self) -> list[Action]:
-        """Files that no rule speaks of any more, and groups that we made and nothing needs."""
+        """Return actions for files that no rule sets any more, and groups that we made and nothing needs."""
         actions: list[Action] = []
         keep: list[Row] = []
         for row in list(self._force.table.files.values()):
@@ -56,7 +56,7 @@ class Clearance:
             return False
         pod = self._pods.pod_of({row.hierarchy: row.path}) if self._pods is not None else None
         if pod is not None and not pod.name and self._force.rules.asks_runtime(row.rule):
-            return False  # nobody can say yet
+            return False  # not known yet
         rule = self._force.rules.asked_for(pod) if row.rule == BY_ANNOTATION else self._force.rules.spec_named(row.rule)
         if rule is None:
             return True
@@ -66,7 +66,7 @@ class Clearance:
         return row.file not in _files(given, v2=self._host.hierarchies == (UNIFIED,))
 
     def cleared(self, result: Cleared) -> list[Action]:
-        """What became of it."""
+        """Return the actions that follow from the result of a restore or a removal."""
         row = result.action.row
         if result.how is How.REFUSED:
             if row.key in self._stuck:

@@ -1,7 +1,8 @@
-"""Processes whose events make the engine look at many others: their children, where another value came.
+"""Finds processes whose events make the engine examine many others: their children, when the value was changed.
 
 A process may write its own value over the rule's in a loop. Its events then take one part in `PARTS` of the time; for
-the rest a rescan looks. Looks are counted, not timed: on a slow machine every look is long. The time is an argument.
+the rest a rescan examines it. Examinations are counted, not timed: on a slow machine every one takes long. The time is
+an argument.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from holdfast import log
 
 LOG = log.named(__name__)
-MANY = 32  # looks for one event; a usual one is one look
+MANY = 32  # processes examined for one event; usually it is one
 PARTS = 20
-MOST = 4096  # then all are forgotten; their next events say how many looks they lead to
+MOST = 4096  # then all are forgotten; their next events show how many examinations they lead to
 
 
 class Costly:
@@ -23,14 +24,14 @@ class Costly:
         self._told: set[int] = set()  # since the last periodic rescan
 
     def allows(self, pid: int, now: float) -> bool:
-        """Whether a process is to be looked at for an event; ``now`` monotonic."""
+        """Whether a process is to be examined for an event; ``now`` monotonic."""
         if not self._rests or now >= self._rests.get(pid, 0.0):
             return True
         self.skipped += 1
         return False
 
     def note(self, pid: int, looks: int, took_s: float, now: float) -> None:
-        """One event of it led to so many looks, which took so much of a processor."""
+        """Note that one event of a process led to so many examinations, which took so many seconds of a processor."""
         if looks < MANY:
             return
         if len(self._rests) >= MOST:
@@ -43,6 +44,6 @@ class Costly:
             )
 
     def begin_anew(self) -> None:
-        """All were looked at."""
+        """Start again: a rescan examined every process."""
         self._rests.clear()
         self._told.clear()

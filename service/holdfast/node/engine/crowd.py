@@ -1,11 +1,11 @@
-"""Processes that together make more events than each is worth a look: those of one user in one group.
+"""Limits the events of a crowd: processes of one user in one group that make more events than are worth examining.
 
-`pace` knows a process that makes events in a loop. Whoever starts a new process for each event has the same effect. A
-user cannot leave the group that root gave it: a group below one that is delegated counts as the group above it. Who may
-change its user (root in a container, who has subordinate ids) cannot be a new crowd each time: of a group, `MOST_USERS`
-and root are counted apart, and all others together.
+`pace` limits a process that makes events in a loop. Starting a new process for each event has the same effect. A user
+cannot leave the group that root gave it: a group below a delegated one counts as the group above it. A process that may
+change its user (root in a container, an owner of subordinate ids) cannot be a new crowd each time: in a group, root and
+`MOST_USERS` users are counted apart, and all others together.
 
-Of a crowd, `MOST_EVENTS` a second are served; for the rest a rescan looks, which comes within a second or a few.
+Of a crowd's events, `MOST_EVENTS` a second are served. A rescan covers the rest within a second or a few.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from holdfast.node.proc.reader import Reader
 
 LOG = log.named(__name__)
 WINDOW_S = 1.0
-FREE_EVENTS = 100  # of all together in a window, before it is asked whose they are: that costs 30 µs
-MOST_EVENTS = 300  # of one crowd in a window: each is a look, of 100 to 300 µs
+FREE_EVENTS = 100  # of all together in a window, before the user and group are read: that costs 30 µs
+MOST_EVENTS = 300  # of one crowd in a window: examining a process takes 100 to 300 µs
 MOST_USERS = 4  # of one group in a window
 MOST_CACHED = 1024
 
@@ -31,7 +31,7 @@ Crowd = tuple[int, str]
 
 
 class Crowds:
-    """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was told to be too much."""
+    """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was reported as too much."""
 
     def __init__(self, reader: Reader, hierarchy: Hierarchy) -> None:
         self._reader, self._hierarchy = reader, hierarchy
@@ -43,10 +43,10 @@ class Crowds:
         self._groups: dict[bytes, str] = {}
 
     def allows(self, pid: int, now: float) -> bool:
-        """Whether the process ``pid`` is to be looked at for an event that would be worth it; ``now`` monotonic.
+        """Whether the process ``pid`` is to be examined for an event that would be worth it; ``now`` monotonic.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
         """
         if now >= self._window_ends:
             self._counts.clear()
@@ -73,7 +73,7 @@ class Crowds:
         return False
 
     def begin_anew(self) -> None:
-        """All were looked at: who is still too much is told of again."""
+        """Start again after a rescan: a crowd that still makes too many events is reported again."""
         self._told.clear()
         self._groups.clear()
 
@@ -97,7 +97,7 @@ class Crowds:
         return group
 
     def _of_root(self, paths: Mapping[str, str]) -> str:
-        """The deepest of its groups, over all hierarchies, above which every directory is root's."""
+        """Return the deepest of the groups, over all hierarchies, up to which every directory belongs to root."""
         return max((self._cut(name, path) for name, path in paths.items()), key=len, default="/")
 
     def _cut(self, name: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The decision about one process: its plan, or what goes before it. Nothing is done about it: preview is this. Pure."""
+"""Decides about one process: its plan, or what precedes it. Nothing is carried out, so preview uses it. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Decider:
         self._table = force.table
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
-        """What we did to a process's ``oom_score_adj``, as a plan asks about it."""
+        """Return what we did to a process's ``oom_score_adj``, in the form that a plan reads."""
         row = self._table.adj(pid, start_ticks)
         if row is None:
             return None
@@ -31,7 +31,7 @@ class Decider:
         return Held(row.before, written or 0, row.rule, row.as_child, row.heir_of is not None)
 
     def known(self, process: Process) -> Process:
-        """A process with what we did to its ``oom_score_adj``, or to who it inherited that from."""
+        """Return a process with what we did to its ``oom_score_adj``, or to the process that it inherited it from."""
         row = self._table.adj(process.pid, process.start_ticks)
         if row is None:
             giver = self._descent.giver_of(process, process.oom_score_adj)
@@ -45,7 +45,7 @@ class Decider:
         return replace(process, held=Held(row.before, written, row.rule, row.as_child, row.heir_of is not None))
 
     def decide(self, process: Process) -> Decision | None:
-        """What follows for a process (as `known`); None: what stands, stands on."""
+        """Return the decision for a process (as `known` returns it); None: everything in force stays."""
         identity = process.pid, process.start_ticks
         held = self._table.held(*identity)
         if held is not None and held.override is not None:
@@ -61,7 +61,7 @@ class Decider:
         return decision
 
     def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
-        """Whether it is under a rule that nobody can read now, or about a pod or words not known now."""
+        """Whether its rule cannot be read now, or the pod or command line that the rule asks about is not known now."""
         if (process.pid, process.start_ticks) in self._force.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []

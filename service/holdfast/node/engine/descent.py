@@ -47,7 +47,7 @@ class Descent:
         """The row of the process from which this one inherited ``value``; None: it did not inherit it from us."""
         forker = self.forks.forker(process.pid)
         if process.pod is None and process.ppid not in self and forker is None:
-            return None  # as for nearly every process
+            return None  # so for nearly every process
         for held in self.givers(process):
             if held.adj is not None and held.adj.gave(value, process.start_ticks):
                 return held.adj

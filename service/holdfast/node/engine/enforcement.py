@@ -1,4 +1,4 @@
-"""What a rule wants of a process becomes writes and orders, each with the row that says what was before. Pure."""
+"""Turns the changes of a rule into writes and orders, each with the row that says what was there before. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from holdfast.node.model.process import Process
 
 
 class Enforcement:
-    """Has a decision carried out, or only told of."""
+    """Requests the changes of a decision, or only reports them."""
 
     def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
         self._force, self._entries, self._table, self._lately = force, entries, force.table, lately
 
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
-        """A dry run: say what would be written."""
+        """Report what would be written: a dry run."""
         placement, actions = entry.placement, list[Action]()
         if placement.changes != decision.changes and decision.changes:
             actions.append(tell(Happening.PLANNED, placement, decision.changes, now))
@@ -35,7 +35,7 @@ class Enforcement:
         return actions
 
     def enforce(self, entry: Entry, process: Process, decision: Decision, now: Now, at_ns: int) -> list[Action]:
-        """Write what is at once, order what may wait, give back what the rule does not speak of."""
+        """Write what needs no wait, order what may wait, and restore what the rule does not set."""
         placement, rule = entry.placement, decision.rule or ""
         placement.changes = ()
         held = self._table.held(process.pid, process.start_ticks)
@@ -66,7 +66,7 @@ class Enforcement:
         return actions
 
     def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
-        """What the rule does not speak of and we once wrote, or would have by a claim."""
+        """Return the rows of what the rule does not set and we once wrote, or would have by a claim."""
         claimed = {refusal.field for refusal in decision.refusals if refusal.reason is Reason.CLAIM}
         rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
         if not decision.moves:
@@ -84,7 +84,10 @@ class Enforcement:
         return Write(row, change, drifted, at_ns)
 
     def _rerule(self, held: Rows, decision: Decision, back: Collection[AdjRow | MoveRow], terms: Terms) -> list[Action]:
-        """What stands, stands under this rule now. Who inherited it goes on being an heir: it may leave the rule."""
+        """Put everything that stays in force under this rule.
+
+        A process that inherited it remains an heir, because it may leave the rule.
+        """
         writes = {change.field for change in decision.changes}
         rows: list[AdjRow | MoveRow] = []
         adj = held.adj
@@ -111,6 +114,6 @@ def _field_of(row: AdjRow | MoveRow) -> Field:
 
 
 def _stood(step: Move) -> bool:
-    """Whether a move is one that we made before, under the same rule: another program moved the process away."""
+    """Whether we made this move before, under this rule: another program moved the process away."""
     row = step.row
     return row is not None and row.rule == step.terms.rule and row.written == step.change.after

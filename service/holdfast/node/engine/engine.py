@@ -1,7 +1,7 @@
-"""The engine's face (`model.placement` says what it answers with), for any thread.
+"""The engine as any thread sees it; `model.placement` defines its answers.
 
-What changes anything is handed to the thread of `loop.Loop` and answered by a future; what only looks, looks with
-a reader of its own.
+Calls that change anything are handed to the thread of `loop.Loop` and answered by a future. Calls that only read use a
+reader of their own.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
-#: A turn takes milliseconds; the longest there are (restoring 10,000 processes) some seconds.
+#: A turn takes milliseconds; the longest (restoring 10,000 processes) takes some seconds.
 HANGS_S = 10.0
 MOST_FRESH = 5000  # processes read for one list, some 40 µs each
 
 
 class Engine:
-    """The engine over its loop, which nobody else starts or ends."""
+    """The engine over its loop. Only the engine starts and ends the loop."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop, self.kills = loop, loop.kills
@@ -45,19 +45,19 @@ class Engine:
         self.tally.pressure = self.pressure
 
     def start(self) -> None:
-        """Start the threads; the first thing they do is a full sweep."""
+        """Start the threads; they begin with a full rescan."""
         self._loop.start()
         self.tally.up = lambda: not self.trouble
 
     @property
     def ended(self) -> Future[None]:
-        """Done when the engine's thread has ended; with what it could not get over, if it was not told to."""
+        """Done when the engine's thread has ended; with the error that ended it, if it was not told to end."""
         return self._loop.ended
 
     def stop(self, *, restore: bool = False) -> None:
-        """Finish the moves that wait, give everything back if so wanted, end the threads. Blocks for milliseconds.
+        """Finish the waiting moves, restore everything if ``restore``, and end the threads. Blocks for milliseconds.
 
-        The second call is nothing.
+        A second call does nothing.
         """
         if self._loop.is_closed:
             return
@@ -70,7 +70,8 @@ class Engine:
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
-        """Decide by these from now on. Done when they are in force; the sweep that follows may still go.
+        """Decide by these rules from now on. Done when they are in force; the rescan that follows may still be under
+        way.
 
         Raises (in the future):
             Unavailable: the engine has ended.
@@ -83,13 +84,13 @@ class Engine:
         return self._loop.calls.ask(lambda: self._loop.set_rules(rules))
 
     def sweep(self) -> Future[Sweep]:
-        """Look at every process now; done when that is."""
+        """Rescan every process now. Done when the rescan is."""
         done: Future[Sweep] = Future()
         self._loop.calls.tell(lambda: self._loop.sweeps.ask(done))
         return done
 
     def look_at(self, groups: Collection[str]) -> None:
-        """Decide anew about whoever is in these cgroups or below: their pod is another than was known."""
+        """Decide again about every process in these cgroups or below: their pod is another than was known."""
 
         def look_at() -> None:
             for pid in members_below(self._loop.hierarchy, groups):
@@ -100,21 +101,21 @@ class Engine:
         self._loop.calls.tell(look_at)
 
     def look_at_container(self, pod: str, group: str, pid: int) -> None:
-        """A container of a pod runs, in this cgroup, with this first process: look at its processes.
+        """Examine the processes of a pod's container that runs in this cgroup, with this first process.
 
-        Nothing while process events arrive; see `Loop.look_at_container`.
+        Does nothing while process events arrive; see `Loop.look_at_container`.
         """
         self._loop.calls.tell(lambda: self._loop.look_at_container(pod, group, pid))
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
-        """Hold a process's ``oom_score_adj`` by hand, for a time; the rules' word on it does not count meanwhile.
+        """Override a process's ``oom_score_adj`` for a time; the rules do not set it meanwhile.
 
-        ``start_ticks`` None: whoever has the number now.
+        ``start_ticks`` None: the process that has the pid now.
 
         Raises (in the future):
             InvalidArgument: out of range.
-            FailedPrecondition: ourselves or pid 1; or the kernel said no.
-            ProcessGone: it ended.
+            FailedPrecondition: the process is holdfast itself or pid 1, or the kernel refused.
+            ProcessGone: the process ended.
         """
 
         def hold() -> Placement:
@@ -128,18 +129,18 @@ class Engine:
         return self._loop.calls.ask(hold)
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Hold a process that a container runtime created with a rule's value, in place of what it was asked for."""
+        """Take over a process that a container runtime created with a rule's value instead of the value ``asked``."""
         return self._loop.calls.ask(lambda: self._keeper.adopt(pid, asked, written, rule))
 
     def adopt_files(self, rows: Sequence[FileRow]) -> Future[None]:
-        """Files of a group that a container runtime wrote for a rule, as if we had written them."""
+        """Take over files of a group that a container runtime wrote for a rule, as if we had written them."""
         return self._loop.calls.ask(lambda: self._keeper.adopt_files(rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
-        """End a hold by hand: back to what the rules say; None when they say nothing.
+        """End an override: the rules decide again. The future gives the placement; None: no rule matches.
 
         Raises (in the future):
-            NotFound: it is not held by hand.
+            NotFound: the process is not overridden.
         """
 
         def release() -> Placement | None:
@@ -151,16 +152,16 @@ class Engine:
         return self._loop.calls.ask(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
-        """Give back everything, or what one rule or one process was given; it stays so until rules are set again."""
+        """Restore everything, or the changes of one rule or to one process. This lasts until rules are set again."""
         return self._loop.calls.ask(lambda: self._keeper.restore(rule, pid))
 
     def placements(self) -> tuple[Placement, ...]:
-        """Copies of all, by pid, as they were seen last; some may have ended since."""
+        """Return copies of all placements, by pid, as they were seen last. Some processes may have ended since."""
         known = [replace(placement) for placement in self._keeper.reconciler.placements()]
         return tuple(sorted(known, key=lambda placement: placement.pid))
 
     def _living(self) -> list[Placement]:
-        """Those whose number is taken, as they are known: for who asks often."""
+        """Return the placements whose pid is taken, as they were seen last: for frequent callers."""
         numbers = set(Reader(self._loop.proc).pids())
         return [placement for placement in self._keeper.reconciler.placements() if placement.pid in numbers]
 
@@ -169,9 +170,10 @@ class Engine:
         return self._loop.keeper
 
     def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
-        """The same, of one rule or all, with the value and the group that each has at this moment; for a thread.
+        """Return copies of the placements of ``rule`` ("": all), each with its present value and group; for another
+        thread.
 
-        Who ended since is left out. Of more than `MOST_FRESH` the rest is as it was at the last event or rescan.
+        Processes that have ended are left out. Beyond `MOST_FRESH`, placements are as of the last event or rescan.
         """
         known = [placement for placement in self.placements() if rule in ("", placement.rule)]
         reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
@@ -179,10 +181,10 @@ class Engine:
         return (*fresh, *known[MOST_FRESH:])
 
     def process(self, pid: int) -> Process:
-        """Everything about one process, ancestors included.
+        """Return everything about one process, ancestors included.
 
         Raises:
-            ProcessGone: nobody has the number.
+            ProcessGone: no process has the pid.
         """
         reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
@@ -192,35 +194,35 @@ class Engine:
             return reconciler.known(self._evidence().attach(facts, EVERY_KEY, opened, line=True))
 
     def processes(self) -> tuple[Process, ...]:
-        """Everything about every process: 0.1 ms each, so for a thread of its own."""
+        """Return everything about every process. It takes 0.1 ms for each, so it is for a thread of its own."""
         reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
         reconciler = self._keeper.reconciler
         found = reader.everybody(reconciler.held, lambda process: evidence.attach(process, EVERY_KEY))
         return tuple(map(reconciler.known, found))
 
     def _evidence(self) -> EvidenceReader:
-        """A reader for another thread, which knows what the engine's own established."""
+        """Return a reader for another thread, which knows what the engine's own reader established."""
         return self._keeper.means.evidence.copy()
 
     def host_facts(self) -> HostFacts:
-        """The machine now."""
+        """Read the facts of the machine now."""
         return read_host(self._loop.at.proc_root, self._loop.hierarchy)
 
     def claims(self) -> Claims:
-        """Which rule decides which file of a group now; a copy."""
+        """Return a copy of the claims: which rule decides which file of a group now."""
         return self._keeper.reconciler.claims.copy()
 
     def domains(self) -> tuple[MemoryDomain, ...]:
-        """Where an OOM can happen: the node first."""
+        """Return the memory domains, where an OOM can happen: the node first."""
         return read_domains(self._loop.hierarchy, self._loop.facts)
 
     def pressure(self) -> tuple[Pressure, ...]:
-        """The node's pressure now."""
+        """Read the node's pressure now."""
         return read_pressure(f"{self._loop.at.proc_root}/pressure")
 
     @property
     def trouble(self) -> str:
-        """Why nothing is decided now; empty while the thread ends its turns."""
+        """Why nothing is decided now; empty while the thread completes its turns."""
         if not self._loop.is_running:
             return "the placement engine has ended; the log says why"
         busy_s = self._loop.busy_s
@@ -228,25 +230,25 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """Whether its threads are there."""
+        """Whether the threads are alive."""
         return self._loop.is_running
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the thread has been at one turn."""
+        """Seconds that the thread has spent in the present turn, or the mover on one order."""
         return self._loop.busy_s
 
     def where(self) -> str:
-        """The file and line at which the thread stands."""
+        """Return the file and line that the thread executes now."""
         return self._loop.where()
 
     @property
     def rules(self) -> Rules:
-        """Those in force."""
+        """The rules in force."""
         return self._keeper.rules
 
     def status(self) -> Status:
-        """The engine at a glance."""
+        """Return a summary of the engine's state."""
         return Status(
             self._loop.is_running,
             self._loop.feed.why_not,
@@ -258,7 +260,7 @@ class Engine:
 
 
 def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
-    """A placement with what its process has now; None when that ended, or has another's number."""
+    """Return a placement with the present facts of its process; None: it ended, or another process has its pid."""
     try:
         glance = reader.glance(placement.pid)
         if glance.ended or glance.start_ticks != placement.start_ticks:

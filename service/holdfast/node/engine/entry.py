@@ -1,4 +1,4 @@
-"""What is known of each process beside its rows, and what is shown and told of it. Pure."""
+"""Keeps what is known of each process beside its rows, and what is shown and reported of it. Pure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Now(Struct, frozen=True):
 
 
 class Entry(Struct, gc=False):
-    """What is known of one process beside its rows.
+    """The state of one process beside its rows.
 
-    ``order``: the number of what is under way, 0: nothing. ``again``: look at it when that is settled. ``planned`` and
-    ``met``: what the plan refused, and what the kernel did when it was tried last. ``detail``: what to say when all is
-    given back. ``stuck``: what was told that it cannot be given back.
+    ``order``: the number of the order under way, 0: none. ``again``: examine the process when that order is settled.
+    ``planned`` and ``met``: the refusals of the plan, and those of the kernel at the last try. ``detail``: the text to
+    report when everything is restored. ``stuck``: the things that were reported as impossible to restore.
     """
 
     placement: Placement
@@ -49,19 +49,19 @@ class Entries(dict[int, Entry]):
         self._orders = 0
 
     def is_moving(self, pid: int) -> bool:
-        """Whether an order for it is under way."""
+        """Whether an order for the process is under way."""
         entry = self.get(pid)
         return entry is not None and bool(entry.order)
 
     def order(self, entry: Entry, steps: Iterable[Step], now: Now, *, drifted: bool = False, at_ns: int = 0) -> Order:
-        """Have something done with it that may wait; it is under way from now on."""
+        """Return an order for a process whose steps may wait; it is under way from now on."""
         self._orders += 1
         entry.order, entry.again = self._orders, False
         placement = entry.placement
         return Order(self._orders, placement.pid, placement.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
 
     def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
-        """Note what the plan and the kernel refuse; the answer has what is new for this process."""
+        """Note the refusals of the plan and of the kernel; the action reports those that are new for this process."""
         entry.planned, entry.met = tuple(planned), tuple(met)
         placement = entry.placement
         refusals = (*entry.planned, *(one for one in entry.met if one not in entry.planned))
@@ -70,7 +70,7 @@ class Entries(dict[int, Entry]):
         return [Refused(placement.rule, placement.pid, placement.comm, news)] if news else []
 
     def is_changed(self, placement: Placement) -> bool:
-        """Whether something of ours is known to be written to it."""
+        """Whether the process is known to have something that we wrote."""
         held = self._table.held(placement.pid, placement.start_ticks)
         return held is not None and any(row.written is not None for row in held.values)
 
@@ -80,16 +80,16 @@ class Entries(dict[int, Entry]):
         placement.comm = process.comm
         placement.oom_score_adj = process.oom_score_adj
         placement.adj_before = row.before if row is not None else None
-        if process.cgroups:  # not read at an exec when no rule asks; the next sweep fills it in
+        if process.cgroups:  # not read at an exec when no rule asks; the next rescan fills it in
             placement.group, placement.pod = process.memory_group, process.pod
 
     def show_ruled(self, placement: Placement, process: Process, decision: Decision, now: Now) -> None:
-        """Show it under the rule of a decision, whatever is written."""
+        """Show a process under the rule of a decision, whether or not anything is written."""
         assert decision.rule is not None
         if placement.rule != decision.rule:
             placement.rule, placement.since_ns = decision.rule, now.unix_ns
         elif placement.state is State.PLANNED and not decision.dry_run:
-            placement.since_ns = now.unix_ns  # the dry run is over: held since now
+            placement.since_ns = now.unix_ns  # the dry run is over: enforced since now
         if placement.state in (State.INHERITED, State.RETURNING):
             placement.state, placement.since_ns = State.HELD, now.unix_ns
         placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
@@ -101,19 +101,19 @@ class Entries(dict[int, Entry]):
 
 
 def made(process: Process, rule: str, now: Now) -> Entry:
-    """The entry of a process that was not known."""
+    """Return the entry of a process that was not known."""
     return Entry(Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns))
 
 
 def by_hand(process: Process, override: OverrideRow) -> Decision:
-    """What follows for a process that is held by hand."""
+    """Return the decision for an overridden process."""
     now, wanted = process.oom_score_adj, override.adj
     changes = (AdjChange(now, wanted),) if now != wanted else ()
     return Decision(process.pid, process.start_ticks, BY_HAND, changes)
 
 
 def tell(happening: Happening, placement: Placement, changes: tuple[Change, ...], now: Now, detail: str = "") -> Tell:
-    """Something happened to a process."""
+    """Return the report of an event of a process."""
     return Tell(
         Report(
             happening,

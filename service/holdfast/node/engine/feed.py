@@ -1,4 +1,4 @@
-"""Process events for the engine, or the reason why there are none; then sweeps alone have to do."""
+"""Process events for the engine, or the reason why there are none; without events only rescans find changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
 
 
 class Feed:
-    """A subscription that is opened again when it went dead. ``why_not`` is empty while events arrive."""
+    """A subscription that is opened again when it stops. ``why_not`` is empty while events arrive."""
 
     def __init__(self, proc_root: str, rescan_s: float, tally: Tally) -> None:
         self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
@@ -24,7 +24,7 @@ class Feed:
         self.why_not = "not started"
 
     def open(self) -> bool:
-        """Subscribe; False, said once in the log, when there are no events to be had here."""
+        """Subscribe; False: no events are available here. The reason is logged once."""
         try:
             self._events = ProcessEvents(self._proc_root)
         except Unavailable as error:
@@ -39,7 +39,7 @@ class Feed:
         return not self.why_not
 
     def fileno(self) -> int:
-        """For poll; -1 without events."""
+        """Return the descriptor for poll; -1 without events."""
         return self._events.fileno() if self._events is not None else -1
 
     def follow(self, parents: Collection[int], *, uids: bool) -> None:
@@ -53,7 +53,7 @@ class Feed:
             self._events.mute(pids)
 
     def read(self) -> Sequence[Event]:
-        """What waits, or the first part of it; nothing: that was all.
+        """Return the waiting events, or the first part of them; empty: there are no more.
 
         Raises:
             Lost: the kernel dropped some; the rest can still be read.
@@ -76,10 +76,11 @@ class Feed:
         return self._forks is not None
 
     def forks(self) -> list[tuple[int, int]]:
-        """Who forked whom since the last time, as far as it is told.
+        """Return the (parent, child) pairs forked since the last call, as far as the kernel reported them.
 
         Raises:
-            Lost: the kernel dropped some, or it is told from now on: the children there are have to be looked for.
+            Lost: the kernel dropped some, or it reports them from now on: children that exist already have to be looked
+                for.
         """
         if self._events is None:
             return []
@@ -93,7 +94,7 @@ class Feed:
         return self._forks.read()
 
     def alive(self) -> bool:
-        """Whether it works, with everything waiting read; if not it was opened anew, or is closed now."""
+        """Whether events arrive, with all waiting ones read; if not, the subscription was renewed, or is closed now."""
         if self._events is None:
             return self.open()
         if self._events.heartbeat():

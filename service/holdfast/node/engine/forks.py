@@ -1,4 +1,4 @@
-"""Whose forks are to be told, and who was told to have forked whom, as far as it is an heir of ours. Pure."""
+"""Keeps the processes whose forks are to be reported, and the reported forks whose child is an heir of ours. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from holdfast.node.journal.table import Table
 
 
 class Followed(set[int]):
-    """Processes whose rule speaks of their children: a fork of theirs is worth waking up for."""
+    """Processes whose rule also applies to their children: a fork of theirs is worth waking up for."""
 
     def follow(self, pid: int, *, wanted: bool) -> list[Action]:
-        """Follow a process, or no more."""
+        """Start or stop following a process."""
         if wanted == (pid in self):
             return []
         (self.add if wanted else self.discard)(pid)
@@ -20,7 +20,7 @@ class Followed(set[int]):
 
 
 class Forks:
-    """The last two rounds of looking at everybody. A process that was looked at is known by its own rows instead."""
+    """Forks reported in this rescan round and the one before. An examined process is known by its own rows instead."""
 
     def __init__(self, table: Table, lately: Lately) -> None:
         self._table, self._lately = table, lately
@@ -28,7 +28,10 @@ class Forks:
         self._before: dict[int, Identity | None] = {}
 
     def told(self, parent: int, child: int) -> bool:
-        """A process forked; whether its child is an heir. Both may have ended since: what those forked is one, too."""
+        """Note that a process forked; return whether its child is an heir.
+
+        Both may have ended since: children of an heir are heirs, too.
+        """
         for forks in (self._now, self._before):
             if parent in forks:
                 giver = forks[parent]
@@ -37,19 +40,19 @@ class Forks:
             held = self._table.processes.get(parent)
             giver = (parent, held.start_ticks) if held is not None else self._lately.last(parent)
         self.forget(child)
-        if giver is not None or child in self._table.processes:  # whoever is there under its number has ended
+        if giver is not None or child in self._table.processes:  # an earlier process with the child's pid has ended
             self._now[child] = giver
         return giver is not None
 
     def forker(self, pid: int) -> Identity | None:
-        """From whom a process has what it has, as far as that was told."""
+        """Return the process whose value or group a process has, as far as that was reported."""
         return self._now.get(pid) or self._before.get(pid)
 
     def forget(self, pid: int) -> None:
-        """It was looked at."""
+        """Forget a process that was examined."""
         self._now.pop(pid, None)
         self._before.pop(pid, None)
 
     def begin(self) -> None:
-        """A new round."""
+        """Begin a new round."""
         self._now, self._before = {}, self._now

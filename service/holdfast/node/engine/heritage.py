@@ -1,4 +1,7 @@
-"""Who has something of ours from another process, and the rows of that. Pure; `reconciler` says what *before* is."""
+"""Finds which processes have something of ours from another process, and makes rows for it. Pure.
+
+`reconciler` defines *before*.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Heritage:
         self._table, self._entries, self._descent, self._returned = table, entries, descent, returned
 
     def inherit(self, process: Process) -> list[Action]:
-        """Have rows for what a process has from another one that has it from us."""
+        """Make rows for what a process inherited from another process that has it from us."""
         table, descent = self._table, self._descent
         held = table.held(process.pid, process.start_ticks)
         rows: list[AdjRow | MoveRow] = []
@@ -34,7 +37,7 @@ class Heritage:
                 rows.append(inherited_adj(process, giver))
         elif held.adj is not None and held.adj.heir_of is None:
             giver = descent.giver_of(process, held.adj.before)
-            if giver is not None and giver.before != held.adj.before:  # we were told of it late: before is never ours
+            if giver is not None and giver.before != held.adj.before:  # a fork reported late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._entries.is_moving(process.pid):
             known = (*(held.moves if held is not None else ()), *self._returned.of(process))
@@ -43,7 +46,10 @@ class Heritage:
         return record(table, rows)
 
     def heirs_first(self, process: Process) -> list[Action]:
-        """Where another program chose since, "before" is about to change: what was forked until then has the old."""
+        """Examine the heirs first where another program has chosen since, and before is about to change.
+
+        The processes forked until then have the old before.
+        """
         held = self._table.held(process.pid, process.start_ticks)
         rows = held.values if held is not None else []
         if self._entries.is_moving(process.pid):
@@ -51,9 +57,9 @@ class Heritage:
         return [Heirs(process.pid)] if any(is_chosen(row, process) for row in rows) else []
 
     def passed_on(self, process: Process) -> str | None:
-        """The rule whose value, or group, a process has from the one that forked it; None: it has neither.
+        """Return the rule whose value or group a process has from the process that forked it; None: it has neither.
 
-        For a process that nothing looked at: one that was is known by its own rows.
+        This is for a process that was not examined: an examined one is known by its own rows.
         """
         giver = self._descent.giver_of(process, process.oom_score_adj)
         if giver is not None:
@@ -62,9 +68,9 @@ class Heritage:
         return moves[0].rule if moves else None
 
     def adopt_orphan(self, process: Process, rule: str) -> list[Action]:
-        """Have a row for who came by no exec and whose parent is gone: a daemon's second fork.
+        """Make a row for a process that came by no exec and whose parent is gone: a daemon's second fork.
 
-        It runs the program of another one under the same rule, which had its value when it started.
+        It runs the same program as another process under this rule, which had its value when the orphan started.
         """
         for held in list(self._table.processes.values()):
             row = held.adj
@@ -77,14 +83,14 @@ class Heritage:
 
 
 def record(table: Table, rows: Sequence[AdjRow | MoveRow]) -> list[Action]:
-    """Have rows of what is so already: in the table at once, in the file when there is room."""
+    """Record rows of facts that hold already: in the table at once, in the file when there is room."""
     for row in rows:
         table.put(row)
     return [Commit(tuple(rows))] if rows else []
 
 
 def is_chosen(row: AdjRow | MoveRow, process: Process) -> bool:
-    """Whether what a process has, or where it is, is another program's choice since the row."""
+    """Whether another program has chosen the process's value or group since the row was written."""
     if isinstance(row, AdjRow):
         return not row.is_ours(process.oom_score_adj)
     return bool(process.cgroups) and not row.is_ours(process.cgroups.get(row.hierarchy, ""))
@@ -96,7 +102,7 @@ def _identity(pid: int, start_ticks: int) -> Identity:
 
 
 def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
-    """The row of a process that has its value from ``giver``."""
+    """Return the row of a process that has its value from ``giver``."""
     return AdjRow(
         process.pid,
         process.start_ticks,
@@ -111,7 +117,10 @@ def inherited_adj(process: Process, giver: AdjRow) -> AdjRow:
 
 
 def inherited_moves(process: Process, known: Iterable[str], descent: Descent) -> list[MoveRow]:
-    """The rows of groups that a process was born into because its parent was moved there; ``known`` have rows."""
+    """Return rows of the groups that a process was born into because its parent was moved there.
+
+    ``known``: the hierarchies that have rows already.
+    """
     found: dict[str, MoveRow] = {}
     for held in descent.givers(process):
         for hierarchy, row in held.moves.items():
@@ -134,7 +143,7 @@ def inherited_moves(process: Process, known: Iterable[str], descent: Descent) ->
 def wanting_adj(
     process: Process, decision: Decision, old: AdjRow | None, wanted: int, ticks: int, origin: str
 ) -> AdjRow:
-    """The row for writing ``wanted``, over what is known."""
+    """Return the row for writing ``wanted``, based on the row that is known."""
     present = process.oom_score_adj
     ours = old is not None and old.is_ours(present)
     assert decision.rule is not None

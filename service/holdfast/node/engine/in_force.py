@@ -1,4 +1,4 @@
-"""The rules in force, which of them wait to be set again, and what stands under them. Pure."""
+"""Keeps the rules in force, those that wait to be set again, and decides what stays in force under them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from holdfast.node.rule.ruleset import Rules
 
 
 class InForce:
-    """``suspended`` are rules that were given back, ``let_go`` processes: for both it lasts until rules are set."""
+    """``suspended``: rules that were restored; ``let_go``: restored processes. Both last until rules are set."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -19,18 +19,18 @@ class InForce:
         self.let_go: set[Identity] = set()
 
     def take(self, rules: Rules) -> None:
-        """Decide by these from now on."""
+        """Decide by these rules from now on."""
         self.rules = rules
         self.suspended.clear()
         self.let_go.clear()
 
     def all_rules(self) -> set[str]:
-        """The names of those in force, and of those under which something stands."""
+        """Return the names of the rules in force, and of those under which something of ours exists."""
         of_rows = {row.rule for row in self.table.rows() if not isinstance(row, OverrideRow)} - {BY_HAND}
         return of_rows | {*self.rules.names, *([BY_ANNOTATION] if self.rules.admitted else [])}
 
     def is_unread(self, row: AdjRow | MoveRow | FileRow | GroupRow) -> bool:
-        """Whether it is under a rule of a source that cannot be read now."""
+        """Whether the row's rule comes from a source that cannot be read now."""
         return (
             bool(row.origin)
             and row.origin in self.rules.unread
@@ -39,7 +39,7 @@ class InForce:
         )
 
     def stands(self, row: AdjRow | MoveRow) -> bool:
-        """Whether what a process inherited is still the wish of the rule that gave it."""
+        """Whether the rule that gave a process its inherited value or group still wants that."""
         if row.heir_of is None or row.heir_of in self.let_go or (row.pid, row.start_ticks) in self.let_go:
             return False
         if row.rule == BY_HAND:
@@ -51,6 +51,6 @@ class InForce:
         return row.rule not in self.suspended and known
 
     def is_lent(self, row: AdjRow | MoveRow) -> bool:
-        """Whether a process was born into a group that protects: it leaves it while the rule that moves there stays."""
+        """Whether a process was born into a group that protects; it leaves that group although the rule stays."""
         rule = self.rules.named(row.rule)
         return isinstance(row, MoveRow) and row.heir_of is not None and rule is not None and rule.lends_group

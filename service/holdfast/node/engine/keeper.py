@@ -1,7 +1,7 @@
-"""Looks at processes, at an event or in a sweep, and has done what their `Reconciler` says follows.
+"""Examines processes, at an event or in a rescan, and carries out what their `Reconciler` decides.
 
-On the engine's thread. An exec event and a sweep end in the same `take`; a sweep reads by number, which is cheap, and a
-process is opened, and known to be the one that was read, only if something is to be written.
+It runs on the engine's thread. An exec event and a rescan end in the same `take`. A rescan reads by pid, which is
+cheap. A process is opened, and known to be the one that was read, only if something is to be written.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess, ProcRoot
 
 LOG = log.named(__name__)
-MOST_LOOKS = 8  # at one process for one event: another program may answer each write of ours with one of its own
+MOST_LOOKS = 8  # of one process for one event: another program may answer each write of ours with one of its own
 
 
 class Keeper:
-    """``found`` counts those under a rule that looks by number found: no event had told of them."""
+    """``found`` counts the processes under a rule that were found by pid: no event had reported them."""
 
     def __init__(self, means: Means, reconciler: Reconciler) -> None:
         self.means, self.reconciler = means, reconciler
@@ -46,18 +46,18 @@ class Keeper:
         self.sight = Sight(means.reader, means.evidence, reconciler)
         self.performer = Performer(means, reconciler, self.sight)
         self.found = 0
-        self.all_seen_before = 0  # clock ticks since boot: whoever started before was looked at under these rules
+        self.all_seen_before = 0  # clock ticks since boot: a process that started before was examined under these rules
         self._said: set[str] = set()
-        self._ended: set[int] = set()  # forgotten when all that follows was looked at: heirs are told by their rows
+        self._ended: set[int] = set()  # forgotten when all that follows was examined: their rows reveal heirs
         self._looking = False
 
     @property
     def rules(self) -> Rules:
-        """Those in force."""
+        """The rules in force."""
         return self.reconciler.rules
 
     def set_rules(self, rules: Rules) -> None:
-        """Decide by these from now on; who is under an older rule is looked at by the next sweep."""
+        """Decide by these rules from now on; the next rescan examines the processes under an older rule."""
         self.performer.perform(self.reconciler.set_rules(rules))
         self.performer.begin_anew()
         self.sight.set_rules(rules)
@@ -65,16 +65,18 @@ class Keeper:
         self._said.clear()
 
     def ruled(self) -> set[int]:
-        """Who is under a rule."""
+        """Return the pids of the processes under a rule."""
         no_rule = (State.INHERITED, State.RETURNING)
         return {one.pid for one in self.reconciler.placements() if one.state not in no_rule}
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- examining processes -----------------------------------------------------------------------------------------
 
     def on_event(self, pid: int, at_ns: int) -> None:
-        """A process executed a program, was renamed, or was forked by somebody followed; ``at_ns`` monotonic.
+        """Serve an event: a process executed a program, was renamed, or was forked by a followed one; ``at_ns``
+        monotonic.
 
-        0: something else about it is new (its pod), and what was known of names in groups may be wrong.
+        ``at_ns`` 0: something else about the process is new (its pod), and what was known of names in groups may be
+        wrong.
         """
         try:
             if not at_ns:
@@ -90,13 +92,13 @@ class Keeper:
             self.look_at(pid, at_ns)
 
     def recall(self) -> None:
-        """At the start: who was forked since the last run by who holds something of ours is its heir."""
+        """At the start, find the heirs: processes forked since the last run by a process that has something of ours."""
         for pid in list(self.reconciler.table.processes):
             self.performer.look_at_heirs(pid)
         self._look_again()
 
     def know_heirs(self) -> None:
-        """Have rows for all who inherited something. Nothing else follows: what others chose since is left as it is."""
+        """Make rows for all processes that inherited something. Nothing else follows: other programs' choices stay."""
         for number in self.means.reader.numbers():
             try:
                 glance = self.means.reader.glance(int(number))
@@ -108,9 +110,10 @@ class Keeper:
                 self.cannot(int(number), error)
 
     def take_forks(self, served: Collection[int] = ()) -> None:
-        """Those that were told since the last time: children of who holds something of ours are looked at.
+        """Read the forks reported since the last call, and examine the children of processes that have something of
+        ours.
 
-        ``served`` are looked at anyway, in a moment.
+        ``served``: pids that are examined in a moment anyway.
         """
         for parent, child in self.means.forks():
             looks = self.reconciler.forked(parent, child)
@@ -119,7 +122,7 @@ class Keeper:
         self._look_again()
 
     def look_at(self, pid: int, at_ns: int = 0) -> None:
-        """Look at one process through a descriptor of it, and do what follows; ``at_ns``: the event's, or 0."""
+        """Examine one process through a descriptor of it, and do what follows; ``at_ns``: the event's time, or 0."""
         self.performer.looked += 1
         try:
             with self.means.reader.proc.open(pid) as process:
@@ -136,10 +139,10 @@ class Keeper:
         self._look_again()
 
     def look_by_number(self, glance: Glance) -> None:
-        """One process of a sweep.
+        """Examine one process of a rescan.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
         """
         if self.sight.of_interest(glance):
             known = self.reconciler.is_known(glance.pid)
@@ -151,10 +154,10 @@ class Keeper:
         self._look_again()
 
     def take(self, facts: Process, process: OpenProcess | None = None, at_ns: int = 0) -> None:
-        """What was read of a process: do what follows. ``process``: it is opened already.
+        """Do what follows from the facts read of a process. ``process``: it is opened already.
 
         Raises:
-            ProcessGone: it ended before something was written to it.
+            ProcessGone: the process ended before something was written to it.
         """
         actions = self.reconciler.observe(facts, self.means.now(), at_ns)
         if not actions:
@@ -168,7 +171,10 @@ class Keeper:
             self.performer.perform(actions, opened)
 
     def _look_again(self) -> None:
-        """At those that what was done calls for; what still moves after `MOST_LOOKS` is the next sweep's."""
+        """Examine the processes that the last actions call for.
+
+        A process that still changes after `MOST_LOOKS` times is left to the next rescan.
+        """
         looks = self.performer.looks
         if self._looking or not (looks or self._ended):
             return
@@ -186,7 +192,7 @@ class Keeper:
         self._forget(ended)
 
     def _is_told_of_heirs(self) -> bool:
-        """Read the fork events of processes that ended, while their rows are still there; whether looks follow."""
+        """Read the fork events of ended processes while their rows exist; whether any process is to be examined."""
         if self._ended:
             for parent, child in self.means.forks():
                 self.performer.perform(self.reconciler.forked(parent, child))
@@ -210,9 +216,9 @@ class Keeper:
         self.journal.forget(rows)
 
     def cannot(self, pid: int, error: Exception) -> None:
-        """Leave one process out: it cannot be read (hidepid), or it meets a mistake.
+        """Leave out one process: it cannot be read (hidepid), or a mistake of ours occurred with it.
 
-        That is this process's trouble: the rest goes on, and nothing of it counts towards the engine's end.
+        The other processes are served as before, and the error does not count towards the engine's end.
         """
         self.means.tally.process_errors.labels().value += 1
         kind = type(error).__name__
@@ -226,27 +232,28 @@ class Keeper:
         LOG.error("cannot look after a process", pid=pid, error=f"{kind}: {error}", at=at)
 
     def on_carried(self, result: Carried) -> None:
-        """What the mover did."""
+        """Take a result of the mover."""
         self.performer.carried(result)
         self._look_again()
 
     def clear_up(self) -> None:
-        """Give back files and remove groups that no rule speaks of any more.
+        """Restore files that no rule sets any more, and remove groups that no rule needs.
 
-        The mover makes a group before it notes a row for it. A look from before that would say "gone" of the row.
+        The mover may have made a group since it was last read, and noted a row for a file in it. The facts read before
+        would make that group look gone, so they are forgotten first.
         """
         self.sight.forget_groups()
         self.performer.perform(self.reconciler.clear_up())
 
-    # -- told --------------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------------
 
     def override(self, pid: int, start_ticks: int | None, adj: int, expires_unix_ns: int, why: str) -> Placement:
-        """Hold a process's ``oom_score_adj`` by hand.
+        """Override a process's ``oom_score_adj``.
 
         Raises:
-            ProcessGone: it ended, or the number is another's now.
-            FailedPrecondition: the kernel said no; nothing is held then.
-            Unavailable: the journal cannot be written; nothing is held then.
+            ProcessGone: the process ended, or another one has the pid now.
+            FailedPrecondition: the kernel refused; the override is dropped.
+            Unavailable: the journal cannot be written; there is no override then.
         """
         self.take_forks()
         glance = self.means.reader.glance(pid)
@@ -269,10 +276,10 @@ class Keeper:
         raise FailedPrecondition(detail)
 
     def end_override(self, pid: int) -> bool:
-        """End a hold; the rules decide again. False when there was none.
+        """End an override; the rules decide again. False: there was none.
 
         Raises:
-            Unavailable: the journal cannot be written; the hold stands.
+            Unavailable: the journal cannot be written; the override stays.
         """
         self.take_forks()
         row = self.reconciler.table.overridden.get(pid)
@@ -290,7 +297,7 @@ class Keeper:
         self._look_again()
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
-        """A process was born with a value that ``rule`` gave it; nothing if it is gone."""
+        """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
         self.take_forks()  # also of the process that had this pid before
         try:
             facts = self.sight.alone(self.means.reader.glance(pid))
@@ -300,14 +307,14 @@ class Keeper:
         self._look_again()
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:
-        """Files of a group were written for a rule by who made the group; nothing for one that says something else."""
+        """Take over files that the creator of their group wrote for a rule; a file with other text is left out."""
         said = (row for row in rows if self.means.executor.says(row))
         self.performer.perform(self.reconciler.requests.adopt_files(said))
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
-        """Give back everything, or what one rule or one process was given; it stays so until rules are set again.
+        """Restore everything, or the changes of one rule or to one process. This lasts until rules are set again.
 
-        One process at a time, so it needs three descriptors, whatever there is to give back.
+        It restores one process at a time, so it needs three descriptors, however much there is to restore.
         """
         self.take_forks()
         self.means.mover.drain()
@@ -331,7 +338,7 @@ class Keeper:
         return restored(results, gone)
 
     def _restore_latecomers(self) -> None:
-        """Give back values of processes that were being forked while their parents were given back."""
+        """Restore processes that were being forked while their parents were restored."""
         known = set(self.reconciler.table.processes)
         self.know_heirs()
         self.performer.looks.extend(self.reconciler.table.processes.keys() - known)
@@ -348,7 +355,7 @@ class Keeper:
 
 
 def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restored:
-    """Give everything back from the journal alone: after a crash, without an engine."""
+    """Restore everything from the journal alone: after a crash, without an engine."""
     with ProcRoot(proc_root) as proc:
         executor = Executor(proc, hierarchy, journal)
         evidence = EvidenceReader(proc, hierarchy)

@@ -1,8 +1,9 @@
 """Remembers rows of values for a second after they are replaced or dropped. Pure.
 
-A fork copies the ``oom_score_adj`` of its parent at its beginning (Linux: ``copy_signal``); the child is visible, and
-the fork event comes, at its end. If the parent gets another value in between, the child still has the one before, and
-only the dropped row explains it. The kernel makes a move to another cgroup wait for a fork, so moves need no such row.
+A fork copies the ``oom_score_adj`` of its parent at its beginning (Linux: ``copy_signal``). At its end the child
+becomes visible and the fork event comes. If the parent gets another value in between, the child still has the earlier
+value, and only the dropped row explains it. The kernel makes a move to another cgroup wait for a fork, so moves need no
+such row.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""The one loop: exec event | sweep | reload | somebody's call → process → plan → journal → host → report.
+"""The engine's loop: exec event | rescan | reload | call → process → plan → journal → host → report.
 
 Theory
 ------
-* One thread owns everything that is decided. It sleeps in poll until the kernel has an event, a call comes, or a
-  sweep is due; on an idle node that is all it ever does.
-* Events are for speed, sweeps are for truth. A sweep reads every process; it comes at the start, after new rules,
+* One thread owns all decisions. It sleeps in poll until the kernel has an event, a call comes, or a rescan is due. On
+  an idle node it does nothing else.
+* Events are for speed, rescans are for truth. A rescan reads every process. It comes at the start, after new rules,
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
-  events that came meanwhile are served.
-* Moves are somebody else's (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
-* What follows for a process is decided by `reconciler`, which does no I/O; `keeper` reads for it and has it done.
-* Whoever serves the API is on another thread (`engine`): what changes anything is handed over, and done here.
+  waiting events are served.
+* Another thread makes the moves (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* `reconciler` decides what follows for a process, without I/O; `keeper` reads for it and carries the decision out.
+* The API is served on other threads (`engine`): a call that changes anything is handed over, and done here.
 """
 
 from __future__ import annotations
@@ -64,22 +64,22 @@ from holdfast.process import ProcRoot, heap
 
 LOG = log.named(__name__)
 T = TypeVar("T")
-FETCH_MS = 100  # what the mover did is noted at the next event, or after this: to wake for each costs as much again
-FLOOD = 64  # batches of events before calls and moves get their turn
+FETCH_MS = 100  # the mover's results are taken at the next event, or after this: to wake for each costs as much again
+FLOOD = 64  # batches of events before calls and moves are served
 EVENTS_SHARE = 5  # events take one part in so many of a processor in the long run,
-BURST_S = 0.25  # this at once,
+BURST_S = 0.25  # may take this much at once,
 REST_S = 0.05  # and wait no longer than this; the kernel keeps thousands
 TROUBLE_S = 0.1  # before the next turn, when one failed
-MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, and it is the end
-ENDS_S = 5.0  # for the thread to end; one that hangs is left to the end of the process
-FORKS_S = 2.0  # between two looks at who forked, if nothing else happens
-MOST_LOOKED = 256  # processes of a container that started; the rescan looks at the others
-MOST_WAITING = 256  # moves in the queue, each with an open process, before a sweep waits
-CATCH_UP_MS = 5  # and so long, before it looks whether there are fewer
+MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, then the engine ends
+ENDS_S = 5.0  # for the thread to end; a thread that hangs is left until the process ends
+FORKS_S = 2.0  # between two reads of the forks, if nothing else happens
+MOST_LOOKED = 256  # processes of a container that started; the rescan examines the others
+MOST_WAITING = 256  # moves in the queue, each with an open process, before a rescan waits
+CATCH_UP_MS = 5  # the time that it waits before it checks whether there are fewer
 
 
 class Surroundings(Struct, frozen=True):
-    """Where the machine is found, and how often all of it is looked at."""
+    """The places where the facts of the machine are read, and the seconds between two rescans."""
 
     proc_root: str
     kmsg: str
@@ -89,7 +89,8 @@ class Surroundings(Struct, frozen=True):
 class Listeners(Struct, frozen=True):
     """Called on the engine's thread; they must not block.
 
-    ``past_kill`` is called with a kill from before the start that is new to the record: no news, and perhaps not told.
+    ``past_kill`` is called with a kill that happened before the start and is new to the record: it is no news, and
+    perhaps was never reported.
     """
 
     report: Callable[[Report], None]
@@ -98,7 +99,7 @@ class Listeners(Struct, frozen=True):
 
 
 class Loop:
-    """The thread and all it owns: the feed, the sweeps, the mover, the keeper. Is handed what outlives it."""
+    """The thread and all it owns: the feed, the rescans, the mover, the keeper. The arguments outlive it."""
 
     def __init__(
         self,
@@ -158,17 +159,17 @@ class Loop:
         self.tally.processes_slowed = lambda: self._pace.slowed
         self.tally.crowds_slowed = lambda: self._crowds.slowed
         self._stopping = self._is_missing_forks = False
-        self._trouble, self._failures = "", 0  # the last told, and how many in a row
+        self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
-        self._ruled: set[int] | None = None  # who was under a rule when rules were set, until the sweep that follows
+        self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
 
     # -- for any thread ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the threads; the first thing they do is a full sweep."""
+        """Start the threads; they begin with a full rescan."""
         atexit.register(self.feed.close)  # a listener that ends without IGNORE stays counted
         self._busy_since = time.monotonic()
         self.mover.start()
@@ -176,34 +177,34 @@ class Loop:
 
     @property
     def is_started(self) -> bool:
-        """Whether the thread was started: until then what it owns may be changed by who makes it."""
+        """Whether the thread was started; until then its creator may change what it owns."""
         return self._thread.ident is not None
 
     @property
     def is_running(self) -> bool:
-        """Whether the threads do their work. How the engine's ended is in ``ended``."""
+        """Whether the threads work. ``ended`` says how the engine's thread ended."""
         return self._thread.is_alive() and not self.ended.done() and self.mover.is_running
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the thread has been at one turn, or the mover at one batch; 0 while they wait, or have ended."""
+        """Seconds that the thread has spent in one turn, or the mover on one order; 0 while they wait or have ended."""
         since = self._busy_since
         if not self.is_running:
             return 0.0
         return max(time.monotonic() - since if since else 0.0, self.mover.busy_s)
 
     def where(self) -> str:
-        """The file and line at which the thread stands; empty when it has ended."""
+        """Return the file and line that the thread executes now; empty when it has ended."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was ended."""
+        """Whether the loop was ended."""
         return self.calls.fileno() < 0
 
     def end(self) -> bool:
-        """Finish the moves that wait and end the threads. Blocks for milliseconds; False: one hangs, and is left."""
+        """Finish the waiting moves and end the threads. Blocks for milliseconds; False: a thread hangs, and is left."""
 
         def stop() -> None:
             self._stopping = True
@@ -220,7 +221,10 @@ class Loop:
         return True
 
     def _readable_again(self, pid: int) -> None:
-        """On a reading thread: what a process is under may have waited for its command line."""
+        """Examine a process on the engine's thread; called on a reading thread.
+
+        The rule of the process may have depended on its command line, which could not be read before.
+        """
         self.calls.tell(lambda: self.keeper.look_at(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
@@ -249,7 +253,10 @@ class Loop:
             self.calls.end()
 
     def _take_turn(self) -> None:
-        """A turn that fails is no end: for a journal on a full disk, most likely. What it left is a sweep's."""
+        """Take a turn. A turn that fails does not end the loop: most likely the journal's disk is full.
+
+        A rescan does what the failed turn left undone.
+        """
         try:
             self._turn()
             self._failures = 0
@@ -263,11 +270,11 @@ class Loop:
             self._failures += 1
             if self._failures >= MOST_FAILURES and not isinstance(error, HoldfastError):
                 raise
-            self.sweeps.want(Cause.LOST_EVENTS)  # those it had read
+            self.sweeps.want(Cause.LOST_EVENTS)  # for the events that it had read
             time.sleep(TROUBLE_S)
 
     def _turn(self) -> None:
-        """One turn: wait, then everything that waits, then a slice of the sweep if one is going."""
+        """Take one turn: wait, then serve everything that waits, then do a slice of the rescan under way."""
         if (self.feed.fileno(), self._watch.fileno()) != self._polled:
             self._poll_again()
         patience_ms = self._patience_ms()
@@ -281,7 +288,7 @@ class Loop:
                     self._serve_events()  # which takes the forks before them
                 served = True
             elif descriptor == self._polled[1]:
-                self._take_forks()  # whoever was killed may have been forked a moment ago
+                self._take_forks()  # the killed process may have been forked a moment ago
                 self._tell_kills(self._watch.read(self._witness))
             else:
                 self.calls.heard()
@@ -296,21 +303,21 @@ class Loop:
         for carried in self.mover.results():
             try:
                 self.keeper.on_carried(carried)
-            except Exception as error:  # that of one process must not lose the others'
+            except Exception as error:  # the error of one process must not lose the others' results
                 self.keeper.cannot(carried.order.pid, error)
         if self._news:
             self._tell()
         self.mover.wake()
 
     def _tell(self) -> None:
-        """What happened, to whoever listens; never between an event and its write."""
+        """Send the reports to the listeners; never between an event and its write."""
         news = self._news.copy()
         self._news.clear()
         for report in news:
             self._listeners.report(report)
 
     def _poll_again(self) -> None:
-        """Wait for what there is to wait for now: the feed comes and goes, the kernel log comes."""
+        """Register the present descriptors with poll: the feed comes and goes, the kernel log comes."""
         self._poll = select.poll()
         self._polled = (self.feed.fileno(), self._watch.fileno())
         for descriptor in (*self._polled, self.calls.fileno()):
@@ -318,20 +325,20 @@ class Loop:
                 self._poll.register(descriptor, select.POLLIN)
 
     def _patience_ms(self) -> float:
-        """How long nothing needs to be done unless something comes."""
+        """Return the milliseconds for which nothing needs to be done unless something comes."""
         if self.sweeps.pending:
             return 0 if self.mover.waiting <= MOST_WAITING else CATCH_UP_MS
         if not self.mover.idle:
             return FETCH_MS
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
-        if self.feed.tells_forks:  # nobody is woken for them, and the kernel keeps some thousands
+        if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
         for row in list(self.keeper.journal.table.overridden.values()):
             due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:
-        """Who forked whom since the last time; of interest only while somebody has something of ours."""
+        """Return the forks since the last call; they matter only while a process has something of ours."""
         if not self.keeper.reconciler.descent:
             return []
         try:
@@ -347,7 +354,10 @@ class Loop:
             self.keeper.recall()
 
     def _serve_events(self) -> None:
-        """Everything that waits, each process written to at once; moves and reports come after."""
+        """Serve waiting events, each process written to at once; moves and reports come after.
+
+        It ends after `FLOOD` batches, or when the share of the processor is used up.
+        """
         on_event, allows, performer = self.keeper.on_event, self._pace.allows, self.keeper.performer
         for _ in range(FLOOD):
             try:
@@ -372,19 +382,19 @@ class Loop:
                 return
 
     def _allows(self, pid: int, now: float) -> bool:
-        """Whether an event of a process is served at once; otherwise a rescan looks at it."""
+        """Whether an event of a process is served at once; otherwise a rescan examines the process."""
         if self._costly.allows(pid, now) and self._crowds.allows(pid, now):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False
 
     def _mute(self) -> None:
-        """The kernel tells no more of whom `pace` lets wait."""
+        """Let the kernel report no more events of the processes that `pace` slows."""
         self._muted = len(self._pace.noisy)
         self.feed.mute(self._pace.noisy)
 
     def follow(self) -> None:
-        """Have forks of the followed told from now on, then look at whom the new among them started before."""
+        """Receive the forks of the followed processes from now on, then examine the children that new ones have."""
         uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
         while self.keeper.performer.followed_changed:
             self.keeper.performer.followed_changed = False
@@ -397,8 +407,11 @@ class Loop:
                     self.keeper.look_at(child)
 
     def look_at_container(self, pod: str, group: str, pid: int) -> None:
-        """A container runs: look at its processes, if no process events tell of them. At those in ``group`` and below;
-        ``pid`` is its first process, for where the group is another one than the runtime's word for it (0: not known).
+        """Examine the processes of a container that runs, if no process events report them: those in ``group`` and
+        below.
+
+        ``pid`` is the container's first process (0: not known), for a container whose group differs from the one that
+        the runtime names.
         """
         if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
             return
@@ -410,21 +423,21 @@ class Loop:
             self.follow()
 
     def set_rules(self, rules: Rules) -> None:
-        """Decide by these from now on."""
+        """Decide by these rules from now on."""
         self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
         self.keeper.set_rules(rules)
         self.follow()
         self.sweeps.want(Cause.RELOAD)
 
     def _before_sweep(self, cause: Cause) -> Cause:
-        """Is the feed alive, and how is the pressure; the cause under which the sweep is counted."""
+        """Check whether the feed is alive, and read the pressure; return the cause by which the rescan is counted."""
         was_open = not self.feed.why_not
         alive = self.feed.alive()
         self._pressure = read_pressure(f"{self.at.proc_root}/pressure")
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
-        if sweep.cause is not Cause.LOST_EVENTS:  # of those there are as many as somebody makes
+        if sweep.cause is not Cause.LOST_EVENTS:  # a noisy program may cause any number of those
             self._pace.begin_anew()
             self._crowds.begin_anew()
             self._costly.begin_anew()
@@ -440,7 +453,7 @@ class Loop:
             before, now, self._ruled = self._ruled, self.keeper.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._witness))
-        if sweep.cause is not Cause.PERIOD:  # these come seldom, and may have looked at thousands
+        if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands
             heap.give_back()
         self.tally.sweeps.inc(sweep.cause)
         self.tally.sweep_seconds.labels().observe(sweep.seconds)
@@ -448,7 +461,7 @@ class Loop:
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
-            if kill.at_ns < self._started_ns:  # from before us: for the record, not news
+            if kill.at_ns < self._started_ns:  # before our start: for the record, not news
                 self._listeners.past_kill(kill)
                 continue
             self.tally.kill(kill)

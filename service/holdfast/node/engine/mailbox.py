@@ -1,4 +1,4 @@
-"""What other threads ask of the engine's thread, done there in order."""
+"""Calls from other threads to the engine's thread, carried out there in order."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Act = Callable[[], Any]
 
 
 class Calls:
-    """`ask` and `tell` are for any thread, `carry_out` for the one they are asked of.
+    """`ask` and `tell` are for any thread, `carry_out` for the thread that carries out the calls.
 
-    ``tell_first`` is called between a call and its answer: what came of it is told by then.
+    ``tell_first`` is called between a call and its answer, so that the reports of the call are sent before the answer.
     """
 
     def __init__(self, tell_first: Act) -> None:
@@ -31,7 +31,7 @@ class Calls:
         self._ended = False
 
     def ask(self, act: Callable[[], T]) -> Future[T]:
-        """Have something done, and have its answer.
+        """Request a call; the future has its answer.
 
         Raises (in the future):
             Unavailable: the thread ended.
@@ -41,7 +41,7 @@ class Calls:
         return done
 
     def tell(self, act: Act) -> None:
-        """Have something done that nobody waits for."""
+        """Request a call without an answer."""
         self._give(act, None)
 
     def _give(self, act: Act, done: Future[Any] | None) -> None:
@@ -52,21 +52,21 @@ class Calls:
             os.eventfd_write(self._event, 1)
 
     def fileno(self) -> int:
-        """For poll: readable when there is something to do; -1 when closed."""
+        """Return the descriptor for poll: readable when a call waits; -1 when closed."""
         return self._event
 
     def heard(self) -> None:
-        """Nothing is new any more, as far as poll is concerned."""
+        """Reset the descriptor, so that poll waits again."""
         os.eventfd_read(self._event)
 
     def carry_out(self) -> None:
-        """Do what waits. What raises among that which somebody waits for is their answer."""
+        """Carry out the waiting calls. An exception of a call with a future becomes its answer."""
         while self._waiting:
             act, done = self._waiting.popleft()
             if done is None:
                 try:
                     act()
-                except Exception as error:  # nobody waits for it, and the others that wait must not go without
+                except Exception as error:  # this call has no future, and the other calls must still be carried out
                     where = traceback.extract_tb(error.__traceback__)[-1]
                     at = f"{where.filename}:{where.lineno}"
                     LOG.error("a call to the placement engine failed", error=f"{type(error).__name__}: {error}", at=at)
@@ -79,7 +79,7 @@ class Calls:
                     done.set_exception(error)
 
     def end(self) -> None:
-        """The thread ended: what waits, and what comes, is refused."""
+        """Refuse the waiting calls and all later ones: the thread ended."""
         self._ended = True
         self._refuse()
 
@@ -90,7 +90,7 @@ class Calls:
 
     def _refuse(self) -> None:
         while self._waiting:
-            with contextlib.suppress(IndexError):  # somebody else refuses, too
+            with contextlib.suppress(IndexError):  # another thread refuses, too
                 _, done = self._waiting.popleft()
                 if done is not None and done.set_running_or_notify_cancel():
                     done.set_exception(Unavailable("the placement engine has ended; the log says why"))

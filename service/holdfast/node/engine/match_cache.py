@@ -1,8 +1,8 @@
-"""Whom no rule can hold for, as far as was seen: most of a node, told from the rest by a file or two.
+"""Cache of processes that no rule can match: most of a node, recognised by reading a file or two.
 
-What is remembered are names that no rule mentions, and names together with groups (the text of ``/proc/PID/cgroup``)
-where the rules ask about groups. Nothing is remembered that a later look could see otherwise, except for pods: a group
-whose pod was not known yet. Whoever learns of one calls `forget_groups`.
+It keeps names that no rule mentions, and names together with groups (the text of ``/proc/PID/cgroup``) where the rules
+ask about groups. It keeps nothing that a later read could contradict, except for pods: a group whose pod was not known
+yet. The code that learns of a pod calls `forget_groups`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CACHED_NAMES = 2048  # the kernel's workers change theirs all day
 
 
 class Indifference:
-    """``seen`` is what a sweep looks into by itself."""
+    """``seen`` is the set that a rescan reads by itself."""
 
     def __init__(self, reader: Reader) -> None:
         self.seen = Dull(set(), set())
@@ -27,27 +27,27 @@ class Indifference:
         self._in_no_pod: set[tuple[bytes, bytes]] = set()
 
     def set_rules(self, rules: Rules) -> None:
-        """Under other rules others are nobody's business."""
+        """Start again: other rules match other processes."""
         self._rules = rules
         self.seen = Dull(set(), set(), rules.asks_groups)
         self._in_no_pod.clear()
 
     def forget_groups(self) -> None:
-        """A pod may be known by now, or be another's."""
+        """Forget groups: their pod may be known by now, or another one."""
         self.seen.in_groups.clear()
         self.seen.in_groups.update(self._in_no_pod)
 
     def could_match(self, comm: str) -> bool:
-        """Whether a rule could hold for a process of this name; one for which none can is remembered."""
+        """Whether a rule could match a process of this name; a name that no rule can match is remembered."""
         if self._rules.could_match(comm):
             return True
         _remember(self.seen.names, printed(comm))
         return False
 
     def note(self, comm: str, groups: bytes, *, in_no_pod: bool = False) -> None:
-        """No rule held for a process of this name in these groups; remember it if these two alone say so.
+        """Remember that no rule matched a process of this name in these groups, if name and groups alone decide that.
 
-        ``in_no_pod``: nor will these groups ever be a pod's.
+        ``in_no_pod``: these groups will never belong to a pod.
         """
         if not self.seen.asks_groups or len(groups) > LONGEST_CACHED:
             return
@@ -58,10 +58,10 @@ class Indifference:
                 _remember(self._in_no_pod, (printed(comm), groups))
 
     def has(self, name: bytes, pid: int) -> bool:
-        """Whether the name (as `printed`), or the name in the groups that the process is in now, was seen before.
+        """Whether the cache has the name (as `printed`), or the name with the process's present groups.
 
         Raises:
-            ProcessGone: nobody has the number.
+            ProcessGone: no process has the pid.
         """
         seen = self.seen
         if name in seen.names:

@@ -1,7 +1,7 @@
-"""Which processes, or pods, make more events than each is worth a look: these wait for the rescan.
+"""Finds processes, or pods, that make more events than are worth examining: these wait for the rescan.
 
-A process may rename itself, fork, or execute programs in a loop, and a pod may have containers started in a loop; each
-such event would cost a look. The time comes as an argument.
+A process may rename itself, fork, or execute programs in a loop, and a pod may have containers started in a loop. Each
+such event would cost an examination. The time is an argument.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ K = TypeVar("K", bound=Hashable)
 WINDOW_S = 1.0
 MOST_EVENTS = 200  # of one process in a window; a busy server starts fewer workers
 STARTS_WINDOW_S = 10.0
-MOST_STARTS = 20  # containers of one pod in a window, each of which is looked at twice
-MOST_NOISY = 4096  # then all are forgotten; the next events say who is noisy
+MOST_STARTS = 20  # containers of one pod in a window, each of which is examined twice
+MOST_NOISY = 4096  # then all are forgotten; the next events show which are noisy
 
 
 class Pace(Generic[K]):
-    """``skipped`` counts the events that were not served, ``noisy`` has those whose are not, until `begin_anew`."""
+    """``skipped`` counts the events not served; ``noisy``: the keys whose events are not served until `begin_anew`."""
 
     def __init__(self, what: tuple[str, str], most: int, window_s: float) -> None:
-        """``what`` may make ``most`` events in a window; it is the log's word for a key, and its field."""
+        """Allow ``most`` events in a window for each key; ``what``: the log's word for a key, and its field."""
         self.skipped = 0
         self.slowed = 0
         self.noisy: dict[K, None] = {}  # the first of them first
@@ -53,15 +53,15 @@ class Pace(Generic[K]):
         return False
 
     def begin_anew(self) -> None:
-        """All were looked at: from now on everybody's events count again."""
+        """Start again after a rescan: the events of every key are served and counted again."""
         self.noisy.clear()
 
 
 def of_processes() -> Pace[int]:
-    """By pid: what a process makes of its own."""
+    """Return the pace by pid, for events that a process makes."""
     return Pace(("process", "pid"), MOST_EVENTS, WINDOW_S)
 
 
 def of_starts() -> Pace[str]:
-    """By pod: containers that start."""
+    """Return the pace by pod, for containers that start."""
     return Pace(("pod", "uid"), MOST_STARTS, STARTS_WINDOW_S)

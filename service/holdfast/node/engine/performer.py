@@ -1,6 +1,6 @@
-"""Has actions done, in their order, each with what follows from its result; counts, and tells what is new.
+"""Carries out actions in order, each with the actions that follow from its result; counts them, and reports news.
 
-Whom to look at next is only noted here (`Performer.looks`): looking is `keeper`'s.
+It only notes which processes to examine next (`Performer.looks`); `keeper` examines them.
 """
 
 from __future__ import annotations
@@ -52,13 +52,15 @@ _TICKS_S = 100  # USER_HZ, of start_ticks
 
 
 def now() -> Now:
-    """The present moment."""
+    """Return the present moment."""
     return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
 
 
 class Means(Struct, frozen=True):
-    """What is worked with: eyes, the writer, the queue of orders, whom to tell, what is counted, who forked whom since
-    the last time it was asked for, the time, and whether a process is looked at for an event (`Crowds.allows`).
+    """The tools of the engine: readers, the writer, the queue of orders, the receiver of reports, and the metrics.
+
+    ``forks`` returns the forks since its last call, ``now`` the time; ``allows``: whether a process is examined for an
+    event (`Crowds.allows`).
     """
 
     reader: Reader
@@ -73,10 +75,11 @@ class Means(Struct, frozen=True):
 
 
 class Performer:
-    """``looks`` are processes that what was done calls to look at, ``looked`` counts looks at one process each, heirs'
-    too; ``followed_changed``: others' forks are to be told.
+    """Carries out actions.
 
-    ``at_once``, where it is a list, takes all results: orders are not queued while everything is given back.
+    ``looks``: processes that the actions call to examine. ``looked`` counts examinations of one process each, heirs
+    included. ``followed_changed``: the set of processes whose forks are to be reported changed. ``at_once``, if it is a
+    list, receives all results: orders are not queued during a restore.
     """
 
     def __init__(self, means: Means, reconciler: Reconciler, sight: Sight) -> None:
@@ -92,14 +95,14 @@ class Performer:
         self._group_after = means.tally.held_after.labels(Field.CGROUP)
 
     def begin_anew(self) -> None:
-        """Rules were set: what they are refused is news again."""
+        """Report refusals again: rules were set."""
         self._said.clear()
 
     def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
-        """Have actions done. ``process``: whose writes and orders may be among them.
+        """Carry out actions. ``process``: the process of the writes and orders among them.
 
         Raises:
-            Unavailable: an override cannot be noted.
+            Unavailable: an override cannot be journaled.
         """
         waiting = deque(actions)
         while waiting:
@@ -120,7 +123,7 @@ class Performer:
                 self._note(action)
 
     def carried(self, result: Carried) -> None:
-        """What the mover did."""
+        """Take a result of the mover."""
         self.perform(self._settle(result))
 
     def _note(self, action: Action) -> None:
@@ -162,10 +165,10 @@ class Performer:
     # -- heirs -------------------------------------------------------------------------------------------------------
 
     def look_at_heirs(self, pid: int) -> None:
-        """Find what descendants have from it while that is still known; then look at those that have something."""
+        """Find what descendants have from a process while that is known; then examine those that have something."""
         found = [
             child for parent, child in self._means.forks() if self._reconciler.forked(parent, child)
-        ]  # those whose parent may have ended since
+        ]  # their parents may have ended since
         waiting = deque((pid,))
         while found or waiting:
             children = found or list(self._means.reader.children_of(waiting.popleft()))

@@ -1,35 +1,41 @@
-"""What follows for each process from what is seen of it, and what becomes of what was done. No I/O, clock, thread.
+"""Decides what follows for each process from the facts read of it, and settles results. No I/O, clock or thread.
 
 Theory
 ------
-1. *One table.* What we changed is in the journal's table and nowhere else; what is shown of it (`Placement`) is beside
-   it, in `entry`. ``observe`` and the others answer with actions; who carries them out (`apply.executor`) comes back
-   with results, which ``settle`` takes. In between nothing is assumed: a value is ours when it is known to be written.
-2. *Before* is what would stand without us, and never a value of ours. One definition:
+1. *One table.* The journal's table is the only place that says what we changed. The public view of it (`Placement`) is
+   kept beside it, in `entry`. ``observe`` and the other methods return actions. `apply.executor` carries the actions
+   out and returns results, which ``settle`` takes. Between the two nothing is assumed: a value is ours only when it is
+   known to be written.
+2. *Before* is the value that would be there without us, never a value of ours. One definition holds for a process's
+   ``oom_score_adj``, a process's group in a hierarchy, and a group's file:
 
-   * Of an ``oom_score_adj``, a process's group in a hierarchy and a group's file alike: while what is there is *ours*
-     (we wrote it, or may have), before stays what it was at our first write. What another program chose since is its
-     own: it becomes before, and is left where the way back finds it. What was forked until then has what was there
-     before that: it is looked at first.
-   * A value or a group may be *inherited*: a process that we never wrote to forked, or was started by a runtime in a
-     container, while another one had it from us. Its before is that one's (`heritage`). Files are not inherited.
-   * What a runtime wrote for a rule as it made a process or a group is ours; before is what it was asked to write.
-   * It is taken at the moment of the write, not of the look: a move's from where the process is then (`executor`).
+   * While the present value is *ours* (we wrote it, or may have written it), before stays the value found at our first
+     write. When another program has written a value since, that value becomes before, and restoring leaves it in place.
+     A process that was forked until then inherited the earlier value, so it is examined first.
+   * A value or a group may be *inherited*: we never wrote to the process, but it was forked, or a runtime started it in
+     a container, while another process had the value from us. Its before is the before of that other process
+     (`heritage`). Files are not inherited.
+   * A value that a runtime wrote for a rule when it made a process or a group is ours. Its before is the value that the
+     runtime was asked to write.
+   * Before is taken at the moment of the write, not when the process was examined: for a move it is the group that the
+     process is in at that moment (`executor`).
 
-3. *A row has a life*: wanted (in the journal, perhaps written) → written → given back and dropped. What the kernel
-   refuses was not written, so ``wanted`` goes and ``written`` stays as it was. What cannot be given back stays a row
-   and is tried at each look, until it can be or the process or group is gone; this is told once (`settlement`).
-4. *What is under way is waited for.* A move may take 14 ms, on another thread. While a process has an order under way
-   its moves are not decided anew: it is looked at again when the order is settled, so that who leaves a rule meanwhile
-   is moved back after it was moved.
-5. *Heirs are ours.* Who inherited a value of ours and falls under no rule has a row: it is shown (`State.INHERITED`),
-   and is given back when the rule it came by is no more, by restore, or when we stop with ``on_stop: restore``.
-6. *No rule known is not no rule.* What stands under a rule of a source that cannot be read now, and what asks for a pod
-   that is not known yet, stands on.
-7. *Preview* is `decide`: the same, with nothing done about it.
+3. *The states of a row:* wanted (in the journal, perhaps written) → written → restored and dropped. A write that the
+   kernel refuses did not happen, so ``wanted`` is cleared and ``written`` stays as it was. A row that cannot be
+   restored stays and is retried each time the process is examined, until it succeeds or the process or group is gone.
+   This is reported once (`settlement`).
+4. *An order under way is waited for.* A move may take 14 ms, on another thread. While a process has an order under way,
+   its moves are not decided again. The process is examined again when the order is settled, so that a process that
+   leaves a rule meanwhile is moved back after it was moved.
+5. *Heirs are ours.* A process that inherited a value of ours and matches no rule has a row and is shown
+   (`State.INHERITED`). The value is restored when the rule that the value came from is removed, by a restore request,
+   or when we stop with ``on_stop: restore``.
+6. *"No rule is known" differs from "no rule".* A value stays in force while the source of its rule cannot be read, or
+   while its rule asks about a pod that is not known yet.
+7. *Preview* uses `decide`: the same decision, with nothing carried out.
 
-An ``observe`` goes: rows for what was inherited (`heritage`), the decision (`decider`), and then either what its rule
-wants (`enforcement`) or the way back (`way_back`).
+``observe`` proceeds in this order: rows for what was inherited (`heritage`), the decision (`decider`), then either the
+writes and orders of the rule (`enforcement`) or the way back (`way_back`).
 """
 
 from __future__ import annotations
@@ -71,16 +77,16 @@ class Reconciler:
         self._clearance = Clearance(self.force, host, pods)
         self.requests = Requests(self.force, self.entries)
 
-    # -- asked -------------------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------------
 
     @property
     def rules(self) -> Rules:
-        """Those in force."""
+        """The rules in force."""
         return self.force.rules
 
     @property
     def suspended(self) -> set[str]:
-        """Rules that were given back and wait to be set again."""
+        """The rules that were restored and wait to be set again."""
         return self.force.suspended
 
     @property
@@ -89,16 +95,16 @@ class Reconciler:
         return self._decider.claims
 
     def placements(self) -> list[Placement]:
-        """What is shown of every process under a rule or with something of ours."""
+        """Return what is shown of every process that is under a rule or has something of ours."""
         return [entry.placement for entry in list(self.entries.values())]
 
     def placement(self, pid: int) -> Placement | None:
-        """That of one process."""
+        """Return the placement of one process; None: it has none."""
         entry = self.entries.get(pid)
         return entry.placement if entry is not None else None
 
     def is_known(self, pid: int) -> bool:
-        """Whether a process is to be looked at, whatever its name."""
+        """Whether a process is to be examined, whatever its name."""
         return pid in self.entries or pid in self.table.processes or self.descent.forks.forker(pid) is not None
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
@@ -117,10 +123,10 @@ class Reconciler:
         """See `Decider.decide`."""
         return self._decider.decide(process)
 
-    # -- seen --------------------------------------------------------------------------------------------------------
+    # -- observations ------------------------------------------------------------------------------------------------
 
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
-        """What follows from what was seen of a process; ``at_ns``: the event that led to it, or 0."""
+        """Return the actions that follow from the facts read of a process; ``at_ns``: the event that led here, or 0."""
         self.descent.lately.forget_before(now.ticks - FORK_TICKS)
         actions = self.inherit(process) + self._heritage.heirs_first(process)
         entry = self.entries.get(process.pid)
@@ -142,11 +148,14 @@ class Reconciler:
             actions += self._enforcement.plan_only(entry, decision, now)
         else:
             actions += self._enforcement.enforce(entry, seen, decision, now, at_ns)
-        self.entries[process.pid] = entry  # at last: another thread may show it, and its state is known now
+        self.entries[process.pid] = entry  # last: another thread may show it, and only now is its state known
         return actions
 
     def inherit(self, process: Process) -> list[Action]:
-        """Have rows for what a process has from another one that has it from us; whoever had its number is gone."""
+        """Make rows for what a process inherited from another process that has it from us.
+
+        An earlier process with the same pid has ended: drop its rows.
+        """
         actions: list[Action] = []
         for known in (self.entries.get(process.pid), self.table.processes.get(process.pid)):
             ticks = known.placement.start_ticks if isinstance(known, Entry) else known.start_ticks if known else 0
@@ -156,7 +165,7 @@ class Reconciler:
         return actions + self._heritage.inherit(process)
 
     def _stand(self, process: Process, entry: Entry | None, now: Now) -> None:
-        """What stands, stands on; it is shown as it is."""
+        """Leave everything in force as it is, and show the process as it is now."""
         held = self.table.held(process.pid, process.start_ticks)
         if entry is None and held is not None:
             entry = self.entries[process.pid] = made(process, held.values[0].rule, now)
@@ -164,16 +173,18 @@ class Reconciler:
             self.entries.show(entry.placement, process)
 
     def forked(self, parent: int, child: int) -> list[Action]:
-        """A process forked."""
+        """Record a fork; the action examines the child if it is an heir."""
         return [Look(child)] if self.descent.forks.told(parent, child) else []
 
     def begin(self) -> None:
-        """Everybody is looked at from now on."""
+        """Begin a rescan: every process is examined from now on."""
         self.descent.forks.begin()
         self._returned.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
-        """A process (``start_ticks`` None: who had the number) is no more. The dead are forgotten in slices."""
+        """Forget a process that ended (``start_ticks`` None: any process that had the pid). Its rows are dropped in
+        slices.
+        """
         entry, held = self.entries.get(pid), self.table.processes.get(pid)
         if entry is not None and start_ticks in (None, entry.placement.start_ticks):
             del self.entries[pid]
@@ -183,20 +194,20 @@ class Reconciler:
             return [Forget(tuple(held.rows)), *follow]
         return follow
 
-    # -- done --------------------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------------------------
 
     def settle(self, result: Result, now: Now) -> list[Action]:
-        """What follows from what came of an action."""
+        """Return the actions that follow from the result of an action."""
         if isinstance(result, Wrote):
             return self._settlement.wrote(result, now)
         if isinstance(result, Cleared):
             return self._clearance.cleared(result)
         return self._settlement.carried(result, now)
 
-    # -- told --------------------------------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------------------------
 
     def set_rules(self, rules: Rules) -> list[Action]:
-        """Decide by these from now on; who is under an older rule is to be looked at."""
+        """Decide by these rules from now on. Processes under an older rule have to be examined."""
         self.force.take(rules)
         self.claims.clear()
         return [Follow()]

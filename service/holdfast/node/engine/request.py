@@ -1,6 +1,7 @@
-"""What operators and container runtimes ask for: overrides, restores, adoptions. Pure.
+"""Requests of operators and container runtimes: overrides, restores, adoptions. Pure.
 
-Each is a row, or a mark on the rules in force, and a look at whom it is about; what follows is decided as ever.
+Each becomes a row, or a mark on the rules in force, and an examination of the processes concerned. The decision is then
+made as usual.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from holdfast.node.model.process import Process
 
 
 class Requests:
-    """Each answers with actions."""
+    """Each method returns actions."""
 
     def __init__(self, force: InForce, entries: Entries) -> None:
         self._force, self._entries, self._table = force, entries, force.table
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
-        """No rule, or not this one, or none for this process, applies until rules are set again; the rest is looks."""
+        """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
+
+        The actions examine the processes concerned, which restores them.
+        """
         if pid is not None:
             held, entry = self._table.processes.get(pid), self._entries.get(pid)
             if held is not None:
@@ -39,7 +43,11 @@ class Requests:
         return [*([Commit(drops=overrides, needed=True)] if overrides else []), *looks]
 
     def _affected(self, rule: str | None, pid: int | None) -> list[int]:
-        """Heirs come last: who gave is given back with its children looked at first, and each by its own row."""
+        """Return the pids of the processes concerned.
+
+        Heirs come last: when the process that they inherited from is restored, its children are examined first, and
+        each heir is restored by its own row.
+        """
         found = dict.fromkeys(
             one
             for one, entry in list(self._entries.items())
@@ -56,23 +64,25 @@ class Requests:
         return list(found)
 
     def override(self, row: OverrideRow) -> list[Action]:
-        """Hold a process by hand; it replaces an earlier override."""
+        """Override a process; this replaces an earlier override."""
         return [Commit((row,), needed=True), Look(row.pid)]
 
     def end_override(self, row: OverrideRow, *, needed: bool = True) -> list[Action]:
-        """The rules decide again. Not ``needed``: also where the journal cannot be written."""
+        """Let the rules decide again. Not ``needed``: also if the journal cannot be written."""
         return [Commit(drops=(row,), needed=needed), Look(row.pid)]
 
     def expired(self, unix_ns: int) -> list[OverrideRow]:
-        """The overrides whose time is over."""
+        """Return the overrides whose time is over."""
         return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
 
     def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
-        """A process was created with a value that ``rule`` gave it, in place of ``asked``: as if we had written it.
+        """Take over a process that was created with a value that ``rule`` gave it instead of ``asked``, as if we wrote
+        it.
 
-        Nothing, if it has another value by now, or is overridden. What was there before is ``asked`` even where we were
-        quicker than the runtime, and wrote over what its process had from the shim, and where we came so late that
-        another rule took what it was born with for its own. It is given back at once if the rule is no more.
+        Nothing happens if it has another value by now, or is overridden. The value before is ``asked`` in two more
+        cases: we were quicker than the runtime, and wrote over the value that the process had from the shim; or we came
+        so late that another rule took the value that the process was born with for its own. The value is restored at
+        once if the rule no longer exists.
         """
         held = self._table.held(process.pid, process.start_ticks)
         known = held.adj if held is not None else None
@@ -109,7 +119,7 @@ class Requests:
         return [Commit((row,)), *map(Look, (process.pid, *others))]
 
     def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
-        """Files of a group say what a rule wants, written by who made the group: as if we had written them."""
+        """Take over files of a group that its creator wrote for a rule, as if we had written them."""
         adopted = tuple(
             replace(row, give_back=self._is_given_back(row.rule), origin=self._force.rules.origin_of(row.rule))
             for row in rows

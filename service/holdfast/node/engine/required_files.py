@@ -1,4 +1,4 @@
-"""Which files of a process the rules ask about: what nobody asks for is not read at an exec."""
+"""Finds the files of a process that the rules ask about: a file that no rule asks about is not read at an exec."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.node.rule.schema import Rule
 
 
 def wants_of(rules: Rules) -> Wants:
-    """Which files the rules ask about; those that look at families may ask about any."""
+    """Return the files that the rules ask about; rules about descendants may ask about any."""
     keys = {clause.key for rule in rules.rules for clause in rule.clauses}
     families = any(rule.spec.match.descendants for rule in rules.rules)
     return Wants(

@@ -1,4 +1,4 @@
-"""Who was given back a group that it was born into: where it is since then, another program chose. Pure."""
+"""Remembers processes restored from a group they were born into: another program chose their group since. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _Birth = tuple[int, int, str]  # of a process, in a hierarchy
 
 
 class Returned:
-    """The last two rounds of looking at everybody: who is looked at stays known, who ended is forgotten."""
+    """Restores of this rescan round and the one before. An examined process stays known; an ended one is forgotten."""
 
     def __init__(self) -> None:
         self._now: set[_Birth] = set()  # since the last `begin`
         self._before: set[_Birth] = set()
 
     def note(self, row: MoveRow) -> None:
-        """What a process inherited was given back."""
+        """Note that a process was moved back from a group that it inherited."""
         if row.heir_of is not None:
             self._now.add((row.pid, row.start_ticks, row.hierarchy))
 
     def of(self, process: Process) -> list[str]:
-        """The hierarchies in which it was given back what it inherited."""
+        """Return the hierarchies in which the process was moved back from an inherited group."""
         if not (self._now or self._before):
             return []  # as nearly always
         births = [(process.pid, process.start_ticks, hierarchy) for hierarchy in process.cgroups]
@@ -30,5 +30,5 @@ class Returned:
         return [hierarchy for _, _, hierarchy in found]
 
     def begin(self) -> None:
-        """A new round."""
+        """Begin a new round."""
         self._now, self._before = set(), self._now

@@ -1,9 +1,12 @@
-"""How the scheduler treats the engine's thread: it runs seldom and briefly, and then somebody is not yet protected.
+"""Lets the kernel run the engine's thread promptly.
 
-Two attributes of the thread alone. Nice (CAP_SYS_NICE): a larger share where the node is busy. And from Linux 6.12 a
-time slice of its own (sched_setattr(2), ``sched_runtime`` under SCHED_OTHER): who asks for a short slice is served
-before others have used up theirs, which is up to 4 ms. Measured on two CPUs: 99 of 100 values were there 0.02 to 0.2 ms
-after the program's ``main`` began, before 3.3 to 3.7. SCHED_FIFO was no better, and a storm of execs would take a CPU.
+The thread runs seldom and briefly, and while it waits a process is not yet protected.
+
+Two attributes of this thread alone are set. Nice (CAP_SYS_NICE) gives it a larger share where the node is busy. From
+Linux 6.12 it also gets a time slice of its own (sched_setattr(2), ``sched_runtime`` under SCHED_OTHER): a thread that
+asks for a short slice runs before others have used up theirs, which takes up to 4 ms. Measured on two CPUs: 99 of 100
+values were there 0.02 to 0.2 ms after the program's ``main`` began; without it, 3.3 to 3.7 ms. SCHED_FIFO was no
+better, and a storm of execs would take a CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ _SCHED_OTHER = 0
 
 
 def be_prompt() -> None:
-    """Ask it for the calling thread; what the kernel or a missing capability refuses stays as it is."""
+    """Set both attributes for the calling thread.
+
+    An attribute that the kernel or a missing capability refuses stays as it is.
+    """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
     number = _SYSCALL.get(os.uname().machine)

@@ -1,4 +1,4 @@
-"""What became of what was done: rows become as the kernel says, and what is refused or new is told. Pure."""
+"""Settles results: rows become as the kernel answered, and refusals and news are reported. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from holdfast.node.model.process import Process
 
 
 class Settlement:
-    """Settles results of writes and orders. It asks for a look at a process that ended meanwhile: heirs come first."""
+    """Settles results of writes and orders.
+
+    It requests an examination of a process that ended meanwhile, because its heirs come first.
+    """
 
     def __init__(self, table: Table, entries: Entries, returned: Returned, lately: Lately) -> None:
         self._table, self._entries, self._given_back, self._lately = table, entries, returned, lately
@@ -55,11 +58,11 @@ class Settlement:
         return []
 
     def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
-        """A row once what it wanted was done, or refused; one under which nothing was written goes."""
+        """Settle a row whose write was done or refused; a row under which nothing was written is dropped."""
         return [Forget((row,))] if not done and row.written is None else self._settled(row, done=done)
 
     def _settled(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
-        """The same; one under which nothing was written stays until it is forgotten."""
+        """Settle a row whose write was done or refused; a row under which nothing was written stays for now."""
         after = row.settled() if done else row.refused()
         if after is None:
             return []
@@ -75,7 +78,7 @@ class Settlement:
     # -- values ------------------------------------------------------------------------------------------------------
 
     def wrote(self, result: Wrote, now: Now) -> list[Action]:
-        """A write of an ``oom_score_adj``, or of what it was before."""
+        """Settle a write or a restore of an ``oom_score_adj``."""
         action = result.action
         row = action.row
         if result.how is How.GONE:
@@ -85,7 +88,7 @@ class Settlement:
             entry = None
         if isinstance(action, GiveBack):
             return self._gave_back(row, result, entry, now)
-        if result.how is How.LEFT:  # another program wrote between the look and the write: what it chose is looked at
+        if result.how is How.LEFT:  # another program wrote between the read and the write: its value is examined
             return [Look(row.pid)]
         if entry is None:
             return []
@@ -132,7 +135,7 @@ class Settlement:
     # -- orders ------------------------------------------------------------------------------------------------------
 
     def carried(self, result: Carried, now: Now) -> list[Action]:
-        """An order: nothing of it is under way any more."""
+        """Settle an order: nothing of it is under way any more."""
         order = result.order
         entry = self._entries.get(order.pid)
         if entry is not None and (entry.placement.start_ticks != order.start_ticks or entry.order != order.number):
@@ -146,7 +149,7 @@ class Settlement:
         for came in returned:
             actions += self._returned(came, entry)
         for came in result.came:
-            # the very row: what was refused here may have been done for another process since, by a row that is equal
+            # the very row: an equal row, since then, may have done for another process what was refused here
             if came.row is not None and self._table.get(came.row) is came.row:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
         if entry is None:

@@ -1,4 +1,4 @@
-"""A part of a processor that one kind of work may take; the rest of the time it waits."""
+"""Limits one kind of work to a part of a processor; the rest of the time it waits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class Share:
-    """Around each piece of the work, on one thread: it takes one part in ``parts`` of a processor in the long run.
+    """A context manager around each piece of work, on one thread: one part in ``parts`` of a processor in the long run.
 
     ``burst_s`` seconds of a processor, saved while there was less to do, are taken without a rest. A rest is never
-    longer than ``rest_s``: what it would still owe is owed by the next piece. `is_over` is for ending a long piece.
+    longer than ``rest_s``; the next piece owes the remainder. `is_over` is for ending a long piece.
     """
 
     def __init__(

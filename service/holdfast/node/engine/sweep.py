@@ -1,6 +1,6 @@
-"""Looking at every process: when, in which slices, and clearing up what stands for nothing afterwards.
+"""Rescans every process: decides when, works in slices, and clears up afterwards.
 
-A sweep never sees a process that came after it listed ``/proc``; events do, or the next sweep.
+A rescan never sees a process that came after it listed ``/proc``. Events report it, or the next rescan finds it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.proc.parse import parse_stat
 
 LOG = log.named(__name__)
-LOST_SHARE = 20  # sweeps for events that were lost, or not served, take one part in so many of the time
-SLICE = 100  # processes between two looks at the events: 0.6 ms where they are nobody's business
+LOST_SHARE = 20  # rescans for events that were lost, or not served, take one part in so many of the time
+SLICE = 100  # processes between two reads of the events: 0.6 ms where no rule can match them
 
 
 class Sweeps:
-    """One sweep at a time, a slice a `step`.
+    """Runs one rescan at a time, a slice for each `step`.
 
-    ``begin`` is told the cause when a sweep begins and may name another one; ``end`` is told of each whole sweep.
+    ``begin`` is called with the cause when a rescan begins and may return another one; ``end`` is called with each
+    completed rescan.
     """
 
     def __init__(
@@ -43,40 +44,40 @@ class Sweeps:
 
     @property
     def pending(self) -> bool:
-        """Whether a `step` has something to do."""
+        """Whether `step` has something to do."""
         return self._going is not None or (self._wanted is not None and not self._rests())
 
     @property
     def due(self) -> float:
-        """When the next one comes by itself; monotonic."""
+        """When the next rescan comes by itself; monotonic."""
         return min(self._due, self._rested) if self._wanted is not None else self._due
 
     def _rests(self) -> bool:
-        """Whether the one that is wanted waits: who makes events faster than they are read gets no endless sweep."""
+        """Whether the wanted rescan waits: a program that makes events too fast to read causes no endless rescan."""
         return self._wanted is Cause.LOST_EVENTS and time.monotonic() < self._rested
 
     def want(self, cause: Cause) -> None:
-        """A sweep from its beginning, even if one is going; for lost events when that has ended.
+        """Request a rescan from its beginning, even if one is under way; for lost events, after that one has ended.
 
-        Who makes events faster than they are read would otherwise keep any sweep from its end.
+        Otherwise a program that makes events faster than they are read would keep every rescan from completing.
         """
         if self._wanted in (None, Cause.LOST_EVENTS):
             self._wanted = cause
 
     def ask(self, done: Future[Sweep]) -> None:
-        """The same for somebody who waits for it."""
+        """Request a rescan as `want` does; ``done`` has its result."""
         self._asked.append(done)
         self.want(Cause.ASKED)
 
     def give_up(self) -> None:
-        """There will be no more; who waits is told."""
+        """Stop rescanning and cancel the waiting futures."""
         if self._going is not None:
             self._going.close()
         for done in self._asked:
             done.cancel()
 
     def step(self) -> None:
-        """Begin a sweep that is wanted or due, and do a slice of the one that is going."""
+        """Begin a rescan that is wanted or due, and do a slice of the one under way."""
         is_wanted = self._wanted not in (None, Cause.LOST_EVENTS)
         if self._going is None and not is_wanted and time.monotonic() >= self._due:
             self._wanted = Cause.PERIOD
@@ -84,7 +85,7 @@ class Sweeps:
         if begins and not (self._going is not None and self._wanted is Cause.LOST_EVENTS):
             assert self._wanted is not None
             if self._going is not None:
-                self._going.close()  # its askers wait for the new one
+                self._going.close()  # its callers wait for the new one
             cause, self._wanted = self._wanted, None
             asked, self._asked = self._asked, []
             self._going = self._sweep(cause, asked)
@@ -101,7 +102,7 @@ class Sweeps:
             keeper.reconciler.begin()
             self._check_journal()
             numbers = keeper.means.reader.numbers()
-            gone: list[int] = []  # forgotten at the end: who forked from them is told from others by them
+            gone: list[int] = []  # forgotten at the end: only their rows identify their children
             for first in range(0, len(numbers), SLICE):
                 part = numbers[first : first + SLICE]
                 self._look_over(part, self._known_of(part), gone)
@@ -118,10 +119,10 @@ class Sweeps:
             try:
                 keeper.clear_up()
                 keeper.journal.tidy()
-            except Exception as error:  # the next sweep tries again
+            except Exception as error:  # the next rescan tries again
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
-        except BaseException:  # it begins anew, or failed and the next one answers
+        except BaseException:  # it begins again, or failed and the next rescan answers
             self._asked += asked
             raise
         keeper.all_seen_before = begun_ticks
@@ -134,14 +135,14 @@ class Sweeps:
             done.set_result(self.last)
 
     def _known_of(self, numbers: Iterable[bytes]) -> Container[bytes]:
-        """Those that are known, a slice at a time: of 10,000 processes a set of all is a megabyte."""
+        """Return the known processes of a slice: a set of all of 10,000 processes is a megabyte."""
         entries, processes = self._keeper.reconciler.entries, self._keeper.reconciler.table.processes
         if not (entries or processes):
             return ()
         return {number for number in numbers if int(number) in entries or int(number) in processes}
 
     def _known_beside(self, numbers: Iterable[bytes]) -> list[int]:
-        """Known processes that are not among those: they ended, or came since."""
+        """Return the known processes that are not in ``numbers``: they ended, or came since."""
         known = {*self._keeper.reconciler.entries, *self._keeper.reconciler.table.processes}
         if not known:
             return []
@@ -150,11 +151,11 @@ class Sweeps:
     def _check_journal(self) -> None:
         try:
             self._keeper.journal.check()
-        except HoldfastError as error:  # told with the first thing that is not written because of it
+        except HoldfastError as error:  # reported with the first change that is not written because of it
             LOG.debug("the journal's file is not there", error=error)
 
     def _look_over(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
-        """A slice of a sweep. Who can fall under no rule costs one file and a look into a set, or two of each."""
+        """Examine a slice. A process that no rule can match costs one file and one set lookup, or two of each."""
         keeper, reader = self._keeper, self._keeper.means.reader
         for pid, text in reader.remarkable(numbers, keeper.sight.indifference.seen, known, keeper.sight.parents):
             try:
@@ -165,7 +166,7 @@ class Sweeps:
                 keeper.cannot(pid, error)
 
     def _forget(self, pids: Iterable[int]) -> None:
-        """Those that ended; who has the number of one by now was looked at, or will be."""
+        """Forget processes that ended. A later process with the same pid was examined, or will be."""
         reader, ended = self._keeper.means.reader, []
         for pid in pids:
             try:

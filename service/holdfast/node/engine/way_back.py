@@ -1,4 +1,4 @@
-"""The way back of a process that is under no rule: what it inherited stays as long as its rule, the rest goes. Pure."""
+"""Restores a process that is under no rule: what it inherited stays as long as its rule, the rest is restored. Pure."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from holdfast.node.model.process import Process
 
 
 class WayBack:
-    """Gives back, and lets go of who has nothing of ours any more."""
+    """Restores processes, and releases those that have nothing of ours any more."""
 
     def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
         self._force, self._entries, self._lately = force, entries, lately
 
     def unruled(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
-        """What follows for a process that no rule is about."""
+        """Return the actions for a process that matches no rule."""
         held = self._force.table.held(process.pid, process.start_ticks)
         rows = held.values if held is not None else []
         standing = [row for row in rows if self._force.stands(row)]
-        chosen = [row for row in standing if is_chosen(row, process)]  # another program's, or its own
+        chosen = [row for row in standing if is_chosen(row, process)]  # by another program, or by the process itself
         back = [row for row in rows if row not in standing]
         if entry is not None and entry.order:
             entry.again = True
@@ -70,14 +70,17 @@ class WayBack:
         return actions
 
     def _is_given_back(self, row: AdjRow | MoveRow) -> bool:
-        """``on_remove: keep`` is about a rule that is removed, not about who is in its group by birth."""
+        """Whether a row is restored.
+
+        ``on_remove: keep`` concerns a rule that is removed, not a process that was born into the rule's group.
+        """
         return row.give_back or row.rule in self._force.suspended or self._force.is_lent(row)
 
     def _is_forced(self, placement: Placement) -> bool:
         return (placement.pid, placement.start_ticks) in self._force.let_go or placement.rule in self._force.suspended
 
     def _release(self, entry: Entry, now: Now) -> list[Action]:
-        """Nothing of ours is left in it."""
+        """Release a process that has nothing of ours any more."""
         if entry.order:
             return []
         placement = entry.placement

@@ -1,17 +1,18 @@
-"""What we changed and what was there before: the promise that everything can be given back, after any crash.
+"""Records what we changed and what was there before, so that everything can be restored after any crash.
 
 Theory
 ------
 1. *Before the write.* A row is in the file before the kernel is asked for anything. A crash between the two leaves a
-   row whose ``wanted`` was never written: whoever reads it compares with what is there.
-2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups
-   that are no more; they are dropped on opening.
+   row whose ``wanted`` was never written: its reader compares it with the present value.
+2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups that
+   no longer exist; they are dropped on opening.
 3. *One truth.* The rows are in memory (`table.Table`). The file brings them back after kill -9, and is only ever
-   appended to: one write(2) into the page cache, 2 µs. A power cut may take it, and takes the processes as well.
-4. *Bounded.* It is written anew, beside and renamed, when it has twice the lines that are live (`tidy`).
-5. *What is damaged costs itself.* Each line has a checksum. A last line that is not whole was never acknowledged and is
-   dropped; another one that is damaged is told and kept in ``journal.damaged-TIME``, and the rest counts.
-6. *The file is made anew from memory* when it, or its directory, was removed or replaced (`check`).
+   appended to: one write(2) into the page cache, 2 µs. A power cut may lose it, and ends the processes as well.
+4. *Bounded.* The file is rewritten, as a new file that is then renamed, when it has more than twice as many lines as
+   are live, plus `SPARE` (`tidy`).
+5. *Damage costs only the damaged line.* Each line has a checksum. An incomplete last line was never acknowledged and is
+   dropped. Any other damaged line is reported, and the file is kept as ``journal.damaged-TIME``; the other lines count.
+6. *The file is rewritten from memory* when it, or its directory, was removed or replaced (`check`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from holdfast.node.journal.rows import Drop, Line, Row
 from holdfast.node.journal.table import Table
 
 LOG = log.named(__name__)
-SPARE = 256  # lines beyond twice the live ones before the file is written anew
+SPARE = 256  # lines beyond twice the live ones before the file is rewritten
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -39,7 +40,7 @@ class Journal:
     """The journal of one boot; see the theory above. Thread-safe."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        """Open it, dropping what an earlier boot left; a journal of an older release (``PATH.db``) is taken in.
+        """Open the file and drop the rows of an earlier boot; import a journal of an older release (``PATH.db``).
 
         Raises:
             Unavailable: the file can be neither opened nor made, or another daemon has it.
@@ -60,12 +61,12 @@ class Journal:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def commit(self, rows: Iterable[Row], drops: Iterable[Row] = (), *, needed: bool = True) -> None:
-        """Have rows in the file, all or none, and in the table; before what they are about is written.
+        """Add rows to the file, all or none, and to the table, before the changes that they are about.
 
-        Not ``needed``: they are of what is so already, so they count, and are in the file when there is room.
+        Not ``needed``: the rows are about what is so already, so they count, and are in the file when there is room.
 
         Raises:
-            Unavailable: the file cannot be written; then nothing is to be changed.
+            Unavailable: the file cannot be written; then nothing may be changed.
         """
         lines: list[Line] = [*rows]
         if drops:
@@ -83,9 +84,9 @@ class Journal:
                 self.table.take(line)
 
     def forget(self, rows: Iterable[Row]) -> None:
-        """Drop rows that stand for nothing any more, each only if it is still the row that is known.
+        """Drop rows that no longer stand for anything, each only if it is still the row in the table.
 
-        Never raises: what cannot be taken out of the file now is taken out when the file is written anew.
+        Never raises: a row that cannot be dropped from the file now is dropped when the file is rewritten.
         """
         with self._lock:
             gone = [row for row in rows if self.table.get(row) == row]
@@ -108,10 +109,10 @@ class Journal:
         self._lines += len(lines)
 
     def _write(self, data: bytes) -> None:
-        """All of it or none."""
+        """Write all of it or none."""
         try:
             written = os.write(self._file, data)
-            while written < len(data):  # the disk is full, and this says with which errno
+            while written < len(data):  # the disk is full, and this call gives the errno
                 written += os.write(self._file, data[written:])
         except OSError:
             with contextlib.suppress(OSError):
@@ -122,10 +123,10 @@ class Journal:
     # -- now and then ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Notice that the file or its directory was removed or replaced; make it anew from memory. Told once.
+        """Rewrite the file from memory if it or its directory was removed or replaced. This is logged once.
 
         Raises:
-            Unavailable: it cannot be made.
+            Unavailable: the file cannot be made.
         """
         with self._lock:
             try:
@@ -137,7 +138,7 @@ class Journal:
             LOG.warning("the journal's file was removed or replaced, and is made anew from memory", path=self.path)
 
     def tidy(self) -> None:
-        """Write the file anew if it is twice as long as it need be. A full disk is no reason to stop."""
+        """Rewrite the file if it has `SPARE` lines beyond twice the live ones. A full disk is no reason to stop."""
         with self._lock, contextlib.suppress(OSError):
             if self._is_stale or (self._lines > SPARE and self._lines > SPARE + 2 * sum(1 for _ in self.table.rows())):
                 self._write_anew()
@@ -245,12 +246,12 @@ class Journal:
 
 
 def _opened(path: Path) -> int:
-    """The file, ours alone."""
+    """Open the file for this daemon alone."""
     while True:
         file = os.open(path, _OPEN, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(file, path):  # not one that its owner replaced since
+            if _is_at(file, path):  # not a file that its owner replaced since
                 os.fchmod(file, 0o600)
                 return file
         except BaseException:

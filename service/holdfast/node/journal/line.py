@@ -1,12 +1,12 @@
-"""A line of the journal's file: a checksum and JSON; the first says the format and the boot. Without I/O.
+"""A line of the journal's file: a checksum and JSON. The first line has the format and the boot. Without I/O.
 
 ``5f3a9c01 {"kind":"adj","pid":412,"start_ticks":9921,"before":0,"rule":"db","wanted":-500}``
 
-* The checksum of a row begins with the boot's id: a row of another boot is no row of ours, whatever became of the
+* The checksum of a row begins with the boot's id: a row of another boot is not valid here, whatever happened to the
   header.
-* ``format`` is raised when the meaning of something changes. ``reads`` is the least format whose reader understands the
-  file: a reader of an older one, that it names or that is newer, ignores fields that it does not know, and keeps lines
-  of kinds that it does not know as they are. So a release that is rolled back, and forward again, loses nothing.
+* ``format`` is raised when the meaning of something changes. ``reads`` is the lowest format whose reader understands
+  the file. A reader of that format or a newer one ignores fields that it does not know, and keeps lines of unknown
+  kinds as they are. So a release that is rolled back, and forward again, loses nothing.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Unknown(Struct, frozen=True):
 
 
 def seed_of(boot_id: str) -> int:
-    """What the checksums of a boot's rows begin with."""
+    """Return the value from which the checksums of a boot's rows begin."""
     return zlib.crc32(boot_id.encode())
 
 
 def packed(line: Line | Header, seed: int) -> bytes:
-    """A line with its end."""
+    """Return a line with its newline."""
     try:
         text = _encode(line)
     except UnicodeEncodeError:  # a cgroup's name may be any bytes: \\udc80 … in JSON
@@ -57,7 +57,7 @@ def packed(line: Line | Header, seed: int) -> bytes:
 
 
 def unpacked(text: bytes, seed: int) -> Line | Unknown | None:
-    """The row of a line (without its end); None: it is damaged."""
+    """Return the row of a line (without its newline); None: it is damaged."""
     body = _checked(text, seed)
     if body is None:
         return None
@@ -69,7 +69,7 @@ def unpacked(text: bytes, seed: int) -> Line | Unknown | None:
 
 
 def header(text: bytes) -> Header | None:
-    """The header, None if this is none."""
+    """Return the header; None: the line is none."""
     body = _checked(text, 0)
     try:
         return msgspec.json.decode(body, type=Header) if body is not None else None
@@ -85,7 +85,7 @@ def _checked(text: bytes, seed: int) -> bytes | None:
 
 
 def _otherwise(text: bytes, body: bytes) -> Line | Unknown | None:
-    """A line with a name that is no text, or of an unknown kind; None: it makes no sense."""
+    """Return the row of a line that has a name that is not text, or an unknown kind; None: it makes no sense."""
     try:
         plain: Any = json.loads(body)
         if plain["kind"] not in _KINDS:

@@ -1,6 +1,6 @@
-"""What the journal remembers, a row each: a value of a process, of a group's file, a group made, an override.
+"""The rows of the journal: a value of a process, of a group's file, a group that we made, an override.
 
-What *before*, *written* and *wanted* mean is in `engine.reconciler`. Rows are values: a change is a new row.
+`engine.reconciler` defines *before*, *written* and *wanted*. Rows are values: a change is a new row.
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again.
@@ -18,7 +18,7 @@ _Value = TypeVar("_Value")
 
 
 def _past(earlier: tuple[_Value, ...], before: _Value, *ours: _Value | None) -> tuple[_Value, ...]:
-    """The last values of ours, none twice."""
+    """Return the last values of ours, each once."""
     known = [value for value in ours if value is not None and value != before]
     return tuple(dict.fromkeys((*earlier, *known)))[-MOST_EARLIER:]
 
@@ -26,10 +26,10 @@ def _past(earlier: tuple[_Value, ...], before: _Value, *ours: _Value | None) -> 
 class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_defaults=True):
     """The ``oom_score_adj`` of one process.
 
-    ``written`` is what we know to have written, ``wanted`` what we may have (None: nothing). ``earlier`` are values of
-    ours before, and those we may have written: what it forked while it had them has inherited them. ``since_ticks``:
-    clock ticks from boot to the first write. ``heir_of``: it inherited the value from that process, which got it from
-    us. ``origin``: where the rule comes from (`ruleset.Rules`).
+    ``written`` is the value that we are known to have written, ``wanted`` one that we may have written (None: none).
+    ``earlier``: our earlier values, and those that we may have written; processes that it forked while it had them
+    inherited them. ``since_ticks``: clock ticks from boot to the first write. ``heir_of``: the process that it
+    inherited the value from, which got it from us. ``origin``: the source of the rule (`ruleset.Rules`).
     """
 
     pid: int
@@ -47,31 +47,34 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What it is about."""
+        """The subject of the row."""
         return ("adj", self.pid, self.start_ticks)
 
     def is_ours(self, present: int) -> bool:
-        """Whether a present value is one that we wrote."""
+        """Whether the present value is one that we wrote, or may have written."""
         return present in (self.written, self.wanted)
 
     def gave(self, value: int, start_ticks: int) -> bool:
-        """Whether a process that started then, a child, has ``value`` from us."""
+        """Whether a child that started at ``start_ticks`` has ``value`` from us."""
         return start_ticks >= self.since_ticks and (self.is_ours(value) or value in self.earlier)
 
     def past(self) -> tuple[int, ...]:
-        """The values that a child may have from this process by us. Without ``before``: others have that value, too."""
+        """Return the values of ours that a child may have from this process.
+
+        ``before`` is left out: other processes have that value, too.
+        """
         return _past(self.earlier, self.before, self.written, self.wanted)
 
     def settled(self) -> "AdjRow":
-        """What is wanted was written."""
+        """Return the row after the wanted value was written."""
         return replace(self, written=self.wanted, wanted=None)
 
     def refused(self) -> "AdjRow | None":
-        """What is wanted was not written; None: then we wrote nothing."""
+        """Return the row after the wanted value was refused; None: then we wrote nothing."""
         return None if self.written is None else replace(self, wanted=None)
 
     def unsure(self) -> "AdjRow":
-        """The row when the wanted value is not there: it was not written, or another program wrote since."""
+        """Return the row when the wanted value is not there: it was not written, or another program wrote since."""
         return self if self.written is None else replace(self, wanted=None, earlier=self.past())
 
 
@@ -93,15 +96,15 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
 
     @property
     def key(self) -> tuple[str, int, int, str]:
-        """What it is about."""
+        """The subject of the row."""
         return ("move", self.pid, self.start_ticks, self.hierarchy)
 
     def is_ours(self, present: str) -> bool:
-        """Whether it is where we put it."""
+        """Whether the present group is one that we moved the process to, or may have."""
         return present in (self.written, self.wanted)
 
     def gave(self, group: str, start_ticks: int) -> bool:
-        """Whether a process that started then, a child, is in ``group`` by us."""
+        """Whether a child that started at ``start_ticks`` is in ``group`` because of us."""
         return start_ticks >= self.since_ticks and (self.is_ours(group) or group in self.earlier)
 
     def past(self) -> tuple[str, ...]:
@@ -109,11 +112,11 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
         return _past(self.earlier, self.before, self.written, self.wanted)
 
     def settled(self) -> "MoveRow":
-        """What is wanted was done."""
+        """Return the row after the wanted move was made."""
         return replace(self, written=self.wanted, wanted=None)
 
     def refused(self) -> "MoveRow | None":
-        """What is wanted was not done; None: then we did nothing."""
+        """Return the row after the wanted move was refused; None: then we moved nothing."""
         return None if self.written is None else replace(self, wanted=None)
 
     def unsure(self) -> "MoveRow":
@@ -136,20 +139,20 @@ class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=T
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What it is about."""
+        """The subject of the row."""
         return ("file", self.hierarchy, self.path, self.file)
 
     def settled(self) -> "FileRow":
-        """What is wanted was written."""
+        """Return the row after the wanted text was written."""
         return replace(self, written=self.wanted, wanted=None)
 
     def refused(self) -> "FileRow | None":
-        """What is wanted was not written; None: then we wrote nothing."""
+        """Return the row after the wanted text was refused; None: then we wrote nothing."""
         return None if self.written is None else replace(self, wanted=None)
 
 
 class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults=True):
-    """One group that we made. ``base``: where the first process that we moved into it came from."""
+    """One group that we made. ``base``: the former group of the first process that we moved into it."""
 
     hierarchy: str
     path: str
@@ -160,12 +163,12 @@ class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is about."""
+        """The subject of the row."""
         return ("group", self.hierarchy, self.path)
 
 
 class OverrideRow(Struct, frozen=True, tag="override", tag_field="kind", omit_defaults=True):
-    """One process whose ``oom_score_adj`` is set by hand until ``expires_unix_ns``."""
+    """One process whose ``oom_score_adj`` is overridden until ``expires_unix_ns``."""
 
     pid: int
     start_ticks: int
@@ -175,12 +178,12 @@ class OverrideRow(Struct, frozen=True, tag="override", tag_field="kind", omit_de
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What it is about."""
+        """The subject of the row."""
         return ("override", self.pid, self.start_ticks)
 
 
 class Drop(Struct, frozen=True, tag="drop", tag_field="kind"):
-    """A row that stands for nothing any more; ``of`` is its key. In the file alone."""
+    """A line that drops a row; ``of`` is the row's key. Only the file has such lines."""
 
     of: tuple[str | int, ...]
 

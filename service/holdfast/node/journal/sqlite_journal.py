@@ -1,4 +1,4 @@
-"""The journal as releases before format 2 kept it, read once: an sqlite database, and a log before it (``…-tail``)."""
+"""Reads the journal of releases before format 2, once: an sqlite database, and a log before it (``…-tail``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Key = tuple[int, int, str]
 
 
 def rows(path: Path, boot_id: str) -> list[Row]:
-    """What it holds of this boot; a row that makes no sense costs itself and is told."""
+    """Return its rows of this boot; a row that makes no sense is left out, and logged."""
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.text_factory = lambda text: text.decode(errors="surrogateescape")
@@ -35,7 +35,7 @@ def rows(path: Path, boot_id: str) -> list[Row]:
 
 
 def retire(path: Path) -> None:
-    """Keep it under another name: it is taken in."""
+    """Rename its files: its rows were imported."""
     for ending in ("-wal", "-shm", "-tail", ""):
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{path}{ending}", f"{path}.taken-in{ending}")
@@ -49,10 +49,10 @@ def _converted(db: sqlite3.Connection, path: Path) -> Iterator[Row]:
     for line in _tail(path.with_name(f"{path.name}-tail"), generation):
         _hold(held, *line)
     plain: list[tuple[type[Row], dict[str, Any]]] = []
-    came_from: dict[tuple[str, str], str] = {}  # of a group: where a process that was moved into it was
+    came_from: dict[tuple[str, str], str] = {}  # of a group: the former group of a process moved into it
     for (pid, ticks, field), (before, written, previous, rule, as_child, give_back) in held.items():
         of = {"pid": pid, "start_ticks": ticks, "rule": rule, "give_back": bool(give_back)}
-        # which of the two stands is seen when the process is
+        # which of the two is in force is known when the process is examined
         values = {"before": before, "written": previous or None, "wanted": written}
         if field == _ADJ:
             plain.append((AdjRow, {**of, **values, "as_child": bool(as_child)}))
@@ -86,7 +86,7 @@ def _one(db: sqlite3.Connection, query: str) -> Any:
 
 
 def _tail(path: Path, generation: int | None) -> Iterator[_Line]:
-    """Lines that its database had not taken in."""
+    """Yield the lines that its database had not imported."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _tail(path: Path, generation: int | None) -> Iterator[_Line]:
 
 
 def _hold(held: dict[_Key, _Line], pid: int, ticks: int, field: str, before: str, written: str, *of_rule: Any) -> None:
-    """What became of an older row: the first "before" stays while what was there is ours."""
+    """Merge a line with an older row: the first "before" stays while the value found there is ours."""
     known = held.get((pid, ticks, field))
     if known is None:
         held[pid, ticks, field] = (before, written, "", *of_rule)

@@ -1,6 +1,6 @@
-"""The rows in memory, by what they are about: the one truth of what we changed. Without I/O.
+"""The rows in memory, by subject: the one truth of what we changed. Without I/O.
 
-A number has one process at a time: a row of a newcomer ends the rows of who had its number before.
+A pid has one process at a time: a row of a new process ends the rows of the process that had the pid before.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class Held:
         self.pid, self.start_ticks = pid, start_ticks
         self.adj: AdjRow | None = None
         self.override: OverrideRow | None = None
-        self.moves = _NO_MOVES  # one for all that have none
+        self.moves = _NO_MOVES  # one object for all processes without moves
 
     @property
     def values(self) -> list[AdjRow | MoveRow]:
-        """Those of what it has from us."""
+        """The rows of what the process has from us."""
         return [*([self.adj] if self.adj else []), *self.moves.values()]
 
     @property
     def rows(self) -> list[AdjRow | MoveRow | OverrideRow]:
-        """All of them."""
+        """All rows, the override included."""
         return [*self.values, *([self.override] if self.override else [])]
 
     def __bool__(self) -> bool:
@@ -47,28 +47,28 @@ class Table:
         self.overridden: dict[int, OverrideRow] = {}
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
-        """The rows of one very process."""
+        """Return the rows of one process, by pid and start."""
         held = self.processes.get(pid)
         return held if held is not None and held.start_ticks == start_ticks else None
 
     def adj(self, pid: int, start_ticks: int) -> AdjRow | None:
-        """The row of its ``oom_score_adj``."""
+        """Return the row of a process's ``oom_score_adj``."""
         held = self.held(pid, start_ticks)
         return held.adj if held is not None else None
 
     def made(self) -> list[GroupRow]:
-        """The groups that we made, deepest first."""
+        """Return the groups that we made, deepest first."""
         return sorted(self.groups.values(), key=lambda row: (-row.path.count("/"), row.path))
 
     def rows(self) -> Iterator[Row]:
-        """Everything."""
+        """Yield all rows."""
         for held in list(self.processes.values()):
             yield from held.rows
         yield from list(self.files.values())
         yield from list(self.groups.values())
 
     def get(self, row: Row) -> Row | None:
-        """The present row of what ``row`` is about."""
+        """Return the present row with the subject of ``row``."""
         match row:
             case FileRow():
                 return self.files.get((row.hierarchy, row.path, row.file))
@@ -85,7 +85,7 @@ class Table:
         return held.override
 
     def put(self, row: Row) -> None:
-        """Take a row in, in place of the one about the same thing."""
+        """Add a row in place of one with the same subject."""
         if isinstance(row, FileRow):
             self.files[row.hierarchy, row.path, row.file] = row
         elif isinstance(row, GroupRow):
@@ -99,7 +99,7 @@ class Table:
                 held.override = self.overridden[row.pid] = row
 
     def _of(self, pid: int, start_ticks: int) -> Held | None:
-        """The rows of a process; None: a newcomer has its number, so it is dead."""
+        """Return the rows of a process; None: a newer process has its pid, so it has ended."""
         held = self.processes.get(pid)
         if held is None:  # in one step: rows of values and of moves may come from two threads
             held = self.processes.setdefault(pid, Held(pid, start_ticks))
@@ -117,11 +117,11 @@ class Table:
             self.overridden.pop(held.pid, None)
 
     def drop(self, row: Row) -> None:
-        """Drop the row about the same thing."""
+        """Drop the row with the same subject."""
         self.take(Drop(row.key))
 
     def take(self, line: Line) -> None:
-        """What a line of the file says."""
+        """Apply a line of the file."""
         if not isinstance(line, Drop):
             self.put(line)
             return

@@ -1,7 +1,7 @@
-"""The part of a plan that is about cgroups: settings, moves, and everything the kernel or good sense refuses.
+"""Plans the cgroups of a process: settings, moves, and everything that the kernel or an interlock refuses.
 
-The kernel's refusals are known beforehand where the facts allow it, because a refused write says only an errno:
-cpuset without CPUs (ENOSPC on v1), ``domain invalid`` (EOPNOTSUPP), a v2 group that passes controllers on (EBUSY).
+The kernel's refusals are known beforehand where the facts allow it, because a refused write gives only an errno: cpuset
+without CPUs (ENOSPC on v1), ``domain invalid`` (EOPNOTSUPP), a v2 group that passes controllers on (EBUSY).
 Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html#organizing-processes-and-threads,
 https://docs.kernel.org/admin-guide/cgroup-v1/cpusets.html.
 """
@@ -34,7 +34,7 @@ _NO_TREE = Refusal(
 
 
 def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
-    """Settings of the target, then the moves into it, by hierarchy."""
+    """Return settings of the target, then the moves into it, by hierarchy."""
     target = rule.spec.cgroup
     if target is None:
         return (), ()
@@ -57,7 +57,7 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
 
 
 def plan_in_place(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
-    """Settings of the cgroup the process is in, which stays where it is."""
+    """Return settings of the cgroup that the process is in; the process stays there."""
     if not rule.spec.in_place:
         return (), ()
     if not host.hierarchies:
@@ -84,7 +84,7 @@ def raises_a_limit(process: Process, rule: CompiledRule, host: HostFacts) -> boo
 
 
 def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:
-    """Where to move: v2's one tree; on v1 the named controllers' hierarchies, or all that carry any."""
+    """Return the hierarchies to move in: v2's one tree; on v1 those of the named controllers, or all that carry any."""
     if host.is_v2:
         return (UNIFIED,), ()
     if not target.controllers:
@@ -108,7 +108,10 @@ def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...]
 
 
 def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
-    """A container that was created in the target has a group of its own there, which goes when it does."""
+    """Whether a process is outside the target.
+
+    A container that was created in the target has a group of its own there, which is removed with the container.
+    """
     now = process.cgroups.get(hierarchy, "/")
     own = process.pod.container_id if process.pod is not None else ""
     return now != path and not (own and now == f"{path}/{own}")
@@ -117,7 +120,7 @@ def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
 def _in_the_way(
     process: Process, rule: Rule, host: HostFacts, outside: Mapping[str, str], lost: Mapping[str, str]
 ) -> Iterator[Refusal]:
-    """What forbids the move as a whole."""
+    """Yield the refusals that forbid the move as a whole."""
     target = rule.cgroup
     if target is None or not outside:
         return
@@ -170,9 +173,9 @@ def _leaves_a_pod(process: Process, before: str, after: str) -> bool:
 
 
 def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str:
-    """The limits a move in one hierarchy takes a process out of: ``memory.max 512Mi, pids.max 100 of /a; …``.
+    """Return the limits that a move in one hierarchy removes: ``memory.max 512Mi, pids.max 100 of /a; …``.
 
-    Those of its group and of every group above it that the target is not in as well.
+    These are the limits of the process's group and of every group above it that does not contain the target as well.
     """
     controllers = host.controllers if hierarchy == UNIFIED else hierarchy.split(",")
     files = limits_of(controllers, v2=hierarchy == UNIFIED)
@@ -188,14 +191,14 @@ def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str
 
 
 def _line_up(path: str) -> Iterator[str]:
-    """``/a/b`` → ``/a/b``, ``/a``."""
+    """Yield a path and those above it: ``/a/b`` → ``/a/b``, ``/a``."""
     while path not in ("", "/"):
         yield path
         path = path.rpartition("/")[0]
 
 
 def _limit_said(row: Setting, facts: GroupFacts, host: HostFacts) -> str:
-    """``memory.max 512Mi``; empty without a limit."""
+    """Return a limit as ``memory.max 512Mi``; empty without a limit."""
     text = facts.values.get(row.file)
     if text is None or row.kind.unlimited is None or row.kind.unlimited(text):
         return ""
@@ -222,7 +225,7 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
 
 
 def _limit_to_be(settings: Mapping[str, Value], host: HostFacts, group: GroupFacts | None) -> int | None:
-    """The target's memory limit in bytes once its settings are in force; None without one."""
+    """Return the target's memory limit in bytes once its settings are in force; None without one."""
     for name in ("memory.max", "memory.limit_in_bytes"):
         if name in settings:
             try:
@@ -251,7 +254,7 @@ def _empty_cpuset(target: CgroupTarget, group: GroupFacts, outside: Mapping[str,
 def _settings(
     rule: CompiledRule, given: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts, claims: Claims
 ) -> Settings:
-    """What to write for settings of groups, ``paths`` by hierarchy."""
+    """Return the writes for settings of groups; ``paths``: the groups by hierarchy."""
     changes: list[SettingChange] = []
     refusals: list[Refusal] = []
     ours: dict[Place, str] = {}
@@ -299,7 +302,7 @@ def _place_of(file: str, paths: Mapping[str, str], host: HostFacts) -> Place | R
 
 
 def _taken(rule: CompiledRule, place: Place, text: str, ours: dict[Place, str], claims: Claims) -> Refusal | None:
-    """Whether another rule decides this file, or another key of this rule."""
+    """Return a refusal if another rule decides this file, or another key of this rule sets it."""
     wanted = {replace(place, about=about): part for about, part in parts_of(place.file, text).items()}
     if any(ours.setdefault(part, said) != said for part, said in wanted.items()):
         return _refused(

@@ -1,14 +1,14 @@
-"""One setting under two names: what a file of cgroup v1 is called on v2, and back.
+"""Translates a setting between cgroup v1 and v2: the file that has another name on the other version.
 
-The equivalents are those container runtimes use when they carry v1 resources to v2
+The equivalents are those that container runtimes use when they carry v1 resources to v2
 (https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md). For ``cpu.shares`` it is the curve that runc
 and crun have since 2025 (https://github.com/kubernetes/kubernetes/issues/131216), which keeps the default a default::
 
     l = log2(shares)    weight = ceil(10 ^ ((l² + 125 l) / 612 - 7 / 34))       2 → 1, 1024 → 100, 262144 → 10000
 
-The way back is the same curve read backwards: of the shares that the curve makes ``weight`` of, the most. So a weight
-that goes to shares and back, through us or through a runtime, is the weight it was.
-What has no equivalent is listed with what to think of instead.
+The way back is the same curve in reverse: the largest shares that the curve turns into ``weight``. So a weight that
+goes to shares and back, through us or through a runtime, is unchanged. A setting without an equivalent is listed with
+the nearest alternative.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Lines = tuple[tuple[str, str], ...]  # (file, text), in the order of writing
 
 
 def weight_of_shares(shares: int) -> int:
-    """``cpu.weight`` (1..10000) for ``cpu.shares`` (2..262144): 2 → 1, 1024 → 100, 262144 → 10000."""
+    """Return ``cpu.weight`` (1..10000) for ``cpu.shares`` (2..262144): 2 → 1, 1024 → 100, 262144 → 10000."""
     log = math.log2(min(max(shares, 2), 262144))
     return min(max(math.ceil(round(10 ** ((log * log + 125 * log) / 612 - 7 / 34), 6)), 1), 10000)
 
 
 def shares_of_weight(weight: int) -> int:
-    """``cpu.shares`` for ``cpu.weight``: the most of which `weight_of_shares` makes this weight."""
+    """Return ``cpu.shares`` for ``cpu.weight``: the largest shares that `weight_of_shares` turns into this weight."""
     log = (-125 + math.sqrt(125**2 + 4 * 612 * (math.log10(weight) + 7 / 34))) / 2
     return min(max(math.floor(round(2**log, 6)), 2), 262144)
 
@@ -141,7 +141,7 @@ def _same(file: str) -> Callable[[Value, Mapping[str, Value]], Lines]:
     return lambda value, _: ((file, plain(value)),)
 
 
-#: v1 name → how it is said on v2.
+#: v1 name → the lines to write on v2.
 TO_V2: Mapping[str, Callable[[Value, Mapping[str, Value]], Lines]] = {
     "memory.limit_in_bytes": _same_size("memory.max", size_v2),
     "memory.soft_limit_in_bytes": _same_size("memory.low", size_v2),
@@ -155,7 +155,7 @@ TO_V2: Mapping[str, Callable[[Value, Mapping[str, Value]], Lines]] = {
     **{file: _throttle_to_v2(key) for key, file in _IO_KEYS.items()},
     "freezer.state": _frozen("cgroup.freeze", {"FROZEN": "1", "THAWED": "0"}),
 }
-#: v2 name → how it is said on v1.
+#: v2 name → the lines to write on v1.
 TO_V1: Mapping[str, Callable[[Value, Mapping[str, Value]], Lines]] = {
     "memory.max": _same_size("memory.limit_in_bytes", size_v1),
     "memory.low": _same_size("memory.soft_limit_in_bytes", size_v1),
@@ -168,7 +168,7 @@ TO_V1: Mapping[str, Callable[[Value, Mapping[str, Value]], Lines]] = {
     "io.max": _io_max_to_v1,
     "cgroup.freeze": _frozen("freezer.state", {"1": "FROZEN", "0": "THAWED"}),
 }
-#: Files only one version has, and what to think of on the other.
+#: Files that only one version has, and the nearest alternative on the other.
 ONLY_V2 = {
     "memory.min": "v1 has no guarantee; memory.soft_limit_in_bytes is the nearest and is what memory.low means",
     "memory.high": "v1 has no throttling limit; memory.limit_in_bytes (memory.max) is the hard one",

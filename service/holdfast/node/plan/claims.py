@@ -1,11 +1,11 @@
-"""Which rule decides a file of a group when several want different values there: the first, in the rules' order.
+"""Decides which rule sets a file of a group when several want different values there: the first in the rules' order.
 
 Theory
 ------
-Two rules can meet in one group: by the same ``cgroup.path``, or because processes under each are in it (``in_place``).
-Without this, each rescan would write one value and then the other. So each plan *claims* what its rule wants, whether
-or not it is there already. A rule that stands earlier takes a claim over; a later one that wants something else is
-refused, with the name of the rule that decides. A dry run decides over other dry runs alone.
+Two rules can meet in one group: they name the same ``cgroup.path``, or processes under each are in it (``in_place``).
+Without claims, each rescan would write one value and then the other. So each plan *claims* what its rule wants, whether
+or not it is there already. An earlier rule takes a claim over. A later rule that wants another value is refused, with
+the name of the rule that decides. A dry run decides over other dry runs alone.
 
 A claim lasts for as long as a process is under its rule in that group: a whole rescan that did not renew it ends it.
 """
@@ -20,7 +20,7 @@ from holdfast.node.rule.ruleset import CompiledRule
 
 
 class Place(Struct, frozen=True):
-    """What a claim is on: a file of a group, or one device and key in it (`rule.setting.parts_of`)."""
+    """The subject of a claim: a file of a group, or one device and key in it (`rule.setting.parts_of`)."""
 
     hierarchy: str
     group: str
@@ -29,7 +29,7 @@ class Place(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
-    """Who wants what. ``order`` is the rule's place among all rules."""
+    """The rule that claims a place, and the text it wants. ``order`` is the rule's position among all rules."""
 
     rule: str
     order: float
@@ -46,11 +46,11 @@ class Claims:
         self._round = 0
 
     def copy(self) -> Claims:
-        """The claims as they are now; for a plan on another thread."""
+        """Return a copy of the present claims, for a plan on another thread."""
         return Claims(self._claims)
 
     def clear(self) -> None:
-        """Forget all: the rules are new."""
+        """Forget all claims: the rules are new."""
         self._claims.clear()
 
     def withdraw(self, rule: str) -> None:
@@ -58,12 +58,15 @@ class Claims:
         self._claims = {place: claim for place, claim in self._claims.items() if claim.rule != rule}
 
     def end_round(self) -> None:
-        """Every process was planned: drop the claims that no plan renewed."""
+        """Drop the claims that no plan renewed: every process was planned."""
         self._claims = {place: claim for place, claim in self._claims.items() if claim.round == self._round}
         self._round += 1
 
     def make(self, rule: CompiledRule, wanted: Mapping[Place, str]) -> Claim | None:
-        """Claim every part of a file for ``rule``, or nothing, and answer an earlier rule's claim to another text."""
+        """Claim every part of a file for ``rule`` and return None.
+
+        If an earlier rule claims another text for a part, nothing is claimed, and that rule's claim is returned.
+        """
         standing = [(place, self._claims.get(place)) for place in wanted]
         for place, claim in standing:
             if claim is not None and claim.text != wanted[place] and _decides(claim, rule):
@@ -82,7 +85,10 @@ def _decides(claim: Claim, rule: CompiledRule) -> bool:
 
 
 def _takes_over(claim: Claim, rule: CompiledRule) -> bool:
-    """Whether a claim becomes that of ``rule``: its own is renewed, a later rule's replaced, if ``rule`` writes."""
+    """Whether ``rule`` takes a claim: it renews its own, and replaces one that does not outrank it.
+
+    A dry run does not replace a claim of a rule that writes.
+    """
     if claim.rule == rule.name:
         return True
     return not _decides(claim, rule) and (claim.dry_run or not rule.dry_run)

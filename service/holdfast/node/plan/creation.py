@@ -1,14 +1,14 @@
-"""What the rules give a container as it is created: decided from what its pod is, before there is a process.
+"""Decides which values the rules give a container as it is created, from facts of its pod, before a process exists.
 
 Theory
 ------
-1. *The first rule that holds decides*, as for a process. Of a process that does not exist yet, though, some keys can
-   be answered (``pod``, ``cgroup``) and others cannot (``comm``, ``exe``, ``user``, ``leader`` …): a rule that might
-   hold and cannot be answered stands in the way of all after it. What it leads to is the engine's to find out, when
-   the program runs; so a value given here is one the engine would give as well.
-2. *The same plan.* What a rule leads to is `plan`'s word, interlocks included; only who writes is another.
+1. *The first rule that matches decides*, as for a process. The process does not exist yet, so some keys can be answered
+   (``pod``, ``cgroup``) and others cannot (``comm``, ``exe``, ``user``, ``leader`` …). A rule that might match and
+   cannot be answered blocks all rules after it. The engine decides when the program runs; so a value given here is one
+   that the engine would give as well.
+2. *The same plan.* `plan` decides what a rule leads to, interlocks included; only the writer is another.
 3. *Only what the runtime can write at that moment:* the first process's oom_score_adj, settings of the container's own
-   group (cgroup v2), and the group it is put into. The rest is left to the engine, which finds most of it done.
+   group (cgroup v2), and the group that it is put into. The rest is left to the engine, which finds most of it done.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Newborn(Struct, frozen=True):
-    """A container about to be created. ``group``: where its own cgroup will be, empty if that is not known.
+    """A container about to be created. ``group``: the path that its own cgroup will have, empty if that is not known.
 
-    ``oom_score_adj`` is what was asked of the runtime.
+    ``oom_score_adj`` is the value that the runtime was asked for.
     """
 
     pod: PodFacts
@@ -43,9 +43,9 @@ class Newborn(Struct, frozen=True):
 
 
 class Creation(Struct, frozen=True):
-    """What a rule gives a newborn container; None and empty: nothing. ``dry_run``: it is only to be told.
+    """The values that a rule gives a new container; None or empty: nothing. ``dry_run``: they are only reported.
 
-    ``group`` is the cgroup the rule moves to, ``settings`` are files of the container's own v2 group.
+    ``group`` is the cgroup that the rule moves to, ``settings`` are files of the container's own v2 group.
     """
 
     rule: str
@@ -61,21 +61,22 @@ class Creation(Struct, frozen=True):
 
 
 def at_creation(newborn: Newborn, rules: Rules, host: HostFacts) -> Creation | None:
-    """What the rules give; None when they give nothing, or it cannot be known before the program runs."""
+    """Return the values that the rules give; None: none, or they cannot be known before the program runs."""
     process = _process(newborn, host)
     rule = _decided(process, rules)
-    if rule is None or rule.spec.only_if_inherited:  # whether it chose its value itself is seen later
+    if rule is None or rule.spec.only_if_inherited:  # whether the process chose its value itself is known later
         return None
-    # Who writes is the runtime: whether *we* may lower a value is not the question.
+    # The runtime writes: whether *we* may lower a value does not matter.
     able = replace(host, groups={}, capabilities=host.capabilities | {CAN_LOWER})
     decision = plan_under(process, Found(rule), able)
     return _creation(decision, newborn, host)
 
 
 def _process(newborn: Newborn, host: HostFacts) -> Process:
-    """The process there will be, as far as it is known. No number is 0, and 1 and our own have interlocks.
+    """Return the future process, as far as it is known.
 
-    Its pod is a fact: the runtime that makes it says so.
+    Its pid is 0, which no process has; 1 and our own have interlocks. Its pod is a fact: the runtime that makes it says
+    so.
     """
     names = host.hierarchies if newborn.group else ()
     return Process(
@@ -91,7 +92,10 @@ def _process(newborn: Newborn, host: HostFacts) -> Process:
 
 
 def _decided(process: Process, rules: Rules) -> CompiledRule | None:
-    """The operator's first rule that holds, else what the pod asks for, else what ships; None: not known yet."""
+    """Return the first rule that matches, else the rule of the pod's annotations; None: neither, or not known yet.
+
+    Rules that yield to annotations are left out if the pod has an admitted one.
+    """
     asked = rules.admitted_rule(process.pod)
     for rule in rules.rules:
         if asked is not None and rule.spec.yields_to_annotations:
@@ -105,7 +109,7 @@ def _decided(process: Process, rules: Rules) -> CompiledRule | None:
 
 
 def _holds(rule: CompiledRule, process: Process) -> bool | None:
-    """Whether a rule's keys hold: one that does not settles it, one that cannot be answered leaves it open."""
+    """Whether a rule's keys match; one key that does not match settles it. None: a key cannot be answered."""
     match = rule.spec.match
     if not match.descendants:
         answers = [_answer(clause, process) for clause in rule.clauses]
@@ -126,7 +130,7 @@ def _of_pods(pod: PodMatch) -> tuple[Clause, ...]:
 
 
 def _answer(clause: Clause, process: Process) -> bool | None:
-    """Whether a clause holds, None when nothing is known to tell it by."""
+    """Whether a clause holds; None: the fact that it asks about is not known."""
     if clause.key == "match.pod.qos" and process.pod is not None and not process.pod.qos:
         return None
     if clause.key.startswith("match.pod") or (clause.key == "match.cgroup" and process.cgroups):
@@ -150,5 +154,5 @@ def _creation(decision: Decision, newborn: Newborn, host: HostFacts) -> Creation
 
 
 def _is_own(change: SettingChange, newborn: Newborn, host: HostFacts) -> bool:
-    """Whether it is a setting of the container's own group that a runtime can make: runc has ``unified`` on v2 only."""
+    """Whether a runtime can make the setting: it is of the container's own group; runc has ``unified`` on v2 only."""
     return host.is_v2 and change.hierarchy == UNIFIED and change.group == newborn.group

@@ -1,9 +1,9 @@
-"""The kubelet's own oom_score_adj: the formula, and what a value says about the pod it was given to.
+"""The kubelet's own oom_score_adj: the formula, and what a value shows about its pod.
 
-Source: kubernetes pkg/kubelet/qos/policy.go. For a container of a Burstable pod, ``request`` its memory request and
-``capacity`` the node's memory in bytes: ``1000 - 1000 * request / capacity``, divided as integers, then at least 3
-and at most 999. Guaranteed -997, BestEffort 1000. A sidecar (an init container that is restarted) has at most what the
-regular container with the smallest request has; CRI does not tell requests, so that cannot be seen here.
+Source: kubernetes pkg/kubelet/qos/policy.go. For a container of a Burstable pod, with ``request`` its memory request
+and ``capacity`` the node's memory in bytes: ``1000 - 1000 * request / capacity``, divided as integers, then at least 3
+and at most 999. Guaranteed -997, BestEffort 1000. A sidecar (an init container that is restarted) has at most the value
+of the regular container with the smallest request. CRI does not give requests, so that cannot be seen here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MIB, _GIB = 1 << 20, 1 << 30
 
 
 def adjustment(qos: str, request: int = 0, capacity: int = 1) -> int:
-    """What the kubelet gives a container: ``qos`` of its pod, its memory request and the node's memory in bytes."""
+    """Return the kubelet's value for a container: its pod's QoS, its memory request and the node's memory in bytes."""
     if qos == "guaranteed":
         return GUARANTEED
     if qos == "besteffort":
@@ -23,7 +23,7 @@ def adjustment(qos: str, request: int = 0, capacity: int = 1) -> int:
 
 
 def requests_for(value: int, capacity: int) -> tuple[int, int]:
-    """The smallest and the largest memory request in bytes that a Burstable container may have with this value."""
+    """Return the smallest and the largest memory request in bytes of a Burstable container with this value."""
     if value <= LEAST:
         return -(-(1000 - LEAST) * capacity // 1000), capacity
     least = 0 if value >= MOST else -(-(1000 - value) * capacity // 1000)
@@ -31,7 +31,7 @@ def requests_for(value: int, capacity: int) -> tuple[int, int]:
 
 
 def explained(qos: str, value: int, capacity: int) -> str:
-    """One line on why a container has the value the kubelet gave it."""
+    """Return one line on why a container has the value that the kubelet gave it."""
     if qos == "guaranteed" and value in (GUARANTEED, GUARANTEED_ONCE):
         return f"{value}: its pod is Guaranteed"
     if qos == "besteffort" and value == BEST_EFFORT:
@@ -52,5 +52,5 @@ def explained(qos: str, value: int, capacity: int) -> str:
 
 
 def size(number: int) -> str:
-    """Bytes as ``1.00 GiB`` or ``64.0 MiB``."""
+    """Return bytes as ``1.00 GiB`` or ``64.0 MiB``."""
     return f"{number / _GIB:.2f} GiB" if number >= _GIB else f"{number / _MIB:.1f} MiB"

@@ -1,28 +1,29 @@
-"""The plan: what follows for one process from the rules and the machine. Nothing here reads or writes anything.
+"""The plan: the decision for one process, from the rules and the facts of the machine. It reads and writes nothing.
 
 Theory
 ------
-A decision is made of *changes*, in the order they are to be made, and *refusals*, each with its remedy. The same
-function answers the engine (which carries the changes out), ``preview`` (all processes, nothing carried out) and
-``explain`` (one process, with every rule considered): what is shown is what would be done.
+A decision consists of *changes*, in the order in which they are to be made, and *refusals*, each with its remedy. The
+same function answers the engine (which carries the changes out), ``preview`` (all processes, nothing carried out) and
+``explain`` (one process, with every rule considered): they show exactly what the engine would do.
 
-1. *One rule.* The first that matches decides everything; rules are never mixed.
-2. *Idempotent.* What is already so is not a change. A plan for a process that is as it should be is empty, so the
-   sweep may plan everybody all the time, and a change found by a sweep is either news or drift.
-3. *From the base, not from ourselves.* ``at_least``, ``at_most``, ``only_if_inherited`` and ``children`` look at the
-   value the process had without us (`Process.held`), as long as it still has the value we wrote. Otherwise a rule
-   that is loosened would never let go.
-4. *oom_score_adj first.* It is a microsecond, a move may wait for an RCU grace period of 6 to 14 ms. Then the
-   target's settings, then the moves into it.
-5. *A part that cannot be is refused alone*; the rest of the rule goes on.
-6. *Protection needs facts.* What leaves a process better off than its base is done where facts name it
-   (`rule.protection`, `model.evidence`), or where the rule trusts claims; else it is refused alone, and what we gave
-   before is given back. Where a fact is undecided, what stands under the rule stays.
-7. *Nobody inherits protection.* The base of a process that has a value of an ancestor's which we wrote is that
-   ancestor's base.
-8. *Interlocks.* What has hurt people before is refused unless the rule lifts it by name: pid 1, -1000, leaving a
-   pod, leaving limits, a target that is too small or frozen. Kernel threads and our own process are never touched.
-9. *One value for a file of a group.* Where rules meet in a group, the first of them decides (`claims`).
+1. *One rule.* The first rule that matches decides everything; rules are never mixed.
+2. *Idempotent.* A value that is already as wanted is not a change. The plan for a process that is as it should be is
+   empty, so a rescan may plan all processes at any time, and a change that a rescan finds is either news or drift.
+3. *From the base, not from our own value.* ``at_least``, ``at_most``, ``only_if_inherited`` and ``children`` use the
+   value that the process had without us (`Process.held`), as long as it still has the value that we wrote. Otherwise a
+   rule that is loosened would keep its old effect for ever.
+4. *oom_score_adj first.* It takes a microsecond, while a move may wait for an RCU grace period of 6 to 14 ms. Then come
+   the target's settings, then the moves into it.
+5. *A part that is impossible is refused alone*; the rest of the rule continues.
+6. *Protection needs facts.* A part that leaves a process better off than its base is done if facts name the process
+   (`rule.protection`, `model.evidence`), or if the rule trusts claims. Otherwise this part alone is refused, and what
+   we gave before is restored. While a fact is undecided, the rule's present values stay.
+7. *Protection is not inherited.* If a process has a value that we wrote to its ancestor, its base is that ancestor's
+   base.
+8. *Interlocks.* Changes that have caused damage before are refused unless the rule allows them by name: pid 1, -1000,
+   leaving a pod, leaving limits, a target that is too small or frozen. Kernel threads and our own process are never
+   touched.
+9. *One value for a file of a group.* Where several rules apply in a group, the first of them decides (`claims`).
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Considered, Found
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
-MOST_ASKS = 8  # annotations of one pod that an explanation names: their author writes as many as he likes
+MOST_ASKS = 8  # annotations of one pod that an explanation names: their author may write any number
 
 
 class Explanation(Struct, frozen=True):
-    """A decision with its grounds. ``notes`` are facts worth knowing that are neither change nor refusal."""
+    """A decision with its reasons. ``notes`` are facts worth knowing that are neither change nor refusal."""
 
     process: Process
     decision: Decision
@@ -53,7 +54,7 @@ class Explanation(Struct, frozen=True):
 
 
 class _Part(Struct, frozen=True):
-    """What follows for one thing a rule speaks of; ``kept`` False: what was given before is to be given back."""
+    """The decision on one thing that a rule sets; ``kept`` False: the value given before is to be restored."""
 
     changes: tuple[Change, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -63,12 +64,12 @@ class _Part(Struct, frozen=True):
 
 
 def plan(process: Process, rules: Rules, host: HostFacts, claims: Claims | None = None) -> Decision:
-    """What follows for ``process``; see the theory above. ``claims``: which rule decides which file of a group."""
+    """Return the decision for ``process``; see the theory above. ``claims``: the rule for each file of a group."""
     return plan_under(process, None if process.kernel_thread else rules.find(process), host, claims)
 
 
 def plan_under(process: Process, found: Found | None, host: HostFacts, claims: Claims | None = None) -> Decision:
-    """What follows for ``process`` under the rule that was found for it."""
+    """Return the decision for ``process`` under the rule that was found for it."""
     if found is None or process.kernel_thread:
         return Decision(process.pid, process.start_ticks)
     rule = found.rule
@@ -82,7 +83,7 @@ def plan_under(process: Process, found: Found | None, host: HostFacts, claims: C
 
 
 def _plan_groups(process: Process, found: Found, host: HostFacts, claims: Claims) -> _Part:
-    """The move and the settings, each refused as a whole where it protects by claims that nobody trusts."""
+    """Plan the move and the settings, each refused as a whole if it protects by claims that the rule does not trust."""
     spec = found.rule.spec
     changes: tuple[Change, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -103,7 +104,7 @@ def _plan_groups(process: Process, found: Found, host: HostFacts, claims: Claims
 
 
 def _move_protects(rule: Rule, host: HostFacts) -> bool:
-    """Whether the move may leave limits, or leads to a group whose memory is kept from reclaim."""
+    """Whether the move may leave limits, or leads to a group whose memory is protected from reclaim."""
     if rule.cgroup is None:
         return False
     if leaves_limits(rule) or spares(rule.cgroup.settings):
@@ -131,7 +132,7 @@ def _claim(field: Field, standing: Standing) -> Refusal:
 
 
 def explain(process: Process, rules: Rules, host: HostFacts, claims: Claims | None = None) -> Explanation:
-    """The decision, and every rule with the first clause that failed."""
+    """Return the decision, and every rule with the first clause that failed."""
     decision = plan(process, rules, host, claims)
     notes = (*_notes(process, rules), *_pod_notes(process, decision, rules, host))
     return Explanation(process, decision, rules.consider(process), notes)
@@ -158,7 +159,7 @@ def _decision(process: Process, found: Found, adjusted: _Part, grouped: _Part) -
 
 
 def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
-    """What forbids the whole rule for this process."""
+    """Return the refusal that forbids the whole rule for this process."""
     which = Field.OOM_SCORE_ADJ if rule.adjustment else Field.CGROUP
     if process.pid == host.own_pid:
         return Refusal(
@@ -203,7 +204,7 @@ def _adjustment_to(process: Process, value: int) -> AdjChange:
 
 
 def _unwritable(process: Process, wanted: int, rule: Rule, host: HostFacts) -> Refusal | None:
-    """What forbids a value by itself."""
+    """Return the refusal that forbids a value by itself."""
     if wanted == process.oom_score_adj:
         return None
     if wanted == -1000 and not rule.unkillable:
@@ -218,7 +219,7 @@ def _unwritable(process: Process, wanted: int, rule: Rule, host: HostFacts) -> R
 
 
 def _without_protection(process: Process, found: Found, standing: Standing) -> _Part:
-    """A protecting value is refused; what the process has of it from us, or inherited of us, goes."""
+    """Refuse a protecting value, and restore what the process has of it from us, written or inherited."""
     refusal = _claim(Field.OOM_SCORE_ADJ, standing)
     held = process.held
     if standing.undecided:
@@ -236,7 +237,11 @@ def _unkillable() -> Refusal:
 
 
 def base_adjustment(process: Process) -> int:
-    """The value the process has, or had before us if it still has the one we wrote or inherited one that we wrote."""
+    """Return the value that the process has without us.
+
+    That is the value before, if the process still has the value that we wrote, or inherited a value that we wrote;
+    otherwise its present value.
+    """
     held = process.held or lender_of(process)
     return held.adj_before if held and process.oom_score_adj == held.adj_written else process.oom_score_adj
 
@@ -257,7 +262,7 @@ def _wanted(process: Process, adjustment: OomScoreAdj, found: Found) -> int | No
 
 
 def _for_child(process: Process, adjustment: OomScoreAdj, ancestor: Process | None) -> int | None:
-    """What children get; their ancestor's base where the rule gives no number, and nothing where they keep theirs."""
+    """Return the value for a child: the rule's number, else its ancestor's base; None where children keep theirs."""
     if isinstance(adjustment.children, int):
         return adjustment.children
     if adjustment.children == "inherit":
@@ -268,7 +273,7 @@ def _for_child(process: Process, adjustment: OomScoreAdj, ancestor: Process | No
 
 
 def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
-    """Whether the process, not its parent, chose its value, and the rule respects that."""
+    """Return a refusal if the process, not its parent, chose its value, and the rule respects that."""
     if not (found.as_child or found.rule.spec.only_if_inherited) or not process.ancestors:
         return None
     held = process.held
@@ -286,7 +291,11 @@ def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
 
 
 def _given_to_family(process: Process, found: Found) -> tuple[int, ...]:
-    """For a child: what its leader holds by the rule, what children get, and what a runtime gave its container."""
+    """Return, for a child, the values that it may have inherited.
+
+    These are its ancestors' present values, those that the rule gives its leader and children, and a runtime's for its
+    container.
+    """
     adjustment = found.rule.adjustment
     if not found.as_child or adjustment is None:
         return ()
@@ -314,7 +323,7 @@ def _notes(process: Process, rules: Rules) -> tuple[str, ...]:
 
 
 def _pod_notes(process: Process, decision: Decision, rules: Rules, host: HostFacts) -> tuple[str, ...]:
-    """What the kubelet gave a container and why, what was changed, and what became of the pod's own wishes."""
+    """Return notes on the kubelet's value and its reason, on changes to it, and on the pod's own annotations."""
     pod = process.pod
     if pod is None:
         return ()

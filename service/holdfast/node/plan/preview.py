@@ -1,4 +1,4 @@
-"""The outlook: the plan for everybody at once, and what it would make of the next OOM. Preview and victims are this."""
+"""The outlook: the plan for all processes at once, and its effect on the next OOM. Preview and victims show it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _DEEPEST = 64
 
 
 class Planned(Struct, frozen=True):
-    """A process under a rule, and what follows."""
+    """A process under a rule, and its decision."""
 
     process: Process
     decision: Decision
 
 
 class Outlook(Struct, frozen=True):
-    """Everybody under a rule, in the rules' order; how many were looked at; and by pid what would be other than now."""
+    """The processes under a rule, in the rules' order, and the number examined.
+
+    ``adjusted`` and ``moved`` are the values and memory groups that would differ from now, by pid.
+    """
 
     planned: tuple[Planned, ...]
     looked_at: int
@@ -37,7 +40,7 @@ class Outlook(Struct, frozen=True):
 def look_ahead(
     processes: Iterable[Process], rules: Rules, host: HostFacts, go_on: Callable[[], None] = lambda: None
 ) -> Outlook:
-    """Plan every process. Where ancestors are asked about and not given, they are found among ``processes``.
+    """Plan every process. Ancestors that are needed and not given are found among ``processes``.
 
     ``go_on`` is called before each plan, and may raise to end it.
     """
@@ -51,7 +54,7 @@ def look_ahead(
         if decision.rule is not None:
             planned.append(Planned(whole, decision))
     planned.sort(key=lambda some: (rules.order_of(some.decision.rule or ""), some.process.pid))
-    # Once more where settings are written: by now it is known which rule decides each.
+    # Plan again where settings are written: now it is known which rule decides each.
     planned = [
         Planned(some.process, plan(some.process, rules, host, claims)) if _has_settings(some.decision, rules) else some
         for some in planned
@@ -72,7 +75,7 @@ def _has_settings(decision: Decision, rules: Rules) -> bool:
 
 
 def with_ancestors(process: Process, everybody: Mapping[int, Process], lineage: Lineage) -> Process:
-    """The process with as much of its ancestry as ``lineage`` asks for."""
+    """Return the process with as much of its ancestry as ``lineage`` asks for."""
     wanted = {Lineage.NONE: 0, Lineage.PARENT: 1, Lineage.ALL: _DEEPEST}[lineage]
     line: list[Process] = []
     parent = everybody.get(process.ppid)
@@ -85,7 +88,7 @@ def with_ancestors(process: Process, everybody: Mapping[int, Process], lineage: 
 def rank_all(
     processes: Iterable[Process], domains: Iterable[MemoryDomain], host: HostFacts, outlook: Outlook
 ) -> tuple[tuple[Ranking, Ranking], ...]:
-    """Each domain's order now, and with everything the rules ask for. A domain without processes is left out."""
+    """Return each domain's ranking now, and with everything the rules want. Domains without processes are left out."""
     everybody = tuple(processes)
     pairs = (
         (rank(everybody, domain, host), rank(everybody, domain, host, outlook.adjusted, outlook.moved))

@@ -1,6 +1,6 @@
-"""Settings of cgroups: which file of which controller says it on this host, and whether it is said already.
+"""Finds the file that sets a value on this host, and whether it has the value already.
 
-The files, their values and units are in `rule.setting`; what they are called on the other version in `cgroup_versions`.
+The files, their values and units are in `rule.setting`; their names on the other version are in `cgroup_versions`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, L
 from holdfast.node.rule.quantity import Value, size_in_bytes
 from holdfast.node.rule.setting import V1_NO_LIMIT, parts_of, setting_named, size_v1, size_v2
 
-#: Says the same as no line about a device: ``max`` in ``io.max``, 0 in v1's throttles.
+#: Equal to no line about a device: ``max`` in ``io.max``, 0 in v1's throttles.
 _AS_ABSENT = ("max", "0")
 _PERIOD = "cpu.cfs_period_us"  # of v1's quota: the shorter it is, the more the quota allows
 
 
 def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) -> Lines:
-    """What to write for one setting on this version; ``given`` are all settings of the rule.
+    """Return the lines to write for one setting on this version; ``given`` are all settings of the rule.
 
     Raises:
-        NoEquivalent: this version has nothing that means the same.
-        InvalidArgument: it is no setting, or the value is not one.
+        NoEquivalent: this version has no setting with this meaning.
+        InvalidArgument: there is no such setting, or the value is not valid for it.
     """
     setting = setting_named(name)
     text = setting.kind.written(value)
@@ -40,7 +40,7 @@ def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) 
 
 
 def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096) -> bool:
-    """Whether the file already says what we would write, in the kernel's own rounding and spelling."""
+    """Whether the file already has the text that we would write, in the kernel's own rounding and spelling."""
     if now is None:
         return False
     if now == wanted:
@@ -60,7 +60,7 @@ def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096)
 
 
 def widens(file: str, wanted: str, now: str | None) -> bool:
-    """Whether the file would limit less than it does now, in part at least; True as well where that is not known."""
+    """Whether the file would limit less than now, in part at least; also True if that is not known."""
     kind = setting_named(file).kind
     if file == _PERIOD:
         return now is None or not now.isdecimal() or int(wanted) < int(now)
