@@ -13,7 +13,7 @@ Theory
   own: between the read and the move there is only the write (`last_look`, `Whereabouts.is_still`). Values are handled
   alike.
 * *A process is moved to a hierarchy's root only if it came from there*: the root would free it of every limit on the
-  way. If a process's former group is gone, it goes back to the nearest group above. If no group there takes it, it
+  way. If a process's former group is gone, it goes back to the nearest group above. If no group above takes it, it
   stays, and the restore is retried.
 * The first move after 50 ms without one waits 6 to 14 ms for an RCU grace period; later moves take 5 µs. A move into
   the group that the process is already in waits as well. To take this wait early, the executor moves its own process
@@ -383,9 +383,7 @@ class Executor:
             tree.write(path, file, line)
 
     def _make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
-        """Make a group and the missing groups above it. A group that is ours to remove is in the journal before it
-        exists.
-        """
+        """Make a group and the missing ones above it; a group that is ours to remove is journaled before it exists."""
         tree = self._hierarchy.tree(hierarchy)
         if not tree.exists(path):
             at, missing = path, []
@@ -404,7 +402,7 @@ class Executor:
             return False
 
     def clear(self, action: Unset | Remove) -> Cleared:
-        """Restore a file if its text is ours, or remove a group if it is empty. Never raises."""
+        """Restore a file if its text is ours, or remove a group once it is empty. Never raises."""
         with self._writing:
             try:
                 how = self._unset(action.row) if isinstance(action, Unset) else self._remove(action.row)

@@ -27,8 +27,9 @@ FEW = 8  # orders; some may be moves in a dozen hierarchies
 
 
 class Mover:
-    """Takes orders from the engine's thread and keeps results until they are fetched: waking that thread for each costs
-    more.
+    """Takes orders from the engine's thread and keeps results until they are fetched.
+
+    Waking the engine's thread for each result would cost more.
     """
 
     def __init__(self, executor: Executor) -> None:

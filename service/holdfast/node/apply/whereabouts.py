@@ -27,7 +27,7 @@ class Whereabouts:
         return self.groups
 
     def is_still(self, hierarchy: str) -> bool:
-        """Whether the process is in the group that ``groups`` has for this hierarchy. Only the move may come after this
+        """Whether the process is in the group that ``groups`` has for this hierarchy. Only the move may follow this
         call.
 
         Raises:

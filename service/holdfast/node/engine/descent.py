@@ -28,8 +28,9 @@ class Descent:
         return pid in self._table.processes or pid in self.lately.pids
 
     def givers(self, process: Process) -> Iterator[Held]:
-        """The processes that may have handed something of ours on to this one: its parent, the process that forked it
-        (it may have ended since), and its container's first process.
+        """Yield the processes that may have handed something of ours on to this one.
+
+        These are its parent, the process that forked it (it may have ended since), and its container's first process.
         """
         table, forker = self._table, self.forks.forker(process.pid)
         parent = table.processes.get(process.ppid)

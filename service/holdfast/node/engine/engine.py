@@ -70,8 +70,7 @@ class Engine:
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
-        """Decide by these rules from now on. Done when they are in force; the rescan that follows may still be under
-        way.
+        """Decide by these rules from now on. Done when they are in force; the rescan that follows may take longer.
 
         Raises (in the future):
             Unavailable: the engine has ended.
@@ -170,8 +169,7 @@ class Engine:
         return self._loop.keeper
 
     def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
-        """Return copies of the placements of ``rule`` ("": all), each with its present value and group; for another
-        thread.
+        """Return copies of the placements of a rule ("": all), each with its present value and group; for a thread.
 
         Processes that have ended are left out. Beyond `MOST_FRESH`, placements are as of the last event or rescan.
         """

@@ -72,11 +72,10 @@ class Keeper:
     # -- examining processes -----------------------------------------------------------------------------------------
 
     def on_event(self, pid: int, at_ns: int) -> None:
-        """Serve an event: a process executed a program, was renamed, or was forked by a followed one; ``at_ns``
-        monotonic.
+        """Serve an event: a process executed a program, was renamed, or was forked by a followed one.
 
-        ``at_ns`` 0: something else about the process is new (its pod), and what was known of names in groups may be
-        wrong.
+        ``at_ns``: when, monotonic. 0: something else about the process is new (its pod), and what was known of names in
+        groups may be wrong.
         """
         try:
             if not at_ns:
@@ -110,8 +109,7 @@ class Keeper:
                 self.cannot(int(number), error)
 
     def take_forks(self, served: Collection[int] = ()) -> None:
-        """Read the forks reported since the last call, and examine the children of processes that have something of
-        ours.
+        """Read the forks since the last call, and examine the children of processes that have something of ours.
 
         ``served``: pids that are examined in a moment anyway.
         """

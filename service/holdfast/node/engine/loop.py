@@ -7,7 +7,7 @@ Theory
 * Events are for speed, rescans are for truth. A rescan reads every process. It comes at the start, after new rules,
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
   waiting events are served.
-* Another thread makes the moves (`mover`): a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
+* `mover` makes the moves: a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
 * `reconciler` decides what follows for a process, without I/O; `keeper` reads for it and carries the decision out.
 * The API is served on other threads (`engine`): a call that changes anything is handed over, and done here.
 """
@@ -407,8 +407,7 @@ class Loop:
                     self.keeper.look_at(child)
 
     def look_at_container(self, pod: str, group: str, pid: int) -> None:
-        """Examine the processes of a container that runs, if no process events report them: those in ``group`` and
-        below.
+        """Examine the processes of a container that runs, in ``group`` and below, if no process events report them.
 
         ``pid`` is the container's first process (0: not known), for a container whose group differs from the one that
         the runtime names.

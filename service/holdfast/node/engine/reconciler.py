@@ -182,8 +182,9 @@ class Reconciler:
         self._returned.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
-        """Forget a process that ended (``start_ticks`` None: any process that had the pid). Its rows are dropped in
-        slices.
+        """Forget a process that ended (``start_ticks`` None: any process that had the pid).
+
+        A rescan forgets ended processes in slices.
         """
         entry, held = self.entries.get(pid), self.table.processes.get(pid)
         if entry is not None and start_ticks in (None, entry.placement.start_ticks):

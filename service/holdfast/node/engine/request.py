@@ -76,8 +76,7 @@ class Requests:
         return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
 
     def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
-        """Take over a process that was created with a value that ``rule`` gave it instead of ``asked``, as if we wrote
-        it.
+        """Take over a process that was created with a value of ``rule`` instead of ``asked``, as if we had written it.
 
         Nothing happens if it has another value by now, or is overridden. The value before is ``asked`` in two more
         cases: we were quicker than the runtime, and wrote over the value that the process had from the shim; or we came

@@ -62,7 +62,10 @@ class Settlement:
         return [Forget((row,))] if not done and row.written is None else self._settled(row, done=done)
 
     def _settled(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
-        """Settle a row whose write was done or refused; a row under which nothing was written stays for now."""
+        """Settle a row whose write was done or refused.
+
+        A row under which nothing was written stays until it is forgotten.
+        """
         after = row.settled() if done else row.refused()
         if after is None:
             return []

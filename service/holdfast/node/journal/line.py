@@ -69,7 +69,7 @@ def unpacked(text: bytes, seed: int) -> Line | Unknown | None:
 
 
 def header(text: bytes) -> Header | None:
-    """Return the header; None: the line is none."""
+    """Return the header; None: the line is no header."""
     body = _checked(text, 0)
     try:
         return msgspec.json.decode(body, type=Header) if body is not None else None
@@ -85,7 +85,7 @@ def _checked(text: bytes, seed: int) -> bytes | None:
 
 
 def _otherwise(text: bytes, body: bytes) -> Line | Unknown | None:
-    """Return the row of a line that has a name that is not text, or an unknown kind; None: it makes no sense."""
+    """Decode a line that has a name that is not text, or an unknown kind; None: it makes no sense."""
     try:
         plain: Any = json.loads(body)
         if plain["kind"] not in _KINDS:
