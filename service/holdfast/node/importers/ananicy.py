@@ -1,13 +1,14 @@
-"""Ananicy's rules as ours: one JSON object a line, in ``*.rules``, ``*.types`` and ``*.cgroups``.
+"""Import Ananicy's rules: one JSON object per line, in ``*.rules``, ``*.types`` and ``*.cgroups``.
 
-As its two programs read them (https://github.com/Nefelim4ag/Ananicy, https://gitlab.com/ananicy-cpp/ananicy-cpp):
+They are read as its two programs read them (https://github.com/Nefelim4ag/Ananicy,
+https://gitlab.com/ananicy-cpp/ananicy-cpp):
 
-- A line that is no rule is skipped. What follows the object on its line is a comment.
-- A rule is known by its name and its ``cmdlines``; the last definition is in force, one without properties switches
-  the name off. Of the rules of one name the one that was defined first decides.
-- A name is compared whole and exactly, with the program's file name or with comm (ours: see `imported.program`).
-- ``cmdlines`` must all be arguments of the process.
-- A property of the rule goes over the type's. An unknown type gives nothing; in an unknown cgroup nobody is put.
+- A line that is no rule is skipped. Text after the object on its line is a comment.
+- A rule is known by its name and its ``cmdlines``; the last definition is in force, one without properties switches the
+  name off. Among rules of one name the first one defined decides.
+- A name is compared whole and exactly, with the program's file name or with comm (here: see `imported.program`).
+- All ``cmdlines`` must be arguments of the process.
+- A property of the rule overrides the type's. An unknown type gives nothing; an unknown cgroup gets no process.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Entry(Struct, frozen=True):
 
 
 def from_ananicy(files: Mapping[str, str]) -> Imported:
-    """Read rules, types and cgroups: texts by file name, in the order in which ananicy reads them, in any mixture.
+    """Import rules, types and cgroups: texts by file name, in the order in which ananicy reads them, in any mixture.
 
     Raises:
         InvalidArgument: there are lines, and none is an object of ananicy's; with the first one's place.
@@ -66,7 +67,7 @@ def from_ananicy(files: Mapping[str, str]) -> Imported:
                 imported.lose(entry.where, f"{name}: {len(cmdlines)} cmdlines", why)
                 break
             _add(name, cmdlines, entry, types, groups, imported)
-            if not cmdlines:  # it takes every process of this name: the rest is never asked
+            if not cmdlines:  # it matches every process of this name: the rest never decides
                 break
     return imported
 
@@ -92,7 +93,7 @@ def _is_kind(entry: _Entry, kind: str) -> bool:
 
 
 def _key(entry: _Entry, imported: Imported) -> tuple[str, frozenset[str]] | None:
-    """What a rule is known by; None for one that can fit no process."""
+    """The name and ``cmdlines`` that identify a rule; None for a rule that can match no process."""
     name, given = entry.values["name"], entry.values.get("cmdlines") or []
     if not isinstance(name, str) or program(name) is None:
         imported.lose(entry.where, f"name {name!r}"[:60], "no program has such a name")
@@ -156,7 +157,10 @@ def _adjustment(where: str, given: object, imported: Imported) -> dict[str, Any]
 
 
 def _group(where: str, name: object, groups: Mapping[str, _Entry], imported: Imported) -> dict[str, Any]:
-    """Its groups are CPU quotas in percent of the whole machine; ours need the number of CPUs, which a file lacks."""
+    """The cgroup of a rule, without its quota.
+
+    Ananicy's quotas are in percent of the whole machine; ours need the number of CPUs, which a file lacks.
+    """
     entry = groups.get(name) if isinstance(name, str) else None
     if entry is None:
         imported.lose(where, f'cgroup "{name}"'[:60], "not among the files given: add 00-cgroups.cgroups")

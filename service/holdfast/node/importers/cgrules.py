@@ -1,12 +1,12 @@
-"""libcgroup's ``cgrules.conf`` as our rules.
+"""Import the rules of libcgroup's ``cgrules.conf``.
 
-As cgrulesengd reads it (cgrules.conf(5), https://github.com/libcgroup/libcgroup):
+They are read as cgrulesengd reads them (cgrules.conf(5), https://github.com/libcgroup/libcgroup):
 
-- ``USER[:PROGRAM] CONTROLLERS DESTINATION [OPTIONS]``; what stands in double quotes keeps its blanks, ``#`` begins a
-  comment everywhere. ``%`` lines go with the rule above them. A line it cannot read makes it refuse the file.
-- The first rule that fits decides. ``ignore`` leaves what it fits alone, so nothing below it counts either.
-- USER is a name, ``@GROUP`` or ``*``; a name that the machine does not know skips the rule.
-- PROGRAM is a file name or a whole path, exactly; with ``*`` at its end, how the whole path begins.
+- ``USER[:PROGRAM] CONTROLLERS DESTINATION [OPTIONS]``; text in double quotes keeps its blanks, ``#`` begins a comment
+  everywhere. ``%`` lines belong to the rule above them. cgrulesengd refuses a file with a line that it cannot read.
+- The first rule that matches decides. ``ignore`` leaves its processes alone, so no rule below it applies to them.
+- USER is a name, ``@GROUP`` or ``*``; a rule with a name that the machine does not know is skipped.
+- PROGRAM is a file name or a whole path, exactly; with ``*`` at its end, the beginning of the whole path.
 - DESTINATION may have ``%u %U %g %G %p %P`` in it; a backslash takes the next character as it is.
 """
 
@@ -30,7 +30,7 @@ from holdfast.node.importers.imported import (
 )
 from holdfast.node.rule.pattern import REGEX
 
-_LAST_UID = 2**32 - 2  # (uid_t)-1 is nobody's
+_LAST_UID = 2**32 - 2  # (uid_t)-1 is no user's
 _OPTIONS = {"ignore", "ignore_rt"}
 _FIELDS = 3
 _FIELD = re.compile(r'[ \t]*((?:"[^"]*"|[^ \t"])+)')
@@ -39,17 +39,17 @@ _TEMPLATE = re.compile(r"\\(.)|%[ugpUGP]")
 
 
 class Accounts(Protocol):
-    """What a machine knows of users: the file names them, and means those of the machine it is read on."""
+    """The users of a machine: the names in a file mean those of the machine on which it is read."""
 
     def uid_of(self, user: str) -> int | None:
         """The number of a user, None for an unknown one."""
 
     def members_of(self, group: str) -> Sequence[str] | None:
-        """The users of a group, also of those whose own group it is; None for an unknown one."""
+        """The users of a group, also those whose own group it is; None for an unknown one."""
 
 
 class NoAccounts:
-    """Of a machine nothing is known of."""
+    """The users of an unknown machine: root alone, and no groups."""
 
     uid_of: Callable[[str], int | None] = staticmethod(lambda user: 0 if user == "root" else None)
     members_of: Callable[[str], Sequence[str] | None] = staticmethod(lambda group: None)
@@ -66,7 +66,7 @@ class _Line(Struct):
 
     @property
     def name(self) -> str:
-        """The name of our rule."""
+        """The name of the imported rule."""
         who = self.program.rsplit("/", 1)[-1] or self.user
         return who if self.user in ("*", who) else f"{self.user}-{who}"
 
@@ -111,7 +111,7 @@ class _Importer:
             self._imported.add(rule.name, {"match": match, "cgroup": target})
 
     def _ignore(self, rule: _Line, match: dict[str, Any], destination: str) -> None:
-        """A user of whom nothing is moved is left out of the rules below; the rest needs a rule that does nothing."""
+        """Exclude a user from the rules below when none of its processes is moved; else add a rule without effect."""
         uid = self._accounts.uid_of(rule.user)
         if destination == "*" and not rule.program and uid is not None:
             self._ignored[rule.user] = uid
@@ -126,7 +126,7 @@ class _Importer:
         self._imported.add(rule.name, {"match": match, **LEAVE_ALONE, "reason": f"{rule.where}: ignore"})
 
     def _match(self, rule: _Line) -> dict[str, Any] | None:
-        """The processes of a rule; None where there are none."""
+        """The ``match`` of a rule; None where it can match no process."""
         user = self._user(rule)
         which = self._program(rule)
         if user is None or which is None:
@@ -172,7 +172,7 @@ class _Importer:
         return found
 
     def _target(self, rule: _Line) -> dict[str, Any] | None:
-        """One path and its controllers; a rule of ours has one path, libcgroup's may have one for each controller."""
+        """One path and its controllers; a rule here has one path, libcgroup's may have one for each controller."""
         paths = [(where, controllers, self._path(where, to)) for where, controllers, to in rule.targets]
         path = paths[0][2]
         if path is None:
@@ -237,7 +237,7 @@ def _fields(where: str, text: str) -> list[str]:
 
 
 def _all_but(uids: Iterable[int]) -> list[str]:
-    """The ranges of all other users."""
+    """The ranges of the numbers of all other users."""
     ranges, first = [], 0
     for uid in sorted(set(uids)):
         if first < uid:

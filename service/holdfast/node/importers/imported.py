@@ -1,8 +1,8 @@
-"""What an importer returns: rules as the configuration holds them, and what stayed behind. Text in, values out; no I/O.
+"""The result of an import: rules as the configuration has them, and the losses. Text in, values out; no I/O.
 
-An imported rule means what the other tool meant. It never covers a process that the tool's rule did not cover: a rule
-that cannot be written here keeps its place as one that leaves its processes alone (`LEAVE_ALONE`), so that they do not
-fall under the rules below it, and what is lost is told.
+An imported rule means what it meant in the other tool. It never covers a process that the tool's rule did not cover: a
+rule that cannot be written here keeps its place as one that leaves its processes alone (`LEAVE_ALONE`), so that they do
+not fall under the rules below it, and the loss is reported.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from holdfast.node.rule.compile import NAME_BYTES
 from holdfast.node.rule.pattern import REGEX
 from holdfast.node.rule.schema import Rule
 
-#: What a rule does that only keeps later ones away: every value is at least the least.
+#: The action of a rule that only keeps later ones away: every value is at least the lowest.
 LEAVE_ALONE: dict[str, Any] = {"oom_score_adj": {"at_least": -1000}}
 _TRUST = "trust_claims"
-_FEW = 5  # losses for one reason that are told one by one
+_FEW = 5  # losses for one reason that are listed one by one
 
 
 class Lost(Struct, frozen=True):
-    """Something a line (``FILE:NUMBER``) says that our rules do not, and why it stayed behind."""
+    """A part of a line (``FILE:NUMBER``) that the imported rules do not have, and why."""
 
     where: str
     what: str
@@ -37,14 +37,14 @@ class Lost(Struct, frozen=True):
 
 
 class Imported(Struct):
-    """Rules in the order in which they decide, and what was left behind."""
+    """Rules in the order in which they decide, and the losses."""
 
     rules: list[dict[str, Any]] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
     def add(self, name: str, rule: dict[str, Any]) -> None:
-        """Add a rule under a name that no other has."""
+        """Add a rule under a unique name."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:70] or "rule"
         numbered = (f"{stem}-{at}" for at in itertools.count(2))
         unique = next(some for some in itertools.chain((stem,), numbered) if some not in self.names)
@@ -52,12 +52,12 @@ class Imported(Struct):
         self.rules.append({"name": unique, **rule, **_trust(rule)})
 
     def drop_last_idle(self) -> None:
-        """Drop rules at the end that only keep others away: nothing follows them."""
+        """Drop rules at the end that only keep later ones away: none follows them."""
         while self.rules and all(self.rules[-1].get(key) == value for key, value in LEAVE_ALONE.items()):
             self.rules.pop()
 
     def lose(self, where: str, what: str, why: str) -> None:
-        """Tell what stayed behind."""
+        """Add a loss to report."""
         self.lost.append(Lost(where, what, why))
 
     def checked(self) -> tuple[Rule, ...]:
@@ -81,7 +81,7 @@ def lines_of(files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def program(name: str) -> dict[str, str] | None:
     """The ``match`` for a program of exactly this name: by ``comm``, by ``exe`` where the kernel would cut the name.
 
-    None for what is no program's name.
+    None when no program can have this name.
     """
     if not is_text(name):
         return None
@@ -98,7 +98,7 @@ def literal(text: str) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether a name can be a process's or a group's, and be written to a file."""
+    """Whether a process or a group can have this name, and it can be written to a file."""
     return bool(text) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text)
 
 
@@ -128,7 +128,7 @@ def as_yaml(imported: Imported, source: str, *, every: bool = False) -> str:
 
 
 def _trust(rule: Mapping[str, Any]) -> dict[str, bool]:
-    """Both tools match by name, a claim: a rule of theirs that protects says that it goes by it."""
+    """``trust_claims`` for an imported rule that protects: both tools match by name, which is a claim."""
     value = rule.get("oom_score_adj")
     return {_TRUST: True} if _TRUST in Rule.__struct_fields__ and isinstance(value, int) and value <= 0 else {}
 
@@ -138,7 +138,10 @@ def _each(lost: Iterable[Lost]) -> Iterator[str]:
 
 
 def _gathered(lost: Iterable[Lost]) -> Iterator[str]:
-    """One line each, but one for all where a reason comes often: ananicy's own 400 files lose 1,700 things to six."""
+    """Yield one line for each loss, but one for all with a frequent reason.
+
+    Ananicy's own 400 files lose 1,700 things for six reasons.
+    """
     by_reason: dict[str, list[Lost]] = {}
     for one in lost:
         by_reason.setdefault(one.why, []).append(one)

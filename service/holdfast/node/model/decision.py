@@ -1,7 +1,7 @@
-"""What follows for a process: what is to be written, what stands in the way and why.
+"""Decisions about a process: the changes to write, and the refusals with their reasons.
 
-Frozen, without I/O: whoever thinks makes a `Decision`, whoever writes carries out its `Change` s. Values are what the
-kernel has them as: a number is a number until a message or a line for people is made of it.
+Frozen, without I/O: the planner makes a `Decision`, the engine carries out its `Change` s. Values are as the kernel has
+them: a number is a number until a message or a line for people is made of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from holdfast.node.model.process import UNIFIED
 
 
 class Field(enum.StrEnum):
-    """What a change is about."""
+    """The subject of a change."""
 
     OOM_SCORE_ADJ = "oom_score_adj"
     CGROUP = "cgroup"
@@ -23,7 +23,7 @@ class Field(enum.StrEnum):
 
 
 class AdjChange(Struct, frozen=True):
-    """The process's ``oom_score_adj``."""
+    """A write to the process's ``oom_score_adj``."""
 
     field: ClassVar[Field] = Field.OOM_SCORE_ADJ
     before: int
@@ -31,7 +31,7 @@ class AdjChange(Struct, frozen=True):
 
 
 class MoveChange(Struct, frozen=True):
-    """The process into the group ``after`` of one hierarchy, which is made first when ``create`` is set.
+    """A move of the process into the group ``after`` of one hierarchy; with ``create`` the group is made first.
 
     ``lost`` are the limits it leaves, ``memory.max 512Mi, pids.max 100 of /system.slice/a.service``, or empty.
     """
@@ -45,7 +45,7 @@ class MoveChange(Struct, frozen=True):
 
 
 class SettingChange(Struct, frozen=True):
-    """``after`` into one file of a group, in the kernel's spelling; ``before`` None: not looked at yet.
+    """A write of ``after`` to one file of a group, in the kernel's spelling; ``before`` None: not read yet.
 
     ``create``: the group is made first, with the file's controller enabled.
     """
@@ -64,7 +64,7 @@ Change: TypeAlias = AdjChange | MoveChange | SettingChange
 
 
 class Reason(enum.StrEnum):
-    """Why something is not done; also the label of the refusal metric."""
+    """Why something is refused; also the label of the refusal metric."""
 
     KERNEL_THREAD = "kernel_thread"
     INIT = "init"
@@ -91,7 +91,7 @@ class Reason(enum.StrEnum):
 
 
 class Refusal(Struct, frozen=True):
-    """One thing a rule asks for that is not done: the reason, and one line that ends with the remedy."""
+    """One refused part of a rule: the reason, and one line that ends with the remedy."""
 
     reason: Reason
     field: Field
@@ -99,14 +99,14 @@ class Refusal(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """What follows for one process: the rule it falls under (None: no rule), what to write, what stands in the way.
+    """The decision for one process: the rule it falls under (None: no rule), the changes, and the refusals.
 
-    ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when
-    ``dry_run`` is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and
-    ``moves`` say whether the rule speaks of the oom_score_adj and of the cgroup at all: what it does not speak of, and
-    was written under a rule before, is given back. ``by_claim``: something of it protects by claims, which the rule
-    trusts. ``adj_base``: what the oom_score_adj is given back to, where that is not the value it has: it inherited this
-    one from a process of ours. ``inherited``: it keeps a value it inherited, as the rule says.
+    ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when ``dry_run``
+    is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and ``moves`` say
+    whether the rule sets the oom_score_adj and the cgroup at all: a value that it does not set, and that was written
+    under a rule before, is restored. ``by_claim``: part of it protects by claims, which the rule trusts. ``adj_base``:
+    the value to which the oom_score_adj is restored, where that is not its present value: it inherited the present one
+    from a process under a rule. ``inherited``: it keeps a value it inherited, as the rule says.
     """
 
     pid: int

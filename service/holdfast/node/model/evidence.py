@@ -1,8 +1,8 @@
-"""What is known about a process's identity beyond what it says of itself: facts, as opposed to claims.
+"""Evidence of a process's identity: facts, as opposed to the process's claims about itself.
 
-A process chooses its comm, its command line and, by links, namespaces and set-user-id programs, more than it seems.
-A key of a rule is a *fact* for a process when an unprivileged user cannot have made it hold; `proc.evidence` says how
-each is established. Protection needs facts (`rule.protection`).
+A process chooses its comm, its command line and, by links, namespaces and set-user-id programs, more than it seems. A
+key of a rule is a *fact* for a process when an unprivileged user cannot have made it match; `proc.evidence` describes
+how each is established. Protection needs facts (`rule.protection`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ EXECUTED = "it executed another program meanwhile"
 class Evidence(Struct, frozen=True):
     """For each key, why it is a claim; empty: it is a fact.
 
-    ``undecided`` are keys about which nothing can be said now: neither is anything protected because of them, nor is
-    a protection ended that they once established.
+    ``undecided`` are keys that cannot be decided now: they start no protection, and end none that they once
+    established.
     """
 
     exe: str = NOT_READ

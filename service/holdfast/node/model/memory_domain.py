@@ -1,4 +1,4 @@
-"""Where an OOM can happen, and what happened there."""
+"""Memory domains, in which an OOM can happen, and the kills that happened there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from msgspec import Struct
 
 
 class MemoryDomain(Struct, frozen=True):
-    """Where an OOM can happen: the node (``path`` ``/``) or one memory cgroup with a limit.
+    """A domain in which an OOM can happen: the node (``path`` ``/``) or one memory cgroup with a limit.
 
-    ``limit_pages`` is memory without swap, ``swap_pages`` what may be swapped on top of it (0 on a host without
-    swap); their sum is the kernel's ``totalpages``. ``group_kill`` lists the paths at or below it whose
-    ``memory.oom.group`` is 1.
+    ``limit_pages`` is memory without swap, ``swap_pages`` the swap usable on top of it (0 on a host without swap);
+    their sum is the kernel's ``totalpages``. ``group_kill`` lists the paths at or below it whose ``memory.oom.group``
+    is 1.
     """
 
     path: str
@@ -25,12 +25,12 @@ class MemoryDomain(Struct, frozen=True):
         return self.limit_pages + self.swap_pages
 
     def contains(self, group: str) -> bool:
-        """Whether a process in memory cgroup ``group`` can be picked here."""
+        """Whether a process in memory cgroup ``group`` can be picked in this domain."""
         return self.path in ("/", group) or group.startswith(self.path + "/")
 
 
 class Standing(Struct, frozen=True):
-    """One line of a remembered ranking: who stood where before a kill.
+    """One process of a stored ranking before a kill.
 
     ``in_pod``: whether it was in the pod of the process that was killed; None: not known.
     """
@@ -45,15 +45,15 @@ class Standing(Struct, frozen=True):
 class Kill(Struct, frozen=True):
     """One OOM kill, as it is kept for the question "why was my process killed?".
 
-    ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the ranking at the last look
-    before it, best candidate first; ``protected``: `Placement.protected` held for it; ``pressure_pct`` the ``some
-    avg10`` of memory pressure then, None if unknown.
+    ``domain`` is the memory cgroup that was full, ``/`` for the node. ``predicted`` is the last ranking before it, best
+    candidate first; ``protected``: `Placement.protected` held for it; ``pressure_pct`` the ``some avg10`` of memory
+    pressure then, None if unknown.
 
-    ``number`` is the kernel log's number of its line, with the boot its identity. ``limit_pages`` of the domain, 0 if
-    not known. ``rule`` None: no rule, or, with ``rule_known`` False, nothing looked at the process before it was
-    killed. ``rule_state`` (`placement.State`) is how far that rule had got. ``main``: it was its container's first
-    process; None: not known. ``pod_confirmed``: the container runtime names this very group for the container,
-    or it is a group that only root makes, below the kubelet's own.
+    ``number`` is its line's number in the kernel log; with the boot it identifies the kill. ``limit_pages`` of the
+    domain, 0 if not known. ``rule`` None: no rule, or, with ``rule_known`` False, the engine never read the process
+    before it was killed. ``rule_state`` (`placement.State`) is how far that rule had got. ``main``: it was its
+    container's first process; None: not known. ``pod_confirmed``: the container runtime names this very group for the
+    container, or it is a group that only root makes, below the kubelet's own.
     """
 
     at_ns: int

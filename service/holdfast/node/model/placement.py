@@ -1,23 +1,23 @@
-"""What the engine remembers and reports: one `Placement` a process under a rule, one `Report` a thing that happened.
+"""The engine's state and reports: one `Placement` per process under a rule, one `Report` per event.
 
-The face of the engine (`engine.engine.Engine`) for whoever serves it, all callable from any thread; what needs the
-engine's thread gives a ``concurrent.futures.Future``::
+The interface of the engine (`engine.engine.Engine`) for the services, callable from any thread; a method that needs the
+engine's thread returns a ``concurrent.futures.Future``::
 
     engine.start(); engine.stop(restore=False)
-    engine.set_rules(rules, dry_run_reason="")            # in force within one turn; causes a full sweep
+    engine.set_rules(rules) -> Future[None]                # in force within one turn; causes a full rescan
     engine.placements() -> tuple[Placement, ...]
     engine.process(pid) -> Process                         # all facts, ancestors included; ProcessGone
-    engine.processes() -> tuple[Process, ...]              # a sweep of its own, for preview and victims
+    engine.processes() -> tuple[Process, ...]              # a rescan of its own, for preview and victims
     engine.host_facts() -> HostFacts
     engine.domains() -> tuple[MemoryDomain, ...]           # the node, and every memory cgroup with a limit
     engine.hold(pid, start_ticks | None, adj, ttl_s, why) -> Future[Placement]
-    engine.release(pid) -> Future[Placement | None]        # back to what the rules say
+    engine.release(pid) -> Future[Placement | None]        # back to the rules' values
     engine.restore(rule=None, pid=None) -> Future[Restored]
     engine.sweep() -> Future[Sweep]
     engine.kills.latest(limit) -> tuple[Kill, ...]
     engine.status() -> Status
 
-Reports arrive at the callbacks given to the constructor, on the engine's thread.
+Reports arrive at the `Listeners` given to the constructor of `engine.loop.Loop`, on the engine's thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from msgspec import Struct, field
 from holdfast.node.model.decision import Change, Refusal
 from holdfast.node.model.process import PodFacts
 
-#: The rule a process is under while somebody holds it by hand.
+#: The rule of a process under a manual override.
 BY_HAND = "hold"
 
 
@@ -42,33 +42,33 @@ class State(enum.StrEnum):
     PLANNED = "planned"  # dry run: this would be written
     REFUSED = "refused"  # nothing of it can be done
     PARTLY = "partly"  # some of it is done, some refused
-    INHERITED = "inherited"  # no rule is about it: it has what one gave to another process
-    RETURNING = "returning"  # no rule is about it any more: what it has is being given back
+    INHERITED = "inherited"  # no rule matches it: it has a value that a rule gave to another process
+    RETURNING = "returning"  # no rule matches it any more: its values are being restored
 
 
 _ENFORCED = frozenset({State.HELD, State.MOVING, State.PARTLY})
 
 
 def state_of(refusals: Iterable[Refusal], *, did: bool) -> State:
-    """How far a rule got, when nothing waits any more."""
+    """The state of a process under a rule when no change waits any more."""
     if not tuple(refusals):
         return State.HELD
     return State.PARTLY if did else State.REFUSED
 
 
 class Happening(enum.StrEnum):
-    """What a report is about; also the last part of its event's topic, ``/placement/<happening>``."""
+    """The kind of a report; also the last part of its event's topic, ``/placement/<happening>``."""
 
     PLANNED = "planned"
     HELD = "held"
     RELEASED = "released"
     DRIFTED = "drifted"
     FAILED = "failed"
-    REFUSED = "refused"  # what a pod asks for by annotation and is not allowed; of a pod, not of a process
+    REFUSED = "refused"  # an annotation that a pod may not use; of a pod, not of a process
 
 
 class Cause(enum.StrEnum):
-    """Why all of ``/proc`` was read."""
+    """Why a rescan read all of ``/proc``."""
 
     START = "start"
     RELOAD = "reload"
@@ -79,11 +79,11 @@ class Cause(enum.StrEnum):
 
 
 class Placement(Struct, gc=False):
-    """One process under a rule, as the engine knows it. Written by the engine's thread only; others get copies.
+    """One process under a rule, as the engine knows it. Only the engine's thread writes it; others get copies.
 
-    ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: not held by hand. ``adj_before`` None: we did
-    not write its ``oom_score_adj``. ``adjusts``: its rule has an ``oom_score_adj``. ``by_claim``: what it has protects
-    it by claims that the rule trusts. ``inherited``: a process that the rule protects passed its value on to it
+    ``since_ns`` and ``expires_ns`` are Unix times; ``expires_ns`` 0: no manual override. ``adj_before`` None: the
+    engine did not write its ``oom_score_adj``. ``adjusts``: its rule has an ``oom_score_adj``. ``by_claim``: it is
+    protected by claims that the rule trusts. ``inherited``: a process that the rule protects passed its value on to it
     (``children: inherit``).
     """
 
@@ -113,7 +113,7 @@ class Placement(Struct, gc=False):
 
 
 class Report(Struct, frozen=True):
-    """Something that happened to one process. ``detail`` is one line, empty where the changes say all."""
+    """One event of one process. ``detail`` is one line, empty where the changes are complete without it."""
 
     happening: Happening
     pid: int
@@ -127,8 +127,10 @@ class Report(Struct, frozen=True):
 
 
 class Restored(Struct, frozen=True):
-    """What giving back did: values given back, values left because another program changed them since, processes and
-    groups that are gone, and what failed. ``apart`` of those given back are in the nearest group above: theirs is gone.
+    """The result of a restore: counts of values restored, left or gone, and what failed.
+
+    ``left``: another program changed the value since. ``gone``: processes and groups that are gone. ``apart`` of the
+    restored ones are in the nearest group above, because their own is gone.
     """
 
     given_back: int = 0
@@ -139,7 +141,7 @@ class Restored(Struct, frozen=True):
 
 
 class Sweep(Struct, frozen=True):
-    """One look at all of ``/proc``."""
+    """One rescan of all of ``/proc``."""
 
     cause: Cause
     processes: int
@@ -147,7 +149,7 @@ class Sweep(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The engine at a glance. ``events`` is empty while exec events arrive, else why they do not.
+    """The engine's state. ``events`` is empty while exec events arrive, else the reason why they do not.
 
     ``kubelet_cgroup`` is the kubelet's own root group, below which pods are; empty: none was found.
     """

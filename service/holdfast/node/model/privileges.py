@@ -1,7 +1,7 @@
-"""What this process lacks to hold other people's processes, each in one line: what, what follows, how to grant it.
+"""The privileges that this process lacks to place other processes: each with its effect and its remedy.
 
-Known beforehand, because a pod that lacks a right looks well: without the host's PID namespace it sees its own
-processes and nobody complains. Sources: pid_namespaces(7), proc(5) on ``hidepid``, cgroup_namespaces(7),
+They are checked beforehand, because a pod that lacks a privilege looks healthy: without the host's PID namespace it
+sees its own processes, and no error occurs. Sources: pid_namespaces(7), proc(5) on ``hidepid``, cgroup_namespaces(7),
 capabilities(7).
 """
 
@@ -22,7 +22,7 @@ _PAUSE = "pause"  # the first process of a pod that shares its PID namespace
 
 
 class Vantage(Struct, frozen=True):
-    """From where this process sees the machine.
+    """The machine as this process sees it.
 
     ``init_in_pod``: pid 1 is in a pod's cgroup. ``hidepid`` is the mount option's value, empty for none, and
     ``hidepid_gid`` the group it lets through. ``without_cgroups``: why there is no cgroup tree to use, or empty.
@@ -42,7 +42,7 @@ class Vantage(Struct, frozen=True):
 
 
 class Lack(Struct, frozen=True):
-    """One missing right. ``disabling``: without it nothing at all can be held here."""
+    """One missing privilege. ``disabling``: without it nothing at all can be enforced here."""
 
     what: str
     effect: str
@@ -51,7 +51,7 @@ class Lack(Struct, frozen=True):
 
 
 def lacks(seen: Vantage) -> tuple[Lack, ...]:
-    """Everything that is missing, the worst first."""
+    """All missing privileges, the worst first."""
     return tuple(_lacks(seen))
 
 
@@ -85,7 +85,10 @@ def _lacks(seen: Vantage) -> Iterator[Lack]:
 
 
 def _has_own_pids(seen: Vantage) -> bool:
-    """Pid 1 is ourselves, or a pod's first process. A nested node (kind) is a host, too: its pid 1 is in no pod."""
+    """Whether pid 1 is this process, or a pod's first one.
+
+    A nested node (kind) is a host, too: its pid 1 is in no pod.
+    """
     if seen.initial_pids:
         return False
     return seen.own_pid == 1 or seen.init_in_pod or seen.init_comm == _PAUSE

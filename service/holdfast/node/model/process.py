@@ -1,7 +1,7 @@
-"""What was seen of a process and of the machine, as the node work passes it around.
+"""The data of a process and of the machine, as the node's modules pass it around.
 
-Frozen, without I/O, known to both halves: whoever reads ``/proc`` fills them in, whoever thinks takes them
-(``plan(process, rules, host) -> Decision``); what comes of it is in `decision`.
+Frozen, without I/O, known to both halves: the code that reads ``/proc`` fills them in, the planner takes them
+(``plan(process, rules, host) -> Decision``); the result is in `decision`.
 
 Hierarchies are named as the second field of a line of ``/proc/PID/cgroup`` names them (cgroups(7)): ``""`` is the
 unified one, ``"memory"`` or ``"cpu,cpuacct"`` a v1 hierarchy with its controllers, ``"name=systemd"`` one without.
@@ -32,15 +32,15 @@ def _empty() -> Mapping[str, str]:
 
 
 class PodFacts(Protocol):
-    """What a process's pod is known by. Empty strings and mappings: not known (yet)."""
+    """The known data of a process's pod. Empty strings and mappings: not known (yet)."""
 
     @property
     def uid(self) -> str:
-        """With dashes, whatever the cgroup driver made of it."""
+        """The pod's uid with dashes, whatever the cgroup driver made of it."""
 
     @property
     def qos(self) -> str:
-        """``guaranteed``, ``burstable`` or ``besteffort``."""
+        """The pod's class: ``guaranteed``, ``burstable`` or ``besteffort``."""
 
     @property
     def group(self) -> str:
@@ -80,25 +80,25 @@ class PodFacts(Protocol):
 
     @property
     def oom_score_adj(self) -> int | None:
-        """What the runtime gave the container's first process."""
+        """The value that the runtime gave the container's first process."""
 
     @property
     def oom_score_adj_asked(self) -> int | None:
-        """What the kubelet asked the runtime for."""
+        """The value that the kubelet requested from the runtime."""
 
 
 class PodLookup(Protocol):
-    """Who knows pods by the cgroup a process is in."""
+    """Finds a pod by the cgroup of a process."""
 
     def pod_of(self, cgroups: Mapping[str, str]) -> PodFacts | None:
-        """The pod one of these paths (by hierarchy) belongs to, or None."""
+        """The pod to which one of these paths (by hierarchy) belongs, or None."""
 
 
 class Held(Struct, frozen=True):
-    """What the journal says we did to a process's ``oom_score_adj``: the value before, the value we wrote, and why.
+    """The journal's entry for a process's ``oom_score_adj``: the value before, the value we wrote, and why.
 
-    ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be given
-    back the value it inherited. ``heir``: it inherited the value, from a process that may be none of its ancestors now.
+    ``as_child`` of ``rule`` lasts when the ancestors are gone: a child whose parent ended would otherwise be restored
+    to the value it inherited. ``heir``: it inherited the value, from a process that may be none of its ancestors now.
     """
 
     adj_before: int
@@ -109,10 +109,10 @@ class Held(Struct, frozen=True):
 
 
 class Process(Struct, frozen=True):
-    """One process (thread group) at one moment, as ``/proc/PID`` told it.
+    """One process (thread group) at one moment, as read from ``/proc/PID``.
 
-    ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts the execs seen of
-    it, because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
+    ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts its observed execs,
+    because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
     ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
     ``ancestors`` is filled, nearest first, as far as `ruleset.Rules.lineage` asks; their own ``ancestors`` stay empty.
     ``unread`` is why ``cmdline`` is not known; empty when it is. ``uid`` is the effective user, ``uids`` real,
@@ -145,9 +145,9 @@ class Process(Struct, frozen=True):
 
     @property
     def place(self) -> tuple[tuple[str, str], ...]:
-        """What says where it is, hierarchy and path: the memory group, and systemd's own v1 hierarchy where it has one.
+        """The groups that locate it, hierarchy and path: the memory group, and systemd's own v1 group where it has one.
 
-        In some hierarchy of v1 nearly every process is in ``/``, which says nothing.
+        In some hierarchy of v1 nearly every process is in ``/``, which locates nothing.
         """
         memory = next((name for name in self.cgroups if "memory" in name.split(",")), UNIFIED)
         names = (memory, SYSTEMD) if SYSTEMD in self.cgroups else (memory,)
@@ -156,7 +156,7 @@ class Process(Struct, frozen=True):
     @property
     def memory_group(self) -> str:
         """The path of the memory cgroup: v1's where there is one, else the unified one."""
-        path = self.cgroups.get("memory")  # hardly anybody mounts it with another controller
+        path = self.cgroups.get("memory")  # it is hardly ever mounted with another controller
         if path is not None:
             return path
         return next((path for name, path in self.cgroups.items() if "memory" in name.split(",")), self.unified_group)
@@ -168,15 +168,15 @@ class Process(Struct, frozen=True):
 
     @property
     def memory_pages(self) -> int:
-        """What the kernel's badness counts before the adjustment."""
+        """The pages that the kernel's badness counts before the adjustment."""
         return self.rss_pages + self.swap_pages + self.page_table_pages
 
 
 class GroupFacts(Struct, frozen=True):
-    """One cgroup a rule names as a target, as it is now. Absent from `HostFacts.groups`: it does not exist yet.
+    """One cgroup that a rule names as a target, as it is now. Absent from `HostFacts.groups`: it does not exist yet.
 
     ``memory_limit`` in bytes, `NO_LIMIT` without one; ``cpus`` and ``mems`` None where there is no cpuset controller.
-    ``type`` is ``cgroup.type`` (``domain`` on v1). ``values``: what files hold now, by file name, stripped.
+    ``type`` is ``cgroup.type`` (``domain`` on v1). ``values``: the present contents of files, by file name, stripped.
     """
 
     memory_limit: int = NO_LIMIT
@@ -190,12 +190,12 @@ class GroupFacts(Struct, frozen=True):
 
 
 class HostFacts(Struct, frozen=True):
-    """The machine, as far as a decision depends on it.
+    """The data of the machine that decisions depend on.
 
     ``hierarchies`` are all mounted ones by the names `Process.cgroups` uses. A host is v2 when no v1 hierarchy has a
-    controller. ``controllers`` are those of the unified hierarchy's root. ``groups`` by path holds the rules'
-    targets (`ruleset.Rules.targets`) and, for ``in_place``, more. ``swap_pages`` is the total, not what is free.
-    ``own_groups`` is where the daemon itself is, by hierarchy.
+    controller. ``controllers`` are those of the unified hierarchy's root. ``groups`` by path holds the rules' targets
+    (`ruleset.Rules.targets`) and, for ``in_place``, more. ``swap_pages`` is the total, not the free part.
+    ``own_groups`` are the daemon's own cgroups, by hierarchy.
     """
 
     boot_id: str
@@ -213,7 +213,7 @@ class HostFacts(Struct, frozen=True):
 
     @property
     def is_v2(self) -> bool:
-        """No v1 hierarchy carries a controller here (pure v2; a ``name=`` hierarchy does not count)."""
+        """Whether no v1 hierarchy carries a controller (pure v2; a ``name=`` hierarchy does not count)."""
         return not self.v1_hierarchies
 
     @property
@@ -222,7 +222,7 @@ class HostFacts(Struct, frozen=True):
         return _with_controllers(self.hierarchies)
 
     def hierarchy_of(self, controller: str) -> str | None:
-        """The hierarchy that carries ``controller``, or None when nobody does."""
+        """The hierarchy that carries ``controller``, or None when none does."""
         name = _carrier(self.hierarchies, controller)
         if name is not None:
             return name
@@ -241,7 +241,7 @@ def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
 
 
 class Wants(Struct, frozen=True):
-    """Which files beyond ``stat`` and ``oom_score_adj`` the rules in force ask about."""
+    """The files beyond ``stat`` and ``oom_score_adj`` that the rules in force need."""
 
     groups: bool = True
     exe: bool = True
@@ -250,7 +250,7 @@ class Wants(Struct, frozen=True):
 
 
 class Lineage(enum.IntEnum):
-    """How much of a process's ancestry the rules ask about."""
+    """How much of a process's ancestry the rules need."""
 
     NONE = 0
     PARENT = 1

@@ -1,13 +1,13 @@
-"""What the kernel log says of an OOM kill: whom, out of which domain, and who stood where at that moment.
+"""OOM kills in the kernel log: the process killed, its memory domain, and the ranking at that moment.
 
 Theory
 ------
 * Before it kills, the kernel prints the table it chose from (unless vm.oom_dump_tasks is 0 or it printed ten within
-  five seconds), so "what stood next in line" is the kernel's own numbers and not a guess made later.
-* Only records of facility kern count. A program may write to ``/dev/kmsg``, and the kernel marks what it writes.
-* What is in a line is a process's or a group's choice in part: a name holds any byte, a path may end in
-  ``,task=sshd,pid=1``. So a line is read from what the kernel prints at its ends, two names in one line must fit each
-  other (a victim's group is within the domain), and where two readings fit, the place is not known.
+  five seconds), so the ranking is the kernel's own numbers and not a guess made later.
+* Only records of facility kern count. A program may write to ``/dev/kmsg``, and the kernel marks its records.
+* Processes and groups choose a part of a line: a name may have any byte, a path may end in ``,task=sshd,pid=1``. So the
+  parser starts from the text that the kernel prints at a line's ends, two names in one line must fit each other (a
+  victim's group is within the domain), and where two readings fit, the place is not known.
 
 The forms, by kernel (mm/oom_kill.c, mm/memcontrol.c; Red Hat's 3.10 differs):
 
@@ -50,7 +50,7 @@ _SAME_KILL_NS = 1_000_000_000
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _MOST_ROWS = 65_536  # processes of one table; of a longer one nothing is kept
 _KERNEL = 0  # LOG_KERN: a program that writes to the device is another facility, whatever it says
-_RECORD_BYTES = 8192  # of one record; CONSOLE_EXT_LOG_MAX in kernel/printk/printk.c
+_RECORD_BYTES = 8192  # size of one record; CONSOLE_EXT_LOG_MAX in kernel/printk/printk.c
 
 # Tasks state (memory values in pages):
 # [  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name
@@ -81,14 +81,14 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class Place(Struct, frozen=True):
-    """Which domain ran out, and the victim's group in it; empty: not known."""
+    """The memory domain that ran out, and the victim's group in it; empty: not known."""
 
     domain: str = ""
     group: str = ""
 
 
 class _Dump(Struct):
-    """What was printed since the OOM killer was invoked last. ``of_pid`` is the process it chose.
+    """The lines printed since the OOM killer was invoked last. ``of_pid`` is the process it chose.
 
     ``why`` is from the line that announces a kill before 5.1, until the kill.
     """
@@ -104,7 +104,7 @@ class _Dump(Struct):
 
 
 class KillParser:
-    """Fed the kernel log line by line, in order; answers with a `Kill` when one is complete."""
+    """Takes the kernel log line by line, in order; returns a `Kill` when one is complete."""
 
     def __init__(self, host: HostFacts) -> None:
         self._host = host
@@ -112,7 +112,7 @@ class KillParser:
         self._told: dict[int, int] = {}
 
     def feed(self, text: str, at_ns: int) -> Kill | None:
-        """One line without its prefix, and the Unix time it was written at."""
+        """Take one line without its prefix, and its Unix time; return the `Kill` that it completes, or None."""
         dump = self._dump
         if header := _HEADER.match(text):
             dump.columns = tuple(header[1].split())
@@ -136,13 +136,16 @@ class KillParser:
         return None
 
     def _is_told_again(self, pid: int, at_ns: int) -> bool:
-        """A group kill (memory.oom.group) names its first victim a second time, among all of its group."""
+        """Whether a line repeats a kill: a group kill (memory.oom.group) names its first victim a second time.
+
+        The second line is among those of all processes of its group.
+        """
         told, self._told[pid] = self._told.get(pid), at_ns
         self._told = {other: then for other, then in self._told.items() if at_ns - then < _SAME_KILL_NS}
         return told is not None and at_ns - told < _SAME_KILL_NS
 
     def _add_row(self, pid: int, text: str) -> None:
-        """One process: a number for each column, a blank, and the name, which may begin with numbers and blanks."""
+        """Add one process: a number for each column, a blank, and the name, which may begin with numbers and blanks."""
         dump, values, at = self._dump, dict[str, int](), 0
         for column in dump.columns[:-1]:
             word = _NUMBER.match(text, at)
@@ -151,7 +154,7 @@ class KillParser:
             values[column], at = int(word[1]), word.end()
         if not {"uid", "rss", "swapents", "oom_score_adj"} <= values.keys():
             return
-        if len(dump.rows) >= _MOST_ROWS:  # then who stood in line is not known
+        if len(dump.rows) >= _MOST_ROWS:  # then the ranking is not known
             dump.rows, dump.columns = {}, ()
             return
         dump.rows[pid] = Process(
@@ -168,13 +171,13 @@ class KillParser:
         )
 
     def _summarise(self, text: str) -> None:
-        """The line that says it all since 5.0; its pid is the kernel's, what is before it is read with the name."""
+        """Take the summary line (since 5.0): its pid is the kernel's; the text before it is read with the name."""
         end = _SUMMARY_END.search(text)
         if end:
             self._dump.summary, self._dump.of_pid = text[: end.start()], int(end["pid"])
 
     def _choose(self, pid: int, why: str) -> None:
-        """A kill is announced (before 5.1). One that is not the dump's had no dump: ten in five seconds are printed."""
+        """Take an announced kill (before 5.1). One of another pid has no dump: only ten in five seconds are printed."""
         if self._dump.of_pid not in (0, pid):
             self._dump = _Dump()
         self._dump.of_pid, self._dump.why = pid, why
@@ -183,7 +186,7 @@ class KillParser:
         dump, pid = self._dump, int(killed["pid"])
         why = killed["why"] or dump.why or ("Memory cgroup" if dump.whole_group else "")
         of_memcg = why.startswith("Memory cgroup")
-        # Announced: before 5.1 a child may die in place of the chosen one, of the same domain, in a group not said.
+        # Announced: before 5.1 a child may die in place of the chosen one, of the same domain, in a group not printed.
         announced = not killed["why"] and bool(dump.why)
         dump.why = ""
         known = dump.of_pid == pid or announced or (dump.whole_group and of_memcg)
@@ -206,7 +209,7 @@ class KillParser:
         )
 
     def _standings(self, domain: str) -> tuple[Standing, ...]:
-        """The kernel's own table, ranked by its own arithmetic."""
+        """Rank the kernel's own table by the kernel's own arithmetic."""
         dump = self._dump
         pages, swap = self._host.memory_pages, self._host.swap_pages
         if domain != "/" and "memory" in dump.limits_kib:
@@ -245,7 +248,7 @@ def _place_of(summary: str) -> Place:
 
 
 def _splits(text: str, separator: str) -> Iterator[tuple[str, str]]:
-    """Every way to read ``text`` as two with the separator between them."""
+    """Yield every way to split ``text`` in two at the separator."""
     at = text.find(separator)
     while at >= 0:
         yield text[:at], text[at + len(separator) :]
@@ -253,7 +256,7 @@ def _splits(text: str, separator: str) -> Iterator[tuple[str, str]]:
 
 
 def _only(places: Iterable[Place]) -> Place:
-    """The one place that can be: both are paths, the group within the domain. Of several none is known."""
+    """The only possible place: both are paths, the group within the domain. Not known where several are possible."""
     found = {
         place for place in places if place.group.startswith("/") and MemoryDomain(place.domain, 0).contains(place.group)
     }
@@ -261,7 +264,7 @@ def _only(places: Iterable[Place]) -> Place:
 
 
 class Line(Struct, frozen=True):
-    """One record of the kernel log: its number since boot, when (Unix time), and the text."""
+    """One record of the kernel log: its number since boot, its Unix time, and its text."""
 
     number: int
     at_ns: int
@@ -283,7 +286,7 @@ class Record(Struct, frozen=True):
 
 
 def parse_record(record: bytes) -> Record | None:
-    """One read of ``/dev/kmsg``; None for what is no record.
+    """Parse one read of ``/dev/kmsg``; None when it is not a record.
 
     The device writes a backslash, a control character and every byte above 0x7e as ``\\xNN``.
     """
@@ -305,10 +308,10 @@ def parse_record(record: bytes) -> Record | None:
 
 
 class KernelLog:
-    """``/dev/kmsg``, read without blocking: what the kernel itself wrote. `fileno` becomes readable with more of it."""
+    """``/dev/kmsg``, read without blocking: the kernel's own records. `fileno` becomes readable with new ones."""
 
     def __init__(self, path: str, after: int = -1) -> None:
-        """Open it at the first record after number ``after`` that is still kept.
+        """Open the device at the first record after number ``after`` that is still kept.
 
         Raises:
             Unavailable: it cannot be read (CAP_SYSLOG with kernel.dmesg_restrict, or the device is not there). In a pod
@@ -324,14 +327,15 @@ class KernelLog:
             raise Unavailable(f"kernel log {path}: {why}; {remedy}") from error
 
     def fileno(self) -> int:
-        """For poll."""
+        """The descriptor for poll."""
         return self._fd
 
     def read(self) -> Iterator[Line]:
-        """What was not read yet, oldest first; some of it. Records the ring buffer overwrote meanwhile are skipped.
+        """Yield unread records, oldest first, some of them. Records the ring buffer overwrote meanwhile are skipped.
 
         So are records that a program wrote, and pieces of a line: one may begin with a group's name, which may look
-        like a kill. Only the lines that the OOM killer itself prints in pieces are put together, longer with each.
+        like a kill. Only the lines that the OOM killer itself prints in pieces are joined, and each piece yields the
+        line so far.
         """
         offset_ns = time.time_ns() - time.monotonic_ns()
         for _ in range(_BATCH):

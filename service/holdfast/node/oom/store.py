@@ -1,8 +1,8 @@
 """Every OOM kill since holdfast was installed, up to a number: the answer to "why was my process killed?".
 
 The engine's thread writes here while memory is short and disks are slow, and exec events wait for that thread. So it
-never waits for the disk: its commits go to sqlite's write-ahead log, unsynced, and the log is folded into the file by a
-thread of its own, synced. After a power cut the file is whole, and the log up to where the disk had it.
+never waits for the disk: its commits go to sqlite's write-ahead log, unsynced, and a separate thread folds the log into
+the file, synced. After a power cut the file is whole, and so is the log as far as the disk had it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CREATE TABLE IF NOT EXISTS told (boot_id TEXT, number INTEGER, PRIMARY KEY (boot
 
 
 class Kills:
-    """The record, by boot and number in the kernel log, so that no kill is kept twice. Thread-safe.
+    """The record of kills, by boot and number in the kernel log, so that no kill is kept twice. Thread-safe.
 
     Every method raises `Unavailable` when the file cannot be read or written.
     """
 
     def __init__(self, path: Path, boot_id: str, kept: int = KEPT) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
             Unavailable: the file cannot be opened.
@@ -51,19 +51,19 @@ class Kills:
             self._db = _opened(path)
 
     def last_number(self) -> int:
-        """Up to which record the kernel log of this boot was read; -1 when none was."""
+        """The number of the last record that was read of the kernel log of this boot; -1 when none was."""
         with self._lock, self._translated():
             row = self._db.execute("SELECT number FROM read_to WHERE boot_id = ?", (self._boot_id,)).fetchone()
         return int(row[0]) if row else -1
 
     def read_to(self, number: int) -> None:
-        """The kernel log of this boot was read up to ``number``; other boots' marks go."""
+        """Record that the kernel log of this boot was read up to ``number``; remove other boots' marks."""
         with self._lock, self._translated():
             self._db.execute("DELETE FROM read_to WHERE boot_id <> ?", (self._boot_id,))
             self._db.execute("INSERT OR REPLACE INTO read_to VALUES (?,?)", (self._boot_id, number))
 
     def add(self, number: int, kill: Kill) -> bool:
-        """Keep one; False when it is kept already."""
+        """Record a kill; False when it is recorded already."""
         row = (self._boot_id, number, kill.at_ns, msgspec.json.encode(valid_in(msgspec.to_builtins(kill))))
         with self._lock, self._translated():
             is_new = self._db.execute("INSERT OR IGNORE INTO kills VALUES (?,?,?,?)", row).rowcount == 1
@@ -82,13 +82,13 @@ class Kills:
         return tuple(msgspec.json.decode(row[0], type=Kill) for row in rows)
 
     def told(self, numbers: Iterable[int]) -> None:
-        """These kills of this boot were told of outside of the node, or never will be."""
+        """Mark kills of this boot as reported outside of the node, or as never to be reported."""
         rows = [(self._boot_id, number) for number in numbers]
         with self._lock, self._translated():
             self._db.executemany("INSERT OR IGNORE INTO told VALUES (?,?)", rows)
 
     def untold(self, since_ns: int) -> tuple[Kill, ...]:
-        """Kills of this boot since then (Unix time) that `told` was not called with, oldest first."""
+        """Kills of this boot since then (Unix time) that `told` has not marked, oldest first."""
         with self._lock, self._translated():
             rows = self._db.execute(
                 "SELECT kill FROM kills WHERE boot_id = ? AND at_ns > ? AND number NOT IN "
@@ -101,11 +101,11 @@ class Kills:
         """Close the file, with everything in it. Safe to call twice."""
         self._fold()
         with self._lock, contextlib.suppress(sqlite3.Error):
-            self._db.execute("PRAGMA synchronous = NORMAL")  # the last to close folds what is left
+            self._db.execute("PRAGMA synchronous = NORMAL")  # the last connection to close folds the rest of the log
             self._db.close()
 
     def _fold(self) -> None:
-        """Drop the oldest beyond the number kept, and take the log into the file; the disk is waited for here."""
+        """Drop the oldest kills beyond the number kept, and fold the log into the file; this waits for the disk."""
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db:
             with db:
                 db.execute(
@@ -124,7 +124,7 @@ class Kills:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The file; one that is damaged is put aside: nobody is to go without protection for a record's sake."""
+    """Open the file; put a damaged one aside: a lost record must not leave processes without protection."""
     try:
         return _connected(path)
     except sqlite3.DatabaseError as error:

@@ -1,18 +1,19 @@
-"""Who dies next: the OOM killer's own arithmetic, for the node and for every memory cgroup with a limit.
+"""The next OOM victim: the OOM killer's own arithmetic, for the node and for every memory cgroup with a limit.
 
 Theory (mm/oom_kill.c, ``oom_badness`` and ``oom_evaluate_task``, as of 6.x)
 ------
 ``points = rss + swap + page tables + oom_score_adj × (totalpages / 1000)``, in pages, the division first and
-integer. ``totalpages`` is RAM plus swap for the node; for a cgroup its own limit plus the swap it may use. -1000 is
-never picked, nor are kernel threads and pid 1. The highest points die; at equal points whoever is scanned later.
-``/proc/PID/oom_score`` is not this: it always uses the node's total, in steps of 1.5‰ of RAM.
+integer. ``totalpages`` is RAM plus swap for the node; for a cgroup its own limit plus the swap it may use. A process
+with -1000 is never picked, nor are kernel threads and pid 1. The process with the highest points dies; at equal points
+the one that is scanned later. ``/proc/PID/oom_score`` is another value: it always uses the node's total, in steps of
+1.5‰ of RAM.
 
-What the kernel sees is not exactly what ``/proc`` shows: up to 6.18 the killer reads three per-CPU counters without
-summing them, each off by up to ``cpus × max(32, 2 × cpus)`` pages. A lead smaller than that is called a tie and
-nothing more is promised. Measured on 2 CPUs: 20 of 20 predicted beyond it, 1 to 35 pages off within it.
+The kernel's counters differ from ``/proc``: up to 6.18 the killer reads three per-CPU counters without summing them,
+each off by up to ``cpus × max(32, 2 × cpus)`` pages. A lead within that error is a tie: any of the tied may die
+first. Measured on 2 CPUs: 20 of 20 predicted beyond it, 1 to 35 pages off within it.
 
-``memory.oom.group`` turns the death of one into the death of all in the topmost such group below the domain
-(``mem_cgroup_get_oom_group``), except for -1000.
+With ``memory.oom.group`` all processes of the topmost such group at or below the domain die with the victim
+(``mem_cgroup_get_oom_group``), except those with -1000.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PER_CPU_SINCE = (6, 2)
 
 
 class Candidate(Struct, frozen=True):
-    """One process in a domain. ``points`` None: it cannot be picked, and ``why`` says why."""
+    """One process in a domain. ``points`` None: it cannot be picked, for the reason ``why``."""
 
     process: Process
     oom_score_adj: int
@@ -44,9 +45,9 @@ class Candidate(Struct, frozen=True):
 class Ranking(Struct, frozen=True):
     """A domain's candidates, the next to die first, then those that cannot be picked.
 
-    ``margin_pages`` is the first one's lead over the second (None without a second); ``uncertainty_pages`` what the
-    kernel's counters may be off by. ``tie``: the lead is within it, and ``tied`` are all that may be first.
-    ``group`` is killed whole with the first one when it is not empty, ``spared`` are its members with -1000.
+    ``margin_pages`` is the first one's lead over the second (None without a second); ``uncertainty_pages`` is the
+    largest error of the kernel's counters. ``tie``: the lead is within it, and ``tied`` are all that may be first.
+    ``group``, unless empty, is killed as a whole with the first one; ``spared`` are its members with -1000.
     """
 
     domain: MemoryDomain
@@ -60,12 +61,12 @@ class Ranking(Struct, frozen=True):
 
     @property
     def victim(self) -> Candidate | None:
-        """Whoever dies next, if anybody can."""
+        """The process that dies next; None if none can be picked."""
         return self.candidates[0] if self.candidates and self.candidates[0].points is not None else None
 
     @property
     def tie(self) -> bool:
-        """Whether more than one may be first."""
+        """Whether more than one process may be first."""
         return len(self.tied) > 1
 
 
@@ -75,7 +76,7 @@ def points_of(process: Process, oom_score_adj: int, total_pages: int) -> int:
 
 
 def uncertainty_pages(host: HostFacts) -> int:
-    """What the killer's view of two processes' difference may be off by, in pages."""
+    """The largest error of the killer's view of the difference between two processes, in pages."""
     if host.kernel >= EXACT_SINCE:
         return 0
     counters = COUNTERS + (1 if host.swap_pages else 0)
@@ -98,8 +99,9 @@ def rank(
 ) -> Ranking:
     """Rank a domain's processes as its OOM would.
 
-    ``adjusted`` and ``moved`` give other values and memory cgroups by pid: with what the rules would write this is
-    the ranking after the rules. A moved process leaves its memory charged behind, and is picked where it is now.
+    ``adjusted`` and ``moved`` give other values and memory cgroups by pid: with the values that the rules would write,
+    this is the ranking after the rules. A moved process leaves its memory charged to its old cgroup, and is picked in
+    the new one.
     """
     adjusted, moved = adjusted or {}, moved or {}
     inside = [p for p in processes if domain.contains(moved.get(p.pid, p.memory_group))]
@@ -131,7 +133,7 @@ def _candidate(process: Process, oom_score_adj: int, domain: MemoryDomain) -> Ca
 
 
 def _kill_group(victim: Process, moved: Mapping[int, str], domain: MemoryDomain) -> str:
-    """The topmost group between the domain and the victim that is killed whole; empty without one."""
+    """The topmost group between the domain and the victim that is killed as a whole; empty without one."""
     path = moved.get(victim.pid, victim.memory_group)
     above = [group for group in domain.group_kill if _is_in(path, group) and domain.contains(group)]
     return min(above, key=len, default="")
@@ -142,7 +144,7 @@ def _is_in(path: str, group: str) -> bool:
 
 
 def fill_to_kill_pages(ranking: Ranking) -> int | None:
-    """How many pages may still be charged before this domain is out of memory; None where its use is not known."""
+    """The pages that may still be charged before this domain is out of memory; None where its usage is not known."""
     if ranking.domain.path == "/" or not ranking.domain.usage_pages:
         return None
     return max(ranking.domain.limit_pages - ranking.domain.usage_pages, 0)

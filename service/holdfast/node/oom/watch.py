@@ -1,4 +1,4 @@
-"""From a kernel log line, or a counter that went up, to a kill that is attributed, recorded and reported."""
+"""Find OOM kills by kernel log lines, or by counters that went up; attribute and record them, to be reported."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from holdfast.node.proc.reader import PLACE, Reader
 
 LOG = log.named(__name__)
 _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter
-_FIRST_COUNTED = 1 << 62  # numbers of kills that no kernel log line stands for
+_FIRST_COUNTED = 1 << 62  # numbers of kills without a kernel log line
 
 
 class Attribution(Struct, frozen=True):
-    """What the engine knows of a process that was killed.
+    """The engine's data about a process that was killed.
 
-    ``placement`` is what it is shown with, None where no rule is known to be about it. ``inherited`` is the rule whose
-    value, or group, it got from the process that forked it. ``known`` False: nothing looked at it before its end.
+    ``placement`` is its placement, None where no rule is known for it. ``inherited`` is the rule whose value, or group,
+    it got from the process that forked it. ``known`` False: the engine never read the process before its end.
     """
 
     placement: Placement | None = None
@@ -40,10 +40,10 @@ class Attribution(Struct, frozen=True):
 
 
 class Witness(Struct, frozen=True):
-    """What the engine knows at the moment of a kill: which rule held the process, which pods there are, the pressure.
+    """The engine's data at the moment of a kill: the rule of the process, the known pods, the pressure.
 
-    ``attribution`` is asked with the kill as far as the kernel log tells it, and the pod of its group.
-    ``innermost_limit``: the nearest group with a limit at or above one; what the kernel did not say is most likely it.
+    ``attribution`` takes the kill as far as the kernel log gives it, and the pod of its group. ``innermost_limit``
+    gives the nearest group with a limit at or above a group: most likely the domain where the kernel named none.
     ``kubelet_root``: the kubelet's own root group, below which only root makes groups of pods; empty: none was found.
     """
 
@@ -59,7 +59,7 @@ class Witness(Struct, frozen=True):
 class KillWatch:
     """Watches the kernel log; without it the counters of memory cgroups, which name no process.
 
-    ``due`` (monotonic) is from when on the log is to be waited for; inf once it is, or if there is none.
+    ``due`` (monotonic) is the time from which the log is polled; inf once it is, or without a log.
     """
 
     def __init__(self, kmsg: str, hierarchy: Hierarchy, host: HostFacts, kills: Kills) -> None:
@@ -71,7 +71,7 @@ class KillWatch:
         self._counted = 0
 
     def open(self) -> None:
-        """Start after what was recorded before; say it when the log cannot be read."""
+        """Open the log after the last record read before. Without access, log that and use the counters."""
         try:
             self._log = KernelLog(self._kmsg, self._last_number())
             self.due = time.monotonic() + _HISTORY_S
@@ -87,7 +87,7 @@ class KillWatch:
             return -1
 
     def fileno(self) -> int:
-        """For poll; -1 without the log, or while it is not `due`."""
+        """The descriptor for poll; -1 without the log, or before `due`."""
         if self._log is None:
             return -1
         if self.due < inf:
@@ -97,7 +97,7 @@ class KillWatch:
         return self._log.fileno()
 
     def read(self, witness: Witness) -> list[Kill]:
-        """New kills in the kernel log, recorded."""
+        """Return new kills in the kernel log, after recording them."""
         if self._log is None:
             return []
         found, last = [], -1
@@ -114,7 +114,7 @@ class KillWatch:
         return found
 
     def count(self, witness: Witness) -> list[Kill]:
-        """New kills by the counters, recorded; for a sweep. Nothing while the kernel log is there."""
+        """Return new kills by the counters, after recording them; for a rescan. None while the kernel log is open."""
         if self._counts is None:
             return []
         found = []
@@ -129,7 +129,7 @@ class KillWatch:
         return found
 
     def _is_new(self, kill: Kill) -> bool:
-        """Record it. A kill that cannot be, on a full disk, is told all the same, and no reason to end."""
+        """Record a kill; False for a known one. On an error (a full disk) log it, and report the kill all the same."""
         try:
             return self._kills.add(kill.number, kill)
         except Unavailable as error:
@@ -191,7 +191,10 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
 
 
 def _is_kubelets(group: str, pod: PodFacts, witness: Witness) -> bool:
-    """Whether this is a pod's group by its place: the outermost below the kubelet's own, where a pod's is root's."""
+    """Whether ``group`` is the pod's by its place.
+
+    The outermost group of a pod below the kubelet's own, where only root makes groups of pods, is this pod's.
+    """
     path = witness.kubelet_root()
     if not path or not group.startswith(f"{path}/") or witness.pods is None:
         return False
@@ -210,7 +213,7 @@ def _state(known: Attribution) -> str:
 
 
 def _beside(kill: Kill, pod: PodFacts | None, witness: Witness) -> tuple[Standing, ...]:
-    """Those who stood in line, each with whether it is in the pod of the one that was killed."""
+    """The ranking, with whether each process is in the pod of the one that was killed."""
     if pod is None:
         return kill.predicted
     return tuple(replace(one, in_pod=one.pid == kill.pid or _is_in(one, pod, witness)) for one in kill.predicted)
@@ -229,10 +232,10 @@ def _is_in(standing: Standing, pod: PodFacts, witness: Witness) -> bool | None:
 
 
 def _present_group(pid: int, reader: Reader) -> str:
-    """Where a process that is being killed still is; the log says it only when it printed its table.
+    """The memory group of a process that is being killed; the log gives it only with a table.
 
-    One that is exiting has left its v1 group for the root already: the process that forked it is in the same, if it
-    was not moved since. Empty where neither says it.
+    An exiting process has already left its v1 group for the root: the process that forked it is in the same group, if
+    it was not moved since. Empty where neither gives it.
     """
     if not pid:  # a kill by the counters
         return ""

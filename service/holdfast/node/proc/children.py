@@ -1,4 +1,4 @@
-"""Who a process has started so far, as the kernel keeps it: for the moment from which on its forks are told."""
+"""The children that a process started before the kernel's events report its forks, as the kernel lists them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from holdfast.errors import KernelRefused
 
 
 def children_of(proc_root: str, pid: int) -> Iterator[int]:
-    """The children of all its threads (proc_pid_task(5), ``children``); none when it is gone.
+    """Yield the children of all threads of a process (proc_pid_task(5), ``children``); none when it is gone.
 
-    Also none on a kernel without CONFIG_PROC_CHILDREN, where the next sweep finds them.
+    Also none on a kernel without CONFIG_PROC_CHILDREN, where the next rescan finds them.
     """
     tasks = f"{proc_root}/{pid}/task"
     try:

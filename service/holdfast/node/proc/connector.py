@@ -2,21 +2,21 @@
 
 Theory
 ------
-* The kernel sends one datagram per event to everybody in group ``CN_IDX_PROC``, from the moment anybody said LISTEN.
-  Only the initial pid and user namespaces are heard; the kernel's end exists in the initial network namespace alone.
-  So the socket is *opened* by a thread that enters the namespace of pid 1, and then used from ours.
-* Linux 6.6 takes an event mask with LISTEN and spares everybody the rest. On every kernel a classic BPF filter on
-  the socket drops, before a copy is queued, what we did not ask for: forks of parents we do not follow, renames
-  of threads, and everything of a process that makes events in a loop (`mute`). A fork without exec (a PostgreSQL
-  worker) raises no other event, so the parents that matter are in it.
-* The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS says, once, that events were lost.
-  From then on the kernel drops every event until all that it kept was read (net/netlink/af_netlink.c,
-  NETLINK_S_CONGESTED), and does not say when that ends. The first event that is younger than the ENOBUFS, or an empty
-  socket, says it: only then is `Lost` raised, and whoever reads us looks at all of ``/proc``.
-* IGNORE on every way out. A listener that closes without it stays counted for good, and the kernel goes on building
-  messages for nobody.
-* LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of that is in
-  the socket when the write returns, or the feed is dead.
+* The kernel sends one datagram per event to every socket in group ``CN_IDX_PROC``, once any process has said LISTEN. It
+  accepts LISTEN only from the initial pid and user namespaces, and its own socket exists only in the initial network
+  namespace. So a thread that enters the network namespace of pid 1 *opens* the socket, and our own threads use it.
+* Linux 6.6 takes an event mask with LISTEN and leaves out the other events. On every kernel a classic BPF filter on the
+  socket drops, before a copy is queued, the events that we do not need: forks of parents we do not follow, renames of
+  threads, and all events of a process that makes them in a loop (`mute`). A fork without exec (a PostgreSQL worker)
+  raises no other event, so the filter contains the parents that matter.
+* The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS reports, once, that events were
+  lost. From then on the kernel drops every event until all that it kept were read (net/netlink/af_netlink.c,
+  NETLINK_S_CONGESTED), and does not report when that ends. The first event that is younger than the ENOBUFS, or an
+  empty socket, marks the end: only then `read` raises `Lost`, and the caller rescans all of ``/proc``.
+* Send IGNORE on every way out. The kernel counts a listener that closes without it for ever, and goes on building
+  messages that no process reads.
+* LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of this rename
+  is in the socket when the write returns, or the feed is dead.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _NLMSG_DONE = 3
 BUFFER_BYTES = 4 * 2**20  # the kernel doubles it; holds some 10,000 events
 _MASK_SINCE = (6, 6)
 BATCH = 32  # events read before the first of them is served
-MOST_FORKS = 8192  # that are read at a time
-MOST_MUTED = 64  # processes that the filter names
-#: More followed parents than this and all forks are let through, to be filtered here: the jumps are 8 bits wide.
+MOST_FORKS = 8192  # forks read at a time
+MOST_MUTED = 64  # processes in the filter
+#: With more followed parents the filter passes all forks, and `read` filters them: its jumps are 8 bits wide.
 MAX_FOLLOWED = 200
 
 FORK, EXEC, UID, COMM = 0x1, 0x2, 0x4, 0x200
@@ -58,7 +58,7 @@ _EVENT = struct.Struct("=36xI4xQ4I")
 
 
 class Event(Struct, frozen=True):
-    """One event. ``pid`` is the process (for a fork: the new one), ``parent`` only a fork's; monotonic nanoseconds."""
+    """One event. ``pid`` is the process (for a fork: the new one), ``parent`` only a fork's; ``at_ns`` is monotonic."""
 
     what: int
     pid: int
@@ -71,19 +71,19 @@ class Lost(Exception):
 
 
 class _Gap:
-    """The time in which the kernel drops every event: from an ENOBUFS until all that it had kept was read."""
+    """The time in which the kernel drops every event: from an ENOBUFS until all events that it kept were read."""
 
     def __init__(self) -> None:
         self.since_ns = 0  # monotonic; 0: there is none
 
     def begin(self, error: OSError) -> None:
-        """The kernel said ENOBUFS. Raises any other error."""
+        """Begin the gap at an ENOBUFS; raise any other error."""
         if error.errno != errno.ENOBUFS:
             raise error
         self.since_ns = time.monotonic_ns()
 
     def ends(self, at_ns: int = 0) -> bool:
-        """Whether it ends with an event of this time; 0: with the socket empty."""
+        """Whether the gap ends, with an event of this time; 0: with the socket empty. If so, clear it."""
         if not self.since_ns or 0 < at_ns <= self.since_ns:
             return False
         self.since_ns = 0
@@ -91,9 +91,9 @@ class _Gap:
 
 
 class ForkLog:
-    """Every fork of a process, kept by the kernel until it is read: a second socket that nobody is woken for.
+    """Every fork of a process, kept by the kernel until it is read: a second socket, which wakes no thread.
 
-    So a fork costs what reading it costs, when something else wakes us, and a parent that ends at once is told as well.
+    So a fork costs only its reading, when something else wakes us, and a parent that ends at once is reported as well.
     """
 
     def __init__(self, proc_root: str) -> None:
@@ -115,7 +115,7 @@ class ForkLog:
         self._found: list[tuple[int, int]] = []
 
     def read(self) -> list[tuple[int, int]]:
-        """Parent and child of each fork since the last time, oldest first; `MOST_FORKS` at the most.
+        """Return parent and child of each fork since the last call, oldest first; at most `MOST_FORKS`.
 
         Raises:
             Lost: some are gone; the rest can still be read.
@@ -150,7 +150,7 @@ class ForkLog:
 
 
 class ProcessEvents:
-    """A subscription; a context manager. `fileno` becomes readable when events wait."""
+    """A subscription to process events; a context manager. `fileno` becomes readable when events wait."""
 
     def __init__(self, proc_root: str) -> None:
         """Open and subscribe.
@@ -181,11 +181,11 @@ class ProcessEvents:
             )
 
     def fileno(self) -> int:
-        """For poll."""
+        """The descriptor for poll."""
         return self._socket.fileno()
 
     def follow(self, parents: Collection[int], *, uids: bool = False) -> None:
-        """Also report forks by these processes, and changes of uid where rules ask for users."""
+        """Also report forks by these processes, and changes of uid where rules need users."""
         wanted = frozenset(parents)
         kinds = EXEC | COMM | (FORK if wanted else 0) | (UID if uids else 0)
         if wanted == self._followed and kinds == self._kinds:
@@ -198,12 +198,12 @@ class ProcessEvents:
                 _say(self._socket, _LISTEN, kinds)
 
     def mute(self, pids: Collection[int]) -> None:
-        """Have the kernel drop what these processes do, `MOST_MUTED` of them, and forget whom it was told before."""
+        """Have the kernel drop the events of these processes, at most `MOST_MUTED`, in place of those muted before."""
         self._muted = tuple(pids)[:MOST_MUTED]
         self._attach_filter(self._kinds)
 
     def read(self) -> list[Event]:
-        """What waits now, oldest first, but no more than `BATCH`; none: everything was read.
+        """Return the waiting events, oldest first, at most `BATCH`; none: everything was read.
 
         Raises:
             Lost: some are gone; the rest can still be read.
@@ -234,11 +234,11 @@ class ProcessEvents:
         return found
 
     def _follows(self, parent: int) -> bool:
-        """Whether forks by ``parent`` were asked for; the kernel filters up to `MAX_FOLLOWED` parents itself."""
+        """Whether forks by ``parent`` are followed; the kernel filters up to `MAX_FOLLOWED` parents itself."""
         return len(self._followed) <= MAX_FOLLOWED or parent in self._followed
 
     def heartbeat(self) -> bool:
-        """Whether an event that must come does come. Reads nothing away: events are peeked at until ours is found.
+        """Whether an event that must arrive does. It consumes no event: it peeks at the first one that waits.
 
         Call it when everything waiting was read.
         """
@@ -247,7 +247,7 @@ class ProcessEvents:
             with open(path, "rb+", buffering=0) as file:
                 file.write(file.read(64).removesuffix(b"\n"))
         except OSError:
-            return True  # no such file to try with (a proc of another kind): nothing is known to be wrong
+            return True  # no such file here (a proc of another kind): no fault is known
         try:
             return bool(self._socket.recv(4096, socket.MSG_PEEK))
         except BlockingIOError:
@@ -274,7 +274,7 @@ class ProcessEvents:
 
 
 def parse_event(data: bytes) -> Event | None:
-    """One datagram; None for an event of another kind, or a message that holds none."""
+    """Parse one datagram; None for an event of another kind, or a message without an event."""
     if len(data) < _EVENT.size:
         return None
     what, at_ns, _, second, _, fourth = _EVENT.unpack_from(data)
@@ -289,11 +289,10 @@ Line = tuple[int, int, int, int]
 
 
 def filter_program(kinds: int, followed: Collection[int], own_pid: int, muted: Collection[int] = ()) -> list[Line]:
-    """The classic BPF program: exec, uid and name of whole processes, our own renames, forks by ``followed``.
+    """The classic BPF program that accepts exec, uid and name of whole processes, and forks by ``followed``.
 
-    Nothing of that by ``muted``.
-
-    ``(code, jump if true, jump if false, operand)``; words come as the network has them, operands must follow.
+    It also accepts our own renames, and drops all events of ``muted``. A line is ``(code, jump if true, jump if false,
+    operand)``; BPF loads words in network byte order, so operands have that order, too.
     """
     accept, drop = (_RETURN, 0, 0, _ACCEPT), (_RETURN, 0, 0, _DROP)
     program: list[Line] = []
@@ -324,7 +323,7 @@ def filter_program(kinds: int, followed: Collection[int], own_pid: int, muted: C
 
 
 def fork_program() -> list[Line]:
-    """Forks of whole processes and nothing else."""
+    """The classic BPF program that accepts forks of whole processes and nothing else."""
     accept, drop = (_RETURN, 0, 0, _ACCEPT), (_RETURN, 0, 0, _DROP)
     program: list[Line] = [(_LOAD, 0, 0, _WHAT), (_JEQ, 1, 0, _word(FORK)), drop]
     return [*program, (_LOAD, 0, 0, _THIRD), (_TAX, 0, 0, 0), (_LOAD, 0, 0, _FOURTH), (_JEQ_X, 0, 1, 0), accept, drop]
@@ -349,7 +348,7 @@ def _unsubscribe(opened: socket.socket, kinds: int) -> None:
 
 
 def _say(opened: socket.socket, operation: int, kinds: int) -> None:
-    """LISTEN (again, with another mask) or IGNORE."""
+    """Send LISTEN (again, with another mask) or IGNORE."""
     body = struct.pack("=I", operation)
     if kernel_version() >= _MASK_SINCE:
         body += struct.pack("=I", kinds)
@@ -377,7 +376,7 @@ def _why(error: OSError) -> str:
 
 
 def _opened_in_host_namespace(proc_root: str) -> socket.socket:
-    """A connector socket of the network namespace pid 1 is in; of ours where that is the same or not to be had."""
+    """A connector socket in the network namespace of pid 1; in ours where that is the same or cannot be entered."""
     try:
         if os.stat(f"{proc_root}/1/ns/net").st_ino == os.stat(f"{proc_root}/self/ns/net").st_ino:
             return _opened()
@@ -386,12 +385,12 @@ def _opened_in_host_namespace(proc_root: str) -> socket.socket:
     opened: list[socket.socket] = []
 
     def enter_and_open() -> None:
-        with contextlib.suppress(KernelRefused):  # then the connect says that nobody answers here
+        with contextlib.suppress(KernelRefused):  # then sending LISTEN reports that nothing answers here
             namespace.enter(f"{proc_root}/1/ns/net", namespace.NETWORK)
         opened.append(_opened())
 
     thread = threading.Thread(target=enter_and_open, name="open-process-events")
-    thread.start()  # of this thread alone, and it ends here
+    thread.start()  # only this thread enters that namespace, and it ends here
     thread.join()
     return opened[0]
 

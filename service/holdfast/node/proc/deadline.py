@@ -1,18 +1,20 @@
-"""Reads of another process that may never return, made by helper threads and waited for up to a deadline.
+"""Reads of another process that may never return, made by helper threads; the caller waits up to a deadline.
 
 Theory
 ------
-* ``/proc/PID/cmdline`` (as ``environ`` and ``smaps``) waits for the lock of the process's memory, and a process keeps
-  that for as long as it likes: a page fault on a FUSE file that is never answered, and one thread more that maps
-  something. ``stat``, ``status``, ``comm``, ``cgroup``, ``oom_score_adj`` and the link ``exe`` do not wait for it.
-* A thread that waits there cannot be woken. So each such read is handed to an idle helper, and the caller waits for
-  `DEADLINE_S` at most. Then the process is *unreadable*: it is not tried again before that very read has returned, and
-  ``on_return`` says when that is.
-* What all callers wait in vain is `SHARE` of the time; beyond it the wait is `LEAST_S`. Who is merely slow is
-  unreadable for a moment, and looked at again.
-* Helpers that hang stay. There are `MOST_HUNG` at most, and `MOST_OF_ONE` for the processes of one user in one place,
-  so that a user who makes many such processes makes his own unreadable, and nobody else's.
-* A helper is scheduled as the thread that needed it first: one of the engine's is as prompt as that is (`scheduling`).
+* ``/proc/PID/cmdline`` (as ``environ`` and ``smaps``) waits for the lock of the process's memory, and a process can
+  hold that lock for as long as it likes: with a page fault on a FUSE file that is never answered, and one more thread
+  that maps something. ``stat``, ``status``, ``comm``, ``cgroup``, ``oom_score_adj`` and the link ``exe`` do not wait
+  for it.
+* A thread that waits there cannot be woken. So an idle helper makes each such read, and the caller waits for at most
+  `DEADLINE_S`. Then the process is *unreadable*: it is not read again before that same read has returned, which
+  ``on_return`` reports.
+* All callers together may spend `SHARE` of the time on waits in vain; beyond it a wait is `LEAST_S`. A process that is
+  merely slow is unreadable for a moment, and read again.
+* Helpers that hang stay. There are at most `MOST_HUNG`, and at most `MOST_OF_ONE` for the processes of one user in one
+  place, so that a user who makes many such processes makes only their own unreadable.
+* A helper is scheduled like the thread that needed it first: a helper of the engine is as prompt as the engine's thread
+  (`scheduling`).
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Owner = tuple[bytes, bytes]
 
 
 class _Helper:
-    """One thread, and the read it is at. ``abandoned`` is guarded by the lock of `DeadlineReads`."""
+    """One thread, and its current read. ``abandoned`` is guarded by the lock of `DeadlineReads`."""
 
     def __init__(self, proc_root: str, returned: Callable[[_Helper], bool]) -> None:
         self._proc_root = proc_root
@@ -56,12 +58,12 @@ class _Helper:
         threading.Thread(target=self._run, name="holdfast-reader", daemon=True).start()
 
     def begin(self, descriptor: int, size: int) -> None:
-        """Read a descriptor, and close it."""
+        """Have the thread read a descriptor and close it."""
         self.descriptor, self.size, self.is_done = descriptor, size, False
         self._go.release()
 
     def end(self) -> None:
-        """End an idle one."""
+        """End the thread of an idle helper."""
         self.begin(-1, 0)
 
     def _run(self) -> None:
@@ -81,7 +83,10 @@ class _Helper:
 
 
 class DeadlineReads:
-    """For any thread. ``on_return`` is called on a helper's thread with the pid of a process that can be read again."""
+    """Reads with a deadline, for any thread. ``on_return`` takes the pid of a process that can be read again.
+
+    A helper's thread calls it.
+    """
 
     def __init__(self, proc_root: str, on_return: Callable[[int], None] = lambda pid: None) -> None:
         self._proc_root = proc_root
@@ -96,14 +101,14 @@ class DeadlineReads:
 
     @property
     def unreadable(self) -> int:
-        """How many processes cannot be read now."""
+        """The number of processes that cannot be read now."""
         return len(self._unreadable)
 
     def read(self, fd: int, name: str, size: int, key: Key) -> bytes:
-        """The first bytes of a file below the directory ``fd``, of the process with this pid and start.
+        """The first ``size`` bytes of a file below the directory ``fd``, of the process with this pid and start.
 
         Raises:
-            Unreadable: it does not answer, or did not when it was asked before.
+            Unreadable: it does not answer, has not answered an earlier read, or too many other processes do not answer.
             OSError: the kernel's answer.
         """
         if self._unreadable:  # hardly ever: only then does it matter whose process it is
@@ -167,7 +172,7 @@ class DeadlineReads:
         return True
 
     def _returned(self, helper: _Helper) -> bool:
-        """On a helper's thread: its read is over. Whether it is to go on."""
+        """Take over a finished read, on the helper's thread. Return whether the helper goes on."""
         with self._lock:
             helper.is_done = True
             if not helper.abandoned:
@@ -187,7 +192,7 @@ class DeadlineReads:
 
     @staticmethod
     def _owner_of(fd: int, name: str) -> Owner:
-        """The real user of a process, and the upper levels of its cgroup; what cannot be read is nobody's."""
+        """The real user of a process, and the upper levels of its cgroup; empty where they cannot be read."""
         # Uid:	1001	1001	1001	1001 … 0::/user.slice/user-1001.slice/user@1001.service/app.slice/x.scope
         prefix = name.rpartition("/")[0]
         prefix = f"{prefix}/" if prefix else ""

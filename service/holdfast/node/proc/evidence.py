@@ -1,28 +1,28 @@
-"""Which keys of a rule are facts for a process: what an unprivileged user cannot have made up.
+"""Which keys of a rule are facts for a process: those that an unprivileged user cannot have forged.
 
 Theory
 ------
-* **exe.** The program is a file of root's that others may not write to, every directory on its path *in pid 1's root*
-  is root's alone, and the file at that path there is the very inode that runs. So neither a link, a bind mount in a
-  mount namespace of one's own, a container's file of that name nor a changed root counts.
-* **A replaced program.** An upgrade unlinks the file under a running daemon, and ``exe`` ends in `` (deleted)``. What
-  was established before is kept by (pid, start, device, inode, path); an inode is not given out again while it runs.
-  After our own restart the inode must do: root's, not writable by others, and run through the very *mount of pid 1's
-  namespace* that its directory is on (a mount id belongs to one namespace), below directories that are root's alone.
-  In that namespace only root mounts, and only root creates a file in such a directory, so no user can have been at
-  that path. Through a mount of another namespace nothing can be said then: a file bound over the path there looks
-  alike. The key is *undecided*: nothing new is protected because of it, and nothing is taken away.
-* **File systems whose owners are not the kernel's word.** A user's FUSE file system or a disk of his own shows files
-  of root's. Where users may mount, the mount is ``nosuid``: the kernel itself does not believe its owners, nor do we.
-  FUSE and network file systems are not looked at further, because a look may never return; their type is read from
-  ``mountinfo``, which asks nobody. No link is followed, and nothing is mounted by a look (automounts). A memfd, an
-  overlay or a tmpfs of a user namespace is another inode on another device than the path of pid 1's root.
-* **cgroup.** Every directory from the root of the hierarchy to the group is root's and not writable by others, and so
-  are the files by which a process is moved in. A delegated subtree is its owner's claim.
+* **exe.** The program is a file that root owns and others may not write, every directory on its path *in pid 1's root*
+  is writable by root alone, and the file at that path there is the very inode that runs. So a link, a bind mount in a
+  private mount namespace, a container's file of that name or a changed root does not count.
+* **A replaced program.** An upgrade unlinks the file under a running daemon, and ``exe`` ends in `` (deleted)``. The
+  reader keeps what it established before by (pid, start, device, inode, path); an inode is not reused while it runs.
+  After our own restart only the inode is left: root owns it, others cannot write it, and it runs through the very
+  *mount of pid 1's namespace* that its directory is on (a mount id belongs to one namespace), below directories that
+  root alone can write. In that namespace only root mounts, and only root creates a file in such a directory, so no user
+  can have been at that path. Through a mount of another namespace nothing can be decided: a file bound over the path
+  there looks alike. The key is *undecided*: it starts no protection and ends none.
+* **File systems whose owners the kernel does not vouch for.** A user's FUSE file system or a user's disk shows files as
+  root's. Where users may mount, the mount is ``nosuid``: the kernel does not trust its owners, and neither does the
+  reader. It does not look further at FUSE and network file systems, because a look may never return; it reads their
+  type from ``mountinfo``, which waits for no server. It follows no link, and it mounts nothing (automounts). A memfd,
+  an overlay or a tmpfs of a user namespace is another inode on another device than the path of pid 1's root.
+* **cgroup.** Root owns, and others cannot write, every directory from the root of the hierarchy to the group, and the
+  files by which a process is moved in. A delegated subtree is its owner's claim.
 * **pod.** The container's group is such a group, below the kubelet's own root group; where a container runtime names
   the pod, it also names this very group for the container.
 
-Directories are remembered until `forget` (the next rescan); the program and the group itself are looked at each time.
+Directories are cached until `forget` (the next rescan); the program and the group itself are checked each time.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ LOG = log.named(__name__)
 
 EXE, CGROUP, POD = EVERY_KEY = ("exe", "cgroup", "pod")
 DELETED = " (deleted)"
-MOST_PLACES = 4096  # directories, and groups, of which it is remembered who may write there
-MOST_KEPT = 16_384  # programs established before; beyond that the oldest are looked at anew
-MOST_MOUNTS = 4096  # of a process's own namespace that are looked through for its program's: a user makes 100,000
+MOST_PLACES = 4096  # directories, and groups, whose writers are cached
+MOST_KEPT = 16_384  # programs established before; beyond that the oldest are checked anew
+MOST_MOUNTS = 4096  # of a process's own namespace that are searched for its program's: a user makes 100,000
 
 _ROOT_OF_INIT = "1/root"
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-#: A file system of which every look may wait for somebody else.
+#: File systems where every look may wait for a server or another process.
 _REMOTE = ("autofs", "fuse", "nfs", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "coda", "ocfs2", "gfs2", "glusterfs")
 _DOORS = ("cgroup.procs", "cgroup.threads", "tasks")  # files of a group that move a process into it
 _KUBEPODS = ("kubepods", "kubepods.slice")
@@ -70,7 +70,7 @@ class _Mount(Struct, frozen=True):
 
 
 class _Folder(Struct, frozen=True):
-    """A directory of pid 1's root: why it is not root's alone (empty: it is), and the number of its mount."""
+    """A directory of pid 1's root: why others than root can write there (else empty), and the number of its mount."""
 
     why: str
     mount: int = -1
@@ -84,7 +84,7 @@ class _Program(Struct, frozen=True):
 
 
 class EvidenceReader:
-    """Establishes facts. For one thread."""
+    """Establishes which keys are facts. For one thread."""
 
     def __init__(self, proc: ProcRoot, hierarchy: Hierarchy) -> None:
         self._proc, self._hierarchy = proc, hierarchy
@@ -93,32 +93,32 @@ class EvidenceReader:
         self._groups: dict[tuple[str, str], str] = {}
         self._mounts: dict[int, _Mount | None] = {}
         self._kubelet_root = ""
-        self._root = _ROOT_OF_INIT  # what stands before a path of pid 1's root
+        self._root = _ROOT_OF_INIT  # the prefix of a path of pid 1's root
 
     def copy(self) -> EvidenceReader:
-        """One for another thread, which knows the programs that were established so far."""
+        """A reader for another thread, which knows the programs that were established so far."""
         other = EvidenceReader(self._proc, self._hierarchy)
         other._kept = self._kept.copy()
         other._kubelet_root = self._kubelet_root
         return other
 
     def forget(self) -> None:
-        """Look at directories, mounts and for the kubelet's group anew."""
+        """Drop the cached directories, groups and mounts, and find the kubelet's group if it is not known."""
         self._folders.clear()
         self._groups.clear()
         self._mounts.clear()
         self._find_kubelet()
 
     def gone(self, pid: int) -> None:
-        """The process is no more."""
+        """Forget a process that ended."""
         self._kept.pop(pid, None)
 
     def attach(
         self, process: Process, keys: Collection[str], opened: OpenProcess | None = None, *, line: bool = False
     ) -> Process:
-        """The same process with evidence for ``keys``; with ``line`` its ancestors, too. Never raises for one it reads.
+        """Return ``process`` with evidence for ``keys``; with ``line`` its ancestors, too. Failed reads do not raise.
 
-        Read through ``opened`` where there is one, else by number.
+        Read through ``opened`` where there is one, else by pid.
         """
         if process.kernel_thread or not keys:
             return process
@@ -137,7 +137,7 @@ class EvidenceReader:
         return self._kubelet_root
 
     def _find_kubelet(self) -> None:
-        """Find it where it is not known or no more; told once."""
+        """Find the kubelet's root group where it is not known or is gone; log it once."""
         tree = self._memory_tree()
         if tree is None or (self._kubelet_root and tree.exists(self._kubelet_root)):
             return
@@ -158,7 +158,7 @@ class EvidenceReader:
     # -- programs --------------------------------------------------------------------------------------------------
 
     def _exe(self, process: Process, fd: int, prefix: str) -> tuple[str, bool]:
-        """Why the program is a claim, and whether that is undecided."""
+        """Why the program is a claim (empty: a fact), and whether that is undecided."""
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
@@ -197,7 +197,7 @@ class EvidenceReader:
         return why, False
 
     def _unbelieved(self, link: str, number: int, mountinfo: str, fd: int) -> str:
-        """Why the owners on a program's mount prove nothing; looked up before the file itself is looked at."""
+        """Why the owners on a program's mount prove nothing (else empty); checked before the file itself is read."""
         of_init = self._mount_of_init(number)
         mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
@@ -214,7 +214,7 @@ class EvidenceReader:
         self._kept[pid] = program
 
     def _is_there(self, path: str, file: os.stat_result) -> bool:
-        """Whether this very file is at ``path`` of pid 1's root; its directory is root's alone, so no link is on it."""
+        """Whether this inode is at ``path`` of pid 1's root; only root can write its directory: no link is on it."""
         try:
             descriptor = os.open(f"{self._root}{path}", _PATH, dir_fd=self._proc.fd)
         except OSError:
@@ -243,7 +243,7 @@ class EvidenceReader:
         return folder
 
     def _walk(self, path: str) -> _Folder:
-        """Each directory down to ``path``; where one is no more, only root can have made what was below it."""
+        """Check each directory down to ``path``; where one is gone, only root can have made what was below it."""
         at, here, number = self._open_root(), "", -1
         try:
             for part in ("", *filter(None, path.split("/"))):
@@ -259,7 +259,7 @@ class EvidenceReader:
                 if mount is None or mount.is_remote:
                     return _Folder(f"{here or '/'} lies on a file system whose owners are its server's word")
                 found = os.fstat(at)
-                if not stat.S_ISDIR(found.st_mode):  # O_DIRECTORY would mount what is mounted on demand
+                if not stat.S_ISDIR(found.st_mode):  # O_DIRECTORY would trigger an automount
                     return _Folder(f"{here} of the host is no directory")
                 if why := _writable(here or "/", found):
                     return _Folder(why)
@@ -268,7 +268,7 @@ class EvidenceReader:
             os.close(at)
 
     def _open_root(self) -> int:
-        """Pid 1's root; our own where that one is closed to us (CAP_SYS_PTRACE) and ours is the same mount."""
+        """Open pid 1's root; our own where that one is closed to us (CAP_SYS_PTRACE) and ours is the same mount."""
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         try:
             descriptor = os.open(_ROOT_OF_INIT, flags, dir_fd=self._proc.fd)
@@ -289,13 +289,13 @@ class EvidenceReader:
         return int(text.partition(b"mnt_id:")[2].split(None, 1)[0])
 
     def _mount_of_init(self, number: int) -> _Mount | None:
-        """A mount of pid 1's namespace; None: of another one."""
+        """The mount of this number in pid 1's namespace; None: it is in another namespace."""
         if number not in self._mounts:
             self._mounts.update(_mounts(kernel_text.each_line("1/mountinfo", self._proc.fd)))
         return self._mounts.setdefault(number)
 
     def _is_of_init(self, number: int) -> bool:
-        """The same by a fresh look: the number of a mount that went is given out again."""
+        """Whether pid 1's namespace has this mount now; read anew, because the kernel reuses numbers of mounts."""
         return number in _mounts(kernel_text.each_line("1/mountinfo", self._proc.fd))
 
     # -- groups ------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class EvidenceReader:
         return ""
 
     def _group(self, tree: Tree, path: str) -> str:
-        """Why a group is not root's alone; the groups above it as they were, itself as it is now."""
+        """Why others than root can write to a group (else empty); groups above it from the cache, itself read anew."""
         if path.endswith(DELETED) or "/.." in path:
             return f"{path} is not below the mounted tree"
         parts = [part for part in path.split("/") if part]
@@ -358,7 +358,7 @@ class EvidenceReader:
 
 
 def _kubepods(tree: Tree) -> Iterator[str]:
-    """Groups that may be the kubelet's root: at the top, or one below (``--cgroup-root``, kind)."""
+    """Yield groups that may be the kubelet's root: at the top, or one level below (``--cgroup-root``, kind)."""
     try:
         top = tuple(tree.children("/"))
         yield from (path for path in top if path[1:] in _KUBEPODS)
@@ -372,7 +372,7 @@ def _kubepods(tree: Tree) -> Iterator[str]:
 
 
 def _writable(name: str, found: os.stat_result) -> str:
-    """Who but root may write there; empty: nobody. An ACL shows in the group's bits (acl(5))."""
+    """Why others than root can write to ``name``; else empty. An ACL shows in the group's bits (acl(5))."""
     if found.st_uid:
         return f"{name} is writable by uid {found.st_uid}"
     if found.st_mode & _BY_OTHERS:
@@ -397,7 +397,7 @@ def _mounts(mountinfo: Iterable[bytes]) -> dict[int, _Mount]:
 
 
 def _mount_among(mountinfo: Iterable[bytes], number: int) -> _Mount | None:
-    """One of the first `MOST_MOUNTS`."""
+    """The mount of this number among the first `MOST_MOUNTS`; None without it."""
     for line in islice(mountinfo, MOST_MOUNTS):
         if line.startswith(b"%d " % number) and (found := _mount(line)):
             return found[1]

@@ -1,4 +1,4 @@
-"""The machine as far as decisions depend on it: sizes, capabilities, the groups rules name, and the OOM domains."""
+"""The data of the machine that decisions depend on: sizes, capabilities, the groups rules name, memory domains."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CAPABILITIES = {
     34: "CAP_SYSLOG",
 }
 T = TypeVar("T")
-MOST_SEEN = 2048  # groups remembered between two sweeps
+MOST_SEEN = 2048  # groups kept between two rescans
 _V1_NO_LIMIT = 1 << 62
 _ALL_USERS = [b"0", b"0", b"4294967295"]
 
 
 class Values(Mapping[str, str]):
-    """Files of one group by name, each read when it is first asked for."""
+    """Files of one group by name, each read at its first use."""
 
     def __init__(self, hierarchy: Hierarchy, path: str) -> None:
         self._hierarchy, self._path = hierarchy, path
@@ -62,9 +62,9 @@ class Values(Mapping[str, str]):
 
 
 class Groups(Mapping[str, GroupFacts]):
-    """Groups by path, each looked at when it is first asked for, until `forget`. For one thread.
+    """Groups by path, each read at its first use and kept until `forget`. For one thread.
 
-    So a plan may ask about whatever group a process happens to be in, and a sweep looks at each once.
+    So a plan may use whatever group a process is in, and a rescan reads each group once.
     """
 
     def __init__(self, hierarchy: Hierarchy) -> None:
@@ -78,7 +78,10 @@ class Groups(Mapping[str, GroupFacts]):
         return facts
 
     def get(self, path: str, default: T | None = None) -> GroupFacts | T | None:  # type: ignore[override]
-        """Without the exception that `Mapping` makes of a group that is not there: a plan asks for several."""
+        """Return a group, or ``default``, without the exception that `Mapping` raises for a missing one.
+
+        A plan looks up several groups.
+        """
         facts = self._facts(path)
         return default if facts is None else facts
 
@@ -96,7 +99,7 @@ class Groups(Mapping[str, GroupFacts]):
         return _group(self._hierarchy, path)
 
     def forget(self, path: str | None = None) -> None:
-        """Look again at one, or at all."""
+        """Drop one group, or all, so that the next use reads it again."""
         if path is None:
             self._seen.clear()
         else:
@@ -110,7 +113,7 @@ class Groups(Mapping[str, GroupFacts]):
 
 
 def read_host(proc_root: str, hierarchy: Hierarchy) -> HostFacts:
-    """The machine now; ``groups`` are `Groups`, looked at when asked for.
+    """Read the machine's state now; ``groups`` are `Groups`, each read at its first use.
 
     Raises:
         KernelRefused: ``meminfo`` or the boot id cannot be read.
@@ -141,7 +144,7 @@ def _own_groups(proc_root: str) -> Mapping[str, str]:
 
 
 def capabilities(proc_root: str) -> frozenset[str]:
-    """Those of our capabilities that matter here, as the initial user namespace sees them: none inside another one."""
+    """The capabilities we have that matter here; none inside another user namespace than the initial one."""
     if not in_initial_user_namespace(proc_root):
         return frozenset()
     try:
@@ -162,7 +165,7 @@ def _effective(status: bytes) -> int:
 
 
 def in_initial_user_namespace(proc_root: str) -> bool:
-    """Whether our capabilities count on the machine (user_namespaces(7)); no file means there are no others."""
+    """Whether our capabilities count on the machine (user_namespaces(7)); without the file there is no other one."""
     try:
         return kernel_text.words(kernel_text.read(f"{proc_root}/self/uid_map").rstrip(b"\n")) == _ALL_USERS
     except KernelRefused:
@@ -202,10 +205,10 @@ def _limit(text: str | None) -> int:
 
 
 def _number(text: str) -> int:
-    """A number of a group's file.
+    """Parse a number in a group's file.
 
     Raises:
-        UnknownKernelText: it is none.
+        UnknownKernelText: it is not a number.
     """
     if not text.isdecimal() or not text.isascii():
         raise kernel_text.malformed("a number in a file of a cgroup")
@@ -218,7 +221,7 @@ def _usage(tree: Tree, path: str) -> int:
 
 
 def memory_tree(hierarchy: Hierarchy) -> Tree | None:
-    """The hierarchy that limits memory, if any does."""
+    """The hierarchy that limits memory; None without one."""
     try:
         return hierarchy.tree(hierarchy.name_of("memory"))
     except NotFound:
@@ -237,7 +240,7 @@ def innermost_limit(hierarchy: Hierarchy, path: str) -> str:
 
 
 def read_domains(hierarchy: Hierarchy, host: HostFacts) -> tuple[MemoryDomain, ...]:
-    """Where an OOM can happen: the node first, then every memory group with a limit of its own, top down."""
+    """The memory domains: the node first, then every memory group with a limit of its own, top down."""
     tree = memory_tree(hierarchy)
     if tree is None:
         return (MemoryDomain("/", host.memory_pages, host.swap_pages),)
@@ -258,7 +261,7 @@ def read_domains(hierarchy: Hierarchy, host: HostFacts) -> tuple[MemoryDomain, .
 
 
 def _swap_pages(tree: Tree, path: str, limit: int, host: HostFacts) -> int:
-    """How much swap counts on top of a limit (mem_cgroup_get_max in mm/memcontrol.c)."""
+    """The pages of swap that count on top of a limit (mem_cgroup_get_max in mm/memcontrol.c)."""
     if not host.swap_pages:
         return 0
     if tree.name == UNIFIED:
@@ -270,7 +273,7 @@ def _swap_pages(tree: Tree, path: str, limit: int, host: HostFacts) -> int:
 
 
 def members_below(hierarchy: Hierarchy, paths: Iterable[str]) -> set[int]:
-    """The pids in these groups and below them, from the first hierarchy that has any there; a gone group has none."""
+    """The pids in these groups and below, from the first hierarchy with any there; none for a group that is gone."""
     found: set[int] = set()
     for path in paths:
         for tree in hierarchy.trees.values():
@@ -308,6 +311,6 @@ def parse_meminfo(text: bytes) -> dict[str, int]:
 
 
 def kernel_version() -> tuple[int, int]:
-    """The running kernel's, of uname(2)."""
+    """Major and minor version of the running kernel, from uname(2)."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0)

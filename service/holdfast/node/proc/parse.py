@@ -1,4 +1,4 @@
-"""What the files of a process say: ``stat``, ``comm`` and ``status``, from bytes to values.
+"""Parsers of a process's files ``stat``, ``comm`` and ``status``, from bytes to values.
 
 Each parser returns a value or raises `UnknownKernelText`, whatever the bytes (tests/unit/node/proc/test_parse.py).
 """
@@ -13,11 +13,11 @@ from holdfast import kernel_text
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
-COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and what is left of it is nobody else's
+COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and its first 16 are no other process's name
 
 
 class Glance(Struct, frozen=True):
-    """What ``stat`` alone says."""
+    """The values that ``stat`` alone gives."""
 
     pid: int
     comm: str
@@ -26,14 +26,14 @@ class Glance(Struct, frozen=True):
     kernel_thread: bool
     rss_pages: int
     threads: int
-    ended: bool = False  # a zombie: what is left of it is its number
+    ended: bool = False  # a zombie: only its pid is left
 
 
 def parse_stat(pid: int, stat: bytes) -> Glance:
-    """proc_pid_stat(5). The name may hold anything, ``) Z`` and newlines too: fields count from the last ``)``.
+    """Parse proc_pid_stat(5). The name may have any byte, ``) Z`` and newlines too: fields count from the last ``)``.
 
     Raises:
-        UnknownKernelText: a field is missing, or no number.
+        UnknownKernelText: a field is missing, or is not a number.
     """
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 …
     try:
@@ -55,7 +55,7 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
 
 
 def name_and_parent(stat: bytes) -> tuple[bytes, int]:
-    """The name, as `printed`, and the parent alone, for a process that is most likely under no rule.
+    """Parse only the name, as `printed`, and the parent: most processes fall under no rule.
 
     Raises:
         UnknownKernelText: one of them is missing.
@@ -68,18 +68,18 @@ def name_and_parent(stat: bytes) -> tuple[bytes, int]:
 
 
 def printed(comm: str) -> bytes:
-    """A name as a sweep reads it from ``comm``: with its newline, and no longer than a process's may be."""
+    """A name as a rescan reads it from ``comm``: with its newline, cut to `COMM_BYTES`."""
     return (kernel_text.encode(comm) + b"\n")[:COMM_BYTES]
 
 
 def parse_status(status: bytes) -> tuple[tuple[int, int, int], int, int, int]:
-    """Real, effective and saved uid, then resident, swapped and page-table pages from proc_pid_status(5).
+    """Parse real, effective and saved uid, then resident, swapped and page-table pages from proc_pid_status(5).
 
     0 where a line is missing: kernel threads and zombies have no Vm lines. The name is on the first line, its newlines
     escaped by the kernel.
 
     Raises:
-        UnknownKernelText: a field is no number.
+        UnknownKernelText: a field is not a number.
     """
     # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
     try:

@@ -14,7 +14,7 @@ RESOURCES = ("cpu", "io", "memory")
 
 
 class Pressure(Struct, frozen=True):
-    """One line: percent of the last 10, 60 and 300 s, and seconds in total. ``full``: nobody could work."""
+    """One line: percent of the last 10, 60 and 300 s, and seconds in total. ``full``: no process could work."""
 
     resource: str
     full: bool
@@ -32,7 +32,7 @@ _LINE = regex(
 
 
 def parse_pressure(resource: str, text: bytes) -> tuple[Pressure, ...]:
-    """The lines of one file; lines of another shape are skipped."""
+    """Parse the lines of one file; skip lines of another shape."""
     found = []
     for line in kernel_text.lines(text):
         if words := _LINE.match(kernel_text.decode(line)):
@@ -42,7 +42,7 @@ def parse_pressure(resource: str, text: bytes) -> tuple[Pressure, ...]:
 
 
 def read_pressure(directory: str, *, of_group: bool = False) -> tuple[Pressure, ...]:
-    """The node's (``<proc>/pressure``) or, with ``of_group``, a v2 cgroup's; empty where the kernel keeps none."""
+    """Read the node's (``<proc>/pressure``) or, with ``of_group``, a v2 cgroup's; empty where the kernel keeps none."""
     found: list[Pressure] = []
     for resource in RESOURCES:
         name = f"{resource}.pressure" if of_group else resource

@@ -1,4 +1,4 @@
-"""From where this process sees the machine (`model.privileges.Vantage`), read from /proc."""
+"""Read this process's view of the machine (`model.privileges.Vantage`) from /proc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 def read_vantage(proc_root: str, pods: PodLookup, *, without_cgroups: str, cgroups_writable: bool) -> Vantage:
-    """Look; what cannot be read counts as what is usual on a host, so that nothing is said without a reason."""
+    """Return the view of this process.
+
+    A value that cannot be read counts as the usual one of a host, so that nothing is reported without a reason.
+    """
     hidepid, gid = _hidepid(proc_root)
     return Vantage(
         own_pid=os.getpid(),
@@ -47,7 +50,7 @@ def _init_in_pod(proc_root: str, pods: PodLookup) -> bool:
 
 
 def _hidepid(proc_root: str) -> tuple[str, int]:
-    """The option of the /proc we read, and its ``gid=``; the last mount at a place is the one that is seen."""
+    """The option of the /proc that we read, and its ``gid=``; of several mounts at one place the last is visible."""
     # 60 58 0:48 / /proc rw,nosuid - proc proc rw,gid=27,hidepid=invisible
     found: dict[str, str] = {}
     try:

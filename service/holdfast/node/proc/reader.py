@@ -1,10 +1,10 @@
-"""Reading processes: first a glance (one file), and only for who may fall under a rule the rest.
+"""Read processes: first one file of each, and the rest only for a process that may fall under a rule.
 
-Measured per process on 6.18: ``stat`` 12 µs, ``oom_score_adj`` 9, ``cgroup`` 15, ``status`` 16-20, ``cmdline`` 13;
-all but 10 % of it is the kernel's, so a C program would gain nothing. What did cost: ``open().read()`` is three
-times ``os.open`` + ``os.read``, and psutil two to four times.
+Measured per process on 6.18: ``stat`` 12 µs, ``oom_score_adj`` 9, ``cgroup`` 15, ``status`` 16-20, ``cmdline`` 13; the
+kernel takes all but 10 % of it, so a C program would gain nothing. Two things cost more: ``open().read()`` takes three
+times as long as ``os.open`` + ``os.read``, and psutil two to four times.
 
-The same code reads through ``/proc`` by number (a sweep, cheap) and through the descriptor of one process (before a
+The same code reads through ``/proc`` by pid (a rescan, cheap) and through the descriptor of one process (before a
 write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 """
 
@@ -33,18 +33,18 @@ _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 byt
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched against nor shown
 LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
-CACHED_BYTES = 2**20  # of the texts of cgroup files: who owns a subtree gives its groups names of any length
+CACHED_BYTES = 2**20  # of the texts of cgroup files: the owner of a subtree gives its groups names of any length
 HeldOf = Callable[[int, int], Held | None]
 
 
-#: The kubelet's own groups above its pods', which are no pod's.
+#: The kubelet's own groups above those of its pods; they belong to no pod.
 _ABOVE_PODS = regex(r"(?:[^/]*-)?kubepods(?:-burstable|-besteffort)?(?:\.slice)?\Z|burstable\Z|besteffort\Z")
 
 
 def is_unreadable(path: str) -> bool:
-    """Whether a group lies below the kubelet's by its name, and is none of those above its pods.
+    """Whether a group's name places it below the kubelet's group, and not among those above its pods.
 
-    For a path of which no pod could be read: neither "in a pod" nor "in none" may be said of it.
+    For a path from which no pod could be read: then it is not known whether the process is in a pod.
     """
     return "kubepods" in path and _ABOVE_PODS.match(path.rpartition("/")[2]) is None
 
@@ -55,7 +55,7 @@ PLACE = Wants(exe=False, cmdline=False, status=False)
 
 
 class Dull(Struct):
-    """Names, and names in groups, that no rule can hold for, as far as they were seen.
+    """Cache of names, and of names in groups, that no rule can match.
 
     Both as the kernel prints them: `printed`, and the whole ``cgroup``.
     """
@@ -66,9 +66,9 @@ class Dull(Struct):
 
 
 class Reader:
-    """Reads a proc file system. One per thread that reads (the cache of group paths is not guarded).
+    """Reads a proc file system. One per thread that reads (the cache of group paths has no lock).
 
-    ``slow`` makes the reads that may never return; one is for all readers.
+    ``slow`` makes the reads that may never return; all readers share one.
     """
 
     def __init__(self, proc: ProcRoot, pods: PodLookup | None = None, slow: DeadlineReads | None = None) -> None:
@@ -79,40 +79,40 @@ class Reader:
         self._groups_bytes = 0
 
     def begin_round(self) -> None:
-        """Keep only the groups that a process is in from now on, or was in since the last round: pods come and go."""
+        """Start a round: drop the cached groups that were not used since the last one, because pods come and go."""
         self._groups_before, self._groups, self._groups_bytes = self._groups, {}, 0
 
     def pids(self) -> list[int]:
-        """The numbers of all processes, ascending as the kernel lists them."""
+        """The pids of all processes, ascending as the kernel lists them."""
         return [int(number) for number in self.numbers()]
 
     def numbers(self) -> list[bytes]:
-        """The same as the kernel prints them, which is half of a path."""
+        """The pids of all processes as the kernel prints them, which is half of a path."""
         return [name for name in os.listdir(os.fsencode(self.proc.path)) if name.isdigit()]
 
     def glance(self, pid: int) -> Glance:
-        """What ``stat`` says of who has the number now.
+        """The parsed ``stat`` of the process that has the pid now.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         return parse_stat(pid, self.stat(pid))
 
     def stat(self, pid: int) -> bytes:
-        """The whole ``stat`` of who has the number now.
+        """The whole ``stat`` of the process that has the pid now.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         return self._read(self.proc.fd, f"{pid}/stat")
 
     def remarkable(
         self, numbers: Iterable[bytes], dull: Dull, known: Container[bytes], followed: Container[int]
     ) -> Iterator[tuple[int, bytes]]:
-        """Those of ``numbers`` that are worth a look; with their ``stat`` where it was read, else empty.
+        """Yield the processes of ``numbers`` that a rule may match, with their ``stat`` where it was read, else empty.
 
-        All of a sweep that is spent on nobody's business is spent here, so it is one loop without a call of its own,
-        and numbers and names stay as the kernel prints them. ``comm`` is the cheapest file, two thirds of ``stat``,
+        A rescan spends its time on processes of no rule here, so this is one loop without calls of our own, and numbers
+        and names stay as the kernel prints them. ``comm`` is the cheapest file, two thirds of the cost of ``stat``,
         which is read where parents count.
         """
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
@@ -134,7 +134,7 @@ class Reader:
                     text = name
                     name, parent = name_and_parent(text)
                     if parent in followed:
-                        yield int(number), text  # a child may be held whatever its name
+                        yield int(number), text  # a rule may apply to a child whatever its name
                         continue
                 if name in names:
                     continue
@@ -156,32 +156,32 @@ class Reader:
                 yield int(number), b""
 
     def name(self, pid: int) -> bytes:
-        """The name, as `printed`, of who has the number now: the cheapest file.
+        """The name, as `printed`, of the process that has the pid now: the cheapest file.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         return self._read(self.proc.fd, f"{pid}/comm", COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
-        """The whole ``cgroup`` of who has the number now.
+        """The whole ``cgroup`` of the process that has the pid now.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         return self._read(self.proc.fd, f"{pid}/cgroup")
 
     def real_uid(self, pid: int) -> int:
-        """The user that started it: a set-user-id program does not change this one.
+        """The user that started the process: a set-user-id program does not change this one.
 
         Raises:
-            ProcessGone: nobody has the number.
+            ProcessGone: no process has the pid.
         """
         uids = parse_status(self._read(self.proc.fd, f"{pid}/status"))[0]
         return uids[0] if uids else 0
 
     def glance_of(self, process: OpenProcess) -> Glance:
-        """The same of an open process.
+        """The parsed ``stat`` of an open process.
 
         Raises:
             ProcessGone: it ended.
@@ -191,7 +191,7 @@ class Reader:
     def facts(
         self, glance: Glance, wants: Wants, held: Held | None = None, opened: OpenProcess | None = None
     ) -> Process:
-        """The rest about a process, without ancestors; through ``opened`` where there is one, else by number.
+        """Read the rest about a process, without ancestors; through ``opened`` where there is one, else by pid.
 
         Raises:
             ProcessGone: it ended.
@@ -232,7 +232,7 @@ class Reader:
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
-        """The same process with ``ancestors`` as far as ``lineage`` asks; an ancestor that ended is the last one."""
+        """Return ``process`` with ``ancestors`` as far as ``lineage`` requires, up to the first one that is gone."""
         if lineage is Lineage.NONE or process.kernel_thread:
             return process
         line: list[Process] = []
@@ -250,13 +250,13 @@ class Reader:
         return replace(process, ancestors=tuple(line))
 
     def children_of(self, pid: int) -> Iterator[int]:
-        """See `children.children_of`."""
+        """Yield the children of a process; see `children.children_of`."""
         return children_of(self.proc.path, pid)
 
     def everybody(
         self, held: HeldOf, attach: Callable[[Process], Process] = lambda process: process
     ) -> tuple[Process, ...]:
-        """Everything about every process, with all its ancestors, taken from among them; each passed by ``attach``."""
+        """Read every process in full, with all its ancestors taken from the others; pass each through ``attach``."""
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
@@ -267,7 +267,7 @@ class Reader:
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
 
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], PodFacts | None]:
-        """What the whole ``cgroup`` of a process says: its groups and its pod."""
+        """The groups and the pod of a process, from its whole ``cgroup``."""
         groups = self._groups_of(text)
         return groups, self.pod_of(groups)
 
@@ -290,14 +290,14 @@ class Reader:
         return self._pods.pod_of(groups) if self._pods is not None else None
 
     def _exe(self, fd: int, prefix: str) -> str:
-        """The program's path; empty where we may not look. A replaced file (an upgrade) keeps its path."""
+        """The program's path; empty where it cannot be read. A replaced file (an upgrade) keeps its path."""
         try:
             return kernel_text.shared(os.readlink(f"{prefix}exe".encode(), dir_fd=fd).removesuffix(b" (deleted)"))
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 
     def _cmdline(self, fd: int, prefix: str, glance: Glance) -> tuple[tuple[str, ...], str]:
-        """The command line's words, or why they are not known."""
+        """The command line's words, or the reason why they are not known."""
         name = f"{prefix}cmdline"
         try:
             text = self._slow.read(fd, name, CMDLINE_BYTES, (glance.pid, glance.start_ticks)).rstrip(b"\0")
@@ -308,7 +308,7 @@ class Reader:
         return (tuple(kernel_text.decode(text).split("\0")) if text else ()), ""
 
     def _read(self, fd: int, name: str, most: int = 0) -> bytes:
-        """All of a file; of one that may be long its first ``most`` bytes."""
+        """Read all of a file, or only its first ``most`` bytes."""
         try:
             descriptor = os.open(name, _READ_ONLY, dir_fd=fd)
             try:

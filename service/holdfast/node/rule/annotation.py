@@ -1,16 +1,16 @@
-"""What pods ask for themselves, by annotation, within what the operator allows.
+"""The annotations by which a pod sets its own placement, within the limits that the operator allows.
 
 ====================================  ================================================================================
-``holdfast.dev/oom-score-adj``        a number for every container of the pod but the pause
-``holdfast.dev/oom-score-adj.NAME``   the same for the container NAME; it outranks the one for all
+``holdfast.dev/oom-score-adj``        a value for every container of the pod except the pause container
+``holdfast.dev/oom-score-adj.NAME``   a value for the container NAME; it overrides the one for all containers
 ``holdfast.dev/memory-oom-group``     ``0`` or ``1``: written to ``memory.oom.group`` of each container's cgroup
-``holdfast.dev/protect``              ``leader``: the number is for the container's first process and the program it
-                                      starts; what those start keeps what the kubelet gave the container
+``holdfast.dev/protect``              ``leader``: the value is for the container's first process and the program it
+                                      starts; children of those keep the value that the kubelet set
 ====================================  ================================================================================
 
-The first entry of the admission table whose namespaces fit decides for a pod; without one nothing is allowed. What is
-admitted becomes one rule, called `BY_ANNOTATION` for every pod, which stands after the operator's rules and before
-those that ship. An operator's rule with ``yields_to_annotations`` stands behind it, too.
+The first entry of the admission table whose namespaces match decides for a pod; without an entry nothing is allowed.
+The admitted annotations of a pod become one rule, named `BY_ANNOTATION` for every pod. It comes after the operator's
+rules and before the built-in ones. An operator's rule with ``yields_to_annotations`` comes after it, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from holdfast.node.rule.schema import Admission, Match, OomScoreAdj, Rule
 PREFIX = "holdfast.dev/"
 BY_ANNOTATION = protection.BY_ANNOTATION  # the rule's name, in answers and metrics: no pod's name is a label
 _ADJ, _GROUP, _PROTECT = "oom-score-adj", "memory-oom-group", "protect"
-#: What allows an annotation, and the words it may have.
+#: The setting that allows an annotation, and the values that it may have.
 _WORDS = {_GROUP: ("memory_oom_group", ("0", "1")), _PROTECT: ("protect", ("leader",))}
 _SHOWN = 40  # characters of a value that is refused
 _KNOWN = f"{_ADJ}, {_ADJ}.CONTAINER, {_GROUP} and {_PROTECT}"
@@ -51,19 +51,19 @@ class Table(Struct, frozen=True):
 
     @classmethod
     def of(cls, admissions: Iterable[Admission]) -> Table:
-        """Compile it; `check` has refused what is no glob."""
+        """Compile the table; `check` has already refused invalid patterns."""
         return cls(tuple((compile_patterns(some.namespaces), some) for some in admissions))
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
     def of_namespace(self, namespace: str) -> Admission | None:
-        """The entry that decides for a namespace."""
+        """The entry that decides for a namespace; None without one."""
         return next((entry for patterns, entry in self.entries if any_holds(patterns, namespace)), None)
 
 
 def asks_of(namespace: str, annotations: Mapping[str, str], table: Table) -> tuple[Ask, ...]:
-    """Every annotation of ours on a pod, admitted or refused, by key."""
+    """Every ``holdfast.dev/`` annotation of a pod, admitted or refused, sorted by key."""
     ours = sorted((key[len(PREFIX) :], value) for key, value in annotations.items() if key.startswith(PREFIX))
     if not ours:
         return ()
@@ -100,12 +100,12 @@ def _refused_adj(value: str, entry: Admission) -> str:
 
 
 def shown(value: str) -> str:
-    """A value as it is told: its author chose its length."""
+    """The value, cut to `_SHOWN` characters for a message: its author chose its length."""
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
 
 
 def rule_for(pod: PodFacts | None, table: Table) -> Rule | None:
-    """The rule that a container's pod asks for and is admitted to; None when that is nothing, or not known yet."""
+    """The rule of a container's admitted annotations; None without any, or while a value that it needs is not known."""
     if pod is None or not table or not pod.name or pod.container in ("", PAUSE):
         return None
     admitted = {ask.key: ask.value for ask in asks_of(pod.namespace, pod.annotations, table) if not ask.refused}
@@ -117,7 +117,7 @@ def rule_for(pod: PodFacts | None, table: Table) -> Rule | None:
     if adj is not None and _PROTECT in admitted:
         children = pod.oom_score_adj if pod.oom_score_adj_asked is None else pod.oom_score_adj_asked
         if children is None:
-            return None  # what its other processes are to keep is told in a moment
+            return None  # the value that its other processes keep is not known yet
     return _rule(None if adj is None else int(adj), children, group)
 
 
@@ -135,7 +135,7 @@ def _rule(adj: int | None, children: int | None, group: str | None) -> Rule:
 def is_leader(process: Process) -> bool:
     """Whether a process is its container's first one, or another program that the first one started.
 
-    So postgres is a leader under an instance manager, an init or a shell, and what postgres starts is none.
+    So postgres is a leader under an instance manager, an init or a shell; the processes that postgres starts are not.
     """
     parent = process.ancestors[0] if process.ancestors else None
     if _is_first(process, parent):

@@ -1,4 +1,4 @@
-"""Why a placement configuration is refused that has the right shape, with the key: asked once, when it was decoded."""
+"""Faults of a decoded placement configuration that has the right shape, each with its key. Checked once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from holdfast.node.rule.schema import Admission, PlacementConfig
 
 
 def faults_of(config: PlacementConfig) -> Iterator[Remark]:
-    """Yield every fault: a rule that can mean nothing, a name that is taken, a built-in file that is none."""
+    """Yield every fault: an invalid rule, a name that is taken, an unknown built-in file, invalid namespaces."""
     yield from _rules(config)
     yield from _builtin(config)
     for at, entry in enumerate(config.annotations):
@@ -24,7 +24,7 @@ def faults_of(config: PlacementConfig) -> Iterator[Remark]:
 
 
 def _admission_fault(entry: Admission) -> str:
-    """Why an entry's namespaces are refused: patterns that are none, or patterns where names have to be exact."""
+    """Why an entry's namespaces are refused: invalid patterns, or patterns where names must be exact; else empty."""
     try:
         compile_patterns(entry.namespaces)
     except InvalidArgument as error:

@@ -1,4 +1,4 @@
-"""Clauses: one key of a rule's ``match``, with what it wants, whether a process has it, and what was found instead."""
+"""Clauses: one key of a rule's ``match``: the value it requires, a test for a process, and the value found instead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from holdfast.node.rule.selector import parse_selector
 #: TASK_COMM_LEN - 1: the kernel cuts names there (proc_pid_comm(5)).
 COMM_BYTES = 15
 
-PAUSE = "POD"  #: the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
+PAUSE = "POD"  #: the name that the kubelet and cAdvisor have always used for a sandbox's own container
 
 UidOf = Callable[[str], int | None]
 
@@ -30,10 +30,10 @@ def _by_author(_: Process) -> str:
 
 
 class Clause(Struct, frozen=True):
-    """One condition. ``found`` says, for a reader, what the process has under this key.
+    """One condition. ``found`` gives the value that a process has under this key, as text for people.
 
-    ``claim`` says, of a process that it holds for, why that is a claim; empty: it is a fact (`model.evidence`).
-    ``inner`` are the clauses of a match that holds for descendants.
+    ``claim`` gives, for a process that matches, why the match is a claim; empty: it is a fact (`model.evidence`).
+    ``inner`` are the clauses of a match that includes descendants.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Clause(Struct, frozen=True):
 
 
 class Users(Struct, frozen=True):
-    """User numbers and ranges; ``unknown`` are names this node has no number for."""
+    """User numbers and ranges; ``unknown`` are names without a number on this node."""
 
     numbers: frozenset[int]
     ranges: tuple[range, ...] = ()
@@ -64,9 +64,10 @@ def line_of(process: Process) -> Iterator[Process]:
 
 
 def clauses_of(match: Match, uid_of: UidOf, target: str = "") -> tuple[Clause, ...]:
-    """The clauses of a match in the order they are asked, cheapest first.
+    """The clauses of a match in the order in which they are checked, cheapest first.
 
-    ``target`` is the group that the rule moves to: where we put a process says nothing of where it belongs.
+    ``target`` is the cgroup that the rule moves to: that the engine put a process there proves nothing about the
+    process.
 
     Raises:
         InvalidArgument: ``match.KEY: what is wrong``.
@@ -209,7 +210,7 @@ def _pod(match: PodMatch | bool) -> Iterator[Clause]:
 
 
 def _no_infrastructure() -> Clause:
-    """The container that keeps a pod's namespaces is no workload: a rule takes it by its name alone."""
+    """A clause that excludes the container that keeps a pod's namespaces: a rule matches that one only by its name."""
 
     def holds(process: Process) -> bool:
         return process.pod is None or process.pod.container != PAUSE
@@ -237,7 +238,7 @@ def _in_a_pod(wanted: bool) -> Clause:
 
 
 def _outside(process: Process) -> str:
-    """A process cannot leave its pod's group, so that it is in none is a fact."""
+    """Why being in no pod is a claim; empty: it is a fact, because a process cannot leave its pod's cgroup."""
     return "" if process.pod is None else "it is in a pod"
 
 
@@ -272,7 +273,7 @@ def _pod_selector(key: str, given: OneOrMore, value: Callable[[PodFacts], Mappin
 
 
 def same_program(one: Process, other: Process) -> bool:
-    """Whether both run the same executable; by name where one of them hides it."""
+    """Whether both run the same executable; compared by name where one executable cannot be read."""
     return one.exe == other.exe if one.exe and other.exe else one.comm == other.comm
 
 
@@ -290,7 +291,7 @@ def _leader(wanted: bool) -> Clause:
 
 
 def _family(clauses: tuple[Clause, ...]) -> Clause:
-    """What holds for a process when all ``clauses`` hold for it or for one of its ancestors."""
+    """A clause that holds for a process when all ``clauses`` hold for it or for one of its ancestors."""
 
     def all_hold(process: Process) -> bool:
         return all(clause.holds(process) for clause in clauses)

@@ -1,4 +1,4 @@
-"""From the words of a configuration to rules that are understood: what is wrong with one is said here."""
+"""Compile the rules of a configuration, and refuse a rule that is wrong, with the reason."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def compile_rules(
     dry_run: bool = False,
     annotations: Iterable[Admission] = (),
 ) -> Rules:
-    """Understand rules; ``uid_of`` knows the node's user names, ``dry_run`` holds where a rule says nothing of its own.
+    """Compile rules. ``uid_of`` gives a user's number; ``dry_run`` is for rules without a ``dry_run`` of their own.
 
-    ``annotations`` is what pods may ask for themselves.
+    ``annotations`` is the admission table: the annotations that pods may use.
 
     Raises:
         ConfigError: ``rule "NAME": KEY: what is wrong; what to do``, for the first bad rule.
@@ -40,7 +40,7 @@ def compile_rules(
 
 
 def compile_rule(rule: Rule, uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> CompiledRule:
-    """One of them, by itself.
+    """Compile one rule.
 
     Raises:
         ConfigError: as `compile_rules`.
@@ -95,7 +95,7 @@ def _adjustment(rule: Rule) -> OomScoreAdj | None:
 
 
 def _check_name(name: str) -> None:
-    """A rule's name stands in logs, metrics and answers: one line of characters that print."""
+    """Refuse a name with characters that do not print: it appears in logs, metrics and responses, on one line."""
     if not name.isprintable():
         raise InvalidArgument(
             f"name: {name!a} has characters that do not print (a line break, a control): leave them out"

@@ -1,6 +1,6 @@
-"""Rules from a text of their own: what ``preview --rules`` sends, the built-in files, what an import wrote.
+"""Rules from a separate text: one that ``preview --rules`` sends (a built-in file, an import), or a file of a bundle.
 
-The text is a list of rules, or a section of the placement plugin, or a whole configuration with one in it.
+The text is a list of rules, a section of the placement plugin, or a whole configuration that contains such a section.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUNDLES_URI = "io.holdfast.bundle.v1.bundles"
 
 
 def read_rules(text: str, name: str) -> PlacementConfig:
-    """Understand ``text``; ``name`` stands for it in messages. A bare list uses no built-in rules.
+    """Parse ``text``; messages call it ``name``. A bare list uses no built-in rules.
 
     Raises:
         ConfigError: ``NAME:LINE: rules[0].match.comm: what is wrong``.
@@ -41,7 +41,7 @@ def read_rules(text: str, name: str) -> PlacementConfig:
 
 
 def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTERLOCKS) -> tuple[Rule, ...]:
-    """The rules of a bundle's files (name and text), in their order. They hold rules alone: settings are the node's.
+    """The rules of a bundle's files (name and text), in order. A file has only rules: settings belong to the node.
 
     ``lifts`` are the interlocks that the node lets a bundle lift.
 
@@ -62,7 +62,7 @@ def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTER
 
 
 def _check_lifts(where: str, rule: Rule, lifts: Collection[str]) -> None:
-    """Refuse what only the node's own configuration may say."""
+    """Refuse a rule that sets a key reserved for the node's own configuration."""
     if rule.dry_run is False:
         raise ConfigError(
             f"{where}: dry_run: false: whether a bundle's rules write is the node's configuration's word; leave it out"

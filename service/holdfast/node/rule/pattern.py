@@ -1,4 +1,4 @@
-"""Patterns of rules: plain words, globs, ``re:`` expressions; and an index that finds the rules a value may fall under.
+"""Patterns of rules: plain words, globs, ``re:`` expressions; and an index of the rules that match a value.
 
 A pattern is compared with the whole value.
 
@@ -10,8 +10,8 @@ A pattern is compared with the whole value.
 ``not:PATTERN``       every value that PATTERN does not fit; alone, not in a list
 ====================  ============================================================================================
 
-Globs and expressions are RE2's (see `holdfast.expression`): the values are chosen by the processes that are matched,
-and matching takes time linear in their length.
+RE2 matches globs and expressions (see `holdfast.expression`), in time linear in the length of a value: the processes
+that are matched choose the values.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from holdfast.expression import Expression, Expressions, literal
 REGEX = "re:"
 NOT = "not:"
 _REMEMBERED = 4096
-_LONGEST_REMEMBERED = 256  # characters; what is longer (a command line) is matched each time
+_LONGEST_REMEMBERED = 256  # characters; a longer value (a command line) is matched each time
 _PIECE = re.compile(r"(\*+|\?)")
 
 
 class Pattern(Struct, frozen=True):
-    """One pattern and what it compiles to; None: a plain word. ``own`` marks ``re:``, ``negated`` ``not:``."""
+    """One pattern and its compiled ``expression`` (None: a plain word). ``own`` marks ``re:``, ``negated`` ``not:``."""
 
     text: str
     expression: Expression | None = None
@@ -51,12 +51,12 @@ class Pattern(Struct, frozen=True):
 
     @property
     def least_bytes(self) -> int:
-        """The size of the shortest value a glob can fit; 0 for an expression and what is not to fit."""
+        """The size in bytes of the shortest value that fits a glob; 0 for ``re:`` and ``not:``."""
         return 0 if self.own or self.negated else len(self.text.replace("*", "").encode(errors="surrogatepass"))
 
 
 def compile_pattern(text: str, *, path: bool = False) -> Pattern:
-    """Understand one pattern.
+    """Compile one pattern.
 
     Raises:
         InvalidArgument: it is empty, or its ``re:`` expression is not one that RE2 takes.
@@ -85,10 +85,10 @@ def _compiled(text: str, source: str) -> Expression:
 
 
 def compile_patterns(texts: str | Sequence[str], *, path: bool = False) -> tuple[Pattern, ...]:
-    """Understand one pattern, or several of which any may fit.
+    """Compile one pattern, or several of which any may fit.
 
     Raises:
-        InvalidArgument: one is none, or says ``not:`` among others: any value would fit ``[not:a, not:b]``.
+        InvalidArgument: one is invalid, or one of several is ``not:``: any value would fit ``[not:a, not:b]``.
     """
     patterns = tuple(compile_pattern(text, path=path) for text in ((texts,) if isinstance(texts, str) else texts))
     if len(patterns) > 1 and (negated := next((some for some in patterns if some.negated), None)):
@@ -117,16 +117,16 @@ def any_holds(patterns: Iterable[Pattern], value: str) -> bool:
 
 
 def spelled(patterns: Sequence[Pattern]) -> str:
-    """The patterns as a reader wrote them: one as it is, several in brackets."""
+    """The patterns as they were written: one as it is, several in brackets."""
     return patterns[0].text if len(patterns) == 1 else f"[{', '.join(pattern.text for pattern in patterns)}]"
 
 
 class ValueIndex:
-    """For one key of all rules: a bit per rule that holds for a value, so that keys combine by ``&``.
+    """Index of one key of all rules: for a value, one bit per rule that matches, so that keys combine by ``&``.
 
-    Rules without the key hold for every value. Answers are remembered by value (a node has few distinct names),
-    which makes the cost independent of the number of rules; a value seen first costs a look-up among the plain
-    words and one walk of all globs and expressions along it.
+    Rules without the key match every value. Results are cached by value (a node has few distinct names), which makes
+    the cost independent of the number of rules; a new value costs a look-up among the plain words and one pass of all
+    globs and expressions over it.
     """
 
     def __init__(self, patterns_by_rule: Sequence[Sequence[Pattern]]) -> None:
@@ -150,7 +150,7 @@ class ValueIndex:
         self._remembered: dict[str, int] = {}
 
     def holding(self, value: str) -> int:
-        """The bits of the rules whose pattern for this key fits ``value``, or who have none."""
+        """The bits of the rules whose pattern for this key fits ``value``, or that have no pattern for it."""
         bits = self._remembered.get(value)
         if bits is None:
             bits = self._look(value)
@@ -171,7 +171,7 @@ class ValueIndex:
 
 
 class UserIndex:
-    """As `ValueIndex`, for user numbers."""
+    """Index of the users of all rules: for a user number, one bit per rule that matches (see `ValueIndex`)."""
 
     def __init__(self, users_by_rule: Sequence[Container[int] | None]) -> None:
         self.asked = sum(1 << rule for rule, users in enumerate(users_by_rule) if users is not None)
@@ -180,7 +180,7 @@ class UserIndex:
         self._remembered: dict[int, int] = {}
 
     def holding(self, uid: int) -> int:
-        """The bits of the rules that want ``uid``, or do not ask."""
+        """The bits of the rules whose ``user`` includes ``uid``, or that have no ``user``."""
         bits = self._remembered.get(uid)
         if bits is None:
             if len(self._remembered) >= _REMEMBERED:

@@ -1,17 +1,18 @@
-"""What of a rule protects a process, and whether facts alone would name whom it protects.
+"""Which parts of a rule protect a process, and whether facts alone identify the processes that it protects.
 
-To protect is to leave a process better off than it is without the rule: a value below its base, memory that is not
-reclaimed, a way out of limits, a higher limit. A process must not get that by what it says of itself, so the match of
-such a rule needs one of these *grounds*, whose keys a process or a pod's author cannot make up (`proc.evidence`):
+A rule protects a process when it leaves it better off than without the rule: an ``oom_score_adj`` below its base,
+memory that is not reclaimed, a way out of limits, a higher limit. A process must not get that by claims about itself,
+so the match of such a rule needs one of these *grounds*, whose keys a process or a pod's author cannot forge
+(`proc.evidence`):
 
 ==============================  ======================================================================================
-``exe`` and ``user``            the program and who runs it
+``exe`` and ``user``            the program and the user that runs it
 ``cgroup`` and ``exe``          a unit's group, and the program in it
-``cgroup`` and ``user``         a unit's group, and who runs there
-``pod.namespace``               by its exact name: who may create pods there is the cluster's to say
+``cgroup`` and ``user``         a unit's group, and the user that runs there
+``pod.namespace``               by its exact name: the cluster decides who may create pods there
 ==============================  ======================================================================================
 
-What only lowers a process's standing may go by claims.
+A rule that leaves no process better off may match by claims.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from holdfast.node.rule.schema import Match, OomScoreAdj, PodMatch, Rule, Settin
 from holdfast.node.rule.setting import plain, setting_named
 
 EXE, USER, CGROUP, NAMESPACE = "match.exe", "match.user", "match.cgroup", "match.pod.namespace"
-BY_ANNOTATION = "annotation"  #: the rule of what pods ask for; its ground is the namespace that admits it
+BY_ANNOTATION = "annotation"  #: the rule of a pod's annotations; its ground is the namespace that admits them
 Grounds = tuple[tuple[str, ...], ...]
 
-#: Memory that is kept from reclaim, in either version's word.
+#: Settings that keep memory from reclaim, of either cgroup version.
 KEPT = ("memory.min", "memory.low", "memory.soft_limit_in_bytes")
-NOT_KILLED = "memory.oom_control"  # v1: at its limit the group waits for memory, and nobody in it is killed
-#: Groups in which everybody is: they name nobody's place.
+NOT_KILLED = "memory.oom_control"  # v1: at its limit the group waits for memory, and no process in it is killed
+#: Cgroups that many processes share: they identify no process.
 _COMMON = (
     *("-.slice", "system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"),
     *("burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
-    # One of each user, session and container; as a wildcard alone fits it.
+    # One per user, session and container; NUL stands for the variable part: only a wildcard fits it.
     *("user-\0.slice", "user@\0.service", "session-\0.scope", "run-\0.scope", "machine-\0.scope"),
     *(f"{runtime}-{64 * chr(0)}.scope" for runtime in ("docker", "libpod", "crio", "cri-containerd")),
 )
@@ -42,7 +43,7 @@ _UNIT = (".service", ".scope", ".slice", ".socket", ".mount")
 
 
 def grounds_of(match: Match) -> Grounds:
-    """The sets of keys of which each would be enough, as facts."""
+    """The grounds of a match: sets of keys, each of them sufficient when all its keys are facts."""
     keys = set()
     if match.exe and all(map(names_a_program, _texts(match.exe))):
         keys.add(EXE)
@@ -57,7 +58,7 @@ def grounds_of(match: Match) -> Grounds:
 
 
 def protects(rule: Rule) -> str:
-    """What of a rule protects whatever a process has without it; empty: nothing certainly does."""
+    """The part of a rule that protects a process whatever its values are without the rule; empty: certainly none."""
     adjustment = rule.oom_score_adj
     if isinstance(adjustment, int):
         adjustment = OomScoreAdj(value=adjustment)
@@ -80,13 +81,13 @@ def protects(rule: Rule) -> str:
 
 
 def spares(settings: Settings) -> str:
-    """The setting that keeps memory from reclaim, or processes from being killed, if one does."""
+    """The setting that keeps memory from reclaim, or processes from being killed; empty without one."""
     kept = (name for name in KEPT if name in settings and str(settings[name]) not in ("0", "-1"))
     return next(kept, NOT_KILLED if str(settings.get(NOT_KILLED, 0)) != "0" else "")
 
 
 def unlimits(settings: Settings) -> str:
-    """The setting that ends a limit of the group in which a process is, if one does."""
+    """The setting that ends a limit of the group in which a process is; empty without one."""
     return next((name for name in settings if _is_unlimited(name, plain(settings[name]))), "")
 
 
@@ -96,7 +97,7 @@ def _is_unlimited(name: str, text: str) -> bool:
 
 
 def may_raise_limits(settings: Settings) -> bool:
-    """Whether settings are of limits, which they may raise where a group has lower ones."""
+    """Whether a setting is a limit, which may be higher than the one that a group has."""
     return any(name.startswith("cpu.cfs_") or setting_named(name).kind.unlimited is not None for name in settings)
 
 
@@ -106,7 +107,10 @@ def leaves_limits(rule: Rule) -> bool:
 
 
 def group_protects(rule: Rule) -> bool:
-    """Whether to be in the rule's group is protection: its memory is kept, or limits are left for none of its own."""
+    """Whether the rule's target cgroup protects.
+
+    It does when it keeps memory from reclaim, or when the move leaves limits and the cgroup sets none of its own.
+    """
     if rule.cgroup is None:
         return False
     settings = rule.cgroup.settings
@@ -121,7 +125,7 @@ def check(rule: Rule) -> None:
     """Refuse a rule that protects by claims.
 
     Raises:
-        InvalidArgument: what protects, what it goes by, and what to add.
+        InvalidArgument: says what protects, that the match goes by claims, and which keys to add.
     """
     if rule.trust_claims or rule.name == BY_ANNOTATION or grounds_of(rule.match) or not (what := protects(rule)):
         return
@@ -156,14 +160,14 @@ def is_exact(text: str) -> bool:
 
 
 def names_a_program(text: str) -> bool:
-    """Whether a pattern of a program's path says which: what it does not fit, or a path of wildcards, says nothing."""
+    """Whether a pattern of a program's path identifies a program; ``not:`` and a path of wildcards do not."""
     return not text.startswith(NOT) and bool(text.strip("*?/"))
 
 
 def names_a_unit(text: str) -> bool:
-    """Whether a pattern of a cgroup's path says which unit.
+    """Whether a pattern of a cgroup's path identifies a unit.
 
-    Some part of its last name is not a wildcard, and it fits no group in which everybody is.
+    Some part of its last name is not a wildcard, and it fits no cgroup that many processes share.
     """
     if text.startswith((REGEX, NOT)):
         return False
@@ -177,9 +181,9 @@ def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def standing_why(claims: Mapping[str, str], grounds: Grounds) -> tuple[str, tuple[str, ...]]:
-    """Why none of the ``grounds`` holds by facts, and the keys that fail of the nearest; empty: one does.
+    """Why none of the ``grounds`` holds by facts, and the failing keys of the nearest one; empty: one holds.
 
-    ``claims`` says by key why it is a claim, empty where it is a fact.
+    ``claims`` gives, by key, why it is a claim; empty where it is a fact.
     """
     nearest: tuple[str, ...] = ()
     for ground in grounds:

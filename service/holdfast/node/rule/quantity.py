@@ -6,7 +6,7 @@ from holdfast.config.quantity import parse_bytes
 from holdfast.errors import InvalidArgument
 
 Value = int | str | tuple[str, ...]
-_MOST_DIGITS = 20  # of 64 bits and a sign; a longer number is work and fits no file
+_MOST_DIGITS = 20  # of 64 bits and a sign; a longer number costs time and fits no file
 
 
 def size_in_bytes(value: Value) -> int | None:
@@ -29,7 +29,7 @@ def whole(value: Value, lowest: int, highest: int) -> int:
     """A whole number within bounds.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: it is not a number, or not within bounds.
     """
     text = str(value).removeprefix("default ")
     digits = text.removeprefix("-")

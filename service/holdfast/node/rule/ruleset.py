@@ -1,12 +1,13 @@
-"""Rules, understood once: which rule does a process fall under, and which clause of each other one failed first.
+"""Compiled rules: the rule that a process falls under, and the first clause of each other rule that failed.
 
-All keys of a rule must hold; in a list any entry may; the first rule in order decides. Each key of all rules
-together is one `ValueIndex`, so the candidates for a process are a few dictionary look-ups and an ``&`` of integers,
-whatever the number of rules. What has no index (pods, ancestry) is asked of the candidates only, in order.
+All keys of a rule must match; in a list any entry may; the first rule in order decides. Each key of all rules together
+is one `ValueIndex`, so the candidates for a process cost a few dictionary look-ups and an ``&`` of integers, whatever
+the number of rules. Keys without an index (pods, ancestry) are checked for the candidates only, in order.
 
-A process that no rule matches may still be somebody's child: the nearest ancestor that a rule matches decides, and
-only if that rule says what ``children`` get. Own matches come first, so that a job started over ssh is judged by
-its own rule and not by sshd's.
+A process that no rule matches may still be the child of one that a rule matches: the nearest ancestor that a rule
+matches decides, and only if that rule sets ``children`` or the process inherited the rule's value
+(`CompiledRule.lends`). Own matches come first, so that a job started over ssh falls under its own rule and not under
+sshd's.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdl
 
 
 class Standing(Struct, frozen=True):
-    """Whether facts alone name a process: ``why`` not, empty where they do; ``undecided``: that cannot be said now."""
+    """Whether facts alone identify a process: ``why`` not (empty: they do); ``undecided``: it cannot be decided now."""
 
     why: str = ""
     undecided: bool = False
@@ -39,10 +40,10 @@ BY_FACTS = Standing()
 
 
 class CompiledRule(Struct, frozen=True):
-    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` has the plugin's word mixed in.
+    """A rule with its clauses. ``adjustment`` is the long form; ``dry_run`` includes the plugin's setting.
 
-    ``order`` is its place among the rules it is in force with. ``grounds`` are the sets of keys each of which names a
-    process, where all of the set are facts.
+    ``order`` is its position among the rules in force. ``grounds`` are sets of keys; a set identifies a process when
+    all its keys are facts.
     """
 
     spec: Rule
@@ -59,17 +60,17 @@ class CompiledRule(Struct, frozen=True):
 
     @property
     def unindexed(self) -> tuple[Clause, ...]:
-        """The clauses no index answers."""
+        """The clauses without an index."""
         return tuple(clause for clause in self.clauses if clause.key not in _INDEXED)
 
     @property
     def has_children(self) -> bool:
-        """Whether it says what children get instead of what they inherit."""
+        """Whether the rule sets a value for children in place of the one that they inherit."""
         return self.adjustment is not None and self.adjustment.children not in (None, "inherit")
 
     @property
     def lends(self) -> bool:
-        """Whether what no rule matches may have inherited a value of this one, and is given the base or keeps it."""
+        """Whether a process without a rule may inherit this rule's value, to be given the base or to keep the value."""
         if self.adjustment is None or self.has_children:
             return False
         least = self.adjustment.value if self.adjustment.at_most is None else self.adjustment.at_most
@@ -77,18 +78,18 @@ class CompiledRule(Struct, frozen=True):
 
     @property
     def lends_group(self) -> bool:
-        """Whether what a moved process starts, and no rule moves, goes back to the group that process came from."""
+        """Whether a child of a moved process, moved by no rule, returns to the cgroup that the process came from."""
         says_of_children = self.adjustment is not None and self.adjustment.children is not None
         return not says_of_children and group_protects(self.spec)
 
     @property
     def evidence(self) -> frozenset[str]:
-        """What is to be read of a process before it is protected by this rule (`Evidence`'s keys); for a cheap look."""
+        """The keys of `Evidence` to read before this rule protects a process; only these, so that reading is cheap."""
         return _EVIDENCE_OF_POD if self.name == BY_ANNOTATION else _evidence(self.grounds)
 
     @property
     def may_protect(self) -> bool:
-        """Whether any of it can leave a process better off than it is without the rule."""
+        """Whether any part of the rule can leave a process better off than without the rule."""
         spec, adjustment = self.spec, self.adjustment
         if adjustment is not None and adjustment != OomScoreAdj(at_least=adjustment.at_least):
             return True
@@ -98,7 +99,7 @@ class CompiledRule(Struct, frozen=True):
         return spec.cgroup is not None and leaves_limits(spec)
 
     def standing(self, process: Process) -> Standing:
-        """Whether facts alone name ``process``, for which this rule holds."""
+        """Whether facts alone identify ``process``, which this rule matches."""
         if self.name == BY_ANNOTATION:
             return Standing(f"pod is not a fact: {process.evidence.pod}") if process.evidence.pod else BY_FACTS
         family = self.clauses[0].inner if self.clauses else ()
@@ -124,9 +125,9 @@ def _evidence(grounds: Grounds) -> frozenset[str]:
 
 
 class Found(Struct, frozen=True):
-    """The rule a process falls under; ``as_child``: by what the rule says of children.
+    """The rule that a process falls under; ``as_child``: as a descendant of a match.
 
-    ``ancestor``: whose child it is. None: its own match, or one whose ancestors are gone.
+    ``ancestor`` is that match. None: the process matches itself, or its ancestors are gone.
     """
 
     rule: CompiledRule
@@ -135,19 +136,19 @@ class Found(Struct, frozen=True):
 
     @property
     def standing(self) -> Standing:
-        """For a child: whether facts name the one it is a child of; `CompiledRule.standing` for a match."""
+        """For a child: whether facts alone identify its ``ancestor``. For a match see `CompiledRule.standing`."""
         return self.rule.standing(self.ancestor) if self.ancestor is not None else BY_FACTS
 
 
 class KeyStanding(Struct, frozen=True):
-    """One key of a rule that holds: why it is a claim, empty for a fact."""
+    """One key of a rule that matches, and why it is a claim; empty for a fact."""
 
     key: str
     claim: str = ""
 
 
 class Considered(Struct, frozen=True):
-    """One rule in an explanation: whether its keys hold, and which are facts; else the first that failed, and why."""
+    """One rule in an explanation: whether it matches, and which keys are facts; else the first failed key, and why."""
 
     rule: str
     holds: bool
@@ -158,7 +159,7 @@ class Considered(Struct, frozen=True):
 
 
 class Rules:
-    """Compiled rules. ``origins`` say where a rule comes from; those in ``unread`` are named and cannot be read now."""
+    """Compiled rules. ``origins`` are rules' sources by name; ``unread`` are named sources that cannot be read now."""
 
     def __init__(
         self,
@@ -199,7 +200,7 @@ class Rules:
         return len(self.rules)
 
     def order_of(self, name: str) -> float:
-        """A rule's place in the order; what pods are admitted to stands before the first rule that yields to it."""
+        """A rule's position in the order; the rule of pods' annotations precedes the first rule that yields to it."""
         if name != BY_ANNOTATION:
             return self._by_name[name].order
         yielding = next((rule.order for rule in self.rules if rule.spec.yields_to_annotations), len(self.rules))
@@ -210,21 +211,21 @@ class Rules:
         return self._by_name.get(name)
 
     def sourced(self, origins: Mapping[str, str], unread: Collection[str] = ()) -> Rules:
-        """Say where rules come from, before they are set."""
+        """Set the origins of the rules and return the rules; call it before they are in force."""
         self._origins, self.unread = dict(origins), frozenset(unread)
         return self
 
     def origin_of(self, name: str) -> str:
-        """Where a rule comes from, if it is not the configuration itself."""
+        """The source of a rule; empty for the configuration itself."""
         return self._origins.get(name, "")
 
     def could_match(self, comm: str) -> bool:
-        """False: no rule's own keys can hold for a process of this name, so nothing else need be read of it."""
+        """Whether a rule's own keys may match a process of this name; if not, no other file of it needs to be read."""
         return self._comm.holding(comm) != 0 or bool(self.admitted)
 
     @property
     def asks_groups(self) -> bool:
-        """Whether some rule asks about cgroups, or pods, which are known by them, or any pod may ask for something."""
+        """Whether a rule needs cgroups or pods (which are known by their cgroups), or pods may use annotations."""
         return (self._cgroup.asked | self._in_pods) != 0 or bool(self.admitted)
 
     def spec_named(self, name: str) -> Rule | None:
@@ -233,9 +234,9 @@ class Rules:
         return found.spec if found is not None else None
 
     def evidence_for(self, process: Process) -> tuple[frozenset[str], bool]:
-        """Which evidence is to be read of a process before it is decided about, and whether of its ancestors, too.
+        """The evidence to read for a process before a decision about it, and whether for its ancestors, too.
 
-        None where no rule can protect it.
+        An empty set where no rule can protect it.
         """
         found = self.find(process)
         if found is None or not found.rule.may_protect:
@@ -243,31 +244,31 @@ class Rules:
         return found.rule.evidence, found.as_child or found.rule.spec.match.descendants
 
     def asked_for(self, pod: PodFacts | None) -> Rule | None:
-        """What a container's pod asks for by annotation and is admitted to."""
+        """The rule of a container's admitted annotations; None without one."""
         return rule_for(pod, self.admitted)
 
     def asks_runtime(self, name: str) -> bool:
-        """Whether a rule asks about what only a container runtime can tell of a pod."""
+        """Whether a rule needs data of a pod that only a container runtime has."""
         if name == BY_ANNOTATION:
             return bool(self.admitted)
         found = self._by_name.get(name)
         return found is not None and any(clause.key in _OF_RUNTIME for clause in found.clauses)
 
     def asks_cmdline(self, name: str) -> bool:
-        """Whether a rule asks about a command line, a process's own or an ancestor's."""
+        """Whether a rule may need a command line, the process's own or an ancestor's."""
         found = self._by_name.get(name)
         return found is not None and (
             found.spec.match.descendants or any(clause.key == "match.cmdline" for clause in found.clauses)
         )
 
     def asks_ancestors_of(self, process: Process) -> bool:
-        """Whether a rule that may hold for ``process``, or what its pod asks for, is about its ancestors."""
+        """Whether a rule that may match ``process``, or the rule of its pod's annotations, depends on its ancestors."""
         if process.pod is not None and self._protects:
             return True
         return self._candidates(process) & self._in_lineage != 0
 
     def could_match_in(self, comm: str, paths: Iterable[str], *, in_pod: bool = True) -> bool:
-        """False: no rule's own keys can hold for a process of this name in these cgroups."""
+        """Whether a rule's own keys may match a process of this name in these cgroups."""
         paths = tuple(paths)
         if self.admitted and any("kubepods" in path for path in paths):
             return True
@@ -282,19 +283,19 @@ class Rules:
         return bits != 0
 
     def may_hold_children_of(self, rule: str) -> bool:
-        """Whether forks of a process under ``rule`` are to be followed."""
+        """Whether the engine must follow forks of a process under ``rule``."""
         if rule == BY_ANNOTATION:
             return self._protects
         found = self._by_name.get(rule)
         return found is not None and (found.has_children or found.spec.match.descendants)
 
     def lends(self, rule: str) -> bool:
-        """Whether what a process under ``rule`` starts inherits a value that is this rule's and no other's."""
+        """Whether children of a process under ``rule`` inherit a value that comes from this rule alone."""
         found = self._by_name.get(rule)
         return found is not None and found.lends
 
     def find(self, process: Process) -> Found | None:
-        """The rule ``process`` falls under, or None: the operator's, then what its pod asks for, then what ships."""
+        """The rule that ``process`` falls under, or None: the operator's, its pod's annotations, or a built-in one."""
         found = self._find(process)
         if not self.admitted or (found is not None and not found.rule.spec.yields_to_annotations):
             return found
@@ -304,7 +305,7 @@ class Rules:
         return Found(rule, rule.has_children and not is_leader(process))
 
     def admitted_rule(self, pod: PodFacts | None) -> CompiledRule | None:
-        """What a container's pod asks for, as a rule that holds for all of the container."""
+        """The compiled rule of a container's admitted annotations; it matches every process of the container."""
         asked = self.asked_for(pod)
         if asked is None:
             return None
@@ -338,7 +339,7 @@ class Rules:
         return None
 
     def consider(self, process: Process) -> tuple[Considered, ...]:
-        """Each rule in order, with the first of its clauses that failed; what its pod asks for where it stands."""
+        """Each rule in order, the rule of the pod's annotations included, with the first of its clauses that failed."""
         considered = [_consider(rule, process) for rule in self.rules]
         if self.asked_for(process.pod) is not None:
             at = next((at for at, rule in enumerate(self.rules) if rule.spec.yields_to_annotations), len(considered))
@@ -363,7 +364,7 @@ class Rules:
         return bits
 
     def _held_as_child(self, process: Process) -> Found | None:
-        """A child whose ancestors are gone stays one for as long as there is the rule."""
+        """The rule of a child whose ancestors are gone: it stays the rule's child for as long as the rule exists."""
         held = process.held
         rule = self._by_name.get(held.rule) if held and (held.as_child or held.heir) else None
         if rule is None or held is None:
@@ -375,7 +376,7 @@ class Rules:
 
 
 def lender_of(process: Process) -> Held | None:
-    """What the nearest ancestor that we wrote to has from us, if ``process`` inherited just that."""
+    """The `Held` of the nearest ancestor that has one, if ``process`` inherited exactly that protecting value."""
     if process.held is not None:
         return None
     held = next((one.held for one in process.ancestors if one.held is not None), None)
@@ -385,12 +386,12 @@ def lender_of(process: Process) -> Held | None:
 
 
 def _is_at_base(held: Held) -> bool:
-    """Whether what we wrote is what it is given back to: a value inherited of us was taken away."""
+    """Whether the written value is the base to restore: the engine replaced a value inherited from a rule."""
     return held.adj_before == held.adj_written
 
 
 def _has_from(process: Process, ancestor: Process, rule: str) -> bool:
-    """Whether a process that no rule matches has a protecting value of ``ancestor``'s, or had it until we took it."""
+    """Whether a process that no rule matches has ``ancestor``'s protecting value, or had it until it was replaced."""
     held = process.held
     if held is not None:
         has_it = process.oom_score_adj == held.adj_written < held.adj_before

@@ -1,7 +1,7 @@
-"""What an operator may write about placement: the configuration of ``io.holdfast.placement.v1.rules``.
+"""The schema of the placement configuration, ``io.holdfast.placement.v1.rules``.
 
-Only shapes and ranges; what no shape can say is in `check`, what a rule means in `ruleset` (matching) and `plan`
-(acting).
+Only shapes and ranges: `check` has the checks that a shape cannot express; `ruleset` (matching) and `plan` (changes)
+define the meaning of a rule.
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again, 5 ms of every start.
@@ -32,7 +32,7 @@ Settings = Annotated[
     ),
 ]
 Qos = Literal["guaranteed", "burstable", "besteffort"]
-#: Keys of a rule each of which lifts one refusal. A bundle's rule may have those alone that its node allows.
+#: Keys of a rule that each lift one refusal. A bundle's rule may have only those that its node allows.
 Interlock = Literal[
     "allow_init",
     "unkillable",
@@ -173,7 +173,7 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max: Adjustment = 1000
 
     def __post_init__(self) -> None:
-        """Refuse bounds that hold for nothing, and the value that hides from every OOM."""
+        """Refuse bounds that no value meets, and -1000, which hides a process from every OOM."""
         if self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
         if self.min == -1000:

@@ -23,14 +23,14 @@ _REQUIREMENT = regex(
 
 
 class Requirement(Struct, frozen=True):
-    """One condition on one key. Without ``values``: that the key is there (``negated``: that it is not)."""
+    """One condition on one key. Without ``values``: the key must be there (``negated``: must not)."""
 
     key: str
     values: tuple[Pattern, ...] = ()
     negated: bool = False
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether ``labels`` meet it."""
+        """Whether ``labels`` meet the condition."""
         value = labels.get(self.key)
         if not self.values:
             return (value is None) == self.negated
@@ -49,7 +49,7 @@ class Selector(Struct, frozen=True):
 
 
 def parse_selector(text: str) -> Selector:
-    """Read a selector.
+    """Parse a selector.
 
     Raises:
         InvalidArgument: it is empty or does not follow the grammar; the message quotes from where.

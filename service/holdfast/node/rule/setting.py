@@ -1,12 +1,12 @@
-"""Which files of a cgroup a rule may write, and what may stand in each: a closed list.
+"""The cgroup files that a rule may write, and the values that each may have: a closed list.
 
 Theory
 ------
-1. *A setting is a name of this table*, one path component. Everything else is refused where a rule is read (a
-   configuration, a bundle, a request): what moves or kills processes (``cgroup.procs``, ``tasks``, ``cgroup.kill``),
-   what runs programs (``release_agent``), what changes the shape of the tree (``cgroup.subtree_control``,
+1. *A setting is a name of this table*, one path component. The reader of a rule (from a configuration, a bundle, a
+   request) refuses everything else: files that move or kill processes (``cgroup.procs``, ``tasks``, ``cgroup.kill``),
+   that run programs (``release_agent``), that change the shape of the tree (``cgroup.subtree_control``,
    ``cgroup.type``), device filters (``devices.*``), and any path.
-2. *A value has a type and a range*, checked before anything is written. The kernel's errno would say neither.
+2. *A value has a type and a range*, checked before anything is written. The kernel's errno would give neither.
 3. *A row is a setting, not an action.* ``memory.reclaim`` or ``memory.force_empty`` do something at each write, have no
    value to restore, and a rescan would repeat them.
 
@@ -27,7 +27,7 @@ from holdfast.errors import InvalidArgument
 from holdfast.late import regex
 from holdfast.node.rule.quantity import Value, size_in_bytes, whole
 
-V1_NO_LIMIT = 1 << 62  # anything above is v1's way of saying "max" (PAGE_COUNTER_MAX in bytes)
+V1_NO_LIMIT = 1 << 62  # on v1 this and anything above means "max" (PAGE_COUNTER_MAX in bytes)
 _MOST = 1 << 62
 _HIGHEST_CPU = 1 << 20
 _DEVICE = regex(r"[0-9]{1,7}:[0-9]{1,7}")
@@ -42,9 +42,9 @@ SIZE_OF_PAGE = "SIZE"  # stands for a huge page's size in a name of the table
 
 
 class Kind(Struct, frozen=True):
-    """What a file takes. ``words`` say it in the documentation; ``written`` gives the text, or raises InvalidArgument.
+    """The type of a file's value. ``words`` describe it; ``written`` returns the text, or raises InvalidArgument.
 
-    ``unlimited`` says of a text that was read from the file whether it limits nothing; None: it is no limit at all.
+    ``unlimited`` tells of a text read from the file whether it limits nothing; None: the file is not a limit.
     ``keyed``: a line is about one device (or interface, or resource), and other lines stand beside it.
     """
 
@@ -56,7 +56,7 @@ class Kind(Struct, frozen=True):
 
 
 class Setting(Struct, frozen=True):
-    """One file: on which versions it is, and what it takes."""
+    """One file: the cgroup versions that have it, and the type of its value."""
 
     file: str
     v1: bool
@@ -70,7 +70,7 @@ class Setting(Struct, frozen=True):
 
 
 def plain(value: Value) -> str:
-    """As it is written: a list line by line."""
+    """The value as text: a list becomes one line per entry."""
     return "\n".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -95,7 +95,7 @@ def _is_no_size(text: str) -> bool:
 
 
 def _names_no_limit(text: str) -> bool:
-    """Of ``io.max`` and its like: no line with a number."""
+    """Whether a text of ``io.max``, or of a file like it, has no line with a number."""
     return not any(word.partition("=")[2] != "max" for line in text.split("\n") for word in line.split()[1:])
 
 
@@ -168,7 +168,7 @@ def _numbers(value: Value) -> str:
 
 
 def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Callable[[str], bool] | None) -> Kind:
-    """Lines of a first word (what it is about) and more words."""
+    """The type of a value of lines: a first word (the subject), and more words."""
 
     def written(value: Value) -> str:
         text = plain(value)
@@ -188,7 +188,7 @@ def _device(subject: str) -> None:
 
 
 def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Callable[[str], object]) -> Kind:
-    """``SUBJECT key=value …``."""
+    """The type of a value of lines ``SUBJECT key=value …``."""
 
     def check(about: str, more: list[str]) -> None:
         subject(about)
@@ -202,7 +202,7 @@ def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Ca
 
 
 def _numbered(words: str, subject: Callable[[str], object], number: Callable[[str], object], *, limit: bool) -> Kind:
-    """``SUBJECT NUMBER``."""
+    """The type of a value of lines ``SUBJECT NUMBER``."""
 
     def check(about: str, more: list[str]) -> None:
         subject(about)
@@ -214,7 +214,7 @@ def _numbered(words: str, subject: Callable[[str], object], number: Callable[[st
 
 
 def _weight(lowest: int, highest: int) -> Kind:
-    """A weight, or weights of devices."""
+    """The type of a weight, or of weights of devices."""
 
     def written(value: Value) -> str:
         text = plain(value)
@@ -361,12 +361,12 @@ def setting_named(name: str) -> Setting:
 
 
 def stops_processes(file: str) -> bool:
-    """Whether a file can keep the processes of its group from going on: it freezes them, or is a limit."""
+    """Whether a file can stop the processes of its group: it freezes them, or is a limit."""
     return file in _FREEZES or setting_named(file).kind.unlimited is not None
 
 
 def stops(file: str, text: str) -> bool:
-    """Whether this text in a file does: it freezes, or it is a limit and not the end of one."""
+    """Whether this text in a file stops processes: it freezes them, or it is a limit and not the end of one."""
     if file in _FREEZES:
         return text not in ("0", "THAWED")
     unlimited = setting_named(file).kind.unlimited
@@ -374,13 +374,13 @@ def stops(file: str, text: str) -> bool:
 
 
 def controller_of(file: str) -> str:
-    """The controller whose file it is; empty for ``cgroup.*``, which every group has."""
+    """The controller that a file belongs to; empty for ``cgroup.*``, which every group has."""
     controller = file.partition(".")[0]
     return "" if controller == "cgroup" else controller
 
 
 def check_settings(given: Mapping[str, Value]) -> None:
-    """Refuse what no rule may write, and values that are none.
+    """Refuse files that no rule may write, and invalid values.
 
     Raises:
         InvalidArgument: ``FILE: what is wrong``.
@@ -400,7 +400,7 @@ def check_settings(given: Mapping[str, Value]) -> None:
 
 
 def parts_of(file: str, text: str) -> Mapping[str, str]:
-    """A text by what it is about, so that two texts can be compared: by device and key, else under the empty name."""
+    """The parts of a text by device and key, else under the empty name, so that two texts can be compared."""
     if not setting_named(file).kind.keyed:
         return {"": text}
     parts: dict[str, str] = {}
@@ -416,7 +416,7 @@ def parts_of(file: str, text: str) -> Mapping[str, str]:
 
 
 def limits_of(controllers: Iterable[str], *, v2: bool) -> tuple[Setting, ...]:
-    """The files of these controllers by which a group limits what is in it; without huge pages' sizes."""
+    """The files of these controllers that limit a group; without those of huge pages."""
     return _limits_of(frozenset(controllers), v2)
 
 

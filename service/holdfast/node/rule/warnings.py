@@ -1,8 +1,8 @@
-"""What is legal in a placement configuration and yet cannot be meant: for ``config check`` and the log. No I/O.
+"""Warnings for a placement configuration that is valid but cannot be meant: for ``config check`` and the log. No I/O.
 
-A warning is the path of the key below the plugin's section, and what is wrong with it:
+A warning has the path of a key below the plugin's section, and the fault:
 
-* a rule that an earlier one covers wholly, and that so decides for no process;
+* a rule that an earlier one covers completely, so that it decides for no process;
 * two rules with different values for one file of one group, of which the first decides (`plan.claims`);
 * a range of users that begins above its end, and users that this node does not know.
 """
@@ -28,7 +28,7 @@ _OTHER = ("re:", "not:")  # kinds of patterns that are compared by their text al
 
 
 def warnings_of(config: PlacementConfig, uid_of: UidOf | None = None) -> tuple[tuple[Path, str], ...]:
-    """All warnings, in the rules' order. ``uid_of`` knows the node's users; without it unknown ones are not noticed."""
+    """All warnings, in the rules' order. ``uid_of`` gives a user's number; without it unknown users give no warning."""
     return tuple(
         warning
         for at, rule in enumerate(config.rules)
@@ -84,7 +84,7 @@ def _conflicts(at: int, rules: tuple[Rule, ...]) -> Warnings:
 
 
 def covers(wide: Match, narrow: Match) -> bool:
-    """Whether every process that ``narrow`` holds for is one that ``wide`` holds for; False where it is not certain."""
+    """Whether ``wide`` matches every process that ``narrow`` matches; False where it is not certain."""
     if narrow.descendants and not wide.descendants:
         return False
     return (
@@ -158,7 +158,7 @@ def _pods_cover(wide: PodMatch | bool | None, narrow: PodMatch | bool | None) ->
 
 
 def _selectors_cover(wide: OneOrMore, narrow: OneOrMore) -> bool:
-    """Selectors are compared by their text: each of ``narrow`` is one of ``wide``."""
+    """Whether each selector of ``narrow`` is one of ``wide``, compared by text."""
     texts = set(_entries(narrow))
     return not wide or (bool(texts) and texts <= set(_entries(wide)))
 

@@ -1,7 +1,7 @@
 """The built-in rules: one YAML file per subject, with the source of every value beside it.
 
-Files in the folder ``optional`` change behaviour some sites rely on and must be named. ``rules.json`` is
-all of them as a start reads them; ``python -m holdfast.node.rule.builtin`` writes it anew.
+Files in the folder ``optional`` change behaviour that some sites rely on and must be named. ``rules.json`` has all
+files in the form that a start reads; ``python -m holdfast.node.rule.builtin`` writes it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _FOLDER = os.path.dirname(__file__)  # importlib.resources would bring 14 module
 _OPTIONAL = os.path.join(_FOLDER, "optional")
 _SUFFIX = ".yaml"
 ALL = "all"  # among names: every file that is not optional
-#: In place of a namespace: those of `PlacementConfig.builtin_namespaces` for the file, or of `TRUSTED`.
+#: Placeholder for the file's namespaces of `PlacementConfig.builtin_namespaces`, or of `TRUSTED`.
 NAMESPACES = "$namespaces"
-#: Where only a cluster's administrator may create pods, whatever else runs in it. Of other files the rules are off.
+#: Namespaces where only a cluster's administrator may create pods, by file. Other files' rules for them are off.
 TRUSTED = {"kubelet": ("kube-system",), "node-daemons": ("kube-system",)}
 COMPILED = os.path.join(_FOLDER, "rules.json")
 
@@ -74,7 +74,7 @@ def load(name: str) -> tuple[Rule, ...]:
 
 
 def compiled() -> bytes:
-    """What ``rules.json`` has to hold: every file's rules, so that a start reads no YAML (15 ms) for them."""
+    """Return the content of ``rules.json``: every file's rules, so that a start reads no YAML (15 ms) for them."""
     import yaml
 
     return msgspec.json.format(msgspec.json.encode({name: yaml.safe_load(text(name)) for name in known()}), indent=1)
@@ -88,7 +88,7 @@ def _compiled() -> dict[str, tuple[Rule, ...]]:
 def with_builtin(config: PlacementConfig) -> tuple[Rule, ...]:
     """Return the operator's rules, then the built-in ones in use that none of them replaces by name.
 
-    What a pod is admitted to by annotation stands between them.
+    The rule of a pod's annotations comes between them.
 
     Raises:
         ConfigError: ``builtin_rules`` names a file that does not exist.
@@ -108,7 +108,7 @@ def with_builtin(config: PlacementConfig) -> tuple[Rule, ...]:
 
 
 def _in_namespaces(rule: Rule, namespaces: tuple[str, ...]) -> Rule | None:
-    """The rule for pods of these namespaces; None where it names none and there are none."""
+    """The rule for pods of these namespaces; None where it needs namespaces and there are none."""
     pod = rule.match.pod
     if not isinstance(pod, PodMatch) or pod.namespace != NAMESPACES:
         return rule
@@ -122,7 +122,7 @@ _FILES = {"preview": names, ALL: names, "none": tuple[str, ...]}
 
 
 def _in_order(wanted: tuple[str, ...]) -> list[str]:
-    """What is named, in our order: an optional rule behind the general one that it refines would never decide."""
+    """The named files in the order of use: an optional rule after the general one that it refines never decides."""
     check(*(name for name in wanted if name != ALL))
     chosen = {*wanted, *(names() if ALL in wanted else ())}
     return [name for name in known() if name in chosen]

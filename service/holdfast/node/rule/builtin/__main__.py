@@ -8,7 +8,7 @@ from holdfast.node.rule.builtin import COMPILED, compiled
 
 
 def main() -> int:
-    """Write, or compare."""
+    """Write ``rules.json``, or with ``--check`` compare it with the YAML files."""
     if "--check" not in sys.argv[1:]:
         with open(COMPILED, "wb") as file:
             file.write(compiled() + b"\n")
