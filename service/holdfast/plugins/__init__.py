@@ -1,4 +1,4 @@
-"""The list of what ships. To add a plugin, write it, and name it here; third parties use an entry point instead."""
+"""The list of shipped plugins. To add a plugin, write it and name it here; third parties use an entry point instead."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ SHIPPED: tuple[str, ...] = (
 
 
 def shipped() -> list[Registration]:
-    """Our own registrations, imported now."""
+    """Import and return our own registrations."""
     return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, SHIPPED)]
 
 
 def third_party() -> Iterator[Registration]:
-    """Registrations of the installed entry points; one that cannot be imported becomes a plugin that fails."""
+    """Return registrations of the installed entry points; one that cannot be imported becomes a plugin that fails."""
     if not _any_installed():
         return
     from importlib.metadata import entry_points
@@ -82,7 +82,7 @@ def third_party() -> Iterator[Registration]:
 
 
 def registrations(settings: Settings) -> list[Registration]:
-    """Everything that may run here: shipped plugins, installed ones, and the proxies the configuration names."""
+    """Return all plugins that may run here: shipped ones, installed ones, and the proxies the configuration names."""
     found = installed()
     if settings.proxy_plugins:
         from holdfast.plugins.proxy import proxies
@@ -92,17 +92,17 @@ def registrations(settings: Settings) -> list[Registration]:
 
 
 def installed() -> list[Registration]:
-    """Every plugin of this installation; those that a configuration defines (proxies) are not among them."""
+    """Return every plugin of this installation, without the proxies, which a configuration defines."""
     return [*shipped(), *third_party()]
 
 
 def known_configs() -> dict[str, type[Struct] | None]:
-    """The config type of each plugin by URI; None for a plugin without one."""
+    """Return the config type of each plugin by URI; None for a plugin without one."""
     return {registration.uri: registration.config for registration in installed()}
 
 
 def _any_installed() -> bool:
-    """Whether a distribution may have entry points of ours; importlib.metadata, which knows, costs 20 ms and 2 MiB."""
+    """Whether a distribution may have our entry points; importlib.metadata, the exact check, costs 20 ms and 2 MiB."""
     for folder in sys.path:
         try:
             names = [entry.name for entry in os.scandir(folder or ".") if entry.name.endswith(("-info", ".egg"))]

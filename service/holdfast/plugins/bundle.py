@@ -30,7 +30,7 @@ _KERNELS = frozenset({"proc", "sys", "dev"})  # directories of the root
 
 
 class BundleConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What bundles may do on this node."""
+    """Limits on what bundles may do on this node."""
 
     targets: Annotated[
         tuple[Annotated[str, Meta(pattern="^/.")], ...],
@@ -52,7 +52,7 @@ class BundleConfig(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Annotated[int, Meta(ge=1, le=100, description="earlier bundles kept for rollbacks")] = 3
 
     def __post_init__(self) -> None:
-        """Refuse targets that are no plain directories, or the kernel's own."""
+        """Refuse targets that are no plain paths, and directories of the kernel."""
         for target in self.targets:
             if os.path.normpath(target) != target or not target.isprintable():
                 raise ValueError(f'targets: "{target}" is no plain path: write it without //, . and ..')
@@ -67,7 +67,7 @@ class BundlesServicer(api_grpc.BundlesServicer):
         self._bundles, self._events, self._changes = bundles, events, changes
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_BundlesServicer_to_server(self, registrar)
 
     async def List(self, request: api.ListRequest, call: Any) -> api.ListResponse:  # noqa: N802, D102
@@ -135,7 +135,7 @@ def _message(bundle: Listed) -> api.Bundle:
 
 @plugin(BUNDLES, "bundles", requires=(METADATA,), config=BundleConfig)
 async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
-    """What was applied on this node, below ``<root>/bundles``."""
+    """The bundles applied on this node, stored below ``<root>/bundles``."""
     if not any(state.registration.kind == METADATA for state in context.plugins):
         raise SkipPlugin("metadata is disabled, and with it what bundles are held by")
     root = context.places.root / "bundles"
@@ -148,7 +148,7 @@ async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
 
 @plugin(API, "bundles", requires=(BUNDLES, EVENTS), services=(_SERVICE,))
 async def service(context: InitContext) -> AsyncIterator[BundlesServicer]:
-    """The API clients use."""
+    """The API for clients."""
     changes = Counter("holdfast_bundle_changes_total", "Bundles applied and rolled back.", ["change", "result"])
     for change in ("apply", "rollback"):
         for result in ("done", "refused"):

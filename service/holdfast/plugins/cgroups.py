@@ -1,4 +1,4 @@
-"""The machine's cgroup hierarchies, as other plugins look them up."""
+"""The machine's cgroup hierarchies, for other plugins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from holdfast.plugins.kinds import CGROUPS
 
 @plugin(CGROUPS, "hierarchy")
 async def cgroups(context: InitContext) -> AsyncIterator[Hierarchy]:
-    """Find what is mounted; where that is not the host's tree, or nothing, the daemon serves without cgroups."""
+    """Find the mounted hierarchies; if there are none, or not the host's tree, the daemon serves without cgroups."""
     if why := why_not_the_hosts(context.places.proc_root, context.places.cgroup_root):
         raise SkipPlugin(str(why))
     hierarchy = detect(context.places.proc_root, context.places.cgroup_root)

@@ -24,11 +24,11 @@ class ConfigServicer(api_grpc.ConfigServicer):
         self._in_force = in_force
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_ConfigServicer_to_server(self, registrar)
 
     async def Show(self, request: api.ShowRequest, call: object) -> api.ShowResponse:  # noqa: N802
-        """The configuration as it is in force at this moment."""
+        """Return the configuration that is in force now."""
         now = self._in_force()
         answer = api.ShowResponse(
             config_json=msgspec.json.encode(now.values).decode(),
@@ -44,5 +44,5 @@ class ConfigServicer(api_grpc.ConfigServicer):
 
 @plugin(API, "config", services=(_SERVICE,))
 async def config(context: InitContext) -> AsyncIterator[ConfigServicer]:
-    """Ask the daemon itself."""
+    """Serve the daemon's configuration."""
     yield ConfigServicer(context.daemon.configuration)

@@ -1,4 +1,4 @@
-"""containerd's containers service: the records; tasks are another service's."""
+"""containerd's containers service: it keeps the records; tasks belong to another service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from holdfast.store.containers import Container, Runtime
 
 
 class ContainersService:
-    """The store, and an event for every change."""
+    """The store; publishes an event for every change."""
 
     def __init__(self, metadata: Metadata, events: Exchange) -> None:
         self.store = metadata.containers
@@ -57,7 +57,7 @@ class ContainersServicer(api_grpc.ContainersServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_ContainersServicer_to_server(self, registrar)
 
     async def Get(self, request: api.GetContainerRequest, call: Any) -> api.GetContainerResponse:  # noqa: N802, D102

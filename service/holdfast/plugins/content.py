@@ -1,7 +1,7 @@
 """containerd's content service.
 
 With the metadata plugin disabled it serves the content store itself: no namespaces, no labels, and nothing is ever
-collected. That is what a containerd wants behind its content proxy, which has metadata of its own
+collected. A containerd needs this behind its content proxy, because it has metadata of its own
 (docs/proxy-plugin.md).
 """
 
@@ -30,14 +30,14 @@ _LISTED = 100  # infos in one message; containerd's
 
 
 class ContentService:
-    """Each namespace's store, and an event for every blob that comes or goes by a client's will."""
+    """The store of each namespace; publishes an event for every blob that a client creates or deletes."""
 
     def __init__(self, metadata: Metadata, events: Exchange) -> None:
         self._content = metadata.content
         self._events = events
 
     def store(self, lease_id: str = "") -> ContentStore:
-        """The calling client's content."""
+        """Return the content of the caller's namespace."""
         return self._content.within(required(), lease_id)
 
     async def delete(self, digest: str, lease_id: str) -> None:
@@ -46,19 +46,19 @@ class ContentService:
         self._events.publish("/content/delete", ContentDelete(digest=digest))
 
     def created(self, digest: str, size: int) -> None:
-        """Tell of a commit, as containerd 2 does."""
+        """Publish an event for a commit, as containerd 2 does."""
         self._events.publish("/content/create", ContentCreate(digest=digest, size=size))
 
 
 class PlainContentService:
-    """The store as it is; events go where the caller names a namespace."""
+    """The store without namespaces; publishes an event if the caller names a namespace."""
 
     def __init__(self, store: ContentStore, events: Exchange) -> None:
         self._store = store
         self._events = events
 
     def store(self, lease_id: str = "") -> ContentStore:
-        """The same for every client."""
+        """Return the one store that all clients share."""
         return self._store
 
     async def delete(self, digest: str, lease_id: str) -> None:
@@ -68,7 +68,7 @@ class PlainContentService:
             self._events.publish("/content/delete", ContentDelete(digest=digest))
 
     def created(self, digest: str, size: int) -> None:
-        """Tell of a commit."""
+        """Publish an event for a commit, if the caller names a namespace."""
         if current():
             self._events.publish("/content/create", ContentCreate(digest=digest, size=size))
 
@@ -80,7 +80,7 @@ class ContentServicer(api_grpc.ContentServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_ContentServicer_to_server(self, registrar)
 
     async def Info(self, request: api.InfoRequest, call: Any) -> api.InfoResponse:  # noqa: N802, D102
@@ -154,7 +154,7 @@ class ContentServicer(api_grpc.ContentServicer):
 
 
 class _Session:
-    """One ``Write`` call: it holds the ref, and remembers what the client said of its size and digest."""
+    """One ``Write`` call: it holds the ref, and remembers the size and digest that the client gave."""
 
     def __init__(self, store: ContentStore, first: api.WriteContentRequest) -> None:
         self._store = store
@@ -171,12 +171,12 @@ class _Session:
         self._writer = await self._store.writer(self._ref, self._total, self._expected)
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Release the ref."""
         if self._writer is not None:
             await self._writer.close()
 
     async def answer(self, request: api.WriteContentRequest) -> api.WriteContentResponse:
-        """Do what one message asks for."""
+        """Carry out one message, and return the response."""
         assert self._writer is not None
         if request.expected:
             self._expected = request.expected
@@ -203,13 +203,13 @@ class _Session:
             await writer.commit(self._total, self._expected, dict(request.labels))
 
     def _remember(self, status: Status) -> None:
-        """What a STAT tells stays in every later answer, as in containerd."""
+        """Keep the result of a STAT: every later response repeats it, as in containerd."""
         self._stat = api.WriteContentResponse(
             total=self._total, started_at=timestamp(status.started_at), updated_at=timestamp(status.updated_at)
         )
 
     async def _refuse_existing(self, writer: Writer) -> None:
-        """End the ingest of a blob that somebody else brought meanwhile."""
+        """End the ingest if another client committed its blob meanwhile."""
         try:
             await self._store.info(self._expected)
         except NotFound:
@@ -227,7 +227,7 @@ def _info(info: Info) -> api.Info:
 
 
 def _fill(message: api.Info, info: Info) -> None:
-    """Field by field: a third of what making it from messages takes, and a list has thousands."""
+    """Fill field by field: it takes a third of the time of making it from messages, and a list has thousands."""
     message.digest, message.size = info.digest, info.size
     if info.labels:
         message.labels.update(info.labels)

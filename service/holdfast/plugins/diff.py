@@ -1,4 +1,4 @@
-"""containerd's diff service: the first differ of its list that can do what is asked does it."""
+"""containerd's diff service: the first differ of its list that supports a request handles it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Differ(Protocol):
-    """What a plugin of kind ``io.containerd.differ.v1`` offers; the namespace is the call's."""
+    """Interface of a plugin of kind ``io.containerd.differ.v1``; the namespace is the call's."""
 
     async def apply(self, request: api.ApplyRequest, lease: str) -> api.ApplyResponse:
         """Unpack a layer onto mounts; raises `Unimplemented` to let the next differ try."""
@@ -37,7 +37,7 @@ class DiffConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DiffService:
-    """``differs`` in their order."""
+    """Tries ``differs`` in their order."""
 
     def __init__(self, differs: Sequence[Differ], *, sync_fs: bool = False) -> None:
         self._differs = differs
@@ -69,7 +69,7 @@ class DiffServicer(api_grpc.DiffServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_DiffServicer_to_server(self, registrar)
 
     async def Apply(self, request: api.ApplyRequest, call: Any) -> api.ApplyResponse:  # noqa: N802, D102

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class WalkingConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a layer may hold; containerd sets no such limits."""
+    """Limits on what a layer may contain; containerd sets no such limits."""
 
     max_unpacked: Annotated[
         Bytes, Meta(ge=0, description="bytes a layer may unpack to, against decompression bombs; 0: as many as fit")
@@ -38,7 +38,7 @@ class WalkingConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Walking:
-    """The differ; ``store`` is what a namespace sees, or all there is where there are no metadata."""
+    """The differ; ``store`` is the metadata store, or the whole content store if metadata is disabled."""
 
     def __init__(self, store: Metadata | Backend, place: Path, config: WalkingConfig) -> None:
         self._store = store
@@ -67,17 +67,17 @@ class Walking:
         return api.DiffResponse(diff=_message(await self.differ.compare(self._content(lease), left, right, wanted)))
 
     def configure(self, config: WalkingConfig) -> None:
-        """Take over new limits; layers under way keep theirs."""
+        """Apply new limits; layers under way keep theirs."""
         self._config = config
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the layers under way."""
         if self._differ is not None:
             await self._differ.close()
 
     @property
     def differ(self) -> WalkingDiffer:
-        """The engine, made when it is first needed."""
+        """The engine, created on first use."""
         if self._differ is None:
             from holdfast.diff import WalkingDiffer
 
@@ -113,7 +113,7 @@ def _message(layer: Layer) -> Descriptor:
 
 @plugin(DIFFER, "walking", requires=(METADATA, CONTENT), config=WalkingConfig)
 async def walking(context: InitContext) -> AsyncIterator[Any]:
-    """Layers of the caller's namespace; with the metadata plugin disabled, of whatever content store there is."""
+    """Layers of the caller's namespace; with the metadata plugin disabled, layers of the content store itself."""
     metadata = any(state.registration.kind == METADATA for state in context.plugins)
     store = context.single(METADATA) if metadata else context.single(CONTENT)
     differ = Walking(store, context.state_dir / "mount", context.config)

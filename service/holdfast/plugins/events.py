@@ -46,19 +46,19 @@ class Events(events_ttrpc.EventsServicer):
         self._exchange = exchange
 
     async def Publish(self, request: PublishRequest, context: object) -> Empty:  # noqa: N802
-        """Stamp with now and the caller's namespace, and send."""
+        """Stamp the event with the time and the caller's namespace, and send it."""
         self._exchange.publish(request.topic, request.event)
         return Empty()
 
     async def Forward(self, request: Forwarded, context: object) -> Empty:  # noqa: N802
-        """Send as it is."""
+        """Send the event unchanged."""
         self._exchange.forward(request.envelope)
         return Empty()
 
     async def Subscribe(self, request: SubscribeRequest, context: Any) -> None:  # noqa: N802
-        """Stream what matches until the client leaves, or is dropped because it reads too slowly.
+        """Stream the matching events until the client leaves, or is dropped because it reads too slowly.
 
-        The initial metadata is sent as soon as nothing can be missed any more, for clients that want to know.
+        The initial metadata is sent as soon as no event can be missed any more, for clients that need to know.
         """
         with self._exchange.subscribe(request.filters) as subscription:
             task = asyncio.current_task()
@@ -75,7 +75,7 @@ class Events(events_ttrpc.EventsServicer):
                 raise subscription.ended_by from None
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer the service as the generated code would, but for Subscribe, whose replies are bytes already."""
+        """Register the service as the generated code would, but for Subscribe, whose replies are bytes already."""
         empty = Empty.SerializeToString
         unary = grpc.unary_unary_rpc_method_handler
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -87,13 +87,13 @@ class Events(events_ttrpc.EventsServicer):
         registrar.add_registered_method_handlers(_SERVICE, handlers)
 
     def register_ttrpc(self, registrar: Any) -> None:
-        """Offer Forward to shims."""
+        """Register Forward, for shims."""
         events_ttrpc.add_EventsServicer_to_server(self, registrar)
 
 
 @plugin(EVENTS, "exchange", config=ExchangeConfig)
 async def exchange(context: InitContext) -> AsyncIterator[Exchange]:
-    """One exchange for the daemon, its counters on the metrics page."""
+    """The daemon's one exchange, with its counters on the metrics page."""
     made = Exchange(Limits(context.config.queue_events, context.config.queue_size))
     context.metrics.add(*made.families)
     yield made
@@ -102,5 +102,5 @@ async def exchange(context: InitContext) -> AsyncIterator[Exchange]:
 
 @plugin(GRPC, "events", requires=[EVENTS], services=[_SERVICE, _TTRPC_SERVICE])
 async def events(context: InitContext) -> AsyncIterator[Events]:
-    """Serve it over both protocols."""
+    """Serve the exchange over both protocols."""
     yield Events(context.single(EVENTS))

@@ -1,4 +1,4 @@
-"""Differs and snapshotters in other processes, spoken to in containerd's API: the other ends of proxies."""
+"""Clients of differs and snapshotters in other processes, over containerd's API: they serve proxies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holdfast.plugins.remote import their_errors
 
 
 def headers() -> tuple[tuple[str, str], ...]:
-    """The namespace of the call this one is made for; its lease is one of ours, and unknown over there."""
+    """Return the caller's namespace as metadata, without its lease, which the peer does not know."""
     namespace = namespaces.current()
     return ((namespaces.GRPC_HEADER, namespace),) if namespace else ()
 
@@ -27,13 +27,13 @@ class RemoteDiffer:
         self._stub: Any = DiffStub(channel)
 
     async def apply(self, request: diff_api.ApplyRequest, lease: str) -> diff_api.ApplyResponse:
-        """Have it applied there."""
+        """Apply the layer in the other process."""
         with their_errors():
             answer: diff_api.ApplyResponse = await self._stub.Apply(request, metadata=headers())
         return answer
 
     async def compare(self, request: diff_api.DiffRequest, lease: str) -> diff_api.DiffResponse:
-        """Have it compared there."""
+        """Compare the trees in the other process."""
         with their_errors():
             answer: diff_api.DiffResponse = await self._stub.Diff(request, metadata=headers())
         return answer
@@ -48,12 +48,12 @@ class RemoteSnapshotter:
         self._stub: Any = SnapshotsStub(channel)
 
     async def call(self, method: str, request: Any) -> Any:
-        """One call, one answer."""
+        """Make one call with one response."""
         with their_errors():
             return await getattr(self._stub, method)(request, metadata=headers())
 
     async def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
-        """One call, many answers."""
+        """Make one call with many responses."""
         with their_errors():
             async for answer in getattr(self._stub, method)(request, metadata=headers()):
                 yield answer

@@ -1,4 +1,4 @@
-"""When what nobody needs is removed: containerd's scheduler, its keys and defaults."""
+"""The schedule of garbage collection: containerd's scheduler, its keys and defaults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
     startup_delay: Annotated[Duration, Meta(description="before the first collection; 0: wait for a reason")] = 0.1
 
     def thresholds(self) -> Thresholds:
-        """As the scheduler takes them."""
+        """Return the settings in the scheduler's form."""
         return Thresholds(
             self.pause_threshold,
             self.deletion_threshold,
@@ -47,7 +47,7 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Figures:
-    """What collections did, for the registry."""
+    """Metrics of the collections, for the registry."""
 
     def __init__(self) -> None:
         pauses = Histogram(
@@ -68,7 +68,7 @@ class Figures:
 
 @plugin(GC, "scheduler", requires=(METADATA, EVENTS), config=GcConfig)
 async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
-    """Collect in the background, and when a client asks and waits."""
+    """Collect in the background, and when a client requests a collection and waits."""
     metadata, events = context.single(METADATA), context.single(EVENTS)
 
     figures = Figures()

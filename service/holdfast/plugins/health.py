@@ -1,7 +1,7 @@
-"""grpc.health.v1: a name for each service and ``""`` for the daemon, as the serving board has it.
+"""grpc.health.v1 from the serving board: a name for each service, and ``""`` for the daemon.
 
-https://github.com/grpc/grpc/blob/master/doc/health-checking.md. Not wrapped in the layer: a kubelet asks every few
-seconds, nobody graphs it, and the drain must not refuse the question whether we drain.
+https://github.com/grpc/grpc/blob/master/doc/health-checking.md. Not wrapped in the layer: a kubelet calls every few
+seconds, the calls need no graph, and a drain must not refuse the question whether the daemon drains.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Health:
         board.watch(self._changed)
 
     async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:  # noqa: N802
-        """One name's status; NOT_FOUND for a name nobody serves."""
+        """Return the status of one name; NOT_FOUND if no service has this name."""
         if self._board.serves(request.service) is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return self._answer(request.service)
@@ -41,7 +41,7 @@ class Health:
     async def Watch(  # noqa: N802
         self, request: pb.HealthCheckRequest, context: Any
     ) -> AsyncIterator[pb.HealthCheckResponse]:
-        """The status now and each time it changes, until the drain; SERVICE_UNKNOWN while nobody serves the name."""
+        """Send the status now and at each change, until the drain; SERVICE_UNKNOWN while no service has this name."""
         if len(self._watchers) >= WATCHES_AT_MOST:
             self.refused.inc()
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES_AT_MOST} clients watch already")
@@ -62,11 +62,11 @@ class Health:
             self._watchers.discard(changed)
 
     async def List(self, request: pb.HealthListRequest, context: Any) -> pb.HealthListResponse:  # noqa: N802
-        """Every name's status."""
+        """Return the status of every name."""
         return pb.HealthListResponse(statuses={name: self._answer(name) for name in self._board.names()})
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it, unwrapped."""
+        """Register this service, unwrapped."""
         answer = pb.HealthCheckResponse.SerializeToString
         asked = pb.HealthCheckRequest.FromString
         methods = {
@@ -90,7 +90,7 @@ class Health:
 
 @plugin(GRPC, "healthcheck", services=[SERVICE])
 async def healthcheck(context: InitContext) -> AsyncIterator[Health]:
-    """Health, from the daemon's own board."""
+    """Serve health from the daemon's own board."""
     health = Health(context.serving)
     context.metrics.add(health.refused)
     yield health

@@ -21,7 +21,7 @@ from holdfast.store.images import Image
 
 
 class ImagesService:
-    """The store, and an event for every change; a delete may wait for the collection after it."""
+    """The store; publishes an event for every change; a delete may wait for the collection after it."""
 
     def __init__(self, metadata: Metadata, events: Exchange, scheduler: Scheduler) -> None:
         self.store = metadata.images
@@ -55,7 +55,7 @@ class ImagesServicer(api_grpc.ImagesServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_ImagesServicer_to_server(self, registrar)
 
     async def Get(self, request: api.GetImageRequest, call: Any) -> api.GetImageResponse:  # noqa: N802, D102
@@ -94,7 +94,7 @@ def _message(image: Image) -> api.Image:
 
 
 def _value(message: api.Image, created_at: int = 0, updated_at: int = 0) -> Image:
-    """The store's value; the times in ``message`` are not the client's to set."""
+    """Return the store's value; a client cannot set the times in ``message``."""
     return Image(message.name, from_descriptor(message.target), dict(message.labels), created_at, updated_at)
 
 

@@ -1,6 +1,6 @@
-"""The introspection service: which plugins were tried and what became of them, and who this daemon is.
+"""The introspection service: the plugins that were tried, their states, and this daemon's identity.
 
-As in containerd it is two plugins: the service others may ask in process, and its gRPC face.
+As in containerd it is two plugins: the service for other plugins of the process, and the gRPC service.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SERVICE_ID = "introspection-service"
 
 
 class Tried(Protocol):
-    """What introspection asks of the daemon's plugins: the tried ones, in order."""
+    """The plugins that the daemon tried to start, in order."""
 
     def __iter__(self) -> Iterator[PluginState]:
         """Every tried plugin."""
 
 
 class Introspection(Struct, frozen=True):
-    """The answers. ``identity`` is a UUID that survives restarts."""
+    """The data of the responses. ``identity`` is a UUID that survives restarts."""
 
     tried: Tried
     identity: str
@@ -55,7 +55,7 @@ class Introspection(Struct, frozen=True):
         return (described(state) for state in self.tried if wanted.match(_Filtered(state)))
 
     def server(self) -> ServerResponse:
-        """Who answers."""
+        """Return this daemon's UUID, pid and pid namespace."""
         return ServerResponse(uuid=self.identity, pid=self.process, pidns=self.pid_namespace)
 
 
@@ -105,17 +105,17 @@ def lasting_uuid(path: Path) -> str:
 
 
 class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
-    """The gRPC face."""
+    """The gRPC service."""
 
     def __init__(self, introspection: Introspection) -> None:
         self._introspection = introspection
 
     async def Plugins(self, request: PluginsRequest, context: object) -> PluginsResponse:  # noqa: N802
-        """Plugins that match any of the filters."""
+        """Return the plugins that match any of the filters."""
         return PluginsResponse(plugins=self._introspection.plugins(request.filters))
 
     async def Server(self, request: object, context: object) -> ServerResponse:  # noqa: N802
-        """Who answers."""
+        """Return the daemon's UUID, pid and pid namespace."""
         return self._introspection.server()
 
     def register_grpc(self, registrar: Any) -> None:
@@ -125,12 +125,12 @@ class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
 
 @plugin(SERVICE, SERVICE_ID)
 async def introspection_service(context: InitContext) -> AsyncIterator[Introspection]:
-    """Know the plugins, and this daemon's lasting name."""
+    """Give the plugins' states and this daemon's lasting UUID."""
     identity = lasting_uuid(context.root_dir / "uuid")
     yield Introspection(context.plugins, identity, os.getpid(), os.stat("/proc/self/ns/pid").st_ino)
 
 
 @plugin(GRPC, "introspection", requires=[SERVICE], services=["containerd.services.introspection.v1.Introspection"])
 async def introspection(context: InitContext) -> AsyncIterator[IntrospectionService]:
-    """Serve it over gRPC."""
+    """Serve introspection over gRPC."""
     yield IntrospectionService(context.by_id(SERVICE, SERVICE_ID))

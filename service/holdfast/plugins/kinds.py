@@ -1,6 +1,6 @@
-"""The kinds our plugins know each other by; importing this imports none of them.
+"""The kinds by which our plugins find each other; importing this imports none of them.
 
-What mirrors containerd keeps its URI; ours begin with ``io.holdfast``.
+A kind of containerd keeps its URI; ours begin with ``io.holdfast``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")
 BUNDLES: Kind[Bundles] = Kind("io.holdfast.bundle.v1")
-API: Kind[Any] = Kind("io.holdfast.grpc.v1")  # services of ours over what is no service itself
+API: Kind[Any] = Kind("io.holdfast.grpc.v1")  # our services over plugins that are no services themselves
 PODS: Kind[Directory] = Kind("io.holdfast.pods.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")
 NRI: Kind[Any] = Kind("io.holdfast.nri.v1")

@@ -39,7 +39,7 @@ class LeasesServicer(api_grpc.LeasesServicer):
         self._store = service.store
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_LeasesServicer_to_server(self, registrar)
 
     async def Create(self, request: api.CreateRequest, call: Any) -> api.CreateResponse:  # noqa: N802, D102

@@ -1,4 +1,4 @@
-"""Between the API's messages and the store's values: the parts several services share."""
+"""Conversion between the API's messages and the store's values, shared by several services."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from holdfast.store.images import Descriptor
 
 LEASE_HEADER = "containerd-lease"
 SECOND_NS = 1_000_000_000
-_GO_ZERO_S = -62135596800  # how a Go client sends the time it does not mean: 1 January of the year 1
+_GO_ZERO_S = -62135596800  # how a Go client sends an unset time: 1 January of the year 1
 
 
 def timestamp(nanoseconds: int) -> Timestamp | None:
-    """A time; none for 0."""
+    """Return a time as a message; None for 0."""
     if not nanoseconds:
         return None
     seconds, nanos = divmod(nanoseconds, SECOND_NS)
@@ -26,17 +26,17 @@ def timestamp(nanoseconds: int) -> Timestamp | None:
 
 
 def nanoseconds(time: Timestamp) -> int:
-    """A time in nanoseconds since 1970; 0 for Go's zero time."""
+    """Return a time in nanoseconds since 1970; 0 for Go's zero time."""
     return 0 if time.seconds <= _GO_ZERO_S else time.seconds * SECOND_NS + time.nanos
 
 
 def paths(mask: FieldMask) -> tuple[str, ...]:
-    """What an update changes; none: all."""
+    """Return the fields that an update changes; empty: all."""
     return tuple(mask.paths)
 
 
 def lease(call: Any) -> str:
-    """The lease a call is made under; empty without one."""
+    """Return the lease of a call; empty without one."""
     for key, value in call.invocation_metadata() or ():
         if key == LEASE_HEADER:
             return value if isinstance(value, str) else value.decode()
@@ -44,27 +44,27 @@ def lease(call: Any) -> str:
 
 
 def descriptor(value: Descriptor) -> descriptor_pb2.Descriptor:
-    """A descriptor's message."""
+    """Return the message of a descriptor."""
     return descriptor_pb2.Descriptor(
         media_type=value.media_type, digest=value.digest, size=value.size, annotations=value.annotations
     )
 
 
 def from_descriptor(message: descriptor_pb2.Descriptor) -> Descriptor:
-    """A descriptor's value."""
+    """Return the value of a descriptor's message."""
     return Descriptor(message.media_type, message.digest, message.size, dict(message.annotations))
 
 
 def typed_bytes(message: AnyMessage) -> TypedBytes:
-    """An ``Any``, not looked into."""
+    """Return an ``Any`` as typed bytes, without decoding them."""
     return TypedBytes(message.type_url, message.value)
 
 
 def any_message(value: TypedBytes) -> AnyMessage:
-    """And back."""
+    """Return typed bytes as an ``Any``."""
     return AnyMessage(type_url=value.type_url, value=value.value)
 
 
 def optional_any(value: TypedBytes | None) -> AnyMessage | None:
-    """The same for what may be absent."""
+    """Return typed bytes as an ``Any``; None for None."""
     return None if value is None else any_message(value)

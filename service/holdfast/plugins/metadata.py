@@ -23,7 +23,7 @@ class MetadataConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 @plugin(CONTENT, "content")
 async def content(context: InitContext) -> AsyncIterator[Backend]:
-    """Blobs and ingests as files, each blob once."""
+    """Store blobs and ingests as files, each blob once."""
     store = LocalStore(context.root_dir)
     await store.open()
     context.exports["root"] = str(context.root_dir)
@@ -33,7 +33,7 @@ async def content(context: InitContext) -> AsyncIterator[Backend]:
 
 @plugin(METADATA, "bolt", requires=(CONTENT,), config=MetadataConfig)
 async def metadata(context: InitContext) -> AsyncIterator[Metadata]:
-    """Who sees what of the one content store there is, ours or a proxied one; sqlite where containerd has bolt."""
+    """Metadata: which namespace sees which blobs of the content store, ours or a proxied one; sqlite, not bolt."""
     policy = context.config.content_sharing_policy
     path = context.root_dir / "meta.sqlite"
     store = Metadata(path, context.single(CONTENT), shared=policy == "shared")

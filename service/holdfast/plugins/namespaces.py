@@ -20,7 +20,7 @@ from holdfast.store.namespaces import Namespace
 
 
 class NamespacesService:
-    """The store, and an event for every change; below the caller's namespace, or the one that is changed."""
+    """The store; publishes an event for every change, in the caller's namespace, or the one that is changed."""
 
     def __init__(self, metadata: Metadata, events: Exchange) -> None:
         self.store = metadata.namespaces
@@ -51,7 +51,7 @@ class NamespacesServicer(api_grpc.NamespacesServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_NamespacesServicer_to_server(self, registrar)
 
     async def Get(self, request: api.GetNamespaceRequest, call: Any) -> api.GetNamespaceResponse:  # noqa: N802, D102

@@ -1,4 +1,4 @@
-"""The pods of this node, for whoever asks which pod a process is in: filled over CRI here, and by others beside it."""
+"""The directory of this node's pods, for the pod of a process: filled over CRI here, and by other plugins too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG = log.named(__name__)
 
 
 class CriConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the container runtime is asked."""
+    """Settings of the queries to the container runtime."""
 
     enabled: Annotated[
         Literal["auto"] | bool, Meta(description="auto: when a well-known runtime's socket is there; false: never")
@@ -48,7 +48,7 @@ class PodsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @plugin(PODS, "directory", config=PodsConfig)
 async def pods(context: InitContext) -> AsyncIterator[Directory]:
-    """Know the pods. Without a runtime the directory is empty, and pods are known by their cgroups' names alone."""
+    """Keep the directory. Without a runtime it is empty, and pods are known by their cgroups' names alone."""
     directory = Directory()
     tally = _ask_the_runtime(context, directory) if context.config.cri.enabled is not False else None
     yield directory
@@ -57,7 +57,7 @@ async def pods(context: InitContext) -> AsyncIterator[Directory]:
 
 
 def _ask_the_runtime(context: InitContext, directory: Directory) -> Tally:
-    """Ask over CRI from now on; the client is imported when there is somebody to ask."""
+    """Query over CRI from now on; the client is imported when there is a runtime's socket."""
     from holdfast.pods.tally import Tally
 
     cri: CriConfig = context.config.cri
@@ -71,7 +71,7 @@ def _ask_the_runtime(context: InitContext, directory: Directory) -> Tally:
         directory.why_not = lambda: nobody
         if not source.found():
             (LOG.warning if cri.enabled is True or cri.address else LOG.info)(NAMES_ALONE, why=nobody)
-        while not source.found():  # noqa: ASYNC110 (a file that appears tells nobody)
+        while not source.found():  # noqa: ASYNC110 (no event reports a new file)
             await asyncio.sleep(LOOK_AGAIN_S)
         from holdfast.pods.cri import Client
 

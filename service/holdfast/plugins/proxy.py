@@ -1,7 +1,7 @@
-"""Plugins in other processes: a name here, a gRPC address there, dialled when somebody first calls it.
+"""Plugins in other processes: each has a name here and a gRPC address, which is dialled by the first call.
 
-containerd lists a proxy as ready without asking its address; so do we, and the first call tells. Its unknown types
-end in a panic; here the configuration is refused with the types there are (config.schema, `ProxyPlugin`).
+containerd lists a proxy as ready without dialling it; so does holdfast, and the first call shows the state. An unknown
+type makes containerd panic; here the configuration is refused, with a list of the types (config.schema, `ProxyPlugin`).
 """
 
 from __future__ import annotations

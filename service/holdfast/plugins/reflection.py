@@ -1,7 +1,7 @@
 """Server reflection under both of its names: v1, and v1alpha, which older grpcurl asks for.
 
 The library serves v1alpha. v1 is the same messages under another package (grpc/reflection/v1/reflection.proto says
-so), so its methods are the same handlers, and its descriptor is the old one renamed, for who describes the describer.
+so), so its methods are the same handlers, and its descriptor is the old one renamed, to describe reflection itself.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ V1 = "grpc.reflection.v1.ServerReflection"
 
 
 class Reflection:
-    """Answers from the process's descriptor pool, for the services that gRPC serves: ttrpc's own are not among them."""
+    """Answers from the process's descriptor pool, for the services that gRPC serves, without ttrpc's own."""
 
     def __init__(self) -> None:
-        self._registrars: list[Any] = []  # asked late: plugins that register after us are listed too
+        self._registrars: list[Any] = []  # read late: plugins that register after us are listed too
 
     async def ServerReflectionInfo(  # noqa: N802
         self, requests: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
-        """One answer a question; the library is imported with the first call."""
+        """Send one response for each request; the first call imports the library."""
         from grpc_reflection.v1alpha import _async
 
         servicer = _async.ReflectionServicer(service_names=self._names(), pool=Pools())
@@ -36,7 +36,7 @@ class Reflection:
             yield answer
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer both names, unwrapped: a person at a prompt, not traffic."""
+        """Register both names, unwrapped: people at a prompt use them, not traffic."""
         self._registrars.append(registrar)
         handler = grpc.stream_stream_rpc_method_handler(self.ServerReflectionInfo, _parse, _print)
         for service in (V1, V1ALPHA):
@@ -60,7 +60,7 @@ def _print(answer: Any) -> bytes:
 class Pools:
     """The process's descriptors, and v1 of reflection itself from a pool of its own.
 
-    In the process's pool our v1 would clash with that of a plugin that brings the real file.
+    In the process's pool our v1 would clash with the v1 of a plugin that brings the real file.
     """
 
     def __init__(self) -> None:
@@ -72,11 +72,11 @@ class Pools:
         return getattr(self._all, name)
 
     def FindFileByName(self, name: str) -> Any:  # noqa: N802
-        """A file of either pool; KeyError when there is none."""
+        """Return a file of either pool; KeyError when there is none."""
         return _first(lambda pool: pool.FindFileByName(name), self._all)
 
     def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802
-        """The file of a service, method, message or field of either pool; KeyError when there is none."""
+        """Return the file of a service, method, message or field of either pool; KeyError when there is none."""
         return _first(lambda pool: pool.FindFileContainingSymbol(symbol), self._all)
 
 
@@ -110,7 +110,7 @@ def _v1_pool() -> Any:
 
 @plugin(GRPC, "reflection", services=[V1, V1ALPHA])
 async def reflection(context: InitContext) -> AsyncIterator[Reflection]:
-    """Reflection, unless the configuration turned it off."""
+    """Serve reflection, unless the configuration turned it off."""
     if not context.settings.grpc.reflection:
         raise SkipPlugin("grpc.reflection is false")
     yield Reflection()

@@ -1,4 +1,4 @@
-"""A content store in another process, spoken to in containerd's content API: the other end of a content proxy."""
+"""Client of a content store in another process, over containerd's content API: it serves a content proxy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CLASSES: dict[int, type[HoldfastError]] = {
 
 @contextmanager
 def their_errors() -> Iterator[None]:
-    """Turn a status into our error of its code, once, with the words of whoever answered."""
+    """Turn a gRPC status into our error of its code, once, with the peer's message."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -56,7 +56,7 @@ class RemoteContent:
         self._lease = lease
 
     def under(self, lease: str) -> RemoteContent:
-        """The same store, where what is written is held by ``lease``."""
+        """Return this store with ``lease``, which holds everything written through it."""
         return RemoteContent(self._channel, self._namespace, lease) if lease else self
 
     async def info(self, digest: str) -> Info:
@@ -112,7 +112,7 @@ class RemoteContent:
             await self._stub.Abort(api.AbortRequest(ref=ref), metadata=self.metadata)
 
     async def sweep(self, digests: Collection[str], refs: Collection[str]) -> Swept:
-        """`Backend.sweep`, a call for each that goes."""
+        """`Backend.sweep`, with one call for each blob or ingest that is removed."""
         gone = [info.digest async for page in self.pages() for info in page if info.digest not in digests]
         ended = [status.ref for status in await self.statuses() if status.ref not in refs]
         for digest in gone:
@@ -123,7 +123,7 @@ class RemoteContent:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with a call."""
+        """The gRPC metadata of a call: its namespace and lease, where they are set."""
         found = ((namespaces.GRPC_HEADER, self._namespace or namespaces.current()), (LEASE_HEADER, self._lease))
         return tuple((key, value) for key, value in found if value)
 
@@ -184,7 +184,7 @@ class RemoteWriter:
         await self.close()
 
     async def close(self) -> None:
-        """`Writer.close`: when it returns, the other side has let go of the ref."""
+        """`Writer.close`: when it returns, the peer has released the ref."""
         if self._ended:
             return
         self._ended = True

@@ -1,7 +1,7 @@
 """containerd's snapshots service over the snapshotters that `proxy_plugins` names; none ships with us.
 
-Each call goes to the snapshotter it names, in the caller's namespace, and is answered in its words. Keys go as they
-are: what keeps namespaces apart is the snapshotter's affair, or that of the containerd it belongs to. Leases stay here.
+Each call goes to the snapshotter it names, in the caller's namespace; its response is returned unchanged. Keys are sent
+unchanged: the snapshotter, or the containerd it belongs to, keeps namespaces apart. Leases stay here.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ T = TypeVar("T")
 
 
 class Snapshotter(Protocol):
-    """What a plugin of kind ``io.containerd.snapshotter.v1`` offers: the API's methods by name."""
+    """Interface of a plugin of kind ``io.containerd.snapshotter.v1``: the API's methods by name."""
 
     async def call(self, method: str, request: Any) -> Any:
-        """One call, one answer."""
+        """Make one call with one response."""
 
     def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
-        """One call, many answers."""
+        """Make one call with many responses."""
 
 
 class SnapshotsService:
-    """Finds a snapshotter by its name, and tells of what changed."""
+    """Finds a snapshotter by its name, and publishes events for changes."""
 
     def __init__(self, snapshotters: Mapping[str, Snapshotter], events: Exchange) -> None:
         self._snapshotters = snapshotters
         self._events = events
 
     def named(self, name: str) -> Snapshotter:
-        """The snapshotter that a client names.
+        """Return the snapshotter that a client names.
 
         Raises:
-            InvalidArgument: it names none, or none that is here.
+            InvalidArgument: it names none, or one that is not loaded.
         """
         required()
         if not name:
@@ -77,7 +77,7 @@ class SnapshotsServicer(api_grpc.SnapshotsServicer):
         self._service = service
 
     def register_grpc(self, registrar: Any) -> None:
-        """Offer it."""
+        """Register this service."""
         api_grpc.add_SnapshotsServicer_to_server(self, registrar)
 
     async def Prepare(self, request: api.PrepareSnapshotRequest, call: Any) -> api.PrepareSnapshotResponse:  # noqa: N802, D102

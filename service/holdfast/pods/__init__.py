@@ -1,1 +1,1 @@
-"""What pod is this process in: from its cgroup's name alone, and from what a container runtime tells."""
+"""The pod of a process: from its cgroup's name alone, and from the reports of a container runtime."""

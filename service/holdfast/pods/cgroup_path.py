@@ -1,4 +1,4 @@
-"""A pod from the name of a cgroup: uid, QoS class and container id, without asking anybody.
+"""A pod from the name of a cgroup: uid, QoS class and container id, without a query.
 
 The names are the kubelet's (pkg/kubelet/cm: ``pod_container_manager_linux.go``, ``cgroup_manager_linux.go``) and the
 container runtimes'. ``U`` is the uid, ``U_`` the same with ``-`` as ``_``, ``ID`` the container's id of hex digits.
@@ -13,8 +13,8 @@ runtime with cgroupfs
 =========================  ==========================================================================================
 
 All of it may lie below a prefix (``--cgroup-root``, kind's ``/kubelet.slice/kubelet-kubepods.slice/…``, a nested node),
-and more groups may follow the container's (``container`` of crun, a systemd inside). Of nested nodes
-the innermost pod is the process's. Docker's and other runtimes' scopes have other words before the id.
+and more groups may follow the container's (``container`` of crun, a systemd inside). On nested nodes the process is in
+the innermost pod. Docker's and other runtimes' scopes have other prefixes before the id.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _QOS = frozenset({"burstable", "besteffort"})
 
 
 class PodRef(Struct, frozen=True):
-    """A pod as its cgroup names it. From ``namespace`` on all is empty until somebody who knows the pod fills it in.
+    """A pod as its cgroup names it. Fields from ``namespace`` on are empty until a source that knows the pod sets them.
 
     ``cgroup`` is the pod's own group, ``group`` the container's (the pod's own for a process in no container).
-    ``main`` is the container's first process, pid and start ticks. ``oom_score_adj`` is what the runtime gave that
-    process, ``oom_score_adj_asked`` what the kubelet asked the runtime for. ``group_confirmed``: the runtime names
-    this very group for the container.
+    ``main`` is the container's first process, pid and start ticks. ``oom_score_adj`` is the value the runtime gave
+    that process, ``oom_score_adj_asked`` the value the kubelet asked the runtime for. ``group_confirmed``: the runtime
+    names this very group for the container.
     """
 
     uid: str
@@ -70,7 +70,7 @@ class PodRef(Struct, frozen=True):
 
 @lru_cache(maxsize=_CACHED)
 def pod_of_path(path: str) -> PodRef | None:
-    """The pod a cgroup belongs to, or None. ``PodRef.cgroup`` is the pod's own group."""
+    """Return the pod a cgroup belongs to, or None. ``PodRef.cgroup`` is the pod's own group."""
     parts = path.split("/")
     for at in range(len(parts) - 1, 0, -1):
         if found := _UNSPLIT.match(parts[at]):
@@ -86,7 +86,7 @@ def pod_of_path(path: str) -> PodRef | None:
 
 @lru_cache(maxsize=_CACHED)
 def container_of_path(path: str) -> PodRef | None:
-    """The innermost group named after a container, wherever it is; None when there is none. No uid, no class."""
+    """Return the innermost group named after a container, at any path, without uid and class; None without one."""
     parts = path.split("/")
     for at in range(len(parts) - 1, 0, -1):
         if container := _container(parts[at:]):
@@ -95,7 +95,7 @@ def container_of_path(path: str) -> PodRef | None:
 
 
 def pod_of(cgroups: Mapping[str, str]) -> PodRef | None:
-    """The pod of a process by its paths (by hierarchy); the one that also names the container is preferred."""
+    """Return the pod of a process by its paths (by hierarchy); a path that also names the container is preferred."""
     best: PodRef | None = None
     for path in dict.fromkeys(cgroups.values()):
         if "kubepods" not in path:
@@ -108,7 +108,7 @@ def pod_of(cgroups: Mapping[str, str]) -> PodRef | None:
 
 
 def _pod_part(parts: list[str], at: int) -> tuple[str, str]:
-    """Uid (with dashes) and QoS class when ``parts[at]`` is a pod's group; else empty."""
+    """Return uid (with dashes) and QoS class if ``parts[at]`` is a pod's group; else empty texts."""
     part = parts[at]
     if found := _SYSTEMD.match(part):
         return _dashed(found["uid"]), found["qos"] or "guaranteed"
@@ -138,9 +138,9 @@ def _container(below: list[str]) -> str:
 
 
 def names_group(cgroups_path: str, group: str) -> bool:
-    """Whether a runtime's word for a container's cgroup means this group.
+    """Whether ``cgroups_path``, a runtime's name for a container's cgroup, means this group.
 
-    A runtime with cgroupfs makes of a kubelet's systemd word (``SLICE:PREFIX:ID``) one group below its own.
+    From a kubelet's systemd name (``SLICE:PREFIX:ID``) a runtime with cgroupfs makes one group below its own.
     """
     if not cgroups_path:
         return False
@@ -150,7 +150,7 @@ def names_group(cgroups_path: str, group: str) -> bool:
 
 
 def group_of(cgroups_path: str) -> str:
-    """Where a container's own cgroup is, below the root; empty when the path says nothing.
+    """Return the path of a container's own cgroup below the root; empty if ``cgroups_path`` gives none.
 
     ``/kubepods/burstable/podU/ID`` (cgroupfs) or ``kubepods-burstable-podU.slice:cri-containerd:ID`` (systemd, whose
     slices are nested by the dashes of their names, systemd.slice(5)).

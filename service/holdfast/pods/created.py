@@ -1,9 +1,9 @@
-"""What containers were created with that nobody asked for: kept, so that it can be explained and given back.
+"""The values that containers were created with in place of the kubelet's: kept to explain and restore them.
 
-A runtime shows a container's values as they are; that the kubelet had wanted others is known to us alone. One row a
-container, committed before the runtime is answered, dropped when the container is. A row waits until somebody else
-has it to give back (the engine's journal), so that nothing is forgotten if we are away meanwhile. The file is sqlite
-in WAL mode, as the journal's is: a commit is one write without fsync, and a power cut takes the containers as well.
+A runtime shows a container's values as they are; only the daemon knows that the kubelet asked for others. There is one
+row a container, committed before the response to the runtime, and dropped with the container. A row waits until the
+engine's journal has the value to restore, so that nothing is forgotten if the daemon is down meanwhile. The file is
+sqlite in WAL mode, as the journal's is: a commit is one write without fsync, and a power cut ends the containers too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS waiting (container_id TEXT PRIMARY KEY) WITHOUT ROWID
 
 
 class Created(Struct, frozen=True):
-    """One container's oom_score_adj: what was asked for (None: nothing), what it was created with, by which rule."""
+    """One container's oom_score_adj: the value asked for (None: none), the value it was created with, and the rule."""
 
     container_id: str
     asked: int | None
@@ -36,7 +36,7 @@ class Created(Struct, frozen=True):
 
 
 class CreatedFile(Struct, frozen=True):
-    """One file of one container's own cgroup: what it would say without us, what it was created with, by which rule."""
+    """One file of one container's own cgroup: its value without us, the value it was created with, and the rule."""
 
     container_id: str
     file: str
@@ -60,7 +60,7 @@ class CreatedStore:
         return len(self._rows)
 
     def get(self, container_id: str) -> Created | None:
-        """The row of a container."""
+        """Return the row of a container."""
         return self._rows.get(container_id)
 
     def put(self, row: Created) -> None:
@@ -75,17 +75,17 @@ class CreatedStore:
         self._waiting.add(row.container_id)
 
     def waits(self, container_id: str) -> bool:
-        """Whether what a container was created with is still ours alone to remember."""
+        """Whether only this store remembers the values that a container was created with."""
         return container_id in self._waiting
 
     def handed_over(self, container_id: str) -> None:
-        """It is somebody else's now; the rows stay for who wants to know."""
+        """Record that the engine's journal has the values now; the rows stay for queries."""
         if container_id in self._waiting:
             self._database.execute("DELETE FROM waiting WHERE container_id = ?", (container_id,))
             self._waiting.discard(container_id)
 
     def files(self, container_id: str) -> Sequence[CreatedFile]:
-        """The files of a container's cgroup."""
+        """Return the files of a container's cgroup."""
         return self._files.get(container_id, ())
 
     def put_files(self, rows: Sequence[CreatedFile]) -> None:
@@ -105,7 +105,7 @@ class CreatedStore:
         self._files[rows[0].container_id] = list(rows)
 
     def drop(self, container_ids: Iterable[str]) -> None:
-        """These containers are no more."""
+        """Drop the rows of containers that are gone."""
         for container_id in container_ids:
             self.handed_over(container_id)
             if self._rows.pop(container_id, None) is not None:
@@ -114,7 +114,7 @@ class CreatedStore:
                 self._database.execute("DELETE FROM files WHERE container_id = ?", (container_id,))
 
     def keep_only(self, container_ids: Iterable[str]) -> None:
-        """No other containers are."""
+        """Drop the rows of all other containers."""
         self.drop((self._rows.keys() | self._files.keys()) - set(container_ids))
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class CreatedStore:
 
     @staticmethod
     def _opened(path: Path) -> sqlite3.Connection:
-        """The file, made anew when it is none of ours: what it knew cannot be had back."""
+        """Open the file, made anew if it is no database of ours: its content cannot be recovered."""
         for attempt in range(2):
             database = sqlite3.connect(path, isolation_level=None)
             try:

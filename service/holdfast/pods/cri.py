@@ -1,17 +1,17 @@
-"""Pods and containers as the node's container runtime tells them over CRI (``runtime.v1``), for the directory.
+"""Pods and containers as the node's container runtime reports them over CRI (``runtime.v1``), for the directory.
 
 Theory
 ------
-* *The list is the truth.* Every ``relist_s`` (jittered, and never more than a twentieth of the time) both lists are
-  asked for; the directory is made equal to them. What did not change is recognised by its bytes and costs nothing.
-* *A question is the hint.* The directory is asked for a container that it does not know: the runtime is asked for this
-  one at once. That is how a new container is known a few milliseconds after its first process's exec, with any
-  runtime. The runtime's own event stream adds only that what ended is forgotten sooner; it is used where it cannot
-  take events away from the kubelet (containerd 2, CRI-O).
-* *Details once.* pid, the ``oom_score_adj`` that was given and the limit are in the verbose status, which is heavy:
-  asked for once a container, one after the other.
-* *For ever.* No socket, no answer, no CRI behind the socket, a runtime that restarts: said once, tried again with
-  growing pauses. What is known stays known meanwhile.
+* *The list is the truth.* Every ``relist_s`` (jittered, and for a twentieth of the time at most) the client requests
+  both lists and makes the directory equal to them. An unchanged item is recognised by its bytes and costs nothing.
+* *A query is the hint.* When the directory is queried for a container that it does not know, the client asks the
+  runtime for this one at once. So a new container is known a few milliseconds after its first process's exec, with any
+  runtime. The runtime's own event stream is a further hint, by which ended containers are forgotten sooner; the client
+  uses it where it cannot take events away from the kubelet (containerd 2, CRI-O).
+* *Details once.* pid, the ``oom_score_adj`` that was given and the limit are in the verbose status, which is heavy: it
+  is requested once a container, one after the other.
+* *For ever.* No socket, no response, no CRI behind the socket, a runtime that restarts: each is logged once and retried
+  with growing pauses. Known pods and containers stay known meanwhile.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ LOG = log.named(__name__)
 R = TypeVar("R", PodRecord, ContainerRecord)
 CALL_S = 10.0
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
-SLICE = 64  # records between two looks at the loop: 1 to 2 ms
+SLICE = 64  # records between two turns of the loop: 1 to 2 ms
 SHARE = 20  # a relist that takes a second comes every 20
-RETRIES_S = (0.05, 0.1, 0.3, 1.0)  # for a container that the runtime does not list yet, or whose pid it does not tell
+RETRIES_S = (0.05, 0.1, 0.3, 1.0)  # for a container that the runtime does not list yet, or whose pid it does not report
 MOST_MISSES = 256  # containers that may wait to be asked for: a name of a cgroup is made faster than a runtime answers
-LARGE = 256 * 1024  # bytes of both lists; their buffers are several times that, and are given back
+LARGE = 256 * 1024  # bytes of both lists; their buffers are several times that, and are freed
 MOST_BYTES = 16 * 1024 * 1024  # what the kubelet allows an answer
 SERVICE = "/runtime.v1.RuntimeService/"
 OPTIONS = (
@@ -73,7 +73,7 @@ def connected(address: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
 
 
 class Client:
-    """One runtime, for as long as `run` runs. ``why_not`` is empty while it answers."""
+    """One runtime, for as long as `run` runs. ``why_not`` is empty while the runtime answers."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Client:
         directory.on_miss(self._on_miss)
 
     async def run(self) -> None:
-        """Keep the directory true, for ever."""
+        """Keep the directory equal to the runtime's state, indefinitely."""
         pause = SHORTEST_PAUSE_S
         async with asyncio.TaskGroup() as group:
             while True:
@@ -110,20 +110,20 @@ class Client:
                 await asyncio.sleep(_jittered(pause))
 
     def _address(self) -> str:
-        """The socket to try now: the one that was named, or the next of those that are there."""
+        """Return the socket to try now: the configured one, or the next of those that exist; empty without one."""
         there = self._source.found()
         return there[self._tried % len(there)] if there else ""
 
     def _say(self, why: str) -> None:
-        """Tell once what is missing, and what that means."""
+        """Log once what is missing, and its effect."""
         if self.why_not != why:
             LOG.warning(NAMES_ALONE, why=why)
         self.why_not = why
 
     async def _session(self, address: str, group: asyncio.TaskGroup) -> str:
-        """Everything over one connection, until the runtime is lost; how it was lost.
+        """Run all jobs over one connection until the runtime is lost; return how it was lost.
 
-        The jobs never raise: a TaskGroup whose task fails while it is cancelled itself forgets that it was.
+        The jobs never raise: a TaskGroup whose task fails while the group is cancelled loses the cancellation.
         """
         async with self._connect(address) as channel:
             stub: Any = RuntimeServiceStub(channel)
@@ -193,16 +193,16 @@ class Client:
     # -- one container -----------------------------------------------------------------------------------------------
 
     def _on_miss(self, container_id: str) -> None:
-        """On the asking thread."""
+        """Request the container on the loop; called on the querying thread."""
         try:
             self._loop.call_soon_threadsafe(self._ask_for, container_id, perf_counter())
-        except RuntimeError:  # the loop is closed: the daemon is going
+        except RuntimeError:  # the loop is closed: the daemon ends
             return
 
     def _ask_for(self, container_id: str, since: float, tried: int = 0) -> None:
         if container_id in self._asked_for:
             return
-        if len(self._asked_for) >= MOST_MISSES:  # the next relist tells of it
+        if len(self._asked_for) >= MOST_MISSES:  # the next relist has it
             self._tally.unasked.inc()
         else:
             self._asked_for.add(container_id)
@@ -218,7 +218,7 @@ class Client:
                 self._loop.call_later(RETRIES_S[tried], self._ask_for, container_id, since, tried + 1)
 
     async def _fetch(self, stub: Any, container_id: str) -> bool:
-        """Ask for one container, or the sandbox of this id; False when the runtime knows neither."""
+        """Request one container, or the sandbox of this id; False if the runtime knows neither."""
         mark = self._directory.mark()
         asked = pb.ListContainersRequest(filter=pb.ContainerFilter(id=container_id))
         found = (await stub.ListContainers(asked, timeout=CALL_S)).containers
@@ -259,7 +259,7 @@ class Client:
                 self._loop.call_later(RETRIES_S[tried], self._want_details, container_id, tried + 1)
 
     async def _details(self, stub: Any, known: ContainerRecord) -> ContainerRecord | None:
-        """A container with its verbose status; None when it is gone. A pid that is another's by now is left out."""
+        """Return a container with its verbose status; None if it is gone. A reused pid is left out."""
         try:
             asked = pb.ContainerStatusRequest(container_id=known.id, verbose=True)
             record = detailed(known, await stub.ContainerStatus(asked, timeout=CALL_S))
@@ -272,14 +272,14 @@ class Client:
     # -- the runtime's events ----------------------------------------------------------------------------------------
 
     def _may_listen(self, version: pb.VersionResponse) -> bool:
-        """Whether a second listener takes nothing from the kubelet: containerd 1.7 has one queue for everybody."""
+        """Whether a second listener takes no events from the kubelet: containerd 1.7 has one queue for all."""
         if self._source.events is not None:
             return self._source.events
         major = version.runtime_version.removeprefix("v").partition(".")[0]
         return version.runtime_name != "containerd" or ((whole_number(major) or 0) >= 2)
 
     async def _listen_forever(self, stub: Any) -> None:
-        """Take events as hints; a runtime without them is no less of a runtime."""
+        """Take events as hints; a runtime without events is supported too."""
         pause = 1.0
         while True:
             try:
@@ -303,7 +303,7 @@ class Client:
 async def _taken_in(
     listing: Listing[R], answer: bytes, is_known: Callable[[str], bool]
 ) -> tuple[list[R], list[str], float]:
-    """New records, ids of those that are as they were, and the CPU seconds; in slices, so that the loop goes on."""
+    """Return new records, ids of unchanged ones, and the CPU seconds; in slices, so that the loop goes on."""
     records: list[R] = []
     unchanged: list[str] = []
     spent, begun = 0.0, thread_time()
@@ -320,7 +320,7 @@ async def _taken_in(
 
 
 def with_start(record: ContainerRecord, proc_root: str) -> ContainerRecord:
-    """The record with its pid's start, if the process is in the container still; else without a pid."""
+    """Return the record with the start of its process, if this is still in the container; else without a pid."""
     if not record.pid:
         return record
     try:
@@ -333,7 +333,7 @@ def with_start(record: ContainerRecord, proc_root: str) -> ContainerRecord:
 
 
 def _raw(channel: grpc.aio.Channel, method: str) -> Callable[..., Any]:
-    """A call whose request and answer are bytes: a list is not parsed before it is known to be new."""
+    """Return a call whose request and response are bytes: only the new items of a list are parsed."""
     return cast("Callable[..., Any]", channel.unary_unary(SERVICE + method))
 
 
@@ -342,7 +342,7 @@ def _jittered(seconds: float) -> float:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event is set, or so long; it is not set afterwards."""
+    """Wait until the event is set, ``seconds`` at most; clear it afterwards."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -353,7 +353,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _until_lost(job: Coroutine[Any, Any, None]) -> str:
-    """Run one job of a session; how the runtime was lost."""
+    """Run one job of a session; return how the runtime was lost."""
     try:
         await job
     except (grpc.aio.AioRpcError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""CRI's answers as records. Nothing here calls anybody.
+"""CRI's responses as records. Nothing here makes a call.
 
 A list is read in two steps: its bytes are cut into items, which costs a microsecond each, and only an item whose
 bytes are new is parsed. On a node where nothing happened a relist of 500 pods is a comparison.
@@ -42,7 +42,7 @@ def pod_record(some: pb.PodSandbox) -> PodRecord:
 
 
 def container_record(some: pb.Container) -> ContainerRecord:
-    """A container, as a list tells it."""
+    """A container, as a list reports it."""
     return ContainerRecord(
         some.id,
         interned(some.pod_sandbox_id),
@@ -54,7 +54,7 @@ def container_record(some: pb.Container) -> ContainerRecord:
 
 
 def is_ready(some: pb.PodSandbox) -> bool:
-    """Whether a sandbox counts: the processes of one that is not ready are gone, or about to go."""
+    """Whether a sandbox counts: the processes of a sandbox that is not ready have ended, or are about to end."""
     return bool(some.state == pb.SANDBOX_READY)
 
 
@@ -97,7 +97,7 @@ def items(answer: bytes) -> Iterator[bytes]:
 
 
 class Listing(Generic[R]):
-    """One kind of list over time: which items are new, and the ids of those that are as they were."""
+    """One kind of list over time: the items that are new, and the ids of the unchanged ones."""
 
     def __init__(self, parse: Callable[[bytes], R | None], id_of: Callable[[R], str]) -> None:
         self._parse: Callable[[bytes], R | None] = parse
@@ -105,7 +105,7 @@ class Listing(Generic[R]):
         self._seen: dict[int, str] = {}  # hash of an item's bytes → id, empty for one that does not count
 
     def read(self, answer: bytes, is_known: Callable[[str], bool]) -> Iterator[R | str | None]:
-        """An item at a time: a record when it is new, else its id; None for one that does not count.
+        """Give an item at a time: a record if it is new, else its id; None for an item that does not count.
 
         Raises:
             ValueError: the answer is not a list.
@@ -164,9 +164,9 @@ _INFO = msgspec.json.Decoder(_Info)
 
 
 def detailed(record: ContainerRecord, answer: pb.ContainerStatusResponse) -> ContainerRecord:
-    """A container with what its verbose status says: pid, the values it was given, when it started.
+    """Return a container with the data of its verbose status: pid, the values it was given, its start time.
 
-    A runtime whose ``info`` is not the JSON we know says less; that is no error.
+    A runtime whose ``info`` is not the JSON we know gives less; that is no error.
     """
     status = answer.status
     info = _info_of(answer.info.get("info", ""))

@@ -1,18 +1,18 @@
-"""Who owns this process: from a cgroup's path to the container in it, and from there to its pod.
+"""The owner of a process: from a cgroup's path to the container in it, and from there to its pod.
 
 Theory
 ------
-* The cgroup's name gives uid, QoS class and container id (`cgroup_path`); what a runtime told (`record`) gives the
-  rest, but only for the group that the runtime names for the container: a directory of that name elsewhere is
-  nobody's. Where a group is not the kubelet's, the runtime's word for it is all there is.
-* Asked from the engine's thread, fed from the loop's. Every answer is an immutable value put into a dictionary whole;
+* The cgroup's name gives uid, QoS class and container id (`cgroup_path`); a runtime's report (`record`) gives the rest,
+  but only for the group that the runtime names for the container: a directory of that name elsewhere belongs to no
+  container. For a group that is not the kubelet's, the runtime's name for it is the only source.
+* The engine's thread queries, the loop's thread feeds. Every answer is an immutable value put into a dictionary whole;
   reading takes no lock, changing takes one.
-* Whoever asks in vain is remembered: when the answer comes, the cgroups it was asked for are told to the listeners,
-  so that nothing waits for a sweep. The first question in vain for a container is told too (`on_miss`): CRI asks the
-  runtime for this one at once.
-* A container that runs, and whose group the runtime named, is told of as well (`on_start`): where no process events
-  arrive, nobody asks about its processes before the next sweep.
-* What was told to be gone stays gone for an answer that was asked for before (`mark`): answers may be overtaken.
+* A query without an answer is remembered: when the answer comes, the listeners receive the cgroups of the query, so
+  that nothing waits for a rescan. The first such query for a container is reported too (`on_miss`): the CRI client asks
+  the runtime for this one at once.
+* A container that runs, and whose group the runtime named, is reported as well (`on_start`): where no process events
+  arrive, nothing queries its processes before the next rescan.
+* A removed record stays removed for a response that was requested before (`mark`): responses may be overtaken.
 * Bounded: `MOST` sandboxes and containers; more are not taken in, and `refused` counts them.
 """
 
@@ -32,7 +32,7 @@ from holdfast.pods.record import ContainerRecord, PodRecord, State
 
 MOST = 16_384
 MOST_ASKED = 4096
-MOST_GONE = 1024  # ids that were told to be gone; an answer is overtaken by few
+MOST_GONE = 1024  # ids of removed records; few removals overtake a response
 ASK_AGAIN_S = 0.25  # between two calls of `on_miss` for one container
 PAUSE = "POD"  # the name of a sandbox's own container, as the kubelet and cAdvisor have always had it
 
@@ -40,7 +40,7 @@ PAUSE = "POD"  # the name of a sandbox's own container, as the kubelet and cAdvi
 class Start(Struct, frozen=True):
     """A container that runs: its pod (the sandbox's id, where the pod is not known), its cgroup and first process.
 
-    ``group`` is empty where the runtime's word for it says no path, ``pid`` 0 where it is not told.
+    ``group`` is empty if the runtime's name for it gives no path, ``pid`` 0 if it is not reported.
     """
 
     pod: str
@@ -61,13 +61,13 @@ class _Known(Struct, Generic[R], gc=False):
 
 
 class Directory:
-    """The pods and containers of this node; satisfies ``node.snapshot.PodLookup``."""
+    """The pods and containers of this node; satisfies ``node.model.process.PodLookup``."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._now = clock
         self.refused = 0
         self.missed = 0
-        #: Why pods are not told by a runtime now; empty while they are. Whoever feeds the directory puts it here.
+        #: Why no runtime reports pods now; empty while one does. The feeder of the directory sets it.
         self.why_not: Callable[[], str] = lambda: "no container runtime is asked"
         self._lock = threading.Lock()
         self._pods: dict[str, _Known[PodRecord]] = {}
@@ -75,7 +75,7 @@ class Directory:
         self._of_sandbox: dict[str, set[str]] = {}  # containers by their sandbox, known or not
         self._of_uid: dict[str, set[str]] = {}  # sandboxes by their pod: one may be made anew
         self._clock = 0
-        self._gone: dict[str, int] = {}  # when a sandbox or container was told to be gone, by `_clock`
+        self._gone: dict[str, int] = {}  # when a sandbox or container was removed, by `_clock`
         self._answers: dict[str, PodRef] = {}
         self._asked: dict[str, tuple[PodRef, float]] = {}
         self._listeners: list[Changed] = []
@@ -88,7 +88,7 @@ class Directory:
     # -- asking, from any thread -----------------------------------------------------------------------------------
 
     def pod_of(self, cgroups: Mapping[str, str]) -> PodRef | None:
-        """The pod one of these paths (by hierarchy) belongs to; what no runtime told of it is empty."""
+        """Return the pod that one of these paths (by hierarchy) belongs to; fields not reported are empty."""
         ref = cgroup_path.pod_of(cgroups)
         if ref is None:
             ref = self._elsewhere(cgroups)
@@ -101,32 +101,32 @@ class Directory:
         return self._look_up(key, ref)
 
     def container(self, container_id: str) -> ContainerRecord | None:
-        """What is known of a container."""
+        """Return the record of a container; None if it is unknown."""
         known = self._containers.get(container_id)
         return known.record if known is not None else None
 
     def pod(self, sandbox_id: str) -> PodRecord | None:
-        """What is known of a sandbox."""
+        """Return the record of a sandbox; None if it is unknown."""
         known = self._pods.get(sandbox_id)
         return known.record if known is not None else None
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many sandboxes and containers are known."""
+        """The numbers of known sandboxes and containers."""
         return len(self._pods), len(self._containers)
 
     def on_change(self, listener: Changed) -> Callable[[], None]:
-        """Call ``listener`` with the cgroups whose pod is another than was last answered; on the feeding thread.
+        """Call ``listener`` with the cgroups whose pod differs from the last answer; on the feeding thread.
 
-        What is returned ends it.
+        Return a function that ends it.
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def on_pod(self, listener: Callable[[PodRecord], None]) -> Callable[[], None]:
-        """Call ``listener`` with those known now, then with each that is new or changed; what is returned ends it.
+        """Call ``listener`` with every pod known now, then with each new or changed one; on the feeding thread.
 
-        On the feeding thread.
+        Return a function that ends it.
         """
         self._pod_listeners.append(listener)
         for pod in self.pods():
@@ -136,43 +136,43 @@ class Directory:
     def on_start(self, listener: Callable[[Start], None]) -> Callable[[], None]:
         """Call ``listener`` once with each container that runs, as soon as its group is known; on the feeding thread.
 
-        What is returned ends it.
+        Return a function that ends it.
         """
         self._start_listeners.append(listener)
         return lambda: self._start_listeners.remove(listener)
 
     def pods(self) -> list[PodRecord]:
-        """Every sandbox that is known."""
+        """Return every known sandbox."""
         return [known.record for known in list(self._pods.values())]
 
     def on_miss(self, listener: Missed) -> None:
-        """Call ``listener`` with the id of a container that somebody asked for in vain; on the asking thread."""
+        """Call ``listener`` with the id of a container that a query did not find; on the querying thread."""
         self._on_miss.append(listener)
 
     # -- feeding -------------------------------------------------------------------------------------------------
 
     def put_pod(self, pod: PodRecord, mark: int | None = None) -> None:
-        """A sandbox that is; what was known of it before is replaced.
+        """Add a sandbox, or replace its earlier record.
 
-        With ``mark``, one that was removed after it is not taken in.
+        With ``mark``, a sandbox that was removed after it is not taken in.
         """
         with self._lock:
             changed = set() if self._went_after(mark, pod.sandbox_id) else self._put_pod(pod)
         self._tell(changed)
 
     def put_container(self, container: ContainerRecord, mark: int | None = None) -> None:
-        """A container that is; its pod may come later. One that stopped is forgotten.
+        """Add or update a container; its pod may come later. Forget a container that stopped.
 
-        With ``mark``, one that was removed after it is not taken in.
+        With ``mark``, a container that was removed after it is not taken in.
         """
         with self._lock:
             changed = set() if self._went_after(mark, container.id) else self._put_container(container)
         self._tell(changed)
 
     def settle(self, container_id: str) -> None:
-        """Nothing more can be known of a container: it is told of as it is.
+        """Report a container as it is: nothing more can be known of it.
 
-        That is no word of whether it is there, so a list that was asked for before still says whether it goes.
+        This does not say whether it exists, so a list that was requested before still decides whether it goes.
         """
         with self._lock:
             known = self._containers.get(container_id)
@@ -180,14 +180,14 @@ class Directory:
         self._tell(changed)
 
     def remove(self, key: str) -> None:
-        """A container, or a sandbox with its containers, that is no more: runtimes name both alike."""
+        """Remove a container, or a sandbox with its containers: runtimes name both alike."""
         with self._lock:
             for container_id in tuple(self._of_sandbox.get(key, ())):
                 self._remove(container_id)
             self._remove(key)
 
     def mark(self) -> int:
-        """Now, for `replace_all` and `put_container`: taken before the runtime is asked."""
+        """Return the mark of now, for `replace_all`, `put_pod` and `put_container`; take it before the request."""
         with self._lock:
             self._clock += 1
             return self._clock
@@ -199,9 +199,9 @@ class Directory:
         mark: int,
         unchanged: Iterable[str] = (),
     ) -> None:
-        """These are all there are: what is not among them goes, unless it was put after ``mark``.
+        """Take in all sandboxes and containers that exist; remove others, unless they were put after ``mark``.
 
-        ``unchanged`` are ids of sandboxes and containers that are as they were when they were last put.
+        ``unchanged`` are ids of sandboxes and containers that have not changed since they were last put.
         """
         changed: set[str] = set()
         with self._lock:
@@ -240,7 +240,7 @@ class Directory:
         return unasked | self._changed({pod.sandbox_id, pod.uid, *own})
 
     def _put_container(self, container: ContainerRecord, put_at: int | None = None) -> set[str]:
-        """``put_at``: when it was last told to be there, if not now."""
+        """``put_at``: when it was last reported to exist, if not now."""
         if container.state is State.STOPPED:
             self._forget(container.id)
             return set()
@@ -282,7 +282,7 @@ class Directory:
                 self._forget(key)
 
     def _remove(self, key: str) -> None:
-        """Forget it, and that it was told to be gone."""
+        """Forget a record, and remember its removal."""
         self._forget(key)
         self._clock += 1
         self._gone.pop(key, None)  # so that the oldest is first
@@ -291,7 +291,7 @@ class Directory:
             del self._gone[next(iter(self._gone))]
 
     def _forget(self, key: str) -> None:
-        """Know nothing more of a container, or of a sandbox; containers of the sandbox stay, in nobody's pod."""
+        """Drop the record of a container, or of a sandbox; containers of the sandbox stay, in no known pod."""
         self._answers.pop(key, None)
         self._asked.pop(key, None)
         container = self._containers.pop(key, None)
@@ -311,12 +311,12 @@ class Directory:
             index.pop(key, None)
 
     def _pod_of_uid(self, uid: str) -> PodRecord | None:
-        """The newest sandbox of a pod."""
+        """Return the newest sandbox of a pod."""
         sandboxes = [self._pods[key].record for key in self._of_uid.get(uid, ())]
         return max(sandboxes, key=lambda pod: pod.created_at_ns, default=None)
 
     def _changed(self, keys: Iterable[str]) -> set[str]:
-        """The groups that were asked for under these keys and have another answer now."""
+        """Return the groups that were queried under these keys and have another answer now."""
         groups: set[str] = set()
         for key in keys:
             before = self._answers.pop(key, None)
@@ -332,9 +332,9 @@ class Directory:
         return groups
 
     def _unasked(self, container: ContainerRecord) -> set[str]:
-        """The group of a container that runs, where its name says nothing of a pod: nobody can have asked for it.
+        """Return the group of a running container, if its name gives no pod: no earlier query was for it.
 
-        Whoever decided about its processes before took them for nobody's. A runtime may tell its group and no pid.
+        An earlier decision took its processes as being in no pod. A runtime may report its group and no pid.
         """
         if not (container.pid or _runs(container)) or container.sandbox_id not in self._pods:
             return set()
@@ -364,7 +364,10 @@ class Directory:
         return answer or ref
 
     def _answer(self, ref: PodRef) -> PodRef | None:
-        """What is known for a group: its pod, by the uid if need be, and the container; None without a pod."""
+        """Return the pod of a group, by the uid if need be, and the container.
+
+        None without a pod, before the container is detailed, or if the runtime names another group for it.
+        """
         container, own = self.container(ref.container_id), self.pod(ref.container_id)
         pod = own or (self.pod(container.sandbox_id) if container else self._pod_of_uid(ref.uid))
         if pod is None:
@@ -379,7 +382,7 @@ class Directory:
             return None
         confirmed = cgroup_path.names_group(container.cgroups_path, ref.group)
         if container.cgroups_path and not confirmed:
-            return None  # a group of another place that is only called so
+            return None  # a group elsewhere with the container's name
         return replace(
             answer,
             container=container.name,
@@ -390,7 +393,7 @@ class Directory:
         )
 
     def _elsewhere(self, cgroups: Mapping[str, str]) -> PodRef | None:
-        """A container we were told of, in a group that the kubelet did not name and the runtime does."""
+        """Return a reported container, in a group that the runtime names and the kubelet does not."""
         if not self._pods:
             return None
         for path in cgroups.values():
@@ -418,10 +421,10 @@ class Directory:
 
 
 def _runs(container: ContainerRecord) -> bool:
-    """Whether its processes can be found. A list alone does not say where it is."""
+    """Whether the container's processes can be found. A list alone does not give its group."""
     return container.state is not State.CREATED and container.detailed and bool(container.cgroups_path or container.pid)
 
 
 def _runs_as(before: ContainerRecord, now: ContainerRecord) -> bool:
-    """Whether it was running before, and was not started anew since."""
+    """Whether the container was running before, and was not restarted since."""
     return _runs(before) and before.pid in (0, now.pid)

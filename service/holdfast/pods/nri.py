@@ -1,15 +1,15 @@
-"""What a container runtime tells an NRI plugin, and what it is answered when it is about to create a container.
+"""The reports of a container runtime to an NRI plugin, and the answer when it is about to create a container.
 
 Theory
 ------
-* A runtime asks its plugins one after the other, under one lock, while a pod waits. What is told here is quick and
-  never raises because of what a runtime says.
-* An answer is a wish (`Wish`: whoever knows rules and annotations has it) made fit for a runtime: in range, not
-  below what the runtime may write, nothing that is so already, the group in the words of the cgroup driver.
-* *Two plugins that set one field of a container fail its creation*, and nobody tells the plugins; neither does a
-  runtime that may not write what it was given. So we remember what we answered until the container starts. One that
-  did not start is created without us the next time, and if it starts then, for as long as there is the pod
-  (`Caution`). What is left out here the engine does when the program runs.
+* A runtime calls its plugins one after the other, under one lock, while a pod waits. The code here is quick and raises
+  for nothing that a runtime sends.
+* An answer is a wish (`Wish`, from the holder of rules and annotations) made fit for a runtime: in range, not below the
+  least value the runtime may write, without values that are set already, with the group as the cgroup driver names it.
+* *Two plugins that set one field of a container fail its creation*, and the runtime tells neither plugin; nor does it
+  if it may not write the value it was given. So an answer is remembered until the container starts. A container that
+  did not start is created without our values the next time, and if it starts then, as long as the pod exists
+  (`Caution`). The engine sets the values that are left out here when the program runs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from msgspec import Struct, field
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 LOWEST, HIGHEST = -1000, 1000
-#: On a container that was created with values of ours, for whoever inspects it: what, and by which rule.
+#: The annotation of a container that was created with our values, for people: the values and the rule.
 ANNOTATION = "holdfast.dev/at-creation"
-#: Files of a v2 group that a runtime writes only if it is told to by their names, and what a new group has in them
+#: Files of a v2 group that a runtime writes only if they are given by name, and a new group's values in them
 #: (the kernel's Documentation/admin-guide/cgroup-v2.rst).
 NEW_GROUP = MappingProxyType(
     {"memory.oom.group": "0", "memory.min": "0", "memory.low": "0", "memory.high": "max", "cpu.idle": "0"}
@@ -36,7 +36,7 @@ MOST_WATCHED = 4096  # containers between creation and start, and pods' containe
 
 
 class Event(enum.IntEnum):
-    """NRI's events, by their numbers."""
+    """The NRI events, by their numbers."""
 
     RUN_POD = 1
     STOP_POD = 2
@@ -52,7 +52,7 @@ EVENT_MASK = sum(1 << (event - 1) for event in Event)
 
 
 class Sandbox(Struct, frozen=True):
-    """A pod as a runtime knows it. ``cgroup_parent`` is the kubelet's word for the pod's group."""
+    """A pod as a runtime knows it. ``cgroup_parent`` is the kubelet's name for the pod's group."""
 
     id: str
     uid: str
@@ -64,7 +64,7 @@ class Sandbox(Struct, frozen=True):
 
 
 class Life(enum.Enum):
-    """How far a container is."""
+    """The state of a container."""
 
     UNKNOWN = 0
     CREATED = 1
@@ -74,9 +74,9 @@ class Life(enum.Enum):
 
 
 class Container(Struct, frozen=True):
-    """A container as a runtime knows it. ``oom_score_adj``: what its first process has or will have.
+    """A container as a runtime knows it. ``oom_score_adj``: the value that its first process has or will have.
 
-    ``asked``: what the kubelet wanted it to be, where somebody else gave it another value. ``unified`` are files of its
+    ``asked``: the value the kubelet asked for, where the container was given another one. ``unified`` are files of its
     v2 group as the runtime is asked to write them.
     """
 
@@ -92,26 +92,26 @@ class Container(Struct, frozen=True):
 
 
 class Feed(Protocol):
-    """Who wants to know what there is (the directory of pods)."""
+    """Receives the pods and containers that exist (the directory of pods)."""
 
     def pod(self, pod: Sandbox) -> None:
-        """A pod that is."""
+        """Add or update a pod."""
 
     def container(self, container: Container) -> None:
-        """A container that is, or that stopped."""
+        """Add or update a container; it may have stopped."""
 
     def pod_gone(self, sandbox_id: str) -> None:
-        """A pod that is no more."""
+        """Remove a pod."""
 
     def container_gone(self, container_id: str) -> None:
-        """A container that is no more."""
+        """Remove a container."""
 
     def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
-        """These are all there are."""
+        """Take in all pods and containers that exist; remove all others."""
 
 
 class Wish(Struct, frozen=True):
-    """What a container should be created with, and by which rule. ``group`` is the cgroup that is to hold it."""
+    """The values for a container's creation, and the rule they are from. ``group`` is the cgroup that is to hold it."""
 
     rule: str
     oom_score_adj: int | None = None
@@ -121,14 +121,14 @@ class Wish(Struct, frozen=True):
 
 
 class Wishes(Protocol):
-    """Who knows what a container should be created with."""
+    """Gives the values that a container should be created with."""
 
     async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
-        """The wish, or None where there is none; may raise anything."""
+        """Return the wish, or None if there is none; may raise any error."""
 
 
 class Adjustment(Struct, frozen=True):
-    """What a runtime is told; empty: nothing. ``unified`` are files of the container's v2 group."""
+    """The answer to a runtime; empty: no change. ``unified`` are files of the container's v2 group."""
 
     oom_score_adj: int | None = None
     cgroups_path: str = ""
@@ -140,7 +140,7 @@ class Adjustment(Struct, frozen=True):
 
 
 def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adjustment:
-    """A wish as this container's runtime can have it; ``lowest``: the least oom_score_adj it may write."""
+    """Return a wish in the form its runtime can apply; ``lowest``: the least oom_score_adj the runtime may write."""
     adj = wish.oom_score_adj
     if adj is not None:
         adj = max(LOWEST, min(HIGHEST, adj))
@@ -161,19 +161,19 @@ def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adj
 
 
 def before_us(file: str, container: Container) -> str | None:
-    """What a file of the container's group would say without us; None: not known, so it could not be given back.
+    """Return the value of a file of the container's group without us; None: unknown, so it could not be restored.
 
-    The engine reads such a file when the program runs, and then writes it. NRI before 0.12 tells nothing of the files
-    that were asked for: there a new group's values are all that can be known.
+    The engine reads such a file when the program runs, and then writes it. NRI before 0.12 does not report the files
+    that were asked for: there only a new group's values are known.
     """
     return container.unified.get(file, NEW_GROUP.get(file))
 
 
 def cgroups_path_in(group: str, container: Container) -> str:
-    """The path of a container's own group below ``group``; empty where it is to stay, or cannot be said.
+    """Return the path of a container's own group below ``group``; empty if it is to stay, or has no such path.
 
-    A group of its own, because a runtime removes a container's group with the container and may end all that is in
-    it. The systemd driver names slices, which a cgroup of a rule is not: there the engine moves it.
+    The container has its own group, because a runtime removes a container's group with the container and may end all
+    processes in it. The systemd driver names slices, which a rule's cgroup is not: there the engine makes the move.
     """
     if not group or not container.cgroups_path.startswith("/"):
         return ""
@@ -181,7 +181,7 @@ def cgroups_path_in(group: str, container: Container) -> str:
 
 
 class Gathering:
-    """The parts of one synchronisation, as far as there is room for them."""
+    """The parts of one synchronisation, up to `MOST` pods and containers."""
 
     def __init__(self) -> None:
         self.pods: list[Sandbox] = []
@@ -189,7 +189,7 @@ class Gathering:
         self.left_out = 0
 
     def add(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
-        """One more part."""
+        """Add one more part."""
         for pod in pods:
             if self._has_room():
                 self.pods.append(pod)
@@ -209,17 +209,17 @@ class _Trial(enum.Enum):
     LEFT_ALONE = "left alone"  # it started without us, and had not with us
 
 
-Key = tuple[str, str]  # the pod's uid, the container's name: what a next attempt has in common with the last
+Key = tuple[str, str]  # the pod's uid, the container's name: the next attempt has them in common with the last
 
 
 class Caution:
-    """Whether a container may be given values, as far as earlier attempts to create it tell."""
+    """Decides whether a container may be given values, by the results of earlier attempts to create it."""
 
     def __init__(self) -> None:
         self._trials: dict[Key, _Trial] = {}
 
     def allows(self, key: Key) -> bool:
-        """Ask when there is something to give; what is allowed counts as given."""
+        """Whether the container may be given values; call it only with values to give: allowed ones count as given."""
         last = self._trials.get(key)
         if last in (None, _Trial.WITHOUT):  # nothing known, or it failed without us as well
             self._put(key, _Trial.ADJUSTED)
@@ -229,7 +229,7 @@ class Caution:
         return False
 
     def started(self, key: Key) -> bool:
-        """It runs. True: only without us; it is left alone from now on."""
+        """Record that the container runs. True: it started only without us, and is left alone from now on."""
         last = self._trials.get(key)
         if last is _Trial.ADJUSTED:
             del self._trials[key]
@@ -239,13 +239,13 @@ class Caution:
         return False
 
     def begin_anew(self, uids: Collection[str]) -> None:
-        """The runtime was away, so who did not start proves nothing; pods other than ``uids`` are no more."""
+        """Forget attempts without a start, which prove nothing after the runtime was away, and pods not in ``uids``."""
         self._trials = {
             key: trial for key, trial in self._trials.items() if trial is _Trial.LEFT_ALONE and key[0] in uids
         }
 
     def forget(self, uid: str) -> None:
-        """The pod is no more."""
+        """Forget a pod that is gone."""
         for key in [key for key in self._trials if key[0] == uid]:
             del self._trials[key]
 

@@ -1,7 +1,7 @@
-"""What a container runtime told of a pod and of a container, whoever asked it: one shape for CRI and NRI.
+"""A container runtime's report of a pod and of a container: one shape for CRI and NRI.
 
-Nothing of a container's own labels and annotations is kept: they are the kubelet's book-keeping, and what rules and
-people ask about are the pod's.
+A container's own labels and annotations are not kept: they are the kubelet's book-keeping, and rules and people use the
+pod's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from holdfast.interning import Interned
 
-#: Longer values are not kept: they hold manifests (``last-applied-configuration``), which nobody selects by.
+#: Longer values are not kept: they hold manifests (``last-applied-configuration``), by which no rule selects.
 LONGEST_VALUE = 1024
 SHARED = 24  # shorter values are the same on many pods
-#: Of the labels, and of the annotations, of one pod: its author chooses them, and each is looked at for each process.
+#: Of the labels, and of the annotations, of one pod: its author chooses them, and each is checked for each process.
 MOST_VALUES, MOST_VALUES_BYTES = 128, 16 * 1024
 
 
@@ -32,7 +32,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class State(enum.Enum):
-    """How far a container's life is (CRI's ContainerState, NRI's with ``PAUSED`` as running)."""
+    """The state of a container (CRI's ContainerState, NRI's with ``PAUSED`` as running)."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -41,7 +41,7 @@ class State(enum.Enum):
 
 
 class PodRecord(Struct, frozen=True, gc=False):
-    """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime was told it.
+    """A pod sandbox. ``uid`` with dashes as the kubelet gives it, ``cgroup_parent`` as the runtime received it.
 
     ``cut``: it has more labels or annotations than are kept.
     """
@@ -58,13 +58,13 @@ class PodRecord(Struct, frozen=True, gc=False):
 
 
 class ContainerRecord(Struct, frozen=True, gc=False):
-    """A container. What is not known yet is empty, 0 or None, and does not wipe out what was known before.
+    """A container. A field that is not known yet is empty, 0 or None, and does not replace a known value.
 
-    ``oom_score_adj`` is what the runtime gave the container's first process; ``oom_score_adj_asked`` what the kubelet
-    asked the runtime for, where that is told. ``pid`` in the runtime's (the host's) pid namespace, 0 while it does
-    not run; ``start_ticks`` (field 22 of proc_pid_stat(5)) was read beside it and says that it is still the same
-    process; whoever feeds a pid without having looked leaves it 0. ``memory_limit`` in bytes, 0: none known.
-    ``detailed`` False: from a list, which does not name the container's cgroup; its pod is not told of until it is.
+    ``oom_score_adj`` is the value the runtime gave the container's first process; ``oom_score_adj_asked`` the value the
+    kubelet asked the runtime for, where that is reported. ``pid`` in the runtime's (the host's) pid namespace, 0 while
+    it does not run; ``start_ticks`` (field 22 of proc_pid_stat(5)) was read beside it and shows that it is still the
+    same process; a source that has not read it leaves it 0. ``memory_limit`` in bytes, 0: none known. ``detailed``
+    False: from a list, which does not name the container's cgroup; its pod is not reported until it is detailed.
     """
 
     id: str
@@ -82,7 +82,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     detailed: bool = True
 
     def merged(self, told: ContainerRecord) -> ContainerRecord:
-        """``told`` with what only was known before; a container that was started anew has nothing of before."""
+        """Return ``told`` with the fields that only the earlier record has; a restarted container keeps none."""
         if told.started_at_ns and self.started_at_ns and told.started_at_ns != self.started_at_ns:
             return told
         if told.pid and self.pid and told.pid != self.pid:
@@ -99,10 +99,10 @@ _DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not 
 
 
 def kept(values: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
-    """Labels or annotations as they are kept: read-only, without long values and without the kubelet's own marks.
+    """Return labels or annotations as they are kept: read-only, without long values and the kubelet's own marks.
 
-    Those (``io.kubernetes.pod.name`` and the like) say again what a record has fields for. Of more than `MOST_VALUES`,
-    or `MOST_VALUES_BYTES`, the shortest are kept; then the second of the pair is True.
+    These marks (``io.kubernetes.pod.name`` and the like) repeat fields of a record. If there are more than
+    `MOST_VALUES`, or `MOST_VALUES_BYTES`, the shortest are kept; then the second of the pair is True.
     """
     found = [
         (key, value)

@@ -15,12 +15,12 @@ WELL_KNOWN = (
     "/run/k0s/containerd.sock",
     "/var/snap/microk8s/common/run/containerd.sock",
 )
-LOOK_AGAIN_S = 3.0  # for a socket where there is none
+LOOK_AGAIN_S = 3.0  # between two checks for a missing socket
 NAMES_ALONE = "pods are known by their cgroups' names alone, or as last told"
 
 
 class Source(Struct, frozen=True):
-    """Where the runtime is (empty: looked for), how often all is asked, and whether its events are (None: if safe)."""
+    """The runtime's address (empty: search), the seconds between lists, and whether to use events (None: if safe)."""
 
     address: str = ""
     relist_s: float = 10.0
@@ -28,18 +28,18 @@ class Source(Struct, frozen=True):
     proc_root: str = "/proc"
 
     def found(self) -> list[str]:
-        """Paths of the sockets there are now: of the named one, or of the well-known ones."""
+        """Return the paths of the sockets that exist now: the named one, or the well-known ones."""
         named = self.address.removeprefix("unix://")
         return [path for path in ((named,) if named else WELL_KNOWN) if is_socket(path)]
 
     @property
     def nobody(self) -> str:
-        """What to say when none is found."""
+        """The message for the case that no socket is found."""
         return f"no container runtime's socket at {self.address or ', '.join(WELL_KNOWN)}"
 
 
 def is_socket(path: str) -> bool:
-    """Whether there is a socket, whoever listens or does not."""
+    """Whether there is a socket, with or without a listener."""
     try:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the pods' directory counts, for Prometheus. No label names a pod: there are too many, and they come and go."""
+"""Metrics of the pods' directory, for Prometheus. No label names a pod: there are too many, and they come and go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
 class Tally:
-    """The families; `register` shows them."""
+    """The metric families; `register` adds them to a registry."""
 
     def __init__(self, directory: Directory) -> None:
         self.known = Gauge(
@@ -50,11 +50,11 @@ class Tally:
         self.connected.set(0)
 
     def register(self, registry: Registry) -> None:
-        """Show all families."""
+        """Add all families to the registry."""
         registry.add(*self._families())
 
     def unregister(self, registry: Registry) -> None:
-        """Show them no more."""
+        """Remove them from the registry."""
         registry.remove(*self._families())
 
     def _families(self) -> list[Counter | Histogram]:

@@ -1,7 +1,7 @@
-"""The NRI plugin: what rules give a container is there before its first instruction. Off unless it is turned on.
+"""The NRI plugin: it sets a rule's values before a container's first instruction. Off unless it is turned on.
 
-Who may be a runtime's NRI plugin may change every container of the node, so this asks for trust of its own. What is
-answered is `holdfast.pods.nri`, by which rule `holdfast.node.plan.creation`, the wire `holdfast.ttrpc.mux`.
+A runtime's NRI plugin may change every container of the node, so it needs trust of its own. `holdfast.pods.nri` makes
+the answers, `holdfast.node.plan.creation` chooses the rule, `holdfast.ttrpc.mux` is the wire.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from holdfast.plugins.kinds import EVENTS, NRI, PLACEMENT, PODS
 if TYPE_CHECKING:
     from holdfast.plugins.nri.link import Link
 
-#: What a runtime starts its pre-installed plugins with: the number of an open socket, a name, two digits.
+#: The environment of a plugin that the runtime starts itself: the number of an open socket, a name, two digits.
 SOCKET, NAME, INDEX = "NRI_PLUGIN_SOCKET", "NRI_PLUGIN_NAME", "NRI_PLUGIN_IDX"
 NAMESPACE = "holdfast"  # of the events
 SERVICE = "nri.pkg.api.v1alpha1.Plugin"  # its name in health: serving while a runtime has us
 
 
 class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Being the container runtime's plugin, so that values are there before a container's first instruction."""
+    """Settings of the container runtime's plugin, which sets values before a container's first instruction."""
 
     enabled: Annotated[
         bool, Meta(description="be an NRI plugin. It is root-equivalent trust: a plugin may change any container")
@@ -59,7 +59,7 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 @plugin(NRI, "plugin", requires=[EVENTS, PODS, PLACEMENT], config=NriConfig)
 async def nri(context: InitContext) -> AsyncIterator[Link]:
-    """Be a runtime's plugin for as long as the daemon runs, whether or not a runtime is there."""
+    """Act as a runtime's plugin while the daemon runs, whether or not a runtime is there."""
     started_by_runtime = SOCKET in os.environ
     if not (context.config.enabled or started_by_runtime):
         raise SkipPlugin("off: it is trusted with every container of the node; enabled: true turns it on")
@@ -71,10 +71,10 @@ async def nri(context: InitContext) -> AsyncIterator[Link]:
 
 
 def _told(environ: Mapping[str, str]) -> tuple[int, str, str]:
-    """The socket, name and index a runtime gave.
+    """Return the socket, name and index that a runtime gave.
 
     Raises:
-        ConfigError: they are not what a runtime gives.
+        ConfigError: the socket is no open descriptor.
     """
     try:
         descriptor = int(environ[SOCKET])
@@ -85,7 +85,7 @@ def _told(environ: Mapping[str, str]) -> tuple[int, str, str]:
 
 
 def _once(link: Link):  # type: ignore[no-untyped-def]
-    """A runtime that started us starts another one when it comes back: its end is ours."""
+    """Return a job that ends the daemon with the connection: a runtime that comes back starts another plugin."""
 
     async def serve() -> None:
         await link.once()

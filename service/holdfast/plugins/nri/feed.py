@@ -1,4 +1,4 @@
-"""What NRI tells, put into the directory of pods; or nowhere, where there is none."""
+"""The feed from NRI to the directory of pods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from holdfast.pods.nri import Container, Life, Sandbox
 from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
 from holdfast.process import ProcRoot
 
-#: NRI's states as the directory has them.
+#: The directory's states by NRI's.
 _STATES = {
     Life.UNKNOWN: State.UNKNOWN,
     Life.CREATED: State.CREATED,
@@ -21,29 +21,29 @@ _STATES = {
 
 
 class DirectoryFeed:
-    """Feeds a directory (`pods.nri.Feed`); a pid is told with the start time it has now."""
+    """Feeds a directory (`pods.nri.Feed`); a pid is stored with the start time that its process has now."""
 
     def __init__(self, directory: Directory, proc: ProcRoot) -> None:
         self._directory, self._proc = directory, proc
 
     def pod(self, pod: Sandbox) -> None:
-        """A pod that is."""
+        """Add or update a pod."""
         self._directory.put_pod(_pod(pod))
 
     def container(self, container: Container) -> None:
-        """A container that is, or that stopped."""
+        """Add or update a container; it may have stopped."""
         self._directory.put_container(self._container(container))
 
     def pod_gone(self, sandbox_id: str) -> None:
-        """A pod that is no more."""
+        """Remove a pod."""
         self._directory.remove(sandbox_id)
 
     def container_gone(self, container_id: str) -> None:
-        """A container that is no more."""
+        """Remove a container."""
         self._directory.remove(container_id)
 
     def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
-        """These are all there are."""
+        """Take in all pods and containers that exist; remove all others."""
         mark = self._directory.mark()
         self._directory.replace_all(map(_pod, pods), map(self._container, containers), mark)
 
@@ -61,7 +61,7 @@ class DirectoryFeed:
         )
 
     def _start_ticks(self, pid: int) -> int:
-        """Field 22 of proc_pid_stat(5); 0 for a process that is gone, or that we may not look at."""
+        """Return field 22 of proc_pid_stat(5); 0 for a process that is gone, or that we may not read."""
         if not pid:
             return 0
         try:

@@ -1,4 +1,4 @@
-"""What the NRI plugin counts."""
+"""Metrics of the NRI plugin."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
 
 
 class Outcome(enum.StrEnum):
-    """What a container about to be created was answered."""
+    """The answer for a container about to be created."""
 
-    NOTHING = "nothing"  # no rule gives it anything that it has not
+    NOTHING = "nothing"  # no rule changes a value of it
     ADJUSTED = "adjusted"
     DRY_RUN = "dry_run"
     LEFT_ALONE = "left_alone"  # an earlier one did not start with our values

@@ -1,4 +1,4 @@
-"""Keeping us a runtime's plugin: one connection after the other, for ever, and what the daemon is told of it."""
+"""The link to the runtime: one connection after the other, indefinitely, and the reports of it to the daemon."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ LOG = log.named(__name__)
 
 #: A runtime that restarts is back within seconds; a node without NRI is asked again, cheaply.
 RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
-LASTED_S = 10.0  # a connection that ends sooner is a failed one: a runtime may drop us for what it makes us do
+LASTED_S = 10.0  # a connection that ends sooner counts as failed: a runtime may drop us for how we answer
 
 
 class Nobody:
-    """Where nobody wants to know what there is."""
+    """A feed that keeps nothing, for a daemon without the directory of pods."""
 
     def pod(self, pod: Sandbox) -> None:
-        """Not kept."""
+        """Ignore it."""
 
     def container(self, container: Container) -> None:
-        """Not kept."""
+        """Ignore it."""
 
     def pod_gone(self, sandbox_id: str) -> None:
-        """Not kept."""
+        """Ignore it."""
 
     def container_gone(self, container_id: str) -> None:
-        """Not kept."""
+        """Ignore it."""
 
     def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
-        """Not kept."""
+        """Ignore it."""
 
 
 class Link:
-    """Keeps us a runtime's plugin. ``on_change`` is told when we are, and when we are not any more."""
+    """Keeps us registered as a runtime's plugin. ``on_change`` receives True when we are, False when that ends."""
 
     def __init__(
         self, connect: Connector, identity: Identity, means: Means, budget_s: float, on_change: Callable[[bool], None]
@@ -64,7 +64,7 @@ class Link:
         self._said: str | None = None
 
     async def keep(self) -> None:
-        """Connect, and again when it ends, for ever."""
+        """Connect, and reconnect after each end, indefinitely."""
         while True:
             await self.once()
             await asyncio.sleep(self.pause_s)
@@ -75,7 +75,7 @@ class Link:
         return RECONNECT.delay_s(max(1, self._failures))
 
     async def once(self) -> None:
-        """One connection, whatever becomes of it."""
+        """Run one connection to its end; its errors are not raised."""
         service, began = PluginService(self.means, lambda: self._on_change(True)), time.monotonic()
         try:
             why = await be_a_plugin(self._connect, self._identity, service, self._guard)
@@ -97,7 +97,7 @@ class Link:
             self._on_change(False)
             LOG.warning("nri: the runtime is gone; connecting anew", runtime=service.runtime, why=why)
             return
-        if why != self._said:  # a node without NRI would be told of every few seconds
+        if why != self._said:  # otherwise a node without NRI would log it every few seconds
             self._said = why
             LOG.warning("nri: no runtime has us as its plugin; trying on", why=why)
 
@@ -112,7 +112,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 @contextmanager
 def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterator[Link]:
-    """A link by the plugin's configuration, or by what a runtime that started us told: its socket, name and index."""
+    """A link by the plugin's configuration, or by ``told``: socket, name and index from a runtime that started us."""
     config: NriConfig = context.config
     figures = Figures()
     exchange = context.single(EVENTS)
@@ -134,7 +134,7 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
         lambda event: exchange.publish("/nri/created", event, NAMESPACE),
         config.lowest_oom_score_adj,
     )
-    if rules is not None and directory is not None:  # who does not know pods would take the value for nobody's
+    if rules is not None and directory is not None:  # an engine that knows no pods would find no rule for the value
         means = replace(means, heir=rules)
     if told is None:
         connect = unix(config.socket_path)

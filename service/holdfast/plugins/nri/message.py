@@ -1,4 +1,4 @@
-"""Between NRI's messages and our values."""
+"""Conversion between NRI's messages and our values."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from holdfast.pods.nri import Adjustment, Container, Life, Sandbox, Wish
 
 
 def sandbox(pod: pb.PodSandbox) -> Sandbox:
-    """A pod."""
+    """Return a pod."""
     return Sandbox(
         pod.id, pod.uid, pod.namespace, pod.name, dict(pod.labels), dict(pod.annotations), pod.linux.cgroup_parent
     )
 
 
 def container(given: pb.Container) -> Container:
-    """A container; a state nobody defined is not known."""
+    """Return a container; a state that NRI does not define becomes UNKNOWN."""
     linux = given.linux
     state = given.state
     return Container(
@@ -31,7 +31,7 @@ def container(given: pb.Container) -> Container:
 
 
 def adjust(adjustment: Adjustment) -> pb.ContainerAdjustment:
-    """An answer. A value of 0 is sent as a message that is there and empty, which is not the same as none."""
+    """Return an answer. A value of 0 is sent as an empty message, which differs from an absent one."""
     linux = pb.LinuxContainerAdjustment(cgroups_path=adjustment.cgroups_path)
     if adjustment.unified:
         linux.resources.unified.update(adjustment.unified)
@@ -41,7 +41,7 @@ def adjust(adjustment: Adjustment) -> pb.ContainerAdjustment:
 
 
 def created(pod: Sandbox, given: Container, wish: Wish, made: Adjustment, outcome: str) -> ContainerCreated:
-    """The event."""
+    """Return the event about a container that a rule has values for."""
     return ContainerCreated(
         container_id=given.id,
         namespace=pod.namespace,

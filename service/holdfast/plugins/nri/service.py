@@ -1,7 +1,7 @@
-"""The plugin's side of NRI: what the runtime calls, one handler each. What is answered is `holdfast.pods.nri`'s word.
+"""The plugin's side of NRI: one handler for each call of the runtime. `holdfast.pods.nri` decides the answers.
 
-No error ever leaves a handler (`fail_open`): the runtime would fail the container for it. An empty answer lets the
-container be created as the kubelet asked, and the engine does what is left to do when its program runs.
+No error ever leaves a handler (`fail_open`): the runtime would fail the container for it. After an empty answer the
+runtime creates the container as the kubelet asked, and the engine sets the remaining values when its program runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from holdfast.ttrpc import Handler, Interceptor, Kind
 LOG = log.named(__name__)
 NOTHING = Adjustment()
 
-#: What each method answers when it fails, from its request. Nothing, in NRI's words; but events 0 would mean all.
+#: The empty answer of each method that fails, made from its request. In Configure, events 0 would mean all.
 EMPTY: dict[str, Callable[[Any], Message]] = {
     "Configure": lambda _: pb.ConfigureResponse(events=EVENT_MASK),
     "Synchronize": lambda request: pb.SynchronizeResponse(more=request.more),
@@ -51,14 +51,14 @@ EMPTY: dict[str, Callable[[Any], Message]] = {
 
 
 class Call(Protocol):
-    """What `fail_open` needs of a call."""
+    """The part of a call that `fail_open` needs."""
 
     def time_remaining(self) -> float | None:
-        """Seconds the caller still waits, None for ever."""
+        """Return the seconds that the caller still waits; None: no limit."""
 
 
 def fail_open(figures: Figures, budget_s: float) -> Interceptor:
-    """Wraps every handler: timed, answered with nothing after the budget or an error, never with an error.
+    """Wrap every handler: it is timed, and after the budget or an error it gives the empty answer, never an error.
 
     The budget is at most half of what the caller still waits: ttrpc's own answer at the deadline is an error too.
     """
@@ -88,20 +88,20 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
 
 
 class Heir(Protocol):
-    """Who holds a container's values once it runs, and gives them back. The futures: it is written down."""
+    """Enforces a container's values once it runs, and restores them. A future is done when the values are recorded."""
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Its first process was created with a value that ``rule`` gave it, in place of the one asked for."""
+        """Take over its first process, which was created with the value of ``rule`` in place of the one asked for."""
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
-        """Its own cgroup was made with these."""
+        """Take over ``files`` of its own cgroup, which was created with them."""
 
 
 class Means(Struct, frozen=True):
-    """What handlers work with, whatever becomes of one connection.
+    """The parts that handlers work with; they outlive a connection.
 
-    ``tell`` gets an event for each container that a rule has something for; ``heir`` takes over what one that runs was
-    created with; ``lowest`` is the least oom_score_adj the runtime may write.
+    ``tell`` receives an event for each container that a rule has values for; ``heir`` takes over the values that a
+    running container was created with; ``lowest`` is the least oom_score_adj the runtime may write.
     """
 
     wishes: Wishes
@@ -115,7 +115,7 @@ class Means(Struct, frozen=True):
 
 
 class PluginService(PluginServicer):
-    """One connection's handlers. ``synchronized`` when the runtime has told everything: then we are its plugin."""
+    """One connection's handlers. ``synchronized`` once the runtime has reported everything: then we are its plugin."""
 
     def __init__(self, means: Means, on_synchronized: Callable[[], None] = lambda: None) -> None:
         self.synchronized = False
@@ -127,7 +127,7 @@ class PluginService(PluginServicer):
     # -- the connection --------------------------------------------------------------------------------------------
 
     async def Configure(self, request: pb.ConfigureRequest, call: object) -> pb.ConfigureResponse:  # noqa: N802
-        """The runtime introduces itself, and is told which events we want."""
+        """Log the runtime's name and version, and answer with the events we want."""
         self.runtime = f"{request.runtime_name} {request.runtime_version}".strip()
         LOG.info(
             "nri: registered",
@@ -140,7 +140,7 @@ class PluginService(PluginServicer):
     async def Synchronize(  # noqa: N802
         self, request: pb.SynchronizeRequest, call: object
     ) -> pb.SynchronizeResponse:
-        """What there is, in one or more parts. No updates are asked for: what runs is the engine's to look after."""
+        """Take in all pods and containers, in one or more parts. Request no updates: the engine makes those."""
         self._gathering.add(map(message.sandbox, request.pods), map(self._known, request.containers))
         if not request.more:
             gathered, self._gathering = self._gathering, Gathering()
@@ -148,7 +148,7 @@ class PluginService(PluginServicer):
         return pb.SynchronizeResponse(more=request.more)
 
     async def Shutdown(self, request: pb.Empty, call: object) -> pb.Empty:  # noqa: N802
-        """The runtime stops. It may also just be gone: the end of the connection is what counts."""
+        """Log that the runtime stops. It may end without this call: only the end of the connection counts."""
         LOG.info("nri: the runtime stops", runtime=self.runtime)
         return pb.Empty()
 
@@ -174,24 +174,24 @@ class PluginService(PluginServicer):
     # -- pods and containers ---------------------------------------------------------------------------------------
 
     async def RunPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
-        """A pod is there."""
+        """Take in a new pod."""
         self._on(Event.RUN_POD, request.pod, None)
         return pb.Empty()
 
     async def StopPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
-        """A pod's containers are stopped; it may still be listed."""
+        """Do nothing: the pod's containers are stopped, but it may still be listed."""
         self._on(Event.STOP_POD, request.pod, None)
         return pb.Empty()
 
     async def RemovePodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
-        """A pod is no more."""
+        """Forget a removed pod."""
         self._on(Event.REMOVE_POD, request.pod, None)
         return pb.Empty()
 
     async def CreateContainer(  # noqa: N802
         self, request: pb.ContainerEvent, call: object
     ) -> pb.CreateContainerResponse:
-        """The one moment at which values can be given before the first instruction runs."""
+        """Answer with a rule's values: only this call can set them before the first instruction runs."""
         pod, container = message.sandbox(request.pod), message.container(request.container)
         adjustment = await self._decide(pod, container)
         self._means.feed.pod(pod)
@@ -201,22 +201,22 @@ class PluginService(PluginServicer):
         return pb.CreateContainerResponse(adjust=message.adjust(adjustment))
 
     async def PostStartContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
-        """It runs, and has a pid."""
+        """Take in a container that runs and has a pid."""
         self._on(Event.POST_START, request.pod, request.container)
         return pb.Empty()
 
     async def StopContainer(self, request: pb.ContainerEvent, call: object) -> pb.StopContainerResponse:  # noqa: N802
-        """It ended or is made to."""
+        """Take in that a container ended or is being stopped."""
         self._on(Event.STOP, request.pod, request.container)
         return pb.StopContainerResponse()
 
     async def RemoveContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
-        """It is no more."""
+        """Forget a removed container."""
         self._on(Event.REMOVE, request.pod, request.container)
         return pb.Empty()
 
     async def StateChange(self, request: pb.StateChangeEvent, call: object) -> pb.Empty:  # noqa: N802
-        """Any of these, in a runtime before NRI 0.12, or one that calls this as well."""
+        """Handle any of these events, from a runtime before NRI 0.12 or one that makes this call as well."""
         container = request.container if request.HasField("container") else None
         self._on(request.event, request.pod, container)
         return pb.Empty()
@@ -245,7 +245,7 @@ class PluginService(PluginServicer):
             self._means.feed.container_gone(container.id)
 
     def _hand_over(self, container: Container) -> None:
-        """What a container that runs was created with is the engine's from now on, to be held and to be given back."""
+        """Hand the values that a running container was created with to the engine, which enforces and restores them."""
         store, heir = self._means.store, self._means.heir
         if heir is None:
             return
@@ -270,7 +270,7 @@ class PluginService(PluginServicer):
             LOG.warning("nri: what a container was created with waits for the next start", error=error)
 
     def _known(self, given: pb.Container) -> Container:
-        """A container, with what was asked for if it was given something else."""
+        """Return a container, with the value that was asked for if it was given another one."""
         container = message.container(given)
         row = self._means.store.get(container.id)
         if row is None:

@@ -1,4 +1,4 @@
-"""Being a runtime's plugin: one connection, from the registration to its end."""
+"""One connection as a runtime's plugin, from the registration to its end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REGISTRATION_S = 5.0  # the runtime's own default
 
 
 class Identity(Struct, frozen=True):
-    """By what name, and at which place among a runtime's plugins: two digits, lower ones are asked first.
+    """The name, and the place among a runtime's plugins: two digits, lower ones are called first.
 
-    ``where`` is the runtime's socket, for people.
+    ``where`` is the runtime's socket, for log messages.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Identity(Struct, frozen=True):
 
 
 async def be_a_plugin(connect: Connector, identity: Identity, service: PluginServicer, guard: Interceptor) -> str:
-    """Register, and serve until the runtime is gone; why it is, empty for a plain end.
+    """Register, and serve until the runtime is gone; return the reason, empty for a plain end.
 
     Raises (in a group):
-        OSError: nobody listens there, or we may not connect.
-        HoldfastError: the runtime did not want us.
+        OSError: no process listens there, or we may not connect.
+        HoldfastError: the runtime refused us.
     """
     server = Server(interceptors=[guard])
     add_PluginServicer_to_server(service, server)

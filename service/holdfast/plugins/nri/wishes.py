@@ -1,4 +1,4 @@
-"""Wishes from the placement rules: a pod of NRI's becomes what rules are asked about."""
+"""Wishes from the placement rules: a pod from NRI is converted to the form that rules match."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from holdfast.pods.nri import Container, Sandbox, Wish
 
 
 class NoWishes:
-    """Where there are no rules (the placement plugin is off or failed)."""
+    """Gives no wishes, where there are no rules (the placement plugin is off or failed)."""
 
     async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
-        """Nothing."""
+        """Return None."""
         del pod, container
         return None
 
@@ -25,8 +25,8 @@ class RuleWishes:
         self._at_creation = placement.at_creation
 
     async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
-        """What the rules in force give it."""
-        asked = container.oom_score_adj or 0  # a runtime told nothing gives 0, or its own value where that is above
+        """Return the values that the rules in force give the container; None where they give none."""
+        asked = container.oom_score_adj or 0  # without a value a runtime gives 0, or its own value if that is higher
         made = self._at_creation(Newborn(pod_ref(pod, container), asked, group_of(container.cgroups_path)))
         if made is None:
             return None
@@ -34,7 +34,7 @@ class RuleWishes:
 
 
 def pod_ref(pod: Sandbox, container: Container) -> PodRef:
-    """A pod as rules know it; its QoS class is in the name of the kubelet's group for it."""
+    """Return a pod in the form that rules match; its QoS class is in the name of the kubelet's group for it."""
     parent = pod.cgroup_parent
     of_parent = pod_of_path(parent if parent.startswith("/") else f"/{parent}") if parent else None
     return PodRef(

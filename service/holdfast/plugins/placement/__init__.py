@@ -1,7 +1,7 @@
-"""The node work as a plugin: the engine under the daemon's configuration, events, metrics and API.
+"""The placement plugin: the engine with the daemon's configuration, events, metrics and API.
 
-The rules are `holdfast.node.rule.ruleset`, what they lead to `holdfast.node.plan.plan`, the engine
-`holdfast.node.engine.engine`, and its loop `holdfast.node.engine.loop`.
+The rules are in `holdfast.node.rule.ruleset`, the decisions they lead to in `holdfast.node.plan.plan`, the engine in
+`holdfast.node.engine.engine`, and its loop in `holdfast.node.engine.loop`.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ if TYPE_CHECKING:
     from holdfast.plugins.placement.recorder import Recorder
 
 LOG = log.named(__name__)
-NAMESPACE = "holdfast"  # of the events; the node's work is in no client's namespace
+NAMESPACE = "holdfast"  # of the events; placement is in no client's namespace
 KMSG = "/dev/kmsg"
-BEAT_S = 1.0  # between two looks at whether the engine's thread goes on
-GIVEN_UP_S = 30.0  # what hangs for so long does not come back
+BEAT_S = 1.0  # between two checks whether the engine's thread goes on
+GIVEN_UP_S = 30.0  # an engine that hangs for so long does not recover
 ENTRY_S = 2.0  # in which the script that most containers start with has executed the program
 #: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
 SWITCH_S = 0.0005
 
 
 class Herald:
-    """Carries what the engine's thread reports to the loop: watchers and the event exchange.
+    """Carries the reports of the engine's thread to the loop: to watchers and the event exchange.
 
-    While nobody watches or is subscribed, the loop is not woken: an exec would cost the daemon twice as much.
+    Without a watcher or subscriber, reports do not wake the loop: an exec would cost the daemon twice as much.
     """
 
     def __init__(self, exchange: Exchange, watchers: Watchers) -> None:
@@ -75,7 +75,7 @@ class Herald:
         self._called = False
 
     def report(self, report: Report) -> None:
-        """On the engine's thread."""
+        """Pass a report on; on the engine's thread."""
         if not (self._watchers.any or self._exchange.is_heard):
             return
         self._reports.append(report)
@@ -84,27 +84,27 @@ class Herald:
             self._on_the_loop(self._tell_all)
 
     def kill(self, kill: Kill) -> None:
-        """On the engine's thread."""
+        """Pass a kill on and publish it; on the engine's thread."""
         self.past_kill(kill)
         self._on_the_loop(self._publish, "/oom/kill", message.kill(kill))
 
     def past_kill(self, kill: Kill) -> None:
-        """On the engine's thread: one from before the start."""
+        """Pass on a kill from before the start; on the engine's thread."""
         if self.kill_to is not None:
             self._on_the_loop(self.kill_to, kill)
 
     def rejected(self, reason: str) -> None:
-        """On the loop: a bundle's rules cannot be used."""
+        """Publish that a bundle's rules cannot be used; on the loop."""
         self._publish("/config/rejected", ConfigRejected(reason=valid(reason)))
 
     def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
         try:
             self._loop.call_soon_threadsafe(act, *given)
-        except RuntimeError:  # the loop is closed: the daemon is going, nobody listens any more
+        except RuntimeError:  # the loop is closed: the daemon ends, and no listener is left
             return
 
     def _tell_all(self) -> None:
-        self._called = False  # first: what is added from now on calls again
+        self._called = False  # first: a report that is added from now on calls again
         while self._reports:
             report = self._reports.popleft()
             self._watchers.tell(report)
@@ -116,30 +116,30 @@ class Herald:
 
 
 class PodsByPath:
-    """What a cgroup's name alone says of a pod (`model.process.PodLookup`)."""
+    """Finds a pod by a cgroup's name alone (`model.process.PodLookup`)."""
 
     pod_of = staticmethod(cgroup_path.pod_of)
 
 
 class StartLooks:
-    """Has the engine look at a container's processes when it starts, and once more after `ENTRY_S`. On the loop."""
+    """Makes the engine check a container's processes at its start, and once more after `ENTRY_S`. On the loop."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._loop = engine, asyncio.get_running_loop()
 
     def started(self, start: Start) -> None:
-        """A container runs."""
+        """Make the engine check the processes of a container that runs, now and after `ENTRY_S`."""
         self._engine.look_at_container(start.pod, start.group, start.pid)
         self._loop.call_later(ENTRY_S, self._engine.look_at_container, start.pod, start.group, start.pid)
 
 
 def pods_of(context: InitContext) -> PodLookup:
-    """Who knows the pods: the directory, or where it is disabled their cgroups' names."""
+    """Return the directory of pods; where it is disabled, a look-up by their cgroups' names."""
     return next(iter(context.all(PODS).values()), PodsByPath())
 
 
 def cgroups_of(context: InitContext) -> tuple[Hierarchy, str]:
-    """The host's cgroup tree; or an empty one, with why: an ``oom_score_adj`` needs none."""
+    """Return the host's cgroup tree; else an empty one and the reason: an ``oom_score_adj`` needs none."""
     try:
         return context.by_id(CGROUPS, "hierarchy"), ""
     except SkipPlugin as reason:
@@ -147,7 +147,7 @@ def cgroups_of(context: InitContext) -> tuple[Hierarchy, str]:
 
 
 def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: str) -> None:
-    """One line for each missing right; where nothing at all can be held, health says so."""
+    """Log one line for each missing privilege; where nothing can be enforced, report it in health."""
     seen = read_vantage(
         context.places.proc_root, PodsByPath(), without_cgroups=without, cgroups_writable=hierarchy.writable
     )
@@ -162,10 +162,10 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
 
 
 async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
-    """Wait for the engine's end; ``fault`` is called with what is wrong meanwhile, and with nothing when it is over.
+    """Wait for the engine's end; call ``fault`` with each problem meanwhile, and with an empty text when it is over.
 
     Raises:
-        Unavailable: it has ended, or hangs for good: nobody is placed any more, and only a new process helps.
+        Unavailable: it has ended, or hangs for good: no process is placed any more; only a new daemon process helps.
     """
     ended = asyncio.wrap_future(engine.ended)
     said = ""
@@ -186,7 +186,7 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
 
 
 def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | None:
-    """Who writes Kubernetes Events; where there is no API server, one line."""
+    """Return the started recorder of Kubernetes Events; where there is no API server, log one line and return None."""
     from holdfast.plugins.placement.api_server import Server
     from holdfast.plugins.placement.recorder import Recorder, node_name
 
@@ -204,7 +204,7 @@ def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | 
 
 @contextmanager
 def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: Herald) -> Iterator[Counter]:
-    """Have each kill in a pod in an Event, those too that were not before the daemon ended; what counts the others."""
+    """Record each kill in a pod in an Event, also kills from before the start without one; give the others' counter."""
     from holdfast.plugins.placement.kill_events import PAST_S, KillEvents
 
     directory = pods if isinstance(pods, Directory) else Directory()
@@ -221,7 +221,7 @@ def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: He
 
 
 def remarks_on(config: PlacementConfig) -> list[Remark]:
-    """Why a configuration is refused; else warnings about rules that are legal and cannot be meant."""
+    """Return why a configuration is refused; else warnings about rules that are legal and cannot be meant."""
     faults = list(faults_of(config))
     return faults or [Remark(path, words) for path, words in warnings_of(config, uid_of)]
 
@@ -235,7 +235,7 @@ def remarks_on(config: PlacementConfig) -> list[Remark]:
     remarks=remarks_on,
 )
 async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
-    """Keep each process where its rule says; what to give back on stop is a setting."""
+    """Keep each process where its rule says; a setting decides whether values are restored on stop."""
     config: PlacementConfig = context.config
     hierarchy, without = cgroups_of(context)
     tell_what_is_missing(context, hierarchy, without)

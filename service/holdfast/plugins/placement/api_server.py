@@ -16,12 +16,12 @@ from holdfast.identifiers import whole_number
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_S = 10.0
 _MOST_ANSWER = 1 << 16
-#: How a body is to be taken, by method.
+#: The content type of a body, by method.
 _TYPES = {"POST": "application/json", "PATCH": "application/merge-patch+json"}
 
 
 class Server(Struct, frozen=True):
-    """Where it is, and the folder with the account's token and the CA."""
+    """Its address, and the folder with the account's token and the CA."""
 
     host: str
     port: int
@@ -29,18 +29,18 @@ class Server(Struct, frozen=True):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> Server | None:
-        """What the kubelet tells every container; None outside of a pod, or where no token is mounted."""
+        """Return the server that the kubelet names to containers; None outside a pod, or without a mounted token."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
         if not host or whole_number(port) is None or not (account / "token").exists():
             return None
         return cls(host, int(port), account)
 
     def send(self, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, str]:
-        """Status and what the server says of it. Blocks; the token is read each time, as the kubelet renews it.
+        """Return the status and the server's message. Blocks; the token is read each time, as the kubelet renews it.
 
         Raises:
-            OSError: no connection, no answer, or the certificate is another's.
-            ValueError: the token is none.
+            OSError: no connection, no response, or the certificate is another server's.
+            ValueError: the token is damaged.
         """
         token = _token_of((self.account / "token").read_text())
         trusted = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
@@ -59,7 +59,7 @@ class Server(Struct, frozen=True):
 
 
 def _token_of(text: str) -> str:
-    """What a token file has; an error must not quote it, as that of a header would."""
+    """Return the token in a file's text; an error must not quote it, as an error about a header would."""
     token = text.strip()
     if not token.isascii() or not token.isprintable():
         raise ValueError("the service account's token is damaged")

@@ -1,4 +1,4 @@
-"""Rules from a bundle: those of the one the configuration names, or the last good ones while there are none."""
+"""Rules from the bundle that the configuration names, or the last good ones while that one has none."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LOG = log.named(__name__)
 
 
 class Source(Protocol):
-    """What is asked of the bundles of the node."""
+    """The part of the node's bundles that is used here."""
 
     def rules(self, reference: str) -> tuple[str, Iterable[tuple[str, str]]]:
-        """The digest meant, and its rules files: path and text."""
+        """Return the digest that ``reference`` means, and the path and text of its rules files."""
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` after each change."""
 
     def pin(self, wanted: Callable[[], str]) -> None:
-        """Keep the digest that ``wanted`` answers."""
+        """Keep the bundle whose digest ``wanted`` returns."""
 
 
 class _Taken(Struct, frozen=True):
@@ -40,15 +40,15 @@ _NOTHING = _Taken()
 
 
 class BundledRules:
-    """Answers a configuration's ``bundle``. ``source`` may raise: then what is named is missing, and says why.
+    """Gives the rules of a configuration's ``bundle``. ``source`` may raise: then the bundle counts as missing.
 
-    A bundle that is missing or bad is told once: a line, a count, and ``tell`` for an event.
+    A bundle that is missing or bad is reported once: a log line, a count, and ``tell`` for an event.
     """
 
     def __init__(self, source: Callable[[], Source], tell: Callable[[str], None]) -> None:
         self._source, self._tell = source, tell
         self._in_force = self._given = _NOTHING
-        self._why = ""  # what was asked for last is not in force
+        self._why = ""  # why the rules asked for last are not in force; empty: they are
         self._reads = Counter("holdfast_bundle_rules_total", "Times rules were taken from a bundle.", ["result"])
         self._last = Gauge("holdfast_bundle_rules_last_successful", "Whether the bundle named has its rules in force.")
         for result in ("applied", "rejected"):
@@ -57,13 +57,13 @@ class BundledRules:
         self.families = (self._reads, self._last)
 
     def rules(self, reference: str) -> tuple[Rule, ...]:
-        """The rules of the bundle that ``reference`` names, or those in force; none for an empty one. Never raises."""
+        """Return the rules of the bundle ``reference``, else those in force; none for an empty one. Never raises."""
         self._given = _NOTHING
         if reference:
             try:
                 digest, texts = self._source().rules(reference)
                 self._given = _Taken(digest, read_bundle(texts))
-            except Exception as error:  # also whatever kept the bundles' plugin from starting
+            except Exception as error:  # also any error that kept the bundles' plugin from starting
                 self._given = self._in_force
                 self._reject(reference, str(error))
                 return self._given.rules
@@ -72,18 +72,18 @@ class BundledRules:
 
     @property
     def is_unread(self) -> bool:
-        """Whether a bundle is named, and nothing of it was read since the start."""
+        """Whether a bundle is named, and none of its rules were read since the start."""
         return bool(self._why) and self._given is _NOTHING
 
     def confirm(self) -> None:
-        """What `rules` gave last is in force."""
+        """Record that the rules `rules` returned last are in force."""
         if self._given.digest and self._given != self._in_force:
             self._reads.inc("applied")
             LOG.info("rules of a bundle in force", bundle=self._given.digest, rules=len(self._given.rules))
         self._in_force = self._given
 
     def follow(self, config: Callable[[], PlacementConfig], apply: Callable[[PlacementConfig], None]) -> None:
-        """Have ``apply`` called with the configuration in force when the bundle that it names has other rules."""
+        """Call ``apply`` with the configuration in force whenever the bundle that it names has other rules."""
 
         def changed() -> None:
             reference = config().bundle
@@ -91,7 +91,7 @@ class BundledRules:
                 return
             self.rules(reference)
             if self._given == self._in_force:
-                return  # another bundle came, or none that can be read: what is in force, or was given back, stays so
+                return  # another bundle came, or none that can be read: rules in force, or values restored, stay so
             try:
                 apply(config())
             except HoldfastError as error:
@@ -99,7 +99,7 @@ class BundledRules:
 
         try:
             source = self._source()
-        except Exception:  # no bundles in this daemon, for whatever reason: nothing will change
+        except Exception:  # no bundles in this daemon, for any reason: nothing will change
             return
         source.pin(lambda: config().bundle)
         source.watch(changed)

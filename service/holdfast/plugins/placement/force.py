@@ -25,25 +25,25 @@ class Bundled(Protocol):
     """The rules of the bundle a configuration names."""
 
     def rules(self, reference: str) -> tuple[Rule, ...]:
-        """Those to put in force for what the configuration says of it. Never raises."""
+        """Return the rules to put in force for ``reference``, the configuration's ``bundle``. Never raises."""
 
     def confirm(self) -> None:
-        """Those last given are in force."""
+        """Record that the rules returned last are in force."""
 
     @property
     def is_unread(self) -> bool:
-        """Whether rules are named and none could be read since the start: nobody knows what they are."""
+        """Whether a bundle is named and none of its rules could be read since the start: they are unknown."""
 
 
 class NoBundle:
-    """Where there are no bundles."""
+    """Stands in where there are no bundles."""
 
     def rules(self, reference: str) -> tuple[Rule, ...]:
-        """None."""
+        """Return no rules."""
         return ()
 
     def confirm(self) -> None:
-        """Nothing to remember."""
+        """Do nothing."""
 
     is_unread = False
 
@@ -57,10 +57,10 @@ class Force:
         self.rules = Rules()
         self._is_set = False
         self.builtin: frozenset[str] = frozenset()
-        self.changed_otherwise: Callable[[], object] = tuple  # called when values were given back: a reload starts anew
+        self.changed_otherwise: Callable[[], object] = tuple  # called when values were restored: a reload starts anew
 
     def apply(self, config: PlacementConfig) -> None:
-        """Decide by these rules from now on; they are in force when it returns.
+        """Put these rules in force; they are in force when it returns.
 
         Raises:
             ConfigError: a rule is bad; the old ones stay in force.
@@ -89,12 +89,12 @@ class Force:
         )  # fmt: skip
 
     def uid_of(self, name: str) -> int | None:
-        """The number of a user of this node, None if there is none of that name."""
+        """Return the number of a user of this node; None if no user has that name."""
         return uid_of(name)
 
 
 def uid_of(name: str) -> int | None:
-    """The number of a user of this node, None if there is none of that name."""
+    """Return the number of a user of this node; None if no user has that name."""
     try:
         return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):  # ValueError: a NUL in the name
@@ -102,13 +102,13 @@ def uid_of(name: str) -> int | None:
 
 
 def _change(old: Rules, new: Rules) -> str:
-    """``+1 ~2 −0``: rules added, changed and removed."""
+    """Return ``+1 ~2 −0``: the numbers of rules added, changed and removed."""
     before, after = ({rule.name: (rule.spec, rule.dry_run) for rule in rules.rules} for rules in (old, new))
     changed = sum(before[name] != after[name] for name in before.keys() & after.keys())
     return f"+{len(after.keys() - before.keys())} ~{changed} \u2212{len(before.keys() - after.keys())}"
 
 
 def with_bundled(config: PlacementConfig, bundled: tuple[Rule, ...]) -> PlacementConfig:
-    """``config`` with a bundle's rules after its own; one of its own replaces the bundle's of its name."""
+    """Return ``config`` with a bundle's rules after its own; its own rule replaces a bundle's rule of the same name."""
     own = {rule.name for rule in config.rules}
     return msgspec.structs.replace(config, rules=(*config.rules, *(rule for rule in bundled if rule.name not in own)))

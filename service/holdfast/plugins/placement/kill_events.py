@@ -1,11 +1,11 @@
-"""OOM kills on their way to Events: those in a pod, once its name is known. On the loop's thread.
+"""OOM kills in pods on their way to Events: each is handed on once its pod's name is known. On the loop's thread.
 
-A kill may be told before the container runtime told of its pod: of a container that just started, or at the start of
-the daemon. Such a kill waits until the directory of pods knows, `WAITS_S` at most.
+A kill may be reported before the container runtime reports its pod: if the container just started, or at the start of
+the daemon. Such a kill waits until the directory knows the pod, `WAITS_S` at most.
 
-A pod's name is only taken where the container runtime names the very group for the container, or the group is one that
-only root makes (`Kill.pod_confirmed`): whoever may make cgroups could otherwise have Events on another's pod. Nor do
-kills in groups that look like a pod's take the places of those that wait in a group that only root makes.
+A pod's name is used only if the container runtime names this very group for the container, or if only root can make
+the group (`Kill.pod_confirmed`): otherwise a user who may make cgroups could cause Events on another user's pod. If too
+many kills wait, a kill in a group that only looks like a pod's is dropped before one in a group that only root makes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from holdfast.pods.directory import Directory
 
 WAITS_S = 30.0
 MOST_WAITING = 256
-PAST_S = 600.0  # how old a kill may be that was not told before the daemon ended
+PAST_S = 600.0  # how old a kill may be that was in no Event before the daemon ended
 
 
 class KillEvents:
@@ -43,7 +43,7 @@ class KillEvents:
 
     @contextmanager
     def following(self, untold: Iterable[Kill]) -> Iterator[None]:
-        """Look again whenever pods change; ``untold`` are kills from before, which were not in an Event."""
+        """Check waiting kills again whenever pods change; ``untold`` are earlier kills that were in no Event."""
         for kill in untold:
             self.kill(kill)
         ends = [
@@ -59,7 +59,7 @@ class KillEvents:
                 self._timer.cancel()
 
     def kill(self, kill: Kill) -> None:
-        """A kill, once each."""
+        """Take in a kill; call it once for each kill."""
         if not _may_be_in_a_pod(kill) or kill.at_ns < time.time_ns() - PAST_S * 1e9 or self._recorded(kill):
             return
         self._waiting.append((self._loop.time() + WAITS_S, kill))
@@ -68,7 +68,7 @@ class KillEvents:
         self._set_timer()
 
     def _recorded(self, kill: Kill) -> bool:
-        """Whether its pod is known, and it was handed on."""
+        """Hand the kill on if its pod is known; return whether it is."""
         if not (kill.pod_confirmed and kill.pod_name):
             pod = self._directory.pod_of({"memory": kill.group})
             if pod is None or not pod.name or not (pod.group_confirmed or kill.pod_confirmed):
@@ -98,7 +98,7 @@ class KillEvents:
         self._set_timer()
 
     def _give_up(self, at: int = 0) -> None:
-        """One that waits. One that is in no pod by its group's name may be a container of another kind."""
+        """Drop a kill that waits; count it only if its group names a pod: else its container may be of another kind."""
         _, kill = self._waiting[at]
         del self._waiting[at]
         self.unknown.labels().value += bool(kill.pod)

@@ -1,18 +1,18 @@
-"""Which Kubernetes Events are written for which OOM kills, and when. Pure: the time is an argument.
+"""The choice of Kubernetes Events to write for OOM kills, and their times. Pure: the time is an argument.
 
 Theory
 ------
-* Kills of one container that are alike (the name of the process, what was full, the rule) are a *series*: one Event,
-  whose count, last time and text grow. A pod has `MOST_OF_POD` series at most; what else is killed in it is in one
-  more, marked "(combined from similar events)". A series without a kill for `SERIES_S` is over; as in the Kubernetes
-  clients' own correlator.
-* The first kill of a series is written at once. What is added is written every `UPDATE_S` at most, and together.
-* Each pod, and the node, has a bucket of writes: a burst, then a pace. What has to wait is not lost: it is in the
-  count that is written later.
-* What the API server could not take now is written `AGAIN_S` later, with all that was counted by then; what it refuses
-  is not.
-* Bounded: `MOST` series. Where all of them wait to be written, a kill of another series is dropped, and counted.
-* The same kill is never in two counts: it is known by its number, also after a restart (`name_of`: what was written
+* Kills of one container with the same process name, memory domain and rule are a *series*: one Event, whose count,
+  last time and text are updated. A pod has `MOST_OF_POD` series at most; its other kills are in one more series, marked
+  "(combined from similar events)". A series without a kill for `SERIES_S` is over; as in the Kubernetes clients' own
+  correlator.
+* The first kill of a series is written at once. Later kills are written together, every `UPDATE_S` at most.
+* Each pod, and the node, has a bucket of writes: a burst, then a pace. A kill that has to wait is not lost: it is in
+  the count that is written later.
+* An Event that the API server could not take now is written `AGAIN_S` later, with all kills counted by then; an Event
+  that it refuses is not.
+* Bounded: `MOST` series. If all of them wait to be written, a kill of another series is dropped, and counted.
+* A kill is never in two counts: it is known by its number, also after a restart (`name_of`: an Event that was written
   already cannot be written again under the same name).
 """
 
@@ -46,13 +46,13 @@ class Bucket:
         self._tokens, self._at = float(burst), now
 
     def wait_s(self, now: float) -> float:
-        """Until one more may be made; 0: now."""
+        """Return the seconds until one more may be made; 0: now."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._every_s)
         self._at = now
         return 0.0 if self._tokens >= 1 else (1 - self._tokens) * self._every_s
 
     def take(self) -> None:
-        """One is made."""
+        """Count one write."""
         self._tokens -= 1
 
 
@@ -61,16 +61,16 @@ NODE_BURST, NODE_EVERY_S = 50, 1.0
 
 
 class Taken(enum.Enum):
-    """What became of a kill."""
+    """The result of adding a kill."""
 
     FIRST = "first"  # it has an Event of its own
     COUNTED = "counted"  # it is in the count of another's Event
-    AGAIN = "again"  # it was told before
+    AGAIN = "again"  # it was added before
     DROPPED = "dropped"
 
 
 class Write(Struct, frozen=True):
-    """An Event as it is to be now; ``is_new``: it is to be made. ``number`` is that of its first kill."""
+    """An Event to write; ``is_new``: it is to be created. ``number`` is the number of its first kill."""
 
     name: str
     namespace: str
@@ -101,7 +101,7 @@ class _Pod(Struct):
 
 
 class KillSeries:
-    """`add` kills, have `due` writes, `settle` each."""
+    """`add` takes in kills, `due` gives writes, `failed` takes back a write that could not be made."""
 
     def __init__(self, boot_id: str, now: float) -> None:
         self._boot_id = boot_id
@@ -112,7 +112,7 @@ class KillSeries:
         self._numbers: OrderedDict[int, None] = OrderedDict()
 
     def add(self, kill: Kill, message: str, now: float) -> Taken:
-        """A kill in a pod whose name is known."""
+        """Add a kill in a pod whose name is known."""
         if kill.number in self._numbers:
             return Taken.AGAIN
         self._expire(now)
@@ -143,7 +143,7 @@ class KillSeries:
         return Taken.FIRST
 
     def due(self, now: float) -> Write | None:
-        """What may be written now, of what waits longest; None: nothing."""
+        """Return the write that waits longest of those that may be made now; None: there is none."""
         if self._node.wait_s(now) > 0:
             return None
         for key in self._unwritten:
@@ -159,7 +159,7 @@ class KillSeries:
         return None
 
     def wait_s(self, now: float) -> float | None:
-        """Until there may be something `due`; None: not before another kill."""
+        """Return the seconds until a write may be `due`; None: not before another kill."""
         waits = (
             max(self._series[key].due_at(now) - now, self._pods[self._series[key].write.uid].bucket.wait_s(now))
             for key in self._unwritten
@@ -168,7 +168,7 @@ class KillSeries:
         return None if shortest is None else max(0.0, shortest, self._node.wait_s(now))
 
     def failed(self, write: Write, now: float, *, again: bool) -> None:
-        """It could not be written. ``again``: for now; otherwise the next kill of its series tries again."""
+        """Record a failed write. ``again``: repeat it in `AGAIN_S`; otherwise the next kill of its series does."""
         for key, series in self._series.items():
             if series.write.name == write.name:
                 if write.is_new:
@@ -179,13 +179,13 @@ class KillSeries:
 
     @property
     def size(self) -> int:
-        """How many series there are."""
+        """The number of series."""
         return len(self._series)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _key(self, kill: Kill) -> tuple[str, ...]:
-        """Its series: that of kills like it, or that of the rest of its pod."""
+        """Return its series: the series of kills like it, or the series of the rest of its pod."""
         rule = kill.rule if kill.rule is not None else ""
         key = (kill.pod, kill.container_id, kill.comm, kill.domain, rule)
         pod = self._pods.get(kill.pod)
@@ -199,7 +199,7 @@ class KillSeries:
             self._numbers.popitem(last=False)
 
     def _expire(self, now: float) -> None:
-        """Those that are over; the oldest are first. What waits to be written still does."""
+        """Drop the series that are over, the oldest first, up to one that waits to be written."""
         while self._series:
             key = next(iter(self._series))
             if now - self._series[key].touched < SERIES_S or key in self._unwritten:
@@ -223,6 +223,6 @@ class KillSeries:
 
 
 def name_of(kill: Kill, boot_id: str) -> str:
-    """The Event's name, the same for the same kill: the API server has no two of one name."""
+    """Return the Event's name, the same for the same kill: the API server has no two of one name."""
     identity = blake2b(f"{boot_id} {kill.number}".encode(), digest_size=8).hexdigest()
     return f"{kill.pod_name[:_LONGEST_PREFIX].rstrip('-.')}.{identity}"

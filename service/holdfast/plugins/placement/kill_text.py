@@ -1,7 +1,7 @@
-"""The text of a Kubernetes Event about an OOM kill: facts, in one line that whoever may see the pod may read.
+"""The text of a Kubernetes Event about an OOM kill: facts, in one line that every reader of the pod may see.
 
-Names of processes are their authors' choice: they are escaped and cut. A process of another pod is not named: who may
-read this pod's Events need not know what else runs on the node.
+The names of processes are their authors' choice: they are escaped and cut. A process of another pod is not named: a
+reader of this pod's Events need not know what else runs on the node.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STATES = {
 
 
 def text_of(kill: Kill, page_bytes: int) -> str:
-    """Which process, what it used, what was full, who stood next, and which rule held it."""
+    """Return the process, its memory use, the full memory domain, the next process in line, and the rule."""
     words = [f"{_who(kill)} was OOM-killed: {_why(kill, page_bytes)}."]
     following = next((one for one in kill.predicted if one.pid != kill.pid), None)
     if following is not None:
@@ -52,7 +52,7 @@ def _why(kill: Kill, page_bytes: int) -> str:
 
 
 def _domain(kill: Kill, limit: str) -> str:
-    """The memory domain; for one within the pod in the words of its specification."""
+    """Return the name of the memory domain; within the pod, in the words of the pod's specification."""
     if kill.domain == "/":
         return "the node's memory"
     if not kill.domain:
@@ -69,7 +69,7 @@ def _domain(kill: Kill, limit: str) -> str:
 
 
 def _is_within_pod(kill: Kill) -> bool:
-    """Whether all who could be killed there are of the pod."""
+    """Whether every process that could be killed there is of the pod."""
     named = cgroup_path.pod_of_path(kill.domain)
     if named is not None:
         return named.uid == kill.pod

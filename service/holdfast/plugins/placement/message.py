@@ -1,7 +1,7 @@
-"""The node work's values as the API's messages.
+"""The values of placement as the API's messages.
 
-Names of processes, files and cgroups hold any bytes, a protobuf string holds UTF-8: `_made` is where the one becomes
-the other (`holdfast.inert.valid`). So no name takes an answer away.
+Names of processes, files and cgroups hold any bytes, a protobuf string holds UTF-8: `_made` converts them
+(`holdfast.inert.valid`). So no name makes a response fail.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ M = TypeVar("M")
 
 
 def _made(kind: Callable[..., M], /, **fields: object) -> M:
-    """A message whose text is UTF-8 whatever the values hold."""
+    """Return a message whose text is UTF-8, whatever bytes the values hold."""
     return kind(**{name: valid_in(value) for name, value in fields.items()})
 
 
 def timestamp(nanoseconds: int) -> Timestamp | None:
-    """Unix nanoseconds; None for 0, which is no time."""
+    """Return Unix nanoseconds as a message; None for 0, which is no time."""
     if not nanoseconds:
         return None
     made = Timestamp()
@@ -90,7 +90,7 @@ def decision(some: Decision) -> pb.Decision:
 
 
 def pod(some: PodFacts | None) -> pb.Pod | None:
-    """The pod without its labels: those may hold what is nobody's business."""
+    """The pod without its labels, which may hold confidential data."""
     if some is None:
         return None
     return _made(
@@ -105,7 +105,7 @@ def pod(some: PodFacts | None) -> pb.Pod | None:
 
 
 def process(some: Process, *, command: bool = True) -> pb.Process:
-    """One process; without its ``command`` line where many are told: those may hold passwords."""
+    """One process; ``command`` False leaves out its command line, for lists: these lines may hold passwords."""
     return _made(
         pb.Process,
         pid=some.pid,
@@ -150,7 +150,7 @@ def placement(some: Placement) -> pb.PlacementInfo:
 
 
 def report(some: Report) -> pb.Report:
-    """Something that happened."""
+    """One report of an event."""
     return _made(
         pb.Report,
         happening=some.happening.value,
@@ -166,7 +166,7 @@ def report(some: Report) -> pb.Report:
 
 
 def explanation(some: Explanation, known: Placement | None) -> pb.ExplainResponse:
-    """An explanation, with what is known of the process under its rule."""
+    """An explanation, with the process's known placement."""
     return _made(
         pb.ExplainResponse,
         process=process(some.process),
@@ -189,7 +189,7 @@ def explanation(some: Explanation, known: Placement | None) -> pb.ExplainRespons
 
 
 def restored(some: Restored) -> pb.RestoreResponse:
-    """What giving back did."""
+    """The result of a restore."""
     return _made(
         pb.RestoreResponse,
         given_back=some.given_back,
@@ -228,7 +228,7 @@ def kill(some: Kill) -> pb.Kill:
 
 
 def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) -> pb.Ranking:
-    """One domain, before and after the rules; ``rules`` by pid."""
+    """One memory domain, before and after the rules; ``rules`` are names by pid."""
     domain = now.domain
     return _made(
         pb.Ranking,

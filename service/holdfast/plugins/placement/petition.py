@@ -1,4 +1,4 @@
-"""What pods ask for in vain, by annotation: told once a pod, as an event, in the log and as a number."""
+"""The refused annotations of pods: reported once a pod, as an event, in the log and as a metric."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from holdfast.pods.cgroup_path import PodRef
 from holdfast.pods.record import PodRecord
 
 LOG = log.named(__name__)
-REMEMBERED = 16_384  # pods; then all may be told once more
+REMEMBERED = 16_384  # pods; then all may be reported once more
 MOST_TOLD = 8  # of one pod, one by one: its author writes as many as the API server takes
 _KEYS = frozenset({"oom-score-adj", "memory-oom-group", "protect"})
 
 
 class Petitions:
-    """Looks at each pod once, and at all of them when the admission table is new. On one thread."""
+    """Checks each pod once, and all pods when the admission table is new. On one thread."""
 
     def __init__(
         self, report: Callable[[Report], None], record: Callable[[PodRecord, tuple[Ask, ...]], None] | None = None
     ) -> None:
-        """``record`` is told of a pod with all it is refused."""
+        """``record`` receives a pod with its refused annotations, `MOST_TOLD` at most."""
         self.refused = Counter(
             "holdfast_placement_annotations_refused_total", "Annotations of pods that were not allowed.", ("key",)
         )
@@ -33,7 +33,7 @@ class Petitions:
         self._told: dict[str, tuple[Ask, ...]] = {}
 
     def decide_by(self, table: Table, pods: Iterable[PodRecord]) -> None:
-        """Look at every pod by this table."""
+        """Check every pod by this table."""
         if table != self._table:
             self._table = table
             self._told.clear()
@@ -41,7 +41,7 @@ class Petitions:
             self.look_at(pod)
 
     def look_at(self, pod: PodRecord) -> None:
-        """Tell what this pod is refused, unless it was told."""
+        """Report the annotations that this pod is refused, unless they were reported."""
         refused = tuple(ask for ask in asks_of(pod.namespace, pod.annotations, self._table) if ask.refused)
         if not refused or self._told.get(pod.uid) == refused:
             return

@@ -1,9 +1,9 @@
-"""Kubernetes Events on pods, about refused annotations and OOM kills, where the operator wants and grants them.
+"""Kubernetes Events on pods, about refused annotations and OOM kills, if the operator enables and permits them.
 
-All that the daemon ever says to the API server, as the pod's service account, which may create and patch events and
-nothing else (core/v1 ``Event``, ``kubectl describe pod`` shows it). Whatever goes wrong there holds nothing up: it has
-a thread of its own, which the daemon's end does not wait for; what could not be written is counted, and in the log once
-for each reason. A kill comes before an annotation.
+The daemon sends nothing else to the API server. It acts as the pod's service account, which may create and patch events
+and nothing else (core/v1 ``Event``, ``kubectl describe pod`` shows it). An error there delays nothing: the recorder has
+its own thread, and the daemon's end does not wait for it. An Event that could not be written is counted, and logged
+once for each reason. A kill is written before an annotation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAUSES_S = (1.0, 5.0, 25.0)  # before the attempts after the first
 REFUSED = "AnnotationRefused"
 RESULTS = {REFUSED: ("written", "failed", "dropped"), kill_text.REASON: ("written", "counted", "failed", "dropped")}
 _CREATED, _CONFLICT, _GONE = {200, 201, 202}, 409, 404
-_MOST_SETTLED = 65_536  # numbers of kills that wait to be noted while an Event is written
+_MOST_SETTLED = 65_536  # numbers of kills that wait to be recorded while an Event is written
 _LONGEST_PREFIX = 240  # of a name to which it adds five characters; 253 in all
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -40,10 +40,10 @@ Settled = Callable[[Sequence[int]], None]
 
 
 class Recorder:
-    """Writes what it is told, one after the other, from `start` to `close`."""
+    """Writes the Events it is given, one after the other, from `start` to `close`."""
 
     def __init__(self, server: Server, node: str, boot_id: str = "", settled: Settled = lambda numbers: None) -> None:
-        """``settled`` is told the numbers of kills that are in an Event, or never will be; on the thread of its own."""
+        """``settled`` receives the numbers of kills that are in an Event or never will be; on the recorder's thread."""
         self.written = Counter(
             "holdfast_placement_kubernetes_events_total",
             "Kubernetes Events on pods, by what they are about; counted: a kill that is in an earlier Event's count.",
@@ -65,7 +65,7 @@ class Recorder:
         threading.Thread(target=self._run, name="kubernetes-events", daemon=True).start()
 
     def close(self) -> None:
-        """No more after the one that is being written."""
+        """Write no more Events after the one that is being written."""
         self._closed.set()
         with self._changed:
             self._changed.notify()
@@ -73,7 +73,7 @@ class Recorder:
     # -- telling, from any thread; never waits -----------------------------------------------------------------------
 
     def tell(self, pod: PodRecord, refused: Sequence[Ask]) -> None:
-        """Have an Event on this pod."""
+        """Have an Event on this pod about its refused annotations."""
         with self._changed:
             if len(self._refused) >= WAITING:
                 self.written.inc(REFUSED, "dropped")
@@ -82,7 +82,7 @@ class Recorder:
             self._changed.notify()
 
     def kill(self, kill: Kill) -> None:
-        """Have a kill in an Event on its pod, whose namespace and name are known."""
+        """Record a kill in an Event on its pod, whose namespace and name are known."""
         message = kill_text.text_of(kill, _PAGE_BYTES)
         with self._changed:
             taken = self._series.add(kill, message, time.monotonic())
@@ -102,7 +102,7 @@ class Recorder:
             self._note_settled()
 
     def _next(self) -> Callable[[], None] | None:
-        """What to do now, when there is something; None at the end."""
+        """Wait for a job and return it; None at the end."""
         with self._changed:
             while not self._closed.is_set():
                 now = time.monotonic()
@@ -125,7 +125,7 @@ class Recorder:
             return
         try:
             self._settled(done)
-        except Exception as error:  # they may be told again after a restart, under the same names
+        except Exception as error:  # they may be written again after a restart, under the same names
             LOG.warning("what was told of OOM kills could not be noted", error=error)
 
     def _write_refused(self, pod: PodRecord, refused: tuple[Ask, ...]) -> None:
@@ -153,7 +153,7 @@ class Recorder:
                 self._series.failed(write, time.monotonic(), again=again)
 
     def _make_or_patch(self, write: Write) -> int:
-        """Make the Event, or bring it up to date. One that expired in the API server is made again."""
+        """Create the Event or update it; create it again if it expired in the API server. Return the status."""
         status = _GONE
         if not write.is_new:
             status = self._send("PATCH", _path(write.namespace, write.name), update(write), (_GONE,))
@@ -162,7 +162,10 @@ class Recorder:
         return status
 
     def _send(self, method: str, path: str, body: dict[str, Any], expected: Sequence[int] = ()) -> int:
-        """Until the server took it, or says what it will say again; the last status, 0 without one."""
+        """Send a request, and retry it after each of `PAUSES_S`; return the last status, 0 without one.
+
+        Stop at success, at an ``expected`` status, at one that a retry would not change, and at `close`.
+        """
         status, said = 0, ""
         for pause_s in (*PAUSES_S, 0.0):
             try:
@@ -184,12 +187,12 @@ class Recorder:
 
 
 def _may_change(status: int) -> bool:
-    """Whether the server may say something else next time; 0: it said nothing."""
+    """Whether the server may answer differently next time; status 0: it did not answer."""
     return status not in range(400, 500) or status == 429
 
 
 def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
-    """The Event about refused annotations, as ``kubectl create`` would take it."""
+    """Return the Event about refused annotations, as ``kubectl create`` would take it."""
     words = "; ".join(f"{PREFIX}{ask.key}: {ask.value}: {ask.refused}" for ask in refused)
     message = valid(words).encode()[: kill_text.MOST_BYTES].decode(errors="ignore")
     now = time.time_ns()
@@ -198,19 +201,19 @@ def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
 
 
 def kill_event(write: Write, node: str) -> dict[str, Any]:
-    """The Event about OOM kills, as ``kubectl create`` would take it."""
+    """Return the Event about OOM kills, as ``kubectl create`` would take it."""
     about = write.namespace, write.pod, write.uid
     times = _times(write.first_ns, write.last_ns, write.count)
     return _event({"name": write.name}, about, kill_text.REASON, write.message, node) | times
 
 
 def update(write: Write) -> dict[str, Any]:
-    """What of such an Event is other than before."""
+    """Return the fields of such an Event that change."""
     return {"message": write.message, "count": write.count, "lastTimestamp": _time(write.last_ns)}
 
 
 def node_name(environ: Mapping[str, str]) -> str:
-    """As the chart tells it; else the host's name."""
+    """Return the node's name as the chart gives it; else the host's name."""
     return environ.get("NODE_NAME") or os.uname().nodename
 
 

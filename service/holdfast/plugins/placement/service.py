@@ -1,4 +1,4 @@
-"""The Placement API over the engine: what waits for the kernel runs in a thread, what writes is the engine's to do."""
+"""The Placement API over the engine: calls that wait for the kernel run in a thread, the engine does all writes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TRIES_S = 30.0  # for the rules of one `Try`; one is tried at a time
 
 
 class _Ranked(msgspec.Struct, frozen=True):
-    """Who the OOM killer would pick, by domain, now and after the rules; ``domains`` are the paths of all."""
+    """The OOM killer's ranking by memory domain, now and after the rules; ``domains`` are the paths of all domains."""
 
     pairs: tuple[tuple[Ranking, Ranking], ...]
     domains: frozenset[str]
@@ -58,22 +58,22 @@ class _Ranked(msgspec.Struct, frozen=True):
 
 
 class RulesInForce(Protocol):
-    """Who knows the rules in force and how they were written."""
+    """The rules in force, and how they were written."""
 
     @property
     def rules(self) -> Rules:
-        """Those in force."""
+        """The rules in force."""
 
     @property
     def builtin(self) -> frozenset[str]:
-        """The names of the built-in ones."""
+        """The names of the built-in rules."""
 
     @property
     def changed_otherwise(self) -> Callable[[], object]:
-        """Called when rules were suspended: the next reload puts them in force, though they are the same."""
+        """The callback after rules were suspended: the next reload puts them in force, though they are unchanged."""
 
     def uid_of(self, name: str) -> int | None:
-        """The number of a user of this node."""
+        """Return the number of a user of this node."""
 
 
 class Watchers:
@@ -84,11 +84,11 @@ class Watchers:
 
     @property
     def any(self) -> bool:
-        """Whether somebody watches."""
+        """Whether there is a watcher."""
         return bool(self._queues)
 
     def tell(self, report: Report) -> None:
-        """Hand a report to everybody; who has too many waiting is ended."""
+        """Hand a report to every watcher; end a watcher with too many waiting reports."""
         for queue in tuple(self._queues):
             if queue.qsize() < WATCHED_AT_MOST:
                 queue.put_nowait(report)
@@ -98,10 +98,10 @@ class Watchers:
 
     @contextmanager
     def reports(self) -> Iterator[AsyncIterator[Report]]:
-        """Everything from now on; reading raises `ResourceExhausted` when more happened than was read.
+        """Give all reports from now on; reading raises `ResourceExhausted` when too many wait to be read.
 
         Raises:
-            ResourceExhausted: as many as may watch do.
+            ResourceExhausted: `WATCHERS_AT_MOST` clients watch already.
         """
         if len(self._queues) >= WATCHERS_AT_MOST:
             raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already")
@@ -134,24 +134,24 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 
     def at_creation(self, newborn: Newborn) -> Creation | None:
-        """What the rules in force give a container about to be created (asked by plugins, not a call of the API)."""
+        """Return the values that the rules in force give a new container (for plugins, not a call of the API)."""
         if self._machine is None:
-            self._machine = self._engine.host_facts()  # what a creation depends on of it does not change
+            self._machine = self._engine.host_facts()  # the part of it that a creation depends on does not change
         made = at_creation(newborn, self._force.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """A container created with a rule's value runs: its first process is held, to be given what was asked for."""
+        """Take over the first process of a container created with a rule's value; ``asked`` is the value to restore."""
         return self._engine.adopt(pid, asked, written, rule)
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
-        """A container's own v2 group was made with a rule's values: they are given back when the rule goes."""
+        """Take over files of a container's v2 group, made with a rule's values, to restore them when the rule goes."""
         return self._engine.adopt_files(
             [FileRow(UNIFIED, group, some.file, some.before, some.rule, written=some.written) for some in files]
         )
 
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
-        """The rules in force, in order."""
+        """Return the rules in force, in order."""
         self._check_engine()
         counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
         suspended, written = self._engine.status().suspended, self._as_written()
@@ -173,7 +173,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def ListPlacements(  # noqa: N802
         self, request: pb.ListPlacementsRequest, context: object
     ) -> pb.ListPlacementsResponse:
-        """Everybody under a rule, by rule and pid."""
+        """Return the processes under a rule, by rule and pid."""
         self._check_engine()
         self._check_rule(request.rule)
         order = {name: at for at, name in enumerate(self._force.rules.names)}
@@ -185,7 +185,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return self._engine.placements_now()
 
     async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
-        """One process and every rule."""
+        """Explain one process against every rule."""
         if not request.pid:
             raise InvalidArgument("pid: give the number of a process")
         explained = await asyncio.to_thread(self._explain, request.pid)
@@ -201,7 +201,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise NotFound(f"process {pid}") from None
 
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
-        """What the rules in force would write."""
+        """Return the changes that the rules in force would make."""
         self._check_rule(request.rule)
         foreseen = await self._foreseen.ask()
         if not request.rule:
@@ -213,7 +213,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return _preview(self._outlook(self._force.rules)[1])
 
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
-        """What other rules would write."""
+        """Return the changes that other rules would make."""
         size = len(request.rules_yaml.encode(errors="replace"))
         if size > MOST_TRIED_BYTES:
             raise InvalidArgument(f"rules_yaml: {size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
@@ -236,7 +236,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return processes, look_ahead(processes, rules, self._engine.host_facts(), go_on)
 
     async def Victims(self, request: pb.VictimsRequest, context: object) -> pb.VictimsResponse:  # noqa: N802
-        """Who the OOM killer would pick."""
+        """Rank the processes that the OOM killer would choose."""
         ranked = await self._ranked.ask()
         pairs = ranked.pairs
         if request.cgroup:
@@ -262,12 +262,12 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         )
 
     async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
-        """The kills that are kept, newest first."""
+        """Return the kills that are kept, newest first."""
         kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
         return pb.KillsResponse(kills=map(message.kill, kills), page_bytes=self._engine.host_facts().page_bytes)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
-        """How the engine does."""
+        """Return the state of the engine."""
         self._check_engine()
         status, rules = self._engine.status(), self._force.rules.rules
         answer = pb.StatusResponse(
@@ -284,7 +284,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return answer
 
     async def Hold(self, request: pb.HoldRequest, context: object) -> pb.PlacementInfo:  # noqa: N802
-        """Give one process a value by hand."""
+        """Override the value of one process."""
         self._check_engine()
         ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_S
         if not 0 < ttl_s <= LONGEST_TTL_S:
@@ -296,23 +296,23 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return message.placement(await asyncio.wrap_future(held))
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
-        """Give a process back to the rules."""
+        """End the override of a process: the rules decide again."""
         self._check_engine()
         placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
-        """Give values back."""
+        """Restore values."""
         self._check_engine()
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
         try:
             return message.restored(await asyncio.wrap_future(given))
-        finally:  # also where the caller went away meanwhile: the rules are given back all the same
+        finally:  # also where the caller went away meanwhile: the values are restored all the same
             self._force.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
-        """What happens from now on; the headers come at once, and say that "now" has begun."""
+        """Stream the reports from now on; the headers are sent at once, as the sign that "now" has begun."""
         self._check_rule(request.rule)
         with self._watchers.reports() as reports:
             await context.send_initial_metadata(())
@@ -325,7 +325,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
 
     def _check_engine(self) -> None:
-        """What the engine knows is old, and what it is asked is not done, when it does not work."""
+        """Raise `Unavailable` while the engine does not work: its data is old, and it carries out no request."""
         if self._engine.trouble:
             raise Unavailable(self._engine.trouble)
 
@@ -334,7 +334,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise NotFound(f'rule "{name}"')
 
     def _as_written(self) -> dict[str, str]:
-        """Each rule in force as it may be written: a millisecond each, so once."""
+        """Return each rule in force as YAML: it takes a millisecond each, so it is done once."""
         rules, written = self._written
         if rules is not self._force.rules:
             rules = self._force.rules
@@ -357,7 +357,7 @@ def _preview(outlook: Outlook) -> pb.PreviewResponse:
 
 
 def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:
-    """The node, then the groups, the fullest first."""
+    """Return the node, then the groups, the fullest first."""
 
     def used(domain: MemoryDomain) -> float:
         return domain.usage_pages / domain.limit_pages if domain.limit_pages else 1.0
@@ -370,7 +370,7 @@ def _pressure_name(some: Pressure) -> str:
 
 
 def _as_yaml(spec: msgspec.Struct) -> str:
-    """A rule as it may be written, without what is at its default."""
+    """Return a rule as YAML, without the values that are at their defaults."""
     import yaml
 
     plain = _without_defaults(spec)

@@ -1,4 +1,4 @@
-"""One look at the whole node for all who ask for it at the same time."""
+"""One scan of the whole node for all callers at the same time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ T = TypeVar("T")
 class SharedLook(Generic[T]):
     """A blocking function, run in a thread for one caller or many; on the loop's thread.
 
-    Theory: who asks gets what began after it asked. One run goes and one waits at most, however many ask, so that
-    clients of the network take one of the threads that all calls share, and nobody waits for more than two runs.
+    Theory: a caller gets the result of a run that began after its call. At most one run is active and one waits, for
+    any number of callers, so that network clients take one of the threads that all calls share, and no caller waits for
+    more than two runs.
     """
 
     def __init__(self, look: Callable[[], T]) -> None:
@@ -22,7 +23,7 @@ class SharedLook(Generic[T]):
         self._next: asyncio.Task[T] | None = None
 
     async def ask(self) -> T:
-        """What a run that has not begun yet will answer, or raise."""
+        """Return the result of a run that has not begun yet, or raise its error."""
         if self._next is None:
             self._next = asyncio.create_task(self._run(self._going))
             self._next.add_done_callback(_taken)
@@ -41,6 +42,6 @@ class SharedLook(Generic[T]):
 
 
 def _taken(run: asyncio.Task[Any]) -> None:
-    """Whoever asked may have left before an error came: asyncio is not to tell of it."""
+    """Retrieve a run's error, so that asyncio does not log it if all callers left before."""
     if not run.cancelled():
         run.exception()
