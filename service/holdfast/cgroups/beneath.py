@@ -1,8 +1,8 @@
-"""Opening what is below a mount: real directories alone, and never out of it.
+"""Open files and directories below a mount, through real directories only, never outside the mount.
 
 A group's path comes from ``/proc/PID/cgroup``, a rule or the journal, and names directories below the hierarchy's
-mount. It is resolved by openat2(2) from a descriptor of the mount, which refuses links, ``..`` and whatever else is
-mounted there; where the kernel (before 5.6) or a container's seccomp filter has no openat2, component by component.
+mount. It is resolved by openat2(2) from a descriptor of the mount, which refuses links, ``..`` and mounts below it.
+Where the kernel (before 5.6) or a container's seccomp filter has no openat2, it is resolved component by component.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def walk(base: int, parts: list[str], flags: int) -> int:
-    """The same without openat2: each component by itself, no link followed, everything on one file system."""
+    """Open without openat2: one component after the other, no link followed, the result on the base's file system."""
     *folders, last = parts or ["."]
     at = os.dup(base)
     try:

@@ -1,4 +1,4 @@
-"""What one mounted hierarchy can do, whichever version it is, and what a legal cgroup path is.
+"""Interface of one mounted hierarchy of either version, and the check of a cgroup path.
 
 Hierarchies are named as ``/proc/PID/cgroup`` names them (cgroups(7)): ``""`` is the unified one, ``"cpu,cpuacct"``
 a v1 hierarchy by its controllers, ``"name=systemd"`` one without. Paths are absolute below the hierarchy's root.
@@ -46,7 +46,7 @@ class Tree(Protocol):
         """Where its root is mounted."""
 
     def controllers(self) -> frozenset[str]:
-        """What it can control at its root; empty for a ``name=`` hierarchy."""
+        """The controllers available at its root; empty for a ``name=`` hierarchy."""
 
     def at(self, path: str) -> str:
         """Where the group's directory is."""
@@ -63,10 +63,10 @@ class Tree(Protocol):
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """Move a whole process, by its number (there is no form by pidfd); 0 is the caller itself.
 
-        ``still`` is asked when nothing but the write is left to do; False: it said no, and nothing was written.
+        ``still`` is called directly before the write. If it returns False, nothing is written and the result is False.
 
         Raises:
-            ProcessGone: nobody has the number.
+            ProcessGone: no process has the number.
         """
 
     def members(self, path: str) -> tuple[int, ...]:

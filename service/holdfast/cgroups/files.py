@@ -87,11 +87,11 @@ class Joins:
         self._kept: OrderedDict[str, int] = OrderedDict()
 
     def join(self, group: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Write the number into the group's ``cgroup.procs``; ``still`` as `Tree.join` says.
+        """Write the number into the group's ``cgroup.procs``; ``still`` as in `Tree.join`.
 
         Raises:
-            ProcessGone: nobody has the number.
-            KernelRefused: the kernel said no.
+            ProcessGone: no process has the number.
+            KernelRefused: the kernel refused it.
         """
         kept = group in self._kept
         try:
@@ -130,7 +130,7 @@ class Joins:
 
 
 class Mounted:
-    """What the trees of both versions share: a mount point and the files below it (see `face.Tree`).
+    """Common base of the trees of both versions: a mount point and the files below it (see `face.Tree`).
 
     Everything is opened through real directories below the mount (`beneath`); a file's name is one component.
     """

@@ -129,8 +129,8 @@ class Hierarchy:
         """Move a process to the group in ``names`` (None: everywhere).
 
         Raises:
-            ProcessGone: nobody has the number.
-            KernelRefused: the kernel said no; moves made until then stay.
+            ProcessGone: no process has the number.
+            KernelRefused: the kernel refused it; moves made until then stay.
         """
         path = checked_path(path)
         for name in self._chosen(names):
@@ -146,7 +146,7 @@ class Hierarchy:
 
 
 def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
-    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly nothing.
+    """Return the hierarchies at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly none.
 
     Raises:
         KernelRefused: mountinfo cannot be read.

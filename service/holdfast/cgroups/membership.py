@@ -40,8 +40,8 @@ def groups_of(pid: int | str, proc_root: str) -> dict[str, str]:
     """The groups of a process (``"self"`` for the caller), by hierarchy name.
 
     Raises:
-        ProcessGone: nobody has the number.
-        KernelRefused: it cannot be read.
+        ProcessGone: no process has the number.
+        KernelRefused: the file cannot be read.
     """
     try:
         return parse_groups(kernel_text.read(f"{proc_root}/{pid}/cgroup"))

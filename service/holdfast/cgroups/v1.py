@@ -18,7 +18,7 @@ class V1Tree(files.Mounted):
         return frozenset(part for part in self.name.split(",") if part and not part.startswith("name="))
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
-        """See `Tree.create`. A new cpuset group starts empty and takes nobody: each gets what its parent has."""
+        """See `Tree.create`. A new cpuset group is empty and accepts no process: it gets its parent's values."""
         made = super().create(path, controllers)
         if "cpuset" in self.controllers():
             for level in levels(path):

@@ -48,7 +48,7 @@ class V2Tree(files.Mounted):
             self._write(path, SUBTREE, f"+{controller}", files.ENABLE_REMEDIES)
 
     def members(self, path: str) -> tuple[int, ...]:
-        """See `Tree.members`. A threaded group lists nobody: its processes belong to the domain above."""
+        """See `Tree.members`. A threaded group lists no process: its processes belong to the domain above."""
         try:
             return super().members(path)
         except KernelRefused as error:

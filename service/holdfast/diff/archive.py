@@ -30,7 +30,7 @@ class ArchiveReader:
             yield self._whole(block)
 
     def data(self) -> Iterator[bytes]:
-        """What is left of the current entry's data."""
+        """Yield the rest of the current entry's data."""
         while self._left:
             piece = self._some(min(self._left, CHUNK))
             self._left -= len(piece)

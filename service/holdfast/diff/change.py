@@ -1,8 +1,8 @@
-"""What one tree has that another has not: both walked in step, in the order of their names' bytes.
+"""Compare two trees: both are walked in step, in the order of their names' bytes.
 
-A directory that is gone is one change, what was in it is implied. Files are the same when mode, owner, device, kept
-xattrs, size and time are; where neither time has a fraction it may have been cut off by an archive, and the content
-decides. That is containerd's rule, and its order, so that both make the same layer of the same trees.
+A deleted directory is one change that implies the deletion of its contents. Files are equal when mode, owner, device,
+kept xattrs, size and time are; where neither time has a fraction, an archive may have cut it off, and the content
+decides. Rule and order are containerd's, so that both make the same layer of the same trees.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_XATTR = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA)
 
 
 class Kind(enum.Enum):
-    """What happened to a file."""
+    """Kind of a change."""
 
     SAME = "same"  # told of files with several names only, as one of them may have changed
     PUT = "put"

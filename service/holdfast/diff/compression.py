@@ -49,10 +49,10 @@ class _Plain:
 
 
 def packer(media_type: str) -> Packer:
-    """What packs a layer of this type.
+    """Return the packer for a layer of this media type.
 
     Raises:
-        Unimplemented: nothing here does.
+        Unimplemented: there is none.
     """
     match WRITTEN.get(media_type):
         case "":

@@ -32,7 +32,7 @@ _NUMBER = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?\Z")
 
 
 class Entry(Struct):
-    """What an archive says of one file. Times are nanoseconds since 1970; ``link`` is where a link points."""
+    """One file of an archive. Times are nanoseconds since 1970; ``link`` is the target of a link."""
 
     name: bytes
     kind: bytes = REGULAR
@@ -156,7 +156,7 @@ def printed(entry: Entry, *, plain: bool = False) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """What fills the last block of ``size`` bytes."""
+    """Return the zeros that fill the last block of ``size`` bytes."""
     return bytes(-size % BLOCK)
 
 

@@ -28,7 +28,7 @@ _AGAIN = 64  # a rename elsewhere makes the walk through ".." start over
 
 
 def refusal(operation: str, name: str, error: OSError) -> HoldfastError:
-    """What the kernel said, in our words: a disk that is full is the caller's to empty."""
+    """Return the kernel's error as ours: `ResourceExhausted` for a full disk, which the caller can empty."""
     code = error.errno or 0
     if code in FULL:
         return ResourceExhausted(f"{operation} {name}: {os.strerror(code).lower()}")

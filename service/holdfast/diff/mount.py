@@ -73,7 +73,7 @@ class Mount(Struct, frozen=True):
         return flags, data
 
     def read_only(self) -> Mount:
-        """The same, unchangeable: an overlay's upper directory becomes its first lower one."""
+        """Return a read-only copy of the mount: an overlay's upper directory becomes its first lower one."""
         options = [option for option in self.options if option not in ("rw", "ro")]
         if self.kind == "overlay":
             upper = [option[9:] for option in options if option.startswith("upperdir=")]

@@ -1,7 +1,7 @@
-"""Changes made into a layer: OCI whiteouts for what is gone, each directory before what is in it.
+"""Write changes as a layer: OCI whiteouts for deleted files, each directory before its contents.
 
-The same trees give the same bytes: names in order, owners as numbers, times in whole seconds, a whiteout at 1970, no
-names of users, nothing of the host. It is what containerd 2 writes.
+Equal trees give equal bytes: names in order, owners as numbers, times in whole seconds, a whiteout at 1970, no names of
+users, nothing of the host. containerd 2 writes the same bytes.
 """
 
 from __future__ import annotations

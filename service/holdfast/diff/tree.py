@@ -1,8 +1,8 @@
-"""A directory tree held by a descriptor, and the walks in it that nobody outside can lead astray.
+"""A directory tree held by a descriptor, with walks that no process outside can lead out of the tree.
 
-No path is ever given to the kernel from anywhere but a descriptor inside the tree: names are looked up by openat2 with
-RESOLVE_IN_ROOT or RESOLVE_NO_SYMLINKS, and what is then done is done to a name in an open directory, without following
-it. A link that is swapped in meanwhile leads into the tree, or to an error.
+Every path given to the kernel starts at a descriptor inside the tree: names are looked up by openat2 with
+RESOLVE_IN_ROOT or RESOLVE_NO_SYMLINKS, and every operation acts on a name in an open directory, without following it.
+A link that is swapped in meanwhile leads into the tree, or to an error.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def names(directory: int) -> list[bytes]:
 
 
 def status(directory: int, name: bytes) -> os.stat_result | None:
-    """What ``name`` in ``directory`` is, not following it; None when it is not there."""
+    """Return the stat of ``name`` in ``directory``, not following a link; None when it does not exist."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""A layer's entries made into files: the OCI way (https://github.com/opencontainers/image-spec/blob/main/layer.md).
+"""Unpack a layer's entries into files, as OCI says (https://github.com/opencontainers/image-spec/blob/main/layer.md).
 
-The rules, and who keeps them:
-- What is outside the tree is out of reach, whatever names and links an archive holds and whoever changes the tree
-  meanwhile: `Tree`. A name or a hard link that says it wants out is refused, not bent.
+Rules:
+- Files outside the tree are out of reach, whatever names and links an archive holds and whatever changes the tree
+  meanwhile (`Tree`). A name or a hard link that points outside is refused, not changed.
 - An entry replaces what has its name; a directory over a directory only changes it. Nothing is written through a link:
   files are made new, with O_EXCL.
 - Attributes are set on what is open, in the order owner, xattrs, mode, times: a change of owner clears the two in the
@@ -37,7 +37,7 @@ _UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class Devices(enum.Enum):
-    """What becomes of a device node in a layer."""
+    """Treatment of a device node in a layer."""
 
     REFUSE = "refuse"
     SKIP = "skip"

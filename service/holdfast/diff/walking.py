@@ -45,7 +45,7 @@ class Layer(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What is asked of a comparison: containerd's options."""
+    """Options of a comparison, as in containerd."""
 
     media_type: str = ""
     ref: str = ""
@@ -54,14 +54,14 @@ class Wanted(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """What a layer may be. ``unpacked_bytes`` of 0: as large as the disk."""
+    """Limits of a layer. ``unpacked_bytes`` of 0: no limit but the disk."""
 
     unpacked_bytes: int = 0
     devices: Devices = Devices.REFUSE
 
 
 class Content(Protocol):
-    """What is asked of a content store: `store.content.ContentStore` has it."""
+    """The methods needed of a content store; `store.content.ContentStore` has them."""
 
     async def info(self, digest: str) -> Any:
         """A blob's size and labels; raises `NotFound`."""
@@ -80,7 +80,7 @@ class Content(Protocol):
 
 
 class WalkingDiffer:
-    """``place`` is an empty folder of ours that mounts are made on, where nobody else sees them."""
+    """Differ that walks mounted trees; ``place`` is an empty folder of ours for mounts that no other process sees."""
 
     def __init__(self, place: Path, limits: Callable[[], Limits]) -> None:
         self._place = place
@@ -115,11 +115,11 @@ class WalkingDiffer:
         return applied
 
     async def compare(self, content: Content, left: Sequence[Mount], right: Sequence[Mount], wanted: Wanted) -> Layer:
-        """Write what ``right`` has changed of ``left`` as a blob.
+        """Write the changes from ``left`` to ``right`` as a blob.
 
         Raises:
             Unimplemented, KernelRefused, ResourceExhausted, BadLayer: see `apply`.
-            Unavailable: somebody else writes the ref.
+            Unavailable: another writer holds the ref.
         """
         media_type = wanted.media_type or _DEFAULT_TYPE
         packer = compression.packer(media_type)

@@ -48,7 +48,7 @@ class Event:
         return self._wire
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter sees at ``path``."""
+        """The value at ``path`` for a filter, and whether it is present."""
         name = path[0] if path else ""
         if name in ("namespace", "topic"):
             value: str = getattr(self.envelope, name)

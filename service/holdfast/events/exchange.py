@@ -24,9 +24,9 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Exchange:
-    """Hands every event to every subscription it matches, in the order of publishing.
+    """Give every event to every subscription that it matches, in the order of publishing.
 
-    ``clock`` gives nanoseconds since 1970, UTC. ``families`` are the metrics, for the registry of whoever makes it.
+    ``clock`` gives nanoseconds since 1970, UTC. ``families`` are the metrics, for the creator's registry.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Callable[[], int] = time.time_ns) -> None:
@@ -50,7 +50,7 @@ class Exchange:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody is subscribed; from any thread. Who has much to publish may spare making it."""
+        """Whether there is a subscription; from any thread. A publisher can skip building events when there is none."""
         return bool(self._subscriptions)
 
     def publish(self, topic: str, message: Message, namespace: str | None = None) -> None:

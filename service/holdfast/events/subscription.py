@@ -29,7 +29,7 @@ class Limits(Struct, frozen=True):
 
 
 class Subscription:
-    """What one reader asked for. Iterate over it for events; leave its ``with`` block to end it."""
+    """One subscription. Iterate over it for events; leave its ``with`` block to end it."""
 
     def __init__(self, filter_: Filter, limits: Limits, ended: Callable[[Subscription], None]) -> None:
         self.ended_by: HoldfastError | None = None

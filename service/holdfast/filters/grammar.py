@@ -1,4 +1,4 @@
-"""What may be written in a filter, and the words that refuse the rest: containerd's, place for place.
+"""Grammar of filters, and the errors for invalid ones: texts and positions are containerd's.
 
     filter    = "" | selector *( "," selector )          all of them must hold
     selector  = path [ operator value ]                  without an operator: the field is present
@@ -8,9 +8,9 @@
     value     = printable *( printable except "," ) | quoted
     quoted    = '"' … '"', after ~= also /…/ and |…|     with the escapes of a Go string
 
-White space may stand before any word, not after a value. Rules and texts are those of real containerd 1.6
-(tests/peers/test_filters.py asks both). An error's mark ``>|x|<`` stands on a whole character; containerd cuts one
-outside ASCII at its first byte.
+White space may stand before any token, not after a value. Rules and texts are those of real containerd 1.6
+(tests/peers/test_filters.py compares both). An error's mark ``>|x|<`` stands on a whole character; containerd cuts a
+character outside ASCII at its first byte.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ _UNQUOTING = "unquoting failed: quote syntax error"
 
 
 def _numbered(number: int, *, as_byte: bool) -> bytes:
-    """What a numeric escape stands for; empty when there is no such byte or character."""
+    """Return the bytes of a numeric escape; empty when there is no such byte or character."""
     if as_byte:
         return bytes((number,)) if number < 256 else b""
     if 0xD800 <= number <= 0xDFFF:  # half a surrogate pair is no character: Go writes the replacement

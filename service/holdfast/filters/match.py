@@ -1,4 +1,4 @@
-"""What a filter means: its selectors asked of one thing's fields."""
+"""Match a filter: apply its selectors to the fields of one object."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Printable(Protocol):
-    """What a registry prints: any family, or a collector that keeps its own slots."""
+    """Interface of a registry's members: any family, or a collector that keeps its own slots."""
 
     @property
     def name(self) -> str:
@@ -27,7 +27,7 @@ class Printable(Protocol):
 
     @property
     def help_text(self) -> str:
-        """One line on what is counted."""
+        """The help line: one line on the measured quantity."""
 
     @property
     def kind(self) -> str:
@@ -110,6 +110,6 @@ class _Foreign:
 
 
 def _client_library_text(ours: Container[str]) -> bytes:
-    """What a plugin counts with prometheus_client, if some plugin imported it; never imported by us."""
+    """Return the text of prometheus_client's metrics if a plugin imported it; holdfast never imports it."""
     library = sys.modules.get("prometheus_client")
     return bytes(library.generate_latest(_Foreign(library.REGISTRY, ours))) if library is not None else b""

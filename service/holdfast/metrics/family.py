@@ -1,7 +1,7 @@
 """Metric families: a name, a help line, label names, and one slot per combination of label values.
 
 An increment is an attribute addition on the loop's thread (0.02 µs against 1.3 µs for a client library's
-``labels(…).inc()``); everything else happens when somebody scrapes. Names follow
+``labels(…).inc()``); everything else happens at a scrape. Names follow
 https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters.
 """
 
@@ -83,7 +83,7 @@ SlotT = TypeVar("SlotT", Cell, Distribution)
 
 
 class Family(Generic[SlotT]):
-    """What all kinds of family share: names, and slots by label values."""
+    """Base of all kinds of family: names, and slots by label values."""
 
     kind: ClassVar[str]
 
@@ -102,7 +102,7 @@ class Family(Generic[SlotT]):
         raise TypeError(f"{type(self).__name__} makes no slots")
 
     def _fixed(self, inside: str) -> str:
-        """What of a slot's lines never changes; ``inside`` is its labels as `text.pairs` prints them."""
+        """The constant part of a slot's lines; ``inside`` is its labels as `text.pairs` prints them."""
         return f"{self.name}{text.braced(inside)}"
 
     def labels(self, *values: str) -> SlotT:
@@ -139,7 +139,7 @@ Read = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
 
 class Counter(Family[Cell]):
-    """A number that only goes up; ``read`` answers with the values at scrape where somebody else keeps them."""
+    """A number that only goes up; ``read`` returns the values at a scrape if they are kept elsewhere."""
 
     kind = "counter"
 

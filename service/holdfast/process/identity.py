@@ -1,9 +1,9 @@
-"""Which process a number stands for, and a hold on it that a reused number cannot deceive.
+"""Identify and open a process so that a reused pid cannot be mistaken for it.
 
-A pid is a number the kernel gives out again. A descriptor of ``/proc/PID`` is not: once the process is reaped every
-read and write through it answers ESRCH, also when the number lives on in a newcomer (measured with a forced reuse).
-So whoever decides about a process opens it, reads *through* what it opened, decides, and writes through it; nothing
-is left to race. Across time a process is (boot id, pid, start ticks).
+The kernel reuses a pid. A descriptor of ``/proc/PID`` stays bound to one process: once the process is reaped, every
+read and write through it fails with ESRCH, even when a new process has the pid (measured with a forced reuse). So code
+that decides about a process opens it, reads *through* the descriptor, decides, and writes through it; there is no race.
+Across time a process is (boot id, pid, start ticks).
 
 Sources: proc_pid_stat(5), pidfd_open(2), Documentation/filesystems/proc.rst.
 """
@@ -72,10 +72,10 @@ class ProcRoot:
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, pid: int) -> OpenProcess:
-        """Take hold of the process that has the number now.
+        """Open the process that has the number now.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         try:
             descriptor = os.open(str(pid), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
@@ -101,9 +101,9 @@ class ProcRoot:
 
 
 class OpenProcess:
-    """A hold on one process through a descriptor of its directory; a context manager.
+    """One process, opened by a descriptor of its directory; a context manager.
 
-    Every method raises `ProcessGone` once the process is reaped, whoever has its number then.
+    Every method raises `ProcessGone` once the process is reaped, even when another process has its number.
     """
 
     __slots__ = ("_kept", "_path", "_pidfd", "fd", "pid")
@@ -116,7 +116,7 @@ class OpenProcess:
         self._kept = _NOTHING_KEPT
 
     def again(self) -> OpenProcess:
-        """A second hold on the same process, closed on its own."""
+        """Return a second `OpenProcess` of the same process, closed separately."""
         return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
 
     def read(self, name: str) -> bytes:
@@ -192,7 +192,7 @@ class OpenProcess:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
     def last_look(self, name: str) -> bytes:
-        """A file that is one record, right before a write that depends on it: see `last_look`. It is kept open.
+        """Read a file that is one record, directly before a write that depends on it (see `last_look`); keep it open.
 
         Raises:
             ProcessGone: it ended.

@@ -1,9 +1,9 @@
-"""The last look before a write that depends on it.
+"""Read a file directly before a write that depends on it.
 
-``os.pread`` lets another thread of ours run, and it may do so for as long as the interpreter's switch interval (5 ms)
-before the caller goes on; whatever another program writes meanwhile would be overwritten unseen. `pread` keeps the
-interpreter, so that between the look and the write that follows there are some microseconds. For files of ``/proc``
-that are ready at once: who reads one that waits would stop every thread.
+``os.pread`` lets another thread of ours run, for as long as the interpreter's switch interval (5 ms) before the caller
+continues; a value that another program writes meanwhile would be overwritten unseen. `pread` keeps the interpreter, so
+that some microseconds pass between the read and the write. Only for files of ``/proc`` that are ready at once: a read
+that waits would stop every thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PAGE = 4096  # what most files fit into
 
 
 class _Buffer(threading.local):
-    """What a thread reads into."""
+    """Read buffer of one thread."""
 
     def __init__(self) -> None:
         self.text = ctypes.create_string_buffer(_PAGE)

@@ -50,33 +50,33 @@ def parsed(text: bytes) -> int:
 
 
 def read(process: OpenProcess) -> int:
-    """What the process has now.
+    """Return the process's current value.
 
     Raises:
-        ProcessGone: it ended.
-        UnknownKernelText: it is no number.
+        ProcessGone: the process ended.
+        UnknownKernelText: the text is no number.
     """
     return parsed(process.peek(FILE))
 
 
 def read_last(process: OpenProcess) -> int:
-    """The same right before a write that depends on it; see `last_look`.
+    """Return the process's value directly before a write that depends on it; see `last_look`.
 
     Raises:
-        ProcessGone: it ended.
-        UnknownKernelText: it is no number.
+        ProcessGone: the process ended.
+        UnknownKernelText: the text is no number.
     """
     return parsed(process.last_look(FILE))
 
 
 def write(process: OpenProcess, value: int) -> None:
-    """Set it, and read it back.
+    """Set the process's value, and read it back.
 
     Raises:
         InvalidArgument: out of range.
-        ProcessGone: it ended.
+        ProcessGone: the process ended.
         KernelRefused: not permitted (the remedy names the capability), or the value read back is another one
-            because somebody wrote at the same moment (EAGAIN).
+            because another program wrote at the same moment (EAGAIN).
     """
     check(value)
     try:

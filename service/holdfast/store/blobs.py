@@ -1,4 +1,4 @@
-"""The content store on a local disk: files, no labels, no namespaces. What is needed of it, its user knows."""
+"""The content store on a local disk: files, no labels, no namespaces. The caller decides which blobs are needed."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class FileReader:
             os.close(descriptor)
 
     def _cached(self, offset: int, size: int) -> bytes:
-        """What can be read without waiting (preadv2(2), RWF_NOWAIT); nothing when that is less than asked for."""
+        """Return the bytes if all are readable without waiting (preadv2(2), RWF_NOWAIT); otherwise empty bytes."""
         buffer = bytearray(min(size, max(self.size - offset, 0)))
         try:
             read = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)

@@ -27,7 +27,7 @@ _TABLES = {
 
 
 class Collected(Struct, frozen=True):
-    """What one collection removed, and for how many seconds nothing could be written."""
+    """Nodes that one collection removed, and for how many seconds nothing could be written."""
 
     pause_s: float
     removed: dict[Kind, list[Node]] = field(default_factory=dict)

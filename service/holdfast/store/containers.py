@@ -52,7 +52,7 @@ class Container(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``id``, ``runtime.name``, ``image``, ``labels.<key>``."""
+        """The value of ``id``, ``runtime.name``, ``image`` or ``labels.<key>`` for a filter; whether it is present."""
         match path:
             case ["id", *_]:
                 return self.id, bool(self.id)
@@ -66,7 +66,7 @@ class Container(Struct, frozen=True):
 
 
 class _Body(Struct, frozen=True):
-    """The columns nobody asks sqlite about, in one."""
+    """Fields that no sqlite query uses, stored in one column."""
 
     runtime: Runtime
     spec: TypedBytes | None
@@ -87,7 +87,7 @@ class Containers:
         self._clock = clock
 
     async def get(self, namespace: str, container_id: str) -> Container:
-        """One container.
+        """Return one container.
 
         Raises:
             NotFound: there is none.
@@ -96,7 +96,7 @@ class Containers:
         return await self._database.read(lambda found: _found(found.execute, namespace, container_id, missing))
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Container]:
-        """Those that any filter matches, by id.
+        """The containers that any filter matches, by id.
 
         Raises:
             InvalidArgument: a broken filter.

@@ -1,8 +1,8 @@
-"""What a content store is: the face every one has, ours on disk, ours with namespaces, and a proxied one.
+"""The interface of all content stores: ours on disk, ours with namespaces, and a proxied one.
 
-A blob is named by its digest and never changes. It comes to be in an ingest, named by a ref of the caller's choice,
-that survives its connection and the daemon: whoever opens the ref again goes on at its offset. One writer holds a
-ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
+A blob is named by its digest and never changes. It is written in an ingest, named by a ref of the caller's choice.
+The ingest survives its connection and the daemon: a writer that opens the ref again continues at its offset. One
+writer holds a ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Info(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``digest``, ``labels.<key>``."""
+        """The value of ``digest`` or ``labels.<key>`` for a filter, and whether it is present."""
         match path:
             case ["digest", *_]:
                 return self.digest, True
@@ -48,7 +48,7 @@ class Status(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``ref``."""
+        """The value of ``ref`` for a filter, and whether it is present."""
         return (self.ref, True) if path and path[0] == "ref" else ("", False)
 
 
@@ -61,7 +61,7 @@ class Reader(Protocol):
         """At most ``size`` bytes; fewer only at the end."""
 
     def close(self) -> None:
-        """Let go of it; nobody waits for that."""
+        """Release the blob; the caller does not wait for it."""
 
 
 class Writer(Protocol):
@@ -90,11 +90,11 @@ class Writer(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of the ref; what was written stays, for whoever opens it next."""
+        """Release the ref; the bytes written so far stay for the next writer that opens it."""
 
 
 class Swept(Struct, frozen=True):
-    """What a sweep removed."""
+    """Numbers of blobs and ingests that a sweep removed."""
 
     blobs: int = 0
     ingests: int = 0
@@ -119,12 +119,12 @@ class ContentStore(Protocol):
         """Raises `NotFound`."""
 
     async def writer(self, ref: str, total: int = 0, expected: str = "") -> Writer:
-        """Begin the ingest ``ref``, or go on with it.
+        """Begin the ingest ``ref``, or continue it.
 
         Raises:
             InvalidArgument: an empty ref.
-            Unavailable: somebody else holds it.
-            AlreadyExists: the ``expected`` blob is there.
+            Unavailable: another writer holds it.
+            AlreadyExists: the ``expected`` blob exists.
         """
 
     async def status(self, ref: str) -> Status:

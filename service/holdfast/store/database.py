@@ -30,7 +30,7 @@ _GROUP = 64  # changes in one commit, at most
 
 
 class Transaction:
-    """What a change is handed: the connection, and the word that something may now be garbage."""
+    """Argument of a change: the connection's methods, and ``removed``, set when something may now be garbage."""
 
     __slots__ = ("execute", "executemany", "removed")
 
@@ -50,7 +50,7 @@ class _Job(Struct):
 
 
 class _Mutations(Struct):
-    """What was changed since the last collection, and who wants to know."""
+    """Count of removals since the last collection, and the functions to call after a change."""
 
     removals: int = 0
     watchers: list[Callable[[bool], None]] = field(default_factory=list)
@@ -180,7 +180,7 @@ class Database:
         connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What waits now, at least one; nothing at the end."""
+        """Wait for a job, then return all waiting jobs up to `_GROUP`; empty at the end."""
         first = self._jobs.get()
         jobs = [] if first is None else [first]
         while jobs and len(jobs) < _GROUP and not self._jobs.empty():
@@ -233,7 +233,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
-    """Run the jobs in one transaction; which of them removed something. Their results are in the jobs."""
+    """Run the jobs in one transaction; return which of them removed something. The results are in the jobs."""
     removed = [False] * len(jobs)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -250,7 +250,7 @@ def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
 
 
 def _again(connection: sqlite3.Connection, jobs: list[_Job], removed: list[bool], reserve: Reserve) -> list[bool]:
-    """Those that a full disk refused and that free something, with the reserve for room; ``removed`` after that."""
+    """Repeat the freeing jobs that a full disk refused, with the reserve's room; return ``removed``, updated."""
     refused = [number for number, job in enumerate(jobs) if job.frees and isinstance(job.error, ResourceExhausted)]
     if not refused:
         reserve.keep()

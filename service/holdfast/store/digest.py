@@ -21,7 +21,7 @@ UNSUPPORTED = "unsupported digest algorithm"
 
 
 def complaint(digest: str) -> str:
-    """What is wrong with ``digest``; empty when nothing is."""
+    """The error text for ``digest``; empty when it is valid."""
     algorithm, colon, encoded = digest.partition(":")
     if not colon or not algorithm or not encoded:
         return INVALID_FORMAT

@@ -22,7 +22,7 @@ _COLUMNS = "name, labels, media_type, digest, size, annotations, created_at, upd
 
 
 class Descriptor(Struct, frozen=True):
-    """What some content is; ``size`` in bytes."""
+    """Media type, digest, size and annotations of some content; ``size`` in bytes."""
 
     media_type: str = ""
     digest: str = ""
@@ -40,7 +40,10 @@ class Image(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``name``, ``target.digest``, ``target.mediatype``, labels, annotations."""
+        """Return the value of a filter's field, and whether it is present.
+
+        Fields: ``name``, ``target.digest``, ``target.mediatype``, labels, annotations.
+        """
         match path:
             case ["name", *_]:
                 return self.name, bool(self.name)
@@ -71,7 +74,7 @@ class Images:
         return await self._database.read(lambda connection: _found(connection.execute, namespace, name))
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Image]:
-        """Those that any filter matches, by name.
+        """The images that any filter matches, by name.
 
         Raises:
             InvalidArgument: a broken filter.
@@ -82,10 +85,10 @@ class Images:
         return [image for image in map(_image, rows) if wanted.match(image)]
 
     async def create(self, namespace: str, image: Image, lease: str = "") -> Image:
-        """Make one; ``image.created_at`` is kept when it is given. One that can expire is held by ``lease``.
+        """Create an image; ``image.created_at`` is kept when it is given. ``lease`` holds an image that can expire.
 
         Raises:
-            InvalidArgument: its name, a label or its target.
+            InvalidArgument: the image's name, a label or its target is invalid.
             AlreadyExists: the name is in use.
             NotFound: the lease is gone.
         """

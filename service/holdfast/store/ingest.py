@@ -31,7 +31,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class About(msgspec.Struct, frozen=True):
-    """What is known of an ingest before there is data."""
+    """Ref, total size and start of an ingest, known before there is data."""
 
     ref: str
     total: int
@@ -43,7 +43,7 @@ _about = msgspec.json.Decoder(About)
 
 @contextmanager
 def disk(what: str) -> Iterator[None]:
-    """Say a full disk in our words."""
+    """Turn the error of a full disk into `ResourceExhausted`."""
     try:
         yield
     except OSError as error:
@@ -94,10 +94,10 @@ def sync(path: Path) -> None:
 
 
 def read_about(folder: Path) -> About:
-    """What an ingest's folder says of itself.
+    """Return the description in an ingest's folder (``about.json``).
 
     Raises:
-        NotFound: it says nothing readable.
+        NotFound: the file cannot be read or decoded.
     """
     try:
         return _about.decode((folder / "about.json").read_bytes())

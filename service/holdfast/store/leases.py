@@ -29,7 +29,7 @@ class Lease(Struct, frozen=True):
     created_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``id``, ``labels.<key>``."""
+        """The value of ``id`` or ``labels.<key>`` for a filter, and whether it is present."""
         match path:
             case ["id", *_]:
                 return self.id, bool(self.id)
@@ -46,7 +46,7 @@ class Resource(Struct, frozen=True):
 
 
 def random_id(now: int) -> str:
-    """An id nobody uses, in containerd's form: nanoseconds of the second, and three random bytes."""
+    """Return a random id in containerd's form: nanoseconds of the second, and three random bytes."""
     return f"{now % 1_000_000_000}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
 
 
@@ -91,7 +91,7 @@ class Leases:
         await self._database.write(change, frees=True)
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Lease]:
-        """Those that any filter matches, by id.
+        """The leases that any filter matches, by id.
 
         Raises:
             InvalidArgument: a broken filter.

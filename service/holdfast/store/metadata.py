@@ -48,7 +48,7 @@ class Metadata:
         self.content.opened.forget()
 
     async def collect(self) -> Collected:
-        """Collect the garbage: the metadata's first, then the bytes nobody has any more."""
+        """Collect the garbage: first the metadata, then the bytes that no namespace has any more."""
         removals = self.database.removals
         collected = await self.database.write(
             lambda transaction: collect(transaction, self._clock()), quiet=True, frees=True

@@ -1,9 +1,9 @@
-"""What is still needed: everything reachable from the roots, by containerd's label rules.
+"""Find what is still needed: everything reachable from the roots, by containerd's label rules.
 
-White is what nobody has met, grey what was met and not yet looked into, black what was: `reachable` starts with the
-roots grey and ends when no grey is left; what is white then is garbage.
+A white node is not found yet, a grey one is found but not examined, a black one is examined. `reachable` starts with
+the roots grey and ends when no node is grey; the nodes still white are garbage.
 
-Roots: a lease that has not expired, and what it holds; an image that has not expired; a container; a blob or
+Roots: a lease that has not expired, and the resources it holds; an image that has not expired; a container; a blob or
 snapshot labelled ``gc.root``; an ingest that has not expired. Edges: an image's target, a container's and a
 snapshot's own, the blob an ingest shares, and labels:
 
@@ -12,8 +12,8 @@ snapshot's own, the blob an ingest shares, and labels:
     containerd.io/gc.ref.snapshot.<snapshotter>[/x] = key
     containerd.io/gc.bref.content|image|container[.x | /x], gc.bref.snapshot.<snapshotter>[/x]
                                                            that needs this
-    containerd.io/gc.flat                                  on a lease: what it holds, not what that needs
-    containerd.io/gc.expire = RFC 3339                     on a lease or an image; what is no time never expires
+    containerd.io/gc.flat                                  on a lease: its resources, but not what they need
+    containerd.io/gc.expire = RFC 3339                     on a lease or an image; a value that is no time never expires
 
 Nothing here reads or writes: `Item` in, `Node` out. Sources: containerd's docs/garbage-collection.md and the
 behaviour of 1.6 (labels ``ref``, ``root``, ``flat``, ``expire`` on leases) and 2.x (``bref``, images).
@@ -38,7 +38,7 @@ _RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\
 
 
 class Kind(IntEnum):
-    """What can be needed."""
+    """Kind of a node."""
 
     CONTENT = 1
     SNAPSHOT = 2
@@ -86,12 +86,12 @@ def expiry(labels: Mapping[str, str]) -> int | None:
 
 
 def references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
-    """What labels say a thing needs."""
+    """The nodes that ``node`` needs, according to its labels."""
     return _linked(node.namespace, labels, _REF, _REF_KINDS)
 
 
 def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
-    """What labels say needs a thing."""
+    """The nodes that need ``node``, according to its labels."""
     return _linked(node.namespace, labels, _BREF, _BREF_KINDS)
 
 

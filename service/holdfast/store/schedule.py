@@ -49,7 +49,7 @@ class Schedule:
         self._plan(now)
 
     def requested(self, now: float) -> None:
-        """Somebody waits for a collection."""
+        """Plan a collection: a caller waits for one."""
         self._asked = True
         self._plan(now)
 
@@ -72,7 +72,7 @@ class Schedule:
         self._start_counting()
 
     def collected(self, now: float, pause_s: float) -> None:
-        """A collection ended; nobody could write for ``pause_s``."""
+        """Plan the next collection: one ended, during which writes waited for ``pause_s`` seconds."""
         self._pauses_s += pause_s
         self._collections += 1
         if self.thresholds.pause_threshold > 0:

@@ -15,14 +15,14 @@ LOG = log.named(__name__)
 
 
 class Collector(Protocol):
-    """What is scheduled."""
+    """Interface of the scheduled collection."""
 
     async def collect(self) -> Collected:
         """Collect once."""
 
 
 class GarbageCollectionFailed(HoldfastError):
-    """Said to whoever waited for it; the reason is in the log."""
+    """Raised to the callers that waited for the collection; the reason is in the log."""
 
 
 class Scheduler:

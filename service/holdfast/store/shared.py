@@ -1,12 +1,13 @@
-"""Content with namespaces: who sees which blob of the store below, under which labels, held by which lease.
+"""Content with namespaces: which namespace sees which blob of the store below, its labels, and the lease that holds it.
 
-The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that is
-there already, in whatever namespace, is at its end at once; with ``isolated`` it must bring every byte, unless a
-namespace that has the blob is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
+The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that exists
+in any namespace is finished at once; with ``isolated`` it must send every byte, unless a namespace that has the blob
+is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
 
-A commit is: the store below commits, then one transaction lets the namespace see the blob, forgets the ingest and
-lets the lease hold it. Killed between the two, the blob is nobody's: the next sweep removes it, or the next writer of
-it finds it. A delete removes the namespace's row; the bytes go in a sweep, when no namespace has one.
+A commit has two steps: the store below commits, then one transaction adds the blob to the namespace, removes the
+ingest and lets the lease hold the blob. After a kill between the two, no namespace has the blob: the next sweep removes
+it, or the next writer of the blob finds it. A delete removes the namespace's row; a sweep removes the bytes when no
+namespace has a row.
 """
 
 from __future__ import annotations
@@ -59,21 +60,21 @@ class Content:
         return NamespaceContent(self, namespace, lease)
 
     async def sweep(self) -> Swept:
-        """Remove from the store below what no namespace has; nobody begins or commits meanwhile."""
+        """Remove from the store below what no namespace has; no ingest begins or commits meanwhile."""
         async with self.gate.exclusive():
             digests, refs = await self.database.read(_needed)
             return await self.backend.sweep(digests, refs)
 
 
 class _Claim(Struct, frozen=True):
-    """What the metadata say of a ref that is being opened."""
+    """Metadata of a ref that is being opened."""
 
     backend_ref: str = ""
     exists: bool = False
 
 
 class NamespaceContent:
-    """A `ContentStore`: what one namespace sees."""
+    """The `ContentStore` of one namespace."""
 
     def __init__(self, content: Content, namespace: str, lease: str) -> None:
         self._content = content
@@ -205,7 +206,7 @@ class NamespaceContent:
 
     @property
     def content(self) -> Content:
-        """What this is a part of."""
+        """The `Content` that this is a part of."""
         return self._content
 
     def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:

@@ -1,4 +1,4 @@
-"""Waiting for disk work on other threads, so that nobody goes on while it is still under way."""
+"""Wait for disk work on other threads, so that no caller continues while the work is in progress."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def finished(future: asyncio.Future[T]) -> T:
 
 
 class Gate:
-    """Many may be inside together, or one alone; whoever wants to be alone goes before who comes later."""
+    """A lock with shared and exclusive holders; a task that waits for exclusive access goes before later arrivals."""
 
     def __init__(self) -> None:
         self._inside = 0
@@ -45,7 +45,7 @@ class Gate:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Inside with others."""
+        """Hold the gate together with other shared holders."""
         async with self._alone:
             self._inside += 1
             self._empty.clear()
@@ -73,7 +73,7 @@ class Refs:
         self._held: dict[str, tuple[float, asyncio.Event]] = {}
 
     async def hold(self, ref: str) -> float | None:
-        """Take ``ref``: None; or the seconds for which somebody else has been holding it."""
+        """Take ``ref`` and return None; or return the seconds for which another holder has had it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while ref in self._held:

@@ -28,7 +28,7 @@ _WORDS = {Code.CANCELED: "context canceled", Code.DEADLINE_EXCEEDED: "context de
 
 
 class ServerCall:
-    """What a handler knows of the call it serves. The handler's task is cancelled when nobody waits for it any more."""
+    """The call that a handler serves. The handler's task is cancelled when no caller waits for it any more."""
 
     __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
 
@@ -52,7 +52,7 @@ class ServerCall:
 
     @property
     def metadata(self) -> Metadata:
-        """What the caller sent beside the request."""
+        """The metadata that the caller sent with the request."""
         if self._metadata is None:
             pairs = self._stream.request[1].metadata
             self._metadata = Metadata.received(pairs) if pairs else EMPTY
@@ -159,7 +159,7 @@ class ServerCall:
 
 
 class Requests(AsyncIterator[Any]):
-    """What a handler of a streaming client iterates."""
+    """Iterator of the requests, for a handler of a streaming client."""
 
     __slots__ = ("_call",)
 

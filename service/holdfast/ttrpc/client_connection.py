@@ -68,7 +68,7 @@ class ClientConnection(Connection):
         self._forget(stream, from_status(Code.CANCELED, "context canceled"))
 
     def lose(self) -> list[Stream]:
-        """The connection is gone. What had arrived can still be read; returns the streams that were live."""
+        """End all streams: the connection is gone. Return the live ones; their received messages stay readable."""
         live = list(self.streams.values())
         for stream in live:  # an error of its own for each: what raises it hangs its traceback on it
             self._forget(stream, ConnectionClosed(CLOSED), keep=True)

@@ -17,7 +17,7 @@ LOG = log.named(__name__)
 
 
 def wake(stream: Stream) -> None:
-    """Let whoever waits on a stream look at it again; a client stream's owner is the waiter it waits on."""
+    """Wake the task that waits on a stream; a client stream's owner is that task's waiter."""
     waiter = stream.owner
     if waiter is not None:
         waiter.wake()
@@ -49,7 +49,7 @@ class ClientSession(Wire):
         self._close_when_retired()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever still waits is told; what had arrived for them can still be read."""
+        """Wake all waiting callers; their received messages can still be read."""
         super().connection_lost(exc)
         for stream in self.connection.lose():
             wake(stream)

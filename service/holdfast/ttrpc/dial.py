@@ -36,7 +36,7 @@ def unix(address: str) -> Connector:
 
 
 def inherited(descriptor: int) -> Connector:
-    """A connector to the peer of a socket that whoever started us left open; it can connect once."""
+    """Return a connector to the peer of a socket inherited from our parent process; it can connect once."""
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)  # it is ours, not what we start
 

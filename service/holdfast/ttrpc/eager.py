@@ -65,7 +65,7 @@ async def _owned(task: asyncio.Task[None]) -> None:
 
 
 class Waiter(asyncio.Future[None]):
-    """What one task waits on, and is woken from without a turn of the loop between."""
+    """A future on which one task waits; `wake` resumes the task without a turn of the loop between."""
 
     _wakeup: Callable[..., object] | None = None
     _within: Context | None = None

@@ -76,9 +76,9 @@ def encode_request(head: bytes, payload: bytes, timeout_nano: int, metadata: byt
 
 
 def response_prefix(payload: bytes) -> bytes:
-    """What comes before the payload in a successful response.
+    """Return the bytes before the payload in a successful response.
 
-    Nothing when the payload is empty: OK is the absence of a status, and success without a message is no bytes.
+    Empty when the payload is empty: OK is the absence of a status, and success without a message is no bytes.
     """
     size = len(payload)
     if size < _ONE_BYTE:
@@ -87,7 +87,7 @@ def response_prefix(payload: bytes) -> bytes:
 
 
 def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> bytes:
-    """A response with a status. What is no UTF-8 in the message is escaped."""
+    """Return a response with a status. Bytes of the message that are not UTF-8 are escaped."""
     response = ttrpc_pb2.Response()
     response.status.code = code
     response.status.message = valid(message)

@@ -1,7 +1,7 @@
-"""Who may speak: a look at the peer's credentials, taken by the kernel at connect(2), before a byte is read.
+"""Check which peer may connect: by its credentials, which the kernel records at connect(2), before a byte is read.
 
-A handshake is a function of the accepted socket: it returns the peer, or raises PermissionDenied, and then the
-connection is closed without a byte. Source: unix(7), SO_PEERCRED.
+A handshake is a function of the accepted socket: it returns the peer, or raises PermissionDenied; then the connection
+is closed without a byte. Source: unix(7), SO_PEERCRED.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Inbox(asyncio.BufferedProtocol):
         raise NotImplementedError
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """For asyncio: where to read to. Nobody else reads before `buffer_updated` has emptied it."""
+        """Return the buffer to read into, for asyncio. No other read happens before `buffer_updated` has emptied it."""
         del sizehint
         return self._buffer
 

@@ -25,7 +25,7 @@ class Metadata(Mapping[str, tuple[str, ...]]):
 
     @classmethod
     def received(cls, pairs: Iterable[tuple[str, str]]) -> Metadata:
-        """What a request carried: keys as sent, the values of a repeated key in their order."""
+        """Return the metadata of a request: keys as sent, the values of a repeated key in their order."""
         metadata = cls()
         for key, value in pairs:
             metadata._values[key] = (*metadata._values.get(key, ()), value)

@@ -1,4 +1,4 @@
-"""What a client calls: one object per method, typed by its messages, and the streaming call it begins."""
+"""A client's methods: one object per method, typed by its messages, and the streaming call it begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MetadataLike = Mapping[str, str | Iterable[str]]
 
 
 class CallOptions(NamedTuple):
-    """What a caller says beside the request."""
+    """Options of one call."""
 
     timeout: float | None = None
     """Seconds for the whole call, connecting and queueing included; the server is told what is left."""

@@ -1,12 +1,12 @@
-"""NRI's mux: several byte streams over one socket. Bytes in, pieces out; it knows no socket and no ttrpc call.
+"""NRI's mux: several byte streams over one socket. Bytes in, pieces out; no socket and no ttrpc call in this module.
 
 =====  ==============  ====================================================================================
-0-3    stream, u32 BE  0 is reserved; who speaks on which is agreed on, nothing on the wire opens or closes one
+0-3    stream, u32 BE  0 is reserved; both ends agree on the use of each, nothing on the wire opens or closes one
 4-7    length, u32 BE  of the payload alone; at most a whole ttrpc message
 =====  ==============  ====================================================================================
 
 A payload is a piece of a stream, not a message: Go sends 4096 bytes, then the rest. What Go *reads*, though, has two
-borders that no document names (containerd/nri, pkg/net/multiplex; containerd/ttrpc, channel.go):
+limits that no document names (containerd/nri, pkg/net/multiplex; containerd/ttrpc, channel.go):
 
 1. One payload is handed to one read. ttrpc reads the beginning of a message through a buffer of 4096 bytes, and a
    payload that does not fit ends the connection. So a message goes out as `split` cuts it: the first 4096 bytes of it,

@@ -1,7 +1,7 @@
 """protoc-gen-ttrpc-python: typed servicers and client stubs of a .proto's services, ``*_ttrpc.py`` beside ``*_pb2.py``.
 
 ``protoc --ttrpc-python_out=OUT --plugin=… file.proto``; the parameter ``runtime=some.package`` names the package the
-annotations refer to (`holdfast.ttrpc` unless given). What is written imports that package for the type checker only.
+annotations refer to (`holdfast.ttrpc` unless given). The generated code imports that package for the type checker only.
 Source: google/protobuf/compiler/plugin.proto.
 """
 

@@ -111,9 +111,9 @@ class Server:
             raise failure
 
     def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> Inbox:
-        """A protocol for a transport that was made elsewhere (a socket pair, a mux); handlers run in ``group``.
+        """Return a protocol for a transport made elsewhere (a socket pair, a mux); handlers run in ``group``.
 
-        No handshake is made: whoever made the transport decided who speaks.
+        No handshake is made: the code that made the transport chose the peer.
         """
         spawn = eager.Starter(group, asyncio.get_running_loop()).create_task
         session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
@@ -281,7 +281,7 @@ class _Listener:
 
 
 def _hung_up(listener: socket.socket) -> bool:
-    """Whether somebody shut the listener down: it is then readable for ever, and accept(2) only says EAGAIN."""
+    """Whether the listener was shut down: it is then always readable, and accept(2) fails with EAGAIN."""
     poll = select.poll()
     poll.register(listener, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))

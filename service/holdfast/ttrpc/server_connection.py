@@ -39,7 +39,7 @@ SERVER_CLOSED = "ttrpc: server closed"
 
 
 class Target(Protocol):
-    """What the connection must know of a method."""
+    """The properties of a method that the connection uses."""
 
     @property
     def kind(self) -> Kind:
@@ -47,7 +47,7 @@ class Target(Protocol):
 
 
 class Refused(Exception):
-    """A request that leads nowhere: the code and sentence it is answered with."""
+    """A request without a method to run: the code and text of the response."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
@@ -102,7 +102,7 @@ class ServerConnection(Connection):
         self._answer(stream.id, code, text, details)
 
     def lose(self) -> list[Stream]:
-        """The connection is gone: nobody can be answered any more. Returns the streams that were live."""
+        """End all streams: the connection is gone, no caller can be answered. Return the streams that were live."""
         live = list(self.streams.values())
         for stream in live:
             self._forget(stream, from_status(Code.CANCELED, "context canceled"))

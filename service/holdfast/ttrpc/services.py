@@ -1,4 +1,4 @@
-"""What a server serves: services, their methods, and how a request finds one."""
+"""A server's services and their methods, and the resolution of a request to a method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class Message(Protocol):
-    """What a request or reply must do; protobuf's messages do."""
+    """Interface of a request or reply; protobuf's messages have it."""
 
     @classmethod
     def FromString(cls, data: bytes, /) -> Any:  # noqa: N802
@@ -54,7 +54,7 @@ MethodLike = Method | tuple[Handler, Any, Any, bool, bool]
 
 
 class Registrar(Protocol):
-    """What generated ``add_…_to_server`` functions need of a server."""
+    """The part of a server that generated ``add_…_to_server`` functions need."""
 
     def register(self, service: str, methods: Mapping[str, MethodLike], /) -> None:
         """Serve ``methods`` as ``service``."""
@@ -112,11 +112,11 @@ class Services:
         return tuple(self._services)
 
     def resolve(self, data: bytes) -> tuple[Bound, envelope.Parts]:
-        """The method a request names, and the rest of the request.
+        """Return the method that a request names, and the rest of the request.
 
         Raises:
-            Refused: nobody serves it.
-            PeerBrokeProtocol: it is no request.
+            Refused: no service has the method.
+            PeerBrokeProtocol: the bytes are no request.
         """
         matched = envelope.match_request(data, self._headings)
         if matched is not None:

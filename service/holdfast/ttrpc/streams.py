@@ -1,16 +1,16 @@
-"""One stream: what may come on it, and what is kept of it until somebody takes it.
+"""One stream: which frames it accepts, and the mailbox that keeps them until a task reads them.
 
-The theory. A stream is one call. It has two halves, and the protocol closes the whole of it when the *server* ends its
-half, so the only question while a stream lives is what the other side may still send. That is its `State`; the tables
-below say what each thing that arrives does in each state. Nothing that is wrong on one stream touches another: there
-is no answer in these tables that ends a connection.
+The theory. A stream is one call. It has two halves, and the protocol closes the whole stream when the *server* ends its
+half. So the only question while a stream lives is what the other side may still send. That is its `State`; the tables
+below give the action for each arrival in each state. An error on one stream does not affect another: no action in these
+tables ends a connection.
 
 Rules:
 
-1. What arrives never waits. A message goes into the stream's mailbox at once, or the stream fails.
+1. An arriving message never waits. It goes into the stream's mailbox at once, or the stream fails.
 2. A mailbox is bounded in bytes, and so are all mailboxes of a connection together. ttrpc has no flow control, so the
    choice at the bound is between this stream and every other call; it falls on this stream.
-3. A stream that ended is forgotten. A frame for it is a frame for nobody.
+3. An ended stream is removed. A frame for it belongs to no stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_METADATA_BYTES = 32 << 10  # as over gRPC
 
 
 class Limits(NamedTuple):
-    """What one connection may cost."""
+    """Limits of one connection."""
 
     concurrent_calls: int = 4096
     """Calls in progress at once; the next is answered RESOURCE_EXHAUSTED."""
@@ -57,7 +57,7 @@ class Kind(enum.Enum):
 
 
 class State(enum.Enum):
-    """What the other side may still send."""
+    """The messages that the other side may still send."""
 
     OPEN = "open"  # messages (both ends); on a client also the end of a streaming server
     AWAITING = "awaiting"  # client: one response, nothing else
@@ -70,7 +70,7 @@ OPEN, AWAITING, HALF_CLOSED, ENDED = State
 
 
 class Arrival(enum.Enum):
-    """What a data frame says, whatever its flags and length spelled it as."""
+    """Meaning of a data frame, decoded from its flags and length."""
 
     MESSAGE = "message"
     LAST_MESSAGE = "message, and no more"  # no body and no flag for that: an empty message
@@ -80,7 +80,7 @@ class Arrival(enum.Enum):
 
 
 class Act(enum.Enum):
-    """What is to be done about an arrival."""
+    """Action for an arrival."""
 
     DELIVER = "deliver"
     DELIVER_AND_CLOSE = "deliver, then no more"
@@ -117,7 +117,7 @@ CLIENT_TABLE: dict[tuple[State, Arrival], Act] = {
 
 
 def arrival_of(flags: int, data: bytes) -> Arrival:
-    """Read a data frame's flags. Flags nobody has defined are ignored, as every implementation does."""
+    """Return the meaning of a data frame. Undefined flags are ignored, as in every implementation."""
     if flags & REMOTE_CLOSED:
         if data:
             return Arrival.CLOSE_WITH_BODY
@@ -141,7 +141,7 @@ _NO_MESSAGES: deque[bytes] = deque()  # every stream's to begin with; a unary ca
 class Stream:
     """One call on one connection, as both ends see it.
 
-    ``owner`` belongs to whoever drives the connection: the running handler, or the waiting caller.
+    ``owner`` belongs to the connection's driver: the running handler, or the waiting caller.
     """
 
     __slots__ = (
@@ -187,7 +187,7 @@ class Stream:
         return True
 
     def put(self, message: bytes, budget: int) -> bool:
-        """Keep a message for whoever reads the stream; False when it does not fit."""
+        """Keep a message for the stream's reader; False when it does not fit."""
         if not self.hold(len(message), budget):
             return False
         if self.messages is _NO_MESSAGES:

@@ -20,9 +20,9 @@ LOG = log.named(__name__)
 
 
 class Trunk(Inbox):
-    """The socket. `attach` a protocol to a stream before the peer speaks on it: what is for nobody is dropped.
+    """The socket. `attach` a protocol to a stream before the peer sends on it: pieces without a protocol are dropped.
 
-    ``ended`` is set when the socket is gone, by whoever's doing; ``why`` then says whose, empty for a plain end.
+    ``ended`` is set when the socket is gone, whichever end closed it; ``why`` is then the error, empty for a plain end.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class Channel(asyncio.Transport):
             self._trunk.detach(self._stream)
 
     def abort(self) -> None:
-        """The same: what was written is the socket's."""
+        """End this stream as `close` does: the socket still sends the data already written."""
         self.close()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -195,10 +195,10 @@ class Channel(asyncio.Transport):
 
 
 async def dial(connect: Connector) -> Trunk:
-    """A trunk over a new connection.
+    """Return a trunk over a new connection.
 
     Raises:
-        OSError: nobody listens there, or we may not.
+        OSError: no process listens there, or the connection is not permitted.
     """
     trunk = Trunk()
     await connect(lambda: trunk)

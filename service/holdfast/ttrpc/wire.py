@@ -1,9 +1,9 @@
-"""asyncio's side of one connection: what was read goes in, what is to be said goes out, deadlines are kept.
+"""asyncio's side of one connection: pass on the bytes read, write the frames, enforce deadlines.
 
-One writer: only `_flush` writes, so frames leave in the order they were decided. What is said in one turn of the loop
-leaves in few writes, `FRAMES_PER_WRITE` frames each; but the only call in progress does not wait for the turn to end.
-So a single caller gets its latency, and many get their throughput: one write a frame costs a system call each, one
-write a turn leaves the other end without work until the turn is over.
+One writer: only `_flush` writes, so frames leave in the order they were decided. The frames of one turn of the loop
+leave in few writes, `FRAMES_PER_WRITE` frames each; but the only call in progress does not wait for the turn to end.
+So a single caller gets low latency, and many callers get high throughput: one write per frame costs a system call each,
+one write per turn leaves the other end without work until the turn is over.
 
 A Protocol, not streams: an idle connection then has no task and no buffer of its own.
 """
@@ -23,10 +23,10 @@ SENDS_PER_TURN = 64  # a sender that never waits for anything lets others run af
 
 
 class Wire(Inbox):
-    """What server and client sessions share.
+    """Common base of server and client sessions.
 
-    The transport may be anything asyncio calls one (a mux over a single socket, for instance). `writelines` gets one
-    frame an item, so that a transport that must see frame borders does.
+    The transport may be any asyncio transport (a mux over a single socket, for instance). `writelines` gets one frame
+    per item, for a transport that must see where frames end.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -73,7 +73,7 @@ class Wire(Inbox):
     # what the sessions call
 
     def stream_is_late(self, stream: Stream) -> None:
-        """A deadline passed and the connection ended the stream: wake or stop whoever works on it."""
+        """Wake or stop the stream's owner: a deadline passed and the connection ended the stream."""
         raise NotImplementedError
 
     def flush_soon(self, *, now: bool = False) -> None:

@@ -40,7 +40,7 @@ Check = Callable[[Iterable[tuple[str, str]]], object]
 
 
 class State(Enum):
-    """What became of a bundle; the values are the API's."""
+    """State of a bundle; the values are the API's."""
 
     CURRENT = 1
     EARLIER = 2

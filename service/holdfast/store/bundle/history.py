@@ -29,9 +29,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """What was applied, the current one last; ``undone`` is what the last rollback took back.
+    """The applied bundles, the current one last; ``undone`` is the bundle that the last rollback undid.
 
-    ``leaving`` are digests of what was forgotten, until its content was let go of, too.
+    ``leaving`` are the digests of forgotten bundles whose content is not released yet.
     """
 
     applied: tuple[Entry, ...] = ()
@@ -40,12 +40,12 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def current(self) -> Entry | None:
-        """The one in force."""
+        """The bundle in force."""
         return self.applied[-1] if self.applied else None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All that are remembered: the current one, earlier ones newest first, the one undone."""
+        """All remembered bundles: the current one, earlier ones newest first, the one undone."""
         return (*reversed(self.applied), *((self.undone,) if self.undone else ()))
 
     def after_applying(self, entry: Entry, keep: int) -> History:

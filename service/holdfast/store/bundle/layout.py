@@ -90,10 +90,10 @@ def find(files: Files, reference: str) -> Descriptor:
 
 
 def read_contents(files: Files, manifest: Descriptor) -> Contents:
-    """What the bundle holds: its manifest, checked.
+    """Return the bundle's contents from its manifest, checked.
 
     Raises:
-        HoldfastError: it is not there, not what its digest says, or no bundle.
+        HoldfastError: the manifest is missing, does not match its digest, or is no bundle.
     """
     if manifest.size > MAX_MANIFEST:
         raise ResourceExhausted(f"{files.where}: {manifest.digest}: {manifest.size} bytes are more than {MAX_MANIFEST}")

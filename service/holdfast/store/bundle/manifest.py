@@ -1,4 +1,4 @@
-"""What a bundle is: an OCI image manifest whose layers are files with a title, as ``oras push`` makes them.
+"""Format of a bundle: an OCI image manifest whose layers are files with a title, as ``oras push`` makes them.
 
     artifactType, or config.mediaType    application/vnd.holdfast.bundle.v1+json
     layers[].mediaType                   application/vnd.holdfast.rules.v1+yaml: placement rules
@@ -7,7 +7,8 @@
                                          io.holdfast.bundle.mode: permission bits in octal, 0644 when not given
                                          io.holdfast.bundle.target: a directory of the node that gets a link to it
 
-Everything else is refused: what a bundle writes on a node must be known before it is written. Bytes in, values out.
+Everything else is refused: the files a bundle writes on a node must be known before it is written. Bytes in, values
+out.
 Sources: https://github.com/opencontainers/image-spec/blob/main/manifest.md, https://oras.land/docs/concepts/artifact.
 """
 
@@ -176,7 +177,7 @@ def _check_size(some: Descriptor, limit: int, where: str) -> None:
 
 
 def _path_complaint(path: str) -> str:
-    """What is wrong with a relative path; empty when nothing is."""
+    """The error text for a relative path; empty when the path is valid."""
     if not path:
         return "a file needs a path"
     if path.startswith("/"):

@@ -43,7 +43,7 @@ class Shelf:
 
     @property
     def history(self) -> History:
-        """What is in force, and what was."""
+        """History of the bundles in force now and before."""
         return self._journal.now
 
     def open(self) -> None:
@@ -157,7 +157,7 @@ class Shelf:
         self._commit(coming)
 
     def settle(self, pinned: Collection[str] = ()) -> list[str]:
-        """Make links say what the history says, remove directories nobody needs; the digests that `left` waits for."""
+        """Make the links match the history, remove unneeded directories; return the digests to confirm with `left`."""
         self._relink()
         stay = {entry.digest for entry in self.history.entries} | set(pinned)
         for digest in self._here():
@@ -166,7 +166,7 @@ class Shelf:
         return [digest for digest in self.history.leaving if digest not in stay]
 
     def left(self, gone: Collection[str]) -> None:
-        """Nothing is left of these, wherever they were."""
+        """Forget these digests: their directories and content are removed."""
         if gone:
             self._journal.confirm(self.history.without(gone))
 
