@@ -11,7 +11,7 @@ _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
 class V1Tree(files.Mounted):
-    """A hierarchy with its controllers, or with none and a name."""
+    """A hierarchy with controllers, or a named one without."""
 
     def controllers(self) -> frozenset[str]:
         """See `Tree.controllers`: every group of a v1 hierarchy has all of them."""

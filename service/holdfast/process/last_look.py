@@ -15,7 +15,7 @@ import threading
 _pread = ctypes.PyDLL(None).pread
 _pread.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
 _pread.restype = ctypes.c_ssize_t
-_PAGE = 4096  # what most files fit into
+_PAGE = 4096  # most files fit into it
 
 
 class _Buffer(threading.local):
@@ -29,7 +29,7 @@ _buffer = _Buffer()
 
 
 def pread(descriptor: int) -> bytes:
-    """All of an open file that is one record (see `kernel_text.read_record`).
+    """Return all of an open file that is one record (see `kernel_text.read_record`).
 
     Raises:
         OSError: as pread(2).
@@ -42,5 +42,5 @@ def pread(descriptor: int) -> bytes:
         text = ctypes.create_string_buffer(size)
         length = _pread(descriptor, text, size, 0)
     if length < 0:
-        return os.pread(descriptor, 1, 0)  # which says why
+        return os.pread(descriptor, 1, 0)  # raises with the errno
     return text[:length]  # type: ignore[return-value]  # of an array of c_char it is bytes

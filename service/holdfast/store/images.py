@@ -1,4 +1,4 @@
-"""Images: a name for content, and the root that keeps it."""
+"""Images: a name for content, which keeps the content from collection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Descriptor(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """Times in nanoseconds since 1970."""
+    """One image. Times are nanoseconds since 1970."""
 
     name: str
     target: Descriptor
@@ -66,7 +66,7 @@ class Images:
         self._clock = clock
 
     async def get(self, namespace: str, name: str) -> Image:
-        """One image.
+        """Return one image.
 
         Raises:
             NotFound: there is none.
@@ -107,7 +107,7 @@ class Images:
         return created
 
     async def update(self, namespace: str, image: Image, mask: Sequence[str] = ()) -> Image:
-        """Change what ``mask`` names, or replace all but the creation time.
+        """Change the fields that ``mask`` names, or replace all but the creation time.
 
         Raises:
             InvalidArgument: no name, a path that cannot be changed, or a result that is no image.
@@ -128,7 +128,7 @@ class Images:
         return await self._database.write(change)
 
     async def delete(self, namespace: str, name: str, target: str = "", lease: str = "") -> None:
-        """Forget the name; what it kept is collected later. ``target`` is the digest it must still have.
+        """Remove the name; its content is collected later. ``target`` is the digest it must still have.
 
         Raises:
             NotFound: there is none, or it points elsewhere.
@@ -146,10 +146,10 @@ class Images:
 
 
 def check_image(image: Image) -> Image:
-    """Give back ``image`` if it may be stored.
+    """Return ``image`` if it is valid.
 
     Raises:
-        InvalidArgument: with the field.
+        InvalidArgument: the message names the field.
     """
     if not image.name:
         raise InvalidArgument("image name must not be empty")
@@ -164,7 +164,7 @@ def check_image(image: Image) -> Image:
 
 
 def changed(current: Image, wanted: Image, mask: Sequence[str]) -> Image:
-    """``current`` after an update."""
+    """Return ``current`` after an update."""
     if not mask:
         return wanted
     for path in mask:

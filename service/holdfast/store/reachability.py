@@ -49,7 +49,7 @@ class Kind(IntEnum):
 
 
 class Node(NamedTuple):
-    """One thing; a snapshot's key is ``<snapshotter>/<key>``. ``flat`` was met through a flat lease."""
+    """One object; a snapshot's key is ``<snapshotter>/<key>``. ``flat``: found through a flat lease."""
 
     kind: Kind
     namespace: str
@@ -58,9 +58,9 @@ class Node(NamedTuple):
 
 
 class Item(Struct, frozen=True):
-    """One thing with what counts: its gc labels, what it needs by itself, and when it expires unless it is needed.
+    """One object: its gc labels, the objects it needs by itself, and when it expires unless it is needed.
 
-    ``expires_at`` in nanoseconds since 1970 is an ingest's; None is at once.
+    ``expires_at`` is for ingests, in nanoseconds since 1970; None: at once.
     """
 
     node: Node
@@ -75,7 +75,7 @@ _BREF_KINDS = ("content", "image", "container")
 
 
 def expiry(labels: Mapping[str, str]) -> int | None:
-    """When a lease or an image expires, in nanoseconds since 1970; None for never, or for what is no time."""
+    """When a lease or an image expires, in nanoseconds since 1970; None for never, also when the label is no time."""
     text = labels.get(EXPIRE, "")
     if not _RFC3339.match(text):
         return None
@@ -96,7 +96,7 @@ def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
 
 
 def is_root(item: Item, now: int) -> bool:
-    """Whether a thing is needed without being asked for by another."""
+    """Whether an object is a root: needed without a reference from another."""
     match item.node.kind:
         case Kind.LEASE | Kind.IMAGE:
             at = expiry(item.labels)
@@ -109,7 +109,7 @@ def is_root(item: Item, now: int) -> bool:
 
 
 def reachable(items: Iterable[Item], now: int) -> set[Node]:
-    """Everything that is needed, whether it exists or not. ``now`` in nanoseconds since 1970."""
+    """Return all needed nodes, whether they exist or not. ``now`` in nanoseconds since 1970."""
     known: dict[Node, Item] = {}
     back: dict[Node, list[Node]] = defaultdict(list)
     grey: list[Node] = []

@@ -32,7 +32,7 @@ class Reserve:
             os.posix_fallocate(file, 0, SIZE)
             self._kept = True
         except OSError:
-            self._remove()  # half of it would only be missing elsewhere
+            self._remove()  # a part of it would only take space
         finally:
             os.close(file)
 

@@ -33,7 +33,7 @@ from holdfast.store.opened import Opened
 from holdfast.store.shared_writer import SharedWriter
 from holdfast.store.waiting import Gate
 
-#: The label of a namespace whose content every other one may take up by digest, whatever the policy; containerd's.
+#: containerd's label of a namespace whose content every other namespace may use by digest, whatever the policy.
 SHAREABLE = "containerd.io/namespace.shareable"
 
 _PAGE = 1000
@@ -56,7 +56,7 @@ class Content:
         database.on_change(self.opened.forget)
 
     def within(self, namespace: str, lease: str = "") -> NamespaceContent:
-        """One namespace's content; what is written is held by ``lease``."""
+        """Return one namespace's content; ``lease`` holds the written blobs."""
         return NamespaceContent(self, namespace, lease)
 
     async def sweep(self) -> Swept:
@@ -91,7 +91,7 @@ class NamespaceContent:
         """`ContentStore.update`.
 
         Raises:
-            InvalidArgument: a label, or a path that is not about labels.
+            InvalidArgument: a label is invalid, or a path is not about labels.
         """
 
         def change(transaction: Transaction) -> Info:
@@ -148,7 +148,7 @@ class NamespaceContent:
         async with self._content.gate.shared():
             found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
-                found = None  # somebody is wrong about the size; the commit will tell who
+                found = None  # the sizes disagree; the commit finds the wrong one
             claim = await self._database.write(partial(self._claim, ref, expected, found is not None))
             if claim.exists:
                 raise AlreadyExists(f"content {expected}")
@@ -171,7 +171,7 @@ class NamespaceContent:
         for ref, backend_ref in rows:
             try:
                 status = replace(await self._backend.status(backend_ref), ref=ref)
-            except NotFound:  # it shares a blob that is there, or is being committed
+            except NotFound:  # it shares an existing blob, or is being committed
                 continue
             if wanted.match(status):
                 statuses.append(status)
@@ -186,10 +186,10 @@ class NamespaceContent:
             await self._database.write(partial(self._forget_ingest, ref), frees=True)
 
     async def shown(self, ref: str, info: Info) -> None:
-        """Let the namespace see what the store below has, and forget the ingest.
+        """Add the blob of the store below to the namespace, and remove the ingest.
 
         Raises:
-            AlreadyExists: it sees it already; the ingest is forgotten all the same.
+            AlreadyExists: the namespace has the blob already; the ingest is removed all the same.
         """
 
         def change(transaction: Transaction) -> bool:
@@ -286,7 +286,7 @@ def _info(row: tuple[Any, ...]) -> Info:
 
 
 def _shareable(digest: str, connection: sqlite3.Connection) -> bool:
-    """Whether a namespace that gives its content to all has the blob."""
+    """Whether a shareable namespace has the blob."""
     found = connection.execute("SELECT name, labels FROM namespaces WHERE labels IS NOT NULL").fetchall()
     givers = [name for name, labels in found if from_text(labels).get(SHAREABLE) == "true"]
     query = "SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?"

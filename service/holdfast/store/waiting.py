@@ -20,7 +20,7 @@ async def on_thread(executor: Executor, work: Callable[P, T], *args: P.args, **k
 
 
 async def finished(future: asyncio.Future[T]) -> T:
-    """The result of ``future``; a cancelled caller is cancelled after its end."""
+    """Return the result of ``future``; a cancelled caller is cancelled after the future's end."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -58,14 +58,14 @@ class Gate:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Inside alone."""
+        """Hold the gate alone."""
         async with self._alone:
             await self._empty.wait()
             yield
 
 
 class Refs:
-    """Which refs are held, since when. ``patience_s`` is how long to wait for one, ``clock`` gives seconds."""
+    """Held refs and since when. ``patience_s``: seconds to wait for a held ref; ``clock`` gives seconds."""
 
     def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
         self._patience_s = patience_s
@@ -87,6 +87,6 @@ class Refs:
         return None
 
     def release(self, ref: str) -> None:
-        """Let the next one have it."""
+        """Release ``ref`` to the next waiter."""
         if held := self._held.pop(ref, None):
             held[1].set()

@@ -56,16 +56,16 @@ class Connection:
 
     @property
     def inside_frame(self) -> bool:
-        """Whether an end of the byte stream now would cut a frame."""
+        """Whether the byte stream is inside a frame now."""
         return self._reader.partial
 
     def take_outgoing(self) -> list[bytes]:
-        """The frames to write, in order; the outbox is empty afterwards."""
+        """Return the frames to write, in order, and empty the outbox."""
         frames, self.outgoing, self.outgoing_bytes = self.outgoing, [], 0
         return frames
 
     def expire(self, now: float) -> list[Stream]:
-        """End every stream whose deadline has passed. Costs a look at each live stream, so it is called rarely."""
+        """End every stream whose deadline has passed. Checks each live stream, so it is called rarely."""
         late = [stream for stream in self.streams.values() if stream.deadline <= now]
         for stream in late:
             self._end_late(stream)

@@ -40,11 +40,11 @@ class Limits(NamedTuple):
     """Unsent bytes above which senders wait and a server reads no more."""
 
 
-MESSAGE_OVERHEAD_BYTES = 64  # an empty message is not free: the object that holds it
+MESSAGE_OVERHEAD_BYTES = 64  # cost of the object that holds a message, also an empty one
 
 
 class Kind(enum.Enum):
-    """The four shapes of a method, by the words Prometheus labels use."""
+    """The four shapes of a method, with their Prometheus label values."""
 
     UNARY = "unary"
     CLIENT_STREAM = "client_stream"
@@ -65,7 +65,7 @@ class State(enum.Enum):
     ENDED = "ended"
 
 
-#: By name: to look a member up in its class costs what six of these do, and a call needs several.
+#: By name: a lookup of the member in its class costs six times as much, and a call needs several.
 OPEN, AWAITING, HALF_CLOSED, ENDED = State
 
 
@@ -110,7 +110,7 @@ CLIENT_TABLE: dict[tuple[State, Arrival], Act] = {
     (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
     (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
     (State.OPEN, Arrival.CLOSE): Act.CLOSE,
-    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last word
+    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last message
     (State.OPEN, Arrival.NOTHING): Act.IGNORE,
     **{(State.AWAITING, arrival): Act.REFUSE_DATA for arrival in Arrival},
 }
@@ -126,7 +126,7 @@ def arrival_of(flags: int, data: bytes) -> Arrival:
 
 
 class Purse:
-    """The bytes a whole connection may hold."""
+    """Byte budget of a whole connection."""
 
     __slots__ = ("limit", "spent")
 
@@ -135,7 +135,7 @@ class Purse:
         self.spent = 0
 
 
-_NO_MESSAGES: deque[bytes] = deque()  # every stream's to begin with; a unary call never has another
+_NO_MESSAGES: deque[bytes] = deque()  # shared by all streams at first; a unary call never has another
 
 
 class Stream:
@@ -162,10 +162,10 @@ class Stream:
         self.id = stream_id
         self.kind = kind
         self.state = state
-        self.deadline = deadline  # in the clock of who drives; infinity for none
+        self.deadline = deadline  # in the driver's clock; infinity for none
         self.messages = _NO_MESSAGES
         self.answer: bytes | None = None  # client: the payload of the response that ended the stream
-        self.error: HoldfastError | None = None  # why the stream ended, when it did not end well
+        self.error: HoldfastError | None = None  # the error that ended the stream, if any
         self.request: Any = None
         self.owner: Any = None
         self._held = 0
@@ -173,11 +173,11 @@ class Stream:
 
     @property
     def remote_open(self) -> bool:
-        """Whether another message may come."""
+        """Whether another message may arrive."""
         return self.state is OPEN
 
     def hold(self, data_bytes: int, budget: int) -> bool:
-        """Account for bytes kept for this stream; False when they do not fit its, or the connection's budget."""
+        """Account for bytes kept for this stream; False when they exceed its budget or the connection's."""
         cost = data_bytes + MESSAGE_OVERHEAD_BYTES
         purse = self._purse
         if self._held + cost > budget or purse.spent + cost > purse.limit:
@@ -196,7 +196,7 @@ class Stream:
         return True
 
     def take(self) -> bytes | None:
-        """The oldest message, or None."""
+        """Remove and return the oldest message, or None."""
         if not self.messages:
             return None
         message = self.messages.popleft()
@@ -204,7 +204,7 @@ class Stream:
         return message
 
     def end(self, error: HoldfastError | None = None, *, keep: bool = False) -> None:
-        """Nothing more comes or goes. ``keep`` leaves what arrived before for its reader."""
+        """End the stream: nothing more is sent or received. ``keep`` leaves received messages for the reader."""
         self.state = ENDED
         self.error = error
         if not keep:
