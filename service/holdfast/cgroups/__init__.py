@@ -1,4 +1,4 @@
-"""One face over cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` answers what this machine has."""
+"""One interface to cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` finds this machine's hierarchies."""
 
 from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts

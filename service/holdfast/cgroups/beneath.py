@@ -1,8 +1,10 @@
-"""Opening what is below a mount: real directories alone, and never out of it.
+"""Open files and directories below a mount, through real directories only, never outside the mount.
 
 A group's path comes from ``/proc/PID/cgroup``, a rule or the journal, and names directories below the hierarchy's
-mount. It is resolved by openat2(2) from a descriptor of the mount, which refuses links, ``..`` and whatever else is
-mounted there; where the kernel (before 5.6) or a container's seccomp filter has no openat2, component by component.
+mount. openat2(2) resolves the path from a descriptor of the mount and refuses links, and mounts below it; ``..`` is
+refused before.
+Where the kernel (before 5.6) or a container's seccomp filter has no openat2, the path is resolved one component after
+the other.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ _OPENAT2 = 437  # on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
 _RESOLVE = _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
 _HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
-_ABSENT = (errno.ENOSYS, errno.EPERM)  # what an old kernel and a seccomp filter answer
+_ABSENT = (errno.ENOSYS, errno.EPERM)  # errors of an old kernel and of a seccomp filter
 DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
 class Beneath:
-    """One mount, opened when it is first asked for. For any thread."""
+    """One mount, opened at first use. For any thread."""
 
     def __init__(self, mount: str) -> None:
         self.mount = mount
@@ -30,10 +32,10 @@ class Beneath:
         self._openat2 = True
 
     def open(self, path: str, flags: int) -> int:
-        """Open what ``path`` (``/`` is the mount itself) names; the descriptor is the caller's to close.
+        """Open ``path`` (``/`` is the mount itself); the caller closes the descriptor.
 
         Raises:
-            OSError: as open(2); ELOOP or EXDEV for a link or what lies elsewhere, EXDEV for ``..``.
+            OSError: as open(2); ELOOP or EXDEV for a link or another mount, EXDEV for ``..``.
         """
         parts = [part for part in path.split("/") if part]
         if any(part in (".", "..") or "\0" in part for part in parts):
@@ -51,7 +53,7 @@ class Beneath:
         return walk(self._descriptor, parts, flags)
 
     def close(self) -> None:
-        """Let the descriptor go."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.close(self._descriptor)
@@ -68,7 +70,7 @@ def _openat2(base: int, path: str, flags: int) -> int:
 
 
 def _has_openat2() -> bool:
-    """Whether EPERM was the kernel's word on a file, not a filter's on the call."""
+    """Whether openat2 works: an EPERM came from the kernel for a file, not from a seccomp filter for the call."""
     try:
         os.close(_openat2(_AT_FDCWD, ".", DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
@@ -87,7 +89,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def walk(base: int, parts: list[str], flags: int) -> int:
-    """The same without openat2: each component by itself, no link followed, everything on one file system."""
+    """Open without openat2: one component after the other, no link followed, the result on the base's file system."""
     *folders, last = parts or ["."]
     at = os.dup(base)
     try:

@@ -1,4 +1,4 @@
-"""What one mounted hierarchy can do, whichever version it is, and what a legal cgroup path is.
+"""Interface of one mounted hierarchy of either version, and the check of a cgroup path.
 
 Hierarchies are named as ``/proc/PID/cgroup`` names them (cgroups(7)): ``""`` is the unified one, ``"cpu,cpuacct"``
 a v1 hierarchy by its controllers, ``"name=systemd"`` one without. Paths are absolute below the hierarchy's root.
@@ -18,7 +18,7 @@ _NAME_MAX = 255
 
 
 class Mode(enum.StrEnum):
-    """Which versions are mounted: only v1, both, only v2."""
+    """The mounted versions: only v1, both, only v2."""
 
     LEGACY = "legacy"
     HYBRID = "hybrid"
@@ -27,7 +27,7 @@ class Mode(enum.StrEnum):
 
 
 class Foreign(enum.StrEnum):
-    """Why what is mounted is not the host's tree under the host's names, as a reader is told it."""
+    """Why the mounted tree is not the host's tree under the host's names, as text for a reader."""
 
     UNMOUNTED = "no cgroup file system is mounted"
     BRANCH = "this container's own branch of it alone is mounted"
@@ -35,7 +35,7 @@ class Foreign(enum.StrEnum):
 
 
 class Tree(Protocol):
-    """One hierarchy. Every method raises `KernelRefused` for what the kernel refuses, with a remedy."""
+    """One hierarchy. Every method raises `KernelRefused`, with a remedy, when the kernel refuses an operation."""
 
     @property
     def name(self) -> str:
@@ -43,40 +43,40 @@ class Tree(Protocol):
 
     @property
     def mount(self) -> str:
-        """Where its root is mounted."""
+        """The mount point of its root."""
 
     def controllers(self) -> frozenset[str]:
-        """What it can control at its root; empty for a ``name=`` hierarchy."""
+        """The controllers available at its root; empty for a ``name=`` hierarchy."""
 
     def at(self, path: str) -> str:
-        """Where the group's directory is."""
+        """The path of the group's directory."""
 
     def exists(self, path: str) -> bool:
         """Whether there is such a group."""
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
-        """Make the group and what is missing above it, ready to be joined; the paths made, top down.
+        """Create the group and missing groups above it, ready for `join`; return the created paths, top down.
 
-        v2 enables ``controllers`` all the way down to the group; v1 has no such step.
+        v2 enables ``controllers`` on every level down to the group; v1 has no such step.
         """
 
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """Move a whole process, by its number (there is no form by pidfd); 0 is the caller itself.
 
-        ``still`` is asked when nothing but the write is left to do; False: it said no, and nothing was written.
+        ``still`` is called directly before the write. If it returns False, nothing is written and the result is False.
 
         Raises:
-            ProcessGone: nobody has the number.
+            ProcessGone: no process has the number.
         """
 
     def members(self, path: str) -> tuple[int, ...]:
-        """The pids in the group itself, not below it."""
+        """Return the pids in the group itself, not below it."""
 
     def read(self, path: str, file: str) -> str:
-        """One file of a group, stripped."""
+        """Return the text of a group's file, stripped."""
 
     def write(self, path: str, file: str, value: str) -> str:
-        """Write one file of a group; what it holds afterwards, which the kernel may have rounded."""
+        """Write a group's file; return its value afterwards, which the kernel may have rounded."""
 
     def children(self, path: str) -> tuple[str, ...]:
         """The groups directly below, as paths; none below a path of PATH_MAX bytes."""
@@ -85,14 +85,14 @@ class Tree(Protocol):
         """Remove an empty group; False while it holds processes or groups. A group that is gone counts as removed."""
 
     def close(self) -> None:
-        """Let descriptors go."""
+        """Close the descriptors."""
 
 
 def checked_path(path: str) -> str:
-    """The path with one leading slash and no other decoration; the leading one may be missing, as containerd has it.
+    """Return the path with one leading slash, without ``.`` and empty parts; ``a/b`` is accepted, as in containerd.
 
     Raises:
-        InvalidArgument: it leaves the hierarchy, or cannot be a path of directories.
+        InvalidArgument: the path leaves the hierarchy, or is not a valid path of directories.
     """
     parts = [part for part in path.split("/") if part and part != "."]
     for part in parts:
@@ -102,7 +102,7 @@ def checked_path(path: str) -> str:
 
 
 def levels(path: str) -> tuple[str, ...]:
-    """``/a/b`` → ``("/a", "/a/b")``: every group on the way, without the root."""
+    """``/a/b`` → ``("/a", "/a/b")``: every group from the top, without the root."""
     parts = path.strip("/").split("/") if path.strip("/") else []
     return tuple("/" + "/".join(parts[: depth + 1]) for depth in range(len(parts)))
 

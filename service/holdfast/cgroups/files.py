@@ -1,9 +1,9 @@
-"""The bytes of a cgroup file system: raw reads and writes, and what its errnos mean in an operator's words.
+"""Raw reads and writes of a cgroup file system, and the meaning of its errnos for an operator.
 
-cgroupfs answers in the return value of write(2) alone. A buffered write whose flush fails in a destructor reports
-success where nothing moved, so everything here is ``os.write`` on a raw descriptor.
+cgroupfs reports errors only in the return value of write(2). A buffered write whose flush fails in a destructor reports
+success where nothing moved, so all writes here are ``os.write`` on a raw descriptor.
 
-What the errnos mean was met on a machine where noted (see the table), else read in kernel/cgroup/cgroup.c.
+The meaning of an errno was observed on a machine where noted (see the table), else read in kernel/cgroup/cgroup.c.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _ELSEWHERE: dict[int, str] = {
 
 
 def _component(name: str) -> str:
-    """The name of a file or group, which is one component of a path.
+    """Return the name of a file or group if it is one component of a path.
 
     Raises:
         OSError: it is not.
@@ -76,10 +76,10 @@ def _component(name: str) -> str:
 
 
 class Joins:
-    """Moves processes, keeping the ``cgroup.procs`` of the groups used last open.
+    """Move processes, keeping the ``cgroup.procs`` of the groups used last open.
 
-    A kept descriptor answers ENODEV once its group was removed, and goes on doing so when a group of that name
-    returns: it is opened anew. Not for two threads at once.
+    A write to a kept descriptor fails with ENODEV once its group is removed, also after a group of that name is
+    created again: then the file is opened again. Not for two threads at once.
     """
 
     def __init__(self, beneath: Beneath) -> None:
@@ -87,11 +87,11 @@ class Joins:
         self._kept: OrderedDict[str, int] = OrderedDict()
 
     def join(self, group: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Write the number into the group's ``cgroup.procs``; ``still`` as `Tree.join` says.
+        """Write the number into the group's ``cgroup.procs``; ``still`` as in `Tree.join`.
 
         Raises:
-            ProcessGone: nobody has the number.
-            KernelRefused: the kernel said no.
+            ProcessGone: no process has the number.
+            KernelRefused: the kernel refused it.
         """
         kept = group in self._kept
         try:
@@ -124,13 +124,13 @@ class Joins:
         os.close(self._kept.pop(group))
 
     def close(self) -> None:
-        """Let all of them go."""
+        """Close all descriptors."""
         while self._kept:
             os.close(self._kept.popitem()[1])
 
 
 class Mounted:
-    """What the trees of both versions share: a mount point and the files below it (see `face.Tree`).
+    """Common base of the trees of both versions: a mount point and the files below it (see `face.Tree`).
 
     Everything is opened through real directories below the mount (`beneath`); a file's name is one component.
     """
@@ -154,7 +154,7 @@ class Mounted:
         return True
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
-        """See `Tree.create`; without the version's own step."""
+        """See `Tree.create`; without the steps of one version."""
         del controllers
         return tuple(level for level in levels(path) if self._mkdir(level))
 
@@ -190,7 +190,7 @@ class Mounted:
         """Write the whole value at once.
 
         Raises:
-            KernelRefused: the kernel said no.
+            KernelRefused: the kernel refused it.
         """
         try:
             descriptor = self._beneath.open(f"{path}/{_component(file)}", os.O_WRONLY)
@@ -211,7 +211,7 @@ class Mounted:
                     names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
             finally:
                 os.close(descriptor)
-        except OSError:  # it is gone, or hidden from us, or so deep that no path can name it
+        except OSError:  # removed, hidden from us, or too deep for a path
             return ()
         return tuple(f"{prefix}/{name}" for name in names)
 
@@ -237,10 +237,10 @@ class Mounted:
         self._beneath.close()
 
     def _mkdir(self, path: str) -> bool:
-        """Make one group; False when it is there already.
+        """Create one group; False when it exists already.
 
         Raises:
-            KernelRefused: the kernel said no, or it is there and no directory.
+            KernelRefused: the kernel refused it, or the path exists and is no directory.
         """
         try:
             above = self._beneath.open(parent(path), DIRECTORY)

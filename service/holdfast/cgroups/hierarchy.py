@@ -1,7 +1,7 @@
-"""All hierarchies of the machine together, and how they are found.
+"""All hierarchies of the machine, and their detection.
 
-Found in ``mountinfo`` (proc_pid_mountinfo(5)) below one root, so that a container that has the host's tree mounted
-at another place works the same, and a fake tree in a temporary directory does too.
+They are found in ``mountinfo`` (proc_pid_mountinfo(5)) below one root. So a container with the host's tree mounted at
+another place works in the same way, and so does a fake tree in a temporary directory.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from holdfast.errors import KernelRefused, NotFound, ProcessGone
 
 # Mount options of a v1 hierarchy that are not controllers (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
 _FLAGS = frozenset({"rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children"})
-#: Groups that one walk visits, those nearer to its beginning first: who owns a subtree makes as many as it likes.
+#: Groups that one walk visits, nearest first: a subtree's owner can create any number of groups.
 MOST_GROUPS = 16_384
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class Mount(Struct, frozen=True):
-    """One line of mountinfo that is a cgroup file system: a hierarchy's name, where, and whether it can be written.
+    """One cgroup line of mountinfo: a hierarchy's name, mount point, and whether it is writable.
 
-    ``root`` is the group that is mounted, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.
+    ``root`` is the mounted group, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Mount(Struct, frozen=True):
 
     @property
     def whole(self) -> bool:
-        """Whether all groups that our namespace knows are there, by the names it knows them by."""
+        """Whether the mount has all groups of our namespace, under the namespace's names."""
         return self.root == "/"
 
 
 class Hierarchy:
-    """One face over every mounted hierarchy. ``trees`` by name, v1's first, the unified one last.
+    """One interface to all mounted hierarchies. ``trees`` by name, v1's first, the unified one last.
 
-    ``writable`` is False when a mount is read-only or we may not write to its root. ``walks_cut`` counts the walks that
-    met more than `MOST_GROUPS` groups.
+    ``writable`` is False when a mount is read-only or we may not write to its root. ``walks_cut`` counts the walks
+    that found more than `MOST_GROUPS` groups.
     """
 
     def __init__(self, trees: Mapping[str, Tree], *, writable: bool = True) -> None:
@@ -58,7 +58,7 @@ class Hierarchy:
 
     @property
     def mode(self) -> Mode:
-        """Which versions there are. A unified tree beside v1's counts as hybrid, with or without controllers."""
+        """The mounted versions. A unified tree beside v1's counts as hybrid, with or without controllers."""
         if not self.trees:
             return Mode.NONE
         if UNIFIED not in self.trees:
@@ -76,10 +76,10 @@ class Hierarchy:
         return tuple(name for name in self.trees if name != UNIFIED)
 
     def tree(self, name: str) -> Tree:
-        """One hierarchy.
+        """Return one hierarchy.
 
         Raises:
-            NotFound: nothing of that name is mounted.
+            NotFound: no hierarchy of that name is mounted.
         """
         tree = self.trees.get(name)
         if tree is None:
@@ -87,10 +87,10 @@ class Hierarchy:
         return tree
 
     def name_of(self, controller: str) -> str:
-        """The hierarchy that has a controller.
+        """Return the name of the hierarchy that has a controller.
 
         Raises:
-            NotFound: none has.
+            NotFound: no hierarchy has it.
         """
         for name, tree in self.trees.items():
             if controller in tree.controllers():
@@ -98,11 +98,11 @@ class Hierarchy:
         raise NotFound(f"cgroup controller {controller!r}")
 
     def where(self, path: str, names: Collection[str] | None = None) -> tuple[str, ...]:
-        """In which hierarchies (of ``names``) the group exists."""
+        """Return the hierarchies (of ``names``) in which the group exists."""
         return tuple(name for name in self._chosen(names) if self.trees[name].exists(path))
 
     def below(self, tree: Tree, path: str) -> Iterator[str]:
-        """The groups below one, those nearer to it first, and no more than `MOST_GROUPS`."""
+        """Yield the groups below a group, nearest first, at most `MOST_GROUPS`."""
         waiting, seen = deque([path]), 0
         while waiting:
             for child in tree.children(waiting.popleft()):
@@ -116,11 +116,11 @@ class Hierarchy:
     def create(
         self, path: str, names: Collection[str] | None = None, controllers: Collection[str] = ()
     ) -> tuple[tuple[str, str], ...]:
-        """Make the group in ``names`` (None: everywhere), with ``controllers`` on v2; what was made, as (name, path).
+        """Create the group in ``names`` (None: everywhere), with ``controllers`` on v2; return created (name, path)s.
 
         Raises:
             InvalidArgument: not a path.
-            KernelRefused: the kernel said no; what was made until then stays.
+            KernelRefused: the kernel refused it; groups created until then stay.
         """
         path = checked_path(path)
         return tuple((name, made) for name in self._chosen(names) for made in self.tree(name).create(path, controllers))
@@ -129,8 +129,8 @@ class Hierarchy:
         """Move a process to the group in ``names`` (None: everywhere).
 
         Raises:
-            ProcessGone: nobody has the number.
-            KernelRefused: the kernel said no; moves made until then stay.
+            ProcessGone: no process has the number.
+            KernelRefused: the kernel refused it; moves made until then stay.
         """
         path = checked_path(path)
         for name in self._chosen(names):
@@ -140,13 +140,13 @@ class Hierarchy:
         return tuple(self.trees) if names is None else tuple(names)
 
     def close(self) -> None:
-        """Let descriptors go."""
+        """Close the descriptors."""
         for tree in self.trees.values():
             tree.close()
 
 
 def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
-    """What is mounted at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly nothing.
+    """Return the hierarchies at or below ``cgroup_root``, by ``<proc_root>/thread-self/mountinfo``; possibly none.
 
     Raises:
         KernelRefused: mountinfo cannot be read.
@@ -161,7 +161,7 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
 
 
 def _chosen_mounts(proc_root: str, cgroup_root: str) -> list[Mount]:
-    """One mount a hierarchy, a whole one where there is one; v1's first."""
+    """Return one mount per hierarchy, a `whole` one if there is one; v1's first."""
     chosen: dict[str, Mount] = {}
     for mount in mounts(_mountinfo(proc_root), cgroup_root):
         known = chosen.get(mount.name)
@@ -171,10 +171,10 @@ def _chosen_mounts(proc_root: str, cgroup_root: str) -> list[Mount]:
 
 
 def why_not_the_hosts(proc_root: str, cgroup_root: str) -> Foreign | None:
-    """Why what is mounted is not the host's tree under the host's names; None when it is.
+    """Return why the mounted tree is not the host's tree under the host's names; None when it is.
 
-    A container runtime mounts a container's own branch unless it is told otherwise: what would be written to
-    ``/protected`` there would land inside the container's group.
+    By default a container runtime mounts only the container's own branch: a group ``/protected`` created there would be
+    inside the container's group.
 
     Raises:
         KernelRefused: mountinfo cannot be read.
@@ -190,7 +190,7 @@ def why_not_the_hosts(proc_root: str, cgroup_root: str) -> Foreign | None:
 
 
 def _is_outside_our_namespace(proc_root: str) -> bool:
-    """Whether pid 1 is above the root of our cgroup namespace, ``/..``: the mount's root is then ours alone, too."""
+    """Whether pid 1 is above the root of our cgroup namespace, ``/..``: then the mount's root is ours alone, too."""
     try:
         return any(path.startswith("/..") for path in groups_of(1, proc_root).values())
     except (ProcessGone, KernelRefused):
@@ -198,10 +198,10 @@ def _is_outside_our_namespace(proc_root: str) -> bool:
 
 
 def is_below_the_mount(proc_root: str, cgroup_root: str) -> bool:
-    """Whether our cgroup namespace begins somewhere below the tree that is mounted for us.
+    """Whether the root of our cgroup namespace is below the root of the mounted tree.
 
-    So it is in a container of its own cgroup namespace with the host's tree mounted into it: there
-    ``/proc/PID/cgroup`` says ``/../../system.slice``, which names nothing below the mount.
+    This is so in a container with its own cgroup namespace and the host's tree mounted into it: there
+    ``/proc/PID/cgroup`` has ``/../../system.slice``, which names nothing below the mount.
 
     Raises:
         KernelRefused: mountinfo cannot be read.
@@ -214,10 +214,10 @@ def _mountinfo(proc_root: str) -> Iterator[bytes]:
 
 
 def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[Mount]:
-    """The cgroup mounts at or below ``cgroup_root``, in the order of mountinfo's lines.
+    """Yield the cgroup mounts at or below ``cgroup_root``, in the order of mountinfo's lines.
 
     A field of another file system may hold a blank that is not escaped (Docker Desktop's 9p options), or be empty; such
-    a line is not ours. In a line of ours all fields are there.
+    a line is no cgroup mount. A line of a cgroup mount has all fields.
     """
     # 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
     root = cgroup_root.rstrip("/")
@@ -236,12 +236,12 @@ def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[Mount]:
 
 
 def _unescaped(field: bytes) -> bytes:
-    """A blank, a tab, a newline and a backslash are three octal digits there (mangle in fs/seq_file.c)."""
+    """Unescape a field: blank, tab, newline and backslash are three octal digits there (mangle in fs/seq_file.c)."""
     return _ESCAPE.sub(lambda match: bytes((int(match[1], 8),)), field)
 
 
 def _v1_name(options: str) -> str:
-    """``rw,xattr,name=systemd`` → ``name=systemd``: as ``/proc/PID/cgroup`` has it."""
+    """``rw,xattr,name=systemd`` → ``name=systemd``: the name in ``/proc/PID/cgroup``."""
     words = options.split(",")
     controllers = [word for word in words if word not in _FLAGS and "=" not in word]
     return ",".join(controllers + [word for word in words if word.startswith("name=")])

@@ -1,4 +1,4 @@
-"""Which groups a process is in: ``/proc/PID/cgroup``, cgroups(7)."""
+"""The groups of a process: ``/proc/PID/cgroup``, cgroups(7)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.errors import KernelRefused, ProcessGone
 
 
 def parse_groups(text: bytes) -> dict[str, str]:
-    """Path by hierarchy name. A path may hold any byte but ``\\n``; a removed group's carries `` (deleted)``.
+    """Return the paths by hierarchy. A path may hold any byte but ``\\n``; a removed group's carries `` (deleted)``.
 
     Raises:
         UnknownKernelText: a line is no ``number:name:path``.
@@ -26,7 +26,7 @@ def parse_groups(text: bytes) -> dict[str, str]:
 
 
 def is_member(text: bytes, hierarchy: str, group: str) -> bool:
-    """Whether the text of ``/proc/PID/cgroup`` has a process in this group; quicker than `parse_groups`."""
+    """Whether the text of ``/proc/PID/cgroup`` names this group; quicker than `parse_groups`."""
     line = b":%s:%s\n" % (kernel_text.encode(hierarchy), kernel_text.encode(group))
     at = text.find(line)
     while at >= 0:
@@ -40,8 +40,8 @@ def groups_of(pid: int | str, proc_root: str) -> dict[str, str]:
     """The groups of a process (``"self"`` for the caller), by hierarchy name.
 
     Raises:
-        ProcessGone: nobody has the number.
-        KernelRefused: it cannot be read.
+        ProcessGone: no process has the number.
+        KernelRefused: the file cannot be read.
     """
     try:
         return parse_groups(kernel_text.read(f"{proc_root}/{pid}/cgroup"))

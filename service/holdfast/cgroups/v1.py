@@ -11,14 +11,14 @@ _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
 class V1Tree(files.Mounted):
-    """A hierarchy with its controllers, or with none and a name."""
+    """A hierarchy with controllers, or a named one without."""
 
     def controllers(self) -> frozenset[str]:
         """See `Tree.controllers`: every group of a v1 hierarchy has all of them."""
         return frozenset(part for part in self.name.split(",") if part and not part.startswith("name="))
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
-        """See `Tree.create`. A new cpuset group starts empty and takes nobody: each gets what its parent has."""
+        """See `Tree.create`. A new cpuset group is empty and accepts no process: it gets its parent's values."""
         made = super().create(path, controllers)
         if "cpuset" in self.controllers():
             for level in levels(path):

@@ -36,7 +36,7 @@ class V2Tree(files.Mounted):
         return tuple(made)
 
     def _enable(self, path: str, controllers: Collection[str]) -> None:
-        """Let the children of one group use the controllers; one that is enabled already is left alone."""
+        """Enable the controllers for the children of one group; those already enabled are left unchanged."""
         missing = set(controllers) - set(self.read(path, SUBTREE).split()) if controllers else ()
         if not missing:
             return
@@ -48,7 +48,7 @@ class V2Tree(files.Mounted):
             self._write(path, SUBTREE, f"+{controller}", files.ENABLE_REMEDIES)
 
     def members(self, path: str) -> tuple[int, ...]:
-        """See `Tree.members`. A threaded group lists nobody: its processes belong to the domain above."""
+        """See `Tree.members`. A threaded group lists no process: its processes belong to the domain group above."""
         try:
             return super().members(path)
         except KernelRefused as error:

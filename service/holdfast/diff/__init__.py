@@ -1,4 +1,4 @@
-"""Layers: a tar applied to mounts, the difference of two trees written as one. Open `unpack` for what is refused."""
+"""Layers: apply a tar to mounts, write the difference of two trees as a tar. `unpack` lists the refused entries."""
 
 from holdfast.diff.mount import Mount
 from holdfast.diff.unpack import Devices

@@ -17,33 +17,33 @@ class ArchiveReader:
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._have = b""
-        self._left = 0  # bytes of the current entry's data that were not read yet
-        self._fill = 0  # and what fills its last block
+        self._left = 0  # unread bytes of the current entry's data
+        self._fill = 0  # padding bytes of its last block
 
     def entries(self) -> Iterator[Entry]:
-        """Each entry; its data may be read until the next one is asked for.
+        """Yield each entry; its data can be read until the next one.
 
         Raises:
-            BadLayer: what follows is no archive, or it ends in the middle of an entry.
+            BadLayer: the bytes are no archive, or the archive ends inside an entry.
         """
         while (block := self._header()) is not None:
             yield self._whole(block)
 
     def data(self) -> Iterator[bytes]:
-        """What is left of the current entry's data."""
+        """Yield the rest of the current entry's data."""
         while self._left:
             piece = self._some(min(self._left, CHUNK))
             self._left -= len(piece)
             yield piece
 
     def drain(self) -> None:
-        """Read to the end of the stream: what follows an archive belongs to the layer, and to its digest."""
+        """Read to the end of the stream: bytes after the archive belong to the layer and its digest."""
         self._have = b""
         for _ in self._chunks:
             pass
 
     def _whole(self, block: bytes) -> Entry:
-        """The entry that ``block`` begins, with what PAX and GNU headers before it said."""
+        """Return the entry that ``block`` begins, with the values of PAX and GNU headers before it."""
         found: dict[bytes, bytes] = {}
         names: dict[bytes, bytes] = {}
         while True:
@@ -53,12 +53,12 @@ class ArchiveReader:
             data = self._special(entry)
             if entry.kind == header.PAX:
                 found = header.records(data)
-            elif entry.kind != header.PAX_GLOBAL:  # a global one says nothing of a file in a layer
+            elif entry.kind != header.PAX_GLOBAL:  # a global one has no value for a file of a layer
                 names[entry.kind] = data.partition(b"\0")[0]
             following = self._header()
             if following is None:
                 if entry.kind == header.PAX_GLOBAL:
-                    return Entry(b".", header.DIRECTORY)  # the root: nobody changes it
+                    return Entry(b".", header.DIRECTORY)  # the root, which is never changed
                 raise BadLayer(f"entry {entry.shown}: the archive ends after its extended header")
             block = following
         header.apply_records(entry, found)
@@ -76,7 +76,7 @@ class ArchiveReader:
         return data
 
     def _header(self) -> bytes | None:
-        """The next block that is a header's; None at the end: two empty blocks, or nothing more."""
+        """Return the next header block; None at the end: two empty blocks, or no more bytes."""
         for _ in self.data():
             pass
         self._exactly(self._fill)
@@ -115,16 +115,16 @@ class ArchiveReader:
 
 
 class ArchiveWriter:
-    """Writes an archive to ``write``."""
+    """Write an archive to ``write``."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
 
     def add(self, entry: Entry, data: Iterator[bytes] = iter(()), *, plain: bool = False) -> None:  # noqa: B008 (empty)
-        """One entry and its ``entry.size`` bytes of data; ``plain``: see `header.printed`.
+        """Write one entry and its ``entry.size`` bytes of data; ``plain``: see `header.printed`.
 
         Raises:
-            BadLayer: there are more or fewer of them.
+            BadLayer: there are more or fewer bytes.
         """
         self._write(header.printed(entry, plain=plain))
         written = 0
@@ -138,5 +138,5 @@ class ArchiveWriter:
         self._write(header.padding(written))
 
     def end(self) -> None:
-        """The two empty blocks."""
+        """Write the two empty blocks at the end."""
         self._write(bytes(2 * BLOCK))

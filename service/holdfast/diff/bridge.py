@@ -1,6 +1,6 @@
-"""Content, which waits on the loop, for the thread that packs or unpacks a layer.
+"""Access to content on the loop from the thread that packs or unpacks a layer.
 
-Each call hands one piece of at most 1 MiB over and waits for it, so that memory is the same for every blob.
+Each call passes one piece of at most 1 MiB and waits for it, so that memory does not depend on the blob's size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Reader(Protocol):
     size: int
 
     async def read(self, offset: int, size: int) -> bytes:
-        """At most ``size`` bytes; fewer only at the end."""
+        """Return at most ``size`` bytes; fewer only at the end."""
 
 
 class Writer(Protocol):
@@ -38,22 +38,22 @@ class Writer(Protocol):
 
 
 class Job(Struct):
-    """Work on a thread that can be told to stop."""
+    """Work on a thread that can be stopped."""
 
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     stopped: Event = field(default_factory=Event)
 
     def go_on(self) -> None:
-        """Raise on the thread when its caller has given up."""
+        """Raise on the thread when its caller was cancelled."""
         if self.stopped.is_set():
             raise Canceled("")
 
     def ask(self, what: Coroutine[Any, Any, T]) -> T:
-        """Have the loop do something, from the thread."""
+        """Run a coroutine on the loop, from the thread; return its result."""
         return asyncio.run_coroutine_threadsafe(what, self.loop).result()
 
     async def run(self, threads: Executor, work: Callable[[], T]) -> T:
-        """Run ``work`` on a thread and wait for its end, also when the caller is cancelled: then it is told to stop."""
+        """Run ``work`` on a thread and wait for its end; a cancelled caller stops it first."""
         running = self.loop.run_in_executor(threads, copy_context().run, work)
         try:
             return await asyncio.shield(running)
@@ -64,10 +64,10 @@ class Job(Struct):
 
 
 def chunks(job: Job, reader: Reader) -> Iterator[bytes]:
-    """A blob in pieces.
+    """Yield a blob in pieces.
 
     Raises:
-        BadLayer: it is shorter than it was.
+        BadLayer: the blob is shorter than its size.
     """
     offset = 0
     while offset < reader.size:
@@ -80,7 +80,7 @@ def chunks(job: Job, reader: Reader) -> Iterator[bytes]:
 
 
 class Sink:
-    """Gathers what is written to frames."""
+    """Gather written bytes into frames."""
 
     def __init__(self, job: Job, writer: Writer) -> None:
         self._job = job
@@ -94,7 +94,7 @@ class Sink:
             self._send(FRAME)
 
     def flush(self) -> None:
-        """Send what is left."""
+        """Send the remaining bytes."""
         if self._gathered:
             self._send(len(self._gathered))
 
@@ -113,4 +113,4 @@ async def _ended(running: Awaitable[object]) -> None:
         except asyncio.CancelledError:
             continue  # cancelled again: the thread still holds descriptors
     if not future.cancelled():
-        future.exception()  # heard
+        future.exception()  # retrieved

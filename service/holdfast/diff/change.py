@@ -1,8 +1,8 @@
-"""What one tree has that another has not: both walked in step, in the order of their names' bytes.
+"""Compare two trees: both are walked in step, in the order of their names' bytes.
 
-A directory that is gone is one change, what was in it is implied. Files are the same when mode, owner, device, kept
-xattrs, size and time are; where neither time has a fraction it may have been cut off by an archive, and the content
-decides. That is containerd's rule, and its order, so that both make the same layer of the same trees.
+A deleted directory is one change that implies the deletion of its contents. Files are equal when mode, owner, device,
+kept xattrs, size and time are; where neither time has a fraction, an archive may have cut it off, and the content
+decides. Rule and order are containerd's, so that both make the same layer of the same trees.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NO_XATTR = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA)
 
 
 class Kind(enum.Enum):
-    """What happened to a file."""
+    """Kind of a change."""
 
-    SAME = "same"  # told of files with several names only, as one of them may have changed
+    SAME = "same"  # only for files with several names, as one of them may have changed
     PUT = "put"
     DELETED = "deleted"
 
@@ -40,7 +40,7 @@ class Change(Struct, frozen=True):
 
 
 def changes(left: Tree | None, right: Tree, go_on: Callable[[], object] = lambda: None) -> Iterator[Change]:
-    """Every change from ``left`` (None: an empty tree) to ``right``. ``go_on`` raises when it is to stop."""
+    """Yield every change from ``left`` (None: an empty tree) to ``right``. ``go_on`` raises to stop."""
     todo: list[Iterator[Change]] = [_within(left, right, ())]
     while todo:
         go_on()
@@ -57,7 +57,7 @@ def changes(left: Tree | None, right: Tree, go_on: Callable[[], object] = lambda
 
 
 def xattrs(tree: Tree, parts: Parts, mode: int) -> dict[bytes, bytes]:
-    """The xattrs a layer keeps: capabilities, and what users set."""
+    """Return the xattrs that a layer keeps: capabilities and ``user.`` ones."""
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return {}  # the kernel allows neither kind there
     descriptor = tree.open(parts, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -73,7 +73,7 @@ def xattrs(tree: Tree, parts: Parts, mode: int) -> dict[bytes, bytes]:
 
 
 def _within(left: Tree | None, right: Tree, parts: Parts) -> Iterator[Change]:
-    """The changes right in one directory, directories that stay among them as SAME."""
+    """Yield the changes of one directory's own entries; directories that stay are SAME."""
     before = _listing(left, parts) if left else {}
     after = _listing(right, parts)
     for name in sorted(before.keys() | after.keys()):
@@ -124,13 +124,13 @@ def _same_file(left: Tree, right: Tree, parts: Parts, old: os.stat_result, new: 
 
 
 def target(tree: Tree, parts: Parts) -> bytes:
-    """Where a link points."""
+    """Return a link's target."""
     with tree.folder(parts[:-1]) as folder:
         return os.readlink(parts[-1], dir_fd=folder)
 
 
 def content(tree: Tree, parts: Parts) -> Iterator[bytes]:
-    """A file's bytes.
+    """Yield a file's bytes.
 
     Raises:
         OSError: it is no regular file any more.

@@ -1,4 +1,4 @@
-"""Media types of layers, and what they are packed with. zstd is imported when a layer needs it."""
+"""Media types of layers and their compression. zstd is imported when a layer needs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 
-#: What `Diff` writes, and how it is packed.
+#: Media types that `Diff` writes, and their compression.
 WRITTEN = {
     OCI: "",
     f"{OCI}+gzip": "gzip",
@@ -26,18 +26,18 @@ WRITTEN = {
 }
 
 _CHUNK = 1 << 20
-_GZIP = 31  # zlib's window bits for a gzip header; its time is 0, so that the digest can be had again
+_GZIP = 31  # zlib's window bits for a gzip header; its time is 0, so that the digest is reproducible
 _LEVEL = 6
 
 
 class Packer(Protocol):
-    """Packs a stream."""
+    """Interface of a stream's compressor."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Some packed bytes, or none yet."""
+        """Return packed bytes, possibly none yet."""
 
     def flush(self) -> bytes:
-        """The rest."""
+        """Return the remaining packed bytes."""
 
 
 class _Plain:
@@ -49,10 +49,10 @@ class _Plain:
 
 
 def packer(media_type: str) -> Packer:
-    """What packs a layer of this type.
+    """Return the packer for a layer of this media type.
 
     Raises:
-        Unimplemented: nothing here does.
+        Unimplemented: there is none.
     """
     match WRITTEN.get(media_type):
         case "":
@@ -66,10 +66,10 @@ def packer(media_type: str) -> Packer:
 
 
 def may_be_packed(media_type: str) -> bool:
-    """Whether a layer's first bytes are to be looked at; an OCI type that says nothing of packing is a plain tar.
+    """Whether a layer's first bytes must be examined; an OCI type without a compression is a plain tar.
 
     Raises:
-        Unimplemented: no layer's type.
+        Unimplemented: not the type of a layer.
     """
     base, *more = media_type.split("+")
     if base in (OCI, OCI_FOREIGN):
@@ -85,10 +85,10 @@ def may_be_packed(media_type: str) -> bool:
 
 
 def unpacked(chunks: Iterator[bytes], media_type: str) -> Iterator[bytes]:
-    """The tar in ``chunks``, in pieces of at most 1 MiB: however far a byte unpacks, memory does not grow.
+    """Yield the tar in ``chunks``, in pieces of at most 1 MiB: at any compression ratio, memory does not grow.
 
     Raises:
-        BadLayer: it is broken, or cut short.
+        BadLayer: the data are corrupt or truncated.
         Unimplemented: see `may_be_packed`.
     """
     if not may_be_packed(media_type):
@@ -112,7 +112,7 @@ def _with(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Zstd:
-    """A zstd frame's decompressor with zlib's face; it keeps what it did not consume."""
+    """A zstd frame's decompressor with zlib's interface; it keeps unconsumed input."""
 
     unconsumed_tail = b""
 
@@ -134,7 +134,7 @@ class _Zstd:
 
 
 class _More(bytes):
-    """Empty, and true: there is more to come of what was given already."""
+    """Empty bytes that are true: the input given already has more output."""
 
     def __bool__(self) -> bool:
         return True
@@ -161,7 +161,7 @@ def _members(chunks: Iterator[bytes], name: str, new: Callable[[], Any], failure
                 yield piece
             if member.eof:
                 data = member.unused_data
-            else:  # where a piece is as long as it may be, more may wait inside
+            else:  # after a piece of full length, more output may be left
                 data = member.unconsumed_tail or (_MORE if len(piece) == _CHUNK else b"")
             if member.eof:
                 member = None
@@ -170,7 +170,7 @@ def _members(chunks: Iterator[bytes], name: str, new: Callable[[], Any], failure
 
 
 def _zstd() -> Any:
-    """Python's own from 3.14 on, and its twin before."""
+    """Return Python's own zstd module from 3.14 on, and its backport before."""
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
         return importlib.import_module(name)

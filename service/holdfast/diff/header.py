@@ -1,7 +1,7 @@
 """One entry of a tar archive and its header: bytes to values and back.
 
-Reads what Go's archive/tar reads (v7, ustar, star, GNU and PAX) and refuses what it refuses; writes what it writes, to
-the byte, so that a layer made here has the digest of the same layer made by containerd. Formats: pax(1),
+Reads and refuses the headers that Go's archive/tar reads (v7, ustar, star, GNU and PAX) and refuses; writes the same
+bytes as Go, so that a layer made here has the digest of the same layer made by containerd. Formats: pax(1),
 https://www.gnu.org/software/tar/manual/html_node/Standard.html. Names are bytes, as the kernel's are.
 """
 
@@ -18,7 +18,7 @@ from holdfast.errors import BadLayer
 BLOCK = 512
 SPECIAL_MAX = 1 << 20  # bytes in a PAX header or a GNU long name; Go's limit
 NAME_MAX = 4096
-_NOBODY = 2**32 - 1  # the number that chown(2) takes for "leave it"
+_NOBODY = 2**32 - 1  # for chown(2) this means "leave unchanged"
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK = b"x", b"g", b"L", b"K"
@@ -32,7 +32,7 @@ _NUMBER = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?\Z")
 
 
 class Entry(Struct):
-    """What an archive says of one file. Times are nanoseconds since 1970; ``link`` is where a link points."""
+    """One file of an archive. Times are nanoseconds since 1970; ``link`` is the target of a link."""
 
     name: bytes
     kind: bytes = REGULAR
@@ -48,13 +48,13 @@ class Entry(Struct):
 
     @property
     def shown(self) -> str:
-        """The name for a message: short, and in one line."""
+        """The name for a message, shortened and in one line."""
         name = self.name if len(self.name) <= 200 else self.name[:200] + b"..."
         return '"' + name.decode(errors="backslashreplace").encode("unicode_escape").decode() + '"'
 
 
 def parse(block: bytes) -> Entry:
-    """The entry of one header block; PAX and GNU headers come as entries of their kind.
+    """Return the entry of one header block; PAX and GNU headers are entries of their own kind.
 
     Raises:
         BadLayer: it is no header.
@@ -77,7 +77,7 @@ def parse(block: bytes) -> Entry:
 
 
 def settled(entry: Entry) -> Entry:
-    """The entry after its PAX records: old kinds by their new names, no data where there is none."""
+    """Return the entry after its PAX records: old kinds under their new names, size 0 for kinds without data."""
     if entry.kind == OLD_REGULAR:
         entry.kind = DIRECTORY if entry.name.endswith(b"/") else REGULAR
     if entry.kind in _EMPTY:
@@ -92,10 +92,10 @@ def settled(entry: Entry) -> Entry:
 
 
 def records(data: bytes) -> dict[bytes, bytes]:
-    """The records of a PAX header: ``17 path=some/name\\n`` and so on.
+    """Return the records of a PAX header: ``17 path=some/name\\n`` and so on.
 
     Raises:
-        BadLayer: it is none.
+        BadLayer: it is no PAX header.
     """
     found: dict[bytes, bytes] = {}
     at = 0
@@ -113,10 +113,10 @@ def records(data: bytes) -> dict[bytes, bytes]:
 
 
 def apply_records(entry: Entry, found: Mapping[bytes, bytes]) -> None:
-    """Let PAX records say it better than the header's fields.
+    """Replace the header's fields by the PAX records.
 
     Raises:
-        BadLayer: a record that is no value, or one of a sparse file.
+        BadLayer: a record has an invalid value, or belongs to a sparse file.
     """
     for key, value in found.items():
         match key:
@@ -137,7 +137,7 @@ def apply_records(entry: Entry, found: Mapping[bytes, bytes]) -> None:
 
 
 def printed(entry: Entry, *, plain: bool = False) -> bytes:
-    """The header blocks of ``entry``, a PAX one where it does not fit; ``plain`` ones may split a long name instead."""
+    """Return the header blocks of ``entry``, with a PAX one if needed; ``plain`` may split a long name instead."""
     prefix, name = b"", entry.name
     extended = _extended(entry)
     if plain and set(extended) == {b"path"} and (split := _split(name)):
@@ -156,7 +156,7 @@ def printed(entry: Entry, *, plain: bool = False) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """What fills the last block of ``size`` bytes."""
+    """Return the zeros that fill the last block of ``size`` bytes."""
     return bytes(-size % BLOCK)
 
 
@@ -190,7 +190,7 @@ def _no_number() -> int:
 
 
 def _decimal(entry: Entry, key: bytes, value: bytes) -> int:
-    """A PAX number times 10**9; times may have a fraction and a sign."""
+    """Return a PAX number times 10**9; times may have a fraction and a sign."""
     found = _NUMBER.match(value)
     if not found or (found[3] is not None and not key.endswith(b"time")):
         raise BadLayer(f"entry {entry.shown}: invalid tar header: {key.decode()} is no number")
@@ -204,7 +204,7 @@ def _text(raw: bytes) -> bytes:
 
 
 def _extended(entry: Entry) -> dict[bytes, bytes]:
-    """The PAX records this entry cannot do without."""
+    """Return the PAX records that this entry needs."""
     found = {_XATTR + key: value for key, value in entry.xattrs.items()}
     for key, text in ((b"path", entry.name), (b"linkpath", entry.link)):
         if len(text) > 100 or not text.isascii():
@@ -230,7 +230,7 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Where ustar may split a long name: the last slash that leaves both parts short enough."""
+    """Split a long name for ustar, at the last slash that leaves both parts short enough."""
     if len(name) <= 100 or not name.isascii():
         return None
     length = min(len(name), 156) - (1 if len(name) <= 156 and name.endswith(b"/") else 0)
@@ -272,7 +272,7 @@ def _octal(number: int, width: int) -> bytes:
 
 def _field(text: bytes, width: int) -> bytes:
     cut = text[:width]
-    if len(text) > width and cut.endswith(b"/"):  # some readers would take the cut name for a folder's
+    if len(text) > width and cut.endswith(b"/"):  # some readers would take the cut name for a directory
         cut = cut[: len(cut[:-1].rstrip(b"/"))]
     return cut.ljust(width, b"\0")
 

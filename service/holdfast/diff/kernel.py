@@ -1,7 +1,7 @@
 """System calls that Python does not have, through libc: openat2, unshare, mount, syncfs.
 
-openat2(2) is what makes a walk below a directory safe: with RESOLVE_IN_ROOT every link is followed as a process that is
-chrooted there would, with RESOLVE_NO_SYMLINKS none is followed at all, whatever others rename meanwhile.
+openat2(2) makes a walk below a directory safe: with RESOLVE_IN_ROOT every link is followed as in a chroot, with
+RESOLVE_NO_SYMLINKS no link is followed, whatever other processes rename meanwhile.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ CLONE_FS = 0x200
 CLONE_NEWNS = 0x20000
 
 _OPENAT2 = 437  # the same number on every architecture (since Linux 5.6)
-_AGAIN = 64  # a rename elsewhere makes the walk through ".." start over
+_AGAIN = 64  # retries: a rename elsewhere makes the walk through ".." start again
 
 
 def refusal(operation: str, name: str, error: OSError) -> HoldfastError:
-    """What the kernel said, in our words: a disk that is full is the caller's to empty."""
+    """Return the kernel's error as ours: `ResourceExhausted` for a full disk, which the caller can empty."""
     code = error.errno or 0
     if code in FULL:
         return ResourceExhausted(f"{operation} {name}: {os.strerror(code).lower()}")
@@ -47,10 +47,10 @@ def _libc() -> ctypes.CDLL:
 
 
 def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
-    """A descriptor of ``path`` below ``directory``; "" is the directory itself.
+    """Return a descriptor of ``path`` below ``directory``; "" is the directory itself.
 
     Raises:
-        OSError: as open(2); ELOOP and EXDEV where ``resolve`` forbids the way.
+        OSError: as open(2); ELOOP and EXDEV where ``resolve`` forbids the path.
         KernelRefused: the kernel has no openat2.
     """
     how = _How(flags | os.O_CLOEXEC, 0, resolve)
@@ -66,12 +66,12 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread namespaces and a working directory of its own (unshare(2))."""
+    """Give the calling thread its own namespaces and working directory (unshare(2))."""
     _check(_libc().unshare(flags), b"mount namespace")
 
 
 def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
-    """Mount ``source`` at ``target``, as the system call of that name does."""
+    """Mount ``source`` at ``target`` (mount(2))."""
     _check(_libc().mount(source, target, kind, ctypes.c_ulong(flags), data or None), source)
 
 

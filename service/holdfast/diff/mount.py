@@ -1,11 +1,11 @@
-"""Mounts as containerd's API names them, and the root they make together.
+"""Mounts as in containerd's API, and the root they make together.
 
-Nothing is ever mounted where others see it: a thread takes a mount namespace of its own, mounts there, opens the root
-and ends. The descriptor alone keeps the mounts alive; closing it, or kill -9, ends them. (containerd mounts in a
-temporary directory of the host's and leaves it there when it is killed.)
+Other processes never see these mounts: a thread takes its own mount namespace, mounts there, opens the root and ends.
+Only the descriptor keeps the mounts alive; closing it, or kill -9, ends them. (containerd mounts in a temporary
+directory of the host and leaves it there when it is killed.)
 
-Kinds are ``bind`` and ``overlay``: what snapshotters of directories hand out. Without the right to mount, a single
-writable bind is its source opened as it is.
+Kinds are ``bind`` and ``overlay``, which snapshotters of directories return. Without the right to mount, a single
+writable bind is opened at its source.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from holdfast.diff import kernel
 from holdfast.errors import InvalidArgument, KernelRefused, Unimplemented
 
 RDONLY, REMOUNT, BIND, REC, PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000  # MS_* of linux/mount.h
-_PAGE = 4096  # bytes the kernel takes of a mount's data
+_PAGE = 4096  # bytes of a mount's data that the kernel accepts
 
-#: An fstab word: the flag it sets, or clears.
+#: fstab option: the flag it sets, or clears.
 _SETS = {
     "ro": RDONLY,
     "nosuid": 0x2,
@@ -45,17 +45,17 @@ _NOTHING = {"defaults"}
 
 
 class Mount(Struct, frozen=True):
-    """One mount: fstab's words without a place."""
+    """One mount, as in fstab but without a target."""
 
     kind: str
     source: str
     options: tuple[str, ...] = ()
 
     def parsed(self) -> tuple[int, list[str]]:
-        """Flags of mount(2), and what is left for the file system.
+        """Return the flags for mount(2), and the remaining options for the file system.
 
         Raises:
-            Unimplemented: a kind, or an option, that is not done here.
+            Unimplemented: an unsupported kind or option.
         """
         if self.kind not in ("bind", "rbind", "overlay", ""):
             raise Unimplemented(f'mount type "{self.kind}"')
@@ -73,7 +73,7 @@ class Mount(Struct, frozen=True):
         return flags, data
 
     def read_only(self) -> Mount:
-        """The same, unchangeable: an overlay's upper directory becomes its first lower one."""
+        """Return a read-only copy of the mount: an overlay's upper directory becomes its first lower one."""
         options = [option for option in self.options if option not in ("rw", "ro")]
         if self.kind == "overlay":
             upper = [option[9:] for option in options if option.startswith("upperdir=")]
@@ -84,16 +84,16 @@ class Mount(Struct, frozen=True):
 
 
 def opened(mounts: Sequence[Mount], place: Path) -> int:
-    """A descriptor of the root that ``mounts`` make, one over the other; ``place`` is an empty folder.
+    """Return a descriptor of the root that ``mounts`` make, one over the other; ``place`` is an empty folder.
 
     Raises:
-        InvalidArgument: none, or options longer than the kernel takes.
+        InvalidArgument: no mounts, or options longer than the kernel accepts.
         Unimplemented: see `Mount.parsed`.
-        KernelRefused: it could not be mounted.
+        KernelRefused: a mount failed.
     """
     if not mounts:
         raise InvalidArgument("mounts must not be empty")
-    parsed = [(mount, *mount.parsed()) for mount in mounts]  # all of them are looked at before anything is done
+    parsed = [(mount, *mount.parsed()) for mount in mounts]  # all are checked before the first is mounted
     result: list[int | BaseException] = []
 
     def away() -> None:
@@ -115,7 +115,7 @@ def opened(mounts: Sequence[Mount], place: Path) -> int:
 
 
 def _opened_here(parsed: Sequence[tuple[Mount, int, list[str]]], place: bytes) -> int:
-    """On a thread that ends with this: its namespace does too."""
+    """Mount and open the root; runs on a thread that ends afterwards, and its namespace with it."""
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_FS)
     kernel.mount(b"none", b"/", b"", REC | PRIVATE, b"")
     for mount, flags, data in parsed:
@@ -131,12 +131,12 @@ def _mount(mount: Mount, flags: int, data: list[str], place: bytes) -> None:
         raise InvalidArgument(f"mount options are too long: {len(joined)} bytes")
     kind = b"overlay" if mount.kind == "overlay" else b""
     kernel.mount(os.fsencode(mount.source or "none"), place, kind, flags, joined)
-    if flags & BIND and flags & RDONLY:  # the kernel takes a bind's flags in a second call
+    if flags & BIND and flags & RDONLY:  # a bind's flags need a second call
         kernel.mount(b"none", place, b"", flags | REMOUNT, b"")
 
 
 def _shortened(data: list[str]) -> list[str]:
-    """An overlay's many lower directories, relative to what they share; this thread goes there."""
+    """Make an overlay's many lower directories relative to their common path; this thread changes to that path."""
     lower = next((option[9:].split(":") for option in data if option.startswith("lowerdir=")), [])
     if not lower or not all(path.startswith("/") for path in lower):
         return data
@@ -147,7 +147,7 @@ def _shortened(data: list[str]) -> list[str]:
 
 
 def _unmounted(mounts: Sequence[Mount], flags: int, error: OSError) -> int:
-    """A single writable bind needs no mount; everything else is what the kernel says it is."""
+    """Open a single writable bind whose mount is not permitted; for anything else, raise the kernel's error."""
     source = mounts[0].source
     if error.errno == errno.EPERM and len(mounts) == 1 and flags & BIND and not flags & RDONLY:
         try:

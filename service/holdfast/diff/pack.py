@@ -1,7 +1,7 @@
-"""Changes made into a layer: OCI whiteouts for what is gone, each directory before what is in it.
+"""Write changes as a layer: OCI whiteouts for deleted files, each directory before its contents.
 
-The same trees give the same bytes: names in order, owners as numbers, times in whole seconds, a whiteout at 1970, no
-names of users, nothing of the host. It is what containerd 2 writes.
+Equal trees give equal bytes: names in order, owners as numbers, times in whole seconds, a whiteout at 1970, no names of
+users, nothing of the host. containerd 2 writes the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 class Packing:
-    """One layer on its way out of ``tree``. No time in it is later than ``epoch_ns``."""
+    """One layer being written from ``tree``. No time in it is later than ``epoch_ns``."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Packing:
         self._archive = archive
         self._epoch_ns = epoch_ns
         self._go_on = go_on
-        self._folders: set[Parts] = {()}  # those that are in the layer
-        self._first: dict[tuple[int, int], bytes] = {}  # the name under which a file with several is in the layer
-        self._others: dict[tuple[int, int], list[Parts]] = {}  # names that have not changed, of one that may yet
+        self._folders: set[Parts] = {()}  # directories that are in the layer
+        self._first: dict[tuple[int, int], bytes] = {}  # the name in the layer of a file with several names
+        self._others: dict[tuple[int, int], list[Parts]] = {}  # unchanged names of a file that may still change
 
     def run(self, changes: Iterable[Change]) -> None:
-        """All of it.
+        """Write the whole layer.
 
         Raises:
             BadLayer: a file changed while it was read.
@@ -64,7 +64,7 @@ class Packing:
     def _put(self, parts: Parts, found: os.stat_result, *, changed: bool) -> None:
         kind = _KINDS.get(stat.S_IFMT(found.st_mode))
         if kind is None:
-            return  # a socket is nothing without its process
+            return  # a socket is useless without its process
         identity = (found.st_dev, found.st_ino)
         others: list[Parts] = []
         first = None
@@ -98,7 +98,7 @@ class Packing:
             yield piece
 
     def _above(self, parts: Parts) -> None:
-        """Have the directories above in the layer, as they are."""
+        """Add the directories above to the layer, with their current attributes."""
         above = parts[:-1]
         if above in self._folders:
             return

@@ -1,8 +1,8 @@
-"""A directory tree held by a descriptor, and the walks in it that nobody outside can lead astray.
+"""A directory tree held by a descriptor, with walks that no process outside can lead out of the tree.
 
-No path is ever given to the kernel from anywhere but a descriptor inside the tree: names are looked up by openat2 with
-RESOLVE_IN_ROOT or RESOLVE_NO_SYMLINKS, and what is then done is done to a name in an open directory, without following
-it. A link that is swapped in meanwhile leads into the tree, or to an error.
+Every path given to the kernel starts at a descriptor inside the tree: names are looked up by openat2 with
+RESOLVE_IN_ROOT or RESOLVE_NO_SYMLINKS, and every operation acts on a name in an open directory, without following it.
+A link that is swapped in meanwhile leads into the tree, or to an error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from holdfast.diff import kernel
 Parts = tuple[bytes, ...]
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_LINKS_MAX = 40  # as the kernel follows
+_LINKS_MAX = 40  # the kernel's limit
 
 
 def parts_of(path: bytes) -> Parts | None:
-    """``path`` below a root, without ``.`` and ``..``; None when it leads above it. A leading slash is the root's."""
+    """Return ``path`` below a root, without ``.``, ``..`` and a leading slash; None when it leads above the root."""
     parts: list[bytes] = []
     for part in path.split(b"/"):
         if part == b"..":
@@ -35,28 +35,28 @@ def parts_of(path: bytes) -> Parts | None:
 
 
 class Tree:
-    """Everything below ``root``, a descriptor of a directory, which it closes."""
+    """The tree below ``root``, a directory's descriptor that `close` closes."""
 
     def __init__(self, root: int) -> None:
         self.root = root
 
     def close(self) -> None:
-        """Let go of it; mounts that only it kept end."""
+        """Close the descriptor; mounts that only it kept alive end."""
         root, self.root = self.root, -1
         if root >= 0:
             os.close(root)
 
     def open(self, parts: Sequence[bytes], flags: int, resolve: int = kernel.NO_SYMLINKS) -> int:
-        """A descriptor of what is at ``parts``.
+        """Return a descriptor of the file at ``parts``.
 
         Raises:
-            OSError: as open(2); ELOOP where a link is in the way and ``resolve`` does not follow it.
+            OSError: as open(2); ELOOP for a link on the path that ``resolve`` does not follow.
         """
         return kernel.openat2(self.root, b"/".join(parts), flags, kernel.IN_ROOT | kernel.NO_MAGICLINKS | resolve)
 
     @contextmanager
     def folder(self, parts: Sequence[bytes], *, follow: bool = False) -> Iterator[int]:
-        """A directory, open for names in it and for listing; links on the way are followed inside the tree, or not."""
+        """Open a directory for its names and for listing; ``follow``: follow links on the path, inside the tree."""
         resolve = kernel.IN_ROOT if follow else kernel.NO_SYMLINKS
         flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
         descriptor = self.open(parts, flags, resolve)
@@ -66,34 +66,34 @@ class Tree:
             os.close(descriptor)
 
     def make_folders(self, parts: Parts) -> int:
-        """Open the directory at ``parts``, making what is missing.
+        """Open the directory at ``parts``, creating missing directories.
 
-        A link is followed inside the tree, also one whose target has to be made.
+        A link is followed inside the tree, also one whose target must be created.
 
         Raises:
-            OSError: something in the way is no directory, or links go round in circles.
+            OSError: a part of the path is no directory, or links form a loop.
         """
         with suppress(FileNotFoundError):
             return self.open(parts, os.O_RDONLY | os.O_DIRECTORY, kernel.IN_ROOT)
         return self.open(self._walked(parts, self._step), FOLDER)
 
     def find_folder(self, parts: Parts) -> int:
-        """Open the directory at ``parts``, following links inside the tree; ``..`` also leaves what is not there.
+        """Open the directory at ``parts``, following links inside the tree; ``..`` may follow a missing name.
 
-        For a link to ``missing/../etc`` the kernel asks for ``missing``; containerd does not, and nor does this.
+        For a link to ``missing/../etc`` the kernel requires ``missing``; containerd and this method do not.
 
         Raises:
-            OSError: as `make_folders`, and where it is not there.
+            OSError: as `make_folders`, and when the directory does not exist.
         """
         with suppress(FileNotFoundError):
             return self.open(parts, os.O_RDONLY | os.O_DIRECTORY, kernel.IN_ROOT)
         return self.open(self._walked(parts, self._target), FOLDER)
 
     def remove(self, directory: int, name: bytes) -> None:
-        """Remove ``name`` in ``directory``, and what is below it; nothing when it is not there.
+        """Remove ``name`` in ``directory`` and all below it; do nothing if it does not exist.
 
-        Only names in open directories are removed: a directory that is swapped for a link meanwhile is left, or the
-        link itself goes.
+        Only names in open directories are removed: a directory that is swapped for a link meanwhile stays, or the
+        link itself is removed.
         """
         if _unlinked(directory, name):
             return
@@ -112,7 +112,7 @@ class Tree:
                 os.rmdir(path[-1], dir_fd=parent)
 
     def _walked(self, parts: Parts, step: Callable[[Sequence[bytes], bytes], bytes | None]) -> list[bytes]:
-        """``parts`` without links and ``..``; ``step`` gives the target of what is a link."""
+        """Return ``parts`` without links and ``..``; ``step`` returns the target of a link."""
         done: list[bytes] = []
         left = list(parts)
         links = 0
@@ -134,14 +134,14 @@ class Tree:
         return done
 
     def _target(self, done: Sequence[bytes], name: bytes) -> bytes | None:
-        """The target of ``name`` in ``done``; None for what is no link, or is not there."""
+        """Return the target of ``name`` in ``done``; None if it is no link or does not exist."""
         with suppress(FileNotFoundError), self.folder(done) as parent:
             found = status(parent, name)
             return os.readlink(name, dir_fd=parent) if found is not None and stat.S_ISLNK(found.st_mode) else None
         return None
 
     def _step(self, done: Sequence[bytes], name: bytes) -> bytes | None:
-        """Be sure that ``name`` is a directory in ``done``, or give the target of the link it is."""
+        """Create the directory ``name`` in ``done`` if it is missing; return the target if it is a link."""
         with self.folder(done) as parent:
             try:
                 os.mkdir(name, 0o755, dir_fd=parent)
@@ -161,12 +161,12 @@ class Tree:
 
 
 def names(directory: int) -> list[bytes]:
-    """The names in an open directory, in the order of their bytes."""
+    """Return the names in an open directory, in the order of their bytes."""
     return sorted(map(os.fsencode, os.listdir(directory)))
 
 
 def status(directory: int, name: bytes) -> os.stat_result | None:
-    """What ``name`` in ``directory`` is, not following it; None when it is not there."""
+    """Return the stat of ``name`` in ``directory``, not following a link; None when it does not exist."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -174,7 +174,7 @@ def status(directory: int, name: bytes) -> os.stat_result | None:
 
 
 def _unlinked(directory: int, name: bytes) -> bool:
-    """Remove what is no directory; False for one."""
+    """Remove ``name`` unless it is a directory; False for a directory."""
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""A layer's entries made into files: the OCI way (https://github.com/opencontainers/image-spec/blob/main/layer.md).
+"""Unpack a layer's entries into files, as OCI says (https://github.com/opencontainers/image-spec/blob/main/layer.md).
 
-The rules, and who keeps them:
-- What is outside the tree is out of reach, whatever names and links an archive holds and whoever changes the tree
-  meanwhile: `Tree`. A name or a hard link that says it wants out is refused, not bent.
-- An entry replaces what has its name; a directory over a directory only changes it. Nothing is written through a link:
-  files are made new, with O_EXCL.
-- Attributes are set on what is open, in the order owner, xattrs, mode, times: a change of owner clears the two in the
-  middle. Directories' times come last, as later entries change them.
-- A device node is refused unless the operator allows it (`Devices`): in a container's root it is a way to a disk.
+Rules:
+- Files outside the tree are out of reach, whatever names and links an archive holds and whatever changes the tree
+  meanwhile (`Tree`). A name or a hard link that points outside is refused, not changed.
+- An entry replaces a file of its name; a directory over a directory only changes its attributes. Nothing is written
+  through a link: files are created with O_EXCL.
+- Attributes are set on an open file, in the order owner, xattrs, mode, times: a change of owner clears the two in the
+  middle. Directories' times are set last, as later entries change them.
+- A device node is refused unless the operator allows it (`Devices`): in a container's root it gives access to a disk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class Devices(enum.Enum):
-    """What becomes of a device node in a layer."""
+    """Treatment of a device node in a layer."""
 
     REFUSE = "refuse"
     SKIP = "skip"
@@ -45,7 +45,7 @@ class Devices(enum.Enum):
 
 
 class Unpacking:
-    """One layer on its way into ``tree``. ``go_on`` raises when it is to stop."""
+    """One layer being unpacked into ``tree``. ``go_on`` raises to stop."""
 
     def __init__(
         self, tree: Tree, devices: Devices = Devices.REFUSE, go_on: Callable[[], object] = lambda: None
@@ -53,16 +53,16 @@ class Unpacking:
         self._tree = tree
         self._devices = devices
         self._go_on = go_on
-        self._fresh: set[int] = set()  # hashes of what this layer brought: an opaque marker spares it
+        self._fresh: set[int] = set()  # hashes of this layer's own paths, which an opaque marker keeps
         self._folders: dict[Parts, tuple[int, int]] = {}
-        self._at: tuple[Parts, int] | None = None  # the directory of the last entry, often the next one's too
+        self._at: tuple[Parts, int] | None = None  # the directory of the last entry, often also of the next
 
     def run(self, archive: ArchiveReader) -> None:
-        """All of it, and the stream read to its end.
+        """Unpack all entries, and read the stream to its end.
 
         Raises:
-            BadLayer: an entry that is refused; what came before it is there.
-            KernelRefused, ResourceExhausted: the file system said no.
+            BadLayer: an entry is refused; entries before it stay unpacked.
+            KernelRefused, ResourceExhausted: the file system refused an operation.
         """
         try:
             for entry in archive.entries():
@@ -79,7 +79,7 @@ class Unpacking:
         if parts is None:
             raise BadLayer(f"entry {entry.shown}: leads out of the root")
         if not parts:
-            return  # the root itself is the snapshotter's
+            return  # the root itself belongs to the snapshotter
         if entry.kind not in _SINGLE:
             raise BadLayer(f"entry {entry.shown}: a kind of entry that is not known: {entry.kind!r}")
         if entry.kind in _DEVICES and self._devices is not Devices.CREATE:
@@ -153,7 +153,7 @@ class Unpacking:
             os.close(folder)
 
     def _directory(self, parts: Parts) -> int:
-        """The directory at ``parts``, made with all above it where it is missing."""
+        """Return the directory at ``parts``; create it and its parents if missing."""
         if self._at is not None and self._at[0] == parts:
             return self._at[1]
         descriptor = self._tree.make_folders(parts)
@@ -162,7 +162,7 @@ class Unpacking:
         return descriptor
 
     def _brought(self, parts: Parts) -> None:
-        """Remember that there is something of this layer at ``parts``, and below everything above it."""
+        """Remember that this layer has a file at ``parts``, and so below each of its parents."""
         while parts and hash(parts) not in self._fresh:
             self._fresh.add(hash(parts))
             parts = parts[:-1]
@@ -174,10 +174,10 @@ class Unpacking:
 
     def _remove(self, directory: int, name: bytes) -> None:
         self._tree.remove(directory, name)
-        self._leave()  # a name on its way may be another one's now
+        self._leave()  # a name on its path may belong to another file now
 
     def _empty(self, folder: Parts) -> None:
-        """Remove what a directory had before this layer."""
+        """Remove the files that a directory had before this layer."""
         left = [folder]
         while left:
             self._go_on()
@@ -198,18 +198,18 @@ class Unpacking:
             try:
                 with self._tree.folder(parts, follow=True) as directory:
                     os.utime(directory, ns=times)
-            except (FileNotFoundError, NotADirectoryError):  # a later entry took its place
+            except (FileNotFoundError, NotADirectoryError):  # a later entry replaced it
                 continue
 
 
 def _times(entry: Entry) -> tuple[int, int]:
-    """Access and change time; what the kernel cannot hold is 1970."""
+    """Return access and modification time; a time that the kernel cannot store becomes 1970."""
     atime, mtime = (time if 0 <= time <= _LATEST_NS else 0 for time in (entry.atime_ns, entry.mtime_ns))
     return max(atime, mtime), mtime
 
 
 def _dress_named(entry: Entry, directory: int, name: bytes) -> None:
-    """Set the attributes of what ``name`` is, which must not be followed."""
+    """Set the attributes of ``name`` without following it."""
     if entry.kind == header.DIRECTORY:
         descriptor = os.open(name, FOLDER | os.O_CLOEXEC, dir_fd=directory)
     else:
@@ -223,7 +223,7 @@ def _dress_named(entry: Entry, directory: int, name: bytes) -> None:
         elif stat.S_ISDIR(mode):
             _dress(entry, descriptor)
         else:
-            _dress(entry, f"/proc/self/fd/{descriptor}")  # an O_PATH descriptor takes no other way
+            _dress(entry, f"/proc/self/fd/{descriptor}")  # the only way for an O_PATH descriptor
     finally:
         os.close(descriptor)
 
@@ -252,7 +252,7 @@ def _set_xattrs(entry: Entry, target: int | str, *, follow: bool = True) -> None
 
 @contextmanager
 def _named(entry: Entry) -> Iterator[None]:
-    """Say what the kernel refused in our words, with the entry's name."""
+    """Turn the kernel's error into ours, with the entry's name."""
     try:
         yield
     except OSError as error:
@@ -262,7 +262,7 @@ def _named(entry: Entry) -> Iterator[None]:
 
 
 def sync(tree: Tree) -> None:
-    """Make what was unpacked durable."""
+    """Make the unpacked files durable."""
     descriptor = tree.open((), os.O_RDONLY | os.O_DIRECTORY, kernel.NO_SYMLINKS)
     try:
         kernel.syncfs(descriptor)

@@ -1,6 +1,6 @@
-"""The walking differ: applies a layer to mounts, and makes one of the difference of two.
+"""The walking differ: apply a layer to mounts, and write the difference of two sets of mounts as a layer.
 
-Everything that blocks is on a thread; what a blob is and whose it is, the content handed in knows.
+All blocking work runs on threads; blobs and their namespaces are left to the given content store.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _THREADS = 4  # layers at a time
 
 
 class Layer(Struct, frozen=True):
-    """A blob that is a layer."""
+    """The descriptor of a layer's blob."""
 
     media_type: str
     digest: str
@@ -45,7 +45,7 @@ class Layer(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What is asked of a comparison: containerd's options."""
+    """Options of a comparison, as in containerd."""
 
     media_type: str = ""
     ref: str = ""
@@ -54,17 +54,17 @@ class Wanted(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """What a layer may be. ``unpacked_bytes`` of 0: as large as the disk."""
+    """Limits of a layer. ``unpacked_bytes`` of 0: no limit but the disk."""
 
     unpacked_bytes: int = 0
     devices: Devices = Devices.REFUSE
 
 
 class Content(Protocol):
-    """What is asked of a content store: `store.content.ContentStore` has it."""
+    """The methods needed of a content store; `store.content.ContentStore` has them."""
 
     async def info(self, digest: str) -> Any:
-        """A blob's size and labels; raises `NotFound`."""
+        """Return a blob's size and labels; raises `NotFound`."""
 
     async def update(self, info: Any, mask: Sequence[str] = ()) -> Any:
         """Change labels."""
@@ -76,11 +76,11 @@ class Content(Protocol):
         """Begin an ingest."""
 
     async def abort(self, ref: str) -> None:
-        """Forget one."""
+        """Remove an ingest."""
 
 
 class WalkingDiffer:
-    """``place`` is an empty folder of ours that mounts are made on, where nobody else sees them."""
+    """Differ that walks mounted trees; ``place`` is an empty folder of ours for mounts that no other process sees."""
 
     def __init__(self, place: Path, limits: Callable[[], Limits]) -> None:
         self._place = place
@@ -88,17 +88,17 @@ class WalkingDiffer:
         self._threads = ThreadPoolExecutor(_THREADS, "diff")
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the work in progress."""
         await asyncio.to_thread(self._threads.shutdown)
 
     async def apply(self, content: Content, layer: Layer, mounts: Sequence[Mount], *, durable: bool = False) -> Layer:
-        """Unpack ``layer`` onto ``mounts``; the answer is the tar inside, its digest the diff id.
+        """Unpack ``layer`` onto ``mounts``; return the tar inside, whose digest is the diff id.
 
         Raises:
             NotFound: the namespace has no such blob.
-            BadLayer: an entry is refused; what came before it is there.
-            Unimplemented: a media type or a mount that is not done here.
-            KernelRefused, ResourceExhausted: the kernel said no.
+            BadLayer: an entry is refused; entries before it stay unpacked.
+            Unimplemented: an unsupported media type or mount.
+            KernelRefused, ResourceExhausted: the kernel refused an operation.
         """
         compression.may_be_packed(layer.media_type)
         with _saying("failed to get reader from content store"):
@@ -115,11 +115,11 @@ class WalkingDiffer:
         return applied
 
     async def compare(self, content: Content, left: Sequence[Mount], right: Sequence[Mount], wanted: Wanted) -> Layer:
-        """Write what ``right`` has changed of ``left`` as a blob.
+        """Write the changes from ``left`` to ``right`` as a blob.
 
         Raises:
             Unimplemented, KernelRefused, ResourceExhausted, BadLayer: see `apply`.
-            Unavailable: somebody else writes the ref.
+            Unavailable: another writer holds the ref.
         """
         media_type = wanted.media_type or _DEFAULT_TYPE
         packer = compression.packer(media_type)
@@ -134,7 +134,7 @@ class WalkingDiffer:
             with suppress(AlreadyExists), _saying("failed to commit"):
                 await writer.commit(0, digest, labels)
         info = await content.info(digest)
-        if compression.WRITTEN[media_type] and UNCOMPRESSED not in info.labels:  # somebody else brought the blob
+        if compression.WRITTEN[media_type] and UNCOMPRESSED not in info.labels:  # another writer made the blob
             info.labels[UNCOMPRESSED] = uncompressed
             await content.update(info, (f"labels.{UNCOMPRESSED}",))
         return Layer(media_type, digest, info.size)
@@ -162,7 +162,7 @@ class WalkingDiffer:
         sides: tuple[Sequence[Mount], Sequence[Mount]],
         epoch_ns: int | None,
     ) -> str:
-        """Write the layer; the digest of the tar inside."""
+        """Write the layer; return the digest of the tar inside."""
         sink, digest = Sink(job, writer), hashlib.sha256()
 
         def write(data: bytes) -> None:
@@ -184,7 +184,7 @@ class WalkingDiffer:
         return f"sha256:{digest.hexdigest()}"
 
     def _read_only(self, mounts: Sequence[Mount], stack: ExitStack) -> Tree | None:
-        """The tree that mounts make, unchangeable; none: an empty one."""
+        """Return the read-only tree that mounts make; None for no mounts, an empty tree."""
         if not mounts:
             return None
         tree = Tree(mount.opened([one.read_only() for one in mounts], self._place))
@@ -193,7 +193,7 @@ class WalkingDiffer:
 
 
 class _Measure:
-    """Size and digest of what goes through."""
+    """Size and digest of the bytes that pass through."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -215,7 +215,7 @@ class _Measure:
 
 @asynccontextmanager
 async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
-    """An open ingest, from its start; one whose ref is ours is forgotten after an error."""
+    """Open an ingest at its start; one with a ref of our own is removed after an error."""
     name = ref or f"{time.time_ns()}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
     with _saying("failed to open writer"):
         writer = await content.writer(name)

@@ -1,6 +1,6 @@
-"""The event exchange: publish without waiting, subscribe with filters, never let a slow reader hold anybody up.
+"""The event exchange: publish without waiting, subscribe with filters; a slow reader delays no publisher.
 
-Open ``envelope`` for what an event is, ``subscription`` for the queue of one reader, ``exchange`` for both ends.
+``envelope`` defines an event, ``subscription`` the queue of one reader, ``exchange`` both ends.
 """
 
 from holdfast.events.envelope import Event

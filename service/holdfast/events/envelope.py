@@ -1,7 +1,7 @@
-"""One event: containerd's envelope, written to bytes once, and the fields a filter may ask it for.
+"""One event: containerd's envelope, written to bytes once, and its fields for filters.
 
-``namespace``, ``topic`` and ``event.<field>…``; the last only where the payload's type is known here (its generated
-module was imported). A payload's type URL is the bare message name, as containerd writes it.
+Fields: ``namespace``, ``topic`` and ``event.<field>…``; the last only if the payload's type is known here (its
+generated module was imported). A payload's type URL is the bare message name, as containerd writes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
-# Imported for the types they make known: what shims, containerd's own stores and our placement publish.
+# Imported to register the event types of shims, containerd's own stores and our placement.
 from holdfast.api.events import (  # noqa: F401
     container_pb2,
     content_pb2,
@@ -26,11 +26,11 @@ from holdfast.api.placement.v1 import placement_pb2  # noqa: F401
 from holdfast.api.types.event_pb2 import Envelope
 
 _ABSENT = ("", False)
-_NO_TIME = -62135596800  # what Go's zero time is in seconds since 1970: the year 1
+_NO_TIME = -62135596800  # Go's zero time, the year 1, in seconds since 1970
 
 
 class Event:
-    """An envelope on its way to any number of subscribers."""
+    """An envelope for any number of subscribers."""
 
     __slots__ = ("_decoded", "_tried", "_wire", "envelope")
 
@@ -42,13 +42,13 @@ class Event:
 
     @property
     def wire(self) -> bytes:
-        """The envelope's bytes, made when first asked for."""
+        """The envelope's bytes, encoded at first use."""
         if self._wire is None:
             self._wire = self.envelope.SerializeToString()
         return self._wire
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter sees at ``path``."""
+        """The value at ``path`` for a filter, and whether it is present."""
         name = path[0] if path else ""
         if name in ("namespace", "topic"):
             value: str = getattr(self.envelope, name)
@@ -62,14 +62,14 @@ class Event:
 
 
 def packed(message: Message) -> Any:
-    """``message`` as a payload; an ``Any`` is one already."""
+    """Return ``message`` as a payload; an ``Any`` is returned unchanged."""
     if isinstance(message, Any):
         return message
     return Any(type_url=message.DESCRIPTOR.full_name, value=message.SerializeToString())
 
 
 def decoded(payload: Any) -> Message | None:
-    """The message in a payload; None when its type is not known here or its bytes are not of that type."""
+    """Return the message in a payload; None when its type is unknown here or its bytes are not of that type."""
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(payload.type_url.rpartition("/")[2])
         return message_factory.GetMessageClass(descriptor).FromString(payload.value)
@@ -78,15 +78,15 @@ def decoded(payload: Any) -> Message | None:
 
 
 def has_time(envelope: Envelope) -> bool:
-    """Whether the envelope says when it happened: not unset, and not Go's zero time."""
+    """Whether the envelope has a timestamp that is not Go's zero time."""
     time = envelope.timestamp
     return envelope.HasField("timestamp") and (time.seconds, time.nanos) != (_NO_TIME, 0)
 
 
 def _field(message: Message | None, path: Sequence[str]) -> tuple[str, bool]:
-    """A field as text: a map's entry under the rest of the path joined with dots, a message's own field, a scalar.
+    """Return a field as text: a map's entry (key: the rest of the path joined with dots), a message's field, a scalar.
 
-    containerd's generated code knows strings, booleans, messages and labels only; numbers and enums are ours.
+    containerd's generated code supports only strings, booleans, messages and labels; numbers and enums are ours.
     """
     if isinstance(message, Any):
         return _field(decoded(message), path)

@@ -1,6 +1,6 @@
-"""Where events are published, forwarded and subscribed to: containerd's exchange, but for its unbounded queues.
+"""Publish, forward and subscribe to events: containerd's exchange, but with bounded queues.
 
-All of it runs on the loop's thread and none of it waits, so a plugin publishes from anywhere in a line.
+Everything runs on the loop's thread and never waits, so a plugin can publish anywhere with one line.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Exchange:
-    """Hands every event to every subscription it matches, in the order of publishing.
+    """Give every event to every subscription that it matches, in the order of publishing.
 
-    ``clock`` gives nanoseconds since 1970, UTC. ``families`` are the metrics, for the registry of whoever makes it.
+    ``clock`` gives nanoseconds since 1970, UTC. ``families`` are the metrics, for the creator's registry.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Callable[[], int] = time.time_ns) -> None:
@@ -50,13 +50,13 @@ class Exchange:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody is subscribed; from any thread. Who has much to publish may spare making it."""
+        """Whether there is a subscription; from any thread. A publisher can skip building events when there is none."""
         return bool(self._subscriptions)
 
     def publish(self, topic: str, message: Message, namespace: str | None = None) -> None:
-        """Send ``message`` (any protobuf message, or an ``Any`` as it is) stamped with now.
+        """Send ``message`` (any protobuf message, or an ``Any`` unchanged) with the current time.
 
-        Without ``namespace`` it is the calling client's.
+        Without ``namespace``, the calling client's is used.
 
         Raises:
             FailedPrecondition: no namespace.
@@ -69,7 +69,7 @@ class Exchange:
         self._send("event published", envelope)
 
     def forward(self, envelope: Envelope) -> None:
-        """Send an envelope as it is: a shim's, or another daemon's.
+        """Send an envelope unchanged: a shim's, or another daemon's.
 
         Raises:
             InvalidArgument: its namespace, topic or timestamp is missing or wrong.
@@ -85,7 +85,7 @@ class Exchange:
         self._send("event forwarded", envelope)
 
     def subscribe(self, filters: Iterable[str] = ()) -> Subscription:
-        """Everything from now on, in every namespace, that any of ``filters`` matches.
+        """Subscribe to all later events, in every namespace, that any of ``filters`` matches.
 
         Raises:
             InvalidArgument: a broken filter.
@@ -100,7 +100,7 @@ class Exchange:
 
     def _send(self, what: str, envelope: Envelope) -> None:
         event = Event(envelope)
-        for subscription in tuple(self._subscriptions):  # a copy: one that is dropped leaves
+        for subscription in tuple(self._subscriptions):  # a copy: a dropped one is removed
             if subscription.wants(event):
                 if passed := subscription.offer(event):
                     self._dropped.inc(passed)

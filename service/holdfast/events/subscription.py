@@ -1,7 +1,7 @@
 """The queue between publishers and one subscriber: bounded, and ended with a reason when its reader is too slow.
 
-A publisher only appends. When the next event would not fit, the subscription ends at once, drops what it holds and
-tells its reader why; it is never the publisher that waits. Everything happens on the loop's thread.
+A publisher only appends. When the next event would not fit, the subscription ends at once, drops its queue and gives
+its reader the reason; the publisher never waits. Everything happens on the loop's thread.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from holdfast.filters import Filter
 
 
 class Limits(Struct, frozen=True):
-    """How much may wait for one subscriber.
+    """Limits of one subscriber's queue.
 
-    ``events`` counts them; ``size`` is in bytes on the wire. Events are shared between subscribers, so many slow
-    ones hold no more memory than one. A first event always fits, however large.
+    ``events`` is a number of events, ``size`` their bytes on the wire. Subscribers share events, so many slow ones use
+    no more memory than one. A first event always fits, however large.
     """
 
     events: int = 16_384
@@ -29,7 +29,7 @@ class Limits(Struct, frozen=True):
 
 
 class Subscription:
-    """What one reader asked for. Iterate over it for events; leave its ``with`` block to end it."""
+    """One subscription. Iterate over it for events; leave its ``with`` block to end it."""
 
     def __init__(self, filter_: Filter, limits: Limits, ended: Callable[[Subscription], None]) -> None:
         self.ended_by: HoldfastError | None = None
@@ -47,11 +47,11 @@ class Subscription:
         return len(self._waiting)
 
     def wants(self, event: Event) -> bool:
-        """Whether the filters match; a closed subscription wants nothing."""
+        """Whether the filters match; False for a closed subscription."""
         return not self._closed and (self._filter is None or self._filter.match(event))
 
     def offer(self, event: Event) -> str:
-        """Queue an event; empty, or which limit it would have passed: then the subscription is over."""
+        """Queue an event; return the name of the exceeded limit, which ends the subscription, or an empty string."""
         size = len(event.wire)
         passed = self._passed(size) if self._waiting else ""
         if passed:
@@ -67,7 +67,7 @@ class Subscription:
         self._on_drop = callback
 
     def close(self) -> None:
-        """End the subscription; a reader that waits stops."""
+        """End the subscription; a waiting reader stops."""
         self._closed = True
         self._ended(self)
         self._waiting.clear()
@@ -85,7 +85,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event, waited for.
+        """Wait for the next event.
 
         Raises:
             ResourceExhausted: the subscription was dropped because it was read too slowly.

@@ -1,6 +1,6 @@
-"""containerd's filter language: `parse_all` the caller's filters once, then ask the `Filter` of anything with fields.
+"""containerd's filter language: `parse_all` the caller's filters once, then match the `Filter` with any object.
 
-Open ``grammar`` for what may be written, ``match`` for what it means, ``expression`` for the regular expressions.
+``grammar`` defines the syntax, ``match`` the meaning, ``expression`` the regular expressions.
 """
 
 from holdfast.filters.match import EVERYTHING, Adaptor, Filter, parse_all

@@ -1,9 +1,9 @@
-"""Searching with a regular expression in time linear in the text, whatever the expression.
+"""Search with any regular expression in time linear in the text.
 
 A filter comes from a client and runs on the daemon's loop, so backtracking (``(a+)+$``) is not an option. The tree of
 an expression becomes a nondeterministic automaton (K. Thompson, "Regular Expression Search Algorithm", 1968) whose
-sets of states are made into deterministic ones when a text first needs them, and kept. Only whether there is a match
-is asked, so nothing is captured and a lazy repetition is like a greedy one.
+sets of states become deterministic states when a text first needs them, and are kept. The result is only whether there
+is a match, so nothing is captured and a lazy repetition is like a greedy one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 MAX_STATES = 2000
-_MAX_KEPT = 50_000  # state numbers kept in deterministic steps; past that they are made anew
+_MAX_KEPT = 50_000  # state numbers kept in deterministic steps; past that they are rebuilt
 _WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _NOTHING = ""  # stands before the first and after the last character
 
@@ -35,19 +35,19 @@ class Border(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """One after the other; the empty row matches the empty text."""
+    """Nodes one after the other; the empty row matches the empty text."""
 
     items: tuple[Node, ...]
 
 
 class Choice(Struct, frozen=True):
-    """Any one of them."""
+    """Any one of several nodes."""
 
     items: tuple[Node, ...]
 
 
 class Repeat(Struct, frozen=True):
-    """``least`` to ``most`` times; None is without end."""
+    """A node ``least`` to ``most`` times; None is unlimited."""
 
     item: Node
     least: int
@@ -61,7 +61,7 @@ def _is_word(character: str) -> bool:
     return character in _WORD
 
 
-#: The borders of RE2, each asked of the character before and the one after.
+#: The borders of RE2: tests of the character before and the one after.
 TEXT_START: BorderTest = lambda before, _: before == _NOTHING  # noqa: E731 (a table of one-liners)
 TEXT_END: BorderTest = lambda _, after: after == _NOTHING  # noqa: E731
 LINE_START: BorderTest = lambda before, _: before in (_NOTHING, "\n")  # noqa: E731
@@ -75,14 +75,14 @@ class TooLarge(Exception):
 
 
 class _State(Struct, frozen=True):
-    """One state: where to go on passing ``step`` (a character) or ``border``; without either, both ways are free."""
+    """One state: the next states after passing ``step`` (a character) or ``border``; without either, both are free."""
 
     ways: tuple[int, ...]
     step: CharacterTest | None = None
     border: BorderTest | None = None
 
 
-_FOUND = 0  # the state that is the end of every expression
+_FOUND = 0  # the end state of every expression
 
 
 class Automaton:
@@ -107,7 +107,7 @@ class Automaton:
         return self._step(here, before, _NOTHING) is None
 
     def _step(self, here: frozenset[int], before: str, character: str) -> frozenset[int] | None:
-        """The states after ``character``; None when a match ends before it."""
+        """Return the states after ``character``; None when a match ends before it."""
         key = (here, before, character)
         if key in self._kept:
             return self._kept[key]
@@ -135,9 +135,9 @@ class Automaton:
         return frozenset(following)
 
     def _add(self, tree: Node, then: int) -> int:
-        """Make the states of ``tree``, going on to ``then``; the number of its first."""
+        """Add the states of ``tree``, continuing at ``then``; return the number of its first."""
         self._additions += 1
-        if self._additions > 10 * MAX_STATES:  # ((){1000}){1000} makes no states, only work
+        if self._additions > 10 * MAX_STATES:  # ((){1000}){1000} adds no states but takes time
             raise TooLarge
         match tree:
             case One(test):

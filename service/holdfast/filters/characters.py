@@ -1,4 +1,4 @@
-"""Sets of characters as RE2 names them, and which characters are each other's other case."""
+"""Sets of characters by RE2's names, and the case variants of a character."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _folded(character: str) -> str:
 
 
 def _cases(character: str) -> str:
-    """Every character that is ``character`` in another case."""
+    """Return all case variants of ``character``."""
     folded = _folded(character)
     upper = folded.upper() if folded != "ı" else folded
     return folded + _THIRD_CASES.get(folded, "") + (upper if len(upper) == 1 else "")
@@ -77,15 +77,15 @@ for _letter in _OTHER_CASES:
 
 
 def one_of(ranges: tuple[Range, ...], negated: bool = False) -> CharacterTest:
-    """Characters in any of the ranges, both ends included; with ``negated`` all others."""
+    """Return a test for characters in any of the ranges, both ends included; with ``negated`` for all others."""
     return lambda character: any(low <= character <= high for low, high in ranges) is not negated
 
 
 def in_category(name: str) -> CharacterTest:
-    """Characters of one general category, or group of them."""
+    """Return a test for characters of one general category, or a group of categories."""
     return lambda character: unicodedata.category(character).startswith(name)
 
 
 def any_case(test: CharacterTest) -> CharacterTest:
-    """Characters of which some case passes ``test``."""
+    """Return a test for characters with a case variant that passes ``test``."""
     return lambda character: any(map(test, _cases(character)))

@@ -1,8 +1,8 @@
 """The regular expressions of ``~=``: RE2's syntax (https://github.com/google/re2/wiki/Syntax), as Go compiles it.
 
-Everything containerd accepts means the same here, but for scripts (``\\p{Greek}``): Python's standard library knows
-a character's general category (``\\pL``, ``\\p{Lu}``), not its script, so they are refused. Look-around and
-back-references do not exist in RE2. An expression that would need more than 2,000 states is refused.
+Every expression that containerd accepts means the same here, except scripts (``\\p{Greek}``): Python's standard
+library has a character's general category (``\\pL``, ``\\p{Lu}``) but not its script, so they are refused. Look-around
+and back-references do not exist in RE2. An expression that would need more than 2,000 states is refused.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def compile(pattern: str) -> Expression:  # noqa: A001 (called as ``expression.c
     """Compile ``pattern``.
 
     Raises:
-        BadExpression: with the reason.
+        BadExpression: it is invalid; the message has the reason.
     """
     if any("\ud800" <= character <= "\udfff" for character in pattern):
         raise BadExpression("invalid UTF-8")
@@ -65,7 +65,7 @@ def compile(pattern: str) -> Expression:  # noqa: A001 (called as ``expression.c
 
 
 class _Flags(Struct, frozen=True):
-    """``(?ims)``: any case, ``^$`` at lines, ``.`` takes newlines. ``U`` changes which match, not whether."""
+    """``(?ims)``: any case, ``^$`` at lines, ``.`` takes newlines. ``U`` changes which text matches, not whether."""
 
     i: bool = False
     m: bool = False
@@ -74,7 +74,7 @@ class _Flags(Struct, frozen=True):
 
 
 class _Reader:
-    """Reads one expression from left to right; ``at`` is the next character."""
+    """Read one expression from left to right; ``at`` is the next character."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -116,7 +116,7 @@ class _Reader:
         return [self.literal(character) for character in text]
 
     def repetition(self) -> tuple[int, int | None, int] | None:
-        """Least, most, and where it ends, when a repetition stands here."""
+        """Return least, most and end of a repetition at this place; None without one."""
         simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
         character = self.pattern[self.at]
         if character in simple:
@@ -126,7 +126,7 @@ class _Reader:
             return None
         least, comma, most = self.pattern[self.at + 1 : end].partition(",")
         if not _is_count(least) or (most and not _is_count(most)):
-            return None  # then { is itself
+            return None  # then { is a literal
         upper = None if comma and not most else int(most or least)
         return int(least), upper, end + 1
 
@@ -165,7 +165,7 @@ class _Reader:
         return One(self.cased(one_of(((character, character),))))
 
     def cased(self, test: CharacterTest, negated: bool = False) -> CharacterTest:
-        """``test`` under the flags; a negated set is what is left when all cases of its members are taken away."""
+        """Return ``test`` under the flags; a negated set excludes all case variants of its members."""
         cased = any_case(test) if self.flags.i else test
         return (lambda character: not cased(character)) if negated else cased
 
@@ -185,7 +185,7 @@ class _Reader:
         return tree
 
     def flagged(self, start: int) -> bool:
-        """Read ``ims-s:`` after ``(?``; whether a group follows (``:``) or not (``)``)."""
+        """Read ``ims-s:`` after ``(?``; return whether a group follows (``:``) or not (``)``)."""
         value, named = True, False
         while self.at < len(self.pattern):
             character = self.pattern[self.at]
@@ -201,7 +201,7 @@ class _Reader:
         return self.bad(_SYNTAX, start)
 
     def bracket(self, start: int) -> CharacterTest:
-        """A class in brackets, from just past ``[``."""
+        """Read a class in brackets, from directly after ``[``."""
         negated = self.took("^")
         tests: list[CharacterTest] = []
         ranges: list[Range] = []
@@ -235,7 +235,7 @@ class _Reader:
         return self.pattern[self.at - 1]
 
     def character_set(self, bracket: bool = False) -> CharacterTest | None:
-        r"""``\d``, ``\pL``, and in brackets ``[:alpha:]``; None when no set stands here."""
+        r"""``\d``, ``\pL``, and in brackets ``[:alpha:]``; None when there is no set at this place."""
         start, letter = self.at, self.pattern[self.at + 1 : self.at + 2]
         if bracket and self.pattern.startswith("[:", start) and (end := self.pattern.find(":]", start + 2)) >= 0:
             self.at = end + 2
@@ -268,7 +268,7 @@ class _Reader:
         return self.cased(in_category(name), negated)
 
     def escaped(self) -> str:
-        r"""The character an escape stands for: ``\n``, ``\x41``, ``\x{1F600}``, ``\101``, ``\.``."""
+        r"""Return the character of an escape: ``\n``, ``\x41``, ``\x{1F600}``, ``\101``, ``\.``."""
         start = self.at
         letter = self.pattern[start + 1 : start + 2]
         self.at += 2
@@ -304,7 +304,7 @@ class _Reader:
         return chr(int(digits, 16))
 
     def took(self, text: str) -> bool:
-        """Step over ``text`` if it stands here."""
+        """Skip ``text`` if it is at this place; return whether it is."""
         if not self.pattern.startswith(text, self.at):
             return False
         self.at += len(text)

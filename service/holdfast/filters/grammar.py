@@ -1,6 +1,6 @@
-"""What may be written in a filter, and the words that refuse the rest: containerd's, place for place.
+"""Grammar of filters, and the errors for invalid ones: texts and positions are containerd's.
 
-    filter    = "" | selector *( "," selector )          all of them must hold
+    filter    = "" | selector *( "," selector )          all of them must match
     selector  = path [ operator value ]                  without an operator: the field is present
     path      = part *( "." part )
     part      = 1*( letter | digit | "_" ) | quoted      a label's key with dots in it is one quoted part
@@ -8,9 +8,9 @@
     value     = printable *( printable except "," ) | quoted
     quoted    = '"' … '"', after ~= also /…/ and |…|     with the escapes of a Go string
 
-White space may stand before any word, not after a value. Rules and texts are those of real containerd 1.6
-(tests/peers/test_filters.py asks both). An error's mark ``>|x|<`` stands on a whole character; containerd cuts one
-outside ASCII at its first byte.
+White space may stand before any token, not after a value. Rules and texts are those of real containerd 1.6
+(tests/peers/test_filters.py compares both). An error's mark ``>|x|<`` stands on a whole character; containerd cuts a
+character outside ASCII at its first byte.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _OPERATOR = frozenset("=!~")
 _QUOTE = frozenset('"/|')
-_END = ""  # what `peek` answers after the last character
+_END = ""  # result of `peek` after the last character
 _REPLACEMENT = "\ufffd"
 
 _LETTER_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
@@ -37,7 +37,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class Operator(enum.Enum):
-    """How a selector compares."""
+    """Operator of a selector."""
 
     PRESENT = ""
     EQUAL = "=="
@@ -54,7 +54,7 @@ class Selector(Struct, frozen=True):
 
 
 def parse(text: str) -> tuple[Selector, ...]:
-    """The selectors of one filter; none for an empty one, which matches everything.
+    """Return the selectors of one filter; none for an empty one, which matches everything.
 
     Raises:
         InvalidArgument: ``filters: parse error: [<text with the place marked>]: <why>``.
@@ -63,13 +63,13 @@ def parse(text: str) -> tuple[Selector, ...]:
 
 
 def refuse(text: str, at: int, why: str) -> NoReturn:
-    """Raise the error of a filter that is wrong at character ``at``; past the end, nothing is marked."""
+    """Raise the error of a filter that is invalid at character ``at``; past the end, nothing is marked."""
     marked = f"{text[:at]} >|{text[at]}|< {text[at + 1 :]}" if at < len(text) else text
     raise InvalidArgument(f"filters: parse error: [{marked}]: {why}")
 
 
 class _Reader:
-    """Reads one filter from left to right; ``at`` is the next character."""
+    """Read one filter from left to right; ``at`` is the next character."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -103,7 +103,7 @@ class _Reader:
     def operator(self) -> Operator:
         start, first = self.next_word()
         if first in _QUOTE:
-            _end_of_quoted(self.text, start)  # a broken quote is said before a misplaced one
+            _end_of_quoted(self.text, start)  # a broken quote is reported before a misplaced one
         written = self.run(_OPERATOR)
         if not written:
             refuse(self.text, start, 'expected an operator ("=="|"!="|"~=")')
@@ -140,7 +140,7 @@ class _Reader:
         return self.text[self.at] if self.at < len(self.text) else _END
 
     def next_word(self) -> tuple[int, str]:
-        """Where the next word starts, and its first character."""
+        """Return where the next word starts, and its first character."""
         self.run(_SPACE)
         if why := illegal(self.peek()):
             refuse(self.text, self.at, why)
@@ -148,19 +148,19 @@ class _Reader:
 
 
 def illegal(character: str) -> str:
-    """Why a character may stand nowhere in a filter; empty for one that may."""
+    """Return why a character is illegal everywhere in a filter; empty for a legal one."""
     if character == "\0":
         return "unexpected null"
     return "rune error" if character == _REPLACEMENT or "\ud800" <= character <= "\udfff" else ""
 
 
 def _may_follow_in_value(character: str) -> bool:
-    """Letters, marks, numbers, punctuation and symbols of any script; not a comma, white space or a control."""
+    """Whether it is a letter, mark, number, punctuation or symbol of any script; no comma, white space or control."""
     return character != "," and unicodedata.category(character)[0] in "LMNPS" and not illegal(character)
 
 
 def _end_of_quoted(text: str, start: int) -> int:
-    """Just past the closing quote of the quoted word at ``start``; its escapes are well formed."""
+    """Return the place after the closing quote of the quoted word at ``start``; check its escapes."""
     quote, at, why = text[start], start + 1, ""
     while (character := text[at : at + 1]) != quote:
         if character in ("", "\n") or illegal(character):
@@ -175,7 +175,7 @@ def _end_of_quoted(text: str, start: int) -> int:
 
 
 def _past_escape(text: str, at: int, quote: str) -> tuple[int, str]:
-    """Where an escape whose letter is at ``at`` ends, and what is wrong with it."""
+    """Return the end of an escape whose letter is at ``at``, and its error text."""
     letter = text[at : at + 1]
     if letter and (letter in _LETTER_ESCAPES or letter == quote):
         return at + 1, ""
@@ -192,7 +192,7 @@ def _past_escape(text: str, at: int, quote: str) -> tuple[int, str]:
 
 
 def _unquoted(text: str, start: int, end: int) -> str:
-    """The value of a well-formed quoted word; ``\\x`` and octal escapes are bytes, ``\\u`` and ``\\U`` characters."""
+    """Return a well-formed quoted word's value; ``\\x`` and octal escapes are bytes, ``\\u`` and ``\\U`` characters."""
     value = bytearray()
     at = start + 1
     while at < end - 1:
@@ -218,7 +218,7 @@ _UNQUOTING = "unquoting failed: quote syntax error"
 
 
 def _numbered(number: int, *, as_byte: bool) -> bytes:
-    """What a numeric escape stands for; empty when there is no such byte or character."""
+    """Return the bytes of a numeric escape; empty when there is no such byte or character."""
     if as_byte:
         return bytes((number,)) if number < 256 else b""
     if 0xD800 <= number <= 0xDFFF:  # half a surrogate pair is no character: Go writes the replacement

@@ -1,4 +1,4 @@
-"""What a filter means: its selectors asked of one thing's fields."""
+"""Match a filter: apply its selectors to the fields of one object."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from holdfast.errors import InvalidArgument
 from holdfast.filters import expression
 from holdfast.filters.grammar import Operator, Selector, parse, refuse
 
-MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is tried against every one
+MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is matched against every one
 
 Test = Callable[[str, bool], bool]
 
 
 class Adaptor(Protocol):
-    """Anything that can be filtered."""
+    """Interface of an object that can be filtered."""
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """The value at ``path`` and whether it is present; an absent one is ``("", False)``."""
+        """Return the value at ``path`` and whether it is present; an absent one is ``("", False)``."""
 
 
 class Filter(Struct, frozen=True):
-    """Filters compiled once: any of ``alternatives`` must match, and of each all its tests."""
+    """Compiled filters: at least one of ``alternatives`` must match, with all its tests."""
 
     alternatives: tuple[tuple[tuple[tuple[str, ...], Test], ...], ...]
 
     @property
     def matches_everything(self) -> bool:
-        """Nothing needs to be asked: no filter at all, or an empty one among them."""
+        """Whether every object matches: there is no filter, or an empty one."""
         return not all(self.alternatives)
 
     def match(self, thing: Adaptor) -> bool:
-        """Whether any of the filters holds for ``thing``."""
+        """Whether any of the filters matches ``thing``."""
         for tests in self.alternatives:  # plain loops: every event passes here once for every subscriber
             for path, test in tests:
                 if not test(*thing.field(path)):
@@ -49,7 +49,7 @@ def parse_all(filters: Iterable[str]) -> Filter:
     """Compile the filters of one request; none of them, like an empty one, matches everything.
 
     Raises:
-        InvalidArgument: in containerd's words for a broken filter. A broken regular expression is refused here
+        InvalidArgument: a filter is invalid; the text is containerd's. An invalid regular expression is refused
             too (containerd logs it and matches nothing), and more than ``MAX_TEXT`` characters.
     """
     texts = list(filters)

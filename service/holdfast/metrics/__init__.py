@@ -1,6 +1,6 @@
 """Counters as plain slots, written as Prometheus text at scrape.
 
-Open ``family`` to count something, ``exposition`` to see how it is printed.
+``family`` defines the counters, ``exposition`` prints them.
 """
 
 from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry

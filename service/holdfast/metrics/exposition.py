@@ -1,7 +1,7 @@
 """The Prometheus text format, version 0.0.4, from slots.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/. A client library's writer took 38 ms for 3,600
-samples and holds the loop (docs/performance.md); this one writes what our families hold and nothing else.
+samples and blocks the loop (docs/performance.md); this one writes our families' slots and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Printable(Protocol):
-    """What a registry prints: any family, or a collector that keeps its own slots."""
+    """Interface of a registry's members: any family, or a collector that keeps its own slots."""
 
     @property
     def name(self) -> str:
@@ -27,19 +27,19 @@ class Printable(Protocol):
 
     @property
     def help_text(self) -> str:
-        """One line on what is counted."""
+        """The help line: one line on the measured quantity."""
 
     @property
     def kind(self) -> str:
         """``counter``, ``gauge`` or ``histogram``."""
 
     def samples(self) -> Iterable[Sample]:
-        """The lines now."""
+        """Return the current samples."""
 
 
 @runtime_checkable
 class WritesItself(Protocol):
-    """A family that is quicker than a `Sample` a line; what it writes is what its samples say."""
+    """A family that writes its lines faster than one `Sample` per line; its lines equal its samples."""
 
     def write(self, lines: list[str]) -> None:
         """Append every line, each with its newline."""
@@ -55,7 +55,7 @@ class Registry:
         """Print these from now on.
 
         Raises:
-            ValueError: a family of that name is there already; then none of these was added.
+            ValueError: a family of that name exists already; none of these was added.
         """
         names = [family.name for family in families]
         for index, name in enumerate(names):
@@ -70,9 +70,9 @@ class Registry:
                 del self._families[family.name]
 
     def text(self) -> bytes:
-        """The whole exposition; a plugin that uses prometheus_client is printed after our own families.
+        """Return the whole exposition; metrics of plugins that use prometheus_client follow our own families.
 
-        A family that cannot be read now is left out and logged: the others are what the operator needs then.
+        A family that cannot be read is left out and logged, so that the operator still gets the others.
         """
         lines: list[str] = []
         for name, family in sorted(self._families.items()):
@@ -83,14 +83,14 @@ class Registry:
                     family.write(lines)
                 else:
                     write_samples(name, family.samples(), lines)
-            except Exception as error:  # a plugin's `read` is a plugin author's code
+            except Exception as error:  # `read` may be a plugin's code
                 del lines[before:]
                 LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
         return "".join(lines).encode() + _client_library_text(self._families)
 
 
 def write_samples(name: str, samples: Iterable[Sample], lines: list[str]) -> None:
-    """The lines of ``samples``, for a family that has no quicker way."""
+    """Append the lines of ``samples``, for a family that is no `WritesItself`."""
     lines += [
         f"{name}{suffix}{text.braced(text.pairs(labels.items()))} {text.number(value)}\n"
         for suffix, labels, value in samples
@@ -110,6 +110,6 @@ class _Foreign:
 
 
 def _client_library_text(ours: Container[str]) -> bytes:
-    """What a plugin counts with prometheus_client, if some plugin imported it; never imported by us."""
+    """Return the text of prometheus_client's metrics if a plugin imported it; holdfast never imports it."""
     library = sys.modules.get("prometheus_client")
     return bytes(library.generate_latest(_Foreign(library.REGISTRY, ours))) if library is not None else b""

@@ -1,7 +1,7 @@
 """Metric families: a name, a help line, label names, and one slot per combination of label values.
 
 An increment is an attribute addition on the loop's thread (0.02 µs against 1.3 µs for a client library's
-``labels(…).inc()``); everything else happens when somebody scrapes. Names follow
+``labels(…).inc()``); everything else happens at a scrape. Names follow
 https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters.
 """
 
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Cell:
-    """One number. ``cell.value += 1`` on the loop's thread is the whole cost of counting."""
+    """One number. ``cell.value += 1`` on the loop's thread is all that counting costs."""
 
     __slots__ = ("value",)
 
@@ -56,7 +56,7 @@ class Distribution:
         self.total += value
 
     def samples(self, labels: dict[str, str]) -> Iterator[Sample]:
-        """Cumulative buckets, then the sum and the count, under ``labels``."""
+        """Yield the cumulative buckets, then the sum and the count, under ``labels``."""
         running = 0
         for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
             running += count
@@ -66,7 +66,7 @@ class Distribution:
 
 
 def template(name: str, bounds: Iterable[float], inside: str) -> str:
-    """The lines of one histogram slot for `filled`; ``inside`` is its labels as `text.pairs` prints them."""
+    """Return a histogram slot's lines as a template for `filled`; ``inside`` is its labels as in `text.pairs`."""
     inside = inside.replace("%", "%%")
     comma, braces = f"{inside}," if inside else "", text.braced(inside)
     buckets = [f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} %d\n' for bound in (*bounds, inf)]
@@ -74,7 +74,7 @@ def template(name: str, bounds: Iterable[float], inside: str) -> str:
 
 
 def filled(form: str, slot: Distribution) -> str:
-    """A slot's lines now."""
+    """Return a slot's current lines."""
     running = tuple(accumulate(slot.counts))
     return form % (*running, text.number(slot.total), running[-1])
 
@@ -83,7 +83,7 @@ SlotT = TypeVar("SlotT", Cell, Distribution)
 
 
 class Family(Generic[SlotT]):
-    """What all kinds of family share: names, and slots by label values."""
+    """Base of all kinds of family: names, and slots by label values."""
 
     kind: ClassVar[str]
 
@@ -94,7 +94,7 @@ class Family(Generic[SlotT]):
         self.help_text = help_text
         self.label_names = tuple(labels)
         self._slots: dict[tuple[str, ...], SlotT] = {}
-        self._words: dict[tuple[str, ...], str] = {}  # what of a slot's lines never changes
+        self._words: dict[tuple[str, ...], str] = {}  # the constant part of a slot's lines
         if not labels:
             self.labels()  # a family without labels shows its zero from the start
 
@@ -102,11 +102,11 @@ class Family(Generic[SlotT]):
         raise TypeError(f"{type(self).__name__} makes no slots")
 
     def _fixed(self, inside: str) -> str:
-        """What of a slot's lines never changes; ``inside`` is its labels as `text.pairs` prints them."""
+        """The constant part of a slot's lines; ``inside`` is its labels as `text.pairs` prints them."""
         return f"{self.name}{text.braced(inside)}"
 
     def labels(self, *values: str) -> SlotT:
-        """The slot of these label values, made on first use. Keep it where the count is hot."""
+        """Return the slot of these label values, made on first use. Keep the slot in a hot path."""
         slot = self._slots.get(values)
         if slot is None:
             if len(values) != len(self.label_names):
@@ -116,7 +116,7 @@ class Family(Generic[SlotT]):
         return slot
 
     def _printed(self) -> list[tuple[str, SlotT]]:
-        """Each slot with its fixed words, as they are now: other threads count too."""
+        """Return a copy of the slots with their constant parts, as other threads count too."""
         return [(self._words[values], slot) for values, slot in list(self._slots.items()) if values in self._words]
 
     def forget(self, *values: str) -> None:
@@ -130,16 +130,16 @@ class Family(Generic[SlotT]):
         self._words.clear()
 
     def samples(self) -> Iterator[Sample]:
-        """The lines to print, in the order the slots were made."""
+        """Yield the samples, in the order in which the slots were made."""
         raise TypeError(f"{type(self).__name__} prints nothing")
 
 
-#: What a family shows when its values are kept elsewhere: label values and value, asked for at scrape.
+#: Label values and value of a family whose values are kept elsewhere; called at a scrape.
 Read = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
 
 class Counter(Family[Cell]):
-    """A number that only goes up; ``read`` answers with the values at scrape where somebody else keeps them."""
+    """A number that only goes up; ``read`` returns the values at a scrape if they are kept elsewhere."""
 
     kind = "counter"
 
@@ -155,7 +155,7 @@ class Counter(Family[Cell]):
         self.labels(*values).value += by
 
     def samples(self) -> Iterator[Sample]:
-        """One line a slot, or what ``read`` answers now."""
+        """Yield one sample per slot, or the current result of ``read``."""
         if self._read is not None:
             for values, value in self._read():
                 yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
@@ -177,7 +177,7 @@ class Counter(Family[Cell]):
 
 
 class Gauge(Counter):
-    """A number that is what it is now."""
+    """A number that goes up and down."""
 
     kind = "gauge"
 
@@ -208,7 +208,7 @@ class Histogram(Family[Distribution]):
         self.labels(*values).observe(value)
 
     def samples(self) -> Iterator[Sample]:
-        """Each slot's."""
+        """Yield the samples of each slot."""
         for values, slot in list(self._slots.items()):
             yield from slot.samples(dict(zip(self.label_names, values, strict=True)))
 

@@ -1,4 +1,4 @@
-"""The process's own figures under the names every Prometheus client library uses, read at scrape from procfs.
+"""The process's own metrics under the names of all Prometheus client libraries, read from procfs at a scrape.
 
 https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics; proc(5).
 """
@@ -19,7 +19,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def families(proc_root: str = "/proc") -> list[Counter]:
-    """CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
+    """Return the families: CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
 
     def stat() -> list[bytes]:
         return fields_of(kernel_text.read(f"{proc_root}/self/stat"))
@@ -34,7 +34,7 @@ def families(proc_root: str = "/proc") -> list[Counter]:
         Gauge(
             "process_open_fds",
             "Number of open file descriptors.",
-            read=_one(lambda: len(os.listdir(f"{proc_root}/self/fd")) - 1),  # without the one that lists them
+            read=_one(lambda: len(os.listdir(f"{proc_root}/self/fd")) - 1),  # without the descriptor that lists them
         ),
         Gauge(
             "process_max_fds",
@@ -84,27 +84,27 @@ def families(proc_root: str = "/proc") -> list[Counter]:
 
 
 def fields_of(stat: bytes) -> list[bytes]:
-    """The fields of ``/proc/PID/stat`` from the third on, by proc(5)'s number less 3.
+    """Return the fields of ``/proc/PID/stat`` from the third on; the index is proc(5)'s number minus 3.
 
-    ``4242 (hold fast) S 1 …``: the name may hold anything, so they begin after the last parenthesis.
+    ``4242 (hold fast) S 1 …``: the name may hold any character, so the fields begin after the last parenthesis.
     """
     return kernel_text.words(stat.rpartition(b")")[2].rstrip(b"\n"))
 
 
 def cpu_s(stat: list[bytes]) -> float:
-    """Seconds of user and system time."""
+    """Return user and system time in seconds."""
     return (int(stat[11]) + int(stat[12])) / _TICKS
 
 
 def start_time_s(stat: list[bytes], machine: bytes) -> float:
-    """When the process started, in seconds since 1970; ``machine`` is ``/proc/stat``, for its boot time."""
+    """Return the process's start, in seconds since 1970; ``machine`` is ``/proc/stat``, for its boot time."""
     # btime 1769980000
     boot = next(int(line[6:]) for line in kernel_text.lines(machine) if line.startswith(b"btime "))
     return boot + int(stat[19]) / _TICKS
 
 
 def _address_space() -> float:
-    """The limit in bytes; without one the number Go's library prints for that, the largest of 64 bits."""
+    """Return the limit in bytes; without one, the largest 64-bit number, as Go's library does."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return float(2**64 - 1 if limit == resource.RLIM_INFINITY else limit)
 

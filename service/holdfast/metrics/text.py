@@ -1,4 +1,4 @@
-"""The words of the Prometheus text format, version 0.0.4: label values, numbers, the two comment lines.
+"""Tokens of the Prometheus text format, version 0.0.4: label values, numbers, the two comment lines.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details.
 """
@@ -15,22 +15,22 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 def header(name: str, help_text: str, kind: str) -> str:
-    """The HELP and TYPE lines of a family."""
+    """Return the HELP and TYPE lines of a family."""
     return f"# HELP {name} {help_text.translate(_HELP_ESCAPES)}\n# TYPE {name} {kind}\n"
 
 
 def pairs(labels: Iterable[tuple[str, str]]) -> str:
-    """``key="value",key="value"``, without braces. A name of a file may hold any bytes, the text format UTF-8."""
+    """``key="value",key="value"``, without braces. A file name may hold any bytes, the text format only UTF-8."""
     return ",".join(f'{key}="{valid(value).translate(_LABEL_ESCAPES)}"' for key, value in labels)
 
 
 def braced(inside: str) -> str:
-    """Pairs in braces; nothing for no pairs."""
+    """Return the pairs in braces; empty for no pairs."""
     return f"{{{inside}}}" if inside else ""
 
 
 def number(value: float) -> str:
-    """A value as Go's parser reads it back; whole numbers without a fraction."""
+    """Return a value in a form that Go's parser reads; whole numbers without a fraction."""
     if type(value) is int:
         return str(value)
     if not math.isfinite(value):
@@ -39,5 +39,5 @@ def number(value: float) -> str:
 
 
 def bound(limit: float) -> str:
-    """The value of ``le``: Go's shortest form, ``+Inf`` for the last bucket."""
+    """Return the value of ``le``: Go's shortest form, ``+Inf`` for the last bucket."""
     return "+Inf" if limit == math.inf else f"{limit:g}" if float(f"{limit:g}") == limit else repr(float(limit))

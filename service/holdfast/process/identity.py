@@ -1,9 +1,9 @@
-"""Which process a number stands for, and a hold on it that a reused number cannot deceive.
+"""Identify and open a process so that a reused pid cannot be mistaken for it.
 
-A pid is a number the kernel gives out again. A descriptor of ``/proc/PID`` is not: once the process is reaped every
-read and write through it answers ESRCH, also when the number lives on in a newcomer (measured with a forced reuse).
-So whoever decides about a process opens it, reads *through* what it opened, decides, and writes through it; nothing
-is left to race. Across time a process is (boot id, pid, start ticks).
+The kernel reuses a pid. A descriptor of ``/proc/PID`` stays bound to one process: once the process is reaped, every
+read and write through it fails with ESRCH, even when a new process has the pid (measured with a forced reuse). So code
+that decides about a process opens it, reads *through* the descriptor, decides, and writes through it; there is no race.
+Across time a process is (boot id, pid, start ticks).
 
 Sources: proc_pid_stat(5), pidfd_open(2), Documentation/filesystems/proc.rst.
 """
@@ -27,7 +27,7 @@ _NOTHING_KEPT = ("", -1, False)
 
 
 class Identity(Struct, frozen=True):
-    """A process for good: no two ever share it. ``start_ticks`` counts clock ticks from boot to its start."""
+    """Identity that no two processes ever share. ``start_ticks`` counts clock ticks from boot to the start."""
 
     boot_id: str
     pid: int
@@ -40,7 +40,7 @@ def start_ticks_of(stat: bytes) -> int:
     The second field is the name in parentheses and may itself hold ``) R 1``: counting starts at the last one.
 
     Raises:
-        UnknownKernelText: it has no such field.
+        UnknownKernelText: the text has no such field.
     """
     # 4242 (foo) Z) S 1 4242 4242 0 -1 4194304 … 20 0 1 0 123456 …
     try:
@@ -53,7 +53,7 @@ def read_boot_id(proc_root: str) -> str:
     """The random id of this boot (a uuid), from ``sys/kernel/random/boot_id``.
 
     Raises:
-        KernelRefused: it cannot be read.
+        KernelRefused: the file cannot be read.
     """
     path = f"{proc_root}/sys/kernel/random/boot_id"
     found = kernel_text.read(path).rstrip(b"\n")
@@ -63,7 +63,7 @@ def read_boot_id(proc_root: str) -> str:
 
 
 class ProcRoot:
-    """A proc file system, held by a descriptor: every look-up below it saves the walk to it (8 % of a sweep)."""
+    """A proc file system, opened once: every lookup below it saves the walk to it (8 % of a rescan)."""
 
     __slots__ = ("fd", "path")
 
@@ -72,10 +72,10 @@ class ProcRoot:
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, pid: int) -> OpenProcess:
-        """Take hold of the process that has the number now.
+        """Open the process that has the number now.
 
         Raises:
-            ProcessGone: nobody has it.
+            ProcessGone: no process has it.
         """
         try:
             descriptor = os.open(str(pid), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
@@ -84,11 +84,11 @@ class ProcRoot:
         return OpenProcess(pid, descriptor, f"{self.path}/{pid}")
 
     def open_self(self) -> OpenProcess:
-        """Take hold of ourselves, whatever our number is in this proc file system."""
+        """Open our own process, whatever its number is in this proc file system."""
         return OpenProcess(os.getpid(), os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd), "")
 
     def close(self) -> None:
-        """Let the file system go; processes opened through it stay open."""
+        """Close the file system; processes opened through it stay open."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -101,9 +101,9 @@ class ProcRoot:
 
 
 class OpenProcess:
-    """A hold on one process through a descriptor of its directory; a context manager.
+    """One process, opened by a descriptor of its directory; a context manager.
 
-    Every method raises `ProcessGone` once the process is reaped, whoever has its number then.
+    Every method raises `ProcessGone` once the process is reaped, even when another process has its number.
     """
 
     __slots__ = ("_kept", "_path", "_pidfd", "fd", "pid")
@@ -116,14 +116,14 @@ class OpenProcess:
         self._kept = _NOTHING_KEPT
 
     def again(self) -> OpenProcess:
-        """A second hold on the same process, closed on its own."""
+        """Return a second `OpenProcess` of the same process, closed separately."""
         return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
 
     def read(self, name: str) -> bytes:
-        """All of one file of the process that is one record (see `kernel_text.read_record`).
+        """Return all of a file of the process that is one record (see `kernel_text.read_record`).
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
             KernelRefused: any other refusal (``environ`` of another user …).
         """
         try:
@@ -136,11 +136,11 @@ class OpenProcess:
             raise _translated("read", f"{self._path}/{name}", error) from error
 
     def link(self, name: str) -> str:
-        """Where a magic link (``exe``, ``cwd``, ``ns/net``) points.
+        """Return the target of a magic link (``exe``, ``cwd``, ``ns/net``).
 
         Raises:
-            ProcessGone: it ended; also for the ``exe`` of a kernel thread, which has none.
-            KernelRefused: we may not look (needs CAP_SYS_PTRACE over a process with more capabilities than ours).
+            ProcessGone: the process ended; also for the ``exe`` of a kernel thread, which has none.
+            KernelRefused: it is not permitted (needs CAP_SYS_PTRACE over a process with more capabilities than ours).
         """
         try:
             return os.readlink(name, dir_fd=self.fd)
@@ -148,11 +148,11 @@ class OpenProcess:
             raise _translated("readlink", f"{self._path}/{name}", error) from error
 
     def write(self, name: str, value: bytes) -> None:
-        """Write the whole value at once. A buffered write would report success where the kernel refused.
+        """Write the whole value at once. A buffered write would report success when the kernel refused.
 
         Raises:
-            ProcessGone: it ended.
-            KernelRefused: the kernel said no.
+            ProcessGone: the process ended.
+            KernelRefused: the kernel refused it.
         """
         try:
             descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.fd)
@@ -164,10 +164,10 @@ class OpenProcess:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
     def peek(self, name: str) -> bytes:
-        """A short file, kept open for an `exchange` that may follow: that saves an open and a close.
+        """Return a short file, kept open for an `exchange` that may follow: that saves an open and a close.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
             KernelRefused: any other refusal.
         """
         try:
@@ -175,14 +175,14 @@ class OpenProcess:
         except OSError as error:
             if error.errno in _GONE:
                 raise ProcessGone(f"{self._path}/{name}") from error
-            return self.read(name)  # one that we may not write
+            return self.read(name)  # a file that we may not write
 
     def exchange(self, name: str, value: bytes) -> bytes:
-        """Write as `write` does, and read back through the same descriptor.
+        """Write as `write` does; return the value read back through the same descriptor.
 
         Raises:
-            ProcessGone: it ended.
-            KernelRefused: the kernel said no.
+            ProcessGone: the process ended.
+            KernelRefused: the kernel refused it.
         """
         try:
             descriptor = self._writable(name)
@@ -192,10 +192,10 @@ class OpenProcess:
             raise _translated("write", f"{self._path}/{name}", error) from error
 
     def last_look(self, name: str) -> bytes:
-        """A file that is one record, right before a write that depends on it: see `last_look`. It is kept open.
+        """Read a file that is one record, directly before a write that depends on it (see `last_look`); keep it open.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
             KernelRefused: any other refusal.
         """
         try:
@@ -210,7 +210,7 @@ class OpenProcess:
         return descriptor if kept == name and is_writable else self._keep(name, os.O_RDWR)
 
     def _keep(self, name: str, flags: int) -> int:
-        """Have one file open, in place of the one before."""
+        """Keep one file open, in place of the previous one."""
         descriptor = self._kept[1]
         self._kept = _NOTHING_KEPT
         if descriptor >= 0:
@@ -224,13 +224,13 @@ class OpenProcess:
         return start_ticks_of(self.read("stat"))
 
     def pidfd(self) -> int:
-        """A pidfd of this very process, opened on first use and closed with us.
+        """Return a pidfd of this process, opened on first use and closed by `close`.
 
-        pidfd_open(2) takes a number; the read through our descriptor afterwards proves that the number was still
-        the process's own when it was opened.
+        pidfd_open(2) takes a number; the read through our descriptor afterwards proves that the process still had the
+        number when the pidfd was opened.
 
         Raises:
-            ProcessGone: it ended.
+            ProcessGone: the process ended.
         """
         if self._pidfd < 0:
             try:
@@ -246,7 +246,7 @@ class OpenProcess:
         return self._pidfd
 
     def is_reaped(self) -> bool:
-        """Whether the process is gone for good; a zombie is not yet. The cheapest look there is: 2 µs."""
+        """Whether the process is reaped; a zombie is not yet. The cheapest check: 2 µs."""
         try:
             os.stat("comm", dir_fd=self.fd)
         except OSError:
@@ -263,7 +263,7 @@ class OpenProcess:
             return True
 
     def close(self) -> None:
-        """Let the process go."""
+        """Close all descriptors of the process."""
         for descriptor in (self.fd, self._pidfd, self._kept[1]):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -1,9 +1,9 @@
-"""The last look before a write that depends on it.
+"""Read a file directly before a write that depends on it.
 
-``os.pread`` lets another thread of ours run, and it may do so for as long as the interpreter's switch interval (5 ms)
-before the caller goes on; whatever another program writes meanwhile would be overwritten unseen. `pread` keeps the
-interpreter, so that between the look and the write that follows there are some microseconds. For files of ``/proc``
-that are ready at once: who reads one that waits would stop every thread.
+``os.pread`` lets another thread of ours run, for as long as the interpreter's switch interval (5 ms) before the caller
+continues; a value that another program writes meanwhile would be overwritten unseen. `pread` keeps the interpreter, so
+that some microseconds pass between the read and the write. Only for files of ``/proc`` that are ready at once: a read
+that waits would stop every thread.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import threading
 _pread = ctypes.PyDLL(None).pread
 _pread.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
 _pread.restype = ctypes.c_ssize_t
-_PAGE = 4096  # what most files fit into
+_PAGE = 4096  # most files fit into it
 
 
 class _Buffer(threading.local):
-    """What a thread reads into."""
+    """Read buffer of one thread."""
 
     def __init__(self) -> None:
         self.text = ctypes.create_string_buffer(_PAGE)
@@ -29,7 +29,7 @@ _buffer = _Buffer()
 
 
 def pread(descriptor: int) -> bytes:
-    """All of an open file that is one record (see `kernel_text.read_record`).
+    """Return all of an open file that is one record (see `kernel_text.read_record`).
 
     Raises:
         OSError: as pread(2).
@@ -42,5 +42,5 @@ def pread(descriptor: int) -> bytes:
         text = ctypes.create_string_buffer(size)
         length = _pread(descriptor, text, size, 0)
     if length < 0:
-        return os.pread(descriptor, 1, 0)  # which says why
+        return os.pread(descriptor, 1, 0)  # raises with the errno
     return text[:length]  # type: ignore[return-value]  # of an array of c_char it is bytes

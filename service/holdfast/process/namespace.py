@@ -1,4 +1,4 @@
-"""Entering a namespace of another process, for the calling thread alone (setns(2); Python has it from 3.12)."""
+"""Enter a namespace of another process, with the calling thread only (setns(2); Python has it from 3.12)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CGROUP = 0x02000000  # CLONE_NEWCGROUP
 
 
 def enter(path: str, kind: int) -> None:
-    """Put the calling thread, and threads it starts from now on, into the namespace behind ``path``.
+    """Move the calling thread, and threads it starts from now on, into the namespace at ``path``.
 
     Raises:
-        KernelRefused: we may not look at it (pid 1 holds a capability that we lack), or not enter it (CAP_SYS_ADMIN).
+        KernelRefused: opening it (pid 1 has a capability that we lack) or entering it (CAP_SYS_ADMIN) is not permitted.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""``oom_score_adj``: what it may be, what it is, and setting it with proof.
+"""``oom_score_adj``: check, read, and write it with a read-back.
 
 The kernel's rules (Documentation/filesystems/proc.rst §3.1, fs/proc/base.c): -1000 (never kill) to 1000. Raising is
 free. Going below the lowest value a process with CAP_SYS_RESOURCE last gave it needs that capability, in the
@@ -17,19 +17,19 @@ MIN = -1000
 MAX = 1000
 FILE = "oom_score_adj"
 CAPABILITY = "CAP_SYS_RESOURCE"
-_SHARED = tuple(range(MIN, MAX + 1))  # one object for equal values: a process is known with three of them
+_SHARED = tuple(range(MIN, MAX + 1))  # one object for equal values: each known process has three
 
 
 def clip(value: int) -> int:
-    """The nearest value the kernel takes."""
+    """Return the nearest value that the kernel accepts."""
     return max(MIN, min(MAX, value))
 
 
 def check(value: int) -> int:
-    """The value itself, if the kernel takes it.
+    """Return the value if the kernel accepts it.
 
     Raises:
-        InvalidArgument: it does not, in containerd's words.
+        InvalidArgument: it is out of range; the text is containerd's.
     """
     if not MIN <= value <= MAX:
         raise InvalidArgument(f"value out of range ({value}): OOM score must be between {MIN} and {MAX}")
@@ -37,7 +37,7 @@ def check(value: int) -> int:
 
 
 def parsed(text: bytes) -> int:
-    """The number in the file.
+    """Return the number in the file.
 
     Raises:
         UnknownKernelText: there is none.
@@ -50,33 +50,33 @@ def parsed(text: bytes) -> int:
 
 
 def read(process: OpenProcess) -> int:
-    """What the process has now.
+    """Return the process's current value.
 
     Raises:
-        ProcessGone: it ended.
-        UnknownKernelText: it is no number.
+        ProcessGone: the process ended.
+        UnknownKernelText: the text is no number.
     """
     return parsed(process.peek(FILE))
 
 
 def read_last(process: OpenProcess) -> int:
-    """The same right before a write that depends on it; see `last_look`.
+    """Return the process's value directly before a write that depends on it; see `last_look`.
 
     Raises:
-        ProcessGone: it ended.
-        UnknownKernelText: it is no number.
+        ProcessGone: the process ended.
+        UnknownKernelText: the text is no number.
     """
     return parsed(process.last_look(FILE))
 
 
 def write(process: OpenProcess, value: int) -> None:
-    """Set it, and read it back.
+    """Set the process's value, and read it back.
 
     Raises:
         InvalidArgument: out of range.
-        ProcessGone: it ended.
+        ProcessGone: the process ended.
         KernelRefused: not permitted (the remedy names the capability), or the value read back is another one
-            because somebody wrote at the same moment (EAGAIN).
+            because another program wrote at the same moment (EAGAIN).
     """
     check(value)
     try:

@@ -1,4 +1,4 @@
-"""Metadata and content of a node: open `metadata` for the whole, `shared` and `ingest` for how content survives."""
+"""Metadata and content of a node: start at `metadata`; `shared` and `ingest` describe how content survives a kill."""
 
 from holdfast.store.blobs import LocalStore
 from holdfast.store.content import Backend, ContentStore

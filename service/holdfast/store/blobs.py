@@ -1,4 +1,4 @@
-"""The content store on a local disk: files, no labels, no namespaces. What is needed of it, its user knows."""
+"""The content store on a local disk: files, no labels, no namespaces. The caller decides which blobs are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LARGE = 128 << 10  # bytes from which hashing beside writing pays for the secon
 
 
 class LocalStore:
-    """A `Backend` in the folder ``root``. ``patience_s`` is how long an open waits for a ref that is held."""
+    """A `Backend` in the folder ``root``. ``patience_s``: seconds that an open waits for a held ref."""
 
     def __init__(self, root: Path, patience_s: float = 0.5) -> None:
         self.layout = ingest.Layout(root)
@@ -36,11 +36,11 @@ class LocalStore:
         self._refs = Refs(patience_s, time.monotonic)
 
     async def open(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         await on_thread(self._threads, self.layout.make)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the work in progress."""
         await asyncio.to_thread(self._threads.shutdown)
 
     async def info(self, digest: str) -> Info:
@@ -52,7 +52,7 @@ class LocalStore:
         return found
 
     async def update(self, info: Info, mask: Sequence[str] = ()) -> Info:
-        """There are no labels here."""
+        """Raise: this store has no labels."""
         raise FailedPrecondition("update not supported on immutable content store")
 
     async def pages(self, filters: Iterable[str] = ()) -> AsyncIterator[list[Info]]:
@@ -125,7 +125,7 @@ class LocalStore:
         try:
             return await finished(opening)
         except asyncio.CancelledError:
-            if opening.exception() is None:  # nobody will close what nobody was given
+            if opening.exception() is None:  # the caller is gone and cannot close it
                 opening.result().close()
             raise
 
@@ -139,7 +139,7 @@ class FileReader:
         self.size = os.fstat(descriptor).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
-        """`Reader.read`: at once what is small and in the page cache, on a thread what may wait for the disk."""
+        """`Reader.read`: small cached data at once; on a thread where the read may wait for the disk."""
         if size <= _SMALL and (data := self._cached(offset, size)):
             return data
         return await on_thread(self._threads, os.pread, self._descriptor, size, offset)
@@ -155,7 +155,7 @@ class FileReader:
             os.close(descriptor)
 
     def _cached(self, offset: int, size: int) -> bytes:
-        """What can be read without waiting (preadv2(2), RWF_NOWAIT); nothing when that is less than asked for."""
+        """Return the bytes if all are readable without waiting (preadv2(2), RWF_NOWAIT); otherwise empty bytes."""
         buffer = bytearray(min(size, max(self.size - offset, 0)))
         try:
             read = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
@@ -205,7 +205,7 @@ class FileWriter:
         await on_thread(self._threads, self._ingest.truncate)
 
     async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
-        """`Writer.commit`; ``labels`` have no place here."""
+        """`Writer.commit`; ``labels`` are ignored."""
         self._check()
         try:
             await on_thread(self._threads, self._ingest.commit, size, expected)
@@ -246,7 +246,7 @@ def _infos(layout: ingest.Layout, digests: Iterable[str]) -> list[Info]:
 
 
 def _digests(layout: ingest.Layout) -> Iterator[str]:
-    """Every blob's digest; what has another name is none of ours."""
+    """Every blob's digest; files with other names are not ours."""
     for folder in layout.blobs.iterdir():
         with os.scandir(folder) as entries:
             for entry in entries:

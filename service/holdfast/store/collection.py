@@ -1,4 +1,4 @@
-"""One garbage collection of the metadata: what is needed is marked, the rest goes, in one change.
+"""One garbage collection of the metadata: needed objects are marked, the others removed, in one change.
 
 It runs on the writer's thread: nothing can be removed or added between the mark and the sweep.
 """
@@ -17,7 +17,7 @@ from holdfast.store.leases import CONTENT, IMAGES, INGESTS, SNAPSHOTS
 from holdfast.store.reachability import PREFIX, Item, Kind, Node, reachable
 
 _KINDS = {CONTENT: Kind.CONTENT, INGESTS: Kind.INGEST, IMAGES: Kind.IMAGE, SNAPSHOTS: Kind.SNAPSHOT}
-#: What is swept: its table, and the column that names it.
+#: The swept kinds: table, and the column with the name.
 _TABLES = {
     Kind.LEASE: ("leases", "id"),
     Kind.IMAGE: ("images", "name"),
@@ -27,18 +27,18 @@ _TABLES = {
 
 
 class Collected(Struct, frozen=True):
-    """What one collection removed, and for how many seconds nothing could be written."""
+    """Nodes that one collection removed, and for how many seconds nothing could be written."""
 
     pause_s: float
     removed: dict[Kind, list[Node]] = field(default_factory=dict)
 
     def count(self, kind: Kind) -> int:
-        """How many of ``kind``."""
+        """The number of removed nodes of ``kind``."""
         return len(self.removed.get(kind, ()))
 
 
 def collect(transaction: Transaction, now: int) -> Collected:
-    """Remove what is not needed at ``now``, nanoseconds since 1970."""
+    """Remove the objects not needed at ``now``, nanoseconds since 1970."""
     started = time.monotonic()
     items = list(_items(transaction))
     needed = reachable(items, now)
@@ -79,7 +79,7 @@ def _items(transaction: Transaction) -> Iterator[Item]:
 
 
 def _gc_labels(text: str | None) -> Labels:
-    """Only what the marking asks about: most labels are not decoded at all."""
+    """Return only the labels that the marking uses; most labels are not decoded at all."""
     if not text or PREFIX not in text:
         return {}
     return {key: value for key, value in from_text(text).items() if key.startswith(PREFIX)}

@@ -1,4 +1,4 @@
-"""Containers: what each should be. Whether one runs is the business of a task service, not of this store."""
+"""Container definitions. A task service, not this store, knows whether a container runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _REPLACED = ("labels", "spec", "extensions", "image", "snapshotkey")  # by an up
 
 
 class TypedBytes(Struct, frozen=True):
-    """A message we do not look into: its type's URL and its bytes."""
+    """A message that is not decoded: its type's URL and its bytes."""
 
     type_url: str = ""
     value: bytes = b""
 
 
 class Runtime(Struct, frozen=True):
-    """The shim that would run it, and its options."""
+    """The shim for the container, and its options."""
 
     name: str = ""
     options: TypedBytes | None = None
 
 
 class Container(Struct, frozen=True):
-    """Times in nanoseconds since 1970."""
+    """One container. Times are nanoseconds since 1970."""
 
     id: str
     runtime: Runtime = field(default_factory=Runtime)
@@ -52,7 +52,7 @@ class Container(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``id``, ``runtime.name``, ``image``, ``labels.<key>``."""
+        """The value of ``id``, ``runtime.name``, ``image`` or ``labels.<key>`` for a filter; whether it is present."""
         match path:
             case ["id", *_]:
                 return self.id, bool(self.id)
@@ -66,7 +66,7 @@ class Container(Struct, frozen=True):
 
 
 class _Body(Struct, frozen=True):
-    """The columns nobody asks sqlite about, in one."""
+    """Fields that no sqlite query uses, stored in one column."""
 
     runtime: Runtime
     spec: TypedBytes | None
@@ -87,7 +87,7 @@ class Containers:
         self._clock = clock
 
     async def get(self, namespace: str, container_id: str) -> Container:
-        """One container.
+        """Return one container.
 
         Raises:
             NotFound: there is none.
@@ -96,7 +96,7 @@ class Containers:
         return await self._database.read(lambda found: _found(found.execute, namespace, container_id, missing))
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Container]:
-        """Those that any filter matches, by id.
+        """The containers that any filter matches, by id.
 
         Raises:
             InvalidArgument: a broken filter.
@@ -107,7 +107,7 @@ class Containers:
         return [container for container in map(_container, rows) if wanted.match(container)]
 
     async def create(self, namespace: str, container: Container) -> Container:
-        """Make one.
+        """Create a container.
 
         Raises:
             InvalidArgument: a field; the message names it.
@@ -126,7 +126,7 @@ class Containers:
         return created
 
     async def update(self, namespace: str, container: Container, mask: Sequence[str] = ()) -> Container:
-        """Change what ``mask`` names, or all that may change.
+        """Change the fields that ``mask`` names, or all that may change.
 
         Raises:
             InvalidArgument: no id, a path or a field that cannot be changed, or a result that is no container.
@@ -149,7 +149,7 @@ class Containers:
         return await self._database.write(change)
 
     async def delete(self, namespace: str, container_id: str) -> None:
-        """Forget one.
+        """Remove a container.
 
         Raises:
             NotFound: there is none.
@@ -167,10 +167,10 @@ class Containers:
 
 
 def check_container(container: Container, where: str) -> None:
-    """Refuse a container that may not be stored.
+    """Refuse an invalid container.
 
     Raises:
-        InvalidArgument: after ``where``, with the field.
+        InvalidArgument: the message begins with ``where`` and names the field.
     """
     try:
         _check(container)
@@ -195,10 +195,10 @@ def _check(container: Container) -> None:
 
 
 def changed(current: Container, wanted: Container, mask: Sequence[str]) -> Container:
-    """``current`` after an update.
+    """Return ``current`` after an update.
 
     Raises:
-        InvalidArgument: something that cannot be changed.
+        InvalidArgument: a field that cannot be changed.
     """
     if not mask:
         if current.snapshotter != wanted.snapshotter:

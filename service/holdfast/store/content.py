@@ -1,8 +1,9 @@
-"""What a content store is: the face every one has, ours on disk, ours with namespaces, and a proxied one.
+"""The interface of all content stores: ours on disk, ours with namespaces, and a proxied one.
 
-A blob is named by its digest and never changes. It comes to be in an ingest, named by a ref of the caller's choice,
-that survives its connection and the daemon: whoever opens the ref again goes on at its offset. One writer holds a
-ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
+A blob is named by its digest and never changes. Its bytes are written in an ingest, named by a ref that the caller
+chooses.
+The ingest survives its connection and the daemon: a writer that opens the ref again continues at its offset. One
+writer holds a ref at a time. Sizes and offsets are bytes, times nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Info(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``digest``, ``labels.<key>``."""
+        """The value of ``digest`` or ``labels.<key>`` for a filter, and whether it is present."""
         match path:
             case ["digest", *_]:
                 return self.digest, True
@@ -38,7 +39,7 @@ class Info(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """An ingest. ``total`` and ``expected`` are what its writer announced; 0 and empty when it did not."""
+    """An ingest. ``total`` and ``expected`` are its writer's announcement; 0 and empty without one."""
 
     ref: str
     offset: int = 0
@@ -48,12 +49,12 @@ class Status(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``ref``."""
+        """The value of ``ref`` for a filter, and whether it is present."""
         return (self.ref, True) if path and path[0] == "ref" else ("", False)
 
 
 class Reader(Protocol):
-    """An open blob; it can be read to its end even when it is deleted meanwhile."""
+    """An open blob; it stays readable to its end when it is deleted meanwhile."""
 
     size: int
 
@@ -61,7 +62,7 @@ class Reader(Protocol):
         """At most ``size`` bytes; fewer only at the end."""
 
     def close(self) -> None:
-        """Let go of it; nobody waits for that."""
+        """Release the blob; the caller does not wait for it."""
 
 
 class Writer(Protocol):
@@ -69,32 +70,32 @@ class Writer(Protocol):
 
     @property
     def status(self) -> Status:
-        """Where it is."""
+        """The ingest's current status."""
 
     @property
     def digest(self) -> str:
-        """The digest of what was written so far."""
+        """The digest of the bytes written so far."""
 
     async def write(self, data: bytes) -> None:
-        """Append. On an error nothing of ``data`` counts; the writer is of no use any more, the ref still is."""
+        """Append. After an error nothing of ``data`` counts and the writer is unusable; the ref can be opened again."""
 
     async def truncate(self) -> None:
         """Start over at offset 0."""
 
     async def commit(self, size: int = 0, expected: str = "", labels: Labels | None = None) -> None:
-        """Make it a blob, durable before this returns, and forget the ref.
+        """Make the ingest a blob, durable before this returns, and remove the ref.
 
         Raises:
-            FailedPrecondition: it is not of ``size`` bytes, or not ``expected``; 0 and empty are not checked.
-            AlreadyExists: the blob was there; the ref is forgotten.
+            FailedPrecondition: it is not ``size`` bytes long, or not ``expected``; 0 and empty are not checked.
+            AlreadyExists: the blob existed; the ref is removed.
         """
 
     async def close(self) -> None:
-        """Let go of the ref; what was written stays, for whoever opens it next."""
+        """Release the ref; the bytes written so far stay for the next writer that opens it."""
 
 
 class Swept(Struct, frozen=True):
-    """What a sweep removed."""
+    """Numbers of blobs and ingests that a sweep removed."""
 
     blobs: int = 0
     ingests: int = 0
@@ -119,12 +120,12 @@ class ContentStore(Protocol):
         """Raises `NotFound`."""
 
     async def writer(self, ref: str, total: int = 0, expected: str = "") -> Writer:
-        """Begin the ingest ``ref``, or go on with it.
+        """Begin the ingest ``ref``, or continue it.
 
         Raises:
             InvalidArgument: an empty ref.
-            Unavailable: somebody else holds it.
-            AlreadyExists: the ``expected`` blob is there.
+            Unavailable: another writer holds it.
+            AlreadyExists: the ``expected`` blob exists.
         """
 
     async def status(self, ref: str) -> Status:
@@ -134,11 +135,11 @@ class ContentStore(Protocol):
         """Ingests that any filter matches."""
 
     async def abort(self, ref: str) -> None:
-        """Forget an ingest and what was written. Raises `NotFound`."""
+        """Remove an ingest and its bytes. Raises `NotFound`."""
 
 
 class Backend(ContentStore, Protocol):
-    """A store below the one with namespaces, which alone knows what of it is still needed."""
+    """A store below the one with namespaces, which alone knows which blobs are still needed."""
 
     async def sweep(self, digests: Collection[str], refs: Collection[str]) -> Swept:
-        """Remove every blob and ingest that is not named. The caller lets nothing be written meanwhile."""
+        """Remove every blob and ingest that is not named. The caller prevents writes meanwhile."""

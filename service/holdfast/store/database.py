@@ -30,7 +30,7 @@ _GROUP = 64  # changes in one commit, at most
 
 
 class Transaction:
-    """What a change is handed: the connection, and the word that something may now be garbage."""
+    """Argument of a change: the connection's methods, and ``removed``, set when something may now be garbage."""
 
     __slots__ = ("execute", "executemany", "removed")
 
@@ -50,7 +50,7 @@ class _Job(Struct):
 
 
 class _Mutations(Struct):
-    """What was changed since the last collection, and who wants to know."""
+    """Count of removals since the last collection, and the functions to call after a change."""
 
     removals: int = 0
     watchers: list[Callable[[bool], None]] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Database:
         """
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
-        # A daemon: a store that nobody closed must not keep the process, and what is committed is safe without it.
+        # A daemon: an unclosed store must not keep the process running, and committed data is safe without it.
         self._writer = threading.Thread(target=self._write_forever, args=(opened,), name="store-writer", daemon=True)
         self._writer.start()
         try:
@@ -92,7 +92,7 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Finish what was asked for, fold the log into the file, and stop the threads."""
+        """Finish pending changes, fold the log into the file, and stop the threads."""
         if self._closing or self._writer is None:
             return
         self._closing = True
@@ -108,12 +108,12 @@ class Database:
     async def write(self, change: Callable[[Transaction], T], *, quiet: bool = False, frees: bool = False) -> T:
         """Run ``change`` on the writer's thread; it is durable when this returns.
 
-        A caller that is cancelled does not undo what was already asked for. Watchers are not told of a quiet one. One
-        that ``frees`` something is run again where the disk is full, with the `Reserve` for room.
+        A cancelled caller does not undo a change already queued. A ``quiet`` change does not call the watchers. A
+        change that ``frees`` something is repeated when the disk is full, with the room of the `Reserve`.
 
         Raises:
-            HoldfastError: what the change raised; then nothing of it happened.
-            ResourceExhausted: the disk is full; nothing of it happened.
+            HoldfastError: the change raised it; nothing was written.
+            ResourceExhausted: the disk is full; nothing was written.
         """
         if self._closing or self._loop is None:
             raise FailedPrecondition("metadata database is closed")
@@ -137,7 +137,7 @@ class Database:
         return self._mutations.removals
 
     def collected(self, removals: int) -> None:
-        """``removals`` of them have been collected."""
+        """Subtract ``removals``: they have been collected."""
         self._mutations.removals -= removals
 
     def _join(self) -> None:
@@ -180,7 +180,7 @@ class Database:
         connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What waits now, at least one; nothing at the end."""
+        """Wait for a job, then return all waiting jobs up to `_GROUP`; empty at the end."""
         first = self._jobs.get()
         jobs = [] if first is None else [first]
         while jobs and len(jobs) < _GROUP and not self._jobs.empty():
@@ -208,7 +208,7 @@ class Database:
 
 
 def _tell_opened(opened: asyncio.Future[None], error: BaseException | None) -> None:
-    """How opening ended, unless its caller was cancelled meanwhile."""
+    """Set the result of opening, unless its caller was cancelled meanwhile."""
     if opened.done():
         return
     if error is None:
@@ -218,7 +218,7 @@ def _tell_opened(opened: asyncio.Future[None], error: BaseException | None) -> N
 
 
 def _heard(answer: asyncio.Future[Any]) -> None:
-    """Take the error of a change whose caller is gone."""
+    """Retrieve the error of a change whose caller is gone."""
     if not answer.cancelled():
         answer.exception()
 
@@ -233,14 +233,14 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
-    """Run the jobs in one transaction; which of them removed something. Their results are in the jobs."""
+    """Run the jobs in one transaction; return which of them removed something. The results are in the jobs."""
     removed = [False] * len(jobs)
     try:
         connection.execute("BEGIN IMMEDIATE")
         for number, job in enumerate(jobs):
             removed[number] = _run(connection, job)
         connection.execute("COMMIT")
-    except BaseException as error:  # whatever it is: nobody must wait for an answer for ever
+    except BaseException as error:  # any error: no caller may wait for an answer forever
         ours = _ours(error) if isinstance(error, sqlite3.Error) else Internal(f"metadata database: {error!r}")
         for job in jobs:
             job.error = job.error or ours
@@ -250,7 +250,7 @@ def _committed(connection: sqlite3.Connection, jobs: list[_Job]) -> list[bool]:
 
 
 def _again(connection: sqlite3.Connection, jobs: list[_Job], removed: list[bool], reserve: Reserve) -> list[bool]:
-    """Those that a full disk refused and that free something, with the reserve for room; ``removed`` after that."""
+    """Repeat the freeing jobs that a full disk refused, with the reserve's room; return ``removed``, updated."""
     refused = [number for number, job in enumerate(jobs) if job.frees and isinstance(job.error, ResourceExhausted)]
     if not refused:
         reserve.keep()
@@ -269,7 +269,7 @@ def _run(connection: sqlite3.Connection, job: _Job) -> bool:
         job.result = job.change(transaction)
     except sqlite3.Error as error:
         job.error = _ours(error)
-    except Exception as error:  # whatever it is, its caller is told
+    except Exception as error:  # any error is passed to the caller
         job.error = error
     if job.error is not None:
         if not connection.in_transaction:  # a full disk rolls the whole transaction back by itself

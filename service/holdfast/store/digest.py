@@ -21,7 +21,7 @@ UNSUPPORTED = "unsupported digest algorithm"
 
 
 def complaint(digest: str) -> str:
-    """What is wrong with ``digest``; empty when nothing is."""
+    """The error text for ``digest``; empty when it is valid."""
     algorithm, colon, encoded = digest.partition(":")
     if not colon or not algorithm or not encoded:
         return INVALID_FORMAT
@@ -33,10 +33,10 @@ def complaint(digest: str) -> str:
 
 
 def check_digest(digest: str, message: str) -> str:
-    """Give back ``digest`` if it is one.
+    """Return ``digest`` if it is valid.
 
     Raises:
-        InvalidArgument: ``message`` with what is wrong in place of its ``{}``.
+        InvalidArgument: ``message`` with the error text in place of its ``{}``.
     """
     if why := complaint(digest):
         raise InvalidArgument(message.format(why))

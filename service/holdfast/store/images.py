@@ -1,4 +1,4 @@
-"""Images: a name for content, and the root that keeps it."""
+"""Images: a name for content, which keeps the content from collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = "name, labels, media_type, digest, size, annotations, created_at, upd
 
 
 class Descriptor(Struct, frozen=True):
-    """What some content is; ``size`` in bytes."""
+    """Media type, digest, size and annotations of some content; ``size`` in bytes."""
 
     media_type: str = ""
     digest: str = ""
@@ -31,7 +31,7 @@ class Descriptor(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """Times in nanoseconds since 1970."""
+    """One image. Times are nanoseconds since 1970."""
 
     name: str
     target: Descriptor
@@ -40,7 +40,10 @@ class Image(Struct, frozen=True):
     updated_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``name``, ``target.digest``, ``target.mediatype``, labels, annotations."""
+        """Return the value of a filter's field, and whether it is present.
+
+        Fields: ``name``, ``target.digest``, ``target.mediatype``, labels, annotations.
+        """
         match path:
             case ["name", *_]:
                 return self.name, bool(self.name)
@@ -63,7 +66,7 @@ class Images:
         self._clock = clock
 
     async def get(self, namespace: str, name: str) -> Image:
-        """One image.
+        """Return one image.
 
         Raises:
             NotFound: there is none.
@@ -71,7 +74,7 @@ class Images:
         return await self._database.read(lambda connection: _found(connection.execute, namespace, name))
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Image]:
-        """Those that any filter matches, by name.
+        """The images that any filter matches, by name.
 
         Raises:
             InvalidArgument: a broken filter.
@@ -82,10 +85,10 @@ class Images:
         return [image for image in map(_image, rows) if wanted.match(image)]
 
     async def create(self, namespace: str, image: Image, lease: str = "") -> Image:
-        """Make one; ``image.created_at`` is kept when it is given. One that can expire is held by ``lease``.
+        """Create an image; ``image.created_at`` is kept when it is given. ``lease`` holds an image that can expire.
 
         Raises:
-            InvalidArgument: its name, a label or its target.
+            InvalidArgument: the image's name, a label or its target is invalid.
             AlreadyExists: the name is in use.
             NotFound: the lease is gone.
         """
@@ -104,7 +107,7 @@ class Images:
         return created
 
     async def update(self, namespace: str, image: Image, mask: Sequence[str] = ()) -> Image:
-        """Change what ``mask`` names, or replace all but the creation time.
+        """Change the fields that ``mask`` names, or replace all but the creation time.
 
         Raises:
             InvalidArgument: no name, a path that cannot be changed, or a result that is no image.
@@ -125,7 +128,7 @@ class Images:
         return await self._database.write(change)
 
     async def delete(self, namespace: str, name: str, target: str = "", lease: str = "") -> None:
-        """Forget the name; what it kept is collected later. ``target`` is the digest it must still have.
+        """Remove the name; its content is collected later. ``target`` is the digest it must still have.
 
         Raises:
             NotFound: there is none, or it points elsewhere.
@@ -143,10 +146,10 @@ class Images:
 
 
 def check_image(image: Image) -> Image:
-    """Give back ``image`` if it may be stored.
+    """Return ``image`` if it is valid.
 
     Raises:
-        InvalidArgument: with the field.
+        InvalidArgument: the message names the field.
     """
     if not image.name:
         raise InvalidArgument("image name must not be empty")
@@ -161,7 +164,7 @@ def check_image(image: Image) -> Image:
 
 
 def changed(current: Image, wanted: Image, mask: Sequence[str]) -> Image:
-    """``current`` after an update."""
+    """Return ``current`` after an update."""
     if not mask:
         return wanted
     for path in mask:

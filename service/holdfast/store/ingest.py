@@ -1,11 +1,11 @@
-"""One ingest on disk, and its way to a blob. Everything here blocks: it runs on the content store's threads.
+"""One ingest on disk, and its commit to a blob. Everything here blocks: it runs on the content store's threads.
 
     ingest/<sha256 of the ref>/about.json    ref, total, time; written whole, before there is data
-                               data          what was written; its length is the offset
-    blobs/<algorithm>/<hex>                  whole and durable from the moment the name exists
+                               data          the bytes written; its length is the offset
+    blobs/<algorithm>/<hex>                  complete and durable from the moment the name exists
 
-A commit is: fsync the data, rename it to the blob's name, fsync that folder, remove the ingest's. Killed between any
-two of these, the store holds the ingest as it was, or the blob; never half of one.
+Steps of a commit: fsync the data, rename it to the blob's name, fsync that folder, remove the ingest's folder. After a
+kill between any two, the store holds the unchanged ingest or the blob; never half of one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class About(msgspec.Struct, frozen=True):
-    """What is known of an ingest before there is data."""
+    """Ref, total size and start of an ingest, known before there is data."""
 
     ref: str
     total: int
@@ -43,7 +43,7 @@ _about = msgspec.json.Decoder(About)
 
 @contextmanager
 def disk(what: str) -> Iterator[None]:
-    """Say a full disk in our words."""
+    """Turn the error of a full disk into `ResourceExhausted`."""
     try:
         yield
     except OSError as error:
@@ -53,7 +53,7 @@ def disk(what: str) -> Iterator[None]:
 
 
 class Layout(Struct, frozen=True):
-    """Where things are below a store's root."""
+    """Paths below a store's root."""
 
     root: Path
 
@@ -77,7 +77,7 @@ class Layout(Struct, frozen=True):
         return self.ingests / hashlib.sha256(ref.encode()).hexdigest()
 
     def make(self) -> None:
-        """The folders a commit needs."""
+        """Create the folders that a commit needs."""
         for folder in (self.blobs / CANONICAL, self.ingests):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             sync(folder.parent)
@@ -94,10 +94,10 @@ def sync(path: Path) -> None:
 
 
 def read_about(folder: Path) -> About:
-    """What an ingest's folder says of itself.
+    """Return the description in an ingest's folder (``about.json``).
 
     Raises:
-        NotFound: it says nothing readable.
+        NotFound: the file cannot be read or decoded.
     """
     try:
         return _about.decode((folder / "about.json").read_bytes())
@@ -106,10 +106,10 @@ def read_about(folder: Path) -> About:
 
 
 def status_of(folder: Path) -> Status:
-    """An ingest from outside.
+    """Return the status of an ingest from its folder.
 
     Raises:
-        NotFound: it has no data: it was never whole, or is a blob by now.
+        NotFound: it has no data: its creation was not finished, or it is a blob by now.
     """
     about = read_about(folder)
     try:
@@ -120,7 +120,7 @@ def status_of(folder: Path) -> Status:
 
 
 def remove(folder: Path) -> bool:
-    """Remove an ingest: its ``about.json`` last, so that half of the work done is still known by its ref."""
+    """Remove an ingest: its ``about.json`` last, so that a half-removed ingest still has its ref."""
     with suppress(FileNotFoundError):
         os.unlink(folder / "data")
     try:
@@ -146,11 +146,11 @@ class Ingest:
         return f"{CANONICAL}:{self._hash.copy().hexdigest()}"
 
     def digested(self, data: bytes) -> None:
-        """Take ``data`` into the digest."""
+        """Add ``data`` to the digest."""
         self._hash.update(data)
 
     def append(self, data: bytes) -> None:
-        """Write at the end: all of ``data``, or the file is as it was."""
+        """Append all of ``data``; after an error the file is as before."""
         end, view = self.status.offset, memoryview(data)
         try:
             with disk(f"write {self.status.ref}"):
@@ -162,13 +162,13 @@ class Ingest:
         self._moved_to(end + len(data))
 
     def truncate(self) -> None:
-        """Start over."""
+        """Start again at offset 0."""
         os.ftruncate(self._descriptor, 0)
         self._hash = hashlib.sha256()
         self._moved_to(0)
 
     def close(self) -> None:
-        """Keep what was written for the next one, also over a power cut."""
+        """Keep the written bytes for the next writer, durable across a power cut."""
         if self._descriptor < 0:
             return
         self._close_data()
@@ -178,11 +178,11 @@ class Ingest:
             sync(self._folder.parent)
 
     def commit(self, size: int, expected: str) -> None:
-        """Make it a blob (see the module's theory).
+        """Make the ingest a blob (steps: see the module).
 
         Raises:
-            FailedPrecondition: closed, or not what it was said to be; the ingest stays.
-            AlreadyExists: the blob is there; the ingest is gone.
+            FailedPrecondition: it is closed, or its size or digest is not the announced one; the ingest stays.
+            AlreadyExists: the blob exists; the ingest is removed.
         """
         if self._descriptor < 0:
             raise FailedPrecondition("cannot commit on closed writer")
@@ -221,9 +221,9 @@ class Ingest:
 
 
 def open_ingest(layout: Layout, ref: str, total: int) -> Ingest:
-    """Begin ``ref``, or go on with it: what is there is read once, for its digest.
+    """Begin ``ref``, or continue it: existing bytes are read once, for the digest.
 
-    An ingest that announced another total, or has no readable description, begins anew.
+    An ingest that announced another total, or has no readable description, starts again.
     """
     folder = layout.ingest(ref)
     with disk(f"open {ref}"):

@@ -1,7 +1,7 @@
-"""Labels: how they are checked, stored, and changed by a field mask.
+"""Labels: check, store, and change them by a field mask.
 
 A label set to the empty string is removed, as containerd does. A mask names ``labels`` or ``labels.<key>``; a key
-may have dots in it.
+may contain dots.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def check_labels(labels: Mapping[str, str], where: str) -> None:
     """Refuse a label of more than 4096 bytes.
 
     Raises:
-        InvalidArgument: after ``where``.
+        InvalidArgument: the message begins with ``where``.
     """
     for key, value in labels.items():
         try:
@@ -33,12 +33,12 @@ def check_labels(labels: Mapping[str, str], where: str) -> None:
 
 
 def kept(labels: Mapping[str, str]) -> Labels:
-    """Without those that are empty."""
+    """Return the labels without the empty ones."""
     return {key: value for key, value in labels.items() if value}
 
 
 def masked(current: Mapping[str, str], wanted: Mapping[str, str], path: str, name: str = "labels") -> Labels | None:
-    """``current`` changed as one path of a mask says; None when the path is not about ``name``."""
+    """Return ``current`` changed by one path of a mask; None when the path is not about ``name``."""
     if path == name:
         return dict(wanted)
     if path.startswith(f"{name}."):
@@ -48,12 +48,12 @@ def masked(current: Mapping[str, str], wanted: Mapping[str, str], path: str, nam
 
 
 def to_text(labels: Mapping[str, str]) -> str | None:
-    """The column's value."""
+    """Return the labels as the column's value."""
     return _encoder.encode(labels).decode() if labels else None
 
 
 def from_text(text: str | None) -> Labels:
-    """Back from the column's value."""
+    """Return the labels from the column's value."""
     return _decoder.decode(text) if text else {}
 
 

@@ -1,4 +1,4 @@
-"""Leases: while one lives, what it names is not collected; what it may name is content, ingests, snapshots, images."""
+"""Leases: while a lease exists, its resources (content, ingests, snapshots, images) are not collected."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CONTENT, INGESTS, IMAGES, SNAPSHOTS = "content", "ingests", "images", "snapshots
 
 
 class Lease(Struct, frozen=True):
-    """``created_at`` in nanoseconds since 1970."""
+    """One lease; ``created_at`` in nanoseconds since 1970."""
 
     id: str
     labels: Labels = field(default_factory=dict)
     created_at: int = 0
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """What a filter may ask for: ``id``, ``labels.<key>``."""
+        """The value of ``id`` or ``labels.<key>`` for a filter, and whether it is present."""
         match path:
             case ["id", *_]:
                 return self.id, bool(self.id)
@@ -46,7 +46,7 @@ class Resource(Struct, frozen=True):
 
 
 def random_id(now: int) -> str:
-    """An id nobody uses, in containerd's form: nanoseconds of the second, and three random bytes."""
+    """Return a random id in containerd's form: nanoseconds of the second, and three random bytes."""
     return f"{now % 1_000_000_000}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
 
 
@@ -58,7 +58,7 @@ class Leases:
         self._clock = clock
 
     async def create(self, namespace: str, lease_id: str = "", labels: Labels | None = None) -> Lease:
-        """Make one, with an id of our own when none is given.
+        """Create a lease, with a random id when none is given.
 
         Raises:
             AlreadyExists: that id is in use.
@@ -76,7 +76,7 @@ class Leases:
         return lease
 
     async def delete(self, namespace: str, lease_id: str) -> None:
-        """Let go of all it holds.
+        """Remove a lease and release its resources.
 
         Raises:
             NotFound: there is none.
@@ -91,7 +91,7 @@ class Leases:
         await self._database.write(change, frees=True)
 
     async def matching(self, namespace: str, filters: Iterable[str] = ()) -> list[Lease]:
-        """Those that any filter matches, by id.
+        """The leases that any filter matches, by id.
 
         Raises:
             InvalidArgument: a broken filter.
@@ -117,7 +117,7 @@ class Leases:
         await self._database.write(change)
 
     async def remove(self, namespace: str, lease_id: str, resource: Resource) -> None:
-        """Let go of ``resource``; one it does not hold is no error.
+        """Release ``resource``; releasing a resource that is not held is no error.
 
         Raises:
             NotFound: no such lease.
@@ -132,7 +132,7 @@ class Leases:
         await self._database.write(change, frees=True)
 
     async def resources(self, namespace: str, lease_id: str) -> list[Resource]:
-        """All it holds, by type and name.
+        """Return the lease's resources, by type and name.
 
         Raises:
             NotFound: no such lease.
@@ -150,7 +150,7 @@ class Leases:
 
 
 def checked(resource: Resource) -> Resource:
-    """Give back ``resource`` if a lease can hold it.
+    """Return ``resource`` if a lease can hold it.
 
     Raises:
         InvalidArgument: a type with too many or too few parts, or content that is not a digest.
@@ -174,7 +174,7 @@ def hold(transaction: Transaction, namespace: str, lease: str, resource: Resourc
     """Let the caller's lease hold ``resource``; False without a lease.
 
     Raises:
-        NotFound: the lease is gone, or never was.
+        NotFound: the lease does not exist (any more).
     """
     if not lease:
         return False
@@ -187,7 +187,7 @@ def hold(transaction: Transaction, namespace: str, lease: str, resource: Resourc
 
 
 def release(transaction: Transaction, namespace: str, lease: str, resource: Resource) -> None:
-    """Let go of ``resource``; nothing when it was not held."""
+    """Release ``resource``, if it is held."""
     transaction.execute(
         "DELETE FROM lease_resources WHERE namespace = ? AND lease = ? AND type = ? AND id = ?",
         (namespace, lease, resource.type, resource.id),

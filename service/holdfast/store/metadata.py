@@ -1,4 +1,4 @@
-"""The whole store, opened and closed as one: the database, its tables' stores, and content on the store below."""
+"""The whole store, opened and closed together: the database, its tables' stores, and content on the store below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG = log.named(__name__)
 
 
 class Metadata:
-    """Everything known of namespaces, leases, images, containers and content.
+    """The metadata of namespaces, leases, images, containers and content.
 
     ``shared`` is the policy between namespaces (see `shared.Content`); ``clock`` gives nanoseconds since 1970.
     """
@@ -36,19 +36,19 @@ class Metadata:
         self.containers = Containers(self.database, clock)
         self.content = Content(self.database, backend, shared=shared, clock=clock)
         self._clock = clock
-        self._leftovers = True  # a crash may have left bytes that nobody knows
+        self._leftovers = True  # a crash may have left bytes without metadata
 
     async def open(self) -> None:
         """Open the database; see `Database.open`."""
         await self.database.open()
 
     async def close(self) -> None:
-        """Finish and close."""
+        """Finish pending changes and close the database."""
         await self.database.close()
         self.content.opened.forget()
 
     async def collect(self) -> Collected:
-        """Collect the garbage: the metadata's first, then the bytes nobody has any more."""
+        """Collect the garbage: first the metadata, then the bytes that no namespace has any more."""
         removals = self.database.removals
         collected = await self.database.write(
             lambda transaction: collect(transaction, self._clock()), quiet=True, frees=True

@@ -1,4 +1,4 @@
-"""Namespaces: made by their first object or by name, gone only when nothing is left in them."""
+"""Namespaces: created by their first object or by name, deleted only when empty."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from holdfast.identifiers import check_identifier
 from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 
-#: What keeps a namespace from being deleted, in the order it is named; leases and ingests go with it.
+#: Tables whose objects prevent a namespace's deletion, in the order of the message; leases and ingests are deleted too.
 _KEEPERS = ("images", "blobs", "containers")
 _CONTENTS = (*_KEEPERS, "leases", "ingests")
 
 
 class Namespace(Struct, frozen=True):
-    """A name and its labels."""
+    """A namespace's name and labels."""
 
     name: str
     labels: Labels = field(default_factory=dict)
 
 
 def ensure(transaction: Transaction, namespace: str) -> None:
-    """Make ``namespace`` if it is missing: an object's first use makes it."""
+    """Create ``namespace`` if it is missing, at the first use by an object."""
     transaction.execute("INSERT OR IGNORE INTO namespaces (name) VALUES (?)", (namespace,))
 
 
@@ -42,18 +42,18 @@ class Namespaces:
         return from_text(row[0]) if row else {}
 
     async def all(self) -> list[Namespace]:
-        """All, by name."""
+        """Return all namespaces, by name."""
         rows = await self._database.read(
             lambda connection: connection.execute("SELECT name, labels FROM namespaces ORDER BY name").fetchall()
         )
         return [Namespace(name, from_text(labels)) for name, labels in rows]
 
     async def create(self, namespace: Namespace) -> None:
-        """Make one.
+        """Create a namespace.
 
         Raises:
-            InvalidArgument: its name or a label.
-            AlreadyExists: also when an object made it.
+            InvalidArgument: its name or a label is invalid.
+            AlreadyExists: it exists; also when an object created it.
         """
         name = check_identifier(namespace.name)
         check_labels(namespace.labels, "namespace.Labels")
@@ -68,10 +68,10 @@ class Namespaces:
         await self._database.write(change)
 
     async def update(self, namespace: Namespace, mask: Sequence[str] = ()) -> None:
-        """Set the labels that ``mask`` names, or replace all of them; a missing namespace is made.
+        """Set the labels that ``mask`` names, or replace all of them; a missing namespace is created.
 
         Raises:
-            InvalidArgument: its name, a label, or a path that is not ``labels.<key>``.
+            InvalidArgument: its name or a label is invalid, or a path is not ``labels.<key>``.
         """
         name = check_identifier(namespace.name)
 
@@ -85,7 +85,7 @@ class Namespaces:
         await self._database.write(change)
 
     async def delete(self, name: str) -> None:
-        """Delete an empty one, with its leases and ingests.
+        """Delete an empty namespace, with its leases and ingests.
 
         Raises:
             NotFound: there is none.
@@ -106,7 +106,7 @@ class Namespaces:
 
 
 def changed(current: Labels, wanted: Mapping[str, str], mask: Sequence[str]) -> Labels:
-    """The labels after an update: a namespace's mask knows single labels only."""
+    """Return the labels after an update; a namespace's mask may name single labels only."""
     if not mask:
         return dict(wanted)
     for path in mask:

@@ -1,6 +1,6 @@
 """Readers that stay open between calls: clients read a blob in many small calls, each naming it again.
 
-One kept reader is good until anything in the metadata changes, so it is never asked whether a namespace still sees a
+A kept reader is valid until anything in the metadata changes, so no lookup has to check that a namespace still sees a
 blob. (``ctr content get`` makes a call for every 32 KiB: 0.4 ms a call without the look-up and the open.)
 """
 
@@ -16,7 +16,7 @@ _KEPT = 32
 
 
 class _Kept:
-    """A reader, and how many use it now; the last one closes it when it is not kept any more."""
+    """A reader and the count of its users; the last user closes it when it is not kept any more."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -53,21 +53,21 @@ class OpenedReader:
 
 
 class Opened:
-    """The readers that were used last."""
+    """Cache of the readers that were used last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._changes = 0
 
     async def reader(self, key: Key, opening: Callable[[], Awaitable[Reader]]) -> Reader:
-        """The kept one, or a new one."""
+        """Return the kept reader of ``key``, or open a new one."""
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             return OpenedReader(kept)
         changes = self._changes
         reader = await opening()
-        if changes != self._changes or key in self._kept:  # what was true at the look-up may not be now
+        if changes != self._changes or key in self._kept:  # the result of the lookup may be out of date
             return reader
         kept = self._kept[key] = _Kept(reader)
         if len(self._kept) > _KEPT:
@@ -75,7 +75,7 @@ class Opened:
         return OpenedReader(kept)
 
     def forget(self) -> None:
-        """Something changed: nothing is kept from before."""
+        """Drop all kept readers: the metadata changed."""
         self._changes += 1
         while self._kept:
             self._kept.popitem()[1].drop()

@@ -1,9 +1,9 @@
-"""What is still needed: everything reachable from the roots, by containerd's label rules.
+"""Find what is still needed: everything reachable from the roots, by containerd's label rules.
 
-White is what nobody has met, grey what was met and not yet looked into, black what was: `reachable` starts with the
-roots grey and ends when no grey is left; what is white then is garbage.
+A white node is not found yet, a grey one is found but not examined, a black one is examined. `reachable` starts with
+the roots grey and ends when no node is grey; the nodes still white are garbage.
 
-Roots: a lease that has not expired, and what it holds; an image that has not expired; a container; a blob or
+Roots: a lease that has not expired, and the resources it holds; an image that has not expired; a container; a blob or
 snapshot labelled ``gc.root``; an ingest that has not expired. Edges: an image's target, a container's and a
 snapshot's own, the blob an ingest shares, and labels:
 
@@ -12,8 +12,8 @@ snapshot's own, the blob an ingest shares, and labels:
     containerd.io/gc.ref.snapshot.<snapshotter>[/x] = key
     containerd.io/gc.bref.content|image|container[.x | /x], gc.bref.snapshot.<snapshotter>[/x]
                                                            that needs this
-    containerd.io/gc.flat                                  on a lease: what it holds, not what that needs
-    containerd.io/gc.expire = RFC 3339                     on a lease or an image; what is no time never expires
+    containerd.io/gc.flat                                  on a lease: its resources, but not what they need
+    containerd.io/gc.expire = RFC 3339                     on a lease or an image; a value that is no time never expires
 
 Nothing here reads or writes: `Item` in, `Node` out. Sources: containerd's docs/garbage-collection.md and the
 behaviour of 1.6 (labels ``ref``, ``root``, ``flat``, ``expire`` on leases) and 2.x (``bref``, images).
@@ -38,7 +38,7 @@ _RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\
 
 
 class Kind(IntEnum):
-    """What can be needed."""
+    """Kind of a node."""
 
     CONTENT = 1
     SNAPSHOT = 2
@@ -49,7 +49,7 @@ class Kind(IntEnum):
 
 
 class Node(NamedTuple):
-    """One thing; a snapshot's key is ``<snapshotter>/<key>``. ``flat`` was met through a flat lease."""
+    """One object; a snapshot's key is ``<snapshotter>/<key>``. ``flat``: found through a flat lease."""
 
     kind: Kind
     namespace: str
@@ -58,9 +58,9 @@ class Node(NamedTuple):
 
 
 class Item(Struct, frozen=True):
-    """One thing with what counts: its gc labels, what it needs by itself, and when it expires unless it is needed.
+    """One object: its gc labels, the objects it needs by itself, and when it expires unless it is needed.
 
-    ``expires_at`` in nanoseconds since 1970 is an ingest's; None is at once.
+    ``expires_at`` is for ingests, in nanoseconds since 1970; None: at once.
     """
 
     node: Node
@@ -75,7 +75,7 @@ _BREF_KINDS = ("content", "image", "container")
 
 
 def expiry(labels: Mapping[str, str]) -> int | None:
-    """When a lease or an image expires, in nanoseconds since 1970; None for never, or for what is no time."""
+    """When a lease or an image expires, in nanoseconds since 1970; None for never, also when the label is no time."""
     text = labels.get(EXPIRE, "")
     if not _RFC3339.match(text):
         return None
@@ -86,17 +86,17 @@ def expiry(labels: Mapping[str, str]) -> int | None:
 
 
 def references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
-    """What labels say a thing needs."""
+    """The nodes that ``node`` needs, according to its labels."""
     return _linked(node.namespace, labels, _REF, _REF_KINDS)
 
 
 def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
-    """What labels say needs a thing."""
+    """The nodes that need ``node``, according to its labels."""
     return _linked(node.namespace, labels, _BREF, _BREF_KINDS)
 
 
 def is_root(item: Item, now: int) -> bool:
-    """Whether a thing is needed without being asked for by another."""
+    """Whether an object is a root: needed without a reference from another."""
     match item.node.kind:
         case Kind.LEASE | Kind.IMAGE:
             at = expiry(item.labels)
@@ -109,7 +109,7 @@ def is_root(item: Item, now: int) -> bool:
 
 
 def reachable(items: Iterable[Item], now: int) -> set[Node]:
-    """Everything that is needed, whether it exists or not. ``now`` in nanoseconds since 1970."""
+    """Return all needed nodes, whether they exist or not. ``now`` in nanoseconds since 1970."""
     known: dict[Node, Item] = {}
     back: dict[Node, list[Node]] = defaultdict(list)
     grey: list[Node] = []

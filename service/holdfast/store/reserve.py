@@ -1,7 +1,7 @@
-"""Room on the disk that is kept back for the changes that make room: a full disk can be emptied.
+"""Disk space reserved for changes that free space, so that a full disk can be emptied.
 
-sqlite writes what a transaction removes to its log first. Where others filled the disk to the last block there is no
-place for that, and what could be deleted stays for ever.
+sqlite first writes the pages that a transaction changes to its log. When other programs have filled the disk to the
+last block, the log has no room, and nothing can be deleted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ SIZE = 1 << 20  # bytes: 250 pages of the log, more than any deletion but a coll
 
 
 class Reserve:
-    """A file of `SIZE` whose blocks are there, until somebody needs them more."""
+    """A file of `SIZE` with allocated blocks, until a change that frees space needs them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept = False
 
     def keep(self) -> None:
-        """Have it, where there is room for it; posix_fallocate(3)."""
+        """Create the file if there is room for it; posix_fallocate(3)."""
         if self._kept:
             return
         try:
@@ -32,12 +32,12 @@ class Reserve:
             os.posix_fallocate(file, 0, SIZE)
             self._kept = True
         except OSError:
-            self._remove()  # half of it would only be missing elsewhere
+            self._remove()  # a part of it would only take space
         finally:
             os.close(file)
 
     def spend(self) -> bool:
-        """Give the room to whoever comes next; False where there was none."""
+        """Free the room for the next writer; False when there was none."""
         was_kept, self._kept = self._kept, False
         self._remove()
         return was_kept

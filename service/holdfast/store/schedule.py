@@ -1,7 +1,7 @@
 """When to collect garbage: containerd's rules, as values in and times out. Times are seconds on one clock.
 
-A removal makes the next planned collection worth running, so many mutations do too, and a request runs one at once.
-Collections are planned so far apart that their pauses take at most ``pause_threshold`` of the time.
+A removal makes the next planned collection run, and so does a number of mutations; a request runs one after
+``schedule_delay_s``. The interval between collections keeps their pauses within ``pause_threshold`` of the time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-_INTERVAL_S = 1.0  # between looks, before the first collection has told how long one takes
+_INTERVAL_S = 1.0  # between checks, before the first collection has been timed
 
 
 class Thresholds(Struct, frozen=True):
@@ -28,7 +28,7 @@ class Thresholds(Struct, frozen=True):
 
 
 class Schedule:
-    """Counts what happens and says when the next look is due (``at``; None: nothing is planned)."""
+    """Count changes and plan the next collection (``at``; None: nothing is planned)."""
 
     def __init__(self, thresholds: Thresholds, now: float) -> None:
         self.thresholds = thresholds
@@ -41,7 +41,7 @@ class Schedule:
         self._start_counting()
 
     def mutated(self, now: float, removed: bool) -> None:
-        """The metadata changed; ``removed``: something was removed since the last collection."""
+        """Count a change; ``removed``: something was removed since the last collection."""
         self._mutations += 1
         self._removals += removed
         if self._not_before is not None and not self._is_idle():
@@ -49,14 +49,14 @@ class Schedule:
         self._plan(now)
 
     def requested(self, now: float) -> None:
-        """Somebody waits for a collection."""
+        """Plan a collection: a caller waits for one."""
         self._asked = True
         self._plan(now)
 
     def due(self, now: float) -> bool:
-        """The planned time has come: whether to collect; if not, the next is planned once there is a reason.
+        """Whether to collect now that the planned time has come; if not, the next change with a reason plans again.
 
-        containerd looks again after each interval, which may be milliseconds, for as long as nothing happens.
+        containerd checks again after each interval, which may be milliseconds, while nothing happens.
         """
         if self._is_idle() and self._last is not None:
             self.at, self._not_before = None, now + self._interval_s
@@ -68,11 +68,11 @@ class Schedule:
         return not self._asked and not self._removals and (not limit or self._mutations < limit)
 
     def begin(self) -> None:
-        """A collection starts: what comes from now on counts for the next."""
+        """Start a collection: changes from now on count for the next one."""
         self._start_counting()
 
     def collected(self, now: float, pause_s: float) -> None:
-        """A collection ended; nobody could write for ``pause_s``."""
+        """Plan the next collection: one ended, during which writes waited for ``pause_s`` seconds."""
         self._pauses_s += pause_s
         self._collections += 1
         if self.thresholds.pause_threshold > 0:
@@ -84,7 +84,7 @@ class Schedule:
             self._plan(now)
 
     def failed(self, now: float) -> None:
-        """A collection failed: another is tried a second later than it would have been."""
+        """Plan the next attempt after a failed collection, one second later than otherwise."""
         self._asked = True
         self._last = now
         self.at = now + self._interval_s + 1.0

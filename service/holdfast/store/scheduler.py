@@ -1,4 +1,4 @@
-"""The loop that collects garbage when the `Schedule` says so, and answers who waits for it."""
+"""The loop that collects garbage when the `Schedule` says so, and answers the waiting callers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LOG = log.named(__name__)
 
 
 class Collector(Protocol):
-    """What is scheduled."""
+    """Interface of the scheduled collection."""
 
     async def collect(self) -> Collected:
         """Collect once."""
 
 
 class GarbageCollectionFailed(HoldfastError):
-    """Said to whoever waited for it; the reason is in the log."""
+    """Raised to the callers that waited for the collection; the reason is in the log."""
 
 
 class Scheduler:
-    """Runs ``collector``; `run` is a task of its own. ``then`` is told what each collection removed."""
+    """Run ``collector``; `run` is a task of its own. ``then`` receives the result of each collection."""
 
     def __init__(
         self, collector: Collector, thresholds: Thresholds, then: Callable[[Collected], None] = lambda _: None
@@ -39,19 +39,19 @@ class Scheduler:
         self._waiting: list[asyncio.Future[Collected]] = []
 
     def mutated(self, removed: bool) -> None:
-        """The metadata changed (see `Schedule.mutated`)."""
+        """Report a metadata change (see `Schedule.mutated`)."""
         if self._schedule is not None:
             self._schedule.mutated(self._now(), removed)
             self._changed.set()
 
     def configure(self, thresholds: Thresholds) -> None:
-        """Go on with other thresholds."""
+        """Use other thresholds from now on."""
         self._thresholds = thresholds
         if self._schedule is not None:
             self._schedule.thresholds = thresholds
 
     async def collect_and_wait(self) -> Collected:
-        """Have a collection that starts after this call, and wait for its end.
+        """Request a collection that starts after this call, and wait for its end.
 
         Raises:
             GarbageCollectionFailed: it failed.
@@ -64,7 +64,7 @@ class Scheduler:
         return await answer
 
     async def run(self) -> None:
-        """Collect, for ever."""
+        """Collect indefinitely."""
         self._schedule = schedule = Schedule(self._thresholds, self._now())
         if self._waiting:
             schedule.requested(self._now())

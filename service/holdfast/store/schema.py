@@ -1,7 +1,7 @@
-"""The tables of the metadata database, and how an older file becomes one of today.
+"""The tables of the metadata database, and the migrations of older files.
 
 Every table is keyed by namespace first. Times are nanoseconds since 1970 UTC; labels, annotations are JSON objects,
-absent when empty. A migration is never edited after it shipped: a new one is added.
+absent when empty. A released migration is never edited: a new one is added.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE ingests (
             namespace TEXT NOT NULL, ref TEXT NOT NULL, backend_ref TEXT NOT NULL, expected TEXT NOT NULL,
             expires_at INTEGER, PRIMARY KEY (namespace, ref)) WITHOUT ROWID""",
-        # AUTOINCREMENT never gives a number twice: a new ingest cannot find what an aborted one of its name left.
+        # AUTOINCREMENT never reuses a number: a new ingest cannot find the rest of an aborted one of its name.
         "CREATE TABLE ingest_numbers (number INTEGER PRIMARY KEY AUTOINCREMENT)",
     ),
 )
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Bring a writer's connection to today's tables, each migration in one transaction with its version.
+    """Migrate a writer's connection to the current tables, each migration in one transaction with its version.
 
     Raises:
         FailedPrecondition: a later version of this program wrote the file.

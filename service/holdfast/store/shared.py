@@ -1,12 +1,13 @@
-"""Content with namespaces: who sees which blob of the store below, under which labels, held by which lease.
+"""Content with namespaces: which namespace sees which blob of the store below, its labels, and the lease that holds it.
 
-The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that is
-there already, in whatever namespace, is at its end at once; with ``isolated`` it must bring every byte, unless a
-namespace that has the blob is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
+The store below has each blob once. With the policy ``shared``, a writer that names the digest of a blob that exists
+in any namespace is finished at once; with ``isolated`` it must send every byte, unless a namespace that has the blob
+is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
 
-A commit is: the store below commits, then one transaction lets the namespace see the blob, forgets the ingest and
-lets the lease hold it. Killed between the two, the blob is nobody's: the next sweep removes it, or the next writer of
-it finds it. A delete removes the namespace's row; the bytes go in a sweep, when no namespace has one.
+A commit has two steps: the store below commits, then one transaction adds the blob to the namespace, removes the
+ingest and lets the lease hold the blob. After a kill between the two, no namespace has the blob: the next sweep removes
+it, or the next writer of the blob finds it. A delete removes the namespace's row; a sweep removes the bytes when no
+namespace has a row.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from holdfast.store.opened import Opened
 from holdfast.store.shared_writer import SharedWriter
 from holdfast.store.waiting import Gate
 
-#: The label of a namespace whose content every other one may take up by digest, whatever the policy; containerd's.
+#: containerd's label of a namespace whose content every other namespace may use by digest, whatever the policy.
 SHAREABLE = "containerd.io/namespace.shareable"
 
 _PAGE = 1000
@@ -55,25 +56,25 @@ class Content:
         database.on_change(self.opened.forget)
 
     def within(self, namespace: str, lease: str = "") -> NamespaceContent:
-        """One namespace's content; what is written is held by ``lease``."""
+        """Return one namespace's content; ``lease`` holds the written blobs."""
         return NamespaceContent(self, namespace, lease)
 
     async def sweep(self) -> Swept:
-        """Remove from the store below what no namespace has; nobody begins or commits meanwhile."""
+        """Remove from the store below what no namespace has; no ingest begins or commits meanwhile."""
         async with self.gate.exclusive():
             digests, refs = await self.database.read(_needed)
             return await self.backend.sweep(digests, refs)
 
 
 class _Claim(Struct, frozen=True):
-    """What the metadata say of a ref that is being opened."""
+    """Metadata of a ref that is being opened."""
 
     backend_ref: str = ""
     exists: bool = False
 
 
 class NamespaceContent:
-    """A `ContentStore`: what one namespace sees."""
+    """The `ContentStore` of one namespace."""
 
     def __init__(self, content: Content, namespace: str, lease: str) -> None:
         self._content = content
@@ -90,7 +91,7 @@ class NamespaceContent:
         """`ContentStore.update`.
 
         Raises:
-            InvalidArgument: a label, or a path that is not about labels.
+            InvalidArgument: a label is invalid, or a path is not about labels.
         """
 
         def change(transaction: Transaction) -> Info:
@@ -147,7 +148,7 @@ class NamespaceContent:
         async with self._content.gate.shared():
             found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
-                found = None  # somebody is wrong about the size; the commit will tell who
+                found = None  # the sizes disagree; the commit finds the wrong one
             claim = await self._database.write(partial(self._claim, ref, expected, found is not None))
             if claim.exists:
                 raise AlreadyExists(f"content {expected}")
@@ -170,7 +171,7 @@ class NamespaceContent:
         for ref, backend_ref in rows:
             try:
                 status = replace(await self._backend.status(backend_ref), ref=ref)
-            except NotFound:  # it shares a blob that is there, or is being committed
+            except NotFound:  # it shares an existing blob, or is being committed
                 continue
             if wanted.match(status):
                 statuses.append(status)
@@ -185,10 +186,10 @@ class NamespaceContent:
             await self._database.write(partial(self._forget_ingest, ref), frees=True)
 
     async def shown(self, ref: str, info: Info) -> None:
-        """Let the namespace see what the store below has, and forget the ingest.
+        """Add the blob of the store below to the namespace, and remove the ingest.
 
         Raises:
-            AlreadyExists: it sees it already; the ingest is forgotten all the same.
+            AlreadyExists: the namespace has the blob already; the ingest is removed all the same.
         """
 
         def change(transaction: Transaction) -> bool:
@@ -205,7 +206,7 @@ class NamespaceContent:
 
     @property
     def content(self) -> Content:
-        """What this is a part of."""
+        """The `Content` that this is a part of."""
         return self._content
 
     def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:
@@ -285,7 +286,7 @@ def _info(row: tuple[Any, ...]) -> Info:
 
 
 def _shareable(digest: str, connection: sqlite3.Connection) -> bool:
-    """Whether a namespace that gives its content to all has the blob."""
+    """Whether a shareable namespace has the blob."""
     found = connection.execute("SELECT name, labels FROM namespaces WHERE labels IS NOT NULL").fetchall()
     givers = [name for name, labels in found if from_text(labels).get(SHAREABLE) == "true"]
     query = "SELECT 1 FROM blobs WHERE namespace = ? AND digest = ?"

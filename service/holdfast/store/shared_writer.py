@@ -1,4 +1,4 @@
-"""The writer of a ref in one namespace: over an ingest below, or at the end of a blob another namespace brought."""
+"""The writer of a ref in one namespace: over an ingest below, or at the end of another namespace's blob."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SharedWriter:
-    """A `Writer`; without one ``under`` it, it stands at the end of a blob the store below has already."""
+    """A `Writer`; without one ``under`` it, its offset is the end of a blob that the store below has already."""
 
     def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: Status) -> None:
         self._store = store
@@ -36,7 +36,7 @@ class SharedWriter:
         return self._under.digest if self._under else self._status.expected
 
     async def write(self, data: bytes) -> None:
-        """`Writer.write`; what was shared becomes a copy first."""
+        """`Writer.write`; a shared blob is copied first."""
         if data:
             under = self._under or await self._copied(self._status.offset)
             await under.write(data)
@@ -65,7 +65,7 @@ class SharedWriter:
             await self._under.close()
 
     async def _committed(self, size: int, expected: str) -> tuple[int, str]:
-        """Have it in the store below; its size and digest."""
+        """Commit in the store below; return size and digest."""
         if self._closed:
             raise FailedPrecondition("cannot commit on closed writer")
         offset = self.status.offset
@@ -75,7 +75,7 @@ class SharedWriter:
             if expected not in ("", self._status.expected):
                 raise FailedPrecondition(f'"{self._status.ref}" unexpected digest')
             return offset, self._status.expected
-        with suppress(AlreadyExists):  # in the store below; whether this namespace sees it is told by its row
+        with suppress(AlreadyExists):  # in the store below; the namespace's row says whether it sees the blob
             await self._under.commit(offset, expected)
         return offset, self._under.digest
 

@@ -1,4 +1,4 @@
-"""Waiting for disk work on other threads, so that nobody goes on while it is still under way."""
+"""Wait for disk work on other threads, so that no caller continues while the work is in progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def on_thread(executor: Executor, work: Callable[P, T], *args: P.args, **k
 
 
 async def finished(future: asyncio.Future[T]) -> T:
-    """The result of ``future``; a cancelled caller is cancelled after its end."""
+    """Return the result of ``future``; a cancelled caller is cancelled after the future's end."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -35,7 +35,7 @@ async def finished(future: asyncio.Future[T]) -> T:
 
 
 class Gate:
-    """Many may be inside together, or one alone; whoever wants to be alone goes before who comes later."""
+    """A lock with shared and exclusive holders; a task that waits for exclusive access goes before later arrivals."""
 
     def __init__(self) -> None:
         self._inside = 0
@@ -45,7 +45,7 @@ class Gate:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Inside with others."""
+        """Hold the gate together with other shared holders."""
         async with self._alone:
             self._inside += 1
             self._empty.clear()
@@ -58,14 +58,14 @@ class Gate:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Inside alone."""
+        """Hold the gate alone."""
         async with self._alone:
             await self._empty.wait()
             yield
 
 
 class Refs:
-    """Which refs are held, since when. ``patience_s`` is how long to wait for one, ``clock`` gives seconds."""
+    """Held refs and since when. ``patience_s``: seconds to wait for a held ref; ``clock`` gives seconds."""
 
     def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
         self._patience_s = patience_s
@@ -73,7 +73,7 @@ class Refs:
         self._held: dict[str, tuple[float, asyncio.Event]] = {}
 
     async def hold(self, ref: str) -> float | None:
-        """Take ``ref``: None; or the seconds for which somebody else has been holding it."""
+        """Take ``ref`` and return None; or return the seconds for which another holder has had it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while ref in self._held:
@@ -87,6 +87,6 @@ class Refs:
         return None
 
     def release(self, ref: str) -> None:
-        """Let the next one have it."""
+        """Release ``ref`` to the next waiter."""
         if held := self._held.pop(ref, None):
             held[1].set()

@@ -1,6 +1,6 @@
-"""ttrpc: RPC over one stream of frames, as containerd speaks it. Read `frame`, `streams`, `connection`, in that order.
+"""ttrpc: RPC over a stream of frames, compatible with containerd. Read in this order: `frame`, `streams`, `connection`.
 
-`Server` and `Client` are what most programs need; the package uses nothing of holdfast but its errors and its log.
+Most programs need `Server` and `Client` only; the package uses nothing of holdfast but its errors and its log.
 """
 
 from holdfast.ttrpc.calls import ServerCall

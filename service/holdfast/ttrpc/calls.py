@@ -1,4 +1,4 @@
-"""One call on the server: what its handler sees, and how the handler's outcome becomes the call's."""
+"""One call on the server: its handler's view, and the response from the handler's outcome."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 LOG = log.named(__name__)
 
-#: What an exception without words says; the sentences are Go's, so that clients see the ones they know.
+#: Texts for exceptions without a message: Go's sentences, which clients know.
 _WORDS = {Code.CANCELED: "context canceled", Code.DEADLINE_EXCEEDED: "context deadline exceeded"}
 
 
 class ServerCall:
-    """What a handler knows of the call it serves. The handler's task is cancelled when nobody waits for it any more."""
+    """The call that a handler serves. The handler's task is cancelled when no caller waits for it any more."""
 
     __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
 
@@ -52,7 +52,7 @@ class ServerCall:
 
     @property
     def metadata(self) -> Metadata:
-        """What the caller sent beside the request."""
+        """The metadata that the caller sent with the request."""
         if self._metadata is None:
             pairs = self._stream.request[1].metadata
             self._metadata = Metadata.received(pairs) if pairs else EMPTY
@@ -60,7 +60,7 @@ class ServerCall:
 
     @property
     def peer(self) -> Peer | None:
-        """The process that connected, where the socket can tell."""
+        """The process that connected, if the socket can report it."""
         return self._session.peer
 
     @property
@@ -76,23 +76,23 @@ class ServerCall:
 
     @property
     def active(self) -> bool:
-        """Whether an answer would still be sent."""
+        """Whether a response would still be sent."""
         return self._stream.state is not ENDED
 
     def wake(self) -> None:
-        """Something arrived for the handler's request iterator."""
+        """Wake the handler's request iterator: a message or the end arrived."""
         waiter = self._waiter
         if waiter is not None:
             waiter.wake()
 
     def cancel(self) -> None:
-        """Stop the handler; in its very first step it is the task that runs."""
+        """Stop the handler; during its first step, cancel the running task."""
         task = self.task if self.task is not None else asyncio.current_task()
         if task is not None:
             task.cancel()
 
     async def next_request(self) -> Any:
-        """The client's next message. Raises StopAsyncIteration once it half-closed."""
+        """Return the client's next message. Raises StopAsyncIteration once the client half-closed."""
         stream = self._stream
         while True:
             message = stream.take()
@@ -109,7 +109,7 @@ class ServerCall:
                 self._waiter = None
 
     async def run(self) -> None:
-        """Run the handler and answer with what comes of it. Never raises but for the end of the process."""
+        """Run the handler and respond with its result or error. Raises only at the end of the process."""
         stream, session = self._stream, self._session
         try:
             kind = self._bound.kind
@@ -159,7 +159,7 @@ class ServerCall:
 
 
 class Requests(AsyncIterator[Any]):
-    """What a handler of a streaming client iterates."""
+    """Iterator of the requests, for a handler of a streaming client."""
 
     __slots__ = ("_call",)
 

@@ -1,7 +1,7 @@
-"""The client: typed callables over one shared connection that is opened when first needed, and again when it was lost.
+"""The client: typed callables over one shared connection, opened at the first call and opened again after a loss.
 
-A call that was on the wire when the connection ended fails with ConnectionClosed: whether it was carried out is not
-known, so it is the caller who repeats it, or not. Calls made later connect anew.
+A call that was on the wire when the connection ended fails with ConnectionClosed: whether the server executed it is
+unknown, so only the caller may repeat it. Later calls connect again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from holdfast.ttrpc.streams import Kind, Limits
 
 
 class _Wanted(NamedTuple):
-    """A method as the client calls it."""
+    """A method to call: its name, shape and the parser of its replies."""
 
     full_method: str
     kind: Kind
@@ -41,7 +41,7 @@ class _Wanted(NamedTuple):
 
 
 class Client:
-    """A server as its clients see it: one connection, any number of concurrent calls."""
+    """Client of one server: one connection, any number of concurrent calls."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class Client:
         limits: Limits | None = None,
         on_disconnect: Callable[[], None] | None = None,
     ) -> None:
-        """``target`` is a unix address (see `unix`), or a connector of your own; ``on_disconnect`` runs once a loss."""
+        """``target`` is a unix address (see `unix`), or your own connector; ``on_disconnect`` runs once per loss."""
         self._connect = unix(target) if isinstance(target, str) else target
         self._interceptors = tuple(interceptors)
         self._reconnect = reconnect if reconnect is not None else Reconnect()
         self._limits = limits if limits is not None else Limits()
         self._on_disconnect = on_disconnect
         self._session: ClientSession | None = None
-        self._sessions: set[ClientSession] = set()  # the current one, and those that finish their last calls
+        self._sessions: set[ClientSession] = set()  # the current one, and earlier ones with calls in progress
         self._connecting = asyncio.Lock()
         self._failures = 0
         self._not_before = 0.0
@@ -74,33 +74,33 @@ class Client:
     def unary(
         self, service: str, method: str, request: type[RequestT], reply: type[ReplyT]
     ) -> UnaryMethod[RequestT, ReplyT]:
-        """A callable for a unary method."""
+        """Return a callable for a unary method."""
         wanted = _wanted(service, method, Kind.UNARY, reply)
         return UnaryMethod(self._wrapped(wanted, self._unary_invoke(wanted)))
 
     def server_stream(
         self, service: str, method: str, request: type[RequestT], reply: type[ReplyT]
     ) -> ServerStreamMethod[RequestT, ReplyT]:
-        """A callable for a method whose server streams."""
+        """Return a callable for a method whose server streams."""
         wanted = _wanted(service, method, Kind.SERVER_STREAM, reply)
         return ServerStreamMethod(self._wrapped(wanted, self._stream_invoke(wanted)))
 
     def client_stream(
         self, service: str, method: str, request: type[RequestT], reply: type[ReplyT]
     ) -> ClientStreamMethod[RequestT, ReplyT]:
-        """A callable for a method whose client streams."""
+        """Return a callable for a method whose client streams."""
         wanted = _wanted(service, method, Kind.CLIENT_STREAM, reply)
         return ClientStreamMethod(self._wrapped(wanted, self._stream_invoke(wanted)))
 
     def bidi_stream(
         self, service: str, method: str, request: type[RequestT], reply: type[ReplyT]
     ) -> ClientStreamMethod[RequestT, ReplyT]:
-        """A callable for a method where both stream."""
+        """Return a callable for a method where both stream."""
         wanted = _wanted(service, method, Kind.BIDI_STREAM, reply)
         return ClientStreamMethod(self._wrapped(wanted, self._stream_invoke(wanted)))
 
     async def close(self) -> None:
-        """End the connection: calls in progress fail with ConnectionClosed, and so does every later one."""
+        """End the connection: calls in progress fail with ConnectionClosed, and so do all later calls."""
         self._closed = True
         for session in list(self._sessions):
             session.abort()
@@ -135,7 +135,7 @@ class Client:
         return invoke
 
     async def _ready(self, deadline: float, options: CallOptions) -> ClientSession:
-        """A connection that can take a call, and whose server reads."""
+        """Return a connection that can take a call, and whose server reads."""
         session = self._session
         if session is None or not session.usable:
             session = await self._connected(deadline, options)
@@ -150,7 +150,7 @@ class Client:
                     if self._closed:
                         raise ConnectionClosed(CLOSED)
                     if self._session is not None and self._session.usable:
-                        return self._session  # somebody else connected while we waited for our turn
+                        return self._session  # another call connected while this one waited
                     try:
                         return await self._attempt()
                     except OSError as error:
@@ -160,7 +160,7 @@ class Client:
             raise DeadlineExceeded from None
 
     async def _attempt(self) -> ClientSession:
-        """Connect, not sooner than the last failures allow."""
+        """Connect, after the delay that the last failures require."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._not_before - loop.time()))
         session = ClientSession(self._limits, self._ended)
@@ -190,27 +190,27 @@ def _wanted(service: str, method: str, kind: Kind, reply: Any) -> _Wanted:
 
 
 def _deadline(options: CallOptions, session: ClientSession | None) -> float:
-    """When a call that begins now has to be over, in the loop's clock.
+    """Return the deadline of a call that begins now, in the loop's clock.
 
     Raises:
-        DeadlineExceeded: it has to be over already.
+        DeadlineExceeded: the deadline has passed already.
     """
     if options.timeout is None:
         return inf
     if options.timeout <= 0:
         raise DeadlineExceeded
-    # to ask for the running loop is a system call before Python 3.12
+    # getting the running loop is a system call before Python 3.12
     loop = session.loop if session is not None else asyncio.get_running_loop()
     return loop.time() + options.timeout
 
 
 def _request(heading: bytes, request: Any, options: CallOptions, deadline: float, session: ClientSession) -> bytes:
-    """The encoded Request; what is left of the time is computed last, when it is about to be sent."""
+    """Return the encoded Request; the remaining time is computed last, directly before sending."""
     metadata = options.metadata
     if metadata.encoded is None:
         metadata.encoded = envelope.encode_metadata(metadata)
     timeout_nano = 0
     if deadline != inf:
-        timeout_nano = int((deadline - session.loop.time()) * 1e9) or -1  # 0 would say that there is no deadline
+        timeout_nano = int((deadline - session.loop.time()) * 1e9) or -1  # 0 would mean no deadline
     payload = b"" if request is None else request.SerializeToString()
     return envelope.encode_request(heading, payload, timeout_nano, metadata.encoded)

@@ -25,12 +25,12 @@ FULL = "ttrpc: stream buffer full"
 
 
 class ClientConnection(Connection):
-    """The client's end. Streams open by `open`, and end with the server's answer, a deadline, or when abandoned."""
+    """The client's end. `open` opens a stream; the server's response, a deadline or `abandon` ends it."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._next_id = 1
-        self.strays = 0  # frames for nobody: late answers, mostly
+        self.strays = 0  # frames without a stream, mostly late responses
 
     @property
     def exhausted(self) -> bool:
@@ -38,7 +38,7 @@ class ClientConnection(Connection):
         return self._next_id > MAX_STREAM_ID
 
     def open(self, request: bytes, kind: Kind, deadline: float, *, first: bool = False) -> Stream:
-        """Send an encoded request on a new stream; ``first`` says that it carries a streaming client's first message.
+        """Send an encoded request on a new stream; ``first``: it carries a streaming client's first message.
 
         Raises:
             HoldfastError: RESOURCE_EXHAUSTED, the request does not fit a frame, or too many calls are in progress;
@@ -60,22 +60,22 @@ class ClientConnection(Connection):
         return stream
 
     def half_close(self, stream: Stream) -> None:
-        """Say that no more messages follow."""
+        """Tell the server that no more messages follow."""
         self._put(stream.id, DATA, REMOTE_CLOSED | NO_DATA, b"")
 
     def abandon(self, stream: Stream) -> None:
-        """The caller no longer waits. ttrpc cannot tell the server; what it still sends is dropped."""
+        """Remove a stream whose caller no longer waits. ttrpc cannot tell the server; its later frames are dropped."""
         self._forget(stream, from_status(Code.CANCELED, "context canceled"))
 
     def lose(self) -> list[Stream]:
-        """The connection is gone. What had arrived can still be read; returns the streams that were live."""
+        """End all streams: the connection is gone. Return the live ones; their received messages stay readable."""
         live = list(self.streams.values())
-        for stream in live:  # an error of its own for each: what raises it hangs its traceback on it
+        for stream in live:  # one error per stream: raising it adds a traceback
             self._forget(stream, ConnectionClosed(CLOSED), keep=True)
         return live
 
     def receive(self, data: bytes) -> Events:
-        """Act on bytes from the server."""
+        """Process bytes from the server."""
         events: Events = []
         for frame in self._reader.feed(data):
             stream = self.streams.get(frame.stream_id)
@@ -128,7 +128,7 @@ class ClientConnection(Connection):
 
 
 def _request_flags(kind: Kind, *, first: bool) -> int:
-    """Go looks at none of these; the Rust server takes the absence of NO_DATA for a first message."""
+    """Return a request's flags. Go ignores all; the Rust server takes the absence of NO_DATA for a first message."""
     if kind is Kind.UNARY:
         return 0
     if not kind.client_streaming:

@@ -1,4 +1,4 @@
-"""One connection of a client: the calls that wait on it, and what becomes of them when it ends."""
+"""One connection of a client: the calls that wait on it, and their end when it ends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOG = log.named(__name__)
 
 
 def wake(stream: Stream) -> None:
-    """Let whoever waits on a stream look at it again; a client stream's owner is the waiter it waits on."""
+    """Wake the task that waits on a stream; a client stream's owner is that task's waiter."""
     waiter = stream.owner
     if waiter is not None:
         waiter.wake()
 
 
 class ClientSession(Wire):
-    """Callers share it; each waits on a future of its own. ``on_end`` is called once, when it is over."""
+    """A connection shared by callers; each waits on a future of its own. ``on_end`` is called once, at its end."""
 
     def __init__(self, limits: Limits, on_end: Callable[[ClientSession], None]) -> None:
         self.connection = ClientConnection(limits)
@@ -35,7 +35,7 @@ class ClientSession(Wire):
 
     @property
     def usable(self) -> bool:
-        """Whether another call can be made on it."""
+        """Whether another call can be made on this connection."""
         return not (self.lost or self._closing or self._retiring or self.connection.exhausted)
 
     def data_received(self, data: bytes) -> None:
@@ -49,7 +49,7 @@ class ClientSession(Wire):
         self._close_when_retired()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever still waits is told; what had arrived for them can still be read."""
+        """Wake all waiting callers; their received messages can still be read."""
         super().connection_lost(exc)
         for stream in self.connection.lose():
             wake(stream)
@@ -57,7 +57,7 @@ class ClientSession(Wire):
         self._on_end(self)
 
     def stream_is_late(self, stream: Stream) -> None:
-        """The caller waited long enough."""
+        """Wake the caller: its deadline passed."""
         wake(stream)
 
     def open(self, request: bytes, kind: Kind, deadline: float) -> Stream:
@@ -78,7 +78,7 @@ class ClientSession(Wire):
         """Wait, no longer than the deadline, while the server does not read.
 
         Raises:
-            DeadlineExceeded: a call would never get as far as the wire.
+            DeadlineExceeded: the deadline passed before the call could be sent.
         """
         try:
             async with asyncio.timeout_at(None if deadline == inf else deadline):
@@ -102,7 +102,7 @@ class ClientSession(Wire):
         return stream.answer
 
     async def next_message(self, stream: Stream) -> bytes | None:
-        """The next message of a streaming server; None once it ended well. Raises how it ended otherwise."""
+        """Return a streaming server's next message; None after a successful end. Raises the call's error otherwise."""
         while True:
             message = stream.take()
             if message is not None:
@@ -118,7 +118,7 @@ class ClientSession(Wire):
                 stream.owner = None
 
     async def send(self, stream: Stream, message: bytes) -> None:
-        """Send one message, no faster than the server reads."""
+        """Send one message; wait while the server reads more slowly."""
         await self.room()
         if stream.id not in self.connection.streams:
             raise stream.error or EOFError("ttrpc: stream closed")
@@ -126,19 +126,19 @@ class ClientSession(Wire):
         self.flush_soon()
 
     def half_close(self, stream: Stream) -> None:
-        """Say that no more messages follow; nothing when the server has ended the call already."""
+        """Tell the server that no more messages follow; do nothing if it has ended the call already."""
         if stream.id in self.connection.streams:
             self.connection.half_close(stream)
             self.flush_soon()
 
     def abandon(self, stream: Stream) -> None:
-        """Forget a call; the server is not told, ttrpc has no word for that."""
+        """Forget a call; ttrpc has no message to tell the server."""
         if stream.id in self.connection.streams:
             self.connection.abandon(stream)
         self._close_when_retired()
 
     def retire(self) -> None:
-        """Take no more calls, and close after the last one."""
+        """Accept no more calls, and close after the last one."""
         self._retiring = True
         self._close_when_retired()
 

@@ -1,8 +1,8 @@
-"""One connection, either end of it, without a socket: bytes in, events and bytes out.
+"""Either end of one connection, without a socket: bytes in, events and bytes out.
 
-Whoever drives a connection gives it what was read (`receive`), acts on the events, and writes what piles up in
-`outgoing`; each item there is one frame. Time is the driver's too: deadlines are in its clock, `earliest` says when to
-call `expire`. Every refusal's code and text is ttrpc 1.2.9's.
+The driver of a connection passes the bytes it read to `receive`, acts on the events, and writes the items of
+`outgoing`; each item is one frame. Deadlines are in the driver's clock; `earliest` says when to call `expire`. The code
+and text of every refusal are those of ttrpc 1.2.9.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from holdfast.ttrpc.streams import (
 
 
 class Event(enum.Enum):
-    """What happened to a stream."""
+    """Kind of an event on a stream."""
 
     OPENED = "opened"  # server: a call to run
     ARRIVED = "arrived"  # a message, or the end of messages
@@ -38,7 +38,7 @@ Events = list[tuple[Event, Stream]]
 
 
 class Connection:
-    """What both ends share: the reader, the table of live streams, their deadlines, the outbox."""
+    """Common base of both ends: the reader, the table of live streams, their deadlines, the outbox."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -51,21 +51,21 @@ class Connection:
 
     @property
     def held_bytes(self) -> int:
-        """What the mailboxes and requests of all streams hold."""
+        """Bytes in the mailboxes and requests of all streams."""
         return self._purse.spent
 
     @property
     def inside_frame(self) -> bool:
-        """Whether an end of the byte stream now would cut a frame."""
+        """Whether the byte stream is inside a frame now."""
         return self._reader.partial
 
     def take_outgoing(self) -> list[bytes]:
-        """The frames to write, in order; the outbox is empty afterwards."""
+        """Return the frames to write, in order, and empty the outbox."""
         frames, self.outgoing, self.outgoing_bytes = self.outgoing, [], 0
         return frames
 
     def expire(self, now: float) -> list[Stream]:
-        """End every stream whose deadline has passed. Costs a look at each live stream, so it is called rarely."""
+        """End every stream whose deadline has passed. Checks each live stream, so it is called rarely."""
         late = [stream for stream in self.streams.values() if stream.deadline <= now]
         for stream in late:
             self._end_late(stream)

@@ -1,4 +1,4 @@
-"""How a client reaches its server, and how long it waits before it tries again."""
+"""Connectors from a client to its server, and the delays between attempts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from holdfast.ttrpc.inbox import Inbox
 
 ProtocolFactory = Callable[[], Inbox]
-#: Opens a byte stream, makes a protocol with the factory and connects the two: ``loop.create_connection``'s promise.
+#: Opens a byte stream, makes a protocol with the factory and connects the two, as ``loop.create_connection`` does.
 Connector = Callable[[ProtocolFactory], Awaitable[object]]
 
 
 def unix(address: str) -> Connector:
-    """A connector to a unix socket: a path, ``unix://path``, or ``@name`` for an abstract one."""
+    """Return a connector to a unix socket: a path, ``unix://path``, or ``@name`` for an abstract one."""
     path = address.removeprefix("unix://")
     if path.startswith("@"):
         path = "\0" + path[1:]
@@ -36,9 +36,9 @@ def unix(address: str) -> Connector:
 
 
 def inherited(descriptor: int) -> Connector:
-    """A connector to the peer of a socket that whoever started us left open; it can connect once."""
+    """Return a connector to the peer of a socket inherited from our parent process; it can connect once."""
     sock = socket.socket(fileno=descriptor)
-    sock.set_inheritable(False)  # it is ours, not what we start
+    sock.set_inheritable(False)  # our child processes do not get it
 
     async def connect(factory: ProtocolFactory) -> object:
         sock.setblocking(False)
@@ -57,7 +57,7 @@ class Reconnect(NamedTuple):
     """Share of the delay by which it may be shorter, so that many clients do not come back as one."""
 
     def delay_s(self, failures: int, chance: float | None = None) -> float:
-        """The pause after this many failures in a row (at least 1); ``chance`` in [0, 1) is drawn unless given."""
+        """Return the delay after so many failures in a row (at least 1); ``chance`` in [0, 1) is random by default."""
         grown = self.first_s * self.factor ** min(failures - 1, 64)
         drawn = random.random() if chance is None else chance  # noqa: S311
         return min(grown, self.longest_s) * (1 - self.jitter * drawn)

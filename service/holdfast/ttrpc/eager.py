@@ -1,11 +1,11 @@
-"""Going on at once: a handler's first step, and a caller whose answer came, run where the bytes were read.
+"""Run at once: a handler's first step, and a caller whose response came, run where the bytes were read.
 
-asyncio would have both wait for the next turn of the loop. A turn costs an epoll_wait(2) and some ten microseconds, and
-what is said in it is written only after it; at one call at a time that is a third of the round trip. Nothing is done
-at once where a task is running already (a transport that a task feeds): two at once are impossible.
+asyncio would make both wait for the next turn of the loop. A turn costs an epoll_wait(2) and some ten microseconds, and
+its frames are written only after it; with one call at a time that is a third of the round trip. Nothing runs at once
+while a task is running already (a transport that a task feeds): two tasks cannot run at once.
 
-Python 3.12 can start a task eagerly, but not in a group (3.14 can), and 3.11 not at all; so the callback by which a new
-task asks the loop for its first step is caught and called.
+Python 3.12 can start a task eagerly, but not in a group (3.14 can), and 3.11 not at all. So the callback by which a new
+task schedules its first step is caught and called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Starter:
-    """Makes the tasks of one group, on one loop."""
+    """Create the tasks of one group, on one loop."""
 
     __slots__ = ("_catch", "_group", "_loop", "_steps")
 
@@ -28,9 +28,9 @@ class Starter:
         self._catch = self._caught
 
     def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """A task, run up to where it first waits; from there on it is the group's.
+        """Return a task, run until it first waits; from then on it belongs to the group.
 
-        One that never waits is done before the group would know it, and costs neither its books nor a callback.
+        A task that never waits is done before the group gets it, and costs neither bookkeeping nor a callback.
         """
         loop = self._loop
         if asyncio.current_task(loop) is not None:
@@ -60,22 +60,22 @@ class Starter:
 
 
 async def _owned(task: asyncio.Task[None]) -> None:
-    """The group's hold on a task: waits for it, is cancelled with it, fails as it fails."""
+    """The group's task for another task: wait for it, cancel it when cancelled, fail as it fails."""
     await task
 
 
 class Waiter(asyncio.Future[None]):
-    """What one task waits on, and is woken from without a turn of the loop between."""
+    """A future on which one task waits; `wake` resumes the task without a turn of the loop between."""
 
     _wakeup: Callable[..., object] | None = None
     _within: Context | None = None
 
     def add_done_callback(self, callback: Callable[..., object], /, *, context: Context | None = None) -> None:
-        """The task's own: the one it goes on by."""
+        """Keep the task's own callback, which resumes it."""
         self._wakeup, self._within = callback, context
 
     def wake(self) -> None:
-        """Let the task go on, now if it can; nothing when it did already."""
+        """Resume the task, now if possible; do nothing if it was resumed already."""
         if self.done():
             return
         self.set_result(None)
@@ -86,7 +86,7 @@ class Waiter(asyncio.Future[None]):
             self._within.run(self._wakeup, self)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """The task is cancelled: it learns it in the next turn, as from any future."""
+        """Cancel the task: it is resumed in the next turn, as from any future."""
         if not super().cancel(msg):
             return False
         self._later()

@@ -1,7 +1,7 @@
 """The Request and Response messages (``protos/holdfast/api/ttrpc/ttrpc.proto``), as bytes.
 
-Written by hand where it is hot, read by hand where the bytes have the shape every known peer sends; protobuf
-decides everything else, so that a strange but legal encoding is understood and an illegal one is refused as protobuf
+Hot messages are written by hand, and read by hand if the bytes have the shape that every known peer sends. protobuf
+decodes everything else, so that an unusual but legal encoding is understood and an illegal one is refused as protobuf
 refuses it. Measured on one core: a request with deadline and metadata 1.6 µs by hand, 2.4 µs by upb; a response
 0.15 µs against 0.7 µs. The tests hold both readers to the same answer on arbitrary bytes.
 """
@@ -28,7 +28,7 @@ _PAIRS_KEPT = 64  # read metadata remembered, of 128 bytes at most
 
 
 class Parts(NamedTuple):
-    """A request without its names."""
+    """A request without service and method."""
 
     payload: bytes
     timeout_nano: int
@@ -39,7 +39,7 @@ _parts: Callable[[tuple[bytes, int, Pairs]], Parts] = partial(tuple.__new__, Par
 
 
 def varint(value: int) -> bytes:
-    """Base-128 of an unsigned value; a negative one is sent as its 64-bit two's complement, ten bytes."""
+    """Return an unsigned value in base 128; a negative one as its 64-bit two's complement, ten bytes."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value >= _ONE_BYTE:
@@ -50,13 +50,13 @@ def varint(value: int) -> bytes:
 
 
 def heading(service: str, method: str) -> bytes:
-    """Fields 1 and 2 of a request in order: how its bytes begin, and so a key to the method."""
+    """Return fields 1 and 2 of a request in order: the beginning of its bytes, and so a key to the method."""
     first, second = service.encode(), method.encode()
     return b"\x0a" + varint(len(first)) + first + b"\x12" + varint(len(second)) + second
 
 
 def encode_metadata(pairs: Mapping[str, tuple[str, ...]]) -> bytes:
-    """Field 5, once per value."""
+    """Return field 5, once per value."""
     entries = []
     for key, values in pairs.items():
         name = key.encode()
@@ -68,7 +68,7 @@ def encode_metadata(pairs: Mapping[str, tuple[str, ...]]) -> bytes:
 
 
 def encode_request(head: bytes, payload: bytes, timeout_nano: int, metadata: bytes) -> bytes:
-    """A request from its encoded heading, its payload, the nanoseconds left (0: none) and its encoded metadata."""
+    """Return a request from encoded heading, payload, nanoseconds left (0: no deadline) and encoded metadata."""
     size = len(payload)
     length = b"" if not size else bytes((_PAYLOAD, size)) if size < _ONE_BYTE else b"\x1a" + varint(size)
     timeout = b"\x20" + varint(timeout_nano) if timeout_nano else b""
@@ -76,9 +76,9 @@ def encode_request(head: bytes, payload: bytes, timeout_nano: int, metadata: byt
 
 
 def response_prefix(payload: bytes) -> bytes:
-    """What comes before the payload in a successful response.
+    """Return the bytes before the payload in a successful response.
 
-    Nothing when the payload is empty: OK is the absence of a status, and success without a message is no bytes.
+    Empty when the payload is empty: OK is the absence of a status, and success without a message is no bytes.
     """
     size = len(payload)
     if size < _ONE_BYTE:
@@ -87,7 +87,7 @@ def response_prefix(payload: bytes) -> bytes:
 
 
 def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> bytes:
-    """A response with a status. What is no UTF-8 in the message is escaped."""
+    """Return a response with a status. Bytes of the message that are not UTF-8 are escaped."""
     response = ttrpc_pb2.Response()
     response.status.code = code
     response.status.message = valid(message)
@@ -96,7 +96,7 @@ def encode_failure(code: int, message: str, details: tuple[Any, ...] = ()) -> by
 
 
 def decode_request(data: bytes) -> tuple[str, str, Parts]:
-    """Service, method and the rest, as protobuf reads it.
+    """Return service, method and the rest, decoded by protobuf.
 
     Raises:
         PeerBrokeProtocol: the bytes are no Request.
@@ -110,7 +110,7 @@ def decode_request(data: bytes) -> tuple[str, str, Parts]:
 
 
 def match_request(data: bytes, targets: Mapping[bytes, TargetT]) -> tuple[TargetT, Parts] | None:
-    """The target whose heading ``data`` begins with, and the rest; None when protobuf has to look.
+    """Return the target whose heading ``data`` begins with, and the rest; None when protobuf must decode it.
 
     ``targets`` is keyed by `heading`. None is no error: the names may be unknown, the encoding unusual or wrong.
     """
@@ -131,7 +131,7 @@ def match_request(data: bytes, targets: Mapping[bytes, TargetT]) -> tuple[Target
 
 
 def _match_parts(data: bytes, at: int) -> Parts | None:
-    """Fields 3, 4 and 5 from ``at`` to the end, each tag one byte; None when there is anything else."""
+    """Return fields 3, 4 and 5 from ``at`` to the end, each tag one byte; None when there is anything else."""
     payload, timeout_nano, metadata = b"", 0, []
     end = len(data)
     while at < end:
@@ -160,10 +160,10 @@ def _match_parts(data: bytes, at: int) -> Parts | None:
 
 @lru_cache(_PAIRS_KEPT)
 def _match_pair(data: bytes) -> tuple[str, str] | None:
-    """A KeyValue with both fields, in order; None when it is anything else.
+    """Return a KeyValue with both fields, in order; None when it is anything else.
 
-    ``data`` are 128 bytes at most: in more a length byte may be the first of two. Callers say the same again and
-    again, so the last ones are remembered.
+    ``data`` are 128 bytes at most: in more, a length byte may be the first of two. Callers repeat their metadata, so
+    the last results are cached.
     """
     end = len(data)
     if end < 4 or data[0] != 0x0A:
@@ -175,7 +175,7 @@ def _match_pair(data: bytes) -> tuple[str, str] | None:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """A varint and where it ends; IndexError for one that is longer than protobuf allows, or unfinished."""
+    """Return a varint and its end; IndexError for one that is longer than protobuf allows, or unfinished."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -189,7 +189,7 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _only_payload(data: bytes) -> bytes | None:
-    """The payload of a response that is nothing else; None when protobuf has to look."""
+    """Return the payload of a response with no other field; None when protobuf must decode it."""
     try:
         size, at = (data[1], 2) if data[1] < _ONE_BYTE else _read_varint(data, 1)
     except IndexError:
@@ -198,7 +198,7 @@ def _only_payload(data: bytes) -> bytes | None:
 
 
 def decode_response(data: bytes) -> bytes | HoldfastError:
-    """The payload of a successful response, or the error it carries.
+    """Return the payload of a successful response, or the error of a failed one.
 
     Raises:
         PeerBrokeProtocol: the bytes are no Response.

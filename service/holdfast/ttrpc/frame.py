@@ -1,4 +1,4 @@
-"""Frames: ten bytes of header, then the data. Bytes in, frames out; it knows no stream and no socket.
+"""Frames: ten bytes of header, then the data. Bytes in, frames out; no stream and no socket in this module.
 
 =====  =================  =========================================================
 0-3    length, u32 BE     of the data alone; at most 4 MiB
@@ -7,7 +7,7 @@
 9      flags              see below
 =====  =================  =========================================================
 
-Source: PROTOCOL.md of containerd/ttrpc, and what containerd 1.6 and ttrpc 1.2.9 put on the wire.
+Source: PROTOCOL.md of containerd/ttrpc, and the bytes that containerd 1.6 and ttrpc 1.2.9 send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 HEADER = struct.Struct(">IIBB")
 HEADER_BYTES = HEADER.size
-MAX_DATA_BYTES = 4 << 20  # inclusive; a peer drops what is longer, and Go 1.1 clients crash on it
+MAX_DATA_BYTES = 4 << 20  # inclusive; a peer drops a longer frame, and Go 1.1 clients crash on it
 MAX_STREAM_ID = 0xFFFFFFFF
 
 REQUEST = 1
@@ -32,7 +32,7 @@ NO_DATA = 0x04  # the empty body is not an empty message
 
 
 class Frame(NamedTuple):
-    """One frame, whole."""
+    """One complete frame."""
 
     stream_id: int
     kind: int
@@ -44,7 +44,7 @@ _frame: Callable[[tuple[int, int, int, bytes]], Frame] = partial(tuple.__new__, 
 
 
 class Oversized(NamedTuple):
-    """A frame whose data was longer than the limit: read, thrown away, and to be answered."""
+    """A frame whose data exceeded the limit: read, discarded, and to be answered with an error."""
 
     stream_id: int
     kind: int
@@ -53,15 +53,15 @@ class Oversized(NamedTuple):
 
 
 def encode(stream_id: int, kind: int, flags: int, data: bytes, prefix: bytes = b"") -> bytes:
-    """The bytes of a frame whose data are ``prefix`` and ``data``, of which the caller has checked that they fit.
+    """Return the bytes of a frame with the data ``prefix`` + ``data``; the caller has checked that they fit.
 
-    A large message is copied once, here; that is what ``prefix`` is for.
+    ``prefix`` exists so that a large message is copied only once, here.
     """
     return HEADER.pack(len(prefix) + len(data), stream_id, kind, flags) + prefix + data
 
 
 def too_long(data_bytes: int) -> str:
-    """The sentence every implementation says about a message that does not fit."""
+    """Return the error text of every implementation for a message that does not fit."""
     return f"message length {data_bytes} exceed maximum message size of {MAX_DATA_BYTES}"
 
 
@@ -69,10 +69,10 @@ _SMALL_BYTES = 1 << 10  # pieces below this are gathered: a list of one-byte obj
 
 
 class FrameReader:
-    """Cuts a byte stream into frames, however it arrives: byte by byte, or thousands at once.
+    """Cut a byte stream into frames, whether bytes arrive one by one or thousands at once.
 
-    It keeps at most one unfinished frame (4 MiB); of an oversized one it keeps nothing. The pieces of a large message
-    are kept as they came and joined once.
+    The reader keeps at most one unfinished frame (4 MiB) and nothing of an oversized one. The pieces of a large message
+    are kept as received and joined once.
     """
 
     __slots__ = ("_begun", "_missing", "_opened", "_oversized", "_pieces", "_skip")
@@ -83,15 +83,15 @@ class FrameReader:
         self._pieces: list[bytes | bytearray] = []
         self._missing = 0  # bytes of its data still to come
         self._oversized: Oversized | None = None
-        self._skip = 0  # bytes of an oversized frame still to throw away
+        self._skip = 0  # bytes of an oversized frame still to discard
 
     @property
     def partial(self) -> bool:
-        """Whether the stream would end inside a frame if it ended now."""
+        """Whether the stream is inside a frame now."""
         return bool(self._begun) or self._missing > 0 or self._skip > 0
 
     def feed(self, data: bytes) -> list[Frame | Oversized]:
-        """The frames that ``data`` completes, in order."""
+        """Return the frames that ``data`` completes, in order."""
         frames: list[Frame | Oversized] = []
         if self._skip:
             data = self._throw_away(data, frames)
@@ -117,7 +117,7 @@ class FrameReader:
         return frames
 
     def _continue(self, data: bytes, frames: list[Frame | Oversized]) -> bytes:
-        """Add to the unfinished frame; report it when it is whole. Returns what comes after it."""
+        """Add to the unfinished frame, and to ``frames`` when it is complete. Return the bytes after it."""
         missing = self._missing
         if len(data) < missing:
             self._missing -= len(data)
@@ -138,7 +138,7 @@ class FrameReader:
             self._pieces.append(bytearray(piece))
 
     def _throw_away(self, data: bytes, frames: list[Frame | Oversized]) -> bytes:
-        """Drop the oversized frame's bytes; once all are gone report it. Returns what comes after them."""
+        """Drop the oversized frame's bytes; report it after the last. Return the bytes after it."""
         dropped = min(self._skip, len(data))
         self._skip -= dropped
         if not self._skip and self._oversized is not None:

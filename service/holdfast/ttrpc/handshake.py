@@ -1,7 +1,7 @@
-"""Who may speak: a look at the peer's credentials, taken by the kernel at connect(2), before a byte is read.
+"""Check which peer may connect: by its credentials, which the kernel records at connect(2), before a byte is read.
 
-A handshake is a function of the accepted socket: it returns the peer, or raises PermissionDenied, and then the
-connection is closed without a byte. Source: unix(7), SO_PEERCRED.
+A handshake is a function of the accepted socket: it returns the peer, or raises PermissionDenied; then the connection
+is closed without a byte. Source: unix(7), SO_PEERCRED.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ANY = -1
 
 
 class Peer(NamedTuple):
-    """The process at the other end, as it was when it connected; the pid may be another process's by now."""
+    """The process at the other end when it connected; another process may have its pid now."""
 
     pid: int
     uid: int
@@ -30,7 +30,7 @@ Handshake = Callable[[socket.socket], "Peer | None"]
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """The peer of a unix socket.
+    """Return the peer of a unix socket.
 
     Raises:
         PermissionDenied: it is no unix socket.
@@ -41,12 +41,12 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def anyone(connection: socket.socket) -> Peer | None:
-    """Admit every peer; the socket's file mode is the only guard."""
+    """Admit every peer; only the socket's file mode restricts access."""
     return peer_of(connection) if connection.family == socket.AF_UNIX else None
 
 
 def require(uid: int = ANY, gid: int = ANY) -> Handshake:
-    """Admit peers with this effective uid and gid; `ANY` does not look."""
+    """Admit peers with this effective uid and gid; `ANY` is not checked."""
 
     def check(connection: socket.socket) -> Peer:
         peer = peer_of(connection)
@@ -58,8 +58,8 @@ def require(uid: int = ANY, gid: int = ANY) -> Handshake:
 
 
 def same_user(*, check_gid: bool = True) -> Handshake:
-    """Admit peers with our effective uid and gid, as they are now: what containerd and its shims ask of each other.
+    """Admit peers with our effective uid and gid, as they are now: the check between containerd and its shims.
 
-    ``check_gid`` is for a daemon whose group is a role of its own while its clients are plain root.
+    ``check_gid=False`` is for a daemon with a group of its own while its clients are plain root.
     """
     return require(os.geteuid(), os.getegid() if check_gid else ANY)

@@ -1,7 +1,7 @@
 """Metadata: text by key, a key may have several values; one immutable value per call.
 
-Immutable because calls share it: the Go library had crashes from a map that two calls wrote to. Keys are lower-cased
-where they are written, never on receipt: a peer's odd key is visible as it was sent. A key is looked up as it is
+It is immutable because calls share it: the Go library had crashes from a map that two calls wrote to. Keys are
+lower-cased when they are written, never on receipt: a peer's unusual key is visible as sent. A key is looked up as
 spelled, then in lower case.
 """
 
@@ -25,7 +25,7 @@ class Metadata(Mapping[str, tuple[str, ...]]):
 
     @classmethod
     def received(cls, pairs: Iterable[tuple[str, str]]) -> Metadata:
-        """What a request carried: keys as sent, the values of a repeated key in their order."""
+        """Return the metadata of a request: keys as sent, the values of a repeated key in their order."""
         metadata = cls()
         for key, value in pairs:
             metadata._values[key] = (*metadata._values.get(key, ()), value)
@@ -48,18 +48,18 @@ class Metadata(Mapping[str, tuple[str, ...]]):
         return f"Metadata({self._values!r})"
 
     def first(self, key: str, default: str = "") -> str:
-        """The first value of a key."""
+        """Return the first value of a key."""
         values = self.get(key)
         return values[0] if values else default
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """One pair a value, as they travel."""
+        """Yield one pair per value, as on the wire."""
         for key, values in self._values.items():
             for value in values:
                 yield key, value
 
     def replacing(self, key: str, *values: str) -> Metadata:
-        """A copy in which ``key`` has these values; none removes it."""
+        """Return a copy in which ``key`` has these values; without values, the key is removed."""
         changed = Metadata.received(self.pairs())
         changed._values.pop(key, None)
         changed._values.pop(key.lower(), None)
@@ -68,7 +68,7 @@ class Metadata(Mapping[str, tuple[str, ...]]):
         return changed
 
     def appending(self, key: str, *values: str) -> Metadata:
-        """A copy in which ``key`` has these values after those it had."""
+        """Return a copy in which ``key`` has these values after the existing ones."""
         return self.replacing(key, *self.get(key, ()), *values)
 
 

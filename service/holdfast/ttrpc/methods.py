@@ -1,4 +1,4 @@
-"""What a client calls: one object per method, typed by its messages, and the streaming call it begins."""
+"""A client's methods: one object per method, typed by its messages, and the streaming call it begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MetadataLike = Mapping[str, str | Iterable[str]]
 
 
 class CallOptions(NamedTuple):
-    """What a caller says beside the request."""
+    """Options of one call."""
 
     timeout: float | None = None
     """Seconds for the whole call, connecting and queueing included; the server is told what is left."""
@@ -32,10 +32,10 @@ Invoke = Callable[[Any, CallOptions], Coroutine[Any, Any, Any]]
 
 
 class ClientInterceptor(Protocol):
-    """Wraps each method once, when its stub is made; what it returns makes every call."""
+    """Wraps each method once, when its stub is made; the returned callable makes every call."""
 
     def __call__(self, full_method: str, kind: Kind, invoke: Invoke, /) -> Invoke:
-        """``full_method`` is ``/service/method``. Return ``invoke`` itself to stay out of it."""
+        """``full_method`` is ``/service/method``. Return ``invoke`` itself to change nothing."""
 
 
 _NO_OPTIONS = CallOptions()
@@ -68,7 +68,7 @@ class UnaryMethod(Generic[RequestT, ReplyT]):
         """Call it; the call begins when awaited.
 
         Raises (when awaited):
-            HoldfastError: how the server, the deadline or the connection ended the call.
+            HoldfastError: the error with which the server, the deadline or the connection ended the call.
         """
         return self._invoke(request, _options(timeout, metadata, wait_for_ready=wait_for_ready))
 
@@ -94,7 +94,7 @@ class ServerStreamMethod(Generic[RequestT, ReplyT]):
 
 
 class ClientStreamMethod(Generic[RequestT, ReplyT]):
-    """Any number of requests; replies as the kind says: `ClientCall.finish` for one, iteration for many."""
+    """Any number of requests; replies by the method's kind: `ClientCall.finish` for one, iteration for many."""
 
     __slots__ = ("_invoke",)
 
@@ -113,7 +113,7 @@ class ClientStreamMethod(Generic[RequestT, ReplyT]):
 
 
 class Opening(Generic[RequestT, ReplyT]):
-    """A streaming call about to begin. Enter it: leaving the block ends the call whatever happened inside."""
+    """A streaming call to begin. Enter it: leaving the block ends the call, also after an error inside."""
 
     __slots__ = ("_call", "_invoke", "_options", "_request")
 
@@ -154,15 +154,15 @@ class ClientCall(Generic[RequestT, ReplyT]):
 
         Raises:
             MisusedStream: after `half_close`, or the method's client does not stream.
-            EOFError: the server ended the call well already.
-            HoldfastError: how the call ended otherwise; RESOURCE_EXHAUSTED alone leaves it going.
+            EOFError: the server ended the call successfully already.
+            HoldfastError: the call failed; only RESOURCE_EXHAUSTED leaves it running.
         """
         if self._closed:
             raise MisusedStream("ttrpc: stream closed")
         await self._session.send(self._stream, cast(Any, request).SerializeToString())
 
     async def half_close(self) -> None:
-        """Say that no more messages follow; a second time says nothing."""
+        """Tell the server that no more messages follow; a second call does nothing."""
         if not self._closed:
             self._closed = True
             self._session.half_close(self._stream)
@@ -191,10 +191,10 @@ class ClientCall(Generic[RequestT, ReplyT]):
         return cast(ReplyT, parsed(self._parse, message))
 
     async def receive(self) -> ReplyT:
-        """The next reply.
+        """Return the next reply.
 
         Raises:
-            EOFError: the server ended the call well.
+            EOFError: the server ended the call successfully.
         """
         try:
             return await self.__anext__()
@@ -202,13 +202,13 @@ class ClientCall(Generic[RequestT, ReplyT]):
             raise EOFError("ttrpc: end of stream") from None
 
     def cancel(self) -> None:
-        """Give up. The server is not told; what it still sends is dropped."""
+        """End the call on our side. The server is not told; its later frames are dropped."""
         self._closed = True
         self._session.abandon(self._stream)
 
 
 def parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
-    """A reply from its bytes. Raises PeerBrokeProtocol when it is none."""
+    """Return a reply from its bytes. Raises PeerBrokeProtocol when they are no reply."""
     try:
         return parse(data)
     except DecodeError as error:

@@ -1,12 +1,12 @@
-"""NRI's mux: several byte streams over one socket. Bytes in, pieces out; it knows no socket and no ttrpc call.
+"""NRI's mux: several byte streams over one socket. Bytes in, pieces out; no socket and no ttrpc call in this module.
 
 =====  ==============  ====================================================================================
-0-3    stream, u32 BE  0 is reserved; who speaks on which is agreed on, nothing on the wire opens or closes one
+0-3    stream, u32 BE  0 is reserved; both ends agree on the use of each, nothing on the wire opens or closes one
 4-7    length, u32 BE  of the payload alone; at most a whole ttrpc message
 =====  ==============  ====================================================================================
 
-A payload is a piece of a stream, not a message: Go sends 4096 bytes, then the rest. What Go *reads*, though, has two
-borders that no document names (containerd/nri, pkg/net/multiplex; containerd/ttrpc, channel.go):
+A payload is a piece of a stream, not a message: Go sends 4096 bytes, then the rest. Reading in Go has two
+limits that no document names (containerd/nri, pkg/net/multiplex; containerd/ttrpc, channel.go):
 
 1. One payload is handed to one read. ttrpc reads the beginning of a message through a buffer of 4096 bytes, and a
    payload that does not fit ends the connection. So a message goes out as `split` cuts it: the first 4096 bytes of it,
@@ -29,14 +29,14 @@ UNREAD_PIECES = 256  # of one stream, in Go's reader
 
 
 class Piece(NamedTuple):
-    """Some bytes of one stream, never none."""
+    """Bytes of one stream, at least one."""
 
     stream: int
     data: bytes
 
 
 def split(stream: int, message: bytes) -> list[bytes]:
-    """One ttrpc frame, header and all, as the mux frames Go can read."""
+    """Return one ttrpc frame, with its header, as mux frames that Go can read."""
     head = MUX_HEADER.pack(stream, min(len(message), FIRST_PIECE_BYTES))
     if len(message) <= FIRST_PIECE_BYTES:
         return [head + message]
@@ -45,9 +45,9 @@ def split(stream: int, message: bytes) -> list[bytes]:
 
 
 class MuxReader:
-    """Cuts what arrives into pieces, at once: of a payload that is not all here, what is here is a piece.
+    """Cut received bytes into pieces at once: the received part of an incomplete payload is a piece.
 
-    So it keeps at most an unfinished header (7 bytes), whatever lengths the peer claims.
+    So the reader keeps at most an unfinished header (7 bytes), whatever lengths the peer claims.
     """
 
     __slots__ = ("_begun", "_missing", "_stream")
@@ -59,11 +59,11 @@ class MuxReader:
 
     @property
     def partial(self) -> bool:
-        """Whether the socket would end inside a frame if it ended now."""
+        """Whether the byte stream is inside a frame now."""
         return bool(self._begun) or self._missing > 0
 
     def feed(self, data: bytes) -> list[Piece]:
-        """The pieces in ``data``, in order.
+        """Return the pieces in ``data``, in order.
 
         Raises:
             PeerBrokeProtocol: a length that no peer may claim; nothing after it can be read.

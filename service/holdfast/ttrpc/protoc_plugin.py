@@ -1,7 +1,7 @@
 """protoc-gen-ttrpc-python: typed servicers and client stubs of a .proto's services, ``*_ttrpc.py`` beside ``*_pb2.py``.
 
 ``protoc --ttrpc-python_out=OUT --plugin=… file.proto``; the parameter ``runtime=some.package`` names the package the
-annotations refer to (`holdfast.ttrpc` unless given). What is written imports that package for the type checker only.
+annotations refer to (`holdfast.ttrpc` unless given). The generated code imports that package for the type checker only.
 Source: google/protobuf/compiler/plugin.proto.
 """
 
@@ -24,18 +24,18 @@ _SHAPES = {  # (client streams, server streams) -> the factory of Client, and th
 
 
 def module_of(proto: str) -> tuple[str, str]:
-    """Package and module of a .proto's messages: ``a/b.proto`` is ``a``, ``b_pb2``."""
+    """Return package and module of a .proto's messages: ``a/b.proto`` is ``a``, ``b_pb2``."""
     package, _, name = proto.removesuffix(".proto").replace("-", "_").replace("/", ".").rpartition(".")
     return package, f"{name}_pb2"
 
 
 def alias_of(proto: str) -> str:
-    """The name the generated file knows a messages' module by."""
+    """Return the generated file's name for a module of messages."""
     return "_".join(filter(None, module_of(proto))).replace(".", "_")
 
 
 class Messages:
-    """Which file each message of the request is in."""
+    """Map of the request's messages to their files."""
 
     def __init__(self, files: Iterator[FileDescriptorProto] | list[FileDescriptorProto]) -> None:
         self._homes: dict[str, tuple[str, str]] = {}
@@ -50,11 +50,11 @@ class Messages:
         self._homes[f"{prefix}.{name}"] = (proto, python_name)
 
     def home(self, full_name: str) -> str:
-        """The .proto a message is declared in."""
+        """Return the .proto that declares a message."""
         return self._homes[full_name][0]
 
     def python(self, full_name: str) -> str:
-        """How the generated file writes a message's class."""
+        """Return a message's class as written in the generated file."""
         proto, name = self._homes[full_name]
         return f"{alias_of(proto)}.{name}"
 
@@ -69,7 +69,7 @@ class Writer:
         self._comments = {tuple(at.path): at.leading_comments for at in file.source_code_info.location}
 
     def text(self) -> str:
-        """The whole module."""
+        """Return the whole module."""
         parts = [self._head()]
         for index, service in enumerate(self._file.service):
             parts += [self._servicer(index, service), self._adder(service), self._stub(service)]
@@ -155,7 +155,7 @@ class Writer:
 
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
-    """A ``*_ttrpc.py`` for each file named that has services."""
+    """Return a ``*_ttrpc.py`` for each requested file that has services."""
     response = plugin_pb2.CodeGeneratorResponse()
     response.supported_features = plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
     options = dict(option.partition("=")[::2] for option in request.parameter.split(",") if option)

@@ -1,6 +1,6 @@
-"""The server: sockets in, calls served, and an end at which everything accepted was answered.
+"""The server: it accepts on sockets, serves calls, and answers every accepted call before it ends.
 
-Nothing here knows Prometheus, OpenTelemetry or a namespace: interceptors do (`services.Interceptor`).
+Prometheus, OpenTelemetry and namespaces are left to interceptors (`services.Interceptor`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from holdfast.ttrpc.streams import Kind, Limits
 LOG = log.named(__name__)
 
 BACKLOG = 1024
-LOG_EVERY_S = 60.0  # refused connections, each kind
+LOG_EVERY_S = 60.0  # between logs of refused connections, per kind
 BOUND, CREDENTIALS = "limit", "credentials"
-ACCEPTS_PER_TURN = 64  # a flood of connects does not keep the loop from the calls
-ABORT_AFTER_S = 1.0  # what a client that does not read gets to take its last answers, once the grace is over
+ACCEPTS_PER_TURN = 64  # so that a flood of connects does not delay the calls
+ABORT_AFTER_S = 1.0  # for a client that does not read to take its last responses, after the grace
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.001, 1.0
-#: accept(2) errors that pass: out of descriptors or memory, and a peer that was gone before it was accepted.
+#: Temporary accept(2) errors: out of descriptors or memory, and a peer that was gone before it was accepted.
 _TEMPORARY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EPERM})
 
 
 class Server:
-    """Serves registered services on any number of sockets."""
+    """Serve registered services on any number of sockets."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Server:
         """``handshake`` is `same_user` unless another is given; the first interceptor is the outermost.
 
         More than ``max_connections`` clients at once (0: any number) are closed without a byte, and counted in
-        ``refused``: a shim that is quiet for hours is no reason to end its connection for a newer one's.
+        ``refused``: the connection of a shim that is quiet for hours is not closed for a newer one.
         """
         self._handshake = handshake if handshake is not None else same_user()
         self._services = Services(interceptors)
@@ -60,7 +60,7 @@ class Server:
         self._listeners: set[_Listener] = set()
         self._max_connections = max_connections
         self._adopting = 0
-        #: Connections that were refused, by why.
+        #: Refused connections, by reason.
         self.refused = {BOUND: 0, CREDENTIALS: 0}
         self._told_at: dict[str, float] = {}
         self._closing = False
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return len(self._sessions)
 
     def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
@@ -81,18 +81,18 @@ class Server:
         self._services.register(service, methods)
 
     def services(self) -> tuple[str, ...]:
-        """The names of what is registered."""
+        """Return the names of the registered services."""
         return self._services.names()
 
     def methods(self) -> tuple[tuple[str, Kind], ...]:
-        """Full name and kind of every registered method."""
+        """Return full name and kind of every registered method."""
         return tuple(self._services.methods())
 
     async def serve(self, listener: socket.socket) -> None:
-        """Accept clients on a bound socket until `shutdown`, then until the last one is gone. Closes the socket.
+        """Accept clients on a bound socket until `shutdown`, then wait for the last one to leave. Closes the socket.
 
         Raises:
-            OSError: the socket cannot be accepted on (any more).
+            OSError: accept(2) fails permanently.
         """
         if self._closing:
             listener.close()
@@ -111,9 +111,9 @@ class Server:
             raise failure
 
     def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> Inbox:
-        """A protocol for a transport that was made elsewhere (a socket pair, a mux); handlers run in ``group``.
+        """Return a protocol for a transport made elsewhere (a socket pair, a mux); handlers run in ``group``.
 
-        No handshake is made: whoever made the transport decided who speaks.
+        No handshake is made: the code that made the transport chose the peer.
         """
         spawn = eager.Starter(group, asyncio.get_running_loop()).create_task
         session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
@@ -124,10 +124,10 @@ class Server:
         return session
 
     async def shutdown(self, grace: float | None = None) -> None:
-        """Stop: accept nothing new, answer every call that was accepted, close, return when all are gone.
+        """Stop: accept nothing new, answer every accepted call, close, return when all clients are gone.
 
-        After ``grace`` seconds (None: however long it takes) what is still running is cancelled and answered
-        UNAVAILABLE. New calls on a connection that drains are answered that, too.
+        After ``grace`` seconds (None: no limit) running calls are cancelled and answered UNAVAILABLE. New calls on a
+        draining connection are answered UNAVAILABLE, too.
         """
         self._stop_accepting()
         for session in list(self._sessions):
@@ -139,7 +139,7 @@ class Server:
             await self._give_up()
 
     def close(self) -> None:
-        """Stop at once: connections are closed, handlers cancelled, callers told what can be told without waiting."""
+        """Stop at once: close connections, cancel handlers, send callers the responses that need no waiting."""
         self._stop_accepting()
         for session in list(self._sessions):
             session.give_up()
@@ -193,7 +193,7 @@ class Server:
         return None
 
     def _admitted(self, connection: socket.socket) -> Peer | None:
-        """The peer, or `_REFUSED`: closed without a byte, as every implementation does."""
+        """Return the peer, or `_REFUSED`: closed without a byte, as in every implementation."""
         try:
             return self._handshake(connection)
         except (PermissionDenied, OSError) as error:
@@ -204,7 +204,7 @@ class Server:
             return _REFUSED
 
     def _count_refused(self, why: str) -> bool:
-        """Count it; whether it is to be logged: who is refused can come again at once."""
+        """Count a refusal; return whether to log it, as a refused peer can connect again at once."""
         self.refused[why] += 1
         now = monotonic()
         if now < self._told_at.get(why, -inf) + LOG_EVERY_S:
@@ -213,7 +213,7 @@ class Server:
         return True
 
     async def _adopt(self, connection: socket.socket, peer: Peer | None, group: asyncio.TaskGroup) -> None:
-        self._adopting -= 1  # the session that counts instead is made before anything is waited for
+        self._adopting -= 1  # the session, which counts instead, is made before the first await
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self.session(group, peer), connection)
         except OSError as error:
@@ -225,7 +225,7 @@ _REFUSED = Peer(-1, -1, -1)
 
 
 class _Listener:
-    """accept(2) on one socket whenever it is readable, until it is stopped."""
+    """Call accept(2) on one socket whenever it is readable, until stopped."""
 
     def __init__(self, sock: socket.socket, admit: Any) -> None:
         self._loop = asyncio.get_running_loop()
@@ -236,14 +236,14 @@ class _Listener:
         self._delay_s = _FIRST_RETRY_S
 
     async def until_stopped(self) -> None:
-        """Accept. Raises the OSError that made it impossible."""
+        """Accept until stopped. Raises the OSError of a permanent failure."""
         self._sock.setblocking(False)
         self._sock.listen(BACKLOG)
         self._loop.add_reader(self._sock, self._on_readable)
         await self._stopped
 
     def stop(self) -> None:
-        """Accept no more, and let the kernel refuse who still comes."""
+        """Accept no more, and let the kernel refuse later connects."""
         if self._retry is not None:
             self._retry.cancel()
         if self._sock.fileno() >= 0:
@@ -273,7 +273,7 @@ class _Listener:
             if not self._stopped.done():
                 self._stopped.set_exception(error)
             return
-        self._loop.remove_reader(self._sock)  # it stays readable: without this the loop would spin
+        self._loop.remove_reader(self._sock)  # the socket stays readable: without this the loop would spin
         delay_s = self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
         self._delay_s = min(self._delay_s * 2, _LONGEST_RETRY_S)
         LOG.error("ttrpc: failed accept; backoff", error=str(error), seconds=delay_s)
@@ -281,7 +281,7 @@ class _Listener:
 
 
 def _hung_up(listener: socket.socket) -> bool:
-    """Whether somebody shut the listener down: it is then readable for ever, and accept(2) only says EAGAIN."""
+    """Whether the listener was shut down: it is then always readable, and accept(2) fails with EAGAIN."""
     poll = select.poll()
     poll.register(listener, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))

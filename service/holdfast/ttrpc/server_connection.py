@@ -39,15 +39,15 @@ SERVER_CLOSED = "ttrpc: server closed"
 
 
 class Target(Protocol):
-    """What the connection must know of a method."""
+    """The properties of a method that the connection uses."""
 
     @property
     def kind(self) -> Kind:
-        """Its shape."""
+        """The method's shape."""
 
 
 class Refused(Exception):
-    """A request that leads nowhere: the code and sentence it is answered with."""
+    """A request without a method to run: the code and text of the response."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
@@ -60,16 +60,16 @@ Resolve = Callable[[bytes], tuple[Target, envelope.Parts]]
 
 
 class ServerConnection(Connection):
-    """The server's end. Streams open when the client's requests arrive and end with one answer each."""
+    """The server's end. A stream opens when the client's request arrives and ends with one response."""
 
     def __init__(self, resolve: Resolve, limits: Limits) -> None:
         super().__init__(limits)
         self._resolve = resolve
         self._last_id = 0
-        self.draining = False  # new requests are told so; those accepted are answered
+        self.draining = False  # new requests are refused; accepted ones are answered
 
     def receive(self, data: bytes, now: float) -> Events:
-        """Act on bytes from the client."""
+        """Process bytes from the client."""
         events: Events = []
         for frame in self._reader.feed(data):
             if isinstance(frame, Oversized):
@@ -83,7 +83,7 @@ class ServerConnection(Connection):
         return events
 
     def respond(self, stream: Stream, payload: bytes) -> None:
-        """End a call well with its one response; a response that does not fit becomes RESOURCE_EXHAUSTED."""
+        """End a call successfully with its one response; a response that does not fit becomes RESOURCE_EXHAUSTED."""
         prefix = envelope.response_prefix(payload)
         if len(prefix) + len(payload) > MAX_DATA_BYTES:
             self.fail(stream, Code.RESOURCE_EXHAUSTED, too_long(len(prefix) + len(payload)))
@@ -92,17 +92,17 @@ class ServerConnection(Connection):
         self._put(stream.id, RESPONSE, 0, payload, prefix)
 
     def finish(self, stream: Stream) -> None:
-        """End a call whose server was streaming well."""
+        """End a call of a streaming server successfully."""
         self._forget(stream)
         self._put(stream.id, DATA, REMOTE_CLOSED | NO_DATA, b"")
 
     def fail(self, stream: Stream, code: int, text: str, details: tuple[Any, ...] = ()) -> None:
-        """End a call badly."""
+        """End a call with an error."""
         self._forget(stream, from_status(code, text, details))
         self._answer(stream.id, code, text, details)
 
     def lose(self) -> list[Stream]:
-        """The connection is gone: nobody can be answered any more. Returns the streams that were live."""
+        """End all streams: the connection is gone, no caller can be answered. Return the streams that were live."""
         live = list(self.streams.values())
         for stream in live:
             self._forget(stream, from_status(Code.CANCELED, "context canceled"))
@@ -118,7 +118,7 @@ class ServerConnection(Connection):
         self._put(stream_id, RESPONSE, 0, data)
 
     def _reject(self, stream_id: int, code: int, text: str, events: Events) -> None:
-        """Answer an id; if it is a live stream's, that answer was its end."""
+        """Answer an id with an error; if it is a live stream's, the answer ends the stream."""
         stream = self.streams.get(stream_id)
         if stream is None:
             self._answer(stream_id, code, text)

@@ -21,7 +21,7 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
 class ServerSession(Wire):
-    """Runs a handler per request, in tasks that ``spawn``'s owner owns; ``on_end`` is called once, at the very end."""
+    """Run a handler per request, in tasks of ``spawn``'s owner; ``on_end`` is called once, at the end."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ServerSession(Wire):
         connection = self.connection
         for event, stream in connection.receive(data, self.loop.time()):
             if event is OPENED:
-                if stream.state is not ENDED:  # nor was it refused by what came right after it
+                if stream.state is not ENDED:  # it was not refused by a frame directly after it
                     call = stream.owner = ServerCall(self, stream)
                     call.task = self._spawn(call.run(), call.full_method)
             elif stream.owner is None:
@@ -55,12 +55,12 @@ class ServerSession(Wire):
         self.watch_deadlines()
 
     def eof_received(self) -> None:
-        """The client went away; a half-closed socket counts as that, as in Go."""
+        """Log an end inside a frame; the transport then closes, also for a half-closed socket, as in Go."""
         if self.connection.inside_frame:
             LOG.debug("ttrpc: connection ended inside a frame", peer=self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody waits for these handlers any more."""
+        """Cancel all handlers: no caller waits for them any more."""
         super().connection_lost(exc)
         for stream in self.connection.lose():
             if stream.owner is not None:
@@ -68,19 +68,19 @@ class ServerSession(Wire):
         self._on_end(self)
 
     def pause_writing(self) -> None:
-        """A client that does not read its answers is read no more: what it can make us hold is what we accepted."""
+        """Stop reading from a client that does not read its responses: it can make us keep only the accepted calls."""
         super().pause_writing()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It reads again, so do we."""
+        """Read again: the client reads again."""
         super().resume_writing()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def stream_is_late(self, stream: Stream) -> None:
-        """The deadline was answered; the handler may stop."""
+        """Cancel the handler: its deadline passed and was answered."""
         stream.owner.cancel()
         self._close_when_drained()
 
@@ -100,9 +100,9 @@ class ServerSession(Wire):
         self._said_something()
 
     async def send(self, stream: Stream, message: bytes) -> None:
-        """Stream one reply, no faster than the client reads."""
+        """Stream one reply; wait while the client reads more slowly."""
         await self.room()
-        if stream.state is ENDED:  # a handler that did not let itself be cancelled
+        if stream.state is ENDED:  # a handler that ignored its cancellation
             raise stream.error or from_status(Code.CANCELED, "context canceled")
         self.connection.send(stream, message)
         self.flush_soon()
@@ -113,7 +113,7 @@ class ServerSession(Wire):
         self._close_when_drained()
 
     def give_up(self) -> None:
-        """The time to drain is over: tell the callers, stop the handlers, close."""
+        """End the drain: answer the callers, stop the handlers, close."""
         self.connection.draining = True
         for stream in list(self.connection.streams.values()):
             self.connection.fail(stream, Code.UNAVAILABLE, SERVER_CLOSED)

@@ -1,4 +1,4 @@
-"""What a server serves: services, their methods, and how a request finds one."""
+"""A server's services and their methods, and the resolution of a request to a method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class Message(Protocol):
-    """What a request or reply must do; protobuf's messages do."""
+    """Interface of a request or reply; protobuf's messages have it."""
 
     @classmethod
     def FromString(cls, data: bytes, /) -> Any:  # noqa: N802
@@ -27,14 +27,14 @@ class Message(Protocol):
 
 
 class Interceptor(Protocol):
-    """Wraps each handler once, when its service is registered; what it returns serves every call."""
+    """Wrap each handler once, when its service is registered; the returned handler serves every call."""
 
     def __call__(self, full_method: str, kind: Kind, handler: Handler, /) -> Handler:
-        """``full_method`` is ``/service/method``. Return ``handler`` itself to stay out of it."""
+        """``full_method`` is ``/service/method``. Return ``handler`` itself to change nothing."""
 
 
 class Method(NamedTuple):
-    """One method as it is registered; a plain tuple of the same items will do, so that stubs need not import us."""
+    """One registered method; a plain tuple of these items is accepted, so that stubs need not import this package."""
 
     handler: Handler
     request_type: Any
@@ -44,7 +44,7 @@ class Method(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """The shape the two flags say."""
+        """The shape, from the two flags."""
         if self.client_streaming:
             return Kind.BIDI_STREAM if self.server_streaming else Kind.CLIENT_STREAM
         return Kind.SERVER_STREAM if self.server_streaming else Kind.UNARY
@@ -54,7 +54,7 @@ MethodLike = Method | tuple[Handler, Any, Any, bool, bool]
 
 
 class Registrar(Protocol):
-    """What generated ``add_…_to_server`` functions need of a server."""
+    """The part of a server that generated ``add_…_to_server`` functions need."""
 
     def register(self, service: str, methods: Mapping[str, MethodLike], /) -> None:
         """Serve ``methods`` as ``service``."""
@@ -102,21 +102,21 @@ class Services:
         self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
 
     def methods(self) -> Iterable[tuple[str, Kind]]:
-        """Every full method and its kind, for counters that want to exist before the first call."""
+        """Yield every full method and its kind, for counters that must exist before the first call."""
         for service in self._services.values():
             for method in service.values():
                 yield method.full_method, method.kind
 
     def names(self) -> tuple[str, ...]:
-        """The services registered."""
+        """The names of the registered services."""
         return tuple(self._services)
 
     def resolve(self, data: bytes) -> tuple[Bound, envelope.Parts]:
-        """The method a request names, and the rest of the request.
+        """Return the method that a request names, and the rest of the request.
 
         Raises:
-            Refused: nobody serves it.
-            PeerBrokeProtocol: it is no request.
+            Refused: no service has the method.
+            PeerBrokeProtocol: the bytes are no request.
         """
         matched = envelope.match_request(data, self._headings)
         if matched is not None:

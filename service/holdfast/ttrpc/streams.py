@@ -1,16 +1,16 @@
-"""One stream: what may come on it, and what is kept of it until somebody takes it.
+"""One stream: which frames it accepts, and the mailbox that keeps them until a task reads them.
 
-The theory. A stream is one call. It has two halves, and the protocol closes the whole of it when the *server* ends its
-half, so the only question while a stream lives is what the other side may still send. That is its `State`; the tables
-below say what each thing that arrives does in each state. Nothing that is wrong on one stream touches another: there
-is no answer in these tables that ends a connection.
+The theory. A stream is one call. It has two halves, and the protocol closes the whole stream when the *server* ends its
+half. So the only question while a stream lives is what the other side may still send. That is its `State`; the tables
+below give the action for each arrival in each state. An error on one stream does not affect another: no action in these
+tables ends a connection.
 
 Rules:
 
-1. What arrives never waits. A message goes into the stream's mailbox at once, or the stream fails.
+1. An arriving message never waits. It goes into the stream's mailbox at once, or the stream fails.
 2. A mailbox is bounded in bytes, and so are all mailboxes of a connection together. ttrpc has no flow control, so the
    choice at the bound is between this stream and every other call; it falls on this stream.
-3. A stream that ended is forgotten. A frame for it is a frame for nobody.
+3. An ended stream is removed. A frame for it belongs to no stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_METADATA_BYTES = 32 << 10  # as over gRPC
 
 
 class Limits(NamedTuple):
-    """What one connection may cost."""
+    """Limits of one connection."""
 
     concurrent_calls: int = 4096
     """Calls in progress at once; the next is answered RESOURCE_EXHAUSTED."""
@@ -40,11 +40,11 @@ class Limits(NamedTuple):
     """Unsent bytes above which senders wait and a server reads no more."""
 
 
-MESSAGE_OVERHEAD_BYTES = 64  # an empty message is not free: the object that holds it
+MESSAGE_OVERHEAD_BYTES = 64  # cost of the object that holds a message, also an empty one
 
 
 class Kind(enum.Enum):
-    """The four shapes of a method, by the words Prometheus labels use."""
+    """The four shapes of a method, with their Prometheus label values."""
 
     UNARY = "unary"
     CLIENT_STREAM = "client_stream"
@@ -57,7 +57,7 @@ class Kind(enum.Enum):
 
 
 class State(enum.Enum):
-    """What the other side may still send."""
+    """The messages that the other side may still send."""
 
     OPEN = "open"  # messages (both ends); on a client also the end of a streaming server
     AWAITING = "awaiting"  # client: one response, nothing else
@@ -65,12 +65,12 @@ class State(enum.Enum):
     ENDED = "ended"
 
 
-#: By name: to look a member up in its class costs what six of these do, and a call needs several.
+#: By name: a lookup of the member in its class costs six times as much, and a call needs several.
 OPEN, AWAITING, HALF_CLOSED, ENDED = State
 
 
 class Arrival(enum.Enum):
-    """What a data frame says, whatever its flags and length spelled it as."""
+    """Meaning of a data frame, decoded from its flags and length."""
 
     MESSAGE = "message"
     LAST_MESSAGE = "message, and no more"  # no body and no flag for that: an empty message
@@ -80,7 +80,7 @@ class Arrival(enum.Enum):
 
 
 class Act(enum.Enum):
-    """What is to be done about an arrival."""
+    """Action for an arrival."""
 
     DELIVER = "deliver"
     DELIVER_AND_CLOSE = "deliver, then no more"
@@ -110,14 +110,14 @@ CLIENT_TABLE: dict[tuple[State, Arrival], Act] = {
     (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
     (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
     (State.OPEN, Arrival.CLOSE): Act.CLOSE,
-    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last word
+    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last message
     (State.OPEN, Arrival.NOTHING): Act.IGNORE,
     **{(State.AWAITING, arrival): Act.REFUSE_DATA for arrival in Arrival},
 }
 
 
 def arrival_of(flags: int, data: bytes) -> Arrival:
-    """Read a data frame's flags. Flags nobody has defined are ignored, as every implementation does."""
+    """Return the meaning of a data frame. Undefined flags are ignored, as in every implementation."""
     if flags & REMOTE_CLOSED:
         if data:
             return Arrival.CLOSE_WITH_BODY
@@ -126,7 +126,7 @@ def arrival_of(flags: int, data: bytes) -> Arrival:
 
 
 class Purse:
-    """The bytes a whole connection may hold."""
+    """Byte budget of a whole connection."""
 
     __slots__ = ("limit", "spent")
 
@@ -135,13 +135,13 @@ class Purse:
         self.spent = 0
 
 
-_NO_MESSAGES: deque[bytes] = deque()  # every stream's to begin with; a unary call never has another
+_NO_MESSAGES: deque[bytes] = deque()  # shared by all streams at first; a unary call never has another
 
 
 class Stream:
     """One call on one connection, as both ends see it.
 
-    ``owner`` belongs to whoever drives the connection: the running handler, or the waiting caller.
+    ``owner`` belongs to the connection's driver: the running handler, or the waiting caller.
     """
 
     __slots__ = (
@@ -162,10 +162,10 @@ class Stream:
         self.id = stream_id
         self.kind = kind
         self.state = state
-        self.deadline = deadline  # in the clock of who drives; infinity for none
+        self.deadline = deadline  # in the driver's clock; infinity for none
         self.messages = _NO_MESSAGES
         self.answer: bytes | None = None  # client: the payload of the response that ended the stream
-        self.error: HoldfastError | None = None  # why the stream ended, when it did not end well
+        self.error: HoldfastError | None = None  # the error that ended the stream, if any
         self.request: Any = None
         self.owner: Any = None
         self._held = 0
@@ -173,11 +173,11 @@ class Stream:
 
     @property
     def remote_open(self) -> bool:
-        """Whether another message may come."""
+        """Whether another message may arrive."""
         return self.state is OPEN
 
     def hold(self, data_bytes: int, budget: int) -> bool:
-        """Account for bytes kept for this stream; False when they do not fit its, or the connection's budget."""
+        """Account for bytes kept for this stream; False when they exceed its budget or the connection's."""
         cost = data_bytes + MESSAGE_OVERHEAD_BYTES
         purse = self._purse
         if self._held + cost > budget or purse.spent + cost > purse.limit:
@@ -187,7 +187,7 @@ class Stream:
         return True
 
     def put(self, message: bytes, budget: int) -> bool:
-        """Keep a message for whoever reads the stream; False when it does not fit."""
+        """Keep a message for the stream's reader; False when it does not fit."""
         if not self.hold(len(message), budget):
             return False
         if self.messages is _NO_MESSAGES:
@@ -196,7 +196,7 @@ class Stream:
         return True
 
     def take(self) -> bytes | None:
-        """The oldest message, or None."""
+        """Remove and return the oldest message, or None."""
         if not self.messages:
             return None
         message = self.messages.popleft()
@@ -204,7 +204,7 @@ class Stream:
         return message
 
     def end(self, error: HoldfastError | None = None, *, keep: bool = False) -> None:
-        """Nothing more comes or goes. ``keep`` leaves what arrived before for its reader."""
+        """End the stream: nothing more is sent or received. ``keep`` leaves received messages for the reader."""
         self.state = ENDED
         self.error = error
         if not keep:

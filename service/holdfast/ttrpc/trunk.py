@@ -1,7 +1,7 @@
-"""asyncio's side of a mux: one socket, and for each stream a transport that a ttrpc session can live on.
+"""asyncio's side of a mux: one socket, and for each stream a transport for a ttrpc session.
 
-The streams share the socket's fate and its back-pressure: while one of them is not read, none is, and the peer's
-kernel buffer fills. That is the whole flow control a mux has.
+The streams share the socket's end and its back-pressure: while one of them is not read, none is, and the peer's kernel
+buffer fills. A mux has no other flow control.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ LOG = log.named(__name__)
 
 
 class Trunk(Inbox):
-    """The socket. `attach` a protocol to a stream before the peer speaks on it: what is for nobody is dropped.
+    """The socket. `attach` a protocol to a stream before the peer sends on it: pieces without a protocol are dropped.
 
-    ``ended`` is set when the socket is gone, by whoever's doing; ``why`` then says whose, empty for a plain end.
+    ``ended`` is set when the socket is gone, whichever end closed it; ``why`` is then the error, empty for a plain end.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.ended = asyncio.Event()
         self.why = ""
-        self.dropped = 0  # pieces for streams that nobody attached
+        self.dropped = 0  # pieces for streams without a protocol
         self._reader = MuxReader()
         self._channels: dict[int, Channel] = {}
         self._transport: asyncio.Transport | None = None
@@ -38,11 +38,11 @@ class Trunk(Inbox):
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is there."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of any streams."""
+        """Pass the pieces in ``data`` to their streams' protocols."""
         try:
             pieces = self._reader.feed(data)
         except PeerBrokeProtocol as broken:
@@ -58,12 +58,12 @@ class Trunk(Inbox):
                 channel.protocol.data_received(piece.data)
 
     def eof_received(self) -> None:
-        """The peer went away."""
+        """Note an end inside a frame: the peer closed the socket."""
         if self._reader.partial:
             self.why = self.why or "the connection ended inside a frame"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """All streams end with the socket."""
+        """End all streams: the socket is gone."""
         if exc is not None:
             self.why = self.why or str(exc)
         channels, self._channels = self._channels, {}
@@ -72,22 +72,22 @@ class Trunk(Inbox):
         self.ended.set()
 
     def pause_writing(self) -> None:
-        """The peer reads more slowly than we write."""
+        """Pause all streams' writers: the peer reads more slowly than we write."""
         for channel in self._channels.values():
             channel.protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """It caught up."""
+        """Resume all streams' writers: the peer caught up."""
         for channel in tuple(self._channels.values()):
             channel.protocol.resume_writing()
 
     # what the owner calls
 
     def attach(self, stream: int, protocol: Inbox) -> None:
-        """Let a protocol speak and hear on a stream.
+        """Connect a protocol to a stream.
 
         Raises:
-            ConnectionError: the trunk is not connected, or no more; or the stream has a protocol.
+            ConnectionError: the trunk is not connected (any more), or the stream has a protocol.
         """
         if self._transport is None or self._transport.is_closing() or stream in self._channels:
             raise ConnectionError(f"mux: stream {stream} cannot be opened")
@@ -95,7 +95,7 @@ class Trunk(Inbox):
         protocol.connection_made(channel)
 
     def connector(self, stream: int) -> Connector:
-        """For a ttrpc client: its one connection is this stream, and cannot be had a second time."""
+        """Return a connector for a ttrpc client: its one connection is this stream; it cannot reconnect."""
 
         async def connect(factory: ProtocolFactory) -> object:
             if self._transport is None or self._transport.is_closing():
@@ -107,7 +107,7 @@ class Trunk(Inbox):
         return connect
 
     def close(self) -> None:
-        """End the socket, once what was written is sent, and all streams with it."""
+        """Close the socket after the written data is sent, and all streams with it."""
         if self._transport is not None:
             self._transport.close()
 
@@ -124,7 +124,7 @@ class Trunk(Inbox):
             self._transport.writelines([frame for message in messages for frame in split(stream, message)])
 
     def limit(self, high: int | None, low: int | None) -> None:
-        """How much may wait to be sent."""
+        """Set how many bytes may wait to be sent."""
         if self._transport is not None:
             self._transport.set_write_buffer_limits(high, low)
 
@@ -137,7 +137,7 @@ class Trunk(Inbox):
         (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
 
     def detach(self, stream: int) -> None:
-        """A stream's end on our side. The peer is not told: a mux has no word for it."""
+        """End a stream on our side. The peer is not told: a mux has no message for it."""
         channel = self._channels.pop(stream, None)
         if channel is not None:
             self.listen(stream, wanted=True)
@@ -145,7 +145,7 @@ class Trunk(Inbox):
 
 
 class Channel(asyncio.Transport):
-    """One stream of a trunk as asyncio's sessions want their transport. Each item written is one ttrpc frame."""
+    """One stream of a trunk as an asyncio transport. Each item written is one ttrpc frame."""
 
     def __init__(self, trunk: Trunk, stream: int, protocol: Inbox) -> None:
         super().__init__()
@@ -159,19 +159,19 @@ class Channel(asyncio.Transport):
         self._trunk.say(self._stream, (data,))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Write frames, one an item."""
+        """Write frames, one per item."""
         self._trunk.say(self._stream, list_of_data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The socket's buffer is all streams'."""
+        """Set the limits of the socket's buffer, which all streams share."""
         self._trunk.limit(high, low)
 
     def pause_reading(self) -> None:
-        """Read nothing, of any stream."""
+        """Stop reading, for all streams."""
         self._trunk.listen(self._stream, wanted=False)
 
     def resume_reading(self) -> None:
-        """As before."""
+        """Read again, unless another stream is paused."""
         self._trunk.listen(self._stream, wanted=True)
 
     def is_closing(self) -> bool:
@@ -179,26 +179,26 @@ class Channel(asyncio.Transport):
         return self._closed or self._trunk.closing
 
     def close(self) -> None:
-        """End this stream on our side; the socket lives."""
+        """End this stream on our side; the socket stays open."""
         if not self._closed:
             self._closed = True
             self._trunk.detach(self._stream)
 
     def abort(self) -> None:
-        """The same: what was written is the socket's."""
+        """End this stream as `close` does: the socket still sends the data already written."""
         self.close()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """A stream knows nothing of the socket below it."""
+        """Return ``default``: a stream has no information on the socket below it."""
         del name
         return default
 
 
 async def dial(connect: Connector) -> Trunk:
-    """A trunk over a new connection.
+    """Return a trunk over a new connection.
 
     Raises:
-        OSError: nobody listens there, or we may not.
+        OSError: no process listens there, or the connection is not permitted.
     """
     trunk = Trunk()
     await connect(lambda: trunk)

@@ -1,11 +1,11 @@
-"""asyncio's side of one connection: what was read goes in, what is to be said goes out, deadlines are kept.
+"""asyncio's side of one connection: pass on the bytes read, write the frames, enforce deadlines.
 
-One writer: only `_flush` writes, so frames leave in the order they were decided. What is said in one turn of the loop
-leaves in few writes, `FRAMES_PER_WRITE` frames each; but the only call in progress does not wait for the turn to end.
-So a single caller gets its latency, and many get their throughput: one write a frame costs a system call each, one
-write a turn leaves the other end without work until the turn is over.
+One writer: only `_flush` writes, so frames leave in the order they were decided. The frames of one turn of the loop
+leave in few writes, `FRAMES_PER_WRITE` frames each; but the only call in progress does not wait for the turn to end.
+So a single caller gets low latency, and many callers get high throughput: one write per frame costs a system call each,
+one write per turn leaves the other end without work until the turn is over.
 
-A Protocol, not streams: an idle connection then has no task and no buffer of its own.
+It is a Protocol, not asyncio's streams, so that an idle connection has no task and no buffer of its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.streams import Stream
 
 FRAMES_PER_WRITE = 16
-SENDS_PER_TURN = 64  # a sender that never waits for anything lets others run after this many messages
+SENDS_PER_TURN = 64  # a sender that never waits yields after this many messages
 
 
 class Wire(Inbox):
-    """What server and client sessions share.
+    """Common base of server and client sessions.
 
-    The transport may be anything asyncio calls one (a mux over a single socket, for instance). `writelines` gets one
-    frame an item, so that a transport that must see frame borders does.
+    The transport may be any asyncio transport (a mux over a single socket, for instance). `writelines` gets one frame
+    per item, for a transport that must see where frames end.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -47,37 +47,37 @@ class Wire(Inbox):
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is there."""
+        """Keep the transport."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._base.limits.write_bytes)
-        if self._closing:  # it was over before it began
+        if self._closing:  # closed before it was connected
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone, for whatever reason."""
+        """Note that the transport is gone, for any reason."""
         self.lost = True
         if self._timer is not None:
             self._timer.cancel()
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The peer reads more slowly than we write."""
+        """Pause writers: the peer reads more slowly than we write."""
         self.paused = True
         self._may_write.clear()
 
     def resume_writing(self) -> None:
-        """It caught up."""
+        """Resume writers: the peer caught up."""
         self.paused = False
         self._may_write.set()
 
     # what the sessions call
 
     def stream_is_late(self, stream: Stream) -> None:
-        """A deadline passed and the connection ended the stream: wake or stop whoever works on it."""
+        """Wake or stop the stream's owner: a deadline passed and the connection ended the stream."""
         raise NotImplementedError
 
     def flush_soon(self, *, now: bool = False) -> None:
-        """Write what is to be said: at once, when it is worth a write, or when this turn of the loop is over."""
+        """Write the outgoing frames: at once if they are worth a write, or at the end of this turn of the loop."""
         if now or len(self._base.outgoing) >= FRAMES_PER_WRITE:
             self._flush()
         elif not self._flush_is_due:
@@ -85,7 +85,7 @@ class Wire(Inbox):
             self.loop.call_soon(self._flush)
 
     async def room(self) -> None:
-        """Wait until the peer keeps up with what was sent, and let others run every so often."""
+        """Wait until the peer has read enough, and let other tasks run from time to time."""
         if self._base.outgoing_bytes > self._base.limits.write_bytes:
             self._flush()
         if self.paused:
@@ -105,14 +105,14 @@ class Wire(Inbox):
             self._timer = self.loop.call_at(earliest, self._on_timer)
 
     def close(self) -> None:
-        """Write what is left to say, then close."""
+        """Write the remaining frames, then close."""
         self._closing = True
         self._flush()
         if self.transport is not None:
             self.transport.close()
 
     def abort(self) -> None:
-        """Close without writing anything more."""
+        """Close without writing the remaining frames."""
         self._closing = True
         if self.transport is not None:
             self.transport.abort()

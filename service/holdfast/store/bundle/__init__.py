@@ -1,8 +1,8 @@
-"""Bundles: files by digest, taken from an OCI layout into content, put in force as one, taken back as one.
+"""Bundles: files by digest, copied from an OCI layout into content, applied together, rolled back together.
 
-``manifest`` says what a bundle is and refuses what is none; ``layout`` reads one where it lies; ``shelf`` keeps the
-directories of applied ones, ``history`` their order, ``links`` their files elsewhere on the node; ``bundles`` is all of
-it over the content store.
+``manifest`` defines a bundle and refuses anything else; ``layout`` reads a bundle on disk; ``shelf`` keeps the
+directories of applied bundles, ``history`` their order, ``links`` their files elsewhere on the node; ``bundles``
+combines these with the content store.
 """
 
 from holdfast.store.bundle.bundles import Bundles, Listed, Outcome

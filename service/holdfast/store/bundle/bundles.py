@@ -1,12 +1,12 @@
-"""Applying bundles and taking them back: from content to a shelf, under leases, one change at a time.
+"""Apply bundles and roll them back: from content to a shelf, under leases, one change at a time.
 
-Apply, in order; killed after any step, the next start has the old bundle or the new one, whole:
+Steps of an apply; after a kill at any step, the next start has the old bundle or the new one, complete:
 
-1. the manifest is read from content and checked, its rules are compiled, its links are looked at;
-2. a lease without an end holds the manifest, and by its labels all it names;
+1. the manifest is read from content and checked, its rules are compiled, its links are checked;
+2. a lease without expiry holds the manifest, and by its labels all blobs it names;
 3. the directory is written beside the others, and gets its name;
 4. `Shelf.apply`: history, link, history;
-5. links elsewhere are settled; what a rollback cannot reach any more loses directory, image and leases.
+5. links elsewhere are updated; bundles that a rollback cannot reach any more lose directory, image and leases.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NAMESPACE = "holdfast"
 LABEL = "io.holdfast.bundle"  # on images and leases: the manifest's digest, or its first characters
 KEPT, PULLED = "bundle-", "pull-"  # ids of leases, before the manifest's hex digits
 
-#: Path and text of each rules file; raises `HoldfastError` with file and line for rules that cannot be.
+#: Path and text of each rules file; raises `HoldfastError` with file and line for invalid rules.
 Check = Callable[[Iterable[tuple[str, str]]], object]
 
 
 class State(Enum):
-    """What became of a bundle; the values are the API's."""
+    """State of a bundle; the values are the API's."""
 
     CURRENT = 1
     EARLIER = 2
@@ -75,13 +75,13 @@ class Bundles:
         self._pinned: Callable[[], str] = str
 
     async def open(self) -> None:
-        """Finish or forget what a kill interrupted.
+        """Finish or undo a change that a kill interrupted.
 
         Raises:
             HoldfastError: the history cannot be read.
         """
         await asyncio.to_thread(self._shelf.open)
-        # Nobody has said yet which digest is pinned: only leases of what has no directory are let go of here.
+        # The pinned digest is not known yet: only leases of bundles without a directory are released here.
         history = self._shelf.history
         here = {entry.digest for entry in history.entries} | set(history.leaving)
         for lease in await self._metadata.leases.matching(NAMESPACE, [f"labels.{_quoted(LABEL)}"]):
@@ -90,20 +90,20 @@ class Bundles:
                 await self._metadata.leases.delete(NAMESPACE, lease.id)
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Call ``watcher`` on the loop after each change of what is in force or here."""
+        """Call ``watcher`` on the loop after each change of the bundles in force or on this node."""
         self._watchers.append(watcher)
 
     def pin(self, wanted: Callable[[], str]) -> None:
-        """Never remove the directory of the digest that ``wanted`` answers."""
+        """Never remove the directory of the digest that ``wanted`` returns."""
         self._pinned = wanted
 
     def rules(self, reference: str) -> tuple[str, list[tuple[str, str]]]:
-        """The digest that ``reference`` (a digest, or ``current``) means, and its rules files: path and text. Blocks.
+        """Return the digest of ``reference`` (a digest, or ``current``) and its rules files: path and text. Blocks.
 
         Raises:
             NotFound: it was not applied here.
-            FailedPrecondition: what is here is damaged.
-            ConfigError: its rules cannot be, or this node does not allow them (any more).
+            FailedPrecondition: its directory is damaged.
+            ConfigError: its rules are invalid, or this node does not allow them (any more).
         """
         digest = reference
         if reference == CURRENT:
@@ -116,11 +116,11 @@ class Bundles:
         return digest, texts
 
     async def apply(self, reference: str) -> Outcome:
-        """Put the bundle in force that ``reference``, a name or a digest, says.
+        """Put the bundle named by ``reference`` (a name or a digest) in force.
 
         Raises:
             NotFound: it is not in content: pull it first.
-            ConfigError: its rules cannot be, with file and line.
+            ConfigError: its rules are invalid, with file and line.
             HoldfastError: nothing changed.
         """
         async with self._changing:
@@ -174,7 +174,7 @@ class Bundles:
         return await self._metadata.images.matching(NAMESPACE, [f"labels.{_quoted(LABEL)}"])
 
     async def _blob(self, digest: str, limit: int) -> bytes:
-        """A whole blob of content, checked.
+        """Return a whole blob of content, checked.
 
         Raises:
             NotFound: it is not there.
@@ -201,7 +201,7 @@ class Bundles:
         await self._metadata.leases.add(NAMESPACE, lease, Resource(CONTENT, digest))
 
     async def _put(self, bundle: Contents) -> None:
-        """Have the bundle's directory on the shelf: the one that is there, when it is whole."""
+        """Write the bundle's directory on the shelf; keep an existing complete one."""
         with suppress(HoldfastError):
             await asyncio.to_thread(self._shelf.read, bundle.digest)
             return
@@ -212,7 +212,7 @@ class Bundles:
         await asyncio.to_thread(self._shelf.finish, place, bundle)
 
     async def _settle(self) -> None:
-        """Tell who watches, then tidy up; what fails here is tried again at the next change."""
+        """Call the watchers, then clean up; a failed cleanup is repeated at the next change."""
         for watcher in self._watchers:
             watcher()
         try:
@@ -224,7 +224,7 @@ class Bundles:
             LOG.warning("cannot tidy up bundles", error=error)
 
     async def _forget(self, digest: str) -> None:
-        """Let go of its content: the collector takes it."""
+        """Release the bundle's content: the collector removes it."""
         for image in await self._images():
             if image.target.digest == digest:
                 with suppress(NotFound):

@@ -1,9 +1,9 @@
-"""Which bundle is current, which were before, and what is about to be: one small file, replaced whole.
+"""The current bundle, the earlier ones, and the planned change: one small file, replaced as a whole.
 
     {"now": {"applied": [oldest, …, current], "undone": …, "leaving": [digest, …]}, "next": null}
 
-A change writes ``next``, swaps the link ``current`` (that is the commit), and writes what was ``next`` as ``now``.
-After a kill the link says which of the two it is. Changes of a history are values; the file is `Journal`'s.
+A change writes ``next``, swaps the link ``current`` (that is the commit), and writes the value of ``next`` as ``now``.
+After a kill the link says which of the two is valid. A `History` is an immutable value; `Journal` owns the file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """What was applied, the current one last; ``undone`` is what the last rollback took back.
+    """The applied bundles, the current one last; ``undone`` is the bundle that the last rollback undid.
 
-    ``leaving`` are digests of what was forgotten, until its content was let go of, too.
+    ``leaving`` are the digests of forgotten bundles whose content is not released yet.
     """
 
     applied: tuple[Entry, ...] = ()
@@ -40,21 +40,21 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def current(self) -> Entry | None:
-        """The one in force."""
+        """The bundle in force."""
         return self.applied[-1] if self.applied else None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All that are remembered: the current one, earlier ones newest first, the one undone."""
+        """All remembered bundles: the current one, earlier ones newest first, the one undone."""
         return (*reversed(self.applied), *((self.undone,) if self.undone else ()))
 
     def after_applying(self, entry: Entry, keep: int) -> History:
-        """With ``entry`` in force, and ``keep`` earlier ones."""
+        """Return the history with ``entry`` in force and ``keep`` earlier ones."""
         earlier = tuple(one for one in self.applied if one.digest != entry.digest)
         return self._followed_by(History((*earlier[-keep:], entry)))
 
     def after_rollback(self) -> History:
-        """With the one before in force.
+        """Return the history with the previous bundle in force.
 
         Raises:
             FailedPrecondition: there is none.
@@ -64,7 +64,7 @@ class History(msgspec.Struct, frozen=True):
         return self._followed_by(History(self.applied[:-1], self.applied[-1]))
 
     def without(self, gone: Collection[str]) -> History:
-        """After these have left."""
+        """Return the history without these in ``leaving``."""
         return History(self.applied, self.undone, tuple(one for one in self.leaving if one not in gone))
 
     def _followed_by(self, coming: History) -> History:
@@ -79,17 +79,17 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The file. Raises `ResourceExhausted` when the disk is full: then it says what it said before."""
+    """The history's file. Raises `ResourceExhausted` when the disk is full; the file is then unchanged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.now = History()
 
     def load(self, current: str) -> None:
-        """Read it; ``current`` is the digest the link names, empty when there is none.
+        """Read the file; ``current`` is the digest the link names, empty when there is none.
 
         Raises:
-            InvalidArgument: it cannot be understood.
+            InvalidArgument: the file cannot be parsed.
         """
         try:
             with self._path.open("rb") as file:
@@ -105,11 +105,11 @@ class Journal:
             self._write(_State(self.now))
 
     def announce(self, coming: History) -> None:
-        """Say what is about to be."""
+        """Write ``coming`` as the next history."""
         self._write(_State(self.now, coming))
 
     def confirm(self, reached: History) -> None:
-        """Say what is."""
+        """Write ``reached`` as the history in force."""
         self.now = reached
         self._write(_State(reached))
 

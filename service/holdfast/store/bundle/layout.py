@@ -1,7 +1,7 @@
-"""An OCI image layout as it lies on a disk: a directory, or a tar archive of one.
+"""An OCI image layout on disk: a directory, or a tar archive of one.
 
-Nothing of it is trusted: names are followed part by part and never through a link, only plain files are opened, sizes
-are looked at before bytes are read, and a blob is its digest or nothing.
+The layout is not trusted: names are followed part by part and never through a link, only plain files are opened, sizes
+are checked before bytes are read, and a blob that does not match its digest is refused.
 Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
 
@@ -32,7 +32,7 @@ class Files(Protocol):
     where: str
 
     def opened(self, name: str) -> AbstractContextManager[tuple[IO[bytes], int]]:
-        """A file to read, and its size in bytes.
+        """Open a file for reading; with its size in bytes.
 
         Raises:
             NotFound: there is none.
@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @contextmanager
 def layout(path: Path) -> Iterator[Files]:
-    """The layout at ``path``, which an operator named: a link there is followed.
+    """Open the layout at ``path``; a link there is followed, as an operator named the path.
 
     Raises:
         NotFound, InvalidArgument: there is none.
@@ -67,10 +67,10 @@ def layout(path: Path) -> Iterator[Files]:
 
 
 def find(files: Files, reference: str) -> Descriptor:
-    """The manifest that ``reference`` names, a digest or a tag; the only one there is when it is empty.
+    """Return the manifest that ``reference`` (a digest or a tag) names; for an empty reference the only one there is.
 
     Raises:
-        NotFound: there is none, or several and no reference; with the ones there are.
+        NotFound: there is none, or several and no reference; the message lists the existing ones.
     """
     known = parsed(_small(files, "index.json"), Index, f"{files.where}: index.json").manifests
     found = [one for one in known if reference in ("", one.digest, one.note(TAG))]
@@ -90,10 +90,10 @@ def find(files: Files, reference: str) -> Descriptor:
 
 
 def read_contents(files: Files, manifest: Descriptor) -> Contents:
-    """What the bundle holds: its manifest, checked.
+    """Return the bundle's contents from its manifest, checked.
 
     Raises:
-        HoldfastError: it is not there, not what its digest says, or no bundle.
+        HoldfastError: the manifest is missing, does not match its digest, or is no bundle.
     """
     if manifest.size > MAX_MANIFEST:
         raise ResourceExhausted(f"{files.where}: {manifest.digest}: {manifest.size} bytes are more than {MAX_MANIFEST}")
@@ -101,7 +101,7 @@ def read_contents(files: Files, manifest: Descriptor) -> Contents:
 
 
 def read_blob(files: Files, digest: str, size: int) -> bytes:
-    """One small blob, whole.
+    """Return one small blob as a whole.
 
     Raises:
         HoldfastError: as `blob`.
@@ -110,11 +110,11 @@ def read_blob(files: Files, digest: str, size: int) -> bytes:
 
 
 def blob(files: Files, digest: str, size: int) -> Iterator[bytes]:
-    """One blob in frames; the last one comes only if all of them together are what ``digest`` and ``size`` say.
+    """Yield one blob in frames; the last frame comes only if the blob matches ``digest`` and ``size``.
 
     Raises:
-        NotFound, InvalidArgument: it is not there, or no plain file.
-        FailedPrecondition: it is something else.
+        NotFound, InvalidArgument: it does not exist, or is no plain file.
+        FailedPrecondition: it does not match.
     """
     check_digest(digest, f'{files.where}: "{digest}": {{}}')
     algorithm, _, encoded = digest.partition(":")
@@ -184,7 +184,7 @@ class _Folder:
 
 
 class _Archive:
-    """A layout in a tar archive, not compressed: its files are read where they lie."""
+    """A layout in an uncompressed tar archive; its files are read in place."""
 
     def __init__(self, where: str, archive: tarfile.TarFile) -> None:
         self.where = where

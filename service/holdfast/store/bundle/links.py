@@ -2,8 +2,8 @@
 
     /etc/modprobe.d/node.conf -> <root>/bundles/current/files/modprobe/node.conf
 
-Only in directories the configuration allows, never over a file that is not such a link. A link is made after the swap
-of ``current`` and taken away after it, as the kubelet does it; doing it all again changes nothing.
+Links are made only in directories that the configuration allows, never over a file that is not such a link. They are
+made and removed after the swap of ``current``, as the kubelet does it; a repetition changes nothing.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ LOG = log.named(__name__)
 
 
 class Links:
-    """Links into one shelf's ``current``; ``allowed`` are directories that may have them, and all below."""
+    """Links into one shelf's ``current``; ``allowed`` are the directories that may have links, and all below."""
 
     def __init__(self, root: Path, allowed: Iterable[str] = ()) -> None:
         self._into = f"{root}/current/files/"
         self.allowed = tuple(allowed)
 
     def check(self, bundle: Contents) -> None:
-        """Whether each file that wants a link may have it.
+        """Check that each file with a target may have its link.
 
         Raises:
             PermissionDenied: its directory is not allowed.
-            FailedPrecondition: there is no such directory, others may write to it, or something else is in the place.
+            FailedPrecondition: the directory is missing, others may write to it, or another file is in the place.
         """
         for file in bundle.files:
             if file.target:
                 self._check(file)
 
     def settle(self, current: Contents | None, known: Iterable[Contents]) -> None:
-        """Make the links ``current`` wants, remove those that only others of ``known`` want. Never raises."""
+        """Make the links of ``current``, remove links that only other bundles of ``known`` have. Never raises."""
         wanted = dict(self._of(current)) if current else {}
         for path, into in wanted.items():
             try:
@@ -88,7 +88,7 @@ class Links:
         return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
 
     def _of_others(self, target: str) -> str:
-        """The first directory from an allowed one down to ``target`` that others may change; empty without one."""
+        """The first directory from an allowed one down to ``target`` that others may write to; empty if none."""
         real = Path(os.path.realpath(target))
         roots = [Path(os.path.realpath(one)) for one in self.allowed]
         root = next(one for one in roots if one == real or one in real.parents)

@@ -1,4 +1,4 @@
-"""What a bundle is: an OCI image manifest whose layers are files with a title, as ``oras push`` makes them.
+"""Format of a bundle: an OCI image manifest whose layers are files with a title, as ``oras push`` makes them.
 
     artifactType, or config.mediaType    application/vnd.holdfast.bundle.v1+json
     layers[].mediaType                   application/vnd.holdfast.rules.v1+yaml: placement rules
@@ -7,7 +7,8 @@
                                          io.holdfast.bundle.mode: permission bits in octal, 0644 when not given
                                          io.holdfast.bundle.target: a directory of the node that gets a link to it
 
-Everything else is refused: what a bundle writes on a node must be known before it is written. Bytes in, values out.
+Everything else is refused: the files a bundle writes on a node must be known before it is written. Bytes in, values
+out.
 Sources: https://github.com/opencontainers/image-spec/blob/main/manifest.md, https://oras.land/docs/concepts/artifact.
 """
 
@@ -27,7 +28,7 @@ RULES = "application/vnd.holdfast.rules.v1+yaml"
 FILE = "application/vnd.holdfast.file.v1"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
-EMPTY = "application/vnd.oci.empty.v1+json"  # oras's config where the artifactType says it all
+EMPTY = "application/vnd.oci.empty.v1+json"  # oras's config where only the artifactType gives the type
 TITLE = "org.opencontainers.image.title"
 MODE = "io.holdfast.bundle.mode"
 TARGET = "io.holdfast.bundle.target"
@@ -62,7 +63,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel"):
-    """An image manifest, as far as it matters here."""
+    """The fields of an image manifest that are used here."""
 
     schema_version: int
     config: Descriptor
@@ -90,7 +91,7 @@ class File(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The last part of the path: what a link to it is called."""
+        """The last part of the path, which is the name of a link to the file."""
         return self.path.rpartition("/")[2]
 
 
@@ -109,7 +110,7 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def contents(digest: str, text: bytes) -> Contents:
-    """Understand a manifest whose bytes were checked against ``digest``.
+    """Return the contents of a manifest whose bytes were checked against ``digest``.
 
     Raises:
         InvalidArgument, ResourceExhausted: it is no bundle, or one that must not be written to a node.
@@ -138,10 +139,10 @@ def contents(digest: str, text: bytes) -> Contents:
 
 
 def parsed(text: bytes, kind: type[T], what: str) -> T:
-    """``text`` as JSON of one shape.
+    """Return ``text`` decoded as JSON of type ``kind``.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: it has another form.
     """
     try:
         return msgspec.json.decode(text, type=kind)
@@ -176,7 +177,7 @@ def _check_size(some: Descriptor, limit: int, where: str) -> None:
 
 
 def _path_complaint(path: str) -> str:
-    """What is wrong with a relative path; empty when nothing is."""
+    """The error text for a relative path; empty when the path is valid."""
     if not path:
         return "a file needs a path"
     if path.startswith("/"):
@@ -192,7 +193,7 @@ def _path_complaint(path: str) -> str:
 
 
 def _check_paths(files: Iterable[File], digest: str) -> None:
-    """No two files in one place, and none where another one needs a directory."""
+    """Check that no two files have one path, and that no file is where another needs a directory."""
     paths: set[str] = set()
     links: set[str] = set()
     for file in files:

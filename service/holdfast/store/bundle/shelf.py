@@ -4,10 +4,10 @@
                          files/<path>      the files
             current -> sha256-<hex>        as a ConfigMap's ..data: swapped by a rename
             history.json                   see `history`
-            .new-<hex>/                    on its way; removed at the next start
+            .new-<hex>/                    being written; removed at the next start
 
-A directory gets its name when every byte in it is durable, and is never changed after; ``current`` leads to a whole one
-at every moment, across a kill -9 between any two lines.
+A directory gets its name when every byte in it is durable, and is never changed afterwards; ``current`` always points
+to a complete one, also after a kill -9 between any two lines.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEW = ".new-"
 
 
 class Shelf:
-    """The bundles applied on this node. ``keep`` is how many earlier ones stay for rollbacks."""
+    """The bundles applied on this node. ``keep`` is the number of earlier ones kept for rollbacks."""
 
     def __init__(self, root: Path, links: Links, keep: int = 3) -> None:
         self.root = root
@@ -43,11 +43,11 @@ class Shelf:
 
     @property
     def history(self) -> History:
-        """What is in force, and what was."""
+        """History of the bundles in force now and before."""
         return self._journal.now
 
     def open(self) -> None:
-        """Make the directory, and finish or forget what a kill interrupted.
+        """Create the directory, and finish or undo a change that a kill interrupted.
 
         Raises:
             HoldfastError: the history cannot be read.
@@ -60,16 +60,16 @@ class Shelf:
         for path in self.root.glob(f"{_NEW}*"):
             shutil.rmtree(path, ignore_errors=True)
         current = self.history.current
-        if current is not None and self._linked() != current.digest:  # somebody else moved the link: ours is the word
+        if current is not None and self._linked() != current.digest:  # moved by another program: the history decides
             self._swap(current.digest)
         self._relink()
 
     def read(self, digest: str) -> Contents:
-        """The bundle whose directory is here, every file checked.
+        """Return the bundle from its directory, every file checked.
 
         Raises:
-            NotFound: it is not here.
-            FailedPrecondition: what is here is not what the digest says.
+            NotFound: the directory does not exist.
+            FailedPrecondition: its files do not match the digest.
         """
         folder = self._folder(digest)
         found = self.manifest(digest)
@@ -78,7 +78,7 @@ class Shelf:
         return found
 
     def manifest(self, digest: str) -> Contents:
-        """As `read`, but only the manifest is checked."""
+        """Return the bundle from its directory as `read` does, but check only the manifest."""
         try:
             with (self._folder(digest) / _MANIFEST).open("rb") as opened:
                 text = opened.read(MAX_MANIFEST + 1)
@@ -89,7 +89,7 @@ class Shelf:
         return contents(digest, text)
 
     def texts(self, digest: str) -> Iterator[tuple[str, str]]:
-        """Path and text of each rules file of an applied bundle.
+        """Yield path and text of each rules file of an applied bundle.
 
         Raises:
             NotFound, FailedPrecondition: as `read`.
@@ -100,7 +100,7 @@ class Shelf:
             yield file.path, path.read_text("utf-8", "replace")
 
     def begin(self, bundle: Contents) -> Path:
-        """An empty place for a bundle's files; `write` each, then `finish`."""
+        """Return an empty directory for a bundle's files; `write` each, then `finish`."""
         place = self.root / f"{_NEW}{bundle.digest.partition(':')[2]}"
         with disk("bundle"):
             shutil.rmtree(place, ignore_errors=True)
@@ -110,7 +110,7 @@ class Shelf:
         return place
 
     def write(self, place: Path, file: File, data: bytes) -> None:
-        """One file, whole; its digest is `finish`'s to check."""
+        """Write one whole file; `finish` checks its digest."""
         path = place / _FILES / file.path
         with disk("bundle"):
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class Shelf:
         """Check every file, make all durable, and give the directory its name.
 
         Raises:
-            FailedPrecondition: a file is not what its digest says.
+            FailedPrecondition: a file does not match its digest.
         """
         for file in bundle.files:
             _check(place / _FILES / file.path, file)
@@ -136,15 +136,15 @@ class Shelf:
         shutil.rmtree(self.root / f"{_NEW}old-{folder.name}", ignore_errors=True)
 
     def check_links(self, bundle: Contents) -> None:
-        """Raises `HoldfastError` if a file's link could not be made."""
+        """Raise `HoldfastError` if a file's link could not be made."""
         self._links.check(bundle)
 
     def apply(self, entry: Entry) -> None:
-        """Make a bundle that is here the current one."""
+        """Make a bundle of this shelf the current one."""
         self._commit(self.history.after_applying(entry, self.keep))
 
     def rollback(self) -> None:
-        """Make the one before the current one.
+        """Make the previous bundle the current one.
 
         Raises:
             FailedPrecondition: there is none.
@@ -157,7 +157,7 @@ class Shelf:
         self._commit(coming)
 
     def settle(self, pinned: Collection[str] = ()) -> list[str]:
-        """Make links say what the history says, remove directories nobody needs; the digests that `left` waits for."""
+        """Make the links match the history, remove unneeded directories; return the digests to confirm with `left`."""
         self._relink()
         stay = {entry.digest for entry in self.history.entries} | set(pinned)
         for digest in self._here():
@@ -166,7 +166,7 @@ class Shelf:
         return [digest for digest in self.history.leaving if digest not in stay]
 
     def left(self, gone: Collection[str]) -> None:
-        """Nothing is left of these, wherever they were."""
+        """Forget these digests: their directories and content are removed."""
         if gone:
             self._journal.confirm(self.history.without(gone))
 
