@@ -41,7 +41,9 @@ class Gate:
     def __enter__(self) -> None:
         """Let one call in.
 
-        Raises: Unavailable: the daemon drains. ResourceExhausted: ``limit`` calls are running.
+        Raises:
+            Unavailable: the daemon drains.
+            ResourceExhausted: ``limit`` calls are running.
         """
         if self.closed:
             raise Unavailable(SHUTTING_DOWN)

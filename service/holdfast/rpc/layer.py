@@ -261,7 +261,8 @@ class _Sender:
     async def write(self, message: Any) -> None:
         """Send one message.
 
-        Raises: Unavailable: the drain waited for this message to be sent.
+        Raises:
+            Unavailable: the drain waited for this message to be sent.
         """
         stream = self._stream
         stream.sending = True

@@ -1,6 +1,6 @@
 """Set-up of tracing: whether and where, from the configuration and the standard ``OTEL_*`` variables.
 
-OpenTelemetry (by `spans`) is imported only if traces are asked for. The variables keep the meaning that
+OpenTelemetry (by `spans`) is imported only if traces are exported. The variables keep the meaning that
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ gives them, with two exceptions: the
 exporter defaults to none (a node without a collector must not try to reach one), or to otlp if an OTLP endpoint is
 named; and the service's name is holdfast.
@@ -48,7 +48,8 @@ _OTLP = {
 def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
     """Return tracing as the configuration and the ``OTEL_*`` variables ask for; None without an exporter.
 
-    Raises: BootError: an unknown exporter, protocol, sampler or propagator, or one that is not installed.
+    Raises:
+        BootError: an unknown exporter, protocol, sampler or propagator, or one that is not installed.
     """
     wanted = exporters(environ)
     if not wanted:

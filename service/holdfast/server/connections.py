@@ -1,4 +1,4 @@
-"""Table of one listener's connections. It is bounded; when it is full, a new connection replaces an older one.
+"""Bounded table of one listener's connections: when it is full, a new connection replaces an older one.
 
 A new connection over its peer's bound closes the connection of this peer that was quiet for the longest; over the
 listener's bound, the quietest connection of the peer that has the most. A peer that keeps many connections therefore

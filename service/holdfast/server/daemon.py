@@ -35,7 +35,7 @@ from holdfast.server.notify import Notifier
 from holdfast.server.signals import Interrupted, StopRequest, handled
 
 LOG = log.named(__name__)
-#: Time to close plugins and listeners, after the time that the calls in flight have.
+#: Time to close plugins and listeners, after the grace of the calls in flight.
 CLOSING_S = 15.0
 #: Time to close everything when the daemon ends because a vital job ended: the closing itself may hang.
 FAILED_S = 10.0
@@ -126,7 +126,8 @@ class Life:
 
         Raises what the boot raises.
 
-        Raises: DaemonUseless: a vital job ended.
+        Raises:
+            DaemonUseless: a vital job ended.
         """
         began = time.perf_counter()
         self._make(

@@ -28,7 +28,7 @@ MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
 SILENT_S = 10.0  # from accept(2) to the first byte
 REQUEST_S = 10.0  # from the first byte to the last one read; and for the peer to read the answer
-PEER_SHARE = 10  # a peer that keeps asking is answered for one part in so many of the time
+PEER_SHARE = 10  # a peer that keeps asking gets one part in this many of the time
 BURST_S = 1.0  # unused time that a peer may use at once: a tenth of a second of answers
 MAX_TURNS = 1024  # peers whose turn is remembered
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
@@ -92,7 +92,8 @@ class Head(Struct, frozen=True):
     def parsed(cls, data: bytes) -> Head:
         """Parse the bytes before the body.
 
-        Raises: Refused: it is not a request, or not one that is supported.
+        Raises:
+            Refused: it is not a request, or not one that is supported.
         """
         start, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
         words = start.split(" ")

@@ -1,9 +1,9 @@
 """The last configuration that took effect, kept in root for a start that finds the files broken.
 
 One file, ``<root>/last-good-config.json``: the joined content of the files, without the command line; the main file's
-path; the time it took effect, its hash, and a checksum. It is replaced whole, with two waits for the disk, and only by
+path; the time it took effect, its hash, and a checksum. The file is replaced whole, with two fsyncs, and only by
 a configuration that was accepted; if the new one cannot be kept (a full disk), the old one is removed. So the restored
-configuration is never older than the one before the mistake. It is used for the same main file alone, and only if no
+configuration is never older than the one before the mistake. The file is used for its main file alone, and only if no
 other user could have written it. ``docs/decisions/last-good.md`` has the reasons.
 """
 
@@ -56,7 +56,8 @@ class LastGood(Struct, frozen=True):
     def loaded(self, overrides: config.Overrides) -> config.Loaded:
         """Return its settings under this command line.
 
-        Raises: ConfigError: this version of the daemon does not accept them any more.
+        Raises:
+            ConfigError: this version of the daemon does not accept them any more.
         """
         source = Source(f"the last good {self.source}", lenient=self.lenient, short_ids=self.short_ids)
         return config.revived(msgspec.json.decode(self.tree), source, overrides)
@@ -89,8 +90,9 @@ def kept(root: str, source: str) -> LastGood | None:
 def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> None:
     """Keep ``loaded`` as the last good configuration of the file ``source``; an equal one keeps its time. Blocks.
 
-    Raises: ConfigError: it has values that would not be read back the same, or is too large; nothing is kept. OSError:
-    it cannot be written; nothing is kept.
+    Raises:
+        ConfigError: it has values that would not be read back the same, or is too large; nothing is kept.
+        OSError: it cannot be written; nothing is kept.
     """
     try:
         tree = _encoded(loaded)

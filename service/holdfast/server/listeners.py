@@ -46,7 +46,8 @@ def refuse_taken(settings: Settings) -> None:
 
     `Listeners.open` opens the sockets for good after the plugins; it refuses an address that was taken in between.
 
-    Raises: BootError: ``failed to get listener for …: …``, the message of `Listeners.open`.
+    Raises:
+        BootError: ``failed to get listener for …: …``, the message of `Listeners.open`.
     """
     debug, metrics, node = settings.debug.address, settings.metrics.address, settings.grpc
     tcp = (

@@ -17,7 +17,8 @@ NAME = "holdfast.lock"
 def locked(directory: Path) -> Iterator[None]:
     """Lock the directory. The file has the holder's pid; it is left behind unlocked, as its removal would be a race.
 
-    Raises: BootError: another process holds the lock (the message has its pid), or the file cannot be opened.
+    Raises:
+        BootError: another process holds the lock (the message has its pid), or the file cannot be opened.
     """
     path = directory / NAME
     try:

@@ -36,7 +36,8 @@ class Peers:
     def of(self, connection: socket.socket) -> str:
         """Return the peer of an accepted connection.
 
-        Raises: OSError: the peer has left.
+        Raises:
+            OSError: the peer has left.
         """
         client = connection.getpeername()
         if not isinstance(client, tuple):

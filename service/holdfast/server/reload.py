@@ -69,7 +69,8 @@ class Reloadable:
 
         Touched keys come last: if another key is refused, they stay as they are.
 
-        Raises: ConfigError: a callback refused; those already called were called again with the values in force.
+        Raises:
+            ConfigError: a callback refused; those already called were called again with the values in force.
         """
         old = self._in_force
         differ = {key for key in old.keys() | new.keys() if key in self._touched or old.get(key) != new.get(key)}

@@ -154,7 +154,8 @@ class InnerSocket:
     def bind(self, add_port: Callable[[str], object]) -> None:
         """Bind it through a gRPC server's ``add_port``.
 
-        Raises: BootError: it cannot be bound.
+        Raises:
+            BootError: it cannot be bound.
         """
         _unlink_quietly(self._name, self._directory)
         try:

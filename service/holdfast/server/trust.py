@@ -17,8 +17,9 @@ from holdfast.errors import BootError
 def open_trusted(path: str) -> int:
     """Return an O_PATH descriptor of a directory; links in ``path`` are followed.
 
-    Raises: BootError: another user can write to the directory or to one above it; the message names both. OSError: it
-    cannot be opened.
+    Raises:
+        BootError: another user can write to the directory or to one above it; the message names both.
+        OSError: it cannot be opened.
     """
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     real = os.path.realpath(path)
