@@ -1,5 +1,4 @@
-"""The daemon's own oom_score_adj and cgroup. The boot applies them before any plugin starts, so that all of it runs
-under them.
+"""The daemon's own oom_score_adj and cgroup. The boot applies them before any plugin starts.
 
 The rules are containerd's. An ``oom_score`` of 0 changes nothing. A score that cannot be set is logged, and the boot
 goes on; a missing permission is an error only where the daemon can expect to have it (root of the initial user
