@@ -1,7 +1,7 @@
-"""Every error once, with its status code and the word a client sees.
+"""All errors, each with its status code and the word that a client sees.
 
-A message ends in the class's word (``lease "l1": not found``), as containerd's clients print it. Transports
-only read ``code`` and ``str(error)``; nobody else maps errors to codes. The codes are gRPC's
+A message ends in the class's word (``lease "l1": not found``), as containerd's clients print it. Transports only read
+``code`` and ``str(error)``; no other code maps errors to codes. The codes are gRPC's
 (https://grpc.github.io/grpc/core/md_doc_statuscodes.html); ttrpc carries the same integers.
 """
 
@@ -37,7 +37,7 @@ class Code(enum.IntEnum):
 
 
 class HoldfastError(Exception):
-    """Something the caller is told: a sentence, and the code it travels under."""
+    """An error for the caller: a sentence, and the status code it is sent with."""
 
     code: Code = Code.UNKNOWN
     word: str = ""
@@ -55,43 +55,43 @@ class HoldfastError(Exception):
 
 
 class InvalidArgument(HoldfastError):
-    """The caller's words are wrong, whatever the state of the system."""
+    """The caller's arguments are wrong, whatever the state of the system."""
 
     code, word = Code.INVALID_ARGUMENT, "invalid argument"
 
 
 class NotFound(HoldfastError):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
     code, word = Code.NOT_FOUND, "not found"
 
 
 class AlreadyExists(HoldfastError):
-    """What was to be created exists."""
+    """The object to be created exists."""
 
     code, word = Code.ALREADY_EXISTS, "already exists"
 
 
 class FailedPrecondition(HoldfastError):
-    """The words are right, the state is not."""
+    """The arguments are right, the state is not."""
 
     code, word = Code.FAILED_PRECONDITION, "failed precondition"
 
 
 class Unavailable(HoldfastError):
-    """Not now; the same call may succeed later."""
+    """Not possible now; the same call may succeed later."""
 
     code, word = Code.UNAVAILABLE, "unavailable"
 
 
 class Unimplemented(HoldfastError):
-    """Nobody here serves that."""
+    """The method is not served here."""
 
     code, word = Code.UNIMPLEMENTED, "not implemented"
 
 
 class PermissionDenied(HoldfastError):
-    """The caller may not."""
+    """The caller is not allowed to do this."""
 
     code, word = Code.PERMISSION_DENIED, "permission denied"
 
@@ -115,25 +115,27 @@ class DeadlineExceeded(HoldfastError):
 
 
 class OutOfRange(HoldfastError):
-    """Past the end of what is there."""
+    """A position past the end of an object."""
 
     code, word = Code.OUT_OF_RANGE, "out of range"
 
 
 class BadOffset(OutOfRange):
-    """A read or write at an offset the object does not have: the sentence says it all, as containerd's does."""
+    """A read or write at an offset the object does not have: the sentence is complete, as containerd's is."""
 
     word = ""
 
 
 class BadLayer(HoldfastError):
-    """The bytes of a layer are no archive, or would reach where it may not: the sentence names the entry and why."""
+    """The bytes of a layer are no archive, or would be written where they may not: the sentence names the entry and
+    why.
+    """
 
     code = Code.INVALID_ARGUMENT
 
 
 class Internal(HoldfastError):
-    """Our fault."""
+    """A fault of our own."""
 
     code, word = Code.INTERNAL, "internal"
 
@@ -153,15 +155,15 @@ class ConfigError(HoldfastError):
 
 
 class BootError(HoldfastError):
-    """The daemon cannot start; the line it says before it exits with 1."""
+    """The daemon cannot start; the line it prints before it exits with 1."""
 
 
 class DaemonUseless(HoldfastError):
-    """Something without which the daemon is useless ended; the line it says before it exits with 1 to be restarted."""
+    """A part without which the daemon is useless ended; the line it prints before it exits with 1 to be restarted."""
 
 
 class SkipPlugin(HoldfastError):
-    """A plugin says that this machine has nothing for it: a normal outcome, not a failure."""
+    """A plugin has nothing to do on this machine: a normal outcome, not a failure."""
 
     def __str__(self) -> str:
         return f"{self.message}: skip plugin" if self.message else "skip plugin"
@@ -172,7 +174,7 @@ class MisusedPlugin(HoldfastError):
 
 
 class NoEquivalent(HoldfastError):
-    """What is asked for can be said on the other cgroup version only; the message names what comes nearest."""
+    """A setting that exists on the other cgroup version only; the message names the nearest equivalent."""
 
     code = Code.FAILED_PRECONDITION
 
@@ -184,15 +186,17 @@ class ProcessGone(HoldfastError):
 
 
 class Unreadable(HoldfastError):
-    """A process whose memory is locked, so that reading its command line does not return: nobody waits for it."""
+    """A process whose memory is locked, so that reading its command line does not return: the reader does not wait for
+    it.
+    """
 
     code, word = Code.UNAVAILABLE, "unreadable"
 
 
 class KernelRefused(HoldfastError):
-    """The kernel said no to one file operation: ``write /sys/fs/cgroup/a/cgroup.procs: device or resource busy``.
+    """The kernel refused one file operation: ``write /sys/fs/cgroup/a/cgroup.procs: device or resource busy``.
 
-    ``remedy`` says what the operator can do about it, where somebody knows.
+    ``remedy`` says what the operator can do about it, if that is known.
     """
 
     code = Code.FAILED_PRECONDITION
@@ -209,7 +213,7 @@ class KernelRefused(HoldfastError):
 
 
 class UnknownKernelText(KernelRefused):
-    """Text from the kernel that is not as it documents it, or longer than any it writes: ``read stat of 7: …``."""
+    """Kernel text that is not in the documented form, or longer than any the kernel writes: ``read stat of 7: …``."""
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__("read", what, EBADMSG)
@@ -223,7 +227,7 @@ class ConnectionClosed(Unavailable):
 
 
 class PeerBrokeProtocol(HoldfastError):
-    """The other end sent what the protocol does not allow there."""
+    """The peer sent something that the protocol does not allow there."""
 
     code = Code.INTERNAL
 
@@ -234,7 +238,7 @@ class MisusedStream(HoldfastError):
     code = Code.INTERNAL
 
 
-# What a handler may raise without knowing us, in the order it is looked up: subclasses before their bases.
+# Errors that a handler may raise without our classes, in the order of the look-up: subclasses before their bases.
 _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
     (asyncio.CancelledError, Code.CANCELED),
     (TimeoutError, Code.DEADLINE_EXCEEDED),
@@ -248,7 +252,7 @@ _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
 
 
 def code_of(error: BaseException) -> Code:
-    """The status code an error travels under; UNKNOWN for what nobody foresaw."""
+    """The status code of an error; UNKNOWN for an unforeseen one."""
     if isinstance(error, HoldfastError):
         return error.code
     return next((code for kind, code in _FOREIGN if isinstance(error, kind)), Code.UNKNOWN)
@@ -274,7 +278,7 @@ _BY_CODE: dict[int, type[HoldfastError]] = {
 
 
 def from_status(code: int, message: str, details: tuple[Any, ...] = ()) -> HoldfastError:
-    """The error a peer answered with: the class of its code, saying the peer's own sentence unchanged."""
+    """The error that a peer answered with: the class of its code, with the peer's own sentence unchanged."""
     error = _BY_CODE.get(code, HoldfastError)(message)
     error.code = Code(code) if code in _CODES else Code.UNKNOWN
     error.word = ""

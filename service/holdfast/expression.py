@@ -1,9 +1,9 @@
-r"""Regular expressions whose work is linear in the text, whoever wrote the text or the expression: RE2.
+r"""Regular expressions whose work is linear in the text, whatever the text and the expression: RE2.
 
-A backtracking engine (Python's ``re``) takes time exponential or of a high power in the text for an expression such
-as ``.*java.*-jar.*app.*``, and the text may be a stranger's command line. RE2 walks the text once; its memory is
-bounded by `MEMORY_BYTES` an expression, `SET_BYTES` a set. What it has no linear way for (backreferences, look-around)
-and what would be larger than its memory is refused. Syntax: https://github.com/google/re2/wiki/Syntax.
+A backtracking engine (Python's ``re``) takes time exponential or of a high power in the text for an expression such as
+``.*java.*-jar.*app.*``, and the text may be the command line of any process. RE2 walks the text once; its memory is
+bounded by `MEMORY_BYTES` an expression, `SET_BYTES` a set. An expression that RE2 cannot match in linear time
+(backreferences, look-around) or that needs more memory is refused. Syntax: https://github.com/google/re2/wiki/Syntax.
 
 Here a dot is any character, a newline too, and an expression must match all of the text (as Prometheus anchors its
 own). A byte of a name that is no UTF-8 (a lone surrogate, see `holdfast.kernel_text`) counts as one character.
@@ -20,7 +20,7 @@ from holdfast.errors import InvalidArgument
 
 #: Bytes of RE2's program and its states for one expression: 2,000 to 4,000 instructions, 11 ms for 4 KiB at the worst.
 MEMORY_BYTES = 256 * 1024
-#: The same for all expressions of a set together.
+#: Bytes for all expressions of a set together.
 SET_BYTES = 8 * 1024 * 1024
 _SPECIAL = frozenset("\\.+*?()|[]{}^$")
 
@@ -31,7 +31,7 @@ def literal(text: str) -> str:
 
 
 class Expression:
-    """One expression."""
+    """One compiled expression."""
 
     __slots__ = ("_compiled", "source")
 
@@ -39,7 +39,7 @@ class Expression:
         """Compile it.
 
         Raises:
-            InvalidArgument: it is none, or one that is not linear, or too large; RE2's reason.
+            InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
         """
         self.source = source
         try:
@@ -60,14 +60,14 @@ class Expression:
 
 
 class Expressions:
-    """Several expressions, of which those that fit are found in one walk along the text."""
+    """Several expressions; those that fit are found in one walk along the text."""
 
     def __init__(self, expressions: Sequence[Expression]) -> None:
         self._expressions = tuple(expressions)
         self._set: Any = None
 
     def fitting(self, text: str) -> Iterator[int]:
-        """The places, ascending, of the expressions that match all of ``text``."""
+        """The indices, ascending, of the expressions that match all of ``text``."""
         if self._set is None:
             self._set = _set_of(self._expressions) or self
         if self._set is self:  # together they are too large for one set
@@ -81,8 +81,8 @@ _WITNESS = b"\0"  # in no name and no command line
 def _set_of(expressions: Sequence[Expression]) -> Any:
     """RE2's set of them; None where it would exceed its memory.
 
-    A set that runs out of memory answers as if nothing fitted, and does so from its first text on: so there is one more
-    expression in it, and a text that it fits.
+    A set that runs out of memory answers as if no expression fitted, from its first text on. So the set has one more
+    expression, and is tested with a text that this one fits.
     """
     made = re2.Set.FullMatchSet(_options(SET_BYTES))
     try:

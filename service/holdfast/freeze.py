@@ -1,9 +1,10 @@
 """``python -m holdfast.freeze [--unchecked]``: write what `holdfast.frozen` reads, for the interpreter that runs this.
 
-For whoever installs: an image, a virtual environment. ``--unchecked`` says that what is installed in the environment
-will not change, as ``compileall --invalidation-mode unchecked-hash`` says it; the interpreter's own library, which some
-bases ship without ``.pyc`` files, is looked at at every start all the same. Two runs give the same bytes. Docstrings
-of modules and functions are left out: nobody asks a daemon for help, and they are a megabyte of every node's memory.
+It is run at the installation of an image or a virtual environment. ``--unchecked`` declares that what is installed in
+the environment will not change, as ``compileall --invalidation-mode unchecked-hash`` does; the interpreter's own
+library, which some bases ship without ``.pyc`` files, is checked at every start all the same. Two runs give the same
+bytes. Docstrings of modules and functions are left out: a daemon shows no help, and they are a megabyte of every node's
+memory.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ print(json.dumps([found, sys.path]))
 
 
 def of_a_start() -> tuple[list[Module], list[str]]:
-    """The modules a start imports, and the search path, without what a script's place adds to it."""
+    """The modules that a start imports, and the search path without the entry that a script's place adds to it."""
     looked = subprocess.run([sys.executable, "-P", "-c", _LOOK], stdout=subprocess.PIPE, check=True)
     found, search = json.loads(looked.stdout)
     return [(name, source, package) for name, source, package in found], search
 
 
 def write(path: str, modules: Iterable[Module], search: list[str], fixed: str | None = None) -> int:
-    """Write the file, whole or not at all; how many modules are in it. Sources below ``fixed`` will not change.
+    """Write the file, whole or not at all; return how many modules are in it. Sources below ``fixed`` will not change.
 
     Raises:
         OSError: a source cannot be read or the file not written.
@@ -79,7 +80,9 @@ def write(path: str, modules: Iterable[Module], search: list[str], fixed: str | 
 
 
 def _undocumented(text: bytes, source: str) -> ast.Module:
-    """A module without docstrings but those of classes, which schemas have. ``-OO`` would take asserts as well."""
+    """A module without docstrings, except those of classes, which schemas have. ``-OO`` would remove
+    asserts as well.
+    """
     module = ast.parse(text, source)
     for node in ast.walk(module):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
@@ -97,7 +100,7 @@ def _root(name: str, source: str, package: bool) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if sys.flags.hash_randomization:  # sets of strings are stored in hash order
         os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606
     fixed = sys.prefix if "--unchecked" in sys.argv[1:] else None

@@ -1,9 +1,9 @@
-"""The modules of a start, out of one file: half of what an import costs is finding and opening 500 files.
+"""The modules of a start from one file: half of the cost of the imports is finding and opening 500 files.
 
-`holdfast.freeze` writes the file, where the package is installed; `install` reads it. It holds what the ``.pyc`` files
-hold but for most docstrings, and is believed where they would be: the interpreter is the same, the source has the time
-and size it had (or, in an image, was said not to change). A module it does not answer for is imported as ever, so an
-old file costs time only.
+`holdfast.freeze` writes the file where the package is installed; `install` reads it. It has the content of the ``.pyc``
+files without most docstrings, and is valid where they would be: the interpreter is the same, the source has the time
+and size it had (or, in an image, was declared not to change). Other modules are imported as usual, so an old file costs
+time only.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from types import CodeType
 
 #: Beside our own ``.pyc`` files; one for each interpreter.
 PATH = os.path.join(os.path.dirname(__file__), "__pycache__", f"start.{sys.implementation.cache_tag}.frozen")
-#: What a module is known by: its source, whether it is a package, the source's time (whole seconds, 32 bits, as in a
-#: ``.pyc``) and size, and where in the file its code starts and ends. Time -1: not to be looked at again.
+#: Entry of a module: its source, whether it is a package, the source's time (whole seconds, 32 bits, as in a
+#: ``.pyc``) and size, and where in the file its code starts and ends. Time -1: not checked again.
 Entry = tuple[str, bool, int, int, int, int]
 UNCHECKED = -1
 _HEAD = len(MAGIC_NUMBER) + 8  # and the index's length
 
 
 class _Loader(SourceFileLoader):
-    """The real loader, except that the code is there already."""
+    """The usual loader, with the code already at hand."""
 
     def __init__(self, name: str, path: str, code: bytes) -> None:
         super().__init__(name, path)
         self._code: bytes | None = code
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The module's code, once from the file and later as ever."""
+        """The module's code: once from the file, later as usual."""
         code, self._code = self._code, None
         return super().get_code(fullname) if code is None else marshal.loads(code)  # noqa: S302 - ours, as a .pyc is
 
 
 class Finder:
-    """Finds what is in the file; everything else is for those after it."""
+    """Finder of the modules in the file; all others are left to the next finders."""
 
     def __init__(self, file: int, start: int, index: dict[str, Entry]) -> None:
         self._file, self._start, self._index = file, start, index
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """A module of the file, if its source is still the one it was made from."""
+        """The spec of a module in the file, if its source is still the one it was made from."""
         entry = self._index.get(name)
         if entry is None:
             return None
@@ -65,7 +65,7 @@ class Finder:
 
 
 def install(path: str = PATH) -> bool:
-    """From now on, if there is a file and it was made for this interpreter and this search path."""
+    """Use the file if it was made for this interpreter and this search path; return whether it was."""
     if sys.flags.optimize:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What a legal identifier, topic and label is: containerd's rules, with its words."""
+"""Checks of identifiers, topics and labels: containerd's rules, with its words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IDENTIFIER = regex(_PATTERN[:-1] + r"\Z")
 
 
 def whole_number(text: str) -> int | None:
-    """The number of a text of ASCII digits, perhaps after a minus; None for all else that `int` takes.
+    """The number of a text of ASCII digits, perhaps after a minus, at most 18 of them; None for any other text.
 
     `int` takes digits of any script, spaces and underscores, and any length.
     """
@@ -21,7 +21,7 @@ def whole_number(text: str) -> int | None:
 
 
 def check_identifier(identifier: str) -> str:
-    """Give back ``identifier`` if it may name a namespace, container, lease or topic part.
+    """Return ``identifier`` if it may name a namespace, container, lease or topic part.
 
     Raises:
         InvalidArgument: empty, longer than 76 characters, or with a character containerd refuses.
@@ -36,7 +36,7 @@ def check_identifier(identifier: str) -> str:
 
 
 def check_topic(topic: str) -> str:
-    """Give back ``topic`` if it is a path of identifiers that begins with ``/``.
+    """Return ``topic`` if it is a path of identifiers that begins with ``/``.
 
     Raises:
         InvalidArgument: with the reason after ``envelope topic "…":``.

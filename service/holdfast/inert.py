@@ -1,4 +1,4 @@
-"""Text that cannot do anything: what a name may hold, made safe for a protobuf string, a terminal, a log, JSON.
+"""Names of any characters made safe for a protobuf string, a terminal, a log, or JSON.
 
 A name from the kernel, from a pod's author or from a peer may hold any character. Four kinds of them do more than show
 themselves: control characters drive a terminal and begin rows of their own, marks of direction and of no width make one
@@ -38,7 +38,9 @@ def valid(text: str) -> str:
 
 
 def valid_in(value: Any) -> Any:
-    """``value`` with all text in it `valid`: it, or what its mappings, lists and tuples hold (these become lists)."""
+    """``value`` with `valid` applied to all text in it, also inside mappings, lists and tuples (tuples
+    become lists).
+    """
     if isinstance(value, str):
         return valid(value)
     if isinstance(value, Mapping):
@@ -54,16 +56,16 @@ def is_inert(character: str) -> bool:
 
 
 def inert(text: str) -> str:
-    """``text`` for a person's eyes: one line of characters that show themselves, the others as escapes."""
+    """``text`` for people: one line of characters that show themselves, the others as escapes."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(one if is_inert(one) else _escape(one) for one in text)
 
 
 def json_document(value: Any, *, indent: int | None = None) -> str:
-    """``value`` in JSON that is safe to print: what is not `is_inert` as JSON's own escape, so the value stays.
+    """``value`` in JSON that is safe to print: a character that is not `is_inert` is escaped, so the value is the same.
 
-    What JSON has no form for is printed as its string.
+    A value that JSON has no form for is printed as its string.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
     if text.isascii() and "\x7f" not in text:  # JSON escapes the controls below a blank itself

@@ -1,6 +1,6 @@
-"""One object for equal texts, as `sys.intern` gives, for texts that others choose: these are forgotten again.
+"""One object for equal texts, as with `sys.intern`, for texts that others choose: these are forgotten again.
 
-What `sys.intern` knows stays for good from Python 3.12 on, and processes and pods choose names without end.
+A text in `sys.intern` stays for good from Python 3.12 on, and processes and pods choose names without end.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ K = TypeVar("K", str, bytes)
 
 
 class Interned(Generic[K]):
-    """Call it with a text, or the bytes that ``make`` turns into one. It knows `most` of them, and then begins anew.
+    """Cache of texts. Call it with a text, or with bytes that ``make`` turns into one. At ``most`` entries it is
+    emptied.
 
-    For any thread.
+    Any thread may call it.
     """
 
     def __init__(self, make: Callable[[K], str], most: int = 4096) -> None:

@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 20
 _PAGE = 4096  # what most files fit into: one read
 _CHUNK = 65536
 
-#: How many texts were refused, by reason: ``too_long``, ``malformed``. Shown by `holdfast.metrics.process`.
+#: Number of refused texts, by reason: ``too_long``, ``malformed``. Shown by `holdfast.metrics.process`.
 refused: Counter[str] = Counter({"too_long": 0, "malformed": 0})
 
 
@@ -54,7 +54,7 @@ def lines(raw: bytes) -> list[bytes]:
 
 
 def each_line(path: str | bytes, dir_fd: int | None = None) -> Iterator[bytes]:
-    """The lines of a file of any length, as ``mountinfo`` may have: a user's own mounts are in it. One line is bounded.
+    """Yield the lines of a file of any length, such as ``mountinfo``, which has users' own mounts. One line is bounded.
 
     Raises:
         KernelRefused: it cannot be read; `UnknownKernelText`: a line is longer than `MOST_BYTES`.
@@ -84,15 +84,16 @@ def words(line: bytes) -> list[bytes]:
 
 
 def malformed(what: str) -> UnknownKernelText:
-    """The error to raise for text that is not as the kernel documents it, counted."""
+    """Count text that is not as the kernel documents it, and return the error to raise."""
     refused["malformed"] += 1
     return UnknownKernelText(what, "it is not as the kernel documents it")
 
 
 def read_record(descriptor: int, what: str) -> bytes:
-    """All of an open file that is one record (``stat``, ``status``, ``comm``, ``cgroup``, ``cmdline`` of a process).
+    """Read all of an open file that is one record (``stat``, ``status``, ``comm``, ``cgroup``, ``cmdline`` of a
+    process).
 
-    The kernel hands out as much as is asked for; less is the end, which saves the read that says so.
+    The kernel returns as many bytes as were requested; fewer are the end, which saves the last read.
 
     Raises:
         UnknownKernelText: it is longer than `MOST_BYTES`.
@@ -103,7 +104,7 @@ def read_record(descriptor: int, what: str) -> bytes:
 
 
 def read_open(descriptor: int, what: str) -> bytes:
-    """All of an open file from where it stands; one of many records comes in pieces of any size.
+    """Read all of an open file from its position; a file of many records comes in pieces of any size.
 
     Raises:
         UnknownKernelText: it is longer than `MOST_BYTES`.
@@ -120,7 +121,7 @@ def read_open(descriptor: int, what: str) -> bytes:
 
 
 def read(path: str) -> bytes:
-    """All of a file.
+    """Read all of a file.
 
     Raises:
         KernelRefused: it cannot be read; `UnknownKernelText`: it is longer than `MOST_BYTES`.

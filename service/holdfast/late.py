@@ -1,9 +1,9 @@
-"""Modules of others that our imports pull in and the daemon hardly ever looks into: loaded at the first look.
+"""Modules that our imports pull in and the daemon rarely uses: loaded at their first use.
 
 asyncio imports ``ssl`` (and with it libcrypto, 4 MiB resident), protobuf its pure Python implementation, linecache a
-tokenizer: none of it runs unless somebody uses TLS on the loop, prints a message as text, asks for a source line. Each
-stands in ``sys.modules`` as an empty module until an attribute of it is asked for, and is then the module itself: who
-uses it notices nothing. Only what is bound by ``import name`` can wait; ``from name import x`` is a look.
+tokenizer: none of it runs unless the daemon uses TLS on the loop, prints a message as text, or needs a source line.
+Each stands in ``sys.modules`` as an empty module until one of its attributes is read, and is then the module itself,
+unnoticed by its user. Only a module bound by ``import name`` can wait; ``from name import x`` reads an attribute.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, cast
 
-#: What may wait, and whose import brings it.
+#: Modules that may wait, and whose import brings each.
 LATE = frozenset(
     {
         "ast",  # inspect
@@ -49,11 +49,11 @@ _LOCK = threading.RLock()
 
 
 class _NoSocket:
-    """What ``ssl.SSLSocket`` is to asyncio before ``ssl`` has run: a class that no socket is of."""
+    """Stand-in for ``ssl.SSLSocket`` in asyncio before ``ssl`` has run: a class that no socket is an instance of."""
 
 
 class _NodeVisitor:
-    """What ``ast.NodeVisitor`` is to inspect, which has a class of that kind for ``getsource`` of a class."""
+    """Stand-in for ``ast.NodeVisitor`` in inspect, which has a subclass of it for ``getsource`` of a class."""
 
     def visit(self, node: Any) -> Any:
         return sys.modules["ast"].NodeVisitor.visit(self, node)
@@ -62,7 +62,7 @@ class _NodeVisitor:
         return sys.modules["ast"].NodeVisitor.generic_visit(self, node)
 
 
-#: What a library wants of another and can have without it: (whose attribute, which), who asks, the answer.
+#: Attributes that a library can have without loading another: (module, attribute) → the library that asks, the answer.
 _ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {
     ("ast", "NodeVisitor"): ("inspect", _NodeVisitor),
     ("platform", "system"): ("uuid", lambda: os.uname().sysname),
@@ -82,7 +82,7 @@ class Late(ModuleType):
     _running = False
 
     def __getattr__(self, name: str) -> Any:
-        """The first attribute that is not there: run the module, in the thread that asks; others wait for it."""
+        """Run the module at the first missing attribute, in the thread that reads it; other threads wait for it."""
         if name.startswith("__"):  # the import system's own questions
             raise AttributeError(name)
         who, answer = _ANSWERS.get((self.__name__, name), (None, None))
@@ -90,14 +90,14 @@ class Late(ModuleType):
             return answer
         with _LOCK:
             if type(self) is Late:
-                if self._running:  # asked by itself while it runs, as any module that imports in a circle
+                if self._running:  # its own code asks while it runs, as in any circular import
                     raise AttributeError(f"partially initialized module {self.__name__!r} has no attribute {name!r}")
                 _run(self)
         return getattr(self, name)
 
 
 class _Finder:
-    """Finds what may wait where everybody finds it, and puts off running it."""
+    """Finder of the modules in `LATE`: it finds them as usual and delays running them."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -110,7 +110,7 @@ class _Finder:
 
 
 class _Loader:
-    """Stands before the real loader."""
+    """Loader that delays the real one."""
 
     def __init__(self, loader: Any) -> None:
         self.real = loader
@@ -119,17 +119,17 @@ class _Loader:
         return Late(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing yet."""
+        """Do nothing yet."""
 
 
 def install() -> None:
-    """From now on; what was imported before is untouched."""
+    """Delay the modules of `LATE` from now on; modules imported before are untouched."""
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
 
 
 class _Regex:
-    """Compiles its expression when a method of it is first asked for, and has that method from then on."""
+    """Expression that is compiled when one of its methods is first read, and keeps that method from then on."""
 
     def __init__(self, expression: str, flags: int) -> None:
         self.pattern, self.flags = expression, flags
@@ -146,7 +146,9 @@ class _Regex:
 
 
 def regex(expression: str, flags: int = 0) -> re.Pattern[str]:
-    """A regular expression that is one, compiled at its first use: ``re.compile`` takes half a millisecond at start."""
+    """Return a regular expression that is compiled at its first use: ``re.compile`` takes half a
+    millisecond at start.
+    """
     return cast("re.Pattern[str]", _Regex(expression, flags))
 
 

@@ -3,8 +3,8 @@
 Use ``LOG = log.named(__name__)`` and ``LOG.warning("failed to load plugin", id=uri, error=error)``. Values are
 formatted only when the record is printed. Trace ids are added while a recorded span is current.
 
-Of one kind, which is a logger's level and message without its fields, no more than `BURST` lines are printed at once
-and then `PER_S` a second: what processes, pods and peers make happen over and over must not fill a disk.
+Of one kind of line, which is a logger's level and message without its fields, at most `BURST` lines are printed at once
+and then `PER_S` a second: events that processes, pods and peers cause over and over must not fill a disk.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEVEL_NAMES = {TRACE: "trace", 10: "debug", 20: "info", 30: "warning", 40: "err
 
 
 class TraceIds(Protocol):
-    """What a line is told of the recorded span that is current."""
+    """Ids of the recorded span that is current, for a line."""
 
     @property
     def trace_id(self) -> int:
@@ -58,9 +58,9 @@ MOST_KINDS = 1024
 
 
 class Limiter(logging.Filter):
-    """Bounds the lines of each kind from info on; the next line of a kind says how many were left out before it.
+    """Limit on the lines of each kind from info on; the next line of a kind says how many were left out before it.
 
-    ``suppressed`` counts all that were.
+    ``suppressed`` counts all lines left out.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +71,7 @@ class Limiter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is printed."""
-        if record.levelno < logging.INFO:  # whoever turns these on wants all of them
+        if record.levelno < logging.INFO:  # debug and trace: all lines are wanted
             return True
         words = record.getMessage() if record.msg == "%s" else str(record.msg)
         bucket = self._bucket((record.name, record.levelno, words))
@@ -149,7 +149,7 @@ class Logger:
 
 
 def named(name: str) -> Logger:
-    """The logger of a module."""
+    """Return the logger of a module."""
     return Logger(name)
 
 
@@ -184,7 +184,7 @@ class Json(logging.Formatter):
     """One JSON object a line with ``time level msg`` and the fields. Every value is inert."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; a value JSON has no word for is printed as its string."""
+        """One line; a value that JSON has no form for is printed as its string."""
         fields: dict[str, Any] = {
             "time": _time_of(record),
             "level": _LEVEL_NAMES.get(record.levelno, "info"),
@@ -219,7 +219,7 @@ def level_number(level: str) -> int:
 
 
 def set_level(level: str) -> None:
-    """Set the level of everything from now on (start, reload, the debug endpoint)."""
+    """Set the level of all loggers (start, reload, the debug endpoint)."""
     _apply(level_number(level))
 
 

@@ -1,4 +1,4 @@
-"""The namespace a call acts in: set by the transports from the call's metadata, read by whoever needs it."""
+"""The namespace of a call: the transports set it from the call's metadata, the services read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def required() -> str:
 
     Raises:
         FailedPrecondition: the caller named none.
-        InvalidArgument: what it named is not an identifier.
+        InvalidArgument: the name is not an identifier.
     """
     namespace = _current.get()
     if not namespace:
@@ -44,7 +44,7 @@ def enter(namespace: str) -> None:
 
 @contextmanager
 def inside(namespace: str) -> Iterator[None]:
-    """Run a block in ``namespace`` (daemon-side work that is nobody's call)."""
+    """Run a block in ``namespace`` (work of the daemon that belongs to no call)."""
     token = _current.set(namespace)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files of sqlite: made whole or not at all, and put aside when they are none."""
+"""Files of sqlite: created whole or not at all, and put aside when they are damaged."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def make(path: Path, build: Callable[[sqlite3.Connection], object]) -> None:
-    """A file at ``path`` with what ``build`` puts into it, for its owner alone and in WAL mode, unless there is one.
+    """Create a file at ``path`` with the content that ``build`` writes, mode 0600 and in WAL mode, unless there is one.
 
-    Whole even after a power cut. The disk is waited for twice: sqlite, which would do the same step by step, waits five
+    It is whole even after a power cut. The disk is waited for twice: sqlite, which would do it step by step, waits five
     to seven times, and each time is a millisecond or ten on a busy node.
 
     Raises:
-        OSError: it cannot be made.
-        sqlite3.Error: the same, of its content.
+        OSError: it cannot be made. sqlite3.Error: its content cannot be written.
     """
     if path.exists():
         return
     new = path.with_name(f"{path.name}.new")
     for ending in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{new}{ending}")  # of a run that was killed
+            os.unlink(f"{new}{ending}")  # left by a run that was killed
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
@@ -47,10 +46,11 @@ def make(path: Path, build: Callable[[sqlite3.Connection], object]) -> None:
 
 
 def put_aside(path: Path, *more: str) -> None:
-    """Name a file and what sqlite keeps beside it (and ``more`` endings) ``….bad``, with the time, for who asks later.
+    """Rename a file, sqlite's files beside it and those with ``more`` endings to ``….<time>.bad``, for a later
+    analysis.
 
     Raises:
-        OSError: that cannot be.
+        OSError: a file cannot be renamed.
     """
     now = int(time.time())
     for ending in ("-wal", "-shm", *more, ""):

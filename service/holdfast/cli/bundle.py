@@ -1,6 +1,6 @@
-"""``holdfast bundle``: rules and other node files from an OCI layout, put in force and taken back as one.
+"""``holdfast bundle``: rules and other node files from an OCI layout, put in force and rolled back as one.
 
-Pulling is done here, over the content API, as any client of a content store would; the daemon applies.
+Pulling is done here, over the content API, as any client of a content store would do it; the daemon applies.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def ls(client: Client) -> None:
 
 
 def split(layout: str) -> tuple[Path, str]:
-    """A layout's path, and the tag or digest asked for; a path that exists is a path, whatever is in its name."""
+    """The path of a layout, and its tag or digest; a path that exists is a path, whatever its name contains."""
     if Path(layout).exists():
         return Path(layout), ""
     found = _SPLIT.match(layout)

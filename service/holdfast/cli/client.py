@@ -1,4 +1,4 @@
-"""What every client command shares: where the daemon is, in which namespace to ask, how to print, how to fail.
+"""Common part of the client commands: the daemon's address, the namespace of calls, output and errors.
 
 gRPC is imported when a call is made: `--help` and completion do without it.
 """
@@ -41,7 +41,7 @@ class Tls(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """Which daemon, and how to ask it. ``timeout`` in seconds, for one answer."""
+    """Address of a daemon, and options of calls. ``timeout`` in seconds, for one answer."""
 
     address: str
     namespace: str
@@ -75,13 +75,13 @@ class Client:
         self.lease = lease
 
     def stub(self, kind: Callable[[grpc.Channel], T]) -> T:
-        """A generated stub on the connection, which is opened when the first is asked for."""
+        """Return a generated stub on the connection, which is opened for the first stub."""
         if self._channel is None:
             self._channel = self._connected()
         return kind(self._channel)
 
     def ask(self, method: Callable[..., T], request: object) -> T:
-        """Call a unary method; its failure is one line.
+        """Call a unary method; an error is one line.
 
         Raises:
             HoldfastError: what the daemon answered, or why it could not be reached.
@@ -225,14 +225,14 @@ _SHARED = {"address", "namespace", "output", "timeout", "tls_ca", "tls_cert", "t
 
 
 def default_address() -> str:
-    """Where a daemon of the same user listens when nobody says."""
+    """The address at which a daemon of the same user listens by default."""
     from holdfast.config.defaults import own_defaults
 
     return own_defaults().address
 
 
 def _check_socket(path: str) -> None:
-    """Connect once for the kernel's own reason; gRPC's names neither the file nor the remedy."""
+    """Connect once to get the kernel's own reason; gRPC's names neither the file nor the remedy."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -259,7 +259,7 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def _explained(error: grpc.RpcError, target: Target) -> str:
-    """What a failed call says, in one line; whom it was for when nobody answered."""
+    """The message of a failed call, in one line; with the address if no daemon answered."""
     code, details = error.code().name, " ".join((error.details() or "").split())
     if code == "UNAVAILABLE":
         return f"{target.address}: unavailable: {details.rpartition('last error: ')[2]}"

@@ -62,14 +62,14 @@ def publish(client: Client, topic: str, from_json: bool) -> None:
 
 
 def line(envelope: Envelope) -> str:
-    """One event on one line, the time in UTC to the nanosecond."""
+    """Return one event as one line, the time in UTC to the nanosecond."""
     event = as_json(payload_to_json(envelope.event), lines=True) if envelope.HasField("event") else ""
     words = (envelope.timestamp.ToJsonString(), envelope.namespace, envelope.topic, event)
     return " ".join(filter(None, words))
 
 
 def described(envelope: Envelope) -> dict[str, Any]:
-    """The envelope in proto3 JSON, even around a payload whose type is not known here."""
+    """The envelope in proto3 JSON, also with a payload of an unknown type."""
     return {
         "timestamp": envelope.timestamp.ToJsonString(),
         "namespace": envelope.namespace,
@@ -79,7 +79,7 @@ def described(envelope: Envelope) -> dict[str, Any]:
 
 
 def payload_to_json(payload: Payload) -> dict[str, Any]:
-    """``{"@type": …, fields}``; of an unknown type its bytes in base64 as ``value``."""
+    """``{"@type": …, fields}``; for an unknown type its bytes in base64 as ``value``."""
     from holdfast.events.envelope import decoded
 
     message = decoded(payload)
@@ -89,7 +89,7 @@ def payload_to_json(payload: Payload) -> dict[str, Any]:
 
 
 def payload_from_bytes(data: bytes) -> Payload:
-    """A payload as its bytes; none at all is the empty one."""
+    """A payload from its bytes; no bytes are the empty payload."""
     from google.protobuf.any_pb2 import Any as Payload
     from google.protobuf.message import DecodeError
 

@@ -1,4 +1,4 @@
-"""The command line as click knows it: the table of `main`, and a group that imports a command when it is called."""
+"""The command line as click sees it: the table of `main`, and a group that imports a command when it is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, without importing what it names."""
+        """Write the table, without importing the commands in it."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 

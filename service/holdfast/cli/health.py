@@ -1,4 +1,4 @@
-"""``holdfast health``: for people, and for the exec probes of what cannot speak gRPC."""
+"""``holdfast health``: for people, and for the exec probes of programs that cannot speak gRPC."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _complain(words: str) -> int:
 
 
 def _close(stream: TextIO | None) -> None:
-    """Leave out what a stream could not write; the interpreter would try again at its end, and fail with 120."""
+    """Discard what a stream could not write; the interpreter would try again at its end, and exit with 120."""
     try:
         if stream is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())

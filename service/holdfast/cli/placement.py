@@ -1,4 +1,4 @@
-"""The node work from the command line: what is held, what would be, who would die, and taking things back."""
+"""The placement commands of ``holdfast``: list, explain, preview, override and restore."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 ANY_PID = click.IntRange(1, 2**22)
 LONGEST = 100  # characters of a command line or of patterns, for people; json has all of it
-BY_HAND = "hold"  # what stands in place of a rule's name while somebody holds a process by hand
+BY_HAND = "hold"  # in place of a rule's name while a process is overridden by hand
 
 
 def stub(client: Client) -> PlacementStub:
-    """The generated client, imported when something is asked."""
+    """Return the generated client, imported at the first call."""
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
     return client.stub(PlacementStub)
 
 
 def change_lines(changes: Iterable[pb.Change]) -> list[str]:
-    """What would be written, one line each; on v1 the same move in several hierarchies is one.
+    """The changes to be written, one line each; on v1 the same move in several hierarchies is one line.
 
     ``oom_score_adj 0 → -900`` · ``cgroup / → /db (cpu, memory)`` · ``/db memory.max = 1048576 (was max)``
     """
@@ -87,7 +87,7 @@ def ps(client: Client, rule: str) -> None:
 
 
 def remark(some: pb.PlacementInfo) -> str:
-    """How a process came to its rule, where not by its own match and by facts."""
+    """How a process came to its rule, if not by its own match or if by a claim."""
     child = "inherited" if some.inherited else "child" if some.as_child else ""
     words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
     return f" ({words})" if words else ""
@@ -108,7 +108,7 @@ def explain(client: Client, pid: int) -> None:
 
 
 def explained(answer: pb.ExplainResponse) -> list[str]:
-    """An explanation for people."""
+    """The lines of an explanation, for people."""
     some, decision = answer.process, answer.decision
     command = _cut(inert(" ".join(some.cmdline) or f"[{some.comm}]"))
     lines = [
@@ -172,7 +172,7 @@ def _of(hierarchies: list[str]) -> str:
 
 
 def pod_name(pod: pb.Pod) -> str:
-    """``namespace/pod/container``; a pod that no runtime told of by its uid."""
+    """``namespace/pod/container``; the uid of a pod that no runtime has reported."""
     if not pod.name:
         return pod.uid
     return "/".join(filter(None, (pod.namespace, pod.name, pod.container)))
@@ -207,7 +207,7 @@ def preview(client: Client, rule: str, path: Path | None) -> None:
 
 
 def previewed(answer: pb.PreviewResponse) -> list[str]:
-    """A preview for people: one line a change, one a refusal, and the sum."""
+    """The lines of a preview, for people: one per change, one per refusal, and the sum."""
     rows, counts = [], Counter[str]()
     for some in answer.planned:
         decision, head = some.decision, (some.decision.rule, str(some.process.pid), some.process.comm)

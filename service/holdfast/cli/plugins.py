@@ -1,4 +1,4 @@
-"""``holdfast plugins``: what was started, what was skipped, what failed and why."""
+"""``holdfast plugins``: which plugins were started, skipped or failed, and why."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ls(client: Client, filters: tuple[str, ...], detailed: bool, quiet: bool, ev
 
 
 def status(plugin: Plugin) -> str:
-    """``ok``, ``skip`` or ``error``, told apart as ctr does."""
+    """``ok``, ``skip`` or ``error``, distinguished as ctr does."""
     if not plugin.HasField("init_err"):
         return "ok"
     return "skip" if "skip plugin" in plugin.init_err.message else "error"
@@ -67,7 +67,7 @@ def platforms(plugin: Plugin) -> str:
 
 
 def detail(plugin: Plugin) -> list[str]:
-    """Everything known of a plugin, one line a fact, as ``ctr plugins ls -d`` arranges it."""
+    """All facts about a plugin, one line each, in the order of ``ctr plugins ls -d``."""
     return [f"{name:<14} {value}".rstrip() for name, value in _facts(plugin)]
 
 

@@ -1,4 +1,4 @@
-"""Bringing a bundle from a layout into a daemon's content: leases, content and images, as any client would."""
+"""Pull of a bundle from a layout into a daemon's content: leases, content and images, as any client would do it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXPIRE, _REF = "containerd.io/gc.expire", "containerd.io/gc.ref.content."
 
 
 class Pulled(Struct, frozen=True):
-    """What came in; ``rules`` is how many."""
+    """Result of a pull; ``rules`` is the number of rules."""
 
     name: str
     digest: str
@@ -38,7 +38,7 @@ class Pulled(Struct, frozen=True):
 
 
 class Pull:
-    """Pulls over one connection; ``hold_s`` is how many seconds it is kept without being applied."""
+    """Pull over one connection; ``hold_s`` is how many seconds a bundle is kept without being applied."""
 
     def __init__(self, client: Client, hold_s: float) -> None:
         self._client = client
@@ -67,7 +67,9 @@ class Pull:
         return Pulled(name, bundle.digest, bundle.files, rules)
 
     def _leased(self, bundle: Contents) -> str:
-        """Hold what comes; a lease of an earlier pull is replaced, so that it lives as long as this one says."""
+        """Hold the bundle by a new lease, which replaces that of an earlier pull and lives as long as this
+        pull says.
+        """
         lease = PULLED + bundle.digest.partition(":")[2]
         self._client.within(NAMESPACE, "")
         stub = self._client.stub(LeasesStub)
@@ -79,7 +81,7 @@ class Pull:
         return lease
 
     def _write(self, files: Files, bundle: Contents) -> None:
-        """Every blob, the manifest last: where it is, all it names is."""
+        """Write every blob, the manifest last: once it exists, all blobs it names exist."""
         held = {bundle.config.digest: bundle.config.size} | {file.digest: file.size for file in bundle.files}
         for digest, size in held.items():
             self._blob(digest, size, blob(files, digest, size))
@@ -91,7 +93,7 @@ class Pull:
         self._client.ask(self._client.stub(ContentStub).Update, request)
 
     def _blob(self, digest: str, size: int, frames: Iterator[bytes]) -> None:
-        """One ingest; a blob that is there already is only held."""
+        """Write one blob; a blob that exists already is only added to the lease."""
         requests = _requests(f"{PULLED}{digest}", digest, size, frames)
         with suppress(AlreadyExists):
             for _ in self._client.stream(self._client.stub(ContentStub).Write, requests):
@@ -101,7 +103,7 @@ class Pull:
         self._client.ask(self._client.stub(LeasesStub).AddResource, request)
 
     def _named(self, bundle: Contents, name: str) -> None:
-        """An image record of this name, which expires as the lease does; one of an older bundle gives way."""
+        """Write an image record of this name, which expires as the lease does; it replaces one of an older bundle."""
         target = Target(media_type=MANIFEST, digest=bundle.digest, size=len(bundle.text))
         image = images_pb2.Image(name=name, target=target, labels={LABEL: bundle.digest, **self._expire})
         stub = self._client.stub(ImagesStub)
@@ -112,7 +114,7 @@ class Pull:
 
 
 def _checked(files: Files, bundle: Contents) -> int:
-    """How many rules it has; every blob was read once, and is what it should be."""
+    """Check that every blob is readable and correct; return the number of rules."""
     texts = {file.path: read_blob(files, file.digest, file.size).decode("utf-8", "replace") for file in bundle.rules}
     rules = compile_rules(read_bundle(texts.items()))
     config = (bundle.config.digest, bundle.config.size)
@@ -126,7 +128,7 @@ def _requests(ref: str, digest: str, size: int, frames: Iterator[bytes]) -> Iter
     yield content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref, total=size, expected=digest)
     offset = 0
     for frame in frames:
-        if offset == 0 or frame:  # at offset 0: what an earlier pull left by half is written again
+        if offset == 0 or frame:  # at offset 0: a half-written blob of an earlier pull is written again
             yield content_pb2.WriteContentRequest(action=content_pb2.WRITE, offset=offset, data=frame)
         offset += len(frame)
     yield content_pb2.WriteContentRequest(action=content_pb2.COMMIT, total=size, expected=digest, offset=offset)

@@ -1,4 +1,4 @@
-"""``holdfast rules``: the rules in force, the built-in rules, and other tools' rules as ours."""
+"""``holdfast rules``: the rules in force, the built-in rules, and the import of other tools' rules."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def import_(tool: str, paths: tuple[Path, ...], every_loss: bool) -> None:
 
 
 def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a directory in the order of their names, directories among them as ananicy reads them."""
+    """The files of a directory and those below it, in the order of their names, as ananicy reads them."""
     if not path.is_dir():
         return [path]
     found = (file for file in path.rglob("*") if file.is_file())
@@ -96,7 +96,7 @@ def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 class _Accounts:
-    """The users and groups of the machine that imports."""
+    """The users and groups of the machine that runs the import."""
 
     def uid_of(self, user: str) -> int | None:
         try:

@@ -1,4 +1,4 @@
-"""``holdfast run``: the daemon in the foreground, as systemd and Kubernetes want it."""
+"""``holdfast run``: the daemon in the foreground, as systemd and Kubernetes expect it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Starting the daemon from the command line, without the command line's library.
+"""Start of the daemon from the command line, without the command line's library.
 
-`options` reads what units and charts write: every option in a form that leaves nothing to explain. Whatever else there
-is (``--help``, a mistake, two ways to say one thing) it leaves to ``holdfast.cli.run``, which is the definition and
-answers with words; a test holds the two to one meaning.
+`options` reads what units and charts write: every option in an unambiguous form. All other command lines (``--help``, a
+mistake, two ways to say one thing) are left to ``holdfast.cli.run``, which is the definition and prints the messages; a
+test checks that the two agree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Options = dict[str, str | bool]
 
 
 def options(words: Sequence[str]) -> Options | None:
-    """The options by name; None where click has to read them."""
+    """Return the options by name; None where click has to read them."""
     found: Options = {}
     rest = iter(words)
     for word in rest:
@@ -87,9 +87,9 @@ def run(given: Mapping[str, str | bool | None]) -> None:
 
 
 def _settle() -> None:
-    """Collect what the start left, once; what is left then stays, and no later collection looks at it again.
+    """Collect the garbage of the start once; the remaining objects stay, and no later collection looks at them again.
 
-    A full one would take 20 ms of the loop each time.
+    A full collection would take 20 ms of the loop each time.
     """
     gc.collect()
     gc.freeze()

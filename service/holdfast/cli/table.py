@@ -22,7 +22,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> str:
 
 
 def show(lines: Iterable[str], *, err: bool = False) -> None:
-    """Print lines for a person, each of them one line and inert: what a daemon answers must not drive a terminal."""
+    """Print lines for a person, each of them one line and inert: the answer of a daemon must not drive a terminal."""
     import click
 
     click.echo("\n".join(map(inert, lines)), err=err)

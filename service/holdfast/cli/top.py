@@ -1,4 +1,4 @@
-"""``holdfast top``: pressure, who dies next, what is held by rule and by pod, what happened, as they change."""
+"""``holdfast top``: pressure, the next victims, what is enforced by rule and by pod, and events, as they change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KEPT = 200
 
 
 class Seen(Struct):
-    """What the last look brought, and what was reported since the start."""
+    """Result of the last query, and the reports since the start."""
 
     status: pb.StatusResponse
     rules: pb.ListRulesResponse
@@ -52,7 +52,7 @@ def top(client: Client, every: float, once: bool) -> None:
 
 
 def look(client: Client, reports: deque[pb.Report]) -> Seen:
-    """Ask for everything once."""
+    """Query everything once."""
     from holdfast.api.placement.v1.placement_pb2 import (
         ListPlacementsRequest,
         ListRulesRequest,
@@ -86,7 +86,7 @@ def _live(client: Client, console: Any, reports: deque[pb.Report], every: float)
             failure.append(error)
         ended.set()
 
-    first = look(client, reports)  # a daemon that is not there is one line, not a thread's traceback
+    first = look(client, reports)  # an unreachable daemon gives one line, not a thread's traceback
     threading.Thread(target=watch, name="watch", daemon=True).start()
     with Live(screen(first, console.height), console=console, screen=True, auto_refresh=False) as live:
         while not ended.wait(every):
@@ -96,7 +96,7 @@ def _live(client: Client, console: Any, reports: deque[pb.Report], every: float)
 
 
 def screen(seen: Seen, height: int) -> Group:
-    """Everything on one screen of ``height`` lines; the events get what is left."""
+    """All of it on one screen of ``height`` lines; the events get the lines that are left."""
     from rich.console import Group
     from rich.text import Text
 
@@ -155,7 +155,7 @@ def _rules(seen: Seen) -> Table:
 
 
 def _pods(seen: Seen, rows: int) -> list[Table]:
-    """The pods under rules, those that are not as they should be first; no table on a node without."""
+    """The pods under rules, first those that are not as they should be; no table on a node without pods."""
     states: dict[tuple[str, str], Counter[str]] = {}
     for some in seen.placements.placements:
         if some.HasField("pod"):

@@ -1,4 +1,4 @@
-"""``holdfast version``: of this program, and of the daemon it reaches."""
+"""``holdfast version``: the versions of this program and of the daemon it reaches."""
 
 from __future__ import annotations
 

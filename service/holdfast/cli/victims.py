@@ -1,4 +1,4 @@
-"""``holdfast victims`` and ``holdfast kills``: who the OOM killer picks next, and whom it picked."""
+"""``holdfast victims`` and ``holdfast kills``: what the OOM killer would choose next, and what it has chosen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _apart(paragraphs: Iterable[list[str]]) -> list[str]:
 
 
 def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
-    """One domain for people."""
+    """The lines of one memory domain, for people."""
     page = answer.page_bytes
     swap = f" and {size(ranking.swap_pages, page)} swap" if ranking.swap_pages else ""
     used = f", {size(ranking.usage_pages, page)} used" if ranking.usage_pages else ""
@@ -84,7 +84,7 @@ def _called(one: pb.Candidate) -> str:
 
 
 def next_in_line(order: pb.Order) -> str:
-    """Who is next, in a few words."""
+    """The process that the OOM killer would choose next, in a few words."""
     able = [one for one in order.candidates if one.HasField("points")]
     if not able:
         return "nobody"
@@ -94,7 +94,7 @@ def next_in_line(order: pb.Order) -> str:
 
 
 def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
-    """Who is next and how sure that is."""
+    """The process that the OOM killer would choose next, and how certain that is."""
     page, unsure = answer.page_bytes, size(answer.uncertainty_pages, answer.page_bytes)
     able = [one for one in order.candidates if one.HasField("points")]
     if not able:
@@ -148,7 +148,7 @@ def _rows(found: list[pb.Kill], answer: pb.KillsResponse) -> list[tuple[str, ...
 
 
 def _pod(kill: pb.Kill) -> str:
-    """``namespace/pod/container``, the uid where no runtime had told of the pod, empty outside of pods."""
+    """``namespace/pod/container``; the uid if no runtime had reported the pod; empty outside of pods."""
     named = "/".join(filter(None, (kill.pod_namespace, kill.pod_name, kill.container)))
     return named if kill.pod_name else kill.pod
 
@@ -158,7 +158,7 @@ def _domain(kill: pb.Kill) -> str:
 
 
 def told(kill: pb.Kill, page: int) -> list[str]:
-    """Why one process was killed."""
+    """The lines that explain why one process was killed."""
     at = f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
     lines = [
         f"{kill.comm} ({kill.pid}), user {kill.uid}, was killed at {at}",

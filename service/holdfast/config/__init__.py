@@ -1,8 +1,8 @@
-"""The daemon's configuration. Every key is in `schema`; `load` is the way from files to settings.
+"""The daemon's configuration. Every key is in `schema`; `load` turns files into settings.
 
-``load → source (read) → yamldoc | tomldoc (lines) → migrate (containerd's shape) → merge → decode → check``.
-``watch`` tells when to load again. Importing this imports no parser, and values are msgspec structs also inside: a
-dataclass costs half a millisecond of every start.
+``load → source (read) → yamldoc | tomldoc (lines) → migrate (containerd's shape) → merge → decode → check``. ``watch``
+reports when to load again. Importing this imports no parser, and values are msgspec structs also inside: a dataclass
+costs half a millisecond of every start.
 """
 
 from holdfast.config.defaults import Defaults, own_defaults

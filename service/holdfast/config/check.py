@@ -1,6 +1,6 @@
-"""What no single key can say: rules between keys, and addresses brought into one form. Thinks, no I/O.
+"""Checks beyond a single key: rules between keys, and addresses brought into one form. No I/O.
 
-Every rule raises one line that begins with the file and line of the key it is about.
+Every error is one line that begins with the file and line of the key it is about.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _URI_PARTS = 4
 
 
 class Addresses(Struct, frozen=True):
-    """Where to resolve relative paths from: the daemon's working directory."""
+    """Base of relative paths: the daemon's working directory."""
 
     cwd: str
 
@@ -35,7 +35,7 @@ class Addresses(Struct, frozen=True):
 
 
 def checked(settings: Settings, tree: Node, cwd: str, warnings: list[Finding]) -> Settings:
-    """``settings`` with absolute paths and bare addresses, if they make sense together.
+    """Return ``settings`` with absolute paths and bare addresses, if its keys fit together.
 
     Raises:
         ConfigError: the first rule that is broken.
@@ -54,7 +54,7 @@ def checked(settings: Settings, tree: Node, cwd: str, warnings: list[Finding]) -
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a ``host:port`` is reachable from this machine only. Unknown names are not."""
+    """Whether a ``host:port`` is reachable from this machine only. Names other than localhost are not."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
@@ -67,7 +67,7 @@ def is_loopback(address: str) -> bool:
 
 
 def check_host_port(address: str) -> None:
-    """Refuse what cannot be listened on.
+    """Check that ``address`` can be listened on.
 
     Raises:
         InvalidArgument: ``address nonsense: missing port in address`` and its like (Go's words).
@@ -88,7 +88,7 @@ class _Rules:
         self._warnings = warnings
 
     def plugin_names(self) -> None:
-        """Whole URIs everywhere but in version 1 files."""
+        """Check that plugins have whole URIs everywhere but in version 1 files."""
         for key, word in (("disabled_plugins", "disabled plugin"), ("required_plugins", "required plugin")):
             for index, node in self._children((key,)):
                 self._check_uri(str(node.value), word, node, (key, index))
@@ -101,7 +101,7 @@ class _Rules:
             raise ConfigError(f"{node.where}: {key_words(path[:1])}: {words}")
 
     def numbers(self) -> None:
-        """oom_score's range, which containerd only notices after its start; names of our own timeouts."""
+        """Check oom_score's range, which containerd only notices after its start, and the names of our own timeouts."""
         node = self._tree.at(("oom_score",))
         low, high = OOM_RANGE
         if node is not None and not low <= self._settings.oom_score <= high:
@@ -113,7 +113,7 @@ class _Rules:
                 self._tell(("timeouts", name), f"unknown timeout{suggestion(name, names)}")
 
     def log_words(self) -> None:
-        """The log's level and format."""
+        """Check the log's level and format."""
         debug = self._settings.debug
         try:
             log.level_number(debug.level)
@@ -125,7 +125,9 @@ class _Rules:
             )
 
     def tls(self) -> None:
-        """A certificate needs its key; authorities and grants need something to verify."""
+        """Check that a certificate has its key, that authorities have a certificate, and that grants have
+        authorities.
+        """
         grpc = self._settings.grpc
         if grpc.tcp_tls_cert and not grpc.tcp_tls_key:
             self._tell(("grpc", "tcp_tls_cert"), "open : no such file or directory: set grpc.tcp_tls_key as well")
@@ -136,7 +138,9 @@ class _Rules:
             self._tell(("grpc", "grants"), "no client can prove who it is without grpc.tcp_tls_ca")
 
     def directories(self) -> None:
-        """Containerd's own three rules, and a cgroup path that stays below the root cgroup."""
+        """Check containerd's own three rules for root and state, and that the cgroup path stays below the
+        root cgroup.
+        """
         if not self._settings.root:
             self._tell(("root",), "root must be specified")
         if not self._settings.state:
@@ -147,7 +151,7 @@ class _Rules:
             self._tell(("cgroup", "path"), f'"{self._settings.cgroup.path}" leads out of the cgroup tree')
 
     def sockets(self) -> None:
-        """Addresses that can be a unix socket: given, not abstract, short enough."""
+        """Check addresses that can be a unix socket: given, not abstract, short enough."""
         settings = self._settings
         if not settings.grpc.address:
             self._tell(("grpc", "address"), "grpc address cannot be empty: invalid argument")
@@ -172,7 +176,7 @@ class _Rules:
             self._tell(("ttrpc", "address"), "is grpc.address; the two need a socket each")
 
     def tcp(self) -> None:
-        """Addresses of TCP listeners, and plaintext beyond this machine only when it was asked for."""
+        """Check addresses of TCP listeners; plaintext beyond this machine must be explicitly allowed."""
         settings = self._settings
         for path, address in (
             (("grpc", "tcp_address"), settings.grpc.tcp_address),

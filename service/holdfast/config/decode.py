@@ -1,6 +1,7 @@
-"""Nodes into a frozen struct, or one line that says which value in which file is wrong and what would be right.
+"""Decoding of nodes into a frozen struct. An error is one line: which value in which file is wrong, and what is
+expected.
 
-msgspec has the last word on types and bounds; what it says is translated back into the file's terms.
+msgspec checks types and bounds; its messages are translated back into the file's terms.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _LONGEST = 60  # characters of a value that a message repeats
 
 
 def decode(node: Node, type_: type[T], above: Path = (), warnings: list[Finding] | None = None) -> T:
-    """``node`` as a ``type_``; ``above`` is the path of ``node`` itself, for messages.
+    """Return ``node`` as a ``type_``; ``above`` is the path of ``node`` itself, for messages.
 
-    Unknown keys of a lenient source and keys by an old name go to ``warnings``; a null where none belongs means the
-    default.
+    Unknown keys of a lenient source and keys by an old name go to ``warnings``; a null that the type does not allow
+    means the default.
 
     Raises:
         ConfigError: ``config.yaml:12: grpc.uid: expected an integer …, got "x"; did you mean …``.
@@ -40,7 +41,7 @@ def decode(node: Node, type_: type[T], above: Path = (), warnings: list[Finding]
     if node.value != {}:
         node = _renamed(node, info_of(type_), above, warnings)
     walk = _Walk(above, warnings)
-    data = walk.prepared(node, info_of(type_), ()) if node.value != {} else {}  # nothing said: no type is looked into
+    data = walk.prepared(node, info_of(type_), ()) if node.value != {} else {}  # nothing is set: no type is inspected
     try:
         return msgspec.convert(data, type_)
     except msgspec.ValidationError as error:
@@ -59,7 +60,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message repeats it."""
+    """A value as a message shows it."""
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -93,7 +94,7 @@ def _renamed(node: Node, info: mi.Type, above: Path, warnings: list[Finding]) ->
 
 
 class _Walk:
-    """Turns nodes into the plain data msgspec takes: quantities parsed, unknown keys met, nulls left out."""
+    """Conversion of nodes into plain data for msgspec: quantities parsed, unknown keys reported, nulls left out."""
 
     def __init__(self, above: Path, warnings: list[Finding]) -> None:
         self._above = above
@@ -222,7 +223,7 @@ def _info_at(type_: type[Any], path: Path) -> mi.Type | None:
 
 
 def _resolved(steps: str, data: Any, type_: type[Any], message: str) -> Path:
-    """Msgspec's ``.timeouts[...]`` as a path; which entry ``...`` is, is found by decoding with each one alone."""
+    """Msgspec's ``.timeouts[...]`` as a path. The entry behind ``...`` is found by decoding with each one alone."""
     path: Path = ()
     for name, index, entry in _STEP.findall(steps):
         if not entry:

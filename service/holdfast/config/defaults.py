@@ -1,4 +1,4 @@
-"""Where things are when nobody says: root's places, or the user's own (the XDG base directories)."""
+"""Default directories and addresses: root's, or the user's own (the XDG base directories)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def defaults_for(euid: int, environ: Mapping[str, str]) -> Defaults:
 
 
 def own_defaults() -> Defaults:
-    """Default places of the user this process runs as; what a client without ``-a`` asks for as well."""
+    """Default places of the user this process runs as; a client without ``-a`` uses them as well."""
     return defaults_for(os.geteuid(), os.environ)
 
 

@@ -1,4 +1,4 @@
-"""What a type expects, in words: for messages, for the printed default configuration and for the documentation."""
+"""Words for the values of a type: for messages, for the printed default configuration and for the documentation."""
 
 from __future__ import annotations
 
@@ -248,7 +248,9 @@ def as_written(value: Any, info: mi.Type) -> Any:
 
 
 def hidden(data: Any, info: mi.Type | None) -> Any:
-    """Plain data of a type without its secrets: what has ``extra={"secret": True}`` in its Meta is `HIDDEN`."""
+    """Plain data of a type without its secrets: values with ``extra={"secret": True}`` in their Meta become
+    `HIDDEN`.
+    """
     if info is None:
         return data
     if data not in (None, "") and any(bare(member)[1].get("secret") for member in (info, *alternatives(info))):

@@ -1,10 +1,10 @@
-"""SHA-256 without hashlib: that brings OpenSSL, 3 MiB of every node."""
+"""SHA-256 without hashlib, which loads OpenSSL: 3 MiB of every node."""
 
 from __future__ import annotations
 
 
 def sha256_hex(data: bytes) -> str:
-    """The digest in hex."""
+    """Return the digest in hex."""
     try:
         from _sha2 import sha256  # type: ignore[import-not-found]
     except ImportError:  # Python 3.11

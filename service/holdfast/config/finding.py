@@ -1,4 +1,4 @@
-"""Warnings about a configuration: what the daemon accepts, and what its author probably did not mean."""
+"""Warnings about a configuration that the daemon accepts, but that its author probably did not mean."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Finding(Struct, frozen=True):
 
 
 class Remark(Struct, frozen=True):
-    """What a plugin says of its own section: the key's path from the section, and what is wrong; what to do.
+    """Remark of a plugin on its own section: the key's path from the section, what is wrong, and what to do.
 
-    A warning, or with ``fatal`` why the section is refused.
+    It is a warning, or with ``fatal`` the reason why the section is refused.
     """
 
     path: Path

@@ -16,7 +16,7 @@ _SIZE = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|Ei|k|K|M|G|T|P|E)?B?$"
 
 
 def json_schema(known: Mapping[str, type[msgspec.Struct] | None] | None = None) -> dict[str, Any]:
-    """The schema of `Settings`, with the config type of each known plugin under ``plugins``.
+    """Return the schema of `Settings`, with the config type of each known plugin under ``plugins``.
 
     With ``known`` given, a section of any other plugin is an error, as it is for the daemon.
     """
@@ -28,7 +28,7 @@ def json_schema(known: Mapping[str, type[msgspec.Struct] | None] | None = None) 
     if known is not None:
         plugins = settings["properties"]["plugins"]
         plugins["properties"] = dict(zip(types, sections, strict=True))
-        # A proxy plugin's section would be named after its id; nobody decodes one.
+        # A proxy plugin's section would be named after its id; no code decodes one.
         plugins["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -45,7 +45,9 @@ def _struct_info(type_: type[msgspec.Struct]) -> mi.StructType:
 
 
 def _definition(struct: mi.StructType, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Msgspec names a definition after its class, with the module only where two classes share a name."""
+    """The definition of a struct: msgspec names it after its class, with the module only if two classes
+    share a name.
+    """
     name = struct.cls.__name__
     full = f"{struct.cls.__module__}.{struct.cls.__qualname__}"
     found: dict[str, Any] = definitions[full if full in definitions else name]
@@ -73,7 +75,7 @@ def _structs(types: list[type[msgspec.Struct]]) -> list[mi.StructType]:
 
 
 def _fit(struct: mi.StructType, definition: dict[str, Any]) -> None:
-    """Say what a file may hold where msgspec says what memory holds: quantities as text, null for a default."""
+    """Replace what msgspec says of values in memory by what a file may hold: quantities as text, null for a default."""
     for one in struct.fields:
         schema = definition["properties"][one.encode_name]
         _quantities(one.type, schema)
@@ -104,5 +106,5 @@ def _quantities(info: mi.Type, schema: dict[str, Any]) -> None:
 
 
 def _ordered(union: mi.UnionType) -> list[mi.Type]:
-    """Members in the order msgspec prints them: what is no struct first, null last."""
+    """Members in the order msgspec prints them: first those that are no struct, null last."""
     return [one for one in union.types if not isinstance(bare(one)[0], (mi.StructType, mi.NoneType))]

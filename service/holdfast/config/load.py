@@ -1,7 +1,7 @@
-"""From files to settings: find them, read them, bring each to our shape, join them, decode, check.
+"""Loading of settings: find the files, read them, bring each to our shape, join them, decode, check.
 
-Order of joining, later over earlier: defaults, the main file, its imports, ``conf.d/*.yaml`` beside it, then what
-those import in turn (breadth first, each file once), and the command line over all.
+Order of joining, later over earlier: defaults, the main file, its imports, ``conf.d/*.yaml`` beside it, then the files
+that those import in turn (breadth first, each file once), and the command line over all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from holdfast.late import regex
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000
 HASH_DIGITS = 12
-_YAML_SUFFIXES = (".yaml", ".yml", ".json")  # whatever else a TOML file imports is TOML; containerd asks for no suffix
+_YAML_SUFFIXES = (".yaml", ".yml", ".json")  # all else that a TOML file imports is TOML; containerd requires no suffix
 _ATTEMPTS = 5
 _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
@@ -41,7 +41,7 @@ _ROOT_LINE = regex(r"""^["']?root["']?\s*[:=]\s*["']?(/[^"'#\n]*[^"'#\s])""", re
 
 
 class Overrides(Struct, frozen=True):
-    """What the command line says; None or empty: nothing."""
+    """Options of the command line; None or empty if not given."""
 
     root: str | None = None
     state: str | None = None
@@ -49,7 +49,7 @@ class Overrides(Struct, frozen=True):
     level: str | None = None
 
     def tree(self) -> Node:
-        """As a configuration of its own."""
+        """Return them as a configuration of its own."""
         flags = {"root": self.root, "state": self.state}
         data: dict[str, object] = {key: value for key, value in flags.items() if value}
         if self.address:
@@ -65,10 +65,10 @@ NO_OVERRIDES = Overrides()
 class Loaded(Struct, frozen=True):
     """Settings and where they came from.
 
-    ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for
-    `watch`. ``warnings``: lines for the log. ``short_ids``: a version 1 file was among them, so plugin names may be
-    ids alone, each standing for every plugin that has it (``plugin.graph.expand_short_ids``). ``fingerprint``: the
-    versions of the files that were read. ``given``: what the files say, joined, without defaults and command line.
+    ``sources``: the files read, in order of joining. ``patterns``: files and globs whose change matters, for `watch`.
+    ``warnings``: lines for the log. ``short_ids``: a version 1 file was among them, so plugin names may be ids alone,
+    each standing for every plugin that has it (``plugin.graph.expand_short_ids``). ``fingerprint``: the versions of the
+    files that were read. ``given``: the joined content of the files, without defaults and command line.
     """
 
     settings: Settings
@@ -87,7 +87,7 @@ class Loaded(Struct, frozen=True):
 
     @property
     def short_hash(self) -> str:
-        """The hash's first digits: as much of it as people compare."""
+        """The first digits of the hash: as many as people compare."""
         return self.content_hash[:HASH_DIGITS]
 
     def where(self, key: str) -> str:
@@ -97,9 +97,10 @@ class Loaded(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """Files that are no configuration, and why. ``patterns`` and ``fingerprint`` as in `Loaded`, as far as was read.
+    """Files that are not a valid configuration, and why. ``patterns`` and ``fingerprint`` as in `Loaded`, as far as was
+    read.
 
-    ``roots``: the directories that may be the daemon's root, most likely first; the files may not say it any more.
+    ``roots``: the directories that may be the daemon's root, most likely first; the files may not name it any more.
     """
 
     error: ConfigError
@@ -109,7 +110,7 @@ class Refused(Struct, frozen=True):
 
 
 class Surroundings(Struct, frozen=True):
-    """What of the process the result depends on."""
+    """The state of the process that the result depends on."""
 
     euid: int
     environ: Mapping[str, str]
@@ -117,7 +118,7 @@ class Surroundings(Struct, frozen=True):
 
     @classmethod
     def own(cls) -> Surroundings:
-        """Those of the process we are."""
+        """Return that of this process."""
         return cls(os.geteuid(), os.environ, os.getcwd())
 
 
@@ -126,7 +127,7 @@ def load(
     overrides: Overrides = NO_OVERRIDES,
     surroundings: Surroundings | None = None,
 ) -> Loaded:
-    """The settings of one daemon. Without ``path`` the default file is read if there is one.
+    """Load the settings of one daemon. Without ``path`` the default file is read if there is one.
 
     Raises:
         ConfigError: one line with file, line, key, what was expected.
@@ -142,7 +143,7 @@ def attempt(
     overrides: Overrides = NO_OVERRIDES,
     surroundings: Surroundings | None = None,
 ) -> Loaded | Refused:
-    """As `load`, with a mistake as a value."""
+    """Load as `load` does, but return an error as a value."""
     around = surroundings or Surroundings.own()
     defaults = defaults_for(around.euid, around.environ)
     files = _Files(Snapshot())
@@ -158,7 +159,7 @@ def attempt(
                 error = raised
             seen = fingerprint(files.absolute_patterns())
             if not (snapshot.holds(seen) if error is None else snapshot.still(seen)):
-                continue  # changed between reading and looking: what we have is half old
+                continue  # changed between reading and checking: what we have is half old
         try:
             if error is not None:
                 raise error
@@ -172,10 +173,10 @@ def attempt(
 def revived(
     data: object, source: Source, overrides: Overrides = NO_OVERRIDES, surroundings: Surroundings | None = None
 ) -> Loaded:
-    """The settings that a `Loaded.given` kept as plain ``data`` gives under this command line; no file is read.
+    """Return the settings of a `Loaded.given` kept as plain ``data``, under this command line; no file is read.
 
     Raises:
-        ConfigError: this version does not take them any more.
+        ConfigError: this version does not accept them any more.
     """
     around = surroundings or Surroundings.own()
     tree = node_of(data, source)
@@ -186,7 +187,7 @@ def main_file(path: str | os.PathLike[str] | None, surroundings: Surroundings | 
     """The absolute path of the file that `load` begins with; empty for an open descriptor, which has none.
 
     Raises:
-        ConfigError: no path can be so.
+        ConfigError: it is not a possible path.
     """
     around = surroundings or Surroundings.own()
     main = _main_file(path, defaults_for(around.euid, around.environ))
@@ -196,9 +197,10 @@ def main_file(path: str | os.PathLike[str] | None, surroundings: Surroundings | 
 def read_file(
     path: str, snapshot: Snapshot, version: int = 0, *, is_toml: bool = False
 ) -> tuple[Node, int, list[Finding]]:
-    """One file in our shape, its version, and warnings. ``version`` is what a TOML file without one has.
+    """Read one file into our shape; return it, its version, and warnings.
 
-    ``is_toml``: also where its name does not end in ``.toml``.
+    ``version`` is that of a TOML file that has none. ``is_toml``: read it as TOML also if its name does not end in
+    ``.toml``.
 
     Raises:
         ConfigError, SnapshotLost.
@@ -223,7 +225,7 @@ def read_file(
 
 
 def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
-    """Containerd's TOML file as the text of a YAML one; what was not taken over is said in comments at its top.
+    """Return containerd's TOML file as the text of a YAML file; comments at its top say what was not taken over.
 
     Raises:
         ConfigError: it cannot be read, is not TOML, or has values we would refuse.
@@ -239,7 +241,7 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
     settings = decode(migration.tree, Settings)
     for uri, section in (migration.tree.mapping().get("plugins") or Node({}, tree.source)).mapping().items():
         type_ = known[uri]
-        assert type_ is not None  # sections nobody reads are gone
+        assert type_ is not None  # sections that no plugin reads are gone
         decode(section, type_, ("plugins", uri))
     checked(settings, migration.tree, "/", warnings)
     notes = [f"line {str(warning).removeprefix(f'{path}:')}" for warning in warnings]
@@ -247,7 +249,7 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
 
 
 class _Wanted(Struct, frozen=True):
-    """A file to read: its path, the version it has if it says none, and whether it is TOML whatever its name."""
+    """A file to read: its path, its version if the file has none, and whether it is TOML whatever its name."""
 
     path: str
     version: int = 0
@@ -255,7 +257,7 @@ class _Wanted(Struct, frozen=True):
 
 
 class _Files:
-    """Reads the main file and all it imports."""
+    """Reader of the main file and all its imports."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -266,11 +268,11 @@ class _Files:
         self.unparsed = ""  # the main file's text, where it is not understood
 
     def absolute_patterns(self) -> tuple[str, ...]:
-        """What was asked for, as absolute paths and globs."""
+        """The paths and globs that were looked for, made absolute."""
         return tuple(dict.fromkeys(absolute(pattern) for pattern in self.patterns))
 
     def collect(self, main: str, *, must_exist: bool) -> None:
-        """Breadth first; a file reached twice is read once, so that a cycle is harmless."""
+        """Read the files breadth first; a file reached twice is read once, so that a cycle is harmless."""
         self.patterns.append(main)
         queue: deque[_Wanted] = deque()
         if must_exist or os.path.lexists(main):
@@ -377,7 +379,9 @@ def _settled(
 
 
 def _roots(files: _Files, overrides: Overrides, defaults: Defaults, cwd: str) -> tuple[str, ...]:
-    """Where the daemon's root may be, though its files are refused: as far as they were read, and as they look."""
+    """Directories that may be the root of a daemon whose files are refused: from the parsed files, or by a
+    line's look.
+    """
     if overrides.root:
         return (os.path.join(cwd, overrides.root),)
     node = (merged(files.trees) or Node({}, _DEFAULTS)).mapping().get("root")

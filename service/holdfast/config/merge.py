@@ -1,7 +1,7 @@
-"""Joining configuration files: what a later file says about what an earlier one said. Thinks, no I/O.
+"""Joining of configuration files: a later file over an earlier one. No I/O.
 
-Mappings merge key by key, at any depth. Lists append, without what is there already. Everything else is replaced,
-also by ``0``, ``false`` and ``""``: a key that is present was meant. ``null`` takes back what earlier files said.
+Mappings merge key by key, at any depth. Lists append, without items that are there already. Everything else is
+replaced, also by ``0``, ``false`` and ``""``: a key that is present was meant. ``null`` removes what earlier files set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def over(earlier: Node, later: Node) -> Node:
 
 
 def filled(given: Node, defaults: Node) -> Node:
-    """``given`` with what it leaves out, or says null to, taken from ``defaults``."""
+    """``given`` with its missing and null keys taken from ``defaults``."""
     if given.value is None:
         return defaults
     if not isinstance(given.value, dict) or not isinstance(defaults.value, dict):

@@ -1,8 +1,8 @@
-"""containerd's TOML, versions 1 to 3, in the shape of our own files. Thinks, no I/O.
+"""Conversion of containerd's TOML, versions 1 to 3, to the shape of our own files. No I/O.
 
-Most keys are ours as well. What has no counterpart is dropped with a line that says so; what containerd takes to
-mean something else than we would is translated. `migrated` goes further, for ``holdfast config migrate``: version 1's
-short ids become the URIs they stood for, and what plugins of ours do not exist is set aside.
+Most keys are ours as well. A key without a counterpart is dropped with a warning; a value that has another meaning in
+containerd is translated. `migrated` goes further, for ``holdfast config migrate``: version 1's short ids become the
+URIs they stood for, and sections of plugins that do not exist here are dropped.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ SHORT_IDS: dict[str, str] = {
 
 
 def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Finding]]:
-    """A TOML file in our shape, its version, and warnings. ``inherited``: the version of the file that imports it.
+    """Return a TOML file in our shape, its version, and warnings. ``inherited``: the version of the file that imports
+    it.
 
     Raises:
         ConfigError: a version we cannot read.
@@ -79,7 +80,9 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Fin
 
 
 def _version(tree: Node, inherited: int) -> int:
-    """1 also for 0 and below, as containerd has it. 2 and 3 differ in nothing that we have."""
+    """The version of a file; 0 and below count as 1, as in containerd. 2 and 3 do not differ in the keys
+    that we have.
+    """
     node = tree.mapping().get("version")
     if node is None:
         return max(inherited, 1)
@@ -92,7 +95,7 @@ def _version(tree: Node, inherited: int) -> int:
 
 
 def _without_empty_places(tree: Node) -> Node:
-    """A file that is imported, without its empty places: containerd keeps the importing file's there."""
+    """An imported file without its empty places: containerd keeps the importing file's places there."""
     entries = {key: node for key, node in tree.mapping().items() if node.value != "" or (key,) not in _OWN_PLACES}
     grpc = entries.get("grpc")
     address = grpc.mapping().get("address") if grpc is not None else None
@@ -102,7 +105,7 @@ def _without_empty_places(tree: Node) -> Node:
 
 
 def _grpc(node: Node, warnings: list[Finding]) -> Node:
-    """A negative message size is containerd's way to ask for gRPC's own limit; ours is 0. Ours end at 2 GiB."""
+    """Translate message sizes: a negative size means gRPC's own limit, which is 0 here; the largest here is 2 GiB."""
     entries = dict(node.mapping())
     for key in _SIZES:
         size = entries.get(key)
@@ -117,7 +120,9 @@ def _grpc(node: Node, warnings: list[Finding]) -> Node:
 
 
 def _proxies(node: Node, warnings: list[Finding]) -> Node:
-    """A proxy's type may be a whole URI. One without an address fails in containerd when it is used."""
+    """Translate a proxy's type that is a whole URI; drop a proxy without an address, which in containerd fails when
+    used.
+    """
     entries = {}
     for name, proxy in node.mapping().items():
         address = proxy.mapping().get("address")
@@ -132,7 +137,7 @@ def _proxies(node: Node, warnings: list[Finding]) -> Node:
 
 
 def _timeouts(node: Node, warnings: list[Finding]) -> Node:
-    """A negative duration is over before it begins, which nobody means."""
+    """Drop negative timeouts with a warning: such a time is over before it begins."""
     entries = {}
     for name, timeout in node.mapping().items():
         if isinstance(timeout.value, str) and timeout.value.strip().startswith("-"):
@@ -151,7 +156,7 @@ _TRANSLATED: dict[str, Callable[[Node, list[Finding]], Node]] = {
 
 
 def _relabelled(node: Node, source: Source) -> Node:
-    """The same nodes under another source (the version is known only after the file was read)."""
+    """Return the nodes under another source (the version is known only after the file was read)."""
     if isinstance(node.value, dict):
         return Node({key: _relabelled(one, source) for key, one in node.value.items()}, source, node.line)
     if isinstance(node.value, list):
@@ -160,14 +165,14 @@ def _relabelled(node: Node, source: Source) -> Node:
 
 
 class Migration(Struct, frozen=True):
-    """A file in our shape, and a line on each thing that became of the rest."""
+    """A file in our shape, and a note on each key that was dropped or changed."""
 
     tree: Node
     notes: list[str] = []
 
 
 def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
-    """A file of `from_containerd`'s for printing as YAML: whole URIs, only keys that somebody here reads.
+    """Return a file of `from_containerd` for printing as YAML: whole URIs, only keys that are read here.
 
     ``known`` are the plugins that exist, each with its config type.
     """
@@ -190,14 +195,14 @@ def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
 
 
 def meanings(name: str, known: Iterable[str]) -> list[str]:
-    """The URIs version 1 means by a plugin's id: every plugin here that has it, else what containerd called it."""
+    """The URIs that a version 1 id means: every plugin here that has the id, else containerd's URI for it."""
     mine = sorted(uri for uri in known if uri.rpartition(".")[2] == name)
     kind = "service" if name.endswith("-service") else "grpc"
     return mine or [SHORT_IDS.get(name, name if "." in name else f"io.containerd.{kind}.v1.{name}")]
 
 
 def without_unknown(node: Node, type_: type[Struct], above: Path, notes: list[str]) -> Node:
-    """``node`` without the keys its type does not have; each gets a note."""
+    """``node`` without the keys its type does not have; each of these gets a note."""
     return _known_only(node, info_of(type_), above, notes)
 
 
@@ -234,7 +239,7 @@ def _sections(node: Node, known: Mapping[str, type[Struct] | None], notes: list[
 
 
 def _imports(node: Node, notes: list[str]) -> Iterator[Node]:
-    """What a YAML file reads as TOML by its name; the rest it would take for YAML."""
+    """Yield the imports that a YAML file reads as TOML by their name; it would read the others as YAML."""
     for _, one in node.children():
         if str(one.value).endswith(".toml"):
             notes.append(f"line {one.line}: imports: {one.value}: read as TOML; migrate it too")

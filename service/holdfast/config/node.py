@@ -1,6 +1,6 @@
-"""A configuration as it was written: values that remember their file and line.
+"""Nodes of a configuration as it was written: values with their file and line.
 
-Readers make it, `merge` joins it, `migrate` changes its shape, `decode` turns it into a struct. Thinks, no I/O.
+Readers make them, `merge` joins them, `migrate` changes their shape, `decode` turns them into a struct. No I/O.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_VALUES = 100_000
 
 
 class Source(Struct, frozen=True):
-    """Where values came from. ``lenient``: containerd's TOML, whose unknown keys are a warning, not an error."""
+    """Origin of values. ``lenient``: containerd's TOML, whose unknown keys are a warning, not an error."""
 
     path: str
     lenient: bool = False
@@ -34,7 +34,7 @@ class Node(Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """``config.yaml:12``, or what stands for a file."""
+        """``config.yaml:12``, or the source alone without a line."""
         return f"{self.source.path}:{self.line}" if self.line else self.source.path
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
@@ -55,7 +55,7 @@ class Node(Struct, frozen=True):
         return node
 
     def nearest(self, path: Path) -> Node:
-        """The node at ``path`` or its closest ancestor: what a message about a missing key points at."""
+        """The node at ``path`` or its closest ancestor, for a message about a missing key."""
         for length in range(len(path), 0, -1):
             found = self.at(path[:length])
             if found is not None:
@@ -75,12 +75,12 @@ class Node(Struct, frozen=True):
         return self.value if isinstance(self.value, dict) else {}
 
     def with_value(self, value: Scalar | dict[str, Node] | list[Node]) -> Node:
-        """Another value at the same place."""
+        """Return a node with another value at the same place."""
         return Node(value, self.source, self.line)
 
 
 def node_of(value: Any, source: Source, line: int = 0) -> Node:
-    """A plain value as nodes that all have one place."""
+    """Return a plain value as nodes that all have one place."""
     if isinstance(value, dict):
         return Node({str(key): node_of(inner, source, line) for key, inner in value.items()}, source, line)
     if isinstance(value, (list, tuple)):

@@ -3,7 +3,7 @@
 `Duration` and `Bytes` are types for the fields of any config struct, a plugin's included: the field holds a plain
 number (seconds, bytes), the file holds text, and bounds are msgspec's own::
 
-    rescan: Annotated[Duration, Meta(ge=1, description="time between sweeps")] = 30.0
+    rescan: Annotated[Duration, Meta(ge=1, description="time between rescans")] = 30.0
 
 Durations are Go's (https://pkg.go.dev/time#ParseDuration), sizes are Kubernetes quantities of bytes
 (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/).
@@ -44,7 +44,7 @@ _LONGEST = 64  # characters; longer is no quantity, and a number of any length i
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a Go duration such as ``1h2m3.5s``; a sign is allowed, as in Go.
+    """Return the seconds of a Go duration such as ``1h2m3.5s``; a sign is allowed, as in Go.
 
     Raises:
         ValueError: ``unable to parse soon into a time duration`` (containerd's words).
@@ -62,7 +62,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of a Kubernetes quantity such as ``256Mi``, ``1.5Gi`` or ``1G``.
+    """Return the bytes of a Kubernetes quantity such as ``256Mi``, ``1.5Gi`` or ``1G``.
 
     Raises:
         ValueError: not a quantity, or not a whole number of bytes.
@@ -77,12 +77,12 @@ def parse_bytes(text: str) -> int:
 
 
 def _named(text: str) -> str:
-    """What could not be parsed, as containerd says it; on one line, whatever it is."""
+    """``text`` that could not be parsed, as containerd shows it, always on one line."""
     return (text if text.isprintable() else ascii(text)[1:-1])[:_LONGEST]
 
 
 def _exact(number: str, unit: int) -> tuple[int, int]:
-    """``number × unit`` rounded down, and whether anything was lost: decimals without a float's error."""
+    """``number × unit`` rounded down, and a remainder if anything was lost: decimals without a float's error."""
     whole, _, decimals = number.partition(".")
     tens: int = 10 ** len(decimals)
     return divmod(int(whole + decimals or "0") * unit, tens)

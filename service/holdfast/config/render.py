@@ -24,10 +24,10 @@ _URI_PARTS = 4
 
 
 def effective(settings: Settings, sections: Mapping[str, msgspec.Struct], known: Iterable[str]) -> str:
-    """Settings as a file that gives the same settings again; imports are gone, they are in it.
+    """Settings as a file that gives the same settings again; the imports are merged into it.
 
-    ``sections`` are the plugins' decoded configurations; a disabled plugin's section stays as it was written.
-    A version 1 file's short ids become the URIs among ``known`` they stand for.
+    ``sections`` are the plugins' decoded configurations; a disabled plugin's section stays as it was written. A version
+    1 file's short ids become the URIs among ``known`` they stand for.
     """
     data = _whole(settings, sections, known)
     given = as_written(settings.plugins, mi.AnyType())
@@ -36,7 +36,7 @@ def effective(settings: Settings, sections: Mapping[str, msgspec.Struct], known:
 
 
 def in_force(settings: Settings, sections: Mapping[str, msgspec.Struct], known: Iterable[str]) -> dict[str, Any]:
-    """Settings as plain data to show: as `effective`, without sections that nobody reads, secrets as `HIDDEN`."""
+    """Settings as plain data to show: as `effective`, without sections that no plugin reads, secrets as `HIDDEN`."""
     data = hidden(_whole(settings, {}, known), mi.type_info(Settings))
     data["plugins"] = {
         uri: hidden(as_written(one, (info := mi.type_info(type(one)))), info) for uri, one in sections.items()
@@ -74,7 +74,7 @@ def commented_defaults(settings: Settings, known: Mapping[str, type[msgspec.Stru
 
 
 def migrated_text(tree: Any, notes: Iterable[str], origin: str) -> str:
-    """A migrated file: where it comes from, what was not taken over, and the rest."""
+    """Text of a migrated file: its origin, notes on what was not taken over, and the content."""
     lines = [f"# From {one_line(origin)}"]
     lines += [f"#   {one_line(note)}" for note in notes]
     return "\n".join([*lines, "version: 2", *_mapping(tree, 0)]) + "\n"
@@ -100,7 +100,7 @@ def _uris(name: str, known: Iterable[str]) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Text that cannot end a comment."""
+    """``text`` without the characters that could end a comment."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

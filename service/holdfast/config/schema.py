@@ -1,7 +1,7 @@
 """Every key of the daemon's configuration: meaning, unit, range, default. The documentation and the JSON Schema
 are printed from these types (``docs/configuration.md``, ``holdfast config schema``).
 
-containerd's keys keep containerd's names. Paths and addresses here are root's; `defaults` has everybody else's.
+containerd's keys keep containerd's names. Paths and addresses here are root's; `defaults` has those of other users.
 """
 
 # No `from __future__ import annotations` here: msgspec would compile each annotation again, 5 ms of every start.
@@ -16,7 +16,7 @@ SOCKET_NAME = "holdfast.sock"
 TTRPC_SUFFIX = ".ttrpc"
 MAX_SOCKET_PATH = 104  # bytes; containerd's limit, 3 below Linux's sun_path
 OOM_RANGE = (-1000, 1000)  # of oom_score_adj, man 5 proc
-MAX_ID = 2**32 - 2  # (uid_t)-1 is nobody's number
+MAX_ID = 2**32 - 2  # (uid_t)-1 is no user's number
 TIMEOUT_PREFIX = "io.holdfast.timeout."
 
 Uid = Annotated[int, Meta(ge=-1, le=MAX_ID, description="owner of the socket; -1: the daemon's own effective user")]
@@ -280,5 +280,5 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return owner.uid, owner.gid
 
     def timeout_s(self, name: str) -> float:
-        """Seconds of a timeout, by its name with or without our prefix; 1 for one nobody knows, as in containerd."""
+        """Seconds of a timeout, by its name with or without our prefix; 1 for an unknown name, as in containerd."""
         return self.timeouts.get(TIMEOUT_PREFIX + name, self.timeouts.get(name, 1.0))

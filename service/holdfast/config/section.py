@@ -21,7 +21,7 @@ _SHOWN = 3  # names in one warning; a dump of containerd's own configuration has
 
 
 class Section(dict[str, Any]):
-    """One plugin's section as plain data, which also knows where it was written."""
+    """One plugin's section as plain data, with the node it was read from."""
 
     __slots__ = ("node",)
 
@@ -33,8 +33,8 @@ class Section(dict[str, Any]):
 def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[Finding] | None = None) -> T:
     """The section of the plugin ``uri`` as its config type; its defaults where there is none.
 
-    A version 1 file names a section by the plugin's id alone; what a whole URI says goes over it. Unknown keys of
-    a TOML file are added to ``warnings``.
+    A version 1 file names a section by the plugin's id alone; a section under the whole URI goes over it. Unknown keys
+    of a TOML file are added to ``warnings``.
 
     Raises:
         ConfigError: with file, line and key.
@@ -43,16 +43,16 @@ def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[
 
 
 def placed(settings: Settings, uri: str, remarks: Iterable[Remark]) -> list[Finding]:
-    """What the plugin ``uri`` remarks on its own section, with file and line.
+    """Findings of the remarks of the plugin ``uri`` on its own section, with file and line.
 
     Raises:
-        ConfigError: the first that is fatal.
+        ConfigError: the first remark that is fatal.
     """
     return placed_in(_whole(settings, uri), ("plugins", uri), remarks)
 
 
 def placed_in(section: Node, above: Path, remarks: Iterable[Remark]) -> list[Finding]:
-    """The same for a section that was read by itself; ``above`` is its path, for messages."""
+    """Findings of ``remarks`` on a section that was read by itself; ``above`` is its path, for messages."""
     findings = []
     for remark in remarks:
         finding = remark.placed(section, above)

@@ -1,8 +1,8 @@
 """Reading configuration files: within limits, and all from one version of a mounted ConfigMap.
 
-The kubelet swaps a ConfigMap by renaming a link over ``..data``. A `Snapshot` opens what ``..data`` means once per
-directory and reads every file through that descriptor, so a swap in between cannot mix two versions; when the old
-version is deleted meanwhile, a read fails and the caller takes a new snapshot.
+The kubelet swaps a ConfigMap by renaming a link over ``..data``. A `Snapshot` opens the target of ``..data`` once per
+directory and reads every file through that descriptor, so a swap in between cannot mix two versions; if the old version
+is deleted meanwhile, a read fails and the caller takes a new snapshot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SnapshotLost(Exception):
 
 
 class Snapshot:
-    """A context manager that reads files."""
+    """Context manager that reads files of one version."""
 
     def __init__(self) -> None:
         self._data: dict[str, int] = {}  # directory → descriptor of its ..data, -1 without one
@@ -76,7 +76,7 @@ class Snapshot:
         return self.still(now) and all(path in self.listed for path, stamp in now if stamp)
 
     def still(self, now: Fingerprint) -> bool:
-        """Whether the files that were read are still the same, whatever others there are."""
+        """Whether the files that were read are unchanged; other files may have appeared."""
         stamps = dict(now)
         return all(stamps.get(path) == stamp for path, stamp in self.listed.items() if stamp)
 
@@ -140,7 +140,7 @@ def fingerprint(patterns: Iterable[str]) -> Fingerprint:
 
 
 def absolute(path: str) -> str:
-    """``path`` from the root, links as they are."""
+    """``path`` made absolute, links not followed."""
     return os.path.normpath(os.path.join(os.getcwd(), path))
 
 
@@ -200,5 +200,5 @@ def _loading(path: str) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """Go's words for what containerd's users know; the system's otherwise."""
+    """The system's words for an error, in lower case as Go prints them."""
     return (error.strerror or str(error)).lower()

@@ -1,7 +1,8 @@
-"""TOML text into nodes with lines. The standard library reads it; `_Lines` walks the text again for the lines.
+"""Parser of TOML text into nodes with lines. The standard library decodes it; `_Lines` walks the text again for the
+lines.
 
-tomllib says whether text is TOML and what it means, but keeps no places. A text it accepted needs no checking, so
-the second walk is short: headers, keys, and the ends of values (https://toml.io/en/v1.0.0).
+tomllib checks a text and decodes it, but keeps no places. A text it accepted needs no checking, so the second walk is
+short: headers, keys, and the ends of values (https://toml.io/en/v1.0.0).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _PLACE = regex(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def read_toml(text: str, source: Source) -> Node:
-    """The document as nodes.
+    """Return the document as nodes.
 
     Raises:
         ConfigError: one line with file, line and what is wrong.
@@ -72,7 +73,7 @@ def _refuse_nul(text: str, source: Source, line: int) -> None:
 
 
 class _Lines:
-    """Walks accepted text once; ``lines`` has the line of every key, table and list element."""
+    """Second walk along accepted text; ``lines`` has the line of every key, table and list element."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -82,7 +83,7 @@ class _Lines:
         self.lines: dict[Path, int] = {}
 
     def walk(self) -> dict[Path, int]:
-        """The lines by path."""
+        """Walk the text; return the lines by path."""
         table: Path = ()
         self._skip(_BLANK)
         while self._at < len(self._text):

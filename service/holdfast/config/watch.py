@@ -1,12 +1,13 @@
-"""Noticing that a configuration file changed: inotify on its directory, and a look every ten seconds in any case.
+"""Detection of changed configuration files: inotify on their directories, and a check every ten seconds in any case.
 
 Rules, learnt from what the kubelet and editors do (https://man7.org/linux/man-pages/man7/inotify.7.html):
 
-- The *directory* is watched. A mounted ConfigMap changes by a rename over ``..data``, so the file's own name appears
-  in no event, and a watch on the file dies with the old version. Editors rename over the file as well.
-- An event only says "look". What counts is the fingerprint: which files there are, and their inode, size and time.
-- Events come in bursts; we look when a directory has been quiet for a moment, or a second after the first event.
-- Watches run out on busy nodes, and network file systems send no events: hence the look every ten seconds.
+- The *directory* is watched. A mounted ConfigMap changes by a rename over ``..data``, so the file's own name appears in
+  no event, and a watch on the file dies with the old version. Editors rename over the file as well.
+- An event only triggers a check. The fingerprint decides: which files there are, and their inode, size and time.
+- Events come in bursts; the check follows when a directory has been quiet for a moment, or a second after the first
+  event.
+- Watches run out on busy nodes, and network file systems send no events: hence the check every ten seconds.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ _MASK = 0x8 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800 | 0x01000000
 async def changes(
     patterns: Iterable[str] | Callable[[], Iterable[str]], since: Fingerprint | None = None, *, poll_s: float = POLL_S
 ) -> AsyncIterator[None]:
-    """Yield each time the files behind ``patterns`` are other files than before.
+    """Yield each time the files behind ``patterns`` have changed.
 
-    ``patterns`` are paths and globs (`Loaded.patterns`), or a function that is asked for them before each look: a
-    reload may bring new imports, and the first look at those tells once more. ``since`` is what was read
-    (`Loaded.fingerprint`): a change between that load and this call is the first that is told. Never raises for what
-    the file system does.
+    ``patterns`` are paths and globs (`Loaded.patterns`), or a function that is called for them before each check: a
+    reload may bring new imports, and the first check with those yields once more. ``since`` is the version that was
+    read (`Loaded.fingerprint`): a change between that load and this call is the first to be yielded. Never raises for
+    errors of the file system.
     """
     fixed = () if callable(patterns) else tuple(patterns)
     wanted = patterns if callable(patterns) else lambda: fixed
@@ -74,7 +75,7 @@ def directories(patterns: Iterable[str]) -> dict[str, set[str]]:
 
 
 def links_of(path: str) -> Iterator[str]:
-    """``path``, every link on the way from it to the file, and the file: each can be renamed over."""
+    """Yield ``path``, every link on the way from it to the file, and the file: each can be renamed over."""
     yield path
     rest = os.path.join(os.getcwd(), path).split("/")[:0:-1]  # components, the next one last
     at = ""
@@ -101,7 +102,9 @@ def links_of(path: str) -> Iterator[str]:
 
 
 class Watcher:
-    """One inotify descriptor in the running loop; without one (limits, no inotify) only time passes."""
+    """One inotify descriptor in the running loop; without one (limits, no inotify) `wait` only waits for the time to
+    pass.
+    """
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns: tuple[str, ...] = ()
@@ -126,14 +129,14 @@ class Watcher:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
     def follow(self, patterns: Iterable[str]) -> None:
-        """Watch for these from now on; asking again for the same follows links and new directories."""
+        """Watch these patterns from now on; a second call with the same ones follows links and new directories."""
         self.patterns = tuple(patterns)
         self._watch()
 
@@ -159,7 +162,9 @@ class Watcher:
         self._touched.clear()
 
     def _watch(self) -> None:
-        """Watch what is there now; adding a directory again changes nothing, so this follows swaps and new ones."""
+        """Watch the directories there are now; adding one again changes nothing, so this follows swaps and new
+        directories.
+        """
         if self._descriptor < 0:
             return
         names: dict[int, set[str]] = {}

@@ -1,8 +1,9 @@
-"""YAML text into nodes with lines: from libyaml's events, so that nesting and aliases are under our own limits.
+"""Parser of YAML text into nodes with lines. It uses libyaml's events, so that nesting and aliases are under our own
+limits.
 
-Plain scalars follow YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema): only ``true`` and
-``false`` are booleans, ``0750`` is a number in tens, and neither ``on: x`` nor ``12:30`` is a surprise. Refused:
-a key given twice, a second document, tags of one's own, more than 100 000 values once aliases are followed.
+Plain scalars follow YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema): only ``true`` and ``false``
+are booleans, ``0750`` is a decimal number, and ``on`` and ``12:30`` are text. Refused: a key given twice, a second
+document, custom tags, more than 100 000 values once aliases are followed.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _INTEGER = regex(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = regex(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAG = "tag:yaml.org,2002:"
 _MERGE_KEY = "<<"
-_MAX_DIGITS = 400  # a number of more is text, and will be refused as such
+_MAX_DIGITS = 400  # a longer number is text, and will be refused as such
 
 
 def read_yaml(text: str, source: Source) -> Node | None:
-    """The document as nodes; None when it has no value at all (only comments).
+    """Return the document as nodes; None when it has no value at all (only comments).
 
     Raises:
         ConfigError: one line with file, line and what is wrong.
@@ -57,7 +58,7 @@ def read_yaml(text: str, source: Source) -> Node | None:
 
 
 def plain_scalar(text: str) -> Scalar:
-    """What an unquoted scalar means."""
+    """The value of an unquoted scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if len(text) > _MAX_DIGITS:
@@ -81,7 +82,7 @@ class _Open(Struct):
 
 
 class _Builder:
-    """Takes parse events; ``document`` is the result."""
+    """Builder of nodes from parse events; ``document`` is the result."""
 
     def __init__(self, source: Source) -> None:
         self.document: Node | None = None
@@ -91,7 +92,7 @@ class _Builder:
         self._documents = 0
 
     def take(self, event: yaml.Event) -> None:
-        """One event of libyaml's, by its name."""
+        """Handle one event of libyaml, by its name."""
         handler = getattr(self, f"_take_{type(event).__name__}", None)
         if handler is not None:
             handler(event)

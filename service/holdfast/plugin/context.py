@@ -1,4 +1,4 @@
-"""What a plugin is handed when it starts: its config, its directories, the plugins before it, the daemon's services."""
+"""Context that a plugin receives at its start: config, directories, the plugins before it, the daemon's services."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ OnReload = Callable[[Any], None]
 
 
 class Configuration(Struct, frozen=True):
-    """The configuration in force: plain data as a file would hold it, secrets hidden, and what is to be known of it.
+    """The configuration in force: plain data as in a file, with secrets hidden, and facts about it.
 
-    ``hash`` is of what the files said when they were accepted, ``needs_restart`` names keys of theirs that do not hold
-    yet. ``refused``: why the files as they are now are not in force; ``is_last_good``: the boot found them so.
+    ``hash`` is of the files' settings when they were accepted, ``needs_restart`` names keys of theirs that are not in
+    force yet. ``refused``: why the files as they are now are not in force; ``is_last_good``: the boot found them
+    refused.
     """
 
     values: dict[str, Any]
@@ -36,26 +37,26 @@ class Configuration(Struct, frozen=True):
 
 
 class Daemon(Protocol):
-    """What a context asks of the daemon it runs in."""
+    """The services of the daemon that a context uses."""
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """Run ``job`` until its owner closes."""
 
     def fault(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
-        """Say what does not work in a plugin; empty ``words``: it works again."""
+        """Set the fault of a plugin; empty ``words``: it works again."""
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
-        """Hold the boot until the answer is called."""
+        """Hold the boot until the returned function is called."""
 
     def configuration(self) -> Configuration:
-        """What is in force now."""
+        """Return the configuration in force."""
 
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
-        """Tell ``callback`` the plugin's new config after a good reload; see `InitContext.on_reload`."""
+        """Call ``callback`` with the plugin's new config at a reload; see `InitContext.on_reload`."""
 
 
 class Places(Struct, frozen=True):
-    """Where the daemon keeps things, listens, and finds the kernel's files."""
+    """The daemon's directories and sockets, and the roots of the kernel's files."""
 
     root: Path
     state: Path
@@ -66,7 +67,7 @@ class Places(Struct, frozen=True):
 
 
 class InitContext(Struct):
-    """Handed to a plugin's init.
+    """Context that a plugin's init receives.
 
     ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole
     configuration, for reading. ``exports`` and ``capabilities`` may be filled for introspection. ``metrics`` takes the
@@ -101,12 +102,12 @@ class InitContext(Struct):
 
     @property
     def root_dir(self) -> Path:
-        """``<root>/<uri>``, kept over restarts; made with mode 0700 when first asked for."""
+        """``<root>/<uri>``, kept over restarts; created with mode 0700 at its first use."""
         return _made(self.places.root / self.uri)
 
     @property
     def state_dir(self) -> Path:
-        """``<state>/<uri>``, gone after a reboot; made with mode 0700 when first asked for."""
+        """``<state>/<uri>``, gone after a reboot; created with mode 0700 at its first use."""
         return _made(self.places.state / self.uri)
 
     def single(self, kind: Kind[T]) -> T:
@@ -132,24 +133,25 @@ class InitContext(Struct):
         """Run ``job`` as a task the daemon owns and cancels before this plugin closes.
 
         A job that ends, by raising or returning, is logged and started again after a pause that grows; until it runs
-        well again the plugin has a fault (see `fault`). ``once``: it may return, and is done then. ``vital``: the
-        daemon is useless without it, and ends with one line and exit code 1 when the job does.
+        well again the plugin has a fault (see `fault`). ``once``: the job may return, and is not started again then.
+        ``vital``: the daemon is useless without the job; when it ends, the daemon ends with one line and exit code 1.
         """
         self.daemon.run_in_background(self.uri, name, job, once=once, vital=vital)
 
     def fault(self, cause: str, words: str, *, vital: bool = False) -> None:
-        """Say what does not work, in ``words``; empty ones: it works again. On the loop's thread.
+        """Set the fault ``cause`` of this plugin to ``words``; empty ``words``: it works again. Loop thread only.
 
-        Meanwhile the services of this plugin, and of those that require it, are NOT_SERVING in health, and
-        ``plugins ls`` shows the words. ``vital``: the whole daemon is NOT_SERVING, and systemd's watchdog is not fed.
+        Meanwhile the services of this plugin, and of those that require it, are NOT_SERVING in health, and ``plugins
+        ls`` shows the words. ``vital``: the whole daemon is NOT_SERVING, and systemd's watchdog is not fed.
         """
         self.daemon.fault(self.uri, cause, words, vital=vital)
 
     def on_reload(self, callback: OnReload) -> Callable[[], None]:
-        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if that is not in force.
+        """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if it is not the one in
+        force.
 
-        It raises `ConfigError` to refuse: then every plugin keeps what it had. To be called: something else changed
-        what is in force, so the next reload is to call ``callback`` though the config is the same.
+        ``callback`` raises `ConfigError` to refuse: then every plugin keeps its config. Call the returned function when
+        something else changed what is in force: the next reload then calls ``callback`` even if the config is the same.
         """
         return self.daemon.call_on_reload(self.uri, callback)
 

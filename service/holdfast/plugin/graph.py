@@ -1,8 +1,8 @@
-"""In which order plugins start: containerd's depth-first order, which the same registrations always give.
+"""Start order of plugins: containerd's depth-first order, always the same for the same registrations.
 
-For each plugin in registration order, every enabled plugin of each kind it requires comes first, in the order the
-kinds are named. A disabled plugin is dropped, also as a dependency: who needed it still starts, and learns at
-its own look-up that it is missing (containerd's rule: one disabled plugin must not silently drop a whole branch).
+For each plugin in registration order, every enabled plugin of each kind it requires comes first, in the order the kinds
+are named. A disabled plugin is dropped, also as a dependency: a plugin that requires it still starts, and learns at its
+own look-up that it is missing (containerd's rule: one disabled plugin must not silently drop a whole branch).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def ordered(registrations: Sequence[Registration], disabled: Container[str] = ()
 def expand_short_ids(ids: Iterable[str], registrations: Iterable[Registration]) -> set[str]:
     """URIs for a version 1 config's short ids: an id stands for every plugin that has it.
 
-    What is nobody's id is kept as it is: a full URI means itself (containerd ignores it there), and a required name
-    that does not exist is reported as the user wrote it.
+    A name that is no plugin's id is kept as it is: a full URI means itself (containerd ignores it there), and a
+    required name that does not exist is reported as the user wrote it.
     """
     known = list(registrations)
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""What became of each plugin: ready with an instance, skipped with a reason, or failed with an error."""
+"""Outcome of each plugin's start: ready with an instance, skipped with a reason, or failed with an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class State(enum.Enum):
-    """The three ends a plugin's start can have."""
+    """The three outcomes of a plugin's start."""
 
     READY = "ready"
     SKIPPED = "skipped"
@@ -23,9 +23,9 @@ class State(enum.Enum):
 
 
 class PluginState(Struct):
-    """One tried plugin, as introspection shows it. ``exports`` and ``capabilities`` are the plugin's own words.
+    """One plugin whose start was tried, as introspection shows it. The plugin sets ``exports`` and ``capabilities``.
 
-    ``faults`` is what does not work in a plugin that is ready, by cause.
+    ``faults`` says what does not work in a plugin that is ready, by cause.
     """
 
     registration: Registration
@@ -55,11 +55,11 @@ class PluginSet:
         return len(self._states)
 
     def get(self, uri: str) -> PluginState | None:
-        """What became of ``uri``; None when it was never tried (unknown, disabled or not yet)."""
+        """The state of ``uri``; None if its start was never tried (unknown, disabled or not yet)."""
         return self._states.get(uri)
 
     def add(self, state: PluginState) -> PluginState:
-        """Remember what became of one plugin.
+        """Add the outcome of one plugin.
 
         Raises:
             AlreadyExists: that URI was tried already.
@@ -105,12 +105,12 @@ class PluginSet:
     def all(self, kind: Kind[T]) -> dict[str, T]:
         """Ready instances of a kind by id, in start order; empty when there are none.
 
-        Failed and skipped ones are left out: who needs a certain one asks for it by id and gets its error.
+        Failed and skipped ones are left out: a caller that needs a certain one uses `by_id` and gets its error.
         """
         return {state.registration.id: state.instance for state in self._of(kind) if state.state is State.READY}
 
     def check_not_missing(self, required: Iterable[str]) -> None:
-        """After the last plugin: everything required was at least tried.
+        """Check, after the last plugin, that every required plugin was at least tried.
 
         Raises:
             BootError: with the names that were not, in the user's order.
@@ -120,7 +120,9 @@ class PluginSet:
             raise BootError(f"required plugin [{' '.join(missing)}] not included")
 
     def absence(self, service: str) -> str | None:
-        """Why nobody serves ``service``: the reason of the plugin that would have, or None when none would."""
+        """Why ``service`` is not served: the state and error of the plugin that offers it; None if no such plugin is
+        known.
+        """
         for state in self:
             if service in state.registration.services and state.state is not State.READY:
                 return f"plugin {state.uri} {state.state.value}: {state.error}"

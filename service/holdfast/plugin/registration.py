@@ -1,7 +1,7 @@
-"""What a plugin says of itself before anything runs: its kind, its id, what it needs, how it is configured.
+"""Registration of a plugin, before anything runs: its kind, its id, its requirements, its configuration.
 
-A decorator turns an async generator into a `Registration`; nothing happens at import. The daemon collects
-registrations from ``holdfast.plugins.SHIPPED`` and from the entry points of group ``holdfast.plugins``.
+A decorator turns an async generator into a `Registration`; nothing happens at import. The daemon collects registrations
+from ``holdfast.plugins.SHIPPED`` and from the entry points of group ``holdfast.plugins``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Kind(Struct, Generic[T_co], frozen=True):
 #: Alone in ``requires``: every other plugin comes first.
 EVERYTHING: Kind[Any] = Kind("*")
 
-#: What a plugin says of its decoded config: warnings for ``holdfast config check`` and the daemon's log, and faults.
+#: Remarks of a plugin on its decoded config: warnings for ``holdfast config check`` and the daemon's log, and faults.
 Remarks = Callable[[Any], Iterable[Remark]]
 Init = Callable[["InitContext"], AsyncIterator[T]]
 
@@ -40,9 +40,9 @@ Init = Callable[["InitContext"], AsyncIterator[T]]
 class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
-    ``services`` names the gRPC or ttrpc services it will offer: health and the answer to a call for a service
-    whose plugin failed are told from it. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is
-    where it was defined, for the message about a duplicate.
+    ``services`` names the gRPC or ttrpc services it will offer: health uses it, and the answer to a call of a service
+    whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is where the plugin
+    was defined, for the message about a duplicate.
     """
 
     kind: Kind[Any]
@@ -60,7 +60,7 @@ class Registration(Struct, frozen=True):
         return f"{self.kind.uri}.{self.id}"
 
     def remarks_on(self, config: Any) -> list[Remark]:
-        """What the plugin's author says of a decoded config; that the check itself breaks is a warning."""
+        """The plugin's remarks on a decoded config; an error in the check itself becomes a warning."""
         if self.remarks is None:
             return []
         try:
@@ -78,7 +78,7 @@ def plugin(
     services: Iterable[str] = (),
     remarks: Remarks | None = None,
 ) -> Callable[[Init[T]], Registration]:
-    """Register an async generator as a plugin: before its ``yield`` it starts, after it it closes.
+    """Register an async generator as a plugin: the part before its ``yield`` starts it, the part after closes it.
 
     Raises:
         MisusedPlugin: no kind or id, ``EVERYTHING`` beside others, its own kind among ``requires``, a config

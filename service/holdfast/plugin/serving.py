@@ -1,4 +1,4 @@
-"""Who is fit to serve: one truth that health, ``sd_notify`` and the drain read.
+"""Serving state of the daemon and its services, for health.
 
 Each name is a service, or ``""`` for the whole daemon. Watchers are called on the loop's thread, at once.
 """
@@ -12,7 +12,9 @@ Watcher = Callable[[str, bool], None]
 
 
 class ServingBoard:
-    """Names and whether they serve; with a fault, and while draining, a name does not, whatever was said before."""
+    """Names and whether they serve. With a fault, and while draining, a name does not serve, whatever was
+    set before.
+    """
 
     def __init__(self) -> None:
         self._serving: dict[str, bool] = {}
@@ -21,33 +23,33 @@ class ServingBoard:
         self.draining = False
 
     def set(self, name: str, serving: bool) -> None:
-        """Say that ``name`` serves, or does not (a plugin that lost what it needs tells the truth here)."""
+        """Set whether ``name`` serves (a plugin that lost something it needs reports it here)."""
         self._serving[name] = serving
         self._tell(name)
 
     def fault(self, name: str, cause: Hashable, *, present: bool) -> None:
-        """Say that ``name`` cannot be relied on because of ``cause``, or no longer because of that."""
+        """Set or clear the fault ``cause`` of ``name``, which does not serve while it has one."""
         (self._faults[name].add if present else self._faults[name].discard)(cause)
         if name in self._serving:
             self._tell(name)
 
     def serves(self, name: str) -> bool | None:
-        """Whether ``name`` serves now; None for a name nobody spoke of."""
+        """Whether ``name`` serves now; None for a name that was never set."""
         serving = self._serving.get(name)
         return None if serving is None else serving and not self.draining and not self._faults.get(name)
 
     def names(self) -> Iterable[str]:
-        """Every name spoken of."""
+        """Every name that was set."""
         return tuple(self._serving)
 
     def watch(self, watcher: Watcher) -> None:
-        """Call ``watcher`` with every name there is, and then with every change."""
+        """Call ``watcher`` now with every name, and later with every change."""
         self._watchers.append(watcher)
         for name in self.names():
             watcher(name, bool(self.serves(name)))
 
     def drain(self) -> None:
-        """From now on nobody serves."""
+        """Report every name as not serving from now on."""
         self.draining = True
         for name in self.names():
             self._tell(name)

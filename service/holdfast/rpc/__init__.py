@@ -1,4 +1,4 @@
-"""gRPC as every method of the daemon gets it. Open `layer` for the chain, `registrar` for how a service enters it."""
+"""The gRPC layer around every method of the daemon: `layer` has the chain, `registrar` adds a service to it."""
 
 from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType

@@ -1,10 +1,10 @@
-"""Which methods a TCP client may call: those that read are open, and a granted client certificate opens more.
+"""Authorization of TCP clients: methods that read are open, and a granted client certificate opens more.
 
-A method reads when its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto), so that what
-a third party's service allows over TCP is said where the method is, and the default is no. Four kinds of reading need
-a grant all the same: what clients keep here (a container's spec has the passwords of its environment, a blob is a
-program), the command line of a process, the events of all namespaces, and the daemon's configuration (whom it grants
-what). The unix socket asks for nothing beyond its file mode.
+A method reads if its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto). So a third party
+declares at the method itself what its service allows over TCP, and the default is no. Four kinds of reading need a
+grant all the same: what clients keep here (a container's spec has the passwords of its environment, a blob is a
+program), the command line of a process, the events of all namespaces, and the daemon's configuration (it has the
+grants). The unix socket requires nothing beyond its file mode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from holdfast.rpc.layer import Authorize
 from holdfast.rpc.registrar import Policy
 
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
-_STORED = "/containerd.services."  # what clients keep here: reading it is more than looking at the daemon
+_STORED = "/containerd.services."  # what clients keep here: reading it is more than reading the daemon's state
 _ABOUT_US = tuple(f"{_STORED}{name}.v1." for name in ("version", "introspection", "events"))
 #: Reading methods that need a grant, and what they give away.
 _REVEALS = {
@@ -33,7 +33,7 @@ _NO_SIDE_EFFECTS = 1  # MethodOptions.IdempotencyLevel of descriptor.proto, whic
 
 
 def policy(grants: Iterable[Grant]) -> Policy:
-    """What each method asks of a TCP caller: a function of its full name for `Registrar`."""
+    """Return a function for `Registrar`: from a method's full name to its check of a TCP caller, None for no check."""
     rules = [(_pattern(grant.methods), _pattern(grant.identities)) for grant in grants]
 
     def of_method(full_method: str) -> Authorize | None:
@@ -67,7 +67,7 @@ def reads(full_method: str) -> bool:
 
 
 def needs_grant(full_method: str) -> str | None:
-    """What a method does that not every TCP client may have done; None for nothing."""
+    """Why a method needs a grant over TCP, as a part of a sentence; None if it needs none."""
     if full_method.startswith(_OPEN):
         return None
     if not reads(full_method):
@@ -86,5 +86,5 @@ def identities_of(context: Any) -> list[str]:
 
 
 def _pattern(globs: Iterable[str]) -> Expression:
-    """Any of ``globs``, where ``*`` is any text. A name is its bearer's choice: RE2."""
+    """An expression for any of ``globs``, where ``*`` is any text. RE2, because the bearer chooses the name."""
     return Expression("|".join(f"(?:{'.*'.join(map(literal, glob.split('*')))})" for glob in globs))

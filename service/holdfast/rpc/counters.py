@@ -1,8 +1,8 @@
-"""go-grpc-prometheus's families, by its names and labels exactly, from plain slots.
+"""go-grpc-prometheus's metrics, with exactly its names and labels, from plain slots.
 
 Every method and code exists at zero from its registration, so that a rate is defined before the first error. One
-`MethodCounters` belongs to one method on whatever transport; its attributes are added to on the loop's thread and
-read only at scrape. Source: github.com/grpc-ecosystem/go-grpc-prometheus, README "Metrics".
+`MethodCounters` belongs to one method on all transports; its attributes are added to on the loop's thread and read only
+at scrape. Source: github.com/grpc-ecosystem/go-grpc-prometheus, README "Metrics".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GO_CODES = (
 
 
 class MethodType(enum.StrEnum):
-    """``grpc_type``: which side streams."""
+    """``grpc_type``: which of client and server stream."""
 
     UNARY = "unary"
     CLIENT_STREAM = "client_stream"
@@ -34,7 +34,7 @@ class MethodType(enum.StrEnum):
 
     @classmethod
     def of(cls, client_streams: bool, server_streams: bool) -> MethodType:
-        """The type of a method by who streams."""
+        """The type of a method, from which sides stream."""
         return (
             (cls.BIDI_STREAM if server_streams else cls.CLIENT_STREAM)
             if client_streams
@@ -43,7 +43,7 @@ class MethodType(enum.StrEnum):
 
 
 class MethodCounters:
-    """What is counted of one method. ``seconds`` is None unless the histogram is on."""
+    """Counters of one method. ``seconds`` is None unless the histogram is on."""
 
     __slots__ = ("handled", "labels", "received", "seconds", "sent", "started", "words")
 
@@ -58,7 +58,7 @@ class MethodCounters:
 
 
 class Counters:
-    """The counters of every method of the daemon, on whatever transport; of one ``side``, server or client."""
+    """Counters of every method of the daemon, on all transports; of one ``side``, server or client."""
 
     def __init__(self, *, histogram: bool = False, side: str = "server") -> None:
         self.histogram = histogram
@@ -74,7 +74,7 @@ class Counters:
         return counters
 
     def families(self) -> list[Printable]:
-        """What a registry prints of them."""
+        """The metrics of these counters, for a registry."""
         methods = self._methods.values
         if self.side == "client":
             return self._of_a_client(methods)
@@ -85,7 +85,9 @@ class Counters:
         return slots
 
     def _of_a_client(self, methods: Methods) -> list[Printable]:
-        """go-grpc-prometheus's families of a client: the same, under its words for them."""
+        """The client's metrics of go-grpc-prometheus: those of the server, with its names and help texts
+        for a client.
+        """
         slots: list[Printable] = [
             _Slot(name.replace("server", "client"), _as_client(words), read, methods) for name, words, read in _SLOTS
         ]
@@ -97,7 +99,7 @@ class Counters:
         return slots
 
     def add_to(self, registry: Registry) -> None:
-        """Have a registry print them."""
+        """Add the metrics to a registry."""
         registry.add(*self.families())
 
 

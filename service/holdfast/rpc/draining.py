@@ -1,7 +1,7 @@
-"""Calls in flight: how many there may be, and how they end when the daemon does.
+"""Calls in flight: their limit, and how they end when the daemon ends.
 
-While open, a call costs one addition. Draining refuses new calls with UNAVAILABLE (a client goes to another node or
-tries again), ends the streams that would never end by themselves, and waits for the rest.
+While the gate is open, a call costs one addition. Draining refuses new calls with UNAVAILABLE (a client goes to another
+node or tries again), ends the streams that would never end by themselves, and waits for the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOO_MANY = "more than {} concurrent calls (grpc.max_concurrent_rpcs)"
 
 
 class Stream:
-    """One call that ends when its caller or the drain says so. ``sending``: a message of it is on its way just now."""
+    """A call that its caller or the drain ends. ``sending``: one of its messages is being sent now."""
 
     __slots__ = ("cut", "sending", "task")
 
@@ -28,7 +28,7 @@ class Stream:
 
 
 class Gate:
-    """What every wrapped call passes through. ``limit`` is the most calls at a time, 0 for any number."""
+    """Gate that every wrapped call passes through. ``limit`` is the most calls at a time, 0 for any number."""
 
     def __init__(self, limit: int = 0) -> None:
         self.closed = False
@@ -43,7 +43,7 @@ class Gate:
 
         Raises:
             Unavailable: the daemon drains.
-            ResourceExhausted: as many calls as may run are running.
+            ResourceExhausted: ``limit`` calls are running.
         """
         if self.closed:
             raise Unavailable(SHUTTING_DOWN)
@@ -61,29 +61,29 @@ class Gate:
             self._empty.set()
 
     def share(self, limit: int) -> Share:
-        """A gate within this one that lets at most ``limit`` calls in, so that they leave room for others."""
+        """Return a gate within this one that lets at most ``limit`` calls in, so that they leave room for others."""
         return Share(self, limit)
 
     def add_stream(self) -> Stream:
-        """Remember this task as a stream that is ended by the drain; give it back to `drop_stream`."""
+        """Register this task as a stream that the drain ends; pass the result to `drop_stream`."""
         task = asyncio.current_task()
         assert task is not None
         stream = self._streams[task] = Stream(task)
         return stream
 
     def drop_stream(self, stream: Stream) -> None:
-        """The stream ended."""
+        """Forget a stream that ended."""
         self._streams.pop(stream.task, None)
 
     def was_cut(self) -> bool:
-        """Whether it was the drain that cancelled this task, and not the caller."""
+        """Whether the drain cancelled this task, and not the caller."""
         task = asyncio.current_task()
         return task is not None and task in self._streams and self._streams[task].cut
 
     async def drain(self, grace_s: float) -> int:
-        """Close the gate and wait; the number of calls still running after ``grace_s`` seconds.
+        """Close the gate and wait; return the number of calls still running after ``grace_s`` seconds.
 
-        A stream is cut between two messages; one whose reader does not take what is being sent, after `SENDING_S`.
+        A stream is cut between two messages, or after `SENDING_S` if its reader does not take the message being sent.
         """
         self.closed = True
         for stream in self._streams.values():

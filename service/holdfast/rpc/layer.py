@@ -1,14 +1,14 @@
-"""The interceptor chain, applied once to each method when it is registered: there is nothing left to chain per call.
+"""The interceptor chain, applied once to each method when it is registered: nothing is chained per call.
 
-Order, outermost first: namespace, OpenTelemetry, Prometheus, errors → status. (Stacked per-call interceptors cost
-20–33 % of the throughput, one wrapped handler under 5 %: docs/performance.md.) Two more things are of the daemon
-rather than of the chain and stand inside it, so that what they refuse is counted: the gate (draining, the limit of
-calls), and on TCP the caller's right to the method.
+Order, outermost first: namespace, OpenTelemetry, Prometheus, errors → status. (Stacked per-call interceptors cost 20–33
+% of the throughput, one wrapped handler under 5 %: docs/performance.md.) Two checks of the daemon stand inside the
+chain, so that their refusals are counted: the gate (draining, the limit of calls), and on TCP the caller's right to the
+method.
 
 Four things differ from what grpc.aio does with a bare handler:
-- Requests are parsed and replies printed here, so that one that cannot be is counted and answered in grpc-go's words.
-- Every stream is written by a coroutine. grpc.aio drives a generator from outside: a client that leaves while a message
-  is being sent leaves the generator suspended until the garbage collector finds it.
+- Requests are parsed and replies printed here, so that a message that fails is counted and answered in grpc-go's words.
+- Every stream is written by a coroutine. grpc.aio drives a generator from outside: if a client leaves while a message
+  is being sent, the generator stays suspended until the garbage collector finds it.
 - A call that ran into its deadline counts as DeadlineExceeded, not as Canceled.
 - Blocking handlers are refused. The methods that generated base classes leave open answer UNIMPLEMENTED.
 """
@@ -43,22 +43,22 @@ Work = Callable[[Any, Any], Coroutine[Any, Any, bytes | None]]
 #: Raises PermissionDenied for a caller who may not call the method; called with the gRPC context.
 Authorize = Callable[[Any], None]
 
-#: The caller gave up, the client left, or the process ends: nobody is there to be told.
+#: The caller gave up, the client left, or the process ends: no caller is left to answer.
 _UNANSWERABLE = (asyncio.CancelledError, grpc.aio.InternalError, KeyboardInterrupt, SystemExit)
 
-#: A client tells us that it gives up a moment before our own clock reaches the deadline it sent.
+#: A client's cancellation arrives a moment before our own clock reaches the deadline it sent.
 DEADLINE_SLACK_S = 0.02
 
 
 class Layer(Struct, frozen=True):
-    """What every method of the daemon is wrapped in."""
+    """The layer that wraps every method of the daemon."""
 
     counters: Counters
     gate: Gate = field(default_factory=Gate)
     tracing: Tracing | None = None
 
     def wrap(self, full_method: str, handler: Any, authorize: Authorize | None = None) -> Any:
-        """A handler of the same shape around ``handler`` (a grpc.RpcMethodHandler).
+        """Return a handler of the same shape around ``handler`` (a grpc.RpcMethodHandler).
 
         Raises:
             MisusedPlugin: its behaviour is not async.
@@ -74,7 +74,7 @@ class Layer(Struct, frozen=True):
 
 
 class _Method:
-    """One method being wrapped: what its calls share."""
+    """One wrapped method: the state that its calls share."""
 
     def __init__(
         self, layer: Layer, full_method: str, counters: MethodCounters, handler: Any, authorize: Authorize | None
@@ -86,7 +86,7 @@ class _Method:
         self._print = handler.response_serializer or _as_it_is
 
     def call(self, work: Work) -> Behavior:
-        """``work`` with the whole layer around it, as grpc.aio calls it."""
+        """Return ``work`` with the whole layer around it, as grpc.aio calls it."""
         gate, authorize = self._gate, self._authorize
 
         async def call(request: Any, context: Any) -> bytes | None:
@@ -101,7 +101,7 @@ class _Method:
                 code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
                 words = words_of(error, code)
                 answered = self._is_answered(error, context)
-                self._end(began, span, code, words)  # before it is told: who sees the answer may look at the counters
+                self._end(began, span, code, words)  # before the answer: its receiver may look at the counters
                 if answered:
                     trailers = context.trailing_metadata() + details_of(error, code, words)
                     # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio is
@@ -114,7 +114,7 @@ class _Method:
         return call
 
     def work(self, behavior: Behavior) -> Work:
-        """A method's own part of a call.
+        """Return the method's own part of a call.
 
         Raises:
             MisusedPlugin: it is not async.
@@ -181,7 +181,7 @@ class _Method:
         raise Unimplemented(f"method {self._full_method.rpartition('/')[2]} not implemented")
 
     def parsed(self, data: bytes) -> Any:
-        """One message as it comes in, counted."""
+        """Parse and count one incoming message."""
         self._counters.received += 1
         try:
             return self._parse(data)
@@ -189,7 +189,7 @@ class _Method:
             raise Internal(f"grpc: error unmarshalling request: {error}") from error
 
     def printed(self, reply: Any) -> bytes:
-        """One message as it goes out, counted."""
+        """Serialize and count one outgoing message."""
         try:
             data: bytes = self._print(reply)
         except Exception as error:
@@ -215,7 +215,7 @@ class _Method:
             span.end(code, words)
 
     def _code(self, error: BaseException, context: Any) -> Code:
-        """The code a call that raised is counted under."""
+        """The code under which a call that raised is counted."""
         if isinstance(error, HoldfastError):
             return error.code
         named = Code(code_number(context.code()))
@@ -229,7 +229,9 @@ class _Method:
         return code_of(error)
 
     def _is_answered(self, error: BaseException, context: Any) -> bool:
-        """Whether somebody is there to be told of ``error``; one that is not of our words is logged, with its place."""
+        """Whether a caller is left to receive ``error``. An error that is not a `HoldfastError` is logged with its
+        place.
+        """
         if context.done() or isinstance(error, _UNANSWERABLE):
             return False
         if not isinstance(error, HoldfastError):
@@ -244,10 +246,10 @@ class _Method:
 
 
 class _Sender:
-    """The context of a call that sends messages, which tells the drain while it does.
+    """Context of a call that sends messages; for the drain, it marks the stream while a message is being sent.
 
-    gRPC loses count of what it sent when a send is cancelled: the status after it is refused, and the caller would wait
-    for ever.
+    gRPC loses count of its messages when a send is cancelled: it refuses the status afterwards, and the caller would
+    wait for ever.
     """
 
     def __init__(self, context: Any, stream: Stream) -> None:
@@ -257,10 +259,10 @@ class _Sender:
         return getattr(self._context, name)
 
     async def write(self, message: Any) -> None:
-        """Send one.
+        """Send one message.
 
         Raises:
-            Unavailable: the drain waited for this one to be sent.
+            Unavailable: the drain waited for this message to be sent.
         """
         stream = self._stream
         stream.sending = True

@@ -1,4 +1,4 @@
-"""What gRPC's core is told when a server is made: the configuration, and the bounds of each listener's peers."""
+"""Channel arguments of a gRPC server: from the configuration, and from the bounds of each listener's peers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from holdfast.config import Settings
 
 Option = tuple[str, int]
 UNLIMITED = -1
-#: Bytes of a call's metadata, as RFC 9113 counts them (32 more for each entry). Up to this they are always taken, above
-#: it never: with its own two limits, 8 and 16 KiB, the core refuses what lies between by chance.
+#: Bytes of a call's metadata, as RFC 9113 counts them (32 more for each entry). Up to this they are accepted, above
+#: it never: between its own two limits, 8 and 16 KiB, the core refuses by chance.
 MAX_METADATA_BYTES = 32 << 10
-#: Calls that wait their turn; more are cancelled. The core has two limits: from 1,000 to 3,000 it cancels by chance.
+#: Queued calls; further ones are cancelled. Between the core's own two limits, 1,000 and 3,000, it cancels by chance.
 PENDING = 1024
 HANDSHAKE_S = 10.0  # until TLS and HTTP/2 have begun; the core's own: 120
 
 
 class Traffic(Struct, frozen=True):
-    """What one connection may bring at a time: calls, and bytes of one request (0: what the configuration says)."""
+    """Most that one connection may bring at a time: calls, and bytes of one request (0: the configured limit)."""
 
     streams: int
     request_bytes: int = 0
@@ -25,19 +25,21 @@ class Traffic(Struct, frozen=True):
 
 NODE = Traffic(streams=128)
 FLEET = Traffic(streams=16)
-SHARED_STREAMS = 32  # on a unix socket that other users than root may open: 16 connections of one have half of all
+SHARED_STREAMS = 32  # on a unix socket that others than root may open: 16 connections of one user have half of all
 PROBES = Traffic(streams=8, request_bytes=4 << 10)  # a request is the name of a service
 #: Over TCP without any grant a call's request is a few numbers and names.
 READING_BYTES = 64 << 10
 
 
 def fleet_traffic(settings: Settings) -> Traffic:
-    """What TCP clients bring: whole messages where some are granted more than reading, else small ones."""
+    """Limits of a TCP connection: whole messages if some clients are granted more than reading, else small ones."""
     return FLEET if settings.grpc.grants else Traffic(FLEET.streams, READING_BYTES)
 
 
 def shared_traffic(settings: Settings, connections: int) -> Traffic:
-    """What clients bring over a unix socket that several users may open: ``connections`` of one leave others half."""
+    """Limits of a unix socket that several users may open: one user's ``connections`` leave half of the calls to
+    others.
+    """
     calls = settings.grpc.max_concurrent_rpcs
     return Traffic(min(SHARED_STREAMS, max(1, calls // 2 // connections)) if calls else SHARED_STREAMS)
 
@@ -45,7 +47,7 @@ def shared_traffic(settings: Settings, connections: int) -> Traffic:
 def server_options(settings: Settings, traffic: Traffic = NODE, connections: int = 0) -> list[Option]:
     """Limits and keepalive as channel arguments (grpc/impl/channel_arg_names.h); times there are milliseconds.
 
-    ``connections`` bounds how many there are; 0: something before the server does.
+    ``connections`` is the most connections; 0 if a relay before the server bounds them.
     """
     grpc, keepalive = settings.grpc, settings.grpc.keepalive
     streams = min(traffic.streams, grpc.max_concurrent_rpcs or traffic.streams)

@@ -1,7 +1,7 @@
-"""What ``register_grpc`` is handed: it takes the generated registration and keeps each method wrapped, in one table.
+"""Target of ``register_grpc``: it takes the generated registration and keeps each method wrapped, in one table.
 
-grpc.aio pays for every *registered* method on every call (60 methods: +50 µs), so the generated function's
-registered handlers are dropped and one generic handler looks names up.
+grpc.aio pays for every *registered* method on every call (60 methods: +50 µs), so the generated function's registered
+handlers are dropped and one generic handler looks names up.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from holdfast.errors import AlreadyExists, MisusedPlugin, Unimplemented
 from holdfast.rpc.layer import Authorize, Layer
 from holdfast.rpc.status import STATUS_CODES, shortened
 
-#: Why nobody serves a service, when somebody should: a plugin that failed.
+#: Returns why a service is not served if its plugin did not start; None if no such plugin offers it.
 WhyAbsent = Callable[[str], str | None]
-#: What a method asks of its caller on this listener; None when anyone may call it.
+#: Returns a method's check of its caller on this listener; None when any caller may call it.
 Policy = Callable[[str], Authorize | None]
 
 
 class Registrar(grpc.GenericRpcHandler):
-    """Stands in for a grpc.aio.Server at registration, and is the server's one generic handler afterwards."""
+    """Stand-in for a grpc.aio.Server at registration, and the server's one generic handler afterwards."""
 
     def __init__(self, layer: Layer, why_absent: WhyAbsent, policy: Policy | None = None) -> None:
         self._layer, self._why_absent, self._policy = layer, why_absent, policy
@@ -35,10 +35,10 @@ class Registrar(grpc.GenericRpcHandler):
         return tuple(self._services)
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        """Called by generated code after `add_generic_rpc_handlers`; see the module's text for why it does nothing."""
+        """Do nothing, for the reason in the module's text; generated code calls it after `add_generic_rpc_handlers`."""
 
     def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
-        """Called by generated code with the handlers of one service.
+        """Add the handlers of one service; generated code calls this.
 
         Raises:
             AlreadyExists: the service is served already.
@@ -66,7 +66,7 @@ class Registrar(grpc.GenericRpcHandler):
         self._services.append(service)
 
     def service(self, handler_call_details: Any) -> Any:
-        """Grpc's look-up of one call."""
+        """Return the handler of one call; gRPC calls this."""
         handler = self._methods.get(handler_call_details.method)
         return handler if handler is not None else self._unknown(handler_call_details.method)
 

@@ -1,10 +1,10 @@
-"""What the OpenTelemetry SDK is given to do, and what is decided before it: imported only when tracing is on.
+"""Tracing of calls through the OpenTelemetry SDK, and the sampling before it: imported only when tracing is on.
 
-Whether a call is recorded is a function of its trace id (the lowest 64 bits below ratio × 2⁶⁴, as the SDK's
-TraceIdRatioBased has it), so every service with the same ratio records the same traces. We ask it first; only for a
-call that is recorded is a span made, under the id that was asked about, and the SDK, which asks the same function,
-cannot come to another answer. An unrecorded call still carries a valid context with flag 00, so that what it calls
-begins no traces of its own. Spans that plugins start inside a call follow that call.
+Whether a call is recorded is a function of its trace id (the lowest 64 bits below ratio × 2⁶⁴, as in the SDK's
+TraceIdRatioBased), so every service with the same ratio records the same traces. The function is evaluated before the
+SDK. A span is made only for a call that is recorded, under the id that was decided on, so the SDK, which evaluates the
+same function, cannot decide otherwise. An unrecorded call still carries a valid context with flag 00, so that the
+services it calls begin no traces of their own. Spans that plugins start inside a call follow that call.
 
 W3C Trace Context; attributes by the semantic conventions for RPC spans.
 """
@@ -41,7 +41,7 @@ _ROOT = context.Context()
 _ALONE = {"traceparent"}
 _TRACEPARENT = regex("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_STATE = trace.TraceState()
-#: Under which a context keeps its span; the library names it at random.
+#: Key of the span in a context; the library chooses it at random.
 _SPAN = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, _ROOT)))
 #: Codes that make a server span an error (semantic conventions for gRPC).
 _ERRORS = frozenset(
@@ -52,20 +52,20 @@ _decided: ContextVar[int] = ContextVar("decided", default=0)
 
 
 class Choice(Sampler):
-    """The one decision, for our calls and for what plugins start themselves."""
+    """The one sampling decision, for our calls and for spans that plugins start themselves."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.change(sampling)
 
     def change(self, sampling: Sampling) -> None:
-        """Decide so from now on."""
+        """Use ``sampling`` from now on."""
         self.parent_based, self.ratio = sampling
         self._bound = round(self.ratio * (_LOW_64 + 1))
 
     def records(self, trace_id: int, flags: int | None, *, remote: bool = True) -> bool:
         """Whether a span of a trace is recorded; ``flags`` are of the span above it, None for a root.
 
-        Inside this process (not ``remote``) a trace is never torn.
+        Inside this process (not ``remote``) the decision for the span above always holds.
         """
         if flags is not None and (self.parent_based or not remote):
             return bool(flags & trace.TraceFlags.SAMPLED)
@@ -81,7 +81,7 @@ class Choice(Sampler):
         links: Sequence[trace.Link] | None = None,
         trace_state: trace.TraceState | None = None,
     ) -> SamplingResult:
-        """The SDK's question."""
+        """Return the decision for a span; the SDK calls this."""
         above = trace.get_current_span(parent_context).get_span_context()
         flags = above.trace_flags if above.is_valid else None
         if not self.records(trace_id, flags, remote=above.is_remote):
@@ -89,12 +89,12 @@ class Choice(Sampler):
         return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, above.trace_state)
 
     def get_description(self) -> str:
-        """For the SDK's own messages."""
+        """The sampler's name in the SDK's own messages."""
         return f"holdfast(parent_based={self.parent_based}, ratio={self.ratio:g})"
 
 
 class Ids(RandomIdGenerator):
-    """Random ids, but for a trace id that was decided about already."""
+    """Random ids, except for a trace id that was decided on already."""
 
     def generate_trace_id(self) -> int:
         """The id of a new trace."""
@@ -103,12 +103,12 @@ class Ids(RandomIdGenerator):
 
 
 class Tracing:
-    """Decides for each call whether it is recorded, and hands out what ends with it."""
+    """Tracing of calls: it decides whether a call is recorded, and makes the span that ends with it."""
 
     def __init__(
         self, processors: Iterable[SpanProcessor], sampling: Callable[[float | None, bool], Sampling], **resource: str
     ) -> None:
-        """``sampling`` tells from ``tracing.ratio`` and ``tracing.parent_based`` what is in force."""
+        """``sampling`` returns the sampling in force for ``tracing.ratio`` and ``tracing.parent_based``."""
         self._sampling = sampling
         self._setting: tuple[float | None, bool] = (None, True)
         self.choice = Choice(sampling(None, True))
@@ -127,17 +127,17 @@ class Tracing:
         self._carried = frozenset(self._propagator.fields)
 
     def record_share(self, ratio: float | None) -> None:
-        """``tracing.ratio`` is this from now on; None leaves it to the OTEL_* variables."""
+        """Set ``tracing.ratio``; None leaves it to the OTEL_* variables."""
         self._setting = (ratio, self._setting[1])
         self.choice.change(self._sampling(*self._setting))
 
     def follow_parents(self, parent_based: bool) -> None:
-        """``tracing.parent_based`` is this from now on."""
+        """Set ``tracing.parent_based``."""
         self._setting = (self._setting[0], parent_based)
         self.choice.change(self._sampling(*self._setting))
 
     def begin(self, full_method: str, metadata: Iterable[tuple[str, Any]], system: str = "grpc") -> Call | None:
-        """Make the trace of one call current for its task; what to end when the call ends, None if unrecorded."""
+        """Make the trace of one call current for its task; return the span to end with the call, None if unrecorded."""
         carrier: dict[str, list[str]] = {}
         for key, value in metadata:
             if key in self._carried and isinstance(value, str):
@@ -158,7 +158,9 @@ class Tracing:
         return self._begun(full_method, system, parent, above)
 
     def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], Call | None]:
-        """For a call we make: the metadata that carry its trace, and what to end with it, None if unrecorded."""
+        """For an outgoing call: return the metadata that carry its trace, and the span to end with it, None if
+        unrecorded.
+        """
         above = trace.get_current_span().get_span_context()
         trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
         flags = above.trace_flags if above.is_valid else None
@@ -203,7 +205,7 @@ class Tracing:
             _decided.reset(token)
 
     async def close(self, limit_s: float = FLUSH_S) -> None:
-        """Send what is still queued. A collector that does not answer holds the daemon no longer than ``limit_s``."""
+        """Send the queued spans. A collector that does not answer delays the daemon by at most ``limit_s`` seconds."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
@@ -230,7 +232,9 @@ def _called(full_method: str, system: str) -> tuple[str, dict[str, str]]:
 
 
 class Unrecorded(trace.NonRecordingSpan):
-    """The span of a call that is not recorded. What it hands on is made when it is asked for: few calls make calls."""
+    """Span of a call that is not recorded. Its context for outgoing calls is made at first use: few calls
+    make calls.
+    """
 
     def __init__(self, trace_id: int, flags: int, state: trace.TraceState) -> None:
         self._above = (trace_id, flags, state)
@@ -241,7 +245,7 @@ class Unrecorded(trace.NonRecordingSpan):
         trace_id, flags, state = self._above
         kept = trace.TraceFlags(flags & ~trace.TraceFlags.SAMPLED)
         made = trace.SpanContext(trace_id, random.getrandbits(64) or 1, False, kept, state)
-        return self.__dict__.setdefault(name, made)  # two threads that ask at once are told the same
+        return self.__dict__.setdefault(name, made)  # two threads that ask at once get the same
 
 
 class Call:
@@ -251,11 +255,11 @@ class Call:
 
     def __init__(self, span: trace.Span, *, serves: bool = True) -> None:
         self._span, self._serves = span, serves
-        if serves:  # what is logged meanwhile is logged of this call
+        if serves:  # lines logged meanwhile have this call's ids
             log.trace_ids.set(span.get_span_context())
 
     def end(self, code: int, words: str = "") -> None:
-        """The call ended with ``code`` and, unless it went well, ``words``."""
+        """End the span with ``code`` and, unless the call succeeded, ``words``."""
         span = self._span
         span.set_attribute("rpc.grpc.status_code", int(code))
         if code in _ERRORS:

@@ -16,14 +16,14 @@ Trailers = tuple[tuple[str, bytes], ...]
 
 
 def code_number(code: object) -> int:
-    """The number of what ``context.code()`` gives: a grpc.StatusCode, a number, or None for one never set."""
+    """The number of a value of ``context.code()``: a grpc.StatusCode, a number, or None for one never set."""
     if not code:  # of nearly every call
         return 0
     return code.value[0] if isinstance(code, grpc.StatusCode) else code if isinstance(code, int) else 0
 
 
 def words_of(error: BaseException, code: Code) -> str:
-    """The sentence the caller is told. What nobody foresaw names its class: ``KeyError: 'x'``."""
+    """The sentence that the caller receives. An unforeseen error has its class in it: ``KeyError: 'x'``."""
     words = str(error)
     if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
         words = f"{type(error).__name__}: {words}" if words else type(error).__name__
@@ -32,7 +32,9 @@ def words_of(error: BaseException, code: Code) -> str:
 
 
 def shortened(words: str) -> str:
-    """A sentence as long as a status may carry; the grpc-message header is percent-encoded (RFC 3986) UTF-8."""
+    """``words``, cut to the length that a status may carry; the grpc-message header is percent-encoded (RFC 3986)
+    UTF-8.
+    """
     while (size := _encoded_size(words)) > MAX_WORDS_BYTES:
         words = f"{words[: len(words) * (MAX_WORDS_BYTES - 16) // size]}…"
     return words

@@ -1,12 +1,12 @@
 """The TLS files of the TCP listener: checked when the daemon starts, and read again when they change.
 
-A bad pair must not be found by the first client, so the files shake hands with themselves in memory, which finds what a
-parser does not (a key of another certificate, one that is not for servers). containerd accepts an authority file
-that holds no certificate, and then refuses every client; here it is an error. An expired certificate is only a
-warning: the node must not lose its daemon because the fleet's clients are refused.
+The first client must not be the one to find a bad pair, so a handshake is done with the files in memory; it finds
+errors that a parser does not (a key of another certificate, one that is not for servers). containerd accepts an
+authority file that holds no certificate, and then refuses every client; here it is an error. An expired certificate is
+only a warning: the node must not lose its daemon because the fleet's clients are refused.
 
-Files that change later (a renewed certificate, a Secret that kubelet swaps) are taken from the next connection on;
-a set that does not check is left alone, and said so, until it changes again.
+Files that change later (a renewed certificate, a Secret that kubelet swaps) are used from the next connection on. A set
+that fails the check is logged and ignored until it changes again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TlsFiles:
         self._seen: Signature | None = None
 
     def load(self) -> grpc.ServerCertificateConfiguration:
-        """Read and check them.
+        """Read and check the files.
 
         Raises:
             BootError: one line that names the setting, the file and what is wrong.
@@ -65,7 +65,9 @@ class TlsFiles:
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What to use from now on, if the files are other ones and good; called for every connection, on its thread."""
+        """The new configuration if the files changed and are good, else None; called for every connection, on its
+        thread.
+        """
         if self._signature() == self._seen:
             return None
         try:
@@ -77,7 +79,7 @@ class TlsFiles:
         return fresh
 
     def _signature(self) -> Signature:
-        """Changes when a file is written or another one takes its name."""
+        """A value that changes when a file is written or another one takes its name."""
         found = []
         for path in self._paths.values():
             try:
@@ -103,7 +105,7 @@ def _checked_pair(paths: dict[str, str], certificate: bytes) -> list[str]:
     cert_path, key_path = paths["tcp_tls_cert"], paths["tcp_tls_key"]
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, whoever signed it
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, without its issuer
     if not _trust(client, certificate):
         raise BootError(f"grpc.tcp_tls_cert: {cert_path}: no certificate in it; it must be PEM")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -129,7 +131,7 @@ def _checked_pair(paths: dict[str, str], certificate: bytes) -> list[str]:
 
 
 def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """A whole handshake of the two in memory. Raises what either finds."""
+    """Do a whole handshake of the two in memory. Raises the error of either side."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
     for _ in range(10):  # TLS 1.3 takes two rounds
@@ -140,7 +142,7 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
 
 
 def _step(end: ssl.SSLObject) -> bool:
-    """Whether the handshake is complete, as far as what has arrived leads."""
+    """Continue the handshake with the bytes that have arrived; return whether it is complete."""
     try:
         end.do_handshake()
     except ssl.SSLWantReadError:
@@ -162,7 +164,7 @@ def _checked_authority(paths: dict[str, str], authority: bytes | None) -> list[s
 
 
 def _trust(context: ssl.SSLContext, pem: bytes) -> bool:
-    """Whether there is a certificate in ``pem``, all of which the context trusts now."""
+    """Trust all certificates in ``pem``; return whether there is one."""
     try:
         context.load_verify_locations(cadata=pem.decode("ascii", errors="replace").replace("\ufffd", "?"))
     except (ssl.SSLError, ValueError):

@@ -1,9 +1,9 @@
-"""Whether calls are traced, and where traces go: the configuration and the standard ``OTEL_*`` variables.
+"""Set-up of tracing: whether and where, from the configuration and the standard ``OTEL_*`` variables.
 
-Nothing of OpenTelemetry is imported unless something asks for traces; then `spans` is. The variables keep the meaning
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ gives them, but for two: the exporter
-defaults to none (a node without a collector must not try to reach one), to otlp where an OTLP endpoint is named; and
-the service's name is holdfast.
+OpenTelemetry (by `spans`) is imported only if traces are exported. The variables keep the meaning that
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ gives them, with two exceptions: the
+exporter defaults to none (a node without a collector must not try to reach one), or to otlp if an OTLP endpoint is
+named; and the service's name is holdfast.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _OTLP = {
 
 
 def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """Tracing as the configuration and the ``OTEL_*`` variables ask for; None when nothing does.
+    """Return tracing as the configuration and the ``OTEL_*`` variables ask for; None without an exporter.
 
     Raises:
-        BootError: an exporter, protocol, sampler or propagator nobody knows, or one that is not installed.
+        BootError: an unknown exporter, protocol, sampler or propagator, or one that is not installed.
     """
     wanted = exporters(environ)
     if not wanted:
@@ -73,7 +73,7 @@ def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) ->
 
 
 def exporters(environ: Mapping[str, str]) -> list[str]:
-    """The names of OTEL_TRACES_EXPORTER, or what follows where it is not set; none when tracing is off."""
+    """The names of OTEL_TRACES_EXPORTER, or the default where it is not set; none when tracing is off."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
     asked = environ.get("OTEL_TRACES_EXPORTER", "").strip()
@@ -129,13 +129,13 @@ def _processors(name: str, environ: Mapping[str, str]) -> Iterator[SpanProcessor
 
 
 def _identity(environ: Mapping[str, str]) -> dict[str, str]:
-    """Resource attributes of ours; those of the environment win."""
+    """Our resource attributes; those of the environment take precedence."""
     named = bool(environ.get("OTEL_SERVICE_NAME")) or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     return {"service.version": holdfast.__version__} | ({} if named else {"service.name": "holdfast"})
 
 
 def _offer_to_plugins(tracing: Tracing) -> None:
-    """Let spans that plugins start by ``opentelemetry.trace`` go where ours go."""
+    """Send spans that plugins start by ``opentelemetry.trace`` to the same exporters as ours."""
     from opentelemetry import trace
 
     trace.set_tracer_provider(tracing.provider)

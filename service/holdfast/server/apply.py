@@ -1,9 +1,10 @@
-"""The daemon's own oom_score_adj and cgroup: the first thing of a boot, so that all of it lives under them.
+"""The daemon's own oom_score_adj and cgroup. The boot applies them before any plugin starts.
 
-containerd's rules. An ``oom_score`` of 0 means "leave it alone"; one that cannot be had is logged, and the boot goes
-on; not being allowed is silence for who cannot expect to be (not root, or root of a user namespace). The cgroup is
-the opposite: every error ends the boot. v1 joins the group where it exists and makes it everywhere when it is
-nowhere. v2, where containerd only joins, makes it too, with the controllers a daemon is watched and limited by.
+The rules are containerd's. An ``oom_score`` of 0 changes nothing. A score that cannot be set is logged, and the boot
+goes on; a missing permission is an error only where the daemon can expect to have it (root of the initial user
+namespace). For the cgroup, every error ends the boot. On v1 the daemon joins the group in each hierarchy that has it,
+and creates it in all hierarchies if none has it. On v2 containerd only joins; holdfast also creates the group, with the
+controllers that monitor and limit a daemon.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from holdfast.process import namespace, oomscore
 
 LOG = log.named(__name__)
 
-#: What a service manager limits a daemon by; enabled down the path of a group we make on v2, as far as the host has it.
+#: Controllers by which a service manager limits a daemon; enabled along the path of a group we create on v2.
 OWN_CONTROLLERS = frozenset({"cpu", "io", "memory", "pids"})
 _NO_USER_NAMESPACE = [b"0", b"0", b"4294967295"]
 
 
 def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_root: str) -> None:
-    """Bring ``oom_score`` (0: as it is) and ``cgroup.path`` (empty: as it is) into force for this process.
+    """Apply ``oom_score`` (0: unchanged) and ``cgroup.path`` (empty: unchanged) to this process.
 
-    To be called before there are threads: in a container that has the host's cgroup tree mounted, it first enters the
-    host's cgroup namespace, in which that tree has the names that everybody else uses.
+    Call it before threads exist: in a container with the host's cgroup tree mounted, it first enters the host's cgroup
+    namespace, in which that tree has the names that all other programs use.
 
     Raises:
         BootError: the cgroup could not be made or joined.
@@ -46,10 +47,10 @@ def apply_to_self(oom_score: int, cgroup_path: str, *, proc_root: str, cgroup_ro
 
 
 def see_whole_host(proc_root: str, cgroup_root: str) -> bool:
-    """Enter the cgroup namespace of pid 1 where the tree mounted for us is the host's and our namespace is not.
+    """Enter the cgroup namespace of pid 1 if the mounted cgroup tree is the host's and our namespace is not.
 
-    For the calling thread and those it starts later, so to be called before there are others. A refusal is logged.
-    Answers whether it entered.
+    It applies to the calling thread and the threads that this one starts later, so call it before there are others. A
+    refusal by the kernel is logged. Return whether the namespace was entered.
     """
     try:
         if not is_below_the_mount(proc_root, cgroup_root):
@@ -76,7 +77,7 @@ def _set_oom_score(score: int, proc_root: str) -> None:
 
 
 def _write_own(score: int, proc_root: str) -> bool:
-    """Write our own value; False where not being permitted is what was to be expected."""
+    """Write our own value; return False if the permission is missing and this was to be expected."""
     path = f"{proc_root}/{os.getpid()}/{oomscore.FILE}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -95,7 +96,7 @@ def _write_own(score: int, proc_root: str) -> bool:
 
 
 def _in_user_namespace(proc_root: str) -> bool:
-    """Whether the first line of our uid_map is not the initial namespace's; no file means there are none."""
+    """Whether our uid_map differs from that of the initial namespace; without the file there are no user namespaces."""
     try:
         return kernel_text.words(kernel_text.read(f"{proc_root}/self/uid_map").rstrip(b"\n")) != _NO_USER_NAMESPACE
     except KernelRefused as error:

@@ -1,7 +1,7 @@
-"""From a configuration to a daemon that serves: every step of the boot, in the order of ``docs/design.md``.
+"""The boot: every step from a configuration to a daemon that serves, in the order of ``docs/design.md``.
 
-What must be undone is put on one stack as it is done, so a boot that fails half-way and a clean stop end the same
-way: listeners, then plugins in reverse, then the tasks, then the directory's lock.
+Each step puts its undoing on one stack, so a boot that fails half-way and a clean stop end the same way: listeners,
+then plugins in reverse, then the tasks, then the directory's lock.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ Registrations = Callable[[config.Settings], Sequence[Registration]]
 
 
 class Daemon:
-    """One daemon; also what an `InitContext` reaches through ``context.daemon``."""
+    """One daemon. An `InitContext` has it as ``context.daemon``."""
 
     def __init__(
         self, loaded: config.Loaded, registrations: Registrations, *, has_fallback: Callable[[], bool] = lambda: False
     ) -> None:
-        """Nothing starts yet. ``has_fallback``: there is another configuration to boot with, should this be refused."""
+        """Start nothing yet. ``has_fallback`` returns whether there is another configuration to boot with if this is
+        refused.
+        """
         self.loaded = loaded
         self._has_fallback = has_fallback
         self.settings = loaded.settings
@@ -67,19 +69,19 @@ class Daemon:
         self.is_last_good = False
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
-        """`InitContext.background`."""
+        """Implement `InitContext.background`."""
         self.tasks.start(owner, name, job, once=once, vital=vital)
 
     def fault(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
-        """`InitContext.fault`."""
+        """Implement `InitContext.fault`."""
         self.faults.set(owner, cause, words, vital=vital)
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
-        """`InitContext.readiness`."""
+        """Implement `InitContext.readiness`."""
         return self.readiness.wait_for(uri, what)
 
     def configuration(self) -> Configuration:
-        """`Daemon` of a context: what is in force."""
+        """Return the configuration in force, for ``context.daemon``."""
         from holdfast.config.render import in_force
 
         values, known = self.reloadable.in_force, [one.uri for one in self.registrations]
@@ -95,7 +97,7 @@ class Daemon:
         )
 
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
-        """`InitContext.on_reload`."""
+        """Implement `InitContext.on_reload`."""
         self.reloadable.on(f"plugins.{uri}", callback)
         return lambda: self.reloadable.touch(f"plugins.{uri}")
 
@@ -103,7 +105,7 @@ class Daemon:
         """Start everything; ``stack`` undoes what was started.
 
         Raises:
-            BootError, ConfigError, MisusedPlugin: the one line to say before exit 1.
+            BootError, ConfigError, MisusedPlugin: the one line to print before exit code 1.
         """
         settings = self.settings
         directories.prepare(settings.root, settings.state, settings.temp)
@@ -125,15 +127,15 @@ class Daemon:
         return listeners
 
     def say_last_good(self) -> None:
-        """Health: the last good configuration serves, but it is not the one that the files have."""
+        """Set or clear the fault in health that the last good configuration is in force, and not that of the files."""
         configured = {service for one in self.registrations if one.config is not None for service in one.services}
         for name in {DAEMON, *configured}:
             self.board.fault(name, "last good configuration", present=self.is_last_good)
 
     def reload(self, fresh: config.Loaded) -> Change:
-        """Bring what can be into force; what cannot is named, and compared again at the next reload.
+        """Apply the changes that need no restart; name the others, which the next reload compares again.
 
-        What is compared with is what is in force, so that a change and its taking back are two changes.
+        The new values are compared with those in force, so that a change and its reversal are two changes.
 
         Raises:
             ConfigError: nothing changed.
@@ -144,7 +146,7 @@ class Daemon:
         return change
 
     def _decoded(self, settings: config.Settings, enabled: Sequence[Registration]) -> dict[str, Any]:
-        """Each enabled plugin's config by URI: all of them before any plugin starts.
+        """Decode each enabled plugin's config, before any plugin starts; return the configs by URI.
 
         Raises:
             ConfigError: with file, line and key.
@@ -164,7 +166,7 @@ class Daemon:
         return sections
 
     def _layer(self, stack: AsyncExitStack) -> rpc.Layer:
-        """What every method is wrapped in, and the families it and the process show."""
+        """Return the layer that wraps every method; register its metrics and those of the process."""
         counters = rpc.Counters(histogram=self.settings.metrics.grpc_histogram)
         counters.add_to(self.metrics)
         built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
@@ -194,7 +196,7 @@ class Daemon:
             PROC_ROOT,
             CGROUP_ROOT,
         )
-        for registration in enabled:  # graph order: what it requires is already in `self.plugins`
+        for registration in enabled:  # graph order: the plugins it requires are already in `self.plugins`
             section = self.sections.get(registration.uri)
             context = InitContext(registration, section, settings, places, self.plugins, self.metrics, self.board, self)
             outcome = self.plugins.add(await start(registration, context, stack, self.tasks, limit_s))
@@ -213,7 +215,7 @@ class Daemon:
         self.board.set(DAEMON, not late)
 
     def _uris(self, names: Sequence[str]) -> set[str]:
-        """What the configuration names, as URIs (a version 1 file names plugins by short id)."""
+        """The URIs of the plugins that the configuration names (a version 1 file names plugins by short id)."""
         return expand_short_ids(names, self.registrations) if self.loaded.short_ids else set(names)
 
     def _config_text(self) -> str:
@@ -227,7 +229,7 @@ class Daemon:
         self.on_end(why)
 
     def _services_relying_on(self, uri: str) -> set[str]:
-        """The services of a plugin and of those that require it, directly or through others."""
+        """The services of a plugin and of the plugins that require it, directly or through others."""
         relying = {one.uri: one for one in self.registrations if one.uri == uri}
         while True:
             kinds = {one.kind.uri for one in relying.values()}

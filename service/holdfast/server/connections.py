@@ -1,10 +1,10 @@
-"""The table of one listener's connections: bounded, and when it is full the newest wins.
+"""Bounded table of one listener's connections: when it is full, a new connection replaces an older one.
 
-A new connection over its peer's bound ends the one of this peer that was quiet for the longest; over the listener's
-bound, the quietest one of the peer that has the most. A peer that keeps many connections therefore loses them to its
-own newer ones, and never takes those of another. Refusing the new one instead would let the first flood keep everybody
-out; that is done only to a peer that connects faster than its connections can be of use (`KEPT_S`). What is closed is
-counted, and logged once a minute.
+A new connection over its peer's bound closes the connection of this peer that was quiet for the longest; over the
+listener's bound, the quietest connection of the peer that has the most. A peer that keeps many connections therefore
+loses them to its own newer ones, and never takes those of another peer. If the new connection were refused instead, the
+first flood would keep all other peers out; only a peer that connects faster than its connections can be of use is
+refused (`KEPT_S`). Connections closed by a bound are counted, and logged once a minute.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from holdfast.server.descriptors import Bound
 
 LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
-#: Setting a connection up costs a millisecond, and its calls wait in gRPC's core until they are looked at, also when it
-#: has ended: a peer at its bound gets so many connections per `KEPT_S`, and not one for each of its connects. With 0.5
-#: its calls filled what the core keeps waiting (`rpc.options.PENDING`), and those of others were cancelled.
+#: Setting a connection up costs a millisecond, and its calls wait in gRPC's core until they are handled, also when it
+#: has ended: a peer gets at most its bound of connections per `KEPT_S`, not one for each of its connects. With 0.5
+#: its calls filled the core's queue (`rpc.options.PENDING`), and those of others were cancelled.
 KEPT_S = 2.0
 
 PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"
 
 
 class ConnectionMetrics:
-    """The families all listeners share."""
+    """Metrics that all listeners share."""
 
     def __init__(self) -> None:
         self._tables: list[Connections] = []
@@ -39,9 +39,9 @@ class ConnectionMetrics:
         self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)
 
     def add(self, table: Connections) -> None:
-        """Show a table."""
+        """Include a table in the metrics."""
         self._tables.append(table)
-        for reason in (PEER, LISTENER, SILENT):  # there from the start: the first of each is an increase, too
+        for reason in (PEER, LISTENER, SILENT):  # present from the start: the first of each is an increase, too
             self.closed.labels(table.listener, reason)
 
     def _open(self) -> list[tuple[tuple[str, ...], float]]:
@@ -61,23 +61,23 @@ class Connection:
         self.active_at = monotonic()
 
     def touch(self) -> None:
-        """It did something: it is the last to be closed now."""
+        """Record activity: of its peer's connections, this one is now the last to be closed."""
         self.active_at = monotonic()
         self._table.touch(self)
 
     def leave(self) -> None:
-        """It is gone."""
+        """Remove the connection, which has ended, from the table."""
         self._table.leave(self)
 
 
 class Connections:
-    """A listener's table. On the loop's thread."""
+    """Table of one listener's connections. Loop thread only."""
 
     def __init__(self, listener: str, bound: Bound, metrics: ConnectionMetrics, kept_s: float = KEPT_S) -> None:
-        """``kept_s``: a connection that did something within this time makes no room for one of the same peer."""
+        """``kept_s``: a connection that was active within this time is not closed for a new one of the same peer."""
         self.listener, self.bound, self._kept_s = listener, bound, kept_s
         self._metrics = metrics
-        self._peers: dict[Hashable, dict[Connection, None]] = {}  # each the quietest first
+        self._peers: dict[Hashable, dict[Connection, None]] = {}  # of each peer, the quietest first
         self._count = 0
         self._logged_at = -LOG_EVERY_S
         self._unlogged = 0
@@ -87,7 +87,9 @@ class Connections:
         return self._count
 
     def admit(self, peer: Hashable, close: Callable[[], object]) -> Connection | None:
-        """A place for a new connection, for which an older one may be closed; None: the new one must be closed."""
+        """Return a place for a new connection, for which an older one may be closed; None if the new one must be
+        closed.
+        """
         crowd, reason = self._peers.get(peer, {}), PEER
         if len(crowd) < self.bound.per_peer:
             if self._count < self.bound.total:
@@ -132,7 +134,7 @@ class Connections:
         self.count(reason, connection.peer)
 
     def count(self, reason: str, peer: Hashable) -> None:
-        """Count, and log, that a peer met a bound."""
+        """Count and log that a peer reached a bound."""
         self._metrics.closed.inc(self.listener, reason)
         self._unlogged += 1
         now = monotonic()
@@ -148,7 +150,7 @@ class Connections:
             self._unlogged = 0
 
     def end_quiet(self, longer_than_s: float) -> None:
-        """Close those that were quiet for longer than this."""
+        """Close the connections that were quiet for longer than ``longer_than_s``."""
         before = monotonic() - longer_than_s
         for mine in list(self._peers.values()):
             for connection in list(mine):

@@ -1,7 +1,7 @@
-"""The daemon's life: boot, serve and reload until asked to stop, drain, exit 0.
+"""Life of the daemon: boot, serve and reload until a stop request, drain, exit 0.
 
-``serve`` is what ``holdfast run`` calls. Everything below it runs on one loop; the boot and the closing run in its
-main task, so that what a plugin opened before its ``yield`` is closed by the task that opened it.
+``holdfast run`` calls ``serve``. Everything below it runs on one loop. The boot and the closing run in its main task,
+so that the task that opened something before a plugin's ``yield`` also closes it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from holdfast.server.notify import Notifier
 from holdfast.server.signals import Interrupted, StopRequest, handled
 
 LOG = log.named(__name__)
-#: What is left to close plugins and listeners after the calls in flight had their time.
+#: Time to close plugins and listeners, after the grace of the calls in flight.
 CLOSING_S = 15.0
-#: What a daemon has to close everything that ends because a vital job did: what hangs may be what is closed.
+#: Time to close everything when the daemon ends because a vital job ended: the closing itself may hang.
 FAILED_S = 10.0
 NAMESPACE = "holdfast"  # of the daemon's own events
 
@@ -48,7 +48,7 @@ Watched = tuple[tuple[str, ...], Fingerprint]
 
 
 class Publisher(Protocol):
-    """What we ask of the event exchange."""
+    """The part of the event exchange that the daemon uses."""
 
     def publish(self, topic: str, event: Message, /) -> object:
         """Send an event in the current namespace."""
@@ -67,7 +67,7 @@ def serve(
         HoldfastError: it cannot start, or cannot go on; one line.
     """
     files = config.attempt(path, overrides)
-    log.set_up()  # for what is said before the level is known
+    log.set_up()  # for lines logged before the level is known
     revived = _last_good(path, overrides, files) if isinstance(files, config.Refused) else None
     loaded = revived.loaded if revived is not None else files
     if isinstance(loaded, config.Refused):
@@ -79,7 +79,7 @@ def serve(
             runner.run(Life(path, overrides, registrations, events).run(loaded, revived, on_ready))
         except DaemonUseless as error:
             os.write(2, f"holdfast: {error}\n".encode())
-            os._exit(1)  # what hangs is not waited for, wherever the interpreter would
+            os._exit(1)  # the interpreter would wait for what hangs
 
 
 class Revived(Struct, frozen=True):
@@ -112,7 +112,7 @@ class Life:
         info = Gauge(
             "holdfast_config_info", "Constant 1, labelled by the configuration in force.", ["hash"], read=self._hash_now
         )
-        for result in ("applied", "rejected"):  # there from the start: the first of each is an increase, too
+        for result in ("applied", "rejected"):  # present from the start: the first of each is an increase, too
             self._reloads.labels(result)
         self._families = (self._reloads, self._good, self._good_at, self._on_last_good, info)
         self._hash = ""
@@ -122,17 +122,17 @@ class Life:
         self._to_keep = asyncio.Event()
 
     async def run(self, loaded: config.Loaded, revived: Revived | None = None, on_ready: OnReady | None = None) -> None:
-        """Boot, serve, drain; where ``loaded`` is refused by a plugin, with the last good configuration instead.
+        """Boot, serve, drain. If a plugin refuses ``loaded``, do so with the last good configuration instead.
 
         Raises what the boot raises.
 
         Raises:
-            DaemonUseless: something vital ended.
+            DaemonUseless: a vital job ended.
         """
         began = time.perf_counter()
         self._make(
             loaded, revived
-        )  # imports the plugins, with nothing yet to undo: until then a signal ends us at once
+        )  # imports the plugins; nothing is to be undone yet: until here a signal ends the process at once
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
         stop = StopRequest(self._grace_s + CLOSING_S)
         with handled(stop, self.reload, stacks.write):
@@ -175,7 +175,7 @@ class Life:
                 await self._serve(listeners, stop, on_ready, began)
 
     async def _serve(self, listeners: Listeners, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
-        """From the end of the boot until the last call is answered."""
+        """Serve from the end of the boot until the last call is answered."""
         self._start_own_tasks()
         self._say_status()
         self._notifier.ready()
@@ -195,7 +195,7 @@ class Life:
     def reload(self) -> None:
         """Read the configuration again, because of SIGHUP or a changed file. Never raises.
 
-        While the boot goes on it waits for its end: plugins that have not started yet could not be told.
+        During the boot the reload is delayed until its end: plugins that have not started yet could not receive it.
         """
         if not self._serves:
             self._reload_waits = True
@@ -231,7 +231,7 @@ class Life:
             self._notifier.ready()
 
     async def _drain(self, listeners: Listeners, stop: StopRequest) -> None:
-        """NOT_SERVING, no new calls, the ones in flight answered; a second signal ends the wait."""
+        """Report NOT_SERVING, refuse new calls and wait for the calls in flight; a second signal ends the wait."""
         self._notifier.stopping()
         LOG.info("draining", grace=f"{self._grace_s:g}s")
         self._daemon.board.drain()
@@ -264,7 +264,7 @@ class Life:
             self.reload()
 
     async def _keep_last_good(self) -> None:
-        """Write what was taken into force to root, on a thread: the disk may take its time."""
+        """Write each configuration that took effect to root, on a thread: the disk may be slow."""
         while True:
             await self._to_keep.wait()
             self._to_keep.clear()
@@ -279,7 +279,7 @@ class Life:
                 LOG.warning("the last good configuration is not kept for a restart", error=error)
 
     async def _feed_watchdog(self, interval_s: float) -> None:
-        """Feed it while all that is vital goes on: the loop's own turn is no proof of that."""
+        """Feed the watchdog while no vital part has a fault; a loop that runs is no proof of that."""
         while True:
             if not self._daemon.faults.vital:
                 self._notifier.alive()
@@ -295,12 +295,12 @@ class Life:
         return [((self._config_hash(),), 1)]
 
     def _config_hash(self) -> str:
-        """Of the configuration in force; made when it is asked for, a start has no time for it."""
+        """The hash of the configuration in force, computed when it is first needed: a start has no time for it."""
         self._hash = self._hash or self._daemon.loaded.short_hash
         return self._hash
 
     def _remember(self, revived: Revived | None) -> None:
-        """What the daemon's configuration is from now on: what the files say, or what was kept of them."""
+        """Record which configuration is in force: that of the files, or the last good one that was kept."""
         daemon, self._hash = self._daemon, ""
         daemon.refused, daemon.is_last_good = revived.why if revived else "", revived is not None
         if revived is not None:
@@ -320,7 +320,7 @@ class Life:
         self._notifier.status(f"serving on {daemon.settings.grpc.address}{refused}")
 
     def _fallback(self, loaded: config.Loaded, why: str = "") -> Revived | None:
-        """The last good configuration, if it is another than ``loaded``, which is refused."""
+        """The last good configuration, if it differs from ``loaded``; ``why`` is why ``loaded`` was refused."""
         kept = last_good.kept(loaded.settings.root, self._source) if self._source else None
         if kept is None or kept.says(loaded):
             return None
@@ -328,7 +328,7 @@ class Life:
 
 
 def _last_good(path: str | None, overrides: config.Overrides, files: config.Refused) -> Revived | None:
-    """What to start with instead of files that are refused; None: nothing is kept for them."""
+    """The last good configuration, to start with instead of refused files; None if there is none that can be used."""
     with suppress(ConfigError):
         source = config.main_file(path)
         for root in files.roots if source else ():
@@ -347,9 +347,10 @@ def _revived(kept: LastGood, overrides: config.Overrides, why: str, watched: Wat
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Ours, or what ``HOLDFAST_LOOP`` names: ``asyncio`` for its own (None), or ``uvloop``.
+    """Return the factory of our loop, or of the loop in ``HOLDFAST_LOOP``: ``asyncio`` (None, asyncio's own) or
+    ``uvloop``.
 
-    uvloop takes about a tenth of the CPU off a call, and costs every node 7 MiB and a tenth of the start: it brings
+    uvloop saves about a tenth of a call's CPU, and costs every node 7 MiB and a tenth of the start, as it imports
     ``ssl``. The node's own traffic is a few calls a second.
     """
     name = os.environ.get("HOLDFAST_LOOP", "")

@@ -1,7 +1,8 @@
-"""The daemon's descriptors: the soft limit raised to the hard one, and how many of them peers may take.
+"""The daemon's file descriptors: the soft limit is raised to the hard one, and peers may take only a part of them.
 
-The sum of what all listeners may hold, with `RESERVED` kept back for the engine (a process takes two while it is
-changed, a scan one, a store a few), never exceeds the limit. So no peer can make an open(2) of the engine fail.
+The descriptors of all listeners, plus `RESERVED` for the engine (a process takes two while it is changed, a scan one, a
+store a few), do not exceed the limit. So no peer can make an open(2) of the engine fail. Only a limit so low that a
+listener is left with the least, two connections (`Bound.scaled`), can be exceeded.
 """
 
 from __future__ import annotations
@@ -17,41 +18,41 @@ RESERVED = 256
 
 
 class Bound(Struct, frozen=True):
-    """Connections of one listener: in all, and of one peer (an address, or the uid behind a unix socket)."""
+    """Most connections of one listener: in all, and of one peer (an address, or the uid behind a unix socket)."""
 
     total: int
     per_peer: int
 
     def scaled(self, share: float) -> Bound:
-        """The same in a smaller house; at least two, so that one peer cannot be all of it."""
+        """Return the bound times ``share``: at least two connections, so that one peer cannot take all of them."""
         total = max(2, int(self.total * share))
         return Bound(total, max(1, min(self.per_peer, total // 2 if self.per_peer < self.total else total)))
 
 
 class Bounds(Struct, frozen=True):
-    """How many connections each listener takes; docs/threat-model.md says which peers they are for.
+    """Most connections of each listener; docs/threat-model.md says which peers they are for.
 
-    A connection of TCP costs three descriptors once it speaks (see `front`), one before; so does one of gRPC's unix
-    socket where others than root may open it. All others cost one.
+    A TCP connection costs one descriptor before its first byte and three after it (see `front`); so does a connection
+    of gRPC's unix socket if users other than root may open it. All others cost one.
     """
 
     grpc: Bound = Bound(64, 16)
     tcp: Bound = Bound(64, 8)
     health: Bound = Bound(64, 16)
-    silent: Bound = Bound(256, 128)  # of each such listener: accepted, and nothing said yet
+    silent: Bound = Bound(256, 128)  # of each listener with a `front`: accepted, no byte received yet
     metrics: Bound = Bound(64, 16)
     debug: Bound = Bound(16, 8)
     ttrpc: Bound = Bound(1024, 1024)  # a shim keeps its connection as long as its container lives
 
     @property
     def descriptors(self) -> int:
-        """What all of them hold at the most."""
+        """The most descriptors that all listeners hold together."""
         fronts = 3 * (self.tcp.total + self.health.total + self.grpc.total + self.silent.total)
         return fronts + self.metrics.total + self.debug.total + self.ttrpc.total
 
     @classmethod
     def within(cls, limit: int) -> Bounds:
-        """The usual ones, or smaller ones of the same proportions where the limit of descriptors is low."""
+        """Return the usual bounds, or proportionally smaller ones if the limit of descriptors is low."""
         usual = cls()
         if limit - RESERVED >= usual.descriptors:
             return usual
@@ -66,7 +67,7 @@ class Bounds(Struct, frozen=True):
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open files to the hard one; the limit now.
+    """Raise the soft limit of open files to the hard one; return the limit now in force.
 
     Programs that use select(2) need the low soft limit that most daemons inherit; this one does not (setrlimit(2)).
     """

@@ -1,4 +1,6 @@
-"""The daemon's own directories: root for what must survive, state for what must not, temp if it has one."""
+"""The daemon's own directories: root for files that survive a restart, state for those that do not survive a reboot,
+temp if set.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from holdfast.server.trust import open_trusted
 
 
 def prepare(root: str, state: str, temp: str) -> None:
-    """Make them: root 0700, state 0711 (its sockets are for others), temp 0700 and exported as TMPDIR.
+    """Create the directories: root 0700, state 0711 (its sockets are for others), temp 0700 and exported as TMPDIR.
 
-    A directory that is there already must be ours, or root's, and nobody else's to write to: the default places of an
+    An existing directory must belong to us or to root, and no other user may write to it: the default directories of an
     unprivileged daemon have names that another user could take first.
 
     Raises:

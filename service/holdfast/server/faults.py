@@ -1,4 +1,4 @@
-"""What does not work in plugins that started: one record that health, ``plugins ls`` and the watchdog read."""
+"""Faults of plugins that started: one record that health, ``plugins ls`` and the watchdog read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DAEMON = ""  # the daemon's own name in health
 class Faults:
     """Faults by owner (a plugin's URI, or the daemon's name) and cause.
 
-    ``services_of`` answers the services that cannot be relied on while the owner has a fault, ``is_vital`` whether the
-    daemon as a whole cannot.
+    ``services_of`` returns the services that are not reliable while the owner has a fault, ``is_vital`` whether the
+    daemon as a whole is not.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Faults:
 
     @property
     def vital(self) -> bool:
-        """Whether something fails without which the daemon is useless."""
+        """Whether a part without which the daemon is useless has a fault."""
         return bool(self._vital)
 
     def set(self, owner: str, cause: str, words: str, *, vital: bool = False) -> None:
-        """Say what is wrong; empty ``words``: that is over."""
+        """Set the fault of ``owner`` for ``cause`` to ``words``; empty ``words`` clear it."""
         key = (owner, cause)
         plugin = self._plugins.get(owner)
         if plugin is not None:

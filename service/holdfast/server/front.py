@@ -1,13 +1,14 @@
-"""What stands before a gRPC server that others reach: it accepts, bounds, and passes bytes on within the process.
+"""Relay before a gRPC server that others reach: it accepts and bounds connections, and passes bytes on in the process.
 
-gRPC's core accepts every connection, keeps one that says nothing for two minutes, and bounds them by their number alone
-(``grpc.max_allowed_incoming_connections``): the first peer to take all keeps the others out. Here a connection waits
-outside until its first byte; until then it costs one descriptor, for `SILENT_S` at the most. Then it gets a connection
-of its own to the server, and bytes are copied both ways, at most `CHUNK` of them in hand each way: a peer that does not
-read is not read.
+gRPC's core accepts every connection, keeps a silent one for two minutes, and bounds only their number
+(``grpc.max_allowed_incoming_connections``): the first peer to take all of them keeps the others out. Here a connection
+waits outside until its first byte; until then it costs one descriptor, for at most `SILENT_S`. Then it gets its own
+connection to the server, and bytes are copied both ways, with at most `CHUNK` of them buffered each way: nothing more
+is read for a peer that does not read.
 
-It costs a call 0.1 ms. So a unix socket that root alone may open has gRPC's own bound and not this; one that other
-users may open has this, for one of them must not take it all. TLS passes through: the server behind speaks it.
+The relay costs a call 0.1 ms. So a unix socket that only root may open has gRPC's own bound instead. A socket that
+other users may open has the relay, as one of them must not take all connections. TLS passes through: the server behind
+the relay speaks it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from holdfast.server.descriptors import Bound
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) to the first byte
 CHUNK = 64 << 10
-FLUSH_S = 1.0  # what the server said last gets so long to reach its peers
+FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
 
 class Front:
-    """Accepts on ``sock``, which this owns, for the server that listens on the unix socket ``target``.
+    """Relay that accepts on ``sock``, which it owns, for the server that listens on the unix socket ``target``.
 
-    ``bounds``: of the connections that are passed on, and of those that have not said anything yet.
+    ``bounds``: of the connections that are passed on, and of those that have not sent a byte yet.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Front:
         self._changed = asyncio.Event()
 
     def start(self) -> None:
-        """Accept from now on."""
+        """Start accepting."""
         self._acceptor.start()
 
     async def close(self) -> None:
-        """Accept no more, pass on what the server (which has stopped) said last, close."""
+        """Stop accepting, pass on the last bytes of the server (which has stopped), and close."""
         self._acceptor.close()
         if self._expiry is not None:
             self._expiry.cancel()
@@ -62,7 +63,7 @@ class Front:
         self.speaking.end_all()
 
     def left(self) -> None:
-        """A connection that spoke has ended."""
+        """Record that a connection has ended."""
         self._changed.set()
 
     def _take(self, client: socket.socket, peer: str) -> None:
@@ -78,7 +79,7 @@ class Front:
 
 
 class _Relay:
-    """One client: outside until it speaks, then joined to the server until either closes."""
+    """One client: outside until its first byte, then connected to the server until either closes."""
 
     def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
         self.front, self._client, self._peer = front, client, peer
@@ -92,7 +93,7 @@ class _Relay:
         front.loop.remove_reader(client.fileno())
         try:
             if not client.recv(1, socket.MSG_PEEK):
-                self.close()  # it left without a word
+                self.close()  # it closed without sending a byte
                 return
             self.place = front.speaking.admit(self._peer, self.close)
             if self.place is None:
@@ -110,7 +111,7 @@ class _Relay:
         _Way(self, server, client).resume()
 
     def touch(self) -> None:
-        """Bytes passed."""
+        """Record that bytes passed."""
         if self.place is not None:
             self.place.touch()
 
@@ -130,14 +131,14 @@ class _Relay:
 
 
 class _Way:
-    """Bytes of one direction. Reads only what it can hold: one chunk, of which ``_left`` is not yet written."""
+    """Copying of one direction. It reads only what it can hold: one chunk, of which ``_left`` is not yet written."""
 
     def __init__(self, relay: _Relay, source: socket.socket, sink: socket.socket) -> None:
         self._relay, self._source, self._sink = relay, source, sink
         self._left = memoryview(b"")
 
     def resume(self) -> None:
-        """Copy whenever there is something."""
+        """Copy whenever the source is readable."""
         self._relay.front.loop.add_reader(self._source.fileno(), self._on_readable)
 
     def _on_readable(self) -> None:

@@ -1,9 +1,9 @@
-"""Just enough HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
+"""Minimal HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
 
-RFC 9112. Bounded in every direction: header and body size, time for a request, connections (`connections`: the quietest
-makes room for a new one, so that silent peers do not keep a scraper out). A web framework would cost more memory than
-the rest of the daemon's listeners together. Not here, on purpose: chunked requests, ranges,
-TLS (a metrics endpoint that needs it has a proxy in front).
+RFC 9112. Everything is bounded: header and body size, time for a request, connections (`connections`: the quietest is
+closed for a new one, so that silent peers do not keep a scraper out). A web framework would cost more memory than the
+rest of the daemon's listeners together. Chunked requests, ranges and TLS are left out on purpose (a metrics endpoint
+that needs TLS has a proxy in front).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
 SILENT_S = 10.0  # from accept(2) to the first byte
-REQUEST_S = 10.0  # from the first byte to the last one read; and for the answer to be taken
-PEER_SHARE = 10  # a peer that asks on and on is answered for one part in so many of the time
-BURST_S = 1.0  # what it did not ask for until now it may ask for at once: a tenth of a second's answers
+REQUEST_S = 10.0  # from the first byte to the last one read; and for the peer to read the answer
+PEER_SHARE = 10  # a peer that keeps asking gets one part in this many of the time
+BURST_S = 1.0  # unused time that a peer may use at once: a tenth of a second of answers
 MAX_TURNS = 1024  # peers whose turn is remembered
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
-LINGER_S = 1.0  # for a refused client to stop sending: closing on unread bytes would take the refusal back
+LINGER_S = 1.0  # for a refused client to stop sending: closing with unread bytes would discard the refusal
 GZIP_FROM = 1400  # bytes; less fits one packet anyway
-GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib lets go of the interpreter while it works
+GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib releases the interpreter while it works
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
             413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
@@ -42,18 +42,18 @@ _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 4
 
 
 class Request(Struct, frozen=True):
-    """What a route is handed."""
+    """Request as a route receives it."""
 
     method: str
     path: str
     query: Mapping[str, str]
     body: bytes = b""
     host: str = ""
-    from_page: bool = False  # a browser says that a page of some site asks
+    from_page: bool = False  # a browser reports that a web page made the request
 
 
 class Response(Struct, frozen=True):
-    """What it answers."""
+    """Response of a route."""
 
     body: bytes
     status: int = 200
@@ -68,7 +68,7 @@ Guard = Callable[[Request], None]
 
 
 class Refused(Exception):
-    """A request that is answered without being carried out, and the connection closed."""
+    """Error of a request that is answered without being carried out; its connection is closed."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -76,7 +76,7 @@ class Refused(Exception):
 
 
 class Head(Struct, frozen=True):
-    """The head of a request, understood."""
+    """Parsed head of a request."""
 
     method: str
     path: str
@@ -90,10 +90,10 @@ class Head(Struct, frozen=True):
 
     @classmethod
     def parsed(cls, data: bytes) -> Head:
-        """From the bytes before the body.
+        """Parse the bytes before the body.
 
         Raises:
-            Refused: it is no request, or one we do not take.
+            Refused: it is not a request, or not one that is supported.
         """
         start, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
         words = start.split(" ")
@@ -148,22 +148,22 @@ def _takes_gzip(accepted: str) -> bool:
 
 
 class HttpServer:
-    """Serves ``routes`` on one listening socket, to as many peers as ``connections`` takes."""
+    """HTTP server of ``routes`` on one listening socket, for as many peers as ``connections`` admits."""
 
     def __init__(self, routes: Routes, connections: Connections, guard: Guard | None = None) -> None:
         self._routes, self._connections, self._guard = routes, connections, guard
         self._open: set[asyncio.Task[None]] = set()
         self._acceptor: Acceptor | None = None
-        self._answer_s = 0.0  # what answers took lately: one that imports something is not another peer's to pay
+        self._answer_s = 0.0  # mean of recent answers, so that no peer pays in full for one slow answer (an import)
         self._turns: dict[Hashable, float] = {}  # when each peer is answered next
 
     def start(self, sock: socket.socket) -> None:
-        """Serve on ``sock``, which this now owns."""
+        """Serve on ``sock``, which the server then owns."""
         self._acceptor = Acceptor(self._connections.listener, sock, self._take)
         self._acceptor.start()
 
     async def close(self) -> None:
-        """Stop accepting and cut what is open."""
+        """Stop accepting and cut the open connections."""
         if self._acceptor is not None:
             self._acceptor.close()
         self._connections.end_all()
@@ -196,12 +196,12 @@ class HttpServer:
         except Refused as refused:
             await _refuse(reader, writer, refused.response)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass  # the peer went away, says nothing or reads nothing: there is no one to answer
+            pass  # the peer went away, sends nothing or reads nothing: it cannot be answered
         finally:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection) -> None:
-        """One request after another. Raises Refused."""
+        """Serve one request after another. Raises Refused."""
         wait_s = SILENT_S
         while True:
             async with asyncio.timeout(wait_s):
@@ -216,7 +216,9 @@ class HttpServer:
     async def _exchange(
         self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection
     ) -> bool:
-        """One request after its first byte, and its answer; whether the connection stays open. Raises Refused."""
+        """Read one request after its first byte and answer it; return whether the connection stays open. Raises
+        Refused.
+        """
         async with asyncio.timeout(REQUEST_S):
             try:
                 head = Head.parsed(first + await reader.readuntil(b"\r\n\r\n"))
@@ -229,7 +231,7 @@ class HttpServer:
         if self._guard is not None:
             self._guard(request)
         await self._turn(place.peer)
-        began = thread_time()  # not the clock's: others' work on this machine is not to be paid by the monitor
+        began = thread_time()  # CPU time, not wall time: a scraper must not pay for other work on this machine
         response = await self._answer(request)
         self._answer_s += (thread_time() - began - self._answer_s) / 8
         await _send(writer, response, head)
@@ -264,7 +266,7 @@ class HttpServer:
 
 
 async def _send(writer: asyncio.StreamWriter, response: Response, head: Head | None = None) -> None:
-    """Write the answer to ``head``; without one the connection is closed after it."""
+    """Write the answer to ``head``; without a head the connection is closed afterwards."""
     lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", f"Content-Type: {response.content_type}"]
     body = response.body
     if head is not None and head.gzip and len(body) >= GZIP_FROM:

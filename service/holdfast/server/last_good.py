@@ -1,10 +1,10 @@
-"""The configuration last taken into force, kept in root for the start that finds the files broken.
+"""The last configuration that took effect, kept in root for a start that finds the files broken.
 
-One file, ``<root>/last-good-config.json``: what the files said, joined, without the command line; the main file's path;
-the time it was taken into force, its hash, and a checksum. It is replaced whole, with two waits for the disk, and only
-by a configuration that was accepted; one that cannot be kept (a full disk) removes the one before. So what comes back
-is never older than the one before the mistake. It is used for the same main file alone, and only if no other user could
-have written it. ``docs/decisions/last-good.md`` has the why.
+One file, ``<root>/last-good-config.json``: the joined content of the files, without the command line; the main file's
+path; the time it took effect, its hash, and a checksum. The file is replaced whole, with two fsyncs, and only by
+a configuration that was accepted; if the new one cannot be kept (a full disk), the old one is removed. So the restored
+configuration is never older than the one before the mistake. The file is used for its main file alone, and only if no
+other user could have written it. ``docs/decisions/last-good.md`` has the reasons.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ MAX_BYTES = 8 << 20  # eight ConfigMaps
 
 
 class LastGood(Struct, frozen=True):
-    """The file's content. ``hash`` is that of the effective settings then, ``checksum`` (SHA-256) of ``tree``."""
+    """Content of the file. ``hash`` is that of the effective settings at that time, ``checksum`` (SHA-256)
+    of ``tree``.
+    """
 
     format: int
     source: str
@@ -44,7 +46,7 @@ class LastGood(Struct, frozen=True):
 
     @property
     def age(self) -> str:
-        """How long it has been in force, as people say it: ``40s``, ``12m``, ``7h``, ``3d``."""
+        """Time since it took effect, in one unit: ``40s``, ``12m``, ``7h``, ``3d``."""
         seconds = max(0, time.time_ns() - self.taken_unix_ns) // 1_000_000_000
         for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
             if seconds >= 2 * length:
@@ -52,23 +54,23 @@ class LastGood(Struct, frozen=True):
         return f"{seconds}s"
 
     def loaded(self, overrides: config.Overrides) -> config.Loaded:
-        """Its settings under this command line.
+        """Return its settings under this command line.
 
         Raises:
-            ConfigError: this version of the daemon does not take them any more.
+            ConfigError: this version of the daemon does not accept them any more.
         """
         source = Source(f"the last good {self.source}", lenient=self.lenient, short_ids=self.short_ids)
         return config.revived(msgspec.json.decode(self.tree), source, overrides)
 
     def says(self, loaded: config.Loaded) -> bool:
-        """Whether it has what these files say."""
+        """Whether its content equals that of the files of ``loaded``."""
         with suppress(ConfigError):
             return self.checksum == sha256_hex(_encoded(loaded))
         return False
 
 
 def kept(root: str, source: str) -> LastGood | None:
-    """What is kept in ``root`` for the file ``source``; None when there is nothing, or nothing to rely on (logged)."""
+    """The configuration kept in ``root`` for the file ``source``; None if there is none, or no usable one (logged)."""
     try:
         directory = open_trusted(root)
     except (BootError, OSError, ValueError):  # no root yet, or one that the boot refuses
@@ -86,10 +88,10 @@ def kept(root: str, source: str) -> LastGood | None:
 
 
 def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> None:
-    """Make ``loaded`` the last good one of the file ``source``; one that is it already keeps its time. Blocks.
+    """Keep ``loaded`` as the last good configuration of the file ``source``; an equal one keeps its time. Blocks.
 
     Raises:
-        ConfigError: it has values that would not come back the same; nothing is kept.
+        ConfigError: it has values that would not be read back the same, or is too large; nothing is kept.
         OSError: it cannot be written; nothing is kept.
     """
     try:
@@ -99,7 +101,7 @@ def keep(root: str, source: str, loaded: config.Loaded, taken_unix_ns: int) -> N
         if before is None or before.checksum != checksum:
             _replace(root, _content(source, loaded, taken_unix_ns, tree, checksum))
     except (ConfigError, OSError):
-        for name in (NAME, _NEW):  # an older one may be more permissive, and half a file holds room on a full disk
+        for name in (NAME, _NEW):  # an older one may be more permissive, and half a file takes room on a full disk
             with suppress(OSError):
                 os.unlink(f"{root}/{name}")
         raise
@@ -134,7 +136,7 @@ def _replace(root: str, data: bytes) -> None:
 
 def _write(directory: int, data: bytes) -> None:
     with suppress(FileNotFoundError):
-        os.unlink(_NEW, dir_fd=directory)  # of a run that was killed
+        os.unlink(_NEW, dir_fd=directory)  # left by a run that was killed
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(_NEW, flags, 0o600, dir_fd=directory), "wb") as file:
         file.write(data)

@@ -1,7 +1,8 @@
-"""The servers: gRPC on a unix socket and on TCP, ttrpc, metrics and debug. Registered into first, opened last.
+"""The servers: gRPC on a unix socket and on TCP, ttrpc, metrics and debug. Plugins register first; the servers open
+last.
 
-They open in containerd's order, gRPC's socket at the very end: where it exists, everything else is there. They
-close first: no call may reach a plugin that is closing.
+They open in containerd's order, gRPC's socket at the very end: once it exists, all the others are open. They close
+first, so that no call reaches a plugin that is closing.
 """
 
 from __future__ import annotations
@@ -36,18 +37,17 @@ from holdfast.server.ttrpc_layer import intercept
 LOG = log.named(__name__)
 ITSELF = "holdfast"
 HEALTH = "grpc.health.v1.Health"
-UNREAD_CALLS = 128  # over the unix socket, beyond the gate's: their request has not come; each takes 20 KiB
+UNREAD_CALLS = 128  # over the unix socket, beyond the gate's limit: their request has not arrived; each takes 20 KiB
 FLEET_CALLS = 256  # calls over TCP at a time, and at most a quarter of all: the node's own clients always have the rest
 
 
 def refuse_taken(settings: Settings) -> None:
     """Check that every address can be listened on, before anything starts that would have to be undone.
 
-    The sockets are opened for good after the plugins, by `Listeners.open`; who takes an address in between is
-    refused there.
+    `Listeners.open` opens the sockets for good after the plugins; it refuses an address that was taken in between.
 
     Raises:
-        BootError: ``failed to get listener for …: …``, as `Listeners.open` says it.
+        BootError: ``failed to get listener for …: …``, the message of `Listeners.open`.
     """
     debug, metrics, node = settings.debug.address, settings.metrics.address, settings.grpc
     tcp = (
@@ -62,7 +62,7 @@ def refuse_taken(settings: Settings) -> None:
         ("main ttrpc endpoint", settings.ttrpc_address),
         ("main endpoint", node.address),
     )
-    with ExitStack() as held:  # all at a time: two of ours may ask for one port
+    with ExitStack() as held:  # all at once: two of ours may name the same port
         for what, address in tcp:
             if address:
                 held.enter_context(listen_tcp(what, address))
@@ -95,7 +95,7 @@ class Listeners:
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
 
     def register(self, plugin: PluginState) -> None:
-        """Have the servers serve what a plugin offers.
+        """Register a plugin's services with the servers.
 
         Raises:
             BootError: two plugins offer one service, or a handler cannot be served; with the plugin's URI.
@@ -112,11 +112,11 @@ class Listeners:
         except Exception as error:  # a plugin author's code; half-registered services must not be served
             raise BootError(f"failed to register services of plugin {plugin.uri}: {error}") from error
         for service in (*set(self._node.services).difference(before), *plugin.registration.services):
-            if self._board.serves(service) is None:  # a plugin that said of itself that it does not is believed
+            if self._board.serves(service) is None:  # a state that the plugin itself has set is kept
                 self._board.set(service, True)
 
     def _registrars(self, registration: Registration) -> Iterator[rpc.Registrar]:
-        """Those of the gRPC listeners that the settings ask for."""
+        """The registrars for a plugin's services: one for each gRPC listener that is configured and serves them."""
         yield self._node
         if self._settings.grpc.tcp_address:
             yield self._fleet
@@ -124,7 +124,7 @@ class Listeners:
             yield self._probes
 
     def mark_absent(self) -> None:
-        """Have health say NOT_SERVING for what plugins that are not ready would have served."""
+        """Set NOT_SERVING in health for the services of plugins that are not ready."""
         for plugin in self._plugins:
             if plugin.state is not State.READY:
                 for service in plugin.registration.services:
@@ -132,7 +132,7 @@ class Listeners:
                         self._board.set(service, False)
 
     async def open(self, stack: AsyncExitStack, tasks: Tasks, metrics: Registry, debug: Routes) -> None:
-        """Listen everywhere the settings say; ``stack`` closes in reverse.
+        """Listen on every configured address; ``stack`` closes the servers in reverse.
 
         Raises:
             BootError: ``failed to get listener for …: …``.
@@ -176,7 +176,7 @@ class Listeners:
         return self._layer.gate.running
 
     async def drain(self, grace_s: float) -> int:
-        """Refuse new calls, end the endless ones, wait for the rest; how many were still running at the end."""
+        """Refuse new calls, end the endless ones, wait for the rest; return how many were still running at the end."""
         return await self._layer.gate.drain(grace_s)
 
     async def _open_debug(self, stack: AsyncExitStack, settings: Debug, routes: Routes) -> None:
@@ -233,7 +233,7 @@ class Listeners:
         server: grpc.aio.Server,
         credentials: grpc.ServerCredentials | None,
     ) -> None:
-        """Serve on a socket of this process, and accept for it on an address."""
+        """Accept on an address, for a server that listens on a socket of this process."""
         sock = listen_tcp(where.what, where.address)
         stack.callback(sock.close)
         address = _shown(sock.getsockname())
@@ -247,7 +247,7 @@ class Listeners:
     def _before(
         self, stack: AsyncExitStack, where: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
     ) -> Front:
-        """What accepts on ``sock``, for a server that is given a socket of this process to listen on."""
+        """Return the relay that accepts on ``sock``, for a server that ``add_port`` makes listen on an inner socket."""
         inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
         stack.callback(inner.close)
         inner.bind(add_port)
@@ -284,7 +284,9 @@ class Listeners:
 
 
 class _Fronted(msgspec.Struct, frozen=True):
-    """A listener that others than root reach: how errors and logs call it, where it is, how metrics do; its bound."""
+    """A listener that users other than root reach: its name in errors and logs, its address, its name in metrics, its
+    bound.
+    """
 
     what: str
     address: str
@@ -293,7 +295,7 @@ class _Fronted(msgspec.Struct, frozen=True):
 
 
 async def _start(server: grpc.aio.Server) -> None:
-    """Start a gRPC server to the end even when the boot is cancelled: half started, its `stop` would raise."""
+    """Start a gRPC server completely even if the boot is cancelled: `stop` of a half-started server would raise."""
     starting = asyncio.ensure_future(server.start())
     try:
         await asyncio.shield(starting)

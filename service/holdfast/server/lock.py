@@ -1,4 +1,4 @@
-"""One daemon a directory: a lock on ``<root>/holdfast.lock`` that ends with the process, however it ends."""
+"""Lock on ``<root>/holdfast.lock``: one daemon per directory. It ends with the process, however the process ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NAME = "holdfast.lock"
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory. The file names the holder's pid; it stays behind, unlocked, so that nobody races on it.
+    """Lock the directory. The file has the holder's pid; it is left behind unlocked, as its removal would be a race.
 
     Raises:
-        BootError: another process holds it, by its pid; or the file cannot be opened.
+        BootError: another process holds the lock (the message has its pid), or the file cannot be opened.
     """
     path = directory / NAME
     try:

@@ -1,4 +1,6 @@
-"""Telling systemd, or whoever set ``NOTIFY_SOCKET``, how the daemon is: sd_notify(3), datagrams of ``KEY=value``."""
+"""State notifications to systemd, or to another program that set ``NOTIFY_SOCKET``: sd_notify(3), datagrams of
+``KEY=value``.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from holdfast import log
 from holdfast.identifiers import whole_number
 
 LOG = log.named(__name__)
-SEND_S = 0.2  # the queue of a socket that nobody reads is full after ten states, and the loop must not wait for it
+SEND_S = 0.2  # the queue of a socket that is not read is full after ten states, and the loop must not wait for it
 
 
 class Notifier:
-    """Sends states to the notify socket; without one every call is nothing."""
+    """Sender of states to the notify socket; without a socket every call does nothing."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._path = environ.get("NOTIFY_SOCKET", "")
@@ -24,25 +26,27 @@ class Notifier:
 
     @property
     def watchdog_interval_s(self) -> float | None:
-        """Half of what the watchdog allows, in seconds, as sd_watchdog_enabled(3) advises; None when not asked for."""
+        """Half of the watchdog's timeout, in seconds, as sd_watchdog_enabled(3) advises; None without a watchdog."""
         if whole_number(self._watchdog_usec) is None or self._watchdog_pid not in ("", str(os.getpid())):
             return None
         return int(self._watchdog_usec) / 2_000_000
 
     def ready(self) -> None:
-        """Everything listens and every plugin that held the boot is ready."""
+        """Report that everything listens and the wait for plugins is over; also that a reload has ended."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The drain begins."""
+        """Report that the drain begins."""
         self._send("STOPPING=1")
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it. The time lets systemd order the two (``Type=notify-reload``)."""
+        """Report that a reload begins; `ready` ends it. The time lets systemd order the two
+        (``Type=notify-reload``).
+        """
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
+        """Send one line for ``systemctl status``."""
         self._send(f"STATUS={text}")
 
     def alive(self) -> None:
@@ -57,7 +61,7 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.settimeout(SEND_S)
                 sock.sendto(states.encode(), address)
-        except OSError as error:  # nobody listens any more: the daemon goes on
+        except OSError as error:  # the socket has no reader any more: the daemon goes on
             LOG.warning("notify failed", socket=self._path, states=states, error=error)
         else:
             LOG.debug("sd notification", notified=True, state=states)

@@ -1,8 +1,8 @@
-"""What the metrics and debug endpoints answer.
+"""Routes of the metrics and debug endpoints.
 
-The debug endpoint belongs on a unix socket, whose mode and owner say who may use it. On an address it only reads, and
-answers no request that a web page could make: one that names this endpoint by a name (a page's own name may resolve to
-any address, ours too) or says that a page asks.
+The debug endpoint belongs on a unix socket, whose mode and owner restrict its users. On an address it only reads, and
+refuses every request that a web page could make: a request that names this endpoint by a host name (a page's own name
+may resolve to any address, ours too), or whose headers say that a page made it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOG = log.named(__name__)
 
 
 def metrics_routes(registry: Registry) -> Routes:
-    """``/metrics``, and ``/v1/metrics`` where containerd has it."""
+    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd."""
 
     def scrape(_: Request) -> Response:
         return Response(registry.text(), content_type=CONTENT_TYPE)
@@ -29,7 +29,7 @@ def metrics_routes(registry: Registry) -> Routes:
 
 
 def guard_address(request: Request) -> None:
-    """Let through what a person or a program asks of the debug endpoint by its address.
+    """Accept only requests that a person or a program sends to the debug endpoint by its address.
 
     Raises:
         Refused: it writes, or a web page may have made the request.
@@ -56,7 +56,7 @@ def is_address(host: str) -> bool:
 
 
 def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_level: Callable[[str], None]) -> Routes:
-    """Stacks, tasks, the configuration in force, and the log level to read and to change."""
+    """Routes of the stacks, the tasks, the configuration in force, and the log level, which can be changed."""
 
     def change_level(request: Request) -> Response:
         set_level(request.body.decode(errors="replace").strip() or request.query.get("level", ""))

@@ -1,8 +1,8 @@
-"""Whose connection it is, as the bounds of a listener count it.
+"""The peer of a connection, as the bounds of a listener count it.
 
-Over a unix socket the uid of the process that connected (SO_PEERCRED, unix(7)). Over TCP the address: IPv4 as it is,
-IPv6 by its /64, all of which belongs to one holder. Over loopback every process of the machine has the same address,
-and the kernel is asked for the uid behind it (sock_diag(7)): a user's flood does not keep root's monitor out.
+Over a unix socket it is the uid of the process that connected (SO_PEERCRED, unix(7)). Over TCP it is the address: IPv4
+as it is, IPv6 by its /64, all of which belongs to one holder. Over loopback every process of the machine has the same
+address, so the kernel is queried for the uid behind it (sock_diag(7)): a user's flood does not keep root's monitor out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UID_AT = 16 + 4 + 48 + 12  # nlmsghdr, four bytes, inet_diag_sockid, three coun
 
 
 class Peers:
-    """Answers for one listener; keeps one netlink socket, if it may have one."""
+    """Peer look-up of one listener. It keeps one netlink socket, if it may have one."""
 
     def __init__(self) -> None:
         self._diag: socket.socket | None = None
@@ -34,10 +34,10 @@ class Peers:
             self._diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG)
 
     def of(self, connection: socket.socket) -> str:
-        """The peer of an accepted connection.
+        """Return the peer of an accepted connection.
 
         Raises:
-            OSError: it has left.
+            OSError: the peer has left.
         """
         client = connection.getpeername()
         if not isinstance(client, tuple):
@@ -55,7 +55,7 @@ class Peers:
 
 
 def address_key(address: str) -> str:
-    """An address as a bound counts it."""
+    """The part of an address that a bound counts."""
     if ":" not in address:
         return address
     packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""What the boot still waits for: plugins that started but said they need a while until they are of use."""
+"""Plugins that the boot still waits for: they started, but need some time until they are of use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Readiness:
         self._changed = asyncio.Event()
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
-        """Hold the boot until the answer is called; calling it twice is harmless."""
+        """Hold the boot until the returned function is called; calling it twice is harmless."""
         key = object()
         self._pending[key] = f"{uri} ({what})" if what else uri
 
@@ -25,12 +25,12 @@ class Readiness:
         return done
 
     def drop(self, uri: str) -> None:
-        """Forget what a plugin held: it failed after it asked to be waited for."""
+        """Stop waiting for a plugin: it is not ready, although it asked the boot to wait."""
         self._pending = {key: name for key, name in self._pending.items() if name.split(" ")[0] != uri}
         self._changed.set()
 
     async def all(self, limit_s: float) -> Iterable[str]:
-        """Wait until nothing is pending, at the most ``limit_s`` seconds (0: for ever); give what still is."""
+        """Wait until nothing is pending, at most ``limit_s`` seconds (0: for ever); return what is still pending."""
         try:
             async with asyncio.timeout(limit_s or None):
                 while self._pending:

@@ -1,8 +1,8 @@
-"""Taking a changed configuration into force while running: all of what can be, or none of it.
+"""Apply a changed configuration while running: all of what is reloadable, or none of it.
 
-Reloadable are the log level, the tracing ratio, and the sections of plugins that asked to be told. Whatever
-else changed is named as waiting for a restart. A configuration that does not load, or that one plugin refuses,
-changes nothing: everything is as it was in force.
+Reloadable are the log level, tracing's ratio and parent_based, and the sections of plugins that registered a callback.
+All other changed keys are reported as waiting for a restart. A configuration that does not load, or that one plugin
+refuses, changes nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Change(Struct, frozen=True):
-    """What a good reload did: keys in force, and keys that wait for a restart."""
+    """Result of a good reload: keys that are in force, and keys that wait for a restart."""
 
     applied: tuple[str, ...]
     needs_restart: tuple[str, ...]
 
 
 class Reloadable:
-    """The callbacks behind reloadable keys, and what is in force. A key is dotted; a plugin's is ``plugins.<URI>``.
+    """Callbacks of the reloadable keys, and the values in force. A key is dotted; a plugin's is ``plugins.<URI>``.
 
-    A reload is compared with what is in force, not with what the boot read: so a change can be taken back by another.
+    A reload is compared with the values in force, not with those of the boot, so that a second change can reverse the
+    first.
     """
 
     def __init__(self) -> None:
@@ -41,15 +42,15 @@ class Reloadable:
 
     @property
     def in_force(self) -> Mapping[str, Any]:
-        """The value that holds now of every key, also of those that no reload changes."""
+        """The value in force of every key, also of keys that no reload changes."""
         return self._in_force
 
     def begin(self, values: Mapping[str, Any]) -> None:
-        """What the boot put in force."""
+        """Set the values that the boot put in force."""
         self._in_force = dict(values)
 
     def on(self, key: str, callback: Callback) -> None:
-        """Call ``callback`` with the new value of ``key``; it raises to refuse."""
+        """Call ``callback`` with the new value of ``key``; the callback raises to refuse the value."""
         self._callbacks.setdefault(key, []).append(callback)
 
     def off(self, key: str) -> None:
@@ -58,16 +59,18 @@ class Reloadable:
         self._touched.discard(key)
 
     def touch(self, key: str) -> None:
-        """What is in force for a key is not what its value says any more: the next reload puts it in force again."""
+        """Mark that the value in force for ``key`` is not the configured one any more: the next reload applies it
+        again.
+        """
         self._touched.add(key)
 
     def apply(self, new: Mapping[str, Any]) -> Change:
-        """Bring every reloadable difference into force.
+        """Apply every reloadable difference.
 
-        What was touched comes last: should another key be refused, it stays as whatever touched it left it.
+        Touched keys come last: if another key is refused, they stay as they are.
 
         Raises:
-            ConfigError: a callback refused; those already called were called again with what was in force.
+            ConfigError: a callback refused; those already called were called again with the values in force.
         """
         old = self._in_force
         differ = {key for key in old.keys() | new.keys() if key in self._touched or old.get(key) != new.get(key)}
@@ -82,7 +85,7 @@ class Reloadable:
                     self._take_back(done)
                     if isinstance(error, ConfigError):
                         raise
-                    self.touch(key)  # it broke on the way: nobody knows how much of it is in force
+                    self.touch(key)  # it failed half-way: how much of it is in force is unknown
                     words = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
                     raise ConfigError(f"{key}: {words}") from error
                 done.append((key, callback))
@@ -94,7 +97,7 @@ class Reloadable:
         for key, callback in reversed(done):
             try:
                 callback(self._in_force.get(key))
-            except Exception as error:  # the refusal is what the user must hear about; this goes to the log
+            except Exception as error:  # the user must see the refusal; this error goes to the log
                 LOG.error("could not take back a reloaded setting", key=key, error=error)
                 self.touch(key)
 

@@ -1,8 +1,8 @@
-"""What each signal does. Handlers are Python's own, not the loop's: they run even while a plugin's init blocks.
+"""Signal handlers. They are Python's own, not the loop's: they run even while a plugin's init blocks.
 
-TERM and INT ask for the drain, a second one cuts it short; HUP reloads; USR1 writes every stack to a file. If
-the daemon has not stopped within the limit after TERM, an alarm ends it with one line: a plugin that blocks the loop
-must not make the node's daemon unkillable (containerd#3478). A daemon that ends because it is useless has a limit, too.
+TERM and INT start the drain, a second one cuts it short; HUP reloads; USR1 writes every stack to a file. If the daemon
+has not stopped within the limit after TERM, an alarm ends it with one line: a plugin that blocks the loop must not make
+the node's daemon unkillable (containerd#3478). A daemon that ends because it is useless has a limit, too.
 
 A handler only writes the signal's number to a pipe that the loop reads. `call_soon_threadsafe` from a handler lost a
 wake-up under uvloop when a second signal came within 0.2 ms of the first: the daemon then slept through its own stop.
@@ -27,11 +27,13 @@ _WORKING = (signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
-    """The stop was asked for before the boot had ended: a normal outcome."""
+    """A stop was requested before the boot had ended: a normal outcome."""
 
 
 class StopRequest:
-    """That the daemon was asked to stop; `hurry` is set when it was asked again. ``failure``: why it ends by itself."""
+    """State of the stop request. `hurry` is set by a second request or a failure. ``failure``: why the daemon ends by
+    itself.
+    """
 
     def __init__(self, limit_s: float) -> None:
         self.asked = asyncio.Event()
@@ -41,7 +43,7 @@ class StopRequest:
         self._interrupt: Callable[[], object] | None = None
 
     def ask(self, name: str) -> None:
-        """The stop was asked for by the signal ``name``; on the loop's thread."""
+        """Record a stop request by the signal ``name``. Loop thread only."""
         LOG.debug("received signal", signal=name)
         if self.asked.is_set():
             self.hurry.set()
@@ -54,7 +56,7 @@ class StopRequest:
             interrupt()
 
     def fail(self, why: str, limit_s: float) -> None:
-        """The daemon is useless: stop, within ``limit_s``. On the loop's thread."""
+        """Stop within ``limit_s`` seconds, because the daemon is useless. Loop thread only."""
         self.failure = self.failure or why
         if signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
             self.limit_s = limit_s
@@ -64,7 +66,7 @@ class StopRequest:
 
     @contextmanager
     def interrupts(self) -> Iterator[None]:
-        """Cancel this task as soon as the stop is asked for, for a block that waits for nothing else (the boot).
+        """Cancel this task at a stop request, for a block that does not wait for the request itself (the boot).
 
         Raises:
             Interrupted: the stop came while the block ran.

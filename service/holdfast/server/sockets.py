@@ -1,10 +1,10 @@
-"""Unix sockets that appear whole, owned and 0660, and are removed only while they are still ours.
+"""Unix sockets that appear with owner and mode 0660 in one step, and are removed only while they are still ours.
 
-A socket is bound under a hidden name, given its owner and mode, and renamed into place: nobody can connect before
-it has them, a stale file is replaced in one step, and a library that unlinks the name it bound (gRPC core does)
-cannot remove a successor's socket. A live daemon's socket is never taken over; containerd's is (two daemons on one
-address leave the first alive and unreachable). The directory must be one that no other user can write to (`trust`), and
-mode and owner go to the socket that was bound, by its descriptor: a link in its place gets neither.
+A socket is bound under a hidden name, given its owner and mode, and renamed into place: no client can connect before it
+has them, a stale file is replaced in one step, and a library that unlinks the name it bound (gRPC core does) cannot
+remove a successor's socket. A live daemon's socket is never taken over; containerd's is (two daemons on one address
+leave the first alive and unreachable). No other user may be able to write to the directory (`trust`). Mode and owner
+are set on the bound socket through its descriptor: a link in its place gets neither.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _UCRED = struct.Struct("3i")
 
 
 class Owner(Struct, frozen=True):
-    """Who a socket belongs to; -1 leaves the id as it is."""
+    """Owner of a socket; -1 leaves the id as it is."""
 
     uid: int = -1
     gid: int = -1
 
     @property
     def is_shared(self) -> bool:
-        """Whether others than root and our own user may open the socket, by its mode 0660.
+        """Whether users other than root and our own may open the socket, by its mode 0660.
 
-        The own group of a daemon that does not run as root is taken for that user's alone.
+        For a daemon that does not run as root, its own group is assumed to have no other user.
         """
         alone = (0, os.getegid()) if os.geteuid() else (0,)
         gid = os.getegid() if self.gid < 0 else self.gid
@@ -69,7 +69,7 @@ class UnixSocket:
             raise self._refusal(str(error)) from None
 
     def open(self) -> str:
-        """Check that the path is free, and give the name to bind: short, whatever the length of the path.
+        """Check that the path is free, and return the name to bind: short, whatever the length of the path.
 
         Raises:
             BootError: the path belongs to a live daemon, is no socket, or its directory cannot be used.
@@ -105,7 +105,9 @@ class UnixSocket:
         self._inode = (found.st_dev, found.st_ino)
 
     def _give(self, mode: int) -> os.stat_result:
-        """Give the socket itself, not what its name leads to by now, its mode and owner. Raises OSError."""
+        """Set mode and owner of the socket itself, not of a file that took its name; return its stat.
+        Raises OSError.
+        """
         descriptor = os.open(self._hidden, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
         try:
             found = os.fstat(descriptor)
@@ -140,7 +142,7 @@ class UnixSocket:
 class InnerSocket:
     """A unix socket that only this process connects to: 0600, in the state directory, under a hidden name.
 
-    ``name`` must be no other daemon's; what a daemon of the same name left behind is removed.
+    ``name`` must be no other daemon's; a socket that a daemon of the same name left behind is removed.
     """
 
     def __init__(self, what: str, state: str, name: str) -> None:
@@ -150,10 +152,10 @@ class InnerSocket:
         self.path = f"/proc/self/fd/{self._directory}/{self._name}"
 
     def bind(self, add_port: Callable[[str], object]) -> None:
-        """Have a gRPC server bind it.
+        """Bind it through a gRPC server's ``add_port``.
 
         Raises:
-            BootError: it cannot.
+            BootError: it cannot be bound.
         """
         _unlink_quietly(self._name, self._directory)
         try:
@@ -162,13 +164,13 @@ class InnerSocket:
             raise BootError(f"failed to get listener for {self.what}: {self._name} in state: {error}") from error
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the socket."""
         _unlink_quietly(self._name, self._directory)
         os.close(self._directory)
 
 
 def listen_unix(published: UnixSocket) -> socket.socket:
-    """A listening, published socket for a server that takes one (ttrpc, metrics, debug).
+    """Return a listening, published socket for a server that takes one (ttrpc, metrics, debug).
 
     Raises:
         BootError: see `UnixSocket`.
@@ -186,7 +188,8 @@ def listen_unix(published: UnixSocket) -> socket.socket:
 
 
 def listen_tcp(what: str, address: str) -> socket.socket:
-    """A listening TCP socket on ``host:port``; without a host on every address of both families, as gRPC's own are.
+    """Return a TCP socket that listens on ``host:port``; without a host on every address of both families, as gRPC's
+    do.
 
     Raises:
         BootError: with the address and the kernel's reason.
@@ -236,7 +239,7 @@ def tcp_refusal(what: str, address: str, error: OSError) -> BootError:
 
 
 def refuse_if_taken(path: str) -> None:
-    """Pass when nothing is at ``path``, or a socket nobody answers on.
+    """Check that ``path`` has no file, or a socket without a listener.
 
     Raises:
         BootError: a directory, another file, or a live daemon with its pid.
@@ -262,7 +265,7 @@ def refuse_if_taken(path: str) -> None:
 
 
 def bind_private(bind: Callable[[], object]) -> None:
-    """Run ``bind`` so that the socket file is born 0600, whatever the umask (it widens at `publish`)."""
+    """Run ``bind`` so that the socket file is created with mode 0600, whatever the umask (`publish` widens it)."""
     before = os.umask(0o177)
     try:
         bind()
@@ -271,7 +274,7 @@ def bind_private(bind: Callable[[], object]) -> None:
 
 
 def _make(directory: Path) -> None:
-    """Make it if it is missing, for all to pass through: the socket's own mode and owner say who gets in."""
+    """Create a missing directory that all users can pass through: the socket's own mode and owner restrict access."""
     before = os.umask(0o066)  # made with its mode: a chmod afterwards could meet another file of this name
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What every thread and every task is doing now, for SIGUSR1 and the debug endpoint."""
+"""Stacks of every thread and every task, for SIGUSR1 and the debug endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG = log.named(__name__)
 
 
 def text() -> str:
-    """Stacks of all threads, then of all tasks by name."""
+    """Return the stacks of all threads, then of all tasks by name."""
     out = io.StringIO()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():
@@ -47,7 +47,7 @@ def _line(frame: FrameType) -> str:
 
 
 def write() -> str:
-    """Write the stacks to ``$TMPDIR/holdfast.<pid>.stacks.log`` (0600), log them, and give the path."""
+    """Write the stacks to ``$TMPDIR/holdfast.<pid>.stacks.log`` (0600), log them, and return the path."""
     stacks = text()
     path = os.path.join(tempfile.gettempdir(), f"holdfast.{os.getpid()}.stacks.log")
     LOG.info("=== BEGIN stack dump ===\n" + stacks + "=== END stack dump ===")

@@ -1,7 +1,7 @@
-"""Starting one plugin and, later, closing it: what a plugin's init may do to the daemon ends here.
+"""Start of one plugin and, later, its close: the effects of a plugin's init on the daemon end here.
 
-Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required. An init that
-does not end is failed after ``io.holdfast.timeout.plugin.init``.
+Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required. An init that does not
+end fails after ``io.holdfast.timeout.plugin.init``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ LOG = log.named(__name__)
 async def start(
     registration: Registration, context: InitContext, stack: AsyncExitStack, tasks: Tasks, limit_s: float
 ) -> PluginState:
-    """Run one plugin's init; ``stack`` closes what started. Never raises for what the plugin did."""
+    """Run one plugin's init; ``stack`` closes a plugin that started. A plugin's error is in the result,
+    never raised.
+    """
     uri = registration.uri
     LOG.info(f'loading plugin "{uri}"...', type=registration.kind.uri)
     lifetime = asynccontextmanager(registration.init)(context)
@@ -44,7 +46,7 @@ async def start(
 
 
 def check_required(outcome: PluginState, required: set[str]) -> None:
-    """A required plugin that is not ready ends the boot at once.
+    """End the boot at once if a required plugin is not ready.
 
     Raises:
         BootError: ``load required plugin URI: <its error>``.
@@ -77,7 +79,7 @@ async def _close(uri: str, lifetime: AbstractAsyncContextManager[Any], tasks: Ta
 
 
 def _plain(error: Exception | SystemExit) -> Exception:
-    """A plugin that calls ``sys.exit`` ends itself, not the daemon."""
+    """Return ``error``, but ``sys.exit`` as an error of the plugin: it ends the plugin, not the daemon."""
     return error if isinstance(error, Exception) else HoldfastError(f"it asked the process to exit with {error.code}")
 
 

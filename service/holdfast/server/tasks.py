@@ -1,9 +1,9 @@
-"""The one place where the daemon's tasks start. Each has an owner (a plugin's URI, or the daemon) and a name.
+"""The only module that starts the daemon's tasks. Each task has an owner (a plugin's URI, or the daemon) and a name.
 
-A background job is meant to run until its owner closes. One that ends, whether it raised or returned, is logged,
-reported as a fault of its owner and started again after a pause that grows; once it has run for `Pauses.well_s` the
-fault is lifted. A job that may end by itself says so (``once``), and a job without which the daemon is useless says
-that, too (``vital``): it is not started again, the daemon ends. Closing an owner cancels its jobs and waits.
+A background job should run until its owner closes. A job that ends, whether it raised or returned, is logged, reported
+as a fault of its owner and started again after a pause that grows; once it has run for `Pauses.well_s` the fault is
+lifted. A job that may end by itself is marked ``once``. A job without which the daemon is useless is marked ``vital``:
+it is not started again, the daemon ends. Closing an owner cancels its jobs and waits for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnEnd = Callable[[str], None]
 
 
 class Pauses(Struct, frozen=True):
-    """Seconds: before the first restart, at most before a later one, and after which a restarted job counts as well."""
+    """Seconds: before the first restart, at most before a later one, and until a restarted job counts as healthy."""
 
     first_s: float = 1.0
     longest_s: float = 60.0
@@ -51,10 +51,10 @@ class _Running(Struct):
 
 
 class Tasks:
-    """An async context manager: leaving it cancels what still runs, whoever owns it.
+    """Async context manager of the tasks: leaving it cancels those that still run, of every owner.
 
-    ``on_fault`` is called with owner, name and what is wrong, empty when that is over; ``on_end`` with why a vital job
-    ended.
+    ``on_fault`` is called with owner, name and the fault, which is empty when it is over; ``on_end`` with why a vital
+    job ended.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Tasks:
     ) -> None:
         for owner in list(self._by_owner):
             await self.cancel(owner)
-        # Nothing runs any more, so the group has nothing to say; given the error it would wrap it in an ExceptionGroup.
+        # Nothing runs any more, so the group has nothing to raise; given the error it would raise an ExceptionGroup.
         await self._group.__aexit__(None, None, None)
 
     def start(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> asyncio.Task[None]:
@@ -155,7 +155,9 @@ class Tasks:
 
 
 async def _end_of(job: Job) -> str:
-    """Run a job; why it ended, empty if it returned. A cancellation that is not ours is an end like any other."""
+    """Run a job; return why it ended, empty if it returned. A cancellation that is not ours is an end like
+    any other.
+    """
     task = asyncio.current_task()
     assert task is not None
     try:

@@ -1,8 +1,9 @@
-"""Directories that nobody but root and the daemon can put anything into, or exchange: where sockets and state may lie.
+"""Trusted directories for sockets and state: only root and the daemon can add or exchange files in them.
 
-Each directory from the root to the last must be root's or ours, and writable by no other: not by others, and not by a
-group but root's (for a daemon that is not root: its own). A sticky one, as /tmp, passes: others can make files in it,
-not remove or rename ours. Each step is opened in the one before, so that what was checked is what is used.
+Each directory from the root to the last must belong to root or to us, and no other user may be able to write to it: not
+by the mode for others, and not by a group other than root's (for a daemon that is not root: or its own). A sticky
+directory, as /tmp, passes: other users can make files in it, not remove or rename ours. Each step is opened in the one
+before, so that the directory that was checked is the one that is used.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from holdfast.errors import BootError
 
 
 def open_trusted(path: str) -> int:
-    """An O_PATH descriptor of a directory, links in ``path`` followed.
+    """Return an O_PATH descriptor of a directory; links in ``path`` are followed.
 
     Raises:
-        BootError: the directory, or one above it, can be written to by another; with which and whom.
+        BootError: another user can write to the directory or to one above it; the message names both.
         OSError: it cannot be opened.
     """
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,4 +1,6 @@
-"""The layer of `rpc` around ttrpc calls we make: go-grpc-prometheus's client families, and the trace carried along."""
+"""The layer of `rpc` around our outgoing ttrpc calls: go-grpc-prometheus's client metrics, and the trace
+carried along.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Ended = Callable[[BaseException | None], None]
 
 
 def intercept_calls(counters: Counters, tracing: Tracing | None = None) -> ClientInterceptor:
-    """A ttrpc client interceptor; ``counters`` are of side ``client``."""
+    """Return a ttrpc client interceptor; ``counters`` are of side ``client``."""
 
     def wrap(full_method: str, kind: Kind, invoke: Invoke, /) -> Invoke:
         method = counters.method(full_method, MethodType(kind.value))
@@ -58,7 +60,7 @@ def intercept_calls(counters: Counters, tracing: Tracing | None = None) -> Clien
 
 
 class CountedCall:
-    """A streaming call whose messages and end are counted; else it is the call it stands for."""
+    """Streaming call that counts its messages and its end; all else is as in the call it wraps."""
 
     def __init__(self, call: Any, method: MethodCounters, ended: Ended) -> None:
         self._call, self._method, self._ended = call, method, ended

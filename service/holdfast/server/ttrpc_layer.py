@@ -1,6 +1,6 @@
-"""The layer of `rpc` around ttrpc methods: the same namespace, traces, counters and gate, by the same families.
+"""The layer of `rpc` around ttrpc methods: the same namespace, traces, counters and gate, with the same metrics.
 
-Neither package knows the other; this is where both are known. Errors need no step here: the ttrpc server answers an
+`rpc` and `ttrpc` do not know each other; this module knows both. Errors need no step here: the ttrpc server answers an
 error with its own code and sentence.
 """
 
@@ -22,7 +22,7 @@ SYSTEM = "ttrpc"  # rpc.system of the spans
 
 
 def intercept(layer: Layer) -> Interceptor:
-    """A ttrpc interceptor: wraps each handler once, when its service is registered."""
+    """Return a ttrpc interceptor that wraps each handler once, when its service is registered."""
 
     def wrap(full_method: str, kind: Kind, handler: Handler) -> Handler:
         method = _Method(layer, full_method, kind)
@@ -32,7 +32,7 @@ def intercept(layer: Layer) -> Interceptor:
 
 
 class _Method:
-    """One method being wrapped: what its calls share."""
+    """One wrapped method: the state that its calls share."""
 
     def __init__(self, layer: Layer, full_method: str, kind: Kind) -> None:
         self.gate, self.tracing, self.full_method = layer.gate, layer.tracing, full_method
@@ -40,7 +40,7 @@ class _Method:
         self._client_streams = kind.client_streaming
 
     def single(self, handler: Handler) -> Handler:
-        """Around a method that answers once."""
+        """Wrap a method that answers once."""
 
         async def wrapped(request: Any, call: ServerCall) -> Any:
             with _Call(self, call), self.gate:
@@ -51,7 +51,7 @@ class _Method:
         return wrapped
 
     def streaming(self, handler: Handler) -> Handler:
-        """Around a method that answers with a stream."""
+        """Wrap a method that answers with a stream."""
 
         async def wrapped(request: Any, call: ServerCall) -> AsyncIterator[Any]:
             stream = self.gate.add_stream()
@@ -80,7 +80,7 @@ class _Method:
 
 
 class _Call:
-    """One call, from its namespace to what it is counted as."""
+    """One call: it enters its namespace, and is counted at its end."""
 
     __slots__ = ("_began", "_call", "_method", "_span")
 
