@@ -24,7 +24,10 @@ class Bound(Struct, frozen=True):
     per_peer: int
 
     def scaled(self, share: float) -> Bound:
-        """Return the bound times ``share``: at least two connections, so that one peer cannot take all of them."""
+        """The same bound, ``share`` times as large: at least two connections, so that one peer cannot take all of them.
+
+        A bound that lets one peer take all (ttrpc's) still does.
+        """
         total = max(2, int(self.total * share))
         return Bound(total, max(1, min(self.per_peer, total // 2 if self.per_peer < self.total else total)))
 
