@@ -50,11 +50,12 @@ class Health:
         try:
             last = None
             while True:
+                draining = self._board.draining  # as it was when the status was read: the send below takes time
                 answer = self._answer(request.service)
                 if answer.status != last:
                     yield answer
                     last = answer.status
-                if self._board.draining:
+                if draining:
                     return
                 await changed.wait()
                 changed.clear()

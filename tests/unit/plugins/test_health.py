@@ -88,6 +88,13 @@ async def test_a_draining_daemon_is_not_serving_says_so_to_who_watches_and_ends_
     assert (await served.stub.Check(asked())).status == NOT_SERVING
 
 
+async def test_a_drain_while_a_status_is_being_sent_is_told_too(board):
+    statuses = Health(board).Watch(asked("a.v1.A"), None)
+    assert (await anext(statuses)).status == SERVING
+    board.drain()
+    assert [one.status async for one in statuses] == [NOT_SERVING]
+
+
 async def test_a_watcher_that_leaves_is_forgotten(short_dir, board):
     health = Health(board)
     async with serving(short_dir, register=health.register_grpc) as served:
