@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def become_subreaper() -> None:
-    """What our descendants leave behind (a shim, a daemonised child) becomes our child, over an exec, too; prctl(2)."""
+    """Become the parent of processes that our descendants leave behind; this lasts over an exec. prctl(2)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -13,9 +13,8 @@ from collections.abc import Iterable, KeysView
 
 from holdfast.node.journal.rows import AdjRow, Identity
 
-FORK_TICKS = (
-    100  #: how long a fork may take, in clock ticks: microseconds, and what the scheduler adds on a busy machine
-)
+#: How long a fork may take, in clock ticks: microseconds, and what the scheduler adds on a busy machine.
+FORK_TICKS = 100
 
 
 class Lately:

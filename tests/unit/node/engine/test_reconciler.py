@@ -480,6 +480,34 @@ class TestInheritance:
         node.keeper.restore()
         assert undone(node)
 
+    @pytest.mark.parametrize("moments", range(7))
+    @pytest.mark.parametrize("how", ["no rule", "restore", "another program's value"])
+    def test_a_fork_under_way_while_its_parent_gets_another_value_is_an_heir(self, node, under, how, moments):
+        under(VALUE)
+        parent = node.started("a")
+        parent.comm = "none" if how == "another program's value" else "a"
+        node.forking(parent, moments)
+        if how == "another program's value":
+            node.kernel.write_adj(parent, 11)
+            node.settle()
+        elif how == "restore":
+            node.keeper.restore()
+        under()
+        node.settle()
+        node.kernel.meanwhile.clear()
+        assert undone(node)
+
+    def test_forks_of_a_process_that_ended_are_read_before_it_is_forgotten(self, node, under):
+        under(VALUE)
+        middle = node.started("none", node.started("a").pid)
+        child = node.forked(middle)
+        child.comm = "none"
+        node.kernel.exit(middle)
+        node.keeper.look_at(middle.pid)
+        assert placement(node, child).state is State.INHERITED
+        under()
+        assert undone(node)
+
     def test_who_started_before_its_parent_was_written_to_has_its_value_from_nobody(self, node, under):
         parent = node.started("a")
         child = node.started("none", parent.pid)
