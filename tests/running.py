@@ -10,14 +10,26 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
 SLOW = float(os.environ.get("HOLDFAST_SLOW", "1"))  # how many times longer than usual everything takes here
 PATIENCE_S = 30.0 * SLOW  # for what takes milliseconds on an idle machine; this one may not be idle
 PR_SET_CHILD_SUBREAPER = 36
+
+
+Found = TypeVar("Found")
+
+
+def until(holds: Callable[[], Found], what: str = "it", within_s: float = PATIENCE_S) -> Found:
+    """Wait for something that tells nobody when it is so; what ``holds`` gives once that is true."""
+    deadline = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+    return found
 
 
 def become_subreaper() -> None:

@@ -79,12 +79,14 @@ class CgroupTree:
 
 
 def groups(root: Path) -> Iterator[Path]:
-    """The group and all groups below it, parents first; nothing if it does not exist."""
-    if root.is_dir():
-        yield root
-        for path in sorted(root.iterdir()):
-            if path.is_dir():
-                yield from groups(path)
+    """The group and all groups below it, parents first; what does not exist, or is removed meanwhile, is left out."""
+    try:
+        below = sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return
+    yield root
+    for path in below:
+        yield from groups(path)
 
 
 def members(group: Path) -> list[int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,15 @@ def becomes(expected: Answer, look: Callable[[], Answer], within_s: float = PATI
 def adj(pid: int) -> int:
     """A process's oom_score_adj."""
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def of_living(pids: Iterable[int], read: Callable[[int], Answer]) -> list[Answer]:
+    """What `read` says of each process; one that has ended since it was listed is left out."""
+    found = []
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append(read(pid))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class Pod:
 
     def values(self, container: str = "") -> set[int]:
         """The oom_score_adj of a container's processes."""
-        return {adj(pid) for pid in self.processes(container)}
+        return set(of_living(self.processes(container), adj))
 
     def execute(self, *command: str, container: str = "") -> str:
         """Run a command in a container; its output."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import adj, becomes, pod
+from tests.cluster.kit import adj, becomes, of_living, pod
 
 FIRST = "read value </proc/self/oom_score_adj; echo first=$value; "
 #: A shell with a child that runs another program, and a shell with a child of its own.
@@ -37,8 +37,10 @@ def tree(release, namespace):
 def values(pod):
     """Values of a container's processes by their names."""
     found = {}
-    for pid in pod.processes():
-        found.setdefault(Path(f"/proc/{pid}/comm").read_text().strip(), set()).add(adj(pid))
+    for name, value in of_living(
+        pod.processes(), lambda pid: (Path(f"/proc/{pid}/comm").read_text().strip(), adj(pid))
+    ):
+        found.setdefault(name, set()).add(value)
     return found
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from tests.hostile import life_kit
 from tests.hostile.life_kit import SERVICE, Daemon, adj_of
-from tests.running import PATIENCE_S, SLOW, Running
+from tests.running import SLOW, Running, until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180 * SLOW)]
 NAME = f"hf-l-{os.getpid()}"
@@ -72,14 +71,6 @@ def sleeper(short_dir):
             return process
 
         yield start
-
-
-def until(holds, what: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for something that tells nobody when it is so."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
 
 
 def test_processes_that_do_not_let_their_memory_be_read_stop_nothing(boot, unanswered, sleeper):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 from holdfast.cgroups import detect, groups_of
@@ -18,6 +19,7 @@ from holdfast.process import read_boot_id
 from tests.fakes.placement import rules
 
 PATIENCE_S = 60
+LOOK_S = 0.05
 #: A name no other process of the machine has, another run of these tests included: copies of sleep(1) are under it.
 NAME = f"hf-t-{os.getpid()}"
 
@@ -65,9 +67,11 @@ class Running:
         return keep
 
     def wait_for(self, holds):
-        """Wait until ``holds()`` after some report."""
+        """Wait until ``holds()``: looked at after each report, and now and then, for not everything is reported."""
+        deadline = time.monotonic() + PATIENCE_S
         with self._news:
-            assert self._news.wait_for(holds, PATIENCE_S), (self.reports, self.killed)
+            while not self._news.wait_for(holds, LOOK_S):
+                assert time.monotonic() < deadline, (self.reports, self.killed)
 
     def set_rules(self, *given: dict, dry_run=False):
         self.engine.set_rules(rules(*given, dry_run=dry_run)).result(PATIENCE_S)

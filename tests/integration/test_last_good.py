@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import textwrap
-import time
 import urllib.request
 
 import pytest
@@ -17,6 +16,7 @@ from holdfast.server.last_good import NAME
 
 from tests.integration.node_kit import adj_of
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
+from tests.running import until
 
 RULES = "io.holdfast.placement.v1.rules"
 SERVICE = "holdfast.placement.v1.Placement"
@@ -25,13 +25,6 @@ USED = "configuration rejected; starting with the last good one"
 
 def rule(adj, comm="hf-nobody"):
     return {"name": "one", "match": {"comm": comm}, "oom_score_adj": adj}
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class Node:
@@ -472,13 +465,13 @@ def test_processes_keep_what_their_rules_gave_them(node, sleeper, program):
     with node.run() as daemon:
         daemon.ready()
         daemon.line("last good configuration kept")
-        wait_until(lambda: adj_of(process.pid) == 321)
+        until(lambda: adj_of(process.pid) == 321)
         assert daemon.stop() == 0
     node.write(f"root: {node.folder}/root\nplugins: [\n")
     late = sleeper(program, "600")
     with node.run() as daemon:
         daemon.ready()
-        wait_until(lambda: adj_of(late.pid) == 321)
+        until(lambda: adj_of(late.pid) == 321)
         placed = json.loads(node.ask("ps", "-o", "json").stdout)["placements"]
         assert {one["pid"]: one["rule"] for one in placed} == {process.pid: "one", late.pid: "one"}
         assert adj_of(process.pid) == 321

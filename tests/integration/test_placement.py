@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import grpc
@@ -19,6 +18,7 @@ from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 from bench import victims
 from tests.fakes.layout import Layout
+from tests.running import until
 
 pytestmark = pytest.mark.root
 URI = "io.holdfast.placement.v1.rules"
@@ -223,13 +223,6 @@ def test_each_command_answers_a_reader_and_a_program(daemon, program, sleeper):
     other.write_text("- {name: x, match: {comm: 're:('}, oom_score_adj: 1}")
     refused = daemon.command("preview", "--rules", str(other), check=False)
     assert refused.stderr.startswith('holdfast: the rules sent:1: rules[0]: rule "x": match.comm: "re:("')
-
-
-def until(holds):
-    deadline = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def log_of(daemon):

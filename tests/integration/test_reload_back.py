@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 from holdfast.cli.main import call
@@ -18,17 +17,11 @@ from tests.fakes.layout import Layout, rule
 from tests.integration.node_kit import NAME, adj_of
 from tests.peers.daemon import ENVIRON, HOLDFAST, Daemon
 from tests.pod.configmap import ConfigMap
+from tests.running import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 RULES = "io.holdfast.placement.v1.rules"
 REJECTED = "configuration rejected"
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def rules(*adjs):
@@ -131,7 +124,7 @@ def test_rules_there_and_back_after_a_refusal_and_after_restore(started, sleeper
     node = started(lambda node: node.settings(300), how)
 
     def is_at(adj):
-        wait_until(lambda: adj_of(process.pid) == adj)
+        until(lambda: adj_of(process.pid) == adj)
 
     is_at(300)
     first, second, bad = node.settings(300), node.settings(600), node.settings(2000)
@@ -156,22 +149,22 @@ def test_restored_rules_act_again_with_an_unchanged_file_by_sighup_and_only_thos
 ):
     process = sleeper(program, "600")
     node = started(lambda node: node.settings(300, 400))
-    wait_until(lambda: adj_of(process.pid) == 300)
+    until(lambda: adj_of(process.pid) == 300)
     node.ask("restore", "--rule", "r0")
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)
     node.daemon.send(signal.SIGHUP)
     node.reloaded()
-    wait_until(lambda: adj_of(process.pid) == 300)
+    until(lambda: adj_of(process.pid) == 300)
     node.ask("restore", "--pid", str(process.pid))
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)
     node.daemon.send(signal.SIGHUP)
     node.reloaded()
-    wait_until(lambda: adj_of(process.pid) == 300)
+    until(lambda: adj_of(process.pid) == 300)
     node.ask("restore")
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)
     assert node.daemon.stop() == 0
     node.start(node.settings(300, 400))
-    wait_until(lambda: adj_of(process.pid) == 300)
+    until(lambda: adj_of(process.pid) == 300)
 
 
 def test_dry_run_there_and_back(started, sleeper, program):
@@ -180,7 +173,7 @@ def test_dry_run_there_and_back(started, sleeper, program):
         node.reload(node.settings(300, placement={"dry_run": dry}))
         process = sleeper(program, "600")
         state = "planned" if dry else "held"
-        wait_until(lambda pid=process.pid, state=state: states(node).get(pid) == state)
+        until(lambda pid=process.pid, state=state: states(node).get(pid) == state)
         assert adj_of(process.pid) == (0 if dry else 300)
 
 
@@ -302,7 +295,7 @@ def test_a_reload_over_an_engine_that_does_not_take_the_rules_is_refused_and_lea
     process = sleeper(program, "600")
     fifo = short_dir / "fifo"
     node = started(lambda node: node.settings(300), before=HUNG.format(fifo=str(fifo)))
-    wait_until(lambda: adj_of(process.pid) == 300)
+    until(lambda: adj_of(process.pid) == 300)
     os.mkfifo(fifo)
     node.daemon.line("^hangs")
     assert "the placement engine has not taken the rules within" in node.refused(node.settings(600))
@@ -310,11 +303,11 @@ def test_a_reload_over_an_engine_that_does_not_take_the_rules_is_refused_and_lea
         fifo.unlink()
     node.ask("release", "1")  # answered after all that waited
     late = sleeper(program, "600")
-    wait_until(lambda: adj_of(late.pid) != 0)
+    until(lambda: adj_of(late.pid) != 0)
     assert (adj_of(late.pid), adj_of(process.pid)) == (300, 300)
     node.daemon.send(signal.SIGHUP)
     assert f"applied=plugins.{RULES} " in node.reloaded()
-    wait_until(lambda: adj_of(process.pid) == 600)
+    until(lambda: adj_of(process.pid) == 600)
 
 
 # -- bundles -----------------------------------------------------------------------------------------------------------
@@ -341,9 +334,9 @@ def test_restored_rules_act_again_with_another_bundle_and_not_with_one_that_cann
         return [rule["suspended"] for rule in json.loads(node.ask("rules", "-o", "json"))["rules"]] == [True]
 
     bundle(node, "pull", f"{layout.path}@{one}", "--apply")
-    wait_until(lambda: adj_of(process.pid) == 555)
+    until(lambda: adj_of(process.pid) == 555)
     node.ask("restore")
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)
     bundle(node, "pull", f"{layout.path}@{two}", "--apply")  # another than the one that is named
     assert is_suspended()
     whole = rules_file(short_dir / "root", one).read_bytes()
@@ -353,11 +346,11 @@ def test_restored_rules_act_again_with_another_bundle_and_not_with_one_that_cann
     assert is_suspended()
     rules_file(short_dir / "root", one).write_bytes(whole)
     node.reload(node.settings(placement={"rules": [], "bundle": "current"}))
-    wait_until(lambda: adj_of(process.pid) == 666)
+    until(lambda: adj_of(process.pid) == 666)
     node.ask("restore")
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)
     bundle(node, "apply", one)
-    wait_until(lambda: adj_of(process.pid) == 555)
+    until(lambda: adj_of(process.pid) == 555)
 
 
 def rules_file(root, digest):
@@ -402,7 +395,7 @@ def test_what_a_bundle_gave_stays_while_it_cannot_be_read_also_over_a_restart(
     node = started(lambda node: node.settings(placement={"rules": [], "bundle": "current"}))
     text = node.settings(placement={"rules": [], "bundle": "current"})
     bundle(node, "pull", f"{layout.path}@{one}", "--apply")
-    wait_until(lambda: adj_of(process.pid) == 555)
+    until(lambda: adj_of(process.pid) == 555)
     assert node.daemon.stop() == 0
     damage(short_dir / "root", one)
     node.start(text)
@@ -416,4 +409,4 @@ def test_what_a_bundle_gave_stays_while_it_cannot_be_read_also_over_a_restart(
     (placed,) = json.loads(node.ask("ps", "-o", "json"))["placements"]
     assert (placed["pid"], placed["rule"]) == (process.pid, "r1")
     node.reload(node.settings(placement={"rules": []}))
-    wait_until(lambda: adj_of(process.pid) == 0)
+    until(lambda: adj_of(process.pid) == 0)

@@ -22,6 +22,7 @@ from holdfast.node.model.placement import State
 from holdfast.process import read_boot_id
 
 from tests.integration.node_kit import NAME, adj_of, counter, group_of, set_adj
+from tests.running import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
 
@@ -128,7 +129,7 @@ def obedient(tree, places):
     for pid in forked:
         os.kill(pid, signal.SIGKILL)
     for pid in forked:
-        wait_until(lambda pid=pid: has_ended(pid))
+        until(lambda pid=pid: has_ended(pid))
 
 
 @pytest.fixture
@@ -149,13 +150,6 @@ def has_ended(pid):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # -- races -------------------------------------------------------------------------------------------------------------
@@ -214,7 +208,7 @@ def test_a_tree_of_processes_is_as_it_was(run, obedient, rule, tree, places, how
     children = [leader.child("fork"), leader.child("fork hf-worker"), leader.child("run sleep")]
     background = [leader.child("daemon"), leader.child("daemon hf-other")]
     obedient.forked += [*children, *background]
-    wait_until(lambda: Path(f"/proc/{children[2]}/comm").read_text() == "sleep\n")  # its exec is not its fork
+    until(lambda: Path(f"/proc/{children[2]}/comm").read_text() == "sleep\n")  # its exec is not its fork
     engine.settle()
     engine.sweep()
     everybody = [leader.pid, *children, *background]
@@ -390,7 +384,7 @@ class Crowd:
         self.obedient.forked.remove(child)
         del self.own[child], self.parents[child]
         os.kill(child, signal.SIGKILL)
-        wait_until(lambda: has_ended(child))
+        until(lambda: has_ended(child))
 
     def wrong(self):
         """Who is not as it would be without us."""

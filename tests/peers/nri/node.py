@@ -6,9 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from tests.needs import BIN, path_of
 from tests.peers import daemon
 from tests.peers.daemon import Daemon
 from tests.peers.nri import cri
-from tests.running import PATIENCE_S
+from tests.running import PATIENCE_S, until
 
 CONFIG = """\
 version = 3
@@ -65,15 +64,6 @@ def import_image(address: str, directory: Path) -> None:
     subprocess.run([*command, "--snapshotter", "native", archive], check=True, capture_output=True, timeout=60)
 
 
-def until(holds: Callable[[], object], within_s: float = PATIENCE_S) -> object:
-    """What ``holds`` gives once it is true: what it looks at tells nobody of a change."""
-    deadline = time.monotonic() + within_s
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
 @pytest.fixture
 def parent() -> Iterator[str]:
     """A cgroup for the pods; what a test that failed halfway left in it is ended, and the group removed."""
@@ -84,7 +74,8 @@ def parent() -> Iterator[str]:
     for top in tops:
         folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
         for pid in {int(pid) for folder in folders for pid in (folder / "cgroup.procs").read_text().split()}:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         until(lambda folders=folders: not any((folder / "cgroup.procs").read_text() for folder in folders))
         for folder in folders:
             folder.rmdir()

@@ -19,8 +19,8 @@ from tests.needs import path_of, peer, root
 from tests.peers import daemon
 from tests.peers.daemon import Daemon
 from tests.peers.nri import cri
-from tests.peers.nri.node import containerd, import_image, placements, told, until
-from tests.running import PATIENCE_S
+from tests.peers.nri.node import containerd, import_image, placements, told
+from tests.running import PATIENCE_S, until
 
 pytestmark = [peer("containerd2/containerd", "firstlook", "ctr", "runc"), root]
 
