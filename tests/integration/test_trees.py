@@ -12,7 +12,8 @@ import pytest
 from holdfast.node.proc.host import capabilities
 
 from tests.integration.node_kit import adj_of, group_of, set_adj
-from tests.integration.test_way_back import NAME, obedient, places, tree, wait_until  # noqa: F401 (fixtures)
+from tests.integration.test_way_back import NAME, obedient, places, tree  # noqa: F401 (fixtures)
+from tests.running import until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -131,7 +132,7 @@ def test_sshd(run, top, places, group, grown, how):  # noqa: F811
     sessions = [child_of(top, grown, places, f"fork {NAME}", BASE, engine.settle) for _ in range(2)]
     shell = child_of(top, grown, places, "run sleep")
     background = [child_of(top, grown, places, line) for line in ("daemon hf-screen", "daemon hf-agent")]
-    wait_until(lambda: comm_of(shell) == "sleep")
+    until(lambda: comm_of(shell) == "sleep")
     settled(engine)
     assert adj_of(top.pid) == LOWEST
     assert {adj_of(pid) for pid in (*sessions, shell, *background)} == {BASE}
