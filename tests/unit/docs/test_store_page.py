@@ -27,7 +27,7 @@ def test_every_case_has_a_test_or_a_reason():
 
 
 def test_every_contract_is_on_the_page_and_the_other_way():
-    table = PAGE.partition("| contract | asks |")[2].partition("##")[0]
+    table = PAGE.partition("| contract | what it checks |")[2].partition("##")[0]
     named = {name for row in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     files = {path.stem for path in (ROOT / "tests" / "contracts").glob("*.py")}
     assert named == {name for name in files if not name.startswith(("__", "layer_"))}
