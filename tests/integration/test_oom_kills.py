@@ -7,32 +7,32 @@ import time
 
 import pytest
 
-from tests.integration.node_kit import counter, eat
+from tests.integration.node_kit import VICTIM, counter, eat, stop_process
 
 pytestmark = pytest.mark.root
 
 
 def kill_one(engine, eater):
     """One process is killed beside another that stands next in line; the kill as reported, and the two."""
-    bystander, victim = eater("hf-bystander", 5), eater("hf-victim", 100)
+    bystander, victim = eater("hf-bystander", 5), eater(VICTIM, 100)
     assert eat(bystander) == "eaten\n"
     engine.settle()
     assert eat(victim) == ""
     victim.wait()
     engine.wait_for(lambda: any(kill.pid == victim.pid for kill in engine.killed))
-    bystander.kill()
+    stop_process(bystander)  # or it may stand in line for the next kill
     return next(kill for kill in engine.killed if kill.pid == victim.pid), victim, bystander
 
 
 def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater):
     _, limited, inner = memory
-    engine = run({"name": "eaters", "match": {"comm": "hf-victim"}, "oom_score_adj": 500})
+    engine = run({"name": "eaters", "match": {"comm": VICTIM}, "oom_score_adj": 500})
     deadline = time.monotonic() + 30  # the kernel prints ten tables in five seconds at most, whoever asks
     while True:
         kill, victim, bystander = kill_one(engine, eater)
         if kill.predicted or time.monotonic() > deadline:
             break
-    assert (kill.pid, kill.comm, kill.rule, kill.oom_score_adj) == (victim.pid, "hf-victim", "eaters", 500)
+    assert (kill.pid, kill.comm, kill.rule, kill.oom_score_adj) == (victim.pid, VICTIM, "eaters", 500)
     assert (kill.domain, kill.group) == (limited, inner)
     assert [standing.pid for standing in kill.predicted] == [victim.pid, bystander.pid]
     assert kill.predicted[0].points > kill.predicted[1].points
@@ -45,7 +45,7 @@ def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater
 FORKING = """
 import os, sys
 open(sys.argv[1], 'w').write(str(os.getpid()))
-open('/proc/self/comm', 'w').write('hf-victim')
+open('/proc/self/comm', 'w').write(sys.argv[2])
 print('ready', flush=True)
 sys.stdin.readline()
 child = os.fork()
@@ -58,8 +58,8 @@ print(child, flush=True)
 
 def test_a_child_that_was_forked_just_before_has_the_rule_it_inherited_from_its_parent(run, memory):
     tree, _, inner = memory
-    engine = run({"name": "eaters", "match": {"comm": "hf-victim"}, "oom_score_adj": 500})
-    command = [sys.executable, "-c", FORKING, f"{tree.at(inner)}/cgroup.procs"]
+    engine = run({"name": "eaters", "match": {"comm": VICTIM}, "oom_score_adj": 500})
+    command = [sys.executable, "-c", FORKING, f"{tree.at(inner)}/cgroup.procs", VICTIM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout.readline() == "ready\n"
         engine.settle()
@@ -69,15 +69,15 @@ def test_a_child_that_was_forked_just_before_has_the_rule_it_inherited_from_its_
         child = int(parent.stdout.readline())
         engine.wait_for(lambda: any(kill.pid == child for kill in engine.killed))
     (kill,) = [kill for kill in engine.killed if kill.pid == child]
-    assert (kill.comm, kill.rule, kill.oom_score_adj) == ("hf-victim", "eaters", 500)
+    assert (kill.comm, kill.rule, kill.oom_score_adj) == (VICTIM, "eaters", 500)
 
 
 def test_the_kill_of_a_process_whose_value_a_rule_lowered_is_counted_as_one_of_a_protected_process(run, memory, eater):
     engine = run()
-    victim = eater("hf-victim", 100)
+    victim = eater(VICTIM, 100)
     with open(f"/proc/{victim.pid}/oom_score_adj", "w") as file:
         file.write("300")  # from there it can be lowered without CAP_SYS_RESOURCE
-    engine.set_rules({"name": "spared", "match": {"comm": "hf-victim"}, "oom_score_adj": 100})
+    engine.set_rules({"name": "spared", "match": {"comm": VICTIM}, "oom_score_adj": 100})
     assert eat(victim) == ""
     victim.wait()
     engine.wait_for(lambda: any(kill.pid == victim.pid for kill in engine.killed))
@@ -89,12 +89,12 @@ def test_the_kill_of_a_process_whose_value_a_rule_lowered_is_counted_as_one_of_a
 def test_kills_while_nobody_looked_are_in_the_record_but_no_news(run, memory, eater):
     engine = run()
     engine.stop()
-    victim = eater("hf-victim", 100)
+    victim = eater(VICTIM, 100)
     assert eat(victim) == ""
     victim.wait()
     again = run()
     later, _, _ = kill_one(again, eater)  # the log is read in order: once this one is told, what was before is known
-    assert [kill.comm for kill in again.kills.latest() if kill.pid == victim.pid] == ["hf-victim"]
+    assert [kill.comm for kill in again.kills.latest() if kill.pid == victim.pid] == [VICTIM]
     assert again.killed == [later]
     number = len(again.kills.latest())
     again.stop()
@@ -119,7 +119,7 @@ def test_a_kill_that_cannot_be_recorded_is_told_and_the_engine_goes_on(run, memo
 def test_without_the_kernel_log_kills_are_counted_by_group(run, memory, eater, tmp_path, caplog):
     _, limited, inner = memory
     engine = run(kmsg=str(tmp_path / "nothing"))
-    victim = eater("hf-victim", 100)
+    victim = eater(VICTIM, 100)
     assert eat(victim) == ""
     victim.wait()
     engine.sweep()
