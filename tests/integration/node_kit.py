@@ -22,7 +22,7 @@ from holdfast.node.oom.store import Kills
 from holdfast.process import read_boot_id
 
 from tests.fakes.placement import rules
-from tests.running import until
+from tests.running import adj_of, until  # noqa: F401 (adj_of: for the tests)
 
 PATIENCE_S = 60
 LOOK_S = 0.05
@@ -141,11 +141,6 @@ class Running:
         self.journal.close()
         self.kills.close()
         self.hierarchy.close()
-
-
-def adj_of(pid) -> int:
-    with open(f"/proc/{pid}/oom_score_adj") as file:
-        return int(file.read())
 
 
 def set_adj(pid, value) -> None:
