@@ -32,6 +32,12 @@ def until(holds: Callable[[], Found], what: str = "it", within_s: float = PATIEN
     return found
 
 
+def adj_of(pid: int) -> int:
+    """A process's oom_score_adj, in one read: a second read would go on in the middle of a value written meanwhile."""
+    with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as file:
+        return int(file.read(16))
+
+
 def become_subreaper() -> None:
     """Become the parent of processes that our descendants leave behind; this lasts over an exec. prctl(2)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from tests.cluster.cgroup_tree import groups, hierarchies, members
 from tests.cluster.cluster import Cluster
 from tests.cluster.images import BUSYBOX
+from tests.running import adj_of as adj
 
 PATIENCE_S = 60.0
 LOOK_S = 0.1
@@ -33,11 +34,6 @@ def becomes(expected: Answer, look: Callable[[], Answer], within_s: float = PATI
     while (seen := look()) != expected:
         assert time.monotonic() < deadline, f"after {within_s:.0f} s still {seen!r}, expected {expected!r}"
         time.sleep(LOOK_S)
-
-
-def adj(pid: int) -> int:
-    """A process's oom_score_adj."""
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def of_living(pids: Iterable[int], read: Callable[[int], Answer]) -> list[Answer]:

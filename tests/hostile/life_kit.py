@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.running import PATIENCE_S, Running
+from tests.running import PATIENCE_S, Running, adj_of  # noqa: F401 (adj_of: for the tests)
 
 PLACEMENT = "io.holdfast.placement.v1.rules"
 PODS = "io.holdfast.pods.v1.directory"
@@ -78,7 +78,3 @@ def program(folder: Path, name: str) -> Path:
     if not path.exists():
         shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
     return path
-
-
-def adj_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())

@@ -17,7 +17,7 @@ import yaml
 from holdfast.cgroups import Tree
 
 from tests.integration.conftest import until_asleep
-from tests.running import PATIENCE_S, Running
+from tests.running import PATIENCE_S, Running, adj_of
 
 NOBODY = 65534
 SERVICE = Path(__file__).parents[2] / "service"
@@ -141,11 +141,6 @@ class Stranger:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def adj_of(pid: int) -> int:
-    with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as file:  # in one read: the second is of another value
-        return int(file.read(16))
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -10,9 +10,10 @@ import uuid
 
 import pytest
 from holdfast.cgroups import UNIFIED, detect
-from holdfast.errors import ProcessGone
+from holdfast.errors import KernelRefused, ProcessGone
 
 from tests.integration.node_kit import NAME, Running
+from tests.running import PATIENCE_S, until
 
 LIMIT_BYTES = 48 * 2**20
 EATER = """
@@ -35,14 +36,23 @@ def hierarchy():
 
 
 def remove_tree(tree, path):
-    """Remove a test's groups bottom up; what still lives in them goes to the root."""
-    for child in tree.children(path):
-        remove_tree(tree, child)
-    if tree.exists(path):
+    """Remove a test's groups bottom up; what still lives in them goes to the root.
+
+    Others may be at them, too: an engine that still runs, systemd, and the kernel, where a process is just ending.
+    """
+    until(lambda: is_removed(tree, path), f"{path} can be removed")
+
+
+def is_removed(tree, path):
+    try:
+        if not tree.exists(path) or not all(is_removed(tree, child) for child in tree.children(path)):
+            return not tree.exists(path)
         for pid in tree.members(path):
             with contextlib.suppress(ProcessGone):
                 tree.join("/", pid)
-        assert tree.remove(path), f"left behind: {path}"
+        return tree.remove(path)
+    except KernelRefused:  # somebody else removed it
+        return not tree.exists(path)
 
 
 @pytest.fixture
@@ -56,7 +66,7 @@ def group(hierarchy):
 
 def until_asleep(pid):
     """Popen returns within the exec, before the kernel tells of it: wait until the program itself waits."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with open(f"/proc/{pid}/stat", "rb") as file:
             if file.read().rpartition(b")")[2].split()[0] == b"S":

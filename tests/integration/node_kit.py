@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from holdfast.cgroups import detect, groups_of
 from holdfast.node.engine.engine import Engine
@@ -17,11 +22,14 @@ from holdfast.node.oom.store import Kills
 from holdfast.process import read_boot_id
 
 from tests.fakes.placement import rules
+from tests.running import adj_of, until  # noqa: F401 (adj_of: for the tests)
 
 PATIENCE_S = 60
 LOOK_S = 0.05
-#: A name no other process of the machine has, another run of these tests included: copies of sleep(1) are under it.
-NAME = f"hf-t-{os.getpid()}"
+#: Names no other process of the machine has, another run of these tests included: copies of sleep(1) are under the
+#: first, processes that the kernel is to kill under the second.
+NAME, VICTIM = f"hf-t-{os.getpid()}", f"hf-v-{os.getpid()}"
+Found = TypeVar("Found")
 
 
 class Running:
@@ -78,13 +86,31 @@ class Running:
         return self.sweep()
 
     def settle(self):
-        """Return when every event so far was served, and every move that followed was made and noted."""
+        """Return when every event so far was served, and every move that followed was made and noted.
+
+        An event that the kernel dropped, or that is left to a rescan, is served by the rescan that the loop wants then.
+        """
+        until(lambda: not self._on_its_thread(self._is_behind), "every event is served")
         for _ in range(2):
-            for _ in range(2):
-                self.engine._loop.calls.ask(lambda: None).result(PATIENCE_S)
             self.engine._loop.mover.drain()
+            self._take_a_turn()
+        self._take_a_turn()
+
+    def _is_behind(self) -> bool:
+        """Whether events wait, or a rescan; on the engine's thread, which reads all events before it is asked."""
+        feed, sweeps = self.engine._loop.feed.fileno(), self.engine._loop.sweeps
+        waiting = select.poll()
+        if feed >= 0:
+            waiting.register(feed, select.POLLIN)
+        return bool(waiting.poll(0)) or sweeps._going is not None or sweeps._wanted is not None
+
+    def _take_a_turn(self) -> None:
+        """Return after a whole turn of the loop: of two calls, one after the other, each is carried out in its own."""
         for _ in range(2):
-            self.engine._loop.calls.ask(lambda: None).result(PATIENCE_S)
+            self._on_its_thread(lambda: None)
+
+    def _on_its_thread(self, act: Callable[[], Found]) -> Found:
+        return self.engine._loop.calls.ask(act).result(PATIENCE_S)
 
     def sweep(self):
         sweep = self.engine.sweep().result(PATIENCE_S)
@@ -117,11 +143,6 @@ class Running:
         self.hierarchy.close()
 
 
-def adj_of(pid) -> int:
-    with open(f"/proc/{pid}/oom_score_adj") as file:
-        return int(file.read())
-
-
 def set_adj(pid, value) -> None:
     with open(f"/proc/{pid}/oom_score_adj", "w") as file:
         file.write(str(value))
@@ -144,6 +165,43 @@ def eat(process: subprocess.Popen) -> str:
     return process.stdout.readline()
 
 
-def stop_process(process: subprocess.Popen) -> None:
+def stop_process(process: subprocess.Popen | Numbered) -> None:
     process.kill()
     process.wait()
+
+
+#: Forks under a number (clone3(2), ``set_tid``) as a child of our parent, and executes a program there.
+UNDER_A_NUMBER = """
+import ctypes, os, struct, sys
+CLONE_PARENT, SYS_CLONE3 = 0x8000, 435
+number = ctypes.c_int(int(sys.argv[1]))
+given = struct.pack("=11Q", CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, ctypes.addressof(number), 1, 0)
+pid = ctypes.PyDLL(None, use_errno=True).syscall(SYS_CLONE3, given, len(given))
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+sys.exit(ctypes.get_errno() if pid < 0 else 0)
+"""
+
+
+class Numbered:
+    """A child of ours that has a certain number."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        os.waitpid(self.pid, 0)
+
+
+def take_number(number: int, *command: str) -> Numbered:
+    """Start a program under the number of a process that has ended; CAP_CHECKPOINT_RESTORE lets us ask for one.
+
+    A tick after the one who had it: two of one number in one tick are one to everybody who reads procfs.
+    """
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
+    done = subprocess.run([sys.executable, "-S", "-c", UNDER_A_NUMBER, str(number), *command], check=False)
+    assert done.returncode == 0, os.strerror(done.returncode)
+    return Numbered(number)

@@ -11,13 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chart.alert_cases import CASES, FOREIGN, SCRAPED
-from tests.integration.node_kit import NAME, eat
+from tests.integration.node_kit import NAME, VICTIM, eat
 from tests.peers.daemon import holdfast
 from tests.running import PATIENCE_S
 
 pytestmark = pytest.mark.root
 SERIES = re.compile(r"(\w+)\{(.*)\}")
-VICTIM = "hf-victim"
 
 
 def used():

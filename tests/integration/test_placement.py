@@ -18,6 +18,7 @@ from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
 from bench import victims
 from tests.fakes.layout import Layout
+from tests.integration.node_kit import adj_of
 from tests.running import until
 
 pytestmark = pytest.mark.root
@@ -98,10 +99,6 @@ def program(tmp_path):
     path = tmp_path / name
     shutil.copy("/bin/sleep", path)
     return path
-
-
-def adj_of(pid):
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def wait_for(reports, happening, pid):

@@ -278,7 +278,7 @@ HUNG = """
     import os
     from holdfast.node.engine import engine, loop
     from holdfast.plugins.placement import force
-    force.SET_S = 0.5
+    force.SET_S = 2.0
     take = loop.Loop._turn
     def turn(self):
         if os.path.exists({fifo!r}):

@@ -16,6 +16,7 @@ from tests.needs import peer
 from tests.peers import cri_side
 from tests.peers.daemon import ENVIRON, HOLDFAST, Daemon, holdfast
 from tests.running import PATIENCE_S
+from tests.running import adj_of as adj
 
 pytestmark = [peer("containerd", "ctr", "containerd-shim-runc-v2", "runc", "busybox"), pytest.mark.root]
 
@@ -70,10 +71,6 @@ def ask(daemon: Daemon, *words: str):
         check=True,
     )
     return json.loads(done.stdout)
-
-
-def adj(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def becomes(expected, value, daemon: Daemon):

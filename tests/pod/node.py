@@ -18,17 +18,13 @@ from tests.pod import bundle
 from tests.pod.bundle import Given, Root
 from tests.pod.configmap import ConfigMap
 from tests.running import PATIENCE_S, Running
+from tests.running import adj_of as adj  # noqa: F401 (for the tests)
 
 PLACEMENT = "io.holdfast.placement.v1.rules"
 MARK = f"holdfast-test-victim-{os.getpid()}"
 GROUP = f"/holdfast-test-pod-{os.getpid()}"
 TARGET = f"/holdfast-test-target-{os.getpid()}"
 Pod = dict[str, Any]
-
-
-def adj(pid: int) -> int:
-    """A process's oom_score_adj."""
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def group_of(pid: int, name: str = "") -> str:

@@ -1,9 +1,10 @@
 import sys
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("holdfast", deadline=None)  # a machine under load is no failure; a case has pytest's timeout
+# A machine under load is no failure: neither a slow example nor a slow choice of one. A case has pytest's timeout.
+settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("holdfast")
 
 

@@ -24,11 +24,10 @@ from holdfast.node.rule.schema import PlacementConfig
 from holdfast.pods.directory import Directory
 from holdfast.pods.record import ContainerRecord, PodRecord
 
-from tests.hostile.node_kit import until
 from tests.hostile.test_claims import comes_to_run
 from tests.integration.node_kit import adj_of
 from tests.needs import peer, systemd
-from tests.running import PATIENCE_S
+from tests.running import PATIENCE_S, until
 
 pytestmark = [systemd, pytest.mark.timeout(300)]
 
@@ -260,9 +259,16 @@ def group_of_unit(unit: str) -> str:
     return group
 
 
-def main_pid(unit: str) -> int:
-    """The main process of a packaged unit, which runs its program."""
-    return int(systemctl("show", "--value", "-p", "MainPID", unit))
+def main_pid(some: Daemon) -> int:
+    """The main process of a packaged unit, once it runs its program: a unit of Type=idle waits first."""
+
+    def running() -> int:
+        pid = int(systemctl("show", "--value", "-p", "MainPID", some.unit))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended, and systemd starts another
+            return pid if os.readlink(f"/proc/{pid}/exe") == some.program else 0
+        return 0
+
+    return until(running, f"{some.program} runs in {some.unit}")
 
 
 def has_user(name: str) -> None:
@@ -333,9 +339,8 @@ def test_the_daemons_of_debian_s_packages_are_protected_in_their_units(run):
     units = [some.unit for some in PACKAGED]
     try:
         systemctl("start", *units)
-        started = [(main_pid(some.unit), some) for some in PACKAGED]
-        for pid, some in started:
-            until(lambda pid=pid, some=some: os.readlink(f"/proc/{pid}/exe") == some.program)  # Type=idle waits first
+        started = [(main_pid(some), some) for some in PACKAGED]
+        for pid, _ in started:
             Path(f"/proc/{pid}/oom_score_adj").write_text("0")  # whatever its unit or itself asked for
         engine = run()
         rules = book()

@@ -163,7 +163,6 @@ class Loop:
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
-        self._started_ns = time.time_ns()
         self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
 
     # -- for any thread ----------------------------------------------------------------------------------------------
@@ -460,7 +459,7 @@ class Loop:
 
     def _tell_kills(self, kills: list[Kill]) -> None:
         for kill in kills:
-            if kill.at_ns < self._started_ns:  # before our start: for the record, not news
+            if self._watch.is_past(kill):  # before our start: for the record, not news
                 self._listeners.past_kill(kill)
                 continue
             self.tally.kill(kill)

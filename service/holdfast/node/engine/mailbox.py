@@ -60,8 +60,14 @@ class Calls:
         os.eventfd_read(self._event)
 
     def carry_out(self) -> None:
-        """Carry out the waiting calls. An exception of a call with a future becomes its answer."""
-        while self._waiting:
+        """Carry out the calls that wait now. An exception of a call with a future becomes its answer.
+
+        A call that comes meanwhile waits for the next turn, which begins with the events: callers that call again as
+        soon as they are answered must not delay these.
+        """
+        left = len(self._waiting)
+        while left and self._waiting:  # `end` may take the rest
+            left -= 1
             act, done = self._waiting.popleft()
             if done is None:
                 try:

@@ -308,7 +308,12 @@ def parse_record(record: bytes) -> Record | None:
 
 
 class KernelLog:
-    """``/dev/kmsg``, read without blocking: the kernel's own records. `fileno` becomes readable with new ones."""
+    """``/dev/kmsg``, read without blocking: the kernel's own records. `fileno` becomes readable with new ones.
+
+    The time of a record is of a clock that runs apart from the system's, by milliseconds in a day or by seconds. So
+    whether a record was there already when the log was opened is told by its number. The device does not give the
+    number of the last record; a second descriptor, which stays at the end of that moment, has the first one after it.
+    """
 
     def __init__(self, path: str, after: int = -1) -> None:
         """Open the device at the first record after number ``after`` that is still kept.
@@ -325,6 +330,24 @@ class KernelLog:
             why = os.strerror(error.errno or 0).lower()
             remedy = "privileged in the pod, --device /dev/kmsg --cap-add SYSLOG for docker, root elsewhere"
             raise Unavailable(f"kernel log {path}: {why}; {remedy}") from error
+        self._end, self._first_new = _opened_at_end(path), 0
+
+    def is_past(self, number: int) -> bool:
+        """Whether the record with this number, which was read, was there when the log was opened."""
+        while self._end >= 0:
+            try:
+                record = parse_record(os.read(self._end, _RECORD_BYTES))
+            except BlockingIOError:
+                return True  # none came since
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # those that came first were overwritten
+                    continue
+                raise
+            if record is not None:
+                self._first_new = record.number
+                os.close(self._end)
+                self._end = -1
+        return number < self._first_new
 
     def fileno(self) -> int:
         """The descriptor for poll."""
@@ -362,3 +385,16 @@ class KernelLog:
     def close(self) -> None:
         """Close the device."""
         os.close(self._fd)
+        if self._end >= 0:
+            os.close(self._end)
+
+
+def _opened_at_end(path: str) -> int:
+    """Open the device after its last record; -1 for a file that has no end to go to (a pipe)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.lseek(descriptor, 0, os.SEEK_END)
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor

@@ -113,6 +113,10 @@ class KillWatch:
                 self._kills.read_to(last)
         return found
 
+    def is_past(self, kill: Kill) -> bool:
+        """Whether a kill that `read` or `count` returned happened before the log was opened: it is no news."""
+        return self._log is not None and self._log.is_past(kill.number)
+
     def count(self, witness: Witness) -> list[Kill]:
         """Return new kills by the counters, after recording them; for a rescan. None while the kernel log is open."""
         if self._counts is None:
