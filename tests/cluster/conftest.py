@@ -10,13 +10,16 @@ import itertools
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests import needs
-from tests.cluster.cluster import Cluster, running
+from tests.cluster.cluster import READY_S, Cluster, running
 from tests.cluster.kit import Namespace
 from tests.cluster.release import Release
+from tests.image.build import BUILD_S
+from tests.running import SLOW
 
 PROGRAMS = (
     "hyperkube",
@@ -36,7 +39,8 @@ PROGRAMS = (
     "nsenter",
     "/usr/lib/cni/bridge",
 )
-TIMEOUT_S = 300
+TIMEOUT_S = 600 * SLOW  # the longest scenario takes a tenth of it on an idle machine
+FIRST_S = BUILD_S * SLOW + READY_S  # more for the first one: images are built, the node starts
 #: Values for a release that is changed often: nothing waits for a period to pass. Where this process may not look at
 #: the machine's process 1, the daemon gets no process events from the kernel, and rescans find the processes.
 QUICK = {
@@ -53,6 +57,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.root)
     if item.get_closest_marker("timeout") is None:
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's time is for its fixtures too: the first that uses the node has it made."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and "cluster" in getattr(item, "fixturenames", ()):
+            mark = item.get_closest_marker("timeout")
+            assert mark is not None
+            item.add_marker(pytest.mark.timeout(mark.args[0] + FIRST_S), append=False)
+            return
 
 
 @pytest.fixture(scope="session")
