@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from tests.cluster.cgroup_tree import groups, hierarchies, members
 from tests.cluster.cluster import Cluster
 from tests.cluster.images import BUSYBOX
+from tests.running import SLOW, until
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0 * SLOW
 LOOK_S = 0.1
 #: What a container does that only has to be there.
 SLEEP = ["sleep", "infinity"]
@@ -169,10 +170,12 @@ class Pod:
         where = [f"--container={container}"] if container else []
         return self.namespace.kubectl("exec", self.name, *where, "--", *command)
 
-    def logs(self, container: str = "") -> str:
-        """What a container printed."""
+    def printed(self, container: str = "") -> str:
+        """What a container printed, from its first line on: it is Ready before its first instruction."""
         where = [f"--container={container}"] if container else []
-        return self.namespace.kubectl("logs", self.name, *where)
+        return until(
+            lambda: self.namespace.kubectl("logs", self.name, *where), f"{self.name} has printed a line", PATIENCE_S
+        )
 
     def _in_group(self, name: str) -> list[int]:
         return self._groups().get(name, [])
