@@ -6,7 +6,6 @@ import faulthandler
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import guest, needs
+from tests import guest, needs, port
 from tests.running import Running, become_subreaper
 
 THREAD_ENDS_S = 10.0
@@ -56,15 +55,8 @@ def short_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Gives a loopback TCP port nobody listens on."""
-
-    def one() -> int:
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", 0))
-            return int(sock.getsockname()[1])
-
-    return one
+    """Gives a TCP port that nothing listens on, another one each time."""
+    return port.free_port
 
 
 @pytest.fixture
