@@ -23,6 +23,9 @@ PATIENCE_S = 120.0 * SLOW
 LOOK_S = 0.1
 #: What a container does that only has to be there.
 SLEEP = ["sleep", "infinity"]
+LIMIT = {"memory": "64Mi"}
+#: Of one process, until it is told: then it starts another one that takes more than the limit, and goes on.
+GREEDY = ["sh", "-c", "mkfifo /go; read told </go; dd if=/dev/zero of=/dev/null bs=256M count=1; exec sleep infinity"]
 
 Object = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -177,6 +180,10 @@ class Pod:
             lambda: self.namespace.kubectl("logs", self.name, *where), f"{self.name} has printed a line", PATIENCE_S
         )
 
+    def overfill(self) -> None:
+        """Have a pod made by `greedy` take more memory than it may."""
+        self.execute("sh", "-c", "echo >/go")
+
     def _in_group(self, name: str) -> list[int]:
         return self._groups().get(name, [])
 
@@ -224,6 +231,11 @@ def pod(
         "metadata": {"name": name, "labels": dict(labels or {}), "annotations": dict(annotations or {})},
         "spec": {"terminationGracePeriodSeconds": 0, "enableServiceLinks": False, "containers": own, **spec},
     }
+
+
+def greedy(name: str) -> Object:
+    """A pod in which the kernel kills a process at `Pod.overfill`; its container goes on."""
+    return pod(name, command=GREEDY, requests=LIMIT, limits=LIMIT)
 
 
 def container(

@@ -8,15 +8,7 @@ from functools import partial
 import pytest
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, pod
-
-LIMIT = {"memory": "64Mi"}
-#: When told, its first process starts one that takes more than the limit, and goes on.
-COMMAND = [
-    "sh",
-    "-c",
-    "until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=256M count=1; exec sleep infinity",
-]
+from tests.cluster.kit import becomes, greedy
 
 
 @pytest.fixture
@@ -35,9 +27,9 @@ def written(release, namespace):
 
 def killed(namespace, name):
     """A pod, once a process of it was killed, and the Event tells of it."""
-    (victim,) = namespace.start(pod(name, command=COMMAND, requests=LIMIT, limits=LIMIT))
+    (victim,) = namespace.start(greedy(name))
     becomes({990}, victim.values)
-    victim.execute("touch", "/go")
+    victim.overfill()
     becomes(1, lambda: len(events(namespace, name)))
     return victim
 
