@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests import needs
-from tests.cluster.cluster import READY_S, Cluster, running
+from tests.cluster.cluster import ENDS_S, READY_S, Cluster, running
 from tests.cluster.kit import Namespace
 from tests.cluster.release import Release
 from tests.image.build import BUILD_S
@@ -50,6 +50,8 @@ QUICK = {
     "config": {"plugins": {"io.holdfast.placement.v1.rules": {"rescan": "1s"}}},
 }
 NAMES = itertools.count(1)
+USERS = pytest.StashKey[list[pytest.Item]]()
+NODE = pytest.StashKey[ExitStack]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -60,22 +62,30 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test's time is for its fixtures too: the first that uses the node has it made."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test's time is for its fixtures too: the first that uses the node has it made, the last has it ended."""
     here = Path(__file__).parent
-    for item in items:
-        if item.path.parent == here and "cluster" in getattr(item, "fixturenames", ()):
-            mark = item.get_closest_marker("timeout")
-            assert mark is not None
-            item.add_marker(pytest.mark.timeout(mark.args[0] + FIRST_S), append=False)
-            return
+    users = [item for item in items if item.path.parent == here and "cluster" in getattr(item, "fixturenames", ())]
+    config.stash[USERS] = users
+    for item, more_s in ((users[0], FIRST_S), (users[-1], ENDS_S)) if users else ():
+        mark = item.get_closest_marker("timeout")
+        assert mark is not None
+        item.add_marker(pytest.mark.timeout(mark.args[0] + more_s), append=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End the node after the last test that uses it: thousands of others follow, and would run beside it."""
+    if item in item.config.stash[USERS][-1:] and NODE in item.config.stash:
+        item.config.stash[NODE].close()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """One node, Ready, with the images. It ends with this process, however that ends."""
-    with running("test") as made:
-        yield made
+    with ExitStack() as stack:
+        pytestconfig.stash[NODE] = stack
+        yield stack.enter_context(running("test"))
 
 
 @pytest.fixture
