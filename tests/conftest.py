@@ -93,6 +93,30 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not left, "left running"
 
 
+def zombies() -> set[int]:
+    """Pids of children of which only the status is left."""
+    found = set()
+    for pid in children():
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                found.add(pid)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def orphans_reaped() -> Iterator[None]:
+    """Read the status of what ended before the test and is still a zombie when it ends.
+
+    They are processes that other tests left to us: no one else reads it, and every daemon would read a thousand of them
+    with each rescan.
+    """
+    old = zombies()
+    yield
+    for pid in old:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
 def lasting_threads() -> set[threading.Thread]:
     """Threads that the interpreter would wait for when it ends."""
     return {thread for thread in threading.enumerate() if not thread.daemon}
