@@ -6,7 +6,6 @@ import faulthandler
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import guest, needs
+from tests import guest, needs, port
 from tests.running import Running, become_subreaper
 
 THREAD_ENDS_S = 10.0
@@ -56,15 +55,8 @@ def short_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Gives a loopback TCP port nobody listens on."""
-
-    def one() -> int:
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", 0))
-            return int(sock.getsockname()[1])
-
-    return one
+    """Gives a TCP port that nothing listens on, another one each time."""
+    return port.free_port
 
 
 @pytest.fixture
@@ -99,6 +91,30 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
     assert not left, "left running"
+
+
+def zombies() -> set[int]:
+    """Pids of children of which only the status is left."""
+    found = set()
+    for pid in children():
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                found.add(pid)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def orphans_reaped() -> Iterator[None]:
+    """Read the status of what ended before the test and is still a zombie when it ends.
+
+    They are processes that other tests left to us: no one else reads it, and every daemon would read a thousand of them
+    with each rescan.
+    """
+    old = zombies()
+    yield
+    for pid in old:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def lasting_threads() -> set[threading.Thread]:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.needs import path_of
-from tests.running import PATIENCE_S
+from tests.running import SLOW
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "helm" / "holdfast"
@@ -20,8 +20,15 @@ EXAMPLES = sorted((CHART / "ci").glob("*-values.yaml"))
 #: What Helm is told it installs on; a helm that was built from source alone believes in 1.20.
 KUBERNETES = "1.34"
 NAMESPACE = "holdfast"
+#: For a program that computes and then ends, in seconds on a machine that others keep busy: only a hang takes longer.
+COMPUTES_S = 300.0 * SLOW
 
 Object = dict[str, Any]
+
+
+def ran(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, however it ends."""
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=COMPUTES_S, check=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,7 @@ class Helm:
 
     def attempt(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """Run it, however it ends."""
-        return subprocess.run(
-            [path_of(self.program), *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
+        return ran(path_of(self.program), *words)
 
     def template(self, values: Mapping[str, Any] | Path | None = None, chart: Path = CHART) -> list[Object]:
         """The objects of a release called holdfast."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import pytest
 import yaml
 
 from tests.chart.alert_cases import CASES
-from tests.chart.kit import CHART, REPOSITORY, one
+from tests.chart.kit import CHART, REPOSITORY, one, ran
 from tests.needs import path_of, peer
-from tests.running import PATIENCE_S
 
 pytestmark = peer("helm4", "promtool")
 WITH_RULES = {"metrics.prometheusRule.enabled": True}
@@ -26,9 +24,7 @@ def rules(helm, tmp_path):
 
 
 def promtool(*words):
-    return subprocess.run(
-        [path_of("promtool"), *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    return ran(path_of("promtool"), *words)
 
 
 def test_promtool_finds_the_rules_sound(rules, tmp_path):

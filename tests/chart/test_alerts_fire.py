@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 import urllib.request
 
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from tests.chart.alert_cases import CASES
-from tests.chart.kit import one
+from tests.chart.kit import one, ran
 from tests.needs import path_of, peer
 from tests.running import PATIENCE_S
 
@@ -74,7 +73,7 @@ def firing(rules, short_dir, free_port, start):
     (short_dir / "prometheus.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"]}))
     (short_dir / "series").write_text(openmetrics(int(time.time())))
     backfill = [path_of("promtool"), "tsdb", "create-blocks-from", "openmetrics", "series", "data"]
-    done = subprocess.run(backfill, cwd=short_dir, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = ran(*backfill, cwd=short_dir)
     assert done.returncode == 0, done.stdout + done.stderr
     address = f"127.0.0.1:{free_port()}"
     options = {"config.file": "prometheus.yaml", "storage.tsdb.path": "data", "web.listen-address": address}

@@ -12,7 +12,8 @@ import yaml
 from tests.chart.kit import CHART, KUBERNETES, NAMESPACE, objects
 from tests.needs import peer
 
-pytestmark = peer("helm3", "helm4")
+# A helm for each value: dozens in some tests.
+pytestmark = [peer("helm3", "helm4"), pytest.mark.timeout(600)]
 #: Every feature on, so that every value is rendered somewhere.
 BASE = {
     "metrics": {

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import msgspec
 import pytest
 from holdfast import config
 
-from tests.chart.kit import NAMESPACE, REPOSITORY, config_text, objects, one, pod
+from tests.chart.kit import NAMESPACE, REPOSITORY, config_text, objects, one, pod, ran
 from tests.needs import path_of, peer
-from tests.running import PATIENCE_S
 
 pytestmark = peer("helm4", "kustomize")
 OVERLAYS = REPOSITORY / "deploy" / "overlays"
@@ -31,9 +28,7 @@ SAME = {
 
 
 def built(folder):
-    done = subprocess.run(
-        [path_of("kustomize"), "build", folder], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    done = ran(path_of("kustomize"), "build", folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
-from tests.chart.kit import REPOSITORY
+from tests.chart.kit import REPOSITORY, ran
 from tests.needs import path_of, peer
-from tests.running import PATIENCE_S
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yaml"))
 
@@ -22,14 +19,7 @@ LINTERS = {
 
 @pytest.mark.parametrize("linter", [pytest.param(name, marks=peer(name)) for name in LINTERS])
 def test_a_linter_has_nothing_to_say(linter):
-    done = subprocess.run(
-        [path_of(linter), *LINTERS[linter]],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = ran(path_of(linter), *LINTERS[linter], cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -39,7 +29,7 @@ def test_there_are_workflows_to_lint():
 
 def test_scripts_are_bash_that_parses():
     for script in ("tests/e2e/run", "tests/peers/build", ".ci/run"):
-        done = subprocess.run(["bash", "-n", REPOSITORY / script], capture_output=True, text=True, check=False)
+        done = ran("bash", "-n", REPOSITORY / script)
         assert (done.returncode, done.stderr) == (0, ""), script
 
 
@@ -51,13 +41,7 @@ def test_systemd_finds_the_unit_sound(tmp_path):
     """With a program that is there; whether ours is, is the installation's."""
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/holdfast/bin/holdfast", "/bin/true"))
-    done = subprocess.run(
-        [path_of("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", unit],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = ran(path_of("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", unit)
     assert (done.returncode, unit.name in done.stderr) == (0, False), done.stderr
 
 

@@ -16,9 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.chart.kit import CHART
+from tests.chart.kit import CHART, COMPUTES_S
 from tests.needs import path_of, peer
-from tests.running import PATIENCE_S
 
 pytestmark = peer("openssl")
 SCRIPT = CHART / "files" / "restore_nodes.py"
@@ -103,7 +102,7 @@ def made_by_a_ca_without_key_usage(folder):
 
     def openssl(*words):
         command = [path_of("openssl"), *words]
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S, cwd=folder)
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPUTES_S, cwd=folder)
 
     (folder / "openssl.cnf").write_text(OPENSSL)
     new = ("-config", "openssl.cnf", "-newkey", "rsa:2048", "-nodes")
@@ -113,7 +112,7 @@ def made_by_a_ca_without_key_usage(folder):
     made = ("-in", "api.csr", "-out", "api.crt", "-days", "2", "-extfile", "openssl.cnf", "-extensions", "api")
     openssl("x509", "-req", *signer, *made)
     shown = [path_of("openssl"), "x509", "-in", folder / "ca.crt", "-noout", "-text"]
-    text = subprocess.run(shown, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+    text = subprocess.run(shown, check=True, capture_output=True, text=True, timeout=COMPUTES_S).stdout
     assert "CA:TRUE" in text
     assert "Key Usage" not in text
 
@@ -139,7 +138,7 @@ def cluster(tmp_path):
             env={**os.environ, **where, "ACCOUNT_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=COMPUTES_S,
             check=False,
         )
 

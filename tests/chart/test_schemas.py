@@ -7,7 +7,6 @@ asked.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,11 @@ from holdfast.node.rule.annotation import Ask
 from holdfast.plugins.placement.recorder import event
 from holdfast.pods.record import PodRecord
 
-from tests.chart.kit import EXAMPLES, REPOSITORY
+from tests.chart.kit import EXAMPLES, REPOSITORY, ran
 from tests.needs import path_of, peer
-from tests.running import PATIENCE_S
 
-pytestmark = peer("helm4", "kubeconform", "kubernetes-validate", "kustomize")
+# Some 200 files, read by each version's schemas: minutes on a busy machine.
+pytestmark = [peer("helm4", "kubeconform", "kubernetes-validate", "kustomize"), pytest.mark.timeout(900)]
 #: Not Kubernetes' own; their schemas are their operators'.
 FOREIGN = "PodMonitor,ServiceMonitor,PrometheusRule,Certificate,SecurityContextConstraints"
 OLDEST = (1, 27)
@@ -74,7 +73,7 @@ def judged(schemas, version, *files, ok=True):
     location = f"{schemas}/{version}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
     command = [path_of("kubeconform"), "-strict", "-summary", "-kubernetes-version", version, "-skip", FOREIGN]
     command += ["-schema-location", location, *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = ran(*command)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done.stdout
 
@@ -87,12 +86,12 @@ def rendered(helm, tmp_path):
         files[-1].write_text(yaml.safe_dump_all(helm.template(example)))
     for overlay in sorted((REPOSITORY / "deploy" / "overlays").iterdir()):
         files.append(tmp_path / f"overlay-{overlay.name}.yaml")
-        with files[-1].open("w") as out:
-            subprocess.run([path_of("kustomize"), "build", overlay], stdout=out, timeout=PATIENCE_S, check=True)
+        done = ran(path_of("kustomize"), "build", overlay)
+        assert done.returncode == 0, done.stderr
+        files[-1].write_text(done.stdout)
     return files
 
 
-@pytest.mark.timeout(300)  # some 200 files
 def test_everything_rendered_is_valid_in_every_version(rendered, schemas):
     assert versions()[0] == "1.27.0"
     for version in versions():
@@ -100,13 +99,12 @@ def test_everything_rendered_is_valid_in_every_version(rendered, schemas):
         assert "Invalid: 0, Errors: 0" in said, version
 
 
-@pytest.mark.timeout(300)
 def test_kubernetes_validate_agrees(rendered, tmp_path):
     together = tmp_path / "together.yaml"
     together.write_text("---\n".join(path.read_text() for path in rendered))
     for version in versions():
         command = [path_of("kubernetes-validate"), "--strict", "--kubernetes-version", version, str(together)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        done = ran(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ERROR" not in done.stdout + done.stderr
 

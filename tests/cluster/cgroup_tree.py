@@ -13,7 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ENDS_S = 20.0
+from tests.running import SLOW
+
+ENDS_S = 60.0 * SLOW
 
 
 def hierarchies() -> list[Path]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.cluster import running
-from tests.cluster.kit import Namespace, pod
+from tests.cluster.kit import PATIENCE_S, Namespace, pod
 from tests.cluster.release import Release
+from tests.running import until
 
 VALUE = 660
 FIRST = ["sh", "-c", "read value </proc/self/oom_score_adj; echo first=$value; exec sleep infinity"]
@@ -50,14 +51,19 @@ class Churn:
         labels = {"churn": "yes", "batch": batch}
         pods = [pod(f"{batch}-{number}", labels=labels, command=FIRST) for number in range(count)]
         running = self.namespace.start(*pods)
-        words = ("logs", f"--selector=batch={batch}", "--prefix", f"--max-log-requests={count}")
-        printed = self.namespace.kubectl(*words).split()
+        printed = until(lambda: self._printed(batch, count), f"each pod of {batch} has printed a line", PATIENCE_S)
         for one in running:
-            at_first = f"first={VALUE}" == dict(zip(printed[::2], printed[1::2], strict=True))[f"[pod/{one.name}/main]"]
-            if not at_first or one.values() != {VALUE}:
+            if printed[f"[pod/{one.name}/main]"] != f"first={VALUE}" or one.values() != {VALUE}:
                 self.missed.append(one.name)
         self.started += count
         self.batches.append([one.name for one in running])
+
+    def _printed(self, batch: str, count: int) -> dict[str, str]:
+        """The line of each pod, by the pod; empty until all have printed theirs: a pod is Ready before."""
+        words = ("logs", f"--selector=batch={batch}", "--prefix", f"--max-log-requests={count}")
+        printed = self.namespace.kubectl(*words).split()
+        lines = dict(zip(printed[::2], printed[1::2], strict=True))
+        return lines if len(lines) == count else {}
 
     def shrink(self) -> None:
         """Delete the oldest batch at once."""

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import images
+from tests.cluster import cgroup_tree, images
 from tests.cluster.node import CONTAINERD, Node
 from tests.cluster.state import REPOSITORY, State, node_names
 from tests.cluster.supervisor import Supervisor
 from tests.needs import BIN, path_of
+from tests.running import SLOW
 
-READY_S = 120.0  # an idle machine needs 8
-ENDS_S = 60.0
+READY_S = 240.0 * SLOW  # an idle machine needs 8
+ENDS_S = 3 * cgroup_tree.ENDS_S  # its processes, its groups, its folder
 LOOK_S = 0.1
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
 from tests import needs
-from tests.cluster.cluster import Cluster, running
+from tests.cluster.cluster import ENDS_S, READY_S, Cluster, running
 from tests.cluster.kit import Namespace
 from tests.cluster.release import Release
+from tests.image.build import BUILD_S
+from tests.running import SLOW
 
 PROGRAMS = (
     "hyperkube",
@@ -36,7 +39,8 @@ PROGRAMS = (
     "nsenter",
     "/usr/lib/cni/bridge",
 )
-TIMEOUT_S = 300
+TIMEOUT_S = 600 * SLOW  # the longest scenario takes a tenth of it on an idle machine
+FIRST_S = BUILD_S * SLOW + READY_S  # more for the first one: images are built, the node starts
 #: Values for a release that is changed often: nothing waits for a period to pass. Where this process may not look at
 #: the machine's process 1, the daemon gets no process events from the kernel, and rescans find the processes.
 QUICK = {
@@ -46,6 +50,8 @@ QUICK = {
     "config": {"plugins": {"io.holdfast.placement.v1.rules": {"rescan": "1s"}}},
 }
 NAMES = itertools.count(1)
+USERS = pytest.StashKey[list[pytest.Item]]()
+NODE = pytest.StashKey[ExitStack]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -55,11 +61,31 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test's time is for its fixtures too: the first that uses the node has it made, the last has it ended."""
+    here = Path(__file__).parent
+    users = [item for item in items if item.path.parent == here and "cluster" in getattr(item, "fixturenames", ())]
+    config.stash[USERS] = users
+    for item, more_s in ((users[0], FIRST_S), (users[-1], ENDS_S)) if users else ():
+        mark = item.get_closest_marker("timeout")
+        assert mark is not None
+        item.add_marker(pytest.mark.timeout(mark.args[0] + more_s), append=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End the node after the last test that uses it: thousands of others follow, and would run beside it."""
+    if item in item.config.stash[USERS][-1:] and NODE in item.config.stash:
+        item.config.stash[NODE].close()
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """One node, Ready, with the images. It ends with this process, however that ends."""
-    with running("test") as made:
-        yield made
+    with ExitStack() as stack:
+        pytestconfig.stash[NODE] = stack
+        yield stack.enter_context(running("test"))
 
 
 @pytest.fixture

@@ -17,12 +17,16 @@ from typing import Any, TypeVar
 from tests.cluster.cgroup_tree import groups, hierarchies, members
 from tests.cluster.cluster import Cluster
 from tests.cluster.images import BUSYBOX
+from tests.running import SLOW, until
 from tests.running import adj_of as adj
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0 * SLOW
 LOOK_S = 0.1
 #: What a container does that only has to be there.
 SLEEP = ["sleep", "infinity"]
+LIMIT = {"memory": "64Mi"}
+#: Of one process, until it is told: then it starts another one that takes more than the limit, and goes on.
+GREEDY = ["sh", "-c", "mkfifo /go; read told </go; dd if=/dev/zero of=/dev/null bs=256M count=1; exec sleep infinity"]
 
 Object = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -165,10 +169,16 @@ class Pod:
         where = [f"--container={container}"] if container else []
         return self.namespace.kubectl("exec", self.name, *where, "--", *command)
 
-    def logs(self, container: str = "") -> str:
-        """What a container printed."""
+    def printed(self, container: str = "") -> str:
+        """What a container printed, from its first line on: it is Ready before its first instruction."""
         where = [f"--container={container}"] if container else []
-        return self.namespace.kubectl("logs", self.name, *where)
+        return until(
+            lambda: self.namespace.kubectl("logs", self.name, *where), f"{self.name} has printed a line", PATIENCE_S
+        )
+
+    def overfill(self) -> None:
+        """Have a pod made by `greedy` take more memory than it may."""
+        self.execute("sh", "-c", "echo >/go")
 
     def _in_group(self, name: str) -> list[int]:
         return self._groups().get(name, [])
@@ -217,6 +227,11 @@ def pod(
         "metadata": {"name": name, "labels": dict(labels or {}), "annotations": dict(annotations or {})},
         "spec": {"terminationGracePeriodSeconds": 0, "enableServiceLinks": False, "containers": own, **spec},
     }
+
+
+def greedy(name: str) -> Object:
+    """A pod in which the kernel kills a process at `Pod.overfill`; its container goes on."""
+    return pod(name, command=GREEDY, requests=LIMIT, limits=LIMIT)
 
 
 def container(

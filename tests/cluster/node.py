@@ -141,6 +141,8 @@ state = "/run/containerd"
             "imageGCHighThresholdPercent": 100,
             "imageMinimumGCAge": "24h",
             "serializeImagePulls": False,
+            # A sync that a touched pod causes may come before the news of its ConfigMap; then the next one has it.
+            "syncFrequency": "10s",
             "nodeStatusUpdateFrequency": "4s",
             "nodeLeaseDurationSeconds": 20,
             "shutdownGracePeriod": "0s",

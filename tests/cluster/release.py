@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chart.kit import CHART
-from tests.cluster.kit import PATIENCE_S, Namespace, Object, becomes
+from tests.cluster.kit import PATIENCE_S, Namespace, Object, Pod, becomes
 
 DAEMONS = "--selector=app.kubernetes.io/component=daemon"
 METRICS_PORT = 9420
@@ -66,7 +66,7 @@ class Release:
 
     def test(self) -> str:
         """Run ``helm test``; what it printed."""
-        return self.helm("test", self.name, "--timeout=2m")
+        return self.helm("test", self.name, "--timeout=4m")
 
     def helm(self, verb: str, *words: str | Path, values: Mapping[str, Any] | None = None) -> str:
         """Run helm; its output. ``values`` is its standard input."""
@@ -90,6 +90,44 @@ class Release:
         """The name of the pod on a node."""
         (found,) = [one["metadata"]["name"] for one in self.daemons() if one["spec"].get("nodeName") == node]
         return str(found)
+
+    def status(self) -> tuple[bool, int]:
+        """Whether the daemon's container on the one node is Ready, and how often it was started again."""
+        (one,) = self.daemons()[0]["status"]["containerStatuses"]
+        return bool(one["ready"]), int(one["restartCount"])
+
+    def replace(self) -> None:
+        """Delete the daemon's pod on the one node, and wait until another pod is Ready in its place.
+
+        Not by force: the next daemon would meet this one's sockets, end, and be started again.
+        """
+        (before,) = self.daemons()
+        self.namespace.kubectl("delete", f"pod/{before['metadata']['name']}")
+        self.replaced(before)
+
+    def replaced(self, before: Object, look: Callable[[], object] = lambda: None) -> None:
+        """Wait until another pod than this one is there alone, and Ready; ``look`` is called meanwhile."""
+
+        def others() -> list[bool]:
+            look()
+            return [one["metadata"]["uid"] != before["metadata"]["uid"] and is_ready(one) for one in self.daemons()]
+
+        becomes([True], others)
+
+    def rolled_out(self) -> None:
+        """Wait until the daemons of the newest template are available.
+
+        What has just been deleted may still be counted: `replace` waits for the pod itself.
+        """
+        self.namespace.kubectl("rollout", "status", f"daemonset/{self.name}", f"--timeout={PATIENCE_S:.0f}s")
+
+    def rows(self, pod: Pod) -> list[str]:
+        """The lines of ``holdfast ps`` with processes of a pod.
+
+        A daemon is Ready before the runtime has reported the pods to it: a new one has no such line at first.
+        """
+        name = f" {pod.namespace.name}/{pod.name}/"
+        return [row for row in self.holdfast("ps").splitlines() if name in row]
 
     def holdfast(self, *words: str, node: str = "node-1") -> str:
         """Run ``holdfast …`` in the daemon's pod on a node; its output."""
@@ -133,7 +171,7 @@ class Release:
         reloaded = {name: self._reloaded(name) for name in self._names()}
         verb, *more = map(str, words)
         self.helm(verb, *more, *self._waiting(), values=values)
-        self.namespace.kubectl("rollout", "status", f"daemonset/{self.name}", f"--timeout={PATIENCE_S:.0f}s")
+        self.rolled_out()
         if self._config() == before:
             return
         self.touch()
@@ -156,4 +194,9 @@ class Release:
         return name + str(self.namespace.get(f"configmap/{name}")["data"])
 
     def _waiting(self) -> list[str]:
-        return ["--wait", "--timeout=2m"]
+        return ["--wait", "--timeout=4m"]
+
+
+def is_ready(daemon: Object) -> bool:
+    """Whether a pod is Ready."""
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in daemon["status"].get("conditions", []))

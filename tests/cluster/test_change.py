@@ -44,5 +44,4 @@ def test_dry_run_true_false_true_by_upgrade_and_rollback_is_followed_each_time(u
 
 def states(release, pod):
     """What the daemon says of the pod's processes."""
-    rows = [row.split() for row in release.holdfast("ps").splitlines()]
-    return {row[3] for row in rows if f"{pod.namespace.name}/{pod.name}/main" in row}
+    return {row.split()[3] for row in release.rows(pod)}

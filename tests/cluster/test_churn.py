@@ -60,4 +60,4 @@ def test_sandboxes_stopped_and_removed_at_once_end_no_job_and_rules_by_label_go_
     (new,) = namespace.start(pod("new", labels={"churn": "yes"}))
     becomes({VALUE}, new.values)
     (pid,) = new.processes()
-    assert "yes  churn" in release.holdfast("explain", str(pid))
+    becomes(True, lambda: "yes  churn" in release.holdfast("explain", str(pid)))

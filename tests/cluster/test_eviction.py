@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, pod
+from tests.cluster.kit import PATIENCE_S, becomes, pod
+from tests.cluster.release import is_ready
 from tests.needs import path_of
 
 
@@ -30,22 +31,17 @@ def victim(release, namespace):
     return started
 
 
-def status(release):
-    (one,) = release.daemons()[0]["status"]["containerStatuses"]
-    return one["ready"], one["restartCount"]
-
-
 def test_a_drained_node_keeps_its_daemon(release, victim, namespace):
     (before,) = release.daemons()
     kubectl = namespace.cluster.kubectl
     try:
-        options = ("--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=60s")
+        options = ("--ignore-daemonsets", "--force", "--delete-emptydir-data", f"--timeout={PATIENCE_S:.0f}s")
         drained = kubectl("drain", "node-1", *options)
         assert "node/node-1 drained" in drained.stdout
         namespace.wait_gone()  # the victim was evicted
         (after,) = release.daemons()
         assert after["metadata"]["uid"] == before["metadata"]["uid"]
-        assert status(release)[0]
+        assert is_ready(after)
     finally:
         kubectl("uncordon", "node-1")
     (new,) = namespace.start(pod("new"))
@@ -59,25 +55,14 @@ def test_an_evicted_daemon_is_replaced_and_no_value_changes(release, victim):
     path = f"/api/v1/namespaces/{release.namespace.name}/pods/{name}/eviction"
     release.namespace.kubectl("create", "--raw", path, "--filename=-", text=json.dumps(eviction))
     seen = set()
-
-    def replaced():
-        seen.update(victim.values())
-        found = release.daemons()
-        return [one["metadata"]["uid"] != before["metadata"]["uid"] and is_ready(one) for one in found]
-
-    becomes([True], replaced)
+    release.replaced(before, lambda: seen.update(victim.values()))
     assert seen == {760}
-    (held,) = [row for row in release.holdfast("ps").splitlines() if f"{victim.namespace.name}/victim" in row]
-    assert "kept" in held
-
-
-def is_ready(daemon):
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in daemon["status"].get("conditions", []))
+    becomes([True], lambda: ["kept" in row for row in release.rows(victim)])
 
 
 def test_killed_at_its_memory_limit_the_daemon_is_back_and_says_so(release, victim):
     """A process beside it in its cgroup takes the memory; the kernel kills the daemon, whose value the test raised."""
-    restarts = status(release)[1]
+    _, restarts = release.status()
     daemon = release.process()
     Path(f"/proc/{daemon}/oom_score_adj").write_text("1000")
     group = release.namespace.pod(release.daemon()).group("holdfast")
@@ -87,10 +72,14 @@ def test_killed_at_its_memory_limit_the_daemon_is_back_and_says_so(release, vict
 
     def look():
         seen.update(victim.values())
-        return status(release)
+        return release.status()
 
     becomes((True, restarts + 1), look)
     assert seen == {760}
+    becomes("OOMKilled", lambda: reason_of_the_last_end(release))  # the runtime reports the end, then its reason
+    becomes(True, lambda: f"({daemon})" in release.holdfast("kills", str(daemon)))  # of the kernel's log, read later
+
+
+def reason_of_the_last_end(release):
     (one,) = release.daemons()[0]["status"]["containerStatuses"]
-    assert one["lastState"]["terminated"]["reason"] == "OOMKilled"
-    assert str(daemon) in release.holdfast("kills")
+    return one["lastState"]["terminated"]["reason"]

@@ -31,7 +31,7 @@ def test_with_the_chart_s_defaults_nothing_is_written_until_dry_run_is_switched_
     assert victim.values() == {1000}  # BestEffort
     release.install({"rules": [rule(namespace, 700)]})
     assert "Nothing was written" in release.holdfast("preview")
-    assert "oom_score_adj 1000 → 700" in release.holdfast("preview")
+    becomes(True, lambda: "oom_score_adj 1000 → 700" in release.holdfast("preview"))  # once the pods are known
     assert victim.values() == {1000}
     assert release.test().count("Phase:          Succeeded") == 1
     release.upgrade({"rules": [rule(namespace, 700)], "dryRun": False})
@@ -57,19 +57,20 @@ def test_uninstalling_leaves_processes_cgroups_and_host_paths_as_they_were(unins
     becomes((600, True), lambda: (adj(pid), target["path"] in Path(f"/proc/{pid}/cgroup").read_text()))
     release.uninstall()
     assert (adj(pid), Path(f"/proc/{pid}/cgroup").read_text()) == before
-    assert foreign_groups(cluster) == groups_before
+    becomes(groups_before, lambda: foreign_groups(cluster))
     # docs: the journal's folder stays; the kubelet made the directories of the sockets
     kept = {"/var/lib/holdfast", "/run/holdfast", "/run/crio"}
-    assert {path for path in host_paths(cluster) - paths_before if not under(path, kept)} == set()
+    # The network namespace of the hook's pod goes with its sandbox, after the release.
+    becomes(set(), lambda: {path for path in host_paths(cluster) - paths_before if not under(path, kept)})
 
 
-@pytest.mark.timeout(600)  # a minute on an idle machine, three beside a load of thirty
+@pytest.mark.timeout(900)  # a minute on an idle machine, three beside a load of thirty
 def test_the_end_to_end_script_passes_on_the_node(uninstalled):
     cluster = uninstalled.namespace.cluster
     environment = {**cluster.environment(), "HELM": "helm4", "HOME": os.environ.get("HOME", "/root")}
     command = [*cluster.inside(), "env", *(f"{key}={value}" for key, value in environment.items())]
     done = subprocess.run(
-        [*command, REPOSITORY / "tests" / "e2e" / "run"], capture_output=True, text=True, timeout=580, check=False
+        [*command, REPOSITORY / "tests" / "e2e" / "run"], capture_output=True, text=True, timeout=880, check=False
     )
     sys.stdout.write(done.stdout[-8000:])
     assert done.returncode == 0, done.stderr[-4000:]
@@ -85,7 +86,7 @@ def foreign_groups(cluster):
 def host_paths(cluster):
     """What the node has where the chart has its hostPath volumes, and beside them."""
     (node,) = cluster.nodes
-    look = [*cluster.inside(node), "find", "/run", "/var/lib/holdfast", "-maxdepth", "2"]
+    look = [*cluster.inside(node), "find", "/run", "/var/lib/holdfast", "-maxdepth", "2", "-ignore_readdir_race"]
     return set(subprocess.run(look, capture_output=True, text=True, check=True).stdout.split())
 
 

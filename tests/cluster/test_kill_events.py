@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, pod
-
-LIMIT = {"memory": "64Mi"}
-#: When told, its first process starts one that takes more than the limit, and goes on.
-COMMAND = [
-    "sh",
-    "-c",
-    "until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=256M count=1; exec sleep infinity",
-]
+from tests.cluster.kit import becomes, greedy
 
 
 @pytest.fixture
@@ -34,10 +27,10 @@ def written(release, namespace):
 
 def killed(namespace, name):
     """A pod, once a process of it was killed, and the Event tells of it."""
-    (victim,) = namespace.start(pod(name, command=COMMAND, requests=LIMIT, limits=LIMIT))
+    (victim,) = namespace.start(greedy(name))
     becomes({990}, victim.values)
-    victim.execute("touch", "/go")
-    becomes(1, lambda: len(events(namespace, name)), within_s=20)
+    victim.overfill()
+    becomes(1, lambda: len(events(namespace, name)))
     return victim
 
 
@@ -61,10 +54,11 @@ def test_a_kill_in_a_pod_is_an_event_on_it_and_a_restarted_daemon_tells_it_no_mo
     assert "Rule: by-namespace" in said
     (status,) = namespace.pod("victim").object["status"]["containerStatuses"]
     assert (status["restartCount"], status["lastState"]) == (0, {}), "Kubernetes itself says nothing of it"
-    assert written.metric("holdfast_placement_kubernetes_events_total", reason="OOMKilled", result="written") >= 1
-    before = written.daemon()
-    written.namespace.delete(f"pod/{before}")
-    written.namespace.kubectl("rollout", "status", "daemonset/holdfast", "--timeout=60s")
+    counted = partial(
+        written.metric, "holdfast_placement_kubernetes_events_total", reason="OOMKilled", result="written"
+    )
+    becomes(True, lambda: counted() >= 1)  # after the API server has answered, when the Event is there
+    written.replace()
     killed(namespace, "next")
     assert [one["count"] for one in events(namespace, "victim")] == [1]
     assert [one["count"] for one in events(namespace, "next")] == [1]

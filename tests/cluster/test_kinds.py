@@ -48,7 +48,7 @@ def test_init_and_sidecar_containers_have_their_rules_values_from_their_first_in
         container("init", command=PRINT),
     ]
     (started,) = namespace.start(pod("whole", command=PRINT_AND_STAY, initContainers=before_main))
-    printed = {name: started.logs(name) for name in ("init", "sidecar", "main")}
+    printed = {name: started.printed(name) for name in ("init", "sidecar", "main")}
     assert printed == {"init": "first=610\n", "sidecar": "first=620\n", "main": "first=630\n"}
     assert (started.values("sidecar"), started.values("main")) == ({620}, {630})
 
@@ -140,11 +140,12 @@ def test_preview_victims_and_top_know_an_annotated_pod(release, admitted, namesp
     becomes({400}, asking.values)
     (pid,) = asking.processes()
     name = f"{namespace.name}/asks/main"
-    (held,) = [row for row in release.holdfast("ps").splitlines() if name in row]
-    assert held.split()[:5] == [str(pid), "sleep", "annotation", "held", "400"]
+    becomes(
+        [[str(pid), "sleep", "annotation", "held", "400"]], lambda: [row.split()[:5] for row in release.rows(asking)]
+    )
     later = "holdfast.dev/oom-score-adj: 400"
     assert later in release.holdfast("explain", str(pid))
-    assert "0 changes" in release.holdfast("preview").splitlines()[-1]
+    becomes(True, lambda: " 0 changes" in release.holdfast("preview").splitlines()[-1])  # the other pods' too
     victims = release.ask("victims", "--limit=5000")
     assert (pid, 400, name) in candidates(victims["rankings"])
     assert name.rpartition("/")[0] in release.holdfast("top", "--once")

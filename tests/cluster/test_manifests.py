@@ -16,8 +16,9 @@ OURS = "--selector=app.kubernetes.io/name=holdfast"
 def nothing_left(uninstalled):
     """No release; what the test applies is deleted afterwards, but for the namespace."""
     yield uninstalled
-    for one in uninstalled.daemons():  # `enforce` has the built-in rules act on this machine
-        uninstalled.namespace.kubectl("exec", one["metadata"]["name"], "--", "holdfast", "restore")
+    if uninstalled.installed():
+        uninstalled.rolled_out()  # a pod whose container has not started runs no command
+        uninstalled.holdfast("restore")  # `enforce` has the built-in rules act on this machine
     uninstalled.namespace.kubectl("delete", f"{KINDS},services", OURS)
     uninstalled.namespace.wait_gone(DAEMONS)
 
@@ -26,7 +27,7 @@ def nothing_left(uninstalled):
 def test_an_overlay_runs_and_applying_it_again_changes_nothing(nothing_left, home, overlay):
     kubectl, path = home.cluster.kubectl, OVERLAYS / overlay
     kubectl("apply", "--kustomize", path)
-    home.kubectl("rollout", "status", "daemonset/holdfast", "--timeout=90s")
+    nothing_left.rolled_out()
     difference = kubectl("diff", "--kustomize", path, check=False)
     assert (difference.returncode, difference.stdout) == (0, "")
     (pod,) = home.items("pods", DAEMONS)

@@ -16,14 +16,13 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, pod
+from tests.cluster.kit import becomes, greedy
 from tests.cluster.state import REPOSITORY
 from tests.cluster.supervisor import within
 from tests.needs import BIN, missing, path_of, peer
 
 DEFINITIONS = BIN / "prometheus-operator"
 KINDS = ("podmonitors", "servicemonitors", "prometheusrules")
-GREEDY = ["tail", "-c", "1000000000", "/dev/zero"]  # keeps so many bytes
 URL = "http://127.0.0.1:9090"
 
 pytestmark = peer("prometheus", "promtool", "curl")
@@ -74,16 +73,13 @@ def test_the_operator_s_kinds_take_the_overlays_that_have_them(operator, uninsta
 def test_a_prometheus_fires_alerts_for_a_kill_and_for_a_daemon_that_hangs(monitored, home, namespace, tmp_path):
     with prometheus(monitored, home, tmp_path) as firing:
         becomes({"up"}, lambda: states(firing()))
-        namespace.apply(
-            pod(
-                "greedy",
-                command=["tail", "-c", "1000000000", "/dev/zero"],
-                limits={"memory": "24Mi"},
-                restartPolicy="Never",
-            )
-        )
-        greedy = ("greedy", namespace.name)  # other kills on this machine are told, too
-        becomes(True, lambda: greedy in pods_of(firing().get("HoldfastOomKill", [])))
+        (victim,) = namespace.start(greedy("greedy"))
+        # The metric has the pod's name where the runtime has reported the pod before the kill.
+        name = f"{namespace.name}/greedy/main"
+        becomes([True], lambda: [name in explained(monitored, pid) for pid in victim.processes()])
+        victim.overfill()
+        named = ("greedy", namespace.name)  # other kills on this machine are told, too
+        becomes(True, lambda: named in pods_of(firing().get("HoldfastOomKill", [])))
         daemon = monitored.process()
         os.kill(daemon, signal.SIGSTOP)
         try:
@@ -92,6 +88,12 @@ def test_a_prometheus_fires_alerts_for_a_kill_and_for_a_daemon_that_hangs(monito
             with suppress(ProcessLookupError):
                 os.kill(daemon, signal.SIGCONT)
         becomes({"up"}, lambda: states(firing()))
+
+
+def explained(release, pid):
+    """What the daemon knows of a process; empty where it has ended."""
+    where = (f"--namespace={release.namespace.name}", "exec", release.daemon(), "--container=holdfast", "--")
+    return release.namespace.cluster.kubectl(*where, "holdfast", "explain", str(pid), check=False).stdout
 
 
 def states(alerts):

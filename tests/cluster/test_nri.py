@@ -29,7 +29,7 @@ def tree(release, namespace):
     release.upgrade({**QUICK, "dryRun": False, "pods": {"nri": {"enabled": True}}, "rules": [rule]})
     becomes(1.0, lambda: release.metric("holdfast_nri_connected"))
     (started,) = namespace.start(pod("tree", command=TREE))
-    assert started.logs() == "first=650\n"
+    assert started.printed() == "first=650\n"
     becomes(GIVEN, lambda: values(started))
     return started
 
@@ -52,8 +52,7 @@ def test_restore_gives_every_process_what_the_kubelet_gave_the_container(release
 
 def test_a_rule_that_goes_takes_its_values_with_it_after_the_daemon_was_started_anew(release, tree):
     before = release.process()
-    release.namespace.delete(f"pod/{release.daemon()}")
-    release.namespace.kubectl("rollout", "status", "daemonset/holdfast", "--timeout=60s")
+    release.replace()
     assert release.process() != before
     assert values(tree) == GIVEN
     release.upgrade({**QUICK, "dryRun": False, "pods": {"nri": {"enabled": True}}, "rules": []})

@@ -28,8 +28,8 @@ def acts_on_a_new_pod(release, namespace):
     (new,) = namespace.start(pod("new", labels=LABELS))
     becomes({VALUE}, new.values)
     (pid,) = new.processes()
-    assert f"{namespace.name}/new/main" in release.holdfast("explain", str(pid))
-    restarts = release.daemons()[0]["status"]["containerStatuses"][0]["restartCount"]
+    becomes(True, lambda: f"{namespace.name}/new/main" in release.holdfast("explain", str(pid)))
+    _, restarts = release.status()
     assert (restarts, {name for name in failures(release) if name != "failed lists"}) == (0, set())
 
 

@@ -79,5 +79,5 @@ def test_with_nri_the_value_is_there_at_the_first_instruction(release, namespace
     becomes(1.0, lambda: release.metric("holdfast_nri_connected"))
     first = ["sh", "-c", "read value </proc/self/oom_score_adj; echo first=$value; exec sleep infinity"]
     started = namespace.start(*(pod(f"early-{number}", command=first) for number in range(5)))
-    assert [early.logs() for early in started] == ["first=660\n"] * 5
+    assert [early.printed() for early in started] == ["first=660\n"] * 5
     assert [early.values() for early in started] == [{660}] * 5

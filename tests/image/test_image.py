@@ -104,7 +104,7 @@ def test_the_chart_s_pod_runs_from_it_and_is_healthy_by_its_own_client(rootfs, n
     node = node_with(root=Root(rootfs))
     before = adj(victim)
     container = node.start()
-    until(True, lambda: node.probe("readinessProbe"), container)
+    node.passes("readinessProbe", container)
     until(700, lambda: adj(victim), container)
     assert node.inside("health").returncode == 0
     assert node.inside("restore").returncode == 0

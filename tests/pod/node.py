@@ -97,6 +97,10 @@ class Node:
         command = [path_of("grpc-health-probe"), *where, f"-connect-timeout={patience}s", f"-rpc-timeout={patience}s"]
         return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False).returncode == 0
 
+    def passes(self, kind: str, container: Running) -> None:
+        """Wait until a probe succeeds: a kubelet, too, allows a late answer while others may follow."""
+        until(True, lambda: self.probe(kind), container)
+
     def inside(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``kubectl exec`` of the daemon's own client."""
         command = self.runtime_command("exec", self.names[-1], bundle.ENTRYPOINT, *words)

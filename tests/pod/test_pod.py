@@ -18,9 +18,9 @@ pytestmark = [peer("runc", "capsh", "helm4", "grpc-health-probe"), pytest.mark.r
 def test_the_pod_holds_host_processes_follows_its_configmap_and_is_replaced_without_letting_go(node, victim):
     before = adj(victim)
     first = node.start()
-    until(True, lambda: node.probe("startupProbe"), first)
-    until(True, lambda: node.probe("readinessProbe"), first)
-    assert node.probe("livenessProbe")
+    node.passes("startupProbe", first)
+    node.passes("readinessProbe", first)
+    node.passes("livenessProbe", first)
     until(700, lambda: adj(victim), first)
 
     node.configure(rule(750))
@@ -31,7 +31,7 @@ def test_the_pod_holds_host_processes_follows_its_configmap_and_is_replaced_with
     assert adj(victim) == 750
 
     second = node.start()
-    until(True, lambda: node.probe("readinessProbe"), second)
+    node.passes("readinessProbe", second)
     assert adj(victim) == 750
     said = node.inside("restore")
     assert (said.returncode, said.stderr) == (0, ""), said
@@ -42,7 +42,7 @@ def test_the_pod_holds_host_processes_follows_its_configmap_and_is_replaced_with
 def test_the_pod_moves_host_processes_between_cgroups_of_the_host(node, victim):
     node.configure(rule(700, cgroup={"path": TARGET}))
     container = node.start()
-    until(True, lambda: node.probe("readinessProbe"), container)
+    node.passes("readinessProbe", container)
     until(True, lambda: f":{TARGET}\n" in Path(f"/proc/{victim}/cgroup").read_text(), container)
     said = node.inside("restore")
     assert said.returncode == 0, said
@@ -56,7 +56,7 @@ def test_a_bad_configmap_changes_nothing_and_is_said(node, victim):
     node.config.update("plugins: {io.holdfast.placement.v1.rules: {rulez: []}}\n")
     container.line("configuration rejected.*rulez")
     assert adj(victim) == 700
-    assert node.probe("readinessProbe")
+    node.passes("readinessProbe", container)
     assert node.terminate(container) == 0
 
 
@@ -69,8 +69,8 @@ def test_a_bad_configmap_and_a_restarted_pod_is_the_last_good_one_alive_and_not_
     node.config.update("plugins: {io.holdfast.placement.v1.rules: {rulez: []}}\n")
     second = node.start()
     second.line("starting with the last good one.*rulez")
-    until(True, lambda: node.probe("startupProbe"), second)
-    assert node.probe("livenessProbe")
+    node.passes("startupProbe", second)
+    node.passes("livenessProbe", second)
     assert not node.probe("readinessProbe")
     assert adj(victim) == 700
     shown = node.inside("config", "show")
@@ -79,7 +79,7 @@ def test_a_bad_configmap_and_a_restarted_pod_is_the_last_good_one_alive_and_not_
 
     node.configure(rule(750))
     until(750, lambda: adj(victim), second)
-    until(True, lambda: node.probe("readinessProbe"), second)
+    node.passes("readinessProbe", second)
     assert node.terminate(second) == 0
 
 

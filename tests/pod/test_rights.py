@@ -39,9 +39,9 @@ def test_without_the_host_s_pids_it_serves_and_is_not_ready(node_with, victim):
     node = node_with({"hostPID": False})
     before = adj(victim)
     container = node.start()
-    until(True, lambda: node.probe("startupProbe"), container)
+    node.passes("startupProbe", container)
     missing(container, "the host's PID namespace", "hostPID: true in the pod")
-    assert node.probe("livenessProbe"), "a restart would not help"
+    node.passes("livenessProbe", container)  # a restart would not help
     assert not node.probe("readinessProbe")
     assert node.inside("health", "holdfast.placement.v1.Placement").returncode == 1
     assert adj(victim) == before
@@ -56,7 +56,7 @@ def test_without_the_cgroup_mount_values_are_held_and_nothing_is_moved(node_with
     container = node.start()
     until(700, lambda: adj(victim), container)
     missing(container, "the host's cgroup tree", "mount the host's /sys/fs/cgroup")
-    until(True, lambda: node.probe("readinessProbe"), container)
+    node.passes("readinessProbe", container)
     assert not is_moved(victim)
     assert "no cgroup tree to write to" in node.inside("explain", str(victim)).stdout
     assert node.terminate(container) == 0
@@ -70,7 +70,7 @@ def test_with_a_read_only_cgroup_mount_values_are_held_and_nothing_is_moved(node
     container = node.start()
     until(700, lambda: adj(victim), container)
     missing(container, "leave to write the host's cgroup tree", "writable")
-    assert node.probe("readinessProbe")
+    node.passes("readinessProbe", container)
     assert not is_moved(victim)
     assert node.terminate(container) == 0
 
@@ -83,7 +83,7 @@ def test_in_a_private_cgroup_namespace_that_it_cannot_leave_nothing_is_moved(nod
     until(700, lambda: adj(victim), container)
     missing(container, "the host's cgroup tree (this container's cgroup namespace is its own", "CAP_SYS_ADMIN")
     assert not is_moved(victim)
-    assert node.probe("readinessProbe")
+    node.passes("readinessProbe", container)
     assert node.terminate(container) == 0
 
 
@@ -93,7 +93,7 @@ def test_without_cap_sys_resource_values_are_raised_and_what_is_not_lowered_is_s
     until(700, lambda: adj(victim), container)
     missing(container, "CAP_SYS_RESOURCE", "securityContext.capabilities.add")
     container.line("OOM kills are counted without the kernel log.*privileged in the pod")
-    assert node.probe("readinessProbe")
+    node.passes("readinessProbe", container)
     node.configure(rule(-500))
     until(True, lambda: "needs CAP_SYS_RESOURCE" in node.inside("explain", str(victim)).stdout, container)
     assert node.terminate(container) == 0
@@ -103,9 +103,9 @@ def test_with_hidepid_it_says_whom_it_does_not_see(node_with, victim):
     node = node_with({**NOT_PRIVILEGED, CAPABILITIES: ["DAC_OVERRIDE"]})
     node.given = replace(node.given, proc_options=("hidepid=ptraceable",))
     container = node.start()
-    until(True, lambda: node.probe("startupProbe"), container)
+    node.passes("startupProbe", container)
     missing(container, "/proc is mounted with hidepid=", "CAP_SYS_PTRACE")
-    assert node.probe("readinessProbe"), "what it sees it can hold"
+    node.passes("readinessProbe", container)  # what it sees it can hold
     assert node.terminate(container) == 0
 
 
