@@ -10,9 +10,10 @@ import uuid
 
 import pytest
 from holdfast.cgroups import UNIFIED, detect
-from holdfast.errors import ProcessGone
+from holdfast.errors import KernelRefused, ProcessGone
 
 from tests.integration.node_kit import NAME, Running
+from tests.running import until
 
 LIMIT_BYTES = 48 * 2**20
 EATER = """
@@ -36,13 +37,18 @@ def hierarchy():
 
 def remove_tree(tree, path):
     """Remove a test's groups bottom up; what still lives in them goes to the root."""
+    until(lambda: _is_removed(tree, path), f"{path} is removed")
+
+
+def _is_removed(tree, path):
+    """Remove a group with those below it; False while one of its processes is still ending, or makes another group."""
     for child in tree.children(path):
-        remove_tree(tree, child)
-    if tree.exists(path):
+        _is_removed(tree, child)
+    with contextlib.suppress(KernelRefused):  # the group is gone since it was listed
         for pid in tree.members(path):
             with contextlib.suppress(ProcessGone):
                 tree.join("/", pid)
-        assert tree.remove(path), f"left behind: {path}"
+    return tree.remove(path)
 
 
 @pytest.fixture

@@ -118,8 +118,8 @@ class Running:
 
 
 def adj_of(pid) -> int:
-    with open(f"/proc/{pid}/oom_score_adj") as file:
-        return int(file.read())
+    with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as file:  # in one read: a second is of another value
+        return int(file.read(16))
 
 
 def set_adj(pid, value) -> None:
