@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import kit
+from tests.running import SLOW
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.root)
-            item.add_marker(pytest.mark.timeout(120 + 4 * kit.SECONDS))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout((120 + 4 * kit.SECONDS) * SLOW))
 
 
 @pytest.fixture

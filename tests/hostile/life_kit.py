@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sys
 import urllib.request
 from pathlib import Path
 
 import yaml
 
+from tests.hostile.kit import port_in
 from tests.running import PATIENCE_S, Running, adj_of  # noqa: F401 (adj_of: for the tests)
 
 PLACEMENT = "io.holdfast.placement.v1.rules"
@@ -23,9 +23,10 @@ ENVIRON = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 class Daemon:
     """Started by `boot`; `said` and `ended` are its process's."""
 
-    def __init__(self, folder: Path, running: Running, port: int) -> None:
-        self.folder, self.running, self.pid, self.port = folder, running, running.pid, port
+    def __init__(self, folder: Path, running: Running) -> None:
+        self.folder, self.running, self.pid = folder, running, running.pid
         self.address = f"{folder}/s.sock"
+        self.port = port_in(running.line('listener="metrics endpoint"'))
 
     def ask(self, *words: str) -> tuple[int, str]:
         """What a command of ours says: its exit code and all its lines."""
@@ -43,8 +44,8 @@ class Daemon:
         return sum(map(float, found))
 
 
-def configuration(folder: Path, port: int, rules: list[dict], **sections: dict) -> Path:
-    """A file with these rules, and more of plugins' sections by URI."""
+def configuration(folder: Path, rules: list[dict], **sections: dict) -> Path:
+    """A file with these rules, and more of plugins' sections by URI; the kernel chooses the port of the metrics."""
     placement = {
         "builtin_rules": "none",
         "dry_run": False,
@@ -59,17 +60,12 @@ def configuration(folder: Path, port: int, rules: list[dict], **sections: dict) 
                 "root": f"{folder}/root",
                 "state": f"{folder}/state",
                 "grpc": {"address": f"{folder}/s.sock"},
-                "metrics": {"address": f"127.0.0.1:{port}"},
+                "metrics": {"address": "127.0.0.1:0"},
                 "plugins": {PLACEMENT: placement, **sections},
             }
         )
     )
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def program(folder: Path, name: str) -> Path:

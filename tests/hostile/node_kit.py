@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 from holdfast.cgroups import Tree
 
 from tests.integration.conftest import until_asleep
-from tests.running import PATIENCE_S, Running, adj_of
+from tests.running import PATIENCE_S, Running, adj_of, until
 
 NOBODY = 65534
 SERVICE = Path(__file__).parents[2] / "service"
@@ -135,17 +134,9 @@ class Stranger:
         """Return once the engine has enforced the rule of a process that came after all others."""
         witness = subprocess.Popen(["sleep", "600"], executable=self.program(WITNESS.encode()))
         self._stack.callback(_end, witness)
-        until(lambda: adj_of(witness.pid) == WITNESS_ADJ)
+        until(lambda: adj_of(witness.pid) == WITNESS_ADJ, "the witness has its value")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; an assertion fails when that takes too long."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come to that"
-        os.sched_yield()

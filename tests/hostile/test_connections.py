@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from tests.hostile import kit
 from tests.hostile.kit import ELSEWHERE, HERE
+from tests.running import until
 
 PREFACE = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0").hex()
 UNENDED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n".hex()
@@ -28,7 +27,7 @@ def test_a_target_that_nobody_attacks_answers_and_works(target):
 @pytest.mark.parametrize("listener", ["health", "tcp", "metrics"])
 def test_silent_connections_take_nothing_from_anybody(target, attack, listener, source):
     target.survives(attack("idle", source, target.ports[listener], 1500))
-    assert target.metric("holdfast_connections_closed_total", listener=listener) > 0
+    until(lambda: target.metric("holdfast_connections_closed_total", listener=listener) > 0, "some are closed")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_silent_connections_take_nothing_from_anybody(target, attack, listener, 
 )
 def test_connections_that_begin_and_then_idle_take_nothing_from_other_addresses(target, attack, listener, said):
     target.survives(attack("idle", ELSEWHERE, target.ports[listener], 1500, said))
-    assert target.metric("holdfast_connections_closed_total", listener=listener) > 0
+    until(lambda: target.metric("holdfast_connections_closed_total", listener=listener) > 0, "some are closed")
 
 
 def test_calls_that_never_end_on_the_health_port_are_few_and_cost_little(target, attack):
@@ -79,12 +78,9 @@ def test_calls_over_tcp_have_a_quarter_of_all(short_dir):
             options = [("grpc.use_local_subchannel_pool", 1)]
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{target.ports['tcp']}", options))
             watch = channel.unary_stream("/holdfast.placement.v1.Placement/Watch")
-            streams += [watch(b"", timeout=60) for _ in range(8)]
-        deadline = time.monotonic() + kit.PATIENCE_S
-        while len(refused := [stream for stream in streams if not stream.is_active()]) < 6:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert {stream.code().name for stream in refused} == {"RESOURCE_EXHAUSTED"}
+            streams += [watch(b"", timeout=4 * kit.PATIENCE_S) for _ in range(8)]
+        until(lambda: [stream.is_active() for stream in streams].count(False) >= 6, "six are refused")
+        assert {stream.code().name for stream in streams if not stream.is_active()} == {"RESOURCE_EXHAUSTED"}
         assert target.versions() == 20
         assert [stream.is_active() for stream in streams].count(True) == 10
 
@@ -155,6 +151,9 @@ def crowd(start):
 @pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize("method", ["Victims", "Preview"])
 def test_looks_at_the_whole_node_over_tcp_do_not_keep_the_nodes_own_clients_waiting(target, attack, method):
-    figures = target.survives(attack("calls", target.ports["tcp"], 6, 8, f"/holdfast.placement.v1.Placement/{method}"))
-    waited_s = statistics.median(target.look() for _ in range(3))
-    assert waited_s < kit.ADDED_S + max(sample.taken_s for sample in figures.control)
+    target.survives(attack("calls", target.ports["tcp"], 6, 8, f"/holdfast.placement.v1.Placement/{method}"))
+    beside = kit.Figures()
+    with target.controlled(beside):
+        looks = [target.look() for _ in range(3)]
+    median = sorted(looks, key=lambda look: look.taken_s)[1]
+    assert beside.added_s(median) < kit.ADDED_S, looks

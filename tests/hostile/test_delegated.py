@@ -15,10 +15,11 @@ from holdfast.node.rule.schema import PlacementConfig
 from holdfast.pods.directory import Directory
 from holdfast.pods.record import ContainerRecord, PodRecord, State
 
-from tests.hostile.node_kit import NOBODY, until
+from tests.hostile.node_kit import NOBODY
 from tests.integration.conftest import run  # noqa: F401 (a fixture)
 from tests.integration.node_kit import adj_of
 from tests.needs import systemd
+from tests.running import until
 
 # ruff: noqa: F811 (parameters are fixtures)
 pytestmark = systemd

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import life_kit
-from tests.hostile.life_kit import SERVICE, Daemon, adj_of
+from tests.hostile.life_kit import SERVICE, Daemon
+from tests.integration.node_kit import adj_of
 from tests.running import SLOW, Running, until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180 * SLOW)]
@@ -31,13 +32,12 @@ def boot(short_dir):
     with ExitStack() as stack:
 
         def start(*rules: dict, before: str = "", env: dict[str, str] | None = None, **sections: dict) -> Daemon:
-            port = life_kit.free_port()
-            config = life_kit.configuration(short_dir, port, list(rules), **sections)
+            config = life_kit.configuration(short_dir, list(rules), **sections)
             code = textwrap.dedent(before) + "\nfrom holdfast.__main__ import main\nmain()\n"
             command = [sys.executable, "-c", code, "run", "-c", config]
             running = stack.enter_context(Running(command, env={**life_kit.ENVIRON, **(env or {})}))
             running.line("successfully booted")
-            return Daemon(short_dir, running, port)
+            return Daemon(short_dir, running)
 
         yield start
 
@@ -88,9 +88,12 @@ def test_processes_that_do_not_let_their_memory_be_read_stop_nothing(boot, unans
     assert daemon.ask("health", SERVICE)[0] == 0
     assert daemon.metric("holdfast_placement_engine_up") == 1
     until(lambda: daemon.metric("holdfast_placement_unreadable_processes") == 4, "others are read that were only slow")
-    told = [line for line in daemon.running.err if "does not let its memory be read" in line]
-    assert sum(any(f"pid={pid} " in f"{line} " for pid in pids) for line in told) == 4
-    assert daemon.metric("holdfast_placement_unreadable_total") == len(told)
+
+    def told() -> list[str]:
+        return [line for line in daemon.running.err if "does not let its memory be read" in line]
+
+    assert sum(any(f"pid={pid} " in f"{line} " for pid in pids) for line in told()) == 4
+    until(lambda: daemon.metric("holdfast_placement_unreadable_total") == len(told()), "each is counted")
     assert daemon.running.stop() == 0
 
 
@@ -104,7 +107,7 @@ def test_a_process_that_can_be_read_again_is_looked_at_again(boot, unanswered):
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGUSR1)  # the file system answers
     until(lambda: adj_of(pid) == ADJ, "the rule applied")
-    assert daemon.metric("holdfast_placement_unreadable_processes") == 0
+    until(lambda: daemon.metric("holdfast_placement_unreadable_processes") == 0, "none is left")
 
 
 BROKEN = """
@@ -130,7 +133,7 @@ HUNG = """
     import os
     from holdfast.node.engine import engine, loop
     from holdfast.plugins import placement
-    engine.HANGS_S, placement.BEAT_S, placement.GIVEN_UP_S = 0.5, 0.1, {given_up}
+    engine.HANGS_S, placement.BEAT_S, placement.GIVEN_UP_S = 2, 0.1, {given_up}
     take = loop.Loop._turn
     def turn(self):
         if os.path.exists({fifo!r}):
@@ -172,7 +175,7 @@ def test_an_engine_that_hangs_is_said_everywhere_until_it_goes_on(boot, short_di
 
 def test_an_engine_that_hangs_for_good_ends_the_daemon_with_one_line(boot, short_dir):
     fifo = short_dir / "fifo"
-    daemon = boot(RULE, before=HUNG.format(fifo=str(fifo), given_up=1))
+    daemon = boot(RULE, before=HUNG.format(fifo=str(fifo), given_up=4))
     os.mkfifo(fifo)
     assert daemon.running.end() == 1
     assert "the placement engine has hung for" in daemon.running.err[-1]

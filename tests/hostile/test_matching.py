@@ -8,8 +8,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.hostile.node_kit import Stranger, adj_of, daemon, until
+from tests.hostile.node_kit import Stranger, daemon
 from tests.integration.conftest import group, hierarchy  # noqa: F401 (fixtures)
+from tests.integration.node_kit import adj_of
+from tests.running import until
 
 pytestmark = pytest.mark.root
 RULES = [

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from holdfast.cgroups import UNIFIED
 
-from tests.hostile.node_kit import Daemon, Stranger, adj_of, daemon, until
+from tests.hostile.node_kit import Daemon, Stranger, daemon
 from tests.integration.conftest import group, hierarchy  # noqa: F401 (fixtures)
+from tests.integration.node_kit import adj_of
+from tests.running import until
 
 pytestmark = pytest.mark.root
 #: What Python's text functions take for the end of a line, and the kernel does not; and what is no UTF-8.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ import pytest
 from tests.fakes.cri import FakeRuntime
 from tests.hostile import kit, life_kit
 from tests.hostile.life_kit import PODS, Daemon
+from tests.integration.conftest import remove_tree
+from tests.integration.node_kit import adj_of
 from tests.running import PATIENCE_S, SLOW, Running
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180 * SLOW)]
@@ -36,12 +38,11 @@ ADMITTED = {"annotations": [{"namespaces": ["team-x"], "oom_score_adj": {"min": 
 async def daemon_beside(fake: FakeRuntime, folder: Path, *rules: dict, **placement):
     """A daemon that is told of pods by a fake runtime."""
     async with fake.serving(folder / "cri.sock"):
-        port = life_kit.free_port()
         cri = {"cri": {"enabled": True, "address": f"{folder}/cri.sock", "relist": "1s"}}
-        config = life_kit.configuration(folder, port, list(rules), placement=placement, **{PODS: cri})
+        config = life_kit.configuration(folder, list(rules), placement=placement, **{PODS: cri})
         with Running([sys.executable, "-m", "holdfast", "run", "-c", config], env=life_kit.ENVIRON) as running:
             await asyncio.to_thread(running.line, "pods are told by the runtime")
-            yield Daemon(folder, running, port)
+            yield Daemon(folder, running)
 
 
 @pytest.fixture
@@ -55,11 +56,7 @@ def pods_group():
     path = f"{top}/kubepods/pod{UID}/{CONTAINER}"
     tree.create(path)
     yield tree, path
-    while path != "/":
-        for pid in tree.members(path):
-            tree.join("/", pid)
-        assert tree.remove(path)
-        path = path.rsplit("/", 1)[0] or "/"
+    remove_tree(tree, top)
     found.close()
 
 
@@ -97,8 +94,9 @@ async def test_a_pod_with_thousands_of_annotations_is_a_few_lines(fake, short_di
             process.wait()
         assert len(words.splitlines()) < 40
         assert "\x1b" not in words
+        await asyncio.to_thread(daemon.running.line, "an annotation is refused")
         refused = [line for line in daemon.running.err if "an annotation is refused" in line]
-        assert 0 < len(refused) <= 9
+        assert len(refused) <= 9
         assert sum(map(len, refused)) < 8192
         assert await asyncio.to_thread(daemon.metric, "holdfast_pods_values_cut") == 1
         assert await asyncio.to_thread(daemon.metric, "holdfast_placement_annotations_refused_total") <= 128
@@ -113,7 +111,7 @@ async def test_digits_of_another_script_are_no_number(fake, short_dir, pods_grou
             tree.join(path, process.pid)
             words = await explained(daemon, process.pid)
             assert "is not a whole number" in words
-            assert life_kit.adj_of(process.pid) == life_kit.adj_of(os.getpid())
+            assert adj_of(process.pid) == adj_of(os.getpid())
         finally:
             process.kill()
             process.wait()
@@ -140,6 +138,16 @@ async def test_events_of_a_runtime_about_whatever_it_likes_do_not_end_the_job(fa
         assert (await asyncio.to_thread(daemon.ask, "health", life_kit.SERVICE))[0] == 0
 
 
+@asynccontextmanager
+async def on_a_thread(context: AbstractContextManager):
+    """Enter and leave a context that blocks, while the loop goes on."""
+    await asyncio.to_thread(context.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
 PREY = {"name": "prey", "match": {"comm": kit.PREY}, "oom_score_adj": {"at_least": kit.PREY_ADJ}}
 
 
@@ -161,11 +169,12 @@ async def test_a_pod_that_is_another_one_at_every_look_costs_a_bounded_share_and
     async with daemon_beside(fake, short_dir, PREY, **ADMITTED) as daemon:
         target = kit.Target(short_dir, daemon.running, {"metrics": daemon.port})
         noise = asyncio.create_task(be_noisy())
-        before_s, lines, began = target.processor_s(), len(daemon.running.err), time.monotonic()
-        times = []
-        while time.monotonic() - began < kit.SECONDS:
-            times.append((await asyncio.to_thread(target.enforce)).taken_s)
-            assert await asyncio.to_thread(target.metric, "holdfast_placement_engine_up") == 1
+        beside, times = kit.Figures(), []
+        async with on_a_thread(target.controlled(beside)):
+            before_s, lines, began = target.processor_s(), len(daemon.running.err), time.monotonic()
+            while time.monotonic() - began < kit.SECONDS:
+                times.append((await asyncio.to_thread(target.enforce)).taken_s)
+                assert await asyncio.to_thread(target.metric, "holdfast_placement_engine_up") == 1
         noise.cancel()
         lasted = time.monotonic() - began
         engine, whole = ((now - then) / lasted for then, now in zip(before_s, target.processor_s(), strict=True))
@@ -174,7 +183,7 @@ async def test_a_pod_that_is_another_one_at_every_look_costs_a_bounded_share_and
         placement = f"worst {max(times) * 1000:.0f} ms median {statistics.median(times) * 1000:.0f} ms of {len(times)}"
         shares = f"engine {engine:.0%}, daemon {whole:.0%}"
         print(f"\n{name}: {lasted:.0f} s: placement {placement}; processor: {shares}; {lines} log lines", flush=True)
-        assert statistics.median(times) < kit.USUAL_S
+        assert statistics.median(times) < kit.USUAL_S + beside.usual_s
         assert engine < kit.ENGINE_SHARE
         assert lines < kit.LINES + kit.LINES_PER_S * lasted, "\n".join(daemon.running.err[-40:])
         assert target.rss() < kit.memory_bound()

@@ -18,7 +18,8 @@ from holdfast.node.model.decision import Field, Reason
 from tests.fakes.layout import Layout
 from tests.integration.conftest import group, hierarchy, program, run, sleeper  # noqa: F401 (fixtures)
 from tests.integration.node_kit import NAME, group_of
-from tests.integration.test_placement import daemon  # noqa: F401 (a fixture)  # noqa: F401 (fixture)
+from tests.integration.test_placement import daemon  # noqa: F401 (a fixture)
+from tests.running import until
 
 # ruff: noqa: F811 (parameters are fixtures)
 pytestmark = pytest.mark.root
@@ -119,11 +120,7 @@ def test_a_configuration_with_such_a_rule_is_rejected_and_changes_nothing(daemon
     assert checked.returncode != 0
     daemon.process.send_signal(1)
     daemon.command("health")
-    log = daemon.folder / "log"
-    with open(log) as lines:
-        while not any("configuration rejected" in line for line in iter(lines.readline, "")):
-            assert daemon.process.poll() is None
-            os.sched_yield()
+    until(lambda: "configuration rejected" in (daemon.folder / "log").read_text(), "it is rejected")
     assert daemon.command("rules").stdout.count("\n") == 1
     assert target_file.read_text() == "original"
 
@@ -235,13 +232,13 @@ def test_a_process_does_not_leave_limits_unless_the_rule_says_so(run, placed, gr
 
 
 def test_two_rules_do_not_take_turns_with_a_live_limit(run, placed, sleeper, program, tree, limited):
-    other = str(Path(program).with_name("hf-other"))
+    other = str(Path(program).with_name(f"hf-o-{os.getpid()}"))
     os.link(program, other)
     first, second = placed(limited), sleeper(other, "600")
     tree.join(limited, second.pid)
     engine = run(
         {"match": {"comm": NAME}, "in_place": {"pids.max": 50}},
-        {"match": {"comm": "hf-other"}, "in_place": {"pids.max": 60}},
+        {"match": {"comm": Path(other).name}, "in_place": {"pids.max": 60}},
     )
     engine.sweep()
     for _ in range(3):

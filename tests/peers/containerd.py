@@ -5,8 +5,9 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 
-import grpc
 import pytest
+
+from tests.peers.process import end, until_serving
 
 CONFIG = """
 version = 2
@@ -47,9 +48,7 @@ def running(directory, config=CONFIG, program="", before=()):
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen([*before, program, "-c", str(settings)], stdout=log, stderr=log)
     try:
-        with grpc.insecure_channel(f"unix://{address}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+        until_serving(process, address, directory / "log")
         yield address
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        end(process)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
+from tests.peers.process import end, until_serving
 
 CONFIG = """
 root: {directory}/root
@@ -34,10 +34,7 @@ def running(directory: Path, config: str = CONFIG, before: Sequence[str] = ()):
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        with grpc.insecure_channel(f"unix://{address}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+        until_serving(process, address, directory / "log")
         yield address, process
     finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(timeout=20)
+        end(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import grpc
@@ -14,7 +15,7 @@ from holdfast.api.services.leases.v1 import leases_pb2 as leases_api
 from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.services.namespaces.v1 import namespace_pb2 as namespaces_api
 from holdfast.api.services.namespaces.v1.namespace_pb2_grpc import NamespacesStub
-from holdfast.errors import HoldfastError
+from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
 from holdfast.plugins.containers import _message as container_message
 from holdfast.plugins.containers import _value as container_value
 from holdfast.plugins.images import _message as image_message
@@ -23,6 +24,8 @@ from holdfast.plugins.message import nanoseconds
 from holdfast.plugins.remote import RemoteContent, their_errors
 from holdfast.store.leases import Lease, Resource
 from holdfast.store.namespaces import Namespace
+
+from tests.running import PATIENCE_S
 
 
 def headers(namespace: str):
@@ -208,21 +211,35 @@ class RemoteMetadata:
 
     async def empty(self):
         """Remove everything, so that the next case begins with nothing."""
-        for namespace in [found.name for found in await self.namespaces.all()]:
-            content = self.content(namespace)
-            for container in await self.containers.matching(namespace):
-                await self.containers.delete(namespace, container.id)
-            for image in await self.images.matching(namespace):
-                await self.images.delete(namespace, image.name)
-            for lease in await self.leases.matching(namespace):
+        async with asyncio.timeout(PATIENCE_S):
+            for namespace in [found.name for found in await self.namespaces.all()]:
+                await self._clear(namespace)
+                while not await self._is_removed(namespace):  # a writer of the case before may still hold its ref
+                    await asyncio.sleep(0.01)
+                    await self._clear(namespace)
+
+    async def _clear(self, namespace):
+        content = self.content(namespace)
+        for container in await self.containers.matching(namespace):
+            await self.containers.delete(namespace, container.id)
+        for image in await self.images.matching(namespace):
+            await self.images.delete(namespace, image.name)
+        for lease in await self.leases.matching(namespace):
+            with contextlib.suppress(NotFound):  # it expired, and the collector was faster
                 await self.leases.delete(namespace, lease.id)
-            for status in await content.statuses():
-                with contextlib.suppress(HoldfastError):
-                    await content.abort(status.ref)
-            for digest in [info.digest async for page in content.pages() for info in page]:
-                with contextlib.suppress(HoldfastError):  # the collector was faster
-                    await content.delete(digest)
+        for status in await content.statuses():
+            with contextlib.suppress(HoldfastError):
+                await content.abort(status.ref)
+        for digest in [info.digest async for page in content.pages() for info in page]:
+            with contextlib.suppress(HoldfastError):  # the collector was faster
+                await content.delete(digest)
+
+    async def _is_removed(self, namespace):
+        try:
             await self.namespaces.delete(namespace)
+        except FailedPrecondition:  # it is not empty
+            return False
+        return True
 
 
 @contextlib.asynccontextmanager

@@ -16,12 +16,18 @@ from tests.needs import path_of, peer
 from tests.peers.case import ctr, last_word
 from tests.peers.daemon import AS_NOBODY, holdfast, write_config
 from tests.peers.hostile import install
+from tests.running import until
 
 pytestmark = peer("containerd", "ctr")
 
-LIMITS = """\
+#: Of every plugin: only for a plugin that does not start, or close.
+INIT_LIMIT = """\
 [timeouts]
   "io.holdfast.timeout.plugin.init" = "300ms"
+"""
+#: For calls in flight; a stop that is not over 15 s after it is given up.
+GRACE = """\
+[timeouts]
   "io.holdfast.timeout.shutdown.grace" = "300ms"
 """
 HOSTILE = "io.hostile.x.v1"
@@ -133,7 +139,7 @@ class TestListeners:
         """Killed, they say no farewell; no connection of theirs stays open all the same."""
         daemon = ours()
         vanished = [subscribed(daemon) for _ in range(3)]
-        assert connections(daemon) >= 3
+        until(lambda: connections(daemon) >= 3, "the kernel lists them")  # its list may leave out some while it changes
         for client in vanished:
             client.stop(signal.SIGKILL)
         while connections(daemon):
@@ -161,7 +167,7 @@ class TestPlugins:
         """Starts a daemon with these hostile plugins, and does not wait."""
         started = []
 
-        def run(*names, top="", tables=LIMITS):
+        def run(*names, top="", tables=""):
             config = write_config(short_dir, top=top, tables=tables)
             started.append(holdfast(short_dir, config, env=install(short_dir, *names)))
             return started[-1]
@@ -180,7 +186,7 @@ class TestPlugins:
         ],
     )
     def test_one_that_does_not_start_is_reported_and_the_rest_serve(self, boot, name, words):
-        daemon = boot(name).ready()
+        daemon = boot(name, tables=INIT_LIMIT if name == "hangs" else "").ready()
         uri = f"{HOSTILE}.{name.replace('_', '-')}"
         assert words in daemon.line(f"failed to load plugin {uri}")
         rows = ctr(daemon, "plugins", "ls", f"type=={HOSTILE}").stdout.splitlines()[1:]
@@ -189,7 +195,7 @@ class TestPlugins:
         assert daemon.stop() == 0
 
     def test_one_that_is_required_ends_the_boot_in_one_line(self, boot):
-        daemon = boot("hangs", top=f'required_plugins = ["{HOSTILE}.hangs"]')
+        daemon = boot("hangs", top=f'required_plugins = ["{HOSTILE}.hangs"]', tables=INIT_LIMIT)
         assert daemon.end() == 1
         assert last_word(daemon) == (
             f"load required plugin {HOSTILE}.hangs: init did not end within 0.3s: context deadline exceeded"
@@ -208,14 +214,14 @@ class TestPlugins:
 
     @pytest.mark.parametrize("name", ["raises_on_close", "hangs_on_close", "yields_twice"])
     def test_one_that_does_not_close_is_reported_and_the_stop_goes_on(self, boot, name):
-        daemon = boot(name).ready()
+        daemon = boot(name, tables=INIT_LIMIT if name == "hangs_on_close" else "").ready()
         assert daemon.stop() == 0
         assert f"{HOSTILE}.{name.replace('_', '-')}" in daemon.line("failed to close plugin")
 
     def test_one_that_blocks_the_loop_does_not_make_the_daemon_unkillable(self, boot):
-        daemon = boot("blocks")
+        daemon = boot("blocks", tables=GRACE)
         daemon.line("blocking")
-        assert daemon.stop(within_s=20) == 1
+        assert daemon.stop() == 1
         assert daemon.err[-1].startswith("holdfast: ")
 
     def test_a_broken_background_job_is_reported_and_its_service_not_serving(self, boot):
@@ -236,8 +242,7 @@ class TestPlugins:
 
     def test_a_flood_of_events_drops_who_does_not_keep_up_and_stops_nobody(self, boot, free_port, start):
         port = free_port()
-        metrics = f'[metrics]\n  address = "127.0.0.1:{port}"\n'
-        daemon = boot("floods", tables=f"{LIMITS}\n{metrics}").ready()
+        daemon = boot("floods", tables=f'[metrics]\n  address = "127.0.0.1:{port}"\n').ready()
         slow = start([path_of("ctr"), "--address", daemon.address, "events"])
         assert slow.end() == 1
         assert "code = ResourceExhausted desc = subscriber is too slow: " in slow.err[-1]

@@ -53,6 +53,7 @@ def test_events_go_through_containerd_from_our_publish_to_our_events(theirs):
     daemon = theirs()
     with Running([*HOLDFAST, "events", 'topic=="/tasks/oom"', "-a", daemon.address], env=ENVIRON) as events:
         while not events.out:
+            assert not events.ended(), events.said
             asked(daemon, "publish", "--json", "--topic", "/tasks/oom", stdin=EVENT.encode())
         assert events.out[0].split(" ", 1)[1] == f"default /tasks/oom {EVENT}"
 

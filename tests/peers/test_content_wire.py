@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import tempfile
@@ -14,6 +15,7 @@ from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
 
 from tests.peers import containerd, holdfast, remote
 from tests.peers.remote import headers
+from tests.running import PATIENCE_S
 
 pytestmark = pytest.mark.peer
 
@@ -181,10 +183,9 @@ async def test_two_clients_of_one_ref(stub):
     await first.read()
     assert await talk(stub, message(ref="r")) == [("UNAVAILABLE", "ref wire/N/r locked")]
     first.cancel()  # the holder goes without a word
-    for _ in range(50):
-        said = await talk(stub, message(ref="r"))
-        if said[0][0] != "UNAVAILABLE":
-            break
+    async with asyncio.timeout(PATIENCE_S):
+        while (said := await talk(stub, message(ref="r")))[0][0] == "UNAVAILABLE":
+            pass  # until the server sees that it went
     assert said == [(STAT, 3, 0, ONE)]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.needs import peer
 from tests.peers.daemon import containerd, write_config
+from tests.running import PATIENCE_S
 
 pytestmark = [peer("containerd"), pytest.mark.root]
 
@@ -118,7 +119,7 @@ def plugins():
         grpc.insecure_channel(f"unix:{daemon.ready().address}") as channel,
     ):
         stub = IntrospectionStub(channel)
-        yield lambda filters: list(stub.Plugins(PluginsRequest(filters=filters), timeout=10).plugins)
+        yield lambda filters: list(stub.Plugins(PluginsRequest(filters=filters), timeout=PATIENCE_S).plugins)
 
 
 @pytest.mark.parametrize("filters", GOOD, ids=repr)

@@ -20,10 +20,11 @@ pytestmark = peer("grpc-health-probe")
 UNHEALTHY = 4  # the probe's exit status for an answer that is not SERVING
 NO_CONNECTION = 2
 NO_ANSWER = 3  # the call failed
+PATIENT = ("-connect-timeout=20s", "-rpc-timeout=20s")  # by default one second each
 
 
 def probe(daemon, *words):
-    command = [path_of("grpc-health-probe"), f"-addr=unix://{daemon.address}", "-connect-timeout=10s", *words]
+    command = [path_of("grpc-health-probe"), f"-addr=unix://{daemon.address}", *PATIENT, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
@@ -51,7 +52,7 @@ def test_a_service_whose_plugin_failed_is_not_serving_while_the_rest_is(ours):
 def test_the_health_port_answers_probes_in_plaintext_and_serves_nothing_else(ours, free_port):
     where = f"127.0.0.1:{free_port()}"
     ours(grpc=f'  health_address = "{where}"')
-    asked = [path_of("grpc-health-probe"), f"-addr={where}", "-connect-timeout=10s"]
+    asked = [path_of("grpc-health-probe"), f"-addr={where}", *PATIENT]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stderr) == (0, "status: SERVING\n")
     with grpc.insecure_channel(where) as channel, pytest.raises(grpc.RpcError) as refused:

@@ -73,7 +73,7 @@ class TestStop:
     def test_an_open_stream_is_ended_and_does_not_hold_the_stop(self, ours, subscribed):
         daemon = ours()
         events = subscribed(daemon)
-        assert daemon.stop(within_s=15) == 0
+        assert daemon.stop() == 0
         assert events.end() == 1
         assert re.search("Unavailable|transport is closing|Canceled", events.said)
 

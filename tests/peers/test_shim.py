@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.needs import path_of, peer
 from tests.peers.cases.looks import forward_as
 from tests.peers.daemon import AS_NOBODY
 from tests.peers.ttrpc_wire import Wire, field, parsed
+from tests.running import until
 
 pytestmark = [peer("containerd-shim-runc-v2", "ctr", "containerd"), pytest.mark.root]
 
@@ -43,9 +45,13 @@ class Shim:
         threading.Thread(target=self._read_log, daemon=True).start()
         command = [path_of("containerd-shim-runc-v2"), "-namespace", "hf", "-id", "web", "-socket", directory / "shim"]
         self.running = start(command, cwd=self.bundle, env={"TTRPC_ADDRESS": ttrpc_address, "GOMAXPROCS": "2"})
-        while not (directory / "shim").exists():
-            assert not self.running.ended(0.02), self.running.said
-        self.wire = Wire(directory / "shim")
+        self.wire = until(lambda: self._dialled(directory / "shim"), "the shim serves")
+
+    def _dialled(self, path: Path) -> Wire | None:
+        assert not self.running.ended(), self.running.said
+        with suppress(FileNotFoundError, ConnectionRefusedError):  # the file is there before anybody listens
+            return Wire(path)
+        return None
 
     def _read_log(self) -> None:
         with (self.bundle / "log").open(errors="replace") as log:

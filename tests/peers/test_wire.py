@@ -12,6 +12,7 @@ import pytest
 from tests.needs import peer
 from tests.peers.case import ctr
 from tests.peers.ttrpc_wire import HEADER, Wire, field
+from tests.running import until
 
 pytestmark = peer("containerd", "ctr")
 
@@ -228,4 +229,4 @@ class TestHostileHttp2:
         before = len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
         for _ in range(30):
             assert call(daemon, VERSION)[0] == "OK"
-        assert len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())) <= before + 3
+        until(lambda: len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())) <= before + 3, "closed")
