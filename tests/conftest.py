@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,8 +21,11 @@ import pytest
 from tests import guest, needs
 from tests.running import Running, become_subreaper
 
-THREAD_ENDS_S = 10.0
+ENDS_S = 10.0  # for a process or thread that was told to end, on a machine that is not idle
 RUN_ENDS_S = 60.0
+#: Below the ports that the kernel gives to connections, one of which could take a port between its choice and its use;
+#: each is given once.
+PORTS = iter(random.sample(range(20_000, 30_000), 10_000))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,10 +63,12 @@ def free_port() -> Callable[[], int]:
     """Gives a loopback TCP port nobody listens on."""
 
     def one() -> int:
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", 0))
-            return int(sock.getsockname()[1])
+        for port in PORTS:
+            with socket.socket() as sock, suppress(OSError):  # it is taken
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("127.0.0.1", port))
+                return port
+        raise AssertionError("no port is left")
 
     return one
 
@@ -83,6 +89,17 @@ def children() -> set[int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child ends within `ENDS_S`, which takes a moment after it was killed; one that did is reaped."""
+    deadline = time.monotonic() + ENDS_S
+    with suppress(ChildProcessError):  # somebody else reaped it
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+    return True
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test with peers that leaves a process behind fails, and the process is ended."""
@@ -93,8 +110,8 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     left = []
     for pid in children() - before:
-        with suppress(OSError, ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if not has_ended(pid):
+            with suppress(OSError):  # it ended after all
                 left.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_text().replace(chr(0), ' ')}")
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -111,7 +128,7 @@ def no_thread_left() -> Iterator[None]:
     """A test that leaves a thread behind fails: the run's end would wait for it, perhaps for ever."""
     before = lasting_threads()
     yield
-    deadline = time.monotonic() + THREAD_ENDS_S
+    deadline = time.monotonic() + ENDS_S
     while (left := lasting_threads() - before) and time.monotonic() < deadline:
         for thread in left:
             thread.join(max(0.0, deadline - time.monotonic()))
