@@ -102,7 +102,8 @@ class _Run:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, self._until - time.monotonic()))
         self._end()
-        lines = self._path.read_text().splitlines() if self._path.exists() else ()
+        # A guest that was ended while it wrote leaves half a line: the last one, without its end.
+        lines = self._path.read_text().split("\n")[:-1] if self._path.exists() else ()
         return [json.loads(line) for line in lines], self._output.read_text(errors="replace")[-8000:]
 
     def _end(self) -> None:
@@ -128,6 +129,7 @@ class Outside:
     def __init__(self, program: str, marks: Sequence[str]) -> None:
         self._program, self._marks = program, marks
         self._reports: dict[str, list[dict[str, object]]] = {}
+        self._unprepared: dict[str, str] = {}  # by test, why it could not go there
         self._said = ""
         self._run: _Run | None = None
 
@@ -149,12 +151,14 @@ class Outside:
         if not self._takes(item):
             return None
         if self._run is not None:
+            if item.config.pluginmanager.hasplugin("timeout"):
+                # Its time began before this; the run of all of them takes longer, and has a bound of its own.
+                item.ihook.pytest_timeout_cancel_timer(item=item)
             self._gather(self._run)
             self._run = None
         hook, config = item.ihook, item.config
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        lost = f"no report of this test came back from {self._program}:\n{self._said}"
-        for data in self._reports.get(item.nodeid) or [self._failed(item, lost)]:
+        for data in self._reports_of(item):
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -179,7 +183,7 @@ class Outside:
                 except Exception as error:  # the tests of the other modules run
                     said[name] = f"before_guest of {name}: {type(error).__name__}: {error}"
             if said[name]:
-                self._reports[item.nodeid] = [self._failed(item, said[name])]
+                self._unprepared[item.nodeid] = said[name]
             else:
                 ready.append(item)
         return ready
@@ -190,6 +194,16 @@ class Outside:
             if isinstance(data["longrepr"], list):  # where a skip was raised: JSON has no tuples
                 data["longrepr"] = tuple(data["longrepr"])
             self._reports.setdefault(str(data["nodeid"]), []).append(data)
+
+    def _reports_of(self, item: pytest.Item) -> list[dict[str, object]]:
+        """What there is to report of a test; a failure where the guest ended before the test did."""
+        if words := self._unprepared.get(item.nodeid):
+            return [self._failed(item, words)]
+        reports = self._reports.get(item.nodeid)
+        if reports and reports[-1]["when"] == "teardown":
+            return reports
+        state = "only a part of its reports" if reports else "no report of this test"
+        return [self._failed(item, f"{state} came back from {self._program}:\n{self._said}")]
 
     def _failed(self, item: pytest.Item, words: str) -> dict[str, object]:
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
@@ -36,6 +38,29 @@ def adj_of(pid: int) -> int:
     """A process's oom_score_adj, in one read: a second read would go on in the middle of a value written meanwhile."""
     with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as file:
         return int(file.read(16))
+
+
+async def async_until(holds: Callable[[], Found], what: str = "it", within_s: float = PATIENCE_S) -> Found:
+    """`until`, for what comes about on the running loop."""
+    deadline = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.001)
+    return found
+
+
+def descriptors(of: str) -> set[tuple[int, str]]:
+    """Descriptors of this process whose link in /proc/self/fd has ``of`` in it, each with that link.
+
+    A count of all of them tells nothing: other threads open some, and the garbage collector closes what an earlier test
+    left.
+    """
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the directory's own, and what another thread has closed since
+            if of in (link := os.readlink(f"/proc/self/fd/{number}")):
+                found.add((int(number), link))
+    return found
 
 
 def become_subreaper() -> None:

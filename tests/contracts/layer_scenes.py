@@ -208,7 +208,7 @@ ROUNDS: dict[str, tuple[Step, ...]] = {
         all_of(
             file("d1/a/b/f", "content1"),
             mode("d1/a/b/c", 0o700),
-            file("d2/a/b/f", "content2"),
+            file("d2/a/b/f", "of another length"),
             mode("d2/a/b/c", 0o751),
         ),
     ),

@@ -11,6 +11,8 @@ import grpc
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1 import runtime_pb2_grpc
 
+from tests.running import PATIENCE_S
+
 GIB = 1 << 30
 
 
@@ -34,7 +36,7 @@ class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
     async def until(self, call: str, times: int) -> None:
         """Wait until a call was answered so often."""
         async with self.asked:
-            await asyncio.wait_for(self.asked.wait_for(lambda: self.calls[call] >= times), 20)
+            await asyncio.wait_for(self.asked.wait_for(lambda: self.calls[call] >= times), PATIENCE_S)
 
     def add_pod(self, sandbox_id: str, uid: str, namespace: str, name: str, **given) -> None:
         self.pods[sandbox_id] = pb.PodSandbox(

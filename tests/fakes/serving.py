@@ -11,6 +11,8 @@ import grpc
 from holdfast import namespaces
 from holdfast.errors import HoldfastError
 
+from tests.running import PATIENCE_S
+
 
 class Statuses(grpc.aio.ServerInterceptor):
     """Enters the caller's namespace and turns our errors into statuses."""
@@ -56,10 +58,10 @@ def serving(address, *instances, also=()):
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
-    assert up.wait(10)
+    assert up.wait(PATIENCE_S)
     try:
         yield loop
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         loop.close()

@@ -46,7 +46,7 @@ def test_nothing_tells_anyone_to_install_the_other_project():
         try:
             if wrong := wrong_names(path.read_text()):
                 found[str(path.relative_to(ROOT))] = wrong
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, FileNotFoundError):  # a file of a test that runs meanwhile
             continue
     assert found == {}
 

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 
@@ -49,9 +50,12 @@ def test_a_file_that_is_no_socket_is_said_to_be_none(tmp_path, capsys):
     assert line.count("\n") == 1
 
 
-def test_nobody_behind_a_tcp_address_is_one_line(capsys, unused_tcp_port):
-    line = failed(capsys, "events", "-a", f"tcp://127.0.0.1:{unused_tcp_port}")
-    assert line.startswith(f"holdfast: tcp://127.0.0.1:{unused_tcp_port}: unavailable: ")
+def test_nobody_behind_a_tcp_address_is_one_line(capsys):
+    with socket.socket() as held:  # bound, so that nobody else takes the port, and not listening
+        held.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{held.getsockname()[1]}"
+        line = failed(capsys, "events", "-a", address)
+    assert line.startswith(f"holdfast: {address}: unavailable: ")
     assert line.count("\n") == 1
 
 

@@ -27,6 +27,7 @@ from holdfast.plugins.introspection import Introspection, IntrospectionService
 from holdfast.plugins.version import Versions
 
 from tests.fakes.serving import serving
+from tests.running import PATIENCE_S
 
 GRPC, SNAPSHOT = Kind("io.containerd.grpc.v1"), Kind("io.containerd.snapshotter.v1")
 UUID = "5443e6e0-1332-420b-8e4e-d85b510e3fea"
@@ -175,7 +176,7 @@ def test_a_bad_filter_is_the_daemons_line_and_exit_1(daemon, capsys):
 )
 def test_health_is_an_exit_code(daemon, arguments, output, code, capsys):
     for name, status in (("good", HealthCheckResponse.SERVING), ("bad", HealthCheckResponse.NOT_SERVING)):
-        asyncio.run_coroutine_threadsafe(daemon.health.set(name, status), daemon.loop).result(5)
+        asyncio.run_coroutine_threadsafe(daemon.health.set(name, status), daemon.loop).result(PATIENCE_S)
     assert call(["health", *arguments, "-a", daemon.address]) == code
     assert capsys.readouterr().out == output
 

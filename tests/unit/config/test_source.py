@@ -3,6 +3,8 @@ import os
 import pytest
 from holdfast.config.source import Snapshot, SnapshotLost, fingerprint
 
+from tests.running import descriptors
+
 
 def publish(directory, version, files):
     target = directory / f"..{version}"
@@ -63,12 +65,12 @@ def test_a_file_that_appeared_since_makes_a_snapshot_old(tmp_path):
 
 
 def test_no_descriptor_stays_open(mount):
-    before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with Snapshot() as snapshot:
             snapshot.read(f"{mount}/a.yaml")
             snapshot.read(f"{mount}/conf.d/x.yaml")
-    assert len(os.listdir("/proc/self/fd")) == before
+            assert descriptors(str(mount)), "it holds the version that it reads"
+    assert descriptors(str(mount)) == set()
 
 
 def test_the_fingerprint_of_a_missing_file_is_empty_and_of_a_rewritten_one_another(tmp_path):

@@ -9,6 +9,8 @@ from holdfast.diff.archive import ArchiveReader
 from holdfast.diff.tree import Tree
 from holdfast.diff.unpack import Devices, Unpacking
 
+from tests.running import descriptors
+
 
 class Made:
     """A tar in the making, by a program that is not ours; owners are who runs the test."""
@@ -55,13 +57,12 @@ def unpack(root):
     """Unpacks an archive to the root, and leaves no descriptor behind, however it ends."""
 
     def unpacked(data: bytes, devices: Devices = Devices.REFUSE, step: int = 1000) -> None:
-        before = set(os.listdir("/proc/self/fd"))
         tree = Tree(os.open(root, os.O_PATH | os.O_DIRECTORY))
         pieces = (data[start : start + step] for start in range(0, len(data), step))
         try:
             Unpacking(tree, devices).run(ArchiveReader(pieces))
         finally:
             tree.close()
-            assert set(os.listdir("/proc/self/fd")) == before
+            assert descriptors(str(root)) == set()
 
     return unpacked

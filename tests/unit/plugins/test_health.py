@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2 as pb
@@ -10,6 +8,7 @@ from holdfast.plugin.serving import ServingBoard
 from holdfast.plugins import health
 from holdfast.plugins.health import Health
 
+from tests.running import async_until
 from tests.unit.rpc.serving import refused, serving
 
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = 0, 1, 2, 3
@@ -102,9 +101,7 @@ async def test_a_watcher_that_leaves_is_forgotten(short_dir, board):
         await call.read()
         assert len(health._watchers) == 1
         call.cancel()
-        async with asyncio.timeout(10):
-            while health._watchers:
-                await asyncio.sleep(0.001)
+        await async_until(lambda: not health._watchers)
 
 
 async def test_health_is_not_counted(served):

@@ -17,6 +17,7 @@ from holdfast.pods.runtime import Source
 from holdfast.pods.tally import Tally
 
 from tests.fakes.cri import FakeRuntime
+from tests.running import PATIENCE_S, async_until
 
 UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
 SANDBOX, APP, LATER = "5" * 64, "a" * 64, "b" * 64
@@ -37,10 +38,8 @@ class Side:
     async def until(self, holds) -> None:
         """Wait until something is so; the loop turns meanwhile."""
         try:
-            async with asyncio.timeout(20):
-                while not holds():
-                    await asyncio.sleep(0.001)
-        except TimeoutError:
+            await async_until(holds)
+        except AssertionError:
             raise AssertionError(f"never: {self.client.why_not!r}, {self.directory.sizes}") from None
 
 
@@ -77,7 +76,7 @@ async def test_a_container_that_is_asked_for_is_fetched_at_once(fake, short_dir)
         await side.until(lambda: not side.client.why_not)
         fake.add_container(LATER, SANDBOX, "side")
         assert side.directory.pod_of(at(LATER)).container == ""
-        await asyncio.wait_for(side.changed.wait(), 20)
+        await asyncio.wait_for(side.changed.wait(), PATIENCE_S)
         assert side.directory.pod_of(at(LATER)).container == "side"
         assert fake.calls["ListContainers"] == 1
 
@@ -88,13 +87,15 @@ async def test_a_container_that_the_runtime_does_not_list_yet_is_asked_for_again
         side.directory.pod_of(at(LATER))
         await fake.until("ListContainers:one", 1)
         fake.add_container(LATER, SANDBOX, "side")
-        await asyncio.wait_for(side.changed.wait(), 20)
+        await asyncio.wait_for(side.changed.wait(), PATIENCE_S)
 
 
 async def test_details_are_asked_for_once(fake, short_dir):
     fake.add_details(APP, os.getpid(), 990, asked=985, limit=77)
     async with fake.serving(short_dir / "s"), asking(short_dir / "s", relist_s=0.01) as side:
-        await side.until(lambda: fake.calls["ListContainers"] >= 3)
+        await side.until(lambda: side.directory.container(APP) and side.directory.container(APP).detailed)
+        listed = fake.calls["ListContainers"]
+        await side.until(lambda: fake.calls["ListContainers"] >= listed + 3)
         known = side.directory.container(APP)
         assert (known.oom_score_adj, known.oom_score_adj_asked, known.memory_limit, known.pid) == (990, 985, 77, 0)
         asked = fake.calls["ContainerStatus"]

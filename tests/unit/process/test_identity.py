@@ -8,6 +8,8 @@ import pytest
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.process import ProcRoot, read_boot_id, start_ticks_of
 
+from tests.running import descriptors
+
 HOSTILE = b"77 (foo) Z 1 (x)) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 18446744073709551615\n"
 RUN = "print(flush=True); input()"  # Popen returns within the exec, when there are no arguments to be read yet
 
@@ -93,9 +95,11 @@ def test_a_refused_write_says_what_where_and_why(proc, child):
 
 
 def test_descriptors_are_given_back(proc, child):
-    before = len(os.listdir("/proc/self/fd"))
+    files, before = f"/proc/{child.pid}", descriptors("pidfd")
     for _ in range(20):
         with proc.open(child.pid) as process:
             process.pidfd()
             process.read("stat")
-    assert len(os.listdir("/proc/self/fd")) == before
+            assert descriptors(files), "they are told by these names"
+            assert len(descriptors("pidfd")) == len(before) + 1
+    assert (descriptors(files), descriptors("pidfd")) == (set(), before)

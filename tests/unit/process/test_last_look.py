@@ -1,3 +1,4 @@
+import _thread
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_why_it_cannot_be_read_is_said():
 
 
 def test_no_other_thread_runs_during_the_look(file, monkeypatch):
-    descriptor, turns, stop = file(b""), [0], threading.Event()
+    descriptor, turns, stop, ended = file(b""), [0], threading.Event(), threading.Event()
     os.truncate(descriptor, LONG)  # so that the read takes milliseconds
     monkeypatch.setattr(last_look, "_PAGE", 2 * LONG)
     monkeypatch.setattr(last_look, "_buffer", last_look._Buffer())
@@ -43,23 +44,22 @@ def test_no_other_thread_runs_during_the_look(file, monkeypatch):
     def spin():
         while not stop.is_set():
             turns[0] += 1
+        ended.set()
 
-    thread = threading.Thread(target=spin)
-    thread.start()
     before = sys.getswitchinterval()
     try:
-        sys.setswitchinterval(2)  # who lets another thread run has lost the interpreter for so long
-        for _ in range(2):  # before the first the other thread may have asked for its turn, by the shorter interval
-            seen = turns[0]
-            assert len(last_look.pread(descriptor)) == LONG
-            ran = turns[0] - seen
-        assert ran == 0
-        while turns[0] == seen:  # os.pread does let it run, if not every time
+        # A thread that waits for the interpreter asks for it after so long, whoever has it: all looks take less.
+        sys.setswitchinterval(30)
+        _thread.start_new_thread(spin, ())  # threading's start would wait for it, and let it run
+        for _ in range(10):
+            assert (len(last_look.pread(descriptor)), turns) == (LONG, [0])
+        sys.setswitchinterval(before)
+        while turns == [0]:  # os.pread does let it run, if not every time
             os.pread(descriptor, LONG, 0)
     finally:
         sys.setswitchinterval(before)
         stop.set()
-        thread.join()
+        ended.wait()
 
 
 def test_a_process_that_ended_is_gone_whoever_has_its_number(tmp_path):

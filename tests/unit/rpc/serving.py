@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ import grpc
 from google.protobuf.wrappers_pb2 import StringValue
 from holdfast.rpc import Counters, Layer, Registrar
 from holdfast.rpc.counters import GO_CODES
+
+from tests.running import async_until
 
 SERVICE = "test.v1.Echo"
 SHAPES = {
@@ -99,9 +100,8 @@ async def serving(
 
 async def _all_counted(layer: Layer) -> None:
     """A client that left is counted when the handler's task hears of it; the stop does not wait for that task."""
-    async with asyncio.timeout(10):
-        while any(method.started != sum(method.handled) for method in layer.counters._methods.values()):
-            await asyncio.sleep(0)
+    methods = layer.counters._methods
+    await async_until(lambda: all(one.started == sum(one.handled) for one in methods.values()), "all are counted")
 
 
 async def refused(call: Any) -> tuple[str, str]:

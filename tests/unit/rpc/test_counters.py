@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import timeit
 
 import pytest
@@ -114,6 +115,6 @@ def test_a_scrape_of_200_methods_with_histogram_stays_within_its_budget():
         method.seconds.observe(0.003)
     registry = Registry()
     counters.add_to(registry)
-    best = min(timeit.repeat(registry.text, number=1, repeat=20))
+    best = min(timeit.repeat(registry.text, number=1, repeat=20, timer=time.thread_time))
     assert registry.text().count(b"\n") == 200 * (3 + 17 + 14) + 10
     assert best < 0.02  # 2 ms on an idle machine; a client library takes 70

@@ -12,6 +12,7 @@ from holdfast.errors import Code, FailedPrecondition, Internal, MisusedPlugin, N
 from holdfast.rpc import Counters, Gate, Layer
 from holdfast.rpc.counters import MethodType
 
+from tests.running import PATIENCE_S, async_until
 from tests.unit.rpc.serving import SERVICE, handler, refused, serving, text
 
 
@@ -296,12 +297,6 @@ async def test_a_reply_of_the_wrong_type_is_internal(short_dir):
             assert words.startswith("grpc: error while marshaling: ")
 
 
-async def _until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.parametrize("shape", ["unary", "server", "client", "bidi"])
 async def test_a_caller_who_gives_up_cancels_the_handler_and_counts_as_canceled(short_dir, shape):
     began, ended = asyncio.Event(), asyncio.Event()
@@ -331,7 +326,7 @@ async def test_a_caller_who_gives_up_cancels_the_handler_and_counts_as_canceled(
         await began.wait()
         call.cancel()
         await ended.wait()
-        await _until(lambda: served.counted("M").get("Canceled"))
+        await async_until(lambda: served.counted("M").get("Canceled"))
         if shape in ("unary", "client"):
             await waiting
     assert served.counted("M")["Canceled"] == 1
@@ -355,9 +350,8 @@ async def test_a_client_that_leaves_while_a_message_is_being_sent_ends_the_gener
         while before != (before := served.counted("M")["sent"]):
             await asyncio.sleep(0.05)
         call.cancel()
-        async with asyncio.timeout(5):
-            await ended.wait()
-        await _until(lambda: served.counted("M").get("Canceled"))
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
+        await async_until(lambda: served.counted("M").get("Canceled"))
 
 
 async def test_a_deadline_that_passes_counts_as_deadline_exceeded(short_dir):
@@ -370,9 +364,11 @@ async def test_a_deadline_that_passes_counts_as_deadline_exceeded(short_dir):
 
     methods = {"U": handler("unary", slow), "S": handler("server", slow_stream)}
     async with serving(short_dir, methods) as served:
-        assert (await refused(served.method("unary", "U")(text(""), timeout=0.2)))[0] == "DEADLINE_EXCEEDED"
-        assert (await refused(served.method("server", "S")(text(""), timeout=0.2)))[0] == "DEADLINE_EXCEEDED"
-        await _until(
+        await served.channel.channel_ready()  # or a deadline may pass before the server hears of the call
+        calls = served.method("unary", "U")(text(""), timeout=1), served.method("server", "S")(text(""), timeout=1)
+        for answer in await asyncio.gather(*map(refused, calls)):
+            assert answer[0] == "DEADLINE_EXCEEDED"
+        await async_until(
             lambda: served.counted("U").get("DeadlineExceeded") and served.counted("S").get("DeadlineExceeded")
         )
 
@@ -581,7 +577,7 @@ async def test_a_handler_that_outlives_the_server_does_no_harm(short_dir):
         assert (await call)[0] == "UNAVAILABLE"
         go_on.set()
         await done.wait()
-        await _until(lambda: served.counted("M").get("NotFound"))
+        await async_until(lambda: served.counted("M").get("NotFound"))
 
 
 def test_wrapping_keeps_the_shape():

@@ -10,6 +10,8 @@ from holdfast.config import Settings
 from holdfast.rpc import fleet_traffic, server_options
 from holdfast.rpc.options import NODE
 
+from tests.running import PATIENCE_S
+
 
 def options(**grpc_section: object) -> dict[str, int]:
     return dict(server_options(msgspec.convert({"grpc": grpc_section}, Settings)))
@@ -92,7 +94,7 @@ async def test_a_connection_is_closed_gently_at_its_age(short_dir):
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{short_dir}/s") as channel:
         assert await channel.unary_unary("/t.T/E")(b"1") == b"1"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while channel.get_state() is grpc.ChannelConnectivity.READY:
                 await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         assert await channel.unary_unary("/t.T/E")(b"2") == b"2"

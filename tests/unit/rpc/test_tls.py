@@ -16,6 +16,8 @@ from holdfast.rpc import server_credentials
 from holdfast.rpc.auth import identities_of
 from holdfast.rpc.tls import TlsFiles
 
+from tests.running import PATIENCE_S
+
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")
 
 NAMES = "subjectAltName=IP:127.0.0.1,DNS:node.test,URI:spiffe://test/ops,email:ops@test"
@@ -177,7 +179,7 @@ class Served:
         credentials = grpc.ssl_channel_credentials(roots.read_bytes(), *chain)
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials) as channel:
             try:
-                return (await channel.unary_unary("/t.T/Who")(b"", timeout=10)).decode()
+                return (await channel.unary_unary("/t.T/Who")(b"", timeout=PATIENCE_S)).decode()
             except grpc.aio.AioRpcError as error:
                 return error.code().name
 

@@ -14,6 +14,8 @@ from holdfast.server.connections import ConnectionMetrics
 from holdfast.server.descriptors import Bound
 from holdfast.server.front import Front
 
+from tests.running import PATIENCE_S
+
 WIDE = (Bound(64, 64), Bound(64, 64))
 
 
@@ -55,7 +57,7 @@ async def test_bytes_pass_both_ways_whole_even_when_their_reader_is_slow(short_d
             writer.write(data)
             await writer.drain()
 
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             group.create_task(send())
             assert await reader.readexactly(len(data)) == data
         writer.close()
@@ -85,7 +87,7 @@ async def test_a_client_that_says_nothing_costs_no_connection_to_the_server_and_
     monkeypatch.setattr(ours, "SILENT_S", 0.05)
     async with fronting(f"{short_dir}/no-server") as (address, metrics):
         reader, writer = await asyncio.open_connection(*address)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         assert metrics.closed.labels("tcp", "silent").value == 1
         writer.close()
@@ -95,7 +97,7 @@ async def test_a_client_whose_server_is_gone_is_closed(short_dir):
     async with fronting(f"{short_dir}/no-server") as (address, _):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"x")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         writer.close()
@@ -112,7 +114,7 @@ async def test_more_connections_than_the_bound_end_the_quietest_one(short_dir, w
             if word:
                 pairs[-1][1].write(word)
                 assert await pairs[-1][0].readexactly(1) == word
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await pairs[0][0].read() == b""
         for reader, writer in pairs[1:]:
             writer.write(b"y")
@@ -132,7 +134,7 @@ async def test_accepting_goes_on_when_there_are_descriptors_again_and_the_lack_i
             client.setblocking(False)
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     await asyncio.get_running_loop().sock_connect(client, address)
                     while not caplog.records:
                         await asyncio.sleep(0)
@@ -140,7 +142,7 @@ async def test_accepting_goes_on_when_there_are_descriptors_again_and_the_lack_i
                         await asyncio.sleep(0)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.get_running_loop().sock_sendall(client, b"x")
                 assert await asyncio.get_running_loop().sock_recv(client, 1) == b"x"
     assert [record.message for record in caplog.records] == ["accept failed; trying again"]

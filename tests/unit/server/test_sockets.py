@@ -8,6 +8,8 @@ import pytest
 from holdfast.errors import BootError
 from holdfast.server.sockets import Owner, UnixSocket, listen_tcp, listen_unix, refuse_if_taken, split_address
 
+from tests.running import PATIENCE_S
+
 NOBODY = Owner()
 
 
@@ -162,7 +164,7 @@ def test_without_a_host_it_listens_for_both_families():
     with listen_tcp("metrics endpoint", ":0") as sock:
         port = sock.getsockname()[1]
         assert sock.family == (socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S):
             pass
 
 

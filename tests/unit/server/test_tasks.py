@@ -4,6 +4,8 @@ import pytest
 from holdfast.errors import BootError, NotFound
 from holdfast.server.tasks import Pauses, Tasks
 
+from tests.running import async_until
+
 AT_ONCE = Pauses(0, 0, 0)
 
 
@@ -17,9 +19,7 @@ class Faults:
         self.told.append(told)
 
     async def until(self, *told: str) -> None:
-        async with asyncio.timeout(20):
-            while told not in self.told:
-                await asyncio.sleep(0)
+        await async_until(lambda: told in self.told, str(told))
 
 
 def values(family):

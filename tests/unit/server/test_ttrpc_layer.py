@@ -14,6 +14,7 @@ from holdfast.ttrpc import Client, Method
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.running import async_until
 from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, serving
 
 
@@ -31,12 +32,6 @@ async def served(layer=None, *more):
             return {word: number for word, number in numbers.items() if number}
 
         yield Stubs(client), echo, layer, counted
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def numbers(*values):
@@ -110,14 +105,14 @@ async def test_a_deadline_and_a_caller_who_leaves_are_told_apart():
         with pytest.raises(DeadlineExceeded):
             await stubs.Block(Text(value="a"), timeout=0.2)
         assert await echo.stopped.get() == "a"
-        await until(lambda: counted("Block").get("DeadlineExceeded"))
+        await async_until(lambda: counted("Block").get("DeadlineExceeded"))
         waiting = asyncio.ensure_future(stubs.Block(Text(value="b")))
         await echo.started.get()
         await echo.started.get()
     assert await echo.stopped.get() == "b"
     with pytest.raises((Canceled, Unavailable)):
         await waiting
-    await until(lambda: counted("Block").get("Canceled"))
+    await async_until(lambda: counted("Block").get("Canceled"))
 
 
 async def test_a_drain_refuses_new_calls_and_ends_streams_with_the_reason():

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import pytest
 from holdfast.errors import NotFound
 from holdfast.store.opened import Opened
 
 from tests.contracts.content import get, put
+from tests.running import descriptors
 
 
 class Reader:
@@ -90,6 +90,4 @@ async def test_a_collected_blob_is_not_read_again_and_its_file_is_let_go(metadat
     with pytest.raises(NotFound):
         await store.reader(name)
     await local.close()  # waits for what is under way
-    links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if number != "0"
-             and os.path.lexists(f"/proc/self/fd/{number}")]  # fmt: skip
-    assert not [link for link in links if name[7:] in link]
+    assert descriptors(name[7:]) == set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 import tempfile
@@ -11,6 +10,8 @@ from pathlib import Path
 from google.protobuf import empty_pb2, wrappers_pb2
 from holdfast.api.ttrpc import ttrpc_pb2
 from holdfast.ttrpc import Client, Method, Server, anyone
+
+from tests.running import descriptors
 
 Text, Number, Empty = wrappers_pb2.StringValue, wrappers_pb2.Int64Value, empty_pb2.Empty
 Blob = wrappers_pb2.BytesValue
@@ -209,5 +210,8 @@ async def echo(**options):
         yield service, Stubs(client), server, path
 
 
-def open_fds():
-    return len(os.listdir("/proc/self/fd"))
+def served_sockets(path):
+    """Descriptors of this process for the server's ends of connections to ``path``, and for its listener."""
+    table = Path("/proc/net/unix").read_text().splitlines()
+    inodes = {line.split()[6] for line in table if line.endswith(f" {path}")}
+    return {number for number, link in descriptors("socket:") if link[8:-1] in inodes}

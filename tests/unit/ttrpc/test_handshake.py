@@ -8,7 +8,7 @@ from holdfast.errors import PermissionDenied
 from holdfast.ttrpc import Client, anyone, require, same_user
 from holdfast.ttrpc.handshake import Peer
 
-from tests.unit.ttrpc.harness import Echo, Raw, Stubs, Text, open_fds, raw_client, serving
+from tests.unit.ttrpc.harness import Echo, Raw, Stubs, Text, raw_client, served_sockets, serving
 
 ME = Peer(os.getpid(), os.geteuid(), os.getegid())
 
@@ -91,12 +91,13 @@ async def test_ten_thousand_refusals_leak_no_descriptor():
         logging.getLogger("holdfast.ttrpc.server").setLevel(logging.CRITICAL)
         try:
             await refused()
-            before = open_fds()
+            before = served_sockets(path)
+            assert len(before) == 1, "the listener"
             for _ in range(200):
                 await asyncio.gather(*(refused() for _ in range(50)))
         finally:
             logging.getLogger("holdfast.ttrpc.server").setLevel(logging.NOTSET)
-        assert (open_fds(), server.connections) == (before, 0)
+        assert (served_sockets(path), server.connections) == (before, 0)
 
 
 @pytest.mark.root

@@ -17,6 +17,7 @@ from holdfast.pods.created import CreatedStore
 from holdfast.ttrpc import Client, Server, unix
 from holdfast.ttrpc.trunk import Trunk
 
+from tests.running import PATIENCE_S
 from tests.unit.ttrpc.harness import bound, socket_path
 
 POD = pb.PodSandbox(id="s1", name="pg-0", uid="u1", namespace="db", labels={"app": "pg"})
@@ -106,8 +107,11 @@ class Runtime(RuntimeServicer):
 
 
 @asynccontextmanager
-async def linked(tmp_path, budget_s=0.5):
-    """A runtime and our link to it: ``means`` says what the link has to work with."""
+async def linked(tmp_path, budget_s=PATIENCE_S):
+    """A runtime and our link to it: ``means`` says what the link has to work with.
+
+    The budget is the time of a handler, which syncs a file: on a disk that others use it takes a second, too.
+    """
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")

@@ -10,6 +10,7 @@ from holdfast.pods.created import Created, CreatedFile, CreatedStore
 from holdfast.pods.nri import EVENT_MASK, Adjustment, Life, Sandbox, Wish
 from holdfast.ttrpc import Kind
 
+from tests.running import async_until
 from tests.unit.plugins.nri.kit import POD, a_container, serving
 
 SANDBOX = Sandbox("s1", "u1", "db", "pg-0", {"app": "pg"})
@@ -129,9 +130,7 @@ async def test_a_container_that_started_while_we_were_away_is_handed_over_once(t
         link.heir.error = None
         for _ in range(2):
             await synchronize(plugin, a_container(adj=-500, pid=321))
-            async with asyncio.timeout(10):  # the engine's answer comes in turns of its own
-                while store.waits("c1"):
-                    await asyncio.sleep(0)
+            await async_until(lambda: not store.waits("c1"))  # the engine's answer comes in turns of its own
             assert link.adopted == [(321, 985, -500, "pg")]
         again = CreatedStore(tmp_path / "created.db")
         assert (again.waits("c1"), again.get("c1")) == (False, Created("c1", 985, -500, "pg"))
