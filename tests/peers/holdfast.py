@@ -11,6 +11,10 @@ from pathlib import Path
 
 import grpc
 
+from tests.running import PATIENCE_S
+
+#: A channel that tries again soon: by default each try comes 1.6 times later, the sixth 16 s after the first.
+TRIES_AGAIN = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 CONFIG = """
 root: {directory}/root
 state: {directory}/state
@@ -34,10 +38,10 @@ def running(directory: Path, config: str = CONFIG, before: Sequence[str] = ()):
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        with grpc.insecure_channel(f"unix://{address}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+        with grpc.insecure_channel(f"unix://{address}", TRIES_AGAIN) as channel:
+            grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
         yield address, process
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE_S)
