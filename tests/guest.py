@@ -136,6 +136,9 @@ class Outside:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=self._takes)  # stable: theirs come last, when the guest has had its time
+        for item in items:
+            if self._takes(item):  # each has its timeout there; here the first waits for all that is left of the run
+                item.add_marker(pytest.mark.timeout(0), append=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:

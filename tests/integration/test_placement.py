@@ -19,12 +19,13 @@ from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 from bench import victims
 from tests.fakes.layout import Layout
 from tests.integration.node_kit import adj_of
-from tests.running import until
+from tests.peers.process import OFTEN
+from tests.running import PATIENCE_S, until
 
 pytestmark = pytest.mark.root
 URI = "io.holdfast.placement.v1.rules"
 SERVICE = Path(__file__).parents[2] / "service"
-WAIT_S = 30
+WAIT_S = PATIENCE_S
 
 
 class Daemon:
@@ -57,7 +58,7 @@ class Daemon:
         environment = {**os.environ, "PYTHONPATH": str(SERVICE)}
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        self.channel = grpc.insecure_channel(f"unix:{self.address}")
+        self.channel = grpc.insecure_channel(f"unix:{self.address}", OFTEN)
         grpc.channel_ready_future(self.channel).result(WAIT_S)
         self.stub = PlacementStub(self.channel)
 
