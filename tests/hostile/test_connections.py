@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,9 +128,11 @@ def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shar
 
 #: By forks alone: so many execs of root's in a second would be a crowd, and placement would wait for a rescan.
 CROWD = """
-import os, signal
+import ctypes, os, signal
+prctl = ctypes.CDLL(None).prctl
 for _ in range(400):
     if os.fork() == 0:
+        prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
         signal.pause()
 print("there", flush=True)
 signal.pause()
@@ -142,10 +142,7 @@ signal.pause()
 @pytest.fixture
 def crowd(start):
     """A node with some processes more."""
-    made = start(["setsid", sys.executable, "-c", CROWD])
-    made.line("there")
-    yield
-    os.killpg(made.pid, signal.SIGKILL)
+    start([sys.executable, "-c", CROWD]).line("there")
 
 
 @pytest.mark.usefixtures("crowd")

@@ -20,8 +20,10 @@ from pathlib import Path
 import grpc
 
 from tests.needs import path_of
+from tests.peers import groups
 from tests.peers.daemon import Daemon, containerd
 from tests.peers.ttrpc_wire import field, parsed
+from tests.running import until
 
 IMAGE = "holdfast.test/busybox:1"
 SERVICE = "/runtime.v1.RuntimeService/"
@@ -105,6 +107,17 @@ class Cri:
 
     def start(self) -> None:
         self.daemon = containerd(self.dir, self._config).ready()
+        until(self._is_initialized, "the CRI service is initialized")
+
+    def _is_initialized(self) -> bool:
+        """containerd 1.6 is ready before its CRI service has looked at what runs, and refuses all calls until then."""
+        try:
+            self.call("ListPodSandbox")
+        except grpc.RpcError as error:
+            if "not initialized" in (error.details() or ""):
+                return False
+            raise
+        return True
 
     def stop(self) -> None:
         self.daemon.stop()
@@ -138,15 +151,7 @@ class Cri:
     def unmount(self) -> None:
         mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for point in sorted((point for point in mounted if point.startswith(f"{self.dir}/")), reverse=True):
-            subprocess.run(["umount", point], check=True)
-
-    def remove_groups(self) -> None:
-        for root in Path("/sys/fs/cgroup").iterdir():
-            for path in sorted(Path(f"{root}{self.top}").rglob("*/"), reverse=True):
-                with suppress(OSError):
-                    path.rmdir()
-            with suppress(OSError):
-                Path(f"{root}{self.top}").rmdir()
+            subprocess.run(["umount", "--lazy", point], check=False)  # a shim that ends removes its own, too
 
 
 class Pod:
@@ -169,13 +174,21 @@ class Pod:
         return container
 
     def pids(self, container: str) -> list[int]:
-        """The container's processes, by its cgroup."""
+        """The container's processes, by its cgroup: the one that was started first comes first."""
         uid = bytes(parsed(bytes(parsed(self._config)[1]))[2]).decode()
         for root in Path("/sys/fs/cgroup").iterdir():
             path = Path(f"{root}{self.cri.top}/kubepods/burstable/pod{uid}/{container}/cgroup.procs")
-            if path.exists() and (pids := path.read_text().split()):
-                return sorted(map(int, pids))
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if pids := path.read_text().split():
+                    return [pid for _, pid in sorted(filter(None, map(_start_of, pids)))]
         return []
+
+
+def _start_of(pid: str) -> tuple[int, int] | None:
+    """When a process was started, and its number, which alone says nothing: numbers begin again; None: it is gone."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]), int(pid)
+    return None
 
 
 @contextmanager
@@ -192,4 +205,4 @@ def running(directory: Path) -> Iterator[Cri]:
         finally:
             cri.stop()
             cri.unmount()
-            cri.remove_groups()
+            groups.remove(cri.top.strip("/"))

@@ -13,6 +13,7 @@ import pytest
 from tests.hostile.attacks import h2
 from tests.needs import path_of, peer, root
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
+from tests.running import PATIENCE_S
 
 V6_OFF = [f"net.ipv6.conf.{name}.disable_ipv6=1" for name in ("all", "default", "lo")]
 
@@ -22,11 +23,11 @@ import http.client, json, sys, grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 answers = {}
 for host in json.loads(sys.argv[1]):
-    page = http.client.HTTPConnection(host, 9420, timeout=10)
+    page = http.client.HTTPConnection(host, 9420, timeout=30)
     page.request("GET", "/metrics")
     literal = f"[{host}]" if ":" in host else host
     with grpc.insecure_channel(f"{literal}:7421") as channel:
-        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
     answers[host] = [page.getresponse().status, health.status]
 print(json.dumps(answers))
 """
@@ -54,7 +55,7 @@ def test_a_port_without_a_host_is_served_on_the_families_there_are(short_dir, st
     daemon = start(words, env=ENVIRON)
     daemon.line("successfully booted")
     enter = [path_of("nsenter"), f"--net=/proc/{daemon.pid}/ns/net", sys.executable, "-c", ASK, json.dumps(hosts)]
-    asked = subprocess.run(enter, capture_output=True, text=True, timeout=60, check=False)
+    asked = subprocess.run(enter, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
     assert asked.returncode == 0, asked.stderr + daemon.said
     assert json.loads(asked.stdout) == {host: [http.client.OK, 1] for host in hosts}
 

@@ -15,8 +15,7 @@ from holdfast.node.proc.host import capabilities
 from tests.needs import peer
 from tests.peers import cri_side
 from tests.peers.daemon import ENVIRON, HOLDFAST, Daemon, holdfast
-from tests.running import PATIENCE_S
-from tests.running import adj_of as adj
+from tests.running import PATIENCE_S, adj_of
 
 pytestmark = [peer("containerd", "ctr", "containerd-shim-runc-v2", "runc", "busybox"), pytest.mark.root]
 
@@ -73,6 +72,11 @@ def ask(daemon: Daemon, *words: str):
     return json.loads(done.stdout)
 
 
+def placements(daemon: Daemon) -> dict[int, dict]:
+    """What ``ps`` lists, by pid."""
+    return {some["pid"]: some for some in ask(daemon, "ps").get("placements", [])}
+
+
 def becomes(expected, value, daemon: Daemon):
     """Wait until a value of the kernel's is so: there is no event of it that a test could wait for."""
     deadline = time.monotonic() + PATIENCE_S
@@ -90,8 +94,8 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     main = labelled.run("main", ["sleep", "100000"], 985)
     side = labelled.run("side", ["sleep", "100000"], 985)
     (main_pid,), (side_pid,) = labelled.pids(main), labelled.pids(side)
-    becomes(777, lambda: adj(main_pid), ours)
-    assert adj(side_pid) == 985
+    becomes(777, lambda: adj_of(main_pid), ours)
+    assert adj_of(side_pid) == 985
 
     asks = {
         "holdfast.dev/oom-score-adj": "300",
@@ -108,14 +112,14 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     becomes(2, lambda: len(sleeping()), ours)  # not when there are four: a fork is not yet what it will exec
     pids, grandchildren = asking.pids(own), sleeping()
     leader = pids[0]
-    becomes(300, lambda: adj(leader), ours)
-    becomes([990, 990], lambda: [adj(pid) for pid in grandchildren], ours)
+    becomes(300, lambda: adj_of(leader), ours)
+    becomes([990, 990], lambda: [adj_of(pid) for pid in grandchildren], ours)
     greedy = asking.run("greedy", ["sleep", "100000"], 985)
     (greedy_pid,) = asking.pids(greedy)
     ours.line("an annotation is refused.*-500 is not within 100 and 1000")
-    becomes(300, lambda: adj(greedy_pid), ours)  # its own is refused; the pod's for all is not
+    becomes(300, lambda: adj_of(greedy_pid), ours)  # its own is refused; the pod's for all is not
 
-    table = {some["pid"]: some for some in ask(ours, "ps")["placements"]}
+    table = placements(ours)
     assert (table[main_pid]["pod"]["name"], table[main_pid]["pod"]["container"]) == ("web-0", "main")
     assert (table[main_pid]["adj_before"], table[leader]["adj_before"]) == (985, 990)
     assert not [some["comm"] for some in table.values() if some["comm"].startswith("runc:[")]
@@ -128,13 +132,13 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
 
     cri.stop()
     ours.line("pods are known by their cgroups' names alone, or as last told")
-    assert adj(main_pid) == 777
+    assert adj_of(main_pid) == 777
     cri.start()
     ours.line("pods are told by the runtime", after=1)
     late = labelled.run("main", ["sleep", "100000"], 985)
     (late_pid,) = labelled.pids(late)
-    becomes(777, lambda: adj(late_pid), ours)
-    assert (adj(main_pid), adj(leader)) == (777, 300)
+    becomes(777, lambda: adj_of(late_pid), ours)
+    assert (adj_of(main_pid), adj_of(leader)) == (777, 300)
 
 
 #: What an instance manager does: it starts a postmaster, which is another program and forks a worker.
@@ -154,9 +158,13 @@ def test_the_shipped_rules_for_pods_hold_real_ones(cri, ours):
     becomes(4, lambda: len(database.pids(instance)), ours)
     manager, postmaster, worker, below = database.pids(instance)
     low = -900 if "CAP_SYS_RESOURCE" in capabilities("/proc") else 985
-    becomes([985, low, 0, 0], lambda: [adj(pid) for pid in (manager, postmaster, worker, below)], ours)
-    table = {some["pid"]: some for some in ask(ours, "ps")["placements"]}
-    assert [table[pid]["rule"] for pid in (postmaster, worker, below)] == ["cloudnative-pg"] * 3
+    becomes([985, low, 0, 0], lambda: [adj_of(pid) for pid in (manager, postmaster, worker, below)], ours)
+    becomes(
+        ["cloudnative-pg"] * 3,
+        lambda: [placements(ours).get(pid, {}).get("rule") for pid in (postmaster, worker, below)],
+        ours,
+    )
+    table = placements(ours)
     wanting = set() if low < 0 else {"capability"}
     wanting |= set() if Path("/sys/fs/cgroup/cgroup.controllers").exists() else {"no_equivalent"}  # memory.oom.group
     assert {some["reason"] for some in table[postmaster]["refusals"]} == wanting
@@ -164,10 +172,10 @@ def test_the_shipped_rules_for_pods_hold_real_ones(cri, ours):
     job = cri.run_pod("nightly-x", new_uid(), {"batch.kubernetes.io/job-name": "nightly"})
     (main,) = job.pids(job.run("main", ["sleep", "100000"], 500))
     (proxy,) = job.pids(job.run("istio-proxy", ["sleep", "100000"], 999))
-    becomes([1000, 1000], lambda: [adj(main), adj(proxy)], ours)  # a proxy of what may die first may, too
+    becomes([1000, 1000], lambda: [adj_of(main), adj_of(proxy)], ours)  # a proxy of what may die first may, too
     service = cri.run_pod("web-1", new_uid(), {"app": "web"})
     (proxy,) = service.pids(service.run("istio-proxy", ["sleep", "100000"], 999))
-    becomes(2, lambda: adj(proxy), ours)
+    becomes(2, lambda: adj_of(proxy), ours)
 
 
 def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, short_dir):
@@ -178,14 +186,12 @@ def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, shor
     path = directory / "config.yaml"
     path.write_text(CONFIG.format(dir=directory, cri=cri.address, builtin_rules="none"))
     with holdfast(directory, path) as first:
-        becomes(777, lambda: adj(pid), first.ready())
+        becomes(777, lambda: adj_of(pid), first.ready())
     cri.stop()
     with holdfast(directory, path) as second:
         second.ready()
-        becomes(
-            "held", lambda: next((p["state"] for p in ask(second, "ps")["placements"] if p["pid"] == pid), ""), second
-        )
-        assert adj(pid) == 777
+        becomes("held", lambda: placements(second).get(pid, {}).get("state"), second)
+        assert adj_of(pid) == 777
         cri.start()
         second.line("pods are told by the runtime")
-        assert adj(pid) == 777
+        assert adj_of(pid) == 777

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from holdfast.node.oom.kmsg import KernelLog
+from holdfast.plugins.placement.kill_series import UPDATE_S
 
-from tests.fakes.api_server import PATIENCE_S, FakeApiServer, listening
+from tests.fakes.api_server import FakeApiServer, listening
 from tests.fakes.cri import FakeRuntime
 from tests.integration.conftest import eater, group, hierarchy, until_asleep  # noqa: F401 (fixtures)
 from tests.integration.node_kit import eat
 from tests.needs import peer
 from tests.peers.in_pod import account_at, environ, in_a_pod
+from tests.running import PATIENCE_S, SLOW, adj_of, until
 
-pytestmark = [pytest.mark.root, peer("openssl")]
+pytestmark = [pytest.mark.root, peer("openssl"), pytest.mark.timeout(300 * SLOW)]
 UID, SANDBOX, CONTAINER = "1d5fb235-0000-4000-8000-00000000000a", "a" * 64, "c" * 64
-LIMIT_MIB = 48
+LIMIT_MIB, ADJ = 48, 500
 YAML = """
 root: {0}/root
 state: {0}/state
@@ -32,7 +37,7 @@ plugins:
     kubernetes_events: true
     builtin_rules: none
     dry_run: false
-    rules: [{{name: eaters, match: {{comm: hf-victim}}, oom_score_adj: 500}}]
+    rules: [{{name: eaters, match: {{comm: hf-victim}}, oom_score_adj: {1}}}]
   io.holdfast.pods.v1.directory: {{cri: {{address: {0}/cri.sock}}}}
 """
 
@@ -77,8 +82,8 @@ def told(memory, first, short_dir):
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert served.wait(30)
-    yield lambda times: asyncio.run_coroutine_threadsafe(fake.until("ContainerStatus", times), loop).result(30)
+    assert served.wait(PATIENCE_S)
+    yield lambda times: asyncio.run_coroutine_threadsafe(fake.until("ContainerStatus", times), loop).result()
     loop.call_soon_threadsafe(done.set)
     thread.join()
     loop.close()
@@ -97,7 +102,7 @@ def pod(short_dir, tmp_path, certificates, start, told, server):
     """Starts daemons in a pod, one after the other, each over the same folders."""
     account = account_at(tmp_path, certificates)
     config = short_dir / "c.yaml"
-    config.write_text(YAML.format(short_dir))
+    config.write_text(YAML.format(short_dir, ADJ))
     started = []
 
     def run():
@@ -110,9 +115,11 @@ def pod(short_dir, tmp_path, certificates, start, told, server):
     return run
 
 
-def killed(eater) -> int:  # noqa: F811
+def killed(eater, *, under_the_rule: bool = False) -> int:  # noqa: F811
     """Have one process of the container take more than there is; its pid."""
     victim = eater("hf-victim", 2 * LIMIT_MIB)
+    if under_the_rule:
+        until(lambda: adj_of(victim.pid) == ADJ, "the rule is applied")
     assert eat(victim) == ""
     victim.wait()
     return victim.pid
@@ -127,14 +134,14 @@ def about(fake, pid):
 
 
 def told_kill(eater, fake) -> int:  # noqa: F811
-    """Have a process killed until an Event tells of one; its pid.
+    """Have a process under the rule killed until an Event tells of one; its pid.
 
     The kernel prints ten tables in five seconds, whoever asks: of a kill without one the group may not be known.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        pid = killed(eater)
-        if fake.comes(lambda: about(fake, pid), 10):  # noqa: B023
+        pid = killed(eater, under_the_rule=True)
+        if fake.comes(lambda: about(fake, pid), PATIENCE_S if is_printed(pid) else 2 * UPDATE_S):  # noqa: B023
             return pid
     raise AssertionError(fake.seen)
 
@@ -143,13 +150,24 @@ def printed_kill(eater) -> int:  # noqa: F811
     """Have a process killed until the kernel printed the table of one; its pid."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        pid = killed(eater)
-        kernel_log = KernelLog("/dev/kmsg")
-        lines = [line.text for _ in range(100) for line in kernel_log.read()]
-        kernel_log.close()
-        if any(line.startswith("oom-kill:") and f",pid={pid}," in line for line in lines):
+        if is_printed(pid := killed(eater)):
             return pid
     raise AssertionError("the kernel prints no table")
+
+
+def is_printed(pid: int) -> bool:
+    """Whether the kernel printed the table from which it chose this process."""
+    with closing(KernelLog("/dev/kmsg")) as kernel_log:
+        batches = iter(lambda: [line.text for line in kernel_log.read()], [])
+        return any(text.startswith("oom-kill:") and f",pid={pid}," in text for batch in batches for text in batch)
+
+
+def noted(folder) -> set[int]:
+    """The processes whose kills a daemon noted as told."""
+    (path,) = folder.glob("root/*/kills.db")
+    with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+        rows = database.execute("SELECT kill FROM kills JOIN told USING (boot_id, number)").fetchall()
+    return {json.loads(kill)["pid"] for (kill,) in rows}
 
 
 def test_each_kill_is_told_on_the_pod_with_what_the_kernel_and_the_rules_say(
@@ -176,7 +194,7 @@ def test_each_kill_is_told_on_the_pod_with_what_the_kernel_and_the_rules_say(
     assert message.startswith(f"Process hf-victim (pid {pid}, not the container's first process) in container app ")
     assert f"and the container's memory limit of {LIMIT_MIB}.0 MiB (cgroup {memory[2]}) was full." in message
     assert f"Next in line: sleep (pid {first.pid})." in message
-    assert message.endswith(" Rule: eaters; oom_score_adj 500.")
+    assert message.endswith(f" Rule: eaters; oom_score_adj {ADJ}.")
     used_mib = float(message.partition("was OOM-killed: it used ")[2].partition(" MiB of memory (RSS)")[0])
     assert LIMIT_MIB / 2 < used_mib <= LIMIT_MIB + 16
     told_kill(eater, fake)
@@ -184,7 +202,7 @@ def test_each_kill_is_told_on_the_pod_with_what_the_kernel_and_the_rules_say(
     assert event["count"] > count, "one Event counts both"
 
 
-def test_no_restart_tells_a_kill_twice_and_none_loses_one(pod, eater, server):  # noqa: F811
+def test_no_restart_tells_a_kill_twice_and_none_loses_one(pod, eater, server, short_dir):  # noqa: F811
     fake, _ = server
     ended = []
 
@@ -206,6 +224,7 @@ def test_no_restart_tells_a_kill_twice_and_none_loses_one(pod, eater, server):  
     assert first_event["count"] == second_event["count"] == 1
     names = [body["metadata"]["name"] for _, _, body in fake.seen if is_about(one, body)]
     assert names == [first_event["metadata"]["name"]] * 2, "it was told again, by the same name"
+    until(lambda: {one, two} <= noted(short_dir), "the daemon has the answers")
     os.kill(daemon.pid, signal.SIGTERM)
     assert daemon.end() == 0
     number = len(fake.seen)

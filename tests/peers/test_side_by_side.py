@@ -10,6 +10,7 @@ import pytest
 from tests.needs import peer
 from tests.peers.case import Case, seen
 from tests.peers.cases import CASES, OURS
+from tests.peers.cases.words import SIDE
 from tests.peers.daemon import containerd, holdfast
 
 PAGE = Path(__file__).parents[2] / "docs" / "containerd-differences.md"
@@ -27,7 +28,7 @@ EACH = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=r
 @pytest.fixture(autouse=True)
 def no_groups_left():
     yield
-    for top in Path("/sys/fs/cgroup").glob("*/holdfast-test-side-*"):
+    for top in Path("/sys/fs/cgroup").glob(f"*/{SIDE}-*"):
         for path in sorted(top.glob("**/"), reverse=True):  # children first
             path.rmdir()
 

@@ -9,7 +9,16 @@ from tests.peers.cases.configuration import CONFIGURATION
 from tests.peers.cases.itself import SELF
 from tests.peers.cases.listeners import COMMAND_LINE, LISTENERS
 from tests.peers.cases.plugins import PLUGINS
-from tests.peers.cases.words import CONFIG, EXCHANGE, NEED_CONTENT, NEED_EXCHANGE, NEED_SCHEDULER, VERSION, without
+from tests.peers.cases.words import (
+    CONFIG,
+    EXCHANGE,
+    NEED_CONTENT,
+    NEED_EXCHANGE,
+    NEED_SCHEDULER,
+    SIDE,
+    VERSION,
+    without,
+)
 
 THEIRS = {case.name: case.theirs for case in (*PLUGINS, *SELF, *CONFIGURATION, *LISTENERS, *COMMAND_LINE)}
 TASK_STATE = 'timeouts."io.containerd.timeout.task.state"'
@@ -57,8 +66,7 @@ OURS: dict[str, Seen] = {
     "nobody": Seen(),
     "umask_077": Seen(look="root 40700, state 40711, sockets 140660 140660"),
     "cgroup_nobody": refused(
-        "mkdir /sys/fs/cgroup/cpu/holdfast-test-side-nobody: permission denied;"
-        " root, or a delegated directory, is needed"
+        f"mkdir /sys/fs/cgroup/cpu/{SIDE}-nobody: permission denied; root, or a delegated directory, is needed"
     ),
     # Configuration
     "unknown_top": warned("unknown_top", "@DIR@/config.toml:4: nonsense: unknown key, ignored"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.peers.case import Case, Seen, refused
-from tests.peers.cases.words import groups, modes, one_group, score
+from tests.peers.cases.words import SIDE, groups, modes, one_group, score
 from tests.peers.daemon import AS_NOBODY
 
 #: As root of a container that was given no CAP_SYS_RESOURCE.
@@ -79,9 +79,9 @@ SELF = (
             needs_root=True,
         )
         for name, path in (
-            ("new", "/holdfast-test-side-new"),
-            ("relative", "holdfast-test-side-relative"),
-            ("nested", "/holdfast-test-side-nested/a/b"),
+            ("new", f"/{SIDE}-new"),
+            ("relative", f"{SIDE}-relative"),
+            ("nested", f"/{SIDE}-nested/a/b"),
         )
     ),
     *(
@@ -96,8 +96,8 @@ SELF = (
     ),
     Case(
         "cgroup_nobody",
-        refused("mkdir /sys/fs/cgroup/systemd/holdfast-test-side-nobody: permission denied"),
-        tables='[cgroup]\n path = "/holdfast-test-side-nobody"',
+        refused(f"mkdir /sys/fs/cgroup/systemd/{SIDE}-nobody: permission denied"),
+        tables=f'[cgroup]\n path = "/{SIDE}-nobody"',
         prefix=AS_NOBODY,
         needs_root=True,
     ),

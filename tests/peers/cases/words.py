@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ INTROSPECTION = "io.containerd.service.v1.introspection-service"
 CONTENT = "io.containerd.content.v1.content"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
 CONFIG = "@DIR@/config.toml"
+SIDE = f"holdfast-test-side-{os.getpid()}"  # groups of this run begin with it
 
 
 def services(*names: str) -> tuple[str, ...]:

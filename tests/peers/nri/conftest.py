@@ -65,6 +65,7 @@ async def boot(start: Callable[..., Running], short_dir: Path) -> AsyncIterator[
         running.line("listening")
         streams = await asyncio.open_unix_connection(control, limit=1 << 24)
         booted.append(Runtime(running, socket, *streams))
+        await booted[-1].well("timeout", Millis=30_000)  # by default a plugin that is 2 s late is dropped
         return booted[-1]
 
     yield one
@@ -122,12 +123,12 @@ class Told:
 class Ours:
     """Our link, kept by a task, with all it is told and says."""
 
-    def __init__(self, directory: Path, socket: str) -> None:
+    def __init__(self, directory: Path, socket: str, budget_s: float) -> None:
         self.wishes, self.book, self.figures, self.events = Told(), Book(), Figures(), list[Message]()
         self.states: asyncio.Queue[bool] = asyncio.Queue()
         self.store = CreatedStore(directory / "created.db")
         means = Means(self.wishes, self.book, self.store, self.figures, self.events.append)
-        self.link = Link(unix(socket), Identity("holdfast", "10"), means, 0.5, self.states.put_nowait)
+        self.link = Link(unix(socket), Identity("holdfast", "10"), means, budget_s, self.states.put_nowait)
 
     async def state(self) -> bool:
         """The next change: whether we are the runtime's plugin."""
@@ -141,11 +142,11 @@ class Ours:
 
 @pytest.fixture
 def linked(short_dir: Path, runtime: Runtime) -> Callable[[], Any]:
-    """``async with linked() as link``: our link, running."""
+    """``async with linked() as link``: our link, running, with so much time for an answer."""
 
     @asynccontextmanager
-    async def running() -> AsyncIterator[Ours]:
-        made = Ours(short_dir, runtime.socket)
+    async def running(budget_s: float = 30.0) -> AsyncIterator[Ours]:
+        made = Ours(short_dir, runtime.socket, budget_s)
         task = asyncio.ensure_future(made.link.keep())
         try:
             yield made

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.needs import BIN, path_of
-from tests.peers import daemon
+from tests.peers import daemon, groups
 from tests.peers.daemon import Daemon
 from tests.peers.nri import cri
-from tests.running import PATIENCE_S, until
+from tests.running import PATIENCE_S
 
 CONFIG = """\
 version = 3
@@ -45,6 +44,8 @@ disabled_plugins = ["io.containerd.tracing.processor.v1.otlp", "io.containerd.in
   socket_path = "{dir}/nri.sock"
   plugin_path = "{dir}/plugins"
   plugin_config_path = "{dir}/conf.d"
+  plugin_registration_timeout = "1m"
+  plugin_request_timeout = "1m"
 """
 
 
@@ -61,7 +62,7 @@ def containerd(directory: Path, within_s: float = PATIENCE_S) -> Iterator[Daemon
 def import_image(address: str, directory: Path) -> None:
     archive = cri.archive(Path(path_of("firstlook")), directory / "image.tar")
     command = [path_of("ctr"), "--address", address, "--namespace", "k8s.io", "images", "import"]
-    subprocess.run([*command, "--snapshotter", "native", archive], check=True, capture_output=True, timeout=60)
+    subprocess.run([*command, "--snapshotter", "native", archive], check=True, capture_output=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -69,16 +70,7 @@ def parent() -> Iterator[str]:
     """A cgroup for the pods; what a test that failed halfway left in it is ended, and the group removed."""
     name = f"holdfast-test-nri-{os.getpid()}"
     yield f"/{name}"
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines() if " cgroup" in line]
-    tops = [top for mount in mounts if (top := Path(mount[4], name)).exists()]
-    for top in tops:
-        folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
-        for pid in {int(pid) for folder in folders for pid in (folder / "cgroup.procs").read_text().split()}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        until(lambda folders=folders: not any((folder / "cgroup.procs").read_text() for folder in folders))
-        for folder in folders:
-            folder.rmdir()
+    groups.remove(name)
 
 
 @pytest.fixture
@@ -100,4 +92,4 @@ def told(command: str, directory: Path, *more: str) -> str:
     """What one of our commands prints, as JSON."""
     words = [*daemon.HOLDFAST, command, *more, "-a", str(directory / "h.sock"), "-o", "json"]
     environ = {**os.environ, **daemon.ENVIRON}
-    return subprocess.run(words, check=True, capture_output=True, text=True, env=environ, timeout=30).stdout
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=environ, timeout=PATIENCE_S).stdout

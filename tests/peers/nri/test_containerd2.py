@@ -30,7 +30,7 @@ state: {dir}/h-state
 grpc: {{address: {dir}/h.sock}}
 metrics: {{address: ""}}
 plugins:
-  io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock}}
+  io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock, budget: 2s}}
   io.holdfast.placement.v1.rules:
     dry_run: false
     builtin_rules: none

@@ -21,7 +21,7 @@ state: {dir}/state
 grpc: {{address: {dir}/s.sock}}
 metrics: {{address: ""}}
 plugins:
-  io.holdfast.nri.v1.plugin: {{enabled: {enabled}, socket_path: {socket}}}
+  io.holdfast.nri.v1.plugin: {{enabled: {enabled}, socket_path: {socket}, budget: 2s}}
   io.holdfast.placement.v1.rules:
     dry_run: false
     builtin_rules: none

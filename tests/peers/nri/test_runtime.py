@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+from statistics import median
 
 import pytest
 from holdfast.plugins.nri.figures import Outcome
@@ -118,12 +120,12 @@ async def test_an_error_of_ours_is_an_empty_answer_and_the_container_is_created(
 
 async def test_an_answer_that_takes_too_long_is_an_empty_one_well_before_the_runtime_gives_up(runtime, linked):
     async with linked() as link:
-        await runtime.well("timeout", Millis=400)
+        await runtime.well("timeout", Millis=4000)
         await connected(runtime, link)
         link.wishes.never = True
         said = await runtime.create()
         assert set(said) == {"micros"}
-        assert said["micros"][0] < 400_000
+        assert said["micros"][0] < 4_000_000
         link.wishes.never, link.wishes.wish = False, Wish("pg", 7)
         assert (await runtime.create())["adj"] == 7  # the runtime kept us
 
@@ -183,11 +185,16 @@ async def test_an_answer_takes_a_few_milliseconds_at_most(runtime, linked, capsy
     async with linked() as link:
         await connected(runtime, link)
         wished = {"memory.oom.group": "0"}
-        took, times = [], 500
+        took, created_s, told_s, times = [], [], [], 500
         for at in range(times):
             link.wishes.wish = Wish("pg", -500, unified=wished)
+            began = time.perf_counter()
             said = await runtime.create(f"c{at}")
+            created_s.append(time.perf_counter() - began)
             took += said["micros"]
+            began = time.perf_counter()
+            await runtime.well("run_pod", **POD)  # the same way, and next to nothing to do
+            told_s.append(time.perf_counter() - began)
         took.sort()
         ours_s = link.figures.handler.labels("CreateContainer")
         assert sum(ours_s.counts) == times
@@ -196,4 +203,4 @@ async def test_an_answer_takes_a_few_milliseconds_at_most(runtime, linked, capsy
             sys.stdout.write(
                 f"\nCreateContainer, {times} times, ms: at the runtime p50 {p50:.2f} p99 {p99:.2f}; ours {own:.3f}\n"
             )
-        assert took[times // 2] <= 5_000
+        assert median(created_s) - median(told_s) <= 0.005

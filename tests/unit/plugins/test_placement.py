@@ -1,6 +1,7 @@
 """The Placement service over a stand-in for the engine: values in, messages out; a real server for Watch."""
 
 import asyncio
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -412,6 +413,23 @@ async def test_an_engine_that_hangs_is_a_fault_until_it_goes_on_and_is_given_up_
     assert await told.get() == ""
     engine.trouble, engine.busy_s = "hangs again", placement.GIVEN_UP_S + 1
     with pytest.raises(Unavailable, match=r"hangs again at loop\.py:1"):
+        await job
+
+
+async def test_an_engine_is_not_given_up_for_the_time_in_which_the_whole_daemon_was_stopped(monkeypatch):
+    monkeypatch.setattr(placement, "BEAT_S", 0.01)
+    monkeypatch.setattr(placement, "GIVEN_UP_S", 0.2)
+    engine, told = engine_that(), asyncio.Queue()
+    job = asyncio.ensure_future(outlast(engine, told.put_nowait))
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # as under SIGSTOP, or without a processor: no thread of the daemon runs
+    engine.trouble, engine.busy_s = "hangs", 0.5
+    assert await told.get() == "hangs"
+    engine.trouble, engine.busy_s = "", 0.0  # its turn ends a moment later
+    assert await told.get() == ""
+    assert not job.done()
+    engine.trouble, engine.busy_s = "hangs for good", 3600.0
+    with pytest.raises(Unavailable, match="hangs for good"):
         await job
 
 

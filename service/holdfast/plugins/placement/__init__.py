@@ -164,20 +164,26 @@ def tell_what_is_missing(context: InitContext, hierarchy: Hierarchy, without: st
 async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
     """Wait for the engine's end; call ``fault`` with each problem meanwhile, and with an empty text when it is over.
 
+    Time in which this loop did not run either does not count as a hang of the engine: the whole daemon was stopped, or
+    had no processor.
+
     Raises:
         Unavailable: it has ended, or hangs for good: no process is placed any more; only a new daemon process helps.
     """
     ended = asyncio.wrap_future(engine.ended)
-    said = ""
+    said, stopped_s, now = "", 0.0, time.monotonic()
     while not ended.done():
         await asyncio.wait({ended}, timeout=BEAT_S)
+        before, now, busy_s = now, time.monotonic(), engine.busy_s
+        stopped_s = stopped_s if busy_s > now - before else 0.0  # the engine began another turn since the last beat
+        stopped_s = min(busy_s, stopped_s + max(0.0, now - before - 2 * BEAT_S))
         trouble = engine.trouble
         if trouble and not said:
             LOG.error("placement engine hangs", at=engine.where())
         if bool(trouble) != bool(said):
             fault(trouble)
         said = trouble
-        if engine.busy_s > GIVEN_UP_S:
+        if busy_s - stopped_s > GIVEN_UP_S:
             raise Unavailable(f"{trouble} at {engine.where()}")
         if not engine.is_running and not engine.ended.done():
             raise Unavailable("a thread of the placement engine is gone")
