@@ -97,9 +97,11 @@ class Running:
         self._pidfd = os.pidfd_open(self.pid)
         self._readers = [self._read(self._process.stdout, self.out), self._read(self._process.stderr, self.err)]
         if stdin is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.write(stdin)
-            self._process.stdin.close()
+            pipe = self._process.stdin
+            assert pipe is not None
+            for act in (lambda: pipe.write(stdin), pipe.close):
+                with suppress(BrokenPipeError):  # it ended, and did not read it
+                    act()
 
     def _read(self, stream: IO[bytes] | None, lines: list[str]) -> threading.Thread:
         assert stream is not None
@@ -167,7 +169,7 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.send(signal.SIGTERM)
-        if not self.ended(10):
+        if not self.ended(PATIENCE_S):  # a daemon that gives everything back may take its time
             self.send(signal.SIGKILL)
         self.end()
         os.close(self._pidfd)
