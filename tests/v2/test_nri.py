@@ -18,7 +18,8 @@ from holdfast.pods.nri import ANNOTATION
 from tests.needs import path_of, peer
 from tests.peers import daemon
 from tests.peers.nri import cri
-from tests.peers.nri.node import containerd, import_image, until
+from tests.peers.nri.node import containerd, import_image
+from tests.running import until
 
 pytestmark = [peer("containerd2/containerd", "firstlook", "ctr", "runc"), pytest.mark.timeout(400)]
 SLOW_S = 120.0  # programs take 10 to 30 times as long where the processor is emulated
