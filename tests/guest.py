@@ -107,13 +107,17 @@ class _Run:
         return [json.loads(line) for line in lines], self._output.read_text(errors="replace")[-8000:]
 
     def _end(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            try:
-                self._process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+        """End what is left of the run: everything in its session, for timeout(1) makes a process group of its own."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + END_S
+            while left := _session(self._process.pid):
+                if time.monotonic() > deadline:
+                    break
+                for pid in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                time.sleep(0.05)
+        self._process.wait()
 
     def __enter__(self) -> _Run:
         return self
@@ -121,6 +125,17 @@ class _Run:
     def __exit__(self, *unused: object) -> None:
         self._end()
         self._folder.cleanup()
+
+
+def _session(number: int) -> list[int]:
+    """The processes of a session, zombies excepted."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == number and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 class Outside:
@@ -136,9 +151,6 @@ class Outside:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=self._takes)  # stable: theirs come last, when the guest has had its time
-        for item in items:
-            if self._takes(item):  # each has its timeout there; here the first waits for all that is left of the run
-                item.add_marker(pytest.mark.timeout(0), append=False)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
@@ -155,7 +167,8 @@ class Outside:
             return None
         if self._run is not None:
             if item.config.pluginmanager.hasplugin("timeout"):
-                # Its time began before this; the run of all of them takes longer, and has a bound of its own.
+                # Each test has its timeout there. Here the first waits for what is left of the run, which has a bound
+                # of its own.
                 item.ihook.pytest_timeout_cancel_timer(item=item)
             self._gather(self._run)
             self._run = None
