@@ -10,6 +10,7 @@ import pytest
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.apply.action import GiveBack, How, Look, Order, Unset, Write
 from holdfast.node.engine.entry import KEPT, Now
+from holdfast.node.engine.lately import FORK_TICKS
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
@@ -29,6 +30,7 @@ MOVE = {
     "name": "move", "match": {"comm": "b"}, "leave_limits": True,
     "cgroup": {"path": "/made/here", "controllers": [TREE]},
 }  # fmt: skip
+TO_EXISTING = {**MOVE, "cgroup": {"path": "/src3", "controllers": [TREE]}}  # nothing says where its first came from
 SET = {"name": "set", "match": {"comm": "c"}, "in_place": {"pids.max": 50}}
 BOTH = {**VALUE, "name": "both", "leave_limits": True, "cgroup": {"path": "/src3", "controllers": [TREE]}}
 KIDS = {"name": "kids", "match": {"comm": "g"}, "oom_score_adj": {"value": 410, "children": 55}}
@@ -347,6 +349,36 @@ class TestInheritance:
         node.forked(parent).comm = "none"
         node.forks.clear()  # as if nobody had told
         under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("moments", range(6))
+    def test_so_it_is_when_the_rescan_that_finds_it_takes_long(self, node, under, moments):
+        """Rows that went are remembered for a second, and a rescan may take longer."""
+        under(VALUE)
+        parent = node.started("a")
+        node.forked(parent).comm = "none"
+        node.forks.clear()  # as if nobody had told
+
+        def takes_long():
+            node.kernel.ticks += 10 * FORK_TICKS
+
+        node.kernel.meanwhile.append((moments, takes_long))
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("rule", [MOVE, TO_EXISTING], ids=["a group of ours", "another"])
+    def test_so_is_one_that_was_born_while_its_parent_waited_to_be_moved_back(self, node, under, rule):
+        under(rule)
+        parent = node.started("b")
+        node.settle()
+        node.set_rules(rules())
+        while not node.queue.orders:
+            node.sweep_step()
+        node.forked(parent).comm = "none"
+        node.forks.clear()
+        node.move_step()
+        node.fetch()
+        node.settle()
         assert undone(node)
 
     def test_so_is_a_whole_line_of_them(self, node, under):
