@@ -101,7 +101,7 @@ class Enforcement:
             )
             if under != adj:
                 rows.append(under)
-        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(held.pid):
+        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(decision.pid):
             for row in held.moves.values():
                 moved = replace(row, rule=terms.rule, give_back=terms.give_back, origin=terms.origin)
                 if moved != row:

@@ -53,14 +53,14 @@ class Requests:
             for one, entry in list(self._entries.items())
             if rule in (None, entry.placement.rule) and pid in (None, one)
         )
-        for held in list(self._table.processes.values()):
+        for one, held in list(self._table.processes.items()):
             of_it = any(
-                pid in (None, held.pid) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
+                pid in (None, one) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
                 for row in held.rows
                 if isinstance(row, OverrideRow) or rule in (None, row.rule)
             )
             if of_it:
-                found[held.pid] = None
+                found[one] = None
         return list(found)
 
     def override(self, row: OverrideRow) -> list[Action]:
