@@ -27,17 +27,21 @@ class Entry(Struct, gc=False):
     """The state of one process beside its rows.
 
     ``order``: the number of the order under way, 0: none. ``again``: examine the process when that order is settled.
-    ``planned`` and ``met``: the refusals of the plan, and those of the kernel at the last try. ``detail``: the text to
-    report when everything is restored. ``stuck``: the things that were reported as impossible to restore.
+    ``met``: the kernel's among the placement's refusals, at the last try; the plan made the others. ``detail``: the text
+    to report when everything is restored. ``stuck``: the things that were reported as impossible to restore.
     """
 
     placement: Placement
     order: int = 0
     again: bool = False
-    planned: tuple[Refusal, ...] = ()
     met: tuple[Refusal, ...] = ()
     detail: str = ""
     stuck: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> list[Refusal]:
+        """The refusals of the plan."""
+        return [refusal for refusal in self.placement.refusals if refusal not in self.met]
 
 
 class Entries(dict[int, Entry]):
@@ -62,9 +66,8 @@ class Entries(dict[int, Entry]):
 
     def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
         """Note the refusals of the plan and of the kernel; the action reports those that are new for this process."""
-        entry.planned, entry.met = tuple(planned), tuple(met)
-        placement = entry.placement
-        refusals = (*entry.planned, *(one for one in entry.met if one not in entry.planned))
+        placement, planned, entry.met = entry.placement, tuple(planned), tuple(met)
+        refusals = (*planned, *(one for one in entry.met if one not in planned))
         news = tuple(refusal for refusal in refusals if refusal not in placement.refusals)
         placement.refusals = refusals
         return [Refused(placement.rule, placement.pid, placement.comm, news)] if news else []
