@@ -77,7 +77,7 @@ class Heritage:
             if row is None or row.rule != rule or not row.gave(process.oom_score_adj, process.start_ticks):
                 continue
             entry = self._entries.get(row.pid)
-            if entry is not None and entry.placement.comm == process.comm:
+            if entry is not None and entry.comm == process.comm:
                 return record(self._table, [inherited_adj(process, row)])
         return []
 
