@@ -29,7 +29,7 @@ from holdfast.node.journal.journal import Journal
 from holdfast.node.oom.store import Kills
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import Rule
-from holdfast.process import read_boot_id
+from holdfast.process import heap, read_boot_id
 
 from bench.frame import side
 
@@ -44,6 +44,7 @@ FLOOD, LATE = 14_000, 200  # execs nobody asks for fill the queue; then those so
 def serve(rules: str, rescan_s: float) -> None:
     """The engine alone, in a process of its own; it sweeps and stops as it is told on stdin."""
     log.set_up("error")
+    heap.share_arena()  # as the daemon does at its start
     hierarchy, boot_id = detect("/proc", "/sys/fs/cgroup"), read_boot_id("/proc")
     with tempfile.TemporaryDirectory() as directory:
         at = Path(directory)

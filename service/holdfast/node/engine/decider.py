@@ -66,7 +66,7 @@ class Decider:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
         entry = self._entries.get(process.pid)
-        rule = entry.placement.rule if entry is not None else own[0].rule if own else None
+        rule = entry.rule if entry is not None else own[0].rule if own else None
         if rule is None or rule == decision.rule:
             return False
         rules = self._force.rules

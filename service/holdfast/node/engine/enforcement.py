@@ -26,18 +26,18 @@ class Enforcement:
 
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         """Report what would be written: a dry run."""
-        placement, actions = entry.placement, list[Action]()
-        if placement.changes != decision.changes and decision.changes:
-            actions.append(tell(Happening.PLANNED, placement, decision.changes, now))
-        placement.changes = decision.changes
+        actions = list[Action]()
+        if entry.changes != decision.changes and decision.changes:
+            actions.append(tell(Happening.PLANNED, entry, decision.changes, now))
+        entry.changes = decision.changes
         actions += self._entries.refuse(entry, decision.refusals, ())
-        placement.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
+        entry.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
         return actions
 
     def enforce(self, entry: Entry, process: Process, decision: Decision, now: Now, at_ns: int) -> list[Action]:
         """Write what needs no wait, order what may wait, and restore what the rule does not set."""
-        placement, rule = entry.placement, decision.rule or ""
-        placement.changes = ()
+        rule = decision.rule or ""
+        entry.changes = ()
         held = self._table.held(process.pid, process.start_ticks)
         back = self._unsaid(held, decision) if held is not None else []
         actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
@@ -60,9 +60,9 @@ class Enforcement:
             drifted = any(isinstance(step, Move) and _stood(step) for step in steps)
             actions.append(self._entries.order(entry, steps, now, drifted=drifted, at_ns=at_ns))
         if entry.order:
-            placement.state = State.MOVING
+            entry.state = State.MOVING
         else:
-            placement.state = state_of(placement.refusals, did=self._entries.is_changed(placement))
+            entry.state = state_of(entry.refusals, did=self._entries.is_changed(entry))
         return actions
 
     def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
@@ -101,7 +101,7 @@ class Enforcement:
             )
             if under != adj:
                 rows.append(under)
-        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(held.pid):
+        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(decision.pid):
             for row in held.moves.values():
                 moved = replace(row, rule=terms.rule, give_back=terms.give_back, origin=terms.origin)
                 if moved != row:

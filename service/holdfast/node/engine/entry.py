@@ -23,21 +23,24 @@ class Now(Struct, frozen=True):
     ticks: int
 
 
-class Entry(Struct, gc=False):
-    """The state of one process beside its rows.
+class Entry(Placement, gc=False):
+    """The state of one process beside its rows: its placement, and the engine's own part.
 
     ``order``: the number of the order under way, 0: none. ``again``: examine the process when that order is settled.
-    ``planned`` and ``met``: the refusals of the plan, and those of the kernel at the last try. ``detail``: the text to
-    report when everything is restored. ``stuck``: the things that were reported as impossible to restore.
+    ``met``: the kernel's among the refusals, at the last try; the plan made the others. ``detail``: the text to report
+    when everything is restored. ``stuck``: the things that were reported as impossible to restore.
     """
 
-    placement: Placement
     order: int = 0
     again: bool = False
-    planned: tuple[Refusal, ...] = ()
     met: tuple[Refusal, ...] = ()
     detail: str = ""
     stuck: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> list[Refusal]:
+        """The refusals of the plan."""
+        return [refusal for refusal in self.refusals if refusal not in self.met]
 
 
 class Entries(dict[int, Entry]):
@@ -57,17 +60,15 @@ class Entries(dict[int, Entry]):
         """Return an order for a process whose steps may wait; it is under way from now on."""
         self._orders += 1
         entry.order, entry.again = self._orders, False
-        placement = entry.placement
-        return Order(self._orders, placement.pid, placement.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
+        return Order(self._orders, entry.pid, entry.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
 
     def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
         """Note the refusals of the plan and of the kernel; the action reports those that are new for this process."""
-        entry.planned, entry.met = tuple(planned), tuple(met)
-        placement = entry.placement
-        refusals = (*entry.planned, *(one for one in entry.met if one not in entry.planned))
-        news = tuple(refusal for refusal in refusals if refusal not in placement.refusals)
-        placement.refusals = refusals
-        return [Refused(placement.rule, placement.pid, placement.comm, news)] if news else []
+        planned, entry.met = tuple(planned), tuple(met)
+        refusals = (*planned, *(one for one in entry.met if one not in planned))
+        news = tuple(refusal for refusal in refusals if refusal not in entry.refusals)
+        entry.refusals = refusals
+        return [Refused(entry.rule, entry.pid, entry.comm, news)] if news else []
 
     def is_changed(self, placement: Placement) -> bool:
         """Whether the process is known to have something that we wrote."""
@@ -102,7 +103,7 @@ class Entries(dict[int, Entry]):
 
 def made(process: Process, rule: str, now: Now) -> Entry:
     """Return the entry of a process that was not known."""
-    return Entry(Placement(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns))
+    return Entry(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns)
 
 
 def by_hand(process: Process, override: OverrideRow) -> Decision:

@@ -76,8 +76,8 @@ class Heritage:
             row = held.adj
             if row is None or row.rule != rule or not row.gave(process.oom_score_adj, process.start_ticks):
                 continue
-            entry = self._entries.get(held.pid)
-            if entry is not None and entry.placement.comm == process.comm:
+            entry = self._entries.get(row.pid)
+            if entry is not None and entry.comm == process.comm:
                 return record(self._table, [inherited_adj(process, row)])
         return []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -51,9 +52,14 @@ LOG = log.named(__name__)
 _TICKS_S = 100  # USER_HZ, of start_ticks
 
 
+@lru_cache(maxsize=1)  # one object for all the rows of a tick: a rescan may write thirty
+def _shared(ticks: int) -> int:
+    return ticks
+
+
 def now() -> Now:
     """Return the present moment."""
-    return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
+    return Now(time.time_ns(), _shared(int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S)))
 
 
 class Means(Struct, frozen=True):

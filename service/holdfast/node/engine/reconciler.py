@@ -96,12 +96,11 @@ class Reconciler:
 
     def placements(self) -> list[Placement]:
         """Return what is shown of every process that is under a rule or has something of ours."""
-        return [entry.placement for entry in list(self.entries.values())]
+        return list(self.entries.values())
 
     def placement(self, pid: int) -> Placement | None:
         """Return the placement of one process; None: it has none."""
-        entry = self.entries.get(pid)
-        return entry.placement if entry is not None else None
+        return self.entries.get(pid)
 
     def is_known(self, pid: int) -> bool:
         """Whether a process is to be examined, whatever its name."""
@@ -142,7 +141,7 @@ class Reconciler:
             if not at_ns and seen.held is None and (adopted := self._heritage.adopt_orphan(process, decision.rule)):
                 return actions + adopted + self.observe(process, now)
             entry = made(process, decision.rule, now)
-        self.entries.show_ruled(entry.placement, seen, decision, now)
+        self.entries.show_ruled(entry, seen, decision, now)
         actions += self.followed.follow(process.pid, wanted=self.rules.may_hold_children_of(decision.rule))
         if decision.dry_run:
             actions += self._enforcement.plan_only(entry, decision, now)
@@ -158,9 +157,8 @@ class Reconciler:
         """
         actions: list[Action] = []
         for known in (self.entries.get(process.pid), self.table.processes.get(process.pid)):
-            ticks = known.placement.start_ticks if isinstance(known, Entry) else known.start_ticks if known else 0
-            if known is not None and ticks != process.start_ticks:
-                actions += self.gone(process.pid, ticks)
+            if known is not None and known.start_ticks != process.start_ticks:
+                actions += self.gone(process.pid, known.start_ticks)
         actions += self._settlement.agree(process)
         return actions + self._heritage.inherit(process)
 
@@ -170,7 +168,7 @@ class Reconciler:
         if entry is None and held is not None:
             entry = self.entries[process.pid] = made(process, held.values[0].rule, now)
         if entry is not None:
-            self.entries.show(entry.placement, process)
+            self.entries.show(entry, process)
 
     def forked(self, parent: int, child: int) -> list[Action]:
         """Record a fork; the action examines the child if it is an heir."""
@@ -187,7 +185,7 @@ class Reconciler:
         A rescan forgets ended processes in slices.
         """
         entry, held = self.entries.get(pid), self.table.processes.get(pid)
-        if entry is not None and start_ticks in (None, entry.placement.start_ticks):
+        if entry is not None and start_ticks in (None, entry.start_ticks):
             del self.entries[pid]
         follow = self.followed.follow(pid, wanted=False) if pid not in self.entries else []
         if held is not None and start_ticks in (None, held.start_ticks):

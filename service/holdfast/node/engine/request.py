@@ -33,7 +33,7 @@ class Requests:
             if held is not None:
                 self._force.let_go.add((pid, held.start_ticks))
             elif entry is not None:
-                self._force.let_go.add((pid, entry.placement.start_ticks))
+                self._force.let_go.add((pid, entry.start_ticks))
         else:
             self._force.suspended.update((rule,) if rule is not None else self._force.all_rules())
         overrides: tuple[Row, ...] = ()
@@ -49,18 +49,16 @@ class Requests:
         each heir is restored by its own row.
         """
         found = dict.fromkeys(
-            one
-            for one, entry in list(self._entries.items())
-            if rule in (None, entry.placement.rule) and pid in (None, one)
+            one for one, entry in list(self._entries.items()) if rule in (None, entry.rule) and pid in (None, one)
         )
-        for held in list(self._table.processes.values()):
+        for one, held in list(self._table.processes.items()):
             of_it = any(
-                pid in (None, held.pid) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
+                pid in (None, one) or (not isinstance(row, OverrideRow) and _given_by(row, pid))
                 for row in held.rows
                 if isinstance(row, OverrideRow) or rule in (None, row.rule)
             )
             if of_it:
-                found[held.pid] = None
+                found[one] = None
         return list(found)
 
     def override(self, row: OverrideRow) -> list[Action]:
@@ -108,12 +106,9 @@ class Requests:
             return []
         container = process.pod.container_id if process.pod is not None else ""
         others = [
-            one.placement.pid
+            one.pid
             for one in list(self._entries.values())
-            if container
-            and one.placement.pod is not None
-            and one.placement.pod.container_id == container
-            and one.placement.pid != process.pid
+            if container and one.pod is not None and one.pod.container_id == container and one.pid != process.pid
         ]
         return [Commit((row,)), *map(Look, (process.pid, *others))]
 

@@ -25,7 +25,7 @@ from holdfast.node.engine.returned import Returned
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Field, MoveChange
-from holdfast.node.model.placement import Happening, Placement, State, state_of
+from holdfast.node.model.placement import Happening, State, state_of
 from holdfast.node.model.process import Process
 
 
@@ -87,7 +87,7 @@ class Settlement:
         if result.how is How.GONE:
             return [Look(row.pid)]
         entry = self._entries.get(row.pid)
-        if entry is not None and entry.placement.start_ticks != row.start_ticks:
+        if entry is not None and entry.start_ticks != row.start_ticks:
             entry = None
         if isinstance(action, GiveBack):
             return self._gave_back(row, result, entry, now)
@@ -98,34 +98,34 @@ class Settlement:
         return self._written(action, result, entry, now)
 
     def _written(self, action: Write, result: Wrote, entry: Entry, now: Now) -> list[Action]:
-        placement, row, actions = entry.placement, action.row, list[Action]()
+        row, actions = action.row, list[Action]()
         met = [old for old in entry.met if old.field is not Field.OOM_SCORE_ADJ]
         if result.refusal is None:
             self._table.put(row.settled())
-            placement.adj_before, placement.oom_score_adj = row.before, action.change.after
+            entry.adj_before, entry.oom_score_adj = row.before, action.change.after
             happening = Happening.DRIFTED if action.drifted else Happening.HELD
-            actions.append(tell(happening, placement, (action.change,), now))
+            actions.append(tell(happening, entry, (action.change,), now))
         else:
             if self._table.get(row) == row:  # so it is in the journal, and the kernel refused it
                 actions += self._after_row(row, done=False)
-            if result.refusal not in placement.refusals:
-                actions.append(tell(Happening.FAILED, placement, (action.change,), now, result.refusal.detail))
+            if result.refusal not in entry.refusals:
+                actions.append(tell(Happening.FAILED, entry, (action.change,), now, result.refusal.detail))
             met.append(result.refusal)
         actions += self._entries.refuse(entry, entry.planned, met)
         if not entry.order:
-            did = result.refusal is None or row.written is not None or self._is_moved(placement)
-            placement.state = state_of(placement.refusals, did=did)
+            did = result.refusal is None or row.written is not None or self._is_moved(entry)
+            entry.state = state_of(entry.refusals, did=did)
         return actions
 
-    def _is_moved(self, placement: Placement) -> bool:
-        held = self._table.held(placement.pid, placement.start_ticks)
+    def _is_moved(self, entry: Entry) -> bool:
+        held = self._table.held(entry.pid, entry.start_ticks)
         return held is not None and bool(held.moves)
 
     def _gave_back(self, row: AdjRow, result: Wrote, entry: Entry | None, now: Now) -> list[Action]:
         if result.refusal is not None:
             return self._is_stuck(entry, row, "oom_score_adj", result.refusal.detail)
         if entry is not None:
-            entry.placement.adj_before = None
+            entry.adj_before = None
         self._lately.note((row,), now.ticks)
         return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
 
@@ -141,7 +141,7 @@ class Settlement:
         """Settle an order: nothing of it is under way any more."""
         order = result.order
         entry = self._entries.get(order.pid)
-        if entry is not None and (entry.placement.start_ticks != order.start_ticks or entry.order != order.number):
+        if entry is not None and (entry.start_ticks != order.start_ticks or entry.order != order.number):
             entry = None
         if entry is not None:
             entry.order = 0
@@ -172,23 +172,23 @@ class Settlement:
         return [Forget((row,))]
 
     def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
-        order, placement, actions = result.order, entry.placement, list[Action]()
+        order, actions = result.order, list[Action]()
         ours = [came for came in result.came if not isinstance(came.step, Return)]
         done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
         refused = [came.refusal for came in ours if came.refusal is not None]
         moves = [change for change in done if isinstance(change, MoveChange)]
         if moves:
-            placement.group = moves[0].after
+            entry.group = moves[0].after
         if done:
             drifted = order.drifted and bool(moves)
-            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, placement, tuple(done), now))
-        news = [refusal for refusal in refused if refusal not in placement.refusals]
+            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, entry, tuple(done), now))
+        news = [refusal for refusal in refused if refusal not in entry.refusals]
         if news:
             detail = "; ".join(refusal.detail for refusal in news)
-            actions.append(tell(Happening.FAILED, placement, (), now, detail))
+            actions.append(tell(Happening.FAILED, entry, (), now, detail))
         asked = {step.change.field for step in order.steps if not isinstance(step, Return)}
         stay = [old for old in entry.met if old.field not in asked]
         actions += self._entries.refuse(entry, entry.planned, (*stay, *refused))
-        if placement.state is State.MOVING:
-            placement.state = state_of(placement.refusals, did=bool(done) or self._entries.is_changed(placement))
+        if entry.state is State.MOVING:
+            entry.state = state_of(entry.refusals, did=bool(done) or self._entries.is_changed(entry))
         return actions

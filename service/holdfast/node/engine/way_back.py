@@ -10,7 +10,7 @@ from holdfast.node.engine.heritage import is_chosen
 from holdfast.node.engine.in_force import InForce
 from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import AdjRow, MoveRow
-from holdfast.node.model.placement import Happening, Placement, State
+from holdfast.node.model.placement import Happening, State
 from holdfast.node.model.process import Process
 
 
@@ -33,23 +33,22 @@ class WayBack:
             return self._release(entry, now) if entry is not None else []
         if entry is None:
             entry = made(process, (back or standing)[0].rule, now)
-        placement = entry.placement
-        self._entries.show(placement, process)
+        self._entries.show(entry, process)
         actions = self._give_back(entry, back, now)
         if chosen:
             self._lately.note((row for row in chosen if isinstance(row, AdjRow)), now.ticks)
             actions.append(Forget(tuple(chosen)))
-        placement.changes, placement.refusals, placement.expires_ns = (), (), 0
+        entry.changes, entry.refusals, entry.expires_ns = (), (), 0
         if back or entry.order:
-            placement.state = State.RETURNING
+            entry.state = State.RETURNING
         else:
-            placement.state = State.INHERITED
-            placement.rule = standing[0].rule
+            entry.state = State.INHERITED
+            entry.rule = standing[0].rule
         self._entries[process.pid] = entry
         return actions
 
     def _give_back(self, entry: Entry, back: Collection[AdjRow | MoveRow], now: Now) -> list[Action]:
-        forced = self._is_forced(entry.placement)
+        forced = self._is_forced(entry)
         keep = [row for row in back if not (forced or self._is_given_back(row))]
         actions: list[Action] = []
         if keep:
@@ -66,7 +65,7 @@ class WayBack:
         if steps and not entry.order:
             actions.append(self._entries.order(entry, steps, now))
         elif len(keep) == len(back) and back:
-            actions.append(Look(entry.placement.pid))
+            actions.append(Look(entry.pid))
         return actions
 
     def _is_given_back(self, row: AdjRow | MoveRow) -> bool:
@@ -76,14 +75,13 @@ class WayBack:
         """
         return row.give_back or row.rule in self._force.suspended or self._force.is_lent(row)
 
-    def _is_forced(self, placement: Placement) -> bool:
-        return (placement.pid, placement.start_ticks) in self._force.let_go or placement.rule in self._force.suspended
+    def _is_forced(self, entry: Entry) -> bool:
+        return (entry.pid, entry.start_ticks) in self._force.let_go or entry.rule in self._force.suspended
 
     def _release(self, entry: Entry, now: Now) -> list[Action]:
         """Release a process that has nothing of ours any more."""
         if entry.order:
             return []
-        placement = entry.placement
-        self._entries.pop(placement.pid, None)
-        detail = entry.detail or ("restored" if self._is_forced(placement) else "")
-        return [tell(Happening.RELEASED, placement, (), now, detail)]
+        self._entries.pop(entry.pid, None)
+        detail = entry.detail or ("restored" if self._is_forced(entry) else "")
+        return [tell(Happening.RELEASED, entry, (), now, detail)]

@@ -5,23 +5,23 @@ A pid has one process at a time: a row of a new process ends the rows of the pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
 
 from holdfast.node.journal.rows import AdjRow, Drop, FileRow, GroupRow, Line, MoveRow, OverrideRow, Row
 
-_NO_MOVES: dict[str, MoveRow] = {}
+_NO_MOVES: Mapping[str, MoveRow] = MappingProxyType({})  # one object for all processes without moves
 
 
-class Held:
-    """All rows of one process."""
+class Held(Struct, gc=False, eq=False):
+    """All rows of one process; the table has its pid."""
 
-    __slots__ = ("adj", "moves", "override", "pid", "start_ticks")
-
-    def __init__(self, pid: int, start_ticks: int) -> None:
-        self.pid, self.start_ticks = pid, start_ticks
-        self.adj: AdjRow | None = None
-        self.override: OverrideRow | None = None
-        self.moves = _NO_MOVES  # one object for all processes without moves
+    start_ticks: int
+    adj: AdjRow | None = None
+    override: OverrideRow | None = None
+    moves: Mapping[str, MoveRow] = _NO_MOVES
 
     @property
     def values(self) -> list[AdjRow | MoveRow]:
@@ -102,19 +102,15 @@ class Table:
         """Return the rows of a process; None: a newer process has its pid, so it has ended."""
         held = self.processes.get(pid)
         if held is None:  # in one step: rows of values and of moves may come from two threads
-            held = self.processes.setdefault(pid, Held(pid, start_ticks))
+            held = self.processes.setdefault(pid, Held(start_ticks))
         if held.start_ticks == start_ticks:
             return held
         if held.start_ticks > start_ticks:
             return None
-        self.forget_process(held)
-        return self.processes.setdefault(pid, Held(pid, start_ticks))
-
-    def forget_process(self, held: Held) -> None:
-        """Drop all rows of a process."""
-        if self.processes.get(held.pid) is held:
-            del self.processes[held.pid]
-            self.overridden.pop(held.pid, None)
+        if self.processes.get(pid) is held:
+            del self.processes[pid]
+            self.overridden.pop(pid, None)
+        return self.processes.setdefault(pid, Held(start_ticks))
 
     def drop(self, row: Row) -> None:
         """Drop the row with the same subject."""
@@ -131,15 +127,15 @@ class Table:
         elif kind == "group":
             self.groups.pop((str(of[0]), str(of[1])), None)
         elif len(of) >= 2 and (held := self.held(int(of[0]), int(of[1]))) is not None:
-            self._drop_of(held, str(kind), [str(more) for more in of[2:]])
+            self._drop_of(int(of[0]), held, str(kind), [str(more) for more in of[2:]])
 
-    def _drop_of(self, held: Held, kind: str, hierarchy: list[str]) -> None:
+    def _drop_of(self, pid: int, held: Held, kind: str, hierarchy: list[str]) -> None:
         if kind == "adj":
             held.adj = None
         elif kind == "move" and hierarchy and hierarchy[0] in held.moves:
             held.moves = {name: row for name, row in held.moves.items() if name != hierarchy[0]}
         elif kind == "override":
             held.override = None
-            self.overridden.pop(held.pid, None)
+            self.overridden.pop(pid, None)
         if not held:
-            self.processes.pop(held.pid, None)
+            self.processes.pop(pid, None)

@@ -738,6 +738,16 @@ class TestMove:
         node.fetch()
         assert (program.group, placement(node, program)) == ("/", None)
 
+    def test_what_the_plan_refused_is_not_told_again_under_no_rule_when_the_move_ends(self, node, under):
+        under({**BOTH, "cgroup": {**BOTH["cgroup"], "settings": {"memory.high": "1Gi"}}})
+        program = node.started("a")
+        (refusal,) = placement(node, program).refusals
+        node.executed(program, "none")
+        node.move_step()
+        node.fetch()
+        counted = [(sample.labels["reason"], sample.value) for sample in node.keeper.means.tally.refusals.samples()]
+        assert counted == [(refusal.reason, 1)]
+
     def test_who_comes_back_meanwhile_is_moved(self, node, under):
         under(MOVE)
         program = node.started("b")

@@ -10,7 +10,6 @@ from holdfast.node.engine.in_force import InForce
 from holdfast.node.engine.request import Requests
 from holdfast.node.journal.rows import AdjRow, OverrideRow
 from holdfast.node.journal.table import Table
-from holdfast.node.model.placement import Placement
 
 from tests.fakes.placement import rules
 
@@ -30,7 +29,7 @@ def force():
 @pytest.fixture
 def requests(force):
     entries = Entries(force.table)
-    entries[5] = Entry(Placement(5, 30, "b", "s"))
+    entries[5] = Entry(5, 30, "b", "s")
     return Requests(force, entries)
 
 

@@ -11,7 +11,7 @@ from holdfast.node.engine.settlement import Settlement
 from holdfast.node.journal.rows import AdjRow, GroupRow, MoveRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import AdjChange, Field, Reason, Refusal
-from holdfast.node.model.placement import Happening, Placement, State
+from holdfast.node.model.placement import Happening, State
 from holdfast.node.model.process import Process
 
 NOW = Now(1000, 50)
@@ -28,7 +28,7 @@ def table():
 @pytest.fixture
 def entries(table):
     made = Entries(table)
-    made[7] = Entry(Placement(7, 40, "a", "r"))
+    made[7] = Entry(7, 40, "a", "r")
     return made
 
 
@@ -77,7 +77,7 @@ def test_a_refused_first_write_leaves_no_row_and_is_told_once(settlement, table,
     first = settlement.wrote(Wrote(WRITE, How.REFUSED, NO), NOW)
     assert first[0] == Forget((ROW,))
     assert (first[1].report.happening, first[1].report.detail) == (Happening.FAILED, "no")
-    assert entries[7].placement.state is State.REFUSED
+    assert entries[7].state is State.REFUSED
     again = settlement.wrote(Wrote(WRITE, How.REFUSED, NO), NOW)
     assert again == [Forget((ROW,))]
 
