@@ -19,7 +19,7 @@ from holdfast.config.finding import Finding
 from holdfast.config.node import Node, Path, key_words
 from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000

@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 from msgspec import Struct, field
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 

@@ -27,7 +27,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from holdfast import log
 from holdfast.errors import Code
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 LOG = log.named(__name__)
 

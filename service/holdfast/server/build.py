@@ -24,13 +24,13 @@ from holdfast.plugin.context import Configuration, OnReload, Places
 from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
-from holdfast.server.apply import apply_to_self
 from holdfast.server.faults import DAEMON, Faults
 from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
 from holdfast.server.reload import Change, Reloadable, flattened, unflattened
+from holdfast.server.self_limits import apply_to_self
 from holdfast.server.start import check_required, start
 from holdfast.server.tasks import Job, Tasks
 

@@ -27,7 +27,7 @@ from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.process import heap
-from holdfast.server import last_good, stacks
+from holdfast.server import last_good, thread_dump
 from holdfast.server.build import Daemon, Registrations
 from holdfast.server.last_good import LastGood
 from holdfast.server.listeners import ITSELF, Listeners
@@ -135,7 +135,7 @@ class Life:
         )  # imports the plugins; nothing is to be undone yet: until here a signal ends the process at once
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
         stop = StopRequest(self._grace_s + CLOSING_S)
-        with handled(stop, self.reload, stacks.write):
+        with handled(stop, self.reload, thread_dump.write):
             try:
                 await self._boot_and_serve(revived, stop, on_ready, began)
             except ConfigError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from holdfast import log
 from holdfast.metrics import CONTENT_TYPE, Registry
-from holdfast.server import stacks
+from holdfast.server import thread_dump
 from holdfast.server.http import Refused, Request, Response, Routes
 
 LOG = log.named(__name__)
@@ -64,7 +64,7 @@ def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_l
         return Response(f"{level()}\n".encode())
 
     return {
-        ("GET", "/debug/stacks"): lambda _: Response(stacks.text().encode()),
+        ("GET", "/debug/stacks"): lambda _: Response(thread_dump.text().encode()),
         ("GET", "/debug/tasks"): lambda _: Response(_tasks().encode()),
         ("GET", "/debug/config"): lambda _: Response(config_text().encode(), content_type="application/json"),
         ("GET", "/debug/loglevel"): lambda _: Response(f"{level()}\n".encode()),

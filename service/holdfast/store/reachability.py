@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 PREFIX = "containerd.io/gc."
 ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"

@@ -39,7 +39,7 @@ from msgspec import Struct, field
 
 from holdfast import kernel_text
 from holdfast.errors import Unavailable
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import rank

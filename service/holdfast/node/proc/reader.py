@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from holdfast.config.decode import suggestion
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.rule.quantity import Value, size_in_bytes, whole
 
 V1_NO_LIMIT = 1 << 62  # on v1 this and anything above means "max" (PAGE_COUNTER_MAX in bytes)

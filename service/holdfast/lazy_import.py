@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, cast
 
 #: Modules that may wait, and whose import brings each.
-LATE = frozenset(
+LAZY = frozenset(
     {
         "ast",  # inspect
         "asyncio.sslproto",  # asyncio
@@ -76,7 +76,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {
 }
 
 
-class Late(ModuleType):
+class LazyModule(ModuleType):
     """A module that has not run yet."""
 
     _running = False
@@ -89,7 +89,7 @@ class Late(ModuleType):
         if who is not None and sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == who:
             return answer
         with _LOCK:
-            if type(self) is Late:
+            if type(self) is LazyModule:
                 if self._running:  # its own code asks while it runs, as in any circular import
                     raise AttributeError(f"partially initialized module {self.__name__!r} has no attribute {name!r}")
                 _run(self)
@@ -97,11 +97,11 @@ class Late(ModuleType):
 
 
 class _Finder:
-    """Finder of the modules in `LATE`: it finds them as usual and delays running them."""
+    """Finder of the modules in `LAZY`: it finds them as usual and delays running them."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in LATE:
+        if name not in LAZY:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -116,14 +116,14 @@ class _Loader:
         self.real = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return Late(spec.name)
+        return LazyModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing yet."""
 
 
 def install() -> None:
-    """Delay the modules of `LATE` from now on; modules imported before are untouched."""
+    """Delay the modules of `LAZY` from now on; modules imported before are untouched."""
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
 
@@ -152,7 +152,7 @@ def regex(expression: str, flags: int = 0) -> re.Pattern[str]:
     return cast("re.Pattern[str]", _Regex(expression, flags))
 
 
-def _run(module: Late) -> None:
+def _run(module: LazyModule) -> None:
     spec = module.__spec__
     assert spec is not None
     loader: Any = spec.loader

@@ -3,7 +3,7 @@ import os
 
 import pytest
 from holdfast.errors import BootError
-from holdfast.server.apply import apply_to_self
+from holdfast.server.self_limits import apply_to_self
 
 
 @pytest.fixture

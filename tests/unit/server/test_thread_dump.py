@@ -5,7 +5,7 @@ import tempfile
 import threading
 
 import pytest
-from holdfast.server import stacks
+from holdfast.server import thread_dump
 
 
 async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():
@@ -14,10 +14,10 @@ async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():
 
     task = asyncio.create_task(waiting_for_godot(), name="estragon")
     await asyncio.sleep(0)
-    words = stacks.text()
+    words = thread_dump.text()
     task.cancel()
     assert f"thread {threading.current_thread().name} (" in words
-    assert "in test_threads_and_tasks_are_shown_by_name_with_where_they_are\n    words = stacks.text()\n" in words
+    assert "in test_threads_and_tasks_are_shown_by_name_with_where_they_are\n    words = thread_dump.text()\n" in words
     assert "task estragon:\n" in words
     assert "in waiting_for_godot\n    await asyncio.Event().wait()\n" in words
 
@@ -33,7 +33,7 @@ def test_a_frame_without_a_line_number_is_shown_without_one():
         f_code = Code
         f_lineno = None
 
-    assert stacks._line(Frame()) == '  File "server.pyx.pxi", line ?, in _server_main_loop\n'
+    assert thread_dump._line(Frame()) == '  File "server.pyx.pxi", line ?, in _server_main_loop\n'
 
 
 @pytest.mark.parametrize("trap", ["link", "pipe", "file"])
@@ -43,7 +43,7 @@ def test_a_dump_goes_into_a_file_of_its_own_whatever_waits_there(tmp_path, monke
     victim.write_text("kept")
     {"link": lambda: path.symlink_to(victim), "pipe": lambda: os.mkfifo(path), "file": path.touch}[trap]()
     for _ in range(2):
-        assert stacks.write() == str(path)
+        assert thread_dump.write() == str(path)
         assert stat.S_ISREG(path.lstat().st_mode)
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
         assert "thread " in path.read_text()

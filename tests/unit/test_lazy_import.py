@@ -8,12 +8,12 @@ import sys
 import textwrap
 
 import pytest
-from holdfast import late
+from holdfast import lazy_import
 
 
 def python(script: str) -> str:
-    """What a fresh interpreter prints, in which `late` was installed before anything else."""
-    words = f"from holdfast import late; late.install()\n{textwrap.dedent(script)}"
+    """What a fresh interpreter prints, in which `lazy_import` was installed before anything else."""
+    words = f"from holdfast import lazy_import; lazy_import.install()\n{textwrap.dedent(script)}"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -21,7 +21,7 @@ def python(script: str) -> str:
 
 def test_asyncio_does_not_bring_ssl():
     script = "import asyncio, sys; print('_ssl' in sys.modules, type(sys.modules['ssl']).__name__)"
-    assert python(script) == "False Late"
+    assert python(script) == "False LazyModule"
 
 
 def test_the_first_look_makes_it_the_module_itself_for_whoever_has_it_already():
@@ -73,7 +73,7 @@ def test_what_others_want_at_their_import_is_answered_without_running_it():
             platform.system.__module__,
         )
     """
-    assert python(script) == "{'Late'} True True True platform"
+    assert python(script) == "{'LazyModule'} True True True platform"
 
 
 def test_the_source_of_a_class_is_found_though_ast_waits():
@@ -81,7 +81,7 @@ def test_the_source_of_a_class_is_found_though_ast_waits():
         import inspect, sys, textwrap
         print(type(sys.modules["ast"]).__name__, inspect.getsource(textwrap.TextWrapper).partition(":")[0])
     """
-    assert python(script) == "Late class TextWrapper"
+    assert python(script) == "LazyModule class TextWrapper"
 
 
 def test_an_attribute_that_the_module_does_not_have_is_missing_as_ever():
@@ -114,7 +114,7 @@ def test_a_module_that_cannot_run_fails_at_the_look_each_time(tmp_path):
     script = f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        late.LATE |= {{"broken"}}
+        lazy_import.LAZY |= {{"broken"}}
         import broken
         for _ in range(2):
             try:
@@ -127,16 +127,16 @@ def test_a_module_that_cannot_run_fails_at_the_look_each_time(tmp_path):
 
 
 def test_a_regular_expression_is_compiled_when_it_is_first_used():
-    number = late.regex(r"(\d+)x", re.IGNORECASE)
+    number = lazy_import.regex(r"(\d+)x", re.IGNORECASE)
     assert "fullmatch" not in vars(number)
     assert number.fullmatch("12X").group(1) == "12"
     assert number.sub("-", "a1xb") == "a-b"
     assert "fullmatch" in vars(number)
     with pytest.raises(re.error):
-        late.regex("(").match("")
+        lazy_import.regex("(").match("")
 
 
-@pytest.mark.parametrize("name", sorted(late.LATE))
+@pytest.mark.parametrize("name", sorted(lazy_import.LAZY))
 def test_every_name_in_the_table_is_a_module(name):
-    script = f"import importlib; module = importlib.import_module({name!r}); late._run(module); print(module.__file__)"
+    script = f"import importlib; m = importlib.import_module({name!r}); lazy_import._run(m); print(m.__file__)"
     assert python(script).endswith((".py", ".so"))
