@@ -17,8 +17,9 @@ from holdfast.filters import parse_all
 from holdfast.store import ingest
 from holdfast.store.content import Info, Status, Swept
 from holdfast.store.digest import check_digest, complaint
+from holdfast.store.disk_thread import finished, on_thread
 from holdfast.store.labels import Labels
-from holdfast.store.waiting import Refs, finished, on_thread
+from holdfast.store.ref_lock import RefLocks
 
 LOG = log.named(__name__)
 _THREADS = 4
@@ -33,7 +34,7 @@ class LocalStore:
     def __init__(self, root: Path, patience_s: float = 0.5) -> None:
         self.layout = ingest.Layout(root)
         self._threads = ThreadPoolExecutor(_THREADS, "store-content")
-        self._refs = Refs(patience_s, time.monotonic)
+        self._refs = RefLocks(patience_s, time.monotonic)
 
     async def open(self) -> None:
         """Create the folders."""
@@ -167,7 +168,7 @@ class FileReader:
 class FileWriter:
     """A `Writer` of one ingest."""
 
-    def __init__(self, opened: ingest.Ingest, threads: ThreadPoolExecutor, refs: Refs) -> None:
+    def __init__(self, opened: ingest.Ingest, threads: ThreadPoolExecutor, refs: RefLocks) -> None:
         self._ingest = opened
         self._threads = threads
         self._refs = refs

@@ -45,7 +45,7 @@ class Metadata:
     async def close(self) -> None:
         """Finish pending changes and close the database."""
         await self.database.close()
-        self.content.opened.forget()
+        self.content.readers.forget()
 
     async def collect(self) -> Collected:
         """Collect the garbage: first the metadata, then the bytes that no namespace has any more."""

@@ -29,9 +29,9 @@ from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
 from holdfast.store.namespaces import ensure
-from holdfast.store.opened import Opened
+from holdfast.store.reader_cache import ReaderCache
+from holdfast.store.rwlock import ReadWriteLock
 from holdfast.store.shared_writer import SharedWriter
-from holdfast.store.waiting import Gate
 
 #: containerd's label of a namespace whose content every other namespace may use by digest, whatever the policy.
 SHAREABLE = "containerd.io/namespace.shareable"
@@ -51,9 +51,9 @@ class Content:
         self.backend = backend
         self.shared = shared
         self.clock = clock
-        self.gate = Gate()
-        self.opened = Opened()
-        database.on_change(self.opened.forget)
+        self.lock = ReadWriteLock()
+        self.readers = ReaderCache()
+        database.on_change(self.readers.forget)
 
     def within(self, namespace: str, lease: str = "") -> NamespaceContent:
         """Return one namespace's content; ``lease`` holds the written blobs."""
@@ -61,7 +61,7 @@ class Content:
 
     async def sweep(self) -> Swept:
         """Remove from the store below what no namespace has; no ingest begins or commits meanwhile."""
-        async with self.gate.exclusive():
+        async with self.lock.exclusive():
             digests, refs = await self.database.read(_needed)
             return await self.backend.sweep(digests, refs)
 
@@ -139,13 +139,13 @@ class NamespaceContent:
             await self.info(digest)
             return await self._backend.reader(digest)
 
-        return await self._content.opened.reader((self._namespace, digest), opening)
+        return await self._content.readers.reader((self._namespace, digest), opening)
 
     async def writer(self, ref: str, total: int = 0, expected: str = "") -> SharedWriter:
         """`ContentStore.writer`."""
         if not ref:
             raise InvalidArgument("ref must not be empty")
-        async with self._content.gate.shared():
+        async with self._content.lock.shared():
             found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
                 found = None  # the sizes disagree; the commit finds the wrong one
@@ -179,7 +179,7 @@ class NamespaceContent:
 
     async def abort(self, ref: str) -> None:
         """`ContentStore.abort`."""
-        async with self._content.gate.shared():
+        async with self._content.lock.shared():
             backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
             with suppress(NotFound):  # it shared a blob, or a commit was cut short
                 await self._backend.abort(backend_ref)

@@ -52,7 +52,7 @@ class SharedWriter:
         """`Writer.commit`."""
         try:
             check_labels(labels or {}, "info.Labels")
-            async with self._store.content.gate.shared():
+            async with self._store.content.lock.shared():
                 offset, digest = await self._committed(size, expected)
                 await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
         finally:

@@ -36,7 +36,7 @@ class _Kept:
             self.reader.close()
 
 
-class OpenedReader:
+class CachedReader:
     """A `Reader` that shares the one below it."""
 
     def __init__(self, kept: _Kept) -> None:
@@ -52,7 +52,7 @@ class OpenedReader:
             self._kept = None
 
 
-class Opened:
+class ReaderCache:
     """Cache of the readers that were used last."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Opened:
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
-            return OpenedReader(kept)
+            return CachedReader(kept)
         changes = self._changes
         reader = await opening()
         if changes != self._changes or key in self._kept:  # the result of the lookup may be out of date
@@ -72,7 +72,7 @@ class Opened:
         kept = self._kept[key] = _Kept(reader)
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)[1].drop()
-        return OpenedReader(kept)
+        return CachedReader(kept)
 
     def forget(self) -> None:
         """Drop all kept readers: the metadata changed."""

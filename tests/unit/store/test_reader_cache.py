@@ -5,7 +5,7 @@ import os
 
 import pytest
 from holdfast.errors import NotFound
-from holdfast.store.opened import Opened
+from holdfast.store.reader_cache import ReaderCache
 
 from tests.contracts.content import get, put
 
@@ -23,53 +23,53 @@ class Reader:
 
 
 async def test_a_reader_is_opened_once_and_closed_when_forgotten_and_unused():
-    opened, made = Opened(), []
+    cache, made = ReaderCache(), []
 
     async def opening():
         made.append(Reader())
         return made[-1]
 
-    first, second = [await opened.reader(("ns", "d"), opening) for _ in range(2)]
+    first, second = [await cache.reader(("ns", "d"), opening) for _ in range(2)]
     assert len(made) == 1
     first.close()
     first.close()
-    opened.forget()
+    cache.forget()
     assert made[0].closed == 0
     second.close()
     assert made[0].closed == 1
-    await opened.reader(("ns", "d"), opening)
+    await cache.reader(("ns", "d"), opening)
     assert len(made) == 2
 
 
 async def test_what_changes_while_a_reader_is_opened_is_not_kept():
-    opened, go, made = Opened(), asyncio.Event(), []
+    cache, go, made = ReaderCache(), asyncio.Event(), []
 
     async def opening():
         made.append(Reader())
         await go.wait()
         return made[-1]
 
-    asked = asyncio.ensure_future(opened.reader(("ns", "d"), opening))
+    asked = asyncio.ensure_future(cache.reader(("ns", "d"), opening))
     await asyncio.sleep(0)
-    opened.forget()
+    cache.forget()
     go.set()
     (await asked).close()
     assert made[0].closed == 1
-    await opened.reader(("ns", "d"), opening)
+    await cache.reader(("ns", "d"), opening)
     assert len(made) == 2
 
 
 async def test_only_so_many_are_kept():
-    opened, made = Opened(), []
+    cache, made = ReaderCache(), []
 
     async def opening():
         made.append(Reader())
         return made[-1]
 
     for number in range(40):
-        (await opened.reader(("ns", str(number)), opening)).close()
+        (await cache.reader(("ns", str(number)), opening)).close()
     assert sum(reader.closed for reader in made) == 8
-    opened.forget()
+    cache.forget()
     assert sum(reader.closed for reader in made) == 40
 
 
