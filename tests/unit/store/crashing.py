@@ -24,8 +24,8 @@ from pathlib import Path
 import holdfast.store
 from holdfast.errors import AlreadyExists, NotFound
 from holdfast.store import LocalStore, Metadata
-from holdfast.store.bundle import Bundles, Shelf
-from holdfast.store.bundle.bundles import State
+from holdfast.store.bundle import BundleDir, Bundles
+from holdfast.store.bundle.bundles import BundleState
 from holdfast.store.bundle.links import Links
 from holdfast.store.images import Descriptor, Image
 
@@ -200,8 +200,8 @@ class Bundle:
     async def opened(self, metadata: Metadata) -> tuple[Bundles, Path]:
         root = metadata.database.path.parent
         (root / "etc").mkdir(exist_ok=True)
-        shelf = Shelf(root / "bundles", Links(root / "bundles", [str(root / "etc")]), keep=1)
-        bundles = Bundles(metadata, shelf, list)
+        bundle_dir = BundleDir(root / "bundles", Links(root / "bundles", [str(root / "etc")]), keep=1)
+        bundles = Bundles(metadata, bundle_dir, list)
         await bundles.open()
         return bundles, root
 
@@ -222,7 +222,7 @@ class Bundle:
     async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
         bundles, root = await self.opened(metadata)
         listed = await bundles.listed()
-        current = next(one for one in listed if one.state is State.CURRENT)
+        current = next(one for one in listed if one.state is BundleState.CURRENT)
         assert current.name in ({"1"} if "back" in acknowledged else {"1", "2"}), current
         name, texts = bundles.rules("current")
         assert (current.digest, [("rules.yaml", rule(f"r{current.name}").decode())]) == (name, texts)
@@ -230,7 +230,7 @@ class Bundle:
         assert "applied" not in acknowledged or {"1", "2"} <= {one.name for one in listed}
         await metadata.collect()
         for one in listed:
-            if one.state is not State.PULLED:
+            if one.state is not BundleState.PULLED:
                 assert await on_disk(metadata, self.files(int(one.name))["etc/x.conf"]), one
         if current.name == "1":
             await bundles.apply("2")

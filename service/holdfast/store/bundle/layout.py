@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.manifest import INDEX, MANIFEST, MAX_MANIFEST, Contents, Descriptor, Index, contents, parsed
+from holdfast.store.bundle.manifest import (
+    INDEX,
+    MANIFEST,
+    MAX_MANIFEST,
+    BlobReference,
+    Contents,
+    Index,
+    contents,
+    parsed,
+)
 from holdfast.store.digest import check_digest
 
 TAG = "org.opencontainers.image.ref.name"
@@ -66,7 +75,7 @@ def layout(path: Path) -> Iterator[Files]:
         yield files
 
 
-def find(files: Files, reference: str) -> Descriptor:
+def find(files: Files, reference: str) -> BlobReference:
     """Return the manifest that ``reference`` (a digest or a tag) names; for an empty reference the only one there is.
 
     Raises:
@@ -89,7 +98,7 @@ def find(files: Files, reference: str) -> Descriptor:
     return chosen
 
 
-def read_contents(files: Files, manifest: Descriptor) -> Contents:
+def read_contents(files: Files, manifest: BlobReference) -> Contents:
     """Return the bundle's contents from its manifest, checked.
 
     Raises:

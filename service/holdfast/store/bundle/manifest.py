@@ -48,7 +48,7 @@ T = TypeVar("T")
 Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+class BlobReference(msgspec.Struct, frozen=True, rename="camel"):
     """A reference to a blob."""
 
     media_type: str
@@ -66,8 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of an image manifest that are used here."""
 
     schema_version: int
-    config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
+    config: BlobReference
+    layers: tuple[BlobReference, ...] = ()
     media_type: str = MANIFEST
     artifact_type: str = ""
 
@@ -76,7 +76,7 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     """A layout's ``index.json``."""
 
     schema_version: int
-    manifests: tuple[Descriptor, ...] = ()
+    manifests: tuple[BlobReference, ...] = ()
 
 
 class File(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     digest: str
     text: bytes
-    config: Descriptor
+    config: BlobReference
     files: tuple[File, ...]
 
     @property
@@ -150,7 +150,7 @@ def parsed(text: bytes, kind: type[T], what: str) -> T:
         raise InvalidArgument(f"{what}: {error}") from None
 
 
-def _file(layer: Descriptor, where: str) -> File:
+def _file(layer: BlobReference, where: str) -> File:
     if layer.media_type not in (RULES, FILE):
         raise InvalidArgument(f"{where}.mediaType: {layer.media_type} is neither {RULES} nor {FILE}")
     if layer.note(UNPACK):
@@ -170,7 +170,7 @@ def _file(layer: Descriptor, where: str) -> File:
     return File(path, layer.digest, layer.size, int(mode, 8) if mode else _DEFAULT_MODE, is_rules, target)
 
 
-def _check_size(some: Descriptor, limit: int, where: str) -> None:
+def _check_size(some: BlobReference, limit: int, where: str) -> None:
     check_digest(some.digest, f'{where}.digest "{some.digest}": {{}}')
     if some.size > limit:
         raise ResourceExhausted(f"{where}.size: {some.size} bytes are more than {limit}")

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
-from holdfast.store.bundle.history import Entry, History, Journal
+from holdfast.store.bundle.history import AppliedBundle, History, HistoryFile
 from holdfast.store.bundle.links import Links
 from holdfast.store.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
@@ -32,14 +32,14 @@ _FILES, _MANIFEST = "files", "manifest.json"
 _NEW = ".new-"
 
 
-class Shelf:
+class BundleDir:
     """The bundles applied on this node. ``keep`` is the number of earlier ones kept for rollbacks."""
 
     def __init__(self, root: Path, links: Links, keep: int = 3) -> None:
         self.root = root
         self.keep = keep
         self._links = links
-        self._journal = Journal(root / "history.json")
+        self._journal = HistoryFile(root / "history.json")
 
     @property
     def history(self) -> History:
@@ -139,8 +139,8 @@ class Shelf:
         """Raise `HoldfastError` if a file's link could not be made."""
         self._links.check(bundle)
 
-    def apply(self, entry: Entry) -> None:
-        """Make a bundle of this shelf the current one."""
+    def apply(self, entry: AppliedBundle) -> None:
+        """Make a bundle that is in its directory the current one."""
         self._commit(self.history.after_applying(entry, self.keep))
 
     def rollback(self) -> None:
