@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.link import Link
 from holdfast.plugins.nri.service import Means
-from holdfast.plugins.nri.session import Identity
+from holdfast.plugins.nri.session import PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.pods.nri import Container, Sandbox, Wish
 from holdfast.ttrpc import unix
@@ -127,7 +127,7 @@ class Ours:
         self.states: asyncio.Queue[bool] = asyncio.Queue()
         self.store = CreatedStore(directory / "created.db")
         means = Means(self.wishes, self.book, self.store, self.figures, self.events.append)
-        self.link = Link(unix(socket), Identity("holdfast", "10"), means, 0.5, self.states.put_nowait)
+        self.link = Link(unix(socket), PluginIdentity("holdfast", "10"), means, 0.5, self.states.put_nowait)
 
     async def state(self) -> bool:
         """The next change: whether we are the runtime's plugin."""

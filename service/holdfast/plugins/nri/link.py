@@ -16,7 +16,7 @@ from holdfast.plugins.nri import NAMESPACE, SERVICE, NriConfig
 from holdfast.plugins.nri.feed import DirectoryFeed
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.service import Means, PluginService, fail_open
-from holdfast.plugins.nri.session import Identity, be_a_plugin
+from holdfast.plugins.nri.session import PluginIdentity, be_a_plugin
 from holdfast.plugins.nri.wishes import NoWishes, RuleWishes
 from holdfast.pods.created import CreatedStore
 from holdfast.pods.nri import Container, Sandbox
@@ -54,7 +54,12 @@ class Link:
     """Keeps us registered as a runtime's plugin. ``on_change`` receives True when we are, False when that ends."""
 
     def __init__(
-        self, connect: Connector, identity: Identity, means: Means, budget_s: float, on_change: Callable[[bool], None]
+        self,
+        connect: Connector,
+        identity: PluginIdentity,
+        means: Means,
+        budget_s: float,
+        on_change: Callable[[bool], None],
     ) -> None:
         self.means = means
         self._connect, self._identity, self._on_change = connect, identity, on_change
@@ -138,9 +143,9 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
         means = replace(means, heir=rules)
     if told is None:
         connect = unix(config.socket_path)
-        identity = Identity(config.plugin_name, config.plugin_index, config.socket_path)
+        identity = PluginIdentity(config.plugin_name, config.plugin_index, config.socket_path)
     else:
-        connect, identity = inherited(told[0]), Identity(*told[1:], f"descriptor {told[0]}")
+        connect, identity = inherited(told[0]), PluginIdentity(*told[1:], f"descriptor {told[0]}")
     context.serving.set(SERVICE, False)
     context.metrics.add(*figures.families)
     try:

@@ -17,7 +17,7 @@ PLUGIN_STREAM, RUNTIME_STREAM = 1, 2
 REGISTRATION_S = 5.0  # the runtime's own default
 
 
-class Identity(Struct, frozen=True):
+class PluginIdentity(Struct, frozen=True):
     """The name, and the place among a runtime's plugins: two digits, lower ones are called first.
 
     ``where`` is the runtime's socket, for log messages.
@@ -28,7 +28,7 @@ class Identity(Struct, frozen=True):
     where: str = "the runtime's socket"
 
 
-async def be_a_plugin(connect: Connector, identity: Identity, service: PluginServicer, guard: Interceptor) -> str:
+async def be_a_plugin(connect: Connector, identity: PluginIdentity, service: PluginServicer, guard: Interceptor) -> str:
     """Register, and serve until the runtime is gone; return the reason, empty for a plain end.
 
     Raises (in a group):

@@ -12,7 +12,7 @@ from holdfast.errors import InvalidArgument
 from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.link import Link
 from holdfast.plugins.nri.service import Means
-from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, Identity
+from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.ttrpc import Client, Server, unix
 from holdfast.ttrpc.trunk import Trunk
@@ -120,7 +120,7 @@ async def linked(tmp_path, budget_s=0.5):
             events.append,
             heir=heir,
         )
-        link = Link(unix(path), Identity("holdfast", "10"), means, budget_s, states.append)
+        link = Link(unix(path), PluginIdentity("holdfast", "10"), means, budget_s, states.append)
         link.events, link.states, link.heir, link.adopted = events, states, heir, heir.taken
         task = asyncio.ensure_future(link.keep())
         try:
