@@ -10,7 +10,7 @@ from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer, RuntimeStub, add_PluginServicer_to_server
 from holdfast.ttrpc import Client, Interceptor, Server
 from holdfast.ttrpc.dial import Connector
-from holdfast.ttrpc.trunk import dial
+from holdfast.ttrpc.mux_connection import dial
 
 #: The mux's streams: the runtime calls us on the first, we call it on the second (containerd/nri, pkg/net/multiplex).
 PLUGIN_STREAM, RUNTIME_STREAM = 1, 2
@@ -38,16 +38,16 @@ async def be_a_plugin(connect: Connector, identity: PluginIdentity, service: Plu
     server = Server(interceptors=[guard])
     add_PluginServicer_to_server(service, server)
     async with asyncio.TaskGroup() as group:
-        trunk = await dial(connect)
-        client = Client(trunk.connector(RUNTIME_STREAM))
+        mux = await dial(connect)
+        client = Client(mux.connector(RUNTIME_STREAM))
         try:
-            trunk.attach(PLUGIN_STREAM, server.session(group))  # before we register: the runtime calls at once
+            mux.attach(PLUGIN_STREAM, server.session(group))  # before we register: the runtime calls at once
             registration = pb.RegisterPluginRequest(plugin_name=identity.name, plugin_idx=identity.index)
             await RuntimeStub(client).RegisterPlugin(registration, timeout=REGISTRATION_S)
-            await trunk.ended.wait()
+            await mux.ended.wait()
         finally:
             server.close()
             await client.close()
-            trunk.close()
-            await trunk.ended.wait()
-    return trunk.why
+            mux.close()
+            await mux.ended.wait()
+    return mux.why

@@ -15,7 +15,7 @@ from holdfast.plugins.nri.service import Means
 from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.ttrpc import Client, Server, unix
-from holdfast.ttrpc.trunk import Trunk
+from holdfast.ttrpc.mux_connection import MuxConnection
 
 from tests.unit.ttrpc.harness import bound, socket_path
 
@@ -90,19 +90,19 @@ class Runtime(RuntimeServicer):
 
     @asynccontextmanager
     async def plugin(self):
-        """The next plugin's stub, and the trunk to it."""
+        """The next plugin's stub, and the mux to it."""
         loop = asyncio.get_running_loop()
         sock, _ = await loop.sock_accept(self._listener)
-        trunk, server = Trunk(), Server()
+        mux, server = MuxConnection(), Server()
         add_RuntimeServicer_to_server(self, server)
         async with asyncio.TaskGroup() as group:
-            await loop.create_unix_connection(lambda: trunk, sock=sock)
-            trunk.attach(RUNTIME_STREAM, server.session(group))
+            await loop.create_unix_connection(lambda: mux, sock=sock)
+            mux.attach(RUNTIME_STREAM, server.session(group))
             try:
-                yield PluginStub(Client(trunk.connector(PLUGIN_STREAM))), trunk
+                yield PluginStub(Client(mux.connector(PLUGIN_STREAM))), mux
             finally:
-                trunk.close()
-                await trunk.ended.wait()
+                mux.close()
+                await mux.ended.wait()
 
 
 @asynccontextmanager

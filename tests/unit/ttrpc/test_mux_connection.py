@@ -8,7 +8,7 @@ from holdfast.errors import ConnectionClosed
 from holdfast.ttrpc import Client, Server
 from holdfast.ttrpc.dial import unix
 from holdfast.ttrpc.inbox import Inbox
-from holdfast.ttrpc.trunk import Trunk, dial
+from holdfast.ttrpc.mux_connection import MuxConnection, dial
 
 from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, bound, socket_path
 
@@ -16,33 +16,33 @@ OURS, THEIRS = 1, 2
 
 
 @contextlib.asynccontextmanager
-async def trunks():
-    """Two trunks, connected to each other."""
+async def muxes():
+    """Two muxes, connected to each other."""
     loop, (left, right) = asyncio.get_running_loop(), socket.socketpair()
     ends = []
     for sock in (left, right):
         sock.setblocking(False)
-        trunk = Trunk()
-        await loop.create_unix_connection(lambda trunk=trunk: trunk, sock=sock)
-        ends.append(trunk)
+        mux = MuxConnection()
+        await loop.create_unix_connection(lambda mux=mux: mux, sock=sock)
+        ends.append(mux)
     try:
         yield ends
     finally:
-        for trunk in ends:
-            trunk.close()
-            await trunk.ended.wait()
+        for mux in ends:
+            mux.close()
+            await mux.ended.wait()
 
 
 @contextlib.asynccontextmanager
 async def both_ways():
     """Each end serves Echo on one stream and calls the other's on the other, over one socket."""
-    async with trunks() as (one, other), asyncio.TaskGroup() as group:
+    async with muxes() as (one, other), asyncio.TaskGroup() as group:
         services, stubs, closers = [], [], []
-        for trunk, serves, calls in ((one, OURS, THEIRS), (other, THEIRS, OURS)):
+        for mux, serves, calls in ((one, OURS, THEIRS), (other, THEIRS, OURS)):
             service, server = Echo(), Server()
             service.register(server)
-            trunk.attach(serves, server.session(group))
-            client = Client(trunk.connector(calls))
+            mux.attach(serves, server.session(group))
+            client = Client(mux.connector(calls))
             services.append(service)
             stubs.append(Stubs(client))
             closers.append(client)
@@ -86,7 +86,7 @@ async def test_what_waits_is_told_when_the_socket_ends_and_why_is_known():
 
 
 async def test_a_stream_that_is_gone_cannot_be_had_again():
-    async with trunks() as (one, other):
+    async with muxes() as (one, other):
         client = Client(one.connector(THEIRS))
         other.close()
         await one.ended.wait()
@@ -116,52 +116,52 @@ class Heard(Inbox):
 
 @contextlib.asynccontextmanager
 async def raw():
-    """A trunk and the socket's other end, for bytes of the test's own."""
+    """A mux and the socket's other end, for bytes of the test's own."""
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
-        trunk = await dial(unix(path))
+        mux = await dial(unix(path))
         sock, _ = await asyncio.get_running_loop().sock_accept(listener)
         reader, writer = await asyncio.open_unix_connection(sock=sock)
         try:
-            yield trunk, reader, writer
+            yield mux, reader, writer
         finally:
-            trunk.close()
+            mux.close()
             writer.close()
-            await trunk.ended.wait()
+            await mux.ended.wait()
 
 
 async def test_pieces_for_nobody_are_dropped_and_counted():
-    async with raw() as (trunk, _, writer):
+    async with raw() as (mux, _, writer):
         heard = Heard()
-        trunk.attach(OURS, heard)
+        mux.attach(OURS, heard)
         writer.write(struct.pack(">II", 9, 2) + b"xx" + struct.pack(">II", OURS, 2) + b"ok")
         await heard.arrived.wait()
-        assert (heard.data, trunk.dropped) == (b"ok", 1)
+        assert (heard.data, mux.dropped) == (b"ok", 1)
 
 
-async def test_a_length_that_cannot_be_ends_the_trunk_and_every_stream():
-    async with raw() as (trunk, _, writer):
+async def test_a_length_that_cannot_be_ends_the_mux_and_every_stream():
+    async with raw() as (mux, _, writer):
         heard = Heard()
-        trunk.attach(OURS, heard)
+        mux.attach(OURS, heard)
         writer.write(b"\xff" * 8)
         await heard.ended.wait()
-        await trunk.ended.wait()
-        assert trunk.why.startswith("mux: payload of 4294967295 bytes")
+        await mux.ended.wait()
+        assert mux.why.startswith("mux: payload of 4294967295 bytes")
 
 
 async def test_an_end_inside_a_frame_is_told():
-    async with raw() as (trunk, _, writer):
+    async with raw() as (mux, _, writer):
         writer.write(struct.pack(">II", 1, 100) + b"half")
         writer.close()
-        await trunk.ended.wait()
-        assert trunk.why == "the connection ended inside a frame"
+        await mux.ended.wait()
+        assert mux.why == "the connection ended inside a frame"
 
 
 async def test_a_stream_that_is_not_read_stops_the_socket_until_it_is():
-    async with raw() as (trunk, _, writer):
+    async with raw() as (mux, _, writer):
         one, other = Heard(), Heard()
-        trunk.attach(1, one)
-        trunk.attach(2, other)
+        mux.attach(1, one)
+        mux.attach(2, other)
         one.transport.pause_reading()
         other.transport.pause_reading()
         writer.write(struct.pack(">II", 2, 2) + b"ok")
@@ -174,10 +174,10 @@ async def test_a_stream_that_is_not_read_stops_the_socket_until_it_is():
 
 
 async def test_closing_a_stream_leaves_the_others():
-    async with raw() as (trunk, reader, writer):
+    async with raw() as (mux, reader, writer):
         one, other = Heard(), Heard()
-        trunk.attach(1, one)
-        trunk.attach(2, other)
+        mux.attach(1, one)
+        mux.attach(2, other)
         writer.write(struct.pack(">II", 1, 1) + b"x")
         await one.arrived.wait()
         one.transport.close()

@@ -19,7 +19,7 @@ from holdfast.ttrpc.mux import MuxReader, split
 LOG = log.named(__name__)
 
 
-class Trunk(Inbox):
+class MuxConnection(Inbox):
     """The socket. `attach` a protocol to a stream before the peer sends on it: pieces without a protocol are dropped.
 
     ``ended`` is set when the socket is gone, whichever end closed it; ``why`` is then the error, empty for a plain end.
@@ -87,7 +87,7 @@ class Trunk(Inbox):
         """Connect a protocol to a stream.
 
         Raises:
-            ConnectionError: the trunk is not connected (any more), or the stream has a protocol.
+            ConnectionError: the mux is not connected (any more), or the stream has a protocol.
         """
         if self._transport is None or self._transport.is_closing() or stream in self._channels:
             raise ConnectionError(f"mux: stream {stream} cannot be opened")
@@ -145,44 +145,44 @@ class Trunk(Inbox):
 
 
 class Channel(asyncio.Transport):
-    """One stream of a trunk as an asyncio transport. Each item written is one ttrpc frame."""
+    """One stream of a mux as an asyncio transport. Each item written is one ttrpc frame."""
 
-    def __init__(self, trunk: Trunk, stream: int, protocol: Inbox) -> None:
+    def __init__(self, mux: MuxConnection, stream: int, protocol: Inbox) -> None:
         super().__init__()
         self.protocol = protocol
-        self._trunk = trunk
+        self._mux = mux
         self._stream = stream
         self._closed = False
 
     def write(self, data: Any) -> None:
         """Write one frame."""
-        self._trunk.say(self._stream, (data,))
+        self._mux.say(self._stream, (data,))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write frames, one per item."""
-        self._trunk.say(self._stream, list_of_data)
+        self._mux.say(self._stream, list_of_data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the limits of the socket's buffer, which all streams share."""
-        self._trunk.limit(high, low)
+        self._mux.limit(high, low)
 
     def pause_reading(self) -> None:
         """Stop reading, for all streams."""
-        self._trunk.listen(self._stream, wanted=False)
+        self._mux.listen(self._stream, wanted=False)
 
     def resume_reading(self) -> None:
         """Read again, unless another stream is paused."""
-        self._trunk.listen(self._stream, wanted=True)
+        self._mux.listen(self._stream, wanted=True)
 
     def is_closing(self) -> bool:
         """Whether nothing can be written any more."""
-        return self._closed or self._trunk.closing
+        return self._closed or self._mux.closing
 
     def close(self) -> None:
         """End this stream on our side; the socket stays open."""
         if not self._closed:
             self._closed = True
-            self._trunk.detach(self._stream)
+            self._mux.detach(self._stream)
 
     def abort(self) -> None:
         """End this stream as `close` does: the socket still sends the data already written."""
@@ -194,12 +194,12 @@ class Channel(asyncio.Transport):
         return default
 
 
-async def dial(connect: Connector) -> Trunk:
-    """Return a trunk over a new connection.
+async def dial(connect: Connector) -> MuxConnection:
+    """Return a mux over a new connection.
 
     Raises:
         OSError: no process listens there, or the connection is not permitted.
     """
-    trunk = Trunk()
-    await connect(lambda: trunk)
-    return trunk
+    mux = MuxConnection()
+    await connect(lambda: mux)
+    return mux
