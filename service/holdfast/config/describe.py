@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as mi
 
-from holdfast.config.node import Path
+from holdfast.config.document import Path
 from holdfast.config.quantity import FORMATTERS, WORDS
 
 HIDDEN = "<hidden>"  # in place of a secret

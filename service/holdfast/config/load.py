@@ -20,10 +20,10 @@ from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
 from holdfast.config.digest import sha256_hex
+from holdfast.config.document import Node, Source, node_of
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
-from holdfast.config.node import Node, Source, node_of
 from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from holdfast.config.node import Node
+from holdfast.config.document import Node
 
 
 def merged(files: Iterable[Node]) -> Node | None:

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import REQUIRED, Key, as_written, bare, hidden, keys_of
+from holdfast.config.document import Path
 from holdfast.config.migrate import meanings
-from holdfast.config.node import Path
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 from holdfast.lazy_import import regex
 

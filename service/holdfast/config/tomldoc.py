@@ -12,7 +12,7 @@ import tomllib
 from datetime import date, datetime, time
 from typing import Any
 
-from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Path, Source
+from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Node, Path, Source
 from holdfast.errors import ConfigError
 from holdfast.lazy_import import regex
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from holdfast.config import Overrides, Refused, attempt, load, main_file, revived
+from holdfast.config.document import Source
 from holdfast.config.load import MAX_FILES, Surroundings
-from holdfast.config.node import Source
 from holdfast.config.schema import Settings
 from holdfast.errors import ConfigError
 from hypothesis import HealthCheck, given

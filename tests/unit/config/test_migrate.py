@@ -2,9 +2,9 @@
 import msgspec
 import pytest
 from holdfast.config import load
+from holdfast.config.document import Source
 from holdfast.config.load import Surroundings, migrated_file
 from holdfast.config.migrate import from_containerd, meanings
-from holdfast.config.node import Source
 from holdfast.config.tomldoc import read_toml
 from holdfast.errors import ConfigError
 

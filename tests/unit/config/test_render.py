@@ -4,8 +4,8 @@ from typing import Annotated
 import msgspec
 import pytest
 from holdfast.config import Duration, check_sections, decode_section, load
+from holdfast.config.document import Source
 from holdfast.config.load import Surroundings
-from holdfast.config.node import Source
 from holdfast.config.render import commented_defaults, effective, migrated_text, scalar
 from holdfast.config.schema import Settings
 from holdfast.config.yamldoc import read_yaml

@@ -8,8 +8,8 @@ from holdfast.metrics import Registry
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
+from holdfast.plugins.placement.active_rules import ActiveRules
 from holdfast.plugins.placement.bundled import BundledRules
-from holdfast.plugins.placement.force import Force
 
 from tests.fakes.layout import rule
 
@@ -61,7 +61,7 @@ class Daemon:
     def __init__(self, **config):
         self.node, self.engine, self.told = Node(), Engine(), []
         self.bundled = BundledRules(lambda: self.node, self.told.append)
-        self.force = Force(self.engine, self.bundled)
+        self.force = ActiveRules(self.engine, self.bundled)
         self.config = PlacementConfig(builtin_rules="none", **config)
         self.force.apply(self.config)
         self.bundled.follow(lambda: self.config, self.force.apply)
@@ -150,7 +150,7 @@ def test_without_bundles_in_the_daemon_the_nodes_own_rules_are_in_force():
 
     told = []
     bundled = BundledRules(absent, told.append)
-    force = Force(Engine(), bundled)
+    force = ActiveRules(Engine(), bundled)
     force.apply(PlacementConfig(builtin_rules="none", bundle="current"))
     bundled.follow(PlacementConfig, force.apply)
     assert told == ["bundle current: no plugins registered for io.holdfast.bundle.v1: not found"]

@@ -23,7 +23,7 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins import placement
 from holdfast.plugins.placement import Herald, outlast
-from holdfast.plugins.placement.force import Force
+from holdfast.plugins.placement.active_rules import ActiveRules
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
 from msgspec.structs import replace
@@ -379,7 +379,7 @@ async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
 
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
-    force = Force(engine)
+    force = ActiveRules(engine)
     force.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), builtin_rules=("batch",)))
     assert force.rules.names == ("r1", "batch-first-to-die", "indexers")
     assert force.builtin == {"batch-first-to-die", "indexers"}
@@ -444,7 +444,7 @@ async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
 )
 async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, method, request_):
     engine.trouble = "the placement engine has hung for 11 s"
-    service = PlacementService(engine, Force(engine), Watchers())
+    service = PlacementService(engine, ActiveRules(engine), Watchers())
     with pytest.raises(Unavailable, match="hung for 11 s"):
         await getattr(service, method)(request_, None)
 

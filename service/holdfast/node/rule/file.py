@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from holdfast.config.decode import decode
-from holdfast.config.node import Node, Path, Source
+from holdfast.config.document import Node, Path, Source
 from holdfast.config.section import placed_in
 from holdfast.config.yamldoc import read_yaml
 from holdfast.errors import ConfigError

@@ -39,9 +39,9 @@ from holdfast.node.rule.warnings import warnings_of
 from holdfast.plugin import InitContext, Remark, SkipPlugin, plugin
 from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
+from holdfast.plugins.placement.active_rules import ActiveRules, uid_of
 from holdfast.plugins.placement.bundled import BundledRules
-from holdfast.plugins.placement.force import Force, uid_of
-from holdfast.plugins.placement.petition import Petitions
+from holdfast.plugins.placement.refused_annotations import RefusedAnnotations
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
 from holdfast.pods.directory import Directory, Start
@@ -257,16 +257,16 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     )
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
-    force = Force(engine, bundled)
+    active_rules = ActiveRules(engine, bundled)
     recorder = recorder_of(context, boot_id, kills) if config.kubernetes_events else None
-    petitions = Petitions(herald.report, recorder.tell if recorder is not None else None)
+    refused_annotations = RefusedAnnotations(herald.report, recorder.tell if recorder is not None else None)
 
     def hangs(why: str) -> None:
         context.fault("engine", why, vital=True)
 
     def put_in_force(fresh: PlacementConfig) -> None:
-        force.apply(fresh)
-        petitions.decide_by(force.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
+        active_rules.apply(fresh)
+        refused_annotations.set_table(active_rules.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
 
     put_in_force(config)
     bundled.follow(lambda: current[0], put_in_force)
@@ -278,8 +278,8 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
-    force.changed_otherwise = context.on_reload(reload)
-    families = [*bundled.families, petitions.refused]
+    active_rules.changed_otherwise = context.on_reload(reload)
+    families = [*bundled.families, refused_annotations.refused]
     ends = ExitStack()
     if recorder is not None:
         ends.callback(recorder.close)
@@ -291,9 +291,9 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
     if isinstance(pods, Directory):
         ends.callback(pods.on_change(engine.look_at))
-        ends.callback(pods.on_pod(petitions.look_at))
+        ends.callback(pods.on_pod(refused_annotations.check_pod))
         ends.callback(pods.on_start(StartLooks(engine).started))
-    yield PlacementService(engine, force, watchers)
+    yield PlacementService(engine, active_rules, watchers)
     ends.close()
     engine.tally.unregister(context.metrics)
     context.metrics.remove(*families)

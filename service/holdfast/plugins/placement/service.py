@@ -122,9 +122,9 @@ async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
 class PlacementService(placement_pb2_grpc.PlacementServicer):
     """Handles the calls; see ``placement.proto`` for what each means."""
 
-    def __init__(self, engine: Engine, force: RulesInForce, watchers: Watchers) -> None:
+    def __init__(self, engine: Engine, active_rules: RulesInForce, watchers: Watchers) -> None:
         self._engine = engine
-        self._force = force
+        self._active_rules = active_rules
         self._watchers = watchers
         self._machine: HostFacts | None = None
         self._placed = SharedLook(self._placements)
@@ -137,7 +137,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the values that the rules in force give a new container (for plugins, not a call of the API)."""
         if self._machine is None:
             self._machine = self._engine.host_facts()  # the part of it that a creation depends on does not change
-        made = at_creation(newborn, self._force.rules, self._machine)
+        made = at_creation(newborn, self._active_rules.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
@@ -162,11 +162,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                     reason=valid(rule.spec.reason),
                     yaml=written[rule.name],
                     dry_run=rule.dry_run,
-                    builtin=rule.name in self._force.builtin,
+                    builtin=rule.name in self._active_rules.builtin,
                     suspended=rule.name in suspended,
                     processes={state: number for (name, state), number in counts.items() if name == rule.name},
                 )
-                for rule in self._force.rules.rules
+                for rule in self._active_rules.rules.rules
             ]
         )
 
@@ -176,7 +176,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the processes under a rule, by rule and pid."""
         self._check_engine()
         self._check_rule(request.rule)
-        order = {name: at for at, name in enumerate(self._force.rules.names)}
+        order = {name: at for at, name in enumerate(self._active_rules.rules.names)}
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
@@ -192,7 +192,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return message.explanation(explained, self._known().get(request.pid))
 
     def _explain(self, pid: int) -> Explanation:
-        return explain(self._process(pid), self._force.rules, self._engine.host_facts(), self._engine.claims())
+        return explain(self._process(pid), self._active_rules.rules, self._engine.host_facts(), self._engine.claims())
 
     def _process(self, pid: int) -> Process:
         try:
@@ -210,7 +210,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
 
     def _look_ahead(self) -> pb.PreviewResponse:
-        return _preview(self._outlook(self._force.rules)[1])
+        return _preview(self._outlook(self._active_rules.rules)[1])
 
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that other rules would make."""
@@ -228,7 +228,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                 raise ResourceExhausted(f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes")
 
         config = read_rules(text, "the rules sent")
-        rules = compile_rules(with_builtin(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
+        rules = compile_rules(
+            with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
+        )
         return _preview(self._outlook(rules, go_on)[1])
 
     def _outlook(self, rules: Rules, go_on: Callable[[], None] = lambda: None) -> tuple[tuple[Process, ...], Outlook]:
@@ -253,7 +255,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     def _rank_all(self) -> _Ranked:
         host, domains = self._engine.host_facts(), self._engine.domains()
-        processes, outlook = self._outlook(self._force.rules)
+        processes, outlook = self._outlook(self._active_rules.rules)
         return _Ranked(
             rank_all(processes, _nearest_first(domains), host, outlook),
             frozenset(valid(domain.path) for domain in domains),
@@ -269,7 +271,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         """Return the state of the engine."""
         self._check_engine()
-        status, rules = self._engine.status(), self._force.rules.rules
+        status, rules = self._engine.status(), self._active_rules.rules.rules
         answer = pb.StatusResponse(
             events=status.events,
             moves_waiting=status.moves_waiting,
@@ -309,7 +311,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         try:
             return message.restored(await asyncio.wrap_future(given))
         finally:  # also where the caller went away meanwhile: the values are restored all the same
-            self._force.changed_otherwise()
+            self._active_rules.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
         """Stream the reports from now on; the headers are sent at once, as the sign that "now" has begun."""
@@ -330,14 +332,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise Unavailable(self._engine.trouble)
 
     def _check_rule(self, name: str) -> None:
-        if name not in ("", BY_HAND, BY_ANNOTATION) and self._force.rules.named(name) is None:
+        if name not in ("", BY_HAND, BY_ANNOTATION) and self._active_rules.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
     def _as_written(self) -> dict[str, str]:
         """Return each rule in force as YAML: it takes a millisecond each, so it is done once."""
         rules, written = self._written
-        if rules is not self._force.rules:
-            rules = self._force.rules
+        if rules is not self._active_rules.rules:
+            rules = self._active_rules.rules
             written = {rule.name: _as_yaml(rule.spec) for rule in rules.rules}
             self._written = rules, written
         return written

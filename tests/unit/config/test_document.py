@@ -1,5 +1,5 @@
 import pytest
-from holdfast.config.node import Node, Source, key_words, node_of
+from holdfast.config.document import Node, Source, key_words, node_of
 
 SOURCE = Source("c.yaml")
 TREE = Node({"a": Node([Node({"b": Node(1, SOURCE, 4)}, SOURCE, 3)], SOURCE, 2)}, SOURCE, 1)

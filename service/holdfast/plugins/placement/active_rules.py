@@ -48,7 +48,7 @@ class NoBundle:
     is_unread = False
 
 
-class Force:
+class ActiveRules:
     """Compiles a configuration's rules, and those of the bundle it names, and hands them to the engine."""
 
     def __init__(self, engine: Engine, bundled: Bundled | None = None) -> None:

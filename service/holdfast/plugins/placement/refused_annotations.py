@@ -18,7 +18,7 @@ MOST_TOLD = 8  # of one pod, one by one: its author writes as many as the API se
 _KEYS = frozenset({"oom-score-adj", "memory-oom-group", "protect"})
 
 
-class Petitions:
+class RefusedAnnotations:
     """Checks each pod once, and all pods when the admission table is new. On one thread."""
 
     def __init__(
@@ -32,15 +32,15 @@ class Petitions:
         self._table = Table()
         self._told: dict[str, tuple[Ask, ...]] = {}
 
-    def decide_by(self, table: Table, pods: Iterable[PodRecord]) -> None:
+    def set_table(self, table: Table, pods: Iterable[PodRecord]) -> None:
         """Check every pod by this table."""
         if table != self._table:
             self._table = table
             self._told.clear()
         for pod in pods:
-            self.look_at(pod)
+            self.check_pod(pod)
 
-    def look_at(self, pod: PodRecord) -> None:
+    def check_pod(self, pod: PodRecord) -> None:
         """Report the annotations that this pod is refused, unless they were reported."""
         refused = tuple(ask for ask in asks_of(pod.namespace, pod.annotations, self._table) if ask.refused)
         if not refused or self._told.get(pod.uid) == refused:
