@@ -10,7 +10,7 @@ from pathlib import Path
 
 from holdfast.errors import ProcessGone
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.engine.entry import Now
 from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.performer import Means
@@ -106,7 +106,7 @@ class Node:
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
         hands = Reader(kernel), Evidence(), self.executor, self.queue
-        means = Means(*hands, self.reports.append, Tally(), self._told, self._now)
+        means = Means(*hands, self.reports.append, PlacementMetrics(), self._told, self._now)
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
         self.keeper = Keeper(means, self.reconciler)
         self.keeper.set_rules(self.rules)

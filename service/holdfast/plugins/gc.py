@@ -46,7 +46,7 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Figures:
+class GcMetrics:
     """Metrics of the collections, for the registry."""
 
     def __init__(self) -> None:
@@ -71,11 +71,11 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     """Collect in the background, and when a client requests a collection and waits."""
     metadata, events = context.single(METADATA), context.single(EVENTS)
 
-    figures = Figures()
-    context.metrics.add(*figures.families)
+    metrics = GcMetrics()
+    context.metrics.add(*metrics.families)
 
     def tell(collected: Collected) -> None:
-        figures.add(collected)
+        metrics.add(collected)
         for image in collected.removed.get(Kind.IMAGE, ()):  # an image that expired
             events.publish("/images/delete", ImageDelete(name=image.key), image.namespace)
 
@@ -89,4 +89,4 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     context.on_reload(lambda config: scheduler.configure(config.thresholds()))
     context.background("gc.schedule", scheduler.run)
     yield scheduler
-    context.metrics.remove(*figures.families)
+    context.metrics.remove(*metrics.families)

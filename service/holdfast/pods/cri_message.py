@@ -12,13 +12,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
-from holdfast.pods.record import ContainerRecord, PodRecord, State, interned, kept
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord, interned, kept
 
 _STATES = {
-    pb.CONTAINER_CREATED: State.CREATED,
-    pb.CONTAINER_RUNNING: State.RUNNING,
-    pb.CONTAINER_EXITED: State.STOPPED,
-    pb.CONTAINER_UNKNOWN: State.UNKNOWN,
+    pb.CONTAINER_CREATED: ContainerState.CREATED,
+    pb.CONTAINER_RUNNING: ContainerState.RUNNING,
+    pb.CONTAINER_EXITED: ContainerState.STOPPED,
+    pb.CONTAINER_UNKNOWN: ContainerState.UNKNOWN,
 }
 _ITEM = 0x0A  # field 1, length-delimited: the items of both lists
 

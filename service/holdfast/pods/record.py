@@ -31,7 +31,7 @@ interned = Interned(_as_is, 16_384)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-class State(enum.Enum):
+class ContainerState(enum.Enum):
     """The state of a container (CRI's ContainerState, NRI's with ``PAUSED`` as running)."""
 
     CREATED = "created"
@@ -70,7 +70,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     id: str
     sandbox_id: str
     name: str
-    state: State = State.UNKNOWN
+    state: ContainerState = ContainerState.UNKNOWN
     pid: int = 0
     start_ticks: int = 0
     oom_score_adj: int | None = None
@@ -87,7 +87,11 @@ class ContainerRecord(Struct, frozen=True, gc=False):
             return told
         if told.pid and self.pid and told.pid != self.pid:
             return told
-        known = {name: getattr(self, name) for name in _DETAILS if getattr(told, name) in (None, 0, "", State.UNKNOWN)}
+        known = {
+            name: getattr(self, name)
+            for name in _DETAILS
+            if getattr(told, name) in (None, 0, "", ContainerState.UNKNOWN)
+        }
         if told.oom_score_adj is not None:  # 0 is a value here
             known.pop("oom_score_adj", None)
         if told.oom_score_adj_asked is not None:

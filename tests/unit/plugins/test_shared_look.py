@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from holdfast.plugins.placement.shared import SharedLook
+from holdfast.plugins.placement.shared import SharedRun
 
 
 class Look:
@@ -31,7 +31,7 @@ async def begun(look):
 
 async def test_who_asks_while_one_goes_shares_the_next():
     look = Look()
-    shared = SharedLook(look)
+    shared = SharedRun(look)
     first = asyncio.create_task(shared.ask())
     await begun(look)
     later = [asyncio.create_task(shared.ask()) for _ in range(100)]
@@ -44,7 +44,7 @@ async def test_who_asks_while_one_goes_shares_the_next():
 
 async def test_who_leaves_takes_nothing_from_the_others():
     look = Look()
-    shared = SharedLook(look)
+    shared = SharedRun(look)
     leaves, stays = asyncio.create_task(shared.ask()), asyncio.create_task(shared.ask())
     await begun(look)
     leaves.cancel()
@@ -54,7 +54,7 @@ async def test_who_leaves_takes_nothing_from_the_others():
 
 async def test_a_failure_is_that_of_all_who_asked_and_of_nobody_else():
     look = Look(fails=True)
-    shared = SharedLook(look)
+    shared = SharedRun(look)
     asked = [asyncio.create_task(shared.ask()) for _ in range(2)]
     await begun(look)
     look.may_end.release(2)

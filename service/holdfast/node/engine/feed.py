@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from holdfast import log
 from holdfast.errors import Unavailable
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, Event, ForkLog, Lost, ProcessEvents
 
 LOG = log.named(__name__)
@@ -16,7 +16,7 @@ _KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
 class Feed:
     """A subscription that is opened again when it stops. ``why_not`` is empty while events arrive."""
 
-    def __init__(self, proc_root: str, rescan_s: float, tally: Tally) -> None:
+    def __init__(self, proc_root: str, rescan_s: float, tally: PlacementMetrics) -> None:
         self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
         self._counts = {what: tally.events.labels(kind) for what, kind in _KINDS.items()}
         self._events: ProcessEvents | None = None

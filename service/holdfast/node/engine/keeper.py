@@ -17,7 +17,7 @@ from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
 from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result, Write, restored
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.performer import Means, Performer
 from holdfast.node.engine.reconciler import Reconciler
@@ -357,5 +357,5 @@ def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restore
     with ProcRoot(proc_root) as proc:
         executor = Executor(proc, hierarchy, journal)
         evidence = EvidenceReader(proc, hierarchy)
-        means = Means(Reader(proc), evidence, executor, Mover(executor), lambda report: None, Tally())
+        means = Means(Reader(proc), evidence, executor, Mover(executor), lambda report: None, PlacementMetrics())
         return Keeper(means, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()

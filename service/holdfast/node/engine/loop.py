@@ -32,7 +32,7 @@ from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
 from holdfast.node.engine.costly import Costly
@@ -110,7 +110,7 @@ class Loop:
         listeners: Listeners,
         pods: PodLookup | None = None,
     ) -> None:
-        self.tally, self.proc = Tally(), ProcRoot(at.proc_root)
+        self.tally, self.proc = PlacementMetrics(), ProcRoot(at.proc_root)
         self.facts = read_host(at.proc_root, hierarchy)
         self.executor = Executor(self.proc, hierarchy, journal)
         self.mover = Mover(self.executor)

@@ -35,7 +35,7 @@ from holdfast.node.apply.action import (
     Wrote,
 )
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.entry import Now
 from holdfast.node.engine.reconciler import Reconciler
@@ -68,7 +68,7 @@ class Means(Struct, frozen=True):
     executor: Executor
     mover: Mover
     report: Callable[[Report], None]
-    tally: Tally
+    tally: PlacementMetrics
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
     now: Callable[[], Now] = now
     allows: Callable[[int, float], bool] = lambda pid, now: True

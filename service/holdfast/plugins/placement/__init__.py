@@ -60,7 +60,7 @@ ENTRY_S = 2.0  # in which the script that most containers start with has execute
 SWITCH_S = 0.0005
 
 
-class Herald:
+class ReportForwarder:
     """Carries the reports of the engine's thread to the loop: to watchers and the event exchange.
 
     Without a watcher or subscriber, reports do not wake the loop: an exec would cost the daemon twice as much.
@@ -187,10 +187,10 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
 
 def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | None:
     """Return the started recorder of Kubernetes Events; where there is no API server, log one line and return None."""
-    from holdfast.plugins.placement.api_server import Server
+    from holdfast.plugins.placement.api_server import ApiServer
     from holdfast.plugins.placement.recorder import Recorder, node_name
 
-    server = Server.of(os.environ)
+    server = ApiServer.of(os.environ)
     if server is None:
         LOG.warning(
             "no Kubernetes Events are written: this is no pod with a service account's token",
@@ -203,7 +203,7 @@ def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | 
 
 
 @contextmanager
-def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: Herald) -> Iterator[Counter]:
+def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, forwarder: ReportForwarder) -> Iterator[Counter]:
     """Record each kill in a pod in an Event, also kills from before the start without one; give the others' counter."""
     from holdfast.plugins.placement.kill_events import PAST_S, KillEvents
 
@@ -215,9 +215,9 @@ def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: He
     except Unavailable as error:
         LOG.warning("OOM kills from before the start get no Events", error=error.message)
     with events.following(untold):
-        herald.kill_to = events.kill
+        forwarder.kill_to = events.kill
         yield events.unknown
-        herald.kill_to = None
+        forwarder.kill_to = None
 
 
 def remarks_on(config: PlacementConfig) -> list[Remark]:
@@ -240,7 +240,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     hierarchy, without = cgroups_of(context)
     tell_what_is_missing(context, hierarchy, without)
     watchers = Watchers()
-    herald = Herald(context.single(EVENTS), watchers)
+    forwarder = ReportForwarder(context.single(EVENTS), watchers)
     boot_id = read_boot_id(context.places.proc_root)
     journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
@@ -251,15 +251,15 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
             hierarchy,
             journal,
             kills,
-            Listeners(herald.report, herald.kill, herald.past_kill),
+            Listeners(forwarder.report, forwarder.kill, forwarder.past_kill),
             pods,
         )
     )
     current = [config]
-    bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
+    bundled = BundledRules(lambda: context.single(BUNDLES), forwarder.rejected)
     active_rules = ActiveRules(engine, bundled)
     recorder = recorder_of(context, boot_id, kills) if config.kubernetes_events else None
-    refused_annotations = RefusedAnnotations(herald.report, recorder.tell if recorder is not None else None)
+    refused_annotations = RefusedAnnotations(forwarder.report, recorder.tell if recorder is not None else None)
 
     def hangs(why: str) -> None:
         context.fault("engine", why, vital=True)
@@ -283,7 +283,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     ends = ExitStack()
     if recorder is not None:
         ends.callback(recorder.close)
-        families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, herald))]
+        families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, forwarder))]
     context.metrics.add(*families)
     engine.tally.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)

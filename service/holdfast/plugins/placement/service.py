@@ -33,7 +33,7 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.plugins.placement import message
-from holdfast.plugins.placement.shared import SharedLook
+from holdfast.plugins.placement.shared import SharedRun
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
@@ -127,9 +127,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._active_rules = active_rules
         self._watchers = watchers
         self._machine: HostFacts | None = None
-        self._placed = SharedLook(self._placements)
-        self._foreseen = SharedLook(self._look_ahead)
-        self._ranked = SharedLook(self._rank_all)
+        self._placed = SharedRun(self._placements)
+        self._foreseen = SharedRun(self._look_ahead)
+        self._ranked = SharedRun(self._rank_all)
         self._trying = asyncio.Semaphore(1)
         self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 

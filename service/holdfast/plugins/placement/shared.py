@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class SharedLook(Generic[T]):
+class SharedRun(Generic[T]):
     """A blocking function, run in a thread for one caller or many; on the loop's thread.
 
     Theory: a caller gets the result of a run that began after its call. At most one run is active and one waits, for

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from holdfast.node.apply.metrics import MAX_DOMAINS, MAX_POD_LINES, OTHERS, Tally
+from holdfast.node.apply.metrics import MAX_DOMAINS, MAX_POD_LINES, OTHERS, PlacementMetrics
 from holdfast.node.model.decision import Field, Reason, Refusal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, State
@@ -22,7 +22,7 @@ def lines(family):
 
 
 def test_processes_of_a_container_are_counted_by_rule_and_state():
-    tally = Tally()
+    tally = PlacementMetrics()
     held, planned = placements(1)[0], Placement(7, 1, "x", "r", state=State.PLANNED, pod=placements(1)[0].pod)
     nobody, unnamed = Placement(8, 1, "x", "r"), Placement(9, 1, "x", "r", pod=pod())
     tally.placements = lambda: [held, held, planned, nobody, unnamed]
@@ -30,7 +30,7 @@ def test_processes_of_a_container_are_counted_by_rule_and_state():
 
 
 def test_more_containers_than_are_shown_are_one_line_a_rule():
-    tally = Tally()
+    tally = PlacementMetrics()
     tally.placements = lambda: placements(MAX_POD_LINES + 5)
     shown = lines(tally.pod_processes)
     assert len(shown) == MAX_POD_LINES + 1
@@ -38,7 +38,7 @@ def test_more_containers_than_are_shown_are_one_line_a_rule():
 
 
 def test_kills_are_counted_by_group_and_pod_and_beyond_many_as_others():
-    tally = Tally()
+    tally = PlacementMetrics()
     for number in range(MAX_DOMAINS + 3):
         tally.kill(Kill(0, 1, "x", 0, f"/g{number}", "/g", 1, 0, pod_namespace="ns", pod_name="p", container="c"))
     shown = lines(tally.kills)
@@ -47,7 +47,7 @@ def test_kills_are_counted_by_group_and_pod_and_beyond_many_as_others():
 
 
 def test_processes_that_are_refused_something_are_counted_by_rule_and_reason_for_as_long_as_they_are():
-    tally = Tally()
+    tally = PlacementMetrics()
     twice = tuple(Refusal(Reason.CAPABILITY, field, "x") for field in (Field.OOM_SCORE_ADJ, Field.CGROUP))
     other = Refusal(Reason.KERNEL, Field.CGROUP, "x")
     tally.placements = lambda: [
@@ -77,7 +77,7 @@ def test_a_process_is_protected_when_its_rule_lowers_its_value_or_keeps_it_below
 
 
 def test_kills_of_protected_processes_are_counted_by_rule():
-    tally = Tally()
+    tally = PlacementMetrics()
     tally.kill(Kill(0, 1, "x", 0, "/g", "/g", 1, -500, rule="r", protected=True))
     tally.kill(Kill(0, 2, "x", 0, "/g", "/g", 1, 0, rule="s"))
     assert lines(tally.protected_kills) == {("r",): 1}

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginStub, RuntimeServicer, add_RuntimeServicer_to_server
 from holdfast.errors import InvalidArgument
-from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.link import Link
-from holdfast.plugins.nri.service import Means
+from holdfast.plugins.nri.metrics import NriMetrics
+from holdfast.plugins.nri.service import HandlerContext
 from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.ttrpc import Client, Server, unix
@@ -31,14 +31,14 @@ class Wishing:
     """`pods.nri.Wishes`."""
 
     def __init__(self):
-        self.wish, self.error, self.never = None, None, False
+        self.values, self.error, self.never = None, None, False
 
     async def at_creation(self, pod, container):
         if self.never:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        return self.wish
+        return self.values
 
 
 class Feeding:
@@ -111,17 +111,22 @@ async def linked(tmp_path, budget_s=0.5):
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")
-        events, states, heir = [], [], Taking()
-        means = Means(
+        events, states, adoption_target = [], [], Taking()
+        handler_context = HandlerContext(
             Wishing(),
             Feeding(),
             store,
-            Figures(),
+            NriMetrics(),
             events.append,
-            heir=heir,
+            adoption_target=adoption_target,
         )
-        link = Link(unix(path), PluginIdentity("holdfast", "10"), means, budget_s, states.append)
-        link.events, link.states, link.heir, link.adopted = events, states, heir, heir.taken
+        link = Link(unix(path), PluginIdentity("holdfast", "10"), handler_context, budget_s, states.append)
+        link.events, link.states, link.adoption_target, link.adopted = (
+            events,
+            states,
+            adoption_target,
+            adoption_target.taken,
+        )
         task = asyncio.ensure_future(link.keep())
         try:
             yield Runtime(listener), link

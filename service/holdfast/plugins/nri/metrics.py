@@ -10,7 +10,7 @@ from holdfast.metrics import Counter, Gauge, Histogram
 _BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
 
 
-class Outcome(enum.StrEnum):
+class CreationOutcome(enum.StrEnum):
     """The answer for a container about to be created."""
 
     NOTHING = "nothing"  # no rule changes a value of it
@@ -19,14 +19,14 @@ class Outcome(enum.StrEnum):
     LEFT_ALONE = "left_alone"  # an earlier one did not start with our values
 
 
-class Figures:
+class NriMetrics:
     """The families, for the registry."""
 
     def __init__(self) -> None:
         self.containers = Counter(
             "holdfast_nri_containers_total", "Containers about to be created, by what was answered.", ["outcome"]
         )
-        for outcome in Outcome:
+        for outcome in CreationOutcome:
             self.containers.labels(outcome)
         self.handler = Histogram(
             "holdfast_nri_handler_seconds", "Time to answer the runtime.", ["method"], bounds=_BOUNDS_S

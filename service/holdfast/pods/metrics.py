@@ -8,7 +8,7 @@ from holdfast.pods.directory import Directory
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
-class Tally:
+class PodMetrics:
     """The metric families; `register` adds them to a registry."""
 
     def __init__(self, directory: Directory) -> None:

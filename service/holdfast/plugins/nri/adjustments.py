@@ -1,4 +1,4 @@
-"""Wishes from the placement rules: a pod from NRI is converted to the form that rules match."""
+"""Values of the placement rules for a container that is created: a pod from NRI in the form that rules match."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from typing import Any
 
 from holdfast.node.plan.creation import Newborn
 from holdfast.pods.cgroup_path import PodRef, group_of, pod_of_path
-from holdfast.pods.nri import Container, Sandbox, Wish
+from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
 
 
-class NoWishes:
-    """Gives no wishes, where there are no rules (the placement plugin is off or failed)."""
+class NoRuleValues:
+    """Gives no values, where there are no rules (the placement plugin is off or failed)."""
 
-    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+    async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
         """Return None."""
         del pod, container
         return None
 
 
-class RuleWishes:
+class PlacementValues:
     """Asks the placement plugin (`holdfast.plugins.placement`)."""
 
     def __init__(self, placement: Any) -> None:
         self._at_creation = placement.at_creation
 
-    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+    async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
         """Return the values that the rules in force give the container; None where they give none."""
         asked = container.oom_score_adj or 0  # without a value a runtime gives 0, or its own value if that is higher
         made = self._at_creation(Newborn(pod_ref(pod, container), asked, group_of(container.cgroups_path)))
         if made is None:
             return None
-        return Wish(made.rule, made.oom_score_adj, made.group, made.settings, made.dry_run)
+        return RuleValues(made.rule, made.oom_score_adj, made.group, made.settings, made.dry_run)
 
 
-def pod_ref(pod: Sandbox, container: Container) -> PodRef:
+def pod_ref(pod: Sandbox, container: RuntimeContainer) -> PodRef:
     """Return a pod in the form that rules match; its QoS class is in the name of the kubelet's group for it."""
     parent = pod.cgroup_parent
     of_parent = pod_of_path(parent if parent.startswith("/") else f"/{parent}") if parent else None

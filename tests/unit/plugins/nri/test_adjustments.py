@@ -3,9 +3,9 @@ import pytest
 from holdfast.node.model.process import HostFacts
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import Rule
-from holdfast.plugins.nri.wishes import NoWishes, RuleWishes, pod_ref
+from holdfast.plugins.nri.adjustments import NoRuleValues, PlacementValues, pod_ref
 from holdfast.plugins.placement.service import PlacementService
-from holdfast.pods.nri import Container, Sandbox, Wish
+from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
 
 V2 = HostFacts("boot", own_pid=999, memory_pages=1 << 20, controllers=frozenset({"memory"}))
 UID = "0e2b3c4d-0000-1111-2222-333344445555"
@@ -13,7 +13,9 @@ SLICE = f"kubepods-burstable-pod{UID.replace('-', '_')}.slice"
 POD = Sandbox(
     "s1", UID, "db", "pg-0", {"app": "pg"}, {"team": "a"}, f"/kubepods.slice/kubepods-burstable.slice/{SLICE}"
 )
-CONTAINER = Container("c" * 64, "s1", "app", oom_score_adj=985, cgroups_path=f"{SLICE}:cri-containerd:{'c' * 64}")
+CONTAINER = RuntimeContainer(
+    "c" * 64, "s1", "app", oom_score_adj=985, cgroups_path=f"{SLICE}:cri-containerd:{'c' * 64}"
+)
 
 
 class Engine:
@@ -33,26 +35,28 @@ class Force:
         self.rules = compile_rules(msgspec.convert(list(rules), list[Rule]))
 
 
-def wishes(*rules):
-    return RuleWishes(PlacementService(Engine(), Force(*rules), None))
+def values_source(*rules):
+    return PlacementValues(PlacementService(Engine(), Force(*rules), None))
 
 
 PG = {"name": "pg", "match": {"pod": {"namespace": "db", "qos": "burstable"}, "cgroup": "/kubepods.slice/**"}}
 
 
 async def test_a_rule_is_asked_about_the_pod_and_the_group_the_runtime_will_make():
-    wish = await wishes({**PG, "oom_score_adj": -500, "in_place": {"memory.oom.group": 0}}).at_creation(POD, CONTAINER)
-    assert wish == Wish("pg", -500, "", {"memory.oom.group": "0"})
+    values = await values_source({**PG, "oom_score_adj": -500, "in_place": {"memory.oom.group": 0}}).at_creation(
+        POD, CONTAINER
+    )
+    assert values == RuleValues("pg", -500, "", {"memory.oom.group": "0"})
 
 
 async def test_a_rule_that_was_suspended_by_a_restore_gives_nothing(monkeypatch):
     monkeypatch.setattr(Engine, "suspended", frozenset({"pg"}))
-    assert await wishes({**PG, "oom_score_adj": -500}).at_creation(POD, CONTAINER) is None
+    assert await values_source({**PG, "oom_score_adj": -500}).at_creation(POD, CONTAINER) is None
 
 
 async def test_without_rules_there_are_no_wishes():
-    assert await wishes().at_creation(POD, CONTAINER) is None
-    assert await NoWishes().at_creation(POD, CONTAINER) is None
+    assert await values_source().at_creation(POD, CONTAINER) is None
+    assert await NoRuleValues().at_creation(POD, CONTAINER) is None
 
 
 @pytest.mark.parametrize("parent", [POD.cgroup_parent, SLICE, f"/kubepods/burstable/pod{UID}"])
