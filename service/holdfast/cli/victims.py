@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.placement import ANY_PID, pod_name, size, stub
 from holdfast.cli.table import aligned, as_json, plain, show
 from holdfast.inert import valid
@@ -22,7 +22,7 @@ LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its d
 @click.option("--cgroup", default="", help="Only this memory cgroup; it must have a limit.")
 @click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="How many candidates of each.")
 @client_options
-def victims(client: Client, cgroup: str, limit: int) -> None:
+def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
     """Say who dies next if memory runs out: on the node, and in each memory cgroup with a limit.
 
     The kernel's own arithmetic, now and with everything the rules ask for (dry run or not).
@@ -114,7 +114,7 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
 @click.argument("pid", type=ANY_PID, required=False)
 @click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="How many, newest first.")
 @client_options
-def kills(client: Client, pid: int | None, limit: int) -> None:
+def kills(client: DaemonClient, pid: int | None, limit: int) -> None:
     """List the OOM kills since installation, or say why the process PID was killed."""
     from holdfast.api.placement.v1.placement_pb2 import KillsRequest
 

@@ -40,7 +40,7 @@ class Row(Struct, frozen=True):
     items: tuple[Node, ...]
 
 
-class Choice(Struct, frozen=True):
+class Alternation(Struct, frozen=True):
     """Any one of several nodes."""
 
     items: tuple[Node, ...]
@@ -54,7 +54,7 @@ class Repeat(Struct, frozen=True):
     most: int | None
 
 
-Node: TypeAlias = "One | Border | Row | Choice | Repeat"
+Node: TypeAlias = "One | Border | Row | Alternation | Repeat"
 
 
 def _is_word(character: str) -> bool:
@@ -148,7 +148,7 @@ class Automaton:
                 for item in reversed(items):
                     then = self._add(item, then)
                 return then
-            case Choice(items):
+            case Alternation(items):
                 return self._new(_State(tuple(self._add(item, then) for item in items)))
             case Repeat(item, least, most):
                 return self._repeated(item, least, most, then)

@@ -45,7 +45,7 @@ class Operator(enum.Enum):
     MATCHES = "~="
 
 
-class Selector(Struct, frozen=True):
+class Comparison(Struct, frozen=True):
     """One comparison. Bytes of ``value`` that are not UTF-8 (``\\xff``) are kept as surrogate escapes."""
 
     path: tuple[str, ...]
@@ -53,7 +53,7 @@ class Selector(Struct, frozen=True):
     value: str = ""
 
 
-def parse(text: str) -> tuple[Selector, ...]:
+def parse(text: str) -> tuple[Comparison, ...]:
     """Return the selectors of one filter; none for an empty one, which matches everything.
 
     Raises:
@@ -75,7 +75,7 @@ class _Reader:
         self.text = text
         self.at = 0
 
-    def selectors(self) -> tuple[Selector, ...]:
+    def selectors(self) -> tuple[Comparison, ...]:
         found = [self.selector()]
         while (ahead := self.peek()) != _END:
             if ahead != ",":
@@ -84,15 +84,15 @@ class _Reader:
             found.append(self.selector())
         return tuple(found)
 
-    def selector(self) -> Selector:
+    def selector(self) -> Comparison:
         path = [self.part()]
         while self.peek() == ".":
             self.at += 1
             path.append(self.part())
         if self.peek() in (",", _END):
-            return Selector(tuple(path))
+            return Comparison(tuple(path))
         operator = self.operator()
-        return Selector(tuple(path), operator, self.value(any_quote=operator is Operator.MATCHES))
+        return Comparison(tuple(path), operator, self.value(any_quote=operator is Operator.MATCHES))
 
     def part(self) -> str:
         start, first = self.next_word()

@@ -14,9 +14,9 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, METADATA
 from holdfast.store import Scheduler, Thresholds
 from holdfast.store.collection import Collected
-from holdfast.store.reachability import Kind
+from holdfast.store.reachability import ObjectKind
 
-_SWEPT = (Kind.CONTENT, Kind.IMAGE, Kind.INGEST, Kind.LEASE)
+_SWEPT = (ObjectKind.CONTENT, ObjectKind.IMAGE, ObjectKind.INGEST, ObjectKind.LEASE)
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -76,7 +76,7 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
 
     def tell(collected: Collected) -> None:
         metrics.add(collected)
-        for image in collected.removed.get(Kind.IMAGE, ()):  # an image that expired
+        for image in collected.removed.get(ObjectKind.IMAGE, ()):  # an image that expired
             events.publish("/images/delete", ImageDelete(name=image.key), image.namespace)
 
     scheduler = Scheduler(metadata, context.config.thresholds(), tell)

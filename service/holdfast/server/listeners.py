@@ -27,7 +27,7 @@ from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import Bound, Bounds, raise_limit
+from holdfast.server.descriptors import Bounds, ConnectionBound, raise_limit
 from holdfast.server.front import Front
 from holdfast.server.http import HttpServer, Routes
 from holdfast.server.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
@@ -78,18 +78,20 @@ class Listeners:
         BootError: the TLS files cannot be used.
     """
 
-    def __init__(self, settings: Settings, layer: rpc.Layer, plugins: PluginSet, board: ServingBoard) -> None:
+    def __init__(
+        self, settings: Settings, layer: rpc.InterceptorLayer, plugins: PluginSet, board: ServingBoard
+    ) -> None:
         self._settings, self._layer, self._plugins, self._board = settings, layer, plugins, board
         self._credentials = rpc.server_credentials(settings)
         if self._credentials is not None:
             LOG.info("setting up tls on tcp GRPC services...")
-        self._node = rpc.Registrar(layer, plugins.absence)
+        self._node = rpc.GrpcRegistrar(layer, plugins.absence)
         calls = settings.grpc.max_concurrent_rpcs
         shared = msgspec.structs.replace(
             layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
         )
-        self._fleet = rpc.Registrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
-        self._probes = rpc.Registrar(layer, lambda _: f"this port serves {HEALTH} alone")
+        self._fleet = rpc.GrpcRegistrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
+        self._probes = rpc.GrpcRegistrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
@@ -115,7 +117,7 @@ class Listeners:
             if self._board.serves(service) is None:  # a state that the plugin itself has set is kept
                 self._board.set(service, True)
 
-    def _registrars(self, registration: Registration) -> Iterator[rpc.Registrar]:
+    def _registrars(self, registration: Registration) -> Iterator[rpc.GrpcRegistrar]:
         """The registrars for a plugin's services: one for each gRPC listener that is configured and serves them."""
         yield self._node
         if self._settings.grpc.tcp_address:
@@ -291,7 +293,7 @@ class _Fronted(msgspec.Struct, frozen=True):
     what: str
     address: str
     listener: str
-    bound: Bound
+    bound: ConnectionBound
 
 
 async def _start(server: grpc.aio.Server) -> None:

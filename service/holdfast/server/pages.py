@@ -14,7 +14,7 @@ from collections.abc import Callable
 from holdfast import log
 from holdfast.metrics import CONTENT_TYPE, Registry
 from holdfast.server import thread_dump
-from holdfast.server.http import Refused, Request, Response, Routes
+from holdfast.server.http import Request, RequestRefused, Response, Routes
 
 LOG = log.named(__name__)
 
@@ -35,9 +35,9 @@ def guard_address(request: Request) -> None:
         Refused: it writes, or a web page may have made the request.
     """
     if request.method not in ("GET", "HEAD"):
-        raise Refused(403, "only a unix socket takes changes: set debug.address to a path")
+        raise RequestRefused(403, "only a unix socket takes changes: set debug.address to a path")
     if request.from_page or not is_address(request.host):
-        raise Refused(403, "not for web pages: ask by address, as in http://127.0.0.1:PORT/")
+        raise RequestRefused(403, "not for web pages: ask by address, as in http://127.0.0.1:PORT/")
 
 
 def is_address(host: str) -> bool:

@@ -15,7 +15,7 @@ from holdfast import log
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from holdfast.filters import parse_all
 from holdfast.store import ingest
-from holdfast.store.content import Info, Status, Swept
+from holdfast.store.content import Info, IngestStatus, Swept
 from holdfast.store.digest import check_digest, complaint
 from holdfast.store.disk_thread import finished, on_thread
 from holdfast.store.labels import Labels
@@ -97,11 +97,11 @@ class LocalStore:
             self._refs.release(ref)
             raise
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         return await on_thread(self._threads, ingest.status_of, self.layout.ingest(ref))
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
         wanted = parse_all(filters)
         found = await on_thread(self._threads, lambda: list(_statuses(self.layout)))
@@ -176,7 +176,7 @@ class FileWriter:
         self._closed = False
 
     @property
-    def status(self) -> Status:
+    def status(self) -> IngestStatus:
         """`Writer.status`."""
         return self._ingest.status
 
@@ -255,7 +255,7 @@ def _digests(layout: ingest.Layout) -> Iterator[str]:
                     yield digest
 
 
-def _statuses(layout: ingest.Layout) -> Iterator[Status]:
+def _statuses(layout: ingest.Layout) -> Iterator[IngestStatus]:
     for folder in layout.ingests.iterdir():
         try:
             yield ingest.status_of(folder)

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
-from holdfast.store.content import Backend, Info, Reader, Status, Swept
+from holdfast.store.content import Backend, Info, IngestStatus, Reader, Swept
 from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
@@ -41,7 +41,7 @@ _COLUMNS = "digest, size, labels, created_at, updated_at"
 _STALE_NS = 24 * 3600 * 1_000_000_000  # an ingest without a lease may be collected after a day, as in containerd
 
 
-class Content:
+class SharedContent:
     """All namespaces' content. ``clock`` gives nanoseconds since 1970."""
 
     def __init__(
@@ -76,7 +76,7 @@ class _Claim(Struct, frozen=True):
 class NamespaceContent:
     """The `ContentStore` of one namespace."""
 
-    def __init__(self, content: Content, namespace: str, lease: str) -> None:
+    def __init__(self, content: SharedContent, namespace: str, lease: str) -> None:
         self._content = content
         self._database = content.database
         self._backend = content.backend
@@ -154,15 +154,15 @@ class NamespaceContent:
                 raise AlreadyExists(f"content {expected}")
             under = None if found else await self._backend.writer(claim.backend_ref, total)
         now = self._content.clock()
-        status = Status(ref, found.size, found.size, expected, now, now) if found else Status(ref)
+        status = IngestStatus(ref, found.size, found.size, expected, now, now) if found else IngestStatus(ref)
         return SharedWriter(self, claim.backend_ref, under, status)
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
         return replace(await self._backend.status(backend_ref), ref=ref)
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
         wanted = parse_all(filters)
         query = "SELECT ref, backend_ref FROM ingests WHERE namespace = ? ORDER BY ref"
@@ -205,8 +205,8 @@ class NamespaceContent:
             raise AlreadyExists(f"content {info.digest}")
 
     @property
-    def content(self) -> Content:
-        """The `Content` that this is a part of."""
+    def content(self) -> SharedContent:
+        """The `SharedContent` that this is a part of."""
         return self._content
 
     def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:

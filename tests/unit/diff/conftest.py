@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 from holdfast.diff.archive import ArchiveReader
-from holdfast.diff.tree import Tree
+from holdfast.diff.tree import FileTree
 from holdfast.diff.unpack import Devices, Unpacking
 
 
@@ -56,7 +56,7 @@ def unpack(root):
 
     def unpacked(data: bytes, devices: Devices = Devices.REFUSE, step: int = 1000) -> None:
         before = set(os.listdir("/proc/self/fd"))
-        tree = Tree(os.open(root, os.O_PATH | os.O_DIRECTORY))
+        tree = FileTree(os.open(root, os.O_PATH | os.O_DIRECTORY))
         pieces = (data[start : start + step] for start in range(0, len(data), step))
         try:
             Unpacking(tree, devices).run(ArchiveReader(pieces))

@@ -11,7 +11,7 @@ from holdfast.events import Exchange
 from holdfast.metrics import Counter
 from holdfast.plugins.bundle import BundleConfig, BundlesServicer, check_rules
 from holdfast.rpc.auth import policy
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 from holdfast.store.bundle import BundleDir, Bundles
 from holdfast.store.bundle.links import Links
 
@@ -23,7 +23,7 @@ from tests.fakes.layout import rule
 async def metadata(tmp_path):
     local = LocalStore(tmp_path / "content")
     await local.open()
-    store = Metadata(tmp_path / "meta.sqlite", local)
+    store = MetadataStore(tmp_path / "meta.sqlite", local)
     await store.open()
     yield store
     await store.close()

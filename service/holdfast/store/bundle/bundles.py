@@ -28,7 +28,7 @@ from holdfast.store.bundle.manifest import MAX_MANIFEST, Contents, File, content
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
 from holdfast.store.images import Image
 from holdfast.store.leases import CONTENT, Resource
-from holdfast.store.metadata import Metadata
+from holdfast.store.metadata import MetadataStore
 
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"
@@ -69,7 +69,7 @@ class Bundles:
     """The bundles of one node, over its metadata and its bundle directory. ``clock`` gives nanoseconds since 1970."""
 
     def __init__(
-        self, metadata: Metadata, bundle_dir: BundleDir, check: Check, clock: Callable[[], int] = time.time_ns
+        self, metadata: MetadataStore, bundle_dir: BundleDir, check: Check, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._metadata, self._bundle_dir, self._check, self._clock = metadata, bundle_dir, check, clock
         self._changing = asyncio.Lock()

@@ -1,6 +1,6 @@
 import pytest
 from holdfast.node.rule.file import read_bundle
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 from holdfast.store.bundle import BundleDir, Bundles
 from holdfast.store.bundle.bundles import NAMESPACE
 from holdfast.store.bundle.links import Links
@@ -17,7 +17,7 @@ class Node:
     async def open(self):
         self.local = LocalStore(self.root / "content")
         await self.local.open()
-        self.metadata = Metadata(self.root / "meta.sqlite", self.local)
+        self.metadata = MetadataStore(self.root / "meta.sqlite", self.local)
         await self.metadata.open()
         self.bundle_dir = BundleDir(self.root / "bundles", Links(self.root / "bundles", self.targets), self.keep)
         self.bundles = Bundles(self.metadata, self.bundle_dir, read_bundle)
