@@ -13,7 +13,7 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.engine.entry import Now
 from holdfast.node.engine.keeper import Keeper
-from holdfast.node.engine.performer import Means
+from holdfast.node.engine.performer import EngineContext
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
@@ -106,7 +106,7 @@ class Node:
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
         hands = Reader(kernel), Evidence(), self.executor, self.queue
-        means = Means(*hands, self.reports.append, PlacementMetrics(), self._told, self._now)
+        means = EngineContext(*hands, self.reports.append, PlacementMetrics(), self._told, self._now)
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
         self.keeper = Keeper(means, self.reconciler)
         self.keeper.set_rules(self.rules)

@@ -20,10 +20,10 @@ def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, pro
     keeper = engine.engine._loop.keeper
     facts, cursed = keeper.sight.facts, []
 
-    def broken(glance, opened=None):
-        if glance.pid in cursed:
+    def broken(stat_line, opened=None):
+        if stat_line.pid in cursed:
             raise IndexError("a mistake")
-        return facts(glance, opened)
+        return facts(stat_line, opened)
 
     monkeypatch.setattr(keeper.sight, "facts", broken)
     before, cursed_one = sleeper(program, "600"), sleeper(program, "600")
@@ -37,7 +37,7 @@ def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, pro
     engine.sweep()
     assert [adj_of(process.pid) for process in (before, cursed_one, after)] == [300, adj_of("self"), 300]
     assert engine.engine.trouble == ""
-    assert counter(engine.engine.tally.process_errors) >= 2 * MOST_FAILURES
+    assert counter(engine.engine.metrics.process_errors) >= 2 * MOST_FAILURES
 
 
 def test_a_call_that_fails_does_not_take_the_others_with_it(run):
@@ -82,7 +82,7 @@ def test_a_process_that_renames_itself_in_a_loop_costs_a_bounded_share_and_the_r
             engine.settle()
             assert loop._pace.slowed >= 1
             assert loop._pace.skipped >= 1
-            read = counter(engine.engine.tally.events, "comm")
+            read = counter(engine.engine.metrics.events, "comm")
             assert read < 200 * MOST_EVENTS, "the kernel was asked to tell no more of it"
             process = sleeper(program, "600")
             engine.settle()

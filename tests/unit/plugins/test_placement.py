@@ -15,7 +15,7 @@ from holdfast.cli.events import payload_to_json
 from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.events import Exchange
 from holdfast.node.model.decision import AdjChange, Field, Reason, Refusal
-from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
+from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
 from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.pressure import Pressure
@@ -133,7 +133,7 @@ class StandIn:
             50,
             7,
             rule="r1",
-            predicted=(Standing(9, "hog", 57, 7),),
+            predicted=(RankedProcess(9, "hog", 57, 7),),
             looked_at_ns=1_000_000_000,
             pressure_pct=12.5,
         )

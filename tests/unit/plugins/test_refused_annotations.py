@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import msgspec
 from holdfast.node.model.placement import Happening
-from holdfast.node.rule.annotation import Table
+from holdfast.node.rule.annotation import AdmissionTable
 from holdfast.node.rule.schema import Admission
 from holdfast.plugins.placement.refused_annotations import MOST_TOLD, RefusedAnnotations
 from holdfast.pods.record import PodRecord
 
-ADMITS = Table.of(msgspec.convert([{"namespaces": "db", "oom_score_adj": {"min": 0, "max": 9}}], tuple[Admission, ...]))
+ADMITS = AdmissionTable.of(
+    msgspec.convert([{"namespaces": "db", "oom_score_adj": {"min": 0, "max": 9}}], tuple[Admission, ...])
+)
 
 
 def pod(uid: str = "u1", **annotations: str) -> PodRecord:
@@ -51,5 +53,5 @@ def test_a_new_table_is_told_of_anew():
     refused_annotations.set_table(ADMITS, [pod(oom_score_adj="10")])
     refused_annotations.set_table(ADMITS, [pod(oom_score_adj="10")])
     assert len(told) == 1
-    refused_annotations.set_table(Table(), [pod(oom_score_adj="10")])
+    refused_annotations.set_table(AdmissionTable(), [pod(oom_score_adj="10")])
     assert "no entry of annotations" in told[-1].detail

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 
 LOG = log.named(__name__)
 WINDOW_S = 1.0
@@ -33,7 +33,7 @@ Crowd = tuple[int, str]
 class Crowds:
     """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was reported as too much."""
 
-    def __init__(self, reader: Reader, hierarchy: Hierarchy) -> None:
+    def __init__(self, reader: ProcReader, hierarchy: Hierarchy) -> None:
         self._reader, self._hierarchy = reader, hierarchy
         self.skipped = self.slowed = 0
         self._told: set[Crowd] = set()  # since the last periodic rescan

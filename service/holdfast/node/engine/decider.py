@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries, by_hand
 from holdfast.node.engine.in_force import InForce
-from holdfast.node.journal.table import Held as Rows
+from holdfast.node.journal.table import ProcessRows
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Held, HostFacts, Process
 from holdfast.node.plan.claims import Claims
@@ -60,7 +60,7 @@ class Decider:
             return Decision(*identity)
         return decision
 
-    def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
+    def _stands_on(self, process: Process, held: ProcessRows | None, decision: Decision) -> bool:
         """Whether its rule cannot be read now, or the pod or command line that the rule asks about is not known now."""
         if (process.pid, process.start_ticks) in self._force.let_go:
             return False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import AdjRow
-from holdfast.node.journal.table import Held, Table
+from holdfast.node.journal.table import ProcessRows, Table
 from holdfast.node.model.process import Process
 
 
@@ -27,7 +27,7 @@ class Descent:
         """Whether children of this process may have something of ours."""
         return pid in self._table.processes or pid in self.lately.pids
 
-    def givers(self, process: Process) -> Iterator[Held]:
+    def givers(self, process: Process) -> Iterator[ProcessRows]:
         """Yield the processes that may have handed something of ours on to this one.
 
         These are its parent, the process that forked it (it may have ended since), and its container's first process.
@@ -56,7 +56,7 @@ class Descent:
         return row or (self.lately.gave(forker[0], value, process.start_ticks) if forker is not None else None)
 
 
-def _is_parent(held: Held, process: Process) -> bool:
+def _is_parent(held: ProcessRows, process: Process) -> bool:
     if process.ancestors:
         return process.ancestors[0].start_ticks == held.start_ticks
     return held.start_ticks <= process.start_ticks

@@ -12,7 +12,7 @@ from holdfast.node.engine.heritage import record, wanting_adj
 from holdfast.node.engine.in_force import InForce
 from holdfast.node.engine.lately import Lately
 from holdfast.node.journal.rows import AdjRow, MoveRow
-from holdfast.node.journal.table import Held as Rows
+from holdfast.node.journal.table import ProcessRows as Rows
 from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason
 from holdfast.node.model.placement import BY_HAND, Happening, State, state_of
 from holdfast.node.model.process import Process

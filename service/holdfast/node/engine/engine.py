@@ -24,7 +24,7 @@ from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.evidence import EVERY_KEY, EvidenceReader
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
+from holdfast.node.proc.reader import EVERYTHING, PLACE, ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
@@ -39,15 +39,15 @@ class Engine:
 
     def __init__(self, loop: Loop) -> None:
         self._loop, self.kills = loop, loop.kills
-        self.tally = self._loop.tally
-        self.tally.placements = self._living
-        self.tally.waiting = lambda: self._loop.mover.waiting
-        self.tally.pressure = self.pressure
+        self.metrics = self._loop.metrics
+        self.metrics.placements = self._living
+        self.metrics.waiting = lambda: self._loop.mover.waiting
+        self.metrics.pressure = self.pressure
 
     def start(self) -> None:
         """Start the threads; they begin with a full rescan."""
         self._loop.start()
-        self.tally.up = lambda: not self.trouble
+        self.metrics.up = lambda: not self.trouble
 
     @property
     def ended(self) -> Future[None]:
@@ -161,7 +161,7 @@ class Engine:
 
     def _living(self) -> list[Placement]:
         """Return the placements whose pid is taken, as they were seen last: for frequent callers."""
-        numbers = set(Reader(self._loop.proc).pids())
+        numbers = set(ProcReader(self._loop.proc).pids())
         return [placement for placement in self._keeper.reconciler.placements() if placement.pid in numbers]
 
     @property
@@ -174,7 +174,7 @@ class Engine:
         Processes that have ended are left out. Beyond `MOST_FRESH`, placements are as of the last event or rescan.
         """
         known = [placement for placement in self.placements() if rule in ("", placement.rule)]
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        reader = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow)
         fresh = [found for placement in known[:MOST_FRESH] if (found := _refreshed(placement, reader)) is not None]
         return (*fresh, *known[MOST_FRESH:])
 
@@ -184,16 +184,16 @@ class Engine:
         Raises:
             ProcessGone: no process has the pid.
         """
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        reader = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
-            facts = reader.facts(reader.glance_of(opened), EVERYTHING, None, opened)
+            facts = reader.facts(reader.stat_line_of(opened), EVERYTHING, None, opened)
             reconciler = self._keeper.reconciler
             facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, reconciler.held)
             return reconciler.known(self._evidence().attach(facts, EVERY_KEY, opened, line=True))
 
     def processes(self) -> tuple[Process, ...]:
         """Return everything about every process. It takes 0.1 ms for each, so it is for a thread of its own."""
-        reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
+        reader, evidence = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
         reconciler = self._keeper.reconciler
         found = reader.everybody(reconciler.held, lambda process: evidence.attach(process, EVERY_KEY))
         return tuple(map(reconciler.known, found))
@@ -257,13 +257,13 @@ class Engine:
         )
 
 
-def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
+def _refreshed(placement: Placement, reader: ProcReader) -> Placement | None:
     """Return a placement with the present facts of its process; None: it ended, or another process has its pid."""
     try:
-        glance = reader.glance(placement.pid)
-        if glance.ended or glance.start_ticks != placement.start_ticks:
+        stat_line = reader.stat_line(placement.pid)
+        if stat_line.ended or stat_line.start_ticks != placement.start_ticks:
             return None
-        facts = reader.facts(glance, PLACE)
+        facts = reader.facts(stat_line, PLACE)
     except ProcessGone:
         return None
     except HoldfastError:  # it cannot be read: as it was seen last

@@ -19,7 +19,7 @@ from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result,
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
-from holdfast.node.engine.performer import Means, Performer
+from holdfast.node.engine.performer import EngineContext, Performer
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sight import Sight
 from holdfast.node.journal.journal import Journal
@@ -28,8 +28,8 @@ from holdfast.node.model.placement import Placement, Restored, State
 from holdfast.node.model.process import Process
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import read_host
-from holdfast.node.proc.parse import Glance
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.parse import StatLine
+from holdfast.node.proc.reader import ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess, ProcRoot
 
@@ -40,7 +40,7 @@ MOST_LOOKS = 8  # of one process for one event: another program may answer each 
 class Keeper:
     """``found`` counts the processes under a rule that were found by pid: no event had reported them."""
 
-    def __init__(self, means: Means, reconciler: Reconciler) -> None:
+    def __init__(self, means: EngineContext, reconciler: Reconciler) -> None:
         self.means, self.reconciler = means, reconciler
         self.journal = means.executor.journal
         self.sight = Sight(means.reader, means.evidence, reconciler)
@@ -100,9 +100,9 @@ class Keeper:
         """Make rows for all processes that inherited something. Nothing else follows: other programs' choices stay."""
         for number in self.means.reader.numbers():
             try:
-                glance = self.means.reader.glance(int(number))
-                if self.sight.of_interest(glance):
-                    self.performer.perform(self.reconciler.inherit(self.sight.facts(glance)))
+                stat_line = self.means.reader.stat_line(int(number))
+                if self.sight.of_interest(stat_line):
+                    self.performer.perform(self.reconciler.inherit(self.sight.facts(stat_line)))
             except ProcessGone:
                 self._ended.add(int(number))
             except Exception as error:
@@ -124,9 +124,9 @@ class Keeper:
         self.performer.looked += 1
         try:
             with self.means.reader.proc.open(pid) as process:
-                glance = self.means.reader.glance_of(process)
-                if self.sight.of_interest(glance):
-                    facts = self.sight.facts(glance, process)
+                stat_line = self.means.reader.stat_line_of(process)
+                if self.sight.of_interest(stat_line):
+                    facts = self.sight.facts(stat_line, process)
                     self.take(facts, process, at_ns)
                     if facts.cgroups and not self.reconciler.is_known(pid):
                         self.sight.indifference.note(facts.comm, process.read("cgroup"))
@@ -136,17 +136,17 @@ class Keeper:
             self.cannot(pid, error)
         self._look_again()
 
-    def look_by_number(self, glance: Glance) -> None:
+    def look_by_number(self, stat_line: StatLine) -> None:
         """Examine one process of a rescan.
 
         Raises:
             ProcessGone: the process ended.
         """
-        if self.sight.of_interest(glance):
-            known = self.reconciler.is_known(glance.pid)
-            facts = self.sight.facts(glance)
+        if self.sight.of_interest(stat_line):
+            known = self.reconciler.is_known(stat_line.pid)
+            facts = self.sight.facts(stat_line)
             self.take(facts)
-            self.found += not known and glance.pid in self.reconciler.entries
+            self.found += not known and stat_line.pid in self.reconciler.entries
             if not self.reconciler.is_known(facts.pid):
                 self.sight.indifference.note(facts.comm, self.means.reader.group_text(facts.pid))
         self._look_again()
@@ -218,7 +218,7 @@ class Keeper:
 
         The other processes are served as before, and the error does not count towards the engine's end.
         """
-        self.means.tally.process_errors.labels().value += 1
+        self.means.metrics.process_errors.labels().value += 1
         kind = type(error).__name__
         if isinstance(error, HoldfastError):
             if kind not in self._said:
@@ -254,13 +254,13 @@ class Keeper:
             Unavailable: the journal cannot be written; there is no override then.
         """
         self.take_forks()
-        glance = self.means.reader.glance(pid)
-        if start_ticks not in (None, glance.start_ticks) or glance.kernel_thread:
+        stat_line = self.means.reader.stat_line(pid)
+        if start_ticks not in (None, stat_line.start_ticks) or stat_line.kernel_thread:
             raise ProcessGone(str(pid))
         requests = self.reconciler.requests
-        earlier = self.reconciler.table.held(pid, glance.start_ticks)
+        earlier = self.reconciler.table.held(pid, stat_line.start_ticks)
         before = earlier.override if earlier is not None else None
-        row = OverrideRow(pid, glance.start_ticks, adj, expires_unix_ns, why)
+        row = OverrideRow(pid, stat_line.start_ticks, adj, expires_unix_ns, why)
         self.performer.perform(requests.override(row))
         self._look_again()
         placement = self.reconciler.placement(pid)
@@ -298,7 +298,7 @@ class Keeper:
         """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
         self.take_forks()  # also of the process that had this pid before
         try:
-            facts = self.sight.alone(self.means.reader.glance(pid))
+            facts = self.sight.alone(self.means.reader.stat_line(pid))
         except ProcessGone:
             return
         self.performer.perform(self.reconciler.requests.adopt(facts, asked, written, rule))
@@ -344,10 +344,10 @@ class Keeper:
 
     def _is_there(self, pid: int) -> bool:
         try:
-            glance = self.means.reader.glance(pid)
+            stat_line = self.means.reader.stat_line(pid)
         except HoldfastError:
             return False
-        ticks = 0 if glance.ended else glance.start_ticks
+        ticks = 0 if stat_line.ended else stat_line.start_ticks
         placement, held = self.reconciler.placement(pid), self.reconciler.table.processes.get(pid)
         return ticks in (placement.start_ticks if placement else None, held.start_ticks if held else None)
 
@@ -357,5 +357,7 @@ def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restore
     with ProcRoot(proc_root) as proc:
         executor = Executor(proc, hierarchy, journal)
         evidence = EvidenceReader(proc, hierarchy)
-        means = Means(Reader(proc), evidence, executor, Mover(executor), lambda report: None, PlacementMetrics())
+        means = EngineContext(
+            ProcReader(proc), evidence, executor, Mover(executor), lambda report: None, PlacementMetrics()
+        )
         return Keeper(means, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()

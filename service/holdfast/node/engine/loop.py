@@ -41,24 +41,24 @@ from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
 from holdfast.node.engine.pace import of_processes, of_starts
-from holdfast.node.engine.performer import Means
+from holdfast.node.engine.performer import EngineContext
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
-from holdfast.node.engine.share import Share
+from holdfast.node.engine.share import CpuShare
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Cause, Report, Sweep
 from holdfast.node.model.process import PodLookup
 from holdfast.node.oom.store import Kills
-from holdfast.node.oom.watch import KillWatch, Witness
+from holdfast.node.oom.watch import KillContext, KillWatch
 from holdfast.node.proc.children import children_of
-from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.connector import BATCH, EventsLost
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import ProcRoot, heap
 
@@ -78,7 +78,7 @@ MOST_WAITING = 256  # moves in the queue, each with an open process, before a re
 CATCH_UP_MS = 5  # the time that it waits before it checks whether there are fewer
 
 
-class Surroundings(Struct, frozen=True):
+class EngineSettings(Struct, frozen=True):
     """The places where the facts of the machine are read, and the seconds between two rescans."""
 
     proc_root: str
@@ -86,7 +86,7 @@ class Surroundings(Struct, frozen=True):
     rescan_s: float
 
 
-class Listeners(Struct, frozen=True):
+class EngineListeners(Struct, frozen=True):
     """Called on the engine's thread; they must not block.
 
     ``past_kill`` is called with a kill that happened before the start and is new to the record: it is no news, and
@@ -103,14 +103,14 @@ class Loop:
 
     def __init__(
         self,
-        at: Surroundings,
+        at: EngineSettings,
         hierarchy: Hierarchy,
         journal: Journal,
         kills: Kills,
-        listeners: Listeners,
+        listeners: EngineListeners,
         pods: PodLookup | None = None,
     ) -> None:
-        self.tally, self.proc = PlacementMetrics(), ProcRoot(at.proc_root)
+        self.metrics, self.proc = PlacementMetrics(), ProcRoot(at.proc_root)
         self.facts = read_host(at.proc_root, hierarchy)
         self.executor = Executor(self.proc, hierarchy, journal)
         self.mover = Mover(self.executor)
@@ -118,26 +118,26 @@ class Loop:
         self._listeners = listeners
         self._news: list[Report] = []
         self.slow = DeadlineReads(at.proc_root, self._readable_again)
-        self.tally.walks_cut = lambda: hierarchy.walks_cut
-        self.tally.unreadable_now = lambda: self.slow.unreadable
-        self.tally.unreadable_ever = lambda: self.slow.hung
-        reader = Reader(self.proc, pods, self.slow)
+        self.metrics.walks_cut = lambda: hierarchy.walks_cut
+        self.metrics.unreadable_now = lambda: self.slow.unreadable
+        self.metrics.unreadable_ever = lambda: self.slow.hung
+        reader = ProcReader(self.proc, pods, self.slow)
         evidence = EvidenceReader(self.proc, hierarchy)
         self._crowds, self._costly = Crowds(reader, hierarchy), Costly()
-        means = Means(
+        means = EngineContext(
             reader,
             evidence,
             self.executor,
             self.mover,
             self._news.append,
-            self.tally,
+            self.metrics,
             self._forks,
             allows=self._allows,
         )
         self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
-        self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
+        self.feed = Feed(at.proc_root, at.rescan_s, self.metrics)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
-        self._witness = Witness(
+        self._kill_context = KillContext(
             partial(attribution, self.keeper),
             self.keeper.reconciler.placement,
             partial(innermost_limit, hierarchy),
@@ -152,12 +152,12 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
         self._pace, self._starts = of_processes(), of_starts()
-        self.tally.containers_slowed = lambda: self._starts.skipped
+        self.metrics.containers_slowed = lambda: self._starts.skipped
         self._muted = 0
-        self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
-        self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped + self._costly.skipped
-        self.tally.processes_slowed = lambda: self._pace.slowed
-        self.tally.crowds_slowed = lambda: self._crowds.slowed
+        self._serving = CpuShare(EVENTS_SHARE, BURST_S, REST_S)
+        self.metrics.events_skipped = lambda: self._pace.skipped + self._crowds.skipped + self._costly.skipped
+        self.metrics.processes_slowed = lambda: self._pace.slowed
+        self.metrics.crowds_slowed = lambda: self._crowds.slowed
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
@@ -289,7 +289,7 @@ class Loop:
                 served = True
             elif descriptor == self._polled[1]:
                 self._take_forks()  # the killed process may have been forked a moment ago
-                self._tell_kills(self._watch.read(self._witness))
+                self._tell_kills(self._watch.read(self._kill_context))
             else:
                 self.calls.heard()
         if not served or self.sweeps.pending:
@@ -343,7 +343,7 @@ class Loop:
             return []
         try:
             return self.feed.forks()
-        except Lost:
+        except EventsLost:
             self._is_missing_forks = True
             return []
 
@@ -362,7 +362,7 @@ class Loop:
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
-            except Lost:
+            except EventsLost:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
             self._take_forks({event.pid for event in events})
@@ -415,7 +415,7 @@ class Loop:
         if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
             return
         found = members_below(self.hierarchy, (group,)) if group else set()
-        self.tally.containers_looked_at.labels().value += 1
+        self.metrics.containers_looked_at.labels().value += 1
         for one in sorted(found or {pid} - {0})[:MOST_LOOKED]:
             self.keeper.on_event(one, 0)
         if self.keeper.performer.followed_changed:
@@ -446,16 +446,16 @@ class Loop:
         if self.keeper.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:
-            self.tally.missed.labels().value += self.keeper.found
+            self.metrics.missed.labels().value += self.keeper.found
         self.keeper.found = 0
         if self._ruled is not None:
             before, now, self._ruled = self._ruled, self.keeper.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
-        self._tell_kills(self._watch.count(self._witness))
+        self._tell_kills(self._watch.count(self._kill_context))
         if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands
             heap.give_back()
-        self.tally.sweeps.inc(sweep.cause)
-        self.tally.sweep_seconds.labels().observe(sweep.seconds)
+        self.metrics.sweeps.inc(sweep.cause)
+        self.metrics.sweep_seconds.labels().observe(sweep.seconds)
         self._tell()
 
     def _tell_kills(self, kills: list[Kill]) -> None:
@@ -463,7 +463,7 @@ class Loop:
             if kill.at_ns < self._started_ns:  # before our start: for the record, not news
                 self._listeners.past_kill(kill)
                 continue
-            self.tally.kill(kill)
+            self.metrics.kill(kill)
             LOG.warning(
                 "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
             )

@@ -44,7 +44,7 @@ from holdfast.node.model.decision import Field, SettingChange
 from holdfast.node.model.placement import Happening, Report
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import Groups
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
@@ -56,19 +56,19 @@ def now() -> Now:
     return Now(time.time_ns(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S))
 
 
-class Means(Struct, frozen=True):
+class EngineContext(Struct, frozen=True):
     """The tools of the engine: readers, the writer, the queue of orders, the receiver of reports, and the metrics.
 
     ``forks`` returns the forks since its last call, ``now`` the time; ``allows``: whether a process is examined for an
     event (`Crowds.allows`).
     """
 
-    reader: Reader
+    reader: ProcReader
     evidence: EvidenceReader
     executor: Executor
     mover: Mover
     report: Callable[[Report], None]
-    tally: PlacementMetrics
+    metrics: PlacementMetrics
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
     now: Callable[[], Now] = now
     allows: Callable[[int, float], bool] = lambda pid, now: True
@@ -82,7 +82,7 @@ class Performer:
     list, receives all results: orders are not queued during a restore.
     """
 
-    def __init__(self, means: Means, reconciler: Reconciler, sight: Sight) -> None:
+    def __init__(self, means: EngineContext, reconciler: Reconciler, sight: Sight) -> None:
         self.looks: deque[int] = deque()
         self.looked = 0
         self.followed_changed = False
@@ -90,9 +90,9 @@ class Performer:
         self._means, self._reconciler, self._sight = means, reconciler, sight
         self._journal = means.executor.journal
         self._said: set[object] = set()
-        self._adj_written = means.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
-        self._adj_after = means.tally.held_after.labels(Field.OOM_SCORE_ADJ)
-        self._group_after = means.tally.held_after.labels(Field.CGROUP)
+        self._adj_written = means.metrics.writes.labels(Field.OOM_SCORE_ADJ, "done")
+        self._adj_after = means.metrics.held_after.labels(Field.OOM_SCORE_ADJ)
+        self._group_after = means.metrics.held_after.labels(Field.CGROUP)
 
     def begin_anew(self) -> None:
         """Report refusals again: rules were set."""
@@ -130,7 +130,7 @@ class Performer:
         match action:
             case Tell():
                 if action.report.happening is Happening.DRIFTED:
-                    self._means.tally.drift.inc(action.report.rule)
+                    self._means.metrics.drift.inc(action.report.rule)
                 self._means.report(action.report)
             case Commit():
                 self._journal.commit(action.rows, action.drops, needed=action.needed)
@@ -149,7 +149,7 @@ class Performer:
 
     def _refused(self, action: Refused) -> None:
         for refusal in action.refusals:
-            self._means.tally.refusals.inc(action.rule, refusal.reason)
+            self._means.metrics.refusals.inc(action.rule, refusal.reason)
             key = (action.rule, refusal.reason, refusal.field)
             if key not in self._said:
                 self._said.add(key)
@@ -180,12 +180,12 @@ class Performer:
         table = self._reconciler.table
         self.looked += 1
         try:
-            glance = self._means.reader.glance(pid)
-            had = table.held(pid, glance.start_ticks) is not None
-            self.perform(self._reconciler.inherit(self._sight.alone(glance)))
+            stat_line = self._means.reader.stat_line(pid)
+            had = table.held(pid, stat_line.start_ticks) is not None
+            self.perform(self._reconciler.inherit(self._sight.alone(stat_line)))
         except HoldfastError:
             return False
-        if had or table.held(pid, glance.start_ticks) is None:
+        if had or table.held(pid, stat_line.start_ticks) is None:
             return False
         self.looks.append(pid)
         return True
@@ -206,29 +206,29 @@ class Performer:
 
     def _count_write(self, result: Wrote) -> None:
         if result.how is How.REFUSED:
-            self._means.tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
+            self._means.metrics.writes.inc(Field.OOM_SCORE_ADJ, "refused")
         elif result.how is How.DONE and isinstance(result.action, Write):
             self._adj_written.value += 1
             if result.action.at_ns:
                 self._adj_after.observe((time.monotonic_ns() - result.action.at_ns) / 1e9)
 
     def _count_order(self, result: Carried) -> None:
-        tally, groups = self._means.tally, self._reconciler.host.groups
+        metrics, groups = self._means.metrics, self._reconciler.host.groups
         moved = False
         for came in result.came:
             change = None if isinstance(came.step, Return) else came.step.change
             field = Field.CGROUP if change is None else change.field
             if came.how in (How.DONE, How.APART):
-                tally.writes.inc(field, "done")
+                metrics.writes.inc(field, "done")
                 moved = moved or field is Field.CGROUP
             elif came.how is How.REFUSED:
-                tally.writes.inc(field, "refused")
+                metrics.writes.inc(field, "refused")
             if change is None or not isinstance(groups, Groups):
                 continue
             if isinstance(change, SettingChange):
                 groups.forget(change.group)
             elif change.create or came.how is How.REFUSED:
                 groups.forget(change.after)
-        tally.strangers.labels().value += result.stranger
+        metrics.strangers.labels().value += result.stranger
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)

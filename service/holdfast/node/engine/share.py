@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class Share:
+class CpuShare:
     """A context manager around each piece of work, on one thread: one part in ``parts`` of a processor in the long run.
 
     ``burst_s`` seconds of a processor, saved while there was less to do, are taken without a rest. A rest is never

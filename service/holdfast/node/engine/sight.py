@@ -7,15 +7,15 @@ from collections.abc import Container
 from msgspec.structs import replace
 
 from holdfast.errors import ProcessGone
-from holdfast.node.engine.match_cache import Indifference
+from holdfast.node.engine.match_cache import MatchCache
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.required_files import wants_of
 from holdfast.node.model.evidence import EXECUTED
 from holdfast.node.model.process import Lineage, Process, Wants
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import Groups
-from holdfast.node.proc.parse import Glance, name_and_parent
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.parse import StatLine, name_and_parent
+from holdfast.node.proc.reader import ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess
 
@@ -27,9 +27,9 @@ _RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
 class Sight:
     """Reads no more of a process than the rules and our changes to it require."""
 
-    def __init__(self, reader: Reader, evidence: EvidenceReader, reconciler: Reconciler) -> None:
+    def __init__(self, reader: ProcReader, evidence: EvidenceReader, reconciler: Reconciler) -> None:
         self._reader, self._evidence, self._reconciler = reader, evidence, reconciler
-        self.indifference = Indifference(reader)
+        self.indifference = MatchCache(reader)
         self._wants = self._sweep_wants = Wants()
 
     def set_rules(self, rules: Rules) -> None:
@@ -51,23 +51,23 @@ class Sight:
         if isinstance(self._reconciler.host.groups, Groups):
             self._reconciler.host.groups.forget()
 
-    def of_interest(self, glance: Glance) -> bool:
+    def of_interest(self, stat_line: StatLine) -> bool:
         """Whether a process may have something to change, as far as one file shows.
 
         Raises:
             ProcessGone: the process has ended, and its parent has not waited for it yet.
         """
-        if glance.ended:
-            raise ProcessGone(str(glance.pid))
-        if glance.pid == self._reconciler.host.own_pid or glance.comm in _RUNC_STAGES:
+        if stat_line.ended:
+            raise ProcessGone(str(stat_line.pid))
+        if stat_line.pid == self._reconciler.host.own_pid or stat_line.comm in _RUNC_STAGES:
             return False
-        if glance.kernel_thread:
-            if self.indifference.could_match(glance.comm):  # a process of its name is seldom one of interest, either
-                self.indifference.note(glance.comm, self._reader.group_text(glance.pid), in_no_pod=True)
+        if stat_line.kernel_thread:
+            if self.indifference.could_match(stat_line.comm):  # a process of its name is seldom one of interest, either
+                self.indifference.note(stat_line.comm, self._reader.group_text(stat_line.pid), in_no_pod=True)
             return False
-        if self._reconciler.is_known(glance.pid) or self.may_inherit(glance.ppid):
+        if self._reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid):
             return True
-        return self.indifference.could_match(glance.comm)
+        return self.indifference.could_match(stat_line.comm)
 
     def may_inherit(self, ppid: int) -> bool:
         """Whether a child of ``ppid`` may have something of ours, or a rule because of its ancestor."""
@@ -93,15 +93,15 @@ class Sight:
         name, ppid = name_and_parent(self._reader.stat(pid))
         return not self.may_inherit(ppid) and self.indifference.has(name, pid)
 
-    def alone(self, glance: Glance) -> Process:
+    def alone(self, stat_line: StatLine) -> Process:
         """Return a process without its ancestors, as a rescan reads it.
 
         Raises:
             ProcessGone: the process ended.
         """
-        return self._reader.facts(glance, self._sweep_wants)
+        return self._reader.facts(stat_line, self._sweep_wants)
 
-    def facts(self, glance: Glance, opened: OpenProcess | None = None, *, again: bool = True) -> Process:
+    def facts(self, stat_line: StatLine, opened: OpenProcess | None = None, *, again: bool = True) -> Process:
         """Return the facts that the rules ask about. A rescan reads the groups as well.
 
         An exec reads the groups only if a rule asks, or if the process or its parent was moved.
@@ -110,14 +110,14 @@ class Sight:
             ProcessGone: the process ended.
         """
         reader, reconciler = self._reader, self._reconciler
-        wants = self._sweep_wants if opened is None or self._was_moved(glance) else self._wants
-        facts = reconciler.known(reader.facts(glance, wants, None, opened))
+        wants = self._sweep_wants if opened is None or self._was_moved(stat_line) else self._wants
+        facts = reconciler.known(reader.facts(stat_line, wants, None, opened))
         lineage = self._lineage_of(facts, sweep=opened is None)
         facts = reader.with_ancestors(facts, lineage, self._wants, reconciler.held)
         keys, line = reconciler.rules.evidence_for(facts)
         facts = self._evidence.attach(facts, keys, opened, line=line)
         if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
-            fresh = reader.glance(glance.pid) if opened is None else reader.glance_of(opened)
+            fresh = reader.stat_line(stat_line.pid) if opened is None else reader.stat_line_of(opened)
             return self.facts(fresh, opened, again=False)
         return facts
 
@@ -128,10 +128,10 @@ class Sight:
             return Lineage.ALL
         return rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
 
-    def _was_moved(self, glance: Glance) -> bool:
+    def _was_moved(self, stat_line: StatLine) -> bool:
         """Whether the process's group matters, whatever the rules ask about."""
         processes = self._reconciler.table.processes
-        own, parent = processes.get(glance.pid), processes.get(glance.ppid)
+        own, parent = processes.get(stat_line.pid), processes.get(stat_line.ppid)
         return (own is not None and bool(own.moves)) or (parent is not None and bool(parent.moves))
 
     def _asks_ancestors_of(self, facts: Process) -> bool:

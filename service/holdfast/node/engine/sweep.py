@@ -170,7 +170,7 @@ class Sweeps:
         reader, ended = self._keeper.means.reader, []
         for pid in pids:
             try:
-                if reader.glance(pid).ended:
+                if reader.stat_line(pid).ended:
                     ended.append(pid)
             except ProcessGone:
                 ended.append(pid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.node.plan.creation import Newborn
+from holdfast.node.plan.creation import ContainerRequest
 from holdfast.pods.cgroup_path import PodRef, group_of, pod_of_path
 from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
 
@@ -27,7 +27,7 @@ class PlacementValues:
     async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
         """Return the values that the rules in force give the container; None where they give none."""
         asked = container.oom_score_adj or 0  # without a value a runtime gives 0, or its own value if that is higher
-        made = self._at_creation(Newborn(pod_ref(pod, container), asked, group_of(container.cgroups_path)))
+        made = self._at_creation(ContainerRequest(pod_ref(pod, container), asked, group_of(container.cgroups_path)))
         if made is None:
             return None
         return RuleValues(made.rule, made.oom_score_adj, made.group, made.settings, made.dry_run)

@@ -25,7 +25,7 @@ from holdfast.events import Exchange
 from holdfast.inert import valid
 from holdfast.metrics import Counter
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.engine.loop import EngineListeners, EngineSettings, Loop
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Report
@@ -247,11 +247,11 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     pods = pods_of(context)
     engine = Engine(
         Loop(
-            Surroundings(context.places.proc_root, KMSG, config.rescan),
+            EngineSettings(context.places.proc_root, KMSG, config.rescan),
             hierarchy,
             journal,
             kills,
-            Listeners(forwarder.report, forwarder.kill, forwarder.past_kill),
+            EngineListeners(forwarder.report, forwarder.kill, forwarder.past_kill),
             pods,
         )
     )
@@ -285,7 +285,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         ends.callback(recorder.close)
         families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, forwarder))]
     context.metrics.add(*families)
-    engine.tally.register(context.metrics)
+    engine.metrics.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
@@ -295,7 +295,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
         ends.callback(pods.on_start(StartLooks(engine).started))
     yield PlacementService(engine, active_rules, watchers)
     ends.close()
-    engine.tally.unregister(context.metrics)
+    engine.metrics.unregister(context.metrics)
     context.metrics.remove(*families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from holdfast import log
 from holdfast.metrics import Counter
 from holdfast.node.model.placement import Happening, Report
-from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, Ask, Table, asks_of, shown
+from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, AdmissionTable, Ask, asks_of, shown
 from holdfast.pods.cgroup_path import PodRef
 from holdfast.pods.record import PodRecord
 
@@ -29,10 +29,10 @@ class RefusedAnnotations:
             "holdfast_placement_annotations_refused_total", "Annotations of pods that were not allowed.", ("key",)
         )
         self._report, self._record = report, record
-        self._table = Table()
+        self._table = AdmissionTable()
         self._told: dict[str, tuple[Ask, ...]] = {}
 
-    def set_table(self, table: Table, pods: Iterable[PodRecord]) -> None:
+    def set_table(self, table: AdmissionTable, pods: Iterable[PodRecord]) -> None:
         """Check every pod by this table."""
         if table != self._table:
             self._table = table

@@ -23,9 +23,9 @@ from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
-from holdfast.node.plan.creation import Creation, Newborn, at_creation
+from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
 from holdfast.node.plan.plan import Explanation, explain
-from holdfast.node.plan.preview import Outlook, look_ahead, rank_all
+from holdfast.node.plan.preview import PreviewResult, look_ahead, rank_all
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.builtin import with_builtin
@@ -133,11 +133,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._trying = asyncio.Semaphore(1)
         self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 
-    def at_creation(self, newborn: Newborn) -> Creation | None:
+    def at_creation(self, container_request: ContainerRequest) -> ContainerAdjustment | None:
         """Return the values that the rules in force give a new container (for plugins, not a call of the API)."""
         if self._machine is None:
             self._machine = self._engine.host_facts()  # the part of it that a creation depends on does not change
-        made = at_creation(newborn, self._active_rules.rules, self._machine)
+        made = at_creation(container_request, self._active_rules.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
@@ -210,7 +210,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
 
     def _look_ahead(self) -> pb.PreviewResponse:
-        return _preview(self._outlook(self._active_rules.rules)[1])
+        return _preview(self._preview_of(self._active_rules.rules)[1])
 
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that other rules would make."""
@@ -231,9 +231,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         rules = compile_rules(
             with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
         )
-        return _preview(self._outlook(rules, go_on)[1])
+        return _preview(self._preview_of(rules, go_on)[1])
 
-    def _outlook(self, rules: Rules, go_on: Callable[[], None] = lambda: None) -> tuple[tuple[Process, ...], Outlook]:
+    def _preview_of(
+        self, rules: Rules, go_on: Callable[[], None] = lambda: None
+    ) -> tuple[tuple[Process, ...], PreviewResult]:
         processes = self._engine.processes()
         return processes, look_ahead(processes, rules, self._engine.host_facts(), go_on)
 
@@ -255,11 +257,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     def _rank_all(self) -> _Ranked:
         host, domains = self._engine.host_facts(), self._engine.domains()
-        processes, outlook = self._outlook(self._active_rules.rules)
+        processes, preview = self._preview_of(self._active_rules.rules)
         return _Ranked(
-            rank_all(processes, _nearest_first(domains), host, outlook),
+            rank_all(processes, _nearest_first(domains), host, preview),
             frozenset(valid(domain.path) for domain in domains),
-            {some.process.pid: some.decision.rule or "" for some in outlook.planned},
+            {some.process.pid: some.decision.rule or "" for some in preview.planned},
             host,
         )
 
@@ -348,13 +350,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return {some.pid: some for some in self._engine.placements()}
 
 
-def _preview(outlook: Outlook) -> pb.PreviewResponse:
+def _preview(preview: PreviewResult) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
             pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
-            for some in outlook.planned
+            for some in preview.planned
         ],
-        looked_at=outlook.looked_at,
+        looked_at=preview.looked_at,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from holdfast.errors import ProcessGone
-from holdfast.node.engine.match_cache import Indifference
+from holdfast.node.engine.match_cache import MatchCache
 from holdfast.node.proc.parse import name_and_parent, printed
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 from holdfast.process import ProcRoot
 
 from tests.fakes.placement import rules
@@ -31,7 +31,7 @@ def put(tmp_path):
 @pytest.fixture
 def reader(tmp_path):
     with ProcRoot(str(tmp_path)) as proc:
-        yield Reader(proc)
+        yield ProcReader(proc)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_name_is_one_and_the_same_wherever_it_is_read(put, reader, comm):
 def test_a_name_that_no_rule_mentions_is_passed_over_once_it_was_seen(put, reader, remarkable, comm):
     put(7, comm)
     put(8, "postgres")
-    indifference = Indifference(reader)
+    indifference = MatchCache(reader)
     indifference.set_rules(rules({"match": {"comm": "postgres"}}))
     assert remarkable(indifference) == [7, 8]
     assert not indifference.could_match(comm)
@@ -67,7 +67,7 @@ def test_a_name_that_no_rule_mentions_is_passed_over_once_it_was_seen(put, reade
 def test_who_is_known_or_a_child_of_somebody_followed_is_worth_a_look_whatever_the_name(put, reader, remarkable):
     for pid in (7, 8, 9):
         put(pid, ppid=40 + pid)
-    indifference = Indifference(reader)
+    indifference = MatchCache(reader)
     indifference.set_rules(rules({"match": {"comm": "postgres"}}))
     indifference.could_match("sh")
     assert remarkable(indifference) == []
@@ -79,7 +79,7 @@ def test_a_name_in_groups_counts_until_pods_may_be_others_unless_no_pod_can_have
     put(7)
     put(8, "kthreadd", groups="0::/\n")
     put(9, "kthreadd", groups="0::/batch\n")
-    indifference = Indifference(reader)
+    indifference = MatchCache(reader)
     indifference.set_rules(rules({"match": {"cgroup": "/batch/**"}}, {"name": "b", "match": {"cgroup": "/batch"}}))
     for pid, comm in ((7, "sh"), (8, "kthreadd"), (9, "kthreadd")):
         indifference.note(comm, reader.group_text(pid), in_no_pod=pid == 8)
@@ -92,7 +92,7 @@ def test_a_name_in_groups_counts_until_pods_may_be_others_unless_no_pod_can_have
 
 def test_who_ended_meanwhile_is_left_to_the_look_that_follows(put, reader, tmp_path):
     put(7)
-    indifference = Indifference(reader)
+    indifference = MatchCache(reader)
     found = list(reader.remarkable([b"6", b"7"], indifference.seen, set(), ()))
     assert found == [(6, b""), (7, b"")]
     with pytest.raises(ProcessGone):

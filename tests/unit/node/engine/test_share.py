@@ -1,5 +1,5 @@
 import pytest
-from holdfast.node.engine.share import Share
+from holdfast.node.engine.share import CpuShare
 
 
 class Clock:
@@ -23,7 +23,7 @@ def clock():
 
 @pytest.fixture
 def share(clock):
-    return Share(4, 0.25, 0.05, now=lambda: clock.now, spent=lambda: clock.spent, rest=clock.rest)
+    return CpuShare(4, 0.25, 0.05, now=lambda: clock.now, spent=lambda: clock.spent, rest=clock.rest)
 
 
 def test_work_within_its_part_never_rests(share, clock):
