@@ -310,7 +310,7 @@ class Reader:
     def stat_line_of(self, opened: Opened):
         return parse_stat(opened.pid, opened.read("stat"))
 
-    def remarkable(self, numbers, ignored, known, parents):
+    def iter_candidates(self, numbers, ignored, known, parents):
         for number in numbers:
             yield int(number), b""
 

@@ -110,7 +110,7 @@ class Node:
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
         self.keeper = Keeper(means, self.reconciler)
         self.keeper.set_rules(self.rules)
-        self.keeper.recall()
+        self.keeper.find_all_heirs()
         self.sweeps = Sweeps(3600, self.keeper, lambda cause: cause, lambda sweep: None)
 
     def restart(self, meanwhile: Callable[[Path], None] = lambda journal: None) -> None:

@@ -474,7 +474,7 @@ def test_a_mistake_of_ours_in_every_turn_is_the_end_and_nobody_waits_for_an_answ
         raise ZeroDivisionError("a mistake")
 
     monkeypatch.setattr(engine.engine._loop.sweeps, "step", broken)
-    engine.engine.look_at(())
+    engine.engine.examine_groups(())
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         engine.engine.ended.result(PATIENCE_S)
     assert not engine.engine.status().running

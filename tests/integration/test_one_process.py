@@ -30,7 +30,7 @@ def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, pro
     cursed.append(cursed_one.pid)
     engine.set_rules(RAISE)
     for _ in range(2 * MOST_FAILURES):
-        engine.engine._loop.calls.tell(lambda: keeper.look_at(cursed_one.pid))
+        engine.engine._loop.calls.tell(lambda: keeper.examine(cursed_one.pid))
         engine.settle()
     engine.sweep()
     after = sleeper(program, "600")

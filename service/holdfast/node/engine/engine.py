@@ -88,23 +88,23 @@ class Engine:
         self._loop.calls.tell(lambda: self._loop.sweeps.ask(done))
         return done
 
-    def look_at(self, groups: Collection[str]) -> None:
+    def examine_groups(self, groups: Collection[str]) -> None:
         """Decide again about every process in these cgroups or below: their pod is another than was known."""
 
-        def look_at() -> None:
+        def examine_members() -> None:
             for pid in members_below(self._loop.hierarchy, groups):
                 self._keeper.on_event(pid, 0)
             if self._keeper.performer.followed_changed:
                 self._loop.follow()
 
-        self._loop.calls.tell(look_at)
+        self._loop.calls.tell(examine_members)
 
-    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+    def examine_container(self, pod: str, group: str, pid: int) -> None:
         """Examine the processes of a pod's container that runs in this cgroup, with this first process.
 
-        Does nothing while process events arrive; see `Loop.look_at_container`.
+        Does nothing while process events arrive; see `Loop.examine_container`.
         """
-        self._loop.calls.tell(lambda: self._loop.look_at_container(pod, group, pid))
+        self._loop.calls.tell(lambda: self._loop.examine_container(pod, group, pid))
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Override a process's ``oom_score_adj`` for a time; the rules do not set it meanwhile.

@@ -34,7 +34,7 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess, ProcRoot
 
 LOG = log.named(__name__)
-MOST_LOOKS = 8  # of one process for one event: another program may answer each write of ours with one of its own
+MOST_EXAMINATIONS = 8  # of one process for one event: another program may answer each write of ours with one of its own
 
 
 class Keeper:
@@ -47,9 +47,9 @@ class Keeper:
         self.performer = Performer(means, reconciler, self.sight)
         self.found = 0
         self.all_seen_before = 0  # clock ticks since boot: a process that started before was examined under these rules
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._ended: set[int] = set()  # forgotten when all that follows was examined: their rows reveal heirs
-        self._looking = False
+        self._examining = False
 
     @property
     def rules(self) -> Rules:
@@ -59,10 +59,10 @@ class Keeper:
     def set_rules(self, rules: Rules) -> None:
         """Decide by these rules from now on; the next rescan examines the processes under an older rule."""
         self.performer.perform(self.reconciler.set_rules(rules))
-        self.performer.begin_anew()
+        self.performer.reset_logged_refusals()
         self.sight.set_rules(rules)
         self.all_seen_before = 0
-        self._said.clear()
+        self._logged.clear()
 
     def ruled(self) -> set[int]:
         """Return the pids of the processes under a rule."""
@@ -80,23 +80,23 @@ class Keeper:
         try:
             if not at_ns:
                 self.sight.indifference.forget_groups()
-            elif self.sight.is_dull(pid) or not self.means.allows(pid, time.monotonic()):
+            elif self.sight.is_ignored(pid) or not self.means.allows(pid, time.monotonic()):
                 return
         except ProcessGone:
             self._ended.add(pid)
-            self._look_again()
+            self._examine_pending()
         except Exception as error:
-            self.cannot(pid, error)
+            self.log_unreadable(pid, error)
         else:
-            self.look_at(pid, at_ns)
+            self.examine(pid, at_ns)
 
-    def recall(self) -> None:
+    def find_all_heirs(self) -> None:
         """At the start, find the heirs: processes forked since the last run by a process that has something of ours."""
         for pid in list(self.reconciler.table.processes):
-            self.performer.look_at_heirs(pid)
-        self._look_again()
+            self.performer.find_heirs(pid)
+        self._examine_pending()
 
-    def know_heirs(self) -> None:
+    def record_heirs(self) -> None:
         """Make rows for all processes that inherited something. Nothing else follows: other programs' choices stay."""
         for number in self.means.reader.numbers():
             try:
@@ -106,7 +106,7 @@ class Keeper:
             except ProcessGone:
                 self._ended.add(int(number))
             except Exception as error:
-                self.cannot(int(number), error)
+                self.log_unreadable(int(number), error)
 
     def take_forks(self, served: Collection[int] = ()) -> None:
         """Read the forks since the last call, and examine the children of processes that have something of ours.
@@ -114,14 +114,14 @@ class Keeper:
         ``served``: pids that are examined in a moment anyway.
         """
         for parent, child in self.means.forks():
-            looks = self.reconciler.forked(parent, child)
+            actions = self.reconciler.forked(parent, child)
             if child not in served:
-                self.performer.perform(looks)
-        self._look_again()
+                self.performer.perform(actions)
+        self._examine_pending()
 
-    def look_at(self, pid: int, at_ns: int = 0) -> None:
+    def examine(self, pid: int, at_ns: int = 0) -> None:
         """Examine one process through a descriptor of it, and do what follows; ``at_ns``: the event's time, or 0."""
-        self.performer.looked += 1
+        self.performer.examined += 1
         try:
             with self.means.reader.proc.open(pid) as process:
                 stat_line = self.means.reader.stat_line_of(process)
@@ -133,10 +133,10 @@ class Keeper:
         except ProcessGone:
             self._ended.add(pid)
         except Exception as error:
-            self.cannot(pid, error)
-        self._look_again()
+            self.log_unreadable(pid, error)
+        self._examine_pending()
 
-    def look_by_number(self, stat_line: StatLine) -> None:
+    def examine_stat_line(self, stat_line: StatLine) -> None:
         """Examine one process of a rescan.
 
         Raises:
@@ -149,7 +149,7 @@ class Keeper:
             self.found += not known and stat_line.pid in self.reconciler.entries
             if not self.reconciler.is_known(facts.pid):
                 self.sight.indifference.note(facts.comm, self.means.reader.group_text(facts.pid))
-        self._look_again()
+        self._examine_pending()
 
     def take(self, facts: Process, process: OpenProcess | None = None, at_ns: int = 0) -> None:
         """Do what follows from the facts read of a process. ``process``: it is opened already.
@@ -168,38 +168,38 @@ class Keeper:
                 raise ProcessGone(str(facts.pid))
             self.performer.perform(actions, opened)
 
-    def _look_again(self) -> None:
+    def _examine_pending(self) -> None:
         """Examine the processes that the last actions call for.
 
-        A process that still changes after `MOST_LOOKS` times is left to the next rescan.
+        A process that still changes after `MOST_EXAMINATIONS` times is left to the next rescan.
         """
-        looks = self.performer.looks
-        if self._looking or not (looks or self._ended):
+        pending = self.performer.pending
+        if self._examining or not (pending or self._ended):
             return
-        self._looking = True
+        self._examining = True
         times: dict[int, int] = {}
         try:
-            while looks or self._is_told_of_heirs():
-                pid = looks.popleft()
+            while pending or self._reads_forks_of_ended():
+                pid = pending.popleft()
                 times[pid] = times.get(pid, 0) + 1
-                if times[pid] <= MOST_LOOKS:
-                    self.look_at(pid)
+                if times[pid] <= MOST_EXAMINATIONS:
+                    self.examine(pid)
         finally:
-            self._looking = False
+            self._examining = False
         ended, self._ended = self._ended, set()
         self._forget(ended)
 
-    def _is_told_of_heirs(self) -> bool:
+    def _reads_forks_of_ended(self) -> bool:
         """Read the fork events of ended processes while their rows exist; whether any process is to be examined."""
         if self._ended:
             for parent, child in self.means.forks():
                 self.performer.perform(self.reconciler.forked(parent, child))
-        return bool(self.performer.looks)
+        return bool(self.performer.pending)
 
     def gone(self, pids: Iterable[int]) -> None:
         """Forget processes that ended, after their children are known."""
         self._ended.update(pids)
-        self._look_again()
+        self._examine_pending()
 
     def _forget(self, pids: Iterable[int]) -> None:
         """Drop the rows of processes that ended, with one write."""
@@ -213,7 +213,7 @@ class Keeper:
                     self.performer.perform((action,))
         self.journal.forget(rows)
 
-    def cannot(self, pid: int, error: Exception) -> None:
+    def log_unreadable(self, pid: int, error: Exception) -> None:
         """Leave out one process: it cannot be read (hidepid), or a mistake of ours occurred with it.
 
         The other processes are served as before, and the error does not count towards the engine's end.
@@ -221,8 +221,8 @@ class Keeper:
         self.means.metrics.process_errors.labels().value += 1
         kind = type(error).__name__
         if isinstance(error, HoldfastError):
-            if kind not in self._said:
-                self._said.add(kind)
+            if kind not in self._logged:
+                self._logged.add(kind)
                 LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
             return
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -232,7 +232,7 @@ class Keeper:
     def on_carried(self, result: Carried) -> None:
         """Take a result of the mover."""
         self.performer.carried(result)
-        self._look_again()
+        self._examine_pending()
 
     def clear_up(self) -> None:
         """Restore files that no rule sets any more, and remove groups that no rule needs.
@@ -262,7 +262,7 @@ class Keeper:
         before = earlier.override if earlier is not None else None
         row = OverrideRow(pid, stat_line.start_ticks, adj, expires_unix_ns, why)
         self.performer.perform(requests.override(row))
-        self._look_again()
+        self._examine_pending()
         placement = self.reconciler.placement(pid)
         if placement is None:
             raise ProcessGone(str(pid))
@@ -270,7 +270,7 @@ class Keeper:
             return replace(placement)
         detail = placement.refusals[0].detail
         self.performer.perform(requests.override(before) if before is not None else requests.end_override(row))
-        self._look_again()
+        self._examine_pending()
         raise FailedPrecondition(detail)
 
     def end_override(self, pid: int) -> bool:
@@ -284,7 +284,7 @@ class Keeper:
         if row is None:
             return False
         self.performer.perform(self.reconciler.requests.end_override(row))
-        self._look_again()
+        self._examine_pending()
         return True
 
     def expire(self, unix_ns: int) -> None:
@@ -292,7 +292,7 @@ class Keeper:
         requests = self.reconciler.requests
         for row in requests.expired(unix_ns):
             self.performer.perform(requests.end_override(row, needed=False))
-        self._look_again()
+        self._examine_pending()
 
     def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
         """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
@@ -302,7 +302,7 @@ class Keeper:
         except ProcessGone:
             return
         self.performer.perform(self.reconciler.requests.adopt(facts, asked, written, rule))
-        self._look_again()
+        self._examine_pending()
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:
         """Take over files that the creator of their group wrote for a rule; a file with other text is left out."""
@@ -323,11 +323,11 @@ class Keeper:
         gone = 0
         try:
             if pid is None:
-                self.know_heirs()
+                self.record_heirs()
             self.performer.perform(self.reconciler.requests.suspend(rule, pid))
-            for one in list(dict.fromkeys(self.performer.looks)):
+            for one in list(dict.fromkeys(self.performer.pending)):
                 gone += self.reconciler.is_known(one) and not self._is_there(one)
-            self._look_again()
+            self._examine_pending()
             if pid is None:
                 self._restore_latecomers()
                 self.clear_up()
@@ -338,9 +338,9 @@ class Keeper:
     def _restore_latecomers(self) -> None:
         """Restore processes that were being forked while their parents were restored."""
         known = set(self.reconciler.table.processes)
-        self.know_heirs()
-        self.performer.looks.extend(self.reconciler.table.processes.keys() - known)
-        self._look_again()
+        self.record_heirs()
+        self.performer.pending.extend(self.reconciler.table.processes.keys() - known)
+        self._examine_pending()
 
     def _is_there(self, pid: int) -> bool:
         try:

@@ -225,7 +225,7 @@ class Loop:
 
         The rule of the process may have depended on its command line, which could not be read before.
         """
-        self.calls.tell(lambda: self.keeper.look_at(pid))
+        self.calls.tell(lambda: self.keeper.examine(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Loop:
         error: Exception | None = None
         try:
             self.feed.open()
-            self.keeper.recall()
+            self.keeper.find_all_heirs()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()
@@ -304,7 +304,7 @@ class Loop:
             try:
                 self.keeper.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
-                self.keeper.cannot(carried.order.pid, error)
+                self.keeper.log_unreadable(carried.order.pid, error)
         if self._news:
             self._tell()
         self.mover.wake()
@@ -351,7 +351,7 @@ class Loop:
         self.keeper.take_forks(served)
         if self._is_missing_forks:
             self._is_missing_forks = False
-            self.keeper.recall()
+            self.keeper.find_all_heirs()
 
     def _serve_events(self) -> None:
         """Serve waiting events, each process written to at once; moves and reports come after.
@@ -369,11 +369,11 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    looked, began_s = performer.looked, time.thread_time()
+                    examined, began_s = performer.examined, time.thread_time()
                     on_event(event.pid, event.at_ns)
-                    if performer.looked - looked > 1:
+                    if performer.examined - examined > 1:
                         took_s = time.thread_time() - began_s
-                        self._costly.note(event.pid, performer.looked - looked, took_s, time.monotonic())
+                        self._costly.note(event.pid, performer.examined - examined, took_s, time.monotonic())
             if self.keeper.performer.followed_changed:
                 self.follow()
             if len(self._pace.noisy) != self._muted:
@@ -404,9 +404,9 @@ class Loop:
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
                 for child in children_of(self.at.proc_root, pid):
-                    self.keeper.look_at(child)
+                    self.keeper.examine(child)
 
-    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+    def examine_container(self, pod: str, group: str, pid: int) -> None:
         """Examine the processes of a container that runs, in ``group`` and below, if no process events report them.
 
         ``pid`` is the container's first process (0: not known), for a container whose group differs from the one that

@@ -1,6 +1,6 @@
 """Carries out actions in order, each with the actions that follow from its result; counts them, and reports news.
 
-It only notes which processes to examine next (`Performer.looks`); `keeper` examines them.
+It only notes which processes to examine next (`Performer.pending`); `keeper` examines them.
 """
 
 from __future__ import annotations
@@ -83,20 +83,20 @@ class Performer:
     """
 
     def __init__(self, means: EngineContext, reconciler: Reconciler, sight: Sight) -> None:
-        self.looks: deque[int] = deque()
-        self.looked = 0
+        self.pending: deque[int] = deque()
+        self.examined = 0
         self.followed_changed = False
         self.at_once: list[Result] | None = None
         self._means, self._reconciler, self._sight = means, reconciler, sight
         self._journal = means.executor.journal
-        self._said: set[object] = set()
+        self._logged: set[object] = set()
         self._adj_written = means.metrics.writes.labels(Field.OOM_SCORE_ADJ, "done")
         self._adj_after = means.metrics.held_after.labels(Field.OOM_SCORE_ADJ)
         self._group_after = means.metrics.held_after.labels(Field.CGROUP)
 
-    def begin_anew(self) -> None:
+    def reset_logged_refusals(self) -> None:
         """Report refusals again: rules were set."""
-        self._said.clear()
+        self._logged.clear()
 
     def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
         """Carry out actions. ``process``: the process of the writes and orders among them.
@@ -137,9 +137,9 @@ class Performer:
             case Forget():
                 self._journal.forget(action.rows)
             case Look():
-                self.looks.append(action.pid)
+                self.pending.append(action.pid)
             case Heirs():
-                self.look_at_heirs(action.pid)
+                self.find_heirs(action.pid)
             case Follow():
                 self.followed_changed = True
             case Refused():
@@ -151,8 +151,8 @@ class Performer:
         for refusal in action.refusals:
             self._means.metrics.refusals.inc(action.rule, refusal.reason)
             key = (action.rule, refusal.reason, refusal.field)
-            if key not in self._said:
-                self._said.add(key)
+            if key not in self._logged:
+                self._logged.add(key)
                 LOG.warning(
                     "a rule cannot be applied",
                     rule=action.rule,
@@ -164,7 +164,7 @@ class Performer:
 
     # -- heirs -------------------------------------------------------------------------------------------------------
 
-    def look_at_heirs(self, pid: int) -> None:
+    def find_heirs(self, pid: int) -> None:
         """Find what descendants have from a process while that is known; then examine those that have something."""
         found = [
             child for parent, child in self._means.forks() if self._reconciler.forked(parent, child)
@@ -178,7 +178,7 @@ class Performer:
     def _is_heir(self, pid: int) -> bool:
         """Whether a process has something of ours that was not known yet."""
         table = self._reconciler.table
-        self.looked += 1
+        self.examined += 1
         try:
             stat_line = self._means.reader.stat_line(pid)
             had = table.held(pid, stat_line.start_ticks) is not None
@@ -187,7 +187,7 @@ class Performer:
             return False
         if had or table.held(pid, stat_line.start_ticks) is None:
             return False
-        self.looks.append(pid)
+        self.pending.append(pid)
         return True
 
     # -- results -----------------------------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ class Sight:
         self._wants = wants_of(rules)
         self._sweep_wants = replace(self._wants, groups=True)
         self.indifference.set_rules(rules)
-        self.look_anew()
+        self.refresh_groups()
 
-    def look_anew(self) -> None:
+    def refresh_groups(self) -> None:
         """Read groups again at their next use; a pod may be known by now."""
         self.indifference.forget_groups()
         self._reader.begin_round()
@@ -80,7 +80,7 @@ class Sight:
         lately = self._reconciler.descent.lately.pids
         return {*table, *followed, *lately} if followed or lately else table
 
-    def is_dull(self, pid: int) -> bool:
+    def is_ignored(self, pid: int) -> bool:
         """Whether the cache says that no rule can match the process's name, or its name in its groups: a file or two.
 
         Raises:

@@ -98,14 +98,14 @@ class Sweeps:
             begun = time.monotonic()
             cause = self._begin(cause)
             begun_ticks = keeper.means.now().ticks
-            keeper.sight.look_anew()
+            keeper.sight.refresh_groups()
             keeper.reconciler.begin()
             self._check_journal()
             numbers = keeper.means.reader.numbers()
             gone: list[int] = []  # forgotten at the end: only their rows identify their children
             for first in range(0, len(numbers), SLICE):
                 part = numbers[first : first + SLICE]
-                self._look_over(part, self._known_of(part), gone)
+                self._examine_part(part, self._known_of(part), gone)
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
@@ -154,16 +154,16 @@ class Sweeps:
         except HoldfastError as error:  # reported with the first change that is not written because of it
             LOG.debug("the journal's file is not there", error=error)
 
-    def _look_over(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
+    def _examine_part(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
         """Examine a slice. A process that no rule can match costs one file and one set lookup, or two of each."""
         keeper, reader = self._keeper, self._keeper.means.reader
-        for pid, text in reader.remarkable(numbers, keeper.sight.indifference.seen, known, keeper.sight.parents):
+        for pid, text in reader.iter_candidates(numbers, keeper.sight.indifference.seen, known, keeper.sight.parents):
             try:
-                keeper.look_by_number(parse_stat(pid, text or reader.stat(pid)))
+                keeper.examine_stat_line(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 gone.append(pid)
             except Exception as error:
-                keeper.cannot(pid, error)
+                keeper.log_unreadable(pid, error)
 
     def _forget(self, pids: Iterable[int]) -> None:
         """Forget processes that ended. A later process with the same pid was examined, or will be."""
@@ -175,5 +175,5 @@ class Sweeps:
             except ProcessGone:
                 ended.append(pid)
             except Exception as error:
-                self._keeper.cannot(pid, error)
+                self._keeper.log_unreadable(pid, error)
         self._keeper.gone(ended)

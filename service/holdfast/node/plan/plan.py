@@ -73,7 +73,7 @@ def plan_under(process: Process, found: RuleMatch | None, host: HostFacts, claim
     if found is None or process.kernel_thread:
         return Decision(process.pid, process.start_ticks)
     rule = found.rule
-    outright = _never(process, rule, host)
+    outright = _interlock(process, rule, host)
     if outright is not None:
         return _decision(process, found, _Part(refusals=(outright,)), _Part())
     adjusted = _plan_adjustment(process, found, host)
@@ -158,7 +158,7 @@ def _decision(process: Process, found: RuleMatch, adjusted: _Part, grouped: _Par
     )
 
 
-def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
+def _interlock(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
     """Return the refusal that forbids the whole rule for this process."""
     which = Field.OOM_SCORE_ADJ if rule.adjustment else Field.CGROUP
     if process.pid == host.own_pid:

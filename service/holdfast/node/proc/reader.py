@@ -106,7 +106,7 @@ class ProcReader:
         """
         return self._read(self.proc.fd, f"{pid}/stat")
 
-    def remarkable(
+    def iter_candidates(
         self, numbers: Iterable[bytes], ignored: IgnoredNames, known: Container[bytes], followed: Container[int]
     ) -> Iterator[tuple[int, bytes]]:
         """Yield the processes of ``numbers`` that a rule may match, with their ``stat`` where it was read, else empty.

@@ -57,7 +57,7 @@ class Users(Struct, frozen=True):
         return uid in self.numbers or any(uid in some for some in self.ranges)
 
 
-def line_of(process: Process) -> Iterator[Process]:
+def ancestors_of(process: Process) -> Iterator[Process]:
     """The ancestors, nearest first, each with its own ancestors."""
     for at, ancestor in enumerate(process.ancestors, 1):
         yield replace(ancestor, ancestors=process.ancestors[at:])
@@ -297,7 +297,7 @@ def _family(clauses: tuple[Clause, ...]) -> Clause:
         return all(clause.holds(process) for clause in clauses)
 
     def holds(process: Process) -> bool:
-        return all_hold(process) or any(all_hold(ancestor) for ancestor in line_of(process))
+        return all_hold(process) or any(all_hold(ancestor) for ancestor in ancestors_of(process))
 
     def found(process: Process) -> str:
         failed = next(clause for clause in clauses if not clause.holds(process))

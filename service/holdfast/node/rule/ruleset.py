@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.node.model.process import Held, Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, AdmissionTable, is_leader, rule_for
-from holdfast.node.rule.clause import Clause, Users, line_of
+from holdfast.node.rule.clause import Clause, Users, ancestors_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
 from holdfast.node.rule.protection import Grounds, group_protects, leaves_limits, may_raise_limits, spares, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
@@ -105,7 +105,7 @@ class CompiledRule(Struct, frozen=True):
         family = self.clauses[0].inner if self.clauses else ()
         if not family:
             return self._standing(self.clauses, process)
-        line = (process, *line_of(process))
+        line = (process, *ancestors_of(process))
         found = [self._standing(family, one) for one in line if all(clause.holds(one) for clause in family)]
         return next((one for one in found if not one.why), found[0] if found else Identification("no ancestor matches"))
 
@@ -315,12 +315,12 @@ class Rules:
     def _find(self, process: Process) -> RuleMatch | None:
         own = self.own_match(process)
         if own is not None:
-            parent = next(line_of(process), None) if own.has_children else None
+            parent = next(ancestors_of(process), None) if own.has_children else None
             child = parent is not None and self.own_match(parent) is own
             return RuleMatch(own, child, parent if child else None)
         if not self._any_children:
             return None
-        for ancestor in line_of(process):
+        for ancestor in ancestors_of(process):
             found = self.own_match(ancestor)
             if found is not None:
                 ours = found.has_children or (found.lends and _has_from(process, ancestor, found.name))
@@ -419,6 +419,6 @@ def _consider(rule: CompiledRule, process: Process) -> RuleTrace:
             return RuleTrace(rule.name, False, clause.key, clause.wanted, clause.found(process))
     clauses = rule.clauses[0].inner or rule.clauses
     holding = next(
-        (one for one in (process, *line_of(process)) if all(clause.holds(one) for clause in clauses)), process
+        (one for one in (process, *ancestors_of(process)) if all(clause.holds(one) for clause in clauses)), process
     )
     return RuleTrace(rule.name, True, keys=tuple(KeyStanding(one.key, one.claim(holding)) for one in clauses))

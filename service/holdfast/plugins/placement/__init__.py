@@ -129,8 +129,8 @@ class StartLooks:
 
     def started(self, start: Start) -> None:
         """Make the engine check the processes of a container that runs, now and after `ENTRY_S`."""
-        self._engine.look_at_container(start.pod, start.group, start.pid)
-        self._loop.call_later(ENTRY_S, self._engine.look_at_container, start.pod, start.group, start.pid)
+        self._engine.examine_container(start.pod, start.group, start.pid)
+        self._loop.call_later(ENTRY_S, self._engine.examine_container, start.pod, start.group, start.pid)
 
 
 def pods_of(context: InitContext) -> PodLookup:
@@ -290,7 +290,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
     if isinstance(pods, Directory):
-        ends.callback(pods.on_change(engine.look_at))
+        ends.callback(pods.on_change(engine.examine_groups))
         ends.callback(pods.on_pod(refused_annotations.check_pod))
         ends.callback(pods.on_start(StartLooks(engine).started))
     yield PlacementService(engine, active_rules, watchers)

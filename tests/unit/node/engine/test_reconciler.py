@@ -378,7 +378,7 @@ class TestInheritance:
         if not told:
             node.forks.clear()
         node.kernel.write_adj(parent, 11)
-        node.keeper.look_at(parent.pid)
+        node.keeper.examine(parent.pid)
         node.settle()
         assert placement(node, child).adj_before == 7
         under()
@@ -400,7 +400,7 @@ class TestInheritance:
         child = node.forked(parent)
         child.comm = "none"
         node.kernel.move(parent, "/src2")
-        node.keeper.look_at(parent.pid)
+        node.keeper.examine(parent.pid)
         node.move_step()
         node.fetch()
         node.settle()
@@ -503,7 +503,7 @@ class TestInheritance:
         child = node.forked(middle)
         child.comm = "none"
         node.kernel.exit(middle)
-        node.keeper.look_at(middle.pid)
+        node.keeper.examine(middle.pid)
         assert placement(node, child).state is State.INHERITED
         under()
         assert undone(node)

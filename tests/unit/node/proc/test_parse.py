@@ -172,7 +172,10 @@ def test_a_process_of_any_bytes_is_facts_or_one_error_and_troubles_nobody_else(f
         reader = ProcReader(proc)
         for followed in ((), (1,)):
             for asks_groups in (False, True):
-                assert len(list(reader.remarkable([b"7"], IgnoredNames(set(), set(), asks_groups), (), followed))) == 1
+                assert (
+                    len(list(reader.iter_candidates([b"7"], IgnoredNames(set(), set(), asks_groups), (), followed)))
+                    == 1
+                )
         with contextlib.suppress(HoldfastError):
             found = reader.facts(reader.stat_line(7), EVERYTHING)
             assert found.exe.encode(errors="surrogateescape") == exe.removesuffix(b" (deleted)")
