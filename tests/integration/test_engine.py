@@ -813,7 +813,7 @@ def test_everything_is_given_back_with_128_descriptors(run, program, sleeper, mo
 
 def test_what_a_rescan_finds_that_no_event_told_of_is_counted(run, program, sleeper, monkeypatch):
     engine = run(RAISE, rescan_s=0.2)
-    monkeypatch.setattr(engine.engine._loop.keeper, "on_event", lambda pid, at_ns: None)
+    monkeypatch.setattr(engine.engine._loop.examiner, "on_event", lambda pid, at_ns: None)
     process = sleeper(program, "600")
     engine.wait_for(lambda: HELD in engine.happenings(process.pid))
     deadline = time.monotonic() + PATIENCE_S

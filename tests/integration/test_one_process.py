@@ -17,20 +17,20 @@ pytestmark = pytest.mark.root
 
 def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, program, sleeper, monkeypatch):
     engine = run()
-    keeper = engine.engine._loop.keeper
-    facts, cursed = keeper.sight.facts, []
+    examiner = engine.engine._loop.examiner
+    facts, cursed = examiner.fact_reader.facts, []
 
     def broken(stat_line, opened=None):
         if stat_line.pid in cursed:
             raise IndexError("a mistake")
         return facts(stat_line, opened)
 
-    monkeypatch.setattr(keeper.sight, "facts", broken)
+    monkeypatch.setattr(examiner.fact_reader, "facts", broken)
     before, cursed_one = sleeper(program, "600"), sleeper(program, "600")
     cursed.append(cursed_one.pid)
     engine.set_rules(RAISE)
     for _ in range(2 * MOST_FAILURES):
-        engine.engine._loop.calls.tell(lambda: keeper.examine(cursed_one.pid))
+        engine.engine._loop.calls.tell(lambda: examiner.examine(cursed_one.pid))
         engine.settle()
     engine.sweep()
     after = sleeper(program, "600")

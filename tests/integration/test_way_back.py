@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, detect
-from holdfast.node.engine.keeper import give_back
+from holdfast.node.engine.examiner import give_back
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.placement import State
 from holdfast.process import read_boot_id

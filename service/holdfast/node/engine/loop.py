@@ -8,7 +8,7 @@ Theory
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
   waiting events are served.
 * `mover` makes the moves: a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
-* `reconciler` decides what follows for a process, without I/O; `keeper` reads for it and carries the decision out.
+* `reconciler` decides what follows for a process, without I/O; `examiner` reads for it and carries the decision out.
 * The API is served on other threads (`engine`): a call that changes anything is handed over, and done here.
 """
 
@@ -37,8 +37,8 @@ from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
 from holdfast.node.engine.costly import Costly
 from holdfast.node.engine.crowd import Crowds
+from holdfast.node.engine.examiner import Examiner
 from holdfast.node.engine.feed import Feed
-from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
 from holdfast.node.engine.pace import of_processes, of_starts
 from holdfast.node.engine.performer import EngineContext
@@ -99,7 +99,7 @@ class EngineListeners(Struct, frozen=True):
 
 
 class Loop:
-    """The thread and all it owns: the feed, the rescans, the mover, the keeper. The arguments outlive it."""
+    """The thread and all it owns: the feed, the rescans, the mover, the examiner. The arguments outlive it."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Loop:
         reader = ProcReader(self.proc, pods, self.slow)
         evidence = EvidenceReader(self.proc, hierarchy)
         self._crowds, self._costly = Crowds(reader, hierarchy), Costly()
-        means = EngineContext(
+        context = EngineContext(
             reader,
             evidence,
             self.executor,
@@ -134,12 +134,12 @@ class Loop:
             self._forks,
             allows=self._allows,
         )
-        self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
+        self.examiner = Examiner(context, Reconciler(journal.table, self.facts, pods))
         self.feed = Feed(at.proc_root, at.rescan_s, self.metrics)
         self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
         self._kill_context = KillContext(
-            partial(attribution, self.keeper),
-            self.keeper.reconciler.placement,
+            partial(attribution, self.examiner),
+            self.examiner.reconciler.placement,
             partial(innermost_limit, hierarchy),
             lambda: evidence.kubelet_root,
             lambda: self._pressure,
@@ -162,7 +162,7 @@ class Loop:
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
-        self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
+        self.sweeps = Sweeps(at.rescan_s, self.examiner, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
 
@@ -225,7 +225,7 @@ class Loop:
 
         The rule of the process may have depended on its command line, which could not be read before.
         """
-        self.calls.tell(lambda: self.keeper.examine(pid))
+        self.calls.tell(lambda: self.examiner.examine(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Loop:
         error: Exception | None = None
         try:
             self.feed.open()
-            self.keeper.find_all_heirs()
+            self.examiner.find_all_heirs()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()
@@ -295,16 +295,16 @@ class Loop:
         if not served or self.sweeps.pending:
             self._take_forks()
         self.calls.carry_out()
-        if self.keeper.journal.table.overridden:
-            self.keeper.expire(time.time_ns())
+        if self.examiner.journal.table.overridden:
+            self.examiner.expire(time.time_ns())
         if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
         for carried in self.mover.results():
             try:
-                self.keeper.on_carried(carried)
+                self.examiner.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
-                self.keeper.log_unreadable(carried.order.pid, error)
+                self.examiner.log_unreadable(carried.order.pid, error)
         if self._news:
             self._tell()
         self.mover.wake()
@@ -333,13 +333,13 @@ class Loop:
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
         if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
-        for row in list(self.keeper.journal.table.overridden.values()):
+        for row in list(self.examiner.journal.table.overridden.values()):
             due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:
         """Return the forks since the last call; they matter only while a process has something of ours."""
-        if not self.keeper.reconciler.descent:
+        if not self.examiner.reconciler.descent:
             return []
         try:
             return self.feed.forks()
@@ -348,17 +348,17 @@ class Loop:
             return []
 
     def _take_forks(self, served: Collection[int] = ()) -> None:
-        self.keeper.take_forks(served)
+        self.examiner.take_forks(served)
         if self._is_missing_forks:
             self._is_missing_forks = False
-            self.keeper.find_all_heirs()
+            self.examiner.find_all_heirs()
 
     def _serve_events(self) -> None:
         """Serve waiting events, each process written to at once; moves and reports come after.
 
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
-        on_event, allows, performer = self.keeper.on_event, self._pace.allows, self.keeper.performer
+        on_event, allows, performer = self.examiner.on_event, self._pace.allows, self.examiner.performer
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -374,7 +374,7 @@ class Loop:
                     if performer.examined - examined > 1:
                         took_s = time.thread_time() - began_s
                         self._costly.note(event.pid, performer.examined - examined, took_s, time.monotonic())
-            if self.keeper.performer.followed_changed:
+            if self.examiner.performer.followed_changed:
                 self.follow()
             if len(self._pace.noisy) != self._muted:
                 self._mute()
@@ -395,16 +395,16 @@ class Loop:
 
     def follow(self) -> None:
         """Receive the forks of the followed processes from now on, then examine the children that new ones have."""
-        uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
-        while self.keeper.performer.followed_changed:
-            self.keeper.performer.followed_changed = False
-            followed = self.keeper.reconciler.followed
+        uids = any(rule.spec.match.user != () for rule in self.examiner.rules.rules)
+        while self.examiner.performer.followed_changed:
+            self.examiner.performer.followed_changed = False
+            followed = self.examiner.reconciler.followed
             new = followed - self._followed
             self._followed = frozenset(followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
                 for child in children_of(self.at.proc_root, pid):
-                    self.keeper.examine(child)
+                    self.examiner.examine(child)
 
     def examine_container(self, pod: str, group: str, pid: int) -> None:
         """Examine the processes of a container that runs, in ``group`` and below, if no process events report them.
@@ -417,14 +417,14 @@ class Loop:
         found = members_below(self.hierarchy, (group,)) if group else set()
         self.metrics.containers_looked_at.labels().value += 1
         for one in sorted(found or {pid} - {0})[:MOST_LOOKED]:
-            self.keeper.on_event(one, 0)
-        if self.keeper.performer.followed_changed:
+            self.examiner.on_event(one, 0)
+        if self.examiner.performer.followed_changed:
             self.follow()
 
     def set_rules(self, rules: Rules) -> None:
         """Decide by these rules from now on."""
-        self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
-        self.keeper.set_rules(rules)
+        self._ruled = self._ruled if self._ruled is not None else self.examiner.ruled()
+        self.examiner.set_rules(rules)
         self.follow()
         self.sweeps.want(Cause.RELOAD)
 
@@ -443,13 +443,13 @@ class Loop:
             self._starts.begin_anew()
             if self._muted:
                 self._mute()
-        if self.keeper.performer.followed_changed:
+        if self.examiner.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:
-            self.metrics.missed.labels().value += self.keeper.found
-        self.keeper.found = 0
+            self.metrics.missed.labels().value += self.examiner.found
+        self.examiner.found = 0
         if self._ruled is not None:
-            before, now, self._ruled = self._ruled, self.keeper.ruled(), None
+            before, now, self._ruled = self._ruled, self.examiner.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
         self._tell_kills(self._watch.count(self._kill_context))
         if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands

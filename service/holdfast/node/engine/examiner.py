@@ -19,9 +19,9 @@ from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result,
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.fact_reader import FactReader
 from holdfast.node.engine.performer import EngineContext, Performer
 from holdfast.node.engine.reconciler import Reconciler
-from holdfast.node.engine.sight import Sight
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, OverrideRow, Row
 from holdfast.node.model.placement import Placement, Restored, State
@@ -37,14 +37,14 @@ LOG = log.named(__name__)
 MOST_EXAMINATIONS = 8  # of one process for one event: another program may answer each write of ours with one of its own
 
 
-class Keeper:
+class Examiner:
     """``found`` counts the processes under a rule that were found by pid: no event had reported them."""
 
-    def __init__(self, means: EngineContext, reconciler: Reconciler) -> None:
-        self.means, self.reconciler = means, reconciler
-        self.journal = means.executor.journal
-        self.sight = Sight(means.reader, means.evidence, reconciler)
-        self.performer = Performer(means, reconciler, self.sight)
+    def __init__(self, context: EngineContext, reconciler: Reconciler) -> None:
+        self.context, self.reconciler = context, reconciler
+        self.journal = context.executor.journal
+        self.fact_reader = FactReader(context.reader, context.evidence, reconciler)
+        self.performer = Performer(context, reconciler, self.fact_reader)
         self.found = 0
         self.all_seen_before = 0  # clock ticks since boot: a process that started before was examined under these rules
         self._logged: set[str] = set()
@@ -60,7 +60,7 @@ class Keeper:
         """Decide by these rules from now on; the next rescan examines the processes under an older rule."""
         self.performer.perform(self.reconciler.set_rules(rules))
         self.performer.reset_logged_refusals()
-        self.sight.set_rules(rules)
+        self.fact_reader.set_rules(rules)
         self.all_seen_before = 0
         self._logged.clear()
 
@@ -79,8 +79,8 @@ class Keeper:
         """
         try:
             if not at_ns:
-                self.sight.indifference.forget_groups()
-            elif self.sight.is_ignored(pid) or not self.means.allows(pid, time.monotonic()):
+                self.fact_reader.match_cache.forget_groups()
+            elif self.fact_reader.is_ignored(pid) or not self.context.allows(pid, time.monotonic()):
                 return
         except ProcessGone:
             self._ended.add(pid)
@@ -98,11 +98,11 @@ class Keeper:
 
     def record_heirs(self) -> None:
         """Make rows for all processes that inherited something. Nothing else follows: other programs' choices stay."""
-        for number in self.means.reader.numbers():
+        for number in self.context.reader.numbers():
             try:
-                stat_line = self.means.reader.stat_line(int(number))
-                if self.sight.of_interest(stat_line):
-                    self.performer.perform(self.reconciler.inherit(self.sight.facts(stat_line)))
+                stat_line = self.context.reader.stat_line(int(number))
+                if self.fact_reader.of_interest(stat_line):
+                    self.performer.perform(self.reconciler.inherit(self.fact_reader.facts(stat_line)))
             except ProcessGone:
                 self._ended.add(int(number))
             except Exception as error:
@@ -113,7 +113,7 @@ class Keeper:
 
         ``served``: pids that are examined in a moment anyway.
         """
-        for parent, child in self.means.forks():
+        for parent, child in self.context.forks():
             actions = self.reconciler.forked(parent, child)
             if child not in served:
                 self.performer.perform(actions)
@@ -123,13 +123,13 @@ class Keeper:
         """Examine one process through a descriptor of it, and do what follows; ``at_ns``: the event's time, or 0."""
         self.performer.examined += 1
         try:
-            with self.means.reader.proc.open(pid) as process:
-                stat_line = self.means.reader.stat_line_of(process)
-                if self.sight.of_interest(stat_line):
-                    facts = self.sight.facts(stat_line, process)
+            with self.context.reader.proc.open(pid) as process:
+                stat_line = self.context.reader.stat_line_of(process)
+                if self.fact_reader.of_interest(stat_line):
+                    facts = self.fact_reader.facts(stat_line, process)
                     self.take(facts, process, at_ns)
                     if facts.cgroups and not self.reconciler.is_known(pid):
-                        self.sight.indifference.note(facts.comm, process.read("cgroup"))
+                        self.fact_reader.match_cache.note(facts.comm, process.read("cgroup"))
         except ProcessGone:
             self._ended.add(pid)
         except Exception as error:
@@ -142,13 +142,13 @@ class Keeper:
         Raises:
             ProcessGone: the process ended.
         """
-        if self.sight.of_interest(stat_line):
+        if self.fact_reader.of_interest(stat_line):
             known = self.reconciler.is_known(stat_line.pid)
-            facts = self.sight.facts(stat_line)
+            facts = self.fact_reader.facts(stat_line)
             self.take(facts)
             self.found += not known and stat_line.pid in self.reconciler.entries
             if not self.reconciler.is_known(facts.pid):
-                self.sight.indifference.note(facts.comm, self.means.reader.group_text(facts.pid))
+                self.fact_reader.match_cache.note(facts.comm, self.context.reader.group_text(facts.pid))
         self._examine_pending()
 
     def take(self, facts: Process, process: OpenProcess | None = None, at_ns: int = 0) -> None:
@@ -157,13 +157,13 @@ class Keeper:
         Raises:
             ProcessGone: the process ended before something was written to it.
         """
-        actions = self.reconciler.observe(facts, self.means.now(), at_ns)
+        actions = self.reconciler.observe(facts, self.context.now(), at_ns)
         if not actions:
             return
         if process is not None or not any(isinstance(action, Write | GiveBack | Order) for action in actions):
             self.performer.perform(actions, process)
             return
-        with self.means.reader.proc.open(facts.pid) as opened:
+        with self.context.reader.proc.open(facts.pid) as opened:
             if opened.start_ticks() != facts.start_ticks:
                 raise ProcessGone(str(facts.pid))
             self.performer.perform(actions, opened)
@@ -192,7 +192,7 @@ class Keeper:
     def _reads_forks_of_ended(self) -> bool:
         """Read the fork events of ended processes while their rows exist; whether any process is to be examined."""
         if self._ended:
-            for parent, child in self.means.forks():
+            for parent, child in self.context.forks():
                 self.performer.perform(self.reconciler.forked(parent, child))
         return bool(self.performer.pending)
 
@@ -205,7 +205,7 @@ class Keeper:
         """Drop the rows of processes that ended, with one write."""
         rows: list[Row] = []
         for pid in pids:
-            self.means.evidence.gone(pid)
+            self.context.evidence.gone(pid)
             for action in self.reconciler.gone(pid):
                 if isinstance(action, Forget):
                     rows += action.rows
@@ -218,7 +218,7 @@ class Keeper:
 
         The other processes are served as before, and the error does not count towards the engine's end.
         """
-        self.means.metrics.process_errors.labels().value += 1
+        self.context.metrics.process_errors.labels().value += 1
         kind = type(error).__name__
         if isinstance(error, HoldfastError):
             if kind not in self._logged:
@@ -240,7 +240,7 @@ class Keeper:
         The mover may have made a group since it was last read, and noted a row for a file in it. The facts read before
         would make that group look gone, so they are forgotten first.
         """
-        self.sight.forget_groups()
+        self.fact_reader.forget_groups()
         self.performer.perform(self.reconciler.clear_up())
 
     # -- requests ----------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Keeper:
             Unavailable: the journal cannot be written; there is no override then.
         """
         self.take_forks()
-        stat_line = self.means.reader.stat_line(pid)
+        stat_line = self.context.reader.stat_line(pid)
         if start_ticks not in (None, stat_line.start_ticks) or stat_line.kernel_thread:
             raise ProcessGone(str(pid))
         requests = self.reconciler.requests
@@ -298,7 +298,7 @@ class Keeper:
         """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
         self.take_forks()  # also of the process that had this pid before
         try:
-            facts = self.sight.alone(self.means.reader.stat_line(pid))
+            facts = self.fact_reader.alone(self.context.reader.stat_line(pid))
         except ProcessGone:
             return
         self.performer.perform(self.reconciler.requests.adopt(facts, asked, written, rule))
@@ -306,7 +306,7 @@ class Keeper:
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:
         """Take over files that the creator of their group wrote for a rule; a file with other text is left out."""
-        said = (row for row in rows if self.means.executor.says(row))
+        said = (row for row in rows if self.context.executor.says(row))
         self.performer.perform(self.reconciler.requests.adopt_files(said))
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
@@ -315,8 +315,8 @@ class Keeper:
         It restores one process at a time, so it needs three descriptors, however much there is to restore.
         """
         self.take_forks()
-        self.means.mover.drain()
-        for carried in self.means.mover.results():
+        self.context.mover.drain()
+        for carried in self.context.mover.results():
             self.on_carried(carried)
         results: list[Result] = []
         self.performer.at_once = results
@@ -344,7 +344,7 @@ class Keeper:
 
     def _is_there(self, pid: int) -> bool:
         try:
-            stat_line = self.means.reader.stat_line(pid)
+            stat_line = self.context.reader.stat_line(pid)
         except HoldfastError:
             return False
         ticks = 0 if stat_line.ended else stat_line.start_ticks
@@ -357,7 +357,7 @@ def give_back(proc_root: str, hierarchy: Hierarchy, journal: Journal) -> Restore
     with ProcRoot(proc_root) as proc:
         executor = Executor(proc, hierarchy, journal)
         evidence = EvidenceReader(proc, hierarchy)
-        means = EngineContext(
+        context = EngineContext(
             ProcReader(proc), evidence, executor, Mover(executor), lambda report: None, PlacementMetrics()
         )
-        return Keeper(means, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()
+        return Examiner(context, Reconciler(journal.table, read_host(proc_root, hierarchy))).restore()

@@ -24,24 +24,24 @@ from holdfast.process import OpenProcess
 _RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
 
 
-class Sight:
+class FactReader:
     """Reads no more of a process than the rules and our changes to it require."""
 
     def __init__(self, reader: ProcReader, evidence: EvidenceReader, reconciler: Reconciler) -> None:
         self._reader, self._evidence, self._reconciler = reader, evidence, reconciler
-        self.indifference = MatchCache(reader)
+        self.match_cache = MatchCache(reader)
         self._wants = self._sweep_wants = Wants()
 
     def set_rules(self, rules: Rules) -> None:
         """Read the facts for these rules from now on."""
         self._wants = wants_of(rules)
         self._sweep_wants = replace(self._wants, groups=True)
-        self.indifference.set_rules(rules)
+        self.match_cache.set_rules(rules)
         self.refresh_groups()
 
     def refresh_groups(self) -> None:
         """Read groups again at their next use; a pod may be known by now."""
-        self.indifference.forget_groups()
+        self.match_cache.forget_groups()
         self._reader.begin_round()
         self._evidence.forget()
         self.forget_groups()
@@ -62,12 +62,12 @@ class Sight:
         if stat_line.pid == self._reconciler.host.own_pid or stat_line.comm in _RUNC_STAGES:
             return False
         if stat_line.kernel_thread:
-            if self.indifference.could_match(stat_line.comm):  # a process of its name is seldom one of interest, either
-                self.indifference.note(stat_line.comm, self._reader.group_text(stat_line.pid), in_no_pod=True)
+            if self.match_cache.could_match(stat_line.comm):  # a process of its name is seldom one of interest, either
+                self.match_cache.note(stat_line.comm, self._reader.group_text(stat_line.pid), in_no_pod=True)
             return False
         if self._reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid):
             return True
-        return self.indifference.could_match(stat_line.comm)
+        return self.match_cache.could_match(stat_line.comm)
 
     def may_inherit(self, ppid: int) -> bool:
         """Whether a child of ``ppid`` may have something of ours, or a rule because of its ancestor."""
@@ -89,9 +89,9 @@ class Sight:
         if self._reconciler.is_known(pid):
             return False
         if not (self._reconciler.descent or self._reconciler.followed):
-            return self.indifference.has(self._reader.name(pid), pid)
+            return self.match_cache.has(self._reader.name(pid), pid)
         name, ppid = name_and_parent(self._reader.stat(pid))
-        return not self.may_inherit(ppid) and self.indifference.has(name, pid)
+        return not self.may_inherit(ppid) and self.match_cache.has(name, pid)
 
     def alone(self, stat_line: StatLine) -> Process:
         """Return a process without its ancestors, as a rescan reads it.
