@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from holdfast.cgroups import UNIFIED, detect
 from holdfast.errors import ProcessGone
-from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS
 from holdfast.node.engine.loop import BURST_S
+from holdfast.node.engine.user_rate_limit import FREE_EVENTS, MOST_EVENTS
 
 from tests.hostile import kit
 from tests.running import PATIENCE_S

@@ -6,7 +6,7 @@ import sys
 import pytest
 from holdfast.cgroups import UNIFIED
 from holdfast.node.engine.loop import MOST_FAILURES
-from holdfast.node.engine.pace import MOST_EVENTS
+from holdfast.node.engine.rate_limit import MOST_EVENTS
 from holdfast.node.proc.host import members_below, memory_tree
 
 from tests.integration.node_kit import NAME, adj_of, counter, set_adj

@@ -10,7 +10,7 @@ Theory
   target although its parent is not is moved back to its parent's group, where it was born.
 * *The group at the moment of the move counts*, both for a move and for its restore. If another program has chosen a
   group since the decision, that group is noted as before, or is left alone. Each move directly follows a read of its
-  own: between the read and the move there is only the write (`last_look`, `Whereabouts.is_still`). Values are handled
+  own: between the read and the move there is only the write (`last_look`, `CurrentGroups.is_still`). Values are handled
   alike.
 * *A process is moved to a hierarchy's root only if it came from there*: the root would free it of every limit on the
   way. If a process's former group is gone, it goes back to the nearest group above. If no group above takes it, it
@@ -50,7 +50,7 @@ from holdfast.node.apply.action import (
     Write,
     Wrote,
 )
-from holdfast.node.apply.whereabouts import Whereabouts
+from holdfast.node.apply.current_groups import CurrentGroups
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, GroupRow, MoveRow
 from holdfast.node.model.decision import Field, Reason, Refusal
@@ -164,7 +164,7 @@ class Executor:
             self._warm_up()
         try:
             moves = [step for step in ready if isinstance(step, Move)]
-            at = Whereabouts(process, {step.change.hierarchy: step.change.before for step in moves})
+            at = CurrentGroups(process, {step.change.hierarchy: step.change.before for step in moves})
             if len(moves) < len(ready):
                 at.look()
                 came += [self._return(step, at) for step in ready if isinstance(step, Return)]
@@ -188,7 +188,7 @@ class Executor:
         self.journal.commit(row for _, row in wanted if row is not None)
         return wanted
 
-    def _move(self, order: Order, step: Move, row: MoveRow, at: Whereabouts) -> Came:
+    def _move(self, order: Order, step: Move, row: MoveRow, at: CurrentGroups) -> Came:
         """Move a process out of the group that its row names.
 
         If another program moves the process meanwhile, a new row is written and the move is tried again.
@@ -236,7 +236,7 @@ class Executor:
             groups = parse_groups(own.read("cgroup"))
         return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
 
-    def _join(self, step: Move, row: MoveRow, at: Whereabouts) -> Came:
+    def _join(self, step: Move, row: MoveRow, at: CurrentGroups) -> Came:
         change = step.change
         tree, still = self._hierarchy.tree(change.hierarchy), partial(at.is_still, change.hierarchy)
         try:
@@ -249,7 +249,7 @@ class Executor:
         self._warm_until = time.monotonic() + WARM_S
         return Came(step, How.DONE if moved else How.LEFT, row)
 
-    def _return(self, step: Return, at: Whereabouts) -> Came:
+    def _return(self, step: Return, at: CurrentGroups) -> Came:
         row = step.row
         try:
             for _ in range(AGAIN):

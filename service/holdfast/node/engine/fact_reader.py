@@ -77,8 +77,8 @@ class FactReader:
     def parents(self) -> Container[int]:
         """The pids whose children are worth examining; empty, and cheap to read, where there are none."""
         table, followed = self._reconciler.table.processes, self._reconciler.followed
-        lately = self._reconciler.descent.lately.pids
-        return {*table, *followed, *lately} if followed or lately else table
+        recent = self._reconciler.descent.recent_rows.pids
+        return {*table, *followed, *recent} if followed or recent else table
 
     def is_ignored(self, pid: int) -> bool:
         """Whether the cache says that no rule can match the process's name, or its name in its groups: a file or two.

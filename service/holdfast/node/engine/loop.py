@@ -35,17 +35,17 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
-from holdfast.node.engine.costly import Costly
-from holdfast.node.engine.crowd import Crowds
+from holdfast.node.engine.cost_limit import CostLimit
+from holdfast.node.engine.cpu_share import CpuShare
 from holdfast.node.engine.examiner import Examiner
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.mailbox import Calls
-from holdfast.node.engine.pace import of_processes, of_starts
 from holdfast.node.engine.performer import EngineContext
+from holdfast.node.engine.rate_limit import of_processes, of_starts
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.scheduling import be_prompt
-from holdfast.node.engine.share import CpuShare
 from holdfast.node.engine.sweep import Sweeps
+from holdfast.node.engine.user_rate_limit import UserRateLimit
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Cause, Report, Sweep
@@ -123,7 +123,7 @@ class Loop:
         self.metrics.unreadable_ever = lambda: self.slow.hung
         reader = ProcReader(self.proc, pods, self.slow)
         evidence = EvidenceReader(self.proc, hierarchy)
-        self._crowds, self._costly = Crowds(reader, hierarchy), Costly()
+        self._user_rate_limit, self._cost_limit = UserRateLimit(reader, hierarchy), CostLimit()
         context = EngineContext(
             reader,
             evidence,
@@ -151,13 +151,15 @@ class Loop:
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._pace, self._starts = of_processes(), of_starts()
+        self._rate_limit, self._starts = of_processes(), of_starts()
         self.metrics.containers_slowed = lambda: self._starts.skipped
         self._muted = 0
         self._serving = CpuShare(EVENTS_SHARE, BURST_S, REST_S)
-        self.metrics.events_skipped = lambda: self._pace.skipped + self._crowds.skipped + self._costly.skipped
-        self.metrics.processes_slowed = lambda: self._pace.slowed
-        self.metrics.crowds_slowed = lambda: self._crowds.slowed
+        self.metrics.events_skipped = lambda: (
+            self._rate_limit.skipped + self._user_rate_limit.skipped + self._cost_limit.skipped
+        )
+        self.metrics.processes_slowed = lambda: self._rate_limit.slowed
+        self.metrics.crowds_slowed = lambda: self._user_rate_limit.slowed
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
@@ -358,7 +360,7 @@ class Loop:
 
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
-        on_event, allows, performer = self.examiner.on_event, self._pace.allows, self.examiner.performer
+        on_event, allows, performer = self.examiner.on_event, self._rate_limit.allows, self.examiner.performer
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -373,25 +375,25 @@ class Loop:
                     on_event(event.pid, event.at_ns)
                     if performer.examined - examined > 1:
                         took_s = time.thread_time() - began_s
-                        self._costly.note(event.pid, performer.examined - examined, took_s, time.monotonic())
+                        self._cost_limit.note(event.pid, performer.examined - examined, took_s, time.monotonic())
             if self.examiner.performer.followed_changed:
                 self.follow()
-            if len(self._pace.noisy) != self._muted:
+            if len(self._rate_limit.noisy) != self._muted:
                 self._mute()
             if len(events) < BATCH or self._serving.is_over:
                 return
 
     def _allows(self, pid: int, now: float) -> bool:
         """Whether an event of a process is served at once; otherwise a rescan examines the process."""
-        if self._costly.allows(pid, now) and self._crowds.allows(pid, now):
+        if self._cost_limit.allows(pid, now) and self._user_rate_limit.allows(pid, now):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False
 
     def _mute(self) -> None:
-        """Let the kernel report no more events of the processes that `pace` slows."""
-        self._muted = len(self._pace.noisy)
-        self.feed.mute(self._pace.noisy)
+        """Let the kernel report no more events of the processes that `rate_limit` slows."""
+        self._muted = len(self._rate_limit.noisy)
+        self.feed.mute(self._rate_limit.noisy)
 
     def follow(self) -> None:
         """Receive the forks of the followed processes from now on, then examine the children that new ones have."""
@@ -437,9 +439,9 @@ class Loop:
 
     def _after_sweep(self, sweep: Sweep) -> None:
         if sweep.cause is not Cause.LOST_EVENTS:  # a noisy program may cause any number of those
-            self._pace.begin_anew()
-            self._crowds.begin_anew()
-            self._costly.begin_anew()
+            self._rate_limit.begin_anew()
+            self._user_rate_limit.begin_anew()
+            self._cost_limit.begin_anew()
             self._starts.begin_anew()
             if self._muted:
                 self._mute()

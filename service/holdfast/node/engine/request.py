@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from holdfast.node.apply.action import Action, Commit, Look
 from holdfast.node.engine.entry import Entries
-from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.model.process import Process
 
@@ -20,8 +20,8 @@ from holdfast.node.model.process import Process
 class Requests:
     """Each method returns actions."""
 
-    def __init__(self, force: InForce, entries: Entries) -> None:
-        self._force, self._entries, self._table = force, entries, force.table
+    def __init__(self, rule_state: RuleState, entries: Entries) -> None:
+        self._rule_state, self._entries, self._table = rule_state, entries, rule_state.table
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
         """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
@@ -31,11 +31,11 @@ class Requests:
         if pid is not None:
             held, entry = self._table.processes.get(pid), self._entries.get(pid)
             if held is not None:
-                self._force.let_go.add((pid, held.start_ticks))
+                self._rule_state.let_go.add((pid, held.start_ticks))
             elif entry is not None:
-                self._force.let_go.add((pid, entry.placement.start_ticks))
+                self._rule_state.let_go.add((pid, entry.placement.start_ticks))
         else:
-            self._force.suspended.update((rule,) if rule is not None else self._force.all_rules())
+            self._rule_state.suspended.update((rule,) if rule is not None else self._rule_state.all_rules())
         overrides: tuple[Row, ...] = ()
         if rule is None:
             overrides = tuple(row for row in list(self._table.overridden.values()) if pid in (None, row.pid))
@@ -102,7 +102,7 @@ class Requests:
                 written=written,
                 since_ticks=process.start_ticks,
                 give_back=self._is_given_back(rule),
-                origin=self._force.rules.origin_of(rule),
+                origin=self._rule_state.rules.origin_of(rule),
             )
         else:
             return []
@@ -120,13 +120,13 @@ class Requests:
     def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
         """Take over files of a group that its creator wrote for a rule, as if we had written them."""
         adopted = tuple(
-            replace(row, give_back=self._is_given_back(row.rule), origin=self._force.rules.origin_of(row.rule))
+            replace(row, give_back=self._is_given_back(row.rule), origin=self._rule_state.rules.origin_of(row.rule))
             for row in rows
         )
         return [Commit(adopted)] if adopted else []
 
     def _is_given_back(self, rule: str) -> bool:
-        spec = self._force.rules.spec_named(rule)
+        spec = self._rule_state.rules.spec_named(rule)
         return spec is None or spec.on_remove == "restore"
 
 

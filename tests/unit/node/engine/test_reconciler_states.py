@@ -339,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         self.node.settle()
         if self.variant not in ("A", "B"):
             return
-        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.force.let_go
+        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.rule_state.let_go
         for program in kernel.processes.values():
             if program.lost:
                 continue

@@ -8,7 +8,7 @@ from holdfast.cgroups import is_member, parse_groups
 from holdfast.process import OpenProcess
 
 
-class Whereabouts:
+class CurrentGroups:
     """``groups``: the groups that the process is believed to be in, by hierarchy.
 
     At first these are the groups that were read when its moves were decided.

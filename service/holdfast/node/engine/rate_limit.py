@@ -20,7 +20,7 @@ MOST_STARTS = 20  # containers of one pod in a window, each of which is examined
 MOST_NOISY = 4096  # then all are forgotten; the next events show which are noisy
 
 
-class Pace(Generic[K]):
+class RateLimit(Generic[K]):
     """``skipped`` counts the events not served; ``noisy``: the keys whose events are not served until `begin_anew`."""
 
     def __init__(self, what: tuple[str, str], most: int, window_s: float) -> None:
@@ -57,11 +57,11 @@ class Pace(Generic[K]):
         self.noisy.clear()
 
 
-def of_processes() -> Pace[int]:
-    """Return the pace by pid, for events that a process makes."""
-    return Pace(("process", "pid"), MOST_EVENTS, WINDOW_S)
+def of_processes() -> RateLimit[int]:
+    """Return the limit by pid, for events that a process makes."""
+    return RateLimit(("process", "pid"), MOST_EVENTS, WINDOW_S)
 
 
-def of_starts() -> Pace[str]:
-    """Return the pace by pod, for containers that start."""
-    return Pace(("pod", "uid"), MOST_STARTS, STARTS_WINDOW_S)
+def of_starts() -> RateLimit[str]:
+    """Return the limit by pod, for containers that start."""
+    return RateLimit(("pod", "uid"), MOST_STARTS, STARTS_WINDOW_S)

@@ -9,7 +9,7 @@ from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.ruleset import Rules
 
 
-class InForce:
+class RuleState:
     """``suspended``: rules that were restored; ``let_go``: restored processes. Both last until rules are set."""
 
     def __init__(self, table: Table) -> None:

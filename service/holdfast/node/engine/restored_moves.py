@@ -8,7 +8,7 @@ from holdfast.node.model.process import Process
 _Birth = tuple[int, int, str]  # of a process, in a hierarchy
 
 
-class Returned:
+class RestoredMoves:
     """Restores of this rescan round and the one before. An examined process stays known; an ended one is forgotten."""
 
     def __init__(self) -> None:

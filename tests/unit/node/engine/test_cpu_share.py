@@ -1,5 +1,5 @@
 import pytest
-from holdfast.node.engine.share import CpuShare
+from holdfast.node.engine.cpu_share import CpuShare
 
 
 class Clock:

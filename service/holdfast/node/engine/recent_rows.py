@@ -17,7 +17,7 @@ from holdfast.node.journal.rows import AdjRow, Identity
 FORK_TICKS = 100
 
 
-class Lately:
+class RecentRows:
     """Dropped rows by pid, each for as long as a fork may take."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ PARTS = 20
 MOST = 4096  # then all are forgotten; their next events show how many examinations they lead to
 
 
-class Costly:
+class CostLimit:
     """``skipped`` counts the events that were not served."""
 
     def __init__(self) -> None:

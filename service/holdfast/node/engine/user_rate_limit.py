@@ -1,9 +1,9 @@
 """Limits the events of a crowd: processes of one user in one group that make more events than are worth examining.
 
-`pace` limits a process that makes events in a loop. Starting a new process for each event has the same effect. A user
-cannot leave the group that root gave it: a group below a delegated one counts as the group above it. A process that may
-change its user (root in a container, an owner of subordinate ids) cannot be a new crowd each time: in a group, root and
-`MOST_USERS` users are counted apart, and all others together.
+`rate_limit` limits a process that makes events in a loop. Starting a new process for each event has the same effect. A
+user cannot leave the group that root gave it: a group below a delegated one counts as the group above it. A process
+that may change its user (root in a container, an owner of subordinate ids) cannot be a new crowd each time: in a group,
+root and `MOST_USERS` users are counted apart, and all others together.
 
 Of a crowd's events, `MOST_EVENTS` a second are served. A rescan covers the rest within a second or a few.
 """
@@ -30,7 +30,7 @@ OTHERS = -1  # in place of a user
 Crowd = tuple[int, str]
 
 
-class Crowds:
+class UserRateLimit:
     """``skipped`` counts the events that were not served, ``slowed`` how often a crowd was reported as too much."""
 
     def __init__(self, reader: ProcReader, hierarchy: Hierarchy) -> None:

@@ -7,24 +7,24 @@ from collections.abc import Collection
 from holdfast.node.apply.action import Action, Forget, GiveBack, Look, Return, Step
 from holdfast.node.engine.entry import KEPT, Entries, Entry, Now, made, tell
 from holdfast.node.engine.heritage import is_chosen
-from holdfast.node.engine.in_force import InForce
-from holdfast.node.engine.lately import Lately
+from holdfast.node.engine.recent_rows import RecentRows
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, MoveRow
 from holdfast.node.model.placement import Happening, Placement, State
 from holdfast.node.model.process import Process
 
 
-class WayBack:
+class Restorer:
     """Restores processes, and releases those that have nothing of ours any more."""
 
-    def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
-        self._force, self._entries, self._lately = force, entries, lately
+    def __init__(self, rule_state: RuleState, entries: Entries, recent_rows: RecentRows) -> None:
+        self._rule_state, self._entries, self._recent_rows = rule_state, entries, recent_rows
 
     def unruled(self, process: Process, entry: Entry | None, now: Now) -> list[Action]:
         """Return the actions for a process that matches no rule."""
-        held = self._force.table.held(process.pid, process.start_ticks)
+        held = self._rule_state.table.held(process.pid, process.start_ticks)
         rows = held.values if held is not None else []
-        standing = [row for row in rows if self._force.stands(row)]
+        standing = [row for row in rows if self._rule_state.stands(row)]
         chosen = [row for row in standing if is_chosen(row, process)]  # by another program, or by the process itself
         back = [row for row in rows if row not in standing]
         if entry is not None and entry.order:
@@ -37,7 +37,7 @@ class WayBack:
         self._entries.show(placement, process)
         actions = self._give_back(entry, back, now)
         if chosen:
-            self._lately.note((row for row in chosen if isinstance(row, AdjRow)), now.ticks)
+            self._recent_rows.note((row for row in chosen if isinstance(row, AdjRow)), now.ticks)
             actions.append(Forget(tuple(chosen)))
         placement.changes, placement.refusals, placement.expires_ns = (), (), 0
         if back or entry.order:
@@ -74,10 +74,13 @@ class WayBack:
 
         ``on_remove: keep`` concerns a rule that is removed, not a process that was born into the rule's group.
         """
-        return row.give_back or row.rule in self._force.suspended or self._force.is_lent(row)
+        return row.give_back or row.rule in self._rule_state.suspended or self._rule_state.is_lent(row)
 
     def _is_forced(self, placement: Placement) -> bool:
-        return (placement.pid, placement.start_ticks) in self._force.let_go or placement.rule in self._force.suspended
+        return (
+            placement.pid,
+            placement.start_ticks,
+        ) in self._rule_state.let_go or placement.rule in self._rule_state.suspended
 
     def _release(self, entry: Entry, now: Now) -> list[Action]:
         """Release a process that has nothing of ours any more."""
