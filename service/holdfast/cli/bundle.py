@@ -123,9 +123,9 @@ def _applied(client: DaemonClient, which: str) -> None:
         show([_sentence(answer.bundle, answer.previous)])
 
 
-def _sentence(some: pb.Bundle, previous: str) -> str:
-    before = f"before it: {previous}" if previous and previous != some.digest else "nothing before it"
-    return f"current: {some.name} {some.digest} ({before if previous != some.digest else 'as before'})"
+def _sentence(bundle: pb.Bundle, previous: str) -> str:
+    before = f"before it: {previous}" if previous and previous != bundle.digest else "nothing before it"
+    return f"current: {bundle.name} {bundle.digest} ({before if previous != bundle.digest else 'as before'})"
 
 
 def _stub(client: DaemonClient) -> BundlesStub:

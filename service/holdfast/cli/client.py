@@ -158,13 +158,13 @@ def client_options_for(people: str) -> Callable[[Callable[..., Any]], Callable[.
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_client(**given: Any) -> Any:
-            tls = Tls(*(given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
-            address = given.pop("address") or default_address()
-            target = Target(address, given.pop("namespace"), given.pop("timeout"), tls)
-            client = DaemonClient(target, json=given.pop("output") == "json")
+        def with_client(**options: Any) -> Any:
+            tls = Tls(*(options.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
+            address = options.pop("address") or default_address()
+            target = Target(address, options.pop("namespace"), options.pop("timeout"), tls)
+            client = DaemonClient(target, json=options.pop("output") == "json")
             try:
-                return command(client, **given)
+                return command(client, **options)
             finally:
                 client.close()
 

@@ -129,8 +129,8 @@ def _path(file: str) -> str:
     return STDIN if file == _STREAM else file
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[Finding]]:

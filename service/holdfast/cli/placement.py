@@ -86,10 +86,10 @@ def ps(client: DaemonClient, rule: str) -> None:
     click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
 
 
-def remark(some: pb.PlacementInfo) -> str:
+def remark(placement: pb.PlacementInfo) -> str:
     """How a process came to its rule, if not by its own match or if by a claim."""
-    child = "inherited" if some.inherited else "child" if some.as_child else ""
-    words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
+    child = "inherited" if placement.inherited else "child" if placement.as_child else ""
+    words = ", ".join(filter(None, (child, "by claim" if placement.by_claim else "")))
     return f" ({words})" if words else ""
 
 

@@ -73,14 +73,14 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     ]
 
 
-def _pod_of(one: pb.Candidate) -> str:
+def _pod_of(candidate: pb.Candidate) -> str:
     """``namespace/pod/container``; empty outside of pods."""
-    return pod_name(one.pod) if one.HasField("pod") else ""
+    return pod_name(candidate.pod) if candidate.HasField("pod") else ""
 
 
-def _called(one: pb.Candidate) -> str:
+def _called(candidate: pb.Candidate) -> str:
     """``postgres (123) db/pg-0/postgres``."""
-    return " ".join(filter(None, (f"{one.comm} ({one.pid})", _pod_of(one))))
+    return " ".join(filter(None, (f"{candidate.comm} ({candidate.pid})", _pod_of(candidate))))
 
 
 def next_in_line(order: pb.Order) -> str:

@@ -48,9 +48,9 @@ class Job(Struct):
         if self.stopped.is_set():
             raise Canceled("")
 
-    def ask(self, what: Coroutine[Any, Any, T]) -> T:
+    def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, from the thread; return its result."""
-        return asyncio.run_coroutine_threadsafe(what, self.loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def run(self, threads: Executor, work: Callable[[], T]) -> T:
         """Run ``work`` on a thread and wait for its end; a cancelled caller stops it first."""

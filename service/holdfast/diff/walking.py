@@ -234,9 +234,9 @@ async def _ingest(content: BlobStore, ref: str) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def _saying(what: str) -> Iterator[None]:
+def _saying(prefix: str) -> Iterator[None]:
     """Put containerd's words before those of the content store."""
     try:
         yield
     except HoldfastError as error:
-        raise type(error)(f"{what}: {error.message}") from error
+        raise type(error)(f"{prefix}: {error.message}") from error

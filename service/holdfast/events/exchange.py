@@ -98,7 +98,7 @@ class Exchange:
         self._subscriptions[subscription] = None
         return subscription
 
-    def _send(self, what: str, envelope: Envelope) -> None:
+    def _send(self, message: str, envelope: Envelope) -> None:
         event = Event(envelope)
         for subscription in tuple(self._subscriptions):  # a copy: a dropped one is removed
             if subscription.wants(event):
@@ -107,7 +107,7 @@ class Exchange:
                     LOG.warning("event subscriber dropped", limit=passed, error=subscription.ended_by)
                 else:
                     self._queued.value += 1
-        LOG.debug(what, ns=envelope.namespace, topic=envelope.topic, type=envelope.event.type_url)
+        LOG.debug(message, ns=envelope.namespace, topic=envelope.topic, type=envelope.event.type_url)
 
 
 def _checked(namespace: str | None) -> str:

@@ -106,20 +106,20 @@ class Automaton:
             here, before = following, character if self._borders else _NOTHING
         return self._step(here, before, _NOTHING) is None
 
-    def _step(self, here: frozenset[int], before: str, character: str) -> frozenset[int] | None:
+    def _step(self, states: frozenset[int], before: str, character: str) -> frozenset[int] | None:
         """Return the states after ``character``; None when a match ends before it."""
-        key = (here, before, character)
+        key = (states, before, character)
         if key in self._kept:
             return self._kept[key]
         if self._kept_size > _MAX_KEPT:
             self._kept.clear()
             self._kept_size = 0
-        following = self._kept[key] = self._made(here, before, character)
+        following = self._kept[key] = self._made(states, before, character)
         self._kept_size += len(following or ()) + 1
         return following
 
-    def _made(self, here: Iterable[int], before: str, character: str) -> frozenset[int] | None:
-        reached, todo, following = set(here), list(here), {self._entry}  # a match may begin at every character
+    def _made(self, states: Iterable[int], before: str, character: str) -> frozenset[int] | None:
+        reached, todo, following = set(states), list(states), {self._entry}  # a match may begin at every character
         while todo:
             number = todo.pop()
             if number == _FOUND:

@@ -62,9 +62,9 @@ def parse(text: str) -> tuple[Comparison, ...]:
     return _Reader(text).selectors() if text else ()
 
 
-def refuse(text: str, at: int, why: str) -> NoReturn:
-    """Raise the error of a filter that is invalid at character ``at``; past the end, nothing is marked."""
-    marked = f"{text[:at]} >|{text[at]}|< {text[at + 1 :]}" if at < len(text) else text
+def refuse(text: str, position: int, why: str) -> NoReturn:
+    """Raise the error of a filter that is invalid at character ``position``; past the end, nothing is marked."""
+    marked = f"{text[:position]} >|{text[position]}|< {text[position + 1 :]}" if position < len(text) else text
     raise InvalidArgument(f"filters: parse error: [{marked}]: {why}")
 
 
@@ -174,17 +174,17 @@ def _end_of_quoted(text: str, start: int) -> int:
     return at + 1
 
 
-def _past_escape(text: str, at: int, quote: str) -> tuple[int, str]:
-    """Return the end of an escape whose letter is at ``at``, and its error text."""
-    letter = text[at : at + 1]
+def _past_escape(text: str, position: int, quote: str) -> tuple[int, str]:
+    """Return the end of an escape whose letter is at ``position``, and its error text."""
+    letter = text[position : position + 1]
     if letter and (letter in _LETTER_ESCAPES or letter == quote):
-        return at + 1, ""
+        return position + 1, ""
     if letter and letter in _OCTAL:
-        digits, members, wanted = at, _OCTAL, 3
+        digits, members, wanted = position, _OCTAL, 3
     elif letter in _HEX_ESCAPES:
-        digits, members, wanted = at + 1, _HEX, _HEX_ESCAPES[letter]
+        digits, members, wanted = position + 1, _HEX, _HEX_ESCAPES[letter]
     else:
-        return at, illegal(letter) or "illegal escape sequence"
+        return position, illegal(letter) or "illegal escape sequence"
     for index in range(digits, digits + wanted):
         if text[index : index + 1] not in members:
             return index, illegal(text[index : index + 1]) or "illegal numeric escape sequence"

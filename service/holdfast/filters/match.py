@@ -34,11 +34,11 @@ class Filter(Struct, frozen=True):
         """Whether every object matches: there is no filter, or an empty one."""
         return not all(self.alternatives)
 
-    def match(self, thing: Adaptor) -> bool:
-        """Whether any of the filters matches ``thing``."""
+    def match(self, adaptor: Adaptor) -> bool:
+        """Whether any of the filters matches ``adaptor``."""
         for tests in self.alternatives:  # plain loops: every event passes here once for every subscriber
             for path, test in tests:
-                if not test(*thing.field(path)):
+                if not test(*adaptor.field(path)):
                     break
             else:
                 return True

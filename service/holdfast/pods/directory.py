@@ -304,9 +304,9 @@ class Directory:
                 self._answers.pop(answered, None)
 
     @staticmethod
-    def _drop(index: dict[str, set[str]], key: str, one: str) -> None:
+    def _drop(index: dict[str, set[str]], key: str, member: str) -> None:
         members = index.get(key, set())
-        members.discard(one)
+        members.discard(member)
         if not members:
             index.pop(key, None)
 

@@ -63,12 +63,12 @@ def refuse_taken(settings: Settings) -> None:
         ("main endpoint", node.address),
     )
     with ExitStack() as held:  # all at once: two of ours may name the same port
-        for what, address in tcp:
+        for purpose, address in tcp:
             if address:
-                held.enter_context(listen_tcp(what, address))
-    for what, path in unix:
+                held.enter_context(listen_tcp(purpose, address))
+    for purpose, path in unix:
         if path:
-            UnixSocket(what, path, Owner()).refuse_if_taken()
+            UnixSocket(purpose, path, Owner()).refuse_if_taken()
 
 
 class Listeners:
@@ -189,18 +189,18 @@ class Listeners:
         await self._open_http(stack, "debug endpoint", settings.address, Owner(settings.uid, settings.gid), server)
 
     async def _open_http(
-        self, stack: AsyncExitStack, what: str, address: str, owner: Owner, server: HttpServer
+        self, stack: AsyncExitStack, purpose: str, address: str, owner: Owner, server: HttpServer
     ) -> None:
         if os.path.isabs(address):
-            published = UnixSocket(what, address, owner)
+            published = UnixSocket(purpose, address, owner)
             stack.callback(published.close)
             sock = listen_unix(published)
         else:
-            sock = listen_tcp(what, address)
+            sock = listen_tcp(purpose, address)
             address = _shown(sock.getsockname())
         stack.push_async_callback(server.close)
         server.start(sock)
-        LOG.info("serving...", address=address, listener=what)
+        LOG.info("serving...", address=address, listener=purpose)
 
     def _open_ttrpc(self, stack: AsyncExitStack, tasks: Tasks) -> None:
         address = self._settings.ttrpc_address
@@ -231,29 +231,29 @@ class Listeners:
     async def _open_tcp(
         self,
         stack: AsyncExitStack,
-        where: _Fronted,
+        fronted: _Fronted,
         server: grpc.aio.Server,
         credentials: grpc.ServerCredentials | None,
     ) -> None:
         """Accept on an address, for a server that listens on a socket of this process."""
-        sock = listen_tcp(where.what, where.address)
+        sock = listen_tcp(fronted.purpose, fronted.address)
         stack.callback(sock.close)
         address = _shown(sock.getsockname())
         add = server.add_insecure_port
         if credentials is not None:
             add = partial(server.add_secure_port, server_credentials=credentials)
-        front = self._before(stack, where, sock, add)
+        front = self._before(stack, fronted, sock, add)
         await _start_behind(stack, server, front)
-        LOG.info("serving...", address=address, listener=where.what, tls=credentials is not None)
+        LOG.info("serving...", address=address, listener=fronted.purpose, tls=credentials is not None)
 
     def _before(
-        self, stack: AsyncExitStack, where: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
+        self, stack: AsyncExitStack, fronted: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
     ) -> Front:
         """Return the relay that accepts on ``sock``, for a server that ``add_port`` makes listen on an inner socket."""
-        inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
+        inner = InnerSocket(fronted.purpose, self._settings.state, f"{fronted.listener} {self._settings.root}")
         stack.callback(inner.close)
         inner.bind(add_port)
-        front = Front(where.listener, sock, inner.path, (where.bound, self._bounds.silent), self._connections)
+        front = Front(fronted.listener, sock, inner.path, (fronted.bound, self._bounds.silent), self._connections)
         stack.push_async_callback(front.close)
         return front
 
@@ -290,7 +290,7 @@ class _Fronted(msgspec.Struct, frozen=True):
     bound.
     """
 
-    what: str
+    purpose: str
     address: str
     listener: str
     bound: ConnectionBound

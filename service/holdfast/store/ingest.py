@@ -42,13 +42,13 @@ _about = msgspec.json.Decoder(About)
 
 
 @contextmanager
-def disk(what: str) -> Iterator[None]:
+def disk(action: str) -> Iterator[None]:
     """Turn the error of a full disk into `ResourceExhausted`."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise ResourceExhausted(f"{what}: {os.strerror(error.errno or 0).lower()}") from error
+            raise ResourceExhausted(f"{action}: {os.strerror(error.errno or 0).lower()}") from error
         raise
 
 

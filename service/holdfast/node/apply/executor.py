@@ -188,17 +188,17 @@ class Executor:
         self.journal.commit(row for _, row in wanted if row is not None)
         return wanted
 
-    def _move(self, order: Order, step: Move, row: MoveRow, at: CurrentGroups) -> Came:
+    def _move(self, order: Order, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         """Move a process out of the group that its row names.
 
         If another program moves the process meanwhile, a new row is written and the move is tried again.
         """
         try:
             for _ in range(AGAIN):
-                came = self._join(step, row, at)
+                came = self._join(step, row, current)
                 if came.how is not How.LEFT:
                     return came
-                ((_, anew),) = self._committed(order, (step,), at.look())
+                ((_, anew),) = self._committed(order, (step,), current.look())
                 if anew is None:
                     return Came(step, How.ALREADY, row)
                 row = anew
@@ -236,9 +236,9 @@ class Executor:
             groups = parse_groups(own.read("cgroup"))
         return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
 
-    def _join(self, step: Move, row: MoveRow, at: CurrentGroups) -> Came:
+    def _join(self, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         change = step.change
-        tree, still = self._hierarchy.tree(change.hierarchy), partial(at.is_still, change.hierarchy)
+        tree, still = self._hierarchy.tree(change.hierarchy), partial(current.is_still, change.hierarchy)
         try:
             moved = tree.join(change.after, row.pid, still)
         except KernelRefused as error:
@@ -249,19 +249,19 @@ class Executor:
         self._warm_until = time.monotonic() + WARM_S
         return Came(step, How.DONE if moved else How.LEFT, row)
 
-    def _return(self, step: Return, at: CurrentGroups) -> Came:
+    def _return(self, step: Return, current: CurrentGroups) -> Came:
         row = step.row
         try:
             for _ in range(AGAIN):
-                now = at.groups.get(row.hierarchy, "")
+                now = current.groups.get(row.hierarchy, "")
                 if not row.is_ours(now):
                     return Came(step, How.LEFT)
                 if now == row.before:
                     return Came(step, How.DONE)
-                how = self._join_before(row, partial(at.is_still, row.hierarchy))
+                how = self._join_before(row, partial(current.is_still, row.hierarchy))
                 if how is not How.LEFT:
                     return Came(step, how)
-                at.look()
+                current.look()
         except ProcessGone:
             return Came(step, How.GONE)
         except HoldfastError as error:
@@ -295,7 +295,7 @@ class Executor:
         remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
         raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
 
-    def _put_back_stranger(self, pid: int, came: Iterable[Came]) -> bool:
+    def _put_back_stranger(self, pid: int, results: Iterable[Came]) -> bool:
         """Move a new process that has the pid of one that ended during its move to its parent's group.
 
         Return whether a process was moved.
@@ -307,7 +307,7 @@ class Executor:
                 _, ppid = name_and_parent(stranger.read("stat"))
                 with self._proc.open(ppid) as beside:
                     born_in = parse_groups(beside.read("cgroup"))
-                for one in came:
+                for one in results:
                     if one.how is not How.DONE or isinstance(one.step, Set):
                         continue
                     hierarchy = _hierarchy_of(one.step)

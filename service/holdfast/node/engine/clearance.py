@@ -84,11 +84,11 @@ class Clearance:
         return [Forget((row,))]
 
 
-def _files(given: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
+def _files(settings: Mapping[str, int | str | tuple[str, ...]], *, v2: bool) -> set[str]:
     files: set[str] = set()
-    for name, value in given.items():
+    for name, value in settings.items():
         try:
-            files.update(file for file, _ in lines_for(name, value, given, v2=v2))
+            files.update(file for file, _ in lines_for(name, value, settings, v2=v2))
         except HoldfastError:  # refused by the plan, with its reason
             continue
     return files

@@ -127,9 +127,9 @@ class Engine:
 
         return self._loop.calls.ask(hold)
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Take over a process that a container runtime created with a rule's value instead of the value ``asked``."""
-        return self._loop.calls.ask(lambda: self._examiner.adopt(pid, asked, written, rule))
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
+        """Take over a process that a container runtime created with a rule's value instead of ``requested``."""
+        return self._loop.calls.ask(lambda: self._examiner.adopt(pid, requested, written, rule))
 
     def adopt_files(self, rows: Sequence[FileRow]) -> Future[None]:
         """Take over files of a group that a container runtime wrote for a rule, as if we had written them."""
@@ -204,7 +204,7 @@ class Engine:
 
     def host_facts(self) -> HostFacts:
         """Read the facts of the machine now."""
-        return read_host(self._loop.at.proc_root, self._loop.hierarchy)
+        return read_host(self._loop.settings.proc_root, self._loop.hierarchy)
 
     def claims(self) -> Claims:
         """Return a copy of the claims: which rule decides which file of a group now."""
@@ -216,7 +216,7 @@ class Engine:
 
     def pressure(self) -> tuple[Pressure, ...]:
         """Read the node's pressure now."""
-        return read_pressure(f"{self._loop.at.proc_root}/pressure")
+        return read_pressure(f"{self._loop.settings.proc_root}/pressure")
 
     @property
     def trouble(self) -> str:

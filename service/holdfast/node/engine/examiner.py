@@ -294,14 +294,14 @@ class Examiner:
             self.performer.perform(requests.end_override(row, needed=False))
         self._examine_pending()
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> None:
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> None:
         """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
         self.take_forks()  # also of the process that had this pid before
         try:
             facts = self.fact_reader.alone(self.context.reader.stat_line(pid))
         except ProcessGone:
             return
-        self.performer.perform(self.reconciler.requests.adopt(facts, asked, written, rule))
+        self.performer.perform(self.reconciler.requests.adopt(facts, requested, written, rule))
         self._examine_pending()
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:

@@ -101,7 +101,7 @@ class FactReader:
         """
         return self._reader.facts(stat_line, self._sweep_wants)
 
-    def facts(self, stat_line: StatLine, opened: OpenProcess | None = None, *, again: bool = True) -> Process:
+    def facts(self, stat_line: StatLine, opened: OpenProcess | None = None, *, read_again: bool = True) -> Process:
         """Return the facts that the rules ask about. A rescan reads the groups as well.
 
         An exec reads the groups only if a rule asks, or if the process or its parent was moved.
@@ -116,9 +116,9 @@ class FactReader:
         facts = reader.with_ancestors(facts, lineage, self._wants, reconciler.held)
         keys, line = reconciler.rules.evidence_for(facts)
         facts = self._evidence.attach(facts, keys, opened, line=line)
-        if facts.evidence.exe == EXECUTED and again:  # between the two reads: what was read first is another program's
+        if facts.evidence.exe == EXECUTED and read_again:  # between the reads: the first one is another program's
             fresh = reader.stat_line(stat_line.pid) if opened is None else reader.stat_line_of(opened)
-            return self.facts(fresh, opened, again=False)
+            return self.facts(fresh, opened, read_again=False)
         return facts
 
     def _lineage_of(self, facts: Process, *, sweep: bool) -> Lineage:

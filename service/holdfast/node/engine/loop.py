@@ -103,21 +103,22 @@ class Loop:
 
     def __init__(
         self,
-        at: EngineSettings,
+        settings: EngineSettings,
         hierarchy: Hierarchy,
         journal: Journal,
         kills: Kills,
         listeners: EngineListeners,
         pods: PodLookup | None = None,
     ) -> None:
-        self.metrics, self.proc = PlacementMetrics(), ProcRoot(at.proc_root)
-        self.facts = read_host(at.proc_root, hierarchy)
+        self.metrics, self.proc = PlacementMetrics(), ProcRoot(settings.proc_root)
+        self.facts = read_host(settings.proc_root, hierarchy)
         self.executor = Executor(self.proc, hierarchy, journal)
         self.mover = Mover(self.executor)
-        self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
+        self.settings, self.hierarchy, self.journal = settings, hierarchy, journal
+        self.kills, self.pods = kills, pods
         self._listeners = listeners
         self._news: list[Report] = []
-        self.slow = DeadlineReads(at.proc_root, self._readable_again)
+        self.slow = DeadlineReads(settings.proc_root, self._readable_again)
         self.metrics.walks_cut = lambda: hierarchy.walks_cut
         self.metrics.unreadable_now = lambda: self.slow.unreadable
         self.metrics.unreadable_ever = lambda: self.slow.hung
@@ -135,8 +136,8 @@ class Loop:
             allows=self._allows,
         )
         self.examiner = Examiner(context, Reconciler(journal.table, self.facts, pods))
-        self.feed = Feed(at.proc_root, at.rescan_s, self.metrics)
-        self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
+        self.feed = Feed(settings.proc_root, settings.rescan_s, self.metrics)
+        self._watch = KillWatch(settings.kmsg, hierarchy, self.facts, kills)
         self._kill_context = KillContext(
             partial(attribution, self.examiner),
             self.examiner.reconciler.placement,
@@ -164,7 +165,7 @@ class Loop:
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
-        self.sweeps = Sweeps(at.rescan_s, self.examiner, self._before_sweep, self._after_sweep)
+        self.sweeps = Sweeps(settings.rescan_s, self.examiner, self._before_sweep, self._after_sweep)
         self._started_ns = time.time_ns()
         self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
 
@@ -232,7 +233,10 @@ class Loop:
     # -- on the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError), open(f"{self.at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+        with (
+            contextlib.suppress(OSError),
+            open(f"{self.settings.proc_root}/thread-self/comm", "wb", buffering=0) as file,
+        ):
             file.write(b"hf-engine")  # for top -H
         be_prompt()
         error: Exception | None = None
@@ -405,7 +409,7 @@ class Loop:
             self._followed = frozenset(followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
-                for child in children_of(self.at.proc_root, pid):
+                for child in children_of(self.settings.proc_root, pid):
                     self.examiner.examine(child)
 
     def examine_container(self, pod: str, group: str, pid: int) -> None:
@@ -434,7 +438,7 @@ class Loop:
         """Check whether the feed is alive, and read the pressure; return the cause by which the rescan is counted."""
         was_open = not self.feed.why_not
         alive = self.feed.alive()
-        self._pressure = read_pressure(f"{self.at.proc_root}/pressure")
+        self._pressure = read_pressure(f"{self.settings.proc_root}/pressure")
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:

@@ -69,7 +69,7 @@ class MatchCache:
         return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
 
 
-def _remember(seen: set[T], one: T) -> None:
+def _remember(seen: set[T], entry: T) -> None:
     if len(seen) >= _CACHED_NAMES:
         seen.clear()
-    seen.add(one)
+    seen.add(entry)

@@ -23,12 +23,12 @@ MOST_NOISY = 4096  # then all are forgotten; the next events show which are nois
 class RateLimit(Generic[K]):
     """``skipped`` counts the events not served; ``noisy``: the keys whose events are not served until `begin_anew`."""
 
-    def __init__(self, what: tuple[str, str], most: int, window_s: float) -> None:
-        """Allow ``most`` events in a window for each key; ``what``: the log's word for a key, and its field."""
+    def __init__(self, label: tuple[str, str], most: int, window_s: float) -> None:
+        """Allow ``most`` events in a window for each key; ``label``: the log's word for a key, and its field."""
         self.skipped = 0
         self.slowed = 0
         self.noisy: dict[K, None] = {}  # the first of them first
-        self._what, self._most, self._window_s = what, most, window_s
+        self._label, self._most, self._window_s = label, most, window_s
         self._counts: dict[K, int] = {}
         self._window_ends = 0.0
 
@@ -48,8 +48,8 @@ class RateLimit(Generic[K]):
         self.noisy[key] = None
         self.slowed += 1
         self.skipped += 1
-        said = {self._what[1]: key, "in_s": self._window_s}
-        LOG.warning(f"{self._what[0]} makes too many events; it is looked at by rescans only", **said)
+        said = {self._label[1]: key, "in_s": self._window_s}
+        LOG.warning(f"{self._label[0]} makes too many events; it is looked at by rescans only", **said)
         return False
 
     def begin_anew(self) -> None:

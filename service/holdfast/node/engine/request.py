@@ -75,10 +75,10 @@ class Requests:
         """Return the overrides whose time is over."""
         return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
 
-    def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
-        """Take over a process that was created with a value of ``rule`` instead of ``asked``, as if we had written it.
+    def adopt(self, process: Process, requested: int, written: int, rule: str) -> list[Action]:
+        """Take over a process that was created with a value of ``rule``, not ``requested``, as if we had written it.
 
-        Nothing happens if it has another value by now, or is overridden. The value before is ``asked`` in two more
+        Nothing happens if it has another value by now, or is overridden. The value before is ``requested`` in two more
         cases: we were quicker than the runtime, and wrote over the value that the process had from the shim; or we came
         so late that another rule took the value that the process was born with for its own. The value is restored at
         once if the rule no longer exists.
@@ -88,7 +88,7 @@ class Requests:
         if known is not None and known.before == written:
             row = replace(
                 known,
-                before=asked,
+                before=requested,
                 written=written if known.written is None else known.written,
                 since_ticks=process.start_ticks,
                 earlier=(written, *known.earlier[:2]),
@@ -97,7 +97,7 @@ class Requests:
             row = AdjRow(
                 process.pid,
                 process.start_ticks,
-                asked,
+                requested,
                 rule,
                 written=written,
                 since_ticks=process.start_ticks,

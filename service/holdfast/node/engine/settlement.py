@@ -134,11 +134,11 @@ class Settlement:
         self._recent_rows.note((row,), now.ticks)
         return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
 
-    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, what: str, detail: str) -> list[Action]:
-        if entry is None or what in entry.stuck:
+    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, subject: str, detail: str) -> list[Action]:
+        if entry is None or subject in entry.stuck:
             return []
-        entry.stuck = (*entry.stuck, what)
-        return [Stuck(f"{what} of process {row.pid}", row.rule, detail)]
+        entry.stuck = (*entry.stuck, subject)
+        return [Stuck(f"{subject} of process {row.pid}", row.rule, detail)]
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -168,11 +168,11 @@ class Settlement:
             actions.append(Look(order.pid))
         return actions
 
-    def _moved_back(self, came: Came, entry: Entry | None) -> list[Action]:
-        assert isinstance(came.step, Return)
-        row = came.step.row
-        if came.how is How.REFUSED and came.refusal is not None:
-            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", came.refusal.detail)
+    def _moved_back(self, result: Came, entry: Entry | None) -> list[Action]:
+        assert isinstance(result.step, Return)
+        row = result.step.row
+        if result.how is How.REFUSED and result.refusal is not None:
+            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", result.refusal.detail)
         self._restored_moves.note(row)
         return [Forget((row,))]
 

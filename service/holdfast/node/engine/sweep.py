@@ -92,7 +92,7 @@ class Sweeps:
         if self._going is not None and next(self._going, self) is self:
             self._going = None
 
-    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
+    def _sweep(self, cause: Cause, waiters: list[Future[Sweep]]) -> Generator[None, None, None]:
         spent, examiner = 0.0, self._examiner
         try:
             begun = time.monotonic()
@@ -123,7 +123,7 @@ class Sweeps:
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins again, or failed and the next rescan answers
-            self._asked += asked
+            self._asked += waiters
             raise
         examiner.all_seen_before = begun_ticks
         if cause is not Cause.LOST_EVENTS:
@@ -131,7 +131,7 @@ class Sweeps:
         self._rested = time.monotonic() + spent * (LOST_SHARE - 1)
         self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)
-        for done in asked:
+        for done in waiters:
             done.set_result(self.last)
 
     def _known_of(self, numbers: Iterable[bytes]) -> Container[bytes]:

@@ -56,9 +56,9 @@ class Imported(Struct):
         while self.rules and all(self.rules[-1].get(key) == value for key, value in LEAVE_ALONE.items()):
             self.rules.pop()
 
-    def lose(self, where: str, what: str, why: str) -> None:
+    def lose(self, location: str, text: str, why: str) -> None:
         """Add a loss to report."""
-        self.lost.append(NotImported(where, what, why))
+        self.lost.append(NotImported(location, text, why))
 
     def checked(self) -> tuple[Rule, ...]:
         """The rules as structs."""

@@ -102,9 +102,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_settings(key: str, given: Mapping[str, Value]) -> None:
+def _check_settings(key: str, settings: Mapping[str, Value]) -> None:
     try:
-        check_settings(given)
+        check_settings(settings)
     except InvalidArgument as error:
         raise InvalidArgument(f"{key}: {error.message}") from None
 

@@ -385,13 +385,13 @@ def controller_of(file: str) -> str:
     return "" if controller == "cgroup" else controller
 
 
-def check_settings(given: Mapping[str, Value]) -> None:
+def check_settings(settings: Mapping[str, Value]) -> None:
     """Refuse files that no rule may write, and invalid values.
 
     Raises:
         InvalidArgument: ``FILE: what is wrong``.
     """
-    for name, value in given.items():
+    for name, value in settings.items():
         kind = setting_named(name).kind
         if len(plain(value).encode(errors="replace")) > _LONGEST:
             raise InvalidArgument(f"{name}: more than {_LONGEST} bytes, which the kernel does not take at once")

@@ -116,8 +116,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 @contextmanager
-def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterator[Link]:
-    """A link by the plugin's configuration, or by ``told``: socket, name and index from a runtime that started us."""
+def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -> Iterator[Link]:
+    """A link by the plugin's configuration, or by ``from_runtime``: socket, name and index of the runtime."""
     config: NriConfig = context.config
     metrics = NriMetrics()
     exchange = context.single(EVENTS)
@@ -141,11 +141,14 @@ def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterat
     )
     if rules is not None and directory is not None:  # an engine that knows no pods would find no rule for the value
         handler_context = replace(handler_context, adoption_target=rules)
-    if told is None:
+    if from_runtime is None:
         connect = unix(config.socket_path)
         identity = PluginIdentity(config.plugin_name, config.plugin_index, config.socket_path)
     else:
-        connect, identity = inherited(told[0]), PluginIdentity(*told[1:], f"descriptor {told[0]}")
+        connect, identity = (
+            inherited(from_runtime[0]),
+            PluginIdentity(*from_runtime[1:], f"descriptor {from_runtime[0]}"),
+        )
     context.serving.set(SERVICE, False)
     context.metrics.add(*metrics.families)
     try:

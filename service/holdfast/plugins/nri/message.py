@@ -14,16 +14,16 @@ def sandbox(pod: pb.PodSandbox) -> Sandbox:
     )
 
 
-def container(given: pb.Container) -> RuntimeContainer:
+def container(container_message: pb.Container) -> RuntimeContainer:
     """Return a container; a state that NRI does not define becomes UNKNOWN."""
-    linux = given.linux
-    state = given.state
+    linux = container_message.linux
+    state = container_message.state
     return RuntimeContainer(
-        given.id,
-        given.pod_sandbox_id,
-        given.name,
+        container_message.id,
+        container_message.pod_sandbox_id,
+        container_message.name,
         NriContainerState(state) if 0 <= state <= NriContainerState.STOPPED.value else NriContainerState.UNKNOWN,
-        given.pid,
+        container_message.pid,
         linux.oom_score_adj.value if linux.HasField("oom_score_adj") else None,
         cgroups_path=linux.cgroups_path,
         unified=dict(linux.resources.unified),
@@ -41,18 +41,18 @@ def adjust(adjustment: Adjustment) -> pb.ContainerAdjustment:
 
 
 def created(
-    pod: Sandbox, given: RuntimeContainer, values: RuleValues, made: Adjustment, outcome: str
+    pod: Sandbox, container: RuntimeContainer, values: RuleValues, made: Adjustment, outcome: str
 ) -> ContainerCreated:
     """Return the event about a container that a rule has values for."""
     return ContainerCreated(
-        container_id=given.id,
+        container_id=container.id,
         namespace=pod.namespace,
         pod=pod.name,
-        container=given.name,
+        container=container.name,
         rule=values.rule,
         outcome=outcome,
         oom_score_adj=made.oom_score_adj,
-        asked=given.oom_score_adj,
+        asked=container.oom_score_adj,
         cgroups_path=made.cgroups_path,
         unified=made.unified,
     )

@@ -90,7 +90,7 @@ def fail_open(metrics: NriMetrics, budget_s: float) -> Interceptor:
 class AdoptionTarget(Protocol):
     """Enforces a container's values once it runs, and restores them. A future is done when the values are recorded."""
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
         """Take over its first process, which was created with the value of ``rule`` in place of the one asked for."""
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
@@ -269,9 +269,9 @@ class PluginService(PluginServicer):
         except Exception as error:  # a journal that cannot be written; or we stop, and the store is closed
             LOG.warning("nri: what a container was created with waits for the next start", error=error)
 
-    def _known(self, given: pb.Container) -> RuntimeContainer:
+    def _known(self, container_message: pb.Container) -> RuntimeContainer:
         """Return a container, with the value that was asked for if it was given another one."""
-        container = message.container(given)
+        container = message.container(container_message)
         row = self._context.store.get(container.id)
         if row is None:
             return container

@@ -97,9 +97,9 @@ class ReportForwarder:
         """Publish that a bundle's rules cannot be used; on the loop."""
         self._publish("/config/rejected", ConfigRejected(reason=valid(reason)))
 
-    def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
+    def _on_the_loop(self, act, *arguments) -> None:  # type: ignore[no-untyped-def]
         try:
-            self._loop.call_soon_threadsafe(act, *given)
+            self._loop.call_soon_threadsafe(act, *arguments)
         except RuntimeError:  # the loop is closed: the daemon ends, and no listener is left
             return
 

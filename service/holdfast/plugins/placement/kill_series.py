@@ -167,13 +167,13 @@ class KillSeries:
         shortest = min(waits, default=None)
         return None if shortest is None else max(0.0, shortest, self._node.wait_s(now))
 
-    def failed(self, write: EventWrite, now: float, *, again: bool) -> None:
-        """Record a failed write. ``again``: repeat it in `AGAIN_S`; otherwise the next kill of its series does."""
+    def failed(self, write: EventWrite, now: float, *, retry: bool) -> None:
+        """Record a failed write. ``retry``: repeat it in `AGAIN_S`; otherwise the next kill of its series does."""
         for key, series in self._series.items():
             if series.write.name == write.name:
                 if write.is_new:
                     series.written = 0
-                if again:
+                if retry:
                     series.not_before = now + AGAIN_S
                     self._unwritten.setdefault(key, None)
 

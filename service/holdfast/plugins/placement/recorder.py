@@ -152,7 +152,7 @@ class Recorder:
             if is_written:
                 self._done.append(write.number)
             else:
-                self._series.failed(write, time.monotonic(), again=again)
+                self._series.failed(write, time.monotonic(), retry=again)
 
     def _make_or_patch(self, write: EventWrite) -> int:
         """Create the Event or update it; create it again if it expired in the API server. Return the status."""

@@ -140,9 +140,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         made = at_creation(container_request, self._active_rules.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Take over the first process of a container created with a rule's value; ``asked`` is the value to restore."""
-        return self._engine.adopt(pid, asked, written, rule)
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
+        """Take over the first process of a container created with a rule's value; a restore gives it ``requested``."""
+        return self._engine.adopt(pid, requested, written, rule)
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """Take over files of a container's v2 group, made with a rule's values, to restore them when the rule goes."""
@@ -369,8 +369,8 @@ def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:
     return sorted(domains, key=lambda domain: (domain.path != "/", -used(domain), domain.path))
 
 
-def _pressure_name(some: Pressure) -> str:
-    return f"{some.resource}_{'full' if some.full else 'some'}"
+def _pressure_name(pressure: Pressure) -> str:
+    return f"{pressure.resource}_{'full' if pressure.full else 'some'}"
 
 
 def _as_yaml(spec: msgspec.Struct) -> str:

@@ -161,8 +161,8 @@ def _small(files: Files, name: str) -> bytes:
 class _Folder:
     """A layout in a directory."""
 
-    def __init__(self, where: str, descriptor: int) -> None:
-        self.where = where
+    def __init__(self, location: str, descriptor: int) -> None:
+        self.where = location
         self._descriptor = descriptor
 
     @contextmanager
@@ -195,13 +195,13 @@ class _Folder:
 class _Archive:
     """A layout in an uncompressed tar archive; its files are read in place."""
 
-    def __init__(self, where: str, archive: tarfile.TarFile) -> None:
-        self.where = where
+    def __init__(self, location: str, archive: tarfile.TarFile) -> None:
+        self.where = location
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for count, member in enumerate(archive):
             if count >= _MAX_MEMBERS:
-                raise ResourceExhausted(f"{where}: more than {_MAX_MEMBERS} members")
+                raise ResourceExhausted(f"{location}: more than {_MAX_MEMBERS} members")
             self._members[member.name.removeprefix("./")] = member
 
     @contextmanager
