@@ -24,7 +24,8 @@ import yaml
 from holdfast import log
 from holdfast.cgroups import detect
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import EngineListeners, EngineSettings, Loop
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.oom.store import Kills
 from holdfast.node.rule.compile import compile_rules

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from holdfast.cgroups import detect, groups_of
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import EngineListeners, EngineSettings, Loop
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.placement import Happening
 from holdfast.node.oom.store import Kills

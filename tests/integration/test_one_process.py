@@ -80,8 +80,8 @@ def test_a_process_that_renames_itself_in_a_loop_costs_a_bounded_share_and_the_r
         try:
             assert noisy.stdout.readline() == "done\n"
             engine.settle()
-            assert loop._pace.slowed >= 1
-            assert loop._pace.skipped >= 1
+            assert loop._limits.of_event.slowed >= 1
+            assert loop._limits.of_event.skipped >= 1
             read = counter(engine.engine.metrics.events, "comm")
             assert read < 200 * MOST_EVENTS, "the kernel was asked to tell no more of it"
             process = sleeper(program, "600")

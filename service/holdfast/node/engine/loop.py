@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -35,20 +35,18 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
-from holdfast.node.engine.cost_limit import CostLimit
 from holdfast.node.engine.cpu_share import CpuShare
+from holdfast.node.engine.event_limits import EventLimits
 from holdfast.node.engine.examiner import Examiner
 from holdfast.node.engine.feed import Feed
 from holdfast.node.engine.mailbox import Calls
 from holdfast.node.engine.performer import EngineContext
-from holdfast.node.engine.rate_limit import of_processes, of_starts
 from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.engine.reporter import EngineListeners, Reporter
 from holdfast.node.engine.scheduling import be_prompt
 from holdfast.node.engine.sweep import Sweeps
-from holdfast.node.engine.user_rate_limit import UserRateLimit
 from holdfast.node.journal.journal import Journal
-from holdfast.node.model.memory_domain import Kill
-from holdfast.node.model.placement import Cause, Report, Sweep
+from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.model.process import PodLookup
 from holdfast.node.oom.store import Kills
 from holdfast.node.oom.watch import KillContext, KillWatch
@@ -86,18 +84,6 @@ class EngineSettings(Struct, frozen=True):
     rescan_s: float
 
 
-class EngineListeners(Struct, frozen=True):
-    """Called on the engine's thread; they must not block.
-
-    ``past_kill`` is called with a kill that happened before the start and is new to the record: it is no news, and
-    perhaps was never reported.
-    """
-
-    report: Callable[[Report], None]
-    kill: Callable[[Kill], None]
-    past_kill: Callable[[Kill], None] = lambda kill: None
-
-
 class Loop:
     """The thread and all it owns: the feed, the rescans, the mover, the examiner. The arguments outlive it."""
 
@@ -110,64 +96,64 @@ class Loop:
         listeners: EngineListeners,
         pods: PodLookup | None = None,
     ) -> None:
+        self.settings, self.hierarchy, self.journal = settings, hierarchy, journal
+        self.kills, self.pods = kills, pods
         self.metrics, self.proc = PlacementMetrics(), ProcRoot(settings.proc_root)
         self.facts = read_host(settings.proc_root, hierarchy)
         self.executor = Executor(self.proc, hierarchy, journal)
         self.mover = Mover(self.executor)
-        self.settings, self.hierarchy, self.journal = settings, hierarchy, journal
-        self.kills, self.pods = kills, pods
-        self._listeners = listeners
-        self._news: list[Report] = []
+        self._reporter = Reporter(listeners, self.metrics)
         self.slow = DeadlineReads(settings.proc_root, self._readable_again)
-        self.metrics.walks_cut = lambda: hierarchy.walks_cut
-        self.metrics.unreadable_now = lambda: self.slow.unreadable
-        self.metrics.unreadable_ever = lambda: self.slow.hung
-        reader = ProcReader(self.proc, pods, self.slow)
-        evidence = EvidenceReader(self.proc, hierarchy)
-        self._user_rate_limit, self._cost_limit = UserRateLimit(reader, hierarchy), CostLimit()
-        context = EngineContext(
-            reader,
-            evidence,
-            self.executor,
-            self.mover,
-            self._news.append,
-            self.metrics,
-            self._forks,
-            allows=self._allows,
-        )
-        self.examiner = Examiner(context, Reconciler(journal.table, self.facts, pods))
+        reader, evidence = ProcReader(self.proc, pods, self.slow), EvidenceReader(self.proc, hierarchy)
+        self._limits = EventLimits(reader, hierarchy)
+        self.examiner = self._make_examiner(reader, evidence)
         self.feed = Feed(settings.proc_root, settings.rescan_s, self.metrics)
         self._watch = KillWatch(settings.kmsg, hierarchy, self.facts, kills)
-        self._kill_context = KillContext(
-            partial(attribution, self.examiner),
-            self.examiner.reconciler.placement,
-            partial(innermost_limit, hierarchy),
-            lambda: evidence.kubelet_root,
-            lambda: self._pressure,
-            reader,
-            pods,
-        )
+        self._kill_context = self._make_kill_context(reader, evidence)
         self._pressure: tuple[Pressure, ...] = ()
-        self.calls = Calls(self._tell)
+        self.calls = Calls(self._reporter.send)
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._rate_limit, self._starts = of_processes(), of_starts()
-        self.metrics.containers_slowed = lambda: self._starts.skipped
-        self._muted = 0
         self._serving = CpuShare(EVENTS_SHARE, BURST_S, REST_S)
-        self.metrics.events_skipped = lambda: (
-            self._rate_limit.skipped + self._user_rate_limit.skipped + self._cost_limit.skipped
-        )
-        self.metrics.processes_slowed = lambda: self._rate_limit.slowed
-        self.metrics.crowds_slowed = lambda: self._user_rate_limit.slowed
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
         self.sweeps = Sweeps(settings.rescan_s, self.examiner, self._before_sweep, self._after_sweep)
-        self._started_ns = time.time_ns()
         self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
+        self._show_in_metrics()
+
+    def _make_examiner(self, reader: ProcReader, evidence: EvidenceReader) -> Examiner:
+        context = EngineContext(
+            reader,
+            evidence,
+            self.executor,
+            self.mover,
+            self._reporter.add,
+            self.metrics,
+            self._forks,
+            allows=self._allows,
+        )
+        return Examiner(context, Reconciler(self.journal.table, self.facts, self.pods))
+
+    def _make_kill_context(self, reader: ProcReader, evidence: EvidenceReader) -> KillContext:
+        return KillContext(
+            partial(attribution, self.examiner),
+            self.examiner.reconciler.placement,
+            partial(innermost_limit, self.hierarchy),
+            lambda: evidence.kubelet_root,
+            lambda: self._pressure,
+            reader,
+            self.pods,
+        )
+
+    def _show_in_metrics(self) -> None:
+        """Let the metrics read the counts that others keep."""
+        self.metrics.walks_cut = lambda: self.hierarchy.walks_cut
+        self.metrics.unreadable_now = lambda: self.slow.unreadable
+        self.metrics.unreadable_ever = lambda: self.slow.hung
+        self._limits.show_in(self.metrics)
 
     # -- for any thread ----------------------------------------------------------------------------------------------
 
@@ -295,7 +281,7 @@ class Loop:
                 served = True
             elif descriptor == self._polled[1]:
                 self._take_forks()  # the killed process may have been forked a moment ago
-                self._tell_kills(self._watch.read(self._kill_context))
+                self._reporter.send_kills(self._watch.read(self._kill_context))
             else:
                 self.calls.heard()
         if not served or self.sweeps.pending:
@@ -311,16 +297,8 @@ class Loop:
                 self.examiner.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
                 self.examiner.log_unreadable(carried.order.pid, error)
-        if self._news:
-            self._tell()
+        self._reporter.send()
         self.mover.wake()
-
-    def _tell(self) -> None:
-        """Send the reports to the listeners; never between an event and its write."""
-        news = self._news.copy()
-        self._news.clear()
-        for report in news:
-            self._listeners.report(report)
 
     def _poll_again(self) -> None:
         """Register the present descriptors with poll: the feed comes and goes, the kernel log comes."""
@@ -364,7 +342,7 @@ class Loop:
 
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
-        on_event, allows, performer = self.examiner.on_event, self._rate_limit.allows, self.examiner.performer
+        on_event, allows, performer = self.examiner.on_event, self._limits.of_event.allows, self.examiner.performer
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -379,25 +357,25 @@ class Loop:
                     on_event(event.pid, event.at_ns)
                     if performer.examined - examined > 1:
                         took_s = time.thread_time() - began_s
-                        self._cost_limit.note(event.pid, performer.examined - examined, took_s, time.monotonic())
+                        self._limits.cost.note(event.pid, performer.examined - examined, took_s, time.monotonic())
             if self.examiner.performer.followed_changed:
                 self.follow()
-            if len(self._rate_limit.noisy) != self._muted:
-                self._mute()
+            self._mute()
             if len(events) < BATCH or self._serving.is_over:
                 return
 
     def _allows(self, pid: int, now: float) -> bool:
         """Whether an event of a process is served at once; otherwise a rescan examines the process."""
-        if self._cost_limit.allows(pid, now) and self._user_rate_limit.allows(pid, now):
+        if self._limits.allows_examination(pid, now):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False
 
     def _mute(self) -> None:
         """Let the kernel report no more events of the processes that `rate_limit` slows."""
-        self._muted = len(self._rate_limit.noisy)
-        self.feed.mute(self._rate_limit.noisy)
+        noisy = self._limits.newly_noisy()
+        if noisy is not None:
+            self.feed.mute(noisy)
 
     def follow(self) -> None:
         """Receive the forks of the followed processes from now on, then examine the children that new ones have."""
@@ -418,7 +396,7 @@ class Loop:
         ``pid`` is the container's first process (0: not known), for a container whose group differs from the one that
         the runtime names.
         """
-        if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
+        if not self.feed.why_not or not self._limits.of_start.allows(pod, time.monotonic()):
             return
         found = members_below(self.hierarchy, (group,)) if group else set()
         self.metrics.containers_looked_at.labels().value += 1
@@ -443,12 +421,8 @@ class Loop:
 
     def _after_sweep(self, sweep: Sweep) -> None:
         if sweep.cause is not Cause.LOST_EVENTS:  # a noisy program may cause any number of those
-            self._rate_limit.begin_anew()
-            self._user_rate_limit.begin_anew()
-            self._cost_limit.begin_anew()
-            self._starts.begin_anew()
-            if self._muted:
-                self._mute()
+            self._limits.begin_anew()
+            self._mute()
         if self.examiner.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:
@@ -457,20 +431,9 @@ class Loop:
         if self._ruled is not None:
             before, now, self._ruled = self._ruled, self.examiner.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
-        self._tell_kills(self._watch.count(self._kill_context))
+        self._reporter.send_kills(self._watch.count(self._kill_context))
         if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands
             heap.give_back()
         self.metrics.sweeps.inc(sweep.cause)
         self.metrics.sweep_seconds.labels().observe(sweep.seconds)
-        self._tell()
-
-    def _tell_kills(self, kills: list[Kill]) -> None:
-        for kill in kills:
-            if kill.at_ns < self._started_ns:  # before our start: for the record, not news
-                self._listeners.past_kill(kill)
-                continue
-            self.metrics.kill(kill)
-            LOG.warning(
-                "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
-            )
-            self._listeners.kill(kill)
+        self._reporter.send()

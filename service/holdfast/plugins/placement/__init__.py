@@ -25,7 +25,8 @@ from holdfast.events import Exchange
 from holdfast.inert import valid
 from holdfast.metrics import Counter
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import EngineListeners, EngineSettings, Loop
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Report
