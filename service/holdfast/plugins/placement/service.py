@@ -33,7 +33,7 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.plugins.placement import message
-from holdfast.plugins.placement.shared import SharedRun
+from holdfast.plugins.placement.shared_run import SharedRun
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile

@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from holdfast.plugins.placement.shared import SharedRun
+from holdfast.plugins.placement.shared_run import SharedRun
 
 
 class Look:
