@@ -62,14 +62,14 @@ def ours(given) -> grpc.aio.Server:
     from holdfast.plugin.serving import ServingBoard
     from holdfast.plugins.health import Health
     from holdfast.plugins.reflection import Reflection
-    from holdfast.rpc import Counters, Layer, Registrar
+    from holdfast.rpc import Counters, GrpcRegistrar, InterceptorLayer
 
     tracing = None
     if given.ratio is not None:
-        from holdfast.rpc.spans import Tracing
+        from holdfast.rpc.spans import CallTracing
 
-        tracing = Tracing([null_processor()], lambda ratio, follow: (True, given.ratio))
-    registrar = Registrar(Layer(Counters(), tracing=tracing), lambda service: None)
+        tracing = CallTracing([null_processor()], lambda ratio, follow: (True, given.ratio))
+    registrar = GrpcRegistrar(InterceptorLayer(Counters(), tracing=tracing), lambda service: None)
     add_as_generated_code_does(registrar, given.methods)
     Health(ServingBoard()).register_grpc(registrar)
     Reflection().register_grpc(registrar)

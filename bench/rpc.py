@@ -208,8 +208,8 @@ class StubContext:
 
 def layer_alone(rounds: int) -> list[Figure]:
     """µs that the layer adds to a call, without a gRPC core; the minimum over each round's repeats."""
-    from holdfast.rpc import Counters, Layer
-    from holdfast.rpc.spans import Tracing
+    from holdfast.rpc import Counters, InterceptorLayer
+    from holdfast.rpc.spans import CallTracing
     from opentelemetry.sdk.trace import SpanProcessor
 
     async def answer(request: Any, context: Any) -> Any:
@@ -224,9 +224,9 @@ def layer_alone(rounds: int) -> list[Figure]:
         return min(timeit.repeat(once, timer=time.thread_time, number=500, repeat=20)) / 500 * 1e6
 
     def wrapped(ratio: float | None) -> Any:
-        tracing = Tracing([SpanProcessor()], lambda share, follow: (True, ratio)) if ratio is not None else None
+        tracing = CallTracing([SpanProcessor()], lambda share, follow: (True, ratio)) if ratio is not None else None
         handler = grpc.unary_unary_rpc_method_handler(answer)
-        return Layer(Counters(), tracing=tracing).wrap("/a.B/C", handler).unary_unary
+        return InterceptorLayer(Counters(), tracing=tracing).wrap("/a.B/C", handler).unary_unary
 
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
     cases = {

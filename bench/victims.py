@@ -27,7 +27,7 @@ from holdfast.cgroups import Hierarchy, detect
 from holdfast.node.model.process import Process
 from holdfast.node.oom.victim import Ranking, node_domain, rank
 from holdfast.node.proc.host import memory_tree, read_domains, read_host
-from holdfast.node.proc.reader import EVERYTHING, Reader
+from holdfast.node.proc.reader import EVERYTHING, ProcReader
 from holdfast.process import ProcRoot
 
 from bench.frame.figure import Figure, options, publish
@@ -180,7 +180,7 @@ def order(child: subprocess.Popen[str], line: str) -> None:
 def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy, *, group_kill: bool = False) -> Outcome:
     """Fill a group with ``members`` until somebody dies; with ``group_kill`` (v2) the whole group is to."""
     host = read_host("/proc", hierarchy)
-    reader = Reader(ProcRoot("/proc"))
+    reader = ProcReader(ProcRoot("/proc"))
     with ExitStack() as stack:
         path = stack.enter_context(group(hierarchy, limit_mib * MIB))
         if group_kill:
@@ -195,7 +195,7 @@ def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy, *, group_
         everybody = {child.pid: child for child in (*children, filler)}
         domain = next(some for some in read_domains(hierarchy, host) if some.path == path)
         order(filler, str(max(0, (domain.limit_pages - domain.usage_pages) * host.page_bytes - 2 * MIB)))
-        processes = [reader.facts(reader.glance(pid), EVERYTHING) for pid in everybody]
+        processes = [reader.facts(reader.stat_line(pid), EVERYTHING) for pid in everybody]
         ranking = rank(processes, domain, host)
         guesses = rules_of_thumb(processes, hierarchy)
         while not kills_in(hierarchy, path) and filler.poll() is None:

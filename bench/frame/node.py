@@ -24,7 +24,8 @@ import yaml
 from holdfast import log
 from holdfast.cgroups import detect
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.oom.store import Kills
 from holdfast.node.rule.compile import compile_rules
@@ -50,11 +51,11 @@ def serve(rules: str, rescan_s: float) -> None:
         at = Path(directory)
         engine = Engine(
             Loop(
-                Surroundings("/proc", "/dev/kmsg", rescan_s),
+                EngineSettings("/proc", "/dev/kmsg", rescan_s),
                 hierarchy,
                 Journal(at / "journal.db", boot_id),
                 Kills(at / "kills.db", boot_id),
-                Listeners(lambda report: None, lambda kill: None),
+                EngineListeners(lambda report: None, lambda kill: None),
             )
         )
         engine.start()

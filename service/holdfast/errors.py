@@ -215,9 +215,9 @@ class KernelRefused(HoldfastError):
 class UnknownKernelText(KernelRefused):
     """Kernel text that is not in the documented form, or longer than any the kernel writes: ``read stat of 7: …``."""
 
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__("read", what, EBADMSG)
-        self.args = (f"read {what}: {why}",)
+    def __init__(self, file: str, why: str) -> None:
+        super().__init__("read", file, EBADMSG)
+        self.args = (f"read {file}: {why}",)
 
 
 class ConnectionClosed(Unavailable):

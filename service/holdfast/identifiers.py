@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 MAX_IDENTIFIER = 76
 MAX_LABEL = 4096

@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 _SURROGATE = regex("[\ud800-\udfff]")
 # Printable for Python, yet without any width, or blank (Unicode's Default_Ignorable_Code_Point; U+2800).

@@ -83,13 +83,13 @@ def words(line: bytes) -> list[bytes]:
     return [word for word in line.replace(b"\t", b" ").split(b" ") if word]
 
 
-def malformed(what: str) -> UnknownKernelText:
+def malformed(file: str) -> UnknownKernelText:
     """Count text that is not as the kernel documents it, and return the error to raise."""
     refused["malformed"] += 1
-    return UnknownKernelText(what, "it is not as the kernel documents it")
+    return UnknownKernelText(file, "it is not as the kernel documents it")
 
 
-def read_record(descriptor: int, what: str) -> bytes:
+def read_record(descriptor: int, file: str) -> bytes:
     """Read all of an open file that is one record (``stat``, ``status``, ``comm``, ``cgroup``, ``cmdline`` of a
     process).
 
@@ -100,10 +100,10 @@ def read_record(descriptor: int, what: str) -> bytes:
         OSError: as read(2).
     """
     data = os.read(descriptor, _PAGE)
-    return data if len(data) < _PAGE else data + read_open(descriptor, what)
+    return data if len(data) < _PAGE else data + read_open(descriptor, file)
 
 
-def read_open(descriptor: int, what: str) -> bytes:
+def read_open(descriptor: int, file: str) -> bytes:
     """Read all of an open file from its position; a file of many records comes in pieces of any size.
 
     Raises:
@@ -116,7 +116,7 @@ def read_open(descriptor: int, what: str) -> bytes:
         size += len(part)
         if size > MOST_BYTES:
             refused["too_long"] += 1
-            raise UnknownKernelText(what, f"it is longer than {MOST_BYTES} bytes")
+            raise UnknownKernelText(file, f"it is longer than {MOST_BYTES} bytes")
     return b"".join(parts)
 
 

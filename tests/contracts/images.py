@@ -44,9 +44,18 @@ class ImagesContract:
         ("made", "words"),
         [
             (image("i", k="v" * 4096), "^image.Labels: label key and value"),
-            (image("i", Descriptor(MANIFEST, "", 1)), '^Target.Digest "" invalid: invalid checksum digest format: '),
-            (image("i", Descriptor(MANIFEST, "sha256:ab", 1)), '"sha256:ab" invalid: invalid checksum digest length: '),
-            (image("i", Descriptor(MANIFEST, EMPTY, 0)), "^Target.Size must be greater than zero: invalid argument$"),
+            (
+                image("i", Descriptor(MANIFEST, "", 1)),
+                '^Target.Digest "" invalid: invalid checksum digest format: ',
+            ),
+            (
+                image("i", Descriptor(MANIFEST, "sha256:ab", 1)),
+                '"sha256:ab" invalid: invalid checksum digest length: ',
+            ),
+            (
+                image("i", Descriptor(MANIFEST, EMPTY, 0)),
+                "^Target.Size must be greater than zero: invalid argument$",
+            ),
             (image("i", Descriptor("", EMPTY, 1)), "^Target.MediaType must be set: invalid argument$"),
         ],
     )
@@ -113,7 +122,11 @@ class ImagesContract:
             (("annotations",), {"a": "1", "b": "2"}, Descriptor(MANIFEST, EMPTY, 10, {"n": "9", "new": "3"})),
             (("annotations.n",), {"a": "1", "b": "2"}, Descriptor(MANIFEST, EMPTY, 10, {"note": "1", "n": "9"})),
             (("annotations.note",), {"a": "1", "b": "2"}, Descriptor(MANIFEST, EMPTY, 10, {"n": "2"})),
-            (("annotations", "labels"), {"b": "9", "c": "3"}, Descriptor(MANIFEST, EMPTY, 10, {"n": "9", "new": "3"})),
+            (
+                ("annotations", "labels"),
+                {"b": "9", "c": "3"},
+                Descriptor(MANIFEST, EMPTY, 10, {"n": "9", "new": "3"}),
+            ),
             (("labels.b", "target"), {"a": "1", "b": "9"}, NEWER),
         ],
     )

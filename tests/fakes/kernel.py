@@ -281,7 +281,7 @@ class Groups(host.Groups):
 
 
 class Reader:
-    """`holdfast.node.proc.reader.Reader`."""
+    """`holdfast.node.proc.reader.ProcReader`."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel, self.proc = kernel, Proc(kernel)
@@ -304,24 +304,24 @@ class Reader:
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], None]:
         return {TREE: text.decode().strip().split(":", 2)[2]}, None
 
-    def glance(self, pid: int):
+    def stat_line(self, pid: int):
         return parse_stat(pid, self.stat(pid))
 
-    def glance_of(self, opened: Opened):
+    def stat_line_of(self, opened: Opened):
         return parse_stat(opened.pid, opened.read("stat"))
 
-    def remarkable(self, numbers, dull, known, parents):
+    def iter_candidates(self, numbers, ignored, known, parents):
         for number in numbers:
             yield int(number), b""
 
     def children_of(self, pid: int) -> Iterator[int]:
         return iter([program.pid for program in self.kernel.processes.values() if program.ppid == pid])
 
-    def facts(self, glance, wants, held=None, opened=None) -> Process:
-        program = opened._alive() if opened is not None else self.kernel.find(glance.pid)
+    def facts(self, stat_line, wants, held=None, opened=None) -> Process:
+        program = opened._alive() if opened is not None else self.kernel.find(stat_line.pid)
         return Process(
-            glance.pid,
-            glance.start_ticks,
+            stat_line.pid,
+            stat_line.start_ticks,
             program.ppid,
             program.comm,
             cgroups={TREE: program.group},
@@ -333,8 +333,8 @@ class Reader:
         line = []
         ppid = process.ppid
         while lineage and ppid in self.kernel.processes:
-            glance = self.glance(ppid)
-            line.append(self.facts(glance, wants, held(ppid, glance.start_ticks)))
+            stat_line = self.stat_line(ppid)
+            line.append(self.facts(stat_line, wants, held(ppid, stat_line.start_ticks)))
             ppid = line[-1].ppid
         return Process(
             process.pid, process.start_ticks, process.ppid, process.comm, cgroups=process.cgroups,

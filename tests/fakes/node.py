@@ -1,4 +1,4 @@
-"""A keeper over the machine in memory (`kernel`), with a queue of moves that a test carries out when it wants to."""
+"""An examiner over the machine in memory (`kernel`), with a queue of moves that a test carries out when it wants to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from holdfast.errors import ProcessGone
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.engine.entry import Now
-from holdfast.node.engine.keeper import Keeper
-from holdfast.node.engine.performer import Means
+from holdfast.node.engine.examiner import Examiner
+from holdfast.node.engine.performer import EngineContext
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
@@ -106,12 +106,12 @@ class Node:
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
         hands = Reader(kernel), Evidence(), self.executor, self.queue
-        means = Means(*hands, self.reports.append, Tally(), self._told, self._now)
+        context = EngineContext(*hands, self.reports.append, PlacementMetrics(), self._told, self._now)
         self.reconciler = Reconciler(self.journal.table, host_of(kernel))
-        self.keeper = Keeper(means, self.reconciler)
-        self.keeper.set_rules(self.rules)
-        self.keeper.recall()
-        self.sweeps = Sweeps(3600, self.keeper, lambda cause: cause, lambda sweep: None)
+        self.examiner = Examiner(context, self.reconciler)
+        self.examiner.set_rules(self.rules)
+        self.examiner.find_all_heirs()
+        self.sweeps = Sweeps(3600, self.examiner, lambda cause: cause, lambda sweep: None)
 
     def restart(self, meanwhile: Callable[[Path], None] = lambda journal: None) -> None:
         """kill -9, and a new daemon with the same rules; ``meanwhile`` something is done to the journal's file."""
@@ -178,8 +178,8 @@ class Node:
 
     def event(self, program) -> None:
         with self.killed():
-            self.keeper.take_forks()
-            self.keeper.on_event(program.pid, 1)
+            self.examiner.take_forks()
+            self.examiner.on_event(program.pid, 1)
 
     def _now(self) -> Now:
         self.kernel.ticks += 1  # what was forked before is older: within one tick nobody can tell
@@ -193,7 +193,7 @@ class Node:
     def set_rules(self, rules: Rules) -> None:
         self.rules = rules
         with self.killed():
-            self.keeper.set_rules(rules)
+            self.examiner.set_rules(rules)
         self.sweeps.want(Cause.RELOAD)
 
     def killed(self):
@@ -201,14 +201,14 @@ class Node:
 
     def sweep_step(self) -> None:
         with self.killed():
-            self.keeper.take_forks()
+            self.examiner.take_forks()
             self.sweeps.step()
 
     def fetch(self) -> None:
         """Hear of what the mover did."""
         with self.killed():
             for carried in self.queue.results():
-                self.keeper.on_carried(carried)
+                self.examiner.on_carried(carried)
 
     def move_step(self) -> None:
         with self.killed():

@@ -21,10 +21,10 @@ with atheris.instrument_imports(include=["holdfast.ttrpc", "holdfast.errors"]):
     from holdfast.errors import Code, PeerBrokeProtocol
     from holdfast.ttrpc import envelope
     from holdfast.ttrpc.client_connection import ClientConnection
-    from holdfast.ttrpc.connection import Event
+    from holdfast.ttrpc.connection import StreamEvent
     from holdfast.ttrpc.frame import FrameReader
-    from holdfast.ttrpc.server_connection import Refused, ServerConnection
-    from holdfast.ttrpc.streams import Kind, Limits, State
+    from holdfast.ttrpc.server_connection import CallRefused, ServerConnection
+    from holdfast.ttrpc.streams import Kind, Limits, StreamState
 
 LIMITS = Limits(concurrent_calls=5, stream_bytes=400, connection_bytes=1500)
 KINDS = list(Kind)
@@ -45,7 +45,7 @@ BODIES = [
 def resolve(data):
     _, method, parts = envelope.decode_request(data)
     if method not in METHODS:
-        raise Refused(Code.UNIMPLEMENTED, f"method {method}")
+        raise CallRefused(Code.UNIMPLEMENTED, f"method {method}")
     return METHODS[method], parts
 
 
@@ -80,14 +80,14 @@ def serve(data):
     for frame, then in frames_of(data):
         now += 1e-9
         for event, stream in server.receive(frame, now):
-            assert (event is Event.ENDED) == (stream.state is State.ENDED)
+            assert (event is StreamEvent.ENDED) == (stream.state is StreamState.ENDED)
         if then < 64 and server.streams:
             drive(server, next(iter(server.streams.values())), then % 4)
         elif then == 255:
             server.expire(now)
         assert 0 <= server.held_bytes <= LIMITS.connection_bytes
         assert len(server.streams) <= LIMITS.concurrent_calls
-        assert all(stream.state in (State.OPEN, State.HALF_CLOSED) for stream in server.streams.values())
+        assert all(stream.state in (StreamState.OPEN, StreamState.HALF_CLOSED) for stream in server.streams.values())
         assert server.earliest <= min((stream.deadline for stream in server.streams.values()), default=inf)
         server.take_outgoing()
     server.lose()
@@ -102,8 +102,10 @@ def call(data):
         elif then < 96 and client.streams:
             client.abandon(next(iter(client.streams.values())))
         for event, stream in client.receive(frame):
-            assert (event is Event.ENDED) == (stream.state is State.ENDED) == (stream.id not in client.streams)
-            if stream.state is State.ENDED and stream.error is None and not stream.kind.server_streaming:
+            assert (
+                (event is StreamEvent.ENDED) == (stream.state is StreamState.ENDED) == (stream.id not in client.streams)
+            )
+            if stream.state is StreamState.ENDED and stream.error is None and not stream.kind.server_streaming:
                 assert stream.answer is not None
         client.take_outgoing()
     client.lose()

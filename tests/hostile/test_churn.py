@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from holdfast.cgroups import UNIFIED, detect
-from holdfast.node.engine.crowd import FREE_EVENTS, MOST_EVENTS
 from holdfast.node.engine.loop import BURST_S
+from holdfast.node.engine.user_rate_limit import FREE_EVENTS, MOST_EVENTS
 
 from tests.hostile import kit
 from tests.integration.conftest import remove_tree

@@ -15,7 +15,7 @@ from holdfast.cgroups import UNIFIED
 from holdfast.node.model.decision import Reason
 from holdfast.node.model.placement import Happening
 from holdfast.pods.directory import Directory
-from holdfast.pods.record import ContainerRecord, PodRecord, State
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 
 from tests.integration.conftest import group, hierarchy, run, until_asleep  # noqa: F401 (fixtures)
 from tests.integration.node_kit import adj_of, group_of, set_adj, stop_process
@@ -305,7 +305,9 @@ def test_a_group_below_a_delegated_one_is_its_owners_claim(run, spawn, delegated
 def test_a_directory_called_as_a_pods_is_no_pods(run, spawn, delegated, leaf):  # noqa: F811
     pods = Directory()
     pods.put_pod(PodRecord(POD, UID, "db", "pg-0", labels={"app": "postgres"}))
-    pods.put_container(ContainerRecord(APP, POD, "postgres", State.RUNNING, cgroups_path=f"/kubepods/pod{UID}/{APP}"))
+    pods.put_container(
+        ContainerRecord(APP, POD, "postgres", ContainerState.RUNNING, cgroups_path=f"/kubepods/pod{UID}/{APP}")
+    )
     engine = run(
         {"name": "raised", "match": {"pod": {"namespace": "db", "container": "postgres"}}, "oom_score_adj": 950},
         rule({"pod": {"namespace": "db"}}),
@@ -323,7 +325,7 @@ def test_a_pod_is_protected_in_the_group_that_its_runtime_names_alone(run, spawn
     tree.create(real)
     pods = Directory()
     pods.put_pod(PodRecord(POD, UID, "db", "pg-0"))
-    pods.put_container(ContainerRecord(APP, POD, "pg", State.RUNNING, cgroups_path=real if named else ""))
+    pods.put_container(ContainerRecord(APP, POD, "pg", ContainerState.RUNNING, cgroups_path=real if named else ""))
     some = spawn("sleep", "600")
     comes_to_run(some.pid, SLEEP)
     tree.join(real, some.pid)

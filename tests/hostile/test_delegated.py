@@ -13,7 +13,7 @@ from holdfast.node.rule.builtin import known, with_builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.pods.directory import Directory
-from holdfast.pods.record import ContainerRecord, PodRecord, State
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 
 from tests.hostile.node_kit import NOBODY
 from tests.integration.conftest import run  # noqa: F401 (a fixture)
@@ -103,7 +103,7 @@ def unit():
 def test_an_ordinary_user_has_nothing_below_zero_from_the_built_in_rules(run, unit, home, tmp_path):
     pods = Directory()
     pods.put_pod(PodRecord(POD, UID, "kube-system", "calico-node-x"))
-    pods.put_container(ContainerRecord(APP, POD, "calico-node", State.RUNNING, cgroups_path=f"/{POD_GROUP}"))
+    pods.put_container(ContainerRecord(APP, POD, "calico-node", ContainerState.RUNNING, cgroups_path=f"/{POD_GROUP}"))
     engine = run(pods=pods)
     named = dict.fromkeys(known(), ("kube-system",))
     config = PlacementConfig(dry_run=False, builtin_rules=known(), builtin_namespaces=named)

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from holdfast.cgroups import detect, groups_of
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.placement import Happening
 from holdfast.node.oom.store import Kills
@@ -52,11 +53,11 @@ class Running:
         self._news = threading.Condition()
         self.engine = Engine(
             Loop(
-                Surroundings("/proc", kmsg, rescan_s),
+                EngineSettings("/proc", kmsg, rescan_s),
                 self.hierarchy,
                 self.journal,
                 self.kills,
-                Listeners(self._keep(self.reports), self._keep(self.killed)),
+                EngineListeners(self._keep(self.reports), self._keep(self.killed)),
                 pods,
             )
         )

@@ -134,7 +134,7 @@ APPLY = """
 import logging, sys
 from holdfast import log
 from holdfast.errors import BootError
-from holdfast.server.apply import apply_to_self
+from holdfast.server.self_limits import apply_to_self
 log.set_up("debug", stream=sys.stdout)
 try:
     apply_to_self(int(sys.argv[1]), sys.argv[2], proc_root="/proc", cgroup_root="/sys/fs/cgroup")

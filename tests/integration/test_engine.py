@@ -165,8 +165,8 @@ def test_from_a_dry_run_to_held_to_drift_to_restored(run, program, sleeper, move
     was_in, path = group_of(there.pid, where), move["cgroup"]["path"]
     engine = run()
     engine.set_rules(rule, dry_run=True)
-    outlook = look_ahead(engine.engine.processes(), rules(rule), engine.engine.host_facts())
-    (previewed,) = [some for some in outlook.planned if some.process.pid == there.pid]
+    preview = look_ahead(engine.engine.processes(), rules(rule), engine.engine.host_facts())
+    (previewed,) = [some for some in preview.planned if some.process.pid == there.pid]
     assert [(c.field, c.before, c.after) for c in previewed.decision.changes if c.field is not Field.SETTING] == [
         (Field.OOM_SCORE_ADJ, 7, adj),
         (Field.CGROUP, was_in, path),
@@ -242,7 +242,7 @@ def test_drift_is_put_back_and_counted(run, program, sleeper, move, where, hiera
     engine.sweep()
     assert (adj_of(process.pid), group_of(process.pid, where)) == (300, move["cgroup"]["path"])
     assert engine.happenings(process.pid).count(DRIFTED) == 2
-    assert counter(engine.engine.tally.drift, "r1") == 2
+    assert counter(engine.engine.metrics.drift, "r1") == 2
 
 
 def test_what_somebody_chose_later_is_what_is_given_back(run, program, sleeper):
@@ -268,7 +268,7 @@ def test_a_move_already_true_is_not_made(run, program, sleeper, move, where, hie
     hierarchy.tree(where).join(move["cgroup"]["path"], process.pid)
     engine = run(move)
     engine.sweep()
-    assert counter(engine.engine.tally.writes, "cgroup", "done") == 0
+    assert counter(engine.engine.metrics.writes, "cgroup", "done") == 0
     assert engine.placement(process.pid).state is State.HELD
 
 
@@ -286,7 +286,7 @@ def test_how_long_a_move_took_is_not_how_long_it_took_to_hear_of_it(run, program
     )
     monkeypatch.setattr(performer, "time", later)  # an hour later the engine hears of it
     engine.settle()
-    assert 0 < engine.engine.tally.held_after.labels("cgroup").total < PATIENCE_S
+    assert 0 < engine.engine.metrics.held_after.labels("cgroup").total < PATIENCE_S
     [held] = [report for report in engine.reports if report.happening is HELD]
     assert held.at_ns < time.time_ns()
 
@@ -397,7 +397,7 @@ def test_no_capability_is_said_once_a_rule_and_the_rest_goes_on(run, program, sl
     said = [record for record in caplog.records if record.getMessage() == "a rule cannot be applied"]
     assert len(said) == 1
     assert "CAP_SYS_RESOURCE" in said[0].fields["detail"]
-    assert counter(engine.engine.tally.refusals, "r1", Reason.CAPABILITY) == 3
+    assert counter(engine.engine.metrics.refusals, "r1", Reason.CAPABILITY) == 3
     assert {engine.placement(p.pid).state for p in processes} == {State.PARTLY}
 
 
@@ -474,7 +474,7 @@ def test_a_mistake_of_ours_in_every_turn_is_the_end_and_nobody_waits_for_an_answ
         raise ZeroDivisionError("a mistake")
 
     monkeypatch.setattr(engine.engine._loop.sweeps, "step", broken)
-    engine.engine.look_at(())
+    engine.engine.examine_groups(())
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         engine.engine.ended.result(PATIENCE_S)
     assert not engine.engine.status().running
@@ -615,8 +615,8 @@ def test_lost_events_are_noticed_and_everybody_is_held_after_one_sweep(run, prog
     engine.wait_for(lambda: len({report.pid for report in engine.reports}) == 40)
     engine.settle()
     assert {adj_of(pid) for pid in released} == {300}
-    assert counter(engine.engine.tally.lost) >= 1
-    engine.wait_for(lambda: counter(engine.engine.tally.sweeps, Cause.LOST_EVENTS) >= 1)  # when the rescan ends
+    assert counter(engine.engine.metrics.lost) >= 1
+    engine.wait_for(lambda: counter(engine.engine.metrics.sweeps, Cause.LOST_EVENTS) >= 1)  # when the rescan ends
 
 
 def test_a_feed_that_went_dead_is_noticed_by_the_next_sweep_and_replaced(run, program, sleeper, monkeypatch):
@@ -634,7 +634,7 @@ def test_a_feed_that_went_dead_is_noticed_by_the_next_sweep_and_replaced(run, pr
     assert adj_of(deaf.pid) == 0
     engine.sweep()
     assert adj_of(deaf.pid) == 300
-    assert counter(engine.engine.tally.sweeps, Cause.NO_HEARTBEAT) == 1
+    assert counter(engine.engine.metrics.sweeps, Cause.NO_HEARTBEAT) == 1
     process = sleeper(program, "600")
     engine.settle()
     assert adj_of(process.pid) == 300
@@ -651,7 +651,7 @@ def test_without_process_events_it_sweeps_and_says_so(run, program, sleeper, mon
     engine.sweep()
     assert adj_of(process.pid) == 300
     assert engine.engine.status().events == "process events: not on this kernel"
-    assert counter(engine.engine.tally.feed) == 0
+    assert counter(engine.engine.metrics.feed) == 0
     said = [record for record in caplog.records if record.getMessage() == "no process events: only sweeping"]
     assert len(said) == 1
 
@@ -661,7 +661,7 @@ def test_it_sweeps_by_itself_every_period(run, program, sleeper, monkeypatch):
     engine = run(RAISE, rescan_s=0.05)
     process = sleeper(program, "600")
     engine.wait_for(lambda: HELD in engine.happenings(process.pid))
-    engine.wait_for(lambda: counter(engine.engine.tally.sweeps, Cause.PERIOD) >= 1)
+    engine.wait_for(lambda: counter(engine.engine.metrics.sweeps, Cause.PERIOD) >= 1)
 
 
 def test_the_socket_works_from_another_network_namespace(tmp_path):
@@ -751,7 +751,7 @@ def test_a_newcomer_that_was_moved_by_its_number_is_put_back(run, program, sleep
     (newcomer,) = newcomers
     try:
         assert group_of(newcomer.pid, where) == group_of(os.getpid(), where)
-        assert counter(engine.engine.tally.strangers) == 1
+        assert counter(engine.engine.metrics.strangers) == 1
     finally:
         stop_process(newcomer)
 
@@ -800,12 +800,12 @@ def test_everything_is_given_back_with_128_descriptors(run, program, sleeper, mo
 
 def test_what_a_rescan_finds_that_no_event_told_of_is_counted(run, program, sleeper, monkeypatch):
     engine = run(RAISE, rescan_s=0.2)
-    monkeypatch.setattr(engine.engine._loop.keeper, "on_event", lambda pid, at_ns: None)
+    monkeypatch.setattr(engine.engine._loop.examiner, "on_event", lambda pid, at_ns: None)
     engine.settle()  # what it served meanwhile, it served as before
     process = sleeper(program, "600")
     engine.wait_for(lambda: HELD in engine.happenings(process.pid))
-    engine.wait_for(lambda: counter(engine.engine.tally.missed))  # it is counted when the rescan ends
-    assert counter(engine.engine.tally.missed) == 1
+    engine.wait_for(lambda: counter(engine.engine.metrics.missed))  # it is counted when the rescan ends
+    assert counter(engine.engine.metrics.missed) == 1
 
 
 def test_what_cannot_be_noted_is_not_written(disk, run, program, sleeper, move, where, caplog):  # noqa: PLR0917

@@ -10,7 +10,7 @@ import traceback
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, detect, files
-from holdfast.node.engine.keeper import give_back
+from holdfast.node.engine.examiner import give_back
 from holdfast.node.journal.journal import Journal
 from holdfast.process import OpenProcess, read_boot_id
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from holdfast.cgroups import UNIFIED
 from holdfast.node.engine.loop import MOST_FAILURES
-from holdfast.node.engine.pace import MOST_EVENTS
+from holdfast.node.engine.rate_limit import MOST_EVENTS
 from holdfast.node.proc.host import members_below, memory_tree
 
 from tests.integration.node_kit import NAME, adj_of, counter, set_adj
@@ -17,27 +17,27 @@ pytestmark = pytest.mark.root
 
 def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, program, sleeper, monkeypatch):
     engine = run()
-    keeper = engine.engine._loop.keeper
-    facts, cursed = keeper.sight.facts, []
+    examiner = engine.engine._loop.examiner
+    facts, cursed = examiner.fact_reader.facts, []
 
-    def broken(glance, opened=None):
-        if glance.pid in cursed:
+    def broken(stat_line, opened=None):
+        if stat_line.pid in cursed:
             raise IndexError("a mistake")
-        return facts(glance, opened)
+        return facts(stat_line, opened)
 
-    monkeypatch.setattr(keeper.sight, "facts", broken)
+    monkeypatch.setattr(examiner.fact_reader, "facts", broken)
     before, cursed_one = sleeper(program, "600"), sleeper(program, "600")
     cursed.append(cursed_one.pid)
     engine.set_rules(RAISE)
     for _ in range(2 * MOST_FAILURES):
-        engine.engine._loop.calls.tell(lambda: keeper.look_at(cursed_one.pid))
+        engine.engine._loop.calls.tell(lambda: examiner.examine(cursed_one.pid))
         engine.settle()
     engine.sweep()
     after = sleeper(program, "600")
     engine.sweep()
     assert [adj_of(process.pid) for process in (before, cursed_one, after)] == [300, adj_of("self"), 300]
     assert engine.engine.trouble == ""
-    assert counter(engine.engine.tally.process_errors) >= 2 * MOST_FAILURES
+    assert counter(engine.engine.metrics.process_errors) >= 2 * MOST_FAILURES
 
 
 def test_a_call_that_fails_does_not_take_the_others_with_it(run):
@@ -80,9 +80,9 @@ def test_a_process_that_renames_itself_in_a_loop_costs_a_bounded_share_and_the_r
         try:
             assert noisy.stdout.readline() == "done\n"
             engine.settle()
-            assert loop._pace.slowed >= 1
-            assert loop._pace.skipped >= 1
-            read = counter(engine.engine.tally.events, "comm")
+            assert loop._limits.of_event.slowed >= 1
+            assert loop._limits.of_event.skipped >= 1
+            read = counter(engine.engine.metrics.events, "comm")
             assert read < 200 * MOST_EVENTS, "the kernel was asked to tell no more of it"
             process = sleeper(program, "600")
             engine.settle()

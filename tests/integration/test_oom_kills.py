@@ -41,7 +41,7 @@ def test_a_kill_is_told_with_who_where_why_and_who_stood_next(run, memory, eater
     assert abs(kill.at_ns - time.time_ns()) < 60e9
     assert kill.pressure_pct is not None or not os.path.exists("/proc/pressure/memory")
     assert kill in engine.kills.latest()
-    assert counter(engine.engine.tally.kills, limited, "", "", "") >= 1
+    assert counter(engine.engine.metrics.kills, limited, "", "", "") >= 1
 
 
 FORKING = """
@@ -85,7 +85,7 @@ def test_the_kill_of_a_process_whose_value_a_rule_lowered_is_counted_as_one_of_a
     engine.wait_for(lambda: any(kill.pid == victim.pid for kill in engine.killed))
     (kill,) = [kill for kill in engine.killed if kill.pid == victim.pid]
     assert (kill.rule, kill.protected) == ("spared", True)
-    assert counter(engine.engine.tally.protected_kills, "spared") == 1
+    assert counter(engine.engine.metrics.protected_kills, "spared") == 1
 
 
 def test_kills_while_nobody_looked_are_in_the_record_but_no_news(run, memory, eater):

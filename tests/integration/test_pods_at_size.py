@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import asyncio, json, sys
 import grpc
-from holdfast.pods.cri import Client
+from holdfast.pods.cri import CriClient
 from holdfast.pods.directory import Directory
-from holdfast.pods.runtime import Source
-from holdfast.pods.tally import Tally
+from holdfast.pods.metrics import PodMetrics
+from holdfast.pods.runtime import RuntimeSource
 
 def resident_kib():
     text = open("/proc/self/status").read()
@@ -35,10 +35,10 @@ def resident_kib():
 
 async def main():
     directory = Directory()
-    tally = Tally(directory)
-    client = Client(Source(sys.argv[1], relist_s=0.2), directory, tally)
+    metrics = PodMetrics(directory)
+    client = CriClient(RuntimeSource(sys.argv[1], relist_s=0.2), directory, metrics)
     task = asyncio.ensure_future(client.run())
-    lists = tally.relist_seconds.labels()
+    lists = metrics.relist_seconds.labels()
     while sum(lists.counts) < 5:
         await asyncio.sleep(0.01)
     before = resident_kib()

@@ -277,8 +277,8 @@ def test_a_sighup_while_the_boot_goes_on_is_a_reload_after_it(short_dir):
 HUNG = """
     import os
     from holdfast.node.engine import engine, loop
-    from holdfast.plugins.placement import force
-    force.SET_S = 2.0
+    from holdfast.plugins.placement import active_rules
+    active_rules.SET_S = 2.0
     take = loop.Loop._turn
     def turn(self):
         if os.path.exists({fifo!r}):

@@ -34,7 +34,7 @@ HEAVY = (
 )
 PROGRAM = """
 import gc, json, sys, threading, time
-from holdfast.late import Late
+from holdfast.lazy_import import LazyModule
 
 def answer():
     with open(sys.argv[1]) as asked:
@@ -44,7 +44,7 @@ def answer():
     gc.collect()
     with open("/proc/self/status") as status:
         rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    ran = sorted(name for name, module in sys.modules.items() if module is not None and type(module) is not Late)
+    ran = sorted(name for name, module in sys.modules.items() if module is not None and type(module) is not LazyModule)
     with open(sys.argv[2], "w") as answered:
         json.dump({"modules": ran, "rss_mib": rss / 1024}, answered)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode, detect
-from holdfast.node.engine.keeper import give_back
+from holdfast.node.engine.examiner import give_back
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.placement import State
 from holdfast.process import read_boot_id
@@ -165,7 +165,7 @@ def test_who_leaves_a_rule_while_its_move_is_under_way_is_back(run, obedient, ru
             one.name(NOBODY)
         engine.settle()
         engine.settle()
-        if lost != (lost := counter(engine.engine.tally.lost)):
+        if lost != (lost := counter(engine.engine.metrics.lost)):
             engine.sweep()  # the kernel dropped events, and says so
         assert {state_of(one.pid, tree) for one in processes} == {(7, places[0])}
     engine.sweep()

@@ -14,7 +14,7 @@ from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import Ask
 from holdfast.plugins.placement import kill_series
 from holdfast.plugins.placement import recorder as module
-from holdfast.plugins.placement.api_server import Server
+from holdfast.plugins.placement.api_server import ApiServer
 from holdfast.plugins.placement.recorder import WAITING, Recorder
 from holdfast.pods.record import PodRecord
 
@@ -53,7 +53,7 @@ async def until(recorder, **wanted):
 
 @contextmanager
 def recording(port, account):
-    recorder = Recorder(Server("127.0.0.1", port, account), "node-7")
+    recorder = Recorder(ApiServer("127.0.0.1", port, account), "node-7")
     recorder.start()
     try:
         yield recorder
@@ -122,7 +122,7 @@ async def test_a_server_that_is_somebody_elses_is_told_nothing(certificates, acc
 
 
 async def test_more_than_can_wait_are_dropped_and_counted(account):
-    recorder = Recorder(Server("127.0.0.1", 1, account), "n")
+    recorder = Recorder(ApiServer("127.0.0.1", 1, account), "n")
     for _ in range(WAITING + 3):
         recorder.tell(POD, REFUSED)
     await until(recorder, dropped=3)
@@ -130,9 +130,9 @@ async def test_more_than_can_wait_are_dropped_and_counted(account):
 
 def test_a_server_is_found_where_a_pod_has_one(account, tmp_path):
     environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT_HTTPS": "6443"}
-    assert Server.of(environ, account) == Server("fd00::1", 6443, account)
-    assert Server.of({}, account) is None
-    assert Server.of(environ, tmp_path / "none") is None
+    assert ApiServer.of(environ, account) == ApiServer("fd00::1", 6443, account)
+    assert ApiServer.of({}, account) is None
+    assert ApiServer.of(environ, tmp_path / "none") is None
 
 
 def test_a_long_message_and_a_long_name_are_cut_to_what_the_api_takes():
@@ -245,7 +245,7 @@ class Settled(list):
 
 @contextmanager
 def recording_kills(port, account, settled):
-    recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+    recorder = Recorder(ApiServer("127.0.0.1", port, account), "node-7", "boot", settled)
     recorder.start()
     try:
         yield recorder
@@ -312,7 +312,7 @@ def test_a_kill_during_an_outage_longer_than_all_attempts_is_written_when_it_is_
 def test_a_kill_does_not_wait_behind_annotations(certificates, account):
     fake, settled = FakeApiServer(), Settled()
     with listening(certificates, fake) as port:
-        recorder = Recorder(Server("127.0.0.1", port, account), "node-7", "boot", settled)
+        recorder = Recorder(ApiServer("127.0.0.1", port, account), "node-7", "boot", settled)
         for _ in range(5):
             recorder.tell(POD, REFUSED)
         recorder.kill(a_kill(1))

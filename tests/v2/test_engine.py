@@ -173,7 +173,7 @@ def test_process_events_work_whatever_this_kernel_can_filter(run):
     engine = run()
     engine.settle()
     assert engine.engine.status().events == ""
-    assert counter(engine.engine.tally.feed) == 1
+    assert counter(engine.engine.metrics.feed) == 1
 
 
 @pytest.mark.timeout(600)

@@ -8,7 +8,7 @@ from holdfast.cgroups import UNIFIED
 
 CODE = """
 from holdfast.cgroups import detect, groups_of
-from holdfast.server.apply import see_whole_host
+from holdfast.server.self_limits import see_whole_host
 print(groups_of("self", "/proc")[""], groups_of(PARENT, "/proc")[""])
 print(see_whole_host("/proc", "/sys/fs/cgroup"))
 print(groups_of("self", "/proc")[""], groups_of(PARENT, "/proc")[""])

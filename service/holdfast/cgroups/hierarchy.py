@@ -27,7 +27,7 @@ MOST_GROUPS = 16_384
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
-class Mount(Struct, frozen=True):
+class CgroupMount(Struct, frozen=True):
     """One cgroup line of mountinfo: a hierarchy's name, mount point, and whether it is writable.
 
     ``root`` is the mounted group, as our cgroup namespace sees it: ``/..`` is above the namespace's own root.
@@ -160,9 +160,9 @@ def detect(proc_root: str, cgroup_root: str) -> Hierarchy:
     return Hierarchy(trees, writable=writable)
 
 
-def _chosen_mounts(proc_root: str, cgroup_root: str) -> list[Mount]:
+def _chosen_mounts(proc_root: str, cgroup_root: str) -> list[CgroupMount]:
     """Return one mount per hierarchy, a `whole` one if there is one; v1's first."""
-    chosen: dict[str, Mount] = {}
+    chosen: dict[str, CgroupMount] = {}
     for mount in mounts(_mountinfo(proc_root), cgroup_root):
         known = chosen.get(mount.name)
         if known is None or (mount.whole and not known.whole):
@@ -213,7 +213,7 @@ def _mountinfo(proc_root: str) -> Iterator[bytes]:
     return kernel_text.each_line(f"{proc_root}/thread-self/mountinfo")
 
 
-def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[Mount]:
+def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[CgroupMount]:
     """Yield the cgroup mounts at or below ``cgroup_root``, in the order of mountinfo's lines.
 
     A field of another file system may hold a blank that is not escaped (Docker Desktop's 9p options), or be empty; such
@@ -232,7 +232,7 @@ def mounts(mountinfo: Iterable[bytes], cgroup_root: str) -> Iterator[Mount]:
         options = kernel_text.decode(rest[-1])
         name = UNIFIED if kind == b"cgroup2" else _v1_name(options)
         writable = b"ro" not in fields[5].split(b",") and "ro" not in options.split(",")
-        yield Mount(name, point, inner, writable)
+        yield CgroupMount(name, point, inner, writable)
 
 
 def _unescaped(field: bytes) -> bytes:

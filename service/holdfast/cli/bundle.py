@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.table import aligned, as_json, plain, show
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def bundle() -> None:
 @click.option("--hold", default="168h", show_default=True, help="How long it is kept without being applied.")
 @click.option("--apply", "at_once", is_flag=True, help="Apply it when it is there.")
 @client_options
-def pull(client: Client, layout: str, name: str, hold: str, at_once: bool) -> None:
+def pull(client: DaemonClient, layout: str, name: str, hold: str, at_once: bool) -> None:
     """Bring the bundle in LAYOUT, an OCI layout (a directory or a tar archive of one), into the node's content.
 
     Everything is checked before anything is written: digests, paths, sizes, and that the rules can be put in force.
@@ -62,14 +62,14 @@ def pull(client: Client, layout: str, name: str, hold: str, at_once: bool) -> No
 @bundle.command(short_help="Put a pulled bundle in force.")
 @click.argument("which", metavar="NAME|DIGEST")
 @client_options
-def apply(client: Client, which: str) -> None:
+def apply(client: DaemonClient, which: str) -> None:
     """Put a pulled bundle in force: all of it, or nothing."""
     _applied(client, which)
 
 
 @bundle.command(short_help="Put the bundle before the current one in force.")
 @client_options
-def rollback(client: Client) -> None:
+def rollback(client: DaemonClient) -> None:
     """Put the bundle in force that was before the current one."""
     from holdfast.api.bundle.v1.bundle_pb2 import RollbackRequest
 
@@ -82,7 +82,7 @@ def rollback(client: Client) -> None:
 
 @bundle.command(short_help="List the node's bundles.")
 @client_options
-def ls(client: Client) -> None:
+def ls(client: DaemonClient) -> None:
     """List the current bundle, those a rollback returns to, and those only pulled."""
     from holdfast.api.bundle.v1.bundle_pb2 import ListRequest
 
@@ -113,7 +113,7 @@ def split(layout: str) -> tuple[Path, str]:
     return Path(found["path"]), found["digest"] or found["tag"] or ""
 
 
-def _applied(client: Client, which: str) -> None:
+def _applied(client: DaemonClient, which: str) -> None:
     from holdfast.api.bundle.v1.bundle_pb2 import ApplyRequest
 
     answer = client.ask(_stub(client).Apply, ApplyRequest(bundle=which))
@@ -123,12 +123,12 @@ def _applied(client: Client, which: str) -> None:
         show([_sentence(answer.bundle, answer.previous)])
 
 
-def _sentence(some: pb.Bundle, previous: str) -> str:
-    before = f"before it: {previous}" if previous and previous != some.digest else "nothing before it"
-    return f"current: {some.name} {some.digest} ({before if previous != some.digest else 'as before'})"
+def _sentence(bundle: pb.Bundle, previous: str) -> str:
+    before = f"before it: {previous}" if previous and previous != bundle.digest else "nothing before it"
+    return f"current: {bundle.name} {bundle.digest} ({before if previous != bundle.digest else 'as before'})"
 
 
-def _stub(client: Client) -> BundlesStub:
+def _stub(client: DaemonClient) -> BundlesStub:
     from holdfast.api.bundle.v1.bundle_pb2_grpc import BundlesStub
 
     return client.stub(BundlesStub)

@@ -60,7 +60,7 @@ class Target(Struct, frozen=True):
         return f"unix:{self.socket_path}" if self.socket_path else f"dns:///{self.address.removeprefix('tcp://')}"
 
 
-class Client:
+class DaemonClient:
     """One connection to a daemon. ``json``: print the API's messages instead of tables."""
 
     def __init__(self, target: Target, json: bool) -> None:
@@ -149,7 +149,7 @@ class ClientCommand(click.Command):
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options all client commands have, and a `Client` as its first argument."""
+    """Give a command the options all client commands have, and a `DaemonClient` as its first argument."""
     return client_options_for("table")(command)
 
 
@@ -158,13 +158,13 @@ def client_options_for(people: str) -> Callable[[Callable[..., Any]], Callable[.
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_client(**given: Any) -> Any:
-            tls = Tls(*(given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
-            address = given.pop("address") or default_address()
-            target = Target(address, given.pop("namespace"), given.pop("timeout"), tls)
-            client = Client(target, json=given.pop("output") == "json")
+        def with_client(**options: Any) -> Any:
+            tls = Tls(*(options.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
+            address = options.pop("address") or default_address()
+            target = Target(address, options.pop("namespace"), options.pop("timeout"), tls)
+            client = DaemonClient(target, json=options.pop("output") == "json")
             try:
-                return command(client, **given)
+                return command(client, **options)
             finally:
                 client.close()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.client import Client, ClientCommand, client_options_for
+from holdfast.cli.client import ClientCommand, DaemonClient, client_options_for
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def dump(path: str | None) -> None:
 
 @config.command(cls=ClientCommand, short_help="Print the configuration that a running daemon has in force.")
 @client_options_for("yaml")
-def show(client: Client) -> int:
+def show(client: DaemonClient) -> int:
     """Print the configuration that the running daemon has in force, with its hash and since when.
 
     Comments at the top name the files, the keys that wait for a restart, and why the files as they are now are not in
@@ -129,8 +129,8 @@ def _path(file: str) -> str:
     return STDIN if file == _STREAM else file
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[Finding]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.client import Client, ClientCommand, client_options
+from holdfast.cli.client import ClientCommand, DaemonClient, client_options
 from holdfast.cli.table import as_json, plain, show
 from holdfast.errors import HoldfastError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(cls=ClientCommand)
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @client_options
-def events(client: Client, filters: tuple[str, ...]) -> None:
+def events(client: DaemonClient, filters: tuple[str, ...]) -> None:
     """Print events of all namespaces as they happen: time, namespace, topic, event.
 
     A FILTER compares the fields namespace, topic and event.FIELD; a value with a slash in front is quoted:
@@ -45,7 +45,7 @@ def events(client: Client, filters: tuple[str, ...]) -> None:
 @click.option("--topic", required=True, help="Topic of the event: a path such as /backup/done.")
 @click.option("--json", "from_json", is_flag=True, help="Read JSON instead of bytes from standard input.")
 @client_options
-def publish(client: Client, topic: str, from_json: bool) -> None:
+def publish(client: DaemonClient, topic: str, from_json: bool) -> None:
     """Publish the event on standard input: a protobuf Any, as `containerd publish` takes it.
 
     With --json it is an Any in proto3 JSON, of a type the daemon's API has:

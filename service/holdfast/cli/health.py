@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.client import Client, ClientCommand, client_options
+from holdfast.cli.client import ClientCommand, DaemonClient, client_options
 from holdfast.cli.table import aligned, as_json, plain
 from holdfast.errors import FailedPrecondition
 
@@ -13,7 +13,7 @@ from holdfast.errors import FailedPrecondition
 @click.argument("service", default="")
 @click.option("--all", "everything", is_flag=True, help="Every service's state.")
 @client_options
-def health(client: Client, service: str, everything: bool) -> int:
+def health(client: DaemonClient, service: str, everything: bool) -> int:
     """Ask whether the daemon, or one SERVICE (containerd.services.version.v1.Version), is serving.
 
     Exit code 0 when it is, 1 when it is not or cannot be asked.

@@ -13,10 +13,10 @@ import signal
 import sys
 from typing import Any, NoReturn, TextIO
 
-from holdfast import frozen, late
+from holdfast import frozen, lazy_import
 
 frozen.install()
-late.install()  # before the first import that brings what may wait
+lazy_import.install()  # before the first import that brings what may wait
 
 from holdfast.cli import start  # noqa: E402
 from holdfast.errors import HoldfastError  # noqa: E402

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.table import aligned, as_json, plain, show
 from holdfast.inert import inert
 
@@ -22,7 +22,7 @@ LONGEST = 100  # characters of a command line or of patterns, for people; json h
 BY_HAND = "hold"  # in place of a rule's name while a process is overridden by hand
 
 
-def stub(client: Client) -> PlacementStub:
+def stub(client: DaemonClient) -> PlacementStub:
     """Return the generated client, imported at the first call."""
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
@@ -61,7 +61,7 @@ def size(pages: int, page_bytes: int) -> str:
 @click.command()
 @click.option("--rule", default="", help="Only processes under this rule.")
 @client_options
-def ps(client: Client, rule: str) -> None:
+def ps(client: DaemonClient, rule: str) -> None:
     """List the processes under a rule: what each has, had before, and how far its rule got."""
     from holdfast.api.placement.v1.placement_pb2 import ListPlacementsRequest
 
@@ -86,17 +86,17 @@ def ps(client: Client, rule: str) -> None:
     click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
 
 
-def remark(some: pb.PlacementInfo) -> str:
+def remark(placement: pb.PlacementInfo) -> str:
     """How a process came to its rule, if not by its own match or if by a claim."""
-    child = "inherited" if some.inherited else "child" if some.as_child else ""
-    words = ", ".join(filter(None, (child, "by claim" if some.by_claim else "")))
+    child = "inherited" if placement.inherited else "child" if placement.as_child else ""
+    words = ", ".join(filter(None, (child, "by claim" if placement.by_claim else "")))
     return f" ({words})" if words else ""
 
 
 @click.command()
 @click.argument("pid", type=ANY_PID)
 @client_options
-def explain(client: Client, pid: int) -> None:
+def explain(client: DaemonClient, pid: int) -> None:
     """Say why the process PID is under the rule it is under, and what stands in the way of what."""
     from holdfast.api.placement.v1.placement_pb2 import ExplainRequest
 
@@ -192,7 +192,7 @@ def _pod_line(pod: pb.Pod) -> str:
     help="Try the rules of this file instead of those in force; needs the unix socket or a granted certificate.",
 )
 @client_options
-def preview(client: Client, rule: str, path: Path | None) -> None:
+def preview(client: DaemonClient, rule: str, path: Path | None) -> None:
     """Say what the rules would write now, and what stands in the way. Nothing is written."""
     from holdfast.api.placement.v1.placement_pb2 import PreviewRequest, TryRequest
 
@@ -229,7 +229,7 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
 @click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long: 90s, 30m, 12h.")
 @click.option("--reason", default="", help="Why; shown by explain and in the log.")
 @client_options
-def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
+def hold(client: DaemonClient, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
     """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time."""
     from google.protobuf.duration_pb2 import Duration
 
@@ -254,7 +254,7 @@ def hold(client: Client, pid: int, oom_score_adj: int, ttl: str, reason: str) ->
 @click.command()
 @click.argument("pid", type=ANY_PID)
 @client_options
-def release(client: Client, pid: int) -> None:
+def release(client: DaemonClient, pid: int) -> None:
     """Give the process PID back to the rules before its hold ends."""
     from holdfast.api.placement.v1.placement_pb2 import ReleaseRequest
 
@@ -270,7 +270,7 @@ def release(client: Client, pid: int) -> None:
 @click.option("--rule", default="", help="Only what this rule wrote.")
 @click.option("--pid", type=ANY_PID, help="Only what was written to this process.")
 @client_options
-def restore(client: Client, rule: str, pid: int | None) -> int:
+def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
     """Give everything back: each value we wrote and that is still ours becomes what it was before.
 
     The rules concerned act again when rules are put in force next: by a reload that is not refused (SIGHUP is one,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, ClientCommand, client_options
+from holdfast.cli.client import ClientCommand, DaemonClient, client_options
 from holdfast.cli.table import aligned, as_json, plain, show
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def plugins() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 @click.option("--all", "everything", is_flag=True, help="Skipped plugins too; a FILTER shows them as well.")
 @client_options
-def ls(client: Client, filters: tuple[str, ...], detailed: bool, quiet: bool, everything: bool) -> None:
+def ls(client: DaemonClient, filters: tuple[str, ...], detailed: bool, quiet: bool, everything: bool) -> None:
     """List plugins in the order they were started.
 
     STATUS is ok, error, or skip for a plugin this machine has nothing for. A FILTER compares the fields type and id,

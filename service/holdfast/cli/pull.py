@@ -17,7 +17,7 @@ from holdfast.api.services.images.v1.images_pb2_grpc import ImagesStub
 from holdfast.api.services.leases.v1 import leases_pb2
 from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.types.descriptor_pb2 import Descriptor as Target
-from holdfast.cli.client import Client
+from holdfast.cli.client import DaemonClient
 from holdfast.errors import AlreadyExists, HoldfastError, NotFound
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_bundle
@@ -40,7 +40,7 @@ class Pulled(Struct, frozen=True):
 class Pull:
     """Pull over one connection; ``hold_s`` is how many seconds a bundle is kept without being applied."""
 
-    def __init__(self, client: Client, hold_s: float) -> None:
+    def __init__(self, client: DaemonClient, hold_s: float) -> None:
         self._client = client
         expires = datetime.fromtimestamp(time.time() + hold_s, UTC)
         self._expire = {_EXPIRE: expires.strftime("%Y-%m-%dT%H:%M:%SZ")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.placement import stub
 from holdfast.cli.table import aligned, as_json, plain
 
@@ -18,7 +18,7 @@ _STATES = ("held", "moving", "planned", "partly", "refused")
 
 @click.group(invoke_without_command=True)
 @client_options
-def rules(client: Client) -> None:
+def rules(client: DaemonClient) -> None:
     """List the rules in force, in their order, and how many processes each has in which state."""
     from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest
 

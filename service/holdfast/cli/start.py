@@ -54,7 +54,7 @@ def options(words: Sequence[str]) -> Options | None:
     return found
 
 
-def run(given: Mapping[str, str | bool | None]) -> None:
+def run(options: Mapping[str, str | bool | None]) -> None:
     """Start the daemon and serve until SIGTERM.
 
     Raises:
@@ -68,8 +68,8 @@ def run(given: Mapping[str, str | bool | None]) -> None:
     from holdfast.plugins.kinds import EVENTS
     from holdfast.server.daemon import serve
 
-    text = {key: value for key, value in given.items() if isinstance(value, str)}
-    hints = given.get("hints")
+    text = {key: value for key, value in options.items() if isinstance(value, str)}
+    hints = options.get("hints")
     wanted = sys.stderr.isatty() if hints is None else hints
 
     def ready(address: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct, field
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.placement import change_lines, pod_name, size, stub
 from holdfast.cli.victims import next_in_line
 from holdfast.errors import HoldfastError
@@ -39,7 +39,7 @@ class Seen(Struct):
 @click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
 @click.option("--once", is_flag=True, help="Print one look and end.")
 @client_options
-def top(client: Client, every: float, once: bool) -> None:
+def top(client: DaemonClient, every: float, once: bool) -> None:
     """Watch pressure, the next victims, the holds by rule and by pod, and the last events. Ends with Ctrl-C."""
     from rich.console import Console
 
@@ -51,7 +51,7 @@ def top(client: Client, every: float, once: bool) -> None:
     _live(client, console, reports, every)
 
 
-def look(client: Client, reports: deque[pb.Report]) -> Seen:
+def look(client: DaemonClient, reports: deque[pb.Report]) -> Seen:
     """Query everything once."""
     from holdfast.api.placement.v1.placement_pb2 import (
         ListPlacementsRequest,
@@ -70,7 +70,7 @@ def look(client: Client, reports: deque[pb.Report]) -> Seen:
     )
 
 
-def _live(client: Client, console: Any, reports: deque[pb.Report], every: float) -> None:
+def _live(client: DaemonClient, console: Any, reports: deque[pb.Report], every: float) -> None:
     from rich.live import Live
 
     from holdfast.api.placement.v1.placement_pb2 import WatchRequest

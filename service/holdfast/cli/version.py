@@ -7,13 +7,13 @@ import platform
 import click
 
 import holdfast
-from holdfast.cli.client import Client, ClientCommand, client_options
+from holdfast.cli.client import ClientCommand, DaemonClient, client_options
 from holdfast.cli.table import as_json, plain, show
 
 
 @click.command(cls=ClientCommand)
 @client_options
-def version(client: Client) -> None:
+def version(client: DaemonClient) -> None:
     """Print the versions of the client and the daemon; exit code 1 when no daemon answers."""
     own = {"version": holdfast.__version__, "revision": holdfast.__revision__, "python": platform.python_version()}
     if not client.json:
@@ -25,7 +25,7 @@ def version(client: Client) -> None:
         show(["Server:", *_indented(server)])
 
 
-def _asked(client: Client) -> dict[str, str]:
+def _asked(client: DaemonClient) -> dict[str, str]:
     from google.protobuf.empty_pb2 import Empty
 
     from holdfast.api.services.introspection.v1.introspection_pb2_grpc import IntrospectionStub

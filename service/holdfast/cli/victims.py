@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import Client, client_options
+from holdfast.cli.client import DaemonClient, client_options
 from holdfast.cli.placement import ANY_PID, pod_name, size, stub
 from holdfast.cli.table import aligned, as_json, plain, show
 from holdfast.inert import valid
@@ -22,7 +22,7 @@ LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its d
 @click.option("--cgroup", default="", help="Only this memory cgroup; it must have a limit.")
 @click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="How many candidates of each.")
 @client_options
-def victims(client: Client, cgroup: str, limit: int) -> None:
+def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
     """Say who dies next if memory runs out: on the node, and in each memory cgroup with a limit.
 
     The kernel's own arithmetic, now and with everything the rules ask for (dry run or not).
@@ -73,14 +73,14 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     ]
 
 
-def _pod_of(one: pb.Candidate) -> str:
+def _pod_of(candidate: pb.Candidate) -> str:
     """``namespace/pod/container``; empty outside of pods."""
-    return pod_name(one.pod) if one.HasField("pod") else ""
+    return pod_name(candidate.pod) if candidate.HasField("pod") else ""
 
 
-def _called(one: pb.Candidate) -> str:
+def _called(candidate: pb.Candidate) -> str:
     """``postgres (123) db/pg-0/postgres``."""
-    return " ".join(filter(None, (f"{one.comm} ({one.pid})", _pod_of(one))))
+    return " ".join(filter(None, (f"{candidate.comm} ({candidate.pid})", _pod_of(candidate))))
 
 
 def next_in_line(order: pb.Order) -> str:
@@ -114,7 +114,7 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
 @click.argument("pid", type=ANY_PID, required=False)
 @click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="How many, newest first.")
 @client_options
-def kills(client: Client, pid: int | None, limit: int) -> None:
+def kills(client: DaemonClient, pid: int | None, limit: int) -> None:
     """List the OOM kills since installation, or say why the process PID was killed."""
     from holdfast.api.placement.v1.placement_pb2 import KillsRequest
 

@@ -7,7 +7,7 @@ costs half a millisecond of every start.
 
 from holdfast.config.defaults import Defaults, own_defaults
 from holdfast.config.finding import Finding, Remark
-from holdfast.config.load import Loaded, Overrides, Refused, attempt, load, main_file, revived
+from holdfast.config.load import Loaded, Overrides, RefusedConfig, attempt, load, main_file, revived
 from holdfast.config.quantity import Bytes, Duration
 from holdfast.config.schema import Settings
 from holdfast.config.section import Section, check_sections, decode_section, placed
@@ -19,7 +19,7 @@ __all__ = [
     "Finding",
     "Loaded",
     "Overrides",
-    "Refused",
+    "RefusedConfig",
     "Remark",
     "Section",
     "Settings",

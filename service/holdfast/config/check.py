@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.config.decode import suggestion
+from holdfast.config.document import Node, Path, key_words
 from holdfast.config.finding import Finding
-from holdfast.config.node import Node, Path, key_words
 from holdfast.config.schema import MAX_SOCKET_PATH, OOM_RANGE, TIMEOUT_PREFIX, TIMEOUTS, TTRPC_SUFFIX, Settings
 from holdfast.errors import ConfigError, InvalidArgument
 

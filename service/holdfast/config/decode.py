@@ -15,11 +15,11 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import alternatives, bare, expected, fields_of, info_of, step_into, takes_none, values_of
+from holdfast.config.document import Node, Path, key_words
 from holdfast.config.finding import Finding
-from holdfast.config.node import Node, Path, key_words
 from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 T = TypeVar("T")
 

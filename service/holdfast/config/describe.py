@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as mi
 
-from holdfast.config.node import Path
+from holdfast.config.document import Path
 from holdfast.config.quantity import FORMATTERS, WORDS
 
 HIDDEN = "<hidden>"  # in place of a secret
@@ -220,11 +220,11 @@ def _steps(inner: mi.Type) -> Path:
     return ("*",) if isinstance(inner, mi.DictType) else ()
 
 
-def _default(one: mi.Field) -> Any:
-    if one.required:
+def _default(field: mi.Field) -> Any:
+    if field.required:
         return REQUIRED
-    value = one.default if one.default is not msgspec.NODEFAULT else one.default_factory()
-    return as_written(value, one.type)
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return as_written(value, field.type)
 
 
 def as_written(value: Any, info: mi.Type) -> Any:

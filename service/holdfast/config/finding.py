@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from holdfast.config.node import Node, Path, key_words
+from holdfast.config.document import Node, Path, key_words
 
 
 class Finding(Struct, frozen=True):

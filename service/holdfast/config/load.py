@@ -20,15 +20,15 @@ from holdfast.config.check import checked
 from holdfast.config.decode import decode, shown
 from holdfast.config.defaults import Defaults, defaults_for
 from holdfast.config.digest import sha256_hex
+from holdfast.config.document import Node, Source, node_of
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
-from holdfast.config.node import Node, Source, node_of
 from holdfast.config.schema import Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000
@@ -96,7 +96,7 @@ class Loaded(Struct, frozen=True):
         return node.where if node is not None and node.source is not _DEFAULTS else ""
 
 
-class Refused(Struct, frozen=True):
+class RefusedConfig(Struct, frozen=True):
     """Files that are not a valid configuration, and why. ``patterns`` and ``fingerprint`` as in `Loaded`, as far as was
     read.
 
@@ -109,7 +109,7 @@ class Refused(Struct, frozen=True):
     roots: tuple[str, ...]
 
 
-class Surroundings(Struct, frozen=True):
+class Environment(Struct, frozen=True):
     """The state of the process that the result depends on."""
 
     euid: int
@@ -117,7 +117,7 @@ class Surroundings(Struct, frozen=True):
     cwd: str
 
     @classmethod
-    def own(cls) -> Surroundings:
+    def own(cls) -> Environment:
         """Return that of this process."""
         return cls(os.geteuid(), os.environ, os.getcwd())
 
@@ -125,7 +125,7 @@ class Surroundings(Struct, frozen=True):
 def load(
     path: str | os.PathLike[str] | None = None,
     overrides: Overrides = NO_OVERRIDES,
-    surroundings: Surroundings | None = None,
+    surroundings: Environment | None = None,
 ) -> Loaded:
     """Load the settings of one daemon. Without ``path`` the default file is read if there is one.
 
@@ -133,7 +133,7 @@ def load(
         ConfigError: one line with file, line, key, what was expected.
     """
     found = attempt(path, overrides, surroundings)
-    if isinstance(found, Refused):
+    if isinstance(found, RefusedConfig):
         raise found.error
     return found
 
@@ -141,10 +141,10 @@ def load(
 def attempt(
     path: str | os.PathLike[str] | None = None,
     overrides: Overrides = NO_OVERRIDES,
-    surroundings: Surroundings | None = None,
-) -> Loaded | Refused:
+    surroundings: Environment | None = None,
+) -> Loaded | RefusedConfig:
     """Load as `load` does, but return an error as a value."""
-    around = surroundings or Surroundings.own()
+    around = surroundings or Environment.own()
     defaults = defaults_for(around.euid, around.environ)
     files = _Files(Snapshot())
     for _ in range(_ATTEMPTS):
@@ -165,31 +165,33 @@ def attempt(
                 raise error
             return _settled(merged(files.trees), files, defaults, overrides, around.cwd, seen)
         except ConfigError as raised:
-            return Refused(raised, files.absolute_patterns(), seen, _roots(files, overrides, defaults, around.cwd))
+            return RefusedConfig(
+                raised, files.absolute_patterns(), seen, _roots(files, overrides, defaults, around.cwd)
+            )
     error = ConfigError(f"{path}: changes faster than it can be read")
-    return Refused(error, files.absolute_patterns(), (), _roots(files, overrides, defaults, around.cwd))
+    return RefusedConfig(error, files.absolute_patterns(), (), _roots(files, overrides, defaults, around.cwd))
 
 
 def revived(
-    data: object, source: Source, overrides: Overrides = NO_OVERRIDES, surroundings: Surroundings | None = None
+    data: object, source: Source, overrides: Overrides = NO_OVERRIDES, surroundings: Environment | None = None
 ) -> Loaded:
     """Return the settings of a `Loaded.given` kept as plain ``data``, under this command line; no file is read.
 
     Raises:
         ConfigError: this version does not accept them any more.
     """
-    around = surroundings or Surroundings.own()
+    around = surroundings or Environment.own()
     tree = node_of(data, source)
     return _settled(tree, None, defaults_for(around.euid, around.environ), overrides, around.cwd, ())
 
 
-def main_file(path: str | os.PathLike[str] | None, surroundings: Surroundings | None = None) -> str:
+def main_file(path: str | os.PathLike[str] | None, surroundings: Environment | None = None) -> str:
     """The absolute path of the file that `load` begins with; empty for an open descriptor, which has none.
 
     Raises:
         ConfigError: it is not a possible path.
     """
-    around = surroundings or Surroundings.own()
+    around = surroundings or Environment.own()
     main = _main_file(path, defaults_for(around.euid, around.environ))
     return "" if is_stream(main) else os.path.normpath(os.path.join(around.cwd, main))
 

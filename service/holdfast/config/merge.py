@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from holdfast.config.node import Node
+from holdfast.config.document import Node
 
 
 def merged(files: Iterable[Node]) -> Node | None:
@@ -33,23 +33,23 @@ def over(earlier: Node, later: Node) -> Node:
     return later
 
 
-def filled(given: Node, defaults: Node) -> Node:
-    """``given`` with its missing and null keys taken from ``defaults``."""
-    if given.value is None:
+def filled(written: Node, defaults: Node) -> Node:
+    """``written`` with its missing and null keys taken from ``defaults``."""
+    if written.value is None:
         return defaults
-    if not isinstance(given.value, dict) or not isinstance(defaults.value, dict):
-        return given
-    joined = dict(given.value)
+    if not isinstance(written.value, dict) or not isinstance(defaults.value, dict):
+        return written
+    joined = dict(written.value)
     for key, node in defaults.value.items():
         joined[key] = filled(joined[key], node) if key in joined else node
-    return given.with_value(joined)
+    return written.with_value(joined)
 
 
-def overridden(given: Node, flags: Node) -> Node:
-    """``given`` with the command line over it; a section of the wrong type stays, for `decode` to refuse."""
-    joined = dict(given.mapping())
+def overridden(written: Node, flags: Node) -> Node:
+    """``written`` with the command line over it; a section of the wrong type stays, for `decode` to refuse."""
+    joined = dict(written.mapping())
     for key, node in flags.mapping().items():
         own = joined.get(key)
         is_wrong = own is not None and own.value is not None and type(own.value) is not type(node.value)
         joined[key] = own if own is not None and is_wrong else node if own is None else over(own, node)
-    return given.with_value(joined)
+    return written.with_value(joined)

@@ -14,8 +14,8 @@ from msgspec import inspect as mi
 
 from holdfast.config.decode import shown
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
+from holdfast.config.document import Node, Path, Source, key_words
 from holdfast.config.finding import Finding
-from holdfast.config.node import Node, Path, Source, key_words
 from holdfast.config.schema import OOM_RANGE, Settings
 from holdfast.errors import ConfigError
 

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 #: Seconds. Read from a Go duration; 0 needs no unit.
 Duration = Annotated[float, Meta(extra={"quantity": "duration"})]

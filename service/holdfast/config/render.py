@@ -10,10 +10,10 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import REQUIRED, Key, as_written, bare, hidden, keys_of
+from holdfast.config.document import Path
 from holdfast.config.migrate import meanings
-from holdfast.config.node import Path
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 # Unquoted for readers of YAML 1.1 and 1.2 alike: begins with a letter or a slash, and is no word with a meaning.
 _PLAIN = regex(r"[A-Za-z/_][A-Za-z0-9_./@+-]*")

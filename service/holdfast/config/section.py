@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast.config.decode import decode, suggestion
+from holdfast.config.document import Node, Path, Source
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
-from holdfast.config.node import Node, Path, Source
 from holdfast.config.schema import Settings
 from holdfast.errors import ConfigError
 
@@ -114,7 +114,7 @@ def _node(settings: Settings, name: str) -> Node:
     section = settings.plugins[name]
     if isinstance(section, Section):
         return section.node
-    from holdfast.config.node import node_of  # settings made by hand, without a file
+    from holdfast.config.document import node_of  # settings made by hand, without a file
 
     return node_of(section, _NOWHERE)
 

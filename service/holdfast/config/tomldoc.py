@@ -12,9 +12,9 @@ import tomllib
 from datetime import date, datetime, time
 from typing import Any
 
-from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Path, Source
+from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Node, Path, Source
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 _BLANK = regex(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = regex(r"[ \t]*")

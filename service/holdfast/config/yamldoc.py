@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
+from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
 from holdfast.errors import ConfigError
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 if TYPE_CHECKING:
     import yaml

@@ -2,6 +2,6 @@
 
 from holdfast.diff.mount import Mount
 from holdfast.diff.unpack import Devices
-from holdfast.diff.walking import Layer, Limits, WalkingDiffer, Wanted
+from holdfast.diff.walking import Layer, LayerLimits, WalkingDiffer, Wanted
 
-__all__ = ["Devices", "Layer", "Limits", "Mount", "WalkingDiffer", "Wanted"]
+__all__ = ["Devices", "Layer", "LayerLimits", "Mount", "WalkingDiffer", "Wanted"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from holdfast.diff import header
-from holdfast.diff.header import BLOCK, Entry
+from holdfast.diff.header import BLOCK, ArchiveEntry
 from holdfast.errors import BadLayer
 
 CHUNK = 1 << 20
@@ -20,7 +20,7 @@ class ArchiveReader:
         self._left = 0  # unread bytes of the current entry's data
         self._fill = 0  # padding bytes of its last block
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ArchiveEntry]:
         """Yield each entry; its data can be read until the next one.
 
         Raises:
@@ -42,7 +42,7 @@ class ArchiveReader:
         for _ in self._chunks:
             pass
 
-    def _whole(self, block: bytes) -> Entry:
+    def _whole(self, block: bytes) -> ArchiveEntry:
         """Return the entry that ``block`` begins, with the values of PAX and GNU headers before it."""
         found: dict[bytes, bytes] = {}
         names: dict[bytes, bytes] = {}
@@ -58,7 +58,7 @@ class ArchiveReader:
             following = self._header()
             if following is None:
                 if entry.kind == header.PAX_GLOBAL:
-                    return Entry(b".", header.DIRECTORY)  # the root, which is never changed
+                    return ArchiveEntry(b".", header.DIRECTORY)  # the root, which is never changed
                 raise BadLayer(f"entry {entry.shown}: the archive ends after its extended header")
             block = following
         header.apply_records(entry, found)
@@ -68,7 +68,7 @@ class ArchiveReader:
         self._left, self._fill = entry.size, -entry.size % BLOCK
         return entry
 
-    def _special(self, entry: Entry) -> bytes:
+    def _special(self, entry: ArchiveEntry) -> bytes:
         if entry.size > header.SPECIAL_MAX:
             raise BadLayer(f"entry {entry.shown}: an extended header of {entry.size} bytes")
         data = self._exactly(entry.size)
@@ -120,7 +120,7 @@ class ArchiveWriter:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
 
-    def add(self, entry: Entry, data: Iterator[bytes] = iter(()), *, plain: bool = False) -> None:  # noqa: B008 (empty)
+    def add(self, entry: ArchiveEntry, data: Iterator[bytes] = iter(()), *, plain: bool = False) -> None:  # noqa: B008 (empty)
         """Write one entry and its ``entry.size`` bytes of data; ``plain``: see `header.printed`.
 
         Raises:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 FRAME = 1 << 20
 
 
-class Reader(Protocol):
+class BlobReader(Protocol):
     """An open blob."""
 
     size: int
@@ -30,7 +30,7 @@ class Reader(Protocol):
         """Return at most ``size`` bytes; fewer only at the end."""
 
 
-class Writer(Protocol):
+class BlobWriter(Protocol):
     """An open ingest."""
 
     async def write(self, data: bytes) -> None:
@@ -48,9 +48,9 @@ class Job(Struct):
         if self.stopped.is_set():
             raise Canceled("")
 
-    def ask(self, what: Coroutine[Any, Any, T]) -> T:
+    def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop, from the thread; return its result."""
-        return asyncio.run_coroutine_threadsafe(what, self.loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def run(self, threads: Executor, work: Callable[[], T]) -> T:
         """Run ``work`` on a thread and wait for its end; a cancelled caller stops it first."""
@@ -63,7 +63,7 @@ class Job(Struct):
             raise
 
 
-def chunks(job: Job, reader: Reader) -> Iterator[bytes]:
+def chunks(job: Job, reader: BlobReader) -> Iterator[bytes]:
     """Yield a blob in pieces.
 
     Raises:
@@ -82,7 +82,7 @@ def chunks(job: Job, reader: Reader) -> Iterator[bytes]:
 class Sink:
     """Gather written bytes into frames."""
 
-    def __init__(self, job: Job, writer: Writer) -> None:
+    def __init__(self, job: Job, writer: BlobWriter) -> None:
         self._job = job
         self._writer = writer
         self._gathered = bytearray()

@@ -16,14 +16,14 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from holdfast.diff.tree import Parts, Tree, names, status
+from holdfast.diff.tree import FileTree, Parts, names, status
 
 _SECOND_NS = 1_000_000_000
 _CHUNK = 1 << 20
 _NO_XATTR = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA)
 
 
-class Kind(enum.Enum):
+class ChangeKind(enum.Enum):
     """Kind of a change."""
 
     SAME = "same"  # only for files with several names, as one of them may have changed
@@ -31,32 +31,32 @@ class Kind(enum.Enum):
     DELETED = "deleted"
 
 
-class Change(Struct, frozen=True):
+class FileChange(Struct, frozen=True):
     """One change; ``found`` is the newer tree's file, None for a deleted one."""
 
-    kind: Kind
+    kind: ChangeKind
     parts: Parts
     found: os.stat_result | None = None
 
 
-def changes(left: Tree | None, right: Tree, go_on: Callable[[], object] = lambda: None) -> Iterator[Change]:
+def changes(left: FileTree | None, right: FileTree, go_on: Callable[[], object] = lambda: None) -> Iterator[FileChange]:
     """Yield every change from ``left`` (None: an empty tree) to ``right``. ``go_on`` raises to stop."""
-    todo: list[Iterator[Change]] = [_within(left, right, ())]
+    todo: list[Iterator[FileChange]] = [_within(left, right, ())]
     while todo:
         go_on()
         change = next(todo[-1], None)
         if change is None:
             todo.pop()
-        elif change.kind is not Kind.DELETED and change.found is not None and stat.S_ISDIR(change.found.st_mode):
+        elif change.kind is not ChangeKind.DELETED and change.found is not None and stat.S_ISDIR(change.found.st_mode):
             below = left if _is_folder(left, change.parts) else None
-            if change.kind is Kind.PUT:
+            if change.kind is ChangeKind.PUT:
                 yield change
             todo.append(_within(below, right, change.parts))
         else:
             yield change
 
 
-def xattrs(tree: Tree, parts: Parts, mode: int) -> dict[bytes, bytes]:
+def xattrs(tree: FileTree, parts: Parts, mode: int) -> dict[bytes, bytes]:
     """Return the xattrs that a layer keeps: capabilities and ``user.`` ones."""
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return {}  # the kernel allows neither kind there
@@ -72,7 +72,7 @@ def xattrs(tree: Tree, parts: Parts, mode: int) -> dict[bytes, bytes]:
         os.close(descriptor)
 
 
-def _within(left: Tree | None, right: Tree, parts: Parts) -> Iterator[Change]:
+def _within(left: FileTree | None, right: FileTree, parts: Parts) -> Iterator[FileChange]:
     """Yield the changes of one directory's own entries; directories that stay are SAME."""
     before = _listing(left, parts) if left else {}
     after = _listing(right, parts)
@@ -80,20 +80,20 @@ def _within(left: Tree | None, right: Tree, parts: Parts) -> Iterator[Change]:
         path = (*parts, name)
         old, new = before.get(name), after.get(name)
         if new is None:
-            yield Change(Kind.DELETED, path)
+            yield FileChange(ChangeKind.DELETED, path)
         elif old is None or left is None or not _same(left, right, path, old, new):
-            yield Change(Kind.PUT, path, new)
+            yield FileChange(ChangeKind.PUT, path, new)
         elif stat.S_ISDIR(new.st_mode) or new.st_nlink > 1:
-            yield Change(Kind.SAME, path, new)
+            yield FileChange(ChangeKind.SAME, path, new)
 
 
-def _listing(tree: Tree, parts: Parts) -> dict[bytes, os.stat_result]:
+def _listing(tree: FileTree, parts: Parts) -> dict[bytes, os.stat_result]:
     with tree.folder(parts) as folder:
         listed = ((name, status(folder, name)) for name in names(folder))
         return {name: found for name, found in listed if found is not None}
 
 
-def _is_folder(tree: Tree | None, parts: Parts) -> bool:
+def _is_folder(tree: FileTree | None, parts: Parts) -> bool:
     if tree is None:
         return False
     try:
@@ -103,7 +103,7 @@ def _is_folder(tree: Tree | None, parts: Parts) -> bool:
         return False
 
 
-def _same(left: Tree, right: Tree, parts: Parts, old: os.stat_result, new: os.stat_result) -> bool:
+def _same(left: FileTree, right: FileTree, parts: Parts, old: os.stat_result, new: os.stat_result) -> bool:
     if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino):
         return True
     if (old.st_mode, old.st_uid, old.st_gid, old.st_rdev) != (new.st_mode, new.st_uid, new.st_gid, new.st_rdev):
@@ -113,7 +113,7 @@ def _same(left: Tree, right: Tree, parts: Parts, old: os.stat_result, new: os.st
     return stat.S_ISDIR(new.st_mode) or _same_file(left, right, parts, old, new)
 
 
-def _same_file(left: Tree, right: Tree, parts: Parts, old: os.stat_result, new: os.stat_result) -> bool:
+def _same_file(left: FileTree, right: FileTree, parts: Parts, old: os.stat_result, new: os.stat_result) -> bool:
     if (old.st_size, old.st_mtime_ns // _SECOND_NS) != (new.st_size, new.st_mtime_ns // _SECOND_NS):
         return False
     if old.st_mtime_ns % _SECOND_NS or new.st_mtime_ns % _SECOND_NS:
@@ -123,13 +123,13 @@ def _same_file(left: Tree, right: Tree, parts: Parts, old: os.stat_result, new: 
     return not stat.S_ISREG(new.st_mode) or _same_content(left, right, parts)
 
 
-def target(tree: Tree, parts: Parts) -> bytes:
+def target(tree: FileTree, parts: Parts) -> bytes:
     """Return a link's target."""
     with tree.folder(parts[:-1]) as folder:
         return os.readlink(parts[-1], dir_fd=folder)
 
 
-def content(tree: Tree, parts: Parts) -> Iterator[bytes]:
+def content(tree: FileTree, parts: Parts) -> Iterator[bytes]:
     """Yield a file's bytes.
 
     Raises:
@@ -145,7 +145,7 @@ def content(tree: Tree, parts: Parts) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def _same_content(left: Tree, right: Tree, parts: Parts) -> bool:
+def _same_content(left: FileTree, right: FileTree, parts: Parts) -> bool:
     ours, theirs = content(left, parts), content(right, parts)
     try:
         return all(piece == next(theirs, b"") for piece in ours) and not next(theirs, b"")

@@ -31,7 +31,7 @@ _USTAR = b"ustar\x0000"
 _NUMBER = re.compile(rb"(-?)(\d{1,18})(?:\.(\d*))?\Z")
 
 
-class Entry(Struct):
+class ArchiveEntry(Struct):
     """One file of an archive. Times are nanoseconds since 1970; ``link`` is the target of a link."""
 
     name: bytes
@@ -53,7 +53,7 @@ class Entry(Struct):
         return '"' + name.decode(errors="backslashreplace").encode("unicode_escape").decode() + '"'
 
 
-def parse(block: bytes) -> Entry:
+def parse(block: bytes) -> ArchiveEntry:
     """Return the entry of one header block; PAX and GNU headers are entries of their own kind.
 
     Raises:
@@ -62,7 +62,9 @@ def parse(block: bytes) -> Entry:
     _check_sum(block)
     name, link = _text(block[0:100]), _text(block[157:257])
     kind = block[156:157]
-    entry = Entry(name, kind, _number(block[100:108]), _number(block[108:116]), _number(block[116:124]), link=link)
+    entry = ArchiveEntry(
+        name, kind, _number(block[100:108]), _number(block[108:116]), _number(block[116:124]), link=link
+    )
     entry.size = _number(block[124:136])
     entry.mtime_ns = _number(block[136:148]) * _SECOND_NS
     if block[257:262] == b"ustar":
@@ -76,7 +78,7 @@ def parse(block: bytes) -> Entry:
     return entry
 
 
-def settled(entry: Entry) -> Entry:
+def settled(entry: ArchiveEntry) -> ArchiveEntry:
     """Return the entry after its PAX records: old kinds under their new names, size 0 for kinds without data."""
     if entry.kind == OLD_REGULAR:
         entry.kind = DIRECTORY if entry.name.endswith(b"/") else REGULAR
@@ -112,7 +114,7 @@ def records(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def apply_records(entry: Entry, found: Mapping[bytes, bytes]) -> None:
+def apply_records(entry: ArchiveEntry, found: Mapping[bytes, bytes]) -> None:
     """Replace the header's fields by the PAX records.
 
     Raises:
@@ -136,7 +138,7 @@ def apply_records(entry: Entry, found: Mapping[bytes, bytes]) -> None:
         raise BadLayer(f"entry {entry.shown}: invalid tar header: a size below zero")
 
 
-def printed(entry: Entry, *, plain: bool = False) -> bytes:
+def printed(entry: ArchiveEntry, *, plain: bool = False) -> bytes:
     """Return the header blocks of ``entry``, with a PAX one if needed; ``plain`` may split a long name instead."""
     prefix, name = b"", entry.name
     extended = _extended(entry)
@@ -150,7 +152,7 @@ def printed(entry: Entry, *, plain: bool = False) -> bytes:
         about = b"/".join(part for part in (folder, b"PaxHeaders.0", base) if part)
         if slash and not folder:
             about = b"/" + about
-        header = _packed(Entry(_ascii(about)[:100].rstrip(b"/"), PAX, size=len(data)), devices=False)
+        header = _packed(ArchiveEntry(_ascii(about)[:100].rstrip(b"/"), PAX, size=len(data)), devices=False)
         ahead = header + data + padding(len(data))
     return ahead + _packed(replace(entry, name=name), prefix)
 
@@ -189,7 +191,7 @@ def _no_number() -> int:
     raise BadLayer("invalid tar header: a number that is none")
 
 
-def _decimal(entry: Entry, key: bytes, value: bytes) -> int:
+def _decimal(entry: ArchiveEntry, key: bytes, value: bytes) -> int:
     """Return a PAX number times 10**9; times may have a fraction and a sign."""
     found = _NUMBER.match(value)
     if not found or (found[3] is not None and not key.endswith(b"time")):
@@ -203,7 +205,7 @@ def _text(raw: bytes) -> bytes:
     return raw.partition(b"\0")[0]
 
 
-def _extended(entry: Entry) -> dict[bytes, bytes]:
+def _extended(entry: ArchiveEntry) -> dict[bytes, bytes]:
     """Return the PAX records that this entry needs."""
     found = {_XATTR + key: value for key, value in entry.xattrs.items()}
     for key, text in ((b"path", entry.name), (b"linkpath", entry.link)):
@@ -241,7 +243,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
     return name[:at], name[at + 1 :]
 
 
-def _packed(entry: Entry, prefix: bytes = b"", *, devices: bool = True) -> bytes:
+def _packed(entry: ArchiveEntry, prefix: bytes = b"", *, devices: bool = True) -> bytes:
     major, minor = entry.device
     block = bytearray(BLOCK)
     block[0:100] = _field(_ascii(entry.name), 100)

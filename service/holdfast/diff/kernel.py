@@ -80,7 +80,7 @@ def syncfs(descriptor: int) -> None:
     _check(_libc().syncfs(descriptor), b"syncfs")
 
 
-def _check(result: int, what: bytes) -> None:
+def _check(result: int, path: bytes) -> None:
     if result != 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), what)
+        raise OSError(code, os.strerror(code), path)

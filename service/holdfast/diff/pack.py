@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from holdfast.diff import header
 from holdfast.diff.archive import ArchiveWriter
-from holdfast.diff.change import Change, Kind, content, target, xattrs
-from holdfast.diff.header import Entry
-from holdfast.diff.tree import Parts, Tree, status
+from holdfast.diff.change import ChangeKind, FileChange, content, target, xattrs
+from holdfast.diff.header import ArchiveEntry
+from holdfast.diff.tree import FileTree, Parts, status
 from holdfast.diff.unpack import WHITEOUT
 
 _SECOND_NS = 1_000_000_000
@@ -33,7 +33,7 @@ class Packing:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: FileTree,
         archive: ArchiveWriter,
         epoch_ns: int | None = None,
         go_on: Callable[[], object] = lambda: None,
@@ -46,7 +46,7 @@ class Packing:
         self._first: dict[tuple[int, int], bytes] = {}  # the name in the layer of a file with several names
         self._others: dict[tuple[int, int], list[Parts]] = {}  # unchanged names of a file that may still change
 
-    def run(self, changes: Iterable[Change]) -> None:
+    def run(self, changes: Iterable[FileChange]) -> None:
         """Write the whole layer.
 
         Raises:
@@ -56,9 +56,9 @@ class Packing:
             if change.found is None:
                 self._above(change.parts)
                 *above, name = change.parts
-                self._archive.add(Entry(b"/".join((*above, WHITEOUT + name))), plain=True)
+                self._archive.add(ArchiveEntry(b"/".join((*above, WHITEOUT + name))), plain=True)
             else:
-                self._put(change.parts, change.found, changed=change.kind is Kind.PUT)
+                self._put(change.parts, change.found, changed=change.kind is ChangeKind.PUT)
         self._archive.end()
 
     def _put(self, parts: Parts, found: os.stat_result, *, changed: bool) -> None:
@@ -86,7 +86,7 @@ class Packing:
             entry.name, entry.kind, entry.link, entry.size = b"/".join(other), header.LINK, b"/".join(parts), 0
             self._add(other, entry)
 
-    def _add(self, parts: Parts, entry: Entry) -> None:
+    def _add(self, parts: Parts, entry: ArchiveEntry) -> None:
         self._above(parts)
         if entry.kind == header.DIRECTORY:
             self._folders.add(parts)
@@ -109,11 +109,11 @@ class Packing:
         self._folders.add(above)
         self._put(above, found, changed=True)
 
-    def _entry(self, parts: Parts, found: os.stat_result, kind: bytes) -> Entry:
+    def _entry(self, parts: Parts, found: os.stat_result, kind: bytes) -> ArchiveEntry:
         mtime_ns = found.st_mtime_ns if self._epoch_ns is None else min(found.st_mtime_ns, self._epoch_ns)
         mtime_ns -= mtime_ns % _SECOND_NS
         name = b"/".join(parts)
-        entry = Entry(name, kind, found.st_mode & 0o7777, found.st_uid, found.st_gid, mtime_ns=mtime_ns)
+        entry = ArchiveEntry(name, kind, found.st_mode & 0o7777, found.st_uid, found.st_gid, mtime_ns=mtime_ns)
         if kind == header.DIRECTORY:
             entry.name += b"/"
         elif kind == header.REGULAR:

@@ -34,7 +34,7 @@ def parts_of(path: bytes) -> Parts | None:
     return tuple(parts)
 
 
-class Tree:
+class FileTree:
     """The tree below ``root``, a directory's descriptor that `close` closes."""
 
     def __init__(self, root: int) -> None:
@@ -97,7 +97,7 @@ class Tree:
         """
         if _unlinked(directory, name):
             return
-        top = Tree(directory)
+        top = FileTree(directory)
         left: list[Parts] = [(name,)]
         while left:
             path = left[-1]

@@ -2,7 +2,7 @@
 
 Rules:
 - Files outside the tree are out of reach, whatever names and links an archive holds and whatever changes the tree
-  meanwhile (`Tree`). A name or a hard link that points outside is refused, not changed.
+  meanwhile (`FileTree`). A name or a hard link that points outside is refused, not changed.
 - An entry replaces a file of its name; a directory over a directory only changes its attributes. Nothing is written
   through a link: files are created with O_EXCL.
 - Attributes are set on an open file, in the order owner, xattrs, mode, times: a change of owner clears the two in the
@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from holdfast import log
 from holdfast.diff import header, kernel
 from holdfast.diff.archive import ArchiveReader
-from holdfast.diff.header import Entry
-from holdfast.diff.tree import FOLDER, Parts, Tree, parts_of, status
+from holdfast.diff.header import ArchiveEntry
+from holdfast.diff.tree import FOLDER, FileTree, Parts, parts_of, status
 from holdfast.errors import BadLayer
 
 LOG = log.named(__name__)
@@ -48,7 +48,7 @@ class Unpacking:
     """One layer being unpacked into ``tree``. ``go_on`` raises to stop."""
 
     def __init__(
-        self, tree: Tree, devices: Devices = Devices.REFUSE, go_on: Callable[[], object] = lambda: None
+        self, tree: FileTree, devices: Devices = Devices.REFUSE, go_on: Callable[[], object] = lambda: None
     ) -> None:
         self._tree = tree
         self._devices = devices
@@ -74,7 +74,7 @@ class Unpacking:
             self._leave()
         archive.drain()
 
-    def _apply(self, entry: Entry, data: Iterator[bytes]) -> None:
+    def _apply(self, entry: ArchiveEntry, data: Iterator[bytes]) -> None:
         parts = parts_of(entry.name)
         if parts is None:
             raise BadLayer(f"entry {entry.shown}: leads out of the root")
@@ -99,7 +99,7 @@ class Unpacking:
         else:
             self._place(entry, parts, directory, data)
 
-    def _place(self, entry: Entry, parts: Parts, directory: int, data: Iterator[bytes]) -> None:
+    def _place(self, entry: ArchiveEntry, parts: Parts, directory: int, data: Iterator[bytes]) -> None:
         name = parts[-1]
         there = status(directory, name)
         kept = there is not None and stat.S_ISDIR(there.st_mode) and entry.kind == header.DIRECTORY
@@ -111,7 +111,7 @@ class Unpacking:
         if entry.kind == header.DIRECTORY:
             self._folders[parts] = _times(entry)
 
-    def _make(self, entry: Entry, directory: int, name: bytes, data: Iterator[bytes], *, kept: bool) -> None:
+    def _make(self, entry: ArchiveEntry, directory: int, name: bytes, data: Iterator[bytes], *, kept: bool) -> None:
         match entry.kind:
             case header.REGULAR:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -142,7 +142,7 @@ class Unpacking:
             while view:
                 view = view[os.write(descriptor, view) :]
 
-    def _link(self, entry: Entry, directory: int, name: bytes) -> None:
+    def _link(self, entry: ArchiveEntry, directory: int, name: bytes) -> None:
         parts = parts_of(entry.link)
         if not parts:
             raise BadLayer(f"entry {entry.shown}: a hard link out of the root")
@@ -202,13 +202,13 @@ class Unpacking:
                 continue
 
 
-def _times(entry: Entry) -> tuple[int, int]:
+def _times(entry: ArchiveEntry) -> tuple[int, int]:
     """Return access and modification time; a time that the kernel cannot store becomes 1970."""
     atime, mtime = (time if 0 <= time <= _LATEST_NS else 0 for time in (entry.atime_ns, entry.mtime_ns))
     return max(atime, mtime), mtime
 
 
-def _dress_named(entry: Entry, directory: int, name: bytes) -> None:
+def _dress_named(entry: ArchiveEntry, directory: int, name: bytes) -> None:
     """Set the attributes of ``name`` without following it."""
     if entry.kind == header.DIRECTORY:
         descriptor = os.open(name, FOLDER | os.O_CLOEXEC, dir_fd=directory)
@@ -228,14 +228,14 @@ def _dress_named(entry: Entry, directory: int, name: bytes) -> None:
         os.close(descriptor)
 
 
-def _dress(entry: Entry, target: int | str) -> None:
+def _dress(entry: ArchiveEntry, target: int | str) -> None:
     os.chown(target, entry.uid, entry.gid)
     _set_xattrs(entry, target)
     os.chmod(target, entry.mode & 0o7777)
     os.utime(target, ns=_times(entry))
 
 
-def _set_xattrs(entry: Entry, target: int | str, *, follow: bool = True) -> None:
+def _set_xattrs(entry: ArchiveEntry, target: int | str, *, follow: bool = True) -> None:
     for key, value in entry.xattrs.items():
         if key.startswith(b"trusted."):
             LOG.warning("xattr left out: it is the administrator's", entry=entry.shown, key=os.fsdecode(key))
@@ -251,7 +251,7 @@ def _set_xattrs(entry: Entry, target: int | str, *, follow: bool = True) -> None
 
 
 @contextmanager
-def _named(entry: Entry) -> Iterator[None]:
+def _named(entry: ArchiveEntry) -> Iterator[None]:
     """Turn the kernel's error into ours, with the entry's name."""
     try:
         yield
@@ -261,7 +261,7 @@ def _named(entry: Entry) -> Iterator[None]:
         raise BadLayer(f"entry {entry.shown}: {error}") from error
 
 
-def sync(tree: Tree) -> None:
+def sync(tree: FileTree) -> None:
     """Make the unpacked files durable."""
     descriptor = tree.open((), os.O_RDONLY | os.O_DIRECTORY, kernel.NO_SYMLINKS)
     try:

@@ -25,7 +25,7 @@ from holdfast.diff.bridge import Job, Sink, chunks
 from holdfast.diff.change import changes
 from holdfast.diff.mount import Mount
 from holdfast.diff.pack import Packing
-from holdfast.diff.tree import Tree
+from holdfast.diff.tree import FileTree
 from holdfast.diff.unpack import Devices, Unpacking, sync
 from holdfast.errors import AlreadyExists, BadLayer, HoldfastError, NotFound, ResourceExhausted
 
@@ -53,14 +53,14 @@ class Wanted(Struct, frozen=True):
     epoch_ns: int | None = None
 
 
-class Limits(Struct, frozen=True):
+class LayerLimits(Struct, frozen=True):
     """Limits of a layer. ``unpacked_bytes`` of 0: no limit but the disk."""
 
     unpacked_bytes: int = 0
     devices: Devices = Devices.REFUSE
 
 
-class Content(Protocol):
+class BlobStore(Protocol):
     """The methods needed of a content store; `store.content.ContentStore` has them."""
 
     async def info(self, digest: str) -> Any:
@@ -82,7 +82,7 @@ class Content(Protocol):
 class WalkingDiffer:
     """Differ that walks mounted trees; ``place`` is an empty folder of ours for mounts that no other process sees."""
 
-    def __init__(self, place: Path, limits: Callable[[], Limits]) -> None:
+    def __init__(self, place: Path, limits: Callable[[], LayerLimits]) -> None:
         self._place = place
         self._limits = limits
         self._threads = ThreadPoolExecutor(_THREADS, "diff")
@@ -91,7 +91,7 @@ class WalkingDiffer:
         """Wait for the work in progress."""
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def apply(self, content: Content, layer: Layer, mounts: Sequence[Mount], *, durable: bool = False) -> Layer:
+    async def apply(self, content: BlobStore, layer: Layer, mounts: Sequence[Mount], *, durable: bool = False) -> Layer:
         """Unpack ``layer`` onto ``mounts``; return the tar inside, whose digest is the diff id.
 
         Raises:
@@ -114,7 +114,7 @@ class WalkingDiffer:
         LOG.debug("diff applied", digest=layer.digest, size=layer.size, seconds=round(time.monotonic() - began, 3))
         return applied
 
-    async def compare(self, content: Content, left: Sequence[Mount], right: Sequence[Mount], wanted: Wanted) -> Layer:
+    async def compare(self, content: BlobStore, left: Sequence[Mount], right: Sequence[Mount], wanted: Wanted) -> Layer:
         """Write the changes from ``left`` to ``right`` as a blob.
 
         Raises:
@@ -143,7 +143,7 @@ class WalkingDiffer:
         limits = self._limits()
         measure = _Measure(limits.unpacked_bytes)
         archive = ArchiveReader(measure.through(compression.unpacked(chunks(job, reader), layer.media_type)))
-        tree = Tree(mount.opened(mounts, self._place))
+        tree = FileTree(mount.opened(mounts, self._place))
         try:
             Unpacking(tree, limits.devices, job.go_on).run(archive)
             if durable:
@@ -183,11 +183,11 @@ class WalkingDiffer:
         sink.flush()
         return f"sha256:{digest.hexdigest()}"
 
-    def _read_only(self, mounts: Sequence[Mount], stack: ExitStack) -> Tree | None:
+    def _read_only(self, mounts: Sequence[Mount], stack: ExitStack) -> FileTree | None:
         """Return the read-only tree that mounts make; None for no mounts, an empty tree."""
         if not mounts:
             return None
-        tree = Tree(mount.opened([one.read_only() for one in mounts], self._place))
+        tree = FileTree(mount.opened([one.read_only() for one in mounts], self._place))
         stack.callback(tree.close)
         return tree
 
@@ -214,7 +214,7 @@ class _Measure:
 
 
 @asynccontextmanager
-async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
+async def _ingest(content: BlobStore, ref: str) -> AsyncIterator[Any]:
     """Open an ingest at its start; one with a ref of our own is removed after an error."""
     name = ref or f"{time.time_ns()}-{base64.urlsafe_b64encode(os.urandom(3)).decode()}"
     with _saying("failed to open writer"):
@@ -234,9 +234,9 @@ async def _ingest(content: Content, ref: str) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def _saying(what: str) -> Iterator[None]:
+def _saying(prefix: str) -> Iterator[None]:
     """Put containerd's words before those of the content store."""
     try:
         yield
     except HoldfastError as error:
-        raise type(error)(f"{what}: {error.message}") from error
+        raise type(error)(f"{prefix}: {error.message}") from error

@@ -5,6 +5,6 @@
 
 from holdfast.events.envelope import Event
 from holdfast.events.exchange import Exchange
-from holdfast.events.subscription import Limits, Subscription
+from holdfast.events.subscription import QueueLimits, Subscription
 
-__all__ = ["Event", "Exchange", "Limits", "Subscription"]
+__all__ = ["Event", "Exchange", "QueueLimits", "Subscription"]

@@ -14,7 +14,7 @@ from holdfast import log, namespaces
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.errors import FailedPrecondition, InvalidArgument
 from holdfast.events.envelope import Event, has_time, packed
-from holdfast.events.subscription import Limits, Subscription
+from holdfast.events.subscription import QueueLimits, Subscription
 from holdfast.filters import parse_all
 from holdfast.identifiers import check_identifier, check_topic
 from holdfast.metrics import Counter, Gauge
@@ -29,8 +29,8 @@ class Exchange:
     ``clock`` gives nanoseconds since 1970, UTC. ``families`` are the metrics, for the creator's registry.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Callable[[], int] = time.time_ns) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: QueueLimits | None = None, clock: Callable[[], int] = time.time_ns) -> None:
+        self.limits = limits or QueueLimits()
         self._clock = clock
         self._subscriptions: dict[Subscription, None] = {}  # a set that keeps the order
         published = Counter("holdfast_events_total", "Events accepted by the exchange.", ["origin"])
@@ -98,7 +98,7 @@ class Exchange:
         self._subscriptions[subscription] = None
         return subscription
 
-    def _send(self, what: str, envelope: Envelope) -> None:
+    def _send(self, message: str, envelope: Envelope) -> None:
         event = Event(envelope)
         for subscription in tuple(self._subscriptions):  # a copy: a dropped one is removed
             if subscription.wants(event):
@@ -107,7 +107,7 @@ class Exchange:
                     LOG.warning("event subscriber dropped", limit=passed, error=subscription.ended_by)
                 else:
                     self._queued.value += 1
-        LOG.debug(what, ns=envelope.namespace, topic=envelope.topic, type=envelope.event.type_url)
+        LOG.debug(message, ns=envelope.namespace, topic=envelope.topic, type=envelope.event.type_url)
 
 
 def _checked(namespace: str | None) -> str:

@@ -17,7 +17,7 @@ from holdfast.events.envelope import Event
 from holdfast.filters import Filter
 
 
-class Limits(Struct, frozen=True):
+class QueueLimits(Struct, frozen=True):
     """Limits of one subscriber's queue.
 
     ``events`` is a number of events, ``size`` their bytes on the wire. Subscribers share events, so many slow ones use
@@ -31,7 +31,7 @@ class Limits(Struct, frozen=True):
 class Subscription:
     """One subscription. Iterate over it for events; leave its ``with`` block to end it."""
 
-    def __init__(self, filter_: Filter, limits: Limits, ended: Callable[[Subscription], None]) -> None:
+    def __init__(self, filter_: Filter, limits: QueueLimits, ended: Callable[[Subscription], None]) -> None:
         self.ended_by: HoldfastError | None = None
         self._filter = None if filter_.matches_everything else filter_
         self._limits = limits

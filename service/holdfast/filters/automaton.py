@@ -40,7 +40,7 @@ class Row(Struct, frozen=True):
     items: tuple[Node, ...]
 
 
-class Choice(Struct, frozen=True):
+class Alternation(Struct, frozen=True):
     """Any one of several nodes."""
 
     items: tuple[Node, ...]
@@ -54,7 +54,7 @@ class Repeat(Struct, frozen=True):
     most: int | None
 
 
-Node: TypeAlias = "One | Border | Row | Choice | Repeat"
+Node: TypeAlias = "One | Border | Row | Alternation | Repeat"
 
 
 def _is_word(character: str) -> bool:
@@ -106,20 +106,20 @@ class Automaton:
             here, before = following, character if self._borders else _NOTHING
         return self._step(here, before, _NOTHING) is None
 
-    def _step(self, here: frozenset[int], before: str, character: str) -> frozenset[int] | None:
+    def _step(self, states: frozenset[int], before: str, character: str) -> frozenset[int] | None:
         """Return the states after ``character``; None when a match ends before it."""
-        key = (here, before, character)
+        key = (states, before, character)
         if key in self._kept:
             return self._kept[key]
         if self._kept_size > _MAX_KEPT:
             self._kept.clear()
             self._kept_size = 0
-        following = self._kept[key] = self._made(here, before, character)
+        following = self._kept[key] = self._made(states, before, character)
         self._kept_size += len(following or ()) + 1
         return following
 
-    def _made(self, here: Iterable[int], before: str, character: str) -> frozenset[int] | None:
-        reached, todo, following = set(here), list(here), {self._entry}  # a match may begin at every character
+    def _made(self, states: Iterable[int], before: str, character: str) -> frozenset[int] | None:
+        reached, todo, following = set(states), list(states), {self._entry}  # a match may begin at every character
         while todo:
             number = todo.pop()
             if number == _FOUND:
@@ -148,7 +148,7 @@ class Automaton:
                 for item in reversed(items):
                     then = self._add(item, then)
                 return then
-            case Choice(items):
+            case Alternation(items):
                 return self._new(_State(tuple(self._add(item, then) for item in items)))
             case Repeat(item, least, most):
                 return self._repeated(item, least, most, then)

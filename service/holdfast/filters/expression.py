@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.filters import automaton
-from holdfast.filters.automaton import Automaton, Border, BorderTest, CharacterTest, Choice, Node, One, Repeat, Row
+from holdfast.filters.automaton import Alternation, Automaton, Border, BorderTest, CharacterTest, Node, One, Repeat, Row
 from holdfast.filters.characters import CATEGORIES, PERL, POSIX, Range, any_case, in_category, one_of
 
 _MAX_REPEAT = 1000
@@ -39,7 +39,7 @@ class BadExpression(Exception):
     """Not an RE2 expression; the message is Go's, with the offending part in backquotes."""
 
 
-class Expression(Struct, frozen=True):
+class FilterExpression(Struct, frozen=True):
     """A compiled expression."""
 
     pattern: str
@@ -50,7 +50,7 @@ class Expression(Struct, frozen=True):
         return self.automaton.search(text)
 
 
-def compile(pattern: str) -> Expression:  # noqa: A001 (called as ``expression.compile``)
+def compile(pattern: str) -> FilterExpression:  # noqa: A001 (called as ``expression.compile``)
     """Compile ``pattern``.
 
     Raises:
@@ -59,7 +59,7 @@ def compile(pattern: str) -> Expression:  # noqa: A001 (called as ``expression.c
     if any("\ud800" <= character <= "\udfff" for character in pattern):
         raise BadExpression("invalid UTF-8")
     try:
-        return Expression(pattern, Automaton(_Reader(pattern).whole()))
+        return FilterExpression(pattern, Automaton(_Reader(pattern).whole()))
     except automaton.TooLarge:
         raise BadExpression(f"expression too large: `{pattern}`") from None
 
@@ -96,7 +96,7 @@ class _Reader:
         while self.took("|"):
             rows.append(self.row())
         self.depth -= 1
-        return rows[0] if len(rows) == 1 else Choice(tuple(rows))
+        return rows[0] if len(rows) == 1 else Alternation(tuple(rows))
 
     def row(self) -> Node:
         items: list[Node] = []

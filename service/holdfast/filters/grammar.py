@@ -45,7 +45,7 @@ class Operator(enum.Enum):
     MATCHES = "~="
 
 
-class Selector(Struct, frozen=True):
+class Comparison(Struct, frozen=True):
     """One comparison. Bytes of ``value`` that are not UTF-8 (``\\xff``) are kept as surrogate escapes."""
 
     path: tuple[str, ...]
@@ -53,7 +53,7 @@ class Selector(Struct, frozen=True):
     value: str = ""
 
 
-def parse(text: str) -> tuple[Selector, ...]:
+def parse(text: str) -> tuple[Comparison, ...]:
     """Return the selectors of one filter; none for an empty one, which matches everything.
 
     Raises:
@@ -62,9 +62,9 @@ def parse(text: str) -> tuple[Selector, ...]:
     return _Reader(text).selectors() if text else ()
 
 
-def refuse(text: str, at: int, why: str) -> NoReturn:
-    """Raise the error of a filter that is invalid at character ``at``; past the end, nothing is marked."""
-    marked = f"{text[:at]} >|{text[at]}|< {text[at + 1 :]}" if at < len(text) else text
+def refuse(text: str, position: int, why: str) -> NoReturn:
+    """Raise the error of a filter that is invalid at character ``position``; past the end, nothing is marked."""
+    marked = f"{text[:position]} >|{text[position]}|< {text[position + 1 :]}" if position < len(text) else text
     raise InvalidArgument(f"filters: parse error: [{marked}]: {why}")
 
 
@@ -75,7 +75,7 @@ class _Reader:
         self.text = text
         self.at = 0
 
-    def selectors(self) -> tuple[Selector, ...]:
+    def selectors(self) -> tuple[Comparison, ...]:
         found = [self.selector()]
         while (ahead := self.peek()) != _END:
             if ahead != ",":
@@ -84,15 +84,15 @@ class _Reader:
             found.append(self.selector())
         return tuple(found)
 
-    def selector(self) -> Selector:
+    def selector(self) -> Comparison:
         path = [self.part()]
         while self.peek() == ".":
             self.at += 1
             path.append(self.part())
         if self.peek() in (",", _END):
-            return Selector(tuple(path))
+            return Comparison(tuple(path))
         operator = self.operator()
-        return Selector(tuple(path), operator, self.value(any_quote=operator is Operator.MATCHES))
+        return Comparison(tuple(path), operator, self.value(any_quote=operator is Operator.MATCHES))
 
     def part(self) -> str:
         start, first = self.next_word()
@@ -174,17 +174,17 @@ def _end_of_quoted(text: str, start: int) -> int:
     return at + 1
 
 
-def _past_escape(text: str, at: int, quote: str) -> tuple[int, str]:
-    """Return the end of an escape whose letter is at ``at``, and its error text."""
-    letter = text[at : at + 1]
+def _past_escape(text: str, position: int, quote: str) -> tuple[int, str]:
+    """Return the end of an escape whose letter is at ``position``, and its error text."""
+    letter = text[position : position + 1]
     if letter and (letter in _LETTER_ESCAPES or letter == quote):
-        return at + 1, ""
+        return position + 1, ""
     if letter and letter in _OCTAL:
-        digits, members, wanted = at, _OCTAL, 3
+        digits, members, wanted = position, _OCTAL, 3
     elif letter in _HEX_ESCAPES:
-        digits, members, wanted = at + 1, _HEX, _HEX_ESCAPES[letter]
+        digits, members, wanted = position + 1, _HEX, _HEX_ESCAPES[letter]
     else:
-        return at, illegal(letter) or "illegal escape sequence"
+        return position, illegal(letter) or "illegal escape sequence"
     for index in range(digits, digits + wanted):
         if text[index : index + 1] not in members:
             return index, illegal(text[index : index + 1]) or "illegal numeric escape sequence"

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 from holdfast.filters import expression
-from holdfast.filters.grammar import Operator, Selector, parse, refuse
+from holdfast.filters.grammar import Comparison, Operator, parse, refuse
 
 MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is matched against every one
 
@@ -34,11 +34,11 @@ class Filter(Struct, frozen=True):
         """Whether every object matches: there is no filter, or an empty one."""
         return not all(self.alternatives)
 
-    def match(self, thing: Adaptor) -> bool:
-        """Whether any of the filters matches ``thing``."""
+    def match(self, adaptor: Adaptor) -> bool:
+        """Whether any of the filters matches ``adaptor``."""
         for tests in self.alternatives:  # plain loops: every event passes here once for every subscriber
             for path, test in tests:
-                if not test(*thing.field(path)):
+                if not test(*adaptor.field(path)):
                     break
             else:
                 return True
@@ -62,7 +62,7 @@ def _compiled(text: str) -> tuple[tuple[tuple[str, ...], Test], ...]:
     return tuple((selector.path, _test(text, selector)) for selector in parse(text))
 
 
-def _test(text: str, selector: Selector) -> Test:
+def _test(text: str, selector: Comparison) -> Test:
     if selector.operator is Operator.MATCHES:
         try:
             return partial(_matches, expression.compile(selector.value))
@@ -83,7 +83,7 @@ def _differs(wanted: str, value: str, _present: bool) -> bool:
     return value != wanted  # an absent field differs from all but the empty string
 
 
-def _matches(matcher: expression.Expression, value: str, _present: bool) -> bool:
+def _matches(matcher: expression.FilterExpression, value: str, _present: bool) -> bool:
     return matcher.search(value)  # an absent field is the empty string
 
 

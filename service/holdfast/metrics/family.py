@@ -13,7 +13,7 @@ from itertools import accumulate
 from math import inf
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.metrics import text
 
 _NAME = regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")

@@ -36,7 +36,7 @@ class Configuration(Struct, frozen=True):
     is_last_good: bool = False
 
 
-class Daemon(Protocol):
+class DaemonServices(Protocol):
     """The services of the daemon that a context uses."""
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
@@ -81,7 +81,7 @@ class InitContext(Struct):
     plugins: PluginSet
     metrics: Registry
     serving: ServingBoard
-    daemon: Daemon
+    daemon: DaemonServices
     exports: dict[str, str] = field(default_factory=dict)
     capabilities: list[str] = field(default_factory=list)
 

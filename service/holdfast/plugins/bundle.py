@@ -21,7 +21,7 @@ from holdfast.node.rule.file import read_bundle
 from holdfast.node.rule.schema import Interlock
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
-from holdfast.store.bundle import Bundles, Listed, Shelf
+from holdfast.store.bundle import BundleDir, Bundles, Listed
 from holdfast.store.bundle.bundles import NAMESPACE
 from holdfast.store.bundle.links import Links
 
@@ -139,8 +139,8 @@ async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
     if not any(state.registration.kind == METADATA for state in context.plugins):
         raise SkipPlugin("metadata is disabled, and with it what bundles are held by")
     root = context.places.root / "bundles"
-    shelf = Shelf(root, Links(root, context.config.targets), context.config.keep)
-    engine = Bundles(context.single(METADATA), shelf, partial(check_rules, lifts=context.config.lifts))
+    bundle_dir = BundleDir(root, Links(root, context.config.targets), context.config.keep)
+    engine = Bundles(context.single(METADATA), bundle_dir, partial(check_rules, lifts=context.config.lifts))
     await engine.open()
     context.exports["root"] = str(root)
     yield engine

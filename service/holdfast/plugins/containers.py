@@ -16,14 +16,14 @@ from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import any_message, optional_any, paths, timestamp, typed_bytes
-from holdfast.store import Metadata
+from holdfast.store import MetadataStore
 from holdfast.store.containers import Container, Runtime
 
 
 class ContainersService:
     """The store; publishes an event for every change."""
 
-    def __init__(self, metadata: Metadata, events: Exchange) -> None:
+    def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self.store = metadata.containers
         self._events = events
 

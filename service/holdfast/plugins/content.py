@@ -22,8 +22,8 @@ from holdfast.namespaces import current, required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CONTENT, EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import SECOND_NS, lease, paths, timestamp
-from holdfast.store import ContentStore, Metadata
-from holdfast.store.content import FRAME, Info, Status, Writer
+from holdfast.store import ContentStore, MetadataStore
+from holdfast.store.content import FRAME, Info, IngestStatus, Writer
 from holdfast.store.digest import check_digest
 
 _LISTED = 100  # infos in one message; containerd's
@@ -32,7 +32,7 @@ _LISTED = 100  # infos in one message; containerd's
 class ContentService:
     """The store of each namespace; publishes an event for every blob that a client creates or deletes."""
 
-    def __init__(self, metadata: Metadata, events: Exchange) -> None:
+    def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self._content = metadata.content
         self._events = events
 
@@ -119,7 +119,7 @@ class ContentServicer(api_grpc.ContentServicer):
         finally:
             reader.close()
 
-    async def Status(self, request: api.StatusRequest, call: Any) -> api.StatusResponse:  # noqa: N802, D102
+    async def IngestStatus(self, request: api.StatusRequest, call: Any) -> api.StatusResponse:  # noqa: N802, D102
         try:
             status = await self._service.store().status(request.ref)
         except HoldfastError as error:
@@ -202,7 +202,7 @@ class _Session:
         if request.action == api.COMMIT:
             await writer.commit(self._total, self._expected, dict(request.labels))
 
-    def _remember(self, status: Status) -> None:
+    def _remember(self, status: IngestStatus) -> None:
         """Keep the result of a STAT: every later response repeats it, as in containerd."""
         self._stat = api.WriteContentResponse(
             total=self._total, started_at=timestamp(status.started_at), updated_at=timestamp(status.updated_at)
@@ -237,7 +237,7 @@ def _fill(message: api.Info, info: Info) -> None:
         message.updated_at.seconds, message.updated_at.nanos = divmod(info.updated_at, SECOND_NS)
 
 
-def _status(status: Status) -> api.Status:
+def _status(status: IngestStatus) -> api.Status:
     return api.Status(
         ref=status.ref,
         offset=status.offset,

@@ -18,10 +18,10 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CONTENT, DIFFER, METADATA
 from holdfast.plugins.message import nanoseconds
 from holdfast.plugins.remote import RemoteContent
-from holdfast.store import ContentStore, Metadata
+from holdfast.store import ContentStore, MetadataStore
 
 if TYPE_CHECKING:
-    from holdfast.diff import Layer, Limits, Mount, WalkingDiffer
+    from holdfast.diff import Layer, LayerLimits, Mount, WalkingDiffer
     from holdfast.store import Backend
 
 
@@ -40,7 +40,7 @@ class WalkingConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class Walking:
     """The differ; ``store`` is the metadata store, or the whole content store if metadata is disabled."""
 
-    def __init__(self, store: Metadata | Backend, place: Path, config: WalkingConfig) -> None:
+    def __init__(self, store: MetadataStore | Backend, place: Path, config: WalkingConfig) -> None:
         self._store = store
         self._place = place
         self._config = config
@@ -85,13 +85,13 @@ class Walking:
             self._differ = WalkingDiffer(self._place, self._limits)
         return self._differ
 
-    def _limits(self) -> Limits:
-        from holdfast.diff import Devices, Limits
+    def _limits(self) -> LayerLimits:
+        from holdfast.diff import Devices, LayerLimits
 
-        return Limits(self._config.max_unpacked, Devices(self._config.device_nodes))
+        return LayerLimits(self._config.max_unpacked, Devices(self._config.device_nodes))
 
     def _content(self, lease: str) -> ContentStore:
-        if isinstance(self._store, Metadata):
+        if isinstance(self._store, MetadataStore):
             return self._store.content.within(required(), lease)
         return self._store.under(lease) if isinstance(self._store, RemoteContent) else self._store
 

@@ -14,7 +14,7 @@ from holdfast.api.services.events.v1.events_pb2 import ForwardRequest, PublishRe
 from holdfast.api.services.ttrpc.events.v1 import events_ttrpc
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.config.quantity import Bytes
-from holdfast.events import Exchange, Limits
+from holdfast.events import Exchange, QueueLimits
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC
 
@@ -27,9 +27,9 @@ class ExchangeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     queue_events: Annotated[
         int, msgspec.Meta(ge=1, le=1_000_000, description="events that may wait for one subscriber")
-    ] = Limits().events
+    ] = QueueLimits().events
     queue_size: Annotated[Bytes, msgspec.Meta(ge=1, description="bytes of events that may wait for one subscriber")] = (
-        Limits().size
+        QueueLimits().size
     )
 
 
@@ -94,7 +94,7 @@ class Events(events_ttrpc.EventsServicer):
 @plugin(EVENTS, "exchange", config=ExchangeConfig)
 async def exchange(context: InitContext) -> AsyncIterator[Exchange]:
     """The daemon's one exchange, with its counters on the metrics page."""
-    made = Exchange(Limits(context.config.queue_events, context.config.queue_size))
+    made = Exchange(QueueLimits(context.config.queue_events, context.config.queue_size))
     context.metrics.add(*made.families)
     yield made
     context.metrics.remove(*made.families)

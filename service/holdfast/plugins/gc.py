@@ -14,9 +14,9 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, METADATA
 from holdfast.store import Scheduler, Thresholds
 from holdfast.store.collection import Collected
-from holdfast.store.reachability import Kind
+from holdfast.store.reachability import ObjectKind
 
-_SWEPT = (Kind.CONTENT, Kind.IMAGE, Kind.INGEST, Kind.LEASE)
+_SWEPT = (ObjectKind.CONTENT, ObjectKind.IMAGE, ObjectKind.INGEST, ObjectKind.LEASE)
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -46,7 +46,7 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Figures:
+class GcMetrics:
     """Metrics of the collections, for the registry."""
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     """Collect in the background, and when a client requests a collection and waits."""
     metadata, events = context.single(METADATA), context.single(EVENTS)
 
-    figures = Figures()
-    context.metrics.add(*figures.families)
+    metrics = GcMetrics()
+    context.metrics.add(*metrics.families)
 
     def tell(collected: Collected) -> None:
-        figures.add(collected)
-        for image in collected.removed.get(Kind.IMAGE, ()):  # an image that expired
+        metrics.add(collected)
+        for image in collected.removed.get(ObjectKind.IMAGE, ()):  # an image that expired
             events.publish("/images/delete", ImageDelete(name=image.key), image.namespace)
 
     scheduler = Scheduler(metadata, context.config.thresholds(), tell)
@@ -89,4 +89,4 @@ async def gc(context: InitContext) -> AsyncIterator[Scheduler]:
     context.on_reload(lambda config: scheduler.configure(config.thresholds()))
     context.background("gc.schedule", scheduler.run)
     yield scheduler
-    context.metrics.remove(*figures.families)
+    context.metrics.remove(*metrics.families)

@@ -16,14 +16,14 @@ from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import descriptor, from_descriptor, lease, nanoseconds, paths, timestamp
-from holdfast.store import Metadata, Scheduler
+from holdfast.store import MetadataStore, Scheduler
 from holdfast.store.images import Image
 
 
 class ImagesService:
     """The store; publishes an event for every change; a delete may wait for the collection after it."""
 
-    def __init__(self, metadata: Metadata, events: Exchange, scheduler: Scheduler) -> None:
+    def __init__(self, metadata: MetadataStore, events: Exchange, scheduler: Scheduler) -> None:
         self.store = metadata.images
         self._events = events
         self._scheduler = scheduler

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from holdfast.cgroups import Hierarchy
     from holdfast.events import Exchange
     from holdfast.pods.directory import Directory
-    from holdfast.store import Backend, Metadata, Scheduler
+    from holdfast.store import Backend, MetadataStore, Scheduler
     from holdfast.store.bundle import Bundles
 
 EVENTS: Kind[Exchange] = Kind("io.containerd.event.v1")
@@ -24,7 +24,7 @@ TTRPC: Kind[Any] = Kind("io.containerd.ttrpc.v1")
 CONTENT: Kind[Backend] = Kind("io.containerd.content.v1")
 SNAPSHOT: Kind[Any] = Kind("io.containerd.snapshotter.v1")
 DIFFER: Kind[Any] = Kind("io.containerd.differ.v1")
-METADATA: Kind[Metadata] = Kind("io.containerd.metadata.v1")
+METADATA: Kind[MetadataStore] = Kind("io.containerd.metadata.v1")
 GC: Kind[Scheduler] = Kind("io.containerd.gc.v1")
 SANDBOX: Kind[Any] = Kind("io.containerd.sandbox.controller.v1")
 CGROUPS: Kind[Hierarchy] = Kind("io.holdfast.cgroups.v1")

@@ -13,14 +13,14 @@ from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import GC, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import timestamp
-from holdfast.store import Metadata, Scheduler
+from holdfast.store import MetadataStore, Scheduler
 from holdfast.store.leases import Lease, Resource
 
 
 class LeasesService:
     """The store; a delete may wait for the collection after it."""
 
-    def __init__(self, metadata: Metadata, scheduler: Scheduler) -> None:
+    def __init__(self, metadata: MetadataStore, scheduler: Scheduler) -> None:
         self.store = metadata.leases
         self._scheduler = scheduler
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CONTENT, METADATA
-from holdfast.store import Backend, LocalStore, Metadata
+from holdfast.store import Backend, LocalStore, MetadataStore
 
 
 class MetadataConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,11 +32,11 @@ async def content(context: InitContext) -> AsyncIterator[Backend]:
 
 
 @plugin(METADATA, "bolt", requires=(CONTENT,), config=MetadataConfig)
-async def metadata(context: InitContext) -> AsyncIterator[Metadata]:
+async def metadata(context: InitContext) -> AsyncIterator[MetadataStore]:
     """Metadata: which namespace sees which blobs of the content store, ours or a proxied one; sqlite, not bolt."""
     policy = context.config.content_sharing_policy
     path = context.root_dir / "meta.sqlite"
-    store = Metadata(path, context.single(CONTENT), shared=policy == "shared")
+    store = MetadataStore(path, context.single(CONTENT), shared=policy == "shared")
     await store.open()
     context.exports.update(path=str(path), policy=policy)
     yield store

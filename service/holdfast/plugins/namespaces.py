@@ -15,14 +15,14 @@ from holdfast.events import Exchange
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import paths
-from holdfast.store import Metadata
+from holdfast.store import MetadataStore
 from holdfast.store.namespaces import Namespace
 
 
 class NamespacesService:
     """The store; publishes an event for every change, in the caller's namespace, or the one that is changed."""
 
-    def __init__(self, metadata: Metadata, events: Exchange) -> None:
+    def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self.store = metadata.namespaces
         self._events = events
 

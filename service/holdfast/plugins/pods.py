@@ -14,10 +14,10 @@ from holdfast.config import Duration
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import PODS
 from holdfast.pods.directory import Directory
-from holdfast.pods.runtime import LOOK_AGAIN_S, NAMES_ALONE, Source
+from holdfast.pods.runtime import LOOK_AGAIN_S, NAMES_ALONE, RuntimeSource
 
 if TYPE_CHECKING:
-    from holdfast.pods.tally import Tally
+    from holdfast.pods.metrics import PodMetrics
 
 LOG = log.named(__name__)
 
@@ -50,21 +50,21 @@ class PodsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def pods(context: InitContext) -> AsyncIterator[Directory]:
     """Keep the directory. Without a runtime it is empty, and pods are known by their cgroups' names alone."""
     directory = Directory()
-    tally = _ask_the_runtime(context, directory) if context.config.cri.enabled is not False else None
+    metrics = _ask_the_runtime(context, directory) if context.config.cri.enabled is not False else None
     yield directory
-    if tally is not None:
-        tally.unregister(context.metrics)
+    if metrics is not None:
+        metrics.unregister(context.metrics)
 
 
-def _ask_the_runtime(context: InitContext, directory: Directory) -> Tally:
+def _ask_the_runtime(context: InitContext, directory: Directory) -> PodMetrics:
     """Query over CRI from now on; the client is imported when there is a runtime's socket."""
-    from holdfast.pods.tally import Tally
+    from holdfast.pods.metrics import PodMetrics
 
     cri: CriConfig = context.config.cri
-    tally = Tally(directory)
-    tally.register(context.metrics)
+    metrics = PodMetrics(directory)
+    metrics.register(context.metrics)
     events = None if cri.events == "auto" else cri.events
-    source = Source(cri.address, cri.relist, events, context.places.proc_root)
+    source = RuntimeSource(cri.address, cri.relist, events, context.places.proc_root)
 
     async def ask() -> None:
         nobody = source.nobody
@@ -73,11 +73,11 @@ def _ask_the_runtime(context: InitContext, directory: Directory) -> Tally:
             (LOG.warning if cri.enabled is True or cri.address else LOG.info)(NAMES_ALONE, why=nobody)
         while not source.found():  # noqa: ASYNC110 (no event reports a new file)
             await asyncio.sleep(LOOK_AGAIN_S)
-        from holdfast.pods.cri import Client
+        from holdfast.pods.cri import CriClient
 
-        client = Client(source, directory, tally)
+        client = CriClient(source, directory, metrics)
         directory.why_not = lambda: client.why_not
         await client.run()
 
     context.background("cri", ask)
-    return tally
+    return metrics

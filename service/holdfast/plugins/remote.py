@@ -14,7 +14,7 @@ from holdfast.api.services.content.v1 import content_pb2 as api
 from holdfast.api.services.content.v1.content_pb2_grpc import ContentStub
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound
 from holdfast.plugins.message import LEASE_HEADER, nanoseconds
-from holdfast.store.content import Info, Status, Swept
+from holdfast.store.content import Info, IngestStatus, Swept
 from holdfast.store.labels import Labels
 
 _CLASSES: dict[int, type[HoldfastError]] = {
@@ -95,12 +95,12 @@ class RemoteContent:
         await writer.open(total, expected)
         return writer
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         with their_errors():
             return _status((await self._stub.Status(api.StatusRequest(ref=ref), metadata=self.metadata)).status)
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
         with their_errors():
             answer = await self._stub.ListStatuses(api.ListStatusesRequest(filters=filters), metadata=self.metadata)
@@ -156,14 +156,14 @@ class RemoteWriter:
         self._call = call
         self._ref = ref
         self._ended = False
-        self.status = Status(ref)
+        self.status = IngestStatus(ref)
         self.digest = ""
 
     async def open(self, total: int, expected: str) -> None:
         """Take the ref."""
         answer = await self._asked(api.WriteContentRequest(ref=self._ref, total=total, expected=expected))
         started_at, updated_at = nanoseconds(answer.started_at), nanoseconds(answer.updated_at)
-        self.status = Status(self._ref, answer.offset, answer.total, expected, started_at, updated_at)
+        self.status = IngestStatus(self._ref, answer.offset, answer.total, expected, started_at, updated_at)
 
     async def write(self, data: bytes) -> None:
         """`Writer.write`."""
@@ -209,7 +209,7 @@ class RemoteWriter:
             raise
         old = self.status
         updated_at = nanoseconds(answer.updated_at) or old.updated_at
-        self.status = Status(self._ref, answer.offset, old.total, old.expected, old.started_at, updated_at)
+        self.status = IngestStatus(self._ref, answer.offset, old.total, old.expected, old.started_at, updated_at)
         self.digest = answer.digest or self.digest
         return answer
 
@@ -226,6 +226,6 @@ def _info(message: api.Info) -> Info:
     return Info(message.digest, message.size, labels, nanoseconds(message.created_at), nanoseconds(message.updated_at))
 
 
-def _status(message: api.Status) -> Status:
+def _status(message: api.Status) -> IngestStatus:
     started_at, updated_at = nanoseconds(message.started_at), nanoseconds(message.updated_at)
-    return Status(message.ref, message.offset, message.total, message.expected, started_at, updated_at)
+    return IngestStatus(message.ref, message.offset, message.total, message.expected, started_at, updated_at)

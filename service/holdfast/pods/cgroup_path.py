@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 from msgspec import Struct, field
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -107,16 +107,16 @@ def pod_of(cgroups: Mapping[str, str]) -> PodRef | None:
     return best
 
 
-def _pod_part(parts: list[str], at: int) -> tuple[str, str]:
+def _pod_part(parts: list[str], index: int) -> tuple[str, str]:
     """Return uid (with dashes) and QoS class if ``parts[at]`` is a pod's group; else empty texts."""
-    part = parts[at]
+    part = parts[index]
     if found := _SYSTEMD.match(part):
         return _dashed(found["uid"]), found["qos"] or "guaranteed"
     found = _CGROUPFS.match(part)
     if not found:
         return "", ""
-    above = parts[at - 1]
-    if above in _QOS and _is_root(parts[at - 2]):
+    above = parts[index - 1]
+    if above in _QOS and _is_root(parts[index - 2]):
         return _dashed(found["uid"]), above
     return (_dashed(found["uid"]), "guaranteed") if _is_root(above) else ("", "")
 

@@ -41,9 +41,9 @@ from holdfast.pods.cri_message import (
     pod_record,
 )
 from holdfast.pods.directory import Directory
+from holdfast.pods.metrics import PodMetrics
 from holdfast.pods.record import ContainerRecord, PodRecord
-from holdfast.pods.runtime import NAMES_ALONE, Source
-from holdfast.pods.tally import Tally
+from holdfast.pods.runtime import NAMES_ALONE, RuntimeSource
 from holdfast.process import ProcRoot
 from holdfast.process.heap import give_back
 
@@ -72,19 +72,19 @@ def connected(address: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
     return channel
 
 
-class Client:
+class CriClient:
     """One runtime, for as long as `run` runs. ``why_not`` is empty while the runtime answers."""
 
     def __init__(
         self,
-        source: Source,
+        source: RuntimeSource,
         directory: Directory,
-        tally: Tally,
+        metrics: PodMetrics,
         connect: Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]] = connected,
     ) -> None:
         self.why_not = "not asked yet"
         self.name = ""
-        self._source, self._directory, self._tally, self._connect = source, directory, tally, connect
+        self._source, self._directory, self._metrics, self._connect = source, directory, metrics, connect
         self._loop = asyncio.get_running_loop()
         self._pods: Listing[PodRecord] = Listing(parse_pod, lambda record: record.sandbox_id)
         self._containers: Listing[ContainerRecord] = Listing(parse_container, lambda record: record.id)
@@ -105,7 +105,7 @@ class Client:
                 why = f"{address}: {await self._session(address, group)}" if address else self._source.nobody
                 pause = min(2 * pause, LONGEST_PAUSE_S) if self.why_not else SHORTEST_PAUSE_S
                 self._say(why)
-                self._tally.connected.set(0)
+                self._metrics.connected.set(0)
                 self._tried += 1
                 await asyncio.sleep(_jittered(pause))
 
@@ -152,16 +152,16 @@ class Client:
             try:
                 await self._relist(channel)
             except BaseException:
-                self._tally.relists.inc("failed")
+                self._metrics.relists.inc("failed")
                 raise
-            self._tally.relists.inc("done")
+            self._metrics.relists.inc("done")
             if self.why_not:
                 pods, containers = self._directory.sizes
                 LOG.info(
                     "pods are told by the runtime", runtime=self.name, at=address, pods=pods, containers=containers
                 )
                 self.why_not = ""
-                self._tally.connected.set(1)
+                self._metrics.connected.set(1)
             wait = max(_jittered(self._source.relist_s), SHARE * (perf_counter() - begun))
             await _set_within(self._relist_now, wait)
 
@@ -182,7 +182,7 @@ class Client:
             self._want_details(one.id)
         if size > LARGE:
             give_back()
-        self._tally.relist_seconds.observe(first_s + then_s + thread_time() - begun)
+        self._metrics.relist_seconds.observe(first_s + then_s + thread_time() - begun)
 
     def _knows_pod(self, sandbox_id: str) -> bool:
         return self._directory.pod(sandbox_id) is not None
@@ -203,7 +203,7 @@ class Client:
         if container_id in self._asked_for:
             return
         if len(self._asked_for) >= MOST_MISSES:  # the next relist has it
-            self._tally.unasked.inc()
+            self._metrics.unasked.inc()
         else:
             self._asked_for.add(container_id)
             self._missing.put_nowait((container_id, since, tried))
@@ -213,7 +213,7 @@ class Client:
             container_id, since, tried = await self._missing.get()
             self._asked_for.discard(container_id)
             if await self._fetch(stub, container_id):
-                self._tally.answer_seconds.observe(perf_counter() - since)
+                self._metrics.answer_seconds.observe(perf_counter() - since)
             elif tried < len(RETRIES_S):
                 self._loop.call_later(RETRIES_S[tried], self._ask_for, container_id, since, tried + 1)
 

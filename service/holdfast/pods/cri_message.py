@@ -12,13 +12,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
-from holdfast.pods.record import ContainerRecord, PodRecord, State, interned, kept
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord, interned, kept
 
 _STATES = {
-    pb.CONTAINER_CREATED: State.CREATED,
-    pb.CONTAINER_RUNNING: State.RUNNING,
-    pb.CONTAINER_EXITED: State.STOPPED,
-    pb.CONTAINER_UNKNOWN: State.UNKNOWN,
+    pb.CONTAINER_CREATED: ContainerState.CREATED,
+    pb.CONTAINER_RUNNING: ContainerState.RUNNING,
+    pb.CONTAINER_EXITED: ContainerState.STOPPED,
+    pb.CONTAINER_UNKNOWN: ContainerState.UNKNOWN,
 }
 _ITEM = 0x0A  # field 1, length-delimited: the items of both lists
 
@@ -26,36 +26,36 @@ _ITEM = 0x0A  # field 1, length-delimited: the items of both lists
 R = TypeVar("R", PodRecord, ContainerRecord)
 
 
-def pod_record(some: pb.PodSandbox) -> PodRecord:
+def pod_record(sandbox: pb.PodSandbox) -> PodRecord:
     """A sandbox."""
-    (labels, cut), (annotations, cut_too) = kept(some.labels), kept(some.annotations)
+    (labels, cut), (annotations, cut_too) = kept(sandbox.labels), kept(sandbox.annotations)
     return PodRecord(
-        interned(some.id),
-        some.metadata.uid,
-        some.metadata.namespace,
-        some.metadata.name,
+        interned(sandbox.id),
+        sandbox.metadata.uid,
+        sandbox.metadata.namespace,
+        sandbox.metadata.name,
         labels,
         annotations,
-        created_at_ns=some.created_at,
+        created_at_ns=sandbox.created_at,
         cut=cut or cut_too,
     )
 
 
-def container_record(some: pb.Container) -> ContainerRecord:
+def container_record(container: pb.Container) -> ContainerRecord:
     """A container, as a list reports it."""
     return ContainerRecord(
-        some.id,
-        interned(some.pod_sandbox_id),
-        interned(some.metadata.name),
-        _STATES[some.state],
-        created_at_ns=some.created_at,
+        container.id,
+        interned(container.pod_sandbox_id),
+        interned(container.metadata.name),
+        _STATES[container.state],
+        created_at_ns=container.created_at,
         detailed=False,
     )
 
 
-def is_ready(some: pb.PodSandbox) -> bool:
+def is_ready(sandbox: pb.PodSandbox) -> bool:
     """Whether a sandbox counts: the processes of a sandbox that is not ready have ended, or are about to end."""
-    return bool(some.state == pb.SANDBOX_READY)
+    return bool(sandbox.state == pb.SANDBOX_READY)
 
 
 def parse_pod(item: bytes) -> PodRecord | None:

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from holdfast.pods import cgroup_path
 from holdfast.pods.cgroup_path import PodRef
-from holdfast.pods.record import ContainerRecord, PodRecord, State
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 
 MOST = 16_384
 MOST_ASKED = 4096
@@ -214,7 +214,7 @@ class Directory:
             for container in containers:
                 if self._went_after(mark, container.id):
                     continue
-                if container.state is not State.STOPPED:
+                if container.state is not ContainerState.STOPPED:
                     keep.add(container.id)
                 changed |= self._put_container(container)
             self._drop_others(keep, mark)
@@ -241,7 +241,7 @@ class Directory:
 
     def _put_container(self, container: ContainerRecord, put_at: int | None = None) -> set[str]:
         """``put_at``: when it was last reported to exist, if not now."""
-        if container.state is State.STOPPED:
+        if container.state is ContainerState.STOPPED:
             self._forget(container.id)
             return set()
         known = self._containers.get(container.id)
@@ -304,9 +304,9 @@ class Directory:
                 self._answers.pop(answered, None)
 
     @staticmethod
-    def _drop(index: dict[str, set[str]], key: str, one: str) -> None:
+    def _drop(index: dict[str, set[str]], key: str, member: str) -> None:
         members = index.get(key, set())
-        members.discard(one)
+        members.discard(member)
         if not members:
             index.pop(key, None)
 
@@ -422,7 +422,11 @@ class Directory:
 
 def _runs(container: ContainerRecord) -> bool:
     """Whether the container's processes can be found. A list alone does not give its group."""
-    return container.state is not State.CREATED and container.detailed and bool(container.cgroups_path or container.pid)
+    return (
+        container.state is not ContainerState.CREATED
+        and container.detailed
+        and bool(container.cgroups_path or container.pid)
+    )
 
 
 def _runs_as(before: ContainerRecord, now: ContainerRecord) -> bool:

@@ -4,12 +4,13 @@ Theory
 ------
 * A runtime calls its plugins one after the other, under one lock, while a pod waits. The code here is quick and raises
   for nothing that a runtime sends.
-* An answer is a wish (`Wish`, from the holder of rules and annotations) made fit for a runtime: in range, not below the
-  least value the runtime may write, without values that are set already, with the group as the cgroup driver names it.
+* An answer has the values of a rule or an annotation (`RuleValues`) in the form that the runtime can apply: in range,
+  not below the least value the runtime may write, without values that are set already, with the group as the cgroup
+  driver names it.
 * *Two plugins that set one field of a container fail its creation*, and the runtime tells neither plugin; nor does it
   if it may not write the value it was given. So an answer is remembered until the container starts. A container that
   did not start is created without our values the next time, and if it starts then, as long as the pod exists
-  (`Caution`). The engine sets the values that are left out here when the program runs.
+  (`RetryGuard`). The engine sets the values that are left out here when the program runs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MOST = 16_384  # pods and containers of one synchronisation; a kubelet's own def
 MOST_WATCHED = 4096  # containers between creation and start, and pods' containers that are left alone
 
 
-class Event(enum.IntEnum):
+class NriEvent(enum.IntEnum):
     """The NRI events, by their numbers."""
 
     RUN_POD = 1
@@ -48,7 +49,7 @@ class Event(enum.IntEnum):
 
 
 #: Every NRI since 0.2 knows these; one bit that a runtime does not know makes it refuse the plugin.
-EVENT_MASK = sum(1 << (event - 1) for event in Event)
+EVENT_MASK = sum(1 << (event - 1) for event in NriEvent)
 
 
 class Sandbox(Struct, frozen=True):
@@ -63,7 +64,7 @@ class Sandbox(Struct, frozen=True):
     cgroup_parent: str = ""
 
 
-class Life(enum.Enum):
+class NriContainerState(enum.Enum):
     """The state of a container."""
 
     UNKNOWN = 0
@@ -73,7 +74,7 @@ class Life(enum.Enum):
     STOPPED = 4
 
 
-class Container(Struct, frozen=True):
+class RuntimeContainer(Struct, frozen=True):
     """A container as a runtime knows it. ``oom_score_adj``: the value that its first process has or will have.
 
     ``asked``: the value the kubelet asked for, where the container was given another one. ``unified`` are files of its
@@ -83,7 +84,7 @@ class Container(Struct, frozen=True):
     id: str
     sandbox_id: str
     name: str
-    life: Life = Life.UNKNOWN
+    state: NriContainerState = NriContainerState.UNKNOWN
     pid: int = 0
     oom_score_adj: int | None = None
     asked: int | None = None
@@ -91,13 +92,13 @@ class Container(Struct, frozen=True):
     unified: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
-class Feed(Protocol):
+class PodFeed(Protocol):
     """Receives the pods and containers that exist (the directory of pods)."""
 
     def pod(self, pod: Sandbox) -> None:
         """Add or update a pod."""
 
-    def container(self, container: Container) -> None:
+    def container(self, container: RuntimeContainer) -> None:
         """Add or update a container; it may have stopped."""
 
     def pod_gone(self, sandbox_id: str) -> None:
@@ -106,11 +107,11 @@ class Feed(Protocol):
     def container_gone(self, container_id: str) -> None:
         """Remove a container."""
 
-    def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+    def everything(self, pods: Iterable[Sandbox], containers: Iterable[RuntimeContainer]) -> None:
         """Take in all pods and containers that exist; remove all others."""
 
 
-class Wish(Struct, frozen=True):
+class RuleValues(Struct, frozen=True):
     """The values for a container's creation, and the rule they are from. ``group`` is the cgroup that is to hold it."""
 
     rule: str
@@ -120,11 +121,11 @@ class Wish(Struct, frozen=True):
     dry_run: bool = False
 
 
-class Wishes(Protocol):
+class RuleValuesSource(Protocol):
     """Gives the values that a container should be created with."""
 
-    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
-        """Return the wish, or None if there is none; may raise any error."""
+    async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
+        """Return the values, or None if there are none; may raise any error."""
 
 
 class Adjustment(Struct, frozen=True):
@@ -139,18 +140,18 @@ class Adjustment(Struct, frozen=True):
         return self.oom_score_adj is not None or bool(self.cgroups_path or self.unified)
 
 
-def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adjustment:
-    """Return a wish in the form its runtime can apply; ``lowest``: the least oom_score_adj the runtime may write."""
-    adj = wish.oom_score_adj
+def adjustment_of(values: RuleValues, container: RuntimeContainer, lowest: int = LOWEST) -> Adjustment:
+    """Return values in the form the runtime can apply; ``lowest``: the least oom_score_adj the runtime may write."""
+    adj = values.oom_score_adj
     if adj is not None:
         adj = max(LOWEST, min(HIGHEST, adj))
         if adj == container.oom_score_adj or adj < lowest:
             adj = None
-    unified = {file: value for file, value in wish.unified.items() if before_us(file, container) is not None}
-    made = Adjustment(adj, cgroups_path_in(wish.group, container), unified)
+    unified = {file: value for file, value in values.unified.items() if before_us(file, container) is not None}
+    made = Adjustment(adj, cgroups_path_in(values.group, container), unified)
     if not made:
         return made
-    words = [f"rule={wish.rule}"]
+    words = [f"rule={values.rule}"]
     if adj is not None:
         before = "unset" if container.oom_score_adj is None else container.oom_score_adj
         words.append(f"oom_score_adj={adj} asked={before}")
@@ -160,7 +161,7 @@ def adjustment_of(wish: Wish, container: Container, lowest: int = LOWEST) -> Adj
     return Adjustment(adj, made.cgroups_path, unified, {ANNOTATION: " ".join(words)})
 
 
-def before_us(file: str, container: Container) -> str | None:
+def before_us(file: str, container: RuntimeContainer) -> str | None:
     """Return the value of a file of the container's group without us; None: unknown, so it could not be restored.
 
     The engine reads such a file when the program runs, and then writes it. NRI before 0.12 does not report the files
@@ -169,7 +170,7 @@ def before_us(file: str, container: Container) -> str | None:
     return container.unified.get(file, NEW_GROUP.get(file))
 
 
-def cgroups_path_in(group: str, container: Container) -> str:
+def cgroups_path_in(group: str, container: RuntimeContainer) -> str:
     """Return the path of a container's own group below ``group``; empty if it is to stay, or has no such path.
 
     The container has its own group, because a runtime removes a container's group with the container and may end all
@@ -180,15 +181,15 @@ def cgroups_path_in(group: str, container: Container) -> str:
     return f"{group}/{container.id}"
 
 
-class Gathering:
+class SyncBuffer:
     """The parts of one synchronisation, up to `MOST` pods and containers."""
 
     def __init__(self) -> None:
         self.pods: list[Sandbox] = []
-        self.containers: list[Container] = []
+        self.containers: list[RuntimeContainer] = []
         self.left_out = 0
 
-    def add(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+    def add(self, pods: Iterable[Sandbox], containers: Iterable[RuntimeContainer]) -> None:
         """Add one more part."""
         for pod in pods:
             if self._has_room():
@@ -212,7 +213,7 @@ class _Trial(enum.Enum):
 Key = tuple[str, str]  # the pod's uid, the container's name: the next attempt has them in common with the last
 
 
-class Caution:
+class RetryGuard:
     """Decides whether a container may be given values, by the results of earlier attempts to create it."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ interned = Interned(_as_is, 16_384)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-class State(enum.Enum):
+class ContainerState(enum.Enum):
     """The state of a container (CRI's ContainerState, NRI's with ``PAUSED`` as running)."""
 
     CREATED = "created"
@@ -70,7 +70,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     id: str
     sandbox_id: str
     name: str
-    state: State = State.UNKNOWN
+    state: ContainerState = ContainerState.UNKNOWN
     pid: int = 0
     start_ticks: int = 0
     oom_score_adj: int | None = None
@@ -81,18 +81,22 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     started_at_ns: int = 0
     detailed: bool = True
 
-    def merged(self, told: ContainerRecord) -> ContainerRecord:
-        """Return ``told`` with the fields that only the earlier record has; a restarted container keeps none."""
-        if told.started_at_ns and self.started_at_ns and told.started_at_ns != self.started_at_ns:
-            return told
-        if told.pid and self.pid and told.pid != self.pid:
-            return told
-        known = {name: getattr(self, name) for name in _DETAILS if getattr(told, name) in (None, 0, "", State.UNKNOWN)}
-        if told.oom_score_adj is not None:  # 0 is a value here
+    def merged(self, update: ContainerRecord) -> ContainerRecord:
+        """Return ``update`` with the fields that only the earlier record has; a restarted container keeps none."""
+        if update.started_at_ns and self.started_at_ns and update.started_at_ns != self.started_at_ns:
+            return update
+        if update.pid and self.pid and update.pid != self.pid:
+            return update
+        known = {
+            name: getattr(self, name)
+            for name in _DETAILS
+            if getattr(update, name) in (None, 0, "", ContainerState.UNKNOWN)
+        }
+        if update.oom_score_adj is not None:  # 0 is a value here
             known.pop("oom_score_adj", None)
-        if told.oom_score_adj_asked is not None:
+        if update.oom_score_adj_asked is not None:
             known.pop("oom_score_adj_asked", None)
-        return replace(told, **known) if known else told
+        return replace(update, **known) if known else update
 
 
 _DETAILS = tuple(name for name in ContainerRecord.__struct_fields__ if name not in ("id", "sandbox_id"))

@@ -19,7 +19,7 @@ LOOK_AGAIN_S = 3.0  # between two checks for a missing socket
 NAMES_ALONE = "pods are known by their cgroups' names alone, or as last told"
 
 
-class Source(Struct, frozen=True):
+class RuntimeSource(Struct, frozen=True):
     """The runtime's address (empty: search), the seconds between lists, and whether to use events (None: if safe)."""
 
     address: str = ""

@@ -15,8 +15,6 @@ import fcntl
 import os
 import select
 
-from msgspec import Struct
-
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
 from holdfast.process import last_look
@@ -24,14 +22,6 @@ from holdfast.process import last_look
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _SHORT = 4096  # bytes of a file that `OpenProcess.peek` is for
 _NOTHING_KEPT = ("", -1, False)
-
-
-class Identity(Struct, frozen=True):
-    """Identity that no two processes ever share. ``start_ticks`` counts clock ticks from boot to the start."""
-
-    boot_id: str
-    pid: int
-    start_ticks: int
 
 
 def start_ticks_of(stat: bytes) -> int:

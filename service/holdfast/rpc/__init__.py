@@ -3,9 +3,9 @@
 from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType
 from holdfast.rpc.draining import Gate
-from holdfast.rpc.layer import Layer
+from holdfast.rpc.layer import InterceptorLayer
 from holdfast.rpc.options import PROBES, fleet_traffic, server_options, shared_traffic
-from holdfast.rpc.registrar import Registrar
+from holdfast.rpc.registrar import GrpcRegistrar
 from holdfast.rpc.tls import server_credentials
 from holdfast.rpc.tracing import tracing_from
 
@@ -13,9 +13,9 @@ __all__ = [
     "PROBES",
     "Counters",
     "Gate",
-    "Layer",
+    "GrpcRegistrar",
+    "InterceptorLayer",
     "MethodType",
-    "Registrar",
     "fleet_traffic",
     "policy",
     "server_credentials",

@@ -17,7 +17,7 @@ SENDING_S = 0.2
 TOO_MANY = "more than {} concurrent calls (grpc.max_concurrent_rpcs)"
 
 
-class Stream:
+class StreamCall:
     """A call that its caller or the drain ends. ``sending``: one of its messages is being sent now."""
 
     __slots__ = ("cut", "sending", "task")
@@ -34,7 +34,7 @@ class Gate:
         self.closed = False
         self.running = 0
         self._limit = limit
-        self._streams: dict[asyncio.Task[object], Stream] = {}
+        self._streams: dict[asyncio.Task[object], StreamCall] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -64,14 +64,14 @@ class Gate:
         """Return a gate within this one that lets at most ``limit`` calls in, so that they leave room for others."""
         return Share(self, limit)
 
-    def add_stream(self) -> Stream:
+    def add_stream(self) -> StreamCall:
         """Register this task as a stream that the drain ends; pass the result to `drop_stream`."""
         task = asyncio.current_task()
         assert task is not None
-        stream = self._streams[task] = Stream(task)
+        stream = self._streams[task] = StreamCall(task)
         return stream
 
-    def drop_stream(self, stream: Stream) -> None:
+    def drop_stream(self, stream: StreamCall) -> None:
         """Forget a stream that ended."""
         self._streams.pop(stream.task, None)
 

@@ -29,11 +29,11 @@ from msgspec import Struct, field
 from holdfast import log, namespaces
 from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
-from holdfast.rpc.draining import SHUTTING_DOWN, Gate, Stream
+from holdfast.rpc.draining import SHUTTING_DOWN, Gate, StreamCall
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
 
 if TYPE_CHECKING:
-    from holdfast.rpc.spans import Tracing
+    from holdfast.rpc.spans import CallTracing
 
 LOG = log.named(__name__)
 
@@ -50,12 +50,12 @@ _UNANSWERABLE = (asyncio.CancelledError, grpc.aio.InternalError, KeyboardInterru
 DEADLINE_SLACK_S = 0.02
 
 
-class Layer(Struct, frozen=True):
+class InterceptorLayer(Struct, frozen=True):
     """The layer that wraps every method of the daemon."""
 
     counters: Counters
     gate: Gate = field(default_factory=Gate)
-    tracing: Tracing | None = None
+    tracing: CallTracing | None = None
 
     def wrap(self, full_method: str, handler: Any, authorize: Authorize | None = None) -> Any:
         """Return a handler of the same shape around ``handler`` (a grpc.RpcMethodHandler).
@@ -77,7 +77,12 @@ class _Method:
     """One wrapped method: the state that its calls share."""
 
     def __init__(
-        self, layer: Layer, full_method: str, counters: MethodCounters, handler: Any, authorize: Authorize | None
+        self,
+        layer: InterceptorLayer,
+        full_method: str,
+        counters: MethodCounters,
+        handler: Any,
+        authorize: Authorize | None,
     ) -> None:
         self._gate, self._tracing, self._counters = layer.gate, layer.tracing, counters
         self._full_method, self._authorize = full_method, authorize
@@ -252,7 +257,7 @@ class _Sender:
     wait for ever.
     """
 
-    def __init__(self, context: Any, stream: Stream) -> None:
+    def __init__(self, context: Any, stream: StreamCall) -> None:
         self._context, self._stream = context, stream
 
     def __getattr__(self, name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from holdfast.errors import AlreadyExists, MisusedPlugin, Unimplemented
-from holdfast.rpc.layer import Authorize, Layer
+from holdfast.rpc.layer import Authorize, InterceptorLayer
 from holdfast.rpc.status import STATUS_CODES, shortened
 
 #: Returns why a service is not served if its plugin did not start; None if no such plugin offers it.
@@ -21,10 +21,10 @@ WhyAbsent = Callable[[str], str | None]
 Policy = Callable[[str], Authorize | None]
 
 
-class Registrar(grpc.GenericRpcHandler):
+class GrpcRegistrar(grpc.GenericRpcHandler):
     """Stand-in for a grpc.aio.Server at registration, and the server's one generic handler afterwards."""
 
-    def __init__(self, layer: Layer, why_absent: WhyAbsent, policy: Policy | None = None) -> None:
+    def __init__(self, layer: InterceptorLayer, why_absent: WhyAbsent, policy: Policy | None = None) -> None:
         self._layer, self._why_absent, self._policy = layer, why_absent, policy
         self._methods: dict[str, Any] = {}
         self._services: list[str] = []

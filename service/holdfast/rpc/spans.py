@@ -27,7 +27,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from holdfast import log
 from holdfast.errors import Code
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 LOG = log.named(__name__)
 
@@ -51,7 +51,7 @@ _ERRORS = frozenset(
 _decided: ContextVar[int] = ContextVar("decided", default=0)
 
 
-class Choice(Sampler):
+class CallSampler(Sampler):
     """The one sampling decision, for our calls and for spans that plugins start themselves."""
 
     def __init__(self, sampling: Sampling) -> None:
@@ -102,7 +102,7 @@ class Ids(RandomIdGenerator):
         return decided
 
 
-class Tracing:
+class CallTracing:
     """Tracing of calls: it decides whether a call is recorded, and makes the span that ends with it."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Tracing:
         """``sampling`` returns the sampling in force for ``tracing.ratio`` and ``tracing.parent_based``."""
         self._sampling = sampling
         self._setting: tuple[float | None, bool] = (None, True)
-        self.choice = Choice(sampling(None, True))
+        self.choice = CallSampler(sampling(None, True))
         self._ids = Ids()
         self.provider = TracerProvider(
             sampler=self.choice,
@@ -136,7 +136,7 @@ class Tracing:
         self._setting = (self._setting[0], parent_based)
         self.choice.change(self._sampling(*self._setting))
 
-    def begin(self, full_method: str, metadata: Iterable[tuple[str, Any]], system: str = "grpc") -> Call | None:
+    def begin(self, full_method: str, metadata: Iterable[tuple[str, Any]], system: str = "grpc") -> CallSpan | None:
         """Make the trace of one call current for its task; return the span to end with the call, None if unrecorded."""
         carrier: dict[str, list[str]] = {}
         for key, value in metadata:
@@ -157,7 +157,7 @@ class Tracing:
         parent = trace.set_span_in_context(trace.NonRecordingSpan(above), _ROOT)
         return self._begun(full_method, system, parent, above)
 
-    def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], Call | None]:
+    def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], CallSpan | None]:
         """For an outgoing call: return the metadata that carry its trace, and the span to end with it, None if
         unrecorded.
         """
@@ -166,16 +166,18 @@ class Tracing:
         flags = above.trace_flags if above.is_valid else None
         carrier: dict[str, str] = {}
         span: trace.Span
-        call: Call | None
+        call: CallSpan | None
         if not self.choice.records(trace_id, flags, remote=False):
             span, call = Unrecorded(trace_id, flags or 0, above.trace_state), None
         else:
             span = self._recorded(full_method, None, trace_id, system, trace.SpanKind.CLIENT)
-            call = Call(span, serves=False)
+            call = CallSpan(span, serves=False)
         self._propagator.inject(carrier, trace.set_span_in_context(span))
         return carrier, call
 
-    def _begun(self, full_method: str, system: str, parent: context.Context, above: trace.SpanContext) -> Call | None:
+    def _begun(
+        self, full_method: str, system: str, parent: context.Context, above: trace.SpanContext
+    ) -> CallSpan | None:
         flags = above.trace_flags if above.is_valid else None
         trace_id = random.getrandbits(128) or 1 if flags is None else above.trace_id
         if not self.choice.records(trace_id, flags):
@@ -184,7 +186,7 @@ class Tracing:
             return None
         recorded = self._recorded(full_method, parent, trace_id, system)
         context.attach(trace.set_span_in_context(recorded, parent))
-        return Call(recorded)
+        return CallSpan(recorded)
 
     def _recorded(
         self,
@@ -248,7 +250,7 @@ class Unrecorded(trace.NonRecordingSpan):
         return self.__dict__.setdefault(name, made)  # two threads that ask at once get the same
 
 
-class Call:
+class CallSpan:
     """The recorded span of one call."""
 
     __slots__ = ("_serves", "_span")

@@ -21,7 +21,7 @@ from holdfast.errors import BootError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
-    from holdfast.rpc.spans import Sampling, Tracing
+    from holdfast.rpc.spans import CallTracing, Sampling
 
 LOG = log.named(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -45,7 +45,7 @@ _OTLP = {
 }
 
 
-def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
+def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> CallTracing | None:
     """Return tracing as the configuration and the ``OTEL_*`` variables ask for; None without an exporter.
 
     Raises:
@@ -57,10 +57,10 @@ def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) ->
             LOG.warning("tracing.ratio is set, but traces go nowhere; set OTEL_EXPORTER_OTLP_ENDPOINT")
         return None
     try:
-        from holdfast.rpc.spans import Tracing
+        from holdfast.rpc.spans import CallTracing
     except ValueError as error:  # opentelemetry.propagate reads OTEL_PROPAGATORS when it is imported
         raise BootError(f"OTEL_PROPAGATORS: {error}") from error
-    tracing = Tracing(
+    tracing = CallTracing(
         [processor for name in wanted for processor in _processors(name, environ)],
         lambda ratio, parent_based: sampler(ratio, parent_based, environ),
         **_identity(environ),
@@ -134,7 +134,7 @@ def _identity(environ: Mapping[str, str]) -> dict[str, str]:
     return {"service.version": holdfast.__version__} | ({} if named else {"service.name": "holdfast"})
 
 
-def _offer_to_plugins(tracing: Tracing) -> None:
+def _offer_to_plugins(tracing: CallTracing) -> None:
     """Send spans that plugins start by ``opentelemetry.trace`` to the same exporters as ours."""
     from opentelemetry import trace
 

@@ -24,13 +24,13 @@ from holdfast.plugin.context import Configuration, OnReload, Places
 from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories
-from holdfast.server.apply import apply_to_self
 from holdfast.server.faults import DAEMON, Faults
 from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
 from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
-from holdfast.server.reload import Change, Reloadable, flattened, unflattened
+from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
+from holdfast.server.self_limits import apply_to_self
 from holdfast.server.start import check_required, start
 from holdfast.server.tasks import Job, Tasks
 
@@ -132,7 +132,7 @@ class Daemon:
         for name in {DAEMON, *configured}:
             self.board.fault(name, "last good configuration", present=self.is_last_good)
 
-    def reload(self, fresh: config.Loaded) -> Change:
+    def reload(self, fresh: config.Loaded) -> ReloadResult:
         """Apply the changes that need no restart; name the others, which the next reload compares again.
 
         The new values are compared with those in force, so that a change and its reversal are two changes.
@@ -165,7 +165,7 @@ class Daemon:
             LOG.warning(str(warning))
         return sections
 
-    def _layer(self, stack: AsyncExitStack) -> rpc.Layer:
+    def _layer(self, stack: AsyncExitStack) -> rpc.InterceptorLayer:
         """Return the layer that wraps every method; register its metrics and those of the process."""
         counters = rpc.Counters(histogram=self.settings.metrics.grpc_histogram)
         counters.add_to(self.metrics)
@@ -183,7 +183,7 @@ class Daemon:
             self.reloadable.on("tracing.ratio", tracing.record_share)
             self.reloadable.on("tracing.parent_based", tracing.follow_parents)
         self.reloadable.on("debug.level", log.set_level)
-        return rpc.Layer(counters, rpc.Gate(self.settings.grpc.max_concurrent_rpcs), tracing)
+        return rpc.InterceptorLayer(counters, rpc.Gate(self.settings.grpc.max_concurrent_rpcs), tracing)
 
     async def _start_plugins(self, enabled: Sequence[Registration], stack: AsyncExitStack) -> None:
         settings = self.settings

@@ -14,7 +14,7 @@ from time import monotonic
 
 from holdfast import log
 from holdfast.metrics import Counter, Gauge
-from holdfast.server.descriptors import Bound
+from holdfast.server.descriptors import ConnectionBound
 
 LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
@@ -51,7 +51,7 @@ class ConnectionMetrics:
         return [((listener,), count) for listener, count in counts.items()]
 
 
-class Connection:
+class TrackedConnection:
     """One connection's place in the table; ``close`` ends it."""
 
     __slots__ = ("_table", "active_at", "close", "peer")
@@ -73,11 +73,13 @@ class Connection:
 class Connections:
     """Table of one listener's connections. Loop thread only."""
 
-    def __init__(self, listener: str, bound: Bound, metrics: ConnectionMetrics, kept_s: float = KEPT_S) -> None:
+    def __init__(
+        self, listener: str, bound: ConnectionBound, metrics: ConnectionMetrics, kept_s: float = KEPT_S
+    ) -> None:
         """``kept_s``: a connection that was active within this time is not closed for a new one of the same peer."""
         self.listener, self.bound, self._kept_s = listener, bound, kept_s
         self._metrics = metrics
-        self._peers: dict[Hashable, dict[Connection, None]] = {}  # of each peer, the quietest first
+        self._peers: dict[Hashable, dict[TrackedConnection, None]] = {}  # of each peer, the quietest first
         self._count = 0
         self._logged_at = -LOG_EVERY_S
         self._unlogged = 0
@@ -86,7 +88,7 @@ class Connections:
     def __len__(self) -> int:
         return self._count
 
-    def admit(self, peer: Hashable, close: Callable[[], object]) -> Connection | None:
+    def admit(self, peer: Hashable, close: Callable[[], object]) -> TrackedConnection | None:
         """Return a place for a new connection, for which an older one may be closed; None if the new one must be
         closed.
         """
@@ -102,8 +104,8 @@ class Connections:
         self.end(quietest, reason)
         return self._add(peer, close)
 
-    def _add(self, peer: Hashable, close: Callable[[], object]) -> Connection:
-        made = Connection(self, peer, close)
+    def _add(self, peer: Hashable, close: Callable[[], object]) -> TrackedConnection:
+        made = TrackedConnection(self, peer, close)
         self._peers.setdefault(peer, {})[made] = None
         self._count += 1
         return made
@@ -111,15 +113,15 @@ class Connections:
     def _number_of(self, peer: Hashable) -> int:
         return len(self._peers[peer])
 
-    def touch(self, connection: Connection) -> None:
-        """See `Connection.touch`."""
+    def touch(self, connection: TrackedConnection) -> None:
+        """See `TrackedConnection.touch`."""
         mine = self._peers.get(connection.peer, {})
         if connection in mine:
             del mine[connection]
             mine[connection] = None
 
-    def leave(self, connection: Connection) -> None:
-        """See `Connection.leave`."""
+    def leave(self, connection: TrackedConnection) -> None:
+        """See `TrackedConnection.leave`."""
         mine = self._peers.get(connection.peer, {})
         if connection in mine:
             del mine[connection]
@@ -127,7 +129,7 @@ class Connections:
             if not mine:
                 del self._peers[connection.peer]
 
-    def end(self, connection: Connection, reason: str) -> None:
+    def end(self, connection: TrackedConnection, reason: str) -> None:
         """Close a connection because of a bound."""
         self.leave(connection)
         connection.close()

@@ -27,7 +27,7 @@ from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
 from holdfast.process import heap
-from holdfast.server import last_good, stacks
+from holdfast.server import last_good, thread_dump
 from holdfast.server.build import Daemon, Registrations
 from holdfast.server.last_good import LastGood
 from holdfast.server.listeners import ITSELF, Listeners
@@ -68,15 +68,15 @@ def serve(
     """
     files = config.attempt(path, overrides)
     log.set_up()  # for lines logged before the level is known
-    revived = _last_good(path, overrides, files) if isinstance(files, config.Refused) else None
+    revived = _last_good(path, overrides, files) if isinstance(files, config.RefusedConfig) else None
     loaded = revived.loaded if revived is not None else files
-    if isinstance(loaded, config.Refused):
+    if isinstance(loaded, config.RefusedConfig):
         raise loaded.error
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
     heap.share_arena()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(Life(path, overrides, registrations, events).run(loaded, revived, on_ready))
+            runner.run(Lifecycle(path, overrides, registrations, events).run(loaded, revived, on_ready))
         except DaemonUseless as error:
             os.write(2, f"holdfast: {error}\n".encode())
             os._exit(1)  # the interpreter would wait for what hangs
@@ -91,7 +91,7 @@ class Revived(Struct, frozen=True):
     watched: Watched
 
 
-class Life:
+class Lifecycle:
     """One daemon between start and exit."""
 
     def __init__(
@@ -135,7 +135,7 @@ class Life:
         )  # imports the plugins; nothing is to be undone yet: until here a signal ends the process at once
         LOG.info("starting holdfast", version=holdfast.__version__, python=sys.version.split()[0], pid=os.getpid())
         stop = StopRequest(self._grace_s + CLOSING_S)
-        with handled(stop, self.reload, stacks.write):
+        with handled(stop, self.reload, thread_dump.write):
             try:
                 await self._boot_and_serve(revived, stop, on_ready, began)
             except ConfigError as error:
@@ -204,7 +204,7 @@ class Life:
         try:
             files = config.attempt(self._path, self._overrides)
             self._watched = files.patterns, files.fingerprint
-            if isinstance(files, config.Refused):
+            if isinstance(files, config.RefusedConfig):
                 raise files.error
             for warning in files.warnings:
                 LOG.warning(str(warning))
@@ -327,7 +327,7 @@ class Life:
         return _revived(kept, self._overrides, why, (loaded.patterns, loaded.fingerprint))
 
 
-def _last_good(path: str | None, overrides: config.Overrides, files: config.Refused) -> Revived | None:
+def _last_good(path: str | None, overrides: config.Overrides, files: config.RefusedConfig) -> Revived | None:
     """The last good configuration, to start with instead of refused files; None if there is none that can be used."""
     with suppress(ConfigError):
         source = config.main_file(path)

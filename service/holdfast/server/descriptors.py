@@ -2,7 +2,7 @@
 
 The descriptors of all listeners, plus `RESERVED` for the engine (a process takes two while it is changed, a scan one, a
 store a few), do not exceed the limit. So no peer can make an open(2) of the engine fail. Only a limit so low that a
-listener is left with the least, two connections (`Bound.scaled`), can be exceeded.
+listener is left with the least, two connections (`ConnectionBound.scaled`), can be exceeded.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ LOG = log.named(__name__)
 RESERVED = 256
 
 
-class Bound(Struct, frozen=True):
+class ConnectionBound(Struct, frozen=True):
     """Most connections of one listener: in all, and of one peer (an address, or the uid behind a unix socket)."""
 
     total: int
     per_peer: int
 
-    def scaled(self, share: float) -> Bound:
+    def scaled(self, share: float) -> ConnectionBound:
         """The same bound, ``share`` times as large: at least two connections, so that one peer cannot take all of them.
 
         A bound that lets one peer take all (ttrpc's) still does.
         """
         total = max(2, int(self.total * share))
-        return Bound(total, max(1, min(self.per_peer, total // 2 if self.per_peer < self.total else total)))
+        return ConnectionBound(total, max(1, min(self.per_peer, total // 2 if self.per_peer < self.total else total)))
 
 
 class Bounds(Struct, frozen=True):
@@ -39,13 +39,15 @@ class Bounds(Struct, frozen=True):
     of gRPC's unix socket if users other than root may open it. All others cost one.
     """
 
-    grpc: Bound = Bound(64, 16)
-    tcp: Bound = Bound(64, 8)
-    health: Bound = Bound(64, 16)
-    silent: Bound = Bound(256, 128)  # of each listener with a `front`: accepted, no byte received yet
-    metrics: Bound = Bound(64, 16)
-    debug: Bound = Bound(16, 8)
-    ttrpc: Bound = Bound(1024, 1024)  # a shim keeps its connection as long as its container lives
+    grpc: ConnectionBound = ConnectionBound(64, 16)
+    tcp: ConnectionBound = ConnectionBound(64, 8)
+    health: ConnectionBound = ConnectionBound(64, 16)
+    silent: ConnectionBound = ConnectionBound(
+        256, 128
+    )  # of each listener with a `front`: accepted, no byte received yet
+    metrics: ConnectionBound = ConnectionBound(64, 16)
+    debug: ConnectionBound = ConnectionBound(16, 8)
+    ttrpc: ConnectionBound = ConnectionBound(1024, 1024)  # a shim keeps its connection as long as its container lives
 
     @property
     def descriptors(self) -> int:

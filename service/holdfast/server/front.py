@@ -20,7 +20,7 @@ import socket
 from holdfast import log
 from holdfast.server.acceptor import Acceptor
 from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import Bound
+from holdfast.server.descriptors import ConnectionBound
 
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) to the first byte
@@ -35,7 +35,12 @@ class Front:
     """
 
     def __init__(
-        self, listener: str, sock: socket.socket, target: str, bounds: tuple[Bound, Bound], metrics: ConnectionMetrics
+        self,
+        listener: str,
+        sock: socket.socket,
+        target: str,
+        bounds: tuple[ConnectionBound, ConnectionBound],
+        metrics: ConnectionMetrics,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.target = target

@@ -21,7 +21,7 @@ from msgspec import Struct
 from holdfast import log
 from holdfast.errors import HoldfastError
 from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import Connection, Connections
+from holdfast.server.connections import Connections, TrackedConnection
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
@@ -67,7 +67,7 @@ Routes = Mapping[tuple[str, str], Route]  # (method, path) → route
 Guard = Callable[[Request], None]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Error of a request that is answered without being carried out; its connection is closed."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -98,20 +98,20 @@ class Head(Struct, frozen=True):
         start, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
         words = start.split(" ")
         if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[0].isalpha():
-            raise Refused(400, "not an HTTP/1.1 request")
+            raise RequestRefused(400, "not an HTTP/1.1 request")
         headers = _headers(lines)
         try:
             url = urlsplit(words[1])
             query = dict(parse_qsl(url.query, max_num_fields=32))
         except ValueError:
-            raise Refused(400, "not a URL") from None
+            raise RequestRefused(400, "not a URL") from None
         if "transfer-encoding" in headers:
-            raise Refused(501, "send a Content-Length")
+            raise RequestRefused(501, "send a Content-Length")
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            raise Refused(400, "not a Content-Length")
+            raise RequestRefused(400, "not a Content-Length")
         if len(length) > 9 or int(length) > MAX_BODY:
-            raise Refused(413, f"at most {MAX_BODY} bytes")
+            raise RequestRefused(413, f"at most {MAX_BODY} bytes")
         options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
         return cls(
             words[0],
@@ -131,10 +131,10 @@ def _headers(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
-            raise Refused(400, "not a header line")
+            raise RequestRefused(400, "not a header line")
         name = name.lower()
         if name in ("content-length", "transfer-encoding") and name in headers:
-            raise Refused(400, f"more than one {name}")  # two of them are how requests are smuggled past a proxy
+            raise RequestRefused(400, f"more than one {name}")  # two of them are how requests are smuggled past a proxy
         headers[name] = f"{headers[name]},{value.strip()}" if name in headers else value.strip()
     return headers
 
@@ -188,19 +188,21 @@ class HttpServer:
         task.add_done_callback(ended)
         self._open.add(task)
 
-    async def _connection(self, client: socket.socket, place: Connection) -> None:
+    async def _connection(self, client: socket.socket, place: TrackedConnection) -> None:
         reader, writer = await asyncio.open_connection(sock=client, limit=MAX_HEAD)
         writer.transport.set_write_buffer_limits(0)  # a drained writer has nothing left that its close would wait for
         try:
             await self._serve(reader, writer, place)
-        except Refused as refused:
+        except RequestRefused as refused:
             await _refuse(reader, writer, refused.response)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # the peer went away, sends nothing or reads nothing: it cannot be answered
         finally:
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: TrackedConnection
+    ) -> None:
         """Serve one request after another. Raises Refused."""
         wait_s = SILENT_S
         while True:
@@ -214,7 +216,7 @@ class HttpServer:
             wait_s = IDLE_S
 
     async def _exchange(
-        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Connection
+        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: TrackedConnection
     ) -> bool:
         """Read one request after its first byte and answer it; return whether the connection stays open. Raises
         Refused.
@@ -223,7 +225,7 @@ class HttpServer:
             try:
                 head = Head.parsed(first + await reader.readuntil(b"\r\n\r\n"))
             except asyncio.LimitOverrunError:
-                raise Refused(431, f"at most {MAX_HEAD} bytes of head") from None
+                raise RequestRefused(431, f"at most {MAX_HEAD} bytes of head") from None
             if head.expects_continue and head.body_bytes:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await reader.readexactly(head.body_bytes)

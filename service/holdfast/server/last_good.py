@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from holdfast import config, log
 from holdfast.config.digest import sha256_hex
-from holdfast.config.node import Node, Source
+from holdfast.config.document import Node, Source
 from holdfast.errors import BootError, ConfigError, HoldfastError
 from holdfast.server.trust import open_trusted
 

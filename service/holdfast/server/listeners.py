@@ -27,7 +27,7 @@ from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import Bound, Bounds, raise_limit
+from holdfast.server.descriptors import Bounds, ConnectionBound, raise_limit
 from holdfast.server.front import Front
 from holdfast.server.http import HttpServer, Routes
 from holdfast.server.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
@@ -63,12 +63,12 @@ def refuse_taken(settings: Settings) -> None:
         ("main endpoint", node.address),
     )
     with ExitStack() as held:  # all at once: two of ours may name the same port
-        for what, address in tcp:
+        for purpose, address in tcp:
             if address:
-                held.enter_context(listen_tcp(what, address))
-    for what, path in unix:
+                held.enter_context(listen_tcp(purpose, address))
+    for purpose, path in unix:
         if path:
-            UnixSocket(what, path, Owner()).refuse_if_taken()
+            UnixSocket(purpose, path, Owner()).refuse_if_taken()
 
 
 class Listeners:
@@ -78,18 +78,20 @@ class Listeners:
         BootError: the TLS files cannot be used.
     """
 
-    def __init__(self, settings: Settings, layer: rpc.Layer, plugins: PluginSet, board: ServingBoard) -> None:
+    def __init__(
+        self, settings: Settings, layer: rpc.InterceptorLayer, plugins: PluginSet, board: ServingBoard
+    ) -> None:
         self._settings, self._layer, self._plugins, self._board = settings, layer, plugins, board
         self._credentials = rpc.server_credentials(settings)
         if self._credentials is not None:
             LOG.info("setting up tls on tcp GRPC services...")
-        self._node = rpc.Registrar(layer, plugins.absence)
+        self._node = rpc.GrpcRegistrar(layer, plugins.absence)
         calls = settings.grpc.max_concurrent_rpcs
         shared = msgspec.structs.replace(
             layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
         )
-        self._fleet = rpc.Registrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
-        self._probes = rpc.Registrar(layer, lambda _: f"this port serves {HEALTH} alone")
+        self._fleet = rpc.GrpcRegistrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
+        self._probes = rpc.GrpcRegistrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
@@ -115,7 +117,7 @@ class Listeners:
             if self._board.serves(service) is None:  # a state that the plugin itself has set is kept
                 self._board.set(service, True)
 
-    def _registrars(self, registration: Registration) -> Iterator[rpc.Registrar]:
+    def _registrars(self, registration: Registration) -> Iterator[rpc.GrpcRegistrar]:
         """The registrars for a plugin's services: one for each gRPC listener that is configured and serves them."""
         yield self._node
         if self._settings.grpc.tcp_address:
@@ -187,18 +189,18 @@ class Listeners:
         await self._open_http(stack, "debug endpoint", settings.address, Owner(settings.uid, settings.gid), server)
 
     async def _open_http(
-        self, stack: AsyncExitStack, what: str, address: str, owner: Owner, server: HttpServer
+        self, stack: AsyncExitStack, purpose: str, address: str, owner: Owner, server: HttpServer
     ) -> None:
         if os.path.isabs(address):
-            published = UnixSocket(what, address, owner)
+            published = UnixSocket(purpose, address, owner)
             stack.callback(published.close)
             sock = listen_unix(published)
         else:
-            sock = listen_tcp(what, address)
+            sock = listen_tcp(purpose, address)
             address = _shown(sock.getsockname())
         stack.push_async_callback(server.close)
         server.start(sock)
-        LOG.info("serving...", address=address, listener=what)
+        LOG.info("serving...", address=address, listener=purpose)
 
     def _open_ttrpc(self, stack: AsyncExitStack, tasks: Tasks) -> None:
         address = self._settings.ttrpc_address
@@ -229,29 +231,29 @@ class Listeners:
     async def _open_tcp(
         self,
         stack: AsyncExitStack,
-        where: _Fronted,
+        fronted: _Fronted,
         server: grpc.aio.Server,
         credentials: grpc.ServerCredentials | None,
     ) -> None:
         """Accept on an address, for a server that listens on a socket of this process."""
-        sock = listen_tcp(where.what, where.address)
+        sock = listen_tcp(fronted.purpose, fronted.address)
         stack.callback(sock.close)
         address = _shown(sock.getsockname())
         add = server.add_insecure_port
         if credentials is not None:
             add = partial(server.add_secure_port, server_credentials=credentials)
-        front = self._before(stack, where, sock, add)
+        front = self._before(stack, fronted, sock, add)
         await _start_behind(stack, server, front)
-        LOG.info("serving...", address=address, listener=where.what, tls=credentials is not None)
+        LOG.info("serving...", address=address, listener=fronted.purpose, tls=credentials is not None)
 
     def _before(
-        self, stack: AsyncExitStack, where: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
+        self, stack: AsyncExitStack, fronted: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
     ) -> Front:
         """Return the relay that accepts on ``sock``, for a server that ``add_port`` makes listen on an inner socket."""
-        inner = InnerSocket(where.what, self._settings.state, f"{where.listener} {self._settings.root}")
+        inner = InnerSocket(fronted.purpose, self._settings.state, f"{fronted.listener} {self._settings.root}")
         stack.callback(inner.close)
         inner.bind(add_port)
-        front = Front(where.listener, sock, inner.path, (where.bound, self._bounds.silent), self._connections)
+        front = Front(fronted.listener, sock, inner.path, (fronted.bound, self._bounds.silent), self._connections)
         stack.push_async_callback(front.close)
         return front
 
@@ -288,10 +290,10 @@ class _Fronted(msgspec.Struct, frozen=True):
     bound.
     """
 
-    what: str
+    purpose: str
     address: str
     listener: str
-    bound: Bound
+    bound: ConnectionBound
 
 
 async def _start(server: grpc.aio.Server) -> None:

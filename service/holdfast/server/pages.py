@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from holdfast import log
 from holdfast.metrics import CONTENT_TYPE, Registry
-from holdfast.server import stacks
-from holdfast.server.http import Refused, Request, Response, Routes
+from holdfast.server import thread_dump
+from holdfast.server.http import Request, RequestRefused, Response, Routes
 
 LOG = log.named(__name__)
 
@@ -35,9 +35,9 @@ def guard_address(request: Request) -> None:
         Refused: it writes, or a web page may have made the request.
     """
     if request.method not in ("GET", "HEAD"):
-        raise Refused(403, "only a unix socket takes changes: set debug.address to a path")
+        raise RequestRefused(403, "only a unix socket takes changes: set debug.address to a path")
     if request.from_page or not is_address(request.host):
-        raise Refused(403, "not for web pages: ask by address, as in http://127.0.0.1:PORT/")
+        raise RequestRefused(403, "not for web pages: ask by address, as in http://127.0.0.1:PORT/")
 
 
 def is_address(host: str) -> bool:
@@ -64,7 +64,7 @@ def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_l
         return Response(f"{level()}\n".encode())
 
     return {
-        ("GET", "/debug/stacks"): lambda _: Response(stacks.text().encode()),
+        ("GET", "/debug/stacks"): lambda _: Response(thread_dump.text().encode()),
         ("GET", "/debug/tasks"): lambda _: Response(_tasks().encode()),
         ("GET", "/debug/config"): lambda _: Response(config_text().encode(), content_type="application/json"),
         ("GET", "/debug/loglevel"): lambda _: Response(f"{level()}\n".encode()),

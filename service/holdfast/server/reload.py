@@ -21,7 +21,7 @@ Callback = Callable[[Any], None]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Change(Struct, frozen=True):
+class ReloadResult(Struct, frozen=True):
     """Result of a good reload: keys that are in force, and keys that wait for a restart."""
 
     applied: tuple[str, ...]
@@ -64,7 +64,7 @@ class Reloadable:
         """
         self._touched.add(key)
 
-    def apply(self, new: Mapping[str, Any]) -> Change:
+    def apply(self, new: Mapping[str, Any]) -> ReloadResult:
         """Apply every reloadable difference.
 
         Touched keys come last: if another key is refused, they stay as they are.
@@ -91,7 +91,7 @@ class Reloadable:
                 done.append((key, callback))
         self._in_force |= {key: new.get(key) for key in applied}
         self._touched -= set(applied)
-        return Change(tuple(sorted(applied)), tuple(sorted(set(changed) - set(applied))))
+        return ReloadResult(tuple(sorted(applied)), tuple(sorted(set(changed) - set(applied))))
 
     def _take_back(self, done: list[tuple[str, Callback]]) -> None:
         for key, callback in reversed(done):

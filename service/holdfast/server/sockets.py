@@ -48,8 +48,8 @@ class Owner(Struct, frozen=True):
 class UnixSocket:
     """One published socket path. ``bind_path`` is the name to bind to before `publish`."""
 
-    def __init__(self, what: str, path: str, owner: Owner) -> None:
-        self.what, self.path, self.owner = what, path, owner
+    def __init__(self, purpose: str, path: str, owner: Owner) -> None:
+        self.purpose, self.path, self.owner = purpose, path, owner
         self._name = os.path.basename(path)
         self._hidden = f".hf-{zlib.crc32(self._name.encode()):08x}"  # short, and the same after a crash
         self._inode: tuple[int, int] | None = None
@@ -136,7 +136,7 @@ class UnixSocket:
             self._directory = -1
 
     def _refusal(self, why: str) -> BootError:
-        return BootError(f"failed to get listener for {self.what}: {self.path}: {why}")
+        return BootError(f"failed to get listener for {self.purpose}: {self.path}: {why}")
 
 
 class InnerSocket:
@@ -145,8 +145,8 @@ class InnerSocket:
     ``name`` must be no other daemon's; a socket that a daemon of the same name left behind is removed.
     """
 
-    def __init__(self, what: str, state: str, name: str) -> None:
-        self.what = what
+    def __init__(self, purpose: str, state: str, name: str) -> None:
+        self.purpose = purpose
         self._name = f".hf-{zlib.crc32(name.encode()):08x}.in"
         self._directory = open_trusted(state)
         self.path = f"/proc/self/fd/{self._directory}/{self._name}"
@@ -161,7 +161,7 @@ class InnerSocket:
         try:
             bind_private(lambda: add_port(f"unix:{self.path}"))
         except RuntimeError as error:
-            raise BootError(f"failed to get listener for {self.what}: {self._name} in state: {error}") from error
+            raise BootError(f"failed to get listener for {self.purpose}: {self._name} in state: {error}") from error
 
     def close(self) -> None:
         """Remove the socket."""
@@ -187,14 +187,14 @@ def listen_unix(published: UnixSocket) -> socket.socket:
     return sock
 
 
-def listen_tcp(what: str, address: str) -> socket.socket:
+def listen_tcp(purpose: str, address: str) -> socket.socket:
     """Return a TCP socket that listens on ``host:port``; without a host on every address of both families, as gRPC's
     do.
 
     Raises:
         BootError: with the address and the kernel's reason.
     """
-    host, port = split_address(what, address)
+    host, port = split_address(purpose, address)
     both = not host and socket.has_dualstack_ipv6()
     name = "::" if both else host
     # ASCII as bytes: text would be encoded by a codec that takes a millisecond to import
@@ -205,7 +205,7 @@ def listen_tcp(what: str, address: str) -> socket.socket:
         )[0]
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
-        raise tcp_refusal(what, address, error) from error
+        raise tcp_refusal(purpose, address, error) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if both:
@@ -214,11 +214,11 @@ def listen_tcp(what: str, address: str) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise tcp_refusal(what, address, error) from error
+        raise tcp_refusal(purpose, address, error) from error
     return sock
 
 
-def split_address(what: str, address: str) -> tuple[str, int]:
+def split_address(purpose: str, address: str) -> tuple[str, int]:
     """``host:port``, ``:port`` or ``[v6]:port`` as host and port.
 
     Raises:
@@ -226,16 +226,16 @@ def split_address(what: str, address: str) -> tuple[str, int]:
     """
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not colon:
-        raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: missing port in address")
+        raise BootError(f"failed to get listener for {purpose}: listen tcp: address {address}: missing port in address")
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise BootError(f"failed to get listener for {what}: listen tcp: address {address}: invalid port")
+        raise BootError(f"failed to get listener for {purpose}: listen tcp: address {address}: invalid port")
     return host.strip("[]"), int(port)
 
 
-def tcp_refusal(what: str, address: str, error: OSError) -> BootError:
+def tcp_refusal(purpose: str, address: str, error: OSError) -> BootError:
     """The line for a TCP address the kernel refused."""
     reason = (error.strerror or str(error)).lower()
-    return BootError(f"failed to get listener for {what}: listen tcp {address}: bind: {reason}")
+    return BootError(f"failed to get listener for {purpose}: listen tcp {address}: bind: {reason}")
 
 
 def refuse_if_taken(path: str) -> None:

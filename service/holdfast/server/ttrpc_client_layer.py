@@ -14,13 +14,13 @@ from holdfast.rpc.counters import MethodCounters
 from holdfast.ttrpc import CallOptions, ClientInterceptor, Invoke, Kind
 
 if TYPE_CHECKING:
-    from holdfast.rpc.spans import Tracing
+    from holdfast.rpc.spans import CallTracing
 
 SYSTEM = "ttrpc"  # rpc.system of the spans
 Ended = Callable[[BaseException | None], None]
 
 
-def intercept_calls(counters: Counters, tracing: Tracing | None = None) -> ClientInterceptor:
+def intercept_calls(counters: Counters, tracing: CallTracing | None = None) -> ClientInterceptor:
     """Return a ttrpc client interceptor; ``counters`` are of side ``client``."""
 
     def wrap(full_method: str, kind: Kind, invoke: Invoke, /) -> Invoke:

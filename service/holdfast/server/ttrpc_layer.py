@@ -14,14 +14,14 @@ from typing import Any
 
 from holdfast import namespaces
 from holdfast.errors import Code, Unavailable, code_of
-from holdfast.rpc import Layer, MethodType
+from holdfast.rpc import InterceptorLayer, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN
 from holdfast.ttrpc import Handler, Interceptor, Kind, ServerCall
 
 SYSTEM = "ttrpc"  # rpc.system of the spans
 
 
-def intercept(layer: Layer) -> Interceptor:
+def intercept(layer: InterceptorLayer) -> Interceptor:
     """Return a ttrpc interceptor that wraps each handler once, when its service is registered."""
 
     def wrap(full_method: str, kind: Kind, handler: Handler) -> Handler:
@@ -34,7 +34,7 @@ def intercept(layer: Layer) -> Interceptor:
 class _Method:
     """One wrapped method: the state that its calls share."""
 
-    def __init__(self, layer: Layer, full_method: str, kind: Kind) -> None:
+    def __init__(self, layer: InterceptorLayer, full_method: str, kind: Kind) -> None:
         self.gate, self.tracing, self.full_method = layer.gate, layer.tracing, full_method
         self.counters = layer.counters.method(full_method, MethodType(kind.value))
         self._client_streams = kind.client_streaming

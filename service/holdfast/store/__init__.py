@@ -2,8 +2,8 @@
 
 from holdfast.store.blobs import LocalStore
 from holdfast.store.content import Backend, ContentStore
-from holdfast.store.metadata import Metadata
+from holdfast.store.metadata import MetadataStore
 from holdfast.store.schedule import Thresholds
 from holdfast.store.scheduler import Scheduler
 
-__all__ = ["Backend", "ContentStore", "LocalStore", "Metadata", "Scheduler", "Thresholds"]
+__all__ = ["Backend", "ContentStore", "LocalStore", "MetadataStore", "Scheduler", "Thresholds"]

@@ -15,10 +15,11 @@ from holdfast import log
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from holdfast.filters import parse_all
 from holdfast.store import ingest
-from holdfast.store.content import Info, Status, Swept
+from holdfast.store.content import Info, IngestStatus, Swept
 from holdfast.store.digest import check_digest, complaint
+from holdfast.store.disk_thread import finished, on_thread
 from holdfast.store.labels import Labels
-from holdfast.store.waiting import Refs, finished, on_thread
+from holdfast.store.ref_lock import RefLocks
 
 LOG = log.named(__name__)
 _THREADS = 4
@@ -33,7 +34,7 @@ class LocalStore:
     def __init__(self, root: Path, patience_s: float = 0.5) -> None:
         self.layout = ingest.Layout(root)
         self._threads = ThreadPoolExecutor(_THREADS, "store-content")
-        self._refs = Refs(patience_s, time.monotonic)
+        self._refs = RefLocks(patience_s, time.monotonic)
 
     async def open(self) -> None:
         """Create the folders."""
@@ -96,11 +97,11 @@ class LocalStore:
             self._refs.release(ref)
             raise
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         return await on_thread(self._threads, ingest.status_of, self.layout.ingest(ref))
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
         wanted = parse_all(filters)
         found = await on_thread(self._threads, lambda: list(_statuses(self.layout)))
@@ -167,7 +168,7 @@ class FileReader:
 class FileWriter:
     """A `Writer` of one ingest."""
 
-    def __init__(self, opened: ingest.Ingest, threads: ThreadPoolExecutor, refs: Refs) -> None:
+    def __init__(self, opened: ingest.Ingest, threads: ThreadPoolExecutor, refs: RefLocks) -> None:
         self._ingest = opened
         self._threads = threads
         self._refs = refs
@@ -175,7 +176,7 @@ class FileWriter:
         self._closed = False
 
     @property
-    def status(self) -> Status:
+    def status(self) -> IngestStatus:
         """`Writer.status`."""
         return self._ingest.status
 
@@ -254,7 +255,7 @@ def _digests(layout: ingest.Layout) -> Iterator[str]:
                     yield digest
 
 
-def _statuses(layout: ingest.Layout) -> Iterator[Status]:
+def _statuses(layout: ingest.Layout) -> Iterator[IngestStatus]:
     for folder in layout.ingests.iterdir():
         try:
             yield ingest.status_of(folder)

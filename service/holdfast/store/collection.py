@@ -14,15 +14,20 @@ from msgspec import Struct, field
 from holdfast.store.database import Transaction
 from holdfast.store.labels import Labels, from_text
 from holdfast.store.leases import CONTENT, IMAGES, INGESTS, SNAPSHOTS
-from holdfast.store.reachability import PREFIX, Item, Kind, Node, reachable
+from holdfast.store.reachability import PREFIX, Item, ObjectKind, StoredObject, reachable
 
-_KINDS = {CONTENT: Kind.CONTENT, INGESTS: Kind.INGEST, IMAGES: Kind.IMAGE, SNAPSHOTS: Kind.SNAPSHOT}
+_KINDS = {
+    CONTENT: ObjectKind.CONTENT,
+    INGESTS: ObjectKind.INGEST,
+    IMAGES: ObjectKind.IMAGE,
+    SNAPSHOTS: ObjectKind.SNAPSHOT,
+}
 #: The swept kinds: table, and the column with the name.
 _TABLES = {
-    Kind.LEASE: ("leases", "id"),
-    Kind.IMAGE: ("images", "name"),
-    Kind.INGEST: ("ingests", "ref"),
-    Kind.CONTENT: ("blobs", "digest"),
+    ObjectKind.LEASE: ("leases", "id"),
+    ObjectKind.IMAGE: ("images", "name"),
+    ObjectKind.INGEST: ("ingests", "ref"),
+    ObjectKind.CONTENT: ("blobs", "digest"),
 }
 
 
@@ -30,9 +35,9 @@ class Collected(Struct, frozen=True):
     """Nodes that one collection removed, and for how many seconds nothing could be written."""
 
     pause_s: float
-    removed: dict[Kind, list[Node]] = field(default_factory=dict)
+    removed: dict[ObjectKind, list[StoredObject]] = field(default_factory=dict)
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: ObjectKind) -> int:
         """The number of removed nodes of ``kind``."""
         return len(self.removed.get(kind, ()))
 
@@ -42,7 +47,7 @@ def collect(transaction: Transaction, now: int) -> Collected:
     started = time.monotonic()
     items = list(_items(transaction))
     needed = reachable(items, now)
-    garbage: dict[Kind, list[Node]] = defaultdict(list)
+    garbage: dict[ObjectKind, list[StoredObject]] = defaultdict(list)
     for item in items:
         if item.node.kind in _TABLES and item.node not in needed:
             garbage[item.node.kind].append(item.node)
@@ -57,25 +62,27 @@ def collect(transaction: Transaction, now: int) -> Collected:
 
 def _items(transaction: Transaction) -> Iterator[Item]:
     execute = transaction.execute
-    held: dict[tuple[str, str], list[Node]] = defaultdict(list)
+    held: dict[tuple[str, str], list[StoredObject]] = defaultdict(list)
     for namespace, lease, type_, key in execute("SELECT namespace, lease, type, id FROM lease_resources"):
         kind, _, snapshotter = type_.partition("/")
         name = f"{snapshotter}/{key}" if snapshotter else key
-        held[namespace, lease].append(Node(_KINDS[kind], namespace, name))
+        held[namespace, lease].append(StoredObject(_KINDS[kind], namespace, name))
     for namespace, key, labels in execute("SELECT namespace, id, labels FROM leases"):
-        yield Item(Node(Kind.LEASE, namespace, key), _gc_labels(labels), tuple(held.get((namespace, key), ())))
+        yield Item(
+            StoredObject(ObjectKind.LEASE, namespace, key), _gc_labels(labels), tuple(held.get((namespace, key), ()))
+        )
     for namespace, key, labels, digest in execute("SELECT namespace, name, labels, digest FROM images"):
-        target = Node(Kind.CONTENT, namespace, digest)
-        yield Item(Node(Kind.IMAGE, namespace, key), _gc_labels(labels), (target,))
+        target = StoredObject(ObjectKind.CONTENT, namespace, digest)
+        yield Item(StoredObject(ObjectKind.IMAGE, namespace, key), _gc_labels(labels), (target,))
     query = "SELECT namespace, id, labels, snapshotter, snapshot_key FROM containers"
     for namespace, key, labels, snapshotter, snapshot in execute(query):
-        needs = (Node(Kind.SNAPSHOT, namespace, f"{snapshotter}/{snapshot}"),) if snapshotter else ()
-        yield Item(Node(Kind.CONTAINER, namespace, key), _gc_labels(labels), needs)
+        needs = (StoredObject(ObjectKind.SNAPSHOT, namespace, f"{snapshotter}/{snapshot}"),) if snapshotter else ()
+        yield Item(StoredObject(ObjectKind.CONTAINER, namespace, key), _gc_labels(labels), needs)
     for namespace, key, expected, expires_at in execute("SELECT namespace, ref, expected, expires_at FROM ingests"):
-        needs = (Node(Kind.CONTENT, namespace, expected),) if expected else ()
-        yield Item(Node(Kind.INGEST, namespace, key), {}, needs, expires_at)
+        needs = (StoredObject(ObjectKind.CONTENT, namespace, expected),) if expected else ()
+        yield Item(StoredObject(ObjectKind.INGEST, namespace, key), {}, needs, expires_at)
     for namespace, key, labels in execute("SELECT namespace, digest, labels FROM blobs"):
-        yield Item(Node(Kind.CONTENT, namespace, key), _gc_labels(labels))
+        yield Item(StoredObject(ObjectKind.CONTENT, namespace, key), _gc_labels(labels))
 
 
 def _gc_labels(text: str | None) -> Labels:

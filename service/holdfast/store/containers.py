@@ -166,16 +166,16 @@ class Containers:
         await self._database.write(change, frees=True)
 
 
-def check_container(container: Container, where: str) -> None:
+def check_container(container: Container, location: str) -> None:
     """Refuse an invalid container.
 
     Raises:
-        InvalidArgument: the message begins with ``where`` and names the field.
+        InvalidArgument: the message begins with ``location`` and names the field.
     """
     try:
         _check(container)
     except InvalidArgument as error:
-        raise InvalidArgument(f"{where}: {error.message}") from None
+        raise InvalidArgument(f"{location}: {error.message}") from None
 
 
 def _check(container: Container) -> None:

@@ -38,7 +38,7 @@ class Info(Struct, frozen=True):
         return "", False
 
 
-class Status(Struct, frozen=True):
+class IngestStatus(Struct, frozen=True):
     """An ingest. ``total`` and ``expected`` are its writer's announcement; 0 and empty without one."""
 
     ref: str
@@ -69,7 +69,7 @@ class Writer(Protocol):
     """The holder of a ref. It must be closed, also after an error and after its commit."""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> IngestStatus:
         """The ingest's current status."""
 
     @property
@@ -128,10 +128,10 @@ class ContentStore(Protocol):
             AlreadyExists: the ``expected`` blob exists.
         """
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """Raises `NotFound`."""
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """Ingests that any filter matches."""
 
     async def abort(self, ref: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 CANONICAL = "sha256"
 #: Hex digits in a digest of each algorithm we can compute.

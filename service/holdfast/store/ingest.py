@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from holdfast.store.content import FRAME, Status
+from holdfast.store.content import FRAME, IngestStatus
 from holdfast.store.digest import CANONICAL
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -42,13 +42,13 @@ _about = msgspec.json.Decoder(About)
 
 
 @contextmanager
-def disk(what: str) -> Iterator[None]:
+def disk(action: str) -> Iterator[None]:
     """Turn the error of a full disk into `ResourceExhausted`."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise ResourceExhausted(f"{what}: {os.strerror(error.errno or 0).lower()}") from error
+            raise ResourceExhausted(f"{action}: {os.strerror(error.errno or 0).lower()}") from error
         raise
 
 
@@ -105,7 +105,7 @@ def read_about(folder: Path) -> About:
         raise NotFound(f"ingest {folder.name}: {error}") from error
 
 
-def status_of(folder: Path) -> Status:
+def status_of(folder: Path) -> IngestStatus:
     """Return the status of an ingest from its folder.
 
     Raises:
@@ -116,7 +116,9 @@ def status_of(folder: Path) -> Status:
         data = os.stat(folder / "data")
     except FileNotFoundError as error:
         raise NotFound(f"ingest {about.ref}: no data") from error
-    return Status(about.ref, data.st_size, about.total, "", about.started_at, max(about.started_at, data.st_mtime_ns))
+    return IngestStatus(
+        about.ref, data.st_size, about.total, "", about.started_at, max(about.started_at, data.st_mtime_ns)
+    )
 
 
 def remove(folder: Path) -> bool:
@@ -133,7 +135,7 @@ def remove(folder: Path) -> bool:
 class Ingest:
     """An open ingest; one thread at a time, but `append` and `digested` may run side by side."""
 
-    def __init__(self, layout: Layout, folder: Path, descriptor: int, status: Status, digest: Any) -> None:
+    def __init__(self, layout: Layout, folder: Path, descriptor: int, status: IngestStatus, digest: Any) -> None:
         self._layout = layout
         self._folder = folder
         self._descriptor = descriptor
@@ -217,7 +219,7 @@ class Ingest:
 
     def _moved_to(self, offset: int) -> None:
         old = self.status
-        self.status = Status(old.ref, offset, old.total, "", old.started_at, time.time_ns())
+        self.status = IngestStatus(old.ref, offset, old.total, "", old.started_at, time.time_ns())
 
 
 def open_ingest(layout: Layout, ref: str, total: int) -> Ingest:

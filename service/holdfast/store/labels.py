@@ -19,17 +19,17 @@ _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Labels)
 
 
-def check_labels(labels: Mapping[str, str], where: str) -> None:
+def check_labels(labels: Mapping[str, str], location: str) -> None:
     """Refuse a label of more than 4096 bytes.
 
     Raises:
-        InvalidArgument: the message begins with ``where``.
+        InvalidArgument: the message begins with ``location``.
     """
     for key, value in labels.items():
         try:
             check_label(key, value)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{where}: {error.message}") from None
+            raise InvalidArgument(f"{location}: {error.message}") from None
 
 
 def kept(labels: Mapping[str, str]) -> Labels:

@@ -14,16 +14,16 @@ from holdfast.store.database import Database
 from holdfast.store.images import Images
 from holdfast.store.leases import Leases
 from holdfast.store.namespaces import Namespaces
-from holdfast.store.reachability import Kind
-from holdfast.store.shared import Content
+from holdfast.store.reachability import ObjectKind
+from holdfast.store.shared import SharedContent
 
 LOG = log.named(__name__)
 
 
-class Metadata:
+class MetadataStore:
     """The metadata of namespaces, leases, images, containers and content.
 
-    ``shared`` is the policy between namespaces (see `shared.Content`); ``clock`` gives nanoseconds since 1970.
+    ``shared`` is the policy between namespaces (see `shared.SharedContent`); ``clock`` gives nanoseconds since 1970.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Metadata:
         self.leases = Leases(self.database, clock)
         self.images = Images(self.database, clock)
         self.containers = Containers(self.database, clock)
-        self.content = Content(self.database, backend, shared=shared, clock=clock)
+        self.content = SharedContent(self.database, backend, shared=shared, clock=clock)
         self._clock = clock
         self._leftovers = True  # a crash may have left bytes without metadata
 
@@ -45,7 +45,7 @@ class Metadata:
     async def close(self) -> None:
         """Finish pending changes and close the database."""
         await self.database.close()
-        self.content.opened.forget()
+        self.content.readers.forget()
 
     async def collect(self) -> Collected:
         """Collect the garbage: first the metadata, then the bytes that no namespace has any more."""
@@ -62,6 +62,6 @@ class Metadata:
         LOG.debug(
             "garbage collected",
             pause_s=collected.pause_s,
-            **{kind.name.lower(): collected.count(kind) for kind in Kind if collected.count(kind)},
+            **{kind.name.lower(): collected.count(kind) for kind in ObjectKind if collected.count(kind)},
         )
         return collected

@@ -15,7 +15,7 @@ snapshot's own, the blob an ingest shares, and labels:
     containerd.io/gc.flat                                  on a lease: its resources, but not what they need
     containerd.io/gc.expire = RFC 3339                     on a lease or an image; a value that is no time never expires
 
-Nothing here reads or writes: `Item` in, `Node` out. Sources: containerd's docs/garbage-collection.md and the
+Nothing here reads or writes: `Item` in, `StoredObject` out. Sources: containerd's docs/garbage-collection.md and the
 behaviour of 1.6 (labels ``ref``, ``root``, ``flat``, ``expire`` on leases) and 2.x (``bref``, images).
 """
 
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 PREFIX = "containerd.io/gc."
 ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"
@@ -37,7 +37,7 @@ _REF, _BREF = f"{PREFIX}ref.", f"{PREFIX}bref."
 _RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\Z")
 
 
-class Kind(IntEnum):
+class ObjectKind(IntEnum):
     """Kind of a node."""
 
     CONTENT = 1
@@ -48,10 +48,10 @@ class Kind(IntEnum):
     INGEST = 6
 
 
-class Node(NamedTuple):
+class StoredObject(NamedTuple):
     """One object; a snapshot's key is ``<snapshotter>/<key>``. ``flat``: found through a flat lease."""
 
-    kind: Kind
+    kind: ObjectKind
     namespace: str
     key: str
     flat: bool = False
@@ -63,13 +63,13 @@ class Item(Struct, frozen=True):
     ``expires_at`` is for ingests, in nanoseconds since 1970; None: at once.
     """
 
-    node: Node
+    node: StoredObject
     labels: Mapping[str, str] = field(default_factory=dict)
-    needs: tuple[Node, ...] = ()
+    needs: tuple[StoredObject, ...] = ()
     expires_at: int | None = None
 
 
-_NAMED = {"content": Kind.CONTENT, "image": Kind.IMAGE, "container": Kind.CONTAINER}
+_NAMED = {"content": ObjectKind.CONTENT, "image": ObjectKind.IMAGE, "container": ObjectKind.CONTAINER}
 _REF_KINDS = ("content", "image")
 _BREF_KINDS = ("content", "image", "container")
 
@@ -85,12 +85,12 @@ def expiry(labels: Mapping[str, str]) -> int | None:
         return None
 
 
-def references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
+def references(node: StoredObject, labels: Mapping[str, str]) -> Iterator[StoredObject]:
     """The nodes that ``node`` needs, according to its labels."""
     return _linked(node.namespace, labels, _REF, _REF_KINDS)
 
 
-def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
+def back_references(node: StoredObject, labels: Mapping[str, str]) -> Iterator[StoredObject]:
     """The nodes that need ``node``, according to its labels."""
     return _linked(node.namespace, labels, _BREF, _BREF_KINDS)
 
@@ -98,28 +98,28 @@ def back_references(node: Node, labels: Mapping[str, str]) -> Iterator[Node]:
 def is_root(item: Item, now: int) -> bool:
     """Whether an object is a root: needed without a reference from another."""
     match item.node.kind:
-        case Kind.LEASE | Kind.IMAGE:
+        case ObjectKind.LEASE | ObjectKind.IMAGE:
             at = expiry(item.labels)
             return at is None or at >= now
-        case Kind.INGEST:
+        case ObjectKind.INGEST:
             return item.expires_at is not None and item.expires_at >= now
-        case Kind.CONTAINER:
+        case ObjectKind.CONTAINER:
             return True
     return ROOT in item.labels
 
 
-def reachable(items: Iterable[Item], now: int) -> set[Node]:
+def reachable(items: Iterable[Item], now: int) -> set[StoredObject]:
     """Return all needed nodes, whether they exist or not. ``now`` in nanoseconds since 1970."""
-    known: dict[Node, Item] = {}
-    back: dict[Node, list[Node]] = defaultdict(list)
-    grey: list[Node] = []
+    known: dict[StoredObject, Item] = {}
+    back: dict[StoredObject, list[StoredObject]] = defaultdict(list)
+    grey: list[StoredObject] = []
     for item in items:
         known[item.node] = item
         if is_root(item, now):
             grey.append(item.node)
         for parent in back_references(item.node, item.labels):
             back[parent].append(item.node)
-    met: set[Node] = set(grey)
+    met: set[StoredObject] = set(grey)
     while grey:
         for needed in _edges(grey.pop(), known, back):
             if needed not in met:
@@ -128,13 +128,15 @@ def reachable(items: Iterable[Item], now: int) -> set[Node]:
     return {node._replace(flat=False) if node.flat else node for node in met}
 
 
-def _edges(node: Node, known: Mapping[Node, Item], back: Mapping[Node, list[Node]]) -> Iterator[Node]:
+def _edges(
+    node: StoredObject, known: Mapping[StoredObject, Item], back: Mapping[StoredObject, list[StoredObject]]
+) -> Iterator[StoredObject]:
     if node in back:
         yield from back[node]
     item = known.get(node._replace(flat=False) if node.flat else node)
     if item is None:  # a dead reference
         return
-    if node.kind is Kind.LEASE:
+    if node.kind is ObjectKind.LEASE:
         flat = FLAT in item.labels
         yield from (held._replace(flat=flat) for held in item.needs)
         return
@@ -143,15 +145,15 @@ def _edges(node: Node, known: Mapping[Node, Item], back: Mapping[Node, list[Node
         yield from references(node, item.labels)
 
 
-def _linked(namespace: str, labels: Mapping[str, str], prefix: str, kinds: tuple[str, ...]) -> Iterator[Node]:
+def _linked(namespace: str, labels: Mapping[str, str], prefix: str, kinds: tuple[str, ...]) -> Iterator[StoredObject]:
     for key, value in labels.items():
         if not key.startswith(prefix):
             continue
         rest = key[len(prefix) :]
         if rest.startswith("snapshot."):
             snapshotter = rest[len("snapshot.") :].partition("/")[0]
-            yield Node(Kind.SNAPSHOT, namespace, f"{snapshotter}/{value}")
+            yield StoredObject(ObjectKind.SNAPSHOT, namespace, f"{snapshotter}/{value}")
             continue
         for name in kinds:
             if rest == name or rest.startswith((f"{name}.", f"{name}/")):
-                yield Node(_NAMED[name], namespace, value)
+                yield StoredObject(_NAMED[name], namespace, value)

@@ -24,14 +24,14 @@ from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
-from holdfast.store.content import Backend, Info, Reader, Status, Swept
+from holdfast.store.content import Backend, Info, IngestStatus, Reader, Swept
 from holdfast.store.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
 from holdfast.store.namespaces import ensure
-from holdfast.store.opened import Opened
+from holdfast.store.reader_cache import ReaderCache
+from holdfast.store.rwlock import ReadWriteLock
 from holdfast.store.shared_writer import SharedWriter
-from holdfast.store.waiting import Gate
 
 #: containerd's label of a namespace whose content every other namespace may use by digest, whatever the policy.
 SHAREABLE = "containerd.io/namespace.shareable"
@@ -41,7 +41,7 @@ _COLUMNS = "digest, size, labels, created_at, updated_at"
 _STALE_NS = 24 * 3600 * 1_000_000_000  # an ingest without a lease may be collected after a day, as in containerd
 
 
-class Content:
+class SharedContent:
     """All namespaces' content. ``clock`` gives nanoseconds since 1970."""
 
     def __init__(
@@ -51,9 +51,9 @@ class Content:
         self.backend = backend
         self.shared = shared
         self.clock = clock
-        self.gate = Gate()
-        self.opened = Opened()
-        database.on_change(self.opened.forget)
+        self.lock = ReadWriteLock()
+        self.readers = ReaderCache()
+        database.on_change(self.readers.forget)
 
     def within(self, namespace: str, lease: str = "") -> NamespaceContent:
         """Return one namespace's content; ``lease`` holds the written blobs."""
@@ -61,7 +61,7 @@ class Content:
 
     async def sweep(self) -> Swept:
         """Remove from the store below what no namespace has; no ingest begins or commits meanwhile."""
-        async with self.gate.exclusive():
+        async with self.lock.exclusive():
             digests, refs = await self.database.read(_needed)
             return await self.backend.sweep(digests, refs)
 
@@ -76,7 +76,7 @@ class _Claim(Struct, frozen=True):
 class NamespaceContent:
     """The `ContentStore` of one namespace."""
 
-    def __init__(self, content: Content, namespace: str, lease: str) -> None:
+    def __init__(self, content: SharedContent, namespace: str, lease: str) -> None:
         self._content = content
         self._database = content.database
         self._backend = content.backend
@@ -139,13 +139,13 @@ class NamespaceContent:
             await self.info(digest)
             return await self._backend.reader(digest)
 
-        return await self._content.opened.reader((self._namespace, digest), opening)
+        return await self._content.readers.reader((self._namespace, digest), opening)
 
     async def writer(self, ref: str, total: int = 0, expected: str = "") -> SharedWriter:
         """`ContentStore.writer`."""
         if not ref:
             raise InvalidArgument("ref must not be empty")
-        async with self._content.gate.shared():
+        async with self._content.lock.shared():
             found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
                 found = None  # the sizes disagree; the commit finds the wrong one
@@ -154,15 +154,15 @@ class NamespaceContent:
                 raise AlreadyExists(f"content {expected}")
             under = None if found else await self._backend.writer(claim.backend_ref, total)
         now = self._content.clock()
-        status = Status(ref, found.size, found.size, expected, now, now) if found else Status(ref)
+        status = IngestStatus(ref, found.size, found.size, expected, now, now) if found else IngestStatus(ref)
         return SharedWriter(self, claim.backend_ref, under, status)
 
-    async def status(self, ref: str) -> Status:
+    async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
         return replace(await self._backend.status(backend_ref), ref=ref)
 
-    async def statuses(self, filters: Iterable[str] = ()) -> list[Status]:
+    async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
         wanted = parse_all(filters)
         query = "SELECT ref, backend_ref FROM ingests WHERE namespace = ? ORDER BY ref"
@@ -179,7 +179,7 @@ class NamespaceContent:
 
     async def abort(self, ref: str) -> None:
         """`ContentStore.abort`."""
-        async with self._content.gate.shared():
+        async with self._content.lock.shared():
             backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
             with suppress(NotFound):  # it shared a blob, or a commit was cut short
                 await self._backend.abort(backend_ref)
@@ -205,8 +205,8 @@ class NamespaceContent:
             raise AlreadyExists(f"content {info.digest}")
 
     @property
-    def content(self) -> Content:
-        """The `Content` that this is a part of."""
+    def content(self) -> SharedContent:
+        """The `SharedContent` that this is a part of."""
         return self._content
 
     def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, FailedPrecondition
-from holdfast.store.content import FRAME, Info, Status, Writer
+from holdfast.store.content import FRAME, Info, IngestStatus, Writer
 from holdfast.store.labels import Labels, check_labels
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SharedWriter:
     """A `Writer`; without one ``under`` it, its offset is the end of a blob that the store below has already."""
 
-    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: Status) -> None:
+    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: IngestStatus) -> None:
         self._store = store
         self._backend_ref = backend_ref
         self._under = under
@@ -26,7 +26,7 @@ class SharedWriter:
         self._closed = False
 
     @property
-    def status(self) -> Status:
+    def status(self) -> IngestStatus:
         """`Writer.status`."""
         return replace(self._under.status, ref=self._status.ref) if self._under else self._status
 
@@ -52,7 +52,7 @@ class SharedWriter:
         """`Writer.commit`."""
         try:
             check_labels(labels or {}, "info.Labels")
-            async with self._store.content.gate.shared():
+            async with self._store.content.lock.shared():
                 offset, digest = await self._committed(size, expected)
                 await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
         finally:

@@ -19,7 +19,7 @@ from holdfast.ttrpc.streams import ENDED, OPEN, Kind, Stream
 if TYPE_CHECKING:
     from holdfast.ttrpc.handshake import Peer
     from holdfast.ttrpc.server_session import ServerSession
-    from holdfast.ttrpc.services import Bound
+    from holdfast.ttrpc.services import BoundMethod
 
 LOG = log.named(__name__)
 
@@ -35,7 +35,7 @@ class ServerCall:
     def __init__(self, session: ServerSession, stream: Stream) -> None:
         self._session = session
         self._stream = stream
-        self._bound: Bound = stream.request[0]
+        self._bound: BoundMethod = stream.request[0]
         self._metadata: Metadata | None = None
         self._waiter: Waiter | None = None
         self.task: asyncio.Task[None] | None = None
@@ -113,7 +113,7 @@ class ServerCall:
         stream, session = self._stream, self._session
         try:
             kind = self._bound.kind
-            argument = Requests(self) if kind.client_streaming else self._parse(stream.request[1].payload)
+            argument = RequestStream(self) if kind.client_streaming else self._parse(stream.request[1].payload)
             outcome = self._bound.handler(argument, self)
             if kind.server_streaming:
                 await self._send_all(outcome)
@@ -158,7 +158,7 @@ class ServerCall:
         self._session.fail(self._stream, code, text, details)
 
 
-class Requests(AsyncIterator[Any]):
+class RequestStream(AsyncIterator[Any]):
     """Iterator of the requests, for a handler of a streaming client."""
 
     __slots__ = ("_call",)

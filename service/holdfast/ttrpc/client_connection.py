@@ -18,7 +18,7 @@ from holdfast.ttrpc.frame import (
     Oversized,
     too_long,
 )
-from holdfast.ttrpc.streams import AWAITING, CLIENT_TABLE, OPEN, Act, Kind, Limits, Stream, arrival_of
+from holdfast.ttrpc.streams import AWAITING, CLIENT_TABLE, OPEN, Act, Kind, Limits, Stream, effect_of
 
 CLOSED = "ttrpc: closed"
 FULL = "ttrpc: stream buffer full"
@@ -53,7 +53,7 @@ class ClientConnection(Connection):
             most = self.limits.concurrent_calls
             raise from_status(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
         state = OPEN if kind.server_streaming else AWAITING
-        stream = Stream(self._next_id, kind, state, deadline, self._purse)
+        stream = Stream(self._next_id, kind, state, deadline, self._connection_budget)
         self._next_id += 2
         self._watch(stream)
         self._put(stream.id, REQUEST, _request_flags(kind, first=first), request)
@@ -113,7 +113,7 @@ class ClientConnection(Connection):
         self._end(stream, None, events)
 
     def _on_data(self, stream: Stream, frame: Frame, events: Events) -> None:
-        act = CLIENT_TABLE[stream.state, arrival_of(frame.flags, frame.data)]
+        act = CLIENT_TABLE[stream.state, effect_of(frame.flags, frame.data)]
         if act is Act.REFUSE_DATA:
             self._end(stream, PeerBrokeProtocol(act.value), events)
         elif act is Act.CLOSE:

@@ -19,13 +19,13 @@ from holdfast.ttrpc.frame import (
     too_long,
 )
 from holdfast.ttrpc.streams import (
+    ByteBudget,
     Limits,
-    Purse,
     Stream,
 )
 
 
-class Event(enum.Enum):
+class StreamEvent(enum.Enum):
     """Kind of an event on a stream."""
 
     OPENED = "opened"  # server: a call to run
@@ -33,8 +33,8 @@ class Event(enum.Enum):
     ENDED = "ended"  # the stream is over: answered, failed, or refused
 
 
-OPENED, ARRIVED, ENDED = Event  # by name, as the states are
-Events = list[tuple[Event, Stream]]
+OPENED, ARRIVED, ENDED = StreamEvent  # by name, as the states are
+Events = list[tuple[StreamEvent, Stream]]
 
 
 class Connection:
@@ -47,12 +47,12 @@ class Connection:
         self.outgoing_bytes = 0
         self.earliest = inf  # no live stream's deadline is before this
         self._reader = FrameReader()
-        self._purse = Purse(limits.connection_bytes)
+        self._connection_budget = ByteBudget(limits.connection_bytes)
 
     @property
     def held_bytes(self) -> int:
         """Bytes in the mailboxes and requests of all streams."""
-        return self._purse.spent
+        return self._connection_budget.spent
 
     @property
     def inside_frame(self) -> bool:

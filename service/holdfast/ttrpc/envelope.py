@@ -130,31 +130,31 @@ def match_request(data: bytes, targets: Mapping[bytes, TargetT]) -> tuple[Target
     return None if parts is None else (target, parts)
 
 
-def _match_parts(data: bytes, at: int) -> Parts | None:
-    """Return fields 3, 4 and 5 from ``at`` to the end, each tag one byte; None when there is anything else."""
+def _match_parts(data: bytes, offset: int) -> Parts | None:
+    """Return fields 3, 4 and 5 from ``offset`` to the end, each tag one byte; None when there is anything else."""
     payload, timeout_nano, metadata = b"", 0, []
     end = len(data)
-    while at < end:
-        tag, size = data[at], data[at + 1]
-        at += 2
+    while offset < end:
+        tag, size = data[offset], data[offset + 1]
+        offset += 2
         if size >= _ONE_BYTE:
-            size, at = _read_varint(data, at - 1)
+            size, offset = _read_varint(data, offset - 1)
         if tag == _TIMEOUT:
             timeout_nano = size - (1 << 64) if size >= 1 << 63 else size
             continue
-        stop = at + size
+        stop = offset + size
         if stop > end:
             return None
         if tag == _PAYLOAD:
-            payload = data[at:stop]
+            payload = data[offset:stop]
         elif tag == _METADATA:
-            pair = _match_pair(data[at:stop]) if size <= _ONE_BYTE else None
+            pair = _match_pair(data[offset:stop]) if size <= _ONE_BYTE else None
             if pair is None:
                 return None
             metadata.append(pair)
         else:
             return None
-        at = stop
+        offset = stop
     return _parts((payload, timeout_nano, tuple(metadata)))
 
 
@@ -174,17 +174,17 @@ def _match_pair(data: bytes) -> tuple[str, str] | None:
     return data[2:middle].decode(), data[middle + 2 :].decode()
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
     """Return a varint and its end; IndexError for one that is longer than protobuf allows, or unfinished."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < _ONE_BYTE:
             if value >= 1 << 64:
                 raise IndexError("varint does not fit 64 bits")
-            return value, at
+            return value, offset
     raise IndexError("varint of more than ten bytes")
 
 

@@ -59,7 +59,7 @@ class Messages:
         return f"{alias_of(proto)}.{name}"
 
 
-class Writer:
+class GeneratedFile:
     """The text of one generated file."""
 
     def __init__(self, file: FileDescriptorProto, messages: Messages, runtime: str) -> None:
@@ -168,7 +168,7 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
     for file in request.proto_file:
         if file.name in wanted and file.service:
             name = file.name.removesuffix(".proto").replace("-", "_")
-            response.file.add(name=f"{name}_ttrpc.py", content=Writer(file, messages, runtime).text())
+            response.file.add(name=f"{name}_ttrpc.py", content=GeneratedFile(file, messages, runtime).text())
     return response
 
 

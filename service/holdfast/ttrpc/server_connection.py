@@ -29,7 +29,7 @@ from holdfast.ttrpc.streams import (
     Kind,
     Limits,
     Stream,
-    arrival_of,
+    effect_of,
 )
 
 EVEN_ID = "StreamID must be odd for client initiated streams"
@@ -38,7 +38,7 @@ GONE_ID = "StreamID is no longer active"
 SERVER_CLOSED = "ttrpc: server closed"
 
 
-class Target(Protocol):
+class MethodTarget(Protocol):
     """The properties of a method that the connection uses."""
 
     @property
@@ -46,7 +46,7 @@ class Target(Protocol):
         """The method's shape."""
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """A request without a method to run: the code and text of the response."""
 
     def __init__(self, code: Code, text: str) -> None:
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 #: From a request's bytes to the method and the rest of the request. Raises Refused or PeerBrokeProtocol.
-Resolve = Callable[[bytes], tuple[Target, envelope.Parts]]
+Resolve = Callable[[bytes], tuple[MethodTarget, envelope.Parts]]
 
 
 class ServerConnection(Connection):
@@ -138,7 +138,7 @@ class ServerConnection(Connection):
             target, parts = self._resolve(frame.data)
             if len(frame.data) > self.limits.metadata_bytes:
                 self._check_metadata(parts)
-        except Refused as refusal:
+        except CallRefused as refusal:
             self._answer(stream_id, refusal.code, refusal.text)
             return
         except PeerBrokeProtocol as broken:
@@ -148,7 +148,7 @@ class ServerConnection(Connection):
         more = kind.client_streaming and not frame.flags & REMOTE_CLOSED
         timeout_nano = parts.timeout_nano
         deadline = now + timeout_nano / 1e9 if timeout_nano else inf
-        stream = Stream(stream_id, kind, OPEN if more else HALF_CLOSED, deadline, self._purse)
+        stream = Stream(stream_id, kind, OPEN if more else HALF_CLOSED, deadline, self._connection_budget)
         stream.request = (target, parts)
         if timeout_nano < 0:
             self._answer(stream.id, Code.DEADLINE_EXCEEDED, "context deadline exceeded")
@@ -161,13 +161,13 @@ class ServerConnection(Connection):
     def _check_metadata(self, parts: envelope.Parts) -> None:
         size, most = sum(len(key) + len(value) for key, value in parts.metadata), self.limits.metadata_bytes
         if size > most:
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"ttrpc: {size} bytes of metadata, more than {most}")
+            raise CallRefused(Code.RESOURCE_EXHAUSTED, f"ttrpc: {size} bytes of metadata, more than {most}")
 
-    def _no_room(self) -> Refused:
+    def _no_room(self) -> CallRefused:
         if self.draining:
-            return Refused(Code.UNAVAILABLE, SERVER_CLOSED)
+            return CallRefused(Code.UNAVAILABLE, SERVER_CLOSED)
         most = self.limits.concurrent_calls
-        return Refused(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
+        return CallRefused(Code.RESOURCE_EXHAUSTED, f"ttrpc: more than {most} concurrent calls on one connection")
 
     def _keep_request(self, stream: Stream, payload: bytes) -> bool:
         """A streaming client's request may carry message 1; any other request is message 1, even an empty one."""
@@ -180,7 +180,7 @@ class ServerConnection(Connection):
         if stream is None:
             self._answer(frame.stream_id, Code.INVALID_ARGUMENT, GONE_ID)
             return
-        act = SERVER_TABLE[stream.state, arrival_of(frame.flags, frame.data)]
+        act = SERVER_TABLE[stream.state, effect_of(frame.flags, frame.data)]
         if act is Act.IGNORE:
             return
         if act in (Act.DELIVER, Act.DELIVER_AND_CLOSE) and not stream.put(frame.data, self.limits.stream_bytes):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from holdfast.errors import AlreadyExists, Code, FailedPrecondition
 from holdfast.ttrpc import envelope
-from holdfast.ttrpc.server_connection import Refused
+from holdfast.ttrpc.server_connection import CallRefused
 from holdfast.ttrpc.streams import Kind
 
 #: ``async (request, call) -> reply``, ``(request, call) -> async iterator of replies``, and the same two with an async
@@ -60,7 +60,7 @@ class Registrar(Protocol):
         """Serve ``methods`` as ``service``."""
 
 
-class Bound:
+class BoundMethod:
     """A registered method, wrapped and ready to be called."""
 
     __slots__ = ("full_method", "handler", "kind", "parse", "response_type")
@@ -81,8 +81,8 @@ class Services:
 
     def __init__(self, interceptors: Iterable[Interceptor] = ()) -> None:
         self._interceptors = tuple(interceptors)
-        self._services: dict[str, dict[str, Bound]] = {}
-        self._headings: dict[bytes, Bound] = {}
+        self._services: dict[str, dict[str, BoundMethod]] = {}
+        self._headings: dict[bytes, BoundMethod] = {}
 
     def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
         """Serve ``methods`` (by name) as ``service``.
@@ -96,7 +96,8 @@ class Services:
         if service in self._services:
             raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
         bound = {
-            name: Bound(f"/{service}/{name}", Method(*method), self._interceptors) for name, method in methods.items()
+            name: BoundMethod(f"/{service}/{name}", Method(*method), self._interceptors)
+            for name, method in methods.items()
         }
         self._services[service] = bound
         self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
@@ -111,7 +112,7 @@ class Services:
         """The names of the registered services."""
         return tuple(self._services)
 
-    def resolve(self, data: bytes) -> tuple[Bound, envelope.Parts]:
+    def resolve(self, data: bytes) -> tuple[BoundMethod, envelope.Parts]:
         """Return the method that a request names, and the rest of the request.
 
         Raises:
@@ -124,8 +125,8 @@ class Services:
         service_name, method_name, parts = envelope.decode_request(data)
         service = self._services.get(service_name)
         if service is None:
-            raise Refused(Code.UNIMPLEMENTED, f"service {service_name}")
+            raise CallRefused(Code.UNIMPLEMENTED, f"service {service_name}")
         method = service.get(method_name)
         if method is None:
-            raise Refused(Code.UNIMPLEMENTED, f"method {method_name}")
+            raise CallRefused(Code.UNIMPLEMENTED, f"method {method_name}")
         return method, parts

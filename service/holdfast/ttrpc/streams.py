@@ -1,9 +1,9 @@
 """One stream: which frames it accepts, and the mailbox that keeps them until a task reads them.
 
 The theory. A stream is one call. It has two halves, and the protocol closes the whole stream when the *server* ends its
-half. So the only question while a stream lives is what the other side may still send. That is its `State`; the tables
-below give the action for each arrival in each state. An error on one stream does not affect another: no action in these
-tables ends a connection.
+half. So the only question while a stream lives is what the other side may still send. That is its `StreamState`; the
+tables below give the action for each data frame in each state. An error on one stream does not affect another: no
+action in these tables ends a connection.
 
 Rules:
 
@@ -56,7 +56,7 @@ class Kind(enum.Enum):
         self.server_streaming = word in ("server_stream", "bidi_stream")
 
 
-class State(enum.Enum):
+class StreamState(enum.Enum):
     """The messages that the other side may still send."""
 
     OPEN = "open"  # messages (both ends); on a client also the end of a streaming server
@@ -66,10 +66,10 @@ class State(enum.Enum):
 
 
 #: By name: a lookup of the member in its class costs six times as much, and a call needs several.
-OPEN, AWAITING, HALF_CLOSED, ENDED = State
+OPEN, AWAITING, HALF_CLOSED, ENDED = StreamState
 
 
-class Arrival(enum.Enum):
+class FrameEffect(enum.Enum):
     """Meaning of a data frame, decoded from its flags and length."""
 
     MESSAGE = "message"
@@ -80,7 +80,7 @@ class Arrival(enum.Enum):
 
 
 class Act(enum.Enum):
-    """Action for an arrival."""
+    """Action for a data frame."""
 
     DELIVER = "deliver"
     DELIVER_AND_CLOSE = "deliver, then no more"
@@ -93,39 +93,39 @@ class Act(enum.Enum):
 
 OVER_BUDGET = "data handling error: ttrpc: stream buffer full"
 
-SERVER_TABLE: dict[tuple[State, Arrival], Act] = {
-    (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
-    (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
-    (State.OPEN, Arrival.CLOSE): Act.CLOSE,
-    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.REFUSE_BODY,
-    (State.OPEN, Arrival.NOTHING): Act.IGNORE,
-    (State.HALF_CLOSED, Arrival.MESSAGE): Act.REFUSE_LATE,
-    (State.HALF_CLOSED, Arrival.LAST_MESSAGE): Act.REFUSE_LATE,
-    (State.HALF_CLOSED, Arrival.CLOSE): Act.IGNORE,
-    (State.HALF_CLOSED, Arrival.CLOSE_WITH_BODY): Act.REFUSE_LATE,
-    (State.HALF_CLOSED, Arrival.NOTHING): Act.IGNORE,
+SERVER_TABLE: dict[tuple[StreamState, FrameEffect], Act] = {
+    (StreamState.OPEN, FrameEffect.MESSAGE): Act.DELIVER,
+    (StreamState.OPEN, FrameEffect.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
+    (StreamState.OPEN, FrameEffect.CLOSE): Act.CLOSE,
+    (StreamState.OPEN, FrameEffect.CLOSE_WITH_BODY): Act.REFUSE_BODY,
+    (StreamState.OPEN, FrameEffect.NOTHING): Act.IGNORE,
+    (StreamState.HALF_CLOSED, FrameEffect.MESSAGE): Act.REFUSE_LATE,
+    (StreamState.HALF_CLOSED, FrameEffect.LAST_MESSAGE): Act.REFUSE_LATE,
+    (StreamState.HALF_CLOSED, FrameEffect.CLOSE): Act.IGNORE,
+    (StreamState.HALF_CLOSED, FrameEffect.CLOSE_WITH_BODY): Act.REFUSE_LATE,
+    (StreamState.HALF_CLOSED, FrameEffect.NOTHING): Act.IGNORE,
 }
 
-CLIENT_TABLE: dict[tuple[State, Arrival], Act] = {
-    (State.OPEN, Arrival.MESSAGE): Act.DELIVER,
-    (State.OPEN, Arrival.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
-    (State.OPEN, Arrival.CLOSE): Act.CLOSE,
-    (State.OPEN, Arrival.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last message
-    (State.OPEN, Arrival.NOTHING): Act.IGNORE,
-    **{(State.AWAITING, arrival): Act.REFUSE_DATA for arrival in Arrival},
+CLIENT_TABLE: dict[tuple[StreamState, FrameEffect], Act] = {
+    (StreamState.OPEN, FrameEffect.MESSAGE): Act.DELIVER,
+    (StreamState.OPEN, FrameEffect.LAST_MESSAGE): Act.DELIVER_AND_CLOSE,
+    (StreamState.OPEN, FrameEffect.CLOSE): Act.CLOSE,
+    (StreamState.OPEN, FrameEffect.CLOSE_WITH_BODY): Act.DELIVER_AND_CLOSE,  # allowed from a server: its last message
+    (StreamState.OPEN, FrameEffect.NOTHING): Act.IGNORE,
+    **{(StreamState.AWAITING, effect): Act.REFUSE_DATA for effect in FrameEffect},
 }
 
 
-def arrival_of(flags: int, data: bytes) -> Arrival:
+def effect_of(flags: int, data: bytes) -> FrameEffect:
     """Return the meaning of a data frame. Undefined flags are ignored, as in every implementation."""
     if flags & REMOTE_CLOSED:
         if data:
-            return Arrival.CLOSE_WITH_BODY
-        return Arrival.CLOSE if flags & NO_DATA else Arrival.LAST_MESSAGE
-    return Arrival.NOTHING if flags & NO_DATA else Arrival.MESSAGE
+            return FrameEffect.CLOSE_WITH_BODY
+        return FrameEffect.CLOSE if flags & NO_DATA else FrameEffect.LAST_MESSAGE
+    return FrameEffect.NOTHING if flags & NO_DATA else FrameEffect.MESSAGE
 
 
-class Purse:
+class ByteBudget:
     """Byte budget of a whole connection."""
 
     __slots__ = ("limit", "spent")
@@ -145,8 +145,8 @@ class Stream:
     """
 
     __slots__ = (
+        "_connection_budget",
         "_held",
-        "_purse",
         "answer",
         "deadline",
         "error",
@@ -158,7 +158,9 @@ class Stream:
         "state",
     )
 
-    def __init__(self, stream_id: int, kind: Kind, state: State, deadline: float, purse: Purse) -> None:
+    def __init__(
+        self, stream_id: int, kind: Kind, state: StreamState, deadline: float, connection_budget: ByteBudget
+    ) -> None:
         self.id = stream_id
         self.kind = kind
         self.state = state
@@ -169,7 +171,7 @@ class Stream:
         self.request: Any = None
         self.owner: Any = None
         self._held = 0
-        self._purse = purse
+        self._connection_budget = connection_budget
 
     @property
     def remote_open(self) -> bool:
@@ -179,11 +181,11 @@ class Stream:
     def hold(self, data_bytes: int, budget: int) -> bool:
         """Account for bytes kept for this stream; False when they exceed its budget or the connection's."""
         cost = data_bytes + MESSAGE_OVERHEAD_BYTES
-        purse = self._purse
-        if self._held + cost > budget or purse.spent + cost > purse.limit:
+        connection_budget = self._connection_budget
+        if self._held + cost > budget or connection_budget.spent + cost > connection_budget.limit:
             return False
         self._held += cost
-        purse.spent += cost
+        connection_budget.spent += cost
         return True
 
     def put(self, message: bytes, budget: int) -> bool:
@@ -209,9 +211,9 @@ class Stream:
         self.error = error
         if not keep:
             self.messages = _NO_MESSAGES
-            self._purse.spent -= self._held
+            self._connection_budget.spent -= self._held
             self._held = 0
 
     def _give_back(self, cost: int) -> None:
         self._held -= cost
-        self._purse.spent -= cost
+        self._connection_budget.spent -= cost

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from holdfast.errors import NotFound, ResourceExhausted
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 from holdfast.store.content import Info
 from holdfast.store.reserve import SIZE
 
@@ -45,7 +45,7 @@ async def main() -> None:
     ballast.write_bytes(bytes(1 << 19))
     local = LocalStore(folder / "content")
     await local.open()
-    metadata = Metadata(folder / "meta.sqlite", local)
+    metadata = MetadataStore(folder / "meta.sqlite", local)
     await metadata.open()
     store = metadata.content.within("ns")
     kept, spare = await put(store, FRAME + b"kept"), await put(store, FRAME * 2 + b"spare")

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.link import Link
-from holdfast.plugins.nri.service import Means
-from holdfast.plugins.nri.session import Identity
+from holdfast.plugins.nri.metrics import NriMetrics
+from holdfast.plugins.nri.service import HandlerContext
+from holdfast.plugins.nri.session import PluginIdentity
 from holdfast.pods.created import CreatedStore
-from holdfast.pods.nri import Container, Sandbox, Wish
+from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
 from holdfast.ttrpc import unix
 
 from tests.needs import path_of
@@ -50,7 +50,12 @@ class Runtime:
 
     async def create(self, container: str = "app", adj: int | None = 985, **more: object) -> dict[str, Any]:
         """Create a container of the one pod; what it would be created with."""
-        words = {**POD, "ID": f"id-{container}", "Container": container, "Path": f"/kubepods/podu1/id-{container}"}
+        words = {
+            **POD,
+            "ID": f"id-{container}",
+            "RuntimeContainer": container,
+            "Path": f"/kubepods/podu1/id-{container}",
+        }
         return await self.do("create", **{**words, "Adj": adj, **more})
 
 
@@ -83,13 +88,13 @@ class Book:
 
     def __init__(self) -> None:
         self.pods: dict[str, Sandbox] = {}
-        self.containers: dict[str, Container] = {}
+        self.containers: dict[str, RuntimeContainer] = {}
         self.synchronized = 0
 
     def pod(self, pod: Sandbox) -> None:
         self.pods[pod.id] = pod
 
-    def container(self, container: Container) -> None:
+    def container(self, container: RuntimeContainer) -> None:
         self.containers[container.id] = container
 
     def pod_gone(self, sandbox_id: str) -> None:
@@ -108,27 +113,27 @@ class Told:
     """Wishes as the test says (`pods.nri.Wishes`): a wish, an error to raise, or a time to take first."""
 
     def __init__(self) -> None:
-        self.wish: Wish | None = None
+        self.values: RuleValues | None = None
         self.error: Exception | None = None
         self.never = False
 
-    async def at_creation(self, pod: Sandbox, container: Container) -> Wish | None:
+    async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
         if self.never:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        return self.wish
+        return self.values
 
 
 class Ours:
     """Our link, kept by a task, with all it is told and says."""
 
     def __init__(self, directory: Path, socket: str, budget_s: float) -> None:
-        self.wishes, self.book, self.figures, self.events = Told(), Book(), Figures(), list[Message]()
+        self.values_source, self.book, self.metrics, self.events = Told(), Book(), NriMetrics(), list[Message]()
         self.states: asyncio.Queue[bool] = asyncio.Queue()
         self.store = CreatedStore(directory / "created.db")
-        means = Means(self.wishes, self.book, self.store, self.figures, self.events.append)
-        self.link = Link(unix(socket), Identity("holdfast", "10"), means, budget_s, self.states.put_nowait)
+        means = HandlerContext(self.values_source, self.book, self.store, self.metrics, self.events.append)
+        self.link = Link(unix(socket), PluginIdentity("holdfast", "10"), means, budget_s, self.states.put_nowait)
 
     async def state(self) -> bool:
         """The next change: whether we are the runtime's plugin."""
@@ -137,7 +142,7 @@ class Ours:
 
     def outcomes(self) -> dict[str, float]:
         """What creations were answered, without zeroes."""
-        return {s.labels["outcome"]: s.value for s in self.figures.containers.samples() if s.value}
+        return {s.labels["outcome"]: s.value for s in self.metrics.containers.samples() if s.value}
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import time
 from statistics import median
 
 import pytest
-from holdfast.plugins.nri.figures import Outcome
+from holdfast.plugins.nri.metrics import CreationOutcome
 from holdfast.pods.created import Created
-from holdfast.pods.nri import ANNOTATION, Life, Wish
+from holdfast.pods.nri import ANNOTATION, NriContainerState, RuleValues
 
 from tests.needs import peer
 from tests.peers.nri.conftest import POD
@@ -26,7 +26,11 @@ async def test_it_registers_is_configured_and_synchronized(runtime, linked):
         await runtime.well("wait", Plugins=1)
         assert sorted(link.book.pods) == ["pod-0", "pod-1"]
         container = link.book.containers["container-2"]
-        assert (container.sandbox_id, container.life, container.oom_score_adj) == ("pod-0", Life.RUNNING, 985)
+        assert (container.sandbox_id, container.state, container.oom_score_adj) == (
+            "pod-0",
+            NriContainerState.RUNNING,
+            985,
+        )
         assert (await runtime.well("calls"))["calls"] == {"10-holdfast Synchronize": 1}
 
 
@@ -39,7 +43,7 @@ async def test_a_thousand_fat_containers_come_in_parts_and_all_of_them_arrive(ru
         assert (len(link.book.pods), len(link.book.containers)) == (200, 1000)
         assert link.book.synchronized == 1
         assert (await runtime.well("calls"))["calls"]["10-holdfast Synchronize"] > 2
-        assert {s.labels["object"]: s.value for s in link.figures.synchronized.samples()} == {
+        assert {s.labels["object"]: s.value for s in link.metrics.synchronized.samples()} == {
             "pods": 200,
             "containers": 1000,
         }
@@ -55,20 +59,22 @@ async def connected(runtime, link):
 async def test_the_runtime_gets_the_value_that_was_wished(runtime, linked, adj):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", adj)
+        link.values_source.values = RuleValues("pg", adj)
         said = await runtime.create()
         assert said["adj"] == adj
         assert said["annotations"] == {ANNOTATION: f"rule=pg oom_score_adj={adj} asked=985"}
         assert link.store.get("id-app") == Created("id-app", 985, adj, "pg")
         known = link.book.containers["id-app"]
         assert (known.oom_score_adj, known.asked) == (adj, 985)
-        assert link.outcomes() == {Outcome.ADJUSTED: 1}
+        assert link.outcomes() == {CreationOutcome.ADJUSTED: 1}
 
 
 async def test_the_runtime_gets_the_group_and_the_settings(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", None, "/holdfast/db", {"memory.oom.group": "0", "memory.high": "1073741824"})
+        link.values_source.values = RuleValues(
+            "pg", None, "/holdfast/db", {"memory.oom.group": "0", "memory.high": "1073741824"}
+        )
         said = await runtime.create(Unified={"memory.oom.group": "1"})
         assert "adj" not in said
         assert said["path"] == "/holdfast/db/id-app"
@@ -84,7 +90,7 @@ async def test_a_wish_longer_than_one_read_of_gos_arrives(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
         unified = {f"io.max.{at}": "x" * 100 for at in range(500)}
-        link.wishes.wish = Wish("long", 5, unified=unified)
+        link.values_source.values = RuleValues("long", 5, unified=unified)
         said = await runtime.create(Unified=dict.fromkeys(unified, "asked"))
         assert (said["adj"], said["unified"]) == (5, unified)
 
@@ -93,15 +99,15 @@ async def test_without_a_wish_nothing_is_adjusted(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
         assert set(await runtime.create()) == {"micros"}
-        link.wishes.wish = Wish("same", 985)
+        link.values_source.values = RuleValues("same", 985)
         assert set(await runtime.create()) == {"micros"}
-        assert link.outcomes() == {Outcome.NOTHING: 2}
+        assert link.outcomes() == {CreationOutcome.NOTHING: 2}
 
 
 async def test_a_dry_run_is_told_and_not_done(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", -500, dry_run=True)
+        link.values_source.values = RuleValues("pg", -500, dry_run=True)
         assert set(await runtime.create()) == {"micros"}
         (event,) = link.events
         assert (event.outcome, event.oom_score_adj, event.asked, event.pod) == ("dry_run", -500, 985, "pg-0")
@@ -111,10 +117,10 @@ async def test_a_dry_run_is_told_and_not_done(runtime, linked):
 async def test_an_error_of_ours_is_an_empty_answer_and_the_container_is_created(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.error = ZeroDivisionError("a bug of ours")
+        link.values_source.error = ZeroDivisionError("a bug of ours")
         assert set(await runtime.create()) == {"micros"}
-        assert link.figures.failures.labels("CreateContainer").value == 1
-        link.wishes.error, link.wishes.wish = None, Wish("pg", 7)
+        assert link.metrics.failures.labels("CreateContainer").value == 1
+        link.values_source.error, link.values_source.values = None, RuleValues("pg", 7)
         assert (await runtime.create())["adj"] == 7
 
 
@@ -122,18 +128,18 @@ async def test_an_answer_that_takes_too_long_is_an_empty_one_well_before_the_run
     async with linked() as link:
         await runtime.well("timeout", Millis=4000)
         await connected(runtime, link)
-        link.wishes.never = True
+        link.values_source.never = True
         said = await runtime.create()
         assert set(said) == {"micros"}
         assert said["micros"][0] < 4_000_000
-        link.wishes.never, link.wishes.wish = False, Wish("pg", 7)
+        link.values_source.never, link.values_source.values = False, RuleValues("pg", 7)
         assert (await runtime.create())["adj"] == 7  # the runtime kept us
 
 
 async def test_a_container_is_known_from_its_creation_to_its_end(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", -1)
+        link.values_source.values = RuleValues("pg", -1)
         await runtime.well("run_pod", **POD, Labels={"app": "pg"})
         assert link.book.pods["sandbox-u1"].labels == {"app": "pg"}
         await runtime.create()
@@ -152,7 +158,7 @@ async def test_a_container_is_known_from_its_creation_to_its_end(runtime, linked
 async def test_a_runtime_that_restarts_has_us_again_with_all_it_has(runtime, boot, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", -500)
+        link.values_source.values = RuleValues("pg", -500)
         await runtime.create()
         runtime.running.stop(signal.SIGKILL)  # no Shutdown is sent: the end of the connection is all there is
         assert not await link.state()
@@ -167,7 +173,7 @@ async def test_a_runtime_that_restarts_has_us_again_with_all_it_has(runtime, boo
 async def test_another_plugin_that_wants_the_same_field_fails_one_creation_and_then_has_its_way(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.wishes.wish = Wish("pg", -500)
+        link.values_source.values = RuleValues("pg", -500)
         await runtime.well("rival", Index="50", Adj=100)
         await runtime.well("wait", Plugins=2)
         conflict = await runtime.create()
@@ -176,7 +182,7 @@ async def test_another_plugin_that_wants_the_same_field_fails_one_creation_and_t
         assert second["adj"] == 100  # created with what the other one wants, not ours
         await runtime.well("started", **POD, ID="id-2", Container="app", Pid=1)
         assert (await runtime.create(ID="id-3"))["adj"] == 100
-        assert link.outcomes() == {Outcome.ADJUSTED: 1, Outcome.LEFT_ALONE: 2}
+        assert link.outcomes() == {CreationOutcome.ADJUSTED: 1, CreationOutcome.LEFT_ALONE: 2}
         await runtime.well("remove_pod", **POD)
         assert "both tried" in (await runtime.create(ID="id-4"))["error"]
 
@@ -187,7 +193,7 @@ async def test_an_answer_takes_a_few_milliseconds_at_most(runtime, linked, capsy
         wished = {"memory.oom.group": "0"}
         took, created_s, told_s, times = [], [], [], 500
         for at in range(times):
-            link.wishes.wish = Wish("pg", -500, unified=wished)
+            link.values_source.values = RuleValues("pg", -500, unified=wished)
             began = time.perf_counter()
             said = await runtime.create(f"c{at}")
             created_s.append(time.perf_counter() - began)
@@ -196,7 +202,7 @@ async def test_an_answer_takes_a_few_milliseconds_at_most(runtime, linked, capsy
             await runtime.well("run_pod", **POD)  # the same way, and next to nothing to do
             told_s.append(time.perf_counter() - began)
         took.sort()
-        ours_s = link.figures.handler.labels("CreateContainer")
+        ours_s = link.metrics.handler.labels("CreateContainer")
         assert sum(ours_s.counts) == times
         with capsys.disabled():
             p50, p99, own = took[times // 2] / 1e3, took[times * 99 // 100] / 1e3, ours_s.total / times * 1e3

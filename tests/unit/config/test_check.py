@@ -2,10 +2,10 @@
 import pytest
 from holdfast.config import Overrides, load
 from holdfast.config.check import check_host_port, is_loopback
-from holdfast.config.load import Surroundings
+from holdfast.config.load import Environment
 from holdfast.errors import ConfigError, InvalidArgument
 
-ROOT = Surroundings(0, {}, "/")
+ROOT = Environment(0, {}, "/")
 
 
 def outcome(tmp_path, text, suffix="yaml"):

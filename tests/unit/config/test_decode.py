@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 from holdfast.config.decode import decode, shown, suggestion
-from holdfast.config.node import Source
+from holdfast.config.document import Source
 from holdfast.config.quantity import Bytes, Duration
 from holdfast.config.yamldoc import read_yaml
 from holdfast.errors import ConfigError
@@ -232,7 +232,7 @@ def test_a_key_by_both_its_names_is_refused_with_both_places():
 
 @given(st.dictionaries(st.sampled_from([*Outer.__struct_encode_fields__, "odd"]), plain, max_size=6), st.booleans())
 def test_any_data_becomes_the_struct_or_one_line(data, lenient):
-    from holdfast.config.node import node_of
+    from holdfast.config.document import node_of
 
     try:
         words = repr(decode(node_of(data, LENIENT if lenient else STRICT, 1), Outer))

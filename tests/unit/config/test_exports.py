@@ -9,7 +9,7 @@ def test_the_face_of_the_package():
         "Finding",
         "Loaded",
         "Overrides",
-        "Refused",
+        "RefusedConfig",
         "Remark",
         "Section",
         "Settings",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from holdfast.config import Overrides, Refused, attempt, load, main_file, revived
-from holdfast.config.load import MAX_FILES, Surroundings
-from holdfast.config.node import Source
+from holdfast.config import Overrides, RefusedConfig, attempt, load, main_file, revived
+from holdfast.config.document import Source
+from holdfast.config.load import MAX_FILES, Environment
 from holdfast.config.schema import Settings
 from holdfast.errors import ConfigError
 from hypothesis import HealthCheck, given
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from tests.running import PATIENCE_S
 
-ROOT = Surroundings(0, {}, "/work-dir")
-USER = Surroundings(1000, {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/1000"}, "/work-dir")
+ROOT = Environment(0, {}, "/work-dir")
+USER = Environment(1000, {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/1000"}, "/work-dir")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def refusal(path, **flags):
 
 
 def test_without_a_file_the_defaults_hold(monkeypatch):
-    loaded = load(None, surroundings=Surroundings(1, {"XDG_CONFIG_HOME": "/nonexistent", "HOME": "/h"}, "/"))
+    loaded = load(None, surroundings=Environment(1, {"XDG_CONFIG_HOME": "/nonexistent", "HOME": "/h"}, "/"))
     assert (loaded.sources, loaded.warnings, loaded.short_ids) == ((), (), False)
     assert loaded.settings.metrics == Settings().metrics
 
@@ -118,7 +118,7 @@ def test_drop_ins_are_read_without_a_main_file(tmp_path):
     home = tmp_path / "config" / "holdfast"
     (home / "conf.d").mkdir(parents=True)
     (home / "conf.d" / "1.yaml").write_text("oom_score: 5")
-    around = Surroundings(1000, {"HOME": "/h", "XDG_CONFIG_HOME": str(tmp_path / "config")}, "/")
+    around = Environment(1000, {"HOME": "/h", "XDG_CONFIG_HOME": str(tmp_path / "config")}, "/")
     if os.path.lexists("/etc/holdfast/config.yaml"):
         pytest.skip("this machine has a configuration of its own")
     loaded = load(None, surroundings=around)
@@ -362,24 +362,24 @@ def _toml(value):
 )
 def test_where_root_may_be_is_known_also_of_a_file_that_is_refused(write, text, roots):
     found = attempt(write("c.yaml", text), surroundings=ROOT)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedConfig)
     assert found.roots == roots
 
 
 def test_of_toml_too_and_the_command_line_is_the_last_word(write):
     path = write("c.toml", 'root = "/data/hf"\nversion = [')
     found = attempt(path, surroundings=ROOT)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedConfig)
     assert found.roots[0] == "/data/hf"
     found = attempt(path, Overrides(root="r"), ROOT)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedConfig)
     assert found.roots == ("/work-dir/r",)
 
 
 def test_a_refused_file_and_what_it_imports_are_watched_as_they_were_read(write, tmp_path):
     path = write("c.yaml", f"imports: [{tmp_path}/gone.yaml]")
     found = attempt(path, surroundings=ROOT)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedConfig)
     assert found.patterns == (path, f"{tmp_path}/gone.yaml")
     assert [bool(stamp) for _, stamp in found.fingerprint] == [True, False]
 

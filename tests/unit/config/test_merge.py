@@ -1,6 +1,6 @@
 import pytest
+from holdfast.config.document import Source, node_of
 from holdfast.config.merge import filled, merged, over, overridden
-from holdfast.config.node import Source, node_of
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,13 +2,13 @@
 import msgspec
 import pytest
 from holdfast.config import load
-from holdfast.config.load import Surroundings, migrated_file
+from holdfast.config.document import Source
+from holdfast.config.load import Environment, migrated_file
 from holdfast.config.migrate import from_containerd, meanings
-from holdfast.config.node import Source
 from holdfast.config.tomldoc import read_toml
 from holdfast.errors import ConfigError
 
-ROOT = Surroundings(0, {}, "/")
+ROOT = Environment(0, {}, "/")
 GC = "io.containerd.gc.v1.scheduler"
 
 

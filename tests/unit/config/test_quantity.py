@@ -3,7 +3,7 @@ from typing import Annotated
 import msgspec
 import pytest
 from holdfast.config.decode import decode
-from holdfast.config.node import Source, node_of
+from holdfast.config.document import Source, node_of
 from holdfast.config.quantity import (
     Bytes,
     Duration,

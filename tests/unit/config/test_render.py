@@ -4,8 +4,8 @@ from typing import Annotated
 import msgspec
 import pytest
 from holdfast.config import Duration, check_sections, decode_section, load
-from holdfast.config.load import Surroundings
-from holdfast.config.node import Source
+from holdfast.config.document import Source
+from holdfast.config.load import Environment
 from holdfast.config.render import commented_defaults, effective, migrated_text, scalar
 from holdfast.config.schema import Settings
 from holdfast.config.yamldoc import read_yaml
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-ROOT = Surroundings(0, {}, "/")
+ROOT = Environment(0, {}, "/")
 GC = "io.containerd.gc.v1.scheduler"
 
 

@@ -3,12 +3,12 @@ from typing import Annotated
 import msgspec
 import pytest
 from holdfast.config import check_sections, decode_section, load
-from holdfast.config.load import Surroundings
+from holdfast.config.load import Environment
 from holdfast.config.schema import Settings
 from holdfast.config.section import is_disabled
 from holdfast.errors import ConfigError
 
-ROOT = Surroundings(0, {}, "/")
+ROOT = Environment(0, {}, "/")
 GC, CONTENT, OTHER = (
     "io.containerd.gc.v1.scheduler",
     "io.containerd.content.v1.content",

@@ -2,7 +2,7 @@ import json
 import tomllib
 
 import pytest
-from holdfast.config.node import Source
+from holdfast.config.document import Source
 from holdfast.config.tomldoc import read_toml
 from holdfast.errors import ConfigError
 from hypothesis import given

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import yaml
-from holdfast.config.node import MAX_DEPTH, MAX_VALUES, Source
+from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Source
 from holdfast.config.yamldoc import plain_scalar, read_yaml
 from holdfast.errors import ConfigError
 from hypothesis import given

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 from holdfast.diff.archive import ArchiveReader
-from holdfast.diff.tree import Tree
+from holdfast.diff.tree import FileTree
 from holdfast.diff.unpack import Devices, Unpacking
 
 from tests.running import descriptors
@@ -57,7 +57,7 @@ def unpack(root):
     """Unpacks an archive to the root, and leaves no descriptor behind, however it ends."""
 
     def unpacked(data: bytes, devices: Devices = Devices.REFUSE, step: int = 1000) -> None:
-        tree = Tree(os.open(root, os.O_PATH | os.O_DIRECTORY))
+        tree = FileTree(os.open(root, os.O_PATH | os.O_DIRECTORY))
         pieces = (data[start : start + step] for start in range(0, len(data), step))
         try:
             Unpacking(tree, devices).run(ArchiveReader(pieces))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from holdfast import namespaces
 from holdfast.plugins.differ import Walking, WalkingConfig
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 
 from tests.contracts.differ import ApplyContract, DiffContract, LaterDiffContract, RoundContract
 from tests.peers.layers import Daemon
@@ -32,7 +32,7 @@ class Calls:
 async def differ(tmp_path):
     local = LocalStore(tmp_path / "of-ours" / "content")
     await local.open()
-    metadata = Metadata(tmp_path / "of-ours" / "meta.sqlite", local)
+    metadata = MetadataStore(tmp_path / "of-ours" / "meta.sqlite", local)
     await metadata.open()
     walking = Walking(metadata, tmp_path / "of-ours" / "place", WalkingConfig())
     yield Daemon(metadata.content.within("hf"), Calls(walking))

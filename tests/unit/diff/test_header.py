@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from holdfast.diff import header
 from holdfast.diff.archive import ArchiveReader, ArchiveWriter
-from holdfast.diff.header import Entry
+from holdfast.diff.header import ArchiveEntry
 from holdfast.errors import BadLayer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ KEYS = NAME.filter(lambda key: "=" not in key).map(str.encode)
 PATHS = st.lists(NAME, min_size=1, max_size=5).map(lambda parts: "/".join(parts).encode())
 
 
-def written(*entries: Entry, plain: bool = False) -> bytes:
+def written(*entries: ArchiveEntry, plain: bool = False) -> bytes:
     pieces: list[bytes] = []
     archive = ArchiveWriter(pieces.append)
     for entry in entries:
@@ -27,14 +27,14 @@ def written(*entries: Entry, plain: bool = False) -> bytes:
     return b"".join(pieces)
 
 
-def read(data: bytes, step: int = 700) -> list[Entry]:
+def read(data: bytes, step: int = 700) -> list[ArchiveEntry]:
     pieces = (data[start : start + step] for start in range(0, len(data), step))
     return list(ArchiveReader(pieces).entries())
 
 
 @given(
     entry=st.builds(
-        Entry,
+        ArchiveEntry,
         name=PATHS,
         kind=st.sampled_from([header.REGULAR, header.SYMLINK, header.FIFO]),
         mode=st.integers(0, 0o7777),
@@ -72,13 +72,13 @@ def test_every_form_python_writes_is_read(form, name):
 
 
 def test_a_plain_header_splits_a_long_name_where_it_can():
-    data = written(Entry(b"d" * 90 + b"/" + b"n" * 90), plain=True)
+    data = written(ArchiveEntry(b"d" * 90 + b"/" + b"n" * 90), plain=True)
     assert len(data) == 3 * 512
     assert read(data)[0].name == b"d" * 90 + b"/" + b"n" * 90
 
 
 def test_numbers_in_base_256_are_read_with_their_sign():
-    block = bytearray(written(Entry(b"x"))[:512])
+    block = bytearray(written(ArchiveEntry(b"x"))[:512])
     block[124:136] = b"\x80" + (10**12).to_bytes(11, "big")
     block[136:148] = b"\xff" * 11 + b"\xfb"
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 8 * 32)
@@ -87,7 +87,7 @@ def test_numbers_in_base_256_are_read_with_their_sign():
 
 
 def broken(at: int, what: bytes) -> bytes:
-    block = bytearray(written(Entry(b"x"))[:512])
+    block = bytearray(written(ArchiveEntry(b"x"))[:512])
     block[at : at + len(what)] = what
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 8 * 32)
     return bytes(block) + bytes(1024)
@@ -100,8 +100,8 @@ def broken(at: int, what: bytes) -> bytes:
         (broken(100, b"notoctal"), "a number that is none"),
         (broken(124, b"\x80" + b"\x7f" * 11), "a number that is too large"),
         (broken(124, b"\xff" * 12), "a size below zero"),
-        (written(Entry(b"x")).replace(b"x", b"y", 1), "a checksum that does not fit"),
-        (bytes(512) + written(Entry(b"x")), "one after an empty block"),
+        (written(ArchiveEntry(b"x")).replace(b"x", b"y", 1), "a checksum that does not fit"),
+        (bytes(512) + written(ArchiveEntry(b"x")), "one after an empty block"),
     ],
 )
 def test_what_is_no_header_is_refused(data, why):
@@ -110,8 +110,8 @@ def test_what_is_no_header_is_refused(data, why):
 
 
 def pax(data: bytes, size: int | None = None) -> bytes:
-    extended = Entry(b"pax", header.PAX, size=len(data) if size is None else size)
-    return header.printed(extended) + data + header.padding(len(data)) + written(Entry(b"x"))
+    extended = ArchiveEntry(b"pax", header.PAX, size=len(data) if size is None else size)
+    return header.printed(extended) + data + header.padding(len(data)) + written(ArchiveEntry(b"x"))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_huge_extended_header_is_refused_before_it_is_read():
 
 
 def broken_size(size: int) -> bytes:
-    block = bytearray(header.printed(Entry(b"pax", header.PAX)))
+    block = bytearray(header.printed(ArchiveEntry(b"pax", header.PAX)))
     block[124:136] = b"\x80" + size.to_bytes(11, "big")
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 8 * 32)
     return bytes(block)
@@ -151,9 +151,14 @@ def broken_size(size: int) -> bytes:
 
 def test_a_global_header_says_nothing_of_files():
     record = b"16 path=../../x\n"
-    data = header.printed(Entry(b"g", header.PAX_GLOBAL, size=16)) + record + header.padding(16) + written(Entry(b"x"))
+    data = (
+        header.printed(ArchiveEntry(b"g", header.PAX_GLOBAL, size=16))
+        + record
+        + header.padding(16)
+        + written(ArchiveEntry(b"x"))
+    )
     assert [entry.name for entry in read(data)] == [b"x"]
 
 
 def test_a_name_is_shown_in_one_line():
-    assert Entry(b"a\nb\x1b[31m\xff" + b"x" * 500).shown == '"a\\nb\\x1b[31m\\\\xff' + "x" * 191 + '..."'
+    assert ArchiveEntry(b"a\nb\x1b[31m\xff" + b"x" * 500).shown == '"a\\nb\\x1b[31m\\\\xff' + "x" * 191 + '..."'

@@ -10,15 +10,15 @@ import tarfile
 
 import pytest
 from holdfast.diff.archive import ArchiveReader, ArchiveWriter
-from holdfast.diff.change import Kind, changes
+from holdfast.diff.change import ChangeKind, changes
 from holdfast.diff.pack import Packing
-from holdfast.diff.tree import Tree
+from holdfast.diff.tree import FileTree
 from holdfast.diff.unpack import Unpacking
 from holdfast.errors import BadLayer
 
 
-def opened(path) -> Tree:
-    return Tree(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+def opened(path) -> FileTree:
+    return FileTree(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def layer(left, right, **more) -> bytes:
@@ -144,7 +144,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(trees, monkeypatch):
 def test_a_file_swapped_for_a_link_meanwhile_is_not_followed(trees, tmp_path):
     (tmp_path / "secret").write_text("z")
     tree = opened(trees[1])
-    found = [change for change in changes(None, tree) if change.kind is Kind.PUT]
+    found = [change for change in changes(None, tree) if change.kind is ChangeKind.PUT]
     (trees[1] / "z").unlink()
     (trees[1] / "z").symlink_to(tmp_path / "secret")
     with pytest.raises(OSError, match="symbolic links"):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 from holdfast.diff.archive import ArchiveReader
-from holdfast.diff.tree import Tree
+from holdfast.diff.tree import FileTree
 from holdfast.diff.unpack import Devices, Unpacking
 from holdfast.errors import BadLayer, Canceled, KernelRefused
 from hypothesis import HealthCheck, given, settings
@@ -224,7 +224,7 @@ def test_a_directory_swapped_for_a_link_by_others_all_the_time_leads_nowhere(mad
     swapping.start()
     try:
         for _ in range(4):
-            tree = Tree(os.open(root, os.O_PATH | os.O_DIRECTORY))
+            tree = FileTree(os.open(root, os.O_PATH | os.O_DIRECTORY))
             try:
                 Unpacking(tree).run(ArchiveReader(iter([data])))
             except (BadLayer, KernelRefused):
@@ -244,7 +244,7 @@ def test_what_its_caller_gave_up_stops_at_the_next_entry(made, root):
         if len(steps) > 2:
             raise Canceled("")
 
-    tree = Tree(os.open(root, os.O_PATH | os.O_DIRECTORY))
+    tree = FileTree(os.open(root, os.O_PATH | os.O_DIRECTORY))
     layer = made()
     for number in range(10):
         layer.add(str(number))

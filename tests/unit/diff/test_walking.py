@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from holdfast.diff import Devices, Layer, Limits, Mount, WalkingDiffer, Wanted
+from holdfast.diff import Devices, Layer, LayerLimits, Mount, WalkingDiffer, Wanted
 from holdfast.diff.walking import UNCOMPRESSED
 from holdfast.errors import BadLayer, InvalidArgument, NotFound, Unavailable, Unimplemented
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 
@@ -30,7 +30,7 @@ def digest(data: bytes) -> str:
 async def metadata(tmp_path):
     local = LocalStore(tmp_path / "content", patience_s=0.01)
     await local.open()
-    store = Metadata(tmp_path / "meta.sqlite", local)
+    store = MetadataStore(tmp_path / "meta.sqlite", local)
     await store.open()
     yield store
     await store.close()
@@ -45,7 +45,7 @@ def content(metadata):
 @pytest.fixture
 async def differ(tmp_path):
     (tmp_path / "place").mkdir()
-    made = WalkingDiffer(tmp_path / "place", lambda: Limits(10 << 20))
+    made = WalkingDiffer(tmp_path / "place", lambda: LayerLimits(10 << 20))
     yield made
     await made.close()
 

@@ -8,7 +8,7 @@ from holdfast import namespaces
 from holdfast.api.events.task_pb2 import TaskOOM
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
-from holdfast.events import Exchange, Limits
+from holdfast.events import Exchange, QueueLimits
 from holdfast.metrics import Registry
 
 NOW = 1_700_000_000_123_456_789
@@ -127,7 +127,7 @@ async def test_a_broken_filter_is_refused_with_its_place():
 
 
 async def test_a_blocked_subscriber_is_dropped_and_the_others_miss_nothing():
-    made = exchange(limits=Limits(events=10))
+    made = exchange(limits=QueueLimits(events=10))
     readers = [made.subscribe() for _ in range(99)]
     blocked = made.subscribe()
     for number in range(1000):
@@ -147,7 +147,7 @@ async def test_a_blocked_subscriber_is_dropped_and_the_others_miss_nothing():
 
 
 async def test_a_subscription_closed_while_an_event_is_handed_out_does_not_get_it():
-    made = exchange(limits=Limits(events=1))
+    made = exchange(limits=QueueLimits(events=1))
     slow, other = made.subscribe(), made.subscribe()
     slow.on_drop(other.close)
     made.publish("/a", Any(), namespace="n")
@@ -177,7 +177,7 @@ async def test_each_event_is_logged_at_debug_with_namespace_topic_and_type(caplo
 
 
 async def test_a_dropped_subscriber_is_a_warning_with_the_limit(caplog):
-    made = exchange(limits=Limits(events=1))
+    made = exchange(limits=QueueLimits(events=1))
     slow = made.subscribe()
     for _ in range(2):
         made.publish("/a", Any(), namespace="n")

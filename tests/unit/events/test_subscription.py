@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.errors import Code, ResourceExhausted
-from holdfast.events import Event, Limits, Subscription
+from holdfast.events import Event, QueueLimits, Subscription
 from holdfast.filters import EVERYTHING, parse_all
 
 
@@ -11,7 +11,7 @@ def event(topic):
     return Event(Envelope(namespace="ns", topic=topic))
 
 
-def subscription(limits=Limits(), filters=None):  # noqa: B008 (frozen)
+def subscription(limits=QueueLimits(), filters=None):  # noqa: B008 (frozen)
     ended = []
     made = Subscription(parse_all(filters) if filters else EVERYTHING, limits, ended.append)
     return made, ended
@@ -37,7 +37,7 @@ async def test_a_reader_waits_for_the_next_event():
 
 
 async def test_one_event_more_than_the_limit_ends_the_subscription_with_the_reason():
-    reading, ended = subscription(Limits(events=2))
+    reading, ended = subscription(QueueLimits(events=2))
     dropped = []
     reading.on_drop(lambda: dropped.append(True))
     assert [reading.offer(event("/a")) for _ in range(3)] == ["", "", "events"]
@@ -53,14 +53,14 @@ async def test_one_event_more_than_the_limit_ends_the_subscription_with_the_reas
 
 async def test_bytes_are_limited_too_but_a_first_event_always_fits():
     large = event("/" + "x" * 100)
-    reading, _ = subscription(Limits(size=50))
+    reading, _ = subscription(QueueLimits(size=50))
     assert reading.offer(large) == ""
     assert await anext(reading) is large
     assert [reading.offer(event("/small")), reading.offer(large)] == ["", "bytes"]
 
 
 async def test_what_was_read_makes_room_again():
-    reading, _ = subscription(Limits(events=1, size=30))
+    reading, _ = subscription(QueueLimits(events=1, size=30))
     for _ in range(100):
         assert reading.offer(event("/a")) == ""
         await anext(reading)
@@ -83,7 +83,7 @@ async def test_closing_ends_a_reader_that_waits_and_gives_the_queue_back():
 
 
 async def test_a_dropped_reader_that_waits_elsewhere_is_told_through_its_callback():
-    reading, _ = subscription(Limits(events=1))
+    reading, _ = subscription(QueueLimits(events=1))
     never = asyncio.Event()
 
     async def read():

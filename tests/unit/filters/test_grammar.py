@@ -2,7 +2,7 @@ import contextlib
 
 import pytest
 from holdfast.errors import InvalidArgument
-from holdfast.filters.grammar import Operator, Selector, parse
+from holdfast.filters.grammar import Comparison, Operator, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,33 +13,36 @@ EQUAL, NOT_EQUAL, MATCHES, PRESENT = Operator.EQUAL, Operator.NOT_EQUAL, Operato
     ("text", "selectors"),
     [
         ("", ()),
-        ("name", (Selector(("name",)),)),
-        ("name==foo", (Selector(("name",), EQUAL, "foo"),)),
-        ("name!=foo,labels.bar", (Selector(("name",), NOT_EQUAL, "foo"), Selector(("labels", "bar")))),
-        ('labels."very complex label"==something', (Selector(("labels", "very complex label"), EQUAL, "something"),)),
-        ('labels."a.b"', (Selector(("labels", "a.b")),)),
-        ("0._x9", (Selector(("0", "_x9")),)),
-        ("  a  ==  b", (Selector(("a",), EQUAL, "b"),)),
-        ("a, b , c".replace(" ,", ","), (Selector(("a",)), Selector(("b",)), Selector(("c",)))),
-        ("a . b".replace(" .", "."), (Selector(("a", "b")),)),
-        ("a==foo.bar/b=c\"d'e", (Selector(("a",), EQUAL, "foo.bar/b=c\"d'e"),)),
-        ("a=='x'", (Selector(("a",), EQUAL, "'x'"),)),
-        ("a==\x01b", (Selector(("a",), EQUAL, "\x01b"),)),
-        ("a==größe€", (Selector(("a",), EQUAL, "größe€"),)),
-        ('a==""', (Selector(("a",), EQUAL, ""),)),
-        (r'a=="\a\b\f\n\r\t\v\\\""', (Selector(("a",), EQUAL, '\a\b\f\n\r\t\v\\"'),)),
-        (r'a=="\x41\101\u00e9\U0001F600"', (Selector(("a",), EQUAL, "AA\u00e9\U0001f600"),)),
-        (r'a=="\xc3\xa9\xff"', (Selector(("a",), EQUAL, "\u00e9\udcff"),)),
-        (r'a=="\ud800"', (Selector(("a",), EQUAL, "\ufffd"),)),
-        (r"a~=/^b\/c|d$/", (Selector(("a",), MATCHES, "^b/c|d$"),)),
-        (r'labels."with \\ and \"".post==b', (Selector(("labels", 'with \\ and "', "post"), EQUAL, "b"),)),
-        ('"leading quote".post==b', (Selector(("leading quote", "post"), EQUAL, "b"),)),
-        ("name~=牛,labels.moo==true", (Selector(("name",), MATCHES, "牛"), Selector(("labels", "moo"), EQUAL, "true"))),
-        ("name~=|牛|,moo", (Selector(("name",), MATCHES, "牛"), Selector(("moo",)))),
-        ("name~=[abc]+,foo", (Selector(("name",), MATCHES, "[abc]+"), Selector(("foo",)))),
-        (r"name~=[abc]\+", (Selector(("name",), MATCHES, r"[abc]\+"),)),
-        ("name~=/[abc]{0,2}/,foo", (Selector(("name",), MATCHES, "[abc]{0,2}"), Selector(("foo",)))),
-        (r"a~=|b/c\\d|,e", (Selector(("a",), MATCHES, r"b/c\d"), Selector(("e",)))),
+        ("name", (Comparison(("name",)),)),
+        ("name==foo", (Comparison(("name",), EQUAL, "foo"),)),
+        ("name!=foo,labels.bar", (Comparison(("name",), NOT_EQUAL, "foo"), Comparison(("labels", "bar")))),
+        ('labels."very complex label"==something', (Comparison(("labels", "very complex label"), EQUAL, "something"),)),
+        ('labels."a.b"', (Comparison(("labels", "a.b")),)),
+        ("0._x9", (Comparison(("0", "_x9")),)),
+        ("  a  ==  b", (Comparison(("a",), EQUAL, "b"),)),
+        ("a, b , c".replace(" ,", ","), (Comparison(("a",)), Comparison(("b",)), Comparison(("c",)))),
+        ("a . b".replace(" .", "."), (Comparison(("a", "b")),)),
+        ("a==foo.bar/b=c\"d'e", (Comparison(("a",), EQUAL, "foo.bar/b=c\"d'e"),)),
+        ("a=='x'", (Comparison(("a",), EQUAL, "'x'"),)),
+        ("a==\x01b", (Comparison(("a",), EQUAL, "\x01b"),)),
+        ("a==größe€", (Comparison(("a",), EQUAL, "größe€"),)),
+        ('a==""', (Comparison(("a",), EQUAL, ""),)),
+        (r'a=="\a\b\f\n\r\t\v\\\""', (Comparison(("a",), EQUAL, '\a\b\f\n\r\t\v\\"'),)),
+        (r'a=="\x41\101\u00e9\U0001F600"', (Comparison(("a",), EQUAL, "AA\u00e9\U0001f600"),)),
+        (r'a=="\xc3\xa9\xff"', (Comparison(("a",), EQUAL, "\u00e9\udcff"),)),
+        (r'a=="\ud800"', (Comparison(("a",), EQUAL, "\ufffd"),)),
+        (r"a~=/^b\/c|d$/", (Comparison(("a",), MATCHES, "^b/c|d$"),)),
+        (r'labels."with \\ and \"".post==b', (Comparison(("labels", 'with \\ and "', "post"), EQUAL, "b"),)),
+        ('"leading quote".post==b', (Comparison(("leading quote", "post"), EQUAL, "b"),)),
+        (
+            "name~=牛,labels.moo==true",
+            (Comparison(("name",), MATCHES, "牛"), Comparison(("labels", "moo"), EQUAL, "true")),
+        ),
+        ("name~=|牛|,moo", (Comparison(("name",), MATCHES, "牛"), Comparison(("moo",)))),
+        ("name~=[abc]+,foo", (Comparison(("name",), MATCHES, "[abc]+"), Comparison(("foo",)))),
+        (r"name~=[abc]\+", (Comparison(("name",), MATCHES, r"[abc]\+"),)),
+        ("name~=/[abc]{0,2}/,foo", (Comparison(("name",), MATCHES, "[abc]{0,2}"), Comparison(("foo",)))),
+        (r"a~=|b/c\\d|,e", (Comparison(("a",), MATCHES, r"b/c\d"), Comparison(("e",)))),
     ],
 )
 def test_what_may_be_written(text, selectors):
@@ -112,7 +115,7 @@ def quoted(text):
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
-comparisons = st.builds(Selector, st.tuples(words) | st.tuples(words, words), st.sampled_from(list(Operator)), words)
+comparisons = st.builds(Comparison, st.tuples(words) | st.tuples(words, words), st.sampled_from(list(Operator)), words)
 
 
 @given(st.lists(comparisons, min_size=1, max_size=3))
@@ -121,5 +124,5 @@ def test_whatever_is_quoted_comes_back(selectors):
         ".".join(map(quoted, each.path)) + (each.operator.value and each.operator.value + quoted(each.value))
         for each in selectors
     )
-    expected = tuple(each if each.operator is not PRESENT else Selector(each.path) for each in selectors)
+    expected = tuple(each if each.operator is not PRESENT else Comparison(each.path) for each in selectors)
     assert parse(text) == expected

@@ -11,8 +11,8 @@ from holdfast.events import Exchange
 from holdfast.metrics import Counter
 from holdfast.plugins.bundle import BundleConfig, BundlesServicer, check_rules
 from holdfast.rpc.auth import policy
-from holdfast.store import LocalStore, Metadata
-from holdfast.store.bundle import Bundles, Shelf
+from holdfast.store import LocalStore, MetadataStore
+from holdfast.store.bundle import BundleDir, Bundles
 from holdfast.store.bundle.links import Links
 
 from tests.fakes.bundles import pull
@@ -23,7 +23,7 @@ from tests.fakes.layout import rule
 async def metadata(tmp_path):
     local = LocalStore(tmp_path / "content")
     await local.open()
-    store = Metadata(tmp_path / "meta.sqlite", local)
+    store = MetadataStore(tmp_path / "meta.sqlite", local)
     await store.open()
     yield store
     await store.close()
@@ -32,8 +32,8 @@ async def metadata(tmp_path):
 
 @pytest.fixture
 async def service(tmp_path, metadata):
-    shelf = Shelf(tmp_path / "bundles", Links(tmp_path / "bundles"))
-    bundles = Bundles(metadata, shelf, check_rules)
+    bundle_dir = BundleDir(tmp_path / "bundles", Links(tmp_path / "bundles"))
+    bundles = Bundles(metadata, bundle_dir, check_rules)
     await bundles.open()
     service = BundlesServicer(bundles, Exchange(), Counter("changes_total", "", ["change", "result"]))
     service.told = []
@@ -97,12 +97,12 @@ async def test_a_bundle_that_lifts_an_interlock_is_refused_and_one_applied_befor
     await pull(metadata, "lifting", {"rules.yaml": lifting})
     with pytest.raises(ConfigError, match="leave_limits: this node does not let a bundle lift it"):
         await service.Apply(api.ApplyRequest(bundle="lifting"), None)
-    shelf = Shelf(tmp_path / "bundles", Links(tmp_path / "bundles"))
-    allowing = Bundles(metadata, shelf, partial(check_rules, lifts=["leave_limits"]))
+    bundle_dir = BundleDir(tmp_path / "bundles", Links(tmp_path / "bundles"))
+    allowing = Bundles(metadata, bundle_dir, partial(check_rules, lifts=["leave_limits"]))
     await allowing.open()
     await allowing.apply("lifting")
     assert allowing.rules("current")[1] == [("rules.yaml", lifting.decode())]
-    strict = Bundles(metadata, shelf, check_rules)
+    strict = Bundles(metadata, bundle_dir, check_rules)
     await strict.open()
     with pytest.raises(ConfigError, match="leave_limits"):
         strict.rules("current")

@@ -8,8 +8,8 @@ from holdfast.metrics import Registry
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
+from holdfast.plugins.placement.active_rules import ActiveRules
 from holdfast.plugins.placement.bundled import BundledRules
-from holdfast.plugins.placement.force import Force
 
 from tests.fakes.layout import rule
 
@@ -61,14 +61,14 @@ class Daemon:
     def __init__(self, **config):
         self.node, self.engine, self.told = Node(), Engine(), []
         self.bundled = BundledRules(lambda: self.node, self.told.append)
-        self.force = Force(self.engine, self.bundled)
+        self.active_rules = ActiveRules(self.engine, self.bundled)
         self.config = PlacementConfig(builtin_rules="none", **config)
-        self.force.apply(self.config)
-        self.bundled.follow(lambda: self.config, self.force.apply)
+        self.active_rules.apply(self.config)
+        self.bundled.follow(lambda: self.config, self.active_rules.apply)
 
     def reload(self, **config):
         fresh = PlacementConfig(builtin_rules="none", **config)
-        self.force.apply(fresh)
+        self.active_rules.apply(fresh)
         self.config = fresh
 
     @property
@@ -90,7 +90,7 @@ def daemon():
 def test_before_any_bundle_there_are_no_rules_of_one_and_it_is_told_once(daemon):
     assert daemon.names == ()
     assert daemon.told == ["bundle current: bundle : not found"]
-    daemon.force.apply(daemon.config)
+    daemon.active_rules.apply(daemon.config)
     assert len(daemon.told) == 1
 
 
@@ -150,9 +150,9 @@ def test_without_bundles_in_the_daemon_the_nodes_own_rules_are_in_force():
 
     told = []
     bundled = BundledRules(absent, told.append)
-    force = Force(Engine(), bundled)
-    force.apply(PlacementConfig(builtin_rules="none", bundle="current"))
-    bundled.follow(PlacementConfig, force.apply)
+    active_rules = ActiveRules(Engine(), bundled)
+    active_rules.apply(PlacementConfig(builtin_rules="none", bundle="current"))
+    bundled.follow(PlacementConfig, active_rules.apply)
     assert told == ["bundle current: no plugins registered for io.holdfast.bundle.v1: not found"]
 
 

@@ -18,7 +18,7 @@ from holdfast.plugins.diff import DiffConfig, DiffService, DiffServicer, diff_se
 from holdfast.plugins.differ import Walking, WalkingConfig
 from holdfast.plugins.kinds import DIFFER
 from holdfast.plugins.snapshots import SnapshotsService, SnapshotsServicer
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 
@@ -98,7 +98,7 @@ async def test_a_differ_that_is_configured_and_not_there_fails_the_service_with_
 async def walking(tmp_path):
     local = LocalStore(tmp_path / "content")
     await local.open()
-    metadata = Metadata(tmp_path / "meta.sqlite", local)
+    metadata = MetadataStore(tmp_path / "meta.sqlite", local)
     await metadata.open()
     made = Walking(metadata, tmp_path / "place", WalkingConfig())
     yield made

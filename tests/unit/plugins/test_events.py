@@ -10,7 +10,7 @@ from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 from holdfast.api.services.ttrpc.events.v1 import events_pb2 as ttrpc_events
 from holdfast.api.types.event_pb2 import Envelope
 from holdfast.errors import FailedPrecondition
-from holdfast.events import Exchange, Limits
+from holdfast.events import Exchange, QueueLimits
 from holdfast.metrics import Registry
 from holdfast.plugins.events import Events, ExchangeConfig, events, exchange
 
@@ -104,7 +104,7 @@ async def read_all(call, into):
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_one_that_reads_misses_nothing(tmp_path):
-    made = Exchange(Limits(events=100))
+    made = Exchange(QueueLimits(events=100))
     large = Any(type_url="x", value=bytes(8 * 1024))
     async with Channel(made, f"unix:{tmp_path}/s") as running:
         blocked = running.stub.Subscribe(SubscribeRequest(filters=["namespace==n"]))
@@ -137,6 +137,6 @@ class Context:
 async def test_the_plugin_takes_its_limits_from_the_config_and_prints_counters_while_it_lives():
     context = Context()
     async for made in exchange.init(context):
-        assert made.limits == Limits(events=3, size=1000)
+        assert made.limits == QueueLimits(events=3, size=1000)
         assert b"holdfast_events_subscribers_dropped_total" in context.metrics.text()
     assert b"holdfast_events" not in context.metrics.text()

@@ -7,14 +7,14 @@ from holdfast.node.model.memory_domain import Kill
 from holdfast.plugins.placement import kill_events
 from holdfast.plugins.placement.kill_events import MOST_WAITING, PAST_S, KillEvents
 from holdfast.pods.directory import Directory
-from holdfast.pods.record import ContainerRecord, PodRecord, State
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 from msgspec.structs import replace
 
 UID, ID = "1d5fb235-0000-4000-8000-00000000000a", "c" * 64
 GROUP = f"/kubepods/burstable/pod{UID}/{ID}"
 KILL = Kill(0, 7, "x", 0, GROUP, GROUP, 1, 0, pod=UID, container_id=ID, number=3)
 POD = PodRecord("s" * 64, UID, "db", "pg-0")
-CONTAINER = ContainerRecord(ID, "s" * 64, "app", State.RUNNING, cgroups_path=GROUP)
+CONTAINER = ContainerRecord(ID, "s" * 64, "app", ContainerState.RUNNING, cgroups_path=GROUP)
 NAMED = {"pod_namespace": "db", "pod_name": "pg-0", "container": "app"}
 
 

@@ -134,7 +134,7 @@ def test_the_node_has_a_burst_and_then_a_pace_for_all_pods_together(series):
 def test_what_was_refused_is_made_with_all_that_was_counted(series):
     series.add(kill(1), "", 0.0)
     (write,) = writes(series, 0.0)
-    series.failed(write, 0.0, again=False)
+    series.failed(write, 0.0, retry=False)
     assert series.wait_s(0.0) is None, "only another kill tries again"
     series.add(kill(2), "", 1.0)
     (again,) = writes(series, 1.0)
@@ -147,7 +147,7 @@ def test_what_the_server_could_not_take_is_tried_again_by_itself_for_as_long_as_
     for _ in range(100):
         (write,) = writes(series, now)
         assert (write.is_new, write.count) == (True, 1)
-        series.failed(write, now, again=True)
+        series.failed(write, now, retry=True)
         assert writes(series, now) == []
         now += series.wait_s(now)
     assert now == 100 * AGAIN_S
@@ -162,7 +162,7 @@ def test_what_could_not_be_brought_up_to_date_is_again_and_not_made_anew(series)
     (made,) = writes(series, 0.0)
     series.add(kill(2), "", 1.0)
     (write,) = writes(series, UPDATE_S)
-    series.failed(write, UPDATE_S, again=True)
+    series.failed(write, UPDATE_S, retry=True)
     (again,) = writes(series, UPDATE_S + AGAIN_S)
     assert (again.is_new, again.name, again.count) == (False, made.name, 2)
 

@@ -1,5 +1,5 @@
 import pytest
-from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.memory_domain import Kill, RankedProcess
 from holdfast.node.model.placement import State
 from holdfast.plugins.placement.kill_text import MOST_BYTES, text_of
 from hypothesis import given
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 UID = "1d5fb235-0000-4000-8000-00000000000a"
 POD = f"/kubepods/burstable/pod{UID}"
 CONTAINER = f"{POD}/{'c' * 64}"
-VICTIM, NEXT = Standing(7, "worker", 900, 500), Standing(8, "java", 800, 0)
+VICTIM, NEXT = RankedProcess(7, "worker", 900, 500), RankedProcess(8, "java", 800, 0)
 KILL = Kill(
     0, 7, "worker", 0, CONTAINER, CONTAINER, 1024, 500, "eaters", UID, "c" * 64, (VICTIM, NEXT), container="app",
     limit_pages=2048, main=False, rule_state="held",
@@ -87,7 +87,7 @@ def test_a_name_that_a_process_chose_does_nothing():
 
 @given(st.text(max_size=300), st.text(max_size=5000), st.text(max_size=300), st.text(max_size=300))
 def test_whatever_is_chosen_the_text_is_one_bounded_line(comm, domain, container, following):
-    predicted = (VICTIM, Standing(8, following, 1, 0, in_pod=True))
+    predicted = (VICTIM, RankedProcess(8, following, 1, 0, in_pod=True))
     shown = text(comm=comm, domain=domain, group=domain, container=container, predicted=predicted, rule=comm)
     assert len(shown.encode()) <= MOST_BYTES
     assert shown.isprintable()

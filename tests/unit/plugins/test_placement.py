@@ -16,15 +16,15 @@ from holdfast.cli.events import payload_to_json
 from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
 from holdfast.events import Exchange
 from holdfast.node.model.decision import AdjChange, Field, Reason, Refusal
-from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
+from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
 from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins import placement
-from holdfast.plugins.placement import Herald, outlast
-from holdfast.plugins.placement.force import Force
+from holdfast.plugins.placement import ReportForwarder, outlast
+from holdfast.plugins.placement.active_rules import ActiveRules
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
 from msgspec.structs import replace
@@ -134,7 +134,7 @@ class StandIn:
             50,
             7,
             rule="r1",
-            predicted=(Standing(9, "hog", 57, 7),),
+            predicted=(RankedProcess(9, "hog", 57, 7),),
             looked_at_ns=1_000_000_000,
             pressure_pct=12.5,
         )
@@ -344,12 +344,12 @@ def test_no_more_clients_watch_than_the_bound(monkeypatch):
 
 async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_and_read():
     exchange, watchers = Exchange(), Watchers()
-    herald = Herald(exchange, watchers)
+    forwarder = ReportForwarder(exchange, watchers)
     change = AdjChange(0, 5)
     with exchange.subscribe(['topic~="^/placement/",event.rule==r1', 'topic=="/oom/kill"']) as events:
-        await asyncio.to_thread(herald.report, Report(Happening.HELD, 50, 500, "postgres", "r1", (change,)))
-        await asyncio.to_thread(herald.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
-        await asyncio.to_thread(herald.kill, StandIn().latest(1)[0])
+        await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 50, 500, "postgres", "r1", (change,)))
+        await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
+        await asyncio.to_thread(forwarder.kill, StandIn().latest(1)[0])
         held, kill = await anext(events), await anext(events)
     assert (held.envelope.topic, held.envelope.namespace) == ("/placement/held", "holdfast")
     assert payload_to_json(held.envelope.event)["changes"][0]["after"] == "5"
@@ -358,10 +358,10 @@ async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_an
 
 async def test_the_loop_is_not_woken_for_what_nobody_listens_to():
     exchange, watchers = Exchange(), Watchers()
-    herald = Herald(exchange, watchers)
-    await asyncio.to_thread(herald.report, Report(Happening.HELD, 50, 500, "postgres", "r1"))
+    forwarder = ReportForwarder(exchange, watchers)
+    await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 50, 500, "postgres", "r1"))
     with exchange.subscribe([]) as events, watchers.reports() as reports:
-        await asyncio.to_thread(herald.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
+        await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
         assert (await anext(reports)).pid == 60, "the first was never handed over"
         assert payload_to_json((await anext(events)).envelope.event)["pid"] == 60
 
@@ -369,25 +369,27 @@ async def test_the_loop_is_not_woken_for_what_nobody_listens_to():
 async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
     loop, calls = asyncio.get_running_loop(), []
     watchers = Watchers()
-    herald = Herald(Exchange(), watchers)
+    forwarder = ReportForwarder(Exchange(), watchers)
     real = loop.call_soon_threadsafe
-    monkeypatch.setattr(herald, "_loop", SimpleNamespace(call_soon_threadsafe=lambda *g: (calls.append(g), real(*g))))
+    monkeypatch.setattr(
+        forwarder, "_loop", SimpleNamespace(call_soon_threadsafe=lambda *g: (calls.append(g), real(*g)))
+    )
     with watchers.reports() as reports:
         for pid in range(5):
-            herald.report(Report(Happening.HELD, pid, 1, "x", "r1"))
+            forwarder.report(Report(Happening.HELD, pid, 1, "x", "r1"))
         assert [(await anext(reports)).pid for _ in range(5)] == list(range(5))
     assert len(calls) == 1
 
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
-    force = Force(engine)
-    force.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), builtin_rules=("batch",)))
-    assert force.rules.names == ("r1", "batch-first-to-die", "indexers")
-    assert force.builtin == {"batch-first-to-die", "indexers"}
-    assert engine.in_force is force.rules
-    assert isinstance(force.rules, Rules)
-    assert force.uid_of("root") == 0
-    assert force.uid_of("nobody-of-this-name") is None
+    active_rules = ActiveRules(engine)
+    active_rules.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), builtin_rules=("batch",)))
+    assert active_rules.rules.names == ("r1", "batch-first-to-die", "indexers")
+    assert active_rules.builtin == {"batch-first-to-die", "indexers"}
+    assert engine.in_force is active_rules.rules
+    assert isinstance(active_rules.rules, Rules)
+    assert active_rules.uid_of("root") == 0
+    assert active_rules.uid_of("nobody-of-this-name") is None
 
 
 def engine_that(**given):
@@ -462,7 +464,7 @@ async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
 )
 async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, method, request_):
     engine.trouble = "the placement engine has hung for 11 s"
-    service = PlacementService(engine, Force(engine), Watchers())
+    service = PlacementService(engine, ActiveRules(engine), Watchers())
     with pytest.raises(Unavailable, match="hung for 11 s"):
         await getattr(service, method)(request_, None)
 

@@ -9,12 +9,12 @@ from google.protobuf.json_format import MessageToJson
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid
 from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason, Refusal, SettingChange
-from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
+from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.placement import Happening, Placement, Report, Restored
 from holdfast.node.model.process import Process
 from holdfast.node.oom.victim import Candidate, Ranking
 from holdfast.node.plan.plan import Explanation
-from holdfast.node.rule.ruleset import Considered
+from holdfast.node.rule.ruleset import RuleTrace
 from holdfast.plugins.placement import message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,10 +37,10 @@ def everything(draw):
     decision = Decision(7, 1, name(), changes, refusals)
     placement = Placement(7, 1, name(), name(), group=name(), changes=changes, refusals=refusals, pod=pod)
     ranking = Ranking(MemoryDomain(name(), 1), (Candidate(process, 0, 1, name()),), None, 0, group=name())
-    explained = Explanation(process, decision, (Considered(name(), False, name(), name(), name()),), (name(),))
+    explained = Explanation(process, decision, (RuleTrace(name(), False, name(), name(), name()),), (name(),))
     kill = Kill(
         1, 7, name(), 0, name(), name(), 1, 0, name(), name(), name(),
-        (Standing(7, name(), 1, 0),), 1, None, name(), name(), name(),
+        (RankedProcess(7, name(), 1, 0),), 1, None, name(), name(), name(),
     )  # fmt: skip
     return (
         message.explanation(explained, placement),

@@ -26,7 +26,7 @@ from holdfast.plugins.images import ImagesService, ImagesServicer
 from holdfast.plugins.kinds import EVENTS, METADATA
 from holdfast.plugins.leases import LeasesService, LeasesServicer
 from holdfast.plugins.namespaces import NamespacesService, NamespacesServicer
-from holdfast.store import LocalStore, Metadata, Thresholds
+from holdfast.store import LocalStore, MetadataStore, Thresholds
 from holdfast.store.images import Descriptor as StoredDescriptor
 from holdfast.store.images import Image
 
@@ -65,7 +65,7 @@ async def local(tmp_path):
 
 @pytest.fixture
 async def metadata(tmp_path, local):
-    store = Metadata(tmp_path / "meta.sqlite", local)
+    store = MetadataStore(tmp_path / "meta.sqlite", local)
     await store.open()
     yield store
     await store.close()
@@ -253,7 +253,7 @@ async def test_a_client_that_goes_lets_go_of_its_ref_and_what_it_wrote_stays(met
 class Context:
     """What the collector's plugin asks of its context."""
 
-    def __init__(self, metadata: Metadata, events: Exchange) -> None:
+    def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self._found = {METADATA: metadata, EVENTS: events}
         self.config = GcConfig()
         self.metrics = Registry()

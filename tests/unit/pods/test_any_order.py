@@ -17,11 +17,11 @@ import grpc
 import pytest
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.plugins.nri.feed import DirectoryFeed
-from holdfast.pods.cri import LONGEST_PAUSE_S, RETRIES_S, Client
+from holdfast.pods.cri import LONGEST_PAUSE_S, RETRIES_S, CriClient
 from holdfast.pods.directory import Directory
-from holdfast.pods.nri import Container, Life, Sandbox
-from holdfast.pods.runtime import Source
-from holdfast.pods.tally import Tally
+from holdfast.pods.metrics import PodMetrics
+from holdfast.pods.nri import NriContainerState, RuntimeContainer, Sandbox
+from holdfast.pods.runtime import RuntimeSource
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -33,9 +33,9 @@ RELIST_S = 10.0
 MOST_ROUNDS = 10_000  # of the loop until nothing can go on, and below
 MOST_ANSWERS = 500  # one after the other; more is a question that is asked without end
 LIVES = {
-    pb.CONTAINER_CREATED: Life.CREATED,
-    pb.CONTAINER_RUNNING: Life.RUNNING,
-    pb.CONTAINER_EXITED: Life.STOPPED,
+    pb.CONTAINER_CREATED: NriContainerState.CREATED,
+    pb.CONTAINER_RUNNING: NriContainerState.RUNNING,
+    pb.CONTAINER_EXITED: NriContainerState.STOPPED,
 }
 
 
@@ -71,7 +71,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.run_forever()
 
 
-class Here(Source):
+class Here(RuntimeSource):
     """A runtime's socket, without a file."""
 
     def found(self) -> list[str]:
@@ -173,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.containers: dict[str, pb.Container] = {}
         self.events: list[tuple[int, str]] = []
         self.nri: list[tuple[str, object]] = []
-        self.syncs: list[tuple[list[Sandbox], list[Container]]] = []
+        self.syncs: list[tuple[list[Sandbox], list[RuntimeContainer]]] = []
         self.number = 0
         self.up = True
         self.started: set[str] = set()  # groups whose processes were to be looked at
@@ -189,7 +189,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._turn()
 
     async def _start(self):
-        client = Client(Here(relist_s=RELIST_S), self.directory, Tally(self.directory), connect=self._connected)
+        client = CriClient(Here(relist_s=RELIST_S), self.directory, PodMetrics(self.directory), connect=self._connected)
         return client, self.loop.create_task(client.run())
 
     @asynccontextmanager
@@ -278,8 +278,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.events.append((kind, key))
         self.nri.append(("container", self._of_nri(self.containers[key])))
 
-    def _of_nri(self, one: pb.Container) -> Container:
-        return Container(
+    def _of_nri(self, one: pb.Container) -> RuntimeContainer:
+        return RuntimeContainer(
             one.id,
             one.pod_sandbox_id,
             one.metadata.name,
@@ -503,7 +503,7 @@ class AnyOrder(RuleBasedStateMachine):
         return {key: one for key, one in self.containers.items() if one.state != pb.CONTAINER_EXITED}
 
     def _relists(self) -> float:
-        return sum(s.value for s in self.client._tally.relists.samples() if s.labels["result"] == "done")
+        return sum(s.value for s in self.client._metrics.relists.samples() if s.labels["result"] == "done")
 
     def _asked(self, container_id: str) -> tuple[str, str]:
         """The namespace and container of a process in a container's group, whose path names no pod by uid."""

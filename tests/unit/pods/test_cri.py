@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.pods import cri
-from holdfast.pods.cri import Client, with_start
+from holdfast.pods.cri import CriClient, with_start
 from holdfast.pods.directory import Directory
+from holdfast.pods.metrics import PodMetrics
 from holdfast.pods.record import ContainerRecord
-from holdfast.pods.runtime import Source
-from holdfast.pods.tally import Tally
+from holdfast.pods.runtime import RuntimeSource
 
 from tests.fakes.cri import FakeRuntime
 from tests.running import PATIENCE_S, async_until
@@ -30,8 +30,8 @@ def at(leaf: str) -> dict[str, str]:
 class Side:
     """A directory, a fake runtime, and a client between them that runs."""
 
-    def __init__(self, directory: Directory, tally: Tally, client: Client) -> None:
-        self.directory, self.tally, self.client = directory, tally, client
+    def __init__(self, directory: Directory, metrics: PodMetrics, client: CriClient) -> None:
+        self.directory, self.metrics, self.client = directory, metrics, client
         self.changed = asyncio.Event()
         directory.on_change(lambda _: self.changed.set())
 
@@ -54,11 +54,11 @@ def fake():
 @asynccontextmanager
 async def asking(path, **given):
     directory = Directory()
-    tally = Tally(directory)
-    client = Client(Source(str(path), **{"relist_s": 3600, **given}), directory, tally)
+    metrics = PodMetrics(directory)
+    client = CriClient(RuntimeSource(str(path), **{"relist_s": 3600, **given}), directory, metrics)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(client.run())
-        yield Side(directory, tally, client)
+        yield Side(directory, metrics, client)
         task.cancel()
 
 
@@ -188,10 +188,10 @@ async def test_events_are_hints_and_a_stream_that_ends_is_followed_by_a_relist(f
 )
 async def test_events_are_left_to_the_kubelet_where_there_is_one_queue_for_all(name, version, expected):
     directory = Directory()
-    client = Client(Source("/nowhere"), directory, Tally(directory))
+    client = CriClient(RuntimeSource("/nowhere"), directory, PodMetrics(directory))
     told = pb.VersionResponse(runtime_name=name, runtime_version=version)
     assert client._may_listen(told) is expected
-    asked = Client(Source("/nowhere", events=True), directory, Tally(directory))
+    asked = CriClient(RuntimeSource("/nowhere", events=True), directory, PodMetrics(directory))
     assert asked._may_listen(told) is True
 
 
@@ -215,9 +215,9 @@ def test_a_pid_in_the_container_gets_its_start(tmp_path):
 
 async def test_names_of_containers_made_faster_than_the_runtime_answers_wait_up_to_a_bound():
     directory = Directory()
-    tally = Tally(directory)
-    client = Client(Source(), directory, tally)
+    metrics = PodMetrics(directory)
+    client = CriClient(RuntimeSource(), directory, metrics)
     for number in range(cri.MOST_MISSES + 10):
         client._ask_for(f"{number:064x}", 0.0)
     assert client._missing.qsize() == cri.MOST_MISSES
-    assert [sample.value for sample in tally.unasked.samples()] == [10]
+    assert [sample.value for sample in metrics.unasked.samples()] == [10]

@@ -5,7 +5,7 @@ import json
 import pytest
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.pods.cri_message import Listing, detailed, items, parse_container, parse_pod
-from holdfast.pods.record import ContainerRecord, PodRecord, State
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ def test_what_is_over_does_not_count():
     assert parse_pod(pod(1, state=pb.SANDBOX_NOTREADY).SerializeToString()) is None
     assert parse_container(pb.Container(id="c", state=pb.CONTAINER_EXITED).SerializeToString()) is None
     assert parse_container(pb.Container(id="c", state=pb.CONTAINER_RUNNING).SerializeToString()) == ContainerRecord(
-        "c", "", "", State.RUNNING, detailed=False
+        "c", "", "", ContainerState.RUNNING, detailed=False
     )
 
 
@@ -88,7 +88,7 @@ def status(info: str, **given_) -> pb.ContainerStatusResponse:
 
 def test_containerds_details_say_what_was_asked_and_what_was_given():
     record = detailed(ContainerRecord("c", "s", "pg"), status(json.dumps(CONTAINERD)))
-    assert record == ContainerRecord("c", "s", "pg", State.RUNNING, 4242, 0, 990, 985, 7, "/k/p/c", 3, 4)
+    assert record == ContainerRecord("c", "s", "pg", ContainerState.RUNNING, 4242, 0, 990, 985, 7, "/k/p/c", 3, 4)
 
 
 def test_crios_details_say_what_was_given_and_the_status_the_limit():
@@ -100,4 +100,4 @@ def test_crios_details_say_what_was_given_and_the_status_the_limit():
 @pytest.mark.parametrize("info", ["", "{", "[]", '{"pid": "x"}', '{"runtimeSpec": null}', '{"config": {"linux": {}}}'])
 def test_details_in_another_form_say_less_and_are_no_error(info):
     record = detailed(ContainerRecord("c", "s", "pg"), status(info))
-    assert (record.pid, record.oom_score_adj, record.state) == (0, None, State.RUNNING)
+    assert (record.pid, record.oom_score_adj, record.state) == (0, None, ContainerState.RUNNING)

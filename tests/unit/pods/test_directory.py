@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from holdfast.pods import directory as module
 from holdfast.pods.directory import PAUSE, Directory
-from holdfast.pods.record import MOST_VALUES, MOST_VALUES_BYTES, ContainerRecord, PodRecord, State, kept
-from holdfast.pods.tally import Tally
+from holdfast.pods.metrics import PodMetrics
+from holdfast.pods.record import MOST_VALUES, MOST_VALUES_BYTES, ContainerRecord, ContainerState, PodRecord, kept
 from msgspec.structs import replace
 
 UID = "3f2c1a90-0b7e-4c52-9d5e-8a1f6b7c2d3e"
@@ -18,7 +18,7 @@ def pod(**given) -> PodRecord:
 
 
 def container(of: str = APP, **given) -> ContainerRecord:
-    return ContainerRecord(of, SANDBOX, **{"name": "postgres", "state": State.RUNNING, **given})
+    return ContainerRecord(of, SANDBOX, **{"name": "postgres", "state": ContainerState.RUNNING, **given})
 
 
 def at(leaf: str) -> dict[str, str]:
@@ -109,7 +109,7 @@ def test_a_running_container_in_a_group_that_names_no_pod_is_told_once(told):
     told.put_pod(pod())
     elsewhere = f"/ours/{APP}"
     assert told.pod_of({"": elsewhere}) is None
-    told.put_container(container(state=State.CREATED, cgroups_path=elsewhere))
+    told.put_container(container(state=ContainerState.CREATED, cgroups_path=elsewhere))
     assert told.changed == [], "created: it has no process yet"
     for _ in range(2):
         told.put_container(container(pid=42, start_ticks=7, cgroups_path=elsewhere))
@@ -164,7 +164,7 @@ def test_the_same_again_is_no_change(told):
 
 def test_what_was_known_stays_when_less_is_told(told):
     told.put_container(container(pid=42, start_ticks=7, oom_score_adj=0, memory_limit=5, cgroups_path="/x"))
-    told.put_container(container(state=State.UNKNOWN))
+    told.put_container(container(state=ContainerState.UNKNOWN))
     assert told.container(APP) == container(pid=42, start_ticks=7, oom_score_adj=0, memory_limit=5, cgroups_path="/x")
 
 
@@ -184,7 +184,7 @@ def test_a_container_that_stopped_is_forgotten(told):
     told.put_pod(pod())
     told.put_container(container())
     told.pod_of(at(APP))
-    told.put_container(container(state=State.STOPPED))
+    told.put_container(container(state=ContainerState.STOPPED))
     assert (told.container(APP), told.pod_of(at(APP)).container) == (None, "")
 
 
@@ -209,7 +209,7 @@ def test_a_whole_list_replaces_what_is_not_in_it(told):
     told.put_pod(pod())
     told.put_container(container())
     told.put_container(container(OTHER))
-    told.replace_all([pod()], [container(), container(OTHER, state=State.STOPPED)], told.mark())
+    told.replace_all([pod()], [container(), container(OTHER, state=ContainerState.STOPPED)], told.mark())
     assert (told.container(APP) is not None, told.container(OTHER)) == (True, None)
     told.replace_all([], [], told.mark())
     assert told.sizes == (0, 0)
@@ -285,9 +285,9 @@ def test_values_that_are_too_long_together_are_cut_too():
 
 
 def test_a_pod_whose_values_were_cut_is_counted(told):
-    tally = Tally(told)
+    metrics = PodMetrics(told)
     told.put_pod(pod(cut=True))
-    assert [sample.value for sample in tally.cut.samples()] == [1]
+    assert [sample.value for sample in metrics.cut.samples()] == [1]
 
 
 def test_an_answer_that_a_removal_has_overtaken_brings_nobody_back(told):
@@ -330,23 +330,23 @@ class TestStart:
 
     def test_a_container_that_runs_is_told_once_when_its_group_is_known(self, told, starts):
         told.put_pod(PodRecord("s", UID, "db", "pg-0"))
-        told.put_container(ContainerRecord(APP, "s", "app", State.RUNNING, detailed=False))
+        told.put_container(ContainerRecord(APP, "s", "app", ContainerState.RUNNING, detailed=False))
         assert starts == [], "a list does not say where it is"
-        known = ContainerRecord(APP, "s", "app", State.RUNNING, cgroups_path=self.GROUP)
+        known = ContainerRecord(APP, "s", "app", ContainerState.RUNNING, cgroups_path=self.GROUP)
         told.put_container(known)
         told.put_container(known)
         told.put_container(replace(known, pid=7, start_ticks=5))
         assert starts == [module.Start(UID, self.GROUP)]
 
     def test_one_that_was_created_is_told_when_it_starts(self, told, starts):
-        created = ContainerRecord(APP, "s", "app", State.CREATED, cgroups_path=self.GROUP)
+        created = ContainerRecord(APP, "s", "app", ContainerState.CREATED, cgroups_path=self.GROUP)
         told.put_container(created)
         assert starts == []
-        told.put_container(replace(created, state=State.RUNNING, detailed=False, cgroups_path=""))
+        told.put_container(replace(created, state=ContainerState.RUNNING, detailed=False, cgroups_path=""))
         assert starts == [module.Start("s", self.GROUP)]
 
     def test_one_that_was_started_anew_is_told_again(self, told, starts):
-        known = ContainerRecord(APP, "s", "app", State.RUNNING, pid=7, cgroups_path=self.GROUP)
+        known = ContainerRecord(APP, "s", "app", ContainerState.RUNNING, pid=7, cgroups_path=self.GROUP)
         told.put_container(known)
         told.put_container(replace(known, pid=8))
         assert [start.pid for start in starts] == [7, 8]
@@ -354,7 +354,7 @@ class TestStart:
     def test_a_list_tells_as_well_and_a_listener_that_left_is_not_told(self, told):
         found = []
         end = told.on_start(found.append)
-        known = ContainerRecord(APP, "s", "app", State.RUNNING, cgroups_path=self.GROUP)
+        known = ContainerRecord(APP, "s", "app", ContainerState.RUNNING, cgroups_path=self.GROUP)
         told.replace_all([], [known], told.mark())
         assert len(found) == 1
         end()

@@ -5,16 +5,16 @@ from holdfast.pods.nri import (
     ANNOTATION,
     EVENT_MASK,
     Adjustment,
-    Caution,
-    Container,
-    Gathering,
+    RetryGuard,
+    RuleValues,
+    RuntimeContainer,
     Sandbox,
-    Wish,
+    SyncBuffer,
     adjustment_of,
 )
 from msgspec.structs import replace
 
-C = Container("c1", "s1", "app", oom_score_adj=985, cgroups_path="/kubepods/burstable/podU/c1")
+C = RuntimeContainer("c1", "s1", "app", oom_score_adj=985, cgroups_path="/kubepods/burstable/podU/c1")
 KEY = ("uid", "app")
 
 
@@ -28,25 +28,25 @@ def test_only_events_that_every_runtime_knows_are_asked_for():
     [(-500, -500), (0, 0), (1000, 1000), (5000, 1000), (-5000, -1000), (985, None), (None, None)],
 )
 def test_an_adjustment_is_in_range_and_says_only_what_is_not_so(wished, answered):
-    assert adjustment_of(Wish("r", wished), C).oom_score_adj == answered
+    assert adjustment_of(RuleValues("r", wished), C).oom_score_adj == answered
 
 
 def test_a_value_the_runtime_may_not_write_is_not_asked_of_it():
-    assert adjustment_of(Wish("r", -1), C, lowest=0) == Adjustment()
-    assert adjustment_of(Wish("r", 0), C, lowest=0).oom_score_adj == 0
-    assert adjustment_of(Wish("r", -1, unified={"memory.oom.group": "0"}), C, lowest=0).unified == {
+    assert adjustment_of(RuleValues("r", -1), C, lowest=0) == Adjustment()
+    assert adjustment_of(RuleValues("r", 0), C, lowest=0).oom_score_adj == 0
+    assert adjustment_of(RuleValues("r", -1, unified={"memory.oom.group": "0"}), C, lowest=0).unified == {
         "memory.oom.group": "0"
     }
 
 
 def test_zero_for_a_container_that_has_no_value_is_something_to_say():
-    made = adjustment_of(Wish("r", 0), replace(C, oom_score_adj=None))
+    made = adjustment_of(RuleValues("r", 0), replace(C, oom_score_adj=None))
     assert made
     assert made.annotations == {ANNOTATION: "rule=r oom_score_adj=0 asked=unset"}
 
 
 def test_the_annotation_tells_what_was_given_and_what_was_asked_for():
-    made = adjustment_of(Wish("pg", -500, "/holdfast/db", {"memory.oom.group": "0"}), C)
+    made = adjustment_of(RuleValues("pg", -500, "/holdfast/db", {"memory.oom.group": "0"}), C)
     assert made == Adjustment(
         -500,
         "/holdfast/db/c1",
@@ -56,14 +56,14 @@ def test_the_annotation_tells_what_was_given_and_what_was_asked_for():
 
 
 def test_nothing_to_give_is_no_annotation_either():
-    made = adjustment_of(Wish("r", 985), C)
+    made = adjustment_of(RuleValues("r", 985), C)
     assert not made
     assert made.annotations == {}
 
 
 def test_the_systemd_driver_knows_slices_so_a_group_is_left_to_the_engine():
     systemd = replace(C, cgroups_path="kubepods-podU.slice:cri-containerd:c1")
-    assert adjustment_of(Wish("r", group="/holdfast/db"), systemd) == Adjustment()
+    assert adjustment_of(RuleValues("r", group="/holdfast/db"), systemd) == Adjustment()
 
 
 UID = "0e2b3c4d_0000_1111_2222_333344445555"
@@ -94,60 +94,60 @@ def test_the_group_of_a_kubelets_pod_is_read_as_that_pods():
 
 
 def test_a_container_that_started_is_adjusted_again_the_next_time():
-    caution = Caution()
+    retry_guard = RetryGuard()
     for _ in range(3):
-        assert caution.allows(KEY)
-        assert not caution.started(KEY)
+        assert retry_guard.allows(KEY)
+        assert not retry_guard.started(KEY)
 
 
 def test_one_that_did_not_start_with_us_and_did_without_is_left_alone_until_its_pod_goes():
-    caution = Caution()
-    assert caution.allows(KEY)
-    assert not caution.allows(KEY)
-    assert caution.started(KEY)
-    assert not caution.allows(KEY)
-    assert not caution.started(KEY)
-    assert not caution.allows(KEY)
-    caution.forget("uid")
-    assert caution.allows(KEY)
+    retry_guard = RetryGuard()
+    assert retry_guard.allows(KEY)
+    assert not retry_guard.allows(KEY)
+    assert retry_guard.started(KEY)
+    assert not retry_guard.allows(KEY)
+    assert not retry_guard.started(KEY)
+    assert not retry_guard.allows(KEY)
+    retry_guard.forget("uid")
+    assert retry_guard.allows(KEY)
 
 
 def test_one_that_fails_without_us_as_well_is_adjusted_again():
-    caution = Caution()
-    assert [caution.allows(KEY) for _ in range(4)] == [True, False, True, False]
+    retry_guard = RetryGuard()
+    assert [retry_guard.allows(KEY) for _ in range(4)] == [True, False, True, False]
 
 
 def test_a_runtime_that_was_away_is_no_proof_against_a_value_but_what_is_left_alone_stays_so():
-    caution = Caution()
+    retry_guard = RetryGuard()
     alone, gone = ("uid", "alone"), ("gone", "alone")
     for key in (alone, gone):
-        caution.allows(key), caution.allows(key), caution.started(key)
-    caution.allows(KEY)
-    caution.begin_anew({"uid"})
-    assert [caution.allows(key) for key in (KEY, alone, gone)] == [True, False, True]
+        retry_guard.allows(key), retry_guard.allows(key), retry_guard.started(key)
+    retry_guard.allows(KEY)
+    retry_guard.begin_anew({"uid"})
+    assert [retry_guard.allows(key) for key in (KEY, alone, gone)] == [True, False, True]
 
 
 def test_others_are_not_judged_by_it():
-    caution = Caution()
-    assert caution.allows(KEY)
-    assert caution.allows(("uid", "sidecar"))
-    assert caution.allows(("other", "app"))
-    caution.forget("other")
-    assert not caution.allows(KEY)
+    retry_guard = RetryGuard()
+    assert retry_guard.allows(KEY)
+    assert retry_guard.allows(("uid", "sidecar"))
+    assert retry_guard.allows(("other", "app"))
+    retry_guard.forget("other")
+    assert not retry_guard.allows(KEY)
 
 
 def test_what_is_watched_is_bounded_and_the_oldest_goes(monkeypatch):
     monkeypatch.setattr(nri, "MOST_WATCHED", 2)
-    caution = Caution()
+    retry_guard = RetryGuard()
     for name in ("a", "b", "c"):
-        caution.allows(("uid", name))
-    assert caution.allows(("uid", "a"))
-    assert not caution.allows(("uid", "c"))
+        retry_guard.allows(("uid", name))
+    assert retry_guard.allows(("uid", "a"))
+    assert not retry_guard.allows(("uid", "c"))
 
 
 def test_a_synchronisation_holds_no_more_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(nri, "MOST", 3)
-    gathering = Gathering()
+    gathering = SyncBuffer()
     pods = [Sandbox(str(at), "u", "n", "p") for at in range(2)]
     for _ in range(1000):
         gathering.add((), ())

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
-from holdfast.rpc import Counters, Layer, Registrar
+from holdfast.rpc import Counters, GrpcRegistrar, InterceptorLayer
 from holdfast.rpc.counters import GO_CODES
 
 from tests.running import async_until
@@ -42,8 +42,8 @@ class Served:
 
     channel: grpc.aio.Channel
     server: grpc.aio.Server
-    layer: Layer
-    registrar: Registrar
+    layer: InterceptorLayer
+    registrar: GrpcRegistrar
     target: str = field(default="")
 
     def method(self, shape: str, name: str, service: str = SERVICE, raw: bool = False) -> Any:
@@ -74,14 +74,14 @@ async def serving(
     directory: Path,
     methods: dict[str, Any] | None = None,
     *,
-    layer: Layer | None = None,
+    layer: InterceptorLayer | None = None,
     why_absent: Callable[[str], str | None] = lambda service: None,
     policy: Any = None,
     options: Any = (),
-    register: Callable[[Registrar], None] | None = None,
+    register: Callable[[GrpcRegistrar], None] | None = None,
 ) -> AsyncIterator[Served]:
-    layer = layer or Layer(Counters())
-    registrar = Registrar(layer, why_absent, policy)
+    layer = layer or InterceptorLayer(Counters())
+    registrar = GrpcRegistrar(layer, why_absent, policy)
     if methods:
         registrar.add_generic_rpc_handlers((generic(methods),))
     if register is not None:
@@ -98,7 +98,7 @@ async def serving(
         await _all_counted(layer)
 
 
-async def _all_counted(layer: Layer) -> None:
+async def _all_counted(layer: InterceptorLayer) -> None:
     """A client that left is counted when the handler's task hears of it; the stop does not wait for that task."""
     methods = layer.counters._methods
     await async_until(lambda: all(one.started == sum(one.handled) for one in methods.values()), "all are counted")

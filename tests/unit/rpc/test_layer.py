@@ -9,7 +9,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from google.rpc.status_pb2 import Status
 from holdfast import namespaces
 from holdfast.errors import Code, FailedPrecondition, Internal, MisusedPlugin, NotFound, from_status
-from holdfast.rpc import Counters, Gate, Layer
+from holdfast.rpc import Counters, Gate, InterceptorLayer
 from holdfast.rpc.counters import MethodType
 
 from tests.running import PATIENCE_S, async_until
@@ -132,7 +132,7 @@ async def test_an_error_of_ours_becomes_its_status_in_every_shape(short_dir, sha
 
 async def test_an_error_is_counted_before_its_caller_is_told(short_dir):
     """Whoever sees a call refused may look at the counters next."""
-    layer = Layer(Counters())
+    layer = InterceptorLayer(Counters())
     inner = layer.wrap(f"/{SERVICE}/M", handler("unary", missing))
 
     class Watched:
@@ -405,7 +405,7 @@ async def test_a_draining_daemon_refuses_new_calls_ends_streams_and_waits_for_th
 @pytest.mark.parametrize("behavior", [thrice, thrice_written])
 async def test_a_drain_in_the_middle_of_a_message_still_tells_the_caller(short_dir, behavior):
     """gRPC would refuse the status of a call whose first message was cancelled on its way."""
-    layer = Layer(Counters())
+    layer = InterceptorLayer(Counters())
     inner = layer.wrap(f"/{SERVICE}/M", handler("server", behavior))
 
     class Slow:
@@ -444,7 +444,7 @@ async def test_more_calls_than_allowed_are_refused_with_the_settings_name(short_
         await go_on.wait()
         return request
 
-    layer = Layer(Counters(), Gate(limit=1))
+    layer = InterceptorLayer(Counters(), Gate(limit=1))
     async with serving(short_dir, {"M": handler("unary", patient)}, layer=layer) as served:
         first = asyncio.ensure_future(_awaited(served.method("unary", "M")(text("a"))))
         await began.wait()
@@ -497,16 +497,16 @@ def test_a_blocking_handler_is_refused_with_what_to_do(shape):
         return request
 
     with pytest.raises(MisusedPlugin, match=r"/test.v1.Echo/M: .*blocking must be an `async def`.*asyncio.to_thread"):
-        Layer(Counters()).wrap(f"/{SERVICE}/M", handler(shape, blocking))
+        InterceptorLayer(Counters()).wrap(f"/{SERVICE}/M", handler(shape, blocking))
 
 
 def test_a_generator_where_one_reply_is_due_is_refused():
     with pytest.raises(MisusedPlugin):
-        Layer(Counters()).wrap(f"/{SERVICE}/M", handler("unary", thrice))
+        InterceptorLayer(Counters()).wrap(f"/{SERVICE}/M", handler("unary", thrice))
 
 
 async def test_the_histogram_observes_every_call(short_dir):
-    layer = Layer(Counters(histogram=True))
+    layer = InterceptorLayer(Counters(histogram=True))
     async with serving(short_dir, {"M": handler("unary", echo)}, layer=layer) as served:
         for _ in range(3):
             await served.method("unary", "M")(text(""))
@@ -583,12 +583,12 @@ async def test_a_handler_that_outlives_the_server_does_no_harm(short_dir):
 def test_wrapping_keeps_the_shape():
     for shape, flags in {"unary": (0, 0), "server": (0, 1), "client": (1, 0), "bidi": (1, 1)}.items():
         behavior = {"server": thrice, "bidi": each}.get(shape, echo)
-        wrapped = Layer(Counters()).wrap(f"/{SERVICE}/M", handler(shape, behavior, Int32Value))
+        wrapped = InterceptorLayer(Counters()).wrap(f"/{SERVICE}/M", handler(shape, behavior, Int32Value))
         assert (wrapped.request_streaming, wrapped.response_streaming) == tuple(map(bool, flags))
 
 
 def test_internal_is_what_a_broken_codec_raises():
-    layer = Layer(Counters())
+    layer = InterceptorLayer(Counters())
     wrapped = layer.wrap(f"/{SERVICE}/M", handler("bidi", each))
     with pytest.raises(Internal, match="grpc: error unmarshalling request"):
         wrapped.request_deserializer(b"\xff")

@@ -5,7 +5,7 @@ import pytest
 from holdfast.api.services.version.v1 import version_pb2_grpc
 from holdfast.api.services.version.v1.version_pb2 import VersionResponse
 from holdfast.errors import AlreadyExists, MisusedPlugin
-from holdfast.rpc import Counters, Layer, Registrar
+from holdfast.rpc import Counters, GrpcRegistrar, InterceptorLayer
 
 from tests.unit.rpc.serving import SERVICE, generic, handler, refused, serving, text
 
@@ -38,13 +38,13 @@ async def test_generated_code_registers_as_it_would_with_a_server(short_dir):
 
 
 def test_nothing_is_registered_with_the_core_by_method():
-    registrar = Registrar(Layer(Counters()), nobody)
+    registrar = GrpcRegistrar(InterceptorLayer(Counters()), nobody)
     version_pb2_grpc.add_VersionServicer_to_server(Versions(), registrar)
     assert isinstance(registrar, grpc.GenericRpcHandler)
 
 
 def test_a_service_registered_twice_is_refused_and_the_first_stays():
-    registrar = Registrar(Layer(Counters()), nobody)
+    registrar = GrpcRegistrar(InterceptorLayer(Counters()), nobody)
     first = handler("unary", echo)
     registrar.add_generic_rpc_handlers((generic({"M": first}),))
     with pytest.raises(AlreadyExists, match=SERVICE):
@@ -53,7 +53,7 @@ def test_a_service_registered_twice_is_refused_and_the_first_stays():
 
 
 def test_a_service_with_one_bad_handler_is_not_served_at_all():
-    registrar = Registrar(Layer(Counters()), nobody)
+    registrar = GrpcRegistrar(InterceptorLayer(Counters()), nobody)
     with pytest.raises(MisusedPlugin):
         registrar.add_generic_rpc_handlers((generic({"M": handler("unary", echo), "N": handler("unary", len)}),))
     assert registrar.services == ()
@@ -66,7 +66,7 @@ def test_a_handler_of_another_make_is_refused():
             return None
 
     with pytest.raises(MisusedPlugin, match=r"Own: use grpc\.method_handlers_generic_handler"):
-        Registrar(Layer(Counters()), nobody).add_generic_rpc_handlers((Own(),))
+        GrpcRegistrar(InterceptorLayer(Counters()), nobody).add_generic_rpc_handlers((Own(),))
 
 
 async def test_unknown_services_and_methods_are_named_as_grpc_go_names_them(short_dir):
@@ -94,7 +94,7 @@ async def test_a_service_whose_plugin_failed_is_answered_with_the_reason(short_d
 
 
 async def test_an_unwrapped_service_is_served_and_not_counted(short_dir):
-    def register(registrar: Registrar) -> None:
+    def register(registrar: GrpcRegistrar) -> None:
         registrar.add_methods(SERVICE, {f"/{SERVICE}/M": handler("unary", echo)}, wrapped=False)
 
     async with serving(short_dir, register=register) as served:

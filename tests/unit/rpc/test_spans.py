@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from holdfast import log
 from holdfast.errors import NotFound, Unavailable
-from holdfast.rpc import Counters, Layer
-from holdfast.rpc.spans import Tracing
+from holdfast.rpc import Counters, InterceptorLayer
+from holdfast.rpc.spans import CallTracing
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,11 +29,11 @@ class Recorded:
 
     def __init__(self, ratio: float = 1.0, parent_based: bool = True) -> None:
         self.exporter = InMemorySpanExporter()
-        self.tracing = Tracing(
+        self.tracing = CallTracing(
             [SimpleSpanProcessor(self.exporter)],
             lambda share, follow: (parent_based, ratio) if share is None else (follow, share),
         )
-        self.layer = Layer(Counters(), tracing=self.tracing)
+        self.layer = InterceptorLayer(Counters(), tracing=self.tracing)
 
     @property
     def spans(self):
@@ -282,7 +282,7 @@ async def test_closing_sends_what_is_queued():
 
 async def test_a_collector_that_does_not_answer_does_not_hold_the_daemon(caplog):
     stuck = Stuck()
-    tracing = Tracing([stuck], lambda ratio, follow: (True, 1.0))
+    tracing = CallTracing([stuck], lambda ratio, follow: (True, 1.0))
     await tracing.close(limit_s=0.05)
     stuck.released.set()
     assert [record.getMessage() for record in caplog.records] == ["traces not sent before the end"]

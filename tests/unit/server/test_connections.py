@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import RESERVED, Bound, Bounds
+from holdfast.server.descriptors import RESERVED, Bounds, ConnectionBound
 from holdfast.server.peer import Peers, address_key
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["admit", "touch", "leave"]), st.inte
 
 @given(STEPS, st.integers(1, 4), st.integers(1, 8))
 def test_the_table_keeps_its_bounds_and_closes_only_what_it_has_to(steps, per_peer, total):
-    table = Connections("x", Bound(total, per_peer), ConnectionMetrics(), kept_s=0)
+    table = Connections("x", ConnectionBound(total, per_peer), ConnectionMetrics(), kept_s=0)
     model: list[tuple[int, object]] = []  # peer and connection, the quietest first
     closed: list[int] = []
     number = 0
@@ -61,7 +61,7 @@ class Named:
 
 def test_a_peer_that_connects_faster_than_its_connections_are_of_use_is_refused_and_others_are_not():
     metrics, closed = ConnectionMetrics(), []
-    table = Connections("x", Bound(3, 2), metrics, kept_s=1000)
+    table = Connections("x", ConnectionBound(3, 2), metrics, kept_s=1000)
     for name in "ab":
         assert table.admit("many", lambda name=name: closed.append(name)) is not None
     assert table.admit("many", lambda: None) is None
@@ -76,7 +76,7 @@ def test_a_peer_that_connects_faster_than_its_connections_are_of_use_is_refused_
 
 def test_those_that_were_quiet_for_too_long_are_closed_and_counted():
     metrics, closed = ConnectionMetrics(), []
-    table = Connections("x", Bound(8, 8), metrics)
+    table = Connections("x", ConnectionBound(8, 8), metrics)
     for name in "abc":
         table.admit(name, lambda name=name: closed.append(name))
     table.end_quiet(1000)
@@ -89,7 +89,7 @@ def test_those_that_were_quiet_for_too_long_are_closed_and_counted():
 @given(st.integers(0, 1 << 20))
 def test_whatever_the_limit_of_descriptors_the_engine_keeps_its_own(limit):
     bounds = Bounds.within(limit)
-    assert bounds.descriptors <= max(limit - RESERVED, 0) + Bounds(*[Bound(2, 1)] * 7).descriptors
+    assert bounds.descriptors <= max(limit - RESERVED, 0) + Bounds(*[ConnectionBound(2, 1)] * 7).descriptors
     for name in Bounds.__struct_fields__:
         bound = getattr(bounds, name)
         assert 1 <= bound.per_peer <= bound.total <= getattr(Bounds(), name).total

@@ -15,15 +15,15 @@ from holdfast.errors import ConfigError
 from holdfast.metrics import CONTENT_TYPE, Counter, Registry
 from holdfast.server import http as ours
 from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import Bound
-from holdfast.server.http import Head, HttpServer, Refused, Request, Response
+from holdfast.server.descriptors import ConnectionBound
+from holdfast.server.http import Head, HttpServer, Request, RequestRefused, Response
 from holdfast.server.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.running import PATIENCE_S, async_until
 
-ROOMY = Bound(8, 8)
+ROOMY = ConnectionBound(8, 8)
 Talk = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -194,7 +194,7 @@ async def test_a_bad_request_is_told_so_and_the_connection_closed(request_bytes,
 def test_no_head_does_anything_but_parse_or_be_refused(data):
     try:
         head = Head.parsed(data + b"\r\n\r\n")
-    except Refused as refused:
+    except RequestRefused as refused:
         status = refused.response.status
     else:
         status = 200 if head.method.isalpha() else 0
@@ -228,7 +228,7 @@ async def test_a_request_that_never_ends_is_let_go(monkeypatch):
 
 
 async def test_connections_that_say_nothing_make_room_for_one_that_asks():
-    async with serving(bound=Bound(2, 2)) as (address, talk):
+    async with serving(bound=ConnectionBound(2, 2)) as (address, talk):
         silent = [await asyncio.open_connection(*address) for _ in range(5)]
         assert (await talk(asked("/hello"))).startswith(b"HTTP/1.1 200 ")
         async with asyncio.timeout(PATIENCE_S):
@@ -251,7 +251,7 @@ async def test_a_connection_that_makes_room_ends_with_all_it_holds_and_not_when_
             raise
         return Response(b"")
 
-    async with serving({**ROUTES, ("GET", "/never"): never}, bound=Bound(1, 1)) as (address, talk):
+    async with serving({**ROUTES, ("GET", "/never"): never}, bound=ConnectionBound(1, 1)) as (address, talk):
         _, writer = await asyncio.open_connection(*address)
         writer.write(asked("/never"))
         async with asyncio.timeout(PATIENCE_S):

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 from holdfast.errors import ConfigError
-from holdfast.server.reload import Change, Reloadable, flattened, unflattened
+from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
 
 
 class Inner(msgspec.Struct):
@@ -24,9 +24,9 @@ def test_what_was_changed_can_be_changed_back():
     reloadable = Reloadable()
     reloadable.on("a", seen.append)
     reloadable.begin({"a": 1, "b": 1})
-    assert reloadable.apply({"a": 2, "b": 2}) == Change(("a",), ("b",))
-    assert reloadable.apply({"a": 1, "b": 2}) == Change(("a",), ("b",))
-    assert reloadable.apply({"a": 1, "b": 1}) == Change((), ())
+    assert reloadable.apply({"a": 2, "b": 2}) == ReloadResult(("a",), ("b",))
+    assert reloadable.apply({"a": 1, "b": 2}) == ReloadResult(("a",), ("b",))
+    assert reloadable.apply({"a": 1, "b": 1}) == ReloadResult((), ())
     assert seen == [2, 1]
 
 
@@ -45,7 +45,7 @@ def test_a_refused_change_leaves_what_was_in_force_and_is_refused_again():
     for _ in range(2):
         with pytest.raises(ConfigError, match="too large"):
             reloadable.apply({"a": 3})
-    assert reloadable.apply({"a": 2}) == Change((), ())
+    assert reloadable.apply({"a": 2}) == ReloadResult((), ())
     assert seen == [2]
 
 
@@ -55,8 +55,8 @@ def test_what_was_touched_is_put_in_force_again_though_it_is_the_same():
     reloadable.on("a", seen.append)
     reloadable.begin({"a": 1})
     reloadable.touch("a")
-    assert reloadable.apply({"a": 1}) == Change(("a",), ())
-    assert reloadable.apply({"a": 1}) == Change((), ())
+    assert reloadable.apply({"a": 1}) == ReloadResult(("a",), ())
+    assert reloadable.apply({"a": 1}) == ReloadResult((), ())
     assert seen == [1]
 
 
@@ -91,14 +91,14 @@ def test_what_has_a_callback_is_applied_and_the_rest_waits_for_a_restart():
     reloadable = Reloadable()
     reloadable.on("debug.level", seen.append)
     change = applied(reloadable, {"root": "/a", "debug.level": "info"}, {"root": "/b", "debug.level": "debug"})
-    assert change == Change(applied=("debug.level",), needs_restart=("root",))
+    assert change == ReloadResult(applied=("debug.level",), needs_restart=("root",))
     assert seen == ["debug"]
 
 
 def test_nothing_changed_calls_nobody():
     reloadable = Reloadable()
     reloadable.on("a", lambda value: pytest.fail("called"))
-    assert applied(reloadable, {"a": 1}, {"a": 1}) == Change((), ())
+    assert applied(reloadable, {"a": 1}, {"a": 1}) == ReloadResult((), ())
 
 
 def test_one_refusal_takes_back_what_was_applied():
@@ -129,7 +129,7 @@ def test_a_closed_plugin_is_not_told_any_more():
     reloadable = Reloadable()
     reloadable.on("plugins.x", lambda value: pytest.fail("called"))
     reloadable.off("plugins.x")
-    assert applied(reloadable, {"plugins.x": 1}, {"plugins.x": 2}) == Change((), ("plugins.x",))
+    assert applied(reloadable, {"plugins.x": 1}, {"plugins.x": 2}) == ReloadResult((), ("plugins.x",))
 
 
 def test_what_was_touched_comes_last_and_is_left_alone_when_another_key_is_refused():
@@ -146,7 +146,7 @@ def test_what_was_touched_comes_last_and_is_left_alone_when_another_key_is_refus
     with pytest.raises(ConfigError, match="no"):
         reloadable.apply({"a": 2, "b": 2})
     assert seen == []
-    assert reloadable.apply({"a": 1, "b": 1}) == Change(("a",), ())
+    assert reloadable.apply({"a": 1, "b": 1}) == ReloadResult(("a",), ())
     assert seen == [1]
 
 
@@ -180,7 +180,7 @@ def test_a_callback_that_broke_on_the_way_is_asked_again_for_what_was_in_force()
     reloadable.begin({"a": 1})
     with pytest.raises(ConfigError, match="a: ValueError: torn"):
         reloadable.apply({"a": 2})
-    assert reloadable.apply({"a": 1}) == Change(("a",), ())
+    assert reloadable.apply({"a": 1}) == ReloadResult(("a",), ())
     assert seen == [2, 1]
 
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast.errors import NotFound
 from holdfast.metrics import Registry
-from holdfast.rpc import Counters, Layer
+from holdfast.rpc import Counters, InterceptorLayer
 from holdfast.rpc.counters import GO_CODES
-from holdfast.rpc.spans import Tracing
+from holdfast.rpc.spans import CallTracing
 from holdfast.server.ttrpc_client_layer import intercept_calls
 from holdfast.server.ttrpc_layer import intercept
 from holdfast.ttrpc import Client
@@ -24,7 +24,7 @@ from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, serving
 async def calling(tracing=None, layer=None):
     counters = Counters(side="client", histogram=True)
     echo = Echo()
-    layer = layer or Layer(Counters())
+    layer = layer or InterceptorLayer(Counters())
     async with (
         serving(echo.register, interceptors=[intercept(layer)]) as (_, path),
         Client(path, interceptors=[intercept_calls(counters, tracing)]) as client,
@@ -83,8 +83,8 @@ async def test_the_families_are_go_grpc_prometheuss_of_a_client():
 @pytest.mark.parametrize(("ratio", "kinds"), [(1.0, [SpanKind.SERVER, SpanKind.CLIENT]), (0.0, [])])
 async def test_both_ends_are_spans_of_one_trace_or_neither_is_recorded(ratio, kinds):
     exporter = InMemorySpanExporter()
-    tracing = Tracing([SimpleSpanProcessor(exporter)], lambda share, follow: (True, ratio))
-    async with calling(tracing, Layer(Counters(), tracing=tracing)) as (stubs, _, _):
+    tracing = CallTracing([SimpleSpanProcessor(exporter)], lambda share, follow: (True, ratio))
+    async with calling(tracing, InterceptorLayer(Counters(), tracing=tracing)) as (stubs, _, _):
         await stubs.Say(Text(value="a"))
     spans = exporter.get_finished_spans()
     assert [span.kind for span in spans] == kinds

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast import namespaces
 from holdfast.errors import Canceled, DeadlineExceeded, HoldfastError, NotFound, Unavailable
-from holdfast.rpc import Counters, Layer
+from holdfast.rpc import Counters, InterceptorLayer
 from holdfast.rpc.counters import GO_CODES
-from holdfast.rpc.spans import Tracing
+from holdfast.rpc.spans import CallTracing
 from holdfast.server.ttrpc_layer import intercept
 from holdfast.ttrpc import Client, Method
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -21,7 +21,7 @@ from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, serving
 @asynccontextmanager
 async def served(layer=None, *more):
     """The Echo service behind the layer; its stubs, its state, and what is counted."""
-    layer = layer or Layer(Counters())
+    layer = layer or InterceptorLayer(Counters())
     echo = Echo()
     async with serving(echo.register, *more, interceptors=[intercept(layer)]) as (_, path), Client(path) as client:
 
@@ -88,7 +88,7 @@ async def test_the_handler_is_in_the_namespace_ttrpc_callers_name_theirs_by():
         server.register("test.Where", {"Am": Method(where, Text, Text)})
 
     echo = Echo()
-    layer = Layer(Counters())
+    layer = InterceptorLayer(Counters())
     async with (
         serving(echo.register, register, interceptors=[intercept(layer)]) as (_, path),
         Client(path) as client,
@@ -130,9 +130,9 @@ async def test_a_drain_refuses_new_calls_and_ends_streams_with_the_reason():
 
 async def test_a_recorded_call_is_a_span_of_the_callers_trace():
     exporter = InMemorySpanExporter()
-    tracing = Tracing([SimpleSpanProcessor(exporter)], lambda ratio, follow: (True, 0.0))
+    tracing = CallTracing([SimpleSpanProcessor(exporter)], lambda ratio, follow: (True, 0.0))
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with served(Layer(Counters(), tracing=tracing)) as (stubs, _, _, _):
+    async with served(InterceptorLayer(Counters(), tracing=tracing)) as (stubs, _, _, _):
         await stubs.Say(Text(), metadata={"traceparent": parent})
         await stubs.Say(Text())
     (span,) = exporter.get_finished_spans()
@@ -141,7 +141,7 @@ async def test_a_recorded_call_is_a_span_of_the_callers_trace():
 
 
 async def test_the_histogram_observes_ttrpc_too():
-    layer = Layer(Counters(histogram=True))
+    layer = InterceptorLayer(Counters(histogram=True))
     async with served(layer) as (stubs, _, _, _):
         await stubs.Say(Text())
     assert sum(layer.counters._methods["/test.Echo/Say"].seconds.counts) == 1

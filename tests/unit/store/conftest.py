@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.store import LocalStore, Metadata
+from holdfast.store import LocalStore, MetadataStore
 
 
 class Clock:
@@ -33,7 +33,7 @@ async def local(tmp_path):
 
 @pytest.fixture
 async def metadata(tmp_path, local, clock):
-    store = Metadata(tmp_path / "meta.sqlite", local, clock=clock)
+    store = MetadataStore(tmp_path / "meta.sqlite", local, clock=clock)
     await store.open()
     yield store
     await store.close()
@@ -41,7 +41,7 @@ async def metadata(tmp_path, local, clock):
 
 @pytest.fixture
 async def isolated(tmp_path, local):
-    store = Metadata(tmp_path / "isolated.sqlite", local, shared=False)
+    store = MetadataStore(tmp_path / "isolated.sqlite", local, shared=False)
     await store.open()
     yield store
     await store.close()
@@ -50,7 +50,7 @@ async def isolated(tmp_path, local):
 @pytest.fixture
 async def timed(tmp_path, local):
     """With the real clock."""
-    store = Metadata(tmp_path / "timed.sqlite", local)
+    store = MetadataStore(tmp_path / "timed.sqlite", local)
     await store.open()
     yield store
     await store.close()

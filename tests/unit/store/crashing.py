@@ -23,9 +23,9 @@ from pathlib import Path
 
 import holdfast.store
 from holdfast.errors import AlreadyExists, NotFound
-from holdfast.store import LocalStore, Metadata
-from holdfast.store.bundle import Bundles, Shelf
-from holdfast.store.bundle.bundles import State
+from holdfast.store import LocalStore, MetadataStore
+from holdfast.store.bundle import BundleDir, Bundles
+from holdfast.store.bundle.bundles import BundleState
 from holdfast.store.bundle.links import Links
 from holdfast.store.images import Descriptor, Image
 
@@ -47,14 +47,14 @@ def digest(data: bytes) -> str:
 async def opened(root: Path):
     local = LocalStore(root / "content")
     await local.open()
-    metadata = Metadata(root / "meta.sqlite", local)
+    metadata = MetadataStore(root / "meta.sqlite", local)
     await metadata.open()
     yield metadata
     await metadata.close()
     await local.close()
 
 
-async def put(metadata: Metadata, data: bytes, labels: dict[str, str], lease: str = "") -> str:
+async def put(metadata: MetadataStore, data: bytes, labels: dict[str, str], lease: str = "") -> str:
     store = metadata.content.within("ns", lease)
     with suppress(AlreadyExists):
         writer = await store.writer(f"put-{data[:20]!r}", len(data), digest(data))
@@ -69,10 +69,10 @@ async def put(metadata: Metadata, data: bytes, labels: dict[str, str], lease: st
 class Ingest:
     """An ingest in two sittings, then its commit."""
 
-    async def prepare(self, metadata: Metadata) -> None:
+    async def prepare(self, metadata: MetadataStore) -> None:
         pass
 
-    async def run(self, metadata: Metadata, acknowledge: Acknowledge) -> None:
+    async def run(self, metadata: MetadataStore, acknowledge: Acknowledge) -> None:
         store = metadata.content.within("ns")
         writer = await store.writer("ref", len(BLOB))
         await writer.write(BIG)
@@ -85,7 +85,7 @@ class Ingest:
         acknowledge("committed")
         await writer.close()
 
-    async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
+    async def check(self, metadata: MetadataStore, acknowledged: set[str]) -> None:
         store = metadata.content.within("ns")
         there = await holds(metadata, BLOB)
         assert there or "committed" not in acknowledged
@@ -111,7 +111,7 @@ class Ingest:
 class Delete:
     """An image and a blob are deleted, an ingest aborted, and what is left is collected."""
 
-    async def prepare(self, metadata: Metadata) -> None:
+    async def prepare(self, metadata: MetadataStore) -> None:
         await put(metadata, b"stays", ROOT)
         await put(metadata, b"goes", ROOT)
         layer = await put(metadata, b"layer", {}, await lease(metadata))
@@ -121,7 +121,7 @@ class Delete:
         await writer.write(b"half")
         await writer.close()
 
-    async def run(self, metadata: Metadata, acknowledge: Acknowledge) -> None:
+    async def run(self, metadata: MetadataStore, acknowledge: Acknowledge) -> None:
         store = metadata.content.within("ns")
         await store.delete(digest(b"goes"))
         acknowledge("deleted")
@@ -132,7 +132,7 @@ class Delete:
         await metadata.collect()
         acknowledge("collected")
 
-    async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
+    async def check(self, metadata: MetadataStore, acknowledged: set[str]) -> None:
         store = metadata.content.within("ns")
         assert await holds(metadata, b"stays")
         assert not ("deleted" in acknowledged and await holds(metadata, b"goes"))
@@ -160,7 +160,7 @@ class Collect:
     garbage = (b"g1", b"g2", b"g3")
     needed = (b"manifest", b"layer", b"held", b"root")
 
-    async def prepare(self, metadata: Metadata) -> None:
+    async def prepare(self, metadata: MetadataStore) -> None:
         under = await lease(metadata)
         layer = await put(metadata, b"layer", {}, under)
         manifest = await put(metadata, b"manifest", {"containerd.io/gc.ref.content.0": layer}, under)
@@ -175,11 +175,11 @@ class Collect:
         await writer.write(b"stale")
         await writer.close()
 
-    async def run(self, metadata: Metadata, acknowledge: Acknowledge) -> None:
+    async def run(self, metadata: MetadataStore, acknowledge: Acknowledge) -> None:
         await metadata.collect()
         acknowledge("collected")
 
-    async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
+    async def check(self, metadata: MetadataStore, acknowledged: set[str]) -> None:
         for _ in range(2):
             for data in self.needed:
                 assert await holds(metadata, data), data
@@ -197,32 +197,32 @@ class Bundle:
     def files(self, number: int) -> dict[str, bytes]:
         return {"rules.yaml": rule(f"r{number}"), "etc/x.conf": f"x={number}".encode()}
 
-    async def opened(self, metadata: Metadata) -> tuple[Bundles, Path]:
+    async def opened(self, metadata: MetadataStore) -> tuple[Bundles, Path]:
         root = metadata.database.path.parent
         (root / "etc").mkdir(exist_ok=True)
-        shelf = Shelf(root / "bundles", Links(root / "bundles", [str(root / "etc")]), keep=1)
-        bundles = Bundles(metadata, shelf, list)
+        bundle_dir = BundleDir(root / "bundles", Links(root / "bundles", [str(root / "etc")]), keep=1)
+        bundles = Bundles(metadata, bundle_dir, list)
         await bundles.open()
         return bundles, root
 
-    async def prepare(self, metadata: Metadata) -> None:
+    async def prepare(self, metadata: MetadataStore) -> None:
         for number in (0, 1, 2):
             await pull(metadata, str(number), self.files(number))
         bundles, _ = await self.opened(metadata)
         await bundles.apply("0")
         await bundles.apply("1")
 
-    async def run(self, metadata: Metadata, acknowledge: Acknowledge) -> None:
+    async def run(self, metadata: MetadataStore, acknowledge: Acknowledge) -> None:
         bundles, _ = await self.opened(metadata)
         await bundles.apply("2")
         acknowledge("applied")
         await bundles.rollback()
         acknowledge("back")
 
-    async def check(self, metadata: Metadata, acknowledged: set[str]) -> None:
+    async def check(self, metadata: MetadataStore, acknowledged: set[str]) -> None:
         bundles, root = await self.opened(metadata)
         listed = await bundles.listed()
-        current = next(one for one in listed if one.state is State.CURRENT)
+        current = next(one for one in listed if one.state is BundleState.CURRENT)
         assert current.name in ({"1"} if "back" in acknowledged else {"1", "2"}), current
         name, texts = bundles.rules("current")
         assert (current.digest, [("rules.yaml", rule(f"r{current.name}").decode())]) == (name, texts)
@@ -230,7 +230,7 @@ class Bundle:
         assert "applied" not in acknowledged or {"1", "2"} <= {one.name for one in listed}
         await metadata.collect()
         for one in listed:
-            if one.state is not State.PULLED:
+            if one.state is not BundleState.PULLED:
                 assert await on_disk(metadata, self.files(int(one.name))["etc/x.conf"]), one
         if current.name == "1":
             await bundles.apply("2")
@@ -240,11 +240,11 @@ class Bundle:
         assert not await on_disk(metadata, b"x=0") or "0" in {one.name for one in await bundles.listed()}
 
 
-async def lease(metadata: Metadata) -> str:
+async def lease(metadata: MetadataStore) -> str:
     return (await metadata.leases.create("ns", "lease")).id
 
 
-async def holds(metadata: Metadata, data: bytes) -> bool:
+async def holds(metadata: MetadataStore, data: bytes) -> bool:
     """Whether the namespace sees the blob; then every byte is there."""
     store = metadata.content.within("ns")
     try:
@@ -257,14 +257,14 @@ async def holds(metadata: Metadata, data: bytes) -> bool:
     return True
 
 
-async def on_disk(metadata: Metadata, data: bytes) -> bool:
+async def on_disk(metadata: MetadataStore, data: bytes) -> bool:
     with suppress(NotFound):
         await metadata.content.backend.info(digest(data))
         return True
     return False
 
 
-async def consistent(metadata: Metadata, root: Path) -> None:
+async def consistent(metadata: MetadataStore, root: Path) -> None:
     """No name without its bytes, whole; after a collection, no bytes without a name."""
     for path in (root / "content" / "blobs").rglob("*"):
         assert path.is_dir() or digest(path.read_bytes()) == f"{path.parent.name}:{path.name}", path

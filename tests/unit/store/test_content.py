@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.store.content import Info, Status
+from holdfast.store.content import Info, IngestStatus
 
 LABELS = {"foo": "bar", "foo.bar.qux": "quux"}
 
@@ -23,4 +23,4 @@ def test_a_filter_may_ask_a_blob_for_its_digest_and_labels(path, expected):
 
 @pytest.mark.parametrize(("path", "expected"), [(["ref"], ("r", True)), (["offset"], ("", False)), ([], ("", False))])
 def test_a_filter_may_ask_an_ingest_for_its_ref(path, expected):
-    assert Status("r").field(path) == expected
+    assert IngestStatus("r").field(path) == expected

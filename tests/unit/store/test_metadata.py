@@ -4,7 +4,7 @@ import pytest
 from holdfast.errors import NotFound
 from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import Resource
-from holdfast.store.reachability import Kind
+from holdfast.store.reachability import ObjectKind
 
 from tests.contracts.collection import CollectionContract, LaterCollectionContract
 from tests.contracts.content import digest, get, names, put
@@ -42,7 +42,7 @@ async def test_what_an_image_needs_is_kept_and_the_rest_is_removed_from_the_disk
     await put(store, b"alone", labels={})
     await metadata.images.create("ns", Image("i", Descriptor("m", manifest, 8)))
     collected = await metadata.collect()
-    assert [digest(b"alone")] == [node.key for node in collected.removed[Kind.CONTENT]]
+    assert [digest(b"alone")] == [node.key for node in collected.removed[ObjectKind.CONTENT]]
     assert sorted((layer, manifest)) == await names(store) == await names(local)
     await metadata.images.delete("ns", "i")
     await metadata.collect()
@@ -63,7 +63,7 @@ async def test_a_lease_keeps_what_is_written_under_it_until_it_expires(metadata,
     assert await get(leased, name) == b"leased"
     clock.advance(61)
     collected = await metadata.collect()
-    assert tuple(map(collected.count, (Kind.LEASE, Kind.CONTENT, Kind.INGEST))) == (1, 1, 1)
+    assert tuple(map(collected.count, (ObjectKind.LEASE, ObjectKind.CONTENT, ObjectKind.INGEST))) == (1, 1, 1)
     assert [] == await metadata.leases.matching("ns") == await leased.statuses()
 
 
@@ -86,7 +86,7 @@ async def test_an_image_that_expired_goes_with_its_content(metadata, clock):
     made = Image("i", Descriptor("m", name, 1), {"containerd.io/gc.expire": "2020-01-01T00:00:00Z"})
     await metadata.images.create("ns", made)
     collected = await metadata.collect()
-    assert (collected.count(Kind.IMAGE), collected.count(Kind.CONTENT)) == (1, 1)
+    assert (collected.count(ObjectKind.IMAGE), collected.count(ObjectKind.CONTENT)) == (1, 1)
     with pytest.raises(NotFound):
         await metadata.images.get("ns", "i")
 
@@ -97,9 +97,9 @@ async def test_an_image_that_can_expire_is_held_by_the_lease_it_is_made_under(me
     await metadata.images.create("ns", Image("i", image("i").target, old), "l1")
     await metadata.images.create("ns", image("stays"), "l1")
     assert [Resource("images", "i")] == await metadata.leases.resources("ns", "l1")
-    assert (await metadata.collect()).count(Kind.IMAGE) == 0
+    assert (await metadata.collect()).count(ObjectKind.IMAGE) == 0
     await metadata.leases.delete("ns", "l1")
-    assert [node.key for node in (await metadata.collect()).removed[Kind.IMAGE]] == ["i"]
+    assert [node.key for node in (await metadata.collect()).removed[ObjectKind.IMAGE]] == ["i"]
 
 
 async def test_a_blob_two_namespaces_have_stays_on_disk_for_the_other(metadata, local):
@@ -114,7 +114,7 @@ async def test_what_a_lease_names_in_another_namespace_is_not_kept(metadata):
     name = await put(metadata.content.within("one"), b"x", labels={})
     await metadata.leases.create("two", "l1")
     await metadata.leases.add("two", "l1", Resource("content", name))
-    assert (await metadata.collect()).count(Kind.CONTENT) == 1
+    assert (await metadata.collect()).count(ObjectKind.CONTENT) == 1
 
 
 async def test_the_first_collection_removes_what_a_crash_left(metadata, local):

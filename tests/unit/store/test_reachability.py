@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.store.reachability import Item, Kind, Node, expiry, reachable
+from holdfast.store.reachability import Item, ObjectKind, StoredObject, expiry, reachable
 
 NOW = 1_800_000_000_000_000_000
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
 
 
-def node(text: str) -> Node:
+def node(text: str) -> StoredObject:
     """``content:a`` in namespace ns, ``other/content:a`` elsewhere."""
     path, _, key = text.partition(":")
     namespace, _, kind = path.rpartition("/")
-    return Node(Kind[kind.upper()], namespace or "ns", key)
+    return StoredObject(ObjectKind[kind.upper()], namespace or "ns", key)
 
 
 def item(text: str, *needs: str, expires_at: int | None = None, **labels: str) -> Item:

@@ -13,9 +13,9 @@ from holdfast.errors import (
 )
 from holdfast.ttrpc import envelope
 from holdfast.ttrpc.client_connection import ClientConnection
-from holdfast.ttrpc.connection import Event
+from holdfast.ttrpc.connection import StreamEvent
 from holdfast.ttrpc.frame import MAX_DATA_BYTES, MAX_STREAM_ID, FrameReader
-from holdfast.ttrpc.streams import MESSAGE_OVERHEAD_BYTES, Kind, Limits, State
+from holdfast.ttrpc.streams import MESSAGE_OVERHEAD_BYTES, Kind, Limits, StreamState
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,8 +91,8 @@ def test_responses_are_matched_by_id_in_any_order():
     client = connection()
     first, second = (client.open(b"", Kind.UNARY, inf) for _ in range(2))
     assert client.receive(frame(3, RESPONSE, 0, OK) + frame(1, RESPONSE)) == [
-        (Event.ENDED, second),
-        (Event.ENDED, first),
+        (StreamEvent.ENDED, second),
+        (StreamEvent.ENDED, first),
     ]
     assert (first.answer, second.answer) == (b"", b"payload")
 
@@ -138,7 +138,7 @@ def test_a_streaming_server_may_end_with_or_without_a_last_message(flags, data, 
     client = connection()
     stream = client.open(b"", Kind.SERVER_STREAM, inf)
     client.receive(frame(1, DATA, 0, b"a") + frame(1, DATA, flags, data))
-    assert (list(stream.messages), stream.state, stream.error) == (messages, State.ENDED, None)
+    assert (list(stream.messages), stream.state, stream.error) == (messages, StreamState.ENDED, None)
 
 
 def test_a_streaming_server_that_ends_with_a_response_has_said_its_last_message_in_it():
@@ -216,7 +216,7 @@ def test_whatever_a_server_sends_every_call_ends_once_and_the_books_stay_balance
     ended = []
     for one in frames:
         for event, stream in client.receive(frame(*one)):
-            if event is Event.ENDED:
+            if event is StreamEvent.ENDED:
                 ended.append(stream)
                 assert stream.error is None or isinstance(stream.error, HoldfastError)
         assert 0 <= client.held_bytes <= 500

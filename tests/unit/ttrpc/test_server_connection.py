@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import pytest
 from holdfast.errors import Code
 from holdfast.ttrpc import envelope
-from holdfast.ttrpc.connection import Event
+from holdfast.ttrpc.connection import StreamEvent
 from holdfast.ttrpc.frame import MAX_DATA_BYTES, FrameReader
-from holdfast.ttrpc.server_connection import Refused, ServerConnection
-from holdfast.ttrpc.streams import MESSAGE_OVERHEAD_BYTES, Kind, Limits, State
+from holdfast.ttrpc.server_connection import CallRefused, ServerConnection
+from holdfast.ttrpc.streams import MESSAGE_OVERHEAD_BYTES, Kind, Limits, StreamState
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ METHODS = {kind.value: SimpleNamespace(kind=kind) for kind in Kind}
 def resolve(data):
     _, method, parts = envelope.decode_request(data)
     if method not in METHODS:
-        raise Refused(Code.UNIMPLEMENTED, f"method {method}")
+        raise CallRefused(Code.UNIMPLEMENTED, f"method {method}")
     return METHODS[method], parts
 
 
@@ -35,7 +35,7 @@ def said(server):
 
 def opened(server, kind, stream_id=1, flags=0, payload=b"", now=0.0, **more):
     events = server.receive(frame(stream_id, REQUEST, flags, request(kind.value, payload, **more)), now)
-    assert [event for event, _ in events] == [Event.OPENED]
+    assert [event for event, _ in events] == [StreamEvent.OPENED]
     return events[0][1]
 
 
@@ -103,7 +103,7 @@ def test_oversized_data_ends_the_stream_it_was_for():
     server = connection()
     stream = opened(server, Kind.BIDI_STREAM, flags=OPEN)
     events = server.receive(frame(1, DATA, 0, bytes(MAX_DATA_BYTES + 1)), 0)
-    assert events == [(Event.ENDED, stream)]
+    assert events == [(StreamEvent.ENDED, stream)]
     assert [answer[:2] for answer in said(server)] == [(1, 8)]
 
 
@@ -111,31 +111,31 @@ def test_oversized_data_ends_the_stream_it_was_for():
 @pytest.mark.parametrize(("payload", "messages"), [(b"", []), (b"first", [b"first"])])
 def test_a_streaming_clients_request_carries_message_one_only_when_it_has_a_payload(kind, payload, messages):
     stream = opened(connection(), kind, flags=OPEN, payload=payload)
-    assert (list(stream.messages), stream.state) == (messages, State.OPEN)
+    assert (list(stream.messages), stream.state) == (messages, StreamState.OPEN)
 
 
 @pytest.mark.parametrize("flags", [0, OPEN, OPEN | NO_DATA])
 def test_the_flags_of_a_streaming_clients_request_say_nothing_but_closed(flags):
-    assert opened(connection(), Kind.BIDI_STREAM, flags=flags).state is State.OPEN
+    assert opened(connection(), Kind.BIDI_STREAM, flags=flags).state is StreamState.OPEN
 
 
 def test_a_streaming_clients_request_may_be_its_last_word():
     stream = opened(connection(), Kind.BIDI_STREAM, flags=CLOSED, payload=b"only")
-    assert (list(stream.messages), stream.state) == ([b"only"], State.HALF_CLOSED)
+    assert (list(stream.messages), stream.state) == ([b"only"], StreamState.HALF_CLOSED)
 
 
 @pytest.mark.parametrize("kind", [Kind.UNARY, Kind.SERVER_STREAM])
 @pytest.mark.parametrize("flags", [0, CLOSED, OPEN])
 def test_other_requests_are_whole_whatever_their_flags_say(kind, flags):
-    assert opened(connection(), kind, flags=flags).state is State.HALF_CLOSED
+    assert opened(connection(), kind, flags=flags).state is StreamState.HALF_CLOSED
 
 
 def test_data_reaches_the_stream_and_the_half_close_ends_it():
     server = connection()
     stream = opened(server, Kind.BIDI_STREAM, flags=OPEN)
     events = server.receive(frame(1, DATA, 0, b"a") + frame(1, DATA) + frame(1, DATA, CLOSED | NO_DATA), 0)
-    assert events == [(Event.ARRIVED, stream)] * 3
-    assert (list(stream.messages), stream.state) == ([b"a", b""], State.HALF_CLOSED)
+    assert events == [(StreamEvent.ARRIVED, stream)] * 3
+    assert (list(stream.messages), stream.state) == ([b"a", b""], StreamState.HALF_CLOSED)
     assert said(server) == []
 
 
@@ -143,7 +143,7 @@ def test_a_close_without_the_no_data_flag_is_an_empty_message_first():
     server = connection()
     stream = opened(server, Kind.BIDI_STREAM, flags=OPEN)
     server.receive(frame(1, DATA, CLOSED), 0)
-    assert (list(stream.messages), stream.state) == ([b""], State.HALF_CLOSED)
+    assert (list(stream.messages), stream.state) == ([b""], StreamState.HALF_CLOSED)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_close_without_the_no_data_flag_is_an_empty_message_first():
 def test_a_close_with_a_body_ends_the_call_with_the_sentence_for_it(flags, data, text):
     server = connection()
     stream = opened(server, Kind.BIDI_STREAM, flags=OPEN)
-    assert server.receive(frame(1, DATA, flags, data), 0) == [(Event.ENDED, stream)]
+    assert server.receive(frame(1, DATA, flags, data), 0) == [(StreamEvent.ENDED, stream)]
     assert said(server) == [(1, 3, text)]
     assert server.streams == {}
 
@@ -187,7 +187,7 @@ def test_a_mailbox_over_its_budget_ends_its_stream_and_no_other():
     server = connection(stream_bytes=2 * MESSAGE_OVERHEAD_BYTES + 10)
     full, other = opened(server, Kind.BIDI_STREAM, 1, OPEN), opened(server, Kind.BIDI_STREAM, 3, OPEN)
     events = server.receive(frame(1, DATA, 0, b"xxxx") * 3 + frame(3, DATA, 0, b"y"), 0)
-    assert events == [(Event.ARRIVED, full)] * 2 + [(Event.ENDED, full), (Event.ARRIVED, other)]
+    assert events == [(StreamEvent.ARRIVED, full)] * 2 + [(StreamEvent.ENDED, full), (StreamEvent.ARRIVED, other)]
     assert said(server) == [(1, 3, "data handling error: ttrpc: stream buffer full")]
     assert server.held_bytes == 1 + MESSAGE_OVERHEAD_BYTES
 
@@ -263,7 +263,7 @@ def test_while_draining_new_requests_are_told_so_and_accepted_streams_go_on():
     stream = opened(server, Kind.CLIENT_STREAM, flags=OPEN)
     server.draining = True
     events = server.receive(frame(3, REQUEST, 0, request("unary")) + frame(1, DATA, 0, b"x"), 0)
-    assert events == [(Event.ARRIVED, stream)]
+    assert events == [(StreamEvent.ARRIVED, stream)]
     assert said(server) == [(3, 14, "ttrpc: server closed")]
 
 
@@ -291,9 +291,9 @@ def test_whatever_a_client_sends_the_books_stay_balanced(frames, data):
     server = connection(stream_bytes=300, connection_bytes=2000, concurrent_calls=3)
     for now, one in enumerate(frames):
         for event, stream in server.receive(frame(*one), now):
-            assert (stream.state is State.ENDED) == (event is Event.ENDED)
+            assert (stream.state is StreamState.ENDED) == (event is StreamEvent.ENDED)
         for stream in list(server.streams.values()):
-            assert stream.state in (State.OPEN, State.HALF_CLOSED)
+            assert stream.state in (StreamState.OPEN, StreamState.HALF_CLOSED)
             if data.draw(st.booleans()):
                 server.respond(stream, b"ok")
         server.expire(now - 0.5)

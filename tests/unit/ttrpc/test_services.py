@@ -1,7 +1,7 @@
 import pytest
 from holdfast.errors import AlreadyExists, FailedPrecondition
 from holdfast.ttrpc import Kind, Method, envelope
-from holdfast.ttrpc.server_connection import Refused
+from holdfast.ttrpc.server_connection import CallRefused
 from holdfast.ttrpc.services import Services
 
 from tests.unit.ttrpc.harness import Text, request
@@ -37,7 +37,7 @@ def test_a_method_is_found_in_an_encoding_nobody_uses_too():
     [("x.Y", "C", "service x.Y"), ("a.B", "Z", "method Z"), ("", "", "service "), ("a.B", "", "method ")],
 )
 def test_what_nobody_serves_is_refused_in_go_s_words(service, method, text):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CallRefused) as refused:
         services().resolve(request(method, b"", service))
     assert (refused.value.code, refused.value.text) == (12, text)
 

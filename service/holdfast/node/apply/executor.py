@@ -10,7 +10,7 @@ Theory
   target although its parent is not is moved back to its parent's group, where it was born.
 * *The group at the moment of the move counts*, both for a move and for its restore. If another program has chosen a
   group since the decision, that group is noted as before, or is left alone. Each move directly follows a read of its
-  own: between the read and the move there is only the write (`last_look`, `Whereabouts.is_still`). Values are handled
+  own: between the read and the move there is only the write (`last_look`, `CurrentGroups.is_still`). Values are handled
   alike.
 * *A process is moved to a hierarchy's root only if it came from there*: the root would free it of every limit on the
   way. If a process's former group is gone, it goes back to the nearest group above. If no group above takes it, it
@@ -30,10 +30,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from msgspec.structs import replace
-
-from holdfast.cgroups import UNIFIED, Hierarchy, parent, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone, Unavailable
+from holdfast.cgroups import Hierarchy, parse_groups
+from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
 from holdfast.node.apply.action import (
     Came,
     Carried,
@@ -45,46 +43,22 @@ from holdfast.node.apply.action import (
     Remove,
     Return,
     Set,
-    Terms,
     Unset,
     Write,
     Wrote,
 )
-from holdfast.node.apply.whereabouts import Whereabouts
+from holdfast.node.apply.current_groups import CurrentGroups
+from holdfast.node.apply.group_writer import GroupWriter
+from holdfast.node.apply.refusal import refusal_of
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import FileRow, GroupRow, MoveRow
+from holdfast.node.journal.rows import FileRow, MoveRow
 from holdfast.node.model.decision import Field, Reason, Refusal
-from holdfast.node.plan.setting import is_in_force
 from holdfast.node.proc.parse import name_and_parent
-from holdfast.node.rule.setting import controller_of
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 AGAIN = 3  # tries, each after its group is read again, if another program moves the process at the same moment
 WARM_S = 0.002  # the lock becomes cold after a grace period, never sooner than a tick or two after a move
 _CONTENDED = Refusal(Reason.KERNEL, Field.CGROUP, "another program moves it at the same moment; find and stop it")
-#: errno of a refused write → the reason it is counted under.
-_REASONS = {
-    errno.EACCES: Reason.CAPABILITY,
-    errno.EPERM: Reason.CAPABILITY,
-    errno.EBUSY: Reason.INTERNAL_PROCESS,
-    errno.EOPNOTSUPP: Reason.THREADED,
-    errno.ENOSPC: Reason.CPUSET,
-    errno.EINVAL: Reason.BAD_VALUE,
-    errno.ERANGE: Reason.BAD_VALUE,
-    errno.ENOENT: Reason.NO_CONTROLLER,
-}
-
-
-def refusal_of(error: HoldfastError, which: Field) -> Refusal:
-    """Return the rule's refusal for a refused write."""
-    if isinstance(error, KernelRefused):
-        reason = _REASONS.get(error.errno, Reason.KERNEL)
-        if which is Field.CGROUP and error.errno == errno.EINVAL:
-            reason = Reason.KERNEL
-        return Refusal(reason, which, error.advice)
-    if isinstance(error, Unavailable):
-        return Refusal(Reason.JOURNAL, which, error.message)
-    return Refusal(Reason.NO_CONTROLLER if isinstance(error, NotFound) else Reason.KERNEL, which, str(error))
 
 
 class Executor:
@@ -96,6 +70,7 @@ class Executor:
     def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
         self.journal = journal
         self._proc, self._hierarchy = proc, hierarchy
+        self._groups = GroupWriter(hierarchy, journal)
         self._writing = threading.Lock()  # to groups: the mover, and the engine's thread
         self._warm_until = 0.0
         self._at_home: tuple[str, str] | None = None  # a hierarchy, and the group that we are in
@@ -135,7 +110,7 @@ class Executor:
     def carry_out(self, order: Order, process: OpenProcess) -> Carried:
         """Carry out an order: its settings, then its moves. Never raises."""
         with self._writing:
-            came = [self._set(step) for step in order.steps if isinstance(step, Set)]
+            came = [self._groups.write(step) for step in order.steps if isinstance(step, Set)]
             moves = [step for step in order.steps if not isinstance(step, Set)]
             try:
                 if moves:
@@ -164,7 +139,7 @@ class Executor:
             self._warm_up()
         try:
             moves = [step for step in ready if isinstance(step, Move)]
-            at = Whereabouts(process, {step.change.hierarchy: step.change.before for step in moves})
+            at = CurrentGroups(process, {step.change.hierarchy: step.change.before for step in moves})
             if len(moves) < len(ready):
                 at.look()
                 came += [self._return(step, at) for step in ready if isinstance(step, Return)]
@@ -188,17 +163,17 @@ class Executor:
         self.journal.commit(row for _, row in wanted if row is not None)
         return wanted
 
-    def _move(self, order: Order, step: Move, row: MoveRow, at: Whereabouts) -> Came:
+    def _move(self, order: Order, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         """Move a process out of the group that its row names.
 
         If another program moves the process meanwhile, a new row is written and the move is tried again.
         """
         try:
             for _ in range(AGAIN):
-                came = self._join(step, row, at)
+                came = self._join(step, row, current)
                 if came.how is not How.LEFT:
                     return came
-                ((_, anew),) = self._committed(order, (step,), at.look())
+                ((_, anew),) = self._committed(order, (step,), current.look())
                 if anew is None:
                     return Came(step, How.ALREADY, row)
                 row = anew
@@ -213,7 +188,7 @@ class Executor:
         if isinstance(step, Return) or not step.change.create:
             return None
         try:
-            self._make(step.change.hierarchy, step.change.after, step.terms)
+            self._groups.make(step.change.hierarchy, step.change.after, step.terms)
         except HoldfastError as error:
             return refusal_of(error, Field.CGROUP)
         return None
@@ -236,32 +211,32 @@ class Executor:
             groups = parse_groups(own.read("cgroup"))
         return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
 
-    def _join(self, step: Move, row: MoveRow, at: Whereabouts) -> Came:
+    def _join(self, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         change = step.change
-        tree, still = self._hierarchy.tree(change.hierarchy), partial(at.is_still, change.hierarchy)
+        tree, still = self._hierarchy.tree(change.hierarchy), partial(current.is_still, change.hierarchy)
         try:
             moved = tree.join(change.after, row.pid, still)
         except KernelRefused as error:
             if error.errno != errno.ENOENT or tree.exists(change.after):
                 raise
-            self._make(change.hierarchy, change.after, step.terms)  # the group was removed after it was read
+            self._groups.make(change.hierarchy, change.after, step.terms)  # the group was removed after it was read
             moved = tree.join(change.after, row.pid, still)
         self._warm_until = time.monotonic() + WARM_S
         return Came(step, How.DONE if moved else How.LEFT, row)
 
-    def _return(self, step: Return, at: Whereabouts) -> Came:
+    def _return(self, step: Return, current: CurrentGroups) -> Came:
         row = step.row
         try:
             for _ in range(AGAIN):
-                now = at.groups.get(row.hierarchy, "")
+                now = current.groups.get(row.hierarchy, "")
                 if not row.is_ours(now):
                     return Came(step, How.LEFT)
                 if now == row.before:
                     return Came(step, How.DONE)
-                how = self._join_before(row, partial(at.is_still, row.hierarchy))
+                how = self._join_before(row, partial(current.is_still, row.hierarchy))
                 if how is not How.LEFT:
                     return Came(step, how)
-                at.look()
+                current.look()
         except ProcessGone:
             return Came(step, How.GONE)
         except HoldfastError as error:
@@ -278,24 +253,9 @@ class Executor:
         tree = self._hierarchy.tree(row.hierarchy)
         if tree.exists(row.before):
             return How.DONE if tree.join(row.before, row.pid, still) else How.LEFT
-        return How.APART if self._join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
+        return How.APART if self._groups.join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
 
-    def _join_above(self, hierarchy: str, gone: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Join the nearest group above one that is gone, as `Tree.join` does. Never the root: see `_join_before`.
-
-        Raises:
-            KernelRefused: no remaining group takes the process, which stays where it is.
-        """
-        tree, above = self._hierarchy.tree(hierarchy), parent(gone)
-        while above != "/":
-            try:
-                return tree.join(above, pid, still)
-            except KernelRefused:  # it is gone, too, or takes no processes itself
-                above = parent(above)
-        remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
-        raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
-
-    def _put_back_stranger(self, pid: int, came: Iterable[Came]) -> bool:
+    def _put_back_stranger(self, pid: int, results: Iterable[Came]) -> bool:
         """Move a new process that has the pid of one that ended during its move to its parent's group.
 
         Return whether a process was moved.
@@ -307,7 +267,7 @@ class Executor:
                 _, ppid = name_and_parent(stranger.read("stat"))
                 with self._proc.open(ppid) as beside:
                     born_in = parse_groups(beside.read("cgroup"))
-                for one in came:
+                for one in results:
                     if one.how is not How.DONE or isinstance(one.step, Set):
                         continue
                     hierarchy = _hierarchy_of(one.step)
@@ -322,123 +282,21 @@ class Executor:
 
     # -- files and groups --------------------------------------------------------------------------------------------
 
-    def _set(self, step: Set) -> Came:
-        """Write a file of a group so that the change is in force; make the group if the change says so."""
-        change, row = step.change, None
-        try:
-            tree = self._hierarchy.tree(change.hierarchy)
-            if change.create:
-                self._make(change.hierarchy, change.group, step.terms, (controller_of(change.file),))
-            now = tree.read(change.group, change.file)
-            for _ in range(AGAIN):
-                if is_in_force(change.file, change.after, now):
-                    return Came(step, How.ALREADY, row)
-                row = self._wanting_file(step, now)
-                self.journal.commit((row,))
-                seen, now = now, tree.read(change.group, change.file)
-                if now == seen:  # it may have changed during the commit
-                    break
-            self._write_lines(change.hierarchy, change.group, change.file, change.after)
-        except HoldfastError as error:
-            return Came(step, How.REFUSED, self._as_it_is(row), refusal_of(error, Field.SETTING))
-        return Came(step, How.DONE, row)
-
-    def _wanting_file(self, step: Set, now: str) -> FileRow:
-        """Return the row for a write over the present text of a file."""
-        change, terms = step.change, step.terms
-        old = self.journal.table.files.get((change.hierarchy, change.group, change.file))
-        ours = old is not None and is_ours(old, now)
-        return FileRow(
-            change.hierarchy,
-            change.group,
-            change.file,
-            before=old.before if old is not None and ours else now,
-            rule=terms.rule,
-            written=now if ours else None,
-            wanted=change.after,
-            give_back=terms.give_back,
-            origin=terms.origin,
-        )
-
-    def _as_it_is(self, row: FileRow | None) -> FileRow | None:
-        """Return the row of a file after a refusal.
-
-        The kernel may have taken the first of several lines: then the present text is ours.
-        """
-        if row is None or self.journal.table.get(row) != row:
-            return None
-        try:
-            now = self._hierarchy.tree(row.hierarchy).read(row.path, row.file)
-        except HoldfastError:
-            return row
-        if now == row.before or (row.written is not None and is_in_force(row.file, row.written, now)):
-            return row
-        partly = replace(row, written=now)
-        self.journal.commit((partly,))
-        return partly
-
-    def _write_lines(self, hierarchy: str, path: str, file: str, text: str) -> None:
-        tree = self._hierarchy.tree(hierarchy)
-        for line in text.split("\n"):
-            tree.write(path, file, line)
-
-    def _make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
-        """Make a group and the missing ones above it; a group that is ours to remove is journaled before it exists."""
-        tree = self._hierarchy.tree(hierarchy)
-        if not tree.exists(path):
-            at, missing = path, []
-            while at != "/" and not tree.exists(at):
-                missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
-                at = at.rsplit("/", 1)[0] or "/"
-            known = self.journal.table
-            self.journal.commit(row for row in missing if known.get(row) is None)
-        tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
-
     def says(self, row: FileRow) -> bool:
         """Whether a group's file has the text of the row."""
-        try:
-            return is_ours(row, self._hierarchy.tree(row.hierarchy).read(row.path, row.file))
-        except HoldfastError:  # the group is gone, or has no such file
-            return False
+        return self._groups.says(row)
 
     def clear(self, action: Unset | Remove) -> Cleared:
         """Restore a file if its text is ours, or remove a group once it is empty. Never raises."""
         with self._writing:
             try:
-                how = self._unset(action.row) if isinstance(action, Unset) else self._remove(action.row)
+                how = self._groups.unset(action.row) if isinstance(action, Unset) else self._groups.remove(action.row)
                 return Cleared(action, how)
             except NotFound:
                 return Cleared(action, How.GONE)
             except HoldfastError as error:
                 detail = error.advice if isinstance(error, KernelRefused) else str(error)
                 return Cleared(action, How.REFUSED, detail)
-
-    def _unset(self, row: FileRow) -> How:
-        tree = self._hierarchy.tree(row.hierarchy)
-        if not tree.exists(row.path):
-            return How.GONE
-        if not is_ours(row, tree.read(row.path, row.file)):
-            return How.LEFT
-        self._write_lines(row.hierarchy, row.path, row.file, row.before)
-        return How.DONE
-
-    def _remove(self, row: GroupRow) -> How:
-        tree = self._hierarchy.tree(row.hierarchy)
-        if tree.remove(row.path):
-            return How.DONE
-        for pid in tree.members(row.path):
-            held = self.journal.table.processes.get(pid)
-            if row.base and (held is None or row.hierarchy not in held.moves):  # born there, and its parent is gone
-                if tree.exists(row.base):
-                    tree.join(row.base, pid)
-                else:
-                    self._join_above(row.hierarchy, row.base, pid)
-        return How.DONE if tree.remove(row.path) else How.LEFT
-
-
-def is_ours(row: FileRow, now: str) -> bool:
-    """Whether the text of a file is one that we wrote, or may have written, in the kernel's spelling."""
-    return any(is_in_force(row.file, value, now) for value in (row.written, row.wanted) if value is not None)
 
 
 def _hierarchy_of(step: Move | Return) -> str:

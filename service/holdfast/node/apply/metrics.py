@@ -25,7 +25,7 @@ OTHERS = "(others)"
 POD = ("pod_namespace", "pod_name", "pod_container")
 
 
-class Tally:
+class PlacementMetrics:
     """The metric families; `register` shows them."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries, by_hand
-from holdfast.node.engine.in_force import InForce
-from holdfast.node.journal.table import Held as Rows
+from holdfast.node.engine.rule_state import RuleState
+from holdfast.node.journal.table import ProcessRows
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Held, HostFacts, Process
 from holdfast.node.plan.claims import Claims
@@ -17,10 +17,10 @@ from holdfast.node.plan.plan import plan
 class Decider:
     """Plans a process by the rules in force, unless it is overridden, restored, or not known well enough."""
 
-    def __init__(self, force: InForce, entries: Entries, descent: Descent, host: HostFacts) -> None:
+    def __init__(self, rule_state: RuleState, entries: Entries, descent: Descent, host: HostFacts) -> None:
         self.claims = Claims()
-        self._force, self._entries, self._descent, self._host = force, entries, descent, host
-        self._table = force.table
+        self._rule_state, self._entries, self._descent, self._host = rule_state, entries, descent, host
+        self._table = rule_state.table
 
     def held(self, pid: int, start_ticks: int) -> Held | None:
         """Return what we did to a process's ``oom_score_adj``, in the form that a plan reads."""
@@ -50,26 +50,26 @@ class Decider:
         held = self._table.held(*identity)
         if held is not None and held.override is not None:
             return by_hand(process, held.override)
-        decision = plan(process, self._force.rules, self._host, self.claims)
+        decision = plan(process, self._rule_state.rules, self._host, self.claims)
         if self._stands_on(process, held, decision):
             return None
-        suspended = decision.rule in self._force.suspended
+        suspended = decision.rule in self._rule_state.suspended
         if suspended:
             self.claims.withdraw(decision.rule or "")
-        if suspended or identity in self._force.let_go:
+        if suspended or identity in self._rule_state.let_go:
             return Decision(*identity)
         return decision
 
-    def _stands_on(self, process: Process, held: Rows | None, decision: Decision) -> bool:
+    def _stands_on(self, process: Process, held: ProcessRows | None, decision: Decision) -> bool:
         """Whether its rule cannot be read now, or the pod or command line that the rule asks about is not known now."""
-        if (process.pid, process.start_ticks) in self._force.let_go:
+        if (process.pid, process.start_ticks) in self._rule_state.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
         entry = self._entries.get(process.pid)
         rule = entry.rule if entry is not None else own[0].rule if own else None
         if rule is None or rule == decision.rule:
             return False
-        rules = self._force.rules
+        rules = self._rule_state.rules
         nameless = process.pod is not None and not process.pod.name and rules.asks_runtime(rule)
         unknown = nameless or (bool(process.unread) and rules.asks_cmdline(rule))
-        return (unknown and rule not in self._force.suspended) or any(map(self._force.is_unread, own))
+        return (unknown and rule not in self._rule_state.suspended) or any(map(self._rule_state.is_unread, own))

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.node.engine.forks import Forks
-from holdfast.node.engine.lately import Lately
+from holdfast.node.engine.recent_rows import RecentRows
 from holdfast.node.journal.rows import AdjRow
-from holdfast.node.journal.table import Held, Table
+from holdfast.node.journal.table import ProcessRows, Table
 from holdfast.node.model.process import Process
 
 
 class Descent:
-    """``lately``: rows dropped within the last second; ``forks``: the fork events read so far."""
+    """``recent_rows``: rows dropped within the last second; ``forks``: the fork events read so far."""
 
     def __init__(self, table: Table) -> None:
-        self.lately = Lately()
-        self.forks = Forks(table, self.lately)
+        self.recent_rows = RecentRows()
+        self.forks = Forks(table, self.recent_rows)
         self._table = table
 
     def __bool__(self) -> bool:
         """Whether any process may hand something of ours on to a child."""
-        return bool(self._table.processes or self.lately.pids)
+        return bool(self._table.processes or self.recent_rows.pids)
 
     def __contains__(self, pid: int) -> bool:
         """Whether children of this process may have something of ours."""
-        return pid in self._table.processes or pid in self.lately.pids
+        return pid in self._table.processes or pid in self.recent_rows.pids
 
-    def givers(self, process: Process) -> Iterator[Held]:
+    def givers(self, process: Process) -> Iterator[ProcessRows]:
         """Yield the processes that may have handed something of ours on to this one.
 
         These are its parent, the process that forked it (it may have ended since), and its container's first process.
@@ -52,11 +52,11 @@ class Descent:
         for held in self.givers(process):
             if held.adj is not None and held.adj.gave(value, process.start_ticks):
                 return held.adj
-        row = self.lately.gave(process.ppid, value, process.start_ticks)
-        return row or (self.lately.gave(forker[0], value, process.start_ticks) if forker is not None else None)
+        row = self.recent_rows.gave(process.ppid, value, process.start_ticks)
+        return row or (self.recent_rows.gave(forker[0], value, process.start_ticks) if forker is not None else None)
 
 
-def _is_parent(held: Held, process: Process) -> bool:
+def _is_parent(held: ProcessRows, process: Process) -> bool:
     if process.ancestors:
         return process.ancestors[0].start_ticks == held.start_ticks
     return held.start_ticks <= process.start_ticks

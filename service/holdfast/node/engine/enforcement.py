@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from holdfast.node.apply.action import Action, GiveBack, Move, Return, Set, Step, Terms, Write
 from holdfast.node.engine.entry import Entries, Entry, Now, tell
 from holdfast.node.engine.heritage import record, wanting_adj
-from holdfast.node.engine.in_force import InForce
-from holdfast.node.engine.lately import Lately
+from holdfast.node.engine.recent_rows import RecentRows
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, MoveRow
-from holdfast.node.journal.table import Held as Rows
+from holdfast.node.journal.table import ProcessRows as Rows
 from holdfast.node.model.decision import AdjChange, Decision, Field, MoveChange, Reason
 from holdfast.node.model.placement import BY_HAND, Happening, State, state_of
 from holdfast.node.model.process import Process
@@ -21,8 +21,13 @@ from holdfast.node.model.process import Process
 class Enforcement:
     """Requests the changes of a decision, or only reports them."""
 
-    def __init__(self, force: InForce, entries: Entries, lately: Lately) -> None:
-        self._force, self._entries, self._table, self._lately = force, entries, force.table, lately
+    def __init__(self, rule_state: RuleState, entries: Entries, recent_rows: RecentRows) -> None:
+        self._rule_state, self._entries, self._table, self._recent_rows = (
+            rule_state,
+            entries,
+            rule_state.table,
+            recent_rows,
+        )
 
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         """Report what would be written: a dry run."""
@@ -42,7 +47,7 @@ class Enforcement:
         back = self._unsaid(held, decision) if held is not None else []
         actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
         steps: list[Step] = [Return(row) for row in back if isinstance(row, MoveRow)]
-        terms = Terms(rule, decision.restore_on_remove, self._force.rules.origin_of(rule))
+        terms = Terms(rule, decision.restore_on_remove, self._rule_state.rules.origin_of(rule))
         for change in decision.changes:
             if isinstance(change, AdjChange):
                 actions.append(self._write(process, decision, change, terms.origin, now, at_ns))
@@ -71,14 +76,14 @@ class Enforcement:
         rows: list[AdjRow | MoveRow] = [held.adj] if held.adj is not None and not decision.adjusts else []
         if not decision.moves:
             rows += held.moves.values()
-        return [row for row in rows if _field_of(row) in claimed or not self._force.stands(row)]
+        return [row for row in rows if _field_of(row) in claimed or not self._rule_state.stands(row)]
 
     def _write(
         self, process: Process, decision: Decision, change: AdjChange, origin: str, now: Now, at_ns: int
     ) -> Write:
         adj = self._table.adj(process.pid, process.start_ticks)
         if adj is not None and not adj.is_ours(change.before):
-            self._lately.note((adj,), now.ticks)
+            self._recent_rows.note((adj,), now.ticks)
         drifted = adj is not None and (adj.written, adj.rule) == (change.after, decision.rule)
         row = wanting_adj(process, decision, adj, change.after, now.ticks, origin)
         return Write(row, change, drifted, at_ns)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, ProcessGone
-from holdfast.node.engine.keeper import Keeper
+from holdfast.node.engine.examiner import Examiner
 from holdfast.node.engine.loop import Loop
 from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import MemoryDomain
@@ -24,7 +24,7 @@ from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.evidence import EVERY_KEY, EvidenceReader
 from holdfast.node.proc.host import members_below, read_domains, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import EVERYTHING, PLACE, Reader
+from holdfast.node.proc.reader import EVERYTHING, PLACE, ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
@@ -39,15 +39,15 @@ class Engine:
 
     def __init__(self, loop: Loop) -> None:
         self._loop, self.kills = loop, loop.kills
-        self.tally = self._loop.tally
-        self.tally.placements = self._living
-        self.tally.waiting = lambda: self._loop.mover.waiting
-        self.tally.pressure = self.pressure
+        self.metrics = self._loop.metrics
+        self.metrics.placements = self._living
+        self.metrics.waiting = lambda: self._loop.mover.waiting
+        self.metrics.pressure = self.pressure
 
     def start(self) -> None:
         """Start the threads; they begin with a full rescan."""
         self._loop.start()
-        self.tally.up = lambda: not self.trouble
+        self.metrics.up = lambda: not self.trouble
 
     @property
     def ended(self) -> Future[None]:
@@ -65,7 +65,7 @@ class Engine:
             LOG.error("the placement engine hangs; nothing more is given back by this run", at=self._loop.where())
             return
         if restore:
-            restored = self._loop.keeper.restore()
+            restored = self._loop.examiner.restore()
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
         self._loop.proc.close()
 
@@ -76,7 +76,7 @@ class Engine:
             Unavailable: the engine has ended.
         """
         if not self._loop.is_started:
-            self._keeper.set_rules(rules)
+            self._examiner.set_rules(rules)
             done: Future[None] = Future()
             done.set_result(None)
             return done
@@ -88,23 +88,23 @@ class Engine:
         self._loop.calls.tell(lambda: self._loop.sweeps.ask(done))
         return done
 
-    def look_at(self, groups: Collection[str]) -> None:
+    def examine_groups(self, groups: Collection[str]) -> None:
         """Decide again about every process in these cgroups or below: their pod is another than was known."""
 
-        def look_at() -> None:
+        def examine_members() -> None:
             for pid in members_below(self._loop.hierarchy, groups):
-                self._keeper.on_event(pid, 0)
-            if self._keeper.performer.followed_changed:
+                self._examiner.on_event(pid, 0)
+            if self._examiner.performer.followed_changed:
                 self._loop.follow()
 
-        self._loop.calls.tell(look_at)
+        self._loop.calls.tell(examine_members)
 
-    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+    def examine_container(self, pod: str, group: str, pid: int) -> None:
         """Examine the processes of a pod's container that runs in this cgroup, with this first process.
 
-        Does nothing while process events arrive; see `Loop.look_at_container`.
+        Does nothing while process events arrive; see `Loop.examine_container`.
         """
-        self._loop.calls.tell(lambda: self._loop.look_at_container(pod, group, pid))
+        self._loop.calls.tell(lambda: self._loop.examine_container(pod, group, pid))
 
     def hold(self, pid: int, start_ticks: int | None, adj: int, ttl_s: float, why: str) -> Future[Placement]:
         """Override a process's ``oom_score_adj`` for a time; the rules do not set it meanwhile.
@@ -123,17 +123,17 @@ class Engine:
                 raise FailedPrecondition(
                     f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
-            return self._keeper.override(pid, start_ticks, adj, time.time_ns() + int(ttl_s * 1e9), why)
+            return self._examiner.override(pid, start_ticks, adj, time.time_ns() + int(ttl_s * 1e9), why)
 
         return self._loop.calls.ask(hold)
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Take over a process that a container runtime created with a rule's value instead of the value ``asked``."""
-        return self._loop.calls.ask(lambda: self._keeper.adopt(pid, asked, written, rule))
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
+        """Take over a process that a container runtime created with a rule's value instead of ``requested``."""
+        return self._loop.calls.ask(lambda: self._examiner.adopt(pid, requested, written, rule))
 
     def adopt_files(self, rows: Sequence[FileRow]) -> Future[None]:
         """Take over files of a group that a container runtime wrote for a rule, as if we had written them."""
-        return self._loop.calls.ask(lambda: self._keeper.adopt_files(rows))
+        return self._loop.calls.ask(lambda: self._examiner.adopt_files(rows))
 
     def release(self, pid: int) -> Future[Placement | None]:
         """End an override: the rules decide again. The future gives the placement; None: no rule matches.
@@ -143,30 +143,30 @@ class Engine:
         """
 
         def release() -> Placement | None:
-            if not self._keeper.end_override(pid):
+            if not self._examiner.end_override(pid):
                 raise NotFound(f"hold on process {pid}")
-            placement = self._keeper.reconciler.placement(pid)
+            placement = self._examiner.reconciler.placement(pid)
             return replace(placement) if placement is not None else None
 
         return self._loop.calls.ask(release)
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Future[Restored]:
         """Restore everything, or the changes of one rule or to one process. This lasts until rules are set again."""
-        return self._loop.calls.ask(lambda: self._keeper.restore(rule, pid))
+        return self._loop.calls.ask(lambda: self._examiner.restore(rule, pid))
 
     def placements(self) -> tuple[Placement, ...]:
         """Return copies of all placements, by pid, as they were seen last. Some processes may have ended since."""
-        known = [replace(placement) for placement in self._keeper.reconciler.placements()]
+        known = [replace(placement) for placement in self._examiner.reconciler.placements()]
         return tuple(sorted(known, key=lambda placement: placement.pid))
 
     def _living(self) -> list[Placement]:
         """Return the placements whose pid is taken, as they were seen last: for frequent callers."""
-        numbers = set(Reader(self._loop.proc).pids())
-        return [placement for placement in self._keeper.reconciler.placements() if placement.pid in numbers]
+        numbers = set(ProcReader(self._loop.proc).pids())
+        return [placement for placement in self._examiner.reconciler.placements() if placement.pid in numbers]
 
     @property
-    def _keeper(self) -> Keeper:
-        return self._loop.keeper
+    def _examiner(self) -> Examiner:
+        return self._loop.examiner
 
     def placements_now(self, rule: str = "") -> tuple[Placement, ...]:
         """Return copies of the placements of a rule ("": all), each with its present value and group; for a thread.
@@ -174,7 +174,7 @@ class Engine:
         Processes that have ended are left out. Beyond `MOST_FRESH`, placements are as of the last event or rescan.
         """
         known = [placement for placement in self.placements() if rule in ("", placement.rule)]
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        reader = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow)
         fresh = [found for placement in known[:MOST_FRESH] if (found := _refreshed(placement, reader)) is not None]
         return (*fresh, *known[MOST_FRESH:])
 
@@ -184,31 +184,31 @@ class Engine:
         Raises:
             ProcessGone: no process has the pid.
         """
-        reader = Reader(self._loop.proc, self._loop.pods, self._loop.slow)
+        reader = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow)
         with self._loop.proc.open(pid) as opened:
-            facts = reader.facts(reader.glance_of(opened), EVERYTHING, None, opened)
-            reconciler = self._keeper.reconciler
+            facts = reader.facts(reader.stat_line_of(opened), EVERYTHING, None, opened)
+            reconciler = self._examiner.reconciler
             facts = reader.with_ancestors(facts, Lineage.ALL, EVERYTHING, reconciler.held)
             return reconciler.known(self._evidence().attach(facts, EVERY_KEY, opened, line=True))
 
     def processes(self) -> tuple[Process, ...]:
         """Return everything about every process. It takes 0.1 ms for each, so it is for a thread of its own."""
-        reader, evidence = Reader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
-        reconciler = self._keeper.reconciler
+        reader, evidence = ProcReader(self._loop.proc, self._loop.pods, self._loop.slow), self._evidence()
+        reconciler = self._examiner.reconciler
         found = reader.everybody(reconciler.held, lambda process: evidence.attach(process, EVERY_KEY))
         return tuple(map(reconciler.known, found))
 
     def _evidence(self) -> EvidenceReader:
         """Return a reader for another thread, which knows what the engine's own reader established."""
-        return self._keeper.means.evidence.copy()
+        return self._examiner.context.evidence.copy()
 
     def host_facts(self) -> HostFacts:
         """Read the facts of the machine now."""
-        return read_host(self._loop.at.proc_root, self._loop.hierarchy)
+        return read_host(self._loop.settings.proc_root, self._loop.hierarchy)
 
     def claims(self) -> Claims:
         """Return a copy of the claims: which rule decides which file of a group now."""
-        return self._keeper.reconciler.claims.copy()
+        return self._examiner.reconciler.claims.copy()
 
     def domains(self) -> tuple[MemoryDomain, ...]:
         """Return the memory domains, where an OOM can happen: the node first."""
@@ -216,7 +216,7 @@ class Engine:
 
     def pressure(self) -> tuple[Pressure, ...]:
         """Read the node's pressure now."""
-        return read_pressure(f"{self._loop.at.proc_root}/pressure")
+        return read_pressure(f"{self._loop.settings.proc_root}/pressure")
 
     @property
     def trouble(self) -> str:
@@ -243,7 +243,7 @@ class Engine:
     @property
     def rules(self) -> Rules:
         """The rules in force."""
-        return self._keeper.rules
+        return self._examiner.rules
 
     def status(self) -> Status:
         """Return a summary of the engine's state."""
@@ -252,18 +252,18 @@ class Engine:
             self._loop.feed.why_not,
             self._loop.sweeps.last,
             self._loop.mover.waiting,
-            frozenset(self._keeper.reconciler.suspended),
-            self._keeper.means.evidence.kubelet_root,
+            frozenset(self._examiner.reconciler.suspended),
+            self._examiner.context.evidence.kubelet_root,
         )
 
 
-def _refreshed(placement: Placement, reader: Reader) -> Placement | None:
+def _refreshed(placement: Placement, reader: ProcReader) -> Placement | None:
     """Return a placement with the present facts of its process; None: it ended, or another process has its pid."""
     try:
-        glance = reader.glance(placement.pid)
-        if glance.ended or glance.start_ticks != placement.start_ticks:
+        stat_line = reader.stat_line(placement.pid)
+        if stat_line.ended or stat_line.start_ticks != placement.start_ticks:
             return None
-        facts = reader.facts(glance, PLACE)
+        facts = reader.facts(stat_line, PLACE)
     except ProcessGone:
         return None
     except HoldfastError:  # it cannot be read: as it was seen last

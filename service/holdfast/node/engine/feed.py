@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from holdfast import log
 from holdfast.errors import Unavailable
-from holdfast.node.apply.metrics import Tally
-from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, Event, ForkLog, Lost, ProcessEvents
+from holdfast.node.apply.metrics import PlacementMetrics
+from holdfast.node.proc.connector import COMM, EXEC, FORK, UID, EventsLost, ForkLog, ProcessEvent, ProcessEvents
 
 LOG = log.named(__name__)
 _KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
@@ -16,9 +16,9 @@ _KINDS = {EXEC: "exec", FORK: "fork", UID: "uid", COMM: "comm"}
 class Feed:
     """A subscription that is opened again when it stops. ``why_not`` is empty while events arrive."""
 
-    def __init__(self, proc_root: str, rescan_s: float, tally: Tally) -> None:
-        self._proc_root, self._rescan_s, self._tally = proc_root, rescan_s, tally
-        self._counts = {what: tally.events.labels(kind) for what, kind in _KINDS.items()}
+    def __init__(self, proc_root: str, rescan_s: float, metrics: PlacementMetrics) -> None:
+        self._proc_root, self._rescan_s, self._metrics = proc_root, rescan_s, metrics
+        self._counts = {what: metrics.events.labels(kind) for what, kind in _KINDS.items()}
         self._events: ProcessEvents | None = None
         self._forks: ForkLog | None = None
         self.why_not = "not started"
@@ -35,7 +35,7 @@ class Feed:
             if self.why_not not in ("", "not started"):
                 LOG.info("process events arrive again")
             self.why_not = ""
-        self._tally.feed.set(0 if self.why_not else 1)
+        self._metrics.feed.set(0 if self.why_not else 1)
         return not self.why_not
 
     def fileno(self) -> int:
@@ -52,7 +52,7 @@ class Feed:
         if self._events is not None:
             self._events.mute(pids)
 
-    def read(self) -> Sequence[Event]:
+    def read(self) -> Sequence[ProcessEvent]:
         """Return the waiting events, or the first part of them; empty: there are no more.
 
         Raises:
@@ -62,8 +62,8 @@ class Feed:
             return ()
         try:
             events = self._events.read()
-        except Lost:
-            self._tally.lost.labels().value += 1
+        except EventsLost:
+            self._metrics.lost.labels().value += 1
             LOG.warning("the kernel dropped process events; looking at every process")
             raise
         for event in events:
@@ -90,7 +90,7 @@ class Feed:
             except Unavailable as error:
                 LOG.debug("no forks are told", error=error)
                 return []
-            raise Lost
+            raise EventsLost
         return self._forks.read()
 
     def alive(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.node.apply.action import Action, Follow
-from holdfast.node.engine.lately import Lately
+from holdfast.node.engine.recent_rows import RecentRows
 from holdfast.node.journal.rows import Identity
 from holdfast.node.journal.table import Table
 
@@ -22,8 +22,8 @@ class Followed(set[int]):
 class Forks:
     """Forks reported in this rescan round and the one before. An examined process is known by its own rows instead."""
 
-    def __init__(self, table: Table, lately: Lately) -> None:
-        self._table, self._lately = table, lately
+    def __init__(self, table: Table, recent_rows: RecentRows) -> None:
+        self._table, self._recent_rows = table, recent_rows
         self._now: dict[int, Identity | None] = {}  # since the last `begin`
         self._before: dict[int, Identity | None] = {}
 
@@ -38,7 +38,7 @@ class Forks:
                 break
         else:
             held = self._table.processes.get(parent)
-            giver = (parent, held.start_ticks) if held is not None else self._lately.last(parent)
+            giver = (parent, held.start_ticks) if held is not None else self._recent_rows.last(parent)
         self.forget(child)
         if giver is not None or child in self._table.processes:  # an earlier process with the child's pid has ended
             self._now[child] = giver

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from holdfast.node.apply.action import Action, Commit, Heirs
 from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries
-from holdfast.node.engine.returned import Returned
+from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Decision
@@ -23,8 +23,8 @@ from holdfast.node.model.process import Process
 class Heritage:
     """Finds rows for what processes inherited."""
 
-    def __init__(self, table: Table, entries: Entries, descent: Descent, returned: Returned) -> None:
-        self._table, self._entries, self._descent, self._returned = table, entries, descent, returned
+    def __init__(self, table: Table, entries: Entries, descent: Descent, restored_moves: RestoredMoves) -> None:
+        self._table, self._entries, self._descent, self._restored_moves = table, entries, descent, restored_moves
 
     def inherit(self, process: Process) -> list[Action]:
         """Make rows for what a process inherited from another process that has it from us."""
@@ -40,7 +40,7 @@ class Heritage:
             if giver is not None and giver.before != held.adj.before:  # a fork reported late: before is never ours
                 rows.append(replace(held.adj, before=giver.before))
         if process.cgroups and not self._entries.is_moving(process.pid):
-            known = (*(held.moves if held is not None else ()), *self._returned.of(process))
+            known = (*(held.moves if held is not None else ()), *self._restored_moves.of(process))
             rows += inherited_moves(process, known, descent)
         descent.forks.forget(process.pid)  # it is known by its rows from now on
         return record(table, rows)

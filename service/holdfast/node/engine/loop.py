@@ -8,7 +8,7 @@ Theory
   when events were lost or the feed was dead, and every ``rescan_s``. It goes in slices, and between two slices the
   waiting events are served.
 * `mover` makes the moves: a move may wait 14 ms in the kernel, an ``oom_score_adj`` must not.
-* `reconciler` decides what follows for a process, without I/O; `keeper` reads for it and carries the decision out.
+* `reconciler` decides what follows for a process, without I/O; `examiner` reads for it and carries the decision out.
 * The API is served on other threads (`engine`): a call that changes anything is handed over, and done here.
 """
 
@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -32,33 +32,31 @@ from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
-from holdfast.node.engine.costly import Costly
-from holdfast.node.engine.crowd import Crowds
+from holdfast.node.engine.cpu_share import CpuShare
+from holdfast.node.engine.event_limits import EventLimits
+from holdfast.node.engine.examiner import Examiner
 from holdfast.node.engine.feed import Feed
-from holdfast.node.engine.keeper import Keeper
 from holdfast.node.engine.mailbox import Calls
-from holdfast.node.engine.pace import of_processes, of_starts
-from holdfast.node.engine.performer import Means
+from holdfast.node.engine.performer import EngineContext
 from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.engine.reporter import EngineListeners, Reporter
 from holdfast.node.engine.scheduling import be_prompt
-from holdfast.node.engine.share import Share
 from holdfast.node.engine.sweep import Sweeps
 from holdfast.node.journal.journal import Journal
-from holdfast.node.model.memory_domain import Kill
-from holdfast.node.model.placement import Cause, Report, Sweep
+from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.model.process import PodLookup
 from holdfast.node.oom.store import Kills
-from holdfast.node.oom.watch import KillWatch, Witness
+from holdfast.node.oom.watch import KillContext, KillWatch
 from holdfast.node.proc.children import children_of
-from holdfast.node.proc.connector import BATCH, Lost
+from holdfast.node.proc.connector import BATCH, EventsLost
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 from holdfast.node.rule.ruleset import Rules
 from holdfast.process import ProcRoot, heap
 
@@ -78,7 +76,7 @@ MOST_WAITING = 256  # moves in the queue, each with an open process, before a re
 CATCH_UP_MS = 5  # the time that it waits before it checks whether there are fewer
 
 
-class Surroundings(Struct, frozen=True):
+class EngineSettings(Struct, frozen=True):
     """The places where the facts of the machine are read, and the seconds between two rescans."""
 
     proc_root: str
@@ -86,84 +84,76 @@ class Surroundings(Struct, frozen=True):
     rescan_s: float
 
 
-class Listeners(Struct, frozen=True):
-    """Called on the engine's thread; they must not block.
-
-    ``past_kill`` is called with a kill that happened before the start and is new to the record: it is no news, and
-    perhaps was never reported.
-    """
-
-    report: Callable[[Report], None]
-    kill: Callable[[Kill], None]
-    past_kill: Callable[[Kill], None] = lambda kill: None
-
-
 class Loop:
-    """The thread and all it owns: the feed, the rescans, the mover, the keeper. The arguments outlive it."""
+    """The thread and all it owns: the feed, the rescans, the mover, the examiner. The arguments outlive it."""
 
     def __init__(
         self,
-        at: Surroundings,
+        settings: EngineSettings,
         hierarchy: Hierarchy,
         journal: Journal,
         kills: Kills,
-        listeners: Listeners,
+        listeners: EngineListeners,
         pods: PodLookup | None = None,
     ) -> None:
-        self.tally, self.proc = Tally(), ProcRoot(at.proc_root)
-        self.facts = read_host(at.proc_root, hierarchy)
+        self.settings, self.hierarchy, self.journal = settings, hierarchy, journal
+        self.kills, self.pods = kills, pods
+        self.metrics, self.proc = PlacementMetrics(), ProcRoot(settings.proc_root)
+        self.facts = read_host(settings.proc_root, hierarchy)
         self.executor = Executor(self.proc, hierarchy, journal)
         self.mover = Mover(self.executor)
-        self.at, self.hierarchy, self.journal, self.kills, self.pods = at, hierarchy, journal, kills, pods
-        self._listeners = listeners
-        self._news: list[Report] = []
-        self.slow = DeadlineReads(at.proc_root, self._readable_again)
-        self.tally.walks_cut = lambda: hierarchy.walks_cut
-        self.tally.unreadable_now = lambda: self.slow.unreadable
-        self.tally.unreadable_ever = lambda: self.slow.hung
-        reader = Reader(self.proc, pods, self.slow)
-        evidence = EvidenceReader(self.proc, hierarchy)
-        self._crowds, self._costly = Crowds(reader, hierarchy), Costly()
-        means = Means(
-            reader,
-            evidence,
-            self.executor,
-            self.mover,
-            self._news.append,
-            self.tally,
-            self._forks,
-            allows=self._allows,
-        )
-        self.keeper = Keeper(means, Reconciler(journal.table, self.facts, pods))
-        self.feed = Feed(at.proc_root, at.rescan_s, self.tally)
-        self._watch = KillWatch(at.kmsg, hierarchy, self.facts, kills)
-        self._witness = Witness(
-            partial(attribution, self.keeper),
-            self.keeper.reconciler.placement,
-            partial(innermost_limit, hierarchy),
-            lambda: evidence.kubelet_root,
-            lambda: self._pressure,
-            reader,
-            pods,
-        )
+        self._reporter = Reporter(listeners, self.metrics)
+        self.slow = DeadlineReads(settings.proc_root, self._readable_again)
+        reader, evidence = ProcReader(self.proc, pods, self.slow), EvidenceReader(self.proc, hierarchy)
+        self._limits = EventLimits(reader, hierarchy)
+        self.examiner = self._make_examiner(reader, evidence)
+        self.feed = Feed(settings.proc_root, settings.rescan_s, self.metrics)
+        self._watch = KillWatch(settings.kmsg, hierarchy, self.facts, kills)
+        self._kill_context = self._make_kill_context(reader, evidence)
         self._pressure: tuple[Pressure, ...] = ()
-        self.calls = Calls(self._tell)
+        self.calls = Calls(self._reporter.send)
         self._poll, self._polled = select.poll(), (-2, -2)
         self._thread = threading.Thread(target=self._run, name="holdfast-engine", daemon=True)
         self._followed: frozenset[int] = frozenset()
-        self._pace, self._starts = of_processes(), of_starts()
-        self.tally.containers_slowed = lambda: self._starts.skipped
-        self._muted = 0
-        self._serving = Share(EVENTS_SHARE, BURST_S, REST_S)
-        self.tally.events_skipped = lambda: self._pace.skipped + self._crowds.skipped + self._costly.skipped
-        self.tally.processes_slowed = lambda: self._pace.slowed
-        self.tally.crowds_slowed = lambda: self._crowds.slowed
+        self._serving = CpuShare(EVENTS_SHARE, BURST_S, REST_S)
         self._stopping = self._is_missing_forks = False
         self._trouble, self._failures = "", 0  # the last one logged, and how many in a row
         self._busy_since = 0.0  # monotonic; 0 while it waits for something to do
         self.ended: Future[None] = Future()
-        self.sweeps = Sweeps(at.rescan_s, self.keeper, self._before_sweep, self._after_sweep)
+        self.sweeps = Sweeps(settings.rescan_s, self.examiner, self._before_sweep, self._after_sweep)
         self._ruled: set[int] | None = None  # the pids under a rule when rules were set, until the rescan that follows
+        self._show_in_metrics()
+
+    def _make_examiner(self, reader: ProcReader, evidence: EvidenceReader) -> Examiner:
+        context = EngineContext(
+            reader,
+            evidence,
+            self.executor,
+            self.mover,
+            self._reporter.add,
+            self.metrics,
+            self._forks,
+            allows=self._allows,
+        )
+        return Examiner(context, Reconciler(self.journal.table, self.facts, self.pods))
+
+    def _make_kill_context(self, reader: ProcReader, evidence: EvidenceReader) -> KillContext:
+        return KillContext(
+            partial(attribution, self.examiner),
+            self.examiner.reconciler.placement,
+            partial(innermost_limit, self.hierarchy),
+            lambda: evidence.kubelet_root,
+            lambda: self._pressure,
+            reader,
+            self.pods,
+        )
+
+    def _show_in_metrics(self) -> None:
+        """Let the metrics read the counts that others keep."""
+        self.metrics.walks_cut = lambda: self.hierarchy.walks_cut
+        self.metrics.unreadable_now = lambda: self.slow.unreadable
+        self.metrics.unreadable_ever = lambda: self.slow.hung
+        self._limits.show_in(self.metrics)
 
     # -- for any thread ----------------------------------------------------------------------------------------------
 
@@ -224,18 +214,21 @@ class Loop:
 
         The rule of the process may have depended on its command line, which could not be read before.
         """
-        self.calls.tell(lambda: self.keeper.look_at(pid))
+        self.calls.tell(lambda: self.examiner.examine(pid))
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError), open(f"{self.at.proc_root}/thread-self/comm", "wb", buffering=0) as file:
+        with (
+            contextlib.suppress(OSError),
+            open(f"{self.settings.proc_root}/thread-self/comm", "wb", buffering=0) as file,
+        ):
             file.write(b"hf-engine")  # for top -H
         be_prompt()
         error: Exception | None = None
         try:
             self.feed.open()
-            self.keeper.recall()
+            self.examiner.find_all_heirs()
             self._watch.open()
             while not self._stopping:
                 self._take_turn()
@@ -288,32 +281,24 @@ class Loop:
                 served = True
             elif descriptor == self._polled[1]:
                 self._take_forks()  # the killed process may have been forked a moment ago
-                self._tell_kills(self._watch.read(self._witness))
+                self._reporter.send_kills(self._watch.read(self._kill_context), self._watch.is_past)
             else:
                 self.calls.heard()
         if not served or self.sweeps.pending:
             self._take_forks()
         self.calls.carry_out()
-        if self.keeper.journal.table.overridden:
-            self.keeper.expire(time.time_ns())
+        if self.examiner.journal.table.overridden:
+            self.examiner.expire(time.time_ns())
         if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
         for carried in self.mover.results():
             try:
-                self.keeper.on_carried(carried)
+                self.examiner.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
-                self.keeper.cannot(carried.order.pid, error)
-        if self._news:
-            self._tell()
+                self.examiner.log_unreadable(carried.order.pid, error)
+        self._reporter.send()
         self.mover.wake()
-
-    def _tell(self) -> None:
-        """Send the reports to the listeners; never between an event and its write."""
-        news = self._news.copy()
-        self._news.clear()
-        for report in news:
-            self._listeners.report(report)
 
     def _poll_again(self) -> None:
         """Register the present descriptors with poll: the feed comes and goes, the kernel log comes."""
@@ -332,98 +317,98 @@ class Loop:
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
         if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
-        for row in list(self.keeper.journal.table.overridden.values()):
+        for row in list(self.examiner.journal.table.overridden.values()):
             due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:
         """Return the forks since the last call; they matter only while a process has something of ours."""
-        if not self.keeper.reconciler.descent:
+        if not self.examiner.reconciler.descent:
             return []
         try:
             return self.feed.forks()
-        except Lost:
+        except EventsLost:
             self._is_missing_forks = True
             return []
 
     def _take_forks(self, served: Collection[int] = ()) -> None:
-        self.keeper.take_forks(served)
+        self.examiner.take_forks(served)
         if self._is_missing_forks:
             self._is_missing_forks = False
-            self.keeper.recall()
+            self.examiner.find_all_heirs()
 
     def _serve_events(self) -> None:
         """Serve waiting events, each process written to at once; moves and reports come after.
 
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
-        on_event, allows, performer = self.keeper.on_event, self._pace.allows, self.keeper.performer
+        on_event, allows, performer = self.examiner.on_event, self._limits.of_event.allows, self.examiner.performer
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
-            except Lost:
+            except EventsLost:
                 self.sweeps.want(Cause.LOST_EVENTS)
                 continue
             self._take_forks({event.pid for event in events})
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    looked, began_s = performer.looked, time.thread_time()
+                    examined, began_s = performer.examined, time.thread_time()
                     on_event(event.pid, event.at_ns)
-                    if performer.looked - looked > 1:
+                    if performer.examined - examined > 1:
                         took_s = time.thread_time() - began_s
-                        self._costly.note(event.pid, performer.looked - looked, took_s, time.monotonic())
-            if self.keeper.performer.followed_changed:
+                        self._limits.cost.note(event.pid, performer.examined - examined, took_s, time.monotonic())
+            if self.examiner.performer.followed_changed:
                 self.follow()
-            if len(self._pace.noisy) != self._muted:
-                self._mute()
+            self._mute()
             if len(events) < BATCH or self._serving.is_over:
                 return
 
     def _allows(self, pid: int, now: float) -> bool:
         """Whether an event of a process is served at once; otherwise a rescan examines the process."""
-        if self._costly.allows(pid, now) and self._crowds.allows(pid, now):
+        if self._limits.allows_examination(pid, now):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False
 
     def _mute(self) -> None:
-        """Let the kernel report no more events of the processes that `pace` slows."""
-        self._muted = len(self._pace.noisy)
-        self.feed.mute(self._pace.noisy)
+        """Let the kernel report no more events of the processes that `rate_limit` slows."""
+        noisy = self._limits.newly_noisy()
+        if noisy is not None:
+            self.feed.mute(noisy)
 
     def follow(self) -> None:
         """Receive the forks of the followed processes from now on, then examine the children that new ones have."""
-        uids = any(rule.spec.match.user != () for rule in self.keeper.rules.rules)
-        while self.keeper.performer.followed_changed:
-            self.keeper.performer.followed_changed = False
-            followed = self.keeper.reconciler.followed
+        uids = any(rule.spec.match.user != () for rule in self.examiner.rules.rules)
+        while self.examiner.performer.followed_changed:
+            self.examiner.performer.followed_changed = False
+            followed = self.examiner.reconciler.followed
             new = followed - self._followed
             self._followed = frozenset(followed)
             self.feed.follow(self._followed, uids=uids)
             for pid in new:
-                for child in children_of(self.at.proc_root, pid):
-                    self.keeper.look_at(child)
+                for child in children_of(self.settings.proc_root, pid):
+                    self.examiner.examine(child)
 
-    def look_at_container(self, pod: str, group: str, pid: int) -> None:
+    def examine_container(self, pod: str, group: str, pid: int) -> None:
         """Examine the processes of a container that runs, in ``group`` and below, if no process events report them.
 
         ``pid`` is the container's first process (0: not known), for a container whose group differs from the one that
         the runtime names.
         """
-        if not self.feed.why_not or not self._starts.allows(pod, time.monotonic()):
+        if not self.feed.why_not or not self._limits.of_start.allows(pod, time.monotonic()):
             return
         found = members_below(self.hierarchy, (group,)) if group else set()
-        self.tally.containers_looked_at.labels().value += 1
+        self.metrics.containers_looked_at.labels().value += 1
         for one in sorted(found or {pid} - {0})[:MOST_LOOKED]:
-            self.keeper.on_event(one, 0)
-        if self.keeper.performer.followed_changed:
+            self.examiner.on_event(one, 0)
+        if self.examiner.performer.followed_changed:
             self.follow()
 
     def set_rules(self, rules: Rules) -> None:
         """Decide by these rules from now on."""
-        self._ruled = self._ruled if self._ruled is not None else self.keeper.ruled()
-        self.keeper.set_rules(rules)
+        self._ruled = self._ruled if self._ruled is not None else self.examiner.ruled()
+        self.examiner.set_rules(rules)
         self.follow()
         self.sweeps.want(Cause.RELOAD)
 
@@ -431,39 +416,24 @@ class Loop:
         """Check whether the feed is alive, and read the pressure; return the cause by which the rescan is counted."""
         was_open = not self.feed.why_not
         alive = self.feed.alive()
-        self._pressure = read_pressure(f"{self.at.proc_root}/pressure")
+        self._pressure = read_pressure(f"{self.settings.proc_root}/pressure")
         return Cause.NO_HEARTBEAT if was_open and not alive else cause
 
     def _after_sweep(self, sweep: Sweep) -> None:
         if sweep.cause is not Cause.LOST_EVENTS:  # a noisy program may cause any number of those
-            self._pace.begin_anew()
-            self._crowds.begin_anew()
-            self._costly.begin_anew()
-            self._starts.begin_anew()
-            if self._muted:
-                self._mute()
-        if self.keeper.performer.followed_changed:
+            self._limits.begin_anew()
+            self._mute()
+        if self.examiner.performer.followed_changed:
             self.follow()
         if sweep.cause is Cause.PERIOD and not self.feed.why_not:
-            self.tally.missed.labels().value += self.keeper.found
-        self.keeper.found = 0
+            self.metrics.missed.labels().value += self.examiner.found
+        self.examiner.found = 0
         if self._ruled is not None:
-            before, now, self._ruled = self._ruled, self.keeper.ruled(), None
+            before, now, self._ruled = self._ruled, self.examiner.ruled(), None
             LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
-        self._tell_kills(self._watch.count(self._witness))
+        self._reporter.send_kills(self._watch.count(self._kill_context), self._watch.is_past)
         if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands
             heap.give_back()
-        self.tally.sweeps.inc(sweep.cause)
-        self.tally.sweep_seconds.labels().observe(sweep.seconds)
-        self._tell()
-
-    def _tell_kills(self, kills: list[Kill]) -> None:
-        for kill in kills:
-            if self._watch.is_past(kill):  # before our start: for the record, not news
-                self._listeners.past_kill(kill)
-                continue
-            self.tally.kill(kill)
-            LOG.warning(
-                "OOM kill", pid=kill.pid, comm=kill.comm, domain=kill.domain, cgroup=kill.group, rule=kill.rule or ""
-            )
-            self._listeners.kill(kill)
+        self.metrics.sweeps.inc(sweep.cause)
+        self.metrics.sweep_seconds.labels().observe(sweep.seconds)
+        self._reporter.send()

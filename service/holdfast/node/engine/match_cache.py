@@ -10,18 +10,18 @@ from __future__ import annotations
 from typing import TypeVar
 
 from holdfast.node.proc.parse import printed
-from holdfast.node.proc.reader import LONGEST_CACHED, Dull, Reader
+from holdfast.node.proc.reader import LONGEST_CACHED, IgnoredNames, ProcReader
 from holdfast.node.rule.ruleset import Rules
 
 T = TypeVar("T")
 _CACHED_NAMES = 2048  # the kernel's workers change theirs all day
 
 
-class Indifference:
+class MatchCache:
     """``seen`` is the set that a rescan reads by itself."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.seen = Dull(set(), set())
+    def __init__(self, reader: ProcReader) -> None:
+        self.seen = IgnoredNames(set(), set())
         self._reader = reader
         self._rules = Rules()
         self._in_no_pod: set[tuple[bytes, bytes]] = set()
@@ -29,7 +29,7 @@ class Indifference:
     def set_rules(self, rules: Rules) -> None:
         """Start again: other rules match other processes."""
         self._rules = rules
-        self.seen = Dull(set(), set(), rules.asks_groups)
+        self.seen = IgnoredNames(set(), set(), rules.asks_groups)
         self._in_no_pod.clear()
 
     def forget_groups(self) -> None:
@@ -69,7 +69,7 @@ class Indifference:
         return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
 
 
-def _remember(seen: set[T], one: T) -> None:
+def _remember(seen: set[T], entry: T) -> None:
     if len(seen) >= _CACHED_NAMES:
         seen.clear()
-    seen.add(one)
+    seen.add(entry)

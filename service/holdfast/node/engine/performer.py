@@ -1,6 +1,6 @@
 """Carries out actions in order, each with the actions that follow from its result; counts them, and reports news.
 
-It only notes which processes to examine next (`Performer.looks`); `keeper` examines them.
+It only notes which processes to examine next (`Performer.pending`); `examiner` examines them.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from holdfast.node.apply.action import (
     Wrote,
 )
 from holdfast.node.apply.executor import Executor
-from holdfast.node.apply.metrics import Tally
+from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.entry import Now
+from holdfast.node.engine.fact_reader import FactReader
 from holdfast.node.engine.reconciler import Reconciler
-from holdfast.node.engine.sight import Sight
 from holdfast.node.model.decision import Field, SettingChange
 from holdfast.node.model.placement import Happening, Report
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import Groups
-from holdfast.node.proc.reader import Reader
+from holdfast.node.proc.reader import ProcReader
 from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
@@ -62,19 +62,19 @@ def now() -> Now:
     return Now(time.time_ns(), _shared(int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_S)))
 
 
-class Means(Struct, frozen=True):
+class EngineContext(Struct, frozen=True):
     """The tools of the engine: readers, the writer, the queue of orders, the receiver of reports, and the metrics.
 
     ``forks`` returns the forks since its last call, ``now`` the time; ``allows``: whether a process is examined for an
     event (`Crowds.allows`).
     """
 
-    reader: Reader
+    reader: ProcReader
     evidence: EvidenceReader
     executor: Executor
     mover: Mover
     report: Callable[[Report], None]
-    tally: Tally
+    metrics: PlacementMetrics
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
     now: Callable[[], Now] = now
     allows: Callable[[int, float], bool] = lambda pid, now: True
@@ -88,21 +88,21 @@ class Performer:
     list, receives all results: orders are not queued during a restore.
     """
 
-    def __init__(self, means: Means, reconciler: Reconciler, sight: Sight) -> None:
-        self.looks: deque[int] = deque()
-        self.looked = 0
+    def __init__(self, context: EngineContext, reconciler: Reconciler, fact_reader: FactReader) -> None:
+        self.pending: deque[int] = deque()
+        self.examined = 0
         self.followed_changed = False
         self.at_once: list[Result] | None = None
-        self._means, self._reconciler, self._sight = means, reconciler, sight
-        self._journal = means.executor.journal
-        self._said: set[object] = set()
-        self._adj_written = means.tally.writes.labels(Field.OOM_SCORE_ADJ, "done")
-        self._adj_after = means.tally.held_after.labels(Field.OOM_SCORE_ADJ)
-        self._group_after = means.tally.held_after.labels(Field.CGROUP)
+        self._context, self._reconciler, self._fact_reader = context, reconciler, fact_reader
+        self._journal = context.executor.journal
+        self._logged: set[object] = set()
+        self._adj_written = context.metrics.writes.labels(Field.OOM_SCORE_ADJ, "done")
+        self._adj_after = context.metrics.held_after.labels(Field.OOM_SCORE_ADJ)
+        self._group_after = context.metrics.held_after.labels(Field.CGROUP)
 
-    def begin_anew(self) -> None:
+    def reset_logged_refusals(self) -> None:
         """Report refusals again: rules were set."""
-        self._said.clear()
+        self._logged.clear()
 
     def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
         """Carry out actions. ``process``: the process of the writes and orders among them.
@@ -115,16 +115,16 @@ class Performer:
             action = waiting.popleft()
             if isinstance(action, Write | GiveBack):
                 assert process is not None
-                waiting.extendleft(reversed(self._settle(self._means.executor.write(process, action))))
+                waiting.extendleft(reversed(self._settle(self._context.executor.write(process, action))))
             elif isinstance(action, Order):
                 assert process is not None
                 if self.at_once is None:
-                    self._means.mover.submit(action, process.again())
+                    self._context.mover.submit(action, process.again())
                 else:
-                    result = self._means.executor.carry_out(action, process)
+                    result = self._context.executor.carry_out(action, process)
                     waiting.extendleft(reversed(self._settle(result)))
             elif isinstance(action, Unset | Remove):
-                waiting.extendleft(reversed(self._settle(self._means.executor.clear(action))))
+                waiting.extendleft(reversed(self._settle(self._context.executor.clear(action))))
             else:
                 self._note(action)
 
@@ -136,16 +136,16 @@ class Performer:
         match action:
             case Tell():
                 if action.report.happening is Happening.DRIFTED:
-                    self._means.tally.drift.inc(action.report.rule)
-                self._means.report(action.report)
+                    self._context.metrics.drift.inc(action.report.rule)
+                self._context.report(action.report)
             case Commit():
                 self._journal.commit(action.rows, action.drops, needed=action.needed)
             case Forget():
                 self._journal.forget(action.rows)
             case Look():
-                self.looks.append(action.pid)
+                self.pending.append(action.pid)
             case Heirs():
-                self.look_at_heirs(action.pid)
+                self.find_heirs(action.pid)
             case Follow():
                 self.followed_changed = True
             case Refused():
@@ -155,10 +155,10 @@ class Performer:
 
     def _refused(self, action: Refused) -> None:
         for refusal in action.refusals:
-            self._means.tally.refusals.inc(action.rule, refusal.reason)
+            self._context.metrics.refusals.inc(action.rule, refusal.reason)
             key = (action.rule, refusal.reason, refusal.field)
-            if key not in self._said:
-                self._said.add(key)
+            if key not in self._logged:
+                self._logged.add(key)
                 LOG.warning(
                     "a rule cannot be applied",
                     rule=action.rule,
@@ -170,30 +170,30 @@ class Performer:
 
     # -- heirs -------------------------------------------------------------------------------------------------------
 
-    def look_at_heirs(self, pid: int) -> None:
+    def find_heirs(self, pid: int) -> None:
         """Find what descendants have from a process while that is known; then examine those that have something."""
         found = [
-            child for parent, child in self._means.forks() if self._reconciler.forked(parent, child)
+            child for parent, child in self._context.forks() if self._reconciler.forked(parent, child)
         ]  # their parents may have ended since
         waiting = deque((pid,))
         while found or waiting:
-            children = found or list(self._means.reader.children_of(waiting.popleft()))
+            children = found or list(self._context.reader.children_of(waiting.popleft()))
             found = []
             waiting.extend(filter(self._is_heir, children))
 
     def _is_heir(self, pid: int) -> bool:
         """Whether a process has something of ours that was not known yet."""
         table = self._reconciler.table
-        self.looked += 1
+        self.examined += 1
         try:
-            glance = self._means.reader.glance(pid)
-            had = table.held(pid, glance.start_ticks) is not None
-            self.perform(self._reconciler.inherit(self._sight.alone(glance)))
+            stat_line = self._context.reader.stat_line(pid)
+            had = table.held(pid, stat_line.start_ticks) is not None
+            self.perform(self._reconciler.inherit(self._fact_reader.alone(stat_line)))
         except HoldfastError:
             return False
-        if had or table.held(pid, glance.start_ticks) is None:
+        if had or table.held(pid, stat_line.start_ticks) is None:
             return False
-        self.looks.append(pid)
+        self.pending.append(pid)
         return True
 
     # -- results -----------------------------------------------------------------------------------------------------
@@ -206,35 +206,35 @@ class Performer:
         elif isinstance(result, Carried):
             self._count_order(result)
             ago_ns = time.monotonic_ns() - result.at_ns
-            moment = self._means.now()
+            moment = self._context.now()
             return self._reconciler.settle(result, Now(moment.unix_ns - ago_ns, moment.ticks))
-        return self._reconciler.settle(result, self._means.now())
+        return self._reconciler.settle(result, self._context.now())
 
     def _count_write(self, result: Wrote) -> None:
         if result.how is How.REFUSED:
-            self._means.tally.writes.inc(Field.OOM_SCORE_ADJ, "refused")
+            self._context.metrics.writes.inc(Field.OOM_SCORE_ADJ, "refused")
         elif result.how is How.DONE and isinstance(result.action, Write):
             self._adj_written.value += 1
             if result.action.at_ns:
                 self._adj_after.observe((time.monotonic_ns() - result.action.at_ns) / 1e9)
 
     def _count_order(self, result: Carried) -> None:
-        tally, groups = self._means.tally, self._reconciler.host.groups
+        metrics, groups = self._context.metrics, self._reconciler.host.groups
         moved = False
         for came in result.came:
             change = None if isinstance(came.step, Return) else came.step.change
             field = Field.CGROUP if change is None else change.field
             if came.how in (How.DONE, How.APART):
-                tally.writes.inc(field, "done")
+                metrics.writes.inc(field, "done")
                 moved = moved or field is Field.CGROUP
             elif came.how is How.REFUSED:
-                tally.writes.inc(field, "refused")
+                metrics.writes.inc(field, "refused")
             if change is None or not isinstance(groups, Groups):
                 continue
             if isinstance(change, SettingChange):
                 groups.forget(change.group)
             elif change.create or came.how is How.REFUSED:
                 groups.forget(change.after)
-        tally.strangers.labels().value += result.stranger
+        metrics.strangers.labels().value += result.stranger
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)

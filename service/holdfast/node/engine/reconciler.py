@@ -35,7 +35,7 @@ Theory
 7. *Preview* uses `decide`: the same decision, with nothing carried out.
 
 ``observe`` proceeds in this order: rows for what was inherited (`heritage`), the decision (`decider`), then either the
-writes and orders of the rule (`enforcement`) or the way back (`way_back`).
+writes and orders of the rule (`enforcement`) or a restore (`restorer`).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from holdfast.node.engine.enforcement import Enforcement
 from holdfast.node.engine.entry import Entries, Entry, Now, made
 from holdfast.node.engine.forks import Followed
 from holdfast.node.engine.heritage import Heritage
-from holdfast.node.engine.in_force import InForce
-from holdfast.node.engine.lately import FORK_TICKS
+from holdfast.node.engine.recent_rows import FORK_TICKS
 from holdfast.node.engine.request import Requests
-from holdfast.node.engine.returned import Returned
+from holdfast.node.engine.restored_moves import RestoredMoves
+from holdfast.node.engine.restorer import Restorer
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.engine.settlement import Settlement
-from holdfast.node.engine.way_back import WayBack
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.placement import Placement
@@ -67,27 +67,27 @@ class Reconciler:
 
     def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
         self.table, self.host = table, host
-        self.force, self.entries, self.followed = InForce(table), Entries(table), Followed()
-        self.descent, self._returned = Descent(table), Returned()
-        self._decider = Decider(self.force, self.entries, self.descent, host)
-        self._heritage = Heritage(table, self.entries, self.descent, self._returned)
-        self._enforcement = Enforcement(self.force, self.entries, self.descent.lately)
-        self._way_back = WayBack(self.force, self.entries, self.descent.lately)
-        self._settlement = Settlement(table, self.entries, self._returned, self.descent.lately)
-        self._clearance = Clearance(self.force, host, pods)
-        self.requests = Requests(self.force, self.entries)
+        self.rule_state, self.entries, self.followed = RuleState(table), Entries(table), Followed()
+        self.descent, self._restored_moves = Descent(table), RestoredMoves()
+        self._decider = Decider(self.rule_state, self.entries, self.descent, host)
+        self._heritage = Heritage(table, self.entries, self.descent, self._restored_moves)
+        self._enforcement = Enforcement(self.rule_state, self.entries, self.descent.recent_rows)
+        self._restorer = Restorer(self.rule_state, self.entries, self.descent.recent_rows)
+        self._settlement = Settlement(table, self.entries, self._restored_moves, self.descent.recent_rows)
+        self._clearance = Clearance(self.rule_state, host, pods)
+        self.requests = Requests(self.rule_state, self.entries)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
     @property
     def rules(self) -> Rules:
         """The rules in force."""
-        return self.force.rules
+        return self.rule_state.rules
 
     @property
     def suspended(self) -> set[str]:
         """The rules that were restored and wait to be set again."""
-        return self.force.suspended
+        return self.rule_state.suspended
 
     @property
     def claims(self) -> Claims:
@@ -126,7 +126,7 @@ class Reconciler:
 
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
         """Return the actions that follow from the facts read of a process; ``at_ns``: the event that led here, or 0."""
-        self.descent.lately.forget_before(now.ticks - FORK_TICKS)
+        self.descent.recent_rows.forget_before(now.ticks - FORK_TICKS)
         actions = self.inherit(process) + self._heritage.heirs_first(process)
         entry = self.entries.get(process.pid)
         seen = self._decider.known(process)
@@ -136,7 +136,7 @@ class Reconciler:
             return actions
         if decision.rule is None:
             actions += self.followed.follow(process.pid, wanted=False)
-            return actions + self._way_back.unruled(process, entry, now)
+            return actions + self._restorer.unruled(process, entry, now)
         if entry is None:
             if not at_ns and seen.held is None and (adopted := self._heritage.adopt_orphan(process, decision.rule)):
                 return actions + adopted + self.observe(process, now)
@@ -177,7 +177,7 @@ class Reconciler:
     def begin(self) -> None:
         """Begin a rescan: every process is examined from now on."""
         self.descent.forks.begin()
-        self._returned.begin()
+        self._restored_moves.begin()
 
     def gone(self, pid: int, start_ticks: int | None = None) -> list[Action]:
         """Forget a process that ended (``start_ticks`` None: any process that had the pid).
@@ -189,7 +189,7 @@ class Reconciler:
             del self.entries[pid]
         follow = self.followed.follow(pid, wanted=False) if pid not in self.entries else []
         if held is not None and start_ticks in (None, held.start_ticks):
-            self.force.let_go.discard((pid, held.start_ticks))
+            self.rule_state.let_go.discard((pid, held.start_ticks))
             return [Forget(tuple(held.rows)), *follow]
         return follow
 
@@ -207,7 +207,7 @@ class Reconciler:
 
     def set_rules(self, rules: Rules) -> list[Action]:
         """Decide by these rules from now on. Processes under an older rule have to be examined."""
-        self.force.take(rules)
+        self.rule_state.take(rules)
         self.claims.clear()
         return [Follow()]
 

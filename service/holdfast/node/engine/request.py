@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from holdfast.node.apply.action import Action, Commit, Look
 from holdfast.node.engine.entry import Entries
-from holdfast.node.engine.in_force import InForce
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.model.process import Process
 
@@ -20,8 +20,8 @@ from holdfast.node.model.process import Process
 class Requests:
     """Each method returns actions."""
 
-    def __init__(self, force: InForce, entries: Entries) -> None:
-        self._force, self._entries, self._table = force, entries, force.table
+    def __init__(self, rule_state: RuleState, entries: Entries) -> None:
+        self._rule_state, self._entries, self._table = rule_state, entries, rule_state.table
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
         """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
@@ -31,11 +31,11 @@ class Requests:
         if pid is not None:
             held, entry = self._table.processes.get(pid), self._entries.get(pid)
             if held is not None:
-                self._force.let_go.add((pid, held.start_ticks))
+                self._rule_state.let_go.add((pid, held.start_ticks))
             elif entry is not None:
-                self._force.let_go.add((pid, entry.start_ticks))
+                self._rule_state.let_go.add((pid, entry.start_ticks))
         else:
-            self._force.suspended.update((rule,) if rule is not None else self._force.all_rules())
+            self._rule_state.suspended.update((rule,) if rule is not None else self._rule_state.all_rules())
         overrides: tuple[Row, ...] = ()
         if rule is None:
             overrides = tuple(row for row in list(self._table.overridden.values()) if pid in (None, row.pid))
@@ -73,10 +73,10 @@ class Requests:
         """Return the overrides whose time is over."""
         return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
 
-    def adopt(self, process: Process, asked: int, written: int, rule: str) -> list[Action]:
-        """Take over a process that was created with a value of ``rule`` instead of ``asked``, as if we had written it.
+    def adopt(self, process: Process, requested: int, written: int, rule: str) -> list[Action]:
+        """Take over a process that was created with a value of ``rule``, not ``requested``, as if we had written it.
 
-        Nothing happens if it has another value by now, or is overridden. The value before is ``asked`` in two more
+        Nothing happens if it has another value by now, or is overridden. The value before is ``requested`` in two more
         cases: we were quicker than the runtime, and wrote over the value that the process had from the shim; or we came
         so late that another rule took the value that the process was born with for its own. The value is restored at
         once if the rule no longer exists.
@@ -86,7 +86,7 @@ class Requests:
         if known is not None and known.before == written:
             row = replace(
                 known,
-                before=asked,
+                before=requested,
                 written=written if known.written is None else known.written,
                 since_ticks=process.start_ticks,
                 earlier=(written, *known.earlier[:2]),
@@ -95,12 +95,12 @@ class Requests:
             row = AdjRow(
                 process.pid,
                 process.start_ticks,
-                asked,
+                requested,
                 rule,
                 written=written,
                 since_ticks=process.start_ticks,
                 give_back=self._is_given_back(rule),
-                origin=self._force.rules.origin_of(rule),
+                origin=self._rule_state.rules.origin_of(rule),
             )
         else:
             return []
@@ -115,13 +115,13 @@ class Requests:
     def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
         """Take over files of a group that its creator wrote for a rule, as if we had written them."""
         adopted = tuple(
-            replace(row, give_back=self._is_given_back(row.rule), origin=self._force.rules.origin_of(row.rule))
+            replace(row, give_back=self._is_given_back(row.rule), origin=self._rule_state.rules.origin_of(row.rule))
             for row in rows
         )
         return [Commit(adopted)] if adopted else []
 
     def _is_given_back(self, rule: str) -> bool:
-        spec = self._force.rules.spec_named(rule)
+        spec = self._rule_state.rules.spec_named(rule)
         return spec is None or spec.on_remove == "restore"
 
 

@@ -20,8 +20,8 @@ from holdfast.node.apply.action import (
     Wrote,
 )
 from holdfast.node.engine.entry import Entries, Entry, Now, tell
-from holdfast.node.engine.lately import Lately
-from holdfast.node.engine.returned import Returned
+from holdfast.node.engine.recent_rows import RecentRows
+from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import Field, MoveChange
@@ -35,8 +35,13 @@ class Settlement:
     It requests an examination of a process that ended meanwhile, because its heirs come first.
     """
 
-    def __init__(self, table: Table, entries: Entries, returned: Returned, lately: Lately) -> None:
-        self._table, self._entries, self._given_back, self._lately = table, entries, returned, lately
+    def __init__(self, table: Table, entries: Entries, restored_moves: RestoredMoves, recent_rows: RecentRows) -> None:
+        self._table, self._entries, self._restored_moves, self._recent_rows = (
+            table,
+            entries,
+            restored_moves,
+            recent_rows,
+        )
 
     def agree(self, process: Process) -> list[Action]:
         """Settle each row whose write is not known to be done: it is done if the wanted value is there."""
@@ -126,14 +131,14 @@ class Settlement:
             return self._is_stuck(entry, row, "oom_score_adj", result.refusal.detail)
         if entry is not None:
             entry.adj_before = None
-        self._lately.note((row,), now.ticks)
+        self._recent_rows.note((row,), now.ticks)
         return [Heirs(row.pid), Forget((row,)), Look(row.pid)]
 
-    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, what: str, detail: str) -> list[Action]:
-        if entry is None or what in entry.stuck:
+    def _is_stuck(self, entry: Entry | None, row: AdjRow | MoveRow, subject: str, detail: str) -> list[Action]:
+        if entry is None or subject in entry.stuck:
             return []
-        entry.stuck = (*entry.stuck, what)
-        return [Stuck(f"{what} of process {row.pid}", row.rule, detail)]
+        entry.stuck = (*entry.stuck, subject)
+        return [Stuck(f"{subject} of process {row.pid}", row.rule, detail)]
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +155,7 @@ class Settlement:
         returned = [came for came in result.came if isinstance(came.step, Return)]
         actions: list[Action] = [Heirs(order.pid)] if returned else []
         for came in returned:
-            actions += self._returned(came, entry)
+            actions += self._moved_back(came, entry)
         for came in result.came:
             # the very row: an equal row, since then, may have done for another process what was refused here
             if came.row is not None and self._table.get(came.row) is came.row:
@@ -163,12 +168,12 @@ class Settlement:
             actions.append(Look(order.pid))
         return actions
 
-    def _returned(self, came: Came, entry: Entry | None) -> list[Action]:
-        assert isinstance(came.step, Return)
-        row = came.step.row
-        if came.how is How.REFUSED and came.refusal is not None:
-            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", came.refusal.detail)
-        self._given_back.note(row)
+    def _moved_back(self, result: Came, entry: Entry | None) -> list[Action]:
+        assert isinstance(result.step, Return)
+        row = result.step.row
+        if result.how is How.REFUSED and result.refusal is not None:
+            return self._is_stuck(entry, row, f"the cgroup ({row.hierarchy or 'unified'})", result.refusal.detail)
+        self._restored_moves.note(row)
         return [Forget((row,))]
 
     def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from holdfast import log
 from holdfast.errors import HoldfastError, ProcessGone
-from holdfast.node.engine.keeper import Keeper
+from holdfast.node.engine.examiner import Examiner
 from holdfast.node.model.placement import Cause, Sweep
 from holdfast.node.proc.parse import parse_stat
 
@@ -30,13 +30,13 @@ class Sweeps:
     def __init__(
         self,
         rescan_s: float,
-        keeper: Keeper,
+        examiner: Examiner,
         begin: Callable[[Cause], Cause],
         end: Callable[[Sweep], None],
     ) -> None:
         self.last: Sweep | None = None
         self._due = self._rested = 0.0
-        self._rescan_s, self._keeper = rescan_s, keeper
+        self._rescan_s, self._examiner = rescan_s, examiner
         self._begin, self._end = begin, end
         self._wanted: Cause | None = Cause.START
         self._asked: list[Future[Sweep]] = []
@@ -92,20 +92,20 @@ class Sweeps:
         if self._going is not None and next(self._going, self) is self:
             self._going = None
 
-    def _sweep(self, cause: Cause, asked: list[Future[Sweep]]) -> Generator[None, None, None]:
-        spent, keeper = 0.0, self._keeper
+    def _sweep(self, cause: Cause, waiters: list[Future[Sweep]]) -> Generator[None, None, None]:
+        spent, examiner = 0.0, self._examiner
         try:
             begun = time.monotonic()
             cause = self._begin(cause)
-            begun_ticks = keeper.means.now().ticks
-            keeper.sight.look_anew()
-            keeper.reconciler.begin()
+            begun_ticks = examiner.context.now().ticks
+            examiner.fact_reader.refresh_groups()
+            examiner.reconciler.begin()
             self._check_journal()
-            numbers = keeper.means.reader.numbers()
+            numbers = examiner.context.reader.numbers()
             gone: list[int] = []  # forgotten at the end: only their rows identify their children
             for first in range(0, len(numbers), SLICE):
                 part = numbers[first : first + SLICE]
-                self._look_over(part, self._known_of(part), gone)
+                self._examine_part(part, self._known_of(part), gone)
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
@@ -115,65 +115,67 @@ class Sweeps:
                 spent += time.monotonic() - begun
                 yield
                 begun = time.monotonic()
-            keeper.reconciler.claims.end_round()
+            examiner.reconciler.claims.end_round()
             try:
-                keeper.clear_up()
-                keeper.journal.tidy()
+                examiner.clear_up()
+                examiner.journal.tidy()
             except Exception as error:  # the next rescan tries again
                 LOG.warning("cannot clear up after a sweep", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins again, or failed and the next rescan answers
-            self._asked += asked
+            self._asked += waiters
             raise
-        keeper.all_seen_before = begun_ticks
+        examiner.all_seen_before = begun_ticks
         if cause is not Cause.LOST_EVENTS:
             self._due = time.monotonic() + self._rescan_s
         self._rested = time.monotonic() + spent * (LOST_SHARE - 1)
         self.last = Sweep(cause, len(numbers), spent)
         self._end(self.last)
-        for done in asked:
+        for done in waiters:
             done.set_result(self.last)
 
     def _known_of(self, numbers: Iterable[bytes]) -> Container[bytes]:
         """Return the known processes of a slice: a set of all of 10,000 processes is a megabyte."""
-        entries, processes = self._keeper.reconciler.entries, self._keeper.reconciler.table.processes
+        entries, processes = self._examiner.reconciler.entries, self._examiner.reconciler.table.processes
         if not (entries or processes):
             return ()
         return {number for number in numbers if int(number) in entries or int(number) in processes}
 
     def _known_beside(self, numbers: Iterable[bytes]) -> list[int]:
         """Return the known processes that are not in ``numbers``: they ended, or came since."""
-        known = {*self._keeper.reconciler.entries, *self._keeper.reconciler.table.processes}
+        known = {*self._examiner.reconciler.entries, *self._examiner.reconciler.table.processes}
         if not known:
             return []
         return list(known.difference(map(int, numbers)))
 
     def _check_journal(self) -> None:
         try:
-            self._keeper.journal.check()
+            self._examiner.journal.check()
         except HoldfastError as error:  # reported with the first change that is not written because of it
             LOG.debug("the journal's file is not there", error=error)
 
-    def _look_over(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
+    def _examine_part(self, numbers: Iterable[bytes], known: Container[bytes], gone: list[int]) -> None:
         """Examine a slice. A process that no rule can match costs one file and one set lookup, or two of each."""
-        keeper, reader = self._keeper, self._keeper.means.reader
-        for pid, text in reader.remarkable(numbers, keeper.sight.indifference.seen, known, keeper.sight.parents):
+        examiner, reader = self._examiner, self._examiner.context.reader
+        for pid, text in reader.iter_candidates(
+            numbers, examiner.fact_reader.match_cache.seen, known, examiner.fact_reader.parents
+        ):
             try:
-                keeper.look_by_number(parse_stat(pid, text or reader.stat(pid)))
+                examiner.examine_stat_line(parse_stat(pid, text or reader.stat(pid)))
             except ProcessGone:
                 gone.append(pid)
             except Exception as error:
-                keeper.cannot(pid, error)
+                examiner.log_unreadable(pid, error)
 
     def _forget(self, pids: Iterable[int]) -> None:
         """Forget processes that ended. A later process with the same pid was examined, or will be."""
-        reader, ended = self._keeper.means.reader, []
+        reader, ended = self._examiner.context.reader, []
         for pid in pids:
             try:
-                if reader.glance(pid).ended:
+                if reader.stat_line(pid).ended:
                     ended.append(pid)
             except ProcessGone:
                 ended.append(pid)
             except Exception as error:
-                self._keeper.cannot(pid, error)
-        self._keeper.gone(ended)
+                self._examiner.log_unreadable(pid, error)
+        self._examiner.gone(ended)

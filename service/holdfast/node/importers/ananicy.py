@@ -146,33 +146,33 @@ def _actions(
     return actions
 
 
-def _adjustment(where: str, given: object, imported: Imported) -> dict[str, Any]:
-    what = f"oom_score_adj {given}"[:60]
-    if not isinstance(given, int) or isinstance(given, bool) or not -1000 <= given <= 1000:
-        imported.lose(where, what, "not a whole number between -1000 and 1000")
+def _adjustment(location: str, value: object, imported: Imported) -> dict[str, Any]:
+    what = f"oom_score_adj {value}"[:60]
+    if not isinstance(value, int) or isinstance(value, bool) or not -1000 <= value <= 1000:
+        imported.lose(location, what, "not a whole number between -1000 and 1000")
         return {}
-    if given == -1000:
-        imported.lose(where, what, "became -999: -1000 is inherited by all it starts; see unkillable")
-    return {"oom_score_adj": max(given, -999)}
+    if value == -1000:
+        imported.lose(location, what, "became -999: -1000 is inherited by all it starts; see unkillable")
+    return {"oom_score_adj": max(value, -999)}
 
 
-def _group(where: str, name: object, groups: Mapping[str, _Entry], imported: Imported) -> dict[str, Any]:
+def _group(location: str, name: object, groups: Mapping[str, _Entry], imported: Imported) -> dict[str, Any]:
     """The cgroup of a rule, without its quota.
 
     Ananicy's quotas are in percent of the whole machine; ours need the number of CPUs, which a file lacks.
     """
     entry = groups.get(name) if isinstance(name, str) else None
     if entry is None:
-        imported.lose(where, f'cgroup "{name}"'[:60], "not among the files given: add 00-cgroups.cgroups")
+        imported.lose(location, f'cgroup "{name}"'[:60], "not among the files given: add 00-cgroups.cgroups")
         return {}
     path = group_path("ananicy", str(name))
     if path is None or path == "/ananicy":
-        imported.lose(where, f'cgroup "{name}"'[:60], "no group below the root")
+        imported.lose(location, f'cgroup "{name}"'[:60], "no group below the root")
         return {}
     quota = entry.values.get("CPUQuota")
     if isinstance(quota, int) and not isinstance(quota, bool) and 0 < quota < 10**9:
         why = f'percent of all CPUs: for N CPUs write cpu.max: "{1000 * quota}×N 100000" under cgroup.settings'
-        imported.lose(where, f"{name}: CPUQuota {quota}", why)
+        imported.lose(location, f"{name}: CPUQuota {quota}", why)
     elif quota is not None:
-        imported.lose(where, f"{name}: CPUQuota {quota}"[:60], "not a percentage")
+        imported.lose(location, f"{name}: CPUQuota {quota}"[:60], "not a percentage")
     return {"cgroup": {"path": path, "controllers": ["cpu"]}}

@@ -187,7 +187,7 @@ class _Importer:
         target: dict[str, Any] = {"path": path}
         return target if "*" in names else {**target, "controllers": list(dict.fromkeys(names))}
 
-    def _path(self, where: str, destination: str) -> str | None:
+    def _path(self, location: str, destination: str) -> str | None:
         why = ""
         if any(found[0].startswith("%") for found in _TEMPLATE.finditer(destination)):
             why = "a path made from the process (%u %g %p): write one rule for each; until then its processes stay"
@@ -195,7 +195,7 @@ class _Importer:
         if path is None:
             why = why or "no group below the root: its processes stay where they are"
         if why:
-            self._imported.lose(where, destination, why)
+            self._imported.lose(location, destination, why)
         return None if why else path
 
 
@@ -223,16 +223,16 @@ def _rules(lines: Iterable[tuple[str, str]], imported: Imported) -> Iterator[_Li
         yield current
 
 
-def _fields(where: str, text: str) -> list[str]:
+def _fields(location: str, text: str) -> list[str]:
     fields, at = [], 0
     while at < len(text):
         found = _FIELD.match(text, at)
         if found is None:
-            raise InvalidArgument(f"{where}: {text}: a quotation mark without its end")
+            raise InvalidArgument(f"{location}: {text}: a quotation mark without its end")
         fields.append(found[1].replace('"', ""))
         at = found.end()
     if len(fields) < _FIELDS:
-        raise InvalidArgument(f"{where}: {text}: a rule is USER[:PROGRAM] CONTROLLERS DESTINATION")
+        raise InvalidArgument(f"{location}: {text}: a rule is USER[:PROGRAM] CONTROLLERS DESTINATION")
     return fields
 
 

@@ -28,7 +28,7 @@ _TRUST = "trust_claims"
 _FEW = 5  # losses for one reason that are listed one by one
 
 
-class Lost(Struct, frozen=True):
+class NotImported(Struct, frozen=True):
     """A part of a line (``FILE:NUMBER``) that the imported rules do not have, and why."""
 
     where: str
@@ -40,7 +40,7 @@ class Imported(Struct):
     """Rules in the order in which they decide, and the losses."""
 
     rules: list[dict[str, Any]] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[NotImported] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
     def add(self, name: str, rule: dict[str, Any]) -> None:
@@ -56,9 +56,9 @@ class Imported(Struct):
         while self.rules and all(self.rules[-1].get(key) == value for key, value in LEAVE_ALONE.items()):
             self.rules.pop()
 
-    def lose(self, where: str, what: str, why: str) -> None:
+    def lose(self, location: str, text: str, why: str) -> None:
         """Add a loss to report."""
-        self.lost.append(Lost(where, what, why))
+        self.lost.append(NotImported(location, text, why))
 
     def checked(self) -> tuple[Rule, ...]:
         """The rules as structs."""
@@ -133,16 +133,16 @@ def _trust(rule: Mapping[str, Any]) -> dict[str, bool]:
     return {_TRUST: True} if _TRUST in Rule.__struct_fields__ and isinstance(value, int) and value <= 0 else {}
 
 
-def _each(lost: Iterable[Lost]) -> Iterator[str]:
+def _each(lost: Iterable[NotImported]) -> Iterator[str]:
     return (f"{one.where}: {one.what}: {one.why}" for one in lost)
 
 
-def _gathered(lost: Iterable[Lost]) -> Iterator[str]:
+def _gathered(lost: Iterable[NotImported]) -> Iterator[str]:
     """Yield one line for each loss, but one for all with a frequent reason.
 
     Ananicy's own 400 files lose 1,700 things for six reasons.
     """
-    by_reason: dict[str, list[Lost]] = {}
+    by_reason: dict[str, list[NotImported]] = {}
     for one in lost:
         by_reason.setdefault(one.why, []).append(one)
     for why, ones in by_reason.items():

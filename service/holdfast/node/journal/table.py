@@ -15,7 +15,7 @@ from holdfast.node.journal.rows import AdjRow, Drop, FileRow, GroupRow, Line, Mo
 _NO_MOVES: Mapping[str, MoveRow] = MappingProxyType({})  # one object for all processes without moves
 
 
-class Held(Struct, gc=False, eq=False):
+class ProcessRows(Struct, gc=False, eq=False):
     """All rows of one process; the table has its pid."""
 
     start_ticks: int
@@ -41,12 +41,12 @@ class Table:
     """``processes`` by pid, ``files`` and ``groups`` by place. Changed under the journal's lock, read by any thread."""
 
     def __init__(self) -> None:
-        self.processes: dict[int, Held] = {}
+        self.processes: dict[int, ProcessRows] = {}
         self.files: dict[tuple[str, str, str], FileRow] = {}
         self.groups: dict[tuple[str, str], GroupRow] = {}
         self.overridden: dict[int, OverrideRow] = {}
 
-    def held(self, pid: int, start_ticks: int) -> Held | None:
+    def held(self, pid: int, start_ticks: int) -> ProcessRows | None:
         """Return the rows of one process, by pid and start."""
         held = self.processes.get(pid)
         return held if held is not None and held.start_ticks == start_ticks else None
@@ -98,11 +98,11 @@ class Table:
             else:
                 held.override = self.overridden[row.pid] = row
 
-    def _of(self, pid: int, start_ticks: int) -> Held | None:
+    def _of(self, pid: int, start_ticks: int) -> ProcessRows | None:
         """Return the rows of a process; None: a newer process has its pid, so it has ended."""
         held = self.processes.get(pid)
         if held is None:  # in one step: rows of values and of moves may come from two threads
-            held = self.processes.setdefault(pid, Held(start_ticks))
+            held = self.processes.setdefault(pid, ProcessRows(start_ticks))
         if held.start_ticks == start_ticks:
             return held
         if held.start_ticks > start_ticks:
@@ -110,7 +110,7 @@ class Table:
         if self.processes.get(pid) is held:
             del self.processes[pid]
             self.overridden.pop(pid, None)
-        return self.processes.setdefault(pid, Held(start_ticks))
+        return self.processes.setdefault(pid, ProcessRows(start_ticks))
 
     def drop(self, row: Row) -> None:
         """Drop the row with the same subject."""
@@ -129,7 +129,7 @@ class Table:
         elif len(of) >= 2 and (held := self.held(int(of[0]), int(of[1]))) is not None:
             self._drop_of(int(of[0]), held, str(kind), [str(more) for more in of[2:]])
 
-    def _drop_of(self, pid: int, held: Held, kind: str, hierarchy: list[str]) -> None:
+    def _drop_of(self, pid: int, held: ProcessRows, kind: str, hierarchy: list[str]) -> None:
         if kind == "adj":
             held.adj = None
         elif kind == "move" and hierarchy and hierarchy[0] in held.moves:

@@ -29,7 +29,7 @@ class MemoryDomain(Struct, frozen=True):
         return self.path in ("/", group) or group.startswith(self.path + "/")
 
 
-class Standing(Struct, frozen=True):
+class RankedProcess(Struct, frozen=True):
     """One process of a stored ranking before a kill.
 
     ``in_pod``: whether it was in the pod of the process that was killed; None: not known.
@@ -67,7 +67,7 @@ class Kill(Struct, frozen=True):
     rule: str | None = None
     pod: str = ""
     container_id: str = ""
-    predicted: tuple[Standing, ...] = ()
+    predicted: tuple[RankedProcess, ...] = ()
     looked_at_ns: int = 0
     pressure_pct: float | None = None
     pod_namespace: str = ""

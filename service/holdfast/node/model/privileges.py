@@ -21,7 +21,7 @@ CAPABILITIES = {
 _PAUSE = "pause"  # the first process of a pod that shares its PID namespace
 
 
-class Vantage(Struct, frozen=True):
+class Privileges(Struct, frozen=True):
     """The machine as this process sees it.
 
     ``init_in_pod``: pid 1 is in a pod's cgroup. ``hidepid`` is the mount option's value, empty for none, and
@@ -41,7 +41,7 @@ class Vantage(Struct, frozen=True):
     cgroups_writable: bool = True
 
 
-class Lack(Struct, frozen=True):
+class MissingPrivilege(Struct, frozen=True):
     """One missing privilege. ``disabling``: without it nothing at all can be enforced here."""
 
     what: str
@@ -50,14 +50,14 @@ class Lack(Struct, frozen=True):
     disabling: bool = False
 
 
-def lacks(seen: Vantage) -> tuple[Lack, ...]:
+def lacks(seen: Privileges) -> tuple[MissingPrivilege, ...]:
     """All missing privileges, the worst first."""
     return tuple(_lacks(seen))
 
 
-def _lacks(seen: Vantage) -> Iterator[Lack]:
+def _lacks(seen: Privileges) -> Iterator[MissingPrivilege]:
     if _has_own_pids(seen):
-        yield Lack(
+        yield MissingPrivilege(
             "the host's PID namespace",
             "only this container's own processes are seen; nothing is held",
             "hostPID: true in the pod, --pid host for docker",
@@ -65,26 +65,26 @@ def _lacks(seen: Vantage) -> Iterator[Lack]:
         )
     yield from _cgroups(seen)
     if not seen.initial_users:
-        yield Lack(
+        yield MissingPrivilege(
             "the host's user namespace",
             "its capabilities count for nothing outside the container; the kernel refuses most writes",
             "hostUsers: true in the pod, --userns host for docker",
         )
     elif missing := [name for name in CAPABILITIES if name not in seen.capabilities]:
-        yield Lack(
+        yield MissingPrivilege(
             ", ".join(missing),
             "; ".join(CAPABILITIES[name] for name in missing),
             "securityContext.capabilities.add or privileged in the pod, --cap-add for docker, root elsewhere",
         )
     if _hides(seen):
-        yield Lack(
+        yield MissingPrivilege(
             f"sight of other users' processes (/proc is mounted with hidepid={seen.hidepid})",
             "they are not seen and not held",
             "CAP_SYS_PTRACE, or /proc mounted with hidepid=0",
         )
 
 
-def _has_own_pids(seen: Vantage) -> bool:
+def _has_own_pids(seen: Privileges) -> bool:
     """Whether pid 1 is this process, or a pod's first one.
 
     A nested node (kind) is a host, too: its pid 1 is in no pod.
@@ -94,19 +94,19 @@ def _has_own_pids(seen: Vantage) -> bool:
     return seen.own_pid == 1 or seen.init_in_pod or seen.init_comm == _PAUSE
 
 
-def _cgroups(seen: Vantage) -> Iterator[Lack]:
+def _cgroups(seen: Privileges) -> Iterator[MissingPrivilege]:
     remedy = "mount the host's /sys/fs/cgroup there, writable: a hostPath volume in the pod, --volume for docker"
     if seen.without_cgroups == Foreign.NAMESPACE:
         remedy = "CAP_SYS_ADMIN and CAP_SYS_PTRACE in the pod, --cgroupns host for docker"
     if seen.without_cgroups:
         effect = "an oom_score_adj is held; nothing is moved, no cgroup setting written"
-        yield Lack(f"the host's cgroup tree ({seen.without_cgroups})", effect, remedy)
+        yield MissingPrivilege(f"the host's cgroup tree ({seen.without_cgroups})", effect, remedy)
     elif not seen.cgroups_writable:
         effect = "an oom_score_adj is held; moves and cgroup settings are refused"
-        yield Lack("leave to write the host's cgroup tree", effect, remedy)
+        yield MissingPrivilege("leave to write the host's cgroup tree", effect, remedy)
 
 
-def _hides(seen: Vantage) -> bool:
+def _hides(seen: Privileges) -> bool:
     if seen.hidepid in ("", "0", "off") or "CAP_SYS_PTRACE" in seen.capabilities:
         return False
     return seen.hidepid in ("4", "ptraceable") or seen.hidepid_gid not in seen.gids

@@ -39,8 +39,8 @@ from msgspec import Struct, field
 
 from holdfast import kernel_text
 from holdfast.errors import Unavailable
-from holdfast.late import regex
-from holdfast.node.model.memory_domain import Kill, MemoryDomain, Standing
+from holdfast.lazy_import import regex
+from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import rank
 
@@ -80,7 +80,7 @@ _PREFIX = re.compile(rb"(?P<level>\d{1,4}),(?P<number>\d{1,20}),(?P<us>\d{1,20})
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
-class Place(Struct, frozen=True):
+class KillPlace(Struct, frozen=True):
     """The memory domain that ran out, and the victim's group in it; empty: not known."""
 
     domain: str = ""
@@ -97,7 +97,7 @@ class _Dump(Struct):
     rows: dict[int, Process] = field(default_factory=dict)
     limits_kib: dict[str, int] = field(default_factory=dict)
     summary: str = ""
-    place: Place = Place()
+    place: KillPlace = KillPlace()
     why: str = ""
     of_pid: int = 0
     whole_group: bool = False
@@ -124,7 +124,7 @@ class KillParser:
             self._summarise(text)
         elif text.startswith(_TASK_IN):
             pairs = _splits(text.removeprefix(_TASK_IN), _OF_LIMIT)
-            dump.place = _only(Place(domain, group) for group, domain in pairs)
+            dump.place = _only(KillPlace(domain, group) for group, domain in pairs)
         elif chosen := _CHOSEN.match(text):
             self._choose(int(chosen["pid"]), chosen["why"])
         elif _WHOLE_GROUP.match(text):
@@ -208,7 +208,7 @@ class KillParser:
             limit_pages=dump.limits_kib.get("memory", 0) // _PAGE_KIB if known and of_memcg else 0,
         )
 
-    def _standings(self, domain: str) -> tuple[Standing, ...]:
+    def _standings(self, domain: str) -> tuple[RankedProcess, ...]:
         """Rank the kernel's own table by the kernel's own arithmetic."""
         dump = self._dump
         pages, swap = self._host.memory_pages, self._host.swap_pages
@@ -220,13 +220,13 @@ class KillParser:
                 swap = min(swap, dump.limits_kib["swap"] // _PAGE_KIB)
         ranking = rank(dump.rows.values(), MemoryDomain("/", pages, swap), self._host)
         return tuple(
-            Standing(c.process.pid, c.process.comm, c.points, c.oom_score_adj)
+            RankedProcess(c.process.pid, c.process.comm, c.points, c.oom_score_adj)
             for c in ranking.candidates[:_KEPT_STANDINGS]
             if c.points is not None
         )
 
 
-def _place_of(summary: str) -> Place:
+def _place_of(summary: str) -> KillPlace:
     """The place in the summary, which is cut before ``,task=``.
 
     The cpuset's name, before the places, is a group's choice as well, and may end in places of its own.
@@ -235,12 +235,12 @@ def _place_of(summary: str) -> Place:
     # oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=x,mems_allowed=0,global_oom,task_memcg=/a/b
     if not summary.startswith(f"{_SUMMARY}CONSTRAINT_MEMCG,"):
         return _only(
-            Place("/", group)
+            KillPlace("/", group)
             for before, group in _splits(summary, ",global_oom,task_memcg=")
             if _MEMS_ALLOWED.search(before)
         )
     return _only(
-        Place(domain, group)
+        KillPlace(domain, group)
         for before, places in _splits(summary, ",oom_memcg=")
         if _MEMS_ALLOWED.search(before)
         for domain, group in _splits(places, ",task_memcg=")
@@ -255,12 +255,12 @@ def _splits(text: str, separator: str) -> Iterator[tuple[str, str]]:
         at = text.find(separator, at + 1)
 
 
-def _only(places: Iterable[Place]) -> Place:
+def _only(places: Iterable[KillPlace]) -> KillPlace:
     """The only possible place: both are paths, the group within the domain. Not known where several are possible."""
     found = {
         place for place in places if place.group.startswith("/") and MemoryDomain(place.domain, 0).contains(place.group)
     }
-    return found.pop() if len(found) == 1 else Place()
+    return found.pop() if len(found) == 1 else KillPlace()
 
 
 class Line(Struct, frozen=True):

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import KernelRefused, ProcessGone, Unavailable
-from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.memory_domain import Kill, RankedProcess
 from holdfast.node.model.placement import Placement, State
 from holdfast.node.model.process import HostFacts, PodFacts, PodLookup
 from holdfast.node.oom.kmsg import KernelLog, KillParser
 from holdfast.node.oom.store import Kills
 from holdfast.node.proc.host import memory_tree
 from holdfast.node.proc.pressure import Pressure
-from holdfast.node.proc.reader import PLACE, Reader
+from holdfast.node.proc.reader import PLACE, ProcReader
 
 LOG = log.named(__name__)
 _HISTORY_S = 1.0  # after the start: the log is up to 3,000 records of the past, and 10 ms of the interpreter
@@ -39,7 +39,7 @@ class Attribution(Struct, frozen=True):
     known: bool = True
 
 
-class Witness(Struct, frozen=True):
+class KillContext(Struct, frozen=True):
     """The engine's data at the moment of a kill: the rule of the process, the known pods, the pressure.
 
     ``attribution`` takes the kill as far as the kernel log gives it, and the pod of its group. ``innermost_limit``
@@ -52,7 +52,7 @@ class Witness(Struct, frozen=True):
     innermost_limit: Callable[[str], str]
     kubelet_root: Callable[[], str]
     pressure: Callable[[], Sequence[Pressure]]
-    reader: Reader
+    reader: ProcReader
     pods: PodLookup | None
 
 
@@ -96,7 +96,7 @@ class KillWatch:
             self.due = inf
         return self._log.fileno()
 
-    def read(self, witness: Witness) -> list[Kill]:
+    def read(self, kill_context: KillContext) -> list[Kill]:
         """Return new kills in the kernel log, after recording them."""
         if self._log is None:
             return []
@@ -105,7 +105,7 @@ class KillWatch:
             last = line.number
             kill = self._parser.feed(line.text, line.at_ns)
             if kill is not None:
-                kill = attributed(replace(kill, number=line.number), witness)
+                kill = attributed(replace(kill, number=line.number), kill_context)
                 if self._is_new(kill):
                     found.append(kill)
         if last >= 0:
@@ -117,7 +117,7 @@ class KillWatch:
         """Whether a kill that `read` or `count` returned happened before the log was opened: it is no news."""
         return self._log is not None and self._log.is_past(kill.number)
 
-    def count(self, witness: Witness) -> list[Kill]:
+    def count(self, kill_context: KillContext) -> list[Kill]:
         """Return new kills by the counters, after recording them; for a rescan. None while the kernel log is open."""
         if self._counts is None:
             return []
@@ -126,7 +126,7 @@ class KillWatch:
             for _ in range(counted - self._counts.get(path, 0)):
                 self._counted += 1
                 number = _FIRST_COUNTED + time.time_ns() % _FIRST_COUNTED + self._counted
-                kill = attributed(Kill(time.time_ns(), 0, "", 0, "", path, 0, 0, number=number), witness)
+                kill = attributed(Kill(time.time_ns(), 0, "", 0, "", path, 0, 0, number=number), kill_context)
                 if self._is_new(kill):
                     found.append(kill)
             self._counts[path] = counted
@@ -167,15 +167,15 @@ def _counted(text: str) -> int:
     return int(number) if number.isdecimal() and number.isascii() else 0
 
 
-def attributed(kill: Kill, witness: Witness) -> Kill:
+def attributed(kill: Kill, kill_context: KillContext) -> Kill:
     """The kill with its rule, cgroup, pod and the pressure before it, as far as they are known."""
-    placement = witness.placement(kill.pid) if kill.pid else None
-    group = kill.group or (placement.group if placement else "") or _present_group(kill.pid, witness.reader)
-    domain = kill.domain or (witness.innermost_limit(group) if group else "")
+    placement = kill_context.placement(kill.pid) if kill.pid else None
+    group = kill.group or (placement.group if placement else "") or _present_group(kill.pid, kill_context.reader)
+    domain = kill.domain or (kill_context.innermost_limit(group) if group else "")
     kill = replace(kill, domain=domain, group=group)
-    pod = witness.pods.pod_of({"memory": group}) if witness.pods is not None and group else None
-    known = witness.attribution(kill, pod) if kill.pid else Attribution(known=False)
-    waiting = next((p.avg10_pct for p in witness.pressure() if p.resource == "memory" and not p.full), None)
+    pod = kill_context.pods.pod_of({"memory": group}) if kill_context.pods is not None and group else None
+    known = kill_context.attribution(kill, pod) if kill.pid else Attribution(known=False)
+    waiting = next((p.avg10_pct for p in kill_context.pressure() if p.resource == "memory" and not p.full), None)
     return replace(
         kill,
         rule=known.placement.rule if known.placement else known.inherited,
@@ -183,28 +183,28 @@ def attributed(kill: Kill, witness: Witness) -> Kill:
         rule_state=_state(known),
         protected=known.placement is not None and known.placement.protected,
         main=pod.main[0] == kill.pid if pod is not None and pod.main is not None and kill.pid else None,
-        predicted=_beside(kill, pod, witness),
+        predicted=_beside(kill, pod, kill_context),
         pod=pod.uid if pod else "",
         container_id=pod.container_id if pod else "",
         pod_namespace=pod.namespace if pod else "",
         pod_name=pod.name if pod else "",
         container=pod.container if pod else "",
-        pod_confirmed=pod is not None and (pod.group_confirmed or _is_kubelets(group, pod, witness)),
+        pod_confirmed=pod is not None and (pod.group_confirmed or _is_kubelets(group, pod, kill_context)),
         pressure_pct=waiting,
     )
 
 
-def _is_kubelets(group: str, pod: PodFacts, witness: Witness) -> bool:
+def _is_kubelets(group: str, pod: PodFacts, kill_context: KillContext) -> bool:
     """Whether ``group`` is the pod's by its place.
 
     The outermost group of a pod below the kubelet's own, where only root makes groups of pods, is this pod's.
     """
-    path = witness.kubelet_root()
-    if not path or not group.startswith(f"{path}/") or witness.pods is None:
+    path = kill_context.kubelet_root()
+    if not path or not group.startswith(f"{path}/") or kill_context.pods is None:
         return False
     for part in group.removeprefix(f"{path}/").split("/"):
         path = f"{path}/{part}"
-        outermost = witness.pods.pod_of({"memory": path})
+        outermost = kill_context.pods.pod_of({"memory": path})
         if outermost is not None:
             return outermost.uid == pod.uid
     return False
@@ -216,26 +216,30 @@ def _state(known: Attribution) -> str:
     return State.INHERITED.value if known.inherited is not None else ""
 
 
-def _beside(kill: Kill, pod: PodFacts | None, witness: Witness) -> tuple[Standing, ...]:
+def _beside(kill: Kill, pod: PodFacts | None, kill_context: KillContext) -> tuple[RankedProcess, ...]:
     """The ranking, with whether each process is in the pod of the one that was killed."""
     if pod is None:
         return kill.predicted
-    return tuple(replace(one, in_pod=one.pid == kill.pid or _is_in(one, pod, witness)) for one in kill.predicted)
+    return tuple(replace(one, in_pod=one.pid == kill.pid or _is_in(one, pod, kill_context)) for one in kill.predicted)
 
 
-def _is_in(standing: Standing, pod: PodFacts, witness: Witness) -> bool | None:
-    reader = witness.reader
+def _is_in(standing: RankedProcess, pod: PodFacts, kill_context: KillContext) -> bool | None:
+    reader = kill_context.reader
     try:
-        glance = reader.glance(standing.pid)
-        if glance.ended or glance.comm != standing.comm:
+        stat_line = reader.stat_line(standing.pid)
+        if stat_line.ended or stat_line.comm != standing.comm:
             return None
-        other = witness.pods.pod_of({"memory": reader.facts(glance, PLACE).memory_group}) if witness.pods else None
+        other = (
+            kill_context.pods.pod_of({"memory": reader.facts(stat_line, PLACE).memory_group})
+            if kill_context.pods
+            else None
+        )
     except (ProcessGone, KernelRefused):
         return None
     return other is not None and other.uid == pod.uid
 
 
-def _present_group(pid: int, reader: Reader) -> str:
+def _present_group(pid: int, reader: ProcReader) -> str:
     """The memory group of a process that is being killed; the log gives it only with a table.
 
     An exiting process has already left its v1 group for the root: the process that forked it is in the same group, if
@@ -244,11 +248,11 @@ def _present_group(pid: int, reader: Reader) -> str:
     if not pid:  # a kill by the counters
         return ""
     try:
-        glance = reader.glance(pid)
-        group = reader.facts(glance, PLACE).memory_group
-        if group != "/" or not (glance.ended or not glance.rss_pages):
+        stat_line = reader.stat_line(pid)
+        group = reader.facts(stat_line, PLACE).memory_group
+        if group != "/" or not (stat_line.ended or not stat_line.rss_pages):
             return group
-        parent = reader.facts(reader.glance(glance.ppid), PLACE).memory_group
+        parent = reader.facts(reader.stat_line(stat_line.ppid), PLACE).memory_group
     except (ProcessGone, KernelRefused):
         return ""
     return parent if parent != "/" else ""

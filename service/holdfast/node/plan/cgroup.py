@@ -252,15 +252,15 @@ def _empty_cpuset(target: CgroupTarget, group: GroupFacts, outside: Mapping[str,
 
 
 def _settings(
-    rule: CompiledRule, given: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts, claims: Claims
+    rule: CompiledRule, settings: Mapping[str, Value], paths: Mapping[str, str], host: HostFacts, claims: Claims
 ) -> Settings:
     """Return the writes for settings of groups; ``paths``: the groups by hierarchy."""
     changes: list[SettingChange] = []
     refusals: list[Refusal] = []
     ours: dict[Place, str] = {}
-    for name, value in given.items():
+    for name, value in settings.items():
         try:
-            lines = lines_for(name, value, given, v2=host.is_v2)
+            lines = lines_for(name, value, settings, v2=host.is_v2)
         except NoEquivalent as error:
             version = "v2" if host.is_v2 else "v1"
             refusals.append(

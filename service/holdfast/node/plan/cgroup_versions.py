@@ -49,21 +49,21 @@ def _cpu_max_to_v1(value: Value, _: Mapping[str, Value]) -> Lines:
     return (*first, ("cpu.cfs_quota_us", "-1" if quota == "max" else str(whole(quota, 1000, 1 << 44))))
 
 
-def _quota_to_v2(value: Value, given: Mapping[str, Value]) -> Lines:
+def _quota_to_v2(value: Value, settings: Mapping[str, Value]) -> Lines:
     quota = whole(value, -1, 1 << 44)
-    period = whole(given.get("cpu.cfs_period_us", 100000), 1000, 1000000)
+    period = whole(settings.get("cpu.cfs_period_us", 100000), 1000, 1000000)
     return (("cpu.max", f"{'max' if quota < 0 else quota} {period}"),)
 
 
-def _period_to_v2(value: Value, given: Mapping[str, Value]) -> Lines:
-    if "cpu.cfs_quota_us" not in given:
+def _period_to_v2(value: Value, settings: Mapping[str, Value]) -> Lines:
+    if "cpu.cfs_quota_us" not in settings:
         raise NoEquivalent("cpu.max needs cpu.cfs_quota_us beside it")
     whole(value, 1000, 1000000)
     return ()
 
 
-def _memsw_to_v2(value: Value, given: Mapping[str, Value]) -> Lines:
-    total, memory = size_in_bytes(value), given.get("memory.limit_in_bytes", given.get("memory.max"))
+def _memsw_to_v2(value: Value, settings: Mapping[str, Value]) -> Lines:
+    total, memory = size_in_bytes(value), settings.get("memory.limit_in_bytes", settings.get("memory.max"))
     if total is None:
         return (("memory.swap.max", "max"),)
     limit = None if memory is None else size_in_bytes(memory)
@@ -74,8 +74,8 @@ def _memsw_to_v2(value: Value, given: Mapping[str, Value]) -> Lines:
     return (("memory.swap.max", str(total - limit)),)
 
 
-def _swap_to_v1(value: Value, given: Mapping[str, Value]) -> Lines:
-    swap, memory = size_in_bytes(value), given.get("memory.max", given.get("memory.limit_in_bytes"))
+def _swap_to_v1(value: Value, settings: Mapping[str, Value]) -> Lines:
+    swap, memory = size_in_bytes(value), settings.get("memory.max", settings.get("memory.limit_in_bytes"))
     if swap is None:
         return (("memory.memsw.limit_in_bytes", "-1"),)
     limit = None if memory is None else size_in_bytes(memory)

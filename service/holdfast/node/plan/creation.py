@@ -25,13 +25,13 @@ from holdfast.node.model.evidence import Evidence
 from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, Process
 from holdfast.node.plan.plan import CAN_LOWER, plan_under
 from holdfast.node.rule.clause import Clause, clauses_of
-from holdfast.node.rule.ruleset import CompiledRule, Found, Rules
+from holdfast.node.rule.ruleset import CompiledRule, RuleMatch, Rules
 from holdfast.node.rule.schema import Match, PodMatch
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
-class Newborn(Struct, frozen=True):
+class ContainerRequest(Struct, frozen=True):
     """A container about to be created. ``group``: the path that its own cgroup will have, empty if that is not known.
 
     ``oom_score_adj`` is the value that the runtime was asked for.
@@ -42,7 +42,7 @@ class Newborn(Struct, frozen=True):
     group: str = ""
 
 
-class Creation(Struct, frozen=True):
+class ContainerAdjustment(Struct, frozen=True):
     """The values that a rule gives a new container; None or empty: nothing. ``dry_run``: they are only reported.
 
     ``group`` is the cgroup that the rule moves to, ``settings`` are files of the container's own v2 group.
@@ -60,33 +60,33 @@ class Creation(Struct, frozen=True):
         return self.oom_score_adj is not None or bool(self.group or self.settings)
 
 
-def at_creation(newborn: Newborn, rules: Rules, host: HostFacts) -> Creation | None:
+def at_creation(container_request: ContainerRequest, rules: Rules, host: HostFacts) -> ContainerAdjustment | None:
     """Return the values that the rules give; None: none, or they cannot be known before the program runs."""
-    process = _process(newborn, host)
+    process = _process(container_request, host)
     rule = _decided(process, rules)
     if rule is None or rule.spec.only_if_inherited:  # whether the process chose its value itself is known later
         return None
     # The runtime writes: whether *we* may lower a value does not matter.
     able = replace(host, groups={}, capabilities=host.capabilities | {CAN_LOWER})
-    decision = plan_under(process, Found(rule), able)
-    return _creation(decision, newborn, host)
+    decision = plan_under(process, RuleMatch(rule), able)
+    return _creation(decision, container_request, host)
 
 
-def _process(newborn: Newborn, host: HostFacts) -> Process:
+def _process(container_request: ContainerRequest, host: HostFacts) -> Process:
     """Return the future process, as far as it is known.
 
     Its pid is 0, which no process has; 1 and our own have interlocks. Its pod is a fact: the runtime that makes it says
     so.
     """
-    names = host.hierarchies if newborn.group else ()
+    names = host.hierarchies if container_request.group else ()
     return Process(
         pid=0,
         start_ticks=0,
         ppid=0,
         comm="",
-        cgroups=dict.fromkeys(names, newborn.group),
-        oom_score_adj=newborn.oom_score_adj,
-        pod=newborn.pod,
+        cgroups=dict.fromkeys(names, container_request.group),
+        oom_score_adj=container_request.oom_score_adj,
+        pod=container_request.pod,
         evidence=Evidence(pod=""),
     )
 
@@ -138,7 +138,7 @@ def _answer(clause: Clause, process: Process) -> bool | None:
     return None
 
 
-def _creation(decision: Decision, newborn: Newborn, host: HostFacts) -> Creation | None:
+def _creation(decision: Decision, container_request: ContainerRequest, host: HostFacts) -> ContainerAdjustment | None:
     assert decision.rule is not None
     adj: int | None = None
     group, settings = "", {}
@@ -147,12 +147,12 @@ def _creation(decision: Decision, newborn: Newborn, host: HostFacts) -> Creation
             adj = change.after
         elif isinstance(change, MoveChange):
             group = change.after
-        elif _is_own(change, newborn, host):
+        elif _is_own(change, container_request, host):
             settings[change.file] = change.after
-    made = Creation(decision.rule, adj, group, MappingProxyType(settings), decision.dry_run)
+    made = ContainerAdjustment(decision.rule, adj, group, MappingProxyType(settings), decision.dry_run)
     return made if made.anything else None
 
 
-def _is_own(change: SettingChange, newborn: Newborn, host: HostFacts) -> bool:
+def _is_own(change: SettingChange, container_request: ContainerRequest, host: HostFacts) -> bool:
     """Whether a runtime can make the setting: it is of the container's own group; runc has ``unified`` on v2 only."""
-    return host.is_v2 and change.hierarchy == UNIFIED and change.group == newborn.group
+    return host.is_v2 and change.hierarchy == UNIFIED and change.group == container_request.group

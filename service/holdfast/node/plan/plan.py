@@ -37,7 +37,7 @@ from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
 from holdfast.node.rule.protection import KEPT, leaves_limits, spares
-from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Considered, Found, Rules, Standing, lender_of
+from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Identification, RuleMatch, Rules, RuleTrace, lender_of
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
@@ -49,7 +49,7 @@ class Explanation(Struct, frozen=True):
 
     process: Process
     decision: Decision
-    considered: tuple[Considered, ...]
+    considered: tuple[RuleTrace, ...]
     notes: tuple[str, ...]
 
 
@@ -68,12 +68,12 @@ def plan(process: Process, rules: Rules, host: HostFacts, claims: Claims | None 
     return plan_under(process, None if process.kernel_thread else rules.find(process), host, claims)
 
 
-def plan_under(process: Process, found: Found | None, host: HostFacts, claims: Claims | None = None) -> Decision:
+def plan_under(process: Process, found: RuleMatch | None, host: HostFacts, claims: Claims | None = None) -> Decision:
     """Return the decision for ``process`` under the rule that was found for it."""
     if found is None or process.kernel_thread:
         return Decision(process.pid, process.start_ticks)
     rule = found.rule
-    outright = _never(process, rule, host)
+    outright = _interlock(process, rule, host)
     if outright is not None:
         return _decision(process, found, _Part(refusals=(outright,)), _Part())
     adjusted = _plan_adjustment(process, found, host)
@@ -82,7 +82,7 @@ def plan_under(process: Process, found: Found | None, host: HostFacts, claims: C
     return _decision(process, found, adjusted, _plan_groups(process, found, host, claims or Claims()))
 
 
-def _plan_groups(process: Process, found: Found, host: HostFacts, claims: Claims) -> _Part:
+def _plan_groups(process: Process, found: RuleMatch, host: HostFacts, claims: Claims) -> _Part:
     """Plan the move and the settings, each refused as a whole if it protects by claims that the rule does not trust."""
     spec = found.rule.spec
     changes: tuple[Change, ...] = ()
@@ -117,13 +117,13 @@ def _settings_protect(process: Process, rule: CompiledRule, host: HostFacts) -> 
     return bool(spares(rule.spec.in_place)) or raises_a_limit(process, rule, host)
 
 
-def _standing(process: Process, found: Found) -> Standing:
+def _standing(process: Process, found: RuleMatch) -> Identification:
     if not found.as_child:
         return found.rule.standing(process)
     return found.standing
 
 
-def _claim(field: Field, standing: Standing) -> Refusal:
+def _claim(field: Field, standing: Identification) -> Refusal:
     return Refusal(
         Reason.CLAIM,
         field,
@@ -138,7 +138,7 @@ def explain(process: Process, rules: Rules, host: HostFacts, claims: Claims | No
     return Explanation(process, decision, rules.consider(process), notes)
 
 
-def _decision(process: Process, found: Found, adjusted: _Part, grouped: _Part) -> Decision:
+def _decision(process: Process, found: RuleMatch, adjusted: _Part, grouped: _Part) -> Decision:
     rule = found.rule
     keeps = found.as_child and rule.adjustment is not None and rule.adjustment.children == "inherit"
     return Decision(
@@ -158,7 +158,7 @@ def _decision(process: Process, found: Found, adjusted: _Part, grouped: _Part) -
     )
 
 
-def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
+def _interlock(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | None:
     """Return the refusal that forbids the whole rule for this process."""
     which = Field.OOM_SCORE_ADJ if rule.adjustment else Field.CGROUP
     if process.pid == host.own_pid:
@@ -176,7 +176,7 @@ def _never(process: Process, rule: CompiledRule, host: HostFacts) -> Refusal | N
     return None
 
 
-def _plan_adjustment(process: Process, found: Found, host: HostFacts) -> _Part:
+def _plan_adjustment(process: Process, found: RuleMatch, host: HostFacts) -> _Part:
     adjustment, spec = found.rule.adjustment, found.rule.spec
     if adjustment is None:
         return _Part()
@@ -218,7 +218,7 @@ def _unwritable(process: Process, wanted: int, rule: Rule, host: HostFacts) -> R
     return None
 
 
-def _without_protection(process: Process, found: Found, standing: Standing) -> _Part:
+def _without_protection(process: Process, found: RuleMatch, standing: Identification) -> _Part:
     """Refuse a protecting value, and restore what the process has of it from us, written or inherited."""
     refusal = _claim(Field.OOM_SCORE_ADJ, standing)
     held = process.held
@@ -246,7 +246,7 @@ def base_adjustment(process: Process) -> int:
     return held.adj_before if held and process.oom_score_adj == held.adj_written else process.oom_score_adj
 
 
-def _wanted(process: Process, adjustment: OomScoreAdj, found: Found) -> int | None:
+def _wanted(process: Process, adjustment: OomScoreAdj, found: RuleMatch) -> int | None:
     if found.as_child:
         return _for_child(process, adjustment, found.ancestor)
     if adjustment.value is not None:
@@ -272,7 +272,7 @@ def _for_child(process: Process, adjustment: OomScoreAdj, ancestor: Process | No
     return base_adjustment(ancestor)
 
 
-def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
+def _chosen_by_itself(process: Process, found: RuleMatch) -> Refusal | None:
     """Return a refusal if the process, not its parent, chose its value, and the rule respects that."""
     if not (found.as_child or found.rule.spec.only_if_inherited) or not process.ancestors:
         return None
@@ -290,7 +290,7 @@ def _chosen_by_itself(process: Process, found: Found) -> Refusal | None:
     )
 
 
-def _given_to_family(process: Process, found: Found) -> tuple[int, ...]:
+def _given_to_family(process: Process, found: RuleMatch) -> tuple[int, ...]:
     """Return, for a child, the values that it may have inherited.
 
     These are its ancestors' present values, those that the rule gives its leader and children, and a runtime's for its

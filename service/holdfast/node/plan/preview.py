@@ -25,7 +25,7 @@ class Planned(Struct, frozen=True):
     decision: Decision
 
 
-class Outlook(Struct, frozen=True):
+class PreviewResult(Struct, frozen=True):
     """The processes under a rule, in the rules' order, and the number examined.
 
     ``adjusted`` and ``moved`` are the values and memory groups that would differ from now, by pid.
@@ -39,7 +39,7 @@ class Outlook(Struct, frozen=True):
 
 def look_ahead(
     processes: Iterable[Process], rules: Rules, host: HostFacts, go_on: Callable[[], None] = lambda: None
-) -> Outlook:
+) -> PreviewResult:
     """Plan every process. Ancestors that are needed and not given are found among ``processes``.
 
     ``go_on`` is called before each plan, and may raise to end it.
@@ -61,7 +61,7 @@ def look_ahead(
     ]
     changes = [(some.process.pid, change) for some in planned for change in some.decision.changes]
     moves = [(pid, change) for pid, change in changes if isinstance(change, MoveChange)]
-    return Outlook(
+    return PreviewResult(
         tuple(planned),
         len(everybody),
         {pid: change.after for pid, change in changes if isinstance(change, AdjChange)},
@@ -86,12 +86,12 @@ def with_ancestors(process: Process, everybody: Mapping[int, Process], lineage: 
 
 
 def rank_all(
-    processes: Iterable[Process], domains: Iterable[MemoryDomain], host: HostFacts, outlook: Outlook
+    processes: Iterable[Process], domains: Iterable[MemoryDomain], host: HostFacts, preview: PreviewResult
 ) -> tuple[tuple[Ranking, Ranking], ...]:
     """Return each domain's ranking now, and with everything the rules want. Domains without processes are left out."""
     everybody = tuple(processes)
     pairs = (
-        (rank(everybody, domain, host), rank(everybody, domain, host, outlook.adjusted, outlook.moved))
+        (rank(everybody, domain, host), rank(everybody, domain, host, preview.adjusted, preview.moved))
         for domain in domains
     )
     return tuple((now, after) for now, after in pairs if now.candidates)

@@ -18,8 +18,8 @@ _AS_ABSENT = ("max", "0")
 _PERIOD = "cpu.cfs_period_us"  # of v1's quota: the shorter it is, the more the quota allows
 
 
-def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) -> Lines:
-    """Return the lines to write for one setting on this version; ``given`` are all settings of the rule.
+def lines_for(name: str, value: Value, settings: Mapping[str, Value], *, v2: bool) -> Lines:
+    """Return the lines to write for one setting on this version; ``settings`` are all settings of the rule.
 
     Raises:
         NoEquivalent: this version has no setting with this meaning.
@@ -29,7 +29,7 @@ def lines_for(name: str, value: Value, given: Mapping[str, Value], *, v2: bool) 
     text = setting.kind.written(value)
     elsewhere, missing = (TO_V2, ONLY_V1) if v2 else (TO_V1, ONLY_V2)
     if name in elsewhere:
-        return elsewhere[name](value, given)
+        return elsewhere[name](value, settings)
     if setting.v2 if v2 else setting.v1:
         return ((name, text),)
     if name.startswith("hugetlb."):

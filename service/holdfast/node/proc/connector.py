@@ -12,7 +12,7 @@ Theory
 * The receive buffer is 4 MiB (the default keeps 257 events and then drops). ENOBUFS reports, once, that events were
   lost. From then on the kernel drops every event until all that it kept were read (net/netlink/af_netlink.c,
   NETLINK_S_CONGESTED), and does not report when that ends. The first event that is younger than the ENOBUFS, or an
-  empty socket, marks the end: only then `read` raises `Lost`, and the caller rescans all of ``/proc``.
+  empty socket, marks the end: only then `read` raises `EventsLost`, and the caller rescans all of ``/proc``.
 * Send IGNORE on every way out. The kernel counts a listener that closes without it for ever, and goes on building
   messages that no process reads.
 * LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of this rename
@@ -57,7 +57,7 @@ _WHAT, _TIME, _FIRST, _SECOND, _THIRD, _FOURTH = 36, 44, 52, 56, 60, 64
 _EVENT = struct.Struct("=36xI4xQ4I")
 
 
-class Event(Struct, frozen=True):
+class ProcessEvent(Struct, frozen=True):
     """One event. ``pid`` is the process (for a fork: the new one), ``parent`` only a fork's; ``at_ns`` is monotonic."""
 
     what: int
@@ -66,7 +66,7 @@ class Event(Struct, frozen=True):
     at_ns: int
 
 
-class Lost(Exception):
+class EventsLost(Exception):
     """The kernel dropped events because we did not read fast enough."""
 
 
@@ -136,12 +136,12 @@ class ForkLog:
                     found.append((parent, child))
                     if gap.since_ns and gap.ends(at_ns):
                         self._found = found
-                        raise Lost
+                        raise EventsLost
         else:
             return found
         if gap.ends():
             self._found = found
-            raise Lost
+            raise EventsLost
         return found
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class ProcessEvents:
         self._pid = os.getpid()
         self._muted: tuple[int, ...] = ()
         self._gap = _Gap()
-        self._read: list[Event] = []  # before `Lost` was raised
+        self._read: list[ProcessEvent] = []  # before `EventsLost` was raised
         try:
             self._socket = _opened_in_host_namespace(proc_root)
         except OSError as error:
@@ -202,7 +202,7 @@ class ProcessEvents:
         self._muted = tuple(pids)[:MOST_MUTED]
         self._attach_filter(self._kinds)
 
-    def read(self) -> list[Event]:
+    def read(self) -> list[ProcessEvent]:
         """Return the waiting events, oldest first, at most `BATCH`; none: everything was read.
 
         Raises:
@@ -230,7 +230,7 @@ class ProcessEvents:
             return found
         if ended:
             self._read = found
-            raise Lost
+            raise EventsLost
         return found
 
     def _follows(self, parent: int) -> bool:
@@ -273,14 +273,14 @@ class ProcessEvents:
         return filter_program(kinds, self._followed, self._pid, self._muted)
 
 
-def parse_event(data: bytes) -> Event | None:
+def parse_event(data: bytes) -> ProcessEvent | None:
     """Parse one datagram; None for an event of another kind, or a message without an event."""
     if len(data) < _EVENT.size:
         return None
     what, at_ns, _, second, _, fourth = _EVENT.unpack_from(data)
     if what in (EXEC, COMM, UID):
-        return Event(what, second, 0, at_ns)
-    return Event(FORK, fourth, second, at_ns) if what == FORK else None
+        return ProcessEvent(what, second, 0, at_ns)
+    return ProcessEvent(FORK, fourth, second, at_ns) if what == FORK else None
 
 
 _LOAD, _JEQ, _RETURN, _TAX, _JEQ_X = 0x20, 0x15, 0x06, 0x07, 0x1D

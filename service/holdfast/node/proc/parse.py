@@ -16,7 +16,7 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and its first 16 are no other process's name
 
 
-class Glance(Struct, frozen=True):
+class StatLine(Struct, frozen=True):
     """The values that ``stat`` alone gives."""
 
     pid: int
@@ -29,7 +29,7 @@ class Glance(Struct, frozen=True):
     ended: bool = False  # a zombie: only its pid is left
 
 
-def parse_stat(pid: int, stat: bytes) -> Glance:
+def parse_stat(pid: int, stat: bytes) -> StatLine:
     """Parse proc_pid_stat(5). The name may have any byte, ``) Z`` and newlines too: fields count from the last ``)``.
 
     Raises:
@@ -40,7 +40,7 @@ def parse_stat(pid: int, stat: bytes) -> Glance:
         end = stat.rindex(b")")
         rest = stat[end + 2 :].split(b" ", 22)
         comm = kernel_text.shared(stat[stat.index(b"(") + 1 : end])
-        return Glance(
+        return StatLine(
             pid,
             comm,
             int(rest[1]),

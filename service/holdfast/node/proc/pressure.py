@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 
 RESOURCES = ("cpu", "io", "memory")
 

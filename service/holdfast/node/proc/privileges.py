@@ -7,20 +7,20 @@ import os
 from holdfast import kernel_text
 from holdfast.cgroups import groups_of
 from holdfast.errors import HoldfastError, KernelRefused
-from holdfast.node.model.privileges import Vantage
+from holdfast.node.model.privileges import Privileges
 from holdfast.node.model.process import PodLookup
 from holdfast.node.proc.host import capabilities, in_initial_user_namespace
 
 _INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h: fixed for the machine's own namespace
 
 
-def read_vantage(proc_root: str, pods: PodLookup, *, without_cgroups: str, cgroups_writable: bool) -> Vantage:
+def read_vantage(proc_root: str, pods: PodLookup, *, without_cgroups: str, cgroups_writable: bool) -> Privileges:
     """Return the view of this process.
 
     A value that cannot be read counts as the usual one of a host, so that nothing is reported without a reason.
     """
     hidepid, gid = _hidepid(proc_root)
-    return Vantage(
+    return Privileges(
         own_pid=os.getpid(),
         initial_pids=_initial_pids(proc_root),
         init_comm=_text(f"{proc_root}/1/comm"),

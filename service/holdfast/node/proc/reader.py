@@ -21,11 +21,11 @@ from msgspec.structs import replace
 from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
-from holdfast.node.proc.parse import COMM_BYTES, Glance, name_and_parent, parse_stat, parse_status
+from holdfast.node.proc.parse import COMM_BYTES, StatLine, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PAGE = 4096  # bytes that a first read asks for
@@ -54,7 +54,7 @@ EVERYTHING = Wants()
 PLACE = Wants(exe=False, cmdline=False, status=False)
 
 
-class Dull(Struct):
+class IgnoredNames(Struct):
     """Cache of names, and of names in groups, that no rule can match.
 
     Both as the kernel prints them: `printed`, and the whole ``cgroup``.
@@ -65,7 +65,7 @@ class Dull(Struct):
     asks_groups: bool = False
 
 
-class Reader:
+class ProcReader:
     """Reads a proc file system. One per thread that reads (the cache of group paths has no lock).
 
     ``slow`` makes the reads that may never return; all readers share one.
@@ -90,7 +90,7 @@ class Reader:
         """The pids of all processes as the kernel prints them, which is half of a path."""
         return [name for name in os.listdir(os.fsencode(self.proc.path)) if name.isdigit()]
 
-    def glance(self, pid: int) -> Glance:
+    def stat_line(self, pid: int) -> StatLine:
         """The parsed ``stat`` of the process that has the pid now.
 
         Raises:
@@ -106,8 +106,8 @@ class Reader:
         """
         return self._read(self.proc.fd, f"{pid}/stat")
 
-    def remarkable(
-        self, numbers: Iterable[bytes], dull: Dull, known: Container[bytes], followed: Container[int]
+    def iter_candidates(
+        self, numbers: Iterable[bytes], ignored: IgnoredNames, known: Container[bytes], followed: Container[int]
     ) -> Iterator[tuple[int, bytes]]:
         """Yield the processes of ``numbers`` that a rule may match, with their ``stat`` where it was read, else empty.
 
@@ -116,7 +116,7 @@ class Reader:
         which is read where parents count.
         """
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
-        names, in_groups, asks_groups = dull.names, dull.in_groups, dull.asks_groups
+        names, in_groups, asks_groups = ignored.names, ignored.in_groups, ignored.asks_groups
         latest: dict[bytes, bytes] = {}  # most of a name are in one place: comparing it is cheaper than hashing it
         file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", COMM_BYTES)
         text = b""
@@ -180,7 +180,7 @@ class Reader:
         uids = parse_status(self._read(self.proc.fd, f"{pid}/status"))[0]
         return uids[0] if uids else 0
 
-    def glance_of(self, process: OpenProcess) -> Glance:
+    def stat_line_of(self, process: OpenProcess) -> StatLine:
         """The parsed ``stat`` of an open process.
 
         Raises:
@@ -189,31 +189,33 @@ class Reader:
         return parse_stat(process.pid, self._read(process.fd, "stat"))
 
     def facts(
-        self, glance: Glance, wants: Wants, held: Held | None = None, opened: OpenProcess | None = None
+        self, stat_line: StatLine, wants: Wants, held: Held | None = None, opened: OpenProcess | None = None
     ) -> Process:
         """Read the rest about a process, without ancestors; through ``opened`` where there is one, else by pid.
 
         Raises:
             ProcessGone: it ended.
         """
-        fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{glance.pid}/")
+        fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{stat_line.pid}/")
         text = self._read(fd, f"{prefix}cgroup") if wants.groups else b""
         groups = self._groups_of(text) if wants.groups else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
         )
         uids: tuple[int, ...] = ()
-        rss, swap, tables = glance.rss_pages, 0, 0
+        rss, swap, tables = stat_line.rss_pages, 0, 0
         if wants.status:
             uids, rss, swap, tables = parse_status(self._read(fd, f"{prefix}status"))
-        cmdline, unread = self._cmdline(fd, prefix, glance) if wants.cmdline and not glance.kernel_thread else ((), "")
+        cmdline, unread = (
+            self._cmdline(fd, prefix, stat_line) if wants.cmdline and not stat_line.kernel_thread else ((), "")
+        )
         pod = self.pod_of(groups)
         return Process(
-            glance.pid,
-            glance.start_ticks,
-            glance.ppid,
-            glance.comm,
-            self._exe(fd, prefix) if wants.exe and not glance.kernel_thread else "",
+            stat_line.pid,
+            stat_line.start_ticks,
+            stat_line.ppid,
+            stat_line.comm,
+            self._exe(fd, prefix) if wants.exe and not stat_line.kernel_thread else "",
             cmdline,
             uids[1] if uids else 0,
             groups,
@@ -221,8 +223,8 @@ class Reader:
             rss,
             swap,
             tables,
-            glance.threads,
-            glance.kernel_thread,
+            stat_line.threads,
+            stat_line.kernel_thread,
             0,
             pod,
             held,
@@ -240,8 +242,8 @@ class Reader:
         while ppid > 0 and ppid not in seen:
             seen.add(ppid)
             try:
-                glance = self.glance(ppid)
-                line.append(self.facts(glance, wants, held(ppid, glance.start_ticks)))
+                stat_line = self.stat_line(ppid)
+                line.append(self.facts(stat_line, wants, held(ppid, stat_line.start_ticks)))
             except ProcessGone:
                 break
             ppid = line[-1].ppid
@@ -260,8 +262,8 @@ class Reader:
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
-                glance = self.glance(pid)
-                found[pid] = attach(self.facts(glance, EVERYTHING, held(pid, glance.start_ticks)))
+                stat_line = self.stat_line(pid)
+                found[pid] = attach(self.facts(stat_line, EVERYTHING, held(pid, stat_line.start_ticks)))
             except ProcessGone:
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
@@ -296,11 +298,11 @@ class Reader:
         except OSError:  # ENOENT: a zombie. EACCES: it holds a capability that we lack
             return ""
 
-    def _cmdline(self, fd: int, prefix: str, glance: Glance) -> tuple[tuple[str, ...], str]:
+    def _cmdline(self, fd: int, prefix: str, stat_line: StatLine) -> tuple[tuple[str, ...], str]:
         """The command line's words, or the reason why they are not known."""
         name = f"{prefix}cmdline"
         try:
-            text = self._slow.read(fd, name, CMDLINE_BYTES, (glance.pid, glance.start_ticks)).rstrip(b"\0")
+            text = self._slow.read(fd, name, CMDLINE_BYTES, (stat_line.pid, stat_line.start_ticks)).rstrip(b"\0")
         except Unreadable as error:
             return (), error.message
         except OSError as error:

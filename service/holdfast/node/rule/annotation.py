@@ -44,13 +44,13 @@ class Ask(Struct, frozen=True):
     refused: str = ""
 
 
-class Table(Struct, frozen=True):
+class AdmissionTable(Struct, frozen=True):
     """The admission table, its globs compiled."""
 
     entries: tuple[tuple[tuple[Pattern, ...], Admission], ...] = ()
 
     @classmethod
-    def of(cls, admissions: Iterable[Admission]) -> Table:
+    def of(cls, admissions: Iterable[Admission]) -> AdmissionTable:
         """Compile the table; `check` has already refused invalid patterns."""
         return cls(tuple((compile_patterns(some.namespaces), some) for some in admissions))
 
@@ -62,7 +62,7 @@ class Table(Struct, frozen=True):
         return next((entry for patterns, entry in self.entries if any_holds(patterns, namespace)), None)
 
 
-def asks_of(namespace: str, annotations: Mapping[str, str], table: Table) -> tuple[Ask, ...]:
+def asks_of(namespace: str, annotations: Mapping[str, str], table: AdmissionTable) -> tuple[Ask, ...]:
     """Every ``holdfast.dev/`` annotation of a pod, admitted or refused, sorted by key."""
     ours = sorted((key[len(PREFIX) :], value) for key, value in annotations.items() if key.startswith(PREFIX))
     if not ours:
@@ -104,7 +104,7 @@ def shown(value: str) -> str:
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
 
 
-def rule_for(pod: PodFacts | None, table: Table) -> Rule | None:
+def rule_for(pod: PodFacts | None, table: AdmissionTable) -> Rule | None:
     """The rule of a container's admitted annotations; None without any, or while a value that it needs is not known."""
     if pod is None or not table or not pod.name or pod.container in ("", PAUSE):
         return None

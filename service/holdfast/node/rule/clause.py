@@ -57,7 +57,7 @@ class Users(Struct, frozen=True):
         return uid in self.numbers or any(uid in some for some in self.ranges)
 
 
-def line_of(process: Process) -> Iterator[Process]:
+def ancestors_of(process: Process) -> Iterator[Process]:
     """The ancestors, nearest first, each with its own ancestors."""
     for at, ancestor in enumerate(process.ancestors, 1):
         yield replace(ancestor, ancestors=process.ancestors[at:])
@@ -97,20 +97,20 @@ def clauses_of(match: Match, uid_of: UidOf, target: str = "") -> tuple[Clause, .
     return (_family(tuple(clauses)),) if match.descendants else tuple(clauses)
 
 
-def _patterns(key: str, given: OneOrMore, *, path: bool = False) -> tuple[Pattern, ...]:
+def _patterns(key: str, value: OneOrMore, *, path: bool = False) -> tuple[Pattern, ...]:
     try:
-        return compile_patterns(given, path=path)
+        return compile_patterns(value, path=path)
     except InvalidArgument as error:
         raise InvalidArgument(f"{key}: {error.message}") from None
 
 
-def _text(key: str, given: OneOrMore, value: Callable[[Process], str], *, path: bool = False) -> Clause:
-    patterns = _patterns(key, given, path=path)
+def _text(key: str, match_value: OneOrMore, value: Callable[[Process], str], *, path: bool = False) -> Clause:
+    patterns = _patterns(key, match_value, path=path)
     return Clause(key, spelled(patterns), lambda process: any_holds(patterns, value(process)), value, patterns)
 
 
-def _comm(given: OneOrMore) -> Clause:
-    clause = _text("match.comm", given, lambda process: process.comm)
+def _comm(value: OneOrMore) -> Clause:
+    clause = _text("match.comm", value, lambda process: process.comm)
     for pattern in clause.patterns:
         if pattern.least_bytes > COMM_BYTES:
             raise InvalidArgument(
@@ -120,8 +120,8 @@ def _comm(given: OneOrMore) -> Clause:
     return clause
 
 
-def _cgroup(given: OneOrMore, target: str) -> Clause:
-    patterns = _patterns("match.cgroup", given, path=True)
+def _cgroup(value: OneOrMore, target: str) -> Clause:
+    patterns = _patterns("match.cgroup", value, path=True)
     for pattern in patterns:
         if not pattern.own and not pattern.bare.startswith(("/", "*")):
             raise InvalidArgument(f'match.cgroup: "{pattern.text}" must begin with / (or **/ for any depth)')
@@ -146,8 +146,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10
 
 
-def _user(given: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
-    entries = (given,) if isinstance(given, int | str) else given
+def _user(value: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
+    entries = (value,) if isinstance(value, int | str) else value
     numbers, ranges, unknown = set(), [], []
     for entry in entries:
         first, dash, last = str(entry).partition("-")
@@ -242,8 +242,8 @@ def _outside(process: Process) -> str:
     return "" if process.pod is None else "it is in a pod"
 
 
-def _pod_text(key: str, given: OneOrMore, value: Callable[[PodFacts], str]) -> Clause:
-    patterns = _patterns(key, given)
+def _pod_text(key: str, match_value: OneOrMore, value: Callable[[PodFacts], str]) -> Clause:
+    patterns = _patterns(key, match_value)
 
     def holds(process: Process) -> bool:
         return process.pod is not None and any_holds(patterns, value(process.pod))
@@ -254,8 +254,8 @@ def _pod_text(key: str, given: OneOrMore, value: Callable[[PodFacts], str]) -> C
     return Clause(key, spelled(patterns), holds, found)
 
 
-def _pod_selector(key: str, given: OneOrMore, value: Callable[[PodFacts], Mapping[str, str]]) -> Clause:
-    texts = (given,) if isinstance(given, str) else given
+def _pod_selector(key: str, match_value: OneOrMore, value: Callable[[PodFacts], Mapping[str, str]]) -> Clause:
+    texts = (match_value,) if isinstance(match_value, str) else match_value
     try:
         selectors = tuple(parse_selector(text) for text in texts)
     except InvalidArgument as error:
@@ -297,7 +297,7 @@ def _family(clauses: tuple[Clause, ...]) -> Clause:
         return all(clause.holds(process) for clause in clauses)
 
     def holds(process: Process) -> bool:
-        return all_hold(process) or any(all_hold(ancestor) for ancestor in line_of(process))
+        return all_hold(process) or any(all_hold(ancestor) for ancestor in ancestors_of(process))
 
     def found(process: Process) -> str:
         failed = next(clause for clause in clauses if not clause.holds(process))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.node.rule import protection
-from holdfast.node.rule.annotation import Table
+from holdfast.node.rule.annotation import AdmissionTable
 from holdfast.node.rule.clause import UidOf, clauses_of
 from holdfast.node.rule.node_group import check_target
 from holdfast.node.rule.quantity import Value
@@ -36,7 +36,7 @@ def compile_rules(
         if rule.name in compiled:
             raise ConfigError(f'rule "{rule.name}": name: there is a rule of this name already')
         compiled[rule.name] = compile_rule(rule, uid_of, dry_run=dry_run)
-    return Rules(compiled.values(), Table.of(annotations), dry_run=dry_run)
+    return Rules(compiled.values(), AdmissionTable.of(annotations), dry_run=dry_run)
 
 
 def compile_rule(rule: Rule, uid_of: UidOf = lambda _: None, *, dry_run: bool = False) -> CompiledRule:
@@ -102,9 +102,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_settings(key: str, given: Mapping[str, Value]) -> None:
+def _check_settings(key: str, settings: Mapping[str, Value]) -> None:
     try:
-        check_settings(given)
+        check_settings(settings)
     except InvalidArgument as error:
         raise InvalidArgument(f"{key}: {error.message}") from None
 

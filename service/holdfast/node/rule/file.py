@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from holdfast.config.decode import decode
-from holdfast.config.node import Node, Path, Source
+from holdfast.config.document import Node, Path, Source
 from holdfast.config.section import placed_in
 from holdfast.config.yamldoc import read_yaml
 from holdfast.errors import ConfigError
@@ -61,15 +61,16 @@ def read_bundle(texts: Iterable[tuple[str, str]], lifts: Collection[str] = INTER
     return tuple(rules.values())
 
 
-def _check_lifts(where: str, rule: Rule, lifts: Collection[str]) -> None:
+def _check_lifts(location: str, rule: Rule, lifts: Collection[str]) -> None:
     """Refuse a rule that sets a key reserved for the node's own configuration."""
     if rule.dry_run is False:
         raise ConfigError(
-            f"{where}: dry_run: false: whether a bundle's rules write is the node's configuration's word; leave it out"
+            f"{location}: dry_run: false: whether a bundle's rules write is the node's configuration's word; "
+            "leave it out"
         )
     for key in INTERLOCKS:
         if getattr(rule, key) and key not in lifts:
             raise ConfigError(
-                f"{where}: {key}: this node does not let a bundle lift it: add {key} to lifts of "
+                f"{location}: {key}: this node does not let a bundle lift it: add {key} to lifts of "
                 f'plugins."{BUNDLES_URI}", or put the rule into the node\'s configuration'
             )

@@ -176,8 +176,8 @@ def names_a_unit(text: str) -> bool:
     return bool(stem.strip("*?@")) and not any(map(compile_pattern(name).holds, _COMMON))
 
 
-def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def standing_why(claims: Mapping[str, str], grounds: Grounds) -> tuple[str, tuple[str, ...]]:

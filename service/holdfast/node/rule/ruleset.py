@@ -19,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast.node.model.process import Held, Lineage, PodFacts, Process
-from holdfast.node.rule.annotation import BY_ANNOTATION, Table, is_leader, rule_for
-from holdfast.node.rule.clause import Clause, Users, line_of
+from holdfast.node.rule.annotation import BY_ANNOTATION, AdmissionTable, is_leader, rule_for
+from holdfast.node.rule.clause import Clause, Users, ancestors_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
 from holdfast.node.rule.protection import Grounds, group_protects, leaves_limits, may_raise_limits, spares, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
@@ -29,14 +29,14 @@ _OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "lab
 _INDEXED = ("match.comm", "match.exe", "match.user", "match.cgroup", "match.cmdline")
 
 
-class Standing(Struct, frozen=True):
+class Identification(Struct, frozen=True):
     """Whether facts alone identify a process: ``why`` not (empty: they do); ``undecided``: it cannot be decided now."""
 
     why: str = ""
     undecided: bool = False
 
 
-BY_FACTS = Standing()
+BY_FACTS = Identification()
 
 
 class CompiledRule(Struct, frozen=True):
@@ -98,21 +98,21 @@ class CompiledRule(Struct, frozen=True):
             return True
         return spec.cgroup is not None and leaves_limits(spec)
 
-    def standing(self, process: Process) -> Standing:
+    def standing(self, process: Process) -> Identification:
         """Whether facts alone identify ``process``, which this rule matches."""
         if self.name == BY_ANNOTATION:
-            return Standing(f"pod is not a fact: {process.evidence.pod}") if process.evidence.pod else BY_FACTS
+            return Identification(f"pod is not a fact: {process.evidence.pod}") if process.evidence.pod else BY_FACTS
         family = self.clauses[0].inner if self.clauses else ()
         if not family:
             return self._standing(self.clauses, process)
-        line = (process, *line_of(process))
+        line = (process, *ancestors_of(process))
         found = [self._standing(family, one) for one in line if all(clause.holds(one) for clause in family)]
-        return next((one for one in found if not one.why), found[0] if found else Standing("no ancestor matches"))
+        return next((one for one in found if not one.why), found[0] if found else Identification("no ancestor matches"))
 
-    def _standing(self, clauses: Iterable[Clause], process: Process) -> Standing:
+    def _standing(self, clauses: Iterable[Clause], process: Process) -> Identification:
         why, failing = standing_why({clause.key: clause.claim(process) for clause in clauses}, self.grounds)
         undecided = bool(failing) and all(key.removeprefix("match.") in process.evidence.undecided for key in failing)
-        return Standing(why, undecided)
+        return Identification(why, undecided)
 
 
 _EVIDENCE_OF_POD = frozenset({"pod"})
@@ -124,7 +124,7 @@ def _evidence(grounds: Grounds) -> frozenset[str]:
     return frozenset(keys) - {"user"}
 
 
-class Found(Struct, frozen=True):
+class RuleMatch(Struct, frozen=True):
     """The rule that a process falls under; ``as_child``: as a descendant of a match.
 
     ``ancestor`` is that match. None: the process matches itself, or its ancestors are gone.
@@ -135,7 +135,7 @@ class Found(Struct, frozen=True):
     ancestor: Process | None = None
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> Identification:
         """For a child: whether facts alone identify its ``ancestor``. For a match see `CompiledRule.standing`."""
         return self.rule.standing(self.ancestor) if self.ancestor is not None else BY_FACTS
 
@@ -147,7 +147,7 @@ class KeyStanding(Struct, frozen=True):
     claim: str = ""
 
 
-class Considered(Struct, frozen=True):
+class RuleTrace(Struct, frozen=True):
     """One rule in an explanation: whether it matches, and which keys are facts; else the first failed key, and why."""
 
     rule: str
@@ -164,7 +164,7 @@ class Rules:
     def __init__(
         self,
         rules: Iterable[CompiledRule] = (),
-        admitted: Table | None = None,
+        admitted: AdmissionTable | None = None,
         *,
         dry_run: bool = False,
         origins: Mapping[str, str] | None = None,
@@ -173,7 +173,7 @@ class Rules:
         self.rules = tuple(replace(rule, order=at) for at, rule in enumerate(rules))
         self.unread = frozenset(unread)
         self._origins = dict(origins or {})
-        self.admitted = admitted or Table()
+        self.admitted = admitted or AdmissionTable()
         self._dry_run = dry_run
         self.names = tuple(rule.name for rule in self.rules)
         self.lineage = max((_lineage(rule) for rule in self.rules), default=Lineage.NONE)
@@ -294,7 +294,7 @@ class Rules:
         found = self._by_name.get(rule)
         return found is not None and found.lends
 
-    def find(self, process: Process) -> Found | None:
+    def find(self, process: Process) -> RuleMatch | None:
         """The rule that ``process`` falls under, or None: the operator's, its pod's annotations, or a built-in one."""
         found = self._find(process)
         if not self.admitted or (found is not None and not found.rule.spec.yields_to_annotations):
@@ -302,7 +302,7 @@ class Rules:
         rule = self.admitted_rule(process.pod)
         if rule is None:
             return found
-        return Found(rule, rule.has_children and not is_leader(process))
+        return RuleMatch(rule, rule.has_children and not is_leader(process))
 
     def admitted_rule(self, pod: PodFacts | None) -> CompiledRule | None:
         """The compiled rule of a container's admitted annotations; it matches every process of the container."""
@@ -312,19 +312,19 @@ class Rules:
         adjustment = asked.oom_score_adj if isinstance(asked.oom_score_adj, OomScoreAdj) else None
         return CompiledRule(asked, (), adjustment, self._dry_run, self.order_of(BY_ANNOTATION))
 
-    def _find(self, process: Process) -> Found | None:
+    def _find(self, process: Process) -> RuleMatch | None:
         own = self.own_match(process)
         if own is not None:
-            parent = next(line_of(process), None) if own.has_children else None
+            parent = next(ancestors_of(process), None) if own.has_children else None
             child = parent is not None and self.own_match(parent) is own
-            return Found(own, child, parent if child else None)
+            return RuleMatch(own, child, parent if child else None)
         if not self._any_children:
             return None
-        for ancestor in line_of(process):
+        for ancestor in ancestors_of(process):
             found = self.own_match(ancestor)
             if found is not None:
                 ours = found.has_children or (found.lends and _has_from(process, ancestor, found.name))
-                return Found(found, as_child=True, ancestor=ancestor) if ours else None
+                return RuleMatch(found, as_child=True, ancestor=ancestor) if ours else None
         return self._held_as_child(process)
 
     def own_match(self, process: Process) -> CompiledRule | None:
@@ -338,12 +338,12 @@ class Rules:
             bits ^= lowest
         return None
 
-    def consider(self, process: Process) -> tuple[Considered, ...]:
+    def consider(self, process: Process) -> tuple[RuleTrace, ...]:
         """Each rule in order, the rule of the pod's annotations included, with the first of its clauses that failed."""
         considered = [_consider(rule, process) for rule in self.rules]
         if self.asked_for(process.pod) is not None:
             at = next((at for at, rule in enumerate(self.rules) if rule.spec.yields_to_annotations), len(considered))
-            considered.insert(at, Considered(BY_ANNOTATION, holds=True))
+            considered.insert(at, RuleTrace(BY_ANNOTATION, holds=True))
         return tuple(considered)
 
     def _candidates(self, process: Process) -> int:
@@ -363,16 +363,16 @@ class Rules:
             bits &= self._cmdline.holding(" ".join(process.cmdline))
         return bits
 
-    def _held_as_child(self, process: Process) -> Found | None:
+    def _held_as_child(self, process: Process) -> RuleMatch | None:
         """The rule of a child whose ancestors are gone: it stays the rule's child for as long as the rule exists."""
         held = process.held
         rule = self._by_name.get(held.rule) if held and (held.as_child or held.heir) else None
         if rule is None or held is None:
             return None
         if held.as_child:
-            return Found(rule, as_child=True) if rule.has_children or (rule.lends and _is_at_base(held)) else None
+            return RuleMatch(rule, as_child=True) if rule.has_children or (rule.lends and _is_at_base(held)) else None
         has_it = process.oom_score_adj == held.adj_written < held.adj_before
-        return Found(rule, as_child=True) if rule.lends and has_it else None
+        return RuleMatch(rule, as_child=True) if rule.lends and has_it else None
 
 
 def lender_of(process: Process) -> Held | None:
@@ -413,12 +413,12 @@ def _lineage(rule: CompiledRule) -> Lineage:
     return Lineage.PARENT if rule.spec.match.leader is not None or rule.spec.only_if_inherited else Lineage.NONE
 
 
-def _consider(rule: CompiledRule, process: Process) -> Considered:
+def _consider(rule: CompiledRule, process: Process) -> RuleTrace:
     for clause in rule.clauses:
         if not clause.holds(process):
-            return Considered(rule.name, False, clause.key, clause.wanted, clause.found(process))
+            return RuleTrace(rule.name, False, clause.key, clause.wanted, clause.found(process))
     clauses = rule.clauses[0].inner or rule.clauses
     holding = next(
-        (one for one in (process, *line_of(process)) if all(clause.holds(one) for clause in clauses)), process
+        (one for one in (process, *ancestors_of(process)) if all(clause.holds(one) for clause in clauses)), process
     )
-    return Considered(rule.name, True, keys=tuple(KeyStanding(one.key, one.claim(holding)) for one in clauses))
+    return RuleTrace(rule.name, True, keys=tuple(KeyStanding(one.key, one.claim(holding)) for one in clauses))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
 
 _REQUIREMENT = regex(

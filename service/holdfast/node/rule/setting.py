@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from holdfast.config.decode import suggestion
 from holdfast.errors import InvalidArgument
-from holdfast.late import regex
+from holdfast.lazy_import import regex
 from holdfast.node.rule.quantity import Value, size_in_bytes, whole
 
 V1_NO_LIMIT = 1 << 62  # on v1 this and anything above means "max" (PAGE_COUNTER_MAX in bytes)
@@ -41,7 +41,7 @@ _HUGETLB = regex(r"hugetlb\.([1-9][0-9]{0,6}[KMG]B)\.(max|rsvd\.max|limit_in_byt
 SIZE_OF_PAGE = "SIZE"  # stands for a huge page's size in a name of the table
 
 
-class Kind(Struct, frozen=True):
+class ValueType(Struct, frozen=True):
     """The type of a file's value. ``words`` describe it; ``written`` returns the text, or raises InvalidArgument.
 
     ``unlimited`` tells of a text read from the file whether it limits nothing; None: the file is not a limit.
@@ -61,7 +61,7 @@ class Setting(Struct, frozen=True):
     file: str
     v1: bool
     v2: bool
-    kind: Kind
+    kind: ValueType
 
     @property
     def versions(self) -> str:
@@ -99,24 +99,24 @@ def _names_no_limit(text: str) -> bool:
     return not any(word.partition("=")[2] != "max" for line in text.split("\n") for word in line.split()[1:])
 
 
-def _number(lowest: int, highest: int, words: str = "") -> Kind:
-    return Kind(words or f"{lowest} to {highest}", lambda value: str(whole(value, lowest, highest)))
+def _number(lowest: int, highest: int, words: str = "") -> ValueType:
+    return ValueType(words or f"{lowest} to {highest}", lambda value: str(whole(value, lowest, highest)))
 
 
-def _count() -> Kind:
+def _count() -> ValueType:
     def written(value: Value) -> str:
         return "max" if value == "max" else str(whole(value, 0, _MOST))
 
-    return Kind("a number, or `max`", written, unlimited=_says_max)
+    return ValueType("a number, or `max`", written, unlimited=_says_max)
 
 
-def _choice(*words: str) -> Kind:
+def _choice(*words: str) -> ValueType:
     def written(value: Value) -> str:
         if str(value) not in words:
             raise InvalidArgument(f'"{plain(value)}" is none of {", ".join(words)}')
         return str(value)
 
-    return Kind(", ".join(f"`{word}`" for word in words), written)
+    return ValueType(", ".join(f"`{word}`" for word in words), written)
 
 
 def _freezer(value: Value) -> str:
@@ -167,7 +167,7 @@ def _numbers(value: Value) -> str:
     return text
 
 
-def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Callable[[str], bool] | None) -> Kind:
+def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Callable[[str], bool] | None) -> ValueType:
     """The type of a value of lines: a first word (the subject), and more words."""
 
     def written(value: Value) -> str:
@@ -179,7 +179,7 @@ def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Cal
             check(subject, more)
         return text
 
-    return Kind(words, written, unlimited, keyed=True)
+    return ValueType(words, written, unlimited, keyed=True)
 
 
 def _device(subject: str) -> None:
@@ -187,7 +187,7 @@ def _device(subject: str) -> None:
         raise InvalidArgument(f'"{subject}" is no device: write MAJOR:MINOR, as 8:0 (lsblk prints them)')
 
 
-def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Callable[[str], object]) -> Kind:
+def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Callable[[str], object]) -> ValueType:
     """The type of a value of lines ``SUBJECT key=value …``."""
 
     def check(about: str, more: list[str]) -> None:
@@ -201,7 +201,9 @@ def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Ca
     return _lines(words, check, _names_no_limit)
 
 
-def _numbered(words: str, subject: Callable[[str], object], number: Callable[[str], object], *, limit: bool) -> Kind:
+def _numbered(
+    words: str, subject: Callable[[str], object], number: Callable[[str], object], *, limit: bool
+) -> ValueType:
     """The type of a value of lines ``SUBJECT NUMBER``."""
 
     def check(about: str, more: list[str]) -> None:
@@ -213,7 +215,7 @@ def _numbered(words: str, subject: Callable[[str], object], number: Callable[[st
     return _lines(words, check, (lambda text: not text) if limit else None)
 
 
-def _weight(lowest: int, highest: int) -> Kind:
+def _weight(lowest: int, highest: int) -> ValueType:
     """The type of a weight, or of weights of devices."""
 
     def written(value: Value) -> str:
@@ -226,7 +228,7 @@ def _weight(lowest: int, highest: int) -> Kind:
             whole(number, lowest, highest)
         return text
 
-    return Kind(f"{lowest} to {highest}; for a device `MAJOR:MINOR` before it", written, keyed=True)
+    return ValueType(f"{lowest} to {highest}; for a device `MAJOR:MINOR` before it", written, keyed=True)
 
 
 def _or_max(number: str) -> str:
@@ -249,23 +251,23 @@ def _classid(value: Value) -> str:
     return str(number)
 
 
-_SIZE_V1 = Kind("bytes (`256Mi`, `2G`), or `-1`", size_v1, _is_no_size, is_size=True)
-_SIZE_V2 = Kind("bytes (`256Mi`, `2G`), or `max`", size_v2, _is_no_size, is_size=True)
+_SIZE_V1 = ValueType("bytes (`256Mi`, `2G`), or `-1`", size_v1, _is_no_size, is_size=True)
+_SIZE_V2 = ValueType("bytes (`256Mi`, `2G`), or `max`", size_v2, _is_no_size, is_size=True)
 _PROTECTION = replace(_SIZE_V2, unlimited=None)
 _SWITCH = _number(0, 1, "`0` or `1`")
-_CPUS = Kind("numbers and ranges (`0-3,7`)", _numbers, lambda text: not text)
+_CPUS = ValueType("numbers and ranges (`0-3,7`)", _numbers, lambda text: not text)
 _THROTTLE = _numbered("`MAJOR:MINOR NUMBER`, 0 for no limit", _device, lambda text: whole(text, 0, _MOST), limit=True)
 _US = _number(0, 1 << 44, "microseconds from 0")
 
 
 def _rows() -> Iterator[Setting]:
-    def both(kind: Kind, *files: str) -> Iterator[Setting]:
+    def both(kind: ValueType, *files: str) -> Iterator[Setting]:
         return (Setting(file, True, True, kind) for file in files)
 
-    def v1(kind: Kind, *files: str) -> Iterator[Setting]:
+    def v1(kind: ValueType, *files: str) -> Iterator[Setting]:
         return (Setting(file, True, False, kind) for file in files)
 
-    def v2(kind: Kind, *files: str) -> Iterator[Setting]:
+    def v2(kind: ValueType, *files: str) -> Iterator[Setting]:
         return (Setting(file, False, True, kind) for file in files)
 
     # memory
@@ -281,14 +283,18 @@ def _rows() -> Iterator[Setting]:
     # cpu
     yield from v2(_number(1, 10_000), "cpu.weight")
     yield from v2(_number(-20, 19), "cpu.weight.nice")
-    yield from v2(Kind("`QUOTA` or `QUOTA PERIOD` in microseconds, `max` for no quota", _cpu_max, _says_max), "cpu.max")
+    yield from v2(
+        ValueType("`QUOTA` or `QUOTA PERIOD` in microseconds, `max` for no quota", _cpu_max, _says_max), "cpu.max"
+    )
     yield from v2(_US, "cpu.max.burst")
     yield from both(_SWITCH, "cpu.idle")
     yield from both(
-        Kind("a percentage without the sign (`20`, `12.5`), or `max`", _percentage), "cpu.uclamp.min", "cpu.uclamp.max"
+        ValueType("a percentage without the sign (`20`, `12.5`), or `max`", _percentage),
+        "cpu.uclamp.min",
+        "cpu.uclamp.max",
     )
     yield from v1(_number(2, 262_144), "cpu.shares")
-    yield from v1(Kind("microseconds from 1000, or `-1`", _quota, lambda text: text == "-1"), "cpu.cfs_quota_us")
+    yield from v1(ValueType("microseconds from 1000, or `-1`", _quota, lambda text: text == "-1"), "cpu.cfs_quota_us")
     yield from v1(_number(1000, 1_000_000, "microseconds, 1000 to 1000000"), "cpu.cfs_period_us")
     yield from v1(_US, "cpu.cfs_burst_us")
     yield from v1(_number(-1, 1 << 44, "microseconds, or `-1`"), "cpu.rt_runtime_us")
@@ -331,8 +337,8 @@ def _rows() -> Iterator[Setting]:
     )
     yield from both(_numbered("`RESOURCE NUMBER`, or `max`", _name, _or_max, limit=False), "misc.max")
     yield from v2(_SWITCH, "cgroup.freeze")
-    yield from v1(Kind("`FROZEN` or `THAWED`", _freezer), "freezer.state")
-    yield from v1(Kind("a number (`0x00100001`)", _classid), "net_cls.classid")
+    yield from v1(ValueType("`FROZEN` or `THAWED`", _freezer), "freezer.state")
+    yield from v1(ValueType("a number (`0x00100001`)", _classid), "net_cls.classid")
     yield from v1(
         _numbered("`INTERFACE NUMBER`", _name, lambda text: whole(text, 0, 1 << 31), limit=False), "net_prio.ifpriomap"
     )
@@ -379,13 +385,13 @@ def controller_of(file: str) -> str:
     return "" if controller == "cgroup" else controller
 
 
-def check_settings(given: Mapping[str, Value]) -> None:
+def check_settings(settings: Mapping[str, Value]) -> None:
     """Refuse files that no rule may write, and invalid values.
 
     Raises:
         InvalidArgument: ``FILE: what is wrong``.
     """
-    for name, value in given.items():
+    for name, value in settings.items():
         kind = setting_named(name).kind
         if len(plain(value).encode(errors="replace")) > _LONGEST:
             raise InvalidArgument(f"{name}: more than {_LONGEST} bytes, which the kernel does not take at once")

@@ -37,8 +37,8 @@ def warnings_of(config: PlacementConfig, uid_of: UidOf | None = None) -> tuple[t
     )
 
 
-def _users(at: int, rule: Rule, uid_of: UidOf | None) -> Warnings:
-    path = ("rules", at, "match", "user")
+def _users(index: int, rule: Rule, uid_of: UidOf | None) -> Warnings:
+    path = ("rules", index, "match", "user")
     for entry in _users_in(rule.match):
         if isinstance(entry, int) or entry.isdecimal():
             continue
@@ -49,31 +49,31 @@ def _users(at: int, rule: Rule, uid_of: UidOf | None) -> Warnings:
             yield path, f'this node has no user "{entry}", and the entry holds for no process here'
 
 
-def _unreachable(at: int, rules: tuple[Rule, ...]) -> Warnings:
-    rule = rules[at]
-    first = next((earlier for earlier in rules[:at] if covers(earlier.match, rule.match)), None)
+def _unreachable(index: int, rules: tuple[Rule, ...]) -> Warnings:
+    rule = rules[index]
+    first = next((earlier for earlier in rules[:index] if covers(earlier.match, rule.match)), None)
     if first is not None:
         yield (
-            ("rules", at, "match"),
+            ("rules", index, "match"),
             f'rule "{rule.name}" decides for no process: rule "{first.name}" before it matches every process that it '
             "matches; put the narrower one first",
         )
 
 
-def _conflicts(at: int, rules: tuple[Rule, ...]) -> Warnings:
-    target = rules[at].cgroup
+def _conflicts(index: int, rules: tuple[Rule, ...]) -> Warnings:
+    target = rules[index].cgroup
     if target is None:
         return
     for file, value in target.settings.items():
         wanted = parts_of(file, setting_named(file).kind.written(value))
-        for earlier in rules[:at]:
+        for earlier in rules[:index]:
             other = earlier.cgroup
             if other is None or other.path != target.path or file not in other.settings:
                 continue
             stands = parts_of(file, setting_named(file).kind.written(other.settings[file]))
             if any(stands.get(about, text) != text for about, text in wanted.items()):
                 yield (
-                    ("rules", at, "cgroup", "settings", file),
+                    ("rules", index, "cgroup", "settings", file),
                     f'rule "{earlier.name}" before it has another value for the same file of {target.path}: the first '
                     "rule decides, and this value is not written",
                 )
@@ -166,8 +166,8 @@ def _selectors_cover(wide: OneOrMore, narrow: OneOrMore) -> bool:
 # -- entries -----------------------------------------------------------------------------------------------------------
 
 
-def _entries(given: OneOrMore) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else given
+def _entries(value: OneOrMore) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _users_in(match: Match) -> tuple[int | str, ...]:

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 from holdfast.errors import HoldfastError
 from holdfast.pods.directory import Directory
-from holdfast.pods.nri import Container, Life, Sandbox
-from holdfast.pods.record import ContainerRecord, PodRecord, State, kept
+from holdfast.pods.nri import NriContainerState, RuntimeContainer, Sandbox
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord, kept
 from holdfast.process import ProcRoot
 
 #: The directory's states by NRI's.
 _STATES = {
-    Life.UNKNOWN: State.UNKNOWN,
-    Life.CREATED: State.CREATED,
-    Life.PAUSED: State.RUNNING,
-    Life.RUNNING: State.RUNNING,
-    Life.STOPPED: State.STOPPED,
+    NriContainerState.UNKNOWN: ContainerState.UNKNOWN,
+    NriContainerState.CREATED: ContainerState.CREATED,
+    NriContainerState.PAUSED: ContainerState.RUNNING,
+    NriContainerState.RUNNING: ContainerState.RUNNING,
+    NriContainerState.STOPPED: ContainerState.STOPPED,
 }
 
 
@@ -30,7 +30,7 @@ class DirectoryFeed:
         """Add or update a pod."""
         self._directory.put_pod(_pod(pod))
 
-    def container(self, container: Container) -> None:
+    def container(self, container: RuntimeContainer) -> None:
         """Add or update a container; it may have stopped."""
         self._directory.put_container(self._container(container))
 
@@ -42,17 +42,17 @@ class DirectoryFeed:
         """Remove a container."""
         self._directory.remove(container_id)
 
-    def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+    def everything(self, pods: Iterable[Sandbox], containers: Iterable[RuntimeContainer]) -> None:
         """Take in all pods and containers that exist; remove all others."""
         mark = self._directory.mark()
         self._directory.replace_all(map(_pod, pods), map(self._container, containers), mark)
 
-    def _container(self, container: Container) -> ContainerRecord:
+    def _container(self, container: RuntimeContainer) -> ContainerRecord:
         return ContainerRecord(
             container.id,
             container.sandbox_id,
             container.name,
-            _STATES[container.life],
+            _STATES[container.state],
             container.pid,
             self._start_ticks(container.pid),
             container.oom_score_adj,

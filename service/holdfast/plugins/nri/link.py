@@ -13,13 +13,13 @@ from holdfast import log
 from holdfast.plugin import InitContext
 from holdfast.plugins.kinds import EVENTS, PLACEMENT, PODS
 from holdfast.plugins.nri import NAMESPACE, SERVICE, NriConfig
+from holdfast.plugins.nri.adjustments import NoRuleValues, PlacementValues
 from holdfast.plugins.nri.feed import DirectoryFeed
-from holdfast.plugins.nri.figures import Figures
-from holdfast.plugins.nri.service import Means, PluginService, fail_open
-from holdfast.plugins.nri.session import Identity, be_a_plugin
-from holdfast.plugins.nri.wishes import NoWishes, RuleWishes
+from holdfast.plugins.nri.metrics import NriMetrics
+from holdfast.plugins.nri.service import HandlerContext, PluginService, fail_open
+from holdfast.plugins.nri.session import PluginIdentity, be_a_plugin
 from holdfast.pods.created import CreatedStore
-from holdfast.pods.nri import Container, Sandbox
+from holdfast.pods.nri import RuntimeContainer, Sandbox
 from holdfast.process import ProcRoot
 from holdfast.ttrpc import Reconnect, unix
 from holdfast.ttrpc.dial import Connector, inherited
@@ -31,13 +31,13 @@ RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
 LASTED_S = 10.0  # a connection that ends sooner counts as failed: a runtime may drop us for how we answer
 
 
-class Nobody:
+class NullFeed:
     """A feed that keeps nothing, for a daemon without the directory of pods."""
 
     def pod(self, pod: Sandbox) -> None:
         """Ignore it."""
 
-    def container(self, container: Container) -> None:
+    def container(self, container: RuntimeContainer) -> None:
         """Ignore it."""
 
     def pod_gone(self, sandbox_id: str) -> None:
@@ -46,7 +46,7 @@ class Nobody:
     def container_gone(self, container_id: str) -> None:
         """Ignore it."""
 
-    def everything(self, pods: Iterable[Sandbox], containers: Iterable[Container]) -> None:
+    def everything(self, pods: Iterable[Sandbox], containers: Iterable[RuntimeContainer]) -> None:
         """Ignore it."""
 
 
@@ -54,12 +54,17 @@ class Link:
     """Keeps us registered as a runtime's plugin. ``on_change`` receives True when we are, False when that ends."""
 
     def __init__(
-        self, connect: Connector, identity: Identity, means: Means, budget_s: float, on_change: Callable[[bool], None]
+        self,
+        connect: Connector,
+        identity: PluginIdentity,
+        handler_context: HandlerContext,
+        budget_s: float,
+        on_change: Callable[[bool], None],
     ) -> None:
-        self.means = means
+        self.handler_context = handler_context
         self._connect, self._identity, self._on_change = connect, identity, on_change
         self._where = identity.where
-        self._guard = fail_open(means.figures, budget_s)
+        self._guard = fail_open(handler_context.metrics, budget_s)
         self._failures = 0
         self._said: str | None = None
 
@@ -76,7 +81,7 @@ class Link:
 
     async def once(self) -> None:
         """Run one connection to its end; its errors are not raised."""
-        service, began = PluginService(self.means, lambda: self._on_change(True)), time.monotonic()
+        service, began = PluginService(self.handler_context, lambda: self._on_change(True)), time.monotonic()
         try:
             why = await be_a_plugin(self._connect, self._identity, service, self._guard)
         except* Exception as errors:  # whatever it is, the next connection may be better
@@ -111,41 +116,44 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 @contextmanager
-def open_link(context: InitContext, told: tuple[int, str, str] | None) -> Iterator[Link]:
-    """A link by the plugin's configuration, or by ``told``: socket, name and index from a runtime that started us."""
+def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -> Iterator[Link]:
+    """A link by the plugin's configuration, or by ``from_runtime``: socket, name and index of the runtime."""
     config: NriConfig = context.config
-    figures = Figures()
+    metrics = NriMetrics()
     exchange = context.single(EVENTS)
     rules = next(iter(context.all(PLACEMENT).values()), None)
     directory = next(iter(context.all(PODS).values()), None)
 
     def changed(connected: bool) -> None:
-        figures.connected.set(int(connected))
-        figures.connections.labels().value += connected
+        metrics.connected.set(int(connected))
+        metrics.connections.labels().value += connected
         context.serving.set(SERVICE, connected)
 
     proc = ProcRoot(context.places.proc_root)
     store = CreatedStore(context.root_dir / "created.db")
-    means = Means(
-        NoWishes() if rules is None else RuleWishes(rules),
-        Nobody() if directory is None else DirectoryFeed(directory, proc),
+    handler_context = HandlerContext(
+        NoRuleValues() if rules is None else PlacementValues(rules),
+        NullFeed() if directory is None else DirectoryFeed(directory, proc),
         store,
-        figures,
+        metrics,
         lambda event: exchange.publish("/nri/created", event, NAMESPACE),
         config.lowest_oom_score_adj,
     )
     if rules is not None and directory is not None:  # an engine that knows no pods would find no rule for the value
-        means = replace(means, heir=rules)
-    if told is None:
+        handler_context = replace(handler_context, adoption_target=rules)
+    if from_runtime is None:
         connect = unix(config.socket_path)
-        identity = Identity(config.plugin_name, config.plugin_index, config.socket_path)
+        identity = PluginIdentity(config.plugin_name, config.plugin_index, config.socket_path)
     else:
-        connect, identity = inherited(told[0]), Identity(*told[1:], f"descriptor {told[0]}")
+        connect, identity = (
+            inherited(from_runtime[0]),
+            PluginIdentity(*from_runtime[1:], f"descriptor {from_runtime[0]}"),
+        )
     context.serving.set(SERVICE, False)
-    context.metrics.add(*figures.families)
+    context.metrics.add(*metrics.families)
     try:
-        yield Link(connect, identity, means, config.budget, changed)
+        yield Link(connect, identity, handler_context, config.budget, changed)
     finally:
-        context.metrics.remove(*figures.families)
+        context.metrics.remove(*metrics.families)
         store.close()
         proc.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.api.nri.events.created_pb2 import ContainerCreated
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
-from holdfast.pods.nri import Adjustment, Container, Life, Sandbox, Wish
+from holdfast.pods.nri import Adjustment, NriContainerState, RuleValues, RuntimeContainer, Sandbox
 
 
 def sandbox(pod: pb.PodSandbox) -> Sandbox:
@@ -14,16 +14,16 @@ def sandbox(pod: pb.PodSandbox) -> Sandbox:
     )
 
 
-def container(given: pb.Container) -> Container:
+def container(container_message: pb.Container) -> RuntimeContainer:
     """Return a container; a state that NRI does not define becomes UNKNOWN."""
-    linux = given.linux
-    state = given.state
-    return Container(
-        given.id,
-        given.pod_sandbox_id,
-        given.name,
-        Life(state) if 0 <= state <= Life.STOPPED.value else Life.UNKNOWN,
-        given.pid,
+    linux = container_message.linux
+    state = container_message.state
+    return RuntimeContainer(
+        container_message.id,
+        container_message.pod_sandbox_id,
+        container_message.name,
+        NriContainerState(state) if 0 <= state <= NriContainerState.STOPPED.value else NriContainerState.UNKNOWN,
+        container_message.pid,
         linux.oom_score_adj.value if linux.HasField("oom_score_adj") else None,
         cgroups_path=linux.cgroups_path,
         unified=dict(linux.resources.unified),
@@ -40,17 +40,19 @@ def adjust(adjustment: Adjustment) -> pb.ContainerAdjustment:
     return pb.ContainerAdjustment(annotations=adjustment.annotations, linux=linux)
 
 
-def created(pod: Sandbox, given: Container, wish: Wish, made: Adjustment, outcome: str) -> ContainerCreated:
+def created(
+    pod: Sandbox, container: RuntimeContainer, values: RuleValues, made: Adjustment, outcome: str
+) -> ContainerCreated:
     """Return the event about a container that a rule has values for."""
     return ContainerCreated(
-        container_id=given.id,
+        container_id=container.id,
         namespace=pod.namespace,
         pod=pod.name,
-        container=given.name,
-        rule=wish.rule,
+        container=container.name,
+        rule=values.rule,
         outcome=outcome,
         oom_score_adj=made.oom_score_adj,
-        asked=given.oom_score_adj,
+        asked=container.oom_score_adj,
         cgroups_path=made.cgroups_path,
         unified=made.unified,
     )

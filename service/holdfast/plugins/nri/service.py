@@ -19,20 +19,20 @@ from holdfast import log
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer
 from holdfast.plugins.nri import message
-from holdfast.plugins.nri.figures import Figures, Outcome
+from holdfast.plugins.nri.metrics import CreationOutcome, NriMetrics
 from holdfast.pods.cgroup_path import group_of
 from holdfast.pods.created import Created, CreatedFile, CreatedStore
 from holdfast.pods.nri import (
     EVENT_MASK,
     LOWEST,
     Adjustment,
-    Caution,
-    Container,
-    Event,
-    Feed,
-    Gathering,
+    NriEvent,
+    PodFeed,
+    RetryGuard,
+    RuleValuesSource,
+    RuntimeContainer,
     Sandbox,
-    Wishes,
+    SyncBuffer,
     adjustment_of,
     before_us,
 )
@@ -50,14 +50,14 @@ EMPTY: dict[str, Callable[[Any], Message]] = {
 }
 
 
-class Call(Protocol):
+class TimedCall(Protocol):
     """The part of a call that `fail_open` needs."""
 
     def time_remaining(self) -> float | None:
         """Return the seconds that the caller still waits; None: no limit."""
 
 
-def fail_open(figures: Figures, budget_s: float) -> Interceptor:
+def fail_open(metrics: NriMetrics, budget_s: float) -> Interceptor:
     """Wrap every handler: it is timed, and after the budget or an error it gives the empty answer, never an error.
 
     The budget is at most half of what the caller still waits: ttrpc's own answer at the deadline is an error too.
@@ -67,16 +67,16 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
         del kind
         method = full_method.rpartition("/")[2]
         empty = EMPTY.get(method, lambda _: pb.Empty())
-        seconds = figures.handler.labels(method)
+        seconds = metrics.handler.labels(method)
 
-        async def guarded(request: Any, call: Call) -> Any:
+        async def guarded(request: Any, call: TimedCall) -> Any:
             began = time.perf_counter()
             left = call.time_remaining()
             try:
                 async with asyncio.timeout(budget_s if left is None else min(budget_s, left / 2)):
                     return await handler(request, call)
             except Exception as error:  # whatever it is, the container must be created
-                figures.failures.inc(method)
+                metrics.failures.inc(method)
                 LOG.error("nri: answered with nothing", method=method, error=f"{type(error).__name__}: {error}")
                 return empty(request)
             finally:
@@ -87,42 +87,42 @@ def fail_open(figures: Figures, budget_s: float) -> Interceptor:
     return wrap
 
 
-class Heir(Protocol):
+class AdoptionTarget(Protocol):
     """Enforces a container's values once it runs, and restores them. A future is done when the values are recorded."""
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
         """Take over its first process, which was created with the value of ``rule`` in place of the one asked for."""
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """Take over ``files`` of its own cgroup, which was created with them."""
 
 
-class Means(Struct, frozen=True):
+class HandlerContext(Struct, frozen=True):
     """The parts that handlers work with; they outlive a connection.
 
-    ``tell`` receives an event for each container that a rule has values for; ``heir`` takes over the values that a
-    running container was created with; ``lowest`` is the least oom_score_adj the runtime may write.
+    ``tell`` receives an event for each container that a rule has values for; ``adoption_target`` takes over the values
+    that a running container was created with; ``lowest`` is the least oom_score_adj the runtime may write.
     """
 
-    wishes: Wishes
-    feed: Feed
+    values_source: RuleValuesSource
+    feed: PodFeed
     store: CreatedStore
-    figures: Figures
+    metrics: NriMetrics
     tell: Callable[[Message], None]
     lowest: int = LOWEST
-    caution: Caution = field(default_factory=Caution)
-    heir: Heir | None = None
+    retry_guard: RetryGuard = field(default_factory=RetryGuard)
+    adoption_target: AdoptionTarget | None = None
 
 
 class PluginService(PluginServicer):
     """One connection's handlers. ``synchronized`` once the runtime has reported everything: then we are its plugin."""
 
-    def __init__(self, means: Means, on_synchronized: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, handler_context: HandlerContext, on_synchronized: Callable[[], None] = lambda: None) -> None:
         self.synchronized = False
         self.runtime = ""
         self._on_synchronized = on_synchronized
-        self._means = means
-        self._gathering = Gathering()
+        self._context = handler_context
+        self._sync_buffer = SyncBuffer()
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -141,10 +141,10 @@ class PluginService(PluginServicer):
         self, request: pb.SynchronizeRequest, call: object
     ) -> pb.SynchronizeResponse:
         """Take in all pods and containers, in one or more parts. Request no updates: the engine makes those."""
-        self._gathering.add(map(message.sandbox, request.pods), map(self._known, request.containers))
+        self._sync_buffer.add(map(message.sandbox, request.pods), map(self._known, request.containers))
         if not request.more:
-            gathered, self._gathering = self._gathering, Gathering()
-            self._take(gathered)
+            synced, self._sync_buffer = self._sync_buffer, SyncBuffer()
+            self._take(synced)
         return pb.SynchronizeResponse(more=request.more)
 
     async def Shutdown(self, request: pb.Empty, call: object) -> pb.Empty:  # noqa: N802
@@ -152,40 +152,40 @@ class PluginService(PluginServicer):
         LOG.info("nri: the runtime stops", runtime=self.runtime)
         return pb.Empty()
 
-    def _take(self, gathered: Gathering) -> None:
-        self._means.store.keep_only(container.id for container in gathered.containers)
-        self._means.caution.begin_anew({pod.uid for pod in gathered.pods})
-        self._means.feed.everything(gathered.pods, gathered.containers)
-        for container in gathered.containers:
-            if container.pid and self._means.store.waits(container.id):  # started while we were away
+    def _take(self, synced: SyncBuffer) -> None:
+        self._context.store.keep_only(container.id for container in synced.containers)
+        self._context.retry_guard.begin_anew({pod.uid for pod in synced.pods})
+        self._context.feed.everything(synced.pods, synced.containers)
+        for container in synced.containers:
+            if container.pid and self._context.store.waits(container.id):  # started while we were away
                 self._hand_over(container)
-        self._means.figures.synchronized.set(len(gathered.pods), "pods")
-        self._means.figures.synchronized.set(len(gathered.containers), "containers")
-        self._means.figures.left_out.labels().value += gathered.left_out
+        self._context.metrics.synchronized.set(len(synced.pods), "pods")
+        self._context.metrics.synchronized.set(len(synced.containers), "containers")
+        self._context.metrics.left_out.labels().value += synced.left_out
         self.synchronized = True
         self._on_synchronized()
         LOG.info(
             "nri: synchronized",
-            pods=len(gathered.pods),
-            containers=len(gathered.containers),
-            left_out=gathered.left_out,
+            pods=len(synced.pods),
+            containers=len(synced.containers),
+            left_out=synced.left_out,
         )
 
     # -- pods and containers ---------------------------------------------------------------------------------------
 
     async def RunPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
         """Take in a new pod."""
-        self._on(Event.RUN_POD, request.pod, None)
+        self._on(NriEvent.RUN_POD, request.pod, None)
         return pb.Empty()
 
     async def StopPodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
         """Do nothing: the pod's containers are stopped, but it may still be listed."""
-        self._on(Event.STOP_POD, request.pod, None)
+        self._on(NriEvent.STOP_POD, request.pod, None)
         return pb.Empty()
 
     async def RemovePodSandbox(self, request: pb.PodEvent, call: object) -> pb.Empty:  # noqa: N802
         """Forget a removed pod."""
-        self._on(Event.REMOVE_POD, request.pod, None)
+        self._on(NriEvent.REMOVE_POD, request.pod, None)
         return pb.Empty()
 
     async def CreateContainer(  # noqa: N802
@@ -194,25 +194,25 @@ class PluginService(PluginServicer):
         """Answer with a rule's values: only this call can set them before the first instruction runs."""
         pod, container = message.sandbox(request.pod), message.container(request.container)
         adjustment = await self._decide(pod, container)
-        self._means.feed.pod(pod)
-        self._means.feed.container(self._known(request.container))
+        self._context.feed.pod(pod)
+        self._context.feed.container(self._known(request.container))
         if not adjustment:
             return pb.CreateContainerResponse()
         return pb.CreateContainerResponse(adjust=message.adjust(adjustment))
 
     async def PostStartContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
         """Take in a container that runs and has a pid."""
-        self._on(Event.POST_START, request.pod, request.container)
+        self._on(NriEvent.POST_START, request.pod, request.container)
         return pb.Empty()
 
     async def StopContainer(self, request: pb.ContainerEvent, call: object) -> pb.StopContainerResponse:  # noqa: N802
         """Take in that a container ended or is being stopped."""
-        self._on(Event.STOP, request.pod, request.container)
+        self._on(NriEvent.STOP, request.pod, request.container)
         return pb.StopContainerResponse()
 
     async def RemoveContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
         """Forget a removed container."""
-        self._on(Event.REMOVE, request.pod, request.container)
+        self._on(NriEvent.REMOVE, request.pod, request.container)
         return pb.Empty()
 
     async def StateChange(self, request: pb.StateChangeEvent, call: object) -> pb.Empty:  # noqa: N802
@@ -222,40 +222,40 @@ class PluginService(PluginServicer):
         return pb.Empty()
 
     def _on(self, event: int, pod: pb.PodSandbox, container: pb.Container | None) -> None:
-        if event == Event.RUN_POD:
-            self._means.feed.pod(message.sandbox(pod))
-        elif event == Event.REMOVE_POD:
-            self._means.caution.forget(pod.uid)
-            self._means.feed.pod_gone(pod.id)
+        if event == NriEvent.RUN_POD:
+            self._context.feed.pod(message.sandbox(pod))
+        elif event == NriEvent.REMOVE_POD:
+            self._context.retry_guard.forget(pod.uid)
+            self._context.feed.pod_gone(pod.id)
         elif container is None:
             return
-        elif event == Event.POST_START:
-            if self._means.caution.started((pod.uid, container.name)):
+        elif event == NriEvent.POST_START:
+            if self._context.retry_guard.started((pod.uid, container.name)):
                 LOG.warning(
                     "nri: a container started only without our values; it is left alone from now on",
                     pod=f"{pod.namespace}/{pod.name}",
                     container=container.name,
                 )
-            self._means.feed.container(self._known(container))
+            self._context.feed.container(self._known(container))
             self._hand_over(message.container(container))
-        elif event == Event.STOP:
-            self._means.feed.container(self._known(container))
-        elif event == Event.REMOVE:
-            self._means.store.drop((container.id,))
-            self._means.feed.container_gone(container.id)
+        elif event == NriEvent.STOP:
+            self._context.feed.container(self._known(container))
+        elif event == NriEvent.REMOVE:
+            self._context.store.drop((container.id,))
+            self._context.feed.container_gone(container.id)
 
-    def _hand_over(self, container: Container) -> None:
+    def _hand_over(self, container: RuntimeContainer) -> None:
         """Hand the values that a running container was created with to the engine, which enforces and restores them."""
-        store, heir = self._means.store, self._means.heir
-        if heir is None:
+        store, adoption_target = self._context.store, self._context.adoption_target
+        if adoption_target is None:
             return
         taken: list[Future[None]] = []
         row = store.get(container.id)
         if row is not None and row.asked is not None and container.pid:
-            taken.append(heir.adopt(container.pid, row.asked, row.written, row.rule))
+            taken.append(adoption_target.adopt(container.pid, row.asked, row.written, row.rule))
         group, files = group_of(container.cgroups_path), store.files(container.id)
         if group and files:
-            taken.append(heir.adopt_files(group, files))
+            taken.append(adoption_target.adopt_files(group, files))
         if taken:
             both = asyncio.gather(*map(asyncio.wrap_future, taken))
             both.add_done_callback(lambda _: self._is_taken(container.id, both))
@@ -265,55 +265,55 @@ class PluginService(PluginServicer):
             return
         try:
             both.result()
-            self._means.store.handed_over(container_id)
+            self._context.store.handed_over(container_id)
         except Exception as error:  # a journal that cannot be written; or we stop, and the store is closed
             LOG.warning("nri: what a container was created with waits for the next start", error=error)
 
-    def _known(self, given: pb.Container) -> Container:
+    def _known(self, container_message: pb.Container) -> RuntimeContainer:
         """Return a container, with the value that was asked for if it was given another one."""
-        container = message.container(given)
-        row = self._means.store.get(container.id)
+        container = message.container(container_message)
+        row = self._context.store.get(container.id)
         if row is None:
             return container
-        return Container(
+        return RuntimeContainer(
             container.id,
             container.sandbox_id,
             container.name,
-            container.life,
+            container.state,
             container.pid,
             row.written,
             row.asked,
             container.cgroups_path,
         )
 
-    async def _decide(self, pod: Sandbox, container: Container) -> Adjustment:
-        wish = await self._means.wishes.at_creation(pod, container)
-        made = adjustment_of(wish, container, self._means.lowest) if wish is not None else NOTHING
-        if wish is None or not made:
-            self._means.figures.containers.inc(Outcome.NOTHING)
+    async def _decide(self, pod: Sandbox, container: RuntimeContainer) -> Adjustment:
+        values = await self._context.values_source.at_creation(pod, container)
+        made = adjustment_of(values, container, self._context.lowest) if values is not None else NOTHING
+        if values is None or not made:
+            self._context.metrics.containers.inc(CreationOutcome.NOTHING)
             return NOTHING
-        outcome = Outcome.DRY_RUN if wish.dry_run else Outcome.ADJUSTED
-        if not wish.dry_run and not self._means.caution.allows((pod.uid, container.name)):
-            outcome = Outcome.LEFT_ALONE
-        if outcome is Outcome.ADJUSTED and made.oom_score_adj is not None:
-            self._means.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, wish.rule))
-        if outcome is Outcome.ADJUSTED and made.unified:
-            self._means.store.put_files(
+        outcome = CreationOutcome.DRY_RUN if values.dry_run else CreationOutcome.ADJUSTED
+        if not values.dry_run and not self._context.retry_guard.allows((pod.uid, container.name)):
+            outcome = CreationOutcome.LEFT_ALONE
+        if outcome is CreationOutcome.ADJUSTED and made.oom_score_adj is not None:
+            self._context.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, values.rule))
+        if outcome is CreationOutcome.ADJUSTED and made.unified:
+            self._context.store.put_files(
                 [
-                    CreatedFile(container.id, file, before, value, wish.rule)
+                    CreatedFile(container.id, file, before, value, values.rule)
                     for file, value in made.unified.items()
                     if (before := before_us(file, container)) is not None
                 ]
             )
-        self._means.figures.containers.inc(outcome)
-        self._means.tell(message.created(pod, container, wish, made, outcome))
+        self._context.metrics.containers.inc(outcome)
+        self._context.tell(message.created(pod, container, values, made, outcome))
         LOG.info(
             "nri: a rule for a container about to be created",
             pod=f"{pod.namespace}/{pod.name}",
             container=container.name,
-            rule=wish.rule,
+            rule=values.rule,
             outcome=outcome,
             oom_score_adj=made.oom_score_adj,
             asked=container.oom_score_adj,
         )
-        return made if outcome is Outcome.ADJUSTED else NOTHING
+        return made if outcome is CreationOutcome.ADJUSTED else NOTHING

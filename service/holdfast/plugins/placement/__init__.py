@@ -25,7 +25,8 @@ from holdfast.events import Exchange
 from holdfast.inert import valid
 from holdfast.metrics import Counter
 from holdfast.node.engine.engine import Engine
-from holdfast.node.engine.loop import Listeners, Loop, Surroundings
+from holdfast.node.engine.loop import EngineSettings, Loop
+from holdfast.node.engine.reporter import EngineListeners
 from holdfast.node.journal.journal import Journal
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Report
@@ -39,9 +40,9 @@ from holdfast.node.rule.warnings import warnings_of
 from holdfast.plugin import InitContext, Remark, SkipPlugin, plugin
 from holdfast.plugins.kinds import BUNDLES, CGROUPS, EVENTS, PLACEMENT, PODS
 from holdfast.plugins.placement import message
+from holdfast.plugins.placement.active_rules import ActiveRules, uid_of
 from holdfast.plugins.placement.bundled import BundledRules
-from holdfast.plugins.placement.force import Force, uid_of
-from holdfast.plugins.placement.petition import Petitions
+from holdfast.plugins.placement.refused_annotations import RefusedAnnotations
 from holdfast.plugins.placement.service import PlacementService, Watchers
 from holdfast.pods import cgroup_path
 from holdfast.pods.directory import Directory, Start
@@ -60,7 +61,7 @@ ENTRY_S = 2.0  # in which the script that most containers start with has execute
 SWITCH_S = 0.0005
 
 
-class Herald:
+class ReportForwarder:
     """Carries the reports of the engine's thread to the loop: to watchers and the event exchange.
 
     Without a watcher or subscriber, reports do not wake the loop: an exec would cost the daemon twice as much.
@@ -97,9 +98,9 @@ class Herald:
         """Publish that a bundle's rules cannot be used; on the loop."""
         self._publish("/config/rejected", ConfigRejected(reason=valid(reason)))
 
-    def _on_the_loop(self, act, *given) -> None:  # type: ignore[no-untyped-def]
+    def _on_the_loop(self, act, *arguments) -> None:  # type: ignore[no-untyped-def]
         try:
-            self._loop.call_soon_threadsafe(act, *given)
+            self._loop.call_soon_threadsafe(act, *arguments)
         except RuntimeError:  # the loop is closed: the daemon ends, and no listener is left
             return
 
@@ -129,8 +130,8 @@ class StartLooks:
 
     def started(self, start: Start) -> None:
         """Make the engine check the processes of a container that runs, now and after `ENTRY_S`."""
-        self._engine.look_at_container(start.pod, start.group, start.pid)
-        self._loop.call_later(ENTRY_S, self._engine.look_at_container, start.pod, start.group, start.pid)
+        self._engine.examine_container(start.pod, start.group, start.pid)
+        self._loop.call_later(ENTRY_S, self._engine.examine_container, start.pod, start.group, start.pid)
 
 
 def pods_of(context: InitContext) -> PodLookup:
@@ -193,10 +194,10 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
 
 def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | None:
     """Return the started recorder of Kubernetes Events; where there is no API server, log one line and return None."""
-    from holdfast.plugins.placement.api_server import Server
+    from holdfast.plugins.placement.api_server import ApiServer
     from holdfast.plugins.placement.recorder import Recorder, node_name
 
-    server = Server.of(os.environ)
+    server = ApiServer.of(os.environ)
     if server is None:
         LOG.warning(
             "no Kubernetes Events are written: this is no pod with a service account's token",
@@ -209,7 +210,7 @@ def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | 
 
 
 @contextmanager
-def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: Herald) -> Iterator[Counter]:
+def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, forwarder: ReportForwarder) -> Iterator[Counter]:
     """Record each kill in a pod in an Event, also kills from before the start without one; give the others' counter."""
     from holdfast.plugins.placement.kill_events import PAST_S, KillEvents
 
@@ -221,9 +222,9 @@ def kills_recorded(pods: PodLookup, kills: Kills, recorder: Recorder, herald: He
     except Unavailable as error:
         LOG.warning("OOM kills from before the start get no Events", error=error.message)
     with events.following(untold):
-        herald.kill_to = events.kill
+        forwarder.kill_to = events.kill
         yield events.unknown
-        herald.kill_to = None
+        forwarder.kill_to = None
 
 
 def remarks_on(config: PlacementConfig) -> list[Remark]:
@@ -246,33 +247,33 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     hierarchy, without = cgroups_of(context)
     tell_what_is_missing(context, hierarchy, without)
     watchers = Watchers()
-    herald = Herald(context.single(EVENTS), watchers)
+    forwarder = ReportForwarder(context.single(EVENTS), watchers)
     boot_id = read_boot_id(context.places.proc_root)
     journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     pods = pods_of(context)
     engine = Engine(
         Loop(
-            Surroundings(context.places.proc_root, KMSG, config.rescan),
+            EngineSettings(context.places.proc_root, KMSG, config.rescan),
             hierarchy,
             journal,
             kills,
-            Listeners(herald.report, herald.kill, herald.past_kill),
+            EngineListeners(forwarder.report, forwarder.kill, forwarder.past_kill),
             pods,
         )
     )
     current = [config]
-    bundled = BundledRules(lambda: context.single(BUNDLES), herald.rejected)
-    force = Force(engine, bundled)
+    bundled = BundledRules(lambda: context.single(BUNDLES), forwarder.rejected)
+    active_rules = ActiveRules(engine, bundled)
     recorder = recorder_of(context, boot_id, kills) if config.kubernetes_events else None
-    petitions = Petitions(herald.report, recorder.tell if recorder is not None else None)
+    refused_annotations = RefusedAnnotations(forwarder.report, recorder.tell if recorder is not None else None)
 
     def hangs(why: str) -> None:
         context.fault("engine", why, vital=True)
 
     def put_in_force(fresh: PlacementConfig) -> None:
-        force.apply(fresh)
-        petitions.decide_by(force.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
+        active_rules.apply(fresh)
+        refused_annotations.set_table(active_rules.rules.admitted, pods.pods() if isinstance(pods, Directory) else ())
 
     put_in_force(config)
     bundled.follow(lambda: current[0], put_in_force)
@@ -284,24 +285,24 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
                 LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
         current[0] = fresh
 
-    force.changed_otherwise = context.on_reload(reload)
-    families = [*bundled.families, petitions.refused]
+    active_rules.changed_otherwise = context.on_reload(reload)
+    families = [*bundled.families, refused_annotations.refused]
     ends = ExitStack()
     if recorder is not None:
         ends.callback(recorder.close)
-        families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, herald))]
+        families += [recorder.written, ends.enter_context(kills_recorded(pods, kills, recorder, forwarder))]
     context.metrics.add(*families)
-    engine.tally.register(context.metrics)
+    engine.metrics.register(context.metrics)
     sys.setswitchinterval(SWITCH_S)
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
     if isinstance(pods, Directory):
-        ends.callback(pods.on_change(engine.look_at))
-        ends.callback(pods.on_pod(petitions.look_at))
+        ends.callback(pods.on_change(engine.examine_groups))
+        ends.callback(pods.on_pod(refused_annotations.check_pod))
         ends.callback(pods.on_start(StartLooks(engine).started))
-    yield PlacementService(engine, force, watchers)
+    yield PlacementService(engine, active_rules, watchers)
     ends.close()
-    engine.tally.unregister(context.metrics)
+    engine.metrics.unregister(context.metrics)
     context.metrics.remove(*families)
     await asyncio.to_thread(engine.stop, restore=current[0].on_stop == "restore")
     journal.close()

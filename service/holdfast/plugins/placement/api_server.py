@@ -20,7 +20,7 @@ _MOST_ANSWER = 1 << 16
 _TYPES = {"POST": "application/json", "PATCH": "application/merge-patch+json"}
 
 
-class Server(Struct, frozen=True):
+class ApiServer(Struct, frozen=True):
     """Its address, and the folder with the account's token and the CA."""
 
     host: str
@@ -28,7 +28,7 @@ class Server(Struct, frozen=True):
     account: Path = ACCOUNT
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> Server | None:
+    def of(cls, environ: Mapping[str, str], account: Path = ACCOUNT) -> ApiServer | None:
         """Return the server that the kubelet names to containers; None outside a pod, or without a mounted token."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
         if not host or whole_number(port) is None or not (account / "token").exists():

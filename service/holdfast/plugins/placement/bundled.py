@@ -16,7 +16,7 @@ from holdfast.node.rule.schema import PlacementConfig, Rule
 LOG = log.named(__name__)
 
 
-class Source(Protocol):
+class BundleSource(Protocol):
     """The part of the node's bundles that is used here."""
 
     def rules(self, reference: str) -> tuple[str, Iterable[tuple[str, str]]]:
@@ -45,7 +45,7 @@ class BundledRules:
     A bundle that is missing or bad is reported once: a log line, a count, and ``tell`` for an event.
     """
 
-    def __init__(self, source: Callable[[], Source], tell: Callable[[str], None]) -> None:
+    def __init__(self, source: Callable[[], BundleSource], tell: Callable[[str], None]) -> None:
         self._source, self._tell = source, tell
         self._in_force = self._given = _NOTHING
         self._why = ""  # why the rules asked for last are not in force; empty: they are

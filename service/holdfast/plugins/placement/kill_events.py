@@ -97,10 +97,10 @@ class KillEvents:
             self._give_up()
         self._set_timer()
 
-    def _give_up(self, at: int = 0) -> None:
+    def _give_up(self, index: int = 0) -> None:
         """Drop a kill that waits; count it only if its group names a pod: else its container may be of another kind."""
-        _, kill = self._waiting[at]
-        del self._waiting[at]
+        _, kill = self._waiting[index]
+        del self._waiting[index]
         self.unknown.labels().value += bool(kill.pod)
 
 

@@ -69,7 +69,7 @@ class Taken(enum.Enum):
     DROPPED = "dropped"
 
 
-class Write(Struct, frozen=True):
+class EventWrite(Struct, frozen=True):
     """An Event to write; ``is_new``: it is to be created. ``number`` is the number of its first kill."""
 
     name: str
@@ -85,7 +85,7 @@ class Write(Struct, frozen=True):
 
 
 class _Series(Struct):
-    write: Write
+    write: EventWrite
     touched: float
     written_at: float = 0.0
     written: int = 0  # the count that was written
@@ -130,7 +130,7 @@ class KillSeries:
             self._series.move_to_end(key)
             self._unwritten.setdefault(key, None)
             return Taken.COUNTED
-        write = Write(
+        write = EventWrite(
             name_of(kill, self._boot_id), kill.pod_namespace, kill.pod_name, kill.pod, message, 1, kill.at_ns,
             kill.at_ns, kill.number, is_new=True,
         )  # fmt: skip
@@ -142,7 +142,7 @@ class KillSeries:
         self._unwritten[key] = None
         return Taken.FIRST
 
-    def due(self, now: float) -> Write | None:
+    def due(self, now: float) -> EventWrite | None:
         """Return the write that waits longest of those that may be made now; None: there is none."""
         if self._node.wait_s(now) > 0:
             return None
@@ -167,13 +167,13 @@ class KillSeries:
         shortest = min(waits, default=None)
         return None if shortest is None else max(0.0, shortest, self._node.wait_s(now))
 
-    def failed(self, write: Write, now: float, *, again: bool) -> None:
-        """Record a failed write. ``again``: repeat it in `AGAIN_S`; otherwise the next kill of its series does."""
+    def failed(self, write: EventWrite, now: float, *, retry: bool) -> None:
+        """Record a failed write. ``retry``: repeat it in `AGAIN_S`; otherwise the next kill of its series does."""
         for key, series in self._series.items():
             if series.write.name == write.name:
                 if write.is_new:
                     series.written = 0
-                if again:
+                if retry:
                     series.not_before = now + AGAIN_S
                     self._unwritten.setdefault(key, None)
 

@@ -7,7 +7,7 @@ reader of this pod's Events need not know what else runs on the node.
 from __future__ import annotations
 
 from holdfast.inert import inert
-from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.memory_domain import Kill, RankedProcess
 from holdfast.node.model.placement import BY_HAND, State
 from holdfast.pods import cgroup_path
 
@@ -77,7 +77,7 @@ def _is_within_pod(kill: Kill) -> bool:
     return container is not None and container.container_id == kill.container_id != ""
 
 
-def _next(standing: Standing, kill: Kill) -> str:
+def _next(standing: RankedProcess, kill: Kill) -> str:
     if standing.in_pod or _is_within_pod(kill):
         return f"{_name(standing.comm)} (pid {standing.pid})"
     if standing.in_pod is None:

@@ -44,133 +44,133 @@ def timestamp(nanoseconds: int) -> Timestamp | None:
     return made
 
 
-def change(some: Change) -> pb.Change:
+def change(model: Change) -> pb.Change:
     """One change; here its values become text."""
-    if isinstance(some, AdjChange):
-        return pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before=str(some.before), after=str(some.after))
-    if isinstance(some, MoveChange):
+    if isinstance(model, AdjChange):
+        return pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before=str(model.before), after=str(model.after))
+    if isinstance(model, MoveChange):
         return _made(
             pb.Change,
             field=pb.FIELD_CGROUP,
-            before=some.before,
-            after=some.after,
-            hierarchy=some.hierarchy,
-            group=some.after,
-            create=some.create,
-            lost=some.lost,
+            before=model.before,
+            after=model.after,
+            hierarchy=model.hierarchy,
+            group=model.after,
+            create=model.create,
+            lost=model.lost,
         )
     return _made(
         pb.Change,
         field=pb.FIELD_SETTING,
-        before=some.before,
-        after=some.after,
-        hierarchy=some.hierarchy,
-        group=some.group,
-        file=some.file,
-        create=some.create,
+        before=model.before,
+        after=model.after,
+        hierarchy=model.hierarchy,
+        group=model.group,
+        file=model.file,
+        create=model.create,
     )
 
 
-def refusal(some: Refusal) -> pb.Refusal:
+def refusal(model: Refusal) -> pb.Refusal:
     """One refusal."""
-    return _made(pb.Refusal, reason=some.reason.value, field=_FIELDS[some.field], detail=some.detail)
+    return _made(pb.Refusal, reason=model.reason.value, field=_FIELDS[model.field], detail=model.detail)
 
 
-def decision(some: Decision) -> pb.Decision:
+def decision(model: Decision) -> pb.Decision:
     """One decision; an empty rule is none."""
     return _made(
         pb.Decision,
-        rule=some.rule or "",
-        changes=map(change, some.changes),
-        refusals=map(refusal, some.refusals),
-        dry_run=some.dry_run,
-        as_child=some.as_child,
-        by_claim=some.by_claim,
+        rule=model.rule or "",
+        changes=map(change, model.changes),
+        refusals=map(refusal, model.refusals),
+        dry_run=model.dry_run,
+        as_child=model.as_child,
+        by_claim=model.by_claim,
     )
 
 
-def pod(some: PodFacts | None) -> pb.Pod | None:
+def pod(model: PodFacts | None) -> pb.Pod | None:
     """The pod without its labels, which may hold confidential data."""
-    if some is None:
+    if model is None:
         return None
     return _made(
         pb.Pod,
-        uid=some.uid,
-        qos=some.qos,
-        container_id=some.container_id,
-        namespace=some.namespace,
-        name=some.name,
-        container=some.container,
+        uid=model.uid,
+        qos=model.qos,
+        container_id=model.container_id,
+        namespace=model.namespace,
+        name=model.name,
+        container=model.container,
     )
 
 
-def process(some: Process, *, command: bool = True) -> pb.Process:
+def process(model: Process, *, command: bool = True) -> pb.Process:
     """One process; ``command`` False leaves out its command line, for lists: these lines may hold passwords."""
     return _made(
         pb.Process,
-        pid=some.pid,
-        start_ticks=some.start_ticks,
-        ppid=some.ppid,
-        comm=some.comm,
-        exe=some.exe,
-        cmdline=some.cmdline if command else (),
-        uid=some.uid,
-        oom_score_adj=some.oom_score_adj,
-        cgroups=some.cgroups,
-        rss_pages=some.rss_pages,
-        swap_pages=some.swap_pages,
-        page_table_pages=some.page_table_pages,
-        threads=some.threads,
-        kernel_thread=some.kernel_thread,
-        pod=pod(some.pod),
+        pid=model.pid,
+        start_ticks=model.start_ticks,
+        ppid=model.ppid,
+        comm=model.comm,
+        exe=model.exe,
+        cmdline=model.cmdline if command else (),
+        uid=model.uid,
+        oom_score_adj=model.oom_score_adj,
+        cgroups=model.cgroups,
+        rss_pages=model.rss_pages,
+        swap_pages=model.swap_pages,
+        page_table_pages=model.page_table_pages,
+        threads=model.threads,
+        kernel_thread=model.kernel_thread,
+        pod=pod(model.pod),
     )
 
 
-def placement(some: Placement) -> pb.PlacementInfo:
+def placement(model: Placement) -> pb.PlacementInfo:
     """One process under a rule."""
     return _made(
         pb.PlacementInfo,
-        pid=some.pid,
-        start_ticks=some.start_ticks,
-        comm=some.comm,
-        rule=some.rule,
-        as_child=some.as_child,
-        state=some.state.value,
-        oom_score_adj=some.oom_score_adj,
-        adj_before=some.adj_before,
-        group=some.group,
-        changes=map(change, some.changes),
-        refusals=map(refusal, some.refusals),
-        since=timestamp(some.since_ns),
-        expires=timestamp(some.expires_ns),
-        pod=pod(some.pod),
-        by_claim=some.by_claim,
-        inherited=some.inherited,
+        pid=model.pid,
+        start_ticks=model.start_ticks,
+        comm=model.comm,
+        rule=model.rule,
+        as_child=model.as_child,
+        state=model.state.value,
+        oom_score_adj=model.oom_score_adj,
+        adj_before=model.adj_before,
+        group=model.group,
+        changes=map(change, model.changes),
+        refusals=map(refusal, model.refusals),
+        since=timestamp(model.since_ns),
+        expires=timestamp(model.expires_ns),
+        pod=pod(model.pod),
+        by_claim=model.by_claim,
+        inherited=model.inherited,
     )
 
 
-def report(some: Report) -> pb.Report:
+def report(model: Report) -> pb.Report:
     """One report of an event."""
     return _made(
         pb.Report,
-        happening=some.happening.value,
-        pid=some.pid,
-        start_ticks=some.start_ticks,
-        comm=some.comm,
-        rule=some.rule,
-        changes=map(change, some.changes),
-        detail=some.detail,
-        at=timestamp(some.at_ns),
-        pod=pod(some.pod),
+        happening=model.happening.value,
+        pid=model.pid,
+        start_ticks=model.start_ticks,
+        comm=model.comm,
+        rule=model.rule,
+        changes=map(change, model.changes),
+        detail=model.detail,
+        at=timestamp(model.at_ns),
+        pod=pod(model.pod),
     )
 
 
-def explanation(some: Explanation, known: Placement | None) -> pb.ExplainResponse:
+def explanation(model: Explanation, known: Placement | None) -> pb.ExplainResponse:
     """An explanation, with the process's known placement."""
     return _made(
         pb.ExplainResponse,
-        process=process(some.process),
-        decision=decision(some.decision),
+        process=process(model.process),
+        decision=decision(model.decision),
         considered=[
             _made(
                 pb.Considered,
@@ -181,49 +181,49 @@ def explanation(some: Explanation, known: Placement | None) -> pb.ExplainRespons
                 found=one.found,
                 keys=[_made(pb.KeyStanding, key=key.key, claim=key.claim) for key in one.keys],
             )
-            for one in some.considered
+            for one in model.considered
         ],
-        notes=some.notes,
+        notes=model.notes,
         placement=placement(known) if known else None,
     )
 
 
-def restored(some: Restored) -> pb.RestoreResponse:
+def restored(model: Restored) -> pb.RestoreResponse:
     """The result of a restore."""
     return _made(
         pb.RestoreResponse,
-        given_back=some.given_back,
-        left=some.left,
-        gone=some.gone,
-        failed=some.failed,
-        apart=some.apart,
+        given_back=model.given_back,
+        left=model.left,
+        gone=model.gone,
+        failed=model.failed,
+        apart=model.apart,
     )
 
 
-def kill(some: Kill) -> pb.Kill:
+def kill(model: Kill) -> pb.Kill:
     """One OOM kill."""
     return _made(
         pb.Kill,
-        at=timestamp(some.at_ns),
-        pid=some.pid,
-        comm=some.comm,
-        uid=some.uid,
-        domain=some.domain,
-        group=some.group,
-        rss_pages=some.rss_pages,
-        oom_score_adj=some.oom_score_adj,
-        rule=some.rule or "",
-        pod=some.pod,
-        container_id=some.container_id,
-        pod_namespace=some.pod_namespace,
-        pod_name=some.pod_name,
-        container=some.container,
+        at=timestamp(model.at_ns),
+        pid=model.pid,
+        comm=model.comm,
+        uid=model.uid,
+        domain=model.domain,
+        group=model.group,
+        rss_pages=model.rss_pages,
+        oom_score_adj=model.oom_score_adj,
+        rule=model.rule or "",
+        pod=model.pod,
+        container_id=model.container_id,
+        pod_namespace=model.pod_namespace,
+        pod_name=model.pod_name,
+        container=model.container,
         predicted=[
             _made(pb.Standing, pid=one.pid, comm=one.comm, points=one.points, oom_score_adj=one.oom_score_adj)
-            for one in some.predicted
+            for one in model.predicted
         ],
-        looked_at=timestamp(some.looked_at_ns),
-        pressure_pct=some.pressure_pct,
+        looked_at=timestamp(model.looked_at_ns),
+        pressure_pct=model.pressure_pct,
     )
 
 
@@ -242,29 +242,29 @@ def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) 
     )
 
 
-def _order(some: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
+def _order(ranking: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
     return _made(
         pb.Order,
-        candidates=[_candidate(one, rules) for one in some.candidates[:limit]],
-        margin_pages=some.margin_pages,
-        tie=some.tie,
-        tied=len(some.tied),
-        kill_group=some.group,
-        killed_with_it=[one.pid for one in some.group_members],
-        spared=[one.pid for one in some.spared],
+        candidates=[_candidate(one, rules) for one in ranking.candidates[:limit]],
+        margin_pages=ranking.margin_pages,
+        tie=ranking.tie,
+        tied=len(ranking.tied),
+        kill_group=ranking.group,
+        killed_with_it=[one.pid for one in ranking.group_members],
+        spared=[one.pid for one in ranking.spared],
     )
 
 
-def _candidate(some: Candidate, rules: Mapping[int, str]) -> pb.Candidate:
+def _candidate(candidate: Candidate, rules: Mapping[int, str]) -> pb.Candidate:
     return _made(
         pb.Candidate,
-        pid=some.process.pid,
-        comm=some.process.comm,
-        oom_score_adj=some.oom_score_adj,
-        points=some.points,
-        why=some.why,
-        memory_pages=some.process.memory_pages,
-        rule=rules.get(some.process.pid, ""),
-        pod=pod(some.process.pod),
-        group=some.process.memory_group,
+        pid=candidate.process.pid,
+        comm=candidate.process.comm,
+        oom_score_adj=candidate.oom_score_adj,
+        points=candidate.points,
+        why=candidate.why,
+        memory_pages=candidate.process.memory_pages,
+        rule=rules.get(candidate.process.pid, ""),
+        pod=pod(candidate.process.pod),
+        group=candidate.process.memory_group,
     )

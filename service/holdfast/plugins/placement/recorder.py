@@ -22,8 +22,8 @@ from holdfast.metrics import Counter
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import PREFIX, Ask
 from holdfast.plugins.placement import kill_text
-from holdfast.plugins.placement.api_server import Server
-from holdfast.plugins.placement.kill_series import KillSeries, Taken, Write
+from holdfast.plugins.placement.api_server import ApiServer
+from holdfast.plugins.placement.kill_series import EventWrite, KillSeries, Taken
 from holdfast.pods.record import PodRecord
 
 LOG = log.named(__name__)
@@ -42,7 +42,9 @@ Settled = Callable[[Sequence[int]], None]
 class Recorder:
     """Writes the Events it is given, one after the other, from `start` to `close`."""
 
-    def __init__(self, server: Server, node: str, boot_id: str = "", settled: Settled = lambda numbers: None) -> None:
+    def __init__(
+        self, server: ApiServer, node: str, boot_id: str = "", settled: Settled = lambda numbers: None
+    ) -> None:
         """``settled`` receives the numbers of kills that are in an Event or never will be; on the recorder's thread."""
         self.written = Counter(
             "holdfast_placement_kubernetes_events_total",
@@ -136,7 +138,7 @@ class Recorder:
             is_written = False
         self.written.inc(REFUSED, "written" if is_written else "failed")
 
-    def _write_kill(self, write: Write) -> None:
+    def _write_kill(self, write: EventWrite) -> None:
         again = False
         try:
             status = self._make_or_patch(write)
@@ -150,9 +152,9 @@ class Recorder:
             if is_written:
                 self._done.append(write.number)
             else:
-                self._series.failed(write, time.monotonic(), again=again)
+                self._series.failed(write, time.monotonic(), retry=again)
 
-    def _make_or_patch(self, write: Write) -> int:
+    def _make_or_patch(self, write: EventWrite) -> int:
         """Create the Event or update it; create it again if it expired in the API server. Return the status."""
         status = _GONE
         if not write.is_new:
@@ -200,14 +202,14 @@ def event(pod: PodRecord, refused: Sequence[Ask], node: str) -> dict[str, Any]:
     return _event(metadata, (pod.namespace, pod.name, pod.uid), REFUSED, message, node) | _times(now, now, 1)
 
 
-def kill_event(write: Write, node: str) -> dict[str, Any]:
+def kill_event(write: EventWrite, node: str) -> dict[str, Any]:
     """Return the Event about OOM kills, as ``kubectl create`` would take it."""
     about = write.namespace, write.pod, write.uid
     times = _times(write.first_ns, write.last_ns, write.count)
     return _event({"name": write.name}, about, kill_text.REASON, write.message, node) | times
 
 
-def update(write: Write) -> dict[str, Any]:
+def update(write: EventWrite) -> dict[str, Any]:
     """Return the fields of such an Event that change."""
     return {"message": write.message, "count": write.count, "lastTimestamp": _time(write.last_ns)}
 

@@ -23,9 +23,9 @@ from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
-from holdfast.node.plan.creation import Creation, Newborn, at_creation
+from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
 from holdfast.node.plan.plan import Explanation, explain
-from holdfast.node.plan.preview import Outlook, look_ahead, rank_all
+from holdfast.node.plan.preview import PreviewResult, look_ahead, rank_all
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.builtin import with_builtin
@@ -33,7 +33,7 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
 from holdfast.plugins.placement import message
-from holdfast.plugins.placement.shared import SharedLook
+from holdfast.plugins.placement.shared_run import SharedRun
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
@@ -122,27 +122,27 @@ async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
 class PlacementService(placement_pb2_grpc.PlacementServicer):
     """Handles the calls; see ``placement.proto`` for what each means."""
 
-    def __init__(self, engine: Engine, force: RulesInForce, watchers: Watchers) -> None:
+    def __init__(self, engine: Engine, active_rules: RulesInForce, watchers: Watchers) -> None:
         self._engine = engine
-        self._force = force
+        self._active_rules = active_rules
         self._watchers = watchers
         self._machine: HostFacts | None = None
-        self._placed = SharedLook(self._placements)
-        self._foreseen = SharedLook(self._look_ahead)
-        self._ranked = SharedLook(self._rank_all)
+        self._placed = SharedRun(self._placements)
+        self._foreseen = SharedRun(self._look_ahead)
+        self._ranked = SharedRun(self._rank_all)
         self._trying = asyncio.Semaphore(1)
         self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 
-    def at_creation(self, newborn: Newborn) -> Creation | None:
+    def at_creation(self, container_request: ContainerRequest) -> ContainerAdjustment | None:
         """Return the values that the rules in force give a new container (for plugins, not a call of the API)."""
         if self._machine is None:
             self._machine = self._engine.host_facts()  # the part of it that a creation depends on does not change
-        made = at_creation(newborn, self._force.rules, self._machine)
+        made = at_creation(container_request, self._active_rules.rules, self._machine)
         return None if made is None or made.rule in self._engine.status().suspended else made
 
-    def adopt(self, pid: int, asked: int, written: int, rule: str) -> Future[None]:
-        """Take over the first process of a container created with a rule's value; ``asked`` is the value to restore."""
-        return self._engine.adopt(pid, asked, written, rule)
+    def adopt(self, pid: int, requested: int, written: int, rule: str) -> Future[None]:
+        """Take over the first process of a container created with a rule's value; a restore gives it ``requested``."""
+        return self._engine.adopt(pid, requested, written, rule)
 
     def adopt_files(self, group: str, files: Sequence[CreatedFile]) -> Future[None]:
         """Take over files of a container's v2 group, made with a rule's values, to restore them when the rule goes."""
@@ -162,11 +162,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                     reason=valid(rule.spec.reason),
                     yaml=written[rule.name],
                     dry_run=rule.dry_run,
-                    builtin=rule.name in self._force.builtin,
+                    builtin=rule.name in self._active_rules.builtin,
                     suspended=rule.name in suspended,
                     processes={state: number for (name, state), number in counts.items() if name == rule.name},
                 )
-                for rule in self._force.rules.rules
+                for rule in self._active_rules.rules.rules
             ]
         )
 
@@ -176,7 +176,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the processes under a rule, by rule and pid."""
         self._check_engine()
         self._check_rule(request.rule)
-        order = {name: at for at, name in enumerate(self._force.rules.names)}
+        order = {name: at for at, name in enumerate(self._active_rules.rules.names)}
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
         wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
         return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
@@ -192,7 +192,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return message.explanation(explained, self._known().get(request.pid))
 
     def _explain(self, pid: int) -> Explanation:
-        return explain(self._process(pid), self._force.rules, self._engine.host_facts(), self._engine.claims())
+        return explain(self._process(pid), self._active_rules.rules, self._engine.host_facts(), self._engine.claims())
 
     def _process(self, pid: int) -> Process:
         try:
@@ -210,7 +210,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
 
     def _look_ahead(self) -> pb.PreviewResponse:
-        return _preview(self._outlook(self._force.rules)[1])
+        return _preview(self._preview_of(self._active_rules.rules)[1])
 
     async def Try(self, request: pb.TryRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that other rules would make."""
@@ -228,10 +228,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                 raise ResourceExhausted(f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes")
 
         config = read_rules(text, "the rules sent")
-        rules = compile_rules(with_builtin(config), self._force.uid_of, dry_run=True, annotations=config.annotations)
-        return _preview(self._outlook(rules, go_on)[1])
+        rules = compile_rules(
+            with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
+        )
+        return _preview(self._preview_of(rules, go_on)[1])
 
-    def _outlook(self, rules: Rules, go_on: Callable[[], None] = lambda: None) -> tuple[tuple[Process, ...], Outlook]:
+    def _preview_of(
+        self, rules: Rules, go_on: Callable[[], None] = lambda: None
+    ) -> tuple[tuple[Process, ...], PreviewResult]:
         processes = self._engine.processes()
         return processes, look_ahead(processes, rules, self._engine.host_facts(), go_on)
 
@@ -253,11 +257,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     def _rank_all(self) -> _Ranked:
         host, domains = self._engine.host_facts(), self._engine.domains()
-        processes, outlook = self._outlook(self._force.rules)
+        processes, preview = self._preview_of(self._active_rules.rules)
         return _Ranked(
-            rank_all(processes, _nearest_first(domains), host, outlook),
+            rank_all(processes, _nearest_first(domains), host, preview),
             frozenset(valid(domain.path) for domain in domains),
-            {some.process.pid: some.decision.rule or "" for some in outlook.planned},
+            {some.process.pid: some.decision.rule or "" for some in preview.planned},
             host,
         )
 
@@ -269,7 +273,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         """Return the state of the engine."""
         self._check_engine()
-        status, rules = self._engine.status(), self._force.rules.rules
+        status, rules = self._engine.status(), self._active_rules.rules.rules
         answer = pb.StatusResponse(
             events=status.events,
             moves_waiting=status.moves_waiting,
@@ -309,7 +313,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         try:
             return message.restored(await asyncio.wrap_future(given))
         finally:  # also where the caller went away meanwhile: the values are restored all the same
-            self._force.changed_otherwise()
+            self._active_rules.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
         """Stream the reports from now on; the headers are sent at once, as the sign that "now" has begun."""
@@ -330,14 +334,14 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             raise Unavailable(self._engine.trouble)
 
     def _check_rule(self, name: str) -> None:
-        if name not in ("", BY_HAND, BY_ANNOTATION) and self._force.rules.named(name) is None:
+        if name not in ("", BY_HAND, BY_ANNOTATION) and self._active_rules.rules.named(name) is None:
             raise NotFound(f'rule "{name}"')
 
     def _as_written(self) -> dict[str, str]:
         """Return each rule in force as YAML: it takes a millisecond each, so it is done once."""
         rules, written = self._written
-        if rules is not self._force.rules:
-            rules = self._force.rules
+        if rules is not self._active_rules.rules:
+            rules = self._active_rules.rules
             written = {rule.name: _as_yaml(rule.spec) for rule in rules.rules}
             self._written = rules, written
         return written
@@ -346,13 +350,13 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return {some.pid: some for some in self._engine.placements()}
 
 
-def _preview(outlook: Outlook) -> pb.PreviewResponse:
+def _preview(preview: PreviewResult) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
             pb.Planned(process=message.process(some.process, command=False), decision=message.decision(some.decision))
-            for some in outlook.planned
+            for some in preview.planned
         ],
-        looked_at=outlook.looked_at,
+        looked_at=preview.looked_at,
     )
 
 
@@ -365,8 +369,8 @@ def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:
     return sorted(domains, key=lambda domain: (domain.path != "/", -used(domain), domain.path))
 
 
-def _pressure_name(some: Pressure) -> str:
-    return f"{some.resource}_{'full' if some.full else 'some'}"
+def _pressure_name(pressure: Pressure) -> str:
+    return f"{pressure.resource}_{'full' if pressure.full else 'some'}"
 
 
 def _as_yaml(spec: msgspec.Struct) -> str:

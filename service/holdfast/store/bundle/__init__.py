@@ -1,12 +1,12 @@
 """Bundles: files by digest, copied from an OCI layout into content, applied together, rolled back together.
 
-``manifest`` defines a bundle and refuses anything else; ``layout`` reads a bundle on disk; ``shelf`` keeps the
+``manifest`` defines a bundle and refuses anything else; ``layout`` reads a bundle on disk; ``bundle_dir`` keeps the
 directories of applied bundles, ``history`` their order, ``links`` their files elsewhere on the node; ``bundles``
 combines these with the content store.
 """
 
+from holdfast.store.bundle.bundle_dir import BundleDir
 from holdfast.store.bundle.bundles import Bundles, Listed, Outcome
 from holdfast.store.bundle.manifest import Contents, File
-from holdfast.store.bundle.shelf import Shelf
 
-__all__ = ["Bundles", "Contents", "File", "Listed", "Outcome", "Shelf"]
+__all__ = ["BundleDir", "Bundles", "Contents", "File", "Listed", "Outcome"]

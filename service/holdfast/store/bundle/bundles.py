@@ -1,11 +1,11 @@
-"""Apply bundles and roll them back: from content to a shelf, under leases, one change at a time.
+"""Apply bundles and roll them back: from content to a directory, under leases, one change at a time.
 
 Steps of an apply; after a kill at any step, the next start has the old bundle or the new one, complete:
 
 1. the manifest is read from content and checked, its rules are compiled, its links are checked;
 2. a lease without expiry holds the manifest, and by its labels all blobs it names;
 3. the directory is written beside the others, and gets its name;
-4. `Shelf.apply`: history, link, history;
+4. `BundleDir.apply`: history, link, history;
 5. links elsewhere are updated; bundles that a rollback cannot reach any more lose directory, image and leases.
 """
 
@@ -22,13 +22,13 @@ import msgspec
 
 from holdfast import log
 from holdfast.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.history import Entry
+from holdfast.store.bundle.bundle_dir import CURRENT, BundleDir
+from holdfast.store.bundle.history import AppliedBundle
 from holdfast.store.bundle.manifest import MAX_MANIFEST, Contents, File, contents
-from holdfast.store.bundle.shelf import CURRENT, Shelf
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
 from holdfast.store.images import Image
 from holdfast.store.leases import CONTENT, Resource
-from holdfast.store.metadata import Metadata
+from holdfast.store.metadata import MetadataStore
 
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"
@@ -39,7 +39,7 @@ KEPT, PULLED = "bundle-", "pull-"  # ids of leases, before the manifest's hex di
 Check = Callable[[Iterable[tuple[str, str]]], object]
 
 
-class State(Enum):
+class BundleState(Enum):
     """State of a bundle; the values are the API's."""
 
     CURRENT = 1
@@ -53,7 +53,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     digest: str
     name: str
-    state: State
+    state: BundleState
     at_ns: int = 0
     files: tuple[File, ...] = ()
 
@@ -66,10 +66,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Bundles:
-    """The bundles of one node, over its metadata and its shelf. ``clock`` gives nanoseconds since 1970."""
+    """The bundles of one node, over its metadata and its bundle directory. ``clock`` gives nanoseconds since 1970."""
 
-    def __init__(self, metadata: Metadata, shelf: Shelf, check: Check, clock: Callable[[], int] = time.time_ns) -> None:
-        self._metadata, self._shelf, self._check, self._clock = metadata, shelf, check, clock
+    def __init__(
+        self, metadata: MetadataStore, bundle_dir: BundleDir, check: Check, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._metadata, self._bundle_dir, self._check, self._clock = metadata, bundle_dir, check, clock
         self._changing = asyncio.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._pinned: Callable[[], str] = str
@@ -80,9 +82,9 @@ class Bundles:
         Raises:
             HoldfastError: the history cannot be read.
         """
-        await asyncio.to_thread(self._shelf.open)
+        await asyncio.to_thread(self._bundle_dir.open)
         # The pinned digest is not known yet: only leases of bundles without a directory are released here.
-        history = self._shelf.history
+        history = self._bundle_dir.history
         here = {entry.digest for entry in history.entries} | set(history.leaving)
         for lease in await self._metadata.leases.matching(NAMESPACE, [f"labels.{_quoted(LABEL)}"]):
             digest = f"{CANONICAL}:{lease.id.removeprefix(KEPT)}"
@@ -107,11 +109,11 @@ class Bundles:
         """
         digest = reference
         if reference == CURRENT:
-            current = self._shelf.history.current
+            current = self._bundle_dir.history.current
             if current is None:
                 raise NotFound("current bundle: none was applied yet")
             digest = current.digest
-        texts = list(self._shelf.texts(digest))
+        texts = list(self._bundle_dir.texts(digest))
         self._check(texts)
         return digest, texts
 
@@ -128,11 +130,11 @@ class Bundles:
             bundle = contents(digest, await self._blob(digest, MAX_MANIFEST))
             data = {file.path: await self._blob(file.digest, file.size) for file in bundle.rules}
             self._check((path, text.decode("utf-8", "replace")) for path, text in data.items())
-            await asyncio.to_thread(self._shelf.check_links, bundle)
+            await asyncio.to_thread(self._bundle_dir.check_links, bundle)
             await self._hold(digest)
             await self._put(bundle)
-            previous = self._shelf.history.current
-            await asyncio.to_thread(self._shelf.apply, Entry(digest, name, self._clock()))
+            previous = self._bundle_dir.history.current
+            await asyncio.to_thread(self._bundle_dir.apply, AppliedBundle(digest, name, self._clock()))
             await self._settle()
             return self._outcome(previous)
 
@@ -143,18 +145,18 @@ class Bundles:
             FailedPrecondition: there is none, or it is damaged.
         """
         async with self._changing:
-            previous = self._shelf.history.current
-            await asyncio.to_thread(self._shelf.rollback)
+            previous = self._bundle_dir.history.current
+            await asyncio.to_thread(self._bundle_dir.rollback)
             await self._settle()
             return self._outcome(previous)
 
     async def listed(self) -> list[Listed]:
         """All bundles of the node: the current one, earlier ones newest first, the one undone, those only pulled."""
-        history = self._shelf.history
+        history = self._bundle_dir.history
         known = [self._listed(entry) for entry in history.entries]
         applied = {one.digest for one in known}
         images = await self._images()
-        pulled = [Listed(one.target.digest, one.name, State.PULLED) for one in images]
+        pulled = [Listed(one.target.digest, one.name, BundleState.PULLED) for one in images]
         return known + [one for one in pulled if one.digest not in applied]
 
     async def _found(self, reference: str) -> tuple[str, str]:
@@ -163,7 +165,7 @@ class Bundles:
         known = [one for one in await self._images() if reference in (one.name, one.target.digest)]
         if known:
             return known[0].name, known[0].target.digest
-        entry = next((one for one in self._shelf.history.entries if reference in (one.name, one.digest)), None)
+        entry = next((one for one in self._bundle_dir.history.entries if reference in (one.name, one.digest)), None)
         if entry is not None:  # its image expired or was removed; a lease holds its content
             return entry.name, entry.digest
         if not by_digest:
@@ -201,25 +203,25 @@ class Bundles:
         await self._metadata.leases.add(NAMESPACE, lease, Resource(CONTENT, digest))
 
     async def _put(self, bundle: Contents) -> None:
-        """Write the bundle's directory on the shelf; keep an existing complete one."""
+        """Write the bundle's directory; keep an existing complete one."""
         with suppress(HoldfastError):
-            await asyncio.to_thread(self._shelf.read, bundle.digest)
+            await asyncio.to_thread(self._bundle_dir.read, bundle.digest)
             return
-        place = await asyncio.to_thread(self._shelf.begin, bundle)
+        place = await asyncio.to_thread(self._bundle_dir.begin, bundle)
         for file in bundle.files:
             data = await self._blob(file.digest, file.size)
-            await asyncio.to_thread(self._shelf.write, place, file, data)
-        await asyncio.to_thread(self._shelf.finish, place, bundle)
+            await asyncio.to_thread(self._bundle_dir.write, place, file, data)
+        await asyncio.to_thread(self._bundle_dir.finish, place, bundle)
 
     async def _settle(self) -> None:
         """Call the watchers, then clean up; a failed cleanup is repeated at the next change."""
         for watcher in self._watchers:
             watcher()
         try:
-            gone = await asyncio.to_thread(self._shelf.settle, [self._pinned()])
+            gone = await asyncio.to_thread(self._bundle_dir.settle, [self._pinned()])
             for digest in gone:
                 await self._forget(digest)
-            await asyncio.to_thread(self._shelf.left, gone)
+            await asyncio.to_thread(self._bundle_dir.left, gone)
         except (HoldfastError, OSError) as error:
             LOG.warning("cannot tidy up bundles", error=error)
 
@@ -235,26 +237,26 @@ class Bundles:
 
     def _has(self, digest: str) -> bool:
         try:
-            self._shelf.manifest(digest)
+            self._bundle_dir.manifest(digest)
         except HoldfastError:
             return False
         return True
 
-    def _outcome(self, previous: Entry | None) -> Outcome:
-        current = self._shelf.history.current
+    def _outcome(self, previous: AppliedBundle | None) -> Outcome:
+        current = self._bundle_dir.history.current
         assert current is not None
         return Outcome(self._listed(current), previous.digest if previous else "")
 
-    def _listed(self, entry: Entry) -> Listed:
-        history = self._shelf.history
-        state = State.EARLIER
+    def _listed(self, entry: AppliedBundle) -> Listed:
+        history = self._bundle_dir.history
+        state = BundleState.EARLIER
         if entry == history.current:
-            state = State.CURRENT
+            state = BundleState.CURRENT
         elif entry == history.undone:
-            state = State.ROLLED_BACK
+            state = BundleState.ROLLED_BACK
         files: tuple[File, ...] = ()
         with suppress(HoldfastError):
-            files = self._shelf.manifest(entry.digest).files
+            files = self._bundle_dir.manifest(entry.digest).files
         return Listed(entry.digest, entry.name, state, entry.at_ns, files)
 
 

@@ -3,7 +3,7 @@
     {"now": {"applied": [oldest, …, current], "undone": …, "leaving": [digest, …]}, "next": null}
 
 A change writes ``next``, swaps the link ``current`` (that is the commit), and writes the value of ``next`` as ``now``.
-After a kill the link says which of the two is valid. A `History` is an immutable value; `Journal` owns the file.
+After a kill the link says which of the two is valid. A `History` is an immutable value; `HistoryFile` owns the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from holdfast.store.ingest import disk, sync
 _MAX = 1 << 20  # bytes
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AppliedBundle(msgspec.Struct, frozen=True):
     """One bundle that was applied; ``at_ns`` in nanoseconds since 1970."""
 
     digest: str
@@ -34,21 +34,21 @@ class History(msgspec.Struct, frozen=True):
     ``leaving`` are the digests of forgotten bundles whose content is not released yet.
     """
 
-    applied: tuple[Entry, ...] = ()
-    undone: Entry | None = None
+    applied: tuple[AppliedBundle, ...] = ()
+    undone: AppliedBundle | None = None
     leaving: tuple[str, ...] = ()
 
     @property
-    def current(self) -> Entry | None:
+    def current(self) -> AppliedBundle | None:
         """The bundle in force."""
         return self.applied[-1] if self.applied else None
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[AppliedBundle, ...]:
         """All remembered bundles: the current one, earlier ones newest first, the one undone."""
         return (*reversed(self.applied), *((self.undone,) if self.undone else ()))
 
-    def after_applying(self, entry: Entry, keep: int) -> History:
+    def after_applying(self, entry: AppliedBundle, keep: int) -> History:
         """Return the history with ``entry`` in force and ``keep`` earlier ones."""
         earlier = tuple(one for one in self.applied if one.digest != entry.digest)
         return self._followed_by(History((*earlier[-keep:], entry)))
@@ -78,7 +78,7 @@ class _State(msgspec.Struct, frozen=True):
     next: History | None = None
 
 
-class Journal:
+class HistoryFile:
     """The history's file. Raises `ResourceExhausted` when the disk is full; the file is then unchanged."""
 
     def __init__(self, path: Path) -> None:

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.manifest import INDEX, MANIFEST, MAX_MANIFEST, Contents, Descriptor, Index, contents, parsed
+from holdfast.store.bundle.manifest import (
+    INDEX,
+    MANIFEST,
+    MAX_MANIFEST,
+    BlobReference,
+    Contents,
+    Index,
+    contents,
+    parsed,
+)
 from holdfast.store.digest import check_digest
 
 TAG = "org.opencontainers.image.ref.name"
@@ -66,7 +75,7 @@ def layout(path: Path) -> Iterator[Files]:
         yield files
 
 
-def find(files: Files, reference: str) -> Descriptor:
+def find(files: Files, reference: str) -> BlobReference:
     """Return the manifest that ``reference`` (a digest or a tag) names; for an empty reference the only one there is.
 
     Raises:
@@ -89,7 +98,7 @@ def find(files: Files, reference: str) -> Descriptor:
     return chosen
 
 
-def read_contents(files: Files, manifest: Descriptor) -> Contents:
+def read_contents(files: Files, manifest: BlobReference) -> Contents:
     """Return the bundle's contents from its manifest, checked.
 
     Raises:
@@ -152,8 +161,8 @@ def _small(files: Files, name: str) -> bytes:
 class _Folder:
     """A layout in a directory."""
 
-    def __init__(self, where: str, descriptor: int) -> None:
-        self.where = where
+    def __init__(self, location: str, descriptor: int) -> None:
+        self.where = location
         self._descriptor = descriptor
 
     @contextmanager
@@ -186,13 +195,13 @@ class _Folder:
 class _Archive:
     """A layout in an uncompressed tar archive; its files are read in place."""
 
-    def __init__(self, where: str, archive: tarfile.TarFile) -> None:
-        self.where = where
+    def __init__(self, location: str, archive: tarfile.TarFile) -> None:
+        self.where = location
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for count, member in enumerate(archive):
             if count >= _MAX_MEMBERS:
-                raise ResourceExhausted(f"{where}: more than {_MAX_MEMBERS} members")
+                raise ResourceExhausted(f"{location}: more than {_MAX_MEMBERS} members")
             self._members[member.name.removeprefix("./")] = member
 
     @contextmanager

@@ -21,7 +21,7 @@ LOG = log.named(__name__)
 
 
 class Links:
-    """Links into one shelf's ``current``; ``allowed`` are the directories that may have links, and all below."""
+    """Links into ``current`` of one node; ``allowed`` are the directories that may have links, and all below."""
 
     def __init__(self, root: Path, allowed: Iterable[str] = ()) -> None:
         self._into = f"{root}/current/files/"

@@ -48,7 +48,7 @@ T = TypeVar("T")
 Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+class BlobReference(msgspec.Struct, frozen=True, rename="camel"):
     """A reference to a blob."""
 
     media_type: str
@@ -66,8 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of an image manifest that are used here."""
 
     schema_version: int
-    config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
+    config: BlobReference
+    layers: tuple[BlobReference, ...] = ()
     media_type: str = MANIFEST
     artifact_type: str = ""
 
@@ -76,7 +76,7 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     """A layout's ``index.json``."""
 
     schema_version: int
-    manifests: tuple[Descriptor, ...] = ()
+    manifests: tuple[BlobReference, ...] = ()
 
 
 class File(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     digest: str
     text: bytes
-    config: Descriptor
+    config: BlobReference
     files: tuple[File, ...]
 
     @property
@@ -138,7 +138,7 @@ def contents(digest: str, text: bytes) -> Contents:
     return Contents(digest, text, manifest.config, files)
 
 
-def parsed(text: bytes, kind: type[T], what: str) -> T:
+def parsed(text: bytes, kind: type[T], subject: str) -> T:
     """Return ``text`` decoded as JSON of type ``kind``.
 
     Raises:
@@ -147,33 +147,33 @@ def parsed(text: bytes, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"{what}: {error}") from None
+        raise InvalidArgument(f"{subject}: {error}") from None
 
 
-def _file(layer: Descriptor, where: str) -> File:
+def _file(layer: BlobReference, location: str) -> File:
     if layer.media_type not in (RULES, FILE):
-        raise InvalidArgument(f"{where}.mediaType: {layer.media_type} is neither {RULES} nor {FILE}")
+        raise InvalidArgument(f"{location}.mediaType: {layer.media_type} is neither {RULES} nor {FILE}")
     if layer.note(UNPACK):
-        raise InvalidArgument(f"{where}: a packed directory; push its files one by one")
-    check_digest(layer.digest, f'{where}.digest "{layer.digest}": {{}}')
-    _check_size(layer, MAX_RULES if layer.media_type == RULES else MAX_FILE, where)
+        raise InvalidArgument(f"{location}: a packed directory; push its files one by one")
+    check_digest(layer.digest, f'{location}.digest "{layer.digest}": {{}}')
+    _check_size(layer, MAX_RULES if layer.media_type == RULES else MAX_FILE, location)
     path, mode, target = layer.note(TITLE), layer.note(MODE), layer.note(TARGET)
     if why := _path_complaint(path):
-        raise InvalidArgument(f'{where}: {TITLE} "{path}": {why}')
+        raise InvalidArgument(f'{location}: {TITLE} "{path}": {why}')
     if mode and not _MODE.match(mode):
-        raise InvalidArgument(f'{where}: {MODE} "{mode}": not permission bits in octal, as 0644')
+        raise InvalidArgument(f'{location}: {MODE} "{mode}": not permission bits in octal, as 0644')
     if target and (not target.startswith("/") or _path_complaint(target[1:])):
-        raise InvalidArgument(f'{where}: {TARGET} "{target}": not the plain absolute path of a directory')
+        raise InvalidArgument(f'{location}: {TARGET} "{target}": not the plain absolute path of a directory')
     is_rules = layer.media_type == RULES
     if is_rules and target:
-        raise InvalidArgument(f"{where}: {TARGET}: rules stay in the bundle")
+        raise InvalidArgument(f"{location}: {TARGET}: rules stay in the bundle")
     return File(path, layer.digest, layer.size, int(mode, 8) if mode else _DEFAULT_MODE, is_rules, target)
 
 
-def _check_size(some: Descriptor, limit: int, where: str) -> None:
-    check_digest(some.digest, f'{where}.digest "{some.digest}": {{}}')
-    if some.size > limit:
-        raise ResourceExhausted(f"{where}.size: {some.size} bytes are more than {limit}")
+def _check_size(reference: BlobReference, limit: int, location: str) -> None:
+    check_digest(reference.digest, f'{location}.digest "{reference.digest}": {{}}')
+    if reference.size > limit:
+        raise ResourceExhausted(f"{location}.size: {reference.size} bytes are more than {limit}")
 
 
 def _path_complaint(path: str) -> str:

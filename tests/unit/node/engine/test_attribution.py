@@ -28,7 +28,7 @@ def under(node, *given):
 def known_of(node, program):
     """What is known of a process that is killed now, by what the kernel log tells."""
     kill = Kill(0, program.pid, program.comm, 0, "/", "/", 1, program.adj)
-    return attribution(node.keeper, kill, None)
+    return attribution(node.examiner, kill, None)
 
 
 def test_a_process_that_was_looked_at_has_its_placements_rule(node):
@@ -48,7 +48,7 @@ def test_one_that_is_gone_already_inherited_from_who_was_told_to_have_forked_it(
     under(node, VALUE)
     child = node.forked(node.started("a"))
     node.kernel.exit(child)
-    node.keeper.take_forks()
+    node.examiner.take_forks()
     assert known_of(node, child).inherited == "value"
 
 
@@ -97,4 +97,4 @@ def test_no_rule_is_said_of_one_that_a_whole_sweep_looked_at_and_not_of_one_that
 
 def test_a_process_that_cannot_be_read_is_no_mistake(node):
     under(node, VALUE)
-    assert attribution(node.keeper, Kill(0, 999, "a", 0, "/", "", 1, 0), None).known is False
+    assert attribution(node.examiner, Kill(0, 999, "a", 0, "/", "", 1, 0), None).known is False

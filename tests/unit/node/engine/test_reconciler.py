@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.apply.action import GiveBack, How, Look, Order, Unset, Write
 from holdfast.node.engine.entry import KEPT, Now
-from holdfast.node.engine.lately import FORK_TICKS
+from holdfast.node.engine.recent_rows import FORK_TICKS
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
@@ -102,7 +102,7 @@ class TestValue:
         node.kernel.write_adj(node.kernel.processes[1], 7)
         program = node.started("a")
         if how == "restore":
-            assert node.keeper.restore().given_back == 1
+            assert node.examiner.restore().given_back == 1
         elif how == "no rule":
             under()
         elif how == "exec":
@@ -149,7 +149,7 @@ class TestValue:
         under(VALUE)
         program = node.started("a")
         node.kernel.write_adj(program, 77)
-        restored = node.keeper.restore()
+        restored = node.examiner.restore()
         assert program.adj == 77
         assert restored.failed == ()
 
@@ -276,7 +276,7 @@ class TestRefusedValue:
         under(VALUE)
         node.started("a")
         node.kernel.refuses = {"adj"}
-        restored = node.keeper.restore()
+        restored = node.examiner.restore()
         assert (restored.given_back, len(restored.failed)) == (0, 1)
 
     def test_restore_counts_given_back_apart_gone_refused_and_left_each_by_itself(self, node, under):
@@ -296,7 +296,7 @@ class TestRefusedValue:
         node.kernel.exit(ended)
         node.kernel.refuses = {"file"}
         node.kernel.write_adj(changed, 77)
-        restored = node.keeper.restore()
+        restored = node.examiner.restore()
         counted = (restored.given_back, restored.apart, restored.left, restored.gone, len(restored.failed))
         assert (counted, changed.adj) == ((2, 1, 1, 1, 1), 77)
 
@@ -304,7 +304,7 @@ class TestRefusedValue:
         under(VALUE)
         changed = node.started("a")
         node.kernel.write_adj(changed, 77)
-        restored = node.keeper.restore(pid=changed.pid)
+        restored = node.examiner.restore(pid=changed.pid)
         assert (restored.given_back, restored.left, restored.gone, restored.failed, changed.adj) == (0, 1, 0, (), 77)
 
 
@@ -327,7 +327,7 @@ class TestInheritance:
         under(VALUE)
         parent = node.started("a")
         child = node.started("none", parent.pid)
-        node.keeper.restore(
+        node.examiner.restore(
             rule="value" if how.endswith("rule") else None,
             pid={"parent": parent.pid, "child": child.pid}.get(how.rsplit(" ", 1)[-1]),
         )
@@ -388,7 +388,7 @@ class TestInheritance:
             program = node.forked(program)
             program.comm = "none"
         node.forks.clear()
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     @pytest.mark.parametrize("told", [True, False])
@@ -410,7 +410,7 @@ class TestInheritance:
         if not told:
             node.forks.clear()
         node.kernel.write_adj(parent, 11)
-        node.keeper.look_at(parent.pid)
+        node.examiner.examine(parent.pid)
         node.settle()
         assert placement(node, child).adj_before == 7
         under()
@@ -432,7 +432,7 @@ class TestInheritance:
         child = node.forked(parent)
         child.comm = "none"
         node.kernel.move(parent, "/src2")
-        node.keeper.look_at(parent.pid)
+        node.examiner.examine(parent.pid)
         node.move_step()
         node.fetch()
         node.settle()
@@ -496,7 +496,7 @@ class TestInheritance:
         node.forked(parent).comm = "none"
         node.forks.clear()
         node.kernel.write_adj(parent, 11)
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_what_it_has_of_a_move_that_a_crash_left_unsure_counts(self, node, under):
@@ -509,7 +509,7 @@ class TestInheritance:
         node.forked(parent).comm = "none"
         node.forks.clear()
         node.kernel.move(parent, "/src2")
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     @pytest.mark.parametrize("moments", range(7))
@@ -523,7 +523,7 @@ class TestInheritance:
             node.kernel.write_adj(parent, 11)
             node.settle()
         elif how == "restore":
-            node.keeper.restore()
+            node.examiner.restore()
         under()
         node.settle()
         node.kernel.meanwhile.clear()
@@ -535,7 +535,7 @@ class TestInheritance:
         child = node.forked(middle)
         child.comm = "none"
         node.kernel.exit(middle)
-        node.keeper.look_at(middle.pid)
+        node.examiner.examine(middle.pid)
         assert placement(node, child).state is State.INHERITED
         under()
         assert undone(node)
@@ -745,7 +745,9 @@ class TestMove:
         node.executed(program, "none")
         node.move_step()
         node.fetch()
-        counted = [(sample.labels["reason"], sample.value) for sample in node.keeper.means.tally.refusals.samples()]
+        counted = [
+            (sample.labels["reason"], sample.value) for sample in node.examiner.context.metrics.refusals.samples()
+        ]
         assert counted == [(refusal.reason, 1)]
 
     def test_who_comes_back_meanwhile_is_moved(self, node, under):
@@ -810,7 +812,7 @@ class TestMove:
         node.executed(program, "b")
         node.settle()
         node.kernel.groups -= {"/src1/unit", "/src1/unit/inner"}
-        restored = node.keeper.restore()
+        restored = node.examiner.restore()
         assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
 
     def test_who_has_no_group_left_above_stays_and_never_goes_to_the_root(self, node, under):
@@ -820,7 +822,7 @@ class TestMove:
         node.executed(program, "b")
         node.settle()
         node.kernel.groups.discard("/src1")
-        restored = node.keeper.restore()
+        restored = node.examiner.restore()
         assert (program.group, restored.apart, len(restored.failed)) == ("/made/here", 0, 1)
         assert "none above takes processes" in restored.failed[0]
         node.kernel.groups.add("/src1")
@@ -881,7 +883,7 @@ class TestMove:
     def test_a_restore_waits_for_what_is_under_way(self, node, under):
         under(MOVE)
         node.started("b")
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_value_and_move_of_one_rule_are_given_back_together(self, node, under):
@@ -889,7 +891,7 @@ class TestMove:
         program = node.started("a")
         node.settle()
         assert (program.adj, program.group) == (500, "/src3")
-        assert node.keeper.restore().given_back == 2
+        assert node.examiner.restore().given_back == 2
         assert undone(node)
 
     def test_killed_before_it_was_heard_of_who_was_born_in_the_group_is_back_all_the_same(self, node, under):
@@ -903,7 +905,7 @@ class TestMove:
         node.kernel.exit(middle)
         node.forks.clear()
         node.restart()
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_a_group_that_was_there_stays(self, node, under):
@@ -1004,7 +1006,7 @@ class TestFile:
 
     def test_what_another_program_wrote_after_the_last_look_is_left(self, node, under, held):
         node.kernel.write_file("/src1", "pids.max", "77")
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_what_another_program_wrote_before_the_way_back_is_left(self, node, held):
@@ -1024,7 +1026,7 @@ class TestFile:
 
     def test_it_is_kept_where_the_rule_says_so(self, node, under, held):
         under({**SET, "on_remove": "keep"})
-        node.keeper.journal.commit([FileRow(TREE, "/src1", "pids.max", "1000", "set", written="50", give_back=False)])
+        node.examiner.journal.commit([FileRow(TREE, "/src1", "pids.max", "1000", "set", written="50", give_back=False)])
         under()
         assert (held["/src1", "pids.max"], node.journal.table.files) == ("50", {})
 
@@ -1063,7 +1065,7 @@ class TestRules:
     def test_restored_rules_wait_until_rules_are_set_again(self, node, under):
         under(VALUE)
         program = node.started("a")
-        node.keeper.restore(rule="value")
+        node.examiner.restore(rule="value")
         node.settle()
         later = node.started("a")
         assert (program.adj, later.adj, node.reconciler.suspended) == (0, 0, {"value"})
@@ -1073,7 +1075,7 @@ class TestRules:
     def test_a_restored_process_waits_alone(self, node, under):
         under(VALUE)
         program, other = node.started("a"), node.started("a")
-        node.keeper.restore(pid=program.pid)
+        node.examiner.restore(pid=program.pid)
         node.settle()
         assert (program.adj, other.adj) == (0, 500)
         under(VALUE)
@@ -1091,7 +1093,7 @@ class TestRules:
         under({**BOTH, "on_remove": "keep"})
         node.started("a")
         node.settle()
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     @pytest.mark.parametrize("restart", [False, True])
@@ -1121,7 +1123,7 @@ class TestRules:
         node.started("a")
         node.settle()
         node.set_rules(Rules().sourced({}, unread=("bundle",)))
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_files_and_groups_of_a_rule_that_cannot_be_read_stand(self, node):
@@ -1145,11 +1147,11 @@ class TestOverride:
     def test_it_goes_before_the_rules_and_ends(self, node, under):
         under(VALUE)
         program = node.started("a")
-        shown = node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        shown = node.examiner.override(program.pid, None, 900, 1 << 62, "test")
         assert (program.adj, shown.rule, shown.expires_ns) == (900, "hold", 1 << 62)
         node.settle()
         assert program.adj == 900
-        assert node.keeper.end_override(program.pid)
+        assert node.examiner.end_override(program.pid)
         assert (program.adj, placement(node, program).rule) == (500, "value")
         under()
         assert undone(node)
@@ -1157,50 +1159,50 @@ class TestOverride:
     def test_who_is_under_no_rule_gets_back_what_it_had(self, node):
         program = node.started("none")
         node.kernel.write_adj(program, 7)
-        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
-        node.keeper.end_override(program.pid)
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.examiner.end_override(program.pid)
         assert undone(node)
 
     def test_children_that_inherited_it_are_given_back_with_it(self, node):
         program = node.started("none")
-        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
         child = node.started("none", program.pid)
         assert (child.adj, placement(node, child).state) == (900, State.INHERITED)
-        node.keeper.end_override(program.pid)
+        node.examiner.end_override(program.pid)
         node.settle()
         assert undone(node)
 
     def test_it_outlives_a_restart(self, node, under):
         under(VALUE)
         program = node.started("a")
-        node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
         node.restart()
         node.settle()
         assert program.adj == 900
-        node.keeper.restore()
+        node.examiner.restore()
         assert undone(node)
 
     def test_its_time_ends(self, node):
         program = node.started("none")
-        node.keeper.override(program.pid, None, 900, 1000, "test")
-        node.keeper.expire(999)
+        node.examiner.override(program.pid, None, 900, 1000, "test")
+        node.examiner.expire(999)
         assert program.adj == 900
-        node.keeper.expire(1000)
+        node.examiner.expire(1000)
         assert undone(node)
 
     def test_a_refused_one_leaves_nothing(self, node):
         program = node.started("none")
         node.kernel.refuses = {"adj"}
         with pytest.raises(FailedPrecondition):
-            node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+            node.examiner.override(program.pid, None, 900, 1 << 62, "test")
         assert undone(node)
 
     def test_a_refused_one_leaves_the_one_before(self, node):
         program = node.started("none")
-        node.keeper.override(program.pid, None, 900, 1 << 62, "first")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "first")
         node.kernel.refuses = {"adj"}
         with pytest.raises(FailedPrecondition):
-            node.keeper.override(program.pid, None, 901, 1 << 62, "second")
+            node.examiner.override(program.pid, None, 901, 1 << 62, "second")
         assert node.journal.table.overridden[program.pid].why == "first"
         assert program.adj == 900
 
@@ -1212,7 +1214,7 @@ class TestOverride:
 
         monkeypatch.setattr(node.journal, "_write", full)
         with pytest.raises(Unavailable, match="no space left"):
-            node.keeper.override(program.pid, None, 900, 1 << 62, "test")
+            node.examiner.override(program.pid, None, 900, 1 << 62, "test")
         assert program.adj == 0
 
 
@@ -1231,7 +1233,7 @@ class TestAdoption:
         under(VALUE)
         program = self.born(node)
         node.executed(program, "a")
-        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.examiner.adopt(program.pid, 77, 500, "value")
         assert placement(node, program).adj_before == 77
         under()
         assert undone(node)
@@ -1242,7 +1244,7 @@ class TestAdoption:
         node.executed(program, "a")
         child = node.forked(program)
         node.settle()
-        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.examiner.adopt(program.pid, 77, 500, "value")
         node.settle()
         assert placement(node, child).adj_before == 77
         under()
@@ -1251,7 +1253,7 @@ class TestAdoption:
     def test_a_rule_that_is_no_more_gives_it_back_at_once(self, node):
         program = self.born(node)
         node.executed(program, "none")
-        node.keeper.adopt(program.pid, 77, 500, "gone")
+        node.examiner.adopt(program.pid, 77, 500, "gone")
         assert undone(node)
 
     def test_a_rule_that_took_it_for_its_own_is_told_better(self, node, under):
@@ -1260,7 +1262,7 @@ class TestAdoption:
         node.executed(program, "x")
         under({**VALUE, "match": {"comm": "x"}})
         assert placement(node, program).adj_before == 250
-        node.keeper.adopt(program.pid, 77, 250, "gone")
+        node.examiner.adopt(program.pid, 77, 250, "gone")
         assert placement(node, program).adj_before == 77
         under()
         assert undone(node)
@@ -1269,8 +1271,8 @@ class TestAdoption:
         program = self.born(node)
         node.journal.commit([AdjRow(program.pid, program.start_ticks, 500, "other", wanted=310)])
         node.restart()
-        node.keeper.adopt(program.pid, 77, 500, "value")
-        node.keeper.restore()
+        node.examiner.adopt(program.pid, 77, 500, "value")
+        node.examiner.restore()
         assert undone(node)
 
     @pytest.mark.parametrize("why", ["another value", "gone", "by hand"])
@@ -1280,15 +1282,15 @@ class TestAdoption:
         if why == "gone":
             node.kernel.exit(program)
         elif why == "by hand":
-            node.keeper.override(program.pid, None, 500, 1 << 62, "test")
+            node.examiner.override(program.pid, None, 500, 1 << 62, "test")
         before = table_of(node)
-        node.keeper.adopt(program.pid, 77, 500, "value")
+        node.examiner.adopt(program.pid, 77, 500, "value")
         assert table_of(node) == before
 
     def test_files_that_a_runtime_wrote_are_given_back(self, node, under):
         node.kernel.files["/src1", "pids.max"] = "50"
         row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")
-        node.keeper.adopt_files([row, FileRow(TREE, "/src2", "pids.max", "1", "gone", written="2")])
+        node.examiner.adopt_files([row, FileRow(TREE, "/src2", "pids.max", "1", "gone", written="2")])
         assert list(node.journal.table.files.values()) == [row]
         node.settle()
         assert undone(node)

@@ -1,7 +1,7 @@
 """Anything in any order: whatever happens, each process and file ends with what the model says.
 
 The model is in `tests.fakes.kernel`: what each process and file would have if there were no holdfast. Everything else
-is the real thing: the reconciler, the keeper, the executor, the journal and its file, the sweeps.
+is the real thing: the reconciler, the examiner, the executor, the journal and its file, the sweeps.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Machine(RuleBasedStateMachine):
         while restarts != self.node.restarts:  # who remembers what it created tells again
             restarts = self.node.restarts
             with self.node.killed():
-                self.node.keeper.adopt(program.pid, 77, given, "value")
+                self.node.examiner.adopt(program.pid, 77, given, "value")
         if not first:
             self.node.executed(program, comm)
 
@@ -304,7 +304,7 @@ class Machine(RuleBasedStateMachine):
         program = self.pick(number)
         with self.node.killed():
             try:
-                self.node.keeper.override(program.pid, None, value, 1 << 62, "test")
+                self.node.examiner.override(program.pid, None, value, 1 << 62, "test")
             except (FailedPrecondition, Unavailable):
                 if not self.node.kernel.refuses & {"adj", "journal"}:
                     raise
@@ -313,23 +313,23 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 11))
     def the_hold_ends(self, number):
         with self.node.killed(), self.may_find_no_room():
-            self.node.keeper.end_override(self.pick(number).pid)
+            self.node.examiner.end_override(self.pick(number).pid)
 
     @rule()
     def the_time_of_holds_is_over(self):
         with self.node.killed():
-            self.node.keeper.expire(1 << 63)
+            self.node.examiner.expire(1 << 63)
 
     @precondition(lambda self: self.others())
     @rule(number=st.integers(0, 11))
     def one_process_is_restored(self, number):
         with self.node.killed(), self.may_find_no_room():
-            self.node.keeper.restore(pid=self.pick(number).pid)
+            self.node.examiner.restore(pid=self.pick(number).pid)
 
     @rule(name=st.sampled_from(["value", "move", "own"]))
     def one_rule_is_restored(self, name):
         with self.node.killed():
-            self.node.keeper.restore(rule=name)
+            self.node.examiner.restore(rule=name)
 
     @rule()
     def everything_settles(self):
@@ -339,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         self.node.settle()
         if self.variant not in ("A", "B"):
             return
-        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.force.let_go
+        suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.rule_state.let_go
         for program in kernel.processes.values():
             if program.lost:
                 continue
@@ -380,12 +380,12 @@ class Machine(RuleBasedStateMachine):
         self.calm_down()
         if how == "restore":
             with self.node.killed():
-                self.node.keeper.restore()
+                self.node.examiner.restore()
             self.node.settle()
         else:
             overridden = list(self.node.journal.table.overridden)
             for pid in overridden:
-                self.node.keeper.end_override(pid)
+                self.node.examiner.end_override(pid)
             self.node.set_rules(Rules())
             self.variant = "none"
             self.node.settle()

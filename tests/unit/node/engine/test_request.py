@@ -6,8 +6,8 @@ import pytest
 from holdfast.node.apply.action import Commit, Follow, Look
 from holdfast.node.engine.entry import Entries, Entry
 from holdfast.node.engine.forks import Followed
-from holdfast.node.engine.in_force import InForce
 from holdfast.node.engine.request import Requests
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, OverrideRow
 from holdfast.node.journal.table import Table
 
@@ -17,8 +17,8 @@ HAND = OverrideRow(9, 60, 5, 100)
 
 
 @pytest.fixture
-def force():
-    made = InForce(Table())
+def rule_state():
+    made = RuleState(Table())
     made.take(rules({"name": "r", "match": {"comm": "a"}}, {"name": "s", "match": {"comm": "b"}}))
     made.table.put(AdjRow(7, 40, 3, "r", written=500))
     made.table.put(AdjRow(8, 50, 3, "r", written=500, heir_of=(7, 40)))
@@ -27,10 +27,10 @@ def force():
 
 
 @pytest.fixture
-def requests(force):
-    entries = Entries(force.table)
+def requests(rule_state):
+    entries = Entries(rule_state.table)
     entries[5] = Entry(5, 30, "b", "s")
-    return Requests(force, entries)
+    return Requests(rule_state, entries)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,11 @@ def requests(force):
     ],
     ids=str,
 )
-def test_a_restore_is_a_mark_and_looks_and_heirs_are_among_them(requests, force, given, suspended, let_go, actions):
+def test_a_restore_is_a_mark_and_looks_and_heirs_are_among_them(
+    requests, rule_state, given, suspended, let_go, actions
+):
     assert requests.suspend(**given) == actions
-    assert (force.suspended, force.let_go) == (suspended, let_go)
+    assert (rule_state.suspended, rule_state.let_go) == (suspended, let_go)
 
 
 def test_an_override_is_noted_before_anything_is_done(requests):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from holdfast.node.apply.action import Carried, Commit, Forget, GiveBack, How, Look, Order, Stuck, Write, Wrote
 from holdfast.node.engine.entry import Entries, Entry, Now
-from holdfast.node.engine.lately import Lately
-from holdfast.node.engine.returned import Returned
+from holdfast.node.engine.recent_rows import RecentRows
+from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.engine.settlement import Settlement
 from holdfast.node.journal.rows import AdjRow, GroupRow, MoveRow
 from holdfast.node.journal.table import Table
@@ -34,7 +34,7 @@ def entries(table):
 
 @pytest.fixture
 def settlement(table, entries):
-    return Settlement(table, entries, Returned(), Lately())
+    return Settlement(table, entries, RestoredMoves(), RecentRows())
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 import pytest
 from holdfast.cgroups import Foreign
-from holdfast.node.model.privileges import CAPABILITIES, Vantage, lacks
+from holdfast.node.model.privileges import CAPABILITIES, Privileges, lacks
 from msgspec.structs import replace
 
-HOST = Vantage()
+HOST = Privileges()
 SEEING = frozenset(CAPABILITIES)
 BLIND = SEEING - {"CAP_SYS_PTRACE"}
 
@@ -20,11 +20,11 @@ def test_a_host_and_a_whole_pod_lack_nothing():
 @pytest.mark.parametrize(
     ("seen", "private"),
     [
-        (Vantage(initial_pids=False, own_pid=1), True),
-        (Vantage(initial_pids=False, own_pid=7, init_comm="pause"), True),
-        (Vantage(initial_pids=False, own_pid=7, init_comm="sh", init_in_pod=True), True),
-        (Vantage(initial_pids=False, own_pid=900, init_comm="systemd"), False),
-        (Vantage(initial_pids=True, own_pid=1, init_comm="holdfast"), False),
+        (Privileges(initial_pids=False, own_pid=1), True),
+        (Privileges(initial_pids=False, own_pid=7, init_comm="pause"), True),
+        (Privileges(initial_pids=False, own_pid=7, init_comm="sh", init_in_pod=True), True),
+        (Privileges(initial_pids=False, own_pid=900, init_comm="systemd"), False),
+        (Privileges(initial_pids=True, own_pid=1, init_comm="holdfast"), False),
     ],
     ids=["alone", "beside the pause container", "in a pod that shares its pids", "in a nested node", "as init"],
 )

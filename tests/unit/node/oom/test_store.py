@@ -5,12 +5,12 @@ import sys
 
 import pytest
 from holdfast.errors import Unavailable
-from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.memory_domain import Kill, RankedProcess
 from holdfast.node.oom.store import Kills
 
 
 def kill(at_ns, pid=7):
-    standing = (Standing(pid, "x", 100, 5), Standing(8, "y", 50, -5))
+    standing = (RankedProcess(pid, "x", 100, 5), RankedProcess(8, "y", 50, -5))
     return Kill(at_ns, pid, "x", 0, "/", "/a", 10, 5, "rule", "uid", "cid", standing, at_ns, 1.5)
 
 
@@ -139,8 +139,8 @@ def test_a_file_that_cannot_be_opened_is_said(tmp_path):
 
 def test_a_kill_of_a_name_of_any_bytes_is_kept_with_the_bytes_escaped(tmp_path):
     kills = Kills(tmp_path / "kills.db", "boot")
-    kills.add(1, Kill(1, 7, "a\udcff", 0, "/\udcfe", "/\udcfe/b", 1, 0, predicted=(Standing(7, "a\udcff", 1, 0),)))
+    kills.add(1, Kill(1, 7, "a\udcff", 0, "/\udcfe", "/\udcfe/b", 1, 0, predicted=(RankedProcess(7, "a\udcff", 1, 0),)))
     (kept,) = kills.latest()
     assert (kept.comm, kept.domain, kept.group) == (r"a\xff", r"/\xfe", r"/\xfe/b")
-    assert kept.predicted == (Standing(7, r"a\xff", 1, 0),)
+    assert kept.predicted == (RankedProcess(7, r"a\xff", 1, 0),)
     kills.close()

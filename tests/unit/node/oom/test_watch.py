@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from holdfast.errors import ProcessGone
-from holdfast.node.model.memory_domain import Kill, Standing
+from holdfast.node.model.memory_domain import Kill, RankedProcess
 from holdfast.node.model.process import Process
-from holdfast.node.oom.watch import Attribution, Witness, attributed
-from holdfast.node.proc.parse import Glance
+from holdfast.node.oom.watch import Attribution, KillContext, attributed
+from holdfast.node.proc.parse import StatLine
 from holdfast.pods import cgroup_path
 
 UID = "1d5fb235-0000-4000-8000-00000000000a"
@@ -22,14 +22,16 @@ class Processes:
     def __init__(self, **processes):
         self.processes = {int(key[1:]): value for key, value in processes.items()}
 
-    def glance(self, pid):
+    def stat_line(self, pid):
         if pid not in self.processes:
             raise ProcessGone(str(pid))
         ppid, _, pages, ended = self.processes[pid]
-        return Glance(pid, f"p{pid}", ppid, 1, False, pages, 1, ended)
+        return StatLine(pid, f"p{pid}", ppid, 1, False, pages, 1, ended)
 
-    def facts(self, glance, wants):
-        return Process(glance.pid, 1, glance.ppid, glance.comm, cgroups={"memory": self.processes[glance.pid][1]})
+    def facts(self, stat_line, wants):
+        return Process(
+            stat_line.pid, 1, stat_line.ppid, stat_line.comm, cgroups={"memory": self.processes[stat_line.pid][1]}
+        )
 
 
 class Pods:
@@ -37,11 +39,11 @@ class Pods:
 
 
 def told(reader, kill, root=""):
-    witness = Witness(
+    kill_context = KillContext(
         lambda kill, pod: Attribution(known=False), lambda pid: None, lambda group: f"limit of {group}", lambda: root,
         tuple, reader, Pods(),
     )  # fmt: skip
-    return attributed(kill, witness)
+    return attributed(kill, kill_context)
 
 
 def kill(**given):
@@ -69,7 +71,7 @@ def test_where_nothing_says_it_neither_group_nor_domain_is_made_up(others):
 
 
 def test_those_in_line_are_in_the_pod_in_another_or_it_is_not_known():
-    line = tuple(Standing(pid, f"p{pid}", 1, 0) for pid in (7, 8, 9, 10))
+    line = tuple(RankedProcess(pid, f"p{pid}", 1, 0) for pid in (7, 8, 9, 10))
     reader = Processes(p7=(1, GROUP, 1, False), p8=(1, f"{GROUP}/inner", 1, False), p9=(1, OTHER, 1, False))
     assert [one.in_pod for one in told(reader, kill(predicted=line)).predicted] == [True, True, False, None]
 

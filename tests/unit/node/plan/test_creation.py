@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 from holdfast.node.model.process import HostFacts
-from holdfast.node.plan.creation import Creation, Newborn, at_creation
+from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import Admission, Rule
 from holdfast.pods.cgroup_path import PodRef
@@ -20,7 +20,7 @@ POD = PodRef(
     annotations={"team": "a"},
 )
 GROUP = f"/kubepods/burstable/pod{POD.uid}/{POD.container_id}"
-DB = Newborn(POD, 985, GROUP)
+DB = ContainerRequest(POD, 985, GROUP)
 
 
 def rules(*written, dry_run=False, admitted=()):
@@ -29,8 +29,8 @@ def rules(*written, dry_run=False, admitted=()):
     return compile_rules(msgspec.convert(trusting, list[Rule]), dry_run=dry_run, annotations=admissions)
 
 
-def given(*written, newborn=DB, host=V2):
-    return at_creation(newborn, rules(*written), host)
+def given(*written, container_request=DB, host=V2):
+    return at_creation(container_request, rules(*written), host)
 
 
 def rule(match, name="r", **more):
@@ -49,7 +49,7 @@ def rule(match, name="r", **more):
     ],
 )
 def test_a_rule_about_pods_alone_gives_its_value(match):
-    assert given(rule(match)) == Creation("r", -500)
+    assert given(rule(match)) == ContainerAdjustment("r", -500)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,9 @@ def test_a_rule_about_pods_alone_gives_its_value(match):
     ],
 )
 def test_a_rule_that_cannot_hold_lets_the_next_one_decide(match):
-    assert given(rule(match, "first", oom_score_adj=7), rule({"pod": True}, "second")) == Creation("second", -500)
+    assert given(rule(match, "first", oom_score_adj=7), rule({"pod": True}, "second")) == ContainerAdjustment(
+        "second", -500
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ def test_a_rule_that_might_hold_leaves_all_to_the_engine(match):
 
 
 def test_a_cgroup_is_no_answer_where_it_is_not_known():
-    assert given(rule({"cgroup": "/kubepods/**"}), newborn=replace(DB, group="")) is None
+    assert given(rule({"cgroup": "/kubepods/**"}), container_request=replace(DB, group="")) is None
 
 
 def test_a_qos_is_no_answer_where_it_is_not_known():
-    assert given(rule({"pod": {"qos": "guaranteed"}}), newborn=replace(DB, pod=replace(POD, qos=""))) is None
+    assert given(rule({"pod": {"qos": "guaranteed"}}), container_request=replace(DB, pod=replace(POD, qos=""))) is None
 
 
 @pytest.mark.parametrize(
@@ -111,12 +113,12 @@ def test_bounds_are_bounds_of_the_value_that_was_asked_for(adjustment, expected)
 
 
 def test_the_daemons_own_lack_of_a_capability_does_not_matter_the_runtime_writes():
-    assert given(rule({"pod": True}, oom_score_adj=-999)) == Creation("r", -999)
+    assert given(rule({"pod": True}, oom_score_adj=-999)) == ContainerAdjustment("r", -999)
     assert "CAP_SYS_RESOURCE" not in V2.capabilities
 
 
 def test_unkillable_needs_its_word():
-    assert given(rule({"pod": True}, oom_score_adj=-1000, unkillable=True)) == Creation("r", -1000)
+    assert given(rule({"pod": True}, oom_score_adj=-1000, unkillable=True)) == ContainerAdjustment("r", -1000)
 
 
 def test_whether_a_process_chose_its_value_is_seen_when_it_is_there():
@@ -130,8 +132,8 @@ def test_settings_in_place_are_files_of_the_containers_own_group():
 
 def test_settings_are_left_to_the_engine_on_v1_and_where_the_group_is_not_known():
     written = rule({"pod": True}, in_place={"memory.limit_in_bytes": "1Gi"})
-    assert given(written, newborn=replace(DB, group="/kubepods/x"), host=V1) is None
-    assert given(written, newborn=replace(DB, group="")) is None
+    assert given(written, container_request=replace(DB, group="/kubepods/x"), host=V1) is None
+    assert given(written, container_request=replace(DB, group="")) is None
 
 
 def test_a_move_out_of_the_pod_needs_its_word():
@@ -141,7 +143,7 @@ def test_a_move_out_of_the_pod_needs_its_word():
 
 
 def test_a_dry_run_says_so():
-    assert at_creation(DB, rules(rule({"pod": True}), dry_run=True), V2) == Creation("r", -500, dry_run=True)
+    assert at_creation(DB, rules(rule({"pod": True}), dry_run=True), V2) == ContainerAdjustment("r", -500, dry_run=True)
 
 
 def test_no_rules_give_nothing():
@@ -152,23 +154,23 @@ ASKS = replace(DB, pod=replace(POD, annotations={"holdfast.dev/oom-score-adj": "
 ADMITTED = {"namespaces": "db", "oom_score_adj": {"min": -500}, "protect": True}
 
 
-def asked(*written, newborn=ASKS, admitted=ADMITTED, **options):
-    return at_creation(newborn, rules(*written, admitted=[admitted], **options), V2)
+def asked(*written, container_request=ASKS, admitted=ADMITTED, **options):
+    return at_creation(container_request, rules(*written, admitted=[admitted], **options), V2)
 
 
 def test_what_a_pod_is_admitted_to_by_annotation_is_there_at_creation():
-    assert asked() == Creation("annotation", -300)
-    assert asked(dry_run=True) == Creation("annotation", -300, dry_run=True)
+    assert asked() == ContainerAdjustment("annotation", -300)
+    assert asked(dry_run=True) == ContainerAdjustment("annotation", -300, dry_run=True)
     assert asked(admitted={**ADMITTED, "oom_score_adj": {"min": 0}}) is None
 
 
 def test_an_operators_rule_decides_before_an_annotation_and_one_that_yields_after_it():
-    assert asked(rule({"pod": True})) == Creation("r", -500)
-    assert asked({**rule({"pod": True}), "yields_to_annotations": True}) == Creation("annotation", -300)
-    assert asked({**rule({"comm": "x"}), "yields_to_annotations": True}) == Creation("annotation", -300)
+    assert asked(rule({"pod": True})) == ContainerAdjustment("r", -500)
+    assert asked({**rule({"pod": True}), "yields_to_annotations": True}) == ContainerAdjustment("annotation", -300)
+    assert asked({**rule({"comm": "x"}), "yields_to_annotations": True}) == ContainerAdjustment("annotation", -300)
     assert asked(rule({"comm": "x"})) is None
 
 
 def test_a_protected_leader_is_the_first_process_so_the_value_is_for_it():
     pod = replace(ASKS.pod, annotations={**ASKS.pod.annotations, "holdfast.dev/protect": "leader"})
-    assert asked(newborn=replace(ASKS, pod=pod)) == Creation("annotation", -300)
+    assert asked(container_request=replace(ASKS, pod=pod)) == ContainerAdjustment("annotation", -300)

@@ -17,10 +17,10 @@ INIT = process(1, "systemd", ppid=0)
 
 def test_everybody_under_a_rule_is_planned_in_the_rules_order():
     book = rules({"match": {"comm": "b"}}, {"match": {"comm": "a"}})
-    outlook = look_ahead([INIT, process(30, "a"), process(20, "a"), process(10, "b")], book, v2_host())
-    assert [(some.process.pid, some.decision.rule) for some in outlook.planned] == [(10, "r1"), (20, "r2"), (30, "r2")]
-    assert outlook.looked_at == 4
-    assert outlook.adjusted == {10: 1, 20: 2, 30: 2}
+    preview = look_ahead([INIT, process(30, "a"), process(20, "a"), process(10, "b")], book, v2_host())
+    assert [(some.process.pid, some.decision.rule) for some in preview.planned] == [(10, "r1"), (20, "r2"), (30, "r2")]
+    assert preview.looked_at == 4
+    assert preview.adjusted == {10: 1, 20: 2, 30: 2}
 
 
 def test_ancestors_are_found_among_the_others_as_far_as_asked():
@@ -36,8 +36,8 @@ def test_a_loop_of_parents_ends():
 
 def test_children_are_planned_by_their_leader():
     book = rules({"match": {"comm": "postgres"}, "oom_score_adj": {"value": -900, "children": 3}})
-    outlook = look_ahead([INIT, process(5), process(6, ppid=5), process(8, "psql", ppid=6)], book, v2_host())
-    assert outlook.adjusted == {5: -900, 6: 3, 8: 3}
+    preview = look_ahead([INIT, process(5), process(6, ppid=5), process(8, "psql", ppid=6)], book, v2_host())
+    assert preview.adjusted == {5: -900, 6: 3, 8: 3}
 
 
 def test_moves_count_where_memory_is_limited():
@@ -60,9 +60,9 @@ def test_what_a_pod_is_admitted_to_stands_between_the_rules():
     wants = {"holdfast.dev/oom-score-adj": "-400"}
     pod = PodRef("u", "burstable", "c", namespace="db", name="pg-0", container="pg", annotations=wants)
     processes = [process(10, "a"), process(20, "pg", pod=pod), process(30, "b")]
-    outlook = look_ahead(processes, compile_rules((own, builtin), annotations=asked), v2_host())
-    assert [some.decision.rule for some in outlook.planned] == ["own", BY_ANNOTATION, "builtin"]
-    assert outlook.adjusted == {10: 2, 20: -400, 30: 1}
+    preview = look_ahead(processes, compile_rules((own, builtin), annotations=asked), v2_host())
+    assert [some.decision.rule for some in preview.planned] == ["own", BY_ANNOTATION, "builtin"]
+    assert preview.adjusted == {10: 2, 20: -400, 30: 1}
 
 
 def test_of_two_rules_with_different_settings_for_one_group_the_first_decides_whoever_is_seen_first():
@@ -70,8 +70,8 @@ def test_of_two_rules_with_different_settings_for_one_group_the_first_decides_wh
         {"match": {"comm": "a"}, "cgroup": {"path": "/x", "settings": {"memory.max": "1Mi"}}},
         {"match": {"comm": "b"}, "cgroup": {"path": "/x", "settings": {"memory.max": "2Mi", "pids.max": 5}}},
     )
-    outlook = look_ahead([process(5, "b"), process(6, "a")], book, v2_host())
-    first, second = outlook.planned
+    preview = look_ahead([process(5, "b"), process(6, "a")], book, v2_host())
+    first, second = preview.planned
     assert [(c.file, c.after) for c in first.decision.changes if c.field is Field.SETTING] == [
         ("memory.max", "1048576")
     ]

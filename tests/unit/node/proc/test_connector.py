@@ -12,8 +12,8 @@ from holdfast.node.proc.connector import (
     MAX_FOLLOWED,
     MOST_MUTED,
     UID,
+    EventsLost,
     ForkLog,
-    Lost,
     ProcessEvents,
     _Gap,
     filter_program,
@@ -143,13 +143,13 @@ OLD, YOUNG = 1, time.monotonic_ns() + 10**15
 def test_events_are_lost_until_all_that_the_kernel_kept_was_read_and_that_is_said_only_then(kind, what, seen):
     old = [packet(what, at, at, at, at, at_ns=OLD) for at in (5, 6)]
     events = reading(kind, errno.ENOBUFS, *old)
-    with pytest.raises(Lost):
+    with pytest.raises(EventsLost):
         events.read()
     assert events._socket.waiting == []
     assert [seen(one) for one in events.read()] == [5, 6]
     assert list(events.read()) == []
     events = reading(kind, errno.ENOBUFS, *old, packet(what, 7, 7, 7, 7, at_ns=YOUNG), old[0])
-    with pytest.raises(Lost):
+    with pytest.raises(EventsLost):
         events.read()
     assert len(events._socket.waiting) == 1, "the young one says it"
     assert [seen(one) for one in events.read()] == [5, 6, 7, 5]
@@ -166,5 +166,5 @@ def test_what_a_heartbeat_learns_of_lost_events_is_not_forgotten(tmp_path):
     events = reading(ProcessEvents, errno.ENOBUFS)
     events._proc_root = str(tmp_path)
     assert events.heartbeat()
-    with pytest.raises(Lost):
+    with pytest.raises(EventsLost):
         events.read()

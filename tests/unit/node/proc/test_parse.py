@@ -16,12 +16,12 @@ from holdfast.metrics.process import fields_of
 from holdfast.node.oom.watch import _counted
 from holdfast.node.plan.setting import is_in_force
 from holdfast.node.proc.children import children_of
-from holdfast.node.proc.connector import _EVENT, Event, parse_event
+from holdfast.node.proc.connector import _EVENT, ProcessEvent, parse_event
 from holdfast.node.proc.host import _effective, _limit, parse_meminfo, read_host
 from holdfast.node.proc.parse import name_and_parent, parse_stat, parse_status, printed
 from holdfast.node.proc.pressure import parse_pressure
 from holdfast.node.proc.privileges import read_vantage
-from holdfast.node.proc.reader import EVERYTHING, Dull, Reader
+from holdfast.node.proc.reader import EVERYTHING, IgnoredNames, ProcReader
 from holdfast.process import ProcRoot, start_ticks_of
 from holdfast.process.oomscore import parsed
 from hypothesis import example, given, settings
@@ -71,10 +71,10 @@ def test_any_bytes_are_a_value_or_an_error_of_ours(name, raw):
 @given(COMM, NUMBERS, NUMBERS, NUMBERS)
 def test_whatever_its_name_the_fields_of_a_process_are_the_kernels(comm, ppid, ticks, pages):
     stat = STAT % (7, comm, ppid, 0, 3, ticks, pages)
-    glance = parse_stat(7, stat)
-    assert (glance.ppid, glance.start_ticks, glance.rss_pages) == (ppid, ticks, pages)
-    assert glance.comm.encode(errors="surrogateescape") == comm
-    assert printed(glance.comm) == (comm + b"\n")[:16]
+    stat_line = parse_stat(7, stat)
+    assert (stat_line.ppid, stat_line.start_ticks, stat_line.rss_pages) == (ppid, ticks, pages)
+    assert stat_line.comm.encode(errors="surrogateescape") == comm
+    assert printed(stat_line.comm) == (comm + b"\n")[:16]
     assert name_and_parent(stat) == ((comm + b"\n")[:16], ppid)
     assert start_ticks_of(stat) == ticks
 
@@ -126,7 +126,12 @@ def test_no_name_of_a_process_changes_its_user(comm, uid):
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [(2, Event(2, 4242, 0, 99)), (1, Event(1, 4243, 4242, 99)), (0x200, Event(0x200, 4242, 0, 99)), (0x80000000, None)],
+    [
+        (2, ProcessEvent(2, 4242, 0, 99)),
+        (1, ProcessEvent(1, 4243, 4242, 99)),
+        (0x200, ProcessEvent(0x200, 4242, 0, 99)),
+        (0x80000000, None),
+    ],
 )
 def test_an_event_is_read_from_its_first_words(what, expected):
     raw = bytearray(_EVENT.size)
@@ -164,12 +169,15 @@ PROC = st.fixed_dictionaries(
 @given(PROC, SYMLINK)
 def test_a_process_of_any_bytes_is_facts_or_one_error_and_troubles_nobody_else(files, exe):
     with proc_of(files, exe) as root, ProcRoot(root) as proc:
-        reader = Reader(proc)
+        reader = ProcReader(proc)
         for followed in ((), (1,)):
             for asks_groups in (False, True):
-                assert len(list(reader.remarkable([b"7"], Dull(set(), set(), asks_groups), (), followed))) == 1
+                assert (
+                    len(list(reader.iter_candidates([b"7"], IgnoredNames(set(), set(), asks_groups), (), followed)))
+                    == 1
+                )
         with contextlib.suppress(HoldfastError):
-            found = reader.facts(reader.glance(7), EVERYTHING)
+            found = reader.facts(reader.stat_line(7), EVERYTHING)
             assert found.exe.encode(errors="surrogateescape") == exe.removesuffix(b" (deleted)")
             assert " ".join(found.cmdline).encode(errors="surrogateescape") == files["cmdline"].rstrip(b"\0").replace(
                 b"\0", b" "

@@ -6,7 +6,7 @@ import pytest
 from holdfast.errors import ProcessGone
 from holdfast.node.model.process import Held, Lineage, Wants
 from holdfast.node.proc.parse import parse_stat, parse_status
-from holdfast.node.proc.reader import EVERYTHING, Reader
+from holdfast.node.proc.reader import EVERYTHING, ProcReader
 from holdfast.process import ProcRoot
 
 STAT = b"%d (%s) S %d 1 1 0 -1 %d 1 0 0 0 7 8 0 0 20 0 %d 0 %d 9999 %d 18446744073709551615 1 1 0\n"
@@ -40,20 +40,20 @@ def put(tmp_path):
 @pytest.fixture
 def reader(tmp_path):
     with ProcRoot(str(tmp_path)) as proc:
-        yield Reader(proc)
+        yield ProcReader(proc)
 
 
 @pytest.mark.parametrize("comm", [b"foo) Z", b"(", b")", b"a b", b"\xff\xfe", b") S 1 1 1", b"two\nlines"])
 def test_a_name_that_looks_like_fields_moves_no_field(comm):
-    glance = parse_stat(7, STAT % (7, comm, 42, 0x00200000, 5, 4711, 1276))
-    assert (glance.ppid, glance.start_ticks, glance.kernel_thread, glance.rss_pages, glance.threads) == (
+    stat_line = parse_stat(7, STAT % (7, comm, 42, 0x00200000, 5, 4711, 1276))
+    assert (stat_line.ppid, stat_line.start_ticks, stat_line.kernel_thread, stat_line.rss_pages, stat_line.threads) == (
         42,
         4711,
         True,
         1276,
         5,
     )
-    assert glance.comm == comm.decode(errors="surrogateescape")
+    assert stat_line.comm == comm.decode(errors="surrogateescape")
 
 
 def test_status_gives_real_effective_and_saved_uid_and_pages():
@@ -66,7 +66,7 @@ def test_a_zombie_has_a_status_without_sizes():
 
 def test_everything_about_a_process(put, reader):
     put(5)
-    facts = reader.facts(reader.glance(5), EVERYTHING, Held(0, -5, "r"))
+    facts = reader.facts(reader.stat_line(5), EVERYTHING, Held(0, -5, "r"))
     assert (facts.comm, facts.exe, facts.cmdline, facts.uid) == ("postgres", "/usr/bin/postgres", ("a", "b c"), 33)
     assert (facts.oom_score_adj, dict(facts.cgroups), facts.held) == (-5, {"": "/a"}, Held(0, -5, "r"))
     assert (facts.rss_pages, facts.swap_pages, facts.page_table_pages) == (1276, 2, 14)
@@ -76,28 +76,30 @@ def test_what_is_not_wanted_is_not_read(put, reader, tmp_path):
     put(5)
     for name in ("exe", "cmdline", "status"):
         (tmp_path / "5" / name).unlink()
-    facts = reader.facts(reader.glance(5), Wants(exe=False, cmdline=False, status=False))
+    facts = reader.facts(reader.stat_line(5), Wants(exe=False, cmdline=False, status=False))
     assert (facts.exe, facts.cmdline, facts.rss_pages) == ("", (), 1276)
 
 
 def test_a_hidden_program_is_an_empty_name(put, reader, tmp_path):
     put(5)
     (tmp_path / "5/exe").unlink()
-    assert reader.facts(reader.glance(5), EVERYTHING).exe == ""
+    assert reader.facts(reader.stat_line(5), EVERYTHING).exe == ""
 
 
 def test_a_process_that_ends_between_two_files_is_gone(put, reader, tmp_path):
     put(5)
-    glance = reader.glance(5)
+    stat_line = reader.stat_line(5)
     (tmp_path / "5/cgroup").unlink()
     with pytest.raises(ProcessGone):
-        reader.facts(glance, EVERYTHING)
+        reader.facts(stat_line, EVERYTHING)
 
 
 def test_equal_groups_are_one_object(put, reader):
     put(5)
     put(6)
-    assert reader.facts(reader.glance(5), EVERYTHING).cgroups is reader.facts(reader.glance(6), EVERYTHING).cgroups
+    assert (
+        reader.facts(reader.stat_line(5), EVERYTHING).cgroups is reader.facts(reader.stat_line(6), EVERYTHING).cgroups
+    )
 
 
 @pytest.mark.parametrize(("lineage", "pids"), [(Lineage.NONE, []), (Lineage.PARENT, [4]), (Lineage.ALL, [4, 3, 1])])
@@ -106,21 +108,21 @@ def test_ancestors_are_read_as_far_as_asked(put, reader, lineage, pids):
     put(3, ppid=1)
     put(4, ppid=3)
     put(5, ppid=4)
-    process = reader.with_ancestors(reader.facts(reader.glance(5), EVERYTHING), lineage, EVERYTHING, nobody)
+    process = reader.with_ancestors(reader.facts(reader.stat_line(5), EVERYTHING), lineage, EVERYTHING, nobody)
     assert [ancestor.pid for ancestor in process.ancestors] == pids
 
 
 def test_an_ancestor_that_is_gone_ends_the_line(put, reader):
     put(4, ppid=3)
     put(5, ppid=4)
-    process = reader.with_ancestors(reader.facts(reader.glance(5), EVERYTHING), Lineage.ALL, EVERYTHING, nobody)
+    process = reader.with_ancestors(reader.facts(reader.stat_line(5), EVERYTHING), Lineage.ALL, EVERYTHING, nobody)
     assert [ancestor.pid for ancestor in process.ancestors] == [4]
 
 
 def test_a_line_that_bites_its_tail_ends(put, reader):
     put(4, ppid=5)
     put(5, ppid=4)
-    process = reader.with_ancestors(reader.facts(reader.glance(5), EVERYTHING), Lineage.ALL, EVERYTHING, nobody)
+    process = reader.with_ancestors(reader.facts(reader.stat_line(5), EVERYTHING), Lineage.ALL, EVERYTHING, nobody)
     assert [ancestor.pid for ancestor in process.ancestors] == [4]
     assert {p.pid: len(p.ancestors) for p in reader.everybody(nobody)} == {4: 1, 5: 1}
 
@@ -137,9 +139,9 @@ def test_a_real_process_through_a_descriptor_is_the_same_as_by_number():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         with ProcRoot("/proc") as proc, proc.open(child.pid) as opened:
-            reader = Reader(proc)
-            by_number = reader.facts(reader.glance(child.pid), EVERYTHING)
-            through = reader.facts(reader.glance_of(opened), EVERYTHING, opened=opened)
+            reader = ProcReader(proc)
+            by_number = reader.facts(reader.stat_line(child.pid), EVERYTHING)
+            through = reader.facts(reader.stat_line_of(opened), EVERYTHING, opened=opened)
             assert (through.pid, through.ppid, through.exe) == (
                 child.pid,
                 os.getpid(),

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from holdfast.node.model.decision import Reason
 from holdfast.node.plan.plan import explain, plan
-from holdfast.node.rule.annotation import BY_ANNOTATION, PAUSE, Table, asks_of, rule_for
+from holdfast.node.rule.annotation import BY_ANNOTATION, PAUSE, AdmissionTable, asks_of, rule_for
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.schema import Admission, PlacementConfig, Rule
 from holdfast.pods.cgroup_path import PodRef
@@ -17,8 +17,8 @@ GROUP = "/kubepods/burstable/podu/c"
 HOST = v2_host()
 
 
-def table(*entries: dict) -> Table:
-    return Table.of(msgspec.convert(list(entries), tuple[Admission, ...]))
+def table(*entries: dict) -> AdmissionTable:
+    return AdmissionTable.of(msgspec.convert(list(entries), tuple[Admission, ...]))
 
 
 DB = {
@@ -38,14 +38,14 @@ def pod(*, namespace: str = "db-1", container: str = "pg", adj: int | None = 985
     )  # fmt: skip
 
 
-def refused(some: PodRef, entries: Table) -> dict[str, str]:
+def refused(some: PodRef, entries: AdmissionTable) -> dict[str, str]:
     return {ask.key: ask.refused for ask in asks_of(some.namespace, some.annotations, entries) if ask.refused}
 
 
 def test_without_an_entry_nothing_is_allowed():
     some = pod(oom_score_adj="5", memory_oom_group="0")
     why = 'no entry of annotations: allows anything in namespace "db-1"'
-    assert refused(some, Table()) == {"oom-score-adj": why, "memory-oom-group": why}
+    assert refused(some, AdmissionTable()) == {"oom-score-adj": why, "memory-oom-group": why}
     assert refused(some, table({**DB, "namespaces": "web"})) == {"oom-score-adj": why, "memory-oom-group": why}
     assert rule_for(some, table({**DB, "namespaces": "web"})) is None
 

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginStub, RuntimeServicer, add_RuntimeServicer_to_server
 from holdfast.errors import InvalidArgument
-from holdfast.plugins.nri.figures import Figures
 from holdfast.plugins.nri.link import Link
-from holdfast.plugins.nri.service import Means
-from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, Identity
+from holdfast.plugins.nri.metrics import NriMetrics
+from holdfast.plugins.nri.service import HandlerContext
+from holdfast.plugins.nri.session import PLUGIN_STREAM, RUNTIME_STREAM, PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.ttrpc import Client, Server, unix
-from holdfast.ttrpc.trunk import Trunk
+from holdfast.ttrpc.mux_connection import MuxConnection
 
 from tests.running import PATIENCE_S
 from tests.unit.ttrpc.harness import bound, socket_path
@@ -32,14 +32,14 @@ class Wishing:
     """`pods.nri.Wishes`."""
 
     def __init__(self):
-        self.wish, self.error, self.never = None, None, False
+        self.values, self.error, self.never = None, None, False
 
     async def at_creation(self, pod, container):
         if self.never:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        return self.wish
+        return self.values
 
 
 class Feeding:
@@ -91,19 +91,19 @@ class Runtime(RuntimeServicer):
 
     @asynccontextmanager
     async def plugin(self):
-        """The next plugin's stub, and the trunk to it."""
+        """The next plugin's stub, and the mux to it."""
         loop = asyncio.get_running_loop()
         sock, _ = await loop.sock_accept(self._listener)
-        trunk, server = Trunk(), Server()
+        mux, server = MuxConnection(), Server()
         add_RuntimeServicer_to_server(self, server)
         async with asyncio.TaskGroup() as group:
-            await loop.create_unix_connection(lambda: trunk, sock=sock)
-            trunk.attach(RUNTIME_STREAM, server.session(group))
+            await loop.create_unix_connection(lambda: mux, sock=sock)
+            mux.attach(RUNTIME_STREAM, server.session(group))
             try:
-                yield PluginStub(Client(trunk.connector(PLUGIN_STREAM))), trunk
+                yield PluginStub(Client(mux.connector(PLUGIN_STREAM))), mux
             finally:
-                trunk.close()
-                await trunk.ended.wait()
+                mux.close()
+                await mux.ended.wait()
 
 
 @asynccontextmanager
@@ -115,17 +115,22 @@ async def linked(tmp_path, budget_s=PATIENCE_S):
     with socket_path() as path, bound(path) as listener:
         listener.setblocking(False)
         store = CreatedStore(tmp_path / "created.db")
-        events, states, heir = [], [], Taking()
-        means = Means(
+        events, states, adoption_target = [], [], Taking()
+        handler_context = HandlerContext(
             Wishing(),
             Feeding(),
             store,
-            Figures(),
+            NriMetrics(),
             events.append,
-            heir=heir,
+            adoption_target=adoption_target,
         )
-        link = Link(unix(path), Identity("holdfast", "10"), means, budget_s, states.append)
-        link.events, link.states, link.heir, link.adopted = events, states, heir, heir.taken
+        link = Link(unix(path), PluginIdentity("holdfast", "10"), handler_context, budget_s, states.append)
+        link.events, link.states, link.adoption_target, link.adopted = (
+            events,
+            states,
+            adoption_target,
+            adoption_target.taken,
+        )
         task = asyncio.ensure_future(link.keep())
         try:
             yield Runtime(listener), link

@@ -4,10 +4,10 @@ import pytest
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.errors import Unavailable
 from holdfast.plugins.nri import message
-from holdfast.plugins.nri.figures import Figures
+from holdfast.plugins.nri.metrics import NriMetrics
 from holdfast.plugins.nri.service import fail_open
 from holdfast.pods.created import Created, CreatedFile, CreatedStore
-from holdfast.pods.nri import EVENT_MASK, Adjustment, Life, Sandbox, Wish
+from holdfast.pods.nri import EVENT_MASK, Adjustment, NriContainerState, RuleValues, Sandbox
 from holdfast.ttrpc import Kind
 
 from tests.running import async_until
@@ -24,21 +24,23 @@ async def test_parts_are_answered_as_parts_and_given_on_as_one(tmp_path):
             pb.SynchronizeRequest(containers=[a_container(state=pb.CONTAINER_RUNNING)], more=True),
         ):
             assert (await plugin.Synchronize(part)).more
-            assert link.means.feed.calls == []
+            assert link.handler_context.feed.calls == []
         assert not (await plugin.Synchronize(pb.SynchronizeRequest())).more
-        ((name, pods, containers),) = link.means.feed.calls
+        ((name, pods, containers),) = link.handler_context.feed.calls
         assert (name, pods) == ("everything", [SANDBOX])
-        assert [(some.id, some.life, some.oom_score_adj) for some in containers] == [("c1", Life.RUNNING, 985)]
+        assert [(some.id, some.state, some.oom_score_adj) for some in containers] == [
+            ("c1", NriContainerState.RUNNING, 985)
+        ]
 
 
 async def test_what_a_container_was_created_with_is_told_with_what_was_asked_for(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.means.store.put(Created("c1", 985, -500, "pg"))
-        link.means.store.put(Created("gone", 985, -500, "pg"))
+        link.handler_context.store.put(Created("c1", 985, -500, "pg"))
+        link.handler_context.store.put(Created("gone", 985, -500, "pg"))
         await plugin.Synchronize(pb.SynchronizeRequest(pods=[POD], containers=[a_container(adj=-500)]))
-        (container,) = link.means.feed.calls[0][2]
+        (container,) = link.handler_context.feed.calls[0][2]
         assert (container.oom_score_adj, container.asked) == (-500, 985)
-        assert link.means.store.get("gone") is None
+        assert link.handler_context.store.get("gone") is None
 
 
 OLD = [  # how a runtime before NRI 0.12 says it, and how later ones do
@@ -58,24 +60,24 @@ async def test_an_event_means_the_same_in_either_words(tmp_path, event, method, 
     async with serving(tmp_path) as (plugin, link):
         container = None if "Pod" in (method or "") else a_container()
         await plugin.StateChange(pb.StateChangeEvent(event=event, pod=POD, container=container))
-        calls = list(link.means.feed.calls)
+        calls = list(link.handler_context.feed.calls)
         assert [call[0] for call in calls] == told
         if method is not None:
-            link.means.feed.calls.clear()
+            link.handler_context.feed.calls.clear()
             request = pb.PodEvent(pod=POD) if container is None else pb.ContainerEvent(pod=POD, container=container)
             await getattr(plugin, method)(request)
-            assert link.means.feed.calls == calls
+            assert link.handler_context.feed.calls == calls
 
 
 async def test_a_creation_is_answered_recorded_and_told(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.means.wishes.wish = Wish("pg", -500, "/holdfast/db", {"memory.oom.group": "0"})
+        link.handler_context.values_source.values = RuleValues("pg", -500, "/holdfast/db", {"memory.oom.group": "0"})
         reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
         linux = reply.adjust.linux
         assert (linux.oom_score_adj.value, linux.cgroups_path) == (-500, "/holdfast/db/c1")
         assert dict(linux.resources.unified) == {"memory.oom.group": "0"}
-        assert link.means.store.get("c1") == Created("c1", 985, -500, "pg")
-        assert [call[0] for call in link.means.feed.calls] == ["pod", "container"]
+        assert link.handler_context.store.get("c1") == Created("c1", 985, -500, "pg")
+        assert [call[0] for call in link.handler_context.feed.calls] == ["pod", "container"]
         (event,) = link.events
         assert (event.outcome, event.rule, event.asked, event.oom_score_adj) == ("adjusted", "pg", 985, -500)
 
@@ -83,7 +85,7 @@ async def test_a_creation_is_answered_recorded_and_told(tmp_path):
 async def test_a_container_that_runs_is_handed_to_the_engine_with_what_was_asked_for(tmp_path):
     async with serving(tmp_path) as (plugin, link):
         for row in (Created("c1", 985, -500, "pg"), Created("unasked", None, 0, "pg")):
-            link.means.store.put(row)
+            link.handler_context.store.put(row)
         for container in (a_container(pid=321), a_container(), pb.Container(id="unasked", pid=5), pb.Container(id="x")):
             await plugin.PostStartContainer(pb.ContainerEvent(pod=POD, container=container))
         assert link.adopted == [(321, 985, -500, "pg")]
@@ -91,7 +93,9 @@ async def test_a_container_that_runs_is_handed_to_the_engine_with_what_was_asked
 
 async def test_files_of_its_group_are_handed_to_the_engine_with_what_they_would_say_without_us(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.means.wishes.wish = Wish("pg", unified={"memory.oom.group": "0", "memory.min": "4096", "cpu.weight": "5"})
+        link.handler_context.values_source.values = RuleValues(
+            "pg", unified={"memory.oom.group": "0", "memory.min": "4096", "cpu.weight": "5"}
+        )
         container = a_container(pid=321)
         container.linux.cgroups_path = "/kubepods/podu1/c1"
         container.linux.resources.unified["memory.oom.group"] = "1"
@@ -105,7 +109,7 @@ async def test_files_of_its_group_are_handed_to_the_engine_with_what_they_would_
         ]
         assert link.adopted == [("/kubepods/podu1/c1", files)]
         await plugin.RemoveContainer(pb.ContainerEvent(pod=POD, container=container))
-        assert link.means.store.files("c1") == ()
+        assert link.handler_context.store.files("c1") == ()
 
 
 async def synchronize(plugin, container):
@@ -114,20 +118,20 @@ async def synchronize(plugin, container):
 
 async def test_a_container_that_started_while_we_were_away_is_handed_over_once(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.means.wishes.wish = Wish("pg", -500)
+        link.handler_context.values_source.values = RuleValues("pg", -500)
         await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
-        store = link.means.store
+        store = link.handler_context.store
         await synchronize(plugin, a_container(adj=-500))  # it does not run yet
         assert (link.adopted, store.waits("c1")) == ([], True)
 
-        link.heir.error = Unavailable("the journal's disk is full")
+        link.adoption_target.error = Unavailable("the journal's disk is full")
         await synchronize(plugin, a_container(adj=-500, pid=321))
         assert (link.adopted, store.waits("c1")) == ([], True)
         again = CreatedStore(tmp_path / "created.db")  # as the next of us finds it
         assert again.waits("c1")
         again.close()
 
-        link.heir.error = None
+        link.adoption_target.error = None
         for _ in range(2):
             await synchronize(plugin, a_container(adj=-500, pid=321))
             await async_until(lambda: not store.waits("c1"))  # the engine's answer comes in turns of its own
@@ -139,8 +143,8 @@ async def test_a_container_that_started_while_we_were_away_is_handed_over_once(t
 
 async def test_what_cannot_be_recorded_is_not_done(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.means.wishes.wish = Wish("pg", -500)
-        link.means.store.close()
+        link.handler_context.values_source.values = RuleValues("pg", -500)
+        link.handler_context.store.close()
         reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
         assert reply == pb.CreateContainerResponse()
 
@@ -160,10 +164,10 @@ METHODS = [
 @pytest.mark.parametrize(("method", "request_", "empty"), METHODS)
 async def test_no_error_leaves_a_handler(tmp_path, method, request_, empty):
     async with serving(tmp_path) as (plugin, link):
-        link.means.feed.broken = True
+        link.handler_context.feed.broken = True
         assert await getattr(plugin, method)(request_) == empty
-        assert link.means.figures.failures.labels(method).value == 1
-        link.means.feed.broken = False
+        assert link.handler_context.metrics.failures.labels(method).value == 1
+        link.handler_context.feed.broken = False
         assert await getattr(plugin, method)(request_) == empty
 
 
@@ -173,12 +177,12 @@ async def test_a_message_with_nothing_in_it_is_no_error_either(tmp_path):
             await getattr(plugin, method)(type(request)())
         await plugin.Configure(pb.ConfigureRequest())
         await plugin.Shutdown(pb.Empty())
-        assert list(link.means.figures.failures.samples()) == []
+        assert list(link.handler_context.metrics.failures.samples()) == []
 
 
 async def test_a_wish_that_takes_longer_than_the_budget_is_none(tmp_path):
     async with serving(tmp_path, budget_s=0.01) as (plugin, link):
-        link.means.wishes.never = True
+        link.handler_context.values_source.never = True
         reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()), timeout=30)
         assert reply == pb.CreateContainerResponse()
 
@@ -191,7 +195,7 @@ async def test_the_budget_is_half_of_what_the_runtime_still_waits():
     async def never(request, call):
         await asyncio.Event().wait()
 
-    guarded = fail_open(Figures(), 1000)("/x/Configure", Kind.UNARY, never)
+    guarded = fail_open(NriMetrics(), 1000)("/x/Configure", Kind.UNARY, never)
     assert (await guarded(pb.ConfigureRequest(), Call())).events == EVENT_MASK
 
 
@@ -210,4 +214,4 @@ def test_what_of_a_message_nobody_named_is_kept():
 
 
 def test_a_state_nobody_defined_is_not_known():
-    assert message.container(pb.Container(id="c", state=77)).life is Life.UNKNOWN
+    assert message.container(pb.Container(id="c", state=77)).state is NriContainerState.UNKNOWN

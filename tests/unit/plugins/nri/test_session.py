@@ -31,13 +31,13 @@ async def test_it_serves_before_it_is_registered_because_a_runtime_calls_at_once
 async def test_it_is_a_plugin_from_the_end_of_the_synchronisation_to_the_end_of_the_connection(tmp_path):
     async with linked(tmp_path) as (runtime, link):
         for _ in range(2):
-            async with runtime.plugin() as (plugin, trunk):
+            async with runtime.plugin() as (plugin, mux):
                 await runtime.registered.get()
                 await plugin.Synchronize(pb.SynchronizeRequest(more=True))
                 assert True not in link.states
                 await plugin.Synchronize(pb.SynchronizeRequest())
                 assert link.states == [True]
-                trunk.close()
+                mux.close()
             async with runtime.plugin():  # it came back, so it saw the end
                 assert link.states == [True, False]
                 link.states.clear()
@@ -62,8 +62,8 @@ async def test_a_runtime_that_drops_it_at_once_is_asked_again_ever_more_slowly(t
 async def test_a_runtime_that_refuses_it_is_asked_again(tmp_path):
     async with linked(tmp_path) as (runtime, _):
         runtime.refusal = "invalid plugin index"
-        async with runtime.plugin() as (_, trunk):
-            await trunk.ended.wait()
+        async with runtime.plugin() as (_, mux):
+            await mux.ended.wait()
         runtime.refusal = None
         async with runtime.plugin():
             assert (await runtime.registered.get()).plugin_idx == "10"
@@ -81,9 +81,9 @@ async def test_a_peer_that_speaks_something_else_costs_one_connection_at_most(tm
 
 
 async def test_methods_it_does_not_want_are_said_to_be_none_so_that_a_runtime_falls_back(tmp_path):
-    async with linked(tmp_path) as (runtime, _), runtime.plugin() as (_, trunk):
+    async with linked(tmp_path) as (runtime, _), runtime.plugin() as (_, mux):
         await runtime.registered.get()
-        client = Client(trunk.connector(1))
+        client = Client(mux.connector(1))
         for name in ("PostCreateContainer", "UpdateContainer", "ValidateContainerAdjustment"):
             call = client.unary("nri.pkg.api.v1alpha1.Plugin", name, pb.ContainerEvent, pb.Empty)
             with pytest.raises(Unimplemented, match=f"^method {name}$"):

@@ -1,7 +1,7 @@
 import pytest
 from holdfast.node.rule.file import read_bundle
-from holdfast.store import LocalStore, Metadata
-from holdfast.store.bundle import Bundles, Shelf
+from holdfast.store import LocalStore, MetadataStore
+from holdfast.store.bundle import BundleDir, Bundles
 from holdfast.store.bundle.bundles import NAMESPACE
 from holdfast.store.bundle.links import Links
 
@@ -9,7 +9,7 @@ from tests.fakes import bundles
 
 
 class Node:
-    """A node's store and shelf, opened."""
+    """A node's store and bundle directory, opened."""
 
     def __init__(self, root, targets=(), keep=2):
         self.root, self.targets, self.keep = root, targets, keep
@@ -17,10 +17,10 @@ class Node:
     async def open(self):
         self.local = LocalStore(self.root / "content")
         await self.local.open()
-        self.metadata = Metadata(self.root / "meta.sqlite", self.local)
+        self.metadata = MetadataStore(self.root / "meta.sqlite", self.local)
         await self.metadata.open()
-        self.shelf = Shelf(self.root / "bundles", Links(self.root / "bundles", self.targets), self.keep)
-        self.bundles = Bundles(self.metadata, self.shelf, read_bundle)
+        self.bundle_dir = BundleDir(self.root / "bundles", Links(self.root / "bundles", self.targets), self.keep)
+        self.bundles = Bundles(self.metadata, self.bundle_dir, read_bundle)
         await self.bundles.open()
         return self
 

@@ -11,7 +11,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
 )
-from holdfast.store.bundle.bundles import NAMESPACE, State
+from holdfast.store.bundle.bundles import NAMESPACE, BundleState
 from holdfast.store.leases import CONTENT, Resource
 
 from tests.fakes.layout import digest, layer, manifest, rule
@@ -28,7 +28,7 @@ def states(listed):
 async def test_a_bundle_is_applied_by_name_and_by_digest(node):
     name = await node.pull("one", files(1))
     outcome = await node.bundles.apply("one")
-    assert (outcome.bundle.digest, outcome.bundle.state, outcome.previous) == (name, State.CURRENT, "")
+    assert (outcome.bundle.digest, outcome.bundle.state, outcome.previous) == (name, BundleState.CURRENT, "")
     assert node.current("etc/x.conf") == b"x=1\n"
     assert node.bundles.rules("current") == (name, [("rules.yaml", rule("r1").decode())])
     other = await node.pull("two", files(2))
@@ -45,9 +45,9 @@ async def test_a_rollback_returns_to_the_one_before_and_then_to_the_one_before_t
     outcome = await node.bundles.rollback()
     assert outcome.bundle.name == "2"
     assert states(await node.bundles.listed()) == [
-        ("2", State.CURRENT),
-        ("1", State.EARLIER),
-        ("3", State.ROLLED_BACK),
+        ("2", BundleState.CURRENT),
+        ("1", BundleState.EARLIER),
+        ("3", BundleState.ROLLED_BACK),
     ]
     assert (await node.bundles.rollback()).bundle.name == "1"
     assert node.current("etc/x.conf") == b"x=1\n"
@@ -286,4 +286,4 @@ async def test_a_history_that_cannot_be_read_is_told_and_removed_by_hand(node, m
     await node.bundles.apply("1")
     (node.root / "bundles" / "history.json").write_text("{")
     with pytest.raises(InvalidArgument, match=r"history\.json: .*; remove it"):
-        node.shelf.open()
+        node.bundle_dir.open()

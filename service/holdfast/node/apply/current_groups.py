@@ -1,0 +1,36 @@
+"""The cgroups that one process is in at the moment of a move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.cgroups import is_member, parse_groups
+from holdfast.process import OpenProcess
+
+
+class CurrentGroups:
+    """``groups``: the groups that the process is believed to be in, by hierarchy.
+
+    At first these are the groups that were read when its moves were decided.
+    """
+
+    def __init__(self, process: OpenProcess, seen: Mapping[str, str]) -> None:
+        self._process, self.groups = process, seen
+
+    def look(self) -> Mapping[str, str]:
+        """Read the process's groups.
+
+        Raises:
+            ProcessGone: the process ended.
+        """
+        self.groups = parse_groups(self._process.last_look("cgroup"))
+        return self.groups
+
+    def is_still(self, hierarchy: str) -> bool:
+        """Whether the process is in the group that ``groups`` has for this hierarchy. Only the move may follow this
+        call.
+
+        Raises:
+            ProcessGone: the process ended.
+        """
+        return is_member(self._process.last_look("cgroup"), hierarchy, self.groups.get(hierarchy, ""))

@@ -1,0 +1,50 @@
+import asyncio
+import os
+import stat
+import tempfile
+import threading
+
+import pytest
+from holdfast.server import thread_dump
+
+
+async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():
+    async def waiting_for_godot():
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(waiting_for_godot(), name="estragon")
+    await asyncio.sleep(0)
+    words = thread_dump.text()
+    task.cancel()
+    assert f"thread {threading.current_thread().name} (" in words
+    assert "in test_threads_and_tasks_are_shown_by_name_with_where_they_are\n    words = thread_dump.text()\n" in words
+    assert "task estragon:\n" in words
+    assert "in waiting_for_godot\n    await asyncio.Event().wait()\n" in words
+
+
+def test_a_frame_without_a_line_number_is_shown_without_one():
+    """A coroutine that Cython compiled has a frame whose ``f_lineno`` is None."""
+
+    class Code:
+        co_filename = "server.pyx.pxi"
+        co_name = "_server_main_loop"
+
+    class Frame:
+        f_code = Code
+        f_lineno = None
+
+    assert thread_dump._line(Frame()) == '  File "server.pyx.pxi", line ?, in _server_main_loop\n'
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "file"])
+def test_a_dump_goes_into_a_file_of_its_own_whatever_waits_there(tmp_path, monkeypatch, trap):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim, path = tmp_path / "victim", tmp_path / f"holdfast.{os.getpid()}.stacks.log"
+    victim.write_text("kept")
+    {"link": lambda: path.symlink_to(victim), "pipe": lambda: os.mkfifo(path), "file": path.touch}[trap]()
+    for _ in range(2):
+        assert thread_dump.write() == str(path)
+        assert stat.S_ISREG(path.lstat().st_mode)
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+        assert "thread " in path.read_text()
+    assert victim.read_text() == "kept"
