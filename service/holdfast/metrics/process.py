@@ -20,6 +20,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def families(proc_root: str = "/proc") -> list[Counter]:
     """Return the families: CPU, memory, descriptors, threads, start time, and the interpreter's collector."""
+    return [*_process_families(proc_root), *_own_families()]
+
+
+def _process_families(proc_root: str) -> list[Counter]:
+    """Return the families that every client library has."""
 
     def stat() -> list[bytes]:
         return fields_of(kernel_text.read(f"{proc_root}/self/stat"))
@@ -62,6 +67,12 @@ def families(proc_root: str = "/proc") -> list[Counter]:
             "Start time of the process since unix epoch in seconds.",
             read=_one(lambda: started),
         ),
+    ]
+
+
+def _own_families() -> list[Counter]:
+    """Return the families of the kernel's text, and those of the interpreter."""
+    return [
         Counter(
             "holdfast_kernel_text_refused_total",
             "Texts from the kernel that were not used, by reason: too_long, malformed.",

@@ -26,7 +26,10 @@ POD = ("pod_namespace", "pod_name", "pod_container")
 
 
 class PlacementMetrics:
-    """The metric families; `register` shows them."""
+    """The metric families, in the order in which they are shown; `register` shows them.
+
+    Others set the callables, which are read at a scrape.
+    """
 
     def __init__(self) -> None:
         self.placements: Callable[[], Iterable[Placement]] = tuple
@@ -34,6 +37,19 @@ class PlacementMetrics:
         self.pressure: Callable[[], Iterable[Pressure]] = tuple
         self.unreadable_now: Callable[[], int] = int
         self.unreadable_ever: Callable[[], int] = int
+        self.events_skipped: Callable[[], int] = int
+        self.processes_slowed: Callable[[], int] = int
+        self.crowds_slowed: Callable[[], int] = int
+        self.containers_slowed: Callable[[], int] = int
+        self.walks_cut: Callable[[], int] = int
+        self.up: Callable[[], bool] = bool
+        self._make_limit_families()
+        self._make_process_families()
+        self._make_write_families()
+        self._make_event_families()
+        self._make_kill_families()
+
+    def _make_limit_families(self) -> None:
         self.unreadable = Gauge(
             "holdfast_placement_unreadable_processes",
             "Processes whose command line cannot be read: their memory is locked.",
@@ -44,9 +60,6 @@ class PlacementMetrics:
             "Times a process's command line was not read in time.",
             read=lambda: [((), float(self.unreadable_ever()))],
         )
-        self.events_skipped: Callable[[], int] = int
-        self.processes_slowed: Callable[[], int] = int
-        self.crowds_slowed: Callable[[], int] = int
         self.skipped = Counter(
             "holdfast_placement_events_skipped_total",
             "Process events not served: their process, or its user and group, makes too many and waits for the rescan.",
@@ -66,13 +79,11 @@ class PlacementMetrics:
             "holdfast_placement_containers_looked_at_total",
             "Looks at the processes of a container that started, because no process events arrive.",
         )
-        self.containers_slowed: Callable[[], int] = int
         self.containers_skipped = Counter(
             "holdfast_placement_containers_skipped_total",
             "Such looks left to the rescan: too many containers of one pod started.",
             read=lambda: [((), float(self.containers_slowed()))],
         )
-        self.walks_cut: Callable[[], int] = int
         self.process_errors = Counter(
             "holdfast_placement_process_errors_total", "Processes left out because looking after them failed."
         )
@@ -81,7 +92,8 @@ class PlacementMetrics:
             "Walks over cgroups that ended early: there were too many groups.",
             read=lambda: [((), float(self.walks_cut()))],
         )
-        self.up: Callable[[], bool] = bool
+
+    def _make_process_families(self) -> None:
         self.engine_up = Gauge(
             "holdfast_placement_engine_up",
             "1 while the placement engine works, 0 when it has ended or hangs.",
@@ -96,6 +108,8 @@ class PlacementMetrics:
             (*POD, "rule", "state"),
             read=self._pod_processes,
         )
+
+    def _make_write_families(self) -> None:
         self.writes = Counter(
             "holdfast_placement_writes_total", "Writes to processes and cgroups.", ("field", "result")
         )
@@ -109,6 +123,8 @@ class PlacementMetrics:
             ("field",),
             bounds=EXEC_SECONDS,
         )
+
+    def _make_event_families(self) -> None:
         self.events = Counter("holdfast_placement_events_total", "Process events from the kernel.", ("kind",))
         self.lost = Counter("holdfast_placement_events_lost_total", "Times the kernel dropped process events.")
         self.missed = Counter(
@@ -126,6 +142,8 @@ class PlacementMetrics:
         self.strangers = Counter(
             "holdfast_placement_recycled_total", "Newcomers with an ended process's number that were put back."
         )
+
+    def _make_kill_families(self) -> None:
         self.kills = Counter(
             "holdfast_oom_kills_total", "OOM kills by the cgroup that was full and whose it was.", ("cgroup", *POD)
         )

@@ -66,7 +66,7 @@ class EngineContext(Struct, frozen=True):
     """The tools of the engine: readers, the writer, the queue of orders, the receiver of reports, and the metrics.
 
     ``forks`` returns the forks since its last call, ``now`` the time; ``allows``: whether a process is examined for an
-    event (`Crowds.allows`).
+    event (`EventLimits.allows_examination`).
     """
 
     reader: ProcReader
@@ -83,7 +83,7 @@ class EngineContext(Struct, frozen=True):
 class Performer:
     """Carries out actions.
 
-    ``looks``: processes that the actions call to examine. ``looked`` counts examinations of one process each, heirs
+    ``pending``: processes that the actions call to examine. ``examined`` counts examinations of one process each, heirs
     included. ``followed_changed``: the set of processes whose forks are to be reported changed. ``at_once``, if it is a
     list, receives all results: orders are not queued during a restore.
     """

@@ -1,4 +1,4 @@
-"""Read this process's view of the machine (`model.privileges.Vantage`) from /proc."""
+"""Read this process's view of the machine (`model.privileges.Privileges`) from /proc."""
 
 from __future__ import annotations
 

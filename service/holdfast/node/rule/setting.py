@@ -260,92 +260,104 @@ _THROTTLE = _numbered("`MAJOR:MINOR NUMBER`, 0 for no limit", _device, lambda te
 _US = _number(0, 1 << 44, "microseconds from 0")
 
 
-def _rows() -> Iterator[Setting]:
-    def both(kind: ValueType, *files: str) -> Iterator[Setting]:
-        return (Setting(file, True, True, kind) for file in files)
+def _both(kind: ValueType, *files: str) -> Iterator[Setting]:
+    return (Setting(file, True, True, kind) for file in files)
 
-    def v1(kind: ValueType, *files: str) -> Iterator[Setting]:
-        return (Setting(file, True, False, kind) for file in files)
 
-    def v2(kind: ValueType, *files: str) -> Iterator[Setting]:
-        return (Setting(file, False, True, kind) for file in files)
+def _v1(kind: ValueType, *files: str) -> Iterator[Setting]:
+    return (Setting(file, True, False, kind) for file in files)
 
-    # memory
-    yield from v2(_PROTECTION, "memory.min", "memory.low")
-    yield from v2(_SIZE_V2, "memory.high", "memory.max", "memory.swap.high", "memory.swap.max", "memory.zswap.max")
-    yield from v2(_SWITCH, "memory.zswap.writeback", "memory.oom.group")
-    yield from v1(_SIZE_V1, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-    yield from v1(_SIZE_V1, "memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes")
-    yield from v1(replace(_SIZE_V1, unlimited=None), "memory.soft_limit_in_bytes")
-    yield from v1(_number(0, 200), "memory.swappiness")
-    yield from v1(_SWITCH, "memory.oom_control")
-    yield from v1(_number(0, 3), "memory.move_charge_at_immigrate")
-    # cpu
-    yield from v2(_number(1, 10_000), "cpu.weight")
-    yield from v2(_number(-20, 19), "cpu.weight.nice")
-    yield from v2(
+
+def _v2(kind: ValueType, *files: str) -> Iterator[Setting]:
+    return (Setting(file, False, True, kind) for file in files)
+
+
+def _memory() -> Iterator[Setting]:
+    yield from _v2(_PROTECTION, "memory.min", "memory.low")
+    yield from _v2(_SIZE_V2, "memory.high", "memory.max", "memory.swap.high", "memory.swap.max", "memory.zswap.max")
+    yield from _v2(_SWITCH, "memory.zswap.writeback", "memory.oom.group")
+    yield from _v1(_SIZE_V1, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+    yield from _v1(_SIZE_V1, "memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes")
+    yield from _v1(replace(_SIZE_V1, unlimited=None), "memory.soft_limit_in_bytes")
+    yield from _v1(_number(0, 200), "memory.swappiness")
+    yield from _v1(_SWITCH, "memory.oom_control")
+    yield from _v1(_number(0, 3), "memory.move_charge_at_immigrate")
+
+
+def _cpu() -> Iterator[Setting]:
+    yield from _v2(_number(1, 10_000), "cpu.weight")
+    yield from _v2(_number(-20, 19), "cpu.weight.nice")
+    yield from _v2(
         ValueType("`QUOTA` or `QUOTA PERIOD` in microseconds, `max` for no quota", _cpu_max, _says_max), "cpu.max"
     )
-    yield from v2(_US, "cpu.max.burst")
-    yield from both(_SWITCH, "cpu.idle")
-    yield from both(
+    yield from _v2(_US, "cpu.max.burst")
+    yield from _both(_SWITCH, "cpu.idle")
+    yield from _both(
         ValueType("a percentage without the sign (`20`, `12.5`), or `max`", _percentage),
         "cpu.uclamp.min",
         "cpu.uclamp.max",
     )
-    yield from v1(_number(2, 262_144), "cpu.shares")
-    yield from v1(ValueType("microseconds from 1000, or `-1`", _quota, lambda text: text == "-1"), "cpu.cfs_quota_us")
-    yield from v1(_number(1000, 1_000_000, "microseconds, 1000 to 1000000"), "cpu.cfs_period_us")
-    yield from v1(_US, "cpu.cfs_burst_us")
-    yield from v1(_number(-1, 1 << 44, "microseconds, or `-1`"), "cpu.rt_runtime_us")
-    yield from v1(_number(1, 1 << 44, "microseconds from 1"), "cpu.rt_period_us")
-    # cpuset
-    yield from both(_CPUS, "cpuset.cpus", "cpuset.mems")
-    yield from v2(replace(_CPUS, unlimited=None), "cpuset.cpus.exclusive")
-    yield from v2(_choice("member", "root", "isolated"), "cpuset.cpus.partition")
+    yield from _v1(_number(2, 262_144), "cpu.shares")
+    yield from _v1(ValueType("microseconds from 1000, or `-1`", _quota, lambda text: text == "-1"), "cpu.cfs_quota_us")
+    yield from _v1(_number(1000, 1_000_000, "microseconds, 1000 to 1000000"), "cpu.cfs_period_us")
+    yield from _v1(_US, "cpu.cfs_burst_us")
+    yield from _v1(_number(-1, 1 << 44, "microseconds, or `-1`"), "cpu.rt_runtime_us")
+    yield from _v1(_number(1, 1 << 44, "microseconds from 1"), "cpu.rt_period_us")
+
+
+def _cpuset() -> Iterator[Setting]:
+    yield from _both(_CPUS, "cpuset.cpus", "cpuset.mems")
+    yield from _v2(replace(_CPUS, unlimited=None), "cpuset.cpus.exclusive")
+    yield from _v2(_choice("member", "root", "isolated"), "cpuset.cpus.partition")
     for file in ("cpu_exclusive", "mem_exclusive", "mem_hardwall", "memory_migrate", "memory_spread_page"):
-        yield from v1(_SWITCH, f"cpuset.{file}")
-    yield from v1(_SWITCH, "cpuset.memory_spread_slab", "cpuset.sched_load_balance")
-    yield from v1(_number(-1, 5), "cpuset.sched_relax_domain_level")
-    # block devices
+        yield from _v1(_SWITCH, f"cpuset.{file}")
+    yield from _v1(_SWITCH, "cpuset.memory_spread_slab", "cpuset.sched_load_balance")
+    yield from _v1(_number(-1, 5), "cpuset.sched_relax_domain_level")
+
+
+def _block_devices() -> Iterator[Setting]:
     limits = dict.fromkeys(("rbps", "wbps", "riops", "wiops"), _or_max)
-    yield from v2(_weight(1, 10_000), "io.weight")
-    yield from v2(_weight(1, 1000), "io.bfq.weight")
-    yield from v2(
+    yield from _v2(_weight(1, 10_000), "io.weight")
+    yield from _v2(_weight(1, 1000), "io.bfq.weight")
+    yield from _v2(
         _keyed(limits, "`MAJOR:MINOR` and any of `rbps= wbps= riops= wiops=`, each a number or `max`", _device),
         "io.max",
     )
-    yield from v2(
+    yield from _v2(
         replace(_keyed({"target": _or_max}, "`MAJOR:MINOR target=MICROSECONDS`", _device), unlimited=None), "io.latency"
     )
-    yield from v2(_choice("no-change", "promote-to-rt", "restrict-to-be", "idle", "none-to-rt"), "io.prio.class")
-    yield from v1(_number(10, 1000), "blkio.weight")
-    yield from v1(_weight(1, 1000), "blkio.bfq.weight")
-    yield from v1(
+    yield from _v2(_choice("no-change", "promote-to-rt", "restrict-to-be", "idle", "none-to-rt"), "io.prio.class")
+    yield from _v1(_number(10, 1000), "blkio.weight")
+    yield from _v1(_weight(1, 1000), "blkio.bfq.weight")
+    yield from _v1(
         _numbered("`MAJOR:MINOR NUMBER`", _device, lambda text: whole(text, 0, 1000), limit=False),
         "blkio.weight_device",
     )
     for file in ("read_bps", "write_bps", "read_iops", "write_iops"):
-        yield from v1(_THROTTLE, f"blkio.throttle.{file}_device")
-    # the rest
-    yield from both(_count(), "pids.max")
-    yield from v2(_SIZE_V2, f"hugetlb.{SIZE_OF_PAGE}.max", f"hugetlb.{SIZE_OF_PAGE}.rsvd.max")
-    yield from v1(_SIZE_V1, f"hugetlb.{SIZE_OF_PAGE}.limit_in_bytes", f"hugetlb.{SIZE_OF_PAGE}.rsvd.limit_in_bytes")
+        yield from _v1(_THROTTLE, f"blkio.throttle.{file}_device")
+
+
+def _others() -> Iterator[Setting]:
+    yield from _both(_count(), "pids.max")
+    yield from _v2(_SIZE_V2, f"hugetlb.{SIZE_OF_PAGE}.max", f"hugetlb.{SIZE_OF_PAGE}.rsvd.max")
+    yield from _v1(_SIZE_V1, f"hugetlb.{SIZE_OF_PAGE}.limit_in_bytes", f"hugetlb.{SIZE_OF_PAGE}.rsvd.limit_in_bytes")
     handles = dict.fromkeys(("hca_handle", "hca_object"), _or_max)
-    yield from both(
+    yield from _both(
         _keyed(handles, "`DEVICE` and any of `hca_handle= hca_object=`, each a number or `max`", _name), "rdma.max"
     )
-    yield from both(_numbered("`RESOURCE NUMBER`, or `max`", _name, _or_max, limit=False), "misc.max")
-    yield from v2(_SWITCH, "cgroup.freeze")
-    yield from v1(ValueType("`FROZEN` or `THAWED`", _freezer), "freezer.state")
-    yield from v1(ValueType("a number (`0x00100001`)", _classid), "net_cls.classid")
-    yield from v1(
+    yield from _both(_numbered("`RESOURCE NUMBER`, or `max`", _name, _or_max, limit=False), "misc.max")
+    yield from _v2(_SWITCH, "cgroup.freeze")
+    yield from _v1(ValueType("`FROZEN` or `THAWED`", _freezer), "freezer.state")
+    yield from _v1(ValueType("a number (`0x00100001`)", _classid), "net_cls.classid")
+    yield from _v1(
         _numbered("`INTERFACE NUMBER`", _name, lambda text: whole(text, 0, 1 << 31), limit=False), "net_prio.ifpriomap"
     )
 
 
 #: Every file that a rule may write, by name.
-SETTINGS: Mapping[str, Setting] = {row.file: row for row in _rows()}
+SETTINGS: Mapping[str, Setting] = {
+    row.file: row for rows in (_memory, _cpu, _cpuset, _block_devices, _others) for row in rows()
+}
 
 
 def setting_named(name: str) -> Setting:

@@ -233,6 +233,45 @@ def remarks_on(config: PlacementConfig) -> list[Remark]:
     return faults or [Remark(path, words) for path, words in warnings_of(config, uid_of)]
 
 
+@contextmanager
+def pods_followed(pods: PodLookup, engine: Engine, refused_annotations: RefusedAnnotations) -> Iterator[None]:
+    """Tell the engine and the check of annotations of new and changed pods; nothing without the directory of pods."""
+    with ExitStack() as ends:
+        if isinstance(pods, Directory):
+            ends.callback(pods.on_change(engine.examine_groups))
+            ends.callback(pods.on_pod(refused_annotations.check_pod))
+            ends.callback(pods.on_start(StartLooks(engine).started))
+        yield
+
+
+def engine_of(
+    context: InitContext,
+    hierarchy: Hierarchy,
+    journal: Journal,
+    kills: Kills,
+    forwarder: ReportForwarder,
+    pods: PodLookup,
+) -> Engine:
+    """Return the engine, not started yet."""
+    return Engine(
+        Loop(
+            EngineSettings(context.places.proc_root, KMSG, context.config.rescan),
+            hierarchy,
+            journal,
+            kills,
+            EngineListeners(forwarder.report, forwarder.kill, forwarder.past_kill),
+            pods,
+        )
+    )
+
+
+def warn_of_restart(context: InitContext, config: PlacementConfig, fresh: PlacementConfig) -> None:
+    """Log the changed keys that a reload does not put in force."""
+    for key in ("rescan", "kills_kept", "kubernetes_events"):
+        if getattr(fresh, key) != getattr(config, key):
+            LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
+
+
 @plugin(
     PLACEMENT,
     "rules",
@@ -252,16 +291,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
     pods = pods_of(context)
-    engine = Engine(
-        Loop(
-            EngineSettings(context.places.proc_root, KMSG, config.rescan),
-            hierarchy,
-            journal,
-            kills,
-            EngineListeners(forwarder.report, forwarder.kill, forwarder.past_kill),
-            pods,
-        )
-    )
+    engine = engine_of(context, hierarchy, journal, kills, forwarder, pods)
     current = [config]
     bundled = BundledRules(lambda: context.single(BUNDLES), forwarder.rejected)
     active_rules = ActiveRules(engine, bundled)
@@ -280,9 +310,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
 
     def reload(fresh: PlacementConfig) -> None:
         put_in_force(fresh)
-        for key in ("rescan", "kills_kept", "kubernetes_events"):
-            if getattr(fresh, key) != getattr(config, key):
-                LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
+        warn_of_restart(context, config, fresh)
         current[0] = fresh
 
     active_rules.changed_otherwise = context.on_reload(reload)
@@ -296,10 +324,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     sys.setswitchinterval(SWITCH_S)
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
-    if isinstance(pods, Directory):
-        ends.callback(pods.on_change(engine.examine_groups))
-        ends.callback(pods.on_pod(refused_annotations.check_pod))
-        ends.callback(pods.on_start(StartLooks(engine).started))
+    ends.enter_context(pods_followed(pods, engine, refused_annotations))
     yield PlacementService(engine, active_rules, watchers)
     ends.close()
     engine.metrics.unregister(context.metrics)

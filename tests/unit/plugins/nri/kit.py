@@ -58,7 +58,7 @@ class Feeding:
 
 
 class Taking:
-    """`nri.service.Heir` as a list of what was taken; ``error`` is what the journal says to it."""
+    """`nri.service.AdoptionTarget` as a list of what was taken; ``error`` is what the journal says to it."""
 
     def __init__(self):
         self.taken, self.error = [], None
