@@ -40,7 +40,7 @@ PROGRAMS = (
     "/usr/lib/cni/bridge",
 )
 TIMEOUT_S = 600 * SLOW  # the longest scenario takes a tenth of it on an idle machine
-FIRST_S = BUILD_S * SLOW + READY_S  # more for the first one: images are built, the node starts
+FIRST_S = 3 * BUILD_S * SLOW + READY_S  # more for the first one: base and image are built and pushed, the node starts
 #: Values for a release that is changed often: nothing waits for a period to pass. Where this process may not look at
 #: the machine's process 1, the daemon gets no process events from the kernel, and rescans find the processes.
 QUICK = {
@@ -73,11 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(mark.args[0] + more_s), append=False)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """End the node after the last test that uses it: thousands of others follow, and would run beside it."""
-    if item in item.config.stash[USERS][-1:] and NODE in item.config.stash:
-        item.config.stash[NODE].close()
+    try:
+        return (yield)
+    finally:
+        if item in item.config.stash[USERS][-1:] and NODE in item.config.stash:
+            item.config.stash[NODE].close()
 
 
 @pytest.fixture(scope="session")

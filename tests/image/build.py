@@ -13,7 +13,7 @@ from tests.chart.kit import REPOSITORY
 from tests.needs import path_of
 
 CACHE = REPOSITORY / ".cache" / "image"
-BUILD_S = 600  # seconds; pip downloads some 30 MB
+BUILD_S = 1200  # seconds; pip downloads some 30 MB, and a busy machine takes ten minutes for the base
 BASE = "localhost/holdfast-test-base"
 
 

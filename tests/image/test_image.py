@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.image.build import BASE, buildah
+from tests.image.build import BASE, BUILD_S, buildah
 from tests.needs import peer
 from tests.pod.bundle import Root
 from tests.pod.node import adj, until
@@ -15,7 +15,7 @@ from tests.pod.node import adj, until
 pytestmark = [
     peer("buildah", "mmdebstrap", "runc", "capsh", "helm4", "grpc-health-probe"),
     pytest.mark.root,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(3 * BUILD_S),
 ]
 VENV = "opt/holdfast"
 

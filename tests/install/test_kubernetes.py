@@ -20,7 +20,11 @@ from tests.install.pages import REPOSITORY, block, inline
 from tests.needs import path_of, peer
 from tests.running import Running
 
-pytestmark = [peer("helm3", "helm4", "kustomize", "registry", "openssl", "busybox"), pytest.mark.root]
+pytestmark = [
+    peer("helm3", "helm4", "kustomize", "registry", "openssl", "busybox"),
+    pytest.mark.root,
+    pytest.mark.timeout(600),
+]
 RELEASE = ".github/workflows/release.yaml"
 PLACEMENT = "io.holdfast.placement.v1.rules"
 HELM = """#!/bin/sh -e

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.install.machine import PATIENCE_S
 from tests.install.pages import Block, block, blocks
 from tests.needs import BIN, peer
 
-pytestmark = [peer("make", "busybox", "ctr", "grpcurl", "curl", "promtool"), pytest.mark.root]
+pytestmark = [
+    peer("make", "busybox", "ctr", "grpcurl", "curl", "promtool"),
+    pytest.mark.root,
+    pytest.mark.timeout(600),  # a dozen interpreters, each a second on an idle machine
+]
 LEFT_OUT = "…"
 EXAMPLE = "12237"  # the README's process
 
@@ -44,7 +49,7 @@ def test_make_run_serves_and_the_clients_of_the_readme_are_answered(with_environ
     assert len(hints) == 3
     for hint in hints:
         words = [r"\d+" if word == EXAMPLE else re.escape(word) for word in hint.split()]
-        printed = daemon.line(rf"^  {' +'.join(words)}$")
+        printed = daemon.line(rf"^  {' +'.join(words)}$", within_s=PATIENCE_S)
         assert machine.run(printed.split("  ")[1], with_environment)
 
     session = block("README.md", "ctr -a /run/holdfast/holdfast.sock")
