@@ -51,3 +51,11 @@ def test_the_tests_it_names_are_there(page):
     named = re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", (ROOT / page).read_text())
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_walks_of_the_design_pass_files_that_exist_and_ten_at_the_most():
+    (text,) = re.findall(r"^## Four walks\n(.*?)^## ", (ROOT / "docs/design.md").read_text(), re.MULTILINE | re.DOTALL)
+    parts = re.split(r"^\*\*From .*\*\*$", text, flags=re.MULTILINE)[1:]
+    walks = [re.findall(r"^\| `(\S+)` \|", part, re.MULTILINE) for part in parts]
+    assert [0 < len(walk) <= 10 for walk in walks] == [True] * 4
+    assert [file for walk in walks for file in walk if not (ROOT / "service/holdfast" / file).is_file()] == []
