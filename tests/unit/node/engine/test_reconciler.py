@@ -366,6 +366,25 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    @pytest.mark.parametrize("moments", range(6))
+    def test_so_it_is_before_what_another_program_chose_for_its_parent_becomes_the_before(self, node, under, moments):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.forked(parent)
+        child.comm = "none"
+        node.forks.clear()  # as if nobody had told
+
+        def takes_long():
+            node.kernel.ticks += 10 * FORK_TICKS
+
+        node.kernel.ticks += 10 * FORK_TICKS
+        node.kernel.write_adj(parent, 33)
+        node.kernel.meanwhile.append((moments, takes_long))
+        node.settle()
+        assert placement(node, child).state is State.INHERITED
+        under()
+        assert undone(node)
+
     @pytest.mark.parametrize("rule", [MOVE, TO_EXISTING], ids=["a group of ours", "another"])
     def test_so_is_one_that_was_born_while_its_parent_waited_to_be_moved_back(self, node, under, rule):
         under(rule)
@@ -941,6 +960,11 @@ class TestFile:
         assert held["/src1", "pids.max"] == "50"
         under()
         assert undone(node)
+
+    def test_it_is_given_back_when_its_rule_stays_without_the_setting(self, node, under, held):
+        under({"name": SET["name"], "match": SET["match"], "oom_score_adj": 5})
+        assert held == node.kernel.own_files
+        assert node.journal.table.files == {}
 
     def test_its_original_survives_any_number_of_refused_tries(self, node, under, held):
         for _ in range(3):
