@@ -69,11 +69,12 @@ def lines_of(files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The lines of texts by file name, each with its place; a byte order mark and carriage returns are left out.
 
     Raises:
-        InvalidArgument: a NUL character, so this is no text.
+        InvalidArgument: a NUL character or half a surrogate pair, so this is no text.
     """
     for name, text in files.items():
-        if "\0" in text:
-            raise InvalidArgument(f"{name}: a NUL character: not a file of rules")
+        if text and not is_text(text):
+            found = "a NUL character" if "\0" in text else "half a surrogate pair"
+            raise InvalidArgument(f"{name}: {found}: not a file of rules")
         for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
             yield f"{name}:{number}", line.removesuffix("\r")
 

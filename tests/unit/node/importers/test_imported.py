@@ -14,7 +14,7 @@ from holdfast.node.importers.cgrules import from_cgrules
 from holdfast.node.importers.imported import Imported, as_yaml
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.schema import Rule
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 _WORDS = st.one_of(
@@ -64,6 +64,7 @@ CGRULES = st.lists(st.lists(_FIELDS, max_size=5).map(" ".join), max_size=8).map(
 @pytest.mark.parametrize(("read", "texts"), [(from_ananicy, ANANICY), (from_cgrules, CGRULES)])
 def test_any_text_is_refused_in_our_words_or_becomes_rules_that_can_be_used(read, texts):
     @given(texts)
+    @example("; \ud800 0")
     def holds(text):
         try:
             imported = read({"f\nname": text})
