@@ -170,7 +170,7 @@ class Target:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service="holdfast.placement.v1.Placement"), timeout=PATIENCE_S
             )
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING, self.running.said[-4000:]
 
     def versions(self, number: int = 20) -> int:
         """How many of so many calls on the unix socket are answered."""
