@@ -53,7 +53,7 @@ class Runtime:
         words = {
             **POD,
             "ID": f"id-{container}",
-            "RuntimeContainer": container,
+            "Container": container,
             "Path": f"/kubepods/podu1/id-{container}",
         }
         return await self.do("create", **{**words, "Adj": adj, **more})
