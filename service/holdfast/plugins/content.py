@@ -119,7 +119,7 @@ class ContentServicer(api_grpc.ContentServicer):
         finally:
             reader.close()
 
-    async def IngestStatus(self, request: api.StatusRequest, call: Any) -> api.StatusResponse:  # noqa: N802, D102
+    async def Status(self, request: api.StatusRequest, call: Any) -> api.StatusResponse:  # noqa: N802, D102
         try:
             status = await self._service.store().status(request.ref)
         except HoldfastError as error:
