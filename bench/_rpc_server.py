@@ -60,8 +60,8 @@ def bare(given) -> grpc.aio.Server:
 
 def ours(given) -> grpc.aio.Server:
     from holdfast.plugin.serving import ServingBoard
-    from holdfast.plugins.health import Health
-    from holdfast.plugins.reflection import Reflection
+    from holdfast.plugins.containerd.health import Health
+    from holdfast.plugins.containerd.reflection import Reflection
     from holdfast.rpc import Counters, GrpcRegistrar, InterceptorLayer
 
     tracing = None

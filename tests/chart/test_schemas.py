@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from holdfast.node.rule.annotation import Ask
-from holdfast.plugins.placement.recorder import event
+from holdfast.plugins.node.placement.recorder import event
 from holdfast.pods.record import PodRecord
 
 from tests.chart.kit import EXAMPLES, REPOSITORY, ran

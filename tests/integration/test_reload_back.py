@@ -277,7 +277,7 @@ def test_a_sighup_while_the_boot_goes_on_is_a_reload_after_it(short_dir):
 HUNG = """
     import os
     from holdfast.node.engine import engine, loop
-    from holdfast.plugins.placement import active_rules
+    from holdfast.plugins.node.placement import active_rules
     active_rules.SET_S = 2.0
     take = loop.Loop._turn
     def turn(self):

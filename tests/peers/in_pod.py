@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from holdfast.plugins.placement.api_server import ACCOUNT
+from holdfast.plugins.node.placement.api_server import ACCOUNT
 
 from tests.peers.daemon import ENVIRON
 

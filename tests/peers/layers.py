@@ -20,7 +20,7 @@ from holdfast.api.types.descriptor_pb2 import Descriptor
 from holdfast.api.types.mount_pb2 import Mount as MountMessage
 from holdfast.diff import mount
 from holdfast.errors import AlreadyExists
-from holdfast.plugins.remote import RemoteContent, their_errors
+from holdfast.plugins.proxy.remote import RemoteContent, their_errors
 
 _STARTED_NS = time.time_ns() - 60 * 10**9
 OCI = "application/vnd.oci.image.layer.v1.tar"

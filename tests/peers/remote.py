@@ -16,12 +16,12 @@ from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.services.namespaces.v1 import namespace_pb2 as namespaces_api
 from holdfast.api.services.namespaces.v1.namespace_pb2_grpc import NamespacesStub
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
-from holdfast.plugins.containers import _message as container_message
-from holdfast.plugins.containers import _value as container_value
-from holdfast.plugins.images import _message as image_message
-from holdfast.plugins.images import _value as image_value
+from holdfast.plugins.containerd.containers import _message as container_message
+from holdfast.plugins.containerd.containers import _value as container_value
+from holdfast.plugins.containerd.images import _message as image_message
+from holdfast.plugins.containerd.images import _value as image_value
 from holdfast.plugins.message import nanoseconds
-from holdfast.plugins.remote import RemoteContent, their_errors
+from holdfast.plugins.proxy.remote import RemoteContent, their_errors
 from holdfast.store.leases import Lease, Resource
 from holdfast.store.namespaces import Namespace
 

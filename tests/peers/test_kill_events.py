@@ -14,7 +14,7 @@ from contextlib import closing
 
 import pytest
 from holdfast.node.oom.kmsg import KernelLog
-from holdfast.plugins.placement.kill_series import UPDATE_S
+from holdfast.plugins.node.placement.kill_series import UPDATE_S
 
 from tests.fakes.api_server import FakeApiServer, listening
 from tests.fakes.cri import FakeRuntime

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.rule.annotation import Ask
-from holdfast.plugins.placement import kill_series
-from holdfast.plugins.placement import recorder as module
-from holdfast.plugins.placement.api_server import ApiServer
-from holdfast.plugins.placement.recorder import WAITING, Recorder
+from holdfast.plugins.node.placement import kill_series
+from holdfast.plugins.node.placement import recorder as module
+from holdfast.plugins.node.placement.api_server import ApiServer
+from holdfast.plugins.node.placement.recorder import WAITING, Recorder
 from holdfast.pods.record import PodRecord
 
 from tests.fakes.api_server import FORBIDDEN, FakeApiServer, listening

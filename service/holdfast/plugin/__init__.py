@@ -1,4 +1,7 @@
-"""The kit for plugin authors: start at ``docs/first-plugin.md``, then read ``holdfast/plugins/version.py``."""
+"""The kit for plugin authors.
+
+Start at ``docs/first-plugin.md``, then read ``holdfast/plugins/containerd/version.py``.
+"""
 
 from holdfast.config import Remark
 from holdfast.errors import SkipPlugin

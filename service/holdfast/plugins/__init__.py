@@ -23,38 +23,38 @@ GROUP = "holdfast.plugins"
 
 #: ``module:name`` of each shipped registration, in registration order (containerd's, then ours).
 SHIPPED: tuple[str, ...] = (
-    "metadata:content",
-    "metadata:metadata",
-    "differ:walking",
-    "events:exchange",
-    "gc:gc",
-    "introspection:introspection_service",
-    "containers:containers_service",
-    "content:content_service",
-    "diff:diff_service",
-    "images:images_service",
-    "leases:leases_service",
-    "namespaces:namespaces_service",
-    "snapshots:snapshots_service",
-    "introspection:introspection",
-    "containers:containers",
-    "content:content",
-    "diff:diff",
-    "events:events",
-    "health:healthcheck",
-    "images:images",
-    "leases:leases",
-    "namespaces:namespaces",
-    "snapshots:snapshots",
-    "reflection:reflection",
-    "version:version",
+    "containerd.metadata:content",
+    "containerd.metadata:metadata",
+    "containerd.differ:walking",
+    "containerd.events:exchange",
+    "containerd.gc:gc",
+    "containerd.introspection:introspection_service",
+    "containerd.containers:containers_service",
+    "containerd.content:content_service",
+    "containerd.diff:diff_service",
+    "containerd.images:images_service",
+    "containerd.leases:leases_service",
+    "containerd.namespaces:namespaces_service",
+    "containerd.snapshots:snapshots_service",
+    "containerd.introspection:introspection",
+    "containerd.containers:containers",
+    "containerd.content:content",
+    "containerd.diff:diff",
+    "containerd.events:events",
+    "containerd.health:healthcheck",
+    "containerd.images:images",
+    "containerd.leases:leases",
+    "containerd.namespaces:namespaces",
+    "containerd.snapshots:snapshots",
+    "containerd.reflection:reflection",
+    "containerd.version:version",
     "config:config",
-    "bundle:bundles",
-    "bundle:service",
-    "cgroups:cgroups",
-    "pods:pods",
-    "placement:placement",
-    "nri:nri",
+    "node.bundle:bundles",
+    "node.bundle:service",
+    "node.cgroups:cgroups",
+    "node.pods:pods",
+    "node.placement:placement",
+    "node.nri:nri",
 )
 
 
@@ -85,7 +85,7 @@ def registrations(settings: Settings) -> list[Registration]:
     """Return all plugins that may run here: shipped ones, installed ones, and the proxies the configuration names."""
     found = installed()
     if settings.proxy_plugins:
-        from holdfast.plugins.proxy import proxies
+        from holdfast.plugins.proxy.registrations import proxies
 
         found += proxies(settings.proxy_plugins)
     return found

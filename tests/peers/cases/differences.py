@@ -60,7 +60,7 @@ OURS: dict[str, Seen] = {
     ),
     "proxy_duplicate": refused(
         "io.containerd.content.v1.content: plugin: id already registered"
-        " (by holdfast.plugins.metadata.content, again by proxy_plugins.content)"
+        " (by holdfast.plugins.containerd.metadata.content, again by proxy_plugins.content)"
     ),
     # The daemon itself
     "nobody": Seen(),

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from holdfast.plugins.nri.link import Link
-from holdfast.plugins.nri.metrics import NriMetrics
-from holdfast.plugins.nri.service import HandlerContext
-from holdfast.plugins.nri.session import PluginIdentity
+from holdfast.plugins.node.nri.link import Link
+from holdfast.plugins.node.nri.metrics import NriMetrics
+from holdfast.plugins.node.nri.service import HandlerContext
+from holdfast.plugins.node.nri.session import PluginIdentity
 from holdfast.pods.created import CreatedStore
 from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
 from holdfast.ttrpc import unix

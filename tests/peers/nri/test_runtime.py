@@ -8,7 +8,7 @@ import time
 from statistics import median
 
 import pytest
-from holdfast.plugins.nri.metrics import CreationOutcome
+from holdfast.plugins.node.nri.metrics import CreationOutcome
 from holdfast.pods.created import Created
 from holdfast.pods.nri import ANNOTATION, NriContainerState, RuleValues
 

@@ -22,9 +22,9 @@ from holdfast.errors import SkipPlugin
 from holdfast.events import Exchange
 from holdfast.events.envelope import packed
 from holdfast.plugin import Kind, PluginSet, PluginState, Registration, State
-from holdfast.plugins.events import Events
-from holdfast.plugins.introspection import Introspection, IntrospectionService
-from holdfast.plugins.version import Versions
+from holdfast.plugins.containerd.events import Events
+from holdfast.plugins.containerd.introspection import Introspection, IntrospectionService
+from holdfast.plugins.containerd.version import Versions
 
 from tests.fakes.serving import serving
 from tests.running import PATIENCE_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from holdfast import namespaces
-from holdfast.plugins.differ import Walking, WalkingConfig
+from holdfast.plugins.containerd.differ import Walking, WalkingConfig
 from holdfast.store import LocalStore, MetadataStore
 
 from tests.contracts.differ import ApplyContract, DiffContract, LaterDiffContract, RoundContract

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 from holdfast.node.rule.schema import PlacementConfig
-from holdfast.plugins.pods import PodsConfig
+from holdfast.plugins.node.pods import PodsConfig
 
 TEXT = (Path(__file__).parents[3] / "docs" / "pods.md").read_text("utf-8")
 TYPES = {"io.holdfast.pods.v1.directory": PodsConfig, "io.holdfast.placement.v1.rules": PlacementConfig}

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
-from holdfast.plugins.nri.feed import DirectoryFeed
+from holdfast.plugins.node.nri.feed import DirectoryFeed
 from holdfast.pods.cri import LONGEST_PAUSE_S, RETRIES_S, CriClient
 from holdfast.pods.directory import Directory
 from holdfast.pods.metrics import PodMetrics
