@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
+from holdfast.bundle.bundles import LABEL, NAMESPACE, PULLED
+from holdfast.bundle.manifest import MANIFEST
 from holdfast.errors import AlreadyExists
-from holdfast.store.bundle.bundles import LABEL, NAMESPACE, PULLED
-from holdfast.store.bundle.manifest import MANIFEST
 from holdfast.store.images import Descriptor, Image
 from holdfast.store.leases import CONTENT, Resource
 

@@ -17,13 +17,13 @@ from holdfast.api.services.images.v1.images_pb2_grpc import ImagesStub
 from holdfast.api.services.leases.v1 import leases_pb2
 from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.types.descriptor_pb2 import Descriptor as Target
+from holdfast.bundle.bundles import LABEL, NAMESPACE, PULLED
+from holdfast.bundle.layout import TAG, Files, blob, find, layout, read_blob, read_contents
+from holdfast.bundle.manifest import MANIFEST, Contents, File
 from holdfast.cli.client import DaemonClient
 from holdfast.errors import AlreadyExists, HoldfastError, NotFound
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_bundle
-from holdfast.store.bundle.bundles import LABEL, NAMESPACE, PULLED
-from holdfast.store.bundle.layout import TAG, Files, blob, find, layout, read_blob, read_contents
-from holdfast.store.bundle.manifest import MANIFEST, Contents, File
 
 _EXPIRE, _REF = "containerd.io/gc.expire", "containerd.io/gc.ref.content."
 

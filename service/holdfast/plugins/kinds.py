@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from holdfast.plugin import Kind
 
 if TYPE_CHECKING:
+    from holdfast.bundle import Bundles
     from holdfast.cgroups import Hierarchy
     from holdfast.events import Exchange
     from holdfast.pods.directory import Directory
     from holdfast.store import Backend, MetadataStore, Scheduler
-    from holdfast.store.bundle import Bundles
 
 EVENTS: Kind[Exchange] = Kind("io.containerd.event.v1")
 INTERNAL: Kind[Any] = Kind("io.containerd.internal.v1")

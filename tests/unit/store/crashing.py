@@ -2,9 +2,10 @@
 
     python crashing.py FOLDER SCENARIO STRIDE
 
-A child runs the scenario and counts the lines of ``holdfast/store`` it executes, on whatever thread; when the count
-is reached it sends itself SIGKILL. Another child then opens what is left, checks that what was acknowledged is there
-and that nothing is there by half, does again what a client would do again, and collects. Every STRIDE-th line.
+A child runs the scenario and counts the lines of ``holdfast/store`` and ``holdfast/bundle`` it executes, on whatever
+thread; when the count is reached it sends itself SIGKILL. Another child then opens what is left, checks that what was
+acknowledged is there and that nothing is there by half, does again what a client would do again, and collects. Every
+STRIDE-th line.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import holdfast.bundle
 import holdfast.store
+from holdfast.bundle import BundleDir, Bundles
+from holdfast.bundle.bundles import BundleState
+from holdfast.bundle.links import Links
 from holdfast.errors import AlreadyExists, NotFound
 from holdfast.store import LocalStore, MetadataStore
-from holdfast.store.bundle import BundleDir, Bundles
-from holdfast.store.bundle.bundles import BundleState
-from holdfast.store.bundle.links import Links
 from holdfast.store.images import Descriptor, Image
 
 from tests.fakes.bundles import pull
 from tests.fakes.layout import rule
 
-STORE = str(Path(holdfast.store.__file__).parent)
+COUNTED = tuple(str(Path(package.__file__).parent) for package in (holdfast.store, holdfast.bundle))
 ROOT = {"containerd.io/gc.root": "1"}
 BIG = bytes(range(256)) * 1024  # hashed beside its write
 BLOB = BIG + b"the end"
@@ -293,7 +295,7 @@ def in_child(work: Callable[[], Awaitable[None]]) -> int:
 
 
 class Lines:
-    """Counts lines of the store, and ends the process at one of them."""
+    """Counts lines of the two packages, and ends the process at one of them."""
 
     def __init__(self, last: int) -> None:
         self.count = 0
@@ -304,7 +306,7 @@ class Lines:
         sys.settrace(self._call)
 
     def _call(self, frame, event, argument):
-        return self._line if frame.f_code.co_filename.startswith(STORE) else None
+        return self._line if frame.f_code.co_filename.startswith(COUNTED) else None
 
     def _line(self, frame, event, argument):
         if event == "line":

@@ -13,6 +13,9 @@ from msgspec import Meta, Struct
 
 from holdfast.api.bundle.v1 import bundle_pb2 as api
 from holdfast.api.bundle.v1 import bundle_pb2_grpc as api_grpc
+from holdfast.bundle import BundleDir, Bundles, Listed
+from holdfast.bundle.bundles import NAMESPACE
+from holdfast.bundle.links import Links
 from holdfast.errors import InvalidArgument, SkipPlugin
 from holdfast.events import Exchange
 from holdfast.metrics import Counter
@@ -21,9 +24,6 @@ from holdfast.node.rule.file import read_bundle
 from holdfast.node.rule.schema import Interlock
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
-from holdfast.store.bundle import BundleDir, Bundles, Listed
-from holdfast.store.bundle.bundles import NAMESPACE
-from holdfast.store.bundle.links import Links
 
 _SERVICE = "holdfast.bundle.v1.Bundles"
 _KERNELS = frozenset({"proc", "sys", "dev"})  # directories of the root

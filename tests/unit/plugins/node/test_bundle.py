@@ -5,6 +5,8 @@ from functools import partial
 import msgspec
 import pytest
 from holdfast.api.bundle.v1 import bundle_pb2 as api
+from holdfast.bundle import BundleDir, Bundles
+from holdfast.bundle.links import Links
 from holdfast.config.schema import Grant
 from holdfast.errors import ConfigError, FailedPrecondition, InvalidArgument, PermissionDenied
 from holdfast.events import Exchange
@@ -12,8 +14,6 @@ from holdfast.metrics import Counter
 from holdfast.plugins.node.bundle import BundleConfig, BundlesServicer, check_rules
 from holdfast.rpc.auth import policy
 from holdfast.store import LocalStore, MetadataStore
-from holdfast.store.bundle import BundleDir, Bundles
-from holdfast.store.bundle.links import Links
 
 from tests.fakes.bundles import pull
 from tests.fakes.layout import rule

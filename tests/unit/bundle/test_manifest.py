@@ -1,8 +1,8 @@
 import json
 
 import pytest
+from holdfast.bundle.manifest import MAX_BUNDLE, MAX_FILE, MAX_FILES, MAX_RULES, contents
 from holdfast.errors import InvalidArgument, ResourceExhausted
-from holdfast.store.bundle.manifest import MAX_BUNDLE, MAX_FILE, MAX_FILES, MAX_RULES, contents
 
 from tests.fakes.layout import ARTIFACT, EMPTY, FILE, RULES, digest, layer, manifest
 

@@ -1,9 +1,9 @@
 import pytest
+from holdfast.bundle import BundleDir, Bundles
+from holdfast.bundle.bundles import NAMESPACE
+from holdfast.bundle.links import Links
 from holdfast.node.rule.file import read_bundle
 from holdfast.store import LocalStore, MetadataStore
-from holdfast.store.bundle import BundleDir, Bundles
-from holdfast.store.bundle.bundles import NAMESPACE
-from holdfast.store.bundle.links import Links
 
 from tests.fakes import bundles
 

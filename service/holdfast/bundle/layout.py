@@ -17,8 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.manifest import (
+from holdfast.bundle.manifest import (
     INDEX,
     MANIFEST,
     MAX_MANIFEST,
@@ -28,6 +27,7 @@ from holdfast.store.bundle.manifest import (
     contents,
     parsed,
 )
+from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from holdfast.store.digest import check_digest
 
 TAG = "org.opencontainers.image.ref.name"

@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 
 from holdfast import log
+from holdfast.bundle.bundle_dir import CURRENT, BundleDir
+from holdfast.bundle.history import AppliedBundle
+from holdfast.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.bundle_dir import CURRENT, BundleDir
-from holdfast.store.bundle.history import AppliedBundle
-from holdfast.store.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
 from holdfast.store.images import Image
 from holdfast.store.leases import CONTENT, Resource

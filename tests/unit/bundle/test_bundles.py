@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from holdfast.bundle.bundles import NAMESPACE, BundleState
 from holdfast.errors import (
     ConfigError,
     FailedPrecondition,
@@ -11,7 +12,6 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
 )
-from holdfast.store.bundle.bundles import NAMESPACE, BundleState
 from holdfast.store.leases import CONTENT, Resource
 
 from tests.fakes.layout import digest, layer, manifest, rule

@@ -4,9 +4,9 @@ import os
 import tarfile
 
 import pytest
+from holdfast.bundle.layout import FRAME, blob, find, layout, read_blob, read_contents
+from holdfast.bundle.manifest import INDEX, MAX_MANIFEST
 from holdfast.errors import FailedPrecondition, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
-from holdfast.store.bundle.layout import FRAME, blob, find, layout, read_blob, read_contents
-from holdfast.store.bundle.manifest import INDEX, MAX_MANIFEST
 
 from tests.fakes.layout import Layout, digest, rule
 

@@ -20,10 +20,10 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from holdfast.bundle.history import AppliedBundle, History, HistoryFile
+from holdfast.bundle.links import Links
+from holdfast.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
-from holdfast.store.bundle.history import AppliedBundle, History, HistoryFile
-from holdfast.store.bundle.links import Links
-from holdfast.store.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
 from holdfast.store.ingest import disk, sync
 

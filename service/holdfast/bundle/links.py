@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from holdfast import log
+from holdfast.bundle.manifest import Contents, File
 from holdfast.errors import FailedPrecondition, PermissionDenied
-from holdfast.store.bundle.manifest import Contents, File
 
 LOG = log.named(__name__)
 

@@ -5,8 +5,8 @@ directories of applied bundles, ``history`` their order, ``links`` their files e
 combines these with the content store.
 """
 
-from holdfast.store.bundle.bundle_dir import BundleDir
-from holdfast.store.bundle.bundles import Bundles, Listed, Outcome
-from holdfast.store.bundle.manifest import Contents, File
+from holdfast.bundle.bundle_dir import BundleDir
+from holdfast.bundle.bundles import Bundles, Listed, Outcome
+from holdfast.bundle.manifest import Contents, File
 
 __all__ = ["BundleDir", "Bundles", "Contents", "File", "Listed", "Outcome"]
