@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from holdfast.store.leases import Resource
-from holdfast.store.reachability import PREFIX
+from holdfast.store.gc.reachability import PREFIX
+from holdfast.store.objects.leases import Resource
 
 from tests.contracts.containers import container
 from tests.contracts.content import digest, names, put

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
-from holdfast.store.containers import Container, Runtime, TypedBytes
+from holdfast.store.objects.containers import Container, Runtime, TypedBytes
 from msgspec.structs import replace
 
 from tests.contracts.images import yes

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
-from holdfast.store.images import Descriptor, Image
+from holdfast.store.objects.images import Descriptor, Image
 
 from tests.contracts.content import EMPTY, digest
 

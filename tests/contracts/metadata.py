@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from holdfast.store.leases import Resource
-from holdfast.store.namespaces import Namespace
+from holdfast.store.objects.leases import Resource
+from holdfast.store.objects.namespaces import Namespace
 
 from tests.contracts.containers import LONG, ContainersContract, container
 from tests.contracts.content import EMPTY

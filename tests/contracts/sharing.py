@@ -12,9 +12,9 @@ import time
 import pytest
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound
 from holdfast.store.content import ContentStore
-from holdfast.store.leases import Resource
-from holdfast.store.namespaces import Namespace
-from holdfast.store.shared import SHAREABLE
+from holdfast.store.content.shared import SHAREABLE
+from holdfast.store.objects.leases import Resource
+from holdfast.store.objects.namespaces import Namespace
 
 from tests.contracts.content import EMPTY, ROOT, digest, get, names, put, some
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 from holdfast.bundle.bundles import LABEL, NAMESPACE, PULLED
 from holdfast.bundle.manifest import MANIFEST
 from holdfast.errors import AlreadyExists
-from holdfast.store.images import Descriptor, Image
-from holdfast.store.leases import CONTENT, Resource
+from holdfast.store.objects.images import Descriptor, Image
+from holdfast.store.objects.leases import CONTENT, Resource
 
 from tests.fakes.layout import FILE, RULES, digest, layer, manifest
 

@@ -22,8 +22,8 @@ from holdfast.plugins.containerd.images import _message as image_message
 from holdfast.plugins.containerd.images import _value as image_value
 from holdfast.plugins.message import nanoseconds
 from holdfast.plugins.proxy.remote import RemoteContent, their_errors
-from holdfast.store.leases import Lease, Resource
-from holdfast.store.namespaces import Namespace
+from holdfast.store.objects.leases import Lease, Resource
+from holdfast.store.objects.namespaces import Namespace
 
 from tests.running import PATIENCE_S
 

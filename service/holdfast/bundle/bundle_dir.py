@@ -24,8 +24,8 @@ from holdfast.bundle.history import AppliedBundle, History, HistoryFile
 from holdfast.bundle.links import Links
 from holdfast.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
+from holdfast.store.content.ingest import disk, sync
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
-from holdfast.store.ingest import disk, sync
 
 CURRENT = "current"
 _FILES, _MANIFEST = "files", "manifest.json"

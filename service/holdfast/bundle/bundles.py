@@ -26,9 +26,9 @@ from holdfast.bundle.history import AppliedBundle
 from holdfast.bundle.manifest import MAX_MANIFEST, Contents, File, contents
 from holdfast.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, ResourceExhausted
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
-from holdfast.store.images import Image
-from holdfast.store.leases import CONTENT, Resource
 from holdfast.store.metadata import MetadataStore
+from holdfast.store.objects.images import Image
+from holdfast.store.objects.leases import CONTENT, Resource
 
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"

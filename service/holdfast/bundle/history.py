@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.errors import FailedPrecondition, InvalidArgument
-from holdfast.store.ingest import disk, sync
+from holdfast.store.content.ingest import disk, sync
 
 _MAX = 1 << 20  # bytes
 

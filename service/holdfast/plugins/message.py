@@ -9,8 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.types import descriptor_pb2
-from holdfast.store.containers import TypedBytes
-from holdfast.store.images import Descriptor
+from holdfast.store.objects.containers import TypedBytes
+from holdfast.store.objects.images import Descriptor
 
 LEASE_HEADER = "containerd-lease"
 SECOND_NS = 1_000_000_000

@@ -15,6 +15,9 @@ from holdfast.identifiers import check_label
 
 Labels = dict[str, str]
 
+#: Label of a lease or an image: it may be collected after this RFC 3339 time.
+EXPIRE = "containerd.io/gc.expire"
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Labels)
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from holdfast import log
-from holdfast.store.collection import Collected, collect
-from holdfast.store.containers import Containers
-from holdfast.store.content import Backend
-from holdfast.store.database import Database
-from holdfast.store.images import Images
-from holdfast.store.leases import Leases
-from holdfast.store.namespaces import Namespaces
-from holdfast.store.reachability import ObjectKind
-from holdfast.store.shared import SharedContent
+from holdfast.store.content.interface import Backend
+from holdfast.store.content.shared import SharedContent
+from holdfast.store.database.database import Database
+from holdfast.store.gc.collection import Collected, collect
+from holdfast.store.gc.reachability import ObjectKind
+from holdfast.store.objects.containers import Containers
+from holdfast.store.objects.images import Images
+from holdfast.store.objects.leases import Leases
+from holdfast.store.objects.namespaces import Namespaces
 
 LOG = log.named(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from holdfast.errors import NotFound, ResourceExhausted
 from holdfast.store import LocalStore, MetadataStore
 from holdfast.store.content import Info
-from holdfast.store.reserve import SIZE
+from holdfast.store.database.reserve import SIZE
 
 ROOT = {"containerd.io/gc.root": "1"}
 FRAME = os.urandom(1 << 20)

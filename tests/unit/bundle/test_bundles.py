@@ -12,7 +12,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
 )
-from holdfast.store.leases import CONTENT, Resource
+from holdfast.store.objects.leases import CONTENT, Resource
 
 from tests.fakes.layout import digest, layer, manifest, rule
 

@@ -29,7 +29,7 @@ from holdfast.bundle.bundles import BundleState
 from holdfast.bundle.links import Links
 from holdfast.errors import AlreadyExists, NotFound
 from holdfast.store import LocalStore, MetadataStore
-from holdfast.store.images import Descriptor, Image
+from holdfast.store.objects.images import Descriptor, Image
 
 from tests.fakes.bundles import pull
 from tests.fakes.layout import rule

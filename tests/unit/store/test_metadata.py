@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from holdfast.errors import NotFound
-from holdfast.store.images import Descriptor, Image
-from holdfast.store.leases import Resource
-from holdfast.store.reachability import ObjectKind
+from holdfast.store.gc.reachability import ObjectKind
+from holdfast.store.objects.images import Descriptor, Image
+from holdfast.store.objects.leases import Resource
 
 from tests.contracts.collection import CollectionContract, LaterCollectionContract
 from tests.contracts.content import digest, get, names, put

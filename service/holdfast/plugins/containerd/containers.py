@@ -17,7 +17,7 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import any_message, optional_any, paths, timestamp, typed_bytes
 from holdfast.store import MetadataStore
-from holdfast.store.containers import Container, Runtime
+from holdfast.store.objects.containers import Container, Runtime
 
 
 class ContainersService:

@@ -13,8 +13,8 @@ from holdfast.metrics import Counter, Histogram
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, METADATA
 from holdfast.store import Scheduler, Thresholds
-from holdfast.store.collection import Collected
-from holdfast.store.reachability import ObjectKind
+from holdfast.store.gc.collection import Collected
+from holdfast.store.gc.reachability import ObjectKind
 
 _SWEPT = (ObjectKind.CONTENT, ObjectKind.IMAGE, ObjectKind.INGEST, ObjectKind.LEASE)
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -17,7 +17,7 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GC, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import descriptor, from_descriptor, lease, nanoseconds, paths, timestamp
 from holdfast.store import MetadataStore, Scheduler
-from holdfast.store.images import Image
+from holdfast.store.objects.images import Image
 
 
 class ImagesService:

@@ -14,7 +14,7 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import GC, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import timestamp
 from holdfast.store import MetadataStore, Scheduler
-from holdfast.store.leases import Lease, Resource
+from holdfast.store.objects.leases import Lease, Resource
 
 
 class LeasesService:

@@ -16,7 +16,7 @@ from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import EVENTS, GRPC, METADATA, SERVICE
 from holdfast.plugins.message import paths
 from holdfast.store import MetadataStore
-from holdfast.store.namespaces import Namespace
+from holdfast.store.objects.namespaces import Namespace
 
 
 class NamespacesService:

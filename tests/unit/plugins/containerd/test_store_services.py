@@ -27,8 +27,8 @@ from holdfast.plugins.containerd.leases import LeasesService, LeasesServicer
 from holdfast.plugins.containerd.namespaces import NamespacesService, NamespacesServicer
 from holdfast.plugins.kinds import EVENTS, METADATA
 from holdfast.store import LocalStore, MetadataStore, Thresholds
-from holdfast.store.images import Descriptor as StoredDescriptor
-from holdfast.store.images import Image
+from holdfast.store.objects.images import Descriptor as StoredDescriptor
+from holdfast.store.objects.images import Image
 
 from tests.contracts.content import EMPTY, digest
 

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from holdfast.identifiers import check_identifier
-from holdfast.store.database import Database, Transaction
+from holdfast.store.database.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
 
 #: Tables whose objects prevent a namespace's deletion, in the order of the message; leases and ingests are deleted too.

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from holdfast.store.database import Transaction
+from holdfast.store.database.database import Transaction
+from holdfast.store.gc.reachability import PREFIX, Item, ObjectKind, StoredObject, reachable
 from holdfast.store.labels import Labels, from_text
-from holdfast.store.leases import CONTENT, IMAGES, INGESTS, SNAPSHOTS
-from holdfast.store.reachability import PREFIX, Item, ObjectKind, StoredObject, reachable
+from holdfast.store.objects.leases import CONTENT, IMAGES, INGESTS, SNAPSHOTS
 
 _KINDS = {
     CONTENT: ObjectKind.CONTENT,

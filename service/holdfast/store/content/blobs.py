@@ -14,12 +14,12 @@ from pathlib import Path
 from holdfast import log
 from holdfast.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from holdfast.filters import parse_all
-from holdfast.store import ingest
-from holdfast.store.content import Info, IngestStatus, Swept
+from holdfast.store.content import ingest
+from holdfast.store.content.disk_thread import finished, on_thread
+from holdfast.store.content.interface import Info, IngestStatus, Swept
+from holdfast.store.content.ref_lock import RefLocks
 from holdfast.store.digest import check_digest, complaint
-from holdfast.store.disk_thread import finished, on_thread
 from holdfast.store.labels import Labels
-from holdfast.store.ref_lock import RefLocks
 
 LOG = log.named(__name__)
 _THREADS = 4

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.store.reachability import Item, ObjectKind, StoredObject, expiry, reachable
+from holdfast.store.gc.reachability import Item, ObjectKind, StoredObject, expiry, reachable
 
 NOW = 1_800_000_000_000_000_000
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"

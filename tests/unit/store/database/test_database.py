@@ -6,9 +6,9 @@ import threading
 
 import pytest
 from holdfast.errors import FailedPrecondition, Internal, NotFound, ResourceExhausted
-from holdfast.store import schema
-from holdfast.store.database import Database
-from holdfast.store.namespaces import ensure
+from holdfast.store.database import schema
+from holdfast.store.database.database import Database
+from holdfast.store.objects.namespaces import ensure
 
 COUNT = "SELECT count(*) FROM namespaces"
 

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from holdfast.store.disk_thread import on_thread
+from holdfast.store.content.disk_thread import on_thread
 
 
 async def test_a_cancelled_caller_waits_for_the_work_it_started():

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from holdfast import log
 from holdfast.errors import HoldfastError
-from holdfast.store.collection import Collected
-from holdfast.store.schedule import Schedule, Thresholds
+from holdfast.store.gc.collection import Collected
+from holdfast.store.gc.schedule import Schedule, Thresholds
 
 LOG = log.named(__name__)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from holdfast.errors import NotFound
-from holdfast.store.reader_cache import ReaderCache
+from holdfast.store.content.reader_cache import ReaderCache
 
 from tests.contracts.content import get, put
 from tests.running import descriptors

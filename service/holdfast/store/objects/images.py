@@ -11,12 +11,11 @@ from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
-from holdfast.store.database import Database, Transaction
+from holdfast.store.database.database import Database, Transaction
 from holdfast.store.digest import check_digest
-from holdfast.store.labels import Labels, check_labels, field_of, from_text, kept, masked, to_text
-from holdfast.store.leases import IMAGES, Resource, hold, release
-from holdfast.store.namespaces import ensure
-from holdfast.store.reachability import EXPIRE
+from holdfast.store.labels import EXPIRE, Labels, check_labels, field_of, from_text, kept, masked, to_text
+from holdfast.store.objects.leases import IMAGES, Resource, hold, release
+from holdfast.store.objects.namespaces import ensure
 
 _COLUMNS = "name, labels, media_type, digest, size, annotations, created_at, updated_at"
 

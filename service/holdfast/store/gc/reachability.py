@@ -30,9 +30,10 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from holdfast.lazy_import import regex
+from holdfast.store.labels import EXPIRE
 
 PREFIX = "containerd.io/gc."
-ROOT, FLAT, EXPIRE = f"{PREFIX}root", f"{PREFIX}flat", f"{PREFIX}expire"
+ROOT, FLAT = f"{PREFIX}root", f"{PREFIX}flat"
 _REF, _BREF = f"{PREFIX}ref.", f"{PREFIX}bref."
 _RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\Z")
 

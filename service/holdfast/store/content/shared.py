@@ -24,14 +24,14 @@ from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
-from holdfast.store.content import Backend, Info, IngestStatus, Reader, Swept
-from holdfast.store.database import Database, Transaction
+from holdfast.store.content.interface import Backend, Info, IngestStatus, Reader, Swept
+from holdfast.store.content.reader_cache import ReaderCache
+from holdfast.store.content.rwlock import ReadWriteLock
+from holdfast.store.content.shared_writer import SharedWriter
+from holdfast.store.database.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, from_text, kept, masked, to_text
-from holdfast.store.leases import CONTENT, INGESTS, Resource, hold, release
-from holdfast.store.namespaces import ensure
-from holdfast.store.reader_cache import ReaderCache
-from holdfast.store.rwlock import ReadWriteLock
-from holdfast.store.shared_writer import SharedWriter
+from holdfast.store.objects.leases import CONTENT, INGESTS, Resource, hold, release
+from holdfast.store.objects.namespaces import ensure
 
 #: containerd's label of a namespace whose content every other namespace may use by digest, whatever the policy.
 SHAREABLE = "containerd.io/namespace.shareable"
@@ -79,7 +79,6 @@ class NamespaceContent:
     def __init__(self, content: SharedContent, namespace: str, lease: str) -> None:
         self._content = content
         self._database = content.database
-        self._backend = content.backend
         self._namespace = namespace
         self._lease = lease
 
@@ -137,7 +136,7 @@ class NamespaceContent:
 
         async def opening() -> Reader:
             await self.info(digest)
-            return await self._backend.reader(digest)
+            return await self.backend.reader(digest)
 
         return await self._content.readers.reader((self._namespace, digest), opening)
 
@@ -145,14 +144,14 @@ class NamespaceContent:
         """`ContentStore.writer`."""
         if not ref:
             raise InvalidArgument("ref must not be empty")
-        async with self._content.lock.shared():
+        async with self.lock.shared():
             found = await self._in_backend(expected) if expected and await self._may_share(expected) else None
             if found is not None and total not in (0, found.size):
                 found = None  # the sizes disagree; the commit finds the wrong one
             claim = await self._database.write(partial(self._claim, ref, expected, found is not None))
             if claim.exists:
                 raise AlreadyExists(f"content {expected}")
-            under = None if found else await self._backend.writer(claim.backend_ref, total)
+            under = None if found else await self.backend.writer(claim.backend_ref, total)
         now = self._content.clock()
         status = IngestStatus(ref, found.size, found.size, expected, now, now) if found else IngestStatus(ref)
         return SharedWriter(self, claim.backend_ref, under, status)
@@ -160,7 +159,7 @@ class NamespaceContent:
     async def status(self, ref: str) -> IngestStatus:
         """`ContentStore.status`."""
         backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
-        return replace(await self._backend.status(backend_ref), ref=ref)
+        return replace(await self.backend.status(backend_ref), ref=ref)
 
     async def statuses(self, filters: Iterable[str] = ()) -> list[IngestStatus]:
         """`ContentStore.statuses`."""
@@ -170,7 +169,7 @@ class NamespaceContent:
         statuses = []
         for ref, backend_ref in rows:
             try:
-                status = replace(await self._backend.status(backend_ref), ref=ref)
+                status = replace(await self.backend.status(backend_ref), ref=ref)
             except NotFound:  # it shares an existing blob, or is being committed
                 continue
             if wanted.match(status):
@@ -179,10 +178,10 @@ class NamespaceContent:
 
     async def abort(self, ref: str) -> None:
         """`ContentStore.abort`."""
-        async with self._content.lock.shared():
+        async with self.lock.shared():
             backend_ref = await self._database.read(lambda connection: self._backend_ref(connection.execute, ref))
             with suppress(NotFound):  # it shared a blob, or a commit was cut short
-                await self._backend.abort(backend_ref)
+                await self.backend.abort(backend_ref)
             await self._database.write(partial(self._forget_ingest, ref), frees=True)
 
     async def shown(self, ref: str, info: Info) -> None:
@@ -205,9 +204,14 @@ class NamespaceContent:
             raise AlreadyExists(f"content {info.digest}")
 
     @property
-    def content(self) -> SharedContent:
-        """The `SharedContent` that this is a part of."""
-        return self._content
+    def backend(self) -> Backend:
+        """The store below."""
+        return self._content.backend
+
+    @property
+    def lock(self) -> ReadWriteLock:
+        """The lock that all namespaces share."""
+        return self._content.lock
 
     def _claim(self, ref: str, expected: str, shared: bool, transaction: Transaction) -> _Claim:
         if expected and self._sees(transaction, expected):
@@ -241,7 +245,7 @@ class NamespaceContent:
 
     async def _in_backend(self, digest: str) -> Info | None:
         try:
-            return await self._backend.info(digest)
+            return await self.backend.info(digest)
         except (NotFound, InvalidArgument):
             return None
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.store.rwlock import ReadWriteLock
+from holdfast.store.content.rwlock import ReadWriteLock
 
 
 async def test_the_lock_lets_many_in_together_or_one_alone():

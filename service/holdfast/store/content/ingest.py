@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from holdfast.store.content import FRAME, IngestStatus
+from holdfast.store.content.interface import FRAME, IngestStatus
 from holdfast.store.digest import CANONICAL
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

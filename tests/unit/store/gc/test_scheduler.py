@@ -4,9 +4,9 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from holdfast.store.collection import Collected
-from holdfast.store.schedule import Thresholds
-from holdfast.store.scheduler import GarbageCollectionFailed, Scheduler
+from holdfast.store.gc.collection import Collected
+from holdfast.store.gc.schedule import Thresholds
+from holdfast.store.gc.scheduler import GarbageCollectionFailed, Scheduler
 
 NEVER = Thresholds(startup_delay_s=0, mutation_threshold=0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from holdfast.store.content import Reader
+from holdfast.store.content.interface import Reader
 
 Key = tuple[str, str]
 _KEPT = 32

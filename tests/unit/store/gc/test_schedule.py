@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.store.schedule import Schedule, Thresholds
+from holdfast.store.gc.schedule import Schedule, Thresholds
 
 
 def collected(thresholds: Thresholds, pause_s: float = 0.01) -> Schedule:

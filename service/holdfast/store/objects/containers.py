@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from holdfast.errors import AlreadyExists, InvalidArgument, NotFound
 from holdfast.filters import parse_all
 from holdfast.identifiers import check_identifier
-from holdfast.store.database import Database, Transaction
+from holdfast.store.database.database import Database, Transaction
 from holdfast.store.labels import Labels, check_labels, field_of, from_text, kept, masked, to_text
-from holdfast.store.namespaces import ensure
+from holdfast.store.objects.namespaces import ensure
 
 T = TypeVar("T")
 _COLUMNS = "id, labels, snapshotter, snapshot_key, body, created_at, updated_at"

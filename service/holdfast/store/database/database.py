@@ -21,8 +21,8 @@ from msgspec import Struct, field
 
 from holdfast import sqlitefile
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, ResourceExhausted
-from holdfast.store import schema
-from holdfast.store.reserve import Reserve
+from holdfast.store.database import schema
+from holdfast.store.database.reserve import Reserve
 
 T = TypeVar("T")
 _READERS = 2

@@ -13,10 +13,10 @@ from msgspec import Struct, field
 from holdfast.errors import AlreadyExists, NotFound, Unimplemented
 from holdfast.errors import InvalidArgument as Invalid
 from holdfast.filters import parse_all
-from holdfast.store.database import Database, Transaction
+from holdfast.store.database.database import Database, Transaction
 from holdfast.store.digest import check_digest
 from holdfast.store.labels import Labels, field_of, from_text, kept, to_text
-from holdfast.store.namespaces import ensure
+from holdfast.store.objects.namespaces import ensure
 
 CONTENT, INGESTS, IMAGES, SNAPSHOTS = "content", "ingests", "images", "snapshots"
 

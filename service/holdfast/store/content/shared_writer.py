@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from holdfast.errors import AlreadyExists, FailedPrecondition
-from holdfast.store.content import FRAME, Info, IngestStatus, Writer
+from holdfast.store.content.interface import FRAME, Backend, Info, IngestStatus, Writer
+from holdfast.store.content.rwlock import ReadWriteLock
 from holdfast.store.labels import Labels, check_labels
 
-if TYPE_CHECKING:
-    from holdfast.store.shared import NamespaceContent
+
+class NamespaceBlobs(Protocol):
+    """The blobs that a namespace sees, as far as a writer needs them."""
+
+    @property
+    def backend(self) -> Backend:
+        """The store below."""
+
+    @property
+    def lock(self) -> ReadWriteLock:
+        """The lock that a commit shares and a sweep has alone."""
+
+    async def shown(self, ref: str, info: Info) -> None:
+        """Add a blob of the store below to the namespace, and remove the ingest ``ref``. Raises `AlreadyExists`."""
 
 
 class SharedWriter:
     """A `Writer`; without one ``under`` it, its offset is the end of a blob that the store below has already."""
 
-    def __init__(self, store: NamespaceContent, backend_ref: str, under: Writer | None, status: IngestStatus) -> None:
-        self._store = store
+    def __init__(self, blobs: NamespaceBlobs, backend_ref: str, under: Writer | None, status: IngestStatus) -> None:
+        self._blobs = blobs
         self._backend_ref = backend_ref
         self._under = under
         self._status = status
@@ -52,9 +65,9 @@ class SharedWriter:
         """`Writer.commit`."""
         try:
             check_labels(labels or {}, "info.Labels")
-            async with self._store.content.lock.shared():
+            async with self._blobs.lock.shared():
                 offset, digest = await self._committed(size, expected)
-                await self._store.shown(self._status.ref, Info(digest, offset, labels or {}))
+                await self._blobs.shown(self._status.ref, Info(digest, offset, labels or {}))
         finally:
             await self.close()
 
@@ -81,7 +94,7 @@ class SharedWriter:
 
     async def _copied(self, size: int) -> Writer:
         """Open the ingest below, with the first ``size`` bytes of the shared blob in it."""
-        backend = self._store.content.backend
+        backend = self._blobs.backend
         writer = await backend.writer(self._backend_ref, size)
         try:
             await writer.truncate()
