@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from holdfast.cli.main import COMMANDS
+from holdfast.cli.commands import COMMANDS
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from holdfast.cli.main import COMMANDS, call
+from holdfast.cli.commands import COMMANDS
+from holdfast.cli.main import call
 
 from tests.peers.daemon import ENVIRON
 

@@ -1,4 +1,4 @@
-"""The command line as click sees it: the table of `main`, and a group that imports a command when it is called."""
+"""The command line as click sees it: the table of `commands`, and a group that imports a command when it is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 import holdfast
-from holdfast.cli.main import COMMANDS
+from holdfast.cli.commands import COMMANDS
 
 
 class LazyGroup(click.Group):

@@ -1,25 +1,19 @@
 """Registration of a plugin, before anything runs: its kind, its id, its requirements, its configuration.
 
-A decorator turns an async generator into a `Registration`; nothing happens at import. The daemon collects registrations
-from ``holdfast.plugins.SHIPPED`` and from the entry points of group ``holdfast.plugins``.
+The daemon collects registrations from ``holdfast.plugins.SHIPPED`` and from the entry points of group
+``holdfast.plugins``.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from holdfast.config import Remark
-from holdfast.errors import MisusedPlugin
 
-if TYPE_CHECKING:
-    from holdfast.plugin.context import InitContext
-
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -34,7 +28,6 @@ EVERYTHING: Kind[Any] = Kind("*")
 
 #: Remarks of a plugin on its decoded config: warnings for ``holdfast config check`` and the daemon's log, and faults.
 Remarks = Callable[[Any], Iterable[Remark]]
-Init = Callable[["InitContext"], AsyncIterator[T]]
 
 
 class Registration(Struct, frozen=True):
@@ -47,7 +40,7 @@ class Registration(Struct, frozen=True):
 
     kind: Kind[Any]
     id: str
-    init: Init[Any]
+    init: Callable[[Any], AsyncIterator[Any]]
     requires: tuple[Kind[Any], ...] = ()
     config: type[msgspec.Struct] | None = None
     services: tuple[str, ...] = ()
@@ -67,47 +60,3 @@ class Registration(Struct, frozen=True):
             return list(self.remarks(config))
         except Exception as error:  # a plugin author's code; the configuration may be good all the same
             return [Remark((), f"the plugin's own check failed: {type(error).__name__}: {error}")]
-
-
-def plugin(
-    kind: Kind[T],
-    id: str,  # noqa: A002 (the field's own name, as in containerd's registration)
-    *,
-    requires: Iterable[Kind[Any]] = (),
-    config: type[msgspec.Struct] | None = None,
-    services: Iterable[str] = (),
-    remarks: Remarks | None = None,
-) -> Callable[[Init[T]], Registration]:
-    """Register an async generator as a plugin: the part before its ``yield`` starts it, the part after closes it.
-
-    Raises:
-        MisusedPlugin: no kind or id, ``EVERYTHING`` beside others, its own kind among ``requires``, a config
-            type that is not a msgspec struct, remarks without one, or a function that is not an async generator.
-    """
-
-    def register(init: Init[T]) -> Registration:
-        registration = Registration(
-            kind, id, init, tuple(requires), config, tuple(services), f"{init.__module__}.{init.__qualname__}", remarks
-        )
-        _check(registration)
-        return registration
-
-    return register
-
-
-def _check(registration: Registration) -> None:
-    name = registration.uri
-    if not registration.kind.uri:
-        raise MisusedPlugin(f"{registration.origin}: plugin: no type")
-    if not registration.id:
-        raise MisusedPlugin(f"{registration.origin}: plugin: no id")
-    if EVERYTHING in registration.requires and len(registration.requires) > 1:
-        raise MisusedPlugin(f"{name}: invalid requires: EVERYTHING must stand alone")
-    if registration.kind in registration.requires:
-        raise MisusedPlugin(f"{name}: invalid requires: a plugin cannot require its own type")
-    if registration.config is not None and not issubclass(registration.config, msgspec.Struct):
-        raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {registration.config!r}")
-    if registration.remarks is not None and registration.config is None:
-        raise MisusedPlugin(f"{name}: remarks without a config")
-    if not inspect.isasyncgenfunction(registration.init):
-        raise MisusedPlugin(f"{name}: {registration.origin} must be an async generator that yields the instance")

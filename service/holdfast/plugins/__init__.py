@@ -13,7 +13,7 @@ from msgspec import Struct
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
 from holdfast.plugin import InitContext, Registration
-from holdfast.plugin.registration import Init
+from holdfast.plugin.decorator import Init
 from holdfast.plugins.kinds import ENTRY_POINT
 
 if TYPE_CHECKING:

@@ -6,20 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, EncodeError
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
 from holdfast.ttrpc.eager import Waiter
+from holdfast.ttrpc.handshake import Peer
 from holdfast.ttrpc.metadata import EMPTY, Metadata
+from holdfast.ttrpc.services import BoundMethod
 from holdfast.ttrpc.streams import ENDED, OPEN, Kind, Stream
-
-if TYPE_CHECKING:
-    from holdfast.ttrpc.handshake import Peer
-    from holdfast.ttrpc.server_session import ServerSession
-    from holdfast.ttrpc.services import BoundMethod
 
 LOG = log.named(__name__)
 
@@ -27,12 +24,31 @@ LOG = log.named(__name__)
 _WORDS = {Code.CANCELED: "context canceled", Code.DEADLINE_EXCEEDED: "context deadline exceeded"}
 
 
+class Session(Protocol):
+    """The connection of a call, as far as the call needs it."""
+
+    loop: asyncio.AbstractEventLoop
+    peer: Peer | None
+
+    def respond(self, stream: Stream, payload: bytes) -> None:
+        """Answer the call."""
+
+    def finish(self, stream: Stream) -> None:
+        """End a call whose replies were streamed."""
+
+    def fail(self, stream: Stream, code: int, text: str, details: tuple[Any, ...] = ()) -> None:
+        """Answer the call with an error."""
+
+    async def send(self, stream: Stream, message: bytes) -> None:
+        """Stream one reply; wait while the client reads more slowly."""
+
+
 class ServerCall:
     """The call that a handler serves. The handler's task is cancelled when no caller waits for it any more."""
 
     __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
 
-    def __init__(self, session: ServerSession, stream: Stream) -> None:
+    def __init__(self, session: Session, stream: Stream) -> None:
         self._session = session
         self._stream = stream
         self._bound: BoundMethod = stream.request[0]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from holdfast.cli.main import COMMANDS
+from holdfast.cli.commands import COMMANDS
 from holdfast.config import load
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.plugin import InitContext
 from holdfast.plugins.kinds import EVENTS, PLACEMENT, PODS
-from holdfast.plugins.node.nri import NAMESPACE, SERVICE, NriConfig
 from holdfast.plugins.node.nri.adjustments import NoRuleValues, PlacementValues
+from holdfast.plugins.node.nri.config import NAMESPACE, SERVICE, NriConfig
 from holdfast.plugins.node.nri.feed import DirectoryFeed
 from holdfast.plugins.node.nri.metrics import NriMetrics
 from holdfast.plugins.node.nri.service import HandlerContext, PluginService, fail_open
