@@ -105,7 +105,7 @@ $(PROTOC)/.installed: requirements/protos.lock
 	@$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/protos.lock
 	@touch $@
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the built-in rules' rules.json
+docs: $(VENV)/.installed ## regenerate docs/configuration.md, the layers in docs/design.md, and the built-in rules' rules.json
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m holdfast.node.rule.builtin
 

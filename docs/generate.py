@@ -1,15 +1,19 @@
 """Print what the documentation takes from the code: ``python docs/generate.py [--check]``.
 
-``docs/configuration.md`` comes from ``holdfast.config.schema`` and the config types of the plugins that ship.
-``--check`` writes nothing and exits with 1 when the file is stale.
+``docs/configuration.md`` comes from ``holdfast.config.schema`` and the config types of the plugins that ship. The
+layers in ``docs/design.md`` come from import-linter's contracts in ``pyproject.toml``. ``--check`` writes nothing and
+exits with 1 when a file is stale.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from holdfast.config.describe import REQUIRED, Key, expected, keys_of
@@ -21,6 +25,9 @@ DOCS = Path(__file__).parent
 TARGET = DOCS / "configuration.md"
 INTRODUCTION = DOCS / "configuration.in.md"
 MARK = "<!-- from here on: docs/generate.py -->\n"
+DESIGN = DOCS / "design.md"
+CONTRACTS = DOCS.parent / "pyproject.toml"
+FROM, TO = "<!-- from here on: docs/generate.py, from pyproject.toml -->\n", "<!-- to here -->\n"
 
 
 def document(introduction: str, known: Mapping[str, type[msgspec.Struct] | None]) -> str:
@@ -93,18 +100,53 @@ def cell(words: str) -> str:
     return words.replace("|", "\\|").replace("\n", " ")
 
 
+def design(page: str, pyproject: str) -> str:
+    """The page with the contracts of ``pyproject`` between its two marks."""
+    head, _, rest = page.partition(FROM)
+    _, _, tail = rest.partition(TO)
+    rows = [row for made in tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"] for row in contract(made)]
+    return "\n".join([head + FROM, *rows, TO + tail])
+
+
+def contract(made: Mapping[str, Any]) -> Iterator[str]:
+    """One contract of import-linter."""
+    name = f"**{sentence(made['name'])}**"
+    if made["type"] == "layers":
+        yield from (name, "", "```")
+        for layer in made["layers"]:
+            yield layer.replace("(", "").replace(")", "")  # which mark a layer that may be missing
+        yield from ("```", "")
+        return
+    if made["type"] == "forbidden":
+        name += f" {names(made['source_modules'])} import none of {names(made['forbidden_modules'])}."
+    elif made["type"] == "independence":
+        name += f" No import between {names(made['modules'])}."
+    elif made["type"] != "acyclic_siblings":
+        raise ValueError(f"a contract of type {made['type']} has no form here")
+    yield from textwrap.wrap(name, 120, break_on_hyphens=False, break_long_words=False)
+    yield ""
+
+
+def names(modules: Iterable[str]) -> str:
+    """Modules in a sentence, ours without the package's name."""
+    return ", ".join(f"`{module.removeprefix('holdfast.')}`" for module in modules)
+
+
 def main() -> int:
     """Write or compare; the exit code."""
     from holdfast.plugins import shipped  # not what happens to be installed beside us
 
-    text = document(INTRODUCTION.read_text(), {plugin.uri: plugin.config for plugin in shipped()})
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write("docs/configuration.md is stale: run `make docs`\n")
-    return 1
+    configuration = document(INTRODUCTION.read_text(), {plugin.uri: plugin.config for plugin in shipped()})
+    stale = 0
+    for page, text in ((TARGET, configuration), (DESIGN, design(DESIGN.read_text(), CONTRACTS.read_text()))):
+        if page.exists() and page.read_text() == text:
+            continue
+        if "--check" in sys.argv[1:]:
+            sys.stderr.write(f"docs/{page.name} is stale: run `make docs`\n")
+            stale = 1
+        else:
+            page.write_text(text)
+    return stale
 
 
 if __name__ == "__main__":

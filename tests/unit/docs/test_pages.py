@@ -53,6 +53,19 @@ def test_the_tests_it_names_are_there(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_every_package_has_its_row_in_the_design_and_every_row_its_package():
+    (text,) = re.findall(
+        r"^## The packages\n(.*?)\n\n", (ROOT / "docs/design.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    named = [name for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    there = [
+        path.stem
+        for path in (ROOT / "service/holdfast").iterdir()
+        if (path / "__init__.py").exists() or path.suffix == ".py"
+    ]
+    assert sorted(named) == sorted(name for name in there if not name.startswith("__"))
+
+
 def test_the_walks_of_the_design_pass_files_that_exist_and_ten_at_the_most():
     (text,) = re.findall(r"^## Four walks\n(.*?)^## ", (ROOT / "docs/design.md").read_text(), re.MULTILINE | re.DOTALL)
     parts = re.split(r"^\*\*From .*\*\*$", text, flags=re.MULTILINE)[1:]

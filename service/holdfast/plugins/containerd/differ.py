@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
@@ -17,7 +17,6 @@ from holdfast.namespaces import required
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import CONTENT, DIFFER, METADATA
 from holdfast.plugins.message import nanoseconds
-from holdfast.plugins.proxy.remote import RemoteContent
 from holdfast.store import ContentStore, MetadataStore
 
 if TYPE_CHECKING:
@@ -35,6 +34,14 @@ class WalkingConfig(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["refuse", "skip", "create"],
         Meta(description="what becomes of a device node in a layer; containerd creates it"),
     ] = "refuse"
+
+
+@runtime_checkable
+class Leasing(Protocol):
+    """A content store with leases of its own, as a store in another process is."""
+
+    def under(self, lease: str) -> ContentStore:
+        """Return the store with ``lease``, which holds everything written through it."""
 
 
 class Walking:
@@ -93,7 +100,7 @@ class Walking:
     def _content(self, lease: str) -> ContentStore:
         if isinstance(self._store, MetadataStore):
             return self._store.content.within(required(), lease)
-        return self._store.under(lease) if isinstance(self._store, RemoteContent) else self._store
+        return self._store.under(lease) if isinstance(self._store, Leasing) else self._store
 
 
 def _mounts(messages: Iterable[MountMessage]) -> list[Mount]:

@@ -125,6 +125,13 @@ async def test_a_layer_is_of_the_callers_namespace_and_lease(walking, tmp_path):
         await walking.apply(api.ApplyRequest(diff=made.diff, mounts=[target]), "")
 
 
+async def test_without_metadata_a_store_with_leases_of_its_own_gets_the_callers(tmp_path):
+    far = SimpleNamespace(under=lambda lease: f"the store with {lease}")
+    assert Walking(far, tmp_path, WalkingConfig())._content("l1") == "the store with l1"
+    near = LocalStore(tmp_path)
+    assert Walking(near, tmp_path, WalkingConfig())._content("l1") is near
+
+
 async def test_an_epoch_of_1970_is_one_and_none_is_none(walking, tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "x").write_text("x")
