@@ -1,8 +1,11 @@
 """Bundles: files by digest, copied from an OCI layout into content, applied together, rolled back together.
 
-``manifest`` defines a bundle and refuses anything else; ``layout`` reads a bundle on disk; ``bundle_dir`` keeps the
-directories of applied bundles, ``history`` their order, ``links`` their files elsewhere on the node; ``bundles``
-combines these with the content store.
+- `manifest`: the format of a bundle; everything else is refused
+- `layout`: a bundle on disk, as a directory or a tar archive
+- `bundle_dir`: the directories of applied bundles
+- `history`: their order
+- `links`: their files elsewhere on the node
+- `bundles`: applies a bundle from the content store, and rolls it back
 """
 
 from holdfast.bundle.bundle_dir import BundleDir

@@ -1,4 +1,12 @@
-"""One interface to cgroup v1, v2 and the hybrid of both. Start at `face`; `detect` finds this machine's hierarchies."""
+"""One interface to cgroup v1, v2 and the hybrid of both.
+
+- `face`: the interface of one hierarchy; start here
+- `hierarchy`: all hierarchies of this machine, and `detect`, which finds them
+- `v1`, `v2`: a hierarchy of either version
+- `membership`: the groups of a process
+- `files`: reads and writes of a cgroup's files, and the meaning of their errors
+- `beneath`: opens files below a mount, and never outside it
+"""
 
 from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts

@@ -1,8 +1,23 @@
 """The daemon's configuration. Every key is in `schema`; `load` turns files into settings.
 
-``load → source (read) → yamldoc | tomldoc (lines) → migrate (containerd's shape) → merge → decode → check``. ``watch``
-reports when to load again. Importing this imports no parser, and values are msgspec structs also inside: a dataclass
-costs half a millisecond of every start.
+``load → source (read) → yamldoc | tomldoc (lines) → migrate (containerd's shape) → merge → decode → check``. Importing
+this imports no parser, and values are msgspec structs also inside: a dataclass costs half a millisecond of every start.
+
+- `schema`: every key, with its meaning, unit, range and default
+- `load`: from files to settings
+- `source`: reads the files
+- `yamldoc`, `tomldoc`: parsers of both formats
+- `document`: the nodes that they make, with file and line
+- `migrate`: containerd's files in our shape
+- `merge`: a later file over an earlier one
+- `decode`: from nodes to structs
+- `section`: the sections of plugins
+- `check`, `finding`: rules between keys; warnings
+- `watch`: reports when to load again
+- `defaults`: directories and addresses of root and of other users
+- `quantity`: times and sizes as people write them
+- `describe`, `render`, `jsonschema`: a type in words, a configuration as YAML, the schema for editors
+- `digest`: SHA-256 without OpenSSL
 """
 
 from holdfast.config.defaults import Defaults, own_defaults

@@ -1,6 +1,8 @@
 """The event exchange: publish without waiting, subscribe with filters; a slow reader delays no publisher.
 
-``envelope`` defines an event, ``subscription`` the queue of one reader, ``exchange`` both ends.
+- `envelope`: one event
+- `exchange`: publishes, forwards and subscribes
+- `subscription`: the queue of one reader
 """
 
 from holdfast.events.envelope import Event

@@ -1,6 +1,9 @@
 """containerd's filter language: `parse_all` the caller's filters once, then match the `Filter` with any object.
 
-``grammar`` defines the syntax, ``match`` the meaning, ``expression`` the regular expressions.
+- `grammar`: the syntax
+- `match`: the meaning
+- `expression`: the syntax of the regular expressions
+- `automaton`, `characters`: their search, and their sets of characters
 """
 
 from holdfast.filters.match import EVERYTHING, Adaptor, Filter, parse_all

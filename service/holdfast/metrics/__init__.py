@@ -1,6 +1,8 @@
 """Counters as plain slots, written as Prometheus text at scrape.
 
-``family`` defines the counters, ``exposition`` prints them.
+- `family`: the counters
+- `exposition`, `text`: the text of a scrape, and its tokens
+- `process`: the metrics of our own process
 """
 
 from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry

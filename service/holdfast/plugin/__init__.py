@@ -1,6 +1,14 @@
 """The kit for plugin authors.
 
 Start at ``docs/first-plugin.md``, then read ``holdfast/plugins/containerd/version.py``.
+
+- `decorator`: ``@plugin``
+- `registration`: a plugin before it starts
+- `context`: what its init receives
+- `services`: what its instance may offer
+- `serving`: what serves, for health
+- `graph`: the order of the starts
+- `loaded`: what became of each start
 """
 
 from holdfast.config import Remark

@@ -1,4 +1,12 @@
-"""The list of shipped plugins. To add a plugin, write it and name it here; third parties use an entry point instead."""
+"""The list of shipped plugins. To add a plugin, write it and name it here; third parties use an entry point instead.
+
+- `containerd`: plugins under containerd's kinds
+- `node`: plugins for the node work
+- `proxy`: plugins in other processes
+- `config`: the service for the daemon's own configuration
+- `kinds`: the kinds by which plugins find each other
+- `message`: conversion between the API's messages and the store's values
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""The gRPC layer around every method of the daemon: `layer` has the chain, `registrar` adds a service to it."""
+"""The gRPC layer around every method of the daemon.
+
+- `layer`: the chain around a method; start here
+- `registrar`: adds a service to it
+- `auth`, `tls`: who may call over TCP
+- `draining`: calls in flight
+- `counters`: metrics of calls
+- `tracing`, `spans`: whether calls are traced, and the traces
+- `status`: an error as a status
+- `options`: the channel arguments of a server
+"""
 
 from holdfast.rpc.auth import policy
 from holdfast.rpc.counters import Counters, MethodType

@@ -1,6 +1,23 @@
 """ttrpc: RPC over a stream of frames, compatible with containerd. Read in this order: `frame`, `streams`, `connection`.
 
 Most programs need `Server` and `Client` only; the package uses nothing of holdfast but its errors and its log.
+
+The protocol, without I/O:
+
+- `frame`, `envelope`, `metadata`: frames, and what is in them
+- `streams`: one stream
+- `connection`, `server_connection`, `client_connection`: a connection, and its two ends
+- `mux`: NRI's mux
+
+The sockets:
+
+- `server`, `server_session`, `calls`: a server, one connection of it, one call
+- `services`: its services and their methods
+- `client`, `client_session`, `methods`: a client, one connection of it, its methods
+- `dial`, `handshake`: how a client connects, and which peer may
+- `wire`, `inbox`, `eager`: asyncio's side of a connection
+- `mux_connection`: asyncio's side of a mux
+- `protoc_plugin`: generates stubs
 """
 
 from holdfast.ttrpc.calls import ServerCall

@@ -1,1 +1,8 @@
-"""The journal: the original state of everything that was changed."""
+"""The journal: the original state of everything that was changed.
+
+- `rows`: what one row says
+- `table`: the rows in memory
+- `line`: a row in the file
+- `journal`: the file
+- `sqlite_journal`: the file of releases before format 2
+"""

@@ -1,1 +1,11 @@
-"""Reading the kernel: processes, process events, the machine, pressure, and what this process may do."""
+"""Reading the kernel: processes, process events, the machine, pressure, and what this process may do.
+
+- `reader`, `parse`: a process, and the text of its files
+- `children`: the children of a process
+- `evidence`: which keys are facts for a process
+- `connector`: process events
+- `host`: the machine
+- `pressure`: pressure stall information
+- `privileges`: what this process may do
+- `deadline`: reads that may never return
+"""

@@ -2,6 +2,14 @@
 
 A runtime's NRI plugin may change every container of the node, so it needs trust of its own. `holdfast.pods.nri` makes
 the answers, `holdfast.node.plan.creation` chooses the rule, `holdfast.ttrpc.mux` is the wire.
+
+- `config`: its settings
+- `link`, `session`: the link to the runtime, and one connection
+- `service`: the handlers of the runtime's calls
+- `adjustments`: values of the rules for a container
+- `feed`: reports to the directory of pods
+- `message`: conversion of messages
+- `metrics`: its metrics
 """
 
 from __future__ import annotations

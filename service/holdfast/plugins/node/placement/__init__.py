@@ -2,6 +2,12 @@
 
 The rules are in `holdfast.node.rule.ruleset`, the decisions they lead to in `holdfast.node.plan.plan`, the engine in
 `holdfast.node.engine.engine`, and its loop in `holdfast.node.engine.loop`.
+
+- `active_rules`, `bundled`: the rules in force, and those of a bundle
+- `service`, `message`, `shared_run`: the API, its messages, one scan for several callers
+- `refused_annotations`: annotations that were refused
+- `recorder`, `api_server`: Kubernetes Events, and the server that they are written to
+- `kill_events`, `kill_series`, `kill_text`: the Events for OOM kills
 """
 
 from __future__ import annotations
