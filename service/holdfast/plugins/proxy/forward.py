@@ -19,7 +19,7 @@ def headers() -> tuple[tuple[str, str], ...]:
 
 
 class RemoteDiffer:
-    """A `diff.Differ` behind ``channel``."""
+    """A differ (`plugins.containerd.diff.Differ`) behind ``channel``."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         from holdfast.api.services.diff.v1.diff_pb2_grpc import DiffStub

@@ -21,7 +21,7 @@ _STATES = {
 
 
 class DirectoryFeed:
-    """Feeds a directory (`pods.nri.Feed`); a pid is stored with the start time that its process has now."""
+    """Feeds a directory (`pods.nri.PodFeed`); a pid is stored with the start time that its process has now."""
 
     def __init__(self, directory: Directory, proc: ProcRoot) -> None:
         self._directory, self._proc = directory, proc
