@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -25,7 +25,10 @@ $(VENV)/.installed: requirements/dev.lock
 run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs neither root nor Kubernetes
 	@exec $(BIN)/python -m holdfast run --hints $(ARGS)
 
-test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
+test: $(VENV)/.installed ## run the unit tests, in three minutes (T="tests/unit -k name")
+	@$(BIN)/python -m pytest $(or $(T),tests/unit)
+
+test-all: $(VENV)/.installed ## run all tests; what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
 
 # The modules that use a dependency, and a boot with real calls; the rest of the tests would find nothing more.
