@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest hostile soak cluster cluster-up cluster-exec cluster-down churn lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -25,7 +25,10 @@ $(VENV)/.installed: requirements/dev.lock
 run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs neither root nor Kubernetes
 	@exec $(BIN)/python -m holdfast run --hints $(ARGS)
 
-test: $(VENV)/.installed ## run the tests (T="tests/unit -k name"); what needs root or a missing peer is skipped, and says so
+test: $(VENV)/.installed ## run the unit tests, in three minutes (T="tests/unit -k name")
+	@$(BIN)/python -m pytest $(or $(T),tests/unit)
+
+test-all: $(VENV)/.installed ## run all tests; what needs root or a missing peer is skipped, and says so
 	@$(BIN)/python -m pytest $(or $(T),tests)
 
 # The modules that use a dependency, and a boot with real calls; the rest of the tests would find nothing more.
@@ -60,6 +63,15 @@ cluster-up: $(VENV)/.installed
 
 cluster-exec: $(VENV)/.installed
 	@$(BIN)/python -m tests.cluster exec $(C)
+
+cluster-oldest: $(VENV)/.installed ## tests/cluster with the oldest Kubernetes that builds, as root (HELM=helm3)
+	@tests/peers/build hyperkube-oldest
+	@HOLDFAST_REQUIRE_PEERS=1 KUBERNETES=hyperkube-oldest $(BIN)/python -m pytest $(or $(T),tests/cluster)
+
+# In an emulated machine of two processors: a guest with 4 GiB of memory, and up to two hours.
+cluster-v2: $(VENV)/.installed ## a node with cgroup v2 and all capabilities, where HOLDFAST_V2_HOST says: values below 0
+	@[[ -x tests/peers/bin/hyperkube ]] || tests/peers/build
+	@HOLDFAST_REQUIRE_PEERS=1 HOLDFAST_SLOW=$(or $(HOLDFAST_SLOW),12) $(BIN)/python -m pytest tests/cluster/scenario_v2.py
 
 churn: $(VENV)/.installed ## a node with 110 pods that come and go, as root: what the daemon missed, and a table (MINUTES=20)
 	@$(BIN)/python -m tests.cluster.churn $(if $(MINUTES),--minutes $(MINUTES))

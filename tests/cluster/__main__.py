@@ -9,6 +9,7 @@ import time
 
 from tests.cluster import images
 from tests.cluster.cluster import Cluster, stop
+from tests.cluster.programs import HELM
 from tests.cluster.state import State
 from tests.cluster.supervisor import serve
 
@@ -55,7 +56,7 @@ def bring_up(nodes: int, bare: bool) -> None:
         cluster.kubectl("create", "namespace", "holdfast")
         cluster.kubectl("label", "namespace", "holdfast", "pod-security.kubernetes.io/enforce=privileged")
         where = ["--namespace", "holdfast", "--wait", "--timeout", "3m"]
-        cluster.run(["helm4", "install", "holdfast", "helm/holdfast", *where])
+        cluster.run([HELM, "install", "holdfast", "helm/holdfast", *where])
     say(f"all there after {time.monotonic() - started:.1f} s; `make cluster-down` ends it")
 
 

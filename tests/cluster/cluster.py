@@ -21,6 +21,7 @@ from tests.running import SLOW
 
 READY_S = 240.0 * SLOW  # an idle machine needs 8
 ENDS_S = 3 * cgroup_tree.ENDS_S  # its processes, its groups, its folder
+RUN_S = 300.0 * SLOW
 LOOK_S = 0.1
 
 
@@ -82,6 +83,10 @@ class Cluster:
     def wait_ready(self) -> None:
         """Wait until the API server answers and every node is Ready."""
         until(lambda: self.kubectl("get", "--raw", "/readyz", check=False).returncode == 0, self._api_failure)
+        # kubectl asks for a group's schema first, and without it for that of all groups, which takes minutes to make
+        # where the processor is emulated. The server has it later than it is ready.
+        schema = ("get", "--raw", "/openapi/v3/api/v1")
+        until(lambda: self.kubectl(*schema, check=False).returncode == 0, self._api_failure)
         # A pod is refused before the controllers have made its namespace's service account.
         account = ("--namespace=default", "get", "serviceaccount", "default")
         until(lambda: self.kubectl(*account, check=False).returncode == 0, self._api_failure)
@@ -129,7 +134,7 @@ class Cluster:
         return {"KUBECONFIG": str(self.state.kubeconfig), "KUBECACHEDIR": str(home / "kube"), "PATH": path, **helm}
 
     def run(
-        self, command: Sequence[str | Path], *, text: str = "", check: bool = True, timeout_s: float = 300
+        self, command: Sequence[str | Path], *, text: str = "", check: bool = True, timeout_s: float = RUN_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the cluster's network, with the kubeconfig; ``text`` is its standard input."""
         done = subprocess.run(

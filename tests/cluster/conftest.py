@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import needs
+from tests.cluster import programs
 from tests.cluster.cluster import ENDS_S, READY_S, Cluster, running
 from tests.cluster.kit import Namespace
 from tests.cluster.release import Release
@@ -22,12 +23,12 @@ from tests.image.build import BUILD_S
 from tests.running import SLOW
 
 PROGRAMS = (
-    "hyperkube",
+    programs.KUBERNETES,
     "etcd",
     "containerd23/containerd",
     "containerd23/containerd-shim-runc-v2",
     "pause",
-    "helm4",
+    programs.HELM,
     "ctr",
     "runc",
     "busybox",

@@ -8,6 +8,7 @@ from tests.cluster import network
 from tests.cluster.certificate import Authority
 from tests.cluster.state import State
 from tests.needs import path_of
+from tests.running import SLOW
 
 ETCD = "http://127.0.0.1:2379"
 ETCD_PEER = "http://127.0.0.1:2380"
@@ -40,6 +41,8 @@ def etcd(state: State) -> Command:
         f"--initial-advertise-peer-urls={ETCD_PEER}",
         f"--initial-cluster=default={ETCD_PEER}",
         "--unsafe-no-fsync",
+        f"--heartbeat-interval={100 * SLOW:.0f}",
+        f"--election-timeout={1000 * SLOW:.0f}",
     ]
 
 
@@ -74,6 +77,7 @@ def controller_manager(state: State, authority: Authority) -> Command:
         state.programs / "kube-controller-manager",
         "--leader-elect=false",
         "--use-service-account-credentials",
+        f"--node-monitor-grace-period={50 * SLOW:.0f}s",
         f"--root-ca-file={authority.cert('ca')}",
         f"--service-account-private-key-file={authority.key('sa')}",
         *credentials(authority.kubeconfig("controller-manager")),

@@ -80,8 +80,8 @@ class Namespace:
         self.cluster.kubectl("delete", "namespace", self.name, "--ignore-not-found", "--wait=false")
 
     def apply(self, *objects: Object) -> None:
-        """Apply objects."""
-        self.kubectl("apply", "--filename=-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        """Apply objects. A ``List`` is in no group's schema: for one, kubectl asks for the schema of all groups."""
+        self.kubectl("apply", "--filename=-", text="\n".join(map(json.dumps, objects)))
 
     def get(self, what: str, *words: str) -> Object:
         """One object (``pod/web``), or a list of them (``pods``, then ``--selector=…``)."""

@@ -17,6 +17,7 @@ from tests.cluster.certificate import Authority
 from tests.cluster.images import PAUSE
 from tests.cluster.state import State
 from tests.needs import BIN, path_of
+from tests.running import SLOW
 
 CONTAINERD = "/run/containerd/containerd.sock"
 #: folder of the node → path that leads there in the node's mount namespace
@@ -143,8 +144,9 @@ state = "/run/containerd"
             "serializeImagePulls": False,
             # A sync that a touched pod causes may come before the news of its ConfigMap; then the next one has it.
             "syncFrequency": "10s",
-            "nodeStatusUpdateFrequency": "4s",
-            "nodeLeaseDurationSeconds": 20,
+            # Also how long the kubelet waits for the API server's answer to either.
+            "nodeStatusUpdateFrequency": f"{4 * SLOW:.0f}s",
+            "nodeLeaseDurationSeconds": round(20 * SLOW),
             "shutdownGracePeriod": "0s",
         }
 

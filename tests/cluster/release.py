@@ -17,9 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chart.kit import CHART
 from tests.cluster.kit import PATIENCE_S, Namespace, Object, Pod, becomes
+from tests.cluster.programs import HELM
+from tests.running import SLOW
 
 DAEMONS = "--selector=app.kubernetes.io/component=daemon"
 METRICS_PORT = 9420
+HELM_S = 240 * SLOW
 SOCKET = "/run/holdfast/holdfast.sock"
 RELOADED = "holdfast_config_last_reload_success_timestamp_seconds"
 Labels = frozenset[tuple[str, str]]
@@ -40,7 +43,7 @@ class Release:
 
     namespace: Namespace
     name: str = "holdfast"
-    program: str = "helm4"
+    program: str = HELM
     chart: Path = CHART
 
     def install(self, values: Mapping[str, Any] | None = None, *words: str) -> None:
@@ -66,7 +69,7 @@ class Release:
 
     def test(self) -> str:
         """Run ``helm test``; what it printed."""
-        return self.helm("test", self.name, "--timeout=4m")
+        return self.helm("test", self.name, f"--timeout={HELM_S:.0f}s")
 
     def helm(self, verb: str, *words: str | Path, values: Mapping[str, Any] | None = None) -> str:
         """Run helm; its output. ``values`` is its standard input."""
@@ -194,7 +197,7 @@ class Release:
         return name + str(self.namespace.get(f"configmap/{name}")["data"])
 
     def _waiting(self) -> list[str]:
-        return ["--wait", "--timeout=4m"]
+        return ["--wait", f"--timeout={HELM_S:.0f}s"]
 
 
 def is_ready(daemon: Object) -> bool:

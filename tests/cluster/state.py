@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import guest
+
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".cache" / "cluster"
+#: Where the clusters' folders are. In the guest the checkout is on virtiofs, which is not among the file systems that
+#: cAdvisor knows, and so no kubelet starts on it; the folder for temporary files is in memory there.
+CLUSTERS = Path(tempfile.gettempdir()) / "holdfast-test-clusters" if guest.is_inside() else CACHE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class State:
     @classmethod
     def of(cls, name: str) -> State:
         """The state of the cluster of this name in this checkout."""
-        return cls(CACHE / name)
+        return cls(CLUSTERS / name)
 
     @property
     def cgroup(self) -> str:

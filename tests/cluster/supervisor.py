@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import control_plane, network
+from tests.cluster import control_plane, network, programs
 from tests.cluster.certificate import Authority
 from tests.cluster.cgroup_tree import CgroupTree
 from tests.cluster.node import Node
@@ -70,7 +70,7 @@ class Supervisor:
         self.state.make()
         self.state.record("supervisor", os.getpid())
         for name in KUBERNETES:
-            (self.state.programs / name).symlink_to(path_of("hyperkube"))
+            (self.state.programs / name).symlink_to(path_of(programs.KUBERNETES))
         self.tree.make(DAEMONS, *(node.name for node in self.nodes))
         authority = Authority(self.state)
         authority.create()

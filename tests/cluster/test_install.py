@@ -67,7 +67,7 @@ def test_uninstalling_leaves_processes_cgroups_and_host_paths_as_they_were(unins
 @pytest.mark.timeout(900)  # a minute on an idle machine, three beside a load of thirty
 def test_the_end_to_end_script_passes_on_the_node(uninstalled):
     cluster = uninstalled.namespace.cluster
-    environment = {**cluster.environment(), "HELM": "helm4", "HOME": os.environ.get("HOME", "/root")}
+    environment = {**cluster.environment(), "HELM": uninstalled.program, "HOME": os.environ.get("HOME", "/root")}
     command = [*cluster.inside(), "env", *(f"{key}={value}" for key, value in environment.items())]
     done = subprocess.run(
         [*command, REPOSITORY / "tests" / "e2e" / "run"], capture_output=True, text=True, timeout=880, check=False

@@ -178,17 +178,16 @@ class Target:
             call = channel.unary_unary("/containerd.services.version.v1.Version/Version")
             return sum(1 for _ in range(number) if call(b"", timeout=PATIENCE_S))
 
-    def connects(self, number: int = 10) -> int:
-        """How many of so many new clients of root's on the unix socket are answered, at the first try."""
-        answered = 0
+    def refused(self, number: int = 10) -> list[str]:
+        """Why so many new clients of root's on the unix socket are not answered at the first try; empty: all are."""
+        errors = []
         for _ in range(number):
-            with (
-                grpc.insecure_channel(f"unix:{self.address}", [("grpc.use_local_subchannel_pool", 1)]) as channel,
-                suppress(grpc.RpcError),
-            ):
-                channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=PATIENCE_S)
-                answered += 1
-        return answered
+            with grpc.insecure_channel(f"unix:{self.address}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                try:
+                    channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=PATIENCE_S)
+                except grpc.RpcError as error:
+                    errors.append(f"{error.code()}: {error.details()}")
+        return errors
 
     def look(self) -> Sample:
         """List the placements over the unix socket; the time until they are there."""

@@ -115,7 +115,7 @@ def shared(short_dir):
 @pytest.mark.parametrize("said", ["", PREFACE], ids=["silent", "preface"])
 def test_a_member_of_the_sockets_group_takes_neither_the_socket_nor_the_engines_descriptors(shared, attack, said):
     shared.survives(attack("idle", shared.address, 0, 3000, said))
-    assert shared.connects() == 10, "root's own clients"
+    assert not shared.refused(), "root's own clients"
     assert len(list(Path(f"/proc/{shared.pid}/fd").iterdir())) < 512
 
 
@@ -123,7 +123,7 @@ def test_a_member_of_the_sockets_group_takes_neither_the_socket_nor_the_engines_
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", "/holdfast.placement.v1.Placement/Watch"])
 def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shared, attack, method, request_):
     shared.survives(attack("streams", shared.address, 200, 200, method, request_))
-    assert shared.connects() == 10, "root's own clients"
+    assert not shared.refused(), "root's own clients"
 
 
 #: By forks alone: so many execs of root's in a second would be a crowd, and placement would wait for a rescan.
