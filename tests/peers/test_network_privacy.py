@@ -130,6 +130,7 @@ def test_no_method_gives_a_command_line_over_tcp_without_a_grant(connected, secr
     assert refused == {
         f"{PLACEMENT}.Explain",
         "containerd.services.events.v1.Events.Subscribe",
+        "containerd.services.introspection.v1.Introspection.PluginInfo",
         f"{CONFIGURED}.Show",
     }
     assert seen[f"{PLACEMENT}.Preview"][1] == "OK"

@@ -24,7 +24,7 @@ from holdfast.config.document import Node, Source, node_of
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
 from holdfast.config.migrate import from_containerd
-from holdfast.config.schema import Settings, default_timeouts
+from holdfast.config.schema import Grpc, Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
@@ -146,10 +146,10 @@ def attempt(
     """Load as `load` does, but return an error as a value."""
     around = surroundings or Environment.own()
     defaults = defaults_for(around.euid, around.environ)
-    files = _Files(Snapshot())
+    files = _Files(Snapshot(), defaults.address)
     for _ in range(_ATTEMPTS):
         with Snapshot() as snapshot:
-            files = _Files(snapshot)
+            files = _Files(snapshot, defaults.address)
             error = None
             try:
                 files.collect(_main_file(path, defaults), must_exist=path is not None)
@@ -197,12 +197,12 @@ def main_file(path: str | os.PathLike[str] | None, surroundings: Environment | N
 
 
 def read_file(
-    path: str, snapshot: Snapshot, version: int = 0, *, is_toml: bool = False
+    path: str, snapshot: Snapshot, version: int = 0, *, is_toml: bool = False, default_address: str = Grpc().address
 ) -> tuple[Node, int, list[Finding]]:
     """Read one file into our shape; return it, its version, and warnings.
 
     ``version`` is that of a TOML file that has none. ``is_toml``: read it as TOML also if its name does not end in
-    ``.toml``.
+    ``.toml``. ``default_address``: of the gRPC socket where no file says one.
 
     Raises:
         ConfigError, SnapshotLost.
@@ -212,7 +212,7 @@ def read_file(
     if source.lenient:
         from holdfast.config.tomldoc import read_toml
 
-        return from_containerd(read_toml(text, source), version)
+        return from_containerd(read_toml(text, source), version, default_address)
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; for the defaults leave it out, or write {{}}")
     from holdfast.config.yamldoc import read_yaml
@@ -261,8 +261,8 @@ class _Wanted(Struct, frozen=True):
 class _Files:
     """Reader of the main file and all its imports."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, default_address: str) -> None:
+        self._snapshot, self._default_address = snapshot, default_address
         self.trees: list[Node] = []
         self.paths: list[str] = []
         self.patterns: list[str] = []
@@ -295,7 +295,13 @@ class _Files:
     def _read(self, wanted: _Wanted, *, is_main: bool) -> list[_Wanted]:
         path = wanted.path
         try:
-            tree, version, warnings = read_file(path, self._snapshot, wanted.version, is_toml=wanted.is_toml)
+            tree, version, warnings = read_file(
+                path,
+                self._snapshot,
+                wanted.version,
+                is_toml=wanted.is_toml,
+                default_address=self._default_address,
+            )
         except ConfigError:
             with suppress(ConfigError):
                 self.unparsed = self._snapshot.read(path) if is_main and not is_stream(path) else ""

@@ -1,4 +1,4 @@
-"""Conversion of containerd's TOML, versions 1 to 3, to the shape of our own files. No I/O.
+"""Conversion of containerd's TOML, versions 1 to 4, to the shape of our own files. No I/O.
 
 Most keys are ours as well. A key without a counterpart is dropped with a warning; a value that has another meaning in
 containerd is translated. `migrated` goes further, for ``holdfast config migrate``: version 1's short ids become the
@@ -16,10 +16,11 @@ from holdfast.config.decode import shown
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
 from holdfast.config.document import Node, Path, Source, key_words
 from holdfast.config.finding import Finding
-from holdfast.config.schema import OOM_RANGE, Settings
+from holdfast.config.schema import OOM_RANGE, Grpc, Settings
+from holdfast.config.servers import with_servers
 from holdfast.errors import ConfigError
 
-NEWEST = 3  # containerd 2.0–2.2; version 4 moved the servers into plugin sections
+NEWEST = 4  # containerd 2.3
 
 #: Top-level keys we have no use for, and why.
 DROPPED = {
@@ -55,9 +56,11 @@ SHORT_IDS: dict[str, str] = {
 }
 
 
-def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Finding]]:
+def from_containerd(
+    tree: Node, inherited: int = 0, default_address: str = Grpc().address
+) -> tuple[Node, int, list[Finding]]:
     """Return a TOML file in our shape, its version, and warnings. ``inherited``: the version of the file that imports
-    it.
+    it. ``default_address``: of the gRPC socket, for what follows from it.
 
     Raises:
         ConfigError: a version we cannot read.
@@ -68,7 +71,8 @@ def from_containerd(tree: Node, inherited: int = 0) -> tuple[Node, int, list[Fin
         tree = _without_empty_places(tree)
     warnings: list[Finding] = []
     entries: dict[str, Node] = {}
-    for key, node in tree.mapping().items():
+    moved = with_servers(tree.mapping(), version, "" if inherited else default_address, warnings)
+    for key, node in moved.items():
         if key == "version":
             continue
         if key in DROPPED:

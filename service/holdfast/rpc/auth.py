@@ -1,10 +1,10 @@
 """Authorization of TCP clients: methods that read are open, and a granted client certificate opens more.
 
 A method reads if its .proto says ``option idempotency_level = NO_SIDE_EFFECTS`` (descriptor.proto). So a third party
-declares at the method itself what its service allows over TCP, and the default is no. Four kinds of reading need a
+declares at the method itself what its service allows over TCP, and the default is no. Five kinds of reading need a
 grant all the same: what clients keep here (a container's spec has the passwords of its environment, a blob is a
-program), the command line of a process, the events of all namespaces, and the daemon's configuration (it has the
-grants). The unix socket requires nothing beyond its file mode.
+program), the command line of a process, the events of all namespaces, the daemon's configuration (it has the
+grants), and what a plugin of any author says of itself. The unix socket requires nothing beyond its file mode.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _REVEALS = {
     "/holdfast.placement.v1.Placement/Explain": "reads the command lines of processes",
     "/holdfast.config.v1.Config/Show": "reads the daemon's configuration",
     "/containerd.services.events.v1.Events/Subscribe": "reads the events of all namespaces",
+    "/containerd.services.introspection.v1.Introspection/PluginInfo": "reads what a plugin says of itself",
 }
 _NO_SIDE_EFFECTS = 1  # MethodOptions.IdempotencyLevel of descriptor.proto, which takes a millisecond to import
 

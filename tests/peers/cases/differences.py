@@ -104,7 +104,7 @@ OURS: dict[str, Seen] = {
     "version_absent": Seen(),
     "version_0": Seen(),
     "version_negative": Seen(),
-    "version_99": at(1, "version: containerd's configuration version 99 is not supported; write version 3 or YAML"),
+    "version_99": at(1, "version: containerd's configuration version 99 is not supported; write version 4 or YAML"),
     "short_id_disabled": at(4, 'disabled_plugins: invalid disabled plugin URI "cri" expect io.containerd.x.vx'),
     "short_id_required": at(4, 'required_plugins: invalid required plugin URI "cri" expect io.containerd.x.vx'),
     "short_id_section": at(10, 'plugins: invalid plugin key URI "cri" expect io.containerd.x.vx'),

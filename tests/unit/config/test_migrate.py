@@ -37,6 +37,7 @@ def taken(text, inherited=0):
         ("version = 1", 2, 1),
         ("version = 2", 0, 2),
         ("version = 3", 0, 3),
+        ("version = 4", 0, 4),
         ("", 2, 2),
     ],
 )
@@ -50,11 +51,11 @@ def test_a_file_has_its_own_version_or_that_of_who_imports_it(text, inherited, v
     ("text", "words"),
     [
         (
-            "version = 4",
-            "c.toml:1: version: containerd's configuration version 4 is not supported; write version 3 or YAML",
+            "version = 5",
+            "c.toml:1: version: containerd's configuration version 5 is not supported; write version 4 or YAML",
         ),
-        ("version = '2'", 'c.toml:1: version: expected an integer between 1 and 3, got "2"'),
-        ("version = true", "c.toml:1: version: expected an integer between 1 and 3, got true"),
+        ("version = '2'", 'c.toml:1: version: expected an integer between 1 and 4, got "2"'),
+        ("version = true", "c.toml:1: version: expected an integer between 1 and 4, got true"),
     ],
 )
 def test_a_version_we_do_not_know_is_refused(text, words):

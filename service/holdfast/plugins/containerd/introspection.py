@@ -6,28 +6,34 @@ As in containerd it is two plugins: the service for other plugins of the process
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.status_pb2 import Status
 from msgspec import Struct
 
 from holdfast.api.services.introspection.v1 import introspection_pb2_grpc
 from holdfast.api.services.introspection.v1.introspection_pb2 import (
     Plugin,
+    PluginInfoRequest,
+    PluginInfoResponse,
     PluginsRequest,
     PluginsResponse,
     ServerResponse,
 )
-from holdfast.errors import FailedPrecondition, Unavailable, code_of
+from holdfast.errors import FailedPrecondition, NotFound, Unavailable, Unimplemented, code_of
 from holdfast.filters import parse_all
 from holdfast.inert import valid
-from holdfast.plugin import InitContext, PluginState, plugin
+from holdfast.plugin import InitContext, PluginState, State, plugin
 from holdfast.plugins.kinds import GRPC, SERVICE
 
 SERVICE_ID = "introspection-service"
+#: An export with this prefix says that something in use is deprecated: its name, and what to do. As in containerd.
+DEPRECATION = "io.containerd.deprecation/"
 
 
 class Tried(Protocol):
@@ -38,12 +44,13 @@ class Tried(Protocol):
 
 
 class Introspection(Struct, frozen=True):
-    """The data of the responses. ``identity`` is a UUID that survives restarts."""
+    """The data of the responses. ``identity`` is a UUID that survives restarts; ``since_unix_ns`` is the start."""
 
     tried: Tried
     identity: str
     process: int
     pid_namespace: int
+    since_unix_ns: int = 0
 
     def plugins(self, filters: Iterable[str]) -> Iterator[Plugin]:
         """Tried plugins that any filter over ``type`` and ``id`` matches, in the order they were started.
@@ -55,8 +62,37 @@ class Introspection(Struct, frozen=True):
         return (described(state) for state in self.tried if wanted.match(_Filtered(state)))
 
     def server(self) -> ServerResponse:
-        """Return this daemon's UUID, pid and pid namespace."""
-        return ServerResponse(uuid=self.identity, pid=self.process, pidns=self.pid_namespace)
+        """Return this daemon's UUID, pid and pid namespace, and the deprecations that the plugins report."""
+        answer = ServerResponse(uuid=self.identity, pid=self.process, pidns=self.pid_namespace)
+        deprecations: Any = answer.deprecations  # mypy takes the message DeprecationWarning for Python's own class
+        for state in self.tried:
+            for name, message in state.exports.items():
+                if name.startswith(DEPRECATION):
+                    found = deprecations.add(id=name, message=valid(message))
+                    found.last_occurrence.FromNanoseconds(self.since_unix_ns)
+        return answer
+
+    async def plugin_info(self, kind: str, name: str, options: AnyMessage | None) -> PluginInfoResponse:
+        """Return one plugin; with ``options``, also the answer of its instance's ``plugin_info``.
+
+        Raises:
+            NotFound: no such plugin.
+            FailedPrecondition: there are options, and the plugin is not ready.
+            Unimplemented: there are options, and its instance has no ``plugin_info``.
+        """
+        found = next(
+            (one for one in self.tried if (one.registration.kind.uri, one.registration.id) == (kind, name)), None
+        )
+        if found is None:
+            raise NotFound(f"plugin {kind}.{name}")
+        answer = PluginInfoResponse(plugin=described(found))
+        if options is not None:
+            if found.state is not State.READY:
+                raise FailedPrecondition(f"plugin {found.uri} is not ready, so it says nothing of itself")
+            if not hasattr(found.instance, "plugin_info"):
+                raise Unimplemented(f"plugin {found.uri} says nothing more of itself")
+            answer.extra.Pack(await found.instance.plugin_info(options))
+        return answer
 
 
 class _Filtered(Struct, frozen=True):
@@ -114,8 +150,13 @@ class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
         """Return the plugins that match any of the filters."""
         return PluginsResponse(plugins=self._introspection.plugins(request.filters))
 
+    async def PluginInfo(self, request: PluginInfoRequest, context: object) -> PluginInfoResponse:  # noqa: N802
+        """Return one plugin, and its own answer to the options, if there are any."""
+        options = request.options if request.HasField("options") else None
+        return await self._introspection.plugin_info(request.type, request.id, options)
+
     async def Server(self, request: object, context: object) -> ServerResponse:  # noqa: N802
-        """Return the daemon's UUID, pid and pid namespace."""
+        """Return the daemon's UUID, pid and pid namespace, and what is deprecated in its use."""
         return self._introspection.server()
 
     def register_grpc(self, registrar: Any) -> None:
@@ -127,7 +168,7 @@ class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
 async def introspection_service(context: InitContext) -> AsyncIterator[Introspection]:
     """Give the plugins' states and this daemon's lasting UUID."""
     identity = lasting_uuid(context.root_dir / "uuid")
-    yield Introspection(context.plugins, identity, os.getpid(), os.stat("/proc/self/ns/pid").st_ino)
+    yield Introspection(context.plugins, identity, os.getpid(), os.stat("/proc/self/ns/pid").st_ino, time.time_ns())
 
 
 @plugin(GRPC, "introspection", requires=[SERVICE], services=["containerd.services.introspection.v1.Introspection"])

@@ -2,8 +2,10 @@ import stat
 import uuid
 
 import pytest
-from holdfast.api.services.introspection.v1.introspection_pb2 import PluginsRequest
-from holdfast.errors import Code, FailedPrecondition, InvalidArgument, NotFound, SkipPlugin
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.wrappers_pb2 import StringValue
+from holdfast.api.services.introspection.v1.introspection_pb2 import PluginInfoRequest, PluginsRequest
+from holdfast.errors import Code, FailedPrecondition, InvalidArgument, NotFound, SkipPlugin, Unimplemented
 from holdfast.plugin import Kind, PluginSet, PluginState, Registration, State
 from holdfast.plugins.containerd import introspection
 from holdfast.plugins.containerd.introspection import Introspection, IntrospectionService, described, lasting_uuid
@@ -78,6 +80,49 @@ def test_a_ready_plugin_has_no_error():
 async def test_the_server_says_who_it_is():
     answer = await SERVICE.Server(None, None)
     assert (answer.uuid, answer.pid, answer.pidns, list(answer.deprecations)) == ("u-u-i-d", 42, 4026531836, [])
+
+
+async def test_a_plugins_exports_report_what_is_deprecated():
+    tried = PluginSet()
+    exports = {"mode": "hybrid", "io.containerd.deprecation/cgroup-v1": "use v2"}
+    tried.add(state(GRPC, "cgroups", exports=exports))
+    answer = Introspection(tried, "u", 1, 1, since_unix_ns=1_700_000_000_000_000_005).server()
+    (found,) = answer.deprecations
+    assert (found.id, found.message) == ("io.containerd.deprecation/cgroup-v1", "use v2")
+    assert found.last_occurrence.ToNanoseconds() == 1_700_000_000_000_000_005
+
+
+class Talkative:
+    """An instance that answers options with a text."""
+
+    async def plugin_info(self, options):
+        return StringValue(value=f"asked for {options.type_url}")
+
+
+async def info(kind, name, tried=TRIED, **more):
+    request = PluginInfoRequest(type=kind.uri, id=name, **more)
+    return await IntrospectionService(Introspection(tried, "u", 1, 1)).PluginInfo(request, None)
+
+
+async def test_one_plugin_is_described():
+    answer = await info(SNAPSHOT, "btrfs")
+    assert answer.plugin == described(TRIED.get("io.containerd.snapshotter.v1.btrfs"))
+    assert not answer.HasField("extra")
+    with pytest.raises(NotFound, match=r"plugin io.containerd.grpc.v1.btrfs: not found"):
+        await info(GRPC, "btrfs")
+
+
+async def test_options_are_for_the_instance():
+    tried, options = PluginSet(), AnyMessage(type_url="x/Y")
+    tried.add(PluginState(Registration(GRPC, "talks", init), State.READY, Talkative()))
+    answer = await info(GRPC, "talks", tried, options=options)
+    said = StringValue()
+    assert answer.extra.Unpack(said)
+    assert said.value == "asked for x/Y"
+    with pytest.raises(Unimplemented, match="says nothing more of itself"):
+        await info(GRPC, "version", options=options)
+    with pytest.raises(FailedPrecondition, match="is not ready"):
+        await info(METADATA, "bolt", options=options)
 
 
 def test_the_uuid_is_made_once_and_only_we_can_read_it(tmp_path):

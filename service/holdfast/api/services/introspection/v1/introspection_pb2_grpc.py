@@ -40,6 +40,11 @@ class IntrospectionStub(object):
                 request_serializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsResponse.FromString,
                 _registered_method=True)
+        self.PluginInfo = channel.unary_unary(
+                '/containerd.services.introspection.v1.Introspection/PluginInfo',
+                request_serializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoResponse.FromString,
+                _registered_method=True)
         self.Server = channel.unary_unary(
                 '/containerd.services.introspection.v1.Introspection/Server',
                 request_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
@@ -52,6 +57,13 @@ class IntrospectionServicer(object):
 
     def Plugins(self, request, context):
         """Which plugins were tried, in order, and what became of each. Filters are containerd's filter language, OR-ed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PluginInfo(self, request, context):
+        """One plugin; with options, also what its instance says of itself for them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +82,11 @@ def add_IntrospectionServicer_to_server(servicer, server):
                     servicer.Plugins,
                     request_deserializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsResponse.SerializeToString,
+            ),
+            'PluginInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.PluginInfo,
+                    request_deserializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoResponse.SerializeToString,
             ),
             'Server': grpc.unary_unary_rpc_method_handler(
                     servicer.Server,
@@ -104,6 +121,33 @@ class Introspection(object):
             '/containerd.services.introspection.v1.Introspection/Plugins',
             holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsRequest.SerializeToString,
             holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PluginInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.introspection.v1.Introspection/PluginInfo',
+            holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoRequest.SerializeToString,
+            holdfast_dot_api_dot_services_dot_introspection_dot_v1_dot_introspection__pb2.PluginInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,
