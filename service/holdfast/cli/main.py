@@ -13,9 +13,8 @@ import signal
 import sys
 from typing import Any, NoReturn, TextIO
 
-from holdfast import frozen, lazy_import
+from holdfast import lazy_import
 
-frozen.install()
 lazy_import.install()  # before the first import that brings what may wait
 
 from holdfast.cli import start  # noqa: E402
