@@ -7,17 +7,17 @@ https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import inf
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
-from holdfast.lazy_import import regex
 from holdfast.metrics import text
 
-_NAME = regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
-_LABEL = regex(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 #: go-grpc-prometheus's default buckets, in seconds.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

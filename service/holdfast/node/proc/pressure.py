@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused
-from holdfast.lazy_import import regex
 
 RESOURCES = ("cpu", "io", "memory")
 
@@ -25,7 +24,7 @@ class Pressure(Struct, frozen=True):
 
 
 # some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
-_LINE = regex(
+_LINE = re.compile(
     r"(some|full) avg10=(\d{1,4}\.\d{1,9}) avg60=(\d{1,4}\.\d{1,9}) avg300=(\d{1,4}\.\d{1,9}) total=(\d{1,20})\Z",
     re.ASCII,
 )
