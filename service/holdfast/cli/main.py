@@ -1,12 +1,10 @@
 """The ``holdfast`` command itself: a table of subcommands, each imported only when it is used.
 
-``run`` with plain options does not even import the command line's library: every millisecond and every page of the
-daemon's is paid on each node. Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
+Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import signal
@@ -17,7 +15,6 @@ from holdfast import lazy_import
 
 lazy_import.install()  # before the first import that brings what may wait
 
-from holdfast.cli import start  # noqa: E402
 from holdfast.errors import HoldfastError  # noqa: E402
 from holdfast.inert import inert  # noqa: E402
 
@@ -61,7 +58,7 @@ def call(arguments: list[str] | None = None) -> int:
     """Run the command line; errors become one line on stderr and an exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = _run(words)
+        code = _by_click(words)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is a line; at its own end the interpreter prints a traceback
     except HoldfastError as error:
@@ -77,15 +74,6 @@ def call(arguments: list[str] | None = None) -> int:
     except UnicodeError as error:
         return _complain(f"not UTF-8: {error}")
     return code
-
-
-def _run(words: list[str]) -> int:
-    given = start.options(words[1:]) if words[:1] == ["run"] else None
-    if given is not None:
-        start.run(given)
-        return 0
-    gc.enable()
-    return _by_click(words)
 
 
 def _complain(words: str) -> int:
