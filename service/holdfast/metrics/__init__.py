@@ -4,6 +4,6 @@
 """
 
 from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry
-from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram, Sample
+from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram
 
-__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Printable", "Registry", "Sample"]
+__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Printable", "Registry"]

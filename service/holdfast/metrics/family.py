@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from math import inf
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from holdfast.metrics import text
 
@@ -21,14 +21,6 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 #: go-grpc-prometheus's default buckets, in seconds.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-
-class Sample(NamedTuple):
-    """One line of the exposition: a suffix to the family's name, label values by name, and the value."""
-
-    suffix: str
-    labels: dict[str, str]
-    value: float
 
 
 class Cell:
@@ -54,15 +46,6 @@ class Distribution:
         """Count one value; a bound is inclusive, as Prometheus defines ``le``."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
-
-    def samples(self, labels: dict[str, str]) -> Iterator[Sample]:
-        """Yield the cumulative buckets, then the sum and the count, under ``labels``."""
-        running = 0
-        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
-            running += count
-            yield Sample("_bucket", {**labels, "le": text.bound(bound)}, running)
-        yield Sample("_sum", labels, self.total)
-        yield Sample("_count", labels, running)
 
 
 def template(name: str, bounds: Iterable[float], inside: str) -> str:
@@ -111,26 +94,22 @@ class Family(Generic[SlotT]):
         if slot is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
-            self._words[values] = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
+            self._words[values] = self._words_of(values)
             slot = self._slots[values] = self._new()
         return slot
 
-    def _printed(self) -> list[tuple[str, SlotT]]:
-        """Return a copy of the slots with their constant parts, as other threads count too."""
-        return [(self._words[values], slot) for values, slot in list(self._slots.items()) if values in self._words]
+    def _words_of(self, values: tuple[str, ...]) -> str:
+        """The constant part of a slot's lines."""
+        words = self._words.get(values)
+        return words or self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
 
     def forget(self, *values: str) -> None:
         """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
         self._slots.pop(values, None)
         self._words.pop(values, None)
 
-    def forget_all(self) -> None:
-        """Drop every slot, for a family that is rewritten whole."""
-        self._slots.clear()
-        self._words.clear()
-
-    def samples(self) -> Iterator[Sample]:
-        """Yield the samples, in the order in which the slots were made."""
+    def write(self, lines: list[str]) -> None:
+        """Append the current lines of the exposition, each with its newline."""
         raise TypeError(f"{type(self).__name__} prints nothing")
 
 
@@ -154,26 +133,15 @@ class Counter(Family[Cell]):
         """Count on a cold path: ``labels(*values).value += by``."""
         self.labels(*values).value += by
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield one sample per slot, or the current result of ``read``."""
+    def values(self) -> list[tuple[tuple[str, ...], float]]:
+        """Return label values and value of each slot, or the current result of ``read``."""
         if self._read is not None:
-            for values, value in self._read():
-                yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
-            return
-        for values, cell in list(self._slots.items()):  # other threads count too
-            yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
+            return list(self._read())
+        return [(values, cell.value) for values, cell in list(self._slots.items())]  # other threads count too
 
     def write(self, lines: list[str]) -> None:
-        """See `exposition.WritesItself`."""
-        if self._read is not None:
-            for values, value in self._read():
-                words = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
-                lines.append(f"{words} {text.number(value)}\n")
-            return
-        lines += [
-            f"{words} {cell.value if type(cell.value) is int else text.number(cell.value)}\n"
-            for words, cell in self._printed()
-        ]
+        """See `Family.write`."""
+        lines += [f"{self._words_of(values)} {text.number(value)}\n" for values, value in self.values()]
 
 
 class Gauge(Counter):
@@ -207,11 +175,6 @@ class Histogram(Family[Distribution]):
         """Count one value on a cold path."""
         self.labels(*values).observe(value)
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield the samples of each slot."""
-        for values, slot in list(self._slots.items()):
-            yield from slot.samples(dict(zip(self.label_names, values, strict=True)))
-
     def write(self, lines: list[str]) -> None:
-        """See `exposition.WritesItself`."""
-        lines += [filled(words, slot) for words, slot in self._printed()]
+        """See `Family.write`."""
+        lines += [filled(self._words_of(values), slot) for values, slot in list(self._slots.items())]

@@ -177,7 +177,7 @@ class PlacementMetrics:
         labels = (valid(kill.domain), kill.pod_namespace, kill.pod_name, kill.container)
         if kill.protected and kill.rule is not None:
             self.protected_kills.inc(kill.rule)
-        known = len(list(self.kills.samples()))
+        known = len(self.kills.values())
         self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
 
     def _processes(self) -> Lines:
