@@ -3,7 +3,17 @@
 ``family`` defines the counters, ``exposition`` prints them.
 """
 
-from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry
+from holdfast.metrics.exposition import CONTENT_TYPE, MetricGroup, Printable, Registry
 from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram
 
-__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Printable", "Registry"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Cell",
+    "Counter",
+    "Distribution",
+    "Gauge",
+    "Histogram",
+    "MetricGroup",
+    "Printable",
+    "Registry",
+]

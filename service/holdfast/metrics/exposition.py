@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from holdfast import log
 from holdfast.metrics import text
+from holdfast.metrics.family import Counter, Histogram
 
 LOG = log.named(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,6 +76,21 @@ class Registry:
                 del lines[before:]
                 LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
         return "".join(lines).encode() + _client_library_text(self._families)
+
+
+class MetricGroup:
+    """Base of a class whose attributes are the metrics of one subject: they are printed, and removed, together."""
+
+    def register(self, registry: Registry) -> None:
+        """Print all families from now on."""
+        registry.add(*self._families())
+
+    def unregister(self, registry: Registry) -> None:
+        """Stop printing them."""
+        registry.remove(*self._families())
+
+    def _families(self) -> list[Counter | Histogram]:
+        return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]
 
 
 class _Foreign:

@@ -225,7 +225,6 @@ class ProcReader:
             tables,
             stat_line.threads,
             stat_line.kernel_thread,
-            0,
             pod,
             held,
             unread=unread,
