@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
 from math import inf
 from typing import ClassVar, Generic, TypeVar
 
@@ -47,19 +46,13 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-
-def template(name: str, bounds: Iterable[float], inside: str) -> str:
-    """Return a histogram slot's lines as a template for `filled`; ``inside`` is its labels as in `text.pairs`."""
-    inside = inside.replace("%", "%%")
-    comma, braces = f"{inside}," if inside else "", text.braced(inside)
-    buckets = [f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} %d\n' for bound in (*bounds, inf)]
-    return "".join([*buckets, f"{name}_sum{braces} %s\n{name}_count{braces} %d\n"])
-
-
-def filled(form: str, slot: Distribution) -> str:
-    """Return a slot's current lines."""
-    running = tuple(accumulate(slot.counts))
-    return form % (*running, text.number(slot.total), running[-1])
+    def write(self, name: str, inside: str, lines: list[str]) -> None:
+        """Append the cumulative buckets, the sum and the count; ``inside`` has the labels as in `text.pairs`."""
+        comma, braces, running = f"{inside}," if inside else "", text.braced(inside), 0
+        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
+            running += count
+            lines.append(f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} {running}\n')
+        lines += [f"{name}_sum{braces} {text.number(self.total)}\n", f"{name}_count{braces} {running}\n"]
 
 
 SlotT = TypeVar("SlotT", Cell, Distribution)
@@ -77,16 +70,12 @@ class Family(Generic[SlotT]):
         self.help_text = help_text
         self.label_names = tuple(labels)
         self._slots: dict[tuple[str, ...], SlotT] = {}
-        self._words: dict[tuple[str, ...], str] = {}  # the constant part of a slot's lines
+        self._inside: dict[tuple[str, ...], str] = {}  # a slot's labels as they are printed
         if not labels:
             self.labels()  # a family without labels shows its zero from the start
 
     def _new(self) -> SlotT:
         raise TypeError(f"{type(self).__name__} makes no slots")
-
-    def _fixed(self, inside: str) -> str:
-        """The constant part of a slot's lines; ``inside`` is its labels as `text.pairs` prints them."""
-        return f"{self.name}{text.braced(inside)}"
 
     def labels(self, *values: str) -> SlotT:
         """Return the slot of these label values, made on first use. Keep the slot in a hot path."""
@@ -94,19 +83,19 @@ class Family(Generic[SlotT]):
         if slot is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
-            self._words[values] = self._words_of(values)
+            self._inside[values] = self._labels_of(values)
             slot = self._slots[values] = self._new()
         return slot
 
-    def _words_of(self, values: tuple[str, ...]) -> str:
-        """The constant part of a slot's lines."""
-        words = self._words.get(values)
-        return words or self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
+    def _labels_of(self, values: tuple[str, ...]) -> str:
+        """A slot's labels as they are printed."""
+        inside = self._inside.get(values)
+        return text.pairs(zip(self.label_names, values, strict=True)) if inside is None else inside
 
     def forget(self, *values: str) -> None:
         """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
         self._slots.pop(values, None)
-        self._words.pop(values, None)
+        self._inside.pop(values, None)
 
     def write(self, lines: list[str]) -> None:
         """Append the current lines of the exposition, each with its newline."""
@@ -141,7 +130,10 @@ class Counter(Family[Cell]):
 
     def write(self, lines: list[str]) -> None:
         """See `Family.write`."""
-        lines += [f"{self._words_of(values)} {text.number(value)}\n" for values, value in self.values()]
+        lines += [
+            f"{self.name}{text.braced(self._labels_of(values))} {text.number(value)}\n"
+            for values, value in self.values()
+        ]
 
 
 class Gauge(Counter):
@@ -168,13 +160,11 @@ class Histogram(Family[Distribution]):
     def _new(self) -> Distribution:
         return Distribution(self.bounds)
 
-    def _fixed(self, inside: str) -> str:
-        return template(self.name, self.bounds, inside)
-
     def observe(self, value: float, *values: str) -> None:
         """Count one value on a cold path."""
         self.labels(*values).observe(value)
 
     def write(self, lines: list[str]) -> None:
         """See `Family.write`."""
-        lines += [filled(self._words_of(values), slot) for values, slot in list(self._slots.items())]
+        for values, slot in list(self._slots.items()):
+            slot.write(self.name, self._labels_of(values), lines)

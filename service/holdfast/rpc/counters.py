@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from holdfast.errors import Code
 from holdfast.metrics import Distribution, Printable, Registry, text
-from holdfast.metrics.family import SECONDS, filled, template
+from holdfast.metrics.family import SECONDS
 
 #: Go's spelling of each code, by its number.
 GO_CODES = (
@@ -135,12 +135,8 @@ class _Seconds(Struct, frozen=True):
         "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server."
     )
     kind: str = "histogram"
-    forms: dict[str, str] = field(default_factory=dict)
 
     def write(self, lines: list[str]) -> None:
         for method in self.methods():
             if method.seconds is not None:
-                form = self.forms.get(method.words)
-                if form is None:
-                    form = self.forms[method.words] = template(self.name, SECONDS, method.words)
-                lines.append(filled(form, method.seconds))
+                method.seconds.write(self.name, method.words, lines)
