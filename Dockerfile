@@ -19,8 +19,6 @@ COPY service service
 RUN /build/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /build/tools/bin/pip --python /opt/holdfast/bin/python3 install --no-compile --no-deps dist/*.whl \
     && python3 -m compileall -qf --invalidation-mode unchecked-hash /opt/holdfast/lib
-# What a start imports, in one file: the base's own library has no .pyc files, each start would compile it.
-RUN /opt/holdfast/bin/python3 -m holdfast.freeze --unchecked
 
 # The same for a base whose interpreter lies elsewhere.
 FROM build AS build-distroless
@@ -46,8 +44,10 @@ LABEL org.opencontainers.image.title="holdfast" \
 ENV PATH=/opt/holdfast/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOLDFAST_REVISION="${REVISION}"
 COPY --from=build-distroless /opt/holdfast /opt/holdfast
-# By the interpreter that will read it; there is no shell.
-RUN ["/opt/holdfast/bin/python3", "-m", "holdfast.freeze", "--unchecked"]
+# The base's own library has no .pyc files: each start would compile it. The seed, as above; an ARG, so that it does not
+# stay in the image's environment. Checked by hash: a base that is updated later is compiled anew, not misread.
+ARG PYTHONHASHSEED=0
+RUN ["/opt/holdfast/bin/python3", "-c", "import compileall, os, py_compile, re; compileall.compile_dir(os.path.dirname(os.__file__), quiet=1, rx=re.compile('/(site-packages|dist-packages|ensurepip|idlelib|lib2to3|pydoc_data|test|tkinter)/'), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)"]
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/opt/holdfast/bin/holdfast", "health"]
 ENTRYPOINT ["/opt/holdfast/bin/holdfast"]
 CMD ["run"]
@@ -71,6 +71,9 @@ LABEL org.opencontainers.image.title="holdfast" \
 ENV PATH=/opt/holdfast/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOLDFAST_REVISION="${REVISION}"
 COPY --from=build /opt/holdfast /opt/holdfast
+# As above.
+ARG PYTHONHASHSEED=0
+RUN ["/opt/holdfast/bin/python3", "-c", "import compileall, os, py_compile, re; compileall.compile_dir(os.path.dirname(os.__file__), quiet=1, rx=re.compile('/(site-packages|dist-packages|ensurepip|idlelib|lib2to3|pydoc_data|test|tkinter)/'), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)"]
 # Kubernetes has its own probes; this is for docker and podman.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/opt/holdfast/bin/holdfast", "health"]
 ENTRYPOINT ["/opt/holdfast/bin/holdfast"]

@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("socket")
     parser.add_argument("--methods", type=int, default=1)
     parser.add_argument("--ratio", type=float, help="share of calls that is traced; without it tracing is off")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop", "ours"], default="asyncio")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--batch", action="store_true", help="SCHED_BATCH: fewer preemptions by the poller's thread")
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
@@ -116,8 +116,6 @@ def main() -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    elif given.loop == "ours":
-        from holdfast.loop import new_event_loop as factory
     if given.batch:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -7,7 +7,6 @@ import sys
 
 import grpc
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
-from holdfast.loop import new_event_loop
 from holdfast.ttrpc import Method, Server, same_user
 
 SERVICE = "test.Echo"
@@ -80,11 +79,8 @@ def main():
         import uvloop
 
         uvloop.run(ttrpc(path))
-    elif kind == "ttrpc":
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(ttrpc(path))
     else:
-        asyncio.run({"ttrpc-asyncio": ttrpc, "grpc": grpc_aio}[kind](path))
+        asyncio.run({"ttrpc": ttrpc, "grpc": grpc_aio}[kind](path))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import compileall
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -52,10 +51,8 @@ def first_answer_ms(starter: side.Starter) -> float:
 
 
 def compile_sources() -> None:
-    """As the image has it: .pyc files where the environment forbids them, and what a start imports in one file."""
-    folder = Path(__file__).parents[1] / "service"
-    compileall.compile_dir(folder, quiet=1)
-    subprocess.run([sys.executable, "-m", "holdfast.freeze"], stdout=subprocess.DEVNULL, check=True)
+    """Write .pyc files, as the image has them, where the environment forbids them."""
+    compileall.compile_dir(Path(__file__).parents[1] / "service", quiet=1)
 
 
 def start_figures(options: Options) -> list[Figure]:

@@ -37,7 +37,7 @@ SLICE_S = 0.4
 METHOD = "/bench.v1.Last/Echo"
 
 #: The whole chain as the daemon has it.
-CHAIN = ["ours", "--loop", "ours", "--methods", "60"]
+CHAIN = ["ours", "--methods", "60"]
 #: Servers by name: the chain and its flags. Two are the same: what they differ by is the noise of the run.
 ARMS: dict[str, list[str]] = {
     "bare": ["bare"],
@@ -45,9 +45,8 @@ ARMS: dict[str, list[str]] = {
     "1 %": [*CHAIN, "--ratio", "0.01"],
     "always": [*CHAIN, "--ratio", "1"],
     "off": CHAIN,
-    "1 method": ["ours", "--loop", "ours", "--methods", "1", "--ratio", "0.01"],
-    "200 methods": ["ours", "--loop", "ours", "--methods", "200", "--ratio", "0.01"],
-    "asyncio's loop": ["ours", "--methods", "60", "--ratio", "0.01"],
+    "1 method": ["ours", "--methods", "1", "--ratio", "0.01"],
+    "200 methods": ["ours", "--methods", "200", "--ratio", "0.01"],
     "uvloop": ["ours", "--methods", "60", "--ratio", "0.01", "--loop", "uvloop"],
     "uvloop, batch": ["ours", "--methods", "60", "--ratio", "0.01", "--loop", "uvloop", "--batch"],
     "libraries": ["libraries", "--methods", "60", "--ratio", "0.01"],
@@ -57,24 +56,20 @@ ARMS: dict[str, list[str]] = {
 COMPARED: list[tuple[str, str, str, float | None, float | None]] = [
     ("control: the same server twice", "bare again", "bare", None, None),
     ("chain, 60 methods, 1 % traced", "1 %", "bare", 0.95, 1.05),
-    ("… with asyncio's own loop", "asyncio's loop", "bare", None, None),
     ("… with uvloop", "uvloop", "bare", None, None),
     ("… with uvloop and SCHED_BATCH", "uvloop, batch", "bare", None, None),
     ("chain, tracing off", "off", "bare", None, None),
     ("chain, always traced", "always", "bare", 0.85, 1.0),
     ("chain, 200 methods ÷ 1", "200 methods", "1 method", 0.95, 1.0),
     ("chain ÷ libraries, 1 % traced", "1 %", "libraries", 1.3, 1.5),
-    ("… with asyncio's own loop", "asyncio's loop", "libraries", None, None),
     ("chain ÷ libraries, always traced", "always", "libraries always", None, None),
 ]
 #: Whose server CPU a call is held against whose.
 COSTS = [
     ("bare again", "bare"),
     ("1 %", "bare"),
-    ("asyncio's loop", "bare"),
     ("uvloop", "bare"),
     ("1 %", "libraries"),
-    ("asyncio's loop", "libraries"),
 ]
 
 

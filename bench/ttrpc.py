@@ -21,7 +21,6 @@ from pathlib import Path
 import grpc
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from holdfast.api.ttrpc import ttrpc_pb2
-from holdfast.loop import new_event_loop
 from holdfast.ttrpc import Client, Metadata
 
 from bench._ttrpc_server import GRPC_OPTIONS, SERVICE
@@ -34,8 +33,7 @@ IDLE = 1000
 BIG = Int64Value(value=(4 << 20) - 100)
 UNREAD = 70  # messages to a handler that never reads; Go's buffer is 64
 GO, GRPC, OURS, AGAIN = "Go ttrpc", "grpc.aio", "ttrpc", "ttrpc again"
-PLAIN, UVLOOP = "ttrpc, asyncio's loop", "ttrpc, uvloop"
-ON_ASYNCIO = {GRPC, PLAIN}  # both ends on asyncio's own loop; the clients of the others are on ours
+UVLOOP = "ttrpc, uvloop"
 
 
 class Peer:
@@ -116,7 +114,6 @@ def peers(folder):
     commands = {
         OURS: [*python, "ttrpc"],
         AGAIN: [*python, "ttrpc"],
-        PLAIN: [*python, "ttrpc-asyncio"],
         UVLOOP: [*python, "ttrpc-uvloop"],
         GRPC: [*python, "grpc"],
         GO: [str(GO_PEER), "serve"],
@@ -130,13 +127,12 @@ def peers(folder):
 
 
 class Bench:
-    """The servers, the calls, and the loops they run on."""
+    """The servers, the calls, and the loop the calls run on."""
 
-    def __init__(self, ours, asyncios, servers, given):
-        self.run, self.servers = ours.run, servers
-        self.runs = {name: (asyncios if name in ON_ASYNCIO else ours).run for name in servers}
+    def __init__(self, runner, servers, given):
+        self.run, self.servers = runner.run, servers
         self.rounds, self.seconds = given.rounds(12), 0.15 if given.quick else 0.5
-        self.calls = {name: self.runs[name](self._calls(name, peer.path)) for name, peer in servers.items()}
+        self.calls = {name: self.run(self._calls(name, peer.path)) for name, peer in servers.items()}
 
     @staticmethod
     async def _calls(name, path):
@@ -151,7 +147,7 @@ class Bench:
         def one(name):
             def measure():
                 seen, began, cpu = [], time.perf_counter(), self.servers[name].cpu_s()
-                calls_s = self.runs[name](rate(self.calls[name][0], callers, self.seconds, seen))
+                calls_s = self.run(rate(self.calls[name][0], callers, self.seconds, seen))
                 calls = calls_s * (time.perf_counter() - began)
                 costs[name].append((self.servers[name].cpu_s() - cpu) / calls * 1e6)
                 latencies[name].append(statistics.median(seen) * 1e3)
@@ -168,7 +164,6 @@ class Bench:
             what = f"unary, {callers} caller{'s' * (callers > 1)}"
             limits = {1: (4, 6), 64: (15, 25)}[callers]
             yield Figure(what, "/s", rates[OURS], rates[GRPC], GRPC, "higher", "", *limits)
-            yield Figure(f"{what}, asyncio's own loop", "/s", rates[PLAIN], rates[GRPC], GRPC, "higher")
             yield Figure(f"{what}, server on uvloop", "/s", rates[UVLOOP], rates[GRPC], GRPC, "higher")
             yield Figure(what, "/s", rates[OURS], rates[GO], GO, "higher", must=0.8)
             yield Figure(f"{what}, control", "/s", rates[OURS], rates[AGAIN], "the same", "higher", "the noise")
@@ -177,7 +172,6 @@ class Bench:
             if callers == 1:
                 yield Figure(f"{what}, p50", "ms", latencies[OURS], must=0.15)
                 yield Figure(f"{what}, p50", "ms", latencies[OURS], latencies[GO], GO)
-                yield Figure(f"{what}, asyncio's own loop, p50", "ms", latencies[PLAIN])
 
     def floor(self, path):
         """The same bytes there and back between two blocking sockets."""
@@ -199,7 +193,7 @@ class Bench:
         """Replies of 4 MiB."""
 
         def one(name):
-            return lambda: self.runs[name](rate(self.calls[name][1], 2, self.seconds))
+            return lambda: self.run(rate(self.calls[name][1], 2, self.seconds))
 
         rates = interleaved({name: one(name) for name in (OURS, GO, GRPC)}, self.rounds)
         yield Figure("replies of 4 MiB, 2 callers", "/s", rates[OURS], rates[GO], GO, "higher")
@@ -268,8 +262,7 @@ def main(argv=None):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
     with tempfile.TemporaryDirectory(prefix="hf") as folder, peers(folder) as servers, ExitStack() as stack:
-        ours = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
-        bench = Bench(ours, stack.enter_context(asyncio.Runner()), servers, given)
+        bench = Bench(stack.enter_context(asyncio.Runner()), servers, given)
         echo = Peer([sys.executable, "-m", "bench._ttrpc_server", "echo"], f"{folder}/echo")
         stack.callback(echo.end)
         figures = [*bench.floor(echo.path), *bench.idle(), *bench.unary(), *bench.large(), *bench.blocked()]

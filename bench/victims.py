@@ -24,8 +24,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from holdfast.cgroups import Hierarchy, detect
+from holdfast.node.model.memory_domain import MemoryDomain
 from holdfast.node.model.process import Process
-from holdfast.node.oom.victim import Ranking, node_domain, rank
+from holdfast.node.oom.victim import Ranking, rank
 from holdfast.node.proc.host import memory_tree, read_domains, read_host
 from holdfast.node.proc.reader import EVERYTHING, ProcReader
 from holdfast.process import ProcRoot
@@ -228,7 +229,7 @@ def rules_of_thumb(processes: list[Process], hierarchy: Hierarchy) -> dict[str, 
     for process in processes:
         with open(f"/proc/{process.pid}/oom_score") as file:
             scores[process.pid] = int(file.read())
-    by_node = rank(processes, node_domain(host), host).victim
+    by_node = rank(processes, MemoryDomain("/", host.memory_pages, host.swap_pages), host).victim
     assert by_node is not None
     return {
         "oom_score": max(scores, key=scores.__getitem__),

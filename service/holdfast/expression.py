@@ -5,7 +5,7 @@ A backtracking engine (Python's ``re``) takes time exponential or of a high powe
 bounded by `MEMORY_BYTES` an expression, `SET_BYTES` a set. An expression that RE2 cannot match in linear time
 (backreferences, look-around) or that needs more memory is refused. Syntax: https://github.com/google/re2/wiki/Syntax.
 
-Here a dot is any character, a newline too, and an expression must match all of the text (as Prometheus anchors its
+In an `Expression` a dot is any character, a newline too, and it must match all of the text (as Prometheus anchors its
 own). A byte of a name that is no UTF-8 (a lone surrogate, see `holdfast.kernel_text`) counts as one character.
 """
 
@@ -30,6 +30,21 @@ def literal(text: str) -> str:
     return "".join(f"\\{one}" if one in _SPECIAL else one for one in text)
 
 
+def compiled(source: str, *, dot_matches_newline: bool = True) -> Any:
+    """Return RE2's compiled form.
+
+    Raises:
+        InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
+    """
+    options = _options(MEMORY_BYTES)
+    options.dot_nl = dot_matches_newline
+    try:
+        return re2.compile(_bytes(source), options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "not understood"
+        raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
+
+
 class Expression:
     """One compiled expression."""
 
@@ -42,11 +57,7 @@ class Expression:
             InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
         """
         self.source = source
-        try:
-            self._compiled = re2.compile(_bytes(source), _options(MEMORY_BYTES))
-        except re2.error as error:
-            reason = error.args[0] if error.args else "not understood"
-            raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
+        self._compiled = compiled(source)
 
     def fits(self, text: str) -> bool:
         """Whether it matches all of ``text``."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from holdfast.errors import InvalidArgument
-from holdfast.lazy_import import regex
 
 MAX_IDENTIFIER = 76
 MAX_LABEL = 4096
 _PATTERN = r"^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$"
-_WHOLE = regex(r"-?[0-9]{1,18}\Z")
-_IDENTIFIER = regex(_PATTERN[:-1] + r"\Z")
+_WHOLE = re.compile(r"-?[0-9]{1,18}\Z")
+_IDENTIFIER = re.compile(_PATTERN[:-1] + r"\Z")
 
 
 def whole_number(text: str) -> int | None:

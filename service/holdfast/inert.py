@@ -24,12 +24,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.lazy_import import regex
-
-_SURROGATE = regex("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Printable for Python, yet without any width, or blank (Unicode's Default_Ignorable_Code_Point; U+2800).
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
-_INVISIBLE_ONE = regex(f"[{_INVISIBLE}]")
+_INVISIBLE_ONE = re.compile(f"[{_INVISIBLE}]")
 
 
 def valid(text: str) -> str:

@@ -16,8 +16,6 @@ from types import SimpleNamespace
 import atheris
 
 with atheris.instrument_imports(include=["holdfast.ttrpc", "holdfast.errors"]):
-    from google.protobuf.message import DecodeError
-    from holdfast.api.ttrpc import ttrpc_pb2
     from holdfast.errors import Code, PeerBrokeProtocol
     from holdfast.ttrpc import envelope
     from holdfast.ttrpc.client_connection import ClientConnection
@@ -29,16 +27,15 @@ with atheris.instrument_imports(include=["holdfast.ttrpc", "holdfast.errors"]):
 LIMITS = Limits(concurrent_calls=5, stream_bytes=400, connection_bytes=1500)
 KINDS = list(Kind)
 METHODS = {kind.value: SimpleNamespace(kind=kind) for kind in KINDS}
-HEAD = envelope.heading("s", "unary")
 BODIES = [
     b"",
     b"x",
     b"\xff",
     envelope.encode_failure(5, "gone"),
-    (envelope.response_prefix(b"payload") + b"payload"),
-    *(envelope.encode_request(envelope.heading("s", kind.value), b"\x0a\x01x", 0, b"") for kind in KINDS),
-    *(envelope.encode_request(envelope.heading("s", kind.value), b"", nano, b"") for kind in KINDS for nano in (-1, 7)),
-    envelope.encode_request(envelope.heading("s", "nope"), b"", 0, envelope.encode_metadata({"k": ("a", "b")})),
+    envelope.encode_response(b"payload"),
+    *(envelope.encode_request("s", kind.value, b"\x0a\x01x") for kind in KINDS),
+    *(envelope.encode_request("s", kind.value, b"", nano) for kind in KINDS for nano in (-1, 7)),
+    envelope.encode_request("s", "nope", b"", 0, {"k": ("a", "b")}),
 ]
 
 
@@ -119,16 +116,8 @@ def raw(data):
     reader, whole = FrameReader(), FrameReader().feed(data)
     cut = data[0] % 16 + 1 if data else 1
     assert [frame for at in range(0, len(data), cut) for frame in reader.feed(data[at : at + cut])] == whole
-    request = HEAD + data[:200]
-    try:
-        expected = ttrpc_pb2.Request.FromString(request)
-    except DecodeError:
-        expected = None
-    matched = envelope.match_request(request, {HEAD: 1})
-    if matched is not None:
-        pairs = tuple((entry.key, entry.value) for entry in expected.metadata)
-        assert matched[1] == (expected.payload, expected.timeout_nano, pairs)
-        assert (expected.service, expected.method) == ("s", "unary")
+    with contextlib.suppress(PeerBrokeProtocol):
+        envelope.decode_request(data[:200])
     with contextlib.suppress(PeerBrokeProtocol):
         envelope.decode_response(data[:200])
 

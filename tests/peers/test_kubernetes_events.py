@@ -43,8 +43,7 @@ def no_pauses(monkeypatch):
 
 async def until(recorder, **wanted):
     def now():
-        samples = [sample for sample in recorder.written.samples() if sample.labels["reason"] == module.REFUSED]
-        return {sample.labels["result"]: sample.value for sample in samples if sample.value}
+        return results(recorder, module.REFUSED)
 
     async with asyncio.timeout(30):
         while now() != wanted:
@@ -253,9 +252,8 @@ def recording_kills(port, account, settled):
         recorder.close()
 
 
-def results(recorder):
-    samples = [sample for sample in recorder.written.samples() if sample.labels["reason"] == "OOMKilled"]
-    return {sample.labels["result"]: sample.value for sample in samples if sample.value}
+def results(recorder, about="OOMKilled"):
+    return {result: value for (reason, result), value in recorder.written.values() if value and reason == about}
 
 
 def test_kills_that_are_alike_are_one_event_that_is_patched_and_made_again_when_it_expired(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import textwrap
@@ -37,51 +36,6 @@ def test_the_first_look_makes_it_the_module_itself_for_whoever_has_it_already():
 
 def test_names_can_be_imported_from_it():
     assert python("from ssl import SSLSocket; import socket; print(issubclass(SSLSocket, socket.socket))") == "True"
-
-
-def test_asyncio_listens_without_looking_and_still_refuses_tls_sockets():
-    script = """
-        import asyncio, socket, sys
-        async def main():
-            server = await asyncio.start_server(lambda r, w: None, sock=socket.create_server(("127.0.0.1", 0)))
-            server.close()
-            print("_ssl" in sys.modules, end=" ")
-            import ssl
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            sock = context.wrap_socket(socket.socket(), server_hostname="x", do_handshake_on_connect=False)
-            try:
-                await asyncio.start_server(lambda r, w: None, sock=sock)
-            except TypeError as error:
-                print("refused")
-            sock.close()
-        asyncio.run(main())
-    """
-    assert python(script) == "False refused"
-
-
-def test_what_others_want_at_their_import_is_answered_without_running_it():
-    script = """
-        import msgspec, sys, typing, uuid
-        from msgspec import _utils
-        wanted = ("platform", "typing_extensions")  # not by all of uuid's versions
-        print({type(sys.modules[name]).__name__ for name in wanted if name in sys.modules}, end=" ")
-        import platform, typing_extensions
-        print(
-            getattr(uuid, "_platform_system", "Linux") == platform.system(),
-            _utils.Required is typing_extensions.Required,
-            _utils.NotRequired is typing_extensions.NotRequired,
-            platform.system.__module__,
-        )
-    """
-    assert python(script) == "{'LazyModule'} True True True platform"
-
-
-def test_the_source_of_a_class_is_found_though_ast_waits():
-    script = """
-        import inspect, sys, textwrap
-        print(type(sys.modules["ast"]).__name__, inspect.getsource(textwrap.TextWrapper).partition(":")[0])
-    """
-    assert python(script) == "LazyModule class TextWrapper"
 
 
 def test_an_attribute_that_the_module_does_not_have_is_missing_as_ever():
@@ -124,16 +78,6 @@ def test_a_module_that_cannot_run_fails_at_the_look_each_time(tmp_path):
     """
     (tmp_path / "broken.py").write_text("raise ValueError('no')\n")
     assert python(script) == "no no"
-
-
-def test_a_regular_expression_is_compiled_when_it_is_first_used():
-    number = lazy_import.regex(r"(\d+)x", re.IGNORECASE)
-    assert "fullmatch" not in vars(number)
-    assert number.fullmatch("12X").group(1) == "12"
-    assert number.sub("-", "a1xb") == "a-b"
-    assert "fullmatch" in vars(number)
-    with pytest.raises(re.error):
-        lazy_import.regex("(").match("")
 
 
 @pytest.mark.parametrize("name", sorted(lazy_import.LAZY))

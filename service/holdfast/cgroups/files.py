@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from holdfast import kernel_text
@@ -19,7 +18,6 @@ from holdfast.cgroups.face import levels, parent
 from holdfast.errors import KernelRefused, ProcessGone
 
 PROCS = "cgroup.procs"
-_KEPT = 64  # open cgroup.procs files: a kept one takes a move in 5 µs, opening it costs 8 µs more
 
 #: errno of a write to ``cgroup.procs`` → what to do about it.
 JOIN_REMEDIES: dict[int, str] = {
@@ -75,60 +73,6 @@ def _component(name: str) -> str:
     return name
 
 
-class Joins:
-    """Move processes, keeping the ``cgroup.procs`` of the groups used last open.
-
-    A write to a kept descriptor fails with ENODEV once its group is removed, also after a group of that name is
-    created again: then the file is opened again. Not for two threads at once.
-    """
-
-    def __init__(self, beneath: Beneath) -> None:
-        self._beneath = beneath
-        self._kept: OrderedDict[str, int] = OrderedDict()
-
-    def join(self, group: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Write the number into the group's ``cgroup.procs``; ``still`` as in `Tree.join`.
-
-        Raises:
-            ProcessGone: no process has the number.
-            KernelRefused: the kernel refused it.
-        """
-        kept = group in self._kept
-        try:
-            descriptor, number = self._opened(group), b"%d" % pid
-            if still is not None and not still():
-                return False
-            os.write(descriptor, number)
-        except OSError as error:
-            if error.errno == errno.ENODEV and kept:
-                self._forget(group)
-                return self.join(group, pid, still)
-            if error.errno == errno.ESRCH:
-                raise ProcessGone(f"{pid}") from error
-            remedy = JOIN_REMEDIES.get(error.errno or 0, "")
-            full = f"{self._beneath.mount}{group.rstrip('/')}/{PROCS}"
-            raise KernelRefused("write", full, error.errno or 0, remedy) from error
-        return True
-
-    def _opened(self, group: str) -> int:
-        descriptor = self._kept.get(group)
-        if descriptor is None:
-            descriptor = self._kept[group] = self._beneath.open(f"{group}/{PROCS}", os.O_WRONLY)
-            if len(self._kept) > _KEPT:
-                os.close(self._kept.popitem(last=False)[1])
-        else:
-            self._kept.move_to_end(group)
-        return descriptor
-
-    def _forget(self, group: str) -> None:
-        os.close(self._kept.pop(group))
-
-    def close(self) -> None:
-        """Close all descriptors."""
-        while self._kept:
-            os.close(self._kept.popitem()[1])
-
-
 class Mounted:
     """Common base of the trees of both versions: a mount point and the files below it (see `face.Tree`).
 
@@ -139,7 +83,6 @@ class Mounted:
         self.name = name
         self.mount = mount
         self._beneath = Beneath(mount)
-        self._joins = Joins(self._beneath)
 
     def at(self, path: str) -> str:
         """The directory of a group, for messages."""
@@ -160,7 +103,19 @@ class Mounted:
 
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """See `Tree.join`."""
-        return self._joins.join(path, pid, still)
+        try:
+            descriptor = self._beneath.open(f"{path}/{PROCS}", os.O_WRONLY)
+            try:
+                if still is not None and not still():
+                    return False
+                os.write(descriptor, b"%d" % pid)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                raise ProcessGone(f"{pid}") from error
+            raise self._refused("write", f"{self.at(path)}/{PROCS}", error, JOIN_REMEDIES) from error
+        return True
 
     def members(self, path: str) -> tuple[int, ...]:
         """See `Tree.members`."""
@@ -233,7 +188,6 @@ class Mounted:
 
     def close(self) -> None:
         """See `Tree.close`."""
-        self._joins.close()
         self._beneath.close()
 
     def _mkdir(self, path: str) -> bool:

@@ -1,24 +1,20 @@
 """The ``holdfast`` command itself: each subcommand (`commands`) is imported only when it is used.
 
-``run`` with plain options does not even import the command line's library: every millisecond and every page of the
-daemon's is paid on each node. Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
+Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import signal
 import sys
 from typing import Any, NoReturn, TextIO
 
-from holdfast import frozen, lazy_import
+from holdfast import lazy_import
 
-frozen.install()
 lazy_import.install()  # before the first import that brings what may wait
 
-from holdfast.cli import start  # noqa: E402
 from holdfast.errors import HoldfastError  # noqa: E402
 from holdfast.inert import inert  # noqa: E402
 
@@ -39,7 +35,7 @@ def call(arguments: list[str] | None = None) -> int:
     """Run the command line; errors become one line on stderr and an exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = _run(words)
+        code = _by_click(words)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is a line; at its own end the interpreter prints a traceback
     except HoldfastError as error:
@@ -55,15 +51,6 @@ def call(arguments: list[str] | None = None) -> int:
     except UnicodeError as error:
         return _complain(f"not UTF-8: {error}")
     return code
-
-
-def _run(words: list[str]) -> int:
-    given = start.options(words[1:]) if words[:1] == ["run"] else None
-    if given is not None:
-        start.run(given)
-        return 0
-    gc.enable()
-    return _by_click(words)
 
 
 def _complain(words: str) -> int:

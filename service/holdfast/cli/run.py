@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
-from holdfast.cli import start
+HINTS = (
+    ("preview", "what the rules would change on this machine, and what stands in the way"),
+    ("victims", "whom the OOM killer would take next, before and after the rules"),
+    ("explain {pid}", "why a process is under the rule it is under"),
+)
 
 
 @click.command()
@@ -22,4 +29,23 @@ def run(
     Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
     SIGHUP, or a changed file, reloads what can be reloaded; SIGUSR1 writes every stack to a file.
     """
-    start.run({"path": path, "root": root, "state": state, "address": address, "level": level, "hints": hints})
+    from holdfast import plugins
+    from holdfast.config import Overrides
+    from holdfast.plugins.kinds import EVENTS
+    from holdfast.server.daemon import serve
+
+    wanted = sys.stderr.isatty() if hints is None else hints
+    overrides = Overrides(root=root, state=state, address=address, level=level)
+    serve(path, overrides, plugins.registrations, EVENTS, _say_hints if wanted else None)
+
+
+def _say_hints(address: str) -> None:
+    from holdfast.config import own_defaults
+
+    venv = os.path.relpath(os.path.join(sys.prefix, "bin", "holdfast"))
+    command = venv if sys.prefix != sys.base_prefix and not venv.startswith("..") else "holdfast"
+    option = "" if address == own_defaults().address else f" -a {address}"
+    lines = [(f"{command} {words.format(pid=os.getppid())}{option}", why) for words, why in HINTS]
+    width = max(len(line) for line, _ in lines)
+    said = "".join(f"  {line:{width}}  {why}\n" for line, why in lines)
+    sys.stderr.write(f"\nholdfast serves on {address}. In another shell try:\n{said}\n")

@@ -19,12 +19,11 @@ from holdfast.config.document import Node, Path, key_words
 from holdfast.config.finding import Finding
 from holdfast.config.quantity import PARSERS
 from holdfast.errors import ConfigError
-from holdfast.lazy_import import regex
 
 T = TypeVar("T")
 
-_MESSAGE = regex(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
-_STEP = regex(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
+_MESSAGE = re.compile(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
 _LONGEST = 60  # characters of a value that a message repeats
 
 

@@ -28,7 +28,6 @@ from holdfast.config.schema import Grpc, Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
 from holdfast.errors import ConfigError
-from holdfast.lazy_import import regex
 
 DROP_INS = "conf.d/*.yaml"
 MAX_FILES = 1000
@@ -37,7 +36,7 @@ _YAML_SUFFIXES = (".yaml", ".yml", ".json")  # all else that a TOML file imports
 _ATTEMPTS = 5
 _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
-_ROOT_LINE = regex(r"""^["']?root["']?\s*[:=]\s*["']?(/[^"'#\n]*[^"'#\s])""", re.MULTILINE)
+_ROOT_LINE = re.compile(r"""^["']?root["']?\s*[:=]\s*["']?(/[^"'#\n]*[^"'#\s])""", re.MULTILINE)
 
 
 class Overrides(Struct, frozen=True):

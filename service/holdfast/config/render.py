@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import isnan
 from typing import Any
@@ -13,11 +14,10 @@ from holdfast.config.describe import REQUIRED, Key, as_written, bare, hidden, ke
 from holdfast.config.document import Path
 from holdfast.config.migrate import meanings
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
-from holdfast.lazy_import import regex
 
 # Unquoted for readers of YAML 1.1 and 1.2 alike: begins with a letter or a slash, and is no word with a meaning.
-_PLAIN = regex(r"[A-Za-z/_][A-Za-z0-9_./@+-]*")
-_QUANTITY = regex(r"[0-9][0-9.]*(ns|us|ms|s|m|h|Ki|Mi|Gi|Ti|Pi|Ei)([0-9.]+(ns|us|ms|s|m|h))*")
+_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9_./@+-]*")
+_QUANTITY = re.compile(r"[0-9][0-9.]*(ns|us|ms|s|m|h|Ki|Mi|Gi|Ti|Pi|Ei)([0-9.]+(ns|us|ms|s|m|h))*")
 _MEANINGS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"}
 _WIDTH = 100
 _URI_PARTS = 4

@@ -14,14 +14,13 @@ from typing import Any
 
 from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Node, Path, Source
 from holdfast.errors import ConfigError
-from holdfast.lazy_import import regex
 
-_BLANK = regex(r"(?:[ \t\r\n]|#[^\n]*)*")
-_SPACE = regex(r"[ \t]*")
-_KEY_PART = regex(r"""[ \t]*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*""")
-_STRING = regex(r'''"""(?:\\.|[^\\])*?"{3,5}|\'\'\'[\s\S]*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*\'''', re.DOTALL)
-_BARE = regex(r"[^,\]}#\n]*")
-_PLACE = regex(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_KEY_PART = re.compile(r"""[ \t]*(?:"((?:\\.|[^"\\])*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*""")
+_STRING = re.compile(r'''"""(?:\\.|[^\\])*?"{3,5}|\'\'\'[\s\S]*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*\'''', re.DOTALL)
+_BARE = re.compile(r"[^,\]}#\n]*")
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def read_toml(text: str, source: Source) -> Node:

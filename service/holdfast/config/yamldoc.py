@@ -8,6 +8,7 @@ document, custom tags, more than 100 000 values once aliases are followed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from msgspec import Struct
 
 from holdfast.config.document import MAX_DEPTH, MAX_VALUES, Node, Scalar, Source
 from holdfast.errors import ConfigError
-from holdfast.lazy_import import regex
 
 if TYPE_CHECKING:
     import yaml
@@ -25,8 +25,8 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_INTEGER = regex(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = regex(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAG = "tag:yaml.org,2002:"
 _MERGE_KEY = "<<"
 _MAX_DIGITS = 400  # a longer number is text, and will be refused as such

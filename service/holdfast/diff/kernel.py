@@ -15,7 +15,6 @@ from holdfast.errors import HoldfastError, KernelRefused, ResourceExhausted
 
 NO_MAGICLINKS = 0x02  # RESOLVE_* of linux/openat2.h
 NO_SYMLINKS = 0x04
-BENEATH = 0x08
 IN_ROOT = 0x10
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
-from holdfast.filters import expression
 from holdfast.filters.grammar import Comparison, Operator, parse, refuse
+
+if TYPE_CHECKING:
+    from holdfast.filters.expression import FilterExpression
 
 MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is matched against every one
 
@@ -64,10 +66,12 @@ def _compiled(text: str) -> tuple[tuple[tuple[str, ...], Test], ...]:
 
 def _test(text: str, selector: Comparison) -> Test:
     if selector.operator is Operator.MATCHES:
+        from holdfast.filters.expression import FilterExpression  # late: RE2 is a megabyte
+
         try:
-            return partial(_matches, expression.compile(selector.value))
-        except expression.BadExpression as error:
-            refuse(text, len(text), f"error parsing regexp: {error}")
+            return partial(_matches, FilterExpression(selector.value))
+        except InvalidArgument as error:
+            refuse(text, len(text), f"error parsing regexp: {error.message}")
     return partial(_COMPARISONS[selector.operator], selector.value)
 
 
@@ -83,7 +87,7 @@ def _differs(wanted: str, value: str, _present: bool) -> bool:
     return value != wanted  # an absent field differs from all but the empty string
 
 
-def _matches(matcher: expression.FilterExpression, value: str, _present: bool) -> bool:
+def _matches(matcher: FilterExpression, value: str, _present: bool) -> bool:
     return matcher.search(value)  # an absent field is the empty string
 
 

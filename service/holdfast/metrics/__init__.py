@@ -5,7 +5,17 @@
 - `process`: the metrics of our own process
 """
 
-from holdfast.metrics.exposition import CONTENT_TYPE, Printable, Registry
-from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram, Sample
+from holdfast.metrics.exposition import CONTENT_TYPE, MetricGroup, Printable, Registry
+from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram
 
-__all__ = ["CONTENT_TYPE", "Cell", "Counter", "Distribution", "Gauge", "Histogram", "Printable", "Registry", "Sample"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Cell",
+    "Counter",
+    "Distribution",
+    "Gauge",
+    "Histogram",
+    "MetricGroup",
+    "Printable",
+    "Registry",
+]

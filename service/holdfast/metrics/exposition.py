@@ -7,12 +7,12 @@ samples and blocks the loop (docs/performance.md); this one writes our families'
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Container, Iterator
+from typing import Any, Protocol
 
 from holdfast import log
 from holdfast.metrics import text
-from holdfast.metrics.family import Sample
+from holdfast.metrics.family import Counter, Histogram
 
 LOG = log.named(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,14 +32,6 @@ class Printable(Protocol):
     @property
     def kind(self) -> str:
         """``counter``, ``gauge`` or ``histogram``."""
-
-    def samples(self) -> Iterable[Sample]:
-        """Return the current samples."""
-
-
-@runtime_checkable
-class WritesItself(Protocol):
-    """A family that writes its lines faster than one `Sample` per line; its lines equal its samples."""
 
     def write(self, lines: list[str]) -> None:
         """Append every line, each with its newline."""
@@ -79,22 +71,26 @@ class Registry:
             before = len(lines)
             lines.append(text.header(name, family.help_text, family.kind))
             try:
-                if isinstance(family, WritesItself):
-                    family.write(lines)
-                else:
-                    write_samples(name, family.samples(), lines)
+                family.write(lines)
             except Exception as error:  # `read` may be a plugin's code
                 del lines[before:]
                 LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
         return "".join(lines).encode() + _client_library_text(self._families)
 
 
-def write_samples(name: str, samples: Iterable[Sample], lines: list[str]) -> None:
-    """Append the lines of ``samples``, for a family that is no `WritesItself`."""
-    lines += [
-        f"{name}{suffix}{text.braced(text.pairs(labels.items()))} {text.number(value)}\n"
-        for suffix, labels, value in samples
-    ]
+class MetricGroup:
+    """Base of a class whose attributes are the metrics of one subject: they are printed, and removed, together."""
+
+    def register(self, registry: Registry) -> None:
+        """Print all families from now on."""
+        registry.add(*self._families())
+
+    def unregister(self, registry: Registry) -> None:
+        """Stop printing them."""
+        registry.remove(*self._families())
+
+    def _families(self) -> list[Counter | Histogram]:
+        return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]
 
 
 class _Foreign:

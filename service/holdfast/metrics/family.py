@@ -7,28 +7,19 @@ https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from holdfast.lazy_import import regex
 from holdfast.metrics import text
 
-_NAME = regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
-_LABEL = regex(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 #: go-grpc-prometheus's default buckets, in seconds.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-
-class Sample(NamedTuple):
-    """One line of the exposition: a suffix to the family's name, label values by name, and the value."""
-
-    suffix: str
-    labels: dict[str, str]
-    value: float
 
 
 class Cell:
@@ -55,28 +46,13 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def samples(self, labels: dict[str, str]) -> Iterator[Sample]:
-        """Yield the cumulative buckets, then the sum and the count, under ``labels``."""
-        running = 0
+    def write(self, name: str, inside: str, lines: list[str]) -> None:
+        """Append the cumulative buckets, the sum and the count; ``inside`` has the labels as in `text.pairs`."""
+        comma, braces, running = f"{inside}," if inside else "", text.braced(inside), 0
         for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
             running += count
-            yield Sample("_bucket", {**labels, "le": text.bound(bound)}, running)
-        yield Sample("_sum", labels, self.total)
-        yield Sample("_count", labels, running)
-
-
-def template(name: str, bounds: Iterable[float], inside: str) -> str:
-    """Return a histogram slot's lines as a template for `filled`; ``inside`` is its labels as in `text.pairs`."""
-    inside = inside.replace("%", "%%")
-    comma, braces = f"{inside}," if inside else "", text.braced(inside)
-    buckets = [f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} %d\n' for bound in (*bounds, inf)]
-    return "".join([*buckets, f"{name}_sum{braces} %s\n{name}_count{braces} %d\n"])
-
-
-def filled(form: str, slot: Distribution) -> str:
-    """Return a slot's current lines."""
-    running = tuple(accumulate(slot.counts))
-    return form % (*running, text.number(slot.total), running[-1])
+            lines.append(f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} {running}\n')
+        lines += [f"{name}_sum{braces} {text.number(self.total)}\n", f"{name}_count{braces} {running}\n"]
 
 
 SlotT = TypeVar("SlotT", Cell, Distribution)
@@ -94,16 +70,12 @@ class Family(Generic[SlotT]):
         self.help_text = help_text
         self.label_names = tuple(labels)
         self._slots: dict[tuple[str, ...], SlotT] = {}
-        self._words: dict[tuple[str, ...], str] = {}  # the constant part of a slot's lines
+        self._inside: dict[tuple[str, ...], str] = {}  # a slot's labels as they are printed
         if not labels:
             self.labels()  # a family without labels shows its zero from the start
 
     def _new(self) -> SlotT:
         raise TypeError(f"{type(self).__name__} makes no slots")
-
-    def _fixed(self, inside: str) -> str:
-        """The constant part of a slot's lines; ``inside`` is its labels as `text.pairs` prints them."""
-        return f"{self.name}{text.braced(inside)}"
 
     def labels(self, *values: str) -> SlotT:
         """Return the slot of these label values, made on first use. Keep the slot in a hot path."""
@@ -111,26 +83,22 @@ class Family(Generic[SlotT]):
         if slot is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} wants {self.label_names}, got {values}")
-            self._words[values] = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
+            self._inside[values] = self._labels_of(values)
             slot = self._slots[values] = self._new()
         return slot
 
-    def _printed(self) -> list[tuple[str, SlotT]]:
-        """Return a copy of the slots with their constant parts, as other threads count too."""
-        return [(self._words[values], slot) for values, slot in list(self._slots.items()) if values in self._words]
+    def _labels_of(self, values: tuple[str, ...]) -> str:
+        """A slot's labels as they are printed."""
+        inside = self._inside.get(values)
+        return text.pairs(zip(self.label_names, values, strict=True)) if inside is None else inside
 
     def forget(self, *values: str) -> None:
         """Drop the slot of a label value that no longer exists (a removed rule, a gone cgroup)."""
         self._slots.pop(values, None)
-        self._words.pop(values, None)
+        self._inside.pop(values, None)
 
-    def forget_all(self) -> None:
-        """Drop every slot, for a family that is rewritten whole."""
-        self._slots.clear()
-        self._words.clear()
-
-    def samples(self) -> Iterator[Sample]:
-        """Yield the samples, in the order in which the slots were made."""
+    def write(self, lines: list[str]) -> None:
+        """Append the current lines of the exposition, each with its newline."""
         raise TypeError(f"{type(self).__name__} prints nothing")
 
 
@@ -154,25 +122,17 @@ class Counter(Family[Cell]):
         """Count on a cold path: ``labels(*values).value += by``."""
         self.labels(*values).value += by
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield one sample per slot, or the current result of ``read``."""
+    def values(self) -> list[tuple[tuple[str, ...], float]]:
+        """Return label values and value of each slot, or the current result of ``read``."""
         if self._read is not None:
-            for values, value in self._read():
-                yield Sample("", dict(zip(self.label_names, values, strict=True)), value)
-            return
-        for values, cell in list(self._slots.items()):  # other threads count too
-            yield Sample("", dict(zip(self.label_names, values, strict=True)), cell.value)
+            return list(self._read())
+        return [(values, cell.value) for values, cell in list(self._slots.items())]  # other threads count too
 
     def write(self, lines: list[str]) -> None:
-        """See `exposition.WritesItself`."""
-        if self._read is not None:
-            for values, value in self._read():
-                words = self._fixed(text.pairs(zip(self.label_names, values, strict=True)))
-                lines.append(f"{words} {text.number(value)}\n")
-            return
+        """See `Family.write`."""
         lines += [
-            f"{words} {cell.value if type(cell.value) is int else text.number(cell.value)}\n"
-            for words, cell in self._printed()
+            f"{self.name}{text.braced(self._labels_of(values))} {text.number(value)}\n"
+            for values, value in self.values()
         ]
 
 
@@ -200,18 +160,11 @@ class Histogram(Family[Distribution]):
     def _new(self) -> Distribution:
         return Distribution(self.bounds)
 
-    def _fixed(self, inside: str) -> str:
-        return template(self.name, self.bounds, inside)
-
     def observe(self, value: float, *values: str) -> None:
         """Count one value on a cold path."""
         self.labels(*values).observe(value)
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield the samples of each slot."""
-        for values, slot in list(self._slots.items()):
-            yield from slot.samples(dict(zip(self.label_names, values, strict=True)))
-
     def write(self, lines: list[str]) -> None:
-        """See `exposition.WritesItself`."""
-        lines += [filled(words, slot) for words, slot in self._printed()]
+        """See `Family.write`."""
+        for values, slot in list(self._slots.items()):
+            slot.write(self.name, self._labels_of(values), lines)

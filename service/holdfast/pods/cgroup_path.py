@@ -19,25 +19,24 @@ the innermost pod. Docker's and other runtimes' scopes have other prefixes befor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
 from msgspec import Struct, field
 
-from holdfast.lazy_import import regex
-
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 #: A uid with dashes or underscores; static pods: 32 hex digits (the hash of their file).
 _UID = r"(?P<uid>[0-9a-f]{8}(?P<dash>[-_])(?:[0-9a-f]{4}(?P=dash)){3}[0-9a-f]{12}|[0-9a-f]{32})"
-_SYSTEMD = regex(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
-_UNSPLIT = regex(
+_SYSTEMD = re.compile(rf"(?:[A-Za-z0-9_.:\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice\Z")
+_UNSPLIT = re.compile(
     rf"(?:[A-Za-z0-9_.\\-]*-)?kubepods(?:-(?P<qos>burstable|besteffort))?-pod{_UID}\.slice"
     r":(?P<runtime>[a-z][a-z-]*)?:(?P<id>[0-9a-f]{64}|[0-9a-f]{32})\Z"
 )
-_CGROUPFS = regex(rf"pod{_UID}\Z")
-_LEAF = regex(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
+_CGROUPFS = re.compile(rf"pod{_UID}\Z")
+_LEAF = re.compile(r"(?:(?P<runtime>[a-z][a-z-]*?)-)?(?P<id>[0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?\Z")
 _NOT_CONTAINERS = frozenset({"crio-conmon", "libpod-conmon"})
 _CACHED = 1024  # paths, of up to 4 KiB
 _QOS = frozenset({"burstable", "besteffort"})

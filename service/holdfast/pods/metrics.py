@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from holdfast.metrics import Counter, Gauge, Histogram, Registry
+from holdfast.metrics import Counter, Gauge, Histogram, MetricGroup
 from holdfast.pods.directory import Directory
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
-class PodMetrics:
-    """The metric families; `register` adds them to a registry."""
+class PodMetrics(MetricGroup):
+    """The metric families."""
 
     def __init__(self, directory: Directory) -> None:
         self.known = Gauge(
@@ -48,14 +48,3 @@ class PodMetrics:
             "holdfast_pods_answer_seconds", "From the first question for a container to its answer.", bounds=SECONDS
         )
         self.connected.set(0)
-
-    def register(self, registry: Registry) -> None:
-        """Add all families to the registry."""
-        registry.add(*self._families())
-
-    def unregister(self, registry: Registry) -> None:
-        """Remove them from the registry."""
-        registry.remove(*self._families())
-
-    def _families(self) -> list[Counter | Histogram]:
-        return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]

@@ -5,7 +5,7 @@ read and write through it fails with ESRCH, even when a new process has the pid 
 that decides about a process opens it, reads *through* the descriptor, decides, and writes through it; there is no race.
 Across time a process is (boot id, pid, start ticks).
 
-Sources: proc_pid_stat(5), pidfd_open(2), Documentation/filesystems/proc.rst.
+Sources: proc_pid_stat(5), Documentation/filesystems/proc.rst.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
@@ -96,13 +95,12 @@ class OpenProcess:
     Every method raises `ProcessGone` once the process is reaped, even when another process has its number.
     """
 
-    __slots__ = ("_kept", "_path", "_pidfd", "fd", "pid")
+    __slots__ = ("_kept", "_path", "fd", "pid")
 
     def __init__(self, pid: int, descriptor: int, path: str) -> None:
         self.pid = pid
         self.fd = descriptor
         self._path = path
-        self._pidfd = -1
         self._kept = _NOTHING_KEPT
 
     def again(self) -> OpenProcess:
@@ -213,28 +211,6 @@ class OpenProcess:
         """See `start_ticks_of`."""
         return start_ticks_of(self.read("stat"))
 
-    def pidfd(self) -> int:
-        """Return a pidfd of this process, opened on first use and closed by `close`.
-
-        pidfd_open(2) takes a number; the read through our descriptor afterwards proves that the process still had the
-        number when the pidfd was opened.
-
-        Raises:
-            ProcessGone: the process ended.
-        """
-        if self._pidfd < 0:
-            try:
-                descriptor = os.pidfd_open(self.pid)
-            except OSError as error:
-                raise _translated("pidfd_open", self._path, error) from error
-            try:
-                self.read("comm")
-            except BaseException:
-                os.close(descriptor)
-                raise
-            self._pidfd = descriptor
-        return self._pidfd
-
     def is_reaped(self) -> bool:
         """Whether the process is reaped; a zombie is not yet. The cheapest check: 2 µs."""
         try:
@@ -243,21 +219,12 @@ class OpenProcess:
             return True
         return False
 
-    def ended(self) -> bool:
-        """Whether the process has exited, reaped or still a zombie."""
-        try:
-            poll = select.poll()
-            poll.register(self.pidfd(), select.POLLIN)
-            return bool(poll.poll(0))
-        except ProcessGone:
-            return True
-
     def close(self) -> None:
         """Close all descriptors of the process."""
-        for descriptor in (self.fd, self._pidfd, self._kept[1]):
+        for descriptor in (self.fd, self._kept[1]):
             if descriptor >= 0:
                 os.close(descriptor)
-        self.fd = self._pidfd = -1
+        self.fd = -1
         self._kept = _NOTHING_KEPT
 
     def __enter__(self) -> OpenProcess:

@@ -20,11 +20,6 @@ CAPABILITY = "CAP_SYS_RESOURCE"
 _SHARED = tuple(range(MIN, MAX + 1))  # one object for equal values: each known process has three
 
 
-def clip(value: int) -> int:
-    """Return the nearest value that the kernel accepts."""
-    return max(MIN, min(MAX, value))
-
-
 def check(value: int) -> int:
     """Return the value if the kernel accepts it.
 

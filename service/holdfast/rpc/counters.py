@@ -8,13 +8,13 @@ at scrape. Source: github.com/grpc-ecosystem/go-grpc-prometheus, README "Metrics
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from holdfast.errors import Code
-from holdfast.metrics import Distribution, Printable, Registry, Sample, text
-from holdfast.metrics.family import SECONDS, filled, template
+from holdfast.metrics import Distribution, Printable, Registry, text
+from holdfast.metrics.family import SECONDS
 
 #: Go's spelling of each code, by its number.
 GO_CODES = (
@@ -58,11 +58,10 @@ class MethodCounters:
 
 
 class Counters:
-    """Counters of every method of the daemon, on all transports; of one ``side``, server or client."""
+    """Counters of every method of the daemon, on all transports."""
 
-    def __init__(self, *, histogram: bool = False, side: str = "server") -> None:
+    def __init__(self, *, histogram: bool = False) -> None:
         self.histogram = histogram
-        self.side = side
         self._methods: dict[str, MethodCounters] = {}
 
     def method(self, full_method: str, kind: MethodType) -> MethodCounters:
@@ -76,26 +75,10 @@ class Counters:
     def families(self) -> list[Printable]:
         """The metrics of these counters, for a registry."""
         methods = self._methods.values
-        if self.side == "client":
-            return self._of_a_client(methods)
         slots: list[Printable] = [_Slot(*row, methods) for row in _SLOTS]
         slots.append(_Handled(methods))
         if self.histogram:
             slots.append(_Seconds(methods))
-        return slots
-
-    def _of_a_client(self, methods: Methods) -> list[Printable]:
-        """The client's metrics of go-grpc-prometheus: those of the server, with its names and help texts
-        for a client.
-        """
-        slots: list[Printable] = [
-            _Slot(name.replace("server", "client"), _as_client(words), read, methods) for name, words, read in _SLOTS
-        ]
-        words = "Total number of RPCs completed by the client, regardless of success or failure."
-        slots.append(_Handled(methods, "grpc_client_handled_total", words))
-        if self.histogram:
-            words = "Histogram of response latency (seconds) of the gRPC until it is finished by the application."
-            slots.append(_Seconds(methods, "grpc_client_handling_seconds", words))
         return slots
 
     def add_to(self, registry: Registry) -> None:
@@ -120,24 +103,12 @@ _SLOTS: tuple[tuple[str, str, Callable[[MethodCounters], int]], ...] = (
 )
 
 
-def _as_client(words: str) -> str:
-    return (
-        words.replace("started on the server", "started on the client")
-        .replace("the server", "the client")
-        .replace("received on the client", "received by the client")
-    )
-
-
 class _Slot(Struct, frozen=True):
     name: str
     help_text: str
     read: Callable[[MethodCounters], int]
     methods: Methods
     kind: str = "counter"
-
-    def samples(self) -> Iterator[Sample]:
-        for method in self.methods():
-            yield Sample("", method.labels, self.read(method))
 
     def write(self, lines: list[str]) -> None:
         name, read = self.name, self.read
@@ -150,21 +121,11 @@ class _Handled(Struct, frozen=True):
     help_text: str = "Total number of RPCs completed on the server, regardless of success or failure."
     kind: str = "counter"
 
-    def samples(self) -> Iterator[Sample]:
-        for method in self.methods():
-            for code, count in zip(GO_CODES, method.handled, strict=True):
-                yield Sample("", {"grpc_code": code, **method.labels}, count)
-
     def write(self, lines: list[str]) -> None:
         heads = [f'{self.name}{{grpc_code="{code}",' for code in GO_CODES]
-        first, others = heads[0], heads[1:]
         for method in self.methods():
             tail = f"{method.words}}} "
-            if any(method.handled[1:]):
-                lines += [f"{head}{tail}{count}\n" for head, count in zip(heads, method.handled, strict=True)]
-            else:  # nothing but successes, which is most methods: sixteen zeros in one go
-                zero = f"{tail}0\n"
-                lines.append(f"{first}{tail}{method.handled[0]}\n{zero.join(others)}{zero}")
+            lines += [f"{head}{tail}{count}\n" for head, count in zip(heads, method.handled, strict=True)]
 
 
 class _Seconds(Struct, frozen=True):
@@ -174,17 +135,8 @@ class _Seconds(Struct, frozen=True):
         "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server."
     )
     kind: str = "histogram"
-    forms: dict[str, str] = field(default_factory=dict)
-
-    def samples(self) -> Iterator[Sample]:
-        for method in self.methods():
-            if method.seconds is not None:
-                yield from method.seconds.samples(method.labels)
 
     def write(self, lines: list[str]) -> None:
         for method in self.methods():
             if method.seconds is not None:
-                form = self.forms.get(method.words)
-                if form is None:
-                    form = self.forms[method.words] = template(self.name, SECONDS, method.words)
-                lines.append(filled(form, method.seconds))
+                method.seconds.write(self.name, method.words, lines)

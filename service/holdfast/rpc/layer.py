@@ -20,14 +20,14 @@ import inspect
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from msgspec import Struct, field
 
-from holdfast import log, namespaces
+from holdfast import log
 from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
+from holdfast.rpc.call_scope import CallScope
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN, Gate, StreamCall
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
@@ -92,28 +92,28 @@ class _Method:
 
     def call(self, work: Work) -> Behavior:
         """Return ``work`` with the whole layer around it, as grpc.aio calls it."""
-        gate, authorize = self._gate, self._authorize
+        gate, authorize, counters, tracing = self._gate, self._authorize, self._counters, self._tracing
 
         async def call(request: Any, context: Any) -> bytes | None:
-            began, span = self._begin(context)
+            scope = CallScope(self._full_method, counters, tracing, context.invocation_metadata() or ())
             try:
                 with gate:
                     if authorize is not None:
                         authorize(context)
                     data = await work(request, context)
-                code: int = code_number(context.code())
+                code = Code(code_number(context.code()))
             except BaseException as error:
                 code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
                 words = words_of(error, code)
                 answered = self._is_answered(error, context)
-                self._end(began, span, code, words)  # before the answer: its receiver may look at the counters
+                scope.end(code, words)  # before the answer: its receiver may look at the counters
                 if answered:
                     trailers = context.trailing_metadata() + details_of(error, code, words)
                     # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio is
                     # quiet about.
                     await context.abort(STATUS_CODES[code], words, trailers)
                 raise
-            self._end(began, span, code, "")
+            scope.end(code, "")
             return data
 
         return call
@@ -201,23 +201,6 @@ class _Method:
             raise Internal(f"grpc: error while marshaling: {error}") from error
         self._counters.sent += 1
         return data
-
-    def _begin(self, context: Any) -> tuple[float, Any]:
-        self._counters.started += 1
-        metadata = context.invocation_metadata() or ()
-        for key, value in metadata:
-            if key == namespaces.GRPC_HEADER:
-                namespaces.enter(value)
-                break
-        span = self._tracing.begin(self._full_method, metadata) if self._tracing is not None else None
-        return perf_counter() if self._counters.seconds is not None else 0.0, span
-
-    def _end(self, began: float, span: Any, code: int, words: str) -> None:
-        self._counters.handled[code] += 1
-        if self._counters.seconds is not None:
-            self._counters.seconds.observe(perf_counter() - began)
-        if span is not None:
-            span.end(code, words)
 
     def _code(self, error: BaseException, context: Any) -> Code:
         """The code under which a call that raised is counted."""

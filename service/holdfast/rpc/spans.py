@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -27,7 +28,6 @@ from opentelemetry.trace import Status, StatusCode
 
 from holdfast import log
 from holdfast.errors import Code
-from holdfast.lazy_import import regex
 
 LOG = log.named(__name__)
 
@@ -39,7 +39,7 @@ _LOW_64 = (1 << 64) - 1
 _NOBODY = trace.INVALID_SPAN.get_span_context()
 _ROOT = context.Context()
 _ALONE = {"traceparent"}
-_TRACEPARENT = regex("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_STATE = trace.TraceState()
 #: Key of the span in a context; the library chooses it at random.
 _SPAN = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, _ROOT)))

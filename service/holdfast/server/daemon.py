@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from msgspec import Struct
 
 import holdfast
-from holdfast import config, log, loop, namespaces
+from holdfast import config, log, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
 from holdfast.config.source import Fingerprint, fingerprint
@@ -347,8 +347,7 @@ def _revived(kept: LastGood, overrides: config.Overrides, why: str, watched: Wat
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of our loop, or of the loop in ``HOLDFAST_LOOP``: ``asyncio`` (None, asyncio's own) or
-    ``uvloop``.
+    """Return the factory of the loop in ``HOLDFAST_LOOP``: ``asyncio`` (None, the default) or ``uvloop``.
 
     uvloop saves about a tenth of a call's CPU, and costs every node 7 MiB and a tenth of the start, as it imports
     ``ssl``. The node's own traffic is a few calls a second.
@@ -363,4 +362,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return factory
     if name not in ("", "asyncio"):
         raise BootError(f"HOLDFAST_LOOP={name}: no such event loop; leave it unset, or say asyncio or uvloop")
-    return None if name == "asyncio" else loop.new_event_loop
+    return None

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
-from time import perf_counter
 from typing import Any
 
-from holdfast import namespaces
 from holdfast.errors import Code, Unavailable, code_of
 from holdfast.rpc import InterceptorLayer, MethodType
+from holdfast.rpc.call_scope import CallScope
 from holdfast.rpc.draining import SHUTTING_DOWN
 from holdfast.ttrpc import Handler, Interceptor, Kind, ServerCall
 
@@ -80,31 +79,21 @@ class _Method:
 
 
 class _Call:
-    """One call: it enters its namespace, and is counted at its end."""
+    """One call as a context: its scope ends under the code of what it raised."""
 
-    __slots__ = ("_began", "_call", "_method", "_span")
+    __slots__ = ("_call", "_gate", "_scope")
 
     def __init__(self, method: _Method, call: ServerCall) -> None:
-        self._method, self._call = method, call
+        self._gate, self._call = method.gate, call
+        pairs = tuple(call.metadata.pairs())
+        self._scope = CallScope(method.full_method, method.counters, method.tracing, pairs, SYSTEM)
 
     def __enter__(self) -> None:
-        method, metadata = self._method, self._call.metadata
-        method.counters.started += 1
-        if metadata:
-            namespaces.enter(metadata.first(namespaces.TTRPC_HEADER))
-        tracing = method.tracing
-        self._span = tracing.begin(method.full_method, metadata.pairs(), SYSTEM) if tracing is not None else None
-        self._began = perf_counter() if method.counters.seconds is not None else 0.0
+        """Do nothing more: the scope began with the object."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        counters = self._method.counters
-        cut = isinstance(error, (asyncio.CancelledError, GeneratorExit)) and self._method.gate.was_cut()
-        code = Code.UNAVAILABLE if cut else self._code(error)
-        counters.handled[code] += 1
-        if counters.seconds is not None:
-            counters.seconds.observe(perf_counter() - self._began)
-        if self._span is not None:
-            self._span.end(code, str(error or ""))
+        cut = isinstance(error, (asyncio.CancelledError, GeneratorExit)) and self._gate.was_cut()
+        self._scope.end(Code.UNAVAILABLE if cut else self._code(error), str(error or ""))
         if cut and kind is asyncio.CancelledError:
             task = asyncio.current_task()
             assert task is not None

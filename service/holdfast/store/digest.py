@@ -6,15 +6,15 @@ Messages are those of the library containerd checks them with.
 from __future__ import annotations
 
 import hashlib
+import re
 
 from holdfast.errors import InvalidArgument
-from holdfast.lazy_import import regex
 
 CANONICAL = "sha256"
 #: Hex digits in a digest of each algorithm we can compute.
 LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEX = regex(r"[a-f0-9]*\Z")
-_FORM = regex(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z")
+_HEX = re.compile(r"[a-f0-9]*\Z")
+_FORM = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z")
 INVALID_FORMAT = "invalid checksum digest format"
 INVALID_LENGTH = "invalid checksum digest length"
 UNSUPPORTED = "unsupported digest algorithm"

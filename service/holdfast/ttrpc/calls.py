@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
-from holdfast.ttrpc.eager import Waiter
 from holdfast.ttrpc.handshake import Peer
 from holdfast.ttrpc.metadata import EMPTY, Metadata
 from holdfast.ttrpc.services import BoundMethod
@@ -53,7 +52,7 @@ class ServerCall:
         self._stream = stream
         self._bound: BoundMethod = stream.request[0]
         self._metadata: Metadata | None = None
-        self._waiter: Waiter | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -97,15 +96,13 @@ class ServerCall:
 
     def wake(self) -> None:
         """Wake the handler's request iterator: a message or the end arrived."""
-        waiter = self._waiter
-        if waiter is not None:
-            waiter.wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def cancel(self) -> None:
-        """Stop the handler; during its first step, cancel the running task."""
-        task = self.task if self.task is not None else asyncio.current_task()
-        if task is not None:
-            task.cancel()
+        """Stop the handler."""
+        if self.task is not None:
+            self.task.cancel()
 
     async def next_request(self) -> Any:
         """Return the client's next message. Raises StopAsyncIteration once the client half-closed."""
@@ -118,7 +115,7 @@ class ServerCall:
                 raise stream.error or StopAsyncIteration
             if self._waiter is not None:
                 raise MisusedStream("two readers of one request stream")
-            self._waiter = Waiter(loop=self._session.loop)
+            self._waiter = self._session.loop.create_future()
             try:
                 await self._waiter
             finally:

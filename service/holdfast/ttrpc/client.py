@@ -34,9 +34,9 @@ from holdfast.ttrpc.streams import Kind, Limits
 class _Wanted(NamedTuple):
     """A method to call: its name, shape and the parser of its replies."""
 
-    full_method: str
+    service: str
+    method: str
     kind: Kind
-    heading: bytes
     parse: Callable[[bytes], Any]
 
 
@@ -108,19 +108,17 @@ class Client:
 
     def _wrapped(self, wanted: _Wanted, invoke: Invoke) -> Invoke:
         for wrap in reversed(self._interceptors):  # the first one is outermost
-            invoke = wrap(wanted.full_method, wanted.kind, invoke)
+            invoke = wrap(f"/{wanted.service}/{wanted.method}", wanted.kind, invoke)
         return invoke
 
     def _unary_invoke(self, wanted: _Wanted) -> Invoke:
-        parse, heading = wanted.parse, wanted.heading
-
         async def invoke(request: Any, options: CallOptions) -> Any:
             deadline, session = _deadline(options, self._session), self._session
             if session is None or not session.usable or session.paused:
                 session = await self._ready(deadline, options)
-            data = _request(heading, request, options, deadline, session)
+            data = _request(wanted, request, options, deadline, session)
             stream = session.open(data, Kind.UNARY, deadline)
-            return parsed(parse, await session.answer(stream))
+            return parsed(wanted.parse, await session.answer(stream))
 
         return invoke
 
@@ -128,7 +126,7 @@ class Client:
         async def invoke(request: Any, options: CallOptions) -> Any:
             deadline = _deadline(options, self._session)
             session = await self._ready(deadline, options)
-            data = _request(wanted.heading, request, options, deadline, session)
+            data = _request(wanted, request, options, deadline, session)
             stream = session.open(data, wanted.kind, deadline)
             return ClientCall[Any, Any](session, stream, wanted.parse)
 
@@ -186,7 +184,7 @@ class Client:
 
 
 def _wanted(service: str, method: str, kind: Kind, reply: Any) -> _Wanted:
-    return _Wanted(f"/{service}/{method}", kind, envelope.heading(service, method), reply.FromString)
+    return _Wanted(service, method, kind, reply.FromString)
 
 
 def _deadline(options: CallOptions, session: ClientSession | None) -> float:
@@ -204,13 +202,10 @@ def _deadline(options: CallOptions, session: ClientSession | None) -> float:
     return loop.time() + options.timeout
 
 
-def _request(heading: bytes, request: Any, options: CallOptions, deadline: float, session: ClientSession) -> bytes:
+def _request(wanted: _Wanted, request: Any, options: CallOptions, deadline: float, session: ClientSession) -> bytes:
     """Return the encoded Request; the remaining time is computed last, directly before sending."""
-    metadata = options.metadata
-    if metadata.encoded is None:
-        metadata.encoded = envelope.encode_metadata(metadata)
     timeout_nano = 0
     if deadline != inf:
         timeout_nano = int((deadline - session.loop.time()) * 1e9) or -1  # 0 would mean no deadline
     payload = b"" if request is None else request.SerializeToString()
-    return envelope.encode_request(heading, payload, timeout_nano, metadata.encoded)
+    return envelope.encode_request(wanted.service, wanted.method, payload, timeout_nano, options.metadata)

@@ -9,7 +9,6 @@ from math import inf
 from holdfast import log
 from holdfast.errors import ConnectionClosed, DeadlineExceeded
 from holdfast.ttrpc.client_connection import CLOSED, ClientConnection
-from holdfast.ttrpc.eager import Waiter
 from holdfast.ttrpc.streams import ENDED, Kind, Limits, Stream
 from holdfast.ttrpc.wire import Wire
 
@@ -19,8 +18,8 @@ LOG = log.named(__name__)
 def wake(stream: Stream) -> None:
     """Wake the task that waits on a stream; a client stream's owner is that task's waiter."""
     waiter = stream.owner
-    if waiter is not None:
-        waiter.wake()
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 class ClientSession(Wire):
@@ -89,7 +88,7 @@ class ClientSession(Wire):
     async def answer(self, stream: Stream) -> bytes:
         """Wait for the response that ends a call whose server does not stream."""
         if stream.state is not ENDED:
-            waiter = stream.owner = Waiter(loop=self.loop)
+            waiter = stream.owner = self.loop.create_future()
             try:
                 await waiter
             except asyncio.CancelledError:
@@ -111,7 +110,7 @@ class ClientSession(Wire):
                 if stream.error is not None:
                     raise stream.error
                 return None
-            stream.owner = Waiter(loop=self.loop)
+            stream.owner = self.loop.create_future()
             try:
                 await stream.owner
             finally:

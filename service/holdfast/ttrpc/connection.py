@@ -89,8 +89,8 @@ class Connection:
         self.streams.pop(stream.id, None)
         stream.end(error, keep=keep)
 
-    def _put(self, stream_id: int, kind: int, flags: int, data: bytes, prefix: bytes = b"") -> None:
-        frame = encode(stream_id, kind, flags, data, prefix)
+    def _put(self, stream_id: int, kind: int, flags: int, data: bytes) -> None:
+        frame = encode(stream_id, kind, flags, data)
         self.outgoing.append(frame)
         self.outgoing_bytes += len(frame)
 

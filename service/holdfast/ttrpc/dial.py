@@ -8,9 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from holdfast.ttrpc.inbox import Inbox
-
-ProtocolFactory = Callable[[], Inbox]
+ProtocolFactory = Callable[[], asyncio.Protocol]
 #: Opens a byte stream, makes a protocol with the factory and connects the two, as ``loop.create_connection`` does.
 Connector = Callable[[ProtocolFactory], Awaitable[object]]
 

@@ -52,12 +52,9 @@ class Oversized(NamedTuple):
     data_bytes: int
 
 
-def encode(stream_id: int, kind: int, flags: int, data: bytes, prefix: bytes = b"") -> bytes:
-    """Return the bytes of a frame with the data ``prefix`` + ``data``; the caller has checked that they fit.
-
-    ``prefix`` exists so that a large message is copied only once, here.
-    """
-    return HEADER.pack(len(prefix) + len(data), stream_id, kind, flags) + prefix + data
+def encode(stream_id: int, kind: int, flags: int, data: bytes) -> bytes:
+    """Return the bytes of a frame; the caller has checked that the data fit."""
+    return HEADER.pack(len(data), stream_id, kind, flags) + data
 
 
 def too_long(data_bytes: int) -> str:

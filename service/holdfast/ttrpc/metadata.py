@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 class Metadata(Mapping[str, tuple[str, ...]]):
     """``metadata["key"]`` is every value of the key, in order."""
 
-    __slots__ = ("_values", "encoded")
+    __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, str | Iterable[str]] | None = None) -> None:
         self._values: dict[str, tuple[str, ...]] = {}
@@ -21,7 +21,6 @@ class Metadata(Mapping[str, tuple[str, ...]]):
             listed = (value,) if isinstance(value, str) else tuple(value)
             if listed:
                 self._values[key.lower()] = self._values.get(key.lower(), ()) + listed
-        self.encoded: bytes | None = None  # the client keeps the wire form here: most callers reuse one value
 
     @classmethod
     def received(cls, pairs: Iterable[tuple[str, str]]) -> Metadata:

@@ -25,7 +25,6 @@ from holdfast.ttrpc.frame import HEADER_BYTES, MAX_DATA_BYTES
 MUX_HEADER = struct.Struct(">II")
 MAX_PAYLOAD_BYTES = HEADER_BYTES + MAX_DATA_BYTES
 FIRST_PIECE_BYTES = 4096  # Go's bufio default
-UNREAD_PIECES = 256  # of one stream, in Go's reader
 
 
 class Piece(NamedTuple):

@@ -13,13 +13,12 @@ from typing import Any, cast
 from holdfast import log
 from holdfast.errors import PeerBrokeProtocol
 from holdfast.ttrpc.dial import Connector, ProtocolFactory
-from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.mux import MuxReader, split
 
 LOG = log.named(__name__)
 
 
-class MuxConnection(Inbox):
+class MuxConnection(asyncio.Protocol):
     """The socket. `attach` a protocol to a stream before the peer sends on it: pieces without a protocol are dropped.
 
     ``ended`` is set when the socket is gone, whichever end closed it; ``why`` is then the error, empty for a plain end.
@@ -83,7 +82,7 @@ class MuxConnection(Inbox):
 
     # what the owner calls
 
-    def attach(self, stream: int, protocol: Inbox) -> None:
+    def attach(self, stream: int, protocol: asyncio.Protocol) -> None:
         """Connect a protocol to a stream.
 
         Raises:
@@ -147,7 +146,7 @@ class MuxConnection(Inbox):
 class Channel(asyncio.Transport):
     """One stream of a mux as an asyncio transport. Each item written is one ttrpc frame."""
 
-    def __init__(self, mux: MuxConnection, stream: int, protocol: Inbox) -> None:
+    def __init__(self, mux: MuxConnection, stream: int, protocol: asyncio.Protocol) -> None:
         super().__init__()
         self.protocol = protocol
         self._mux = mux

@@ -17,9 +17,7 @@ from typing import Any
 
 from holdfast import log
 from holdfast.errors import PermissionDenied
-from holdfast.ttrpc import eager
 from holdfast.ttrpc.handshake import Handshake, Peer, same_user
-from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.server_connection import ServerConnection
 from holdfast.ttrpc.server_session import ServerSession
 from holdfast.ttrpc.services import Interceptor, MethodLike, Services
@@ -110,13 +108,12 @@ class Server:
         if failure is not None:
             raise failure
 
-    def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> Inbox:
+    def session(self, group: asyncio.TaskGroup, peer: Peer | None = None) -> asyncio.Protocol:
         """Return a protocol for a transport made elsewhere (a socket pair, a mux); handlers run in ``group``.
 
         No handshake is made: the code that made the transport chose the peer.
         """
-        spawn = eager.Starter(group, asyncio.get_running_loop()).create_task
-        session = ServerSession(ServerConnection(self._services.resolve, self._limits), spawn, peer, self._forget)
+        session = ServerSession(ServerConnection(self._services.resolve, self._limits), group, peer, self._forget)
         self._sessions.add(session)
         self._empty.clear()
         if self._closing:

@@ -84,12 +84,12 @@ class ServerConnection(Connection):
 
     def respond(self, stream: Stream, payload: bytes) -> None:
         """End a call successfully with its one response; a response that does not fit becomes RESOURCE_EXHAUSTED."""
-        prefix = envelope.response_prefix(payload)
-        if len(prefix) + len(payload) > MAX_DATA_BYTES:
-            self.fail(stream, Code.RESOURCE_EXHAUSTED, too_long(len(prefix) + len(payload)))
+        data = envelope.encode_response(payload)
+        if len(data) > MAX_DATA_BYTES:
+            self.fail(stream, Code.RESOURCE_EXHAUSTED, too_long(len(data)))
             return
         self._forget(stream)
-        self._put(stream.id, RESPONSE, 0, payload, prefix)
+        self._put(stream.id, RESPONSE, 0, data)
 
     def finish(self, stream: Stream) -> None:
         """End a call of a streaming server successfully."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from holdfast import log
@@ -17,23 +17,21 @@ from holdfast.ttrpc.wire import Wire
 
 LOG = log.named(__name__)
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
-
 
 class ServerSession(Wire):
-    """Run a handler per request, in tasks of ``spawn``'s owner; ``on_end`` is called once, at the end."""
+    """Run a handler per request, in tasks of ``group``; ``on_end`` is called once, at the end."""
 
     def __init__(
         self,
         connection: ServerConnection,
-        spawn: Spawn,
+        group: asyncio.TaskGroup,
         peer: Peer | None,
         on_end: Callable[[ServerSession], None],
     ) -> None:
         super().__init__(connection)
         self.connection = connection
         self.peer = peer
-        self._spawn = spawn
+        self._group = group
         self._on_end = on_end
 
     def data_received(self, data: bytes) -> None:
@@ -43,7 +41,7 @@ class ServerSession(Wire):
             if event is OPENED:
                 if stream.state is not ENDED:  # it was not refused by a frame directly after it
                     call = stream.owner = ServerCall(self, stream)
-                    call.task = self._spawn(call.run(), call.full_method)
+                    call.task = self._group.create_task(call.run(), name=call.full_method)
             elif stream.owner is None:
                 continue
             elif event is ARRIVED:

@@ -82,7 +82,6 @@ class Services:
     def __init__(self, interceptors: Iterable[Interceptor] = ()) -> None:
         self._interceptors = tuple(interceptors)
         self._services: dict[str, dict[str, BoundMethod]] = {}
-        self._headings: dict[bytes, BoundMethod] = {}
 
     def register(self, service: str, methods: Mapping[str, MethodLike]) -> None:
         """Serve ``methods`` (by name) as ``service``.
@@ -95,12 +94,10 @@ class Services:
             raise FailedPrecondition(f"ttrpc: a service and its methods need names: {service!r} {sorted(methods)}")
         if service in self._services:
             raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
-        bound = {
+        self._services[service] = {
             name: BoundMethod(f"/{service}/{name}", Method(*method), self._interceptors)
             for name, method in methods.items()
         }
-        self._services[service] = bound
-        self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
 
     def methods(self) -> Iterable[tuple[str, Kind]]:
         """Yield every full method and its kind, for counters that must exist before the first call."""
@@ -119,9 +116,6 @@ class Services:
             Refused: no service has the method.
             PeerBrokeProtocol: the bytes are no request.
         """
-        matched = envelope.match_request(data, self._headings)
-        if matched is not None:
-            return matched
         service_name, method_name, parts = envelope.decode_request(data)
         service = self._services.get(service_name)
         if service is None:

@@ -15,14 +15,13 @@ from math import inf
 from typing import cast
 
 from holdfast.ttrpc.connection import Connection
-from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.streams import Stream
 
 FRAMES_PER_WRITE = 16
 SENDS_PER_TURN = 64  # a sender that never waits yields after this many messages
 
 
-class Wire(Inbox):
+class Wire(asyncio.Protocol):
     """Common base of server and client sessions.
 
     The transport may be any asyncio transport (a mux over a single socket, for instance). `writelines` gets one frame
@@ -30,7 +29,6 @@ class Wire(Inbox):
     """
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__()
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.lost = False

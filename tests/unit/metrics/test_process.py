@@ -30,7 +30,7 @@ def test_the_figures_are_read_below_the_root_that_is_given(tmp_path):
         (tmp_path / "self" / "fd" / str(number)).touch()
     (tmp_path / "self" / "stat").write_bytes(STAT)
     (tmp_path / "stat").write_text("btime 1700000000\n")
-    values = {family.name: [sample.value for sample in family.samples()] for family in families(str(tmp_path))}
+    values = {family.name: [value for _, value in family.values()] for family in families(str(tmp_path))}
     assert values["process_open_fds"] == [3]
     assert values["process_virtual_memory_bytes"] == [104857600]
     assert values["process_resident_memory_bytes"] == [2560 * os.sysconf("SC_PAGE_SIZE")]

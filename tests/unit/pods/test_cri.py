@@ -220,4 +220,4 @@ async def test_names_of_containers_made_faster_than_the_runtime_answers_wait_up_
     for number in range(cri.MOST_MISSES + 10):
         client._ask_for(f"{number:064x}", 0.0)
     assert client._missing.qsize() == cri.MOST_MISSES
-    assert [sample.value for sample in metrics.unasked.samples()] == [10]
+    assert metrics.unasked.values() == [((), 10)]

@@ -23,7 +23,7 @@ class Faults:
 
 
 def values(family):
-    return {sample.labels["name"]: sample.value for sample in family.samples()}
+    return {name: value for (name,), value in family.values()}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def said(client):
     return [tuple(one) for one in FrameReader().feed(b"".join(client.take_outgoing()))]
 
 
-OK = envelope.response_prefix(b"payload") + b"payload"
+OK = envelope.encode_response(b"payload")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from holdfast.errors import ConnectionClosed
 from holdfast.ttrpc import Client, Server
 from holdfast.ttrpc.dial import unix
-from holdfast.ttrpc.inbox import Inbox
 from holdfast.ttrpc.mux_connection import MuxConnection, dial
 
 from tests.unit.ttrpc.harness import Echo, Number, Stubs, Text, bound, socket_path
@@ -96,7 +95,7 @@ async def test_a_stream_that_is_gone_cannot_be_had_again():
             one.attach(OURS, Heard())
 
 
-class Heard(Inbox):
+class Heard(asyncio.Protocol):
     """Keeps what a stream hears."""
 
     def __init__(self):

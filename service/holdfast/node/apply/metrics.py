@@ -10,7 +10,7 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable
 
 from holdfast.inert import valid
-from holdfast.metrics import Counter, Gauge, Histogram, Registry
+from holdfast.metrics import Counter, Gauge, Histogram, MetricGroup
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement
 from holdfast.node.proc.pressure import Pressure
@@ -25,8 +25,8 @@ OTHERS = "(others)"
 POD = ("pod_namespace", "pod_name", "pod_container")
 
 
-class PlacementMetrics:
-    """The metric families, in the order in which they are shown; `register` shows them.
+class PlacementMetrics(MetricGroup):
+    """The metric families.
 
     Others set the callables, which are read at a scrape.
     """
@@ -161,23 +161,12 @@ class PlacementMetrics:
             read=self._pressure,
         )  # fmt: skip
 
-    def register(self, registry: Registry) -> None:
-        """Show all families."""
-        registry.add(*self._families())
-
-    def unregister(self, registry: Registry) -> None:
-        """Remove all families."""
-        registry.remove(*self._families())
-
-    def _families(self) -> list[Counter | Histogram]:
-        return [family for family in vars(self).values() if isinstance(family, Counter | Histogram)]
-
     def kill(self, kill: Kill) -> None:
         """Count a kill under its domain and pod, or under `OTHERS` once there are many."""
         labels = (valid(kill.domain), kill.pod_namespace, kill.pod_name, kill.container)
         if kill.protected and kill.rule is not None:
             self.protected_kills.inc(kill.rule)
-        known = len(list(self.kills.samples()))
+        known = len(self.kills.values())
         self.kills.inc(*(labels if known < MAX_DOMAINS else (OTHERS, "", "", "")))
 
     def _processes(self) -> Lines:

@@ -66,7 +66,6 @@ Change: TypeAlias = AdjChange | MoveChange | SettingChange
 class Reason(enum.StrEnum):
     """Why something is refused; also the label of the refusal metric."""
 
-    KERNEL_THREAD = "kernel_thread"
     INIT = "init"
     SELF = "self"
     UNKILLABLE = "unkillable"

@@ -111,9 +111,9 @@ class Held(Struct, frozen=True):
 class Process(Struct, frozen=True):
     """One process (thread group) at one moment, as read from ``/proc/PID``.
 
-    ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity; ``execs`` counts its observed execs,
-    because an exec keeps the identity and changes what rules match. ``exe`` is empty where it cannot be read.
-    ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page tables.
+    ``start_ticks`` (field 22 of proc_pid_stat(5)) with ``pid`` is its identity. ``exe`` is empty where it cannot be
+    read. ``cgroups`` maps hierarchy to path. Sizes are pages, as the OOM killer counts them: resident, swapped, page
+    tables.
     ``ancestors`` is filled, nearest first, as far as `ruleset.Rules.lineage` asks; their own ``ancestors`` stay empty.
     ``unread`` is why ``cmdline`` is not known; empty when it is. ``uid`` is the effective user, ``uids`` real,
     effective and saved; empty where they were not read. ``pod_unknown``: its cgroup is a pod's by name and cannot be
@@ -134,7 +134,6 @@ class Process(Struct, frozen=True):
     page_table_pages: int = 0
     threads: int = 1
     kernel_thread: bool = False
-    execs: int = 0
     pod: PodFacts | None = None
     held: Held | None = None
     ancestors: tuple[Process, ...] = ()

@@ -39,7 +39,6 @@ from msgspec import Struct, field
 
 from holdfast import kernel_text
 from holdfast.errors import Unavailable
-from holdfast.lazy_import import regex
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import rank
@@ -55,27 +54,27 @@ _RECORD_BYTES = 8192  # size of one record; CONSOLE_EXT_LOG_MAX in kernel/printk
 # Tasks state (memory values in pages):
 # [  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name
 # [  24351]     0 24351    18790    17923    16288     1635         0   188416        0             0 python3
-_HEADER = regex(r"\[ *pid *\] +([a-z_ ]+ name)\Z")
-_ROW = regex(r"\[ *(\d{1,10})\]( .*)\Z", re.ASCII | re.DOTALL)
-_NUMBER = regex(r" *(-?\d{1,20}) ", re.ASCII)
+_HEADER = re.compile(r"\[ *pid *\] +([a-z_ ]+ name)\Z")
+_ROW = re.compile(r"\[ *(\d{1,10})\]( .*)\Z", re.ASCII | re.DOTALL)
+_NUMBER = re.compile(r" *(-?\d{1,20}) ", re.ASCII)
 # memory: usage 65536kB, limit 65536kB, failcnt 21
-_LIMIT = regex(r"(memory|memory\+swap|swap): usage \d{1,20}kB, limit (\d{1,20})kB", re.ASCII)
+_LIMIT = re.compile(r"(memory|memory\+swap|swap): usage \d{1,20}kB, limit (\d{1,20})kB", re.ASCII)
 _SUMMARY = "oom-kill:constraint="
-_SUMMARY_END = regex(r",pid=(?P<pid>\d{1,10}),uid=\d{1,10}\Z", re.ASCII)
-_MEMS_ALLOWED = regex(r",mems_allowed=[0-9,-]*\Z")
+_SUMMARY_END = re.compile(r",pid=(?P<pid>\d{1,10}),uid=\d{1,10}\Z", re.ASCII)
+_MEMS_ALLOWED = re.compile(r",mems_allowed=[0-9,-]*\Z")
 _WHY = r"(?:(?P<why>(?:Out|Memory cgroup out) of memory(?: \(oom_kill_allocating_task\))?): )"
-_CHOSEN = regex(_WHY + r"Kill process (?P<pid>\d{1,10}) \((?s:.*)\) score \d+ or sacrifice child\Z", re.ASCII)
+_CHOSEN = re.compile(_WHY + r"Kill process (?P<pid>\d{1,10}) \((?s:.*)\) score \d+ or sacrifice child\Z", re.ASCII)
 # Memory cgroup out of memory: Killed process 24351 (python3) total-vm:75160kB, anon-rss:65152kB, file-rss:6540kB,
 # shmem-rss:0kB, UID:0 pgtables:184kB oom_score_adj:0
-_KILLED = regex(
+_KILLED = re.compile(
     _WHY + r"?Killed process (?P<pid>\d{1,10}) \((?P<comm>(?s:.*))\)(?:, UID (?P<redhat>\d{1,10}),)? total-vm:\d+kB, "
     r"anon-rss:(?P<anon>\d{1,20})kB, file-rss:(?P<file>\d{1,20})kB(?:, shmem-rss:(?P<shmem>\d{1,20})kB)?"
     r"(?:, UID:(?P<uid>\d{1,10}))?(?: pgtables:\d+kB)?(?: oom_score_adj:(?P<adj>-?\d{1,4}))?\Z",
     re.ASCII,
 )
 _TASK_IN, _OF_LIMIT = "Task in ", " killed as a result of limit of "
-_WHOLE_GROUP = regex(r"Tasks in (?s:.*) are going to be killed due to memory\.oom\.group set\Z")
-_INVOKED = regex(r"(?s:.{1,15}) invoked oom-killer: gfp_mask=")
+_WHOLE_GROUP = re.compile(r"Tasks in (?s:.*) are going to be killed due to memory\.oom\.group set\Z")
+_INVOKED = re.compile(r"(?s:.{1,15}) invoked oom-killer: gfp_mask=")
 _PREFIX = re.compile(rb"(?P<level>\d{1,4}),(?P<number>\d{1,20}),(?P<us>\d{1,20}),(?P<flags>[^,;]*)[^;]*\Z")
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 

@@ -11,12 +11,13 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from holdfast import log, sqlitefile
+from holdfast import log
 from holdfast.errors import Unavailable
 from holdfast.inert import valid_in
 from holdfast.node.model.memory_domain import Kill
@@ -128,23 +129,25 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         return _connected(path)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode not in sqlitefile.DAMAGED:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise
         LOG.warning("the record of kills is unreadable and was put aside", path=path, error=error)
-        sqlitefile.put_aside(path)
+        now = int(time.time())
+        for ending in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{path}{ending}", f"{path}.{now}.bad{ending}")
         return _connected(path)
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    sqlitefile.make(path, lambda new: new.executescript(_SCHEMA))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's own would be 0644
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     try:
-        db.execute("PRAGMA synchronous = OFF")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA cache_size = -128")
-        db.executescript(_SCHEMA)
-        os.chmod(path, 0o600)
+        db.executescript(_SCHEMA)  # synced: a new file is whole before the first kill
+        db.execute("PRAGMA synchronous = OFF")
     except BaseException:
         db.close()
         raise

@@ -85,11 +85,6 @@ def uncertainty_pages(host: HostFacts) -> int:
     return counters * host.cpus * max(BATCH_PAGES, 2 * host.cpus)
 
 
-def node_domain(host: HostFacts, group_kill: frozenset[str] = frozenset()) -> MemoryDomain:
-    """The whole machine as a domain."""
-    return MemoryDomain("/", host.memory_pages, host.swap_pages, 0, group_kill)
-
-
 def rank(
     processes: Iterable[Process],
     domain: MemoryDomain,
@@ -141,10 +136,3 @@ def _kill_group(victim: Process, moved: Mapping[int, str], domain: MemoryDomain)
 
 def _is_in(path: str, group: str) -> bool:
     return path == group or path.startswith(group.rstrip("/") + "/")
-
-
-def fill_to_kill_pages(ranking: Ranking) -> int | None:
-    """The pages that may still be charged before this domain is out of memory; None where its usage is not known."""
-    if ranking.domain.path == "/" or not ranking.domain.usage_pages:
-        return None
-    return max(ranking.domain.limit_pages - ranking.domain.usage_pages, 0)

@@ -8,25 +8,22 @@ from msgspec import Struct
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused
-from holdfast.lazy_import import regex
 
 RESOURCES = ("cpu", "io", "memory")
 
 
 class Pressure(Struct, frozen=True):
-    """One line: percent of the last 10, 60 and 300 s, and seconds in total. ``full``: no process could work."""
+    """One line: percent of the last 10 s, and seconds in total. ``full``: no process could work."""
 
     resource: str
     full: bool
     avg10_pct: float
-    avg60_pct: float
-    avg300_pct: float
     total_s: float
 
 
 # some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459
-_LINE = regex(
-    r"(some|full) avg10=(\d{1,4}\.\d{1,9}) avg60=(\d{1,4}\.\d{1,9}) avg300=(\d{1,4}\.\d{1,9}) total=(\d{1,20})\Z",
+_LINE = re.compile(
+    r"(some|full) avg10=(\d{1,4}\.\d{1,9}) avg60=\d{1,4}\.\d{1,9} avg300=\d{1,4}\.\d{1,9} total=(\d{1,20})\Z",
     re.ASCII,
 )
 
@@ -36,8 +33,7 @@ def parse_pressure(resource: str, text: bytes) -> tuple[Pressure, ...]:
     found = []
     for line in kernel_text.lines(text):
         if words := _LINE.match(kernel_text.decode(line)):
-            ten, sixty, three_hundred = (float(words[at]) for at in (2, 3, 4))
-            found.append(Pressure(resource, words[1] == "full", ten, sixty, three_hundred, int(words[5]) / 1e6))
+            found.append(Pressure(resource, words[1] == "full", float(words[2]), int(words[3]) / 1e6))
     return tuple(found)
 
 

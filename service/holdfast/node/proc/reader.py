@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -21,7 +22,6 @@ from msgspec.structs import replace
 from holdfast import kernel_text
 from holdfast.cgroups import parse_groups
 from holdfast.errors import KernelRefused, ProcessGone, Unreadable
-from holdfast.lazy_import import regex
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
@@ -38,7 +38,7 @@ HeldOf = Callable[[int, int], Held | None]
 
 
 #: The kubelet's own groups above those of its pods; they belong to no pod.
-_ABOVE_PODS = regex(r"(?:[^/]*-)?kubepods(?:-burstable|-besteffort)?(?:\.slice)?\Z|burstable\Z|besteffort\Z")
+_ABOVE_PODS = re.compile(r"(?:[^/]*-)?kubepods(?:-burstable|-besteffort)?(?:\.slice)?\Z|burstable\Z|besteffort\Z")
 
 
 def is_unreadable(path: str) -> bool:
@@ -225,7 +225,6 @@ class ProcReader:
             tables,
             stat_line.threads,
             stat_line.kernel_thread,
-            0,
             pod,
             held,
             unread=unread,

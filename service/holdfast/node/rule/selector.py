@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
-from holdfast.lazy_import import regex
 from holdfast.node.rule.pattern import Pattern, any_holds, compile_pattern
 
-_REQUIREMENT = regex(
+_REQUIREMENT = re.compile(
     r"\s*(?:(?P<absent>!)\s*(?P<lacking>[^\s,=!()]+)"
     r"|(?P<key>[^\s,=!()]+)(?:\s*(?P<sign>==|=|!=)\s*(?P<value>[^,()]*)"
     r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?:,|\Z)"

@@ -16,6 +16,7 @@ https://docs.kernel.org/admin-guide/cgroup-v1/.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -24,20 +25,19 @@ from msgspec.structs import replace
 
 from holdfast.config.decode import suggestion
 from holdfast.errors import InvalidArgument
-from holdfast.lazy_import import regex
 from holdfast.node.rule.quantity import Value, size_in_bytes, whole
 
 V1_NO_LIMIT = 1 << 62  # on v1 this and anything above means "max" (PAGE_COUNTER_MAX in bytes)
 _MOST = 1 << 62
 _HIGHEST_CPU = 1 << 20
-_DEVICE = regex(r"[0-9]{1,7}:[0-9]{1,7}")
+_DEVICE = re.compile(r"[0-9]{1,7}:[0-9]{1,7}")
 _FREEZES = ("cgroup.freeze", "freezer.state", "memory.oom_control")
-_WORD = regex(r"[A-Za-z0-9_.:@-]{1,64}")
-_RANGE = regex(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
+_WORD = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
+_RANGE = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
 _LONGEST = 4096  # bytes: the kernel takes a page at once
 _SHOWN = 64  # characters of a name in a message
-_PERCENT = regex(r"[0-9]{1,6}(?:\.[0-9]{1,2})?")
-_HUGETLB = regex(r"hugetlb\.([1-9][0-9]{0,6}[KMG]B)\.(max|rsvd\.max|limit_in_bytes|rsvd\.limit_in_bytes)")
+_PERCENT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,2})?")
+_HUGETLB = re.compile(r"hugetlb\.([1-9][0-9]{0,6}[KMG]B)\.(max|rsvd\.max|limit_in_bytes|rsvd\.limit_in_bytes)")
 SIZE_OF_PAGE = "SIZE"  # stands for a huge page's size in a name of the table
 
 

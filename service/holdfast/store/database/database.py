@@ -8,6 +8,7 @@ WAL keeps readers on the last committed state meanwhile (https://www.sqlite.org/
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
-from holdfast import sqlitefile
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, ResourceExhausted
 from holdfast.store.database import schema
 from holdfast.store.database.reserve import Reserve
@@ -164,7 +164,7 @@ class Database:
     def _write_forever(self, opened: asyncio.Future[None]) -> None:
         assert self._loop is not None
         try:
-            sqlitefile.make(self.path, schema.prepare)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's own would be 0644
             connection = _connected(self.path)
             schema.prepare(connection)
         except BaseException as error:

@@ -21,6 +21,7 @@ behaviour of 1.6 (labels ``ref``, ``root``, ``flat``, ``expire`` on leases) and 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -29,13 +30,12 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from holdfast.lazy_import import regex
 from holdfast.store.labels import EXPIRE
 
 PREFIX = "containerd.io/gc."
 ROOT, FLAT = f"{PREFIX}root", f"{PREFIX}flat"
 _REF, _BREF = f"{PREFIX}ref.", f"{PREFIX}bref."
-_RFC3339 = regex(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\Z")
+_RFC3339 = re.compile(r"(?a:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))\Z")
 
 
 class ObjectKind(IntEnum):

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 from holdfast.node.model.memory_domain import MemoryDomain
-from holdfast.node.oom.victim import fill_to_kill_pages, node_domain, points_of, rank, uncertainty_pages
+from holdfast.node.oom.victim import points_of, rank, uncertainty_pages
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.placement import process, v1_process, v2_host
 
 HOST = v2_host(memory_pages=1_000_000, cpus=2)
-NODE = node_domain(HOST)
+NODE = MemoryDomain("/", HOST.memory_pages)
 
 
 def some(pid, pages, adj=0, group="/a", **given):
@@ -27,7 +27,7 @@ def test_points_are_memory_plus_the_adjustment_in_thousandths_of_the_total_divid
 
 
 def test_the_node_counts_swap_in_its_total():
-    domain = node_domain(v2_host(memory_pages=1_000_000, swap_pages=500_000))
+    domain = MemoryDomain("/", 1_000_000, 500_000)
     assert rank([some(2, 10, 100)], domain, HOST).victim.points == 10 + 100 * 1500
 
 
@@ -116,13 +116,9 @@ class TestGroupKill:
         assert rank(self.PROCESSES, domain, HOST).group == ""
 
     def test_the_nodes_own_oom_looks_at_every_group(self):
-        assert rank(self.PROCESSES, node_domain(HOST, frozenset({"/a"})), HOST).group == "/a"
-
-
-def test_how_far_a_domain_is_from_its_kill():
-    assert fill_to_kill_pages(rank([], MemoryDomain("/a", 100, usage_pages=60), HOST)) == 40
-    assert fill_to_kill_pages(rank([], MemoryDomain("/a", 100, usage_pages=160), HOST)) == 0
-    assert fill_to_kill_pages(rank([], NODE, HOST)) is None
+        assert (
+            rank(self.PROCESSES, MemoryDomain("/", HOST.memory_pages, group_kill=frozenset({"/a"})), HOST).group == "/a"
+        )
 
 
 _SOME = st.tuples(st.integers(1, 10**6), st.integers(-1000, 1000))

@@ -150,10 +150,10 @@ def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -
             PluginIdentity(*from_runtime[1:], f"descriptor {from_runtime[0]}"),
         )
     context.serving.set(SERVICE, False)
-    context.metrics.add(*metrics.families)
+    metrics.register(context.metrics)
     try:
         yield Link(connect, identity, handler_context, config.budget, changed)
     finally:
-        context.metrics.remove(*metrics.families)
+        metrics.unregister(context.metrics)
         store.close()
         proc.close()

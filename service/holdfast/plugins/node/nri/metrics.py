@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from holdfast.metrics import Counter, Gauge, Histogram
+from holdfast.metrics import Counter, Gauge, Histogram, MetricGroup
 
 #: A runtime waits 2 s; a container start is some 100 ms.
 _BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
@@ -19,8 +19,8 @@ class CreationOutcome(enum.StrEnum):
     LEFT_ALONE = "left_alone"  # an earlier one did not start with our values
 
 
-class NriMetrics:
-    """The families, for the registry."""
+class NriMetrics(MetricGroup):
+    """The metric families."""
 
     def __init__(self) -> None:
         self.containers = Counter(
@@ -38,12 +38,3 @@ class NriMetrics:
         self.connections = Counter("holdfast_nri_connections_total", "Registrations with a runtime that held.")
         self.synchronized = Gauge("holdfast_nri_synchronized", "What the last synchronisation told of.", ["object"])
         self.left_out = Counter("holdfast_nri_left_out_total", "Pods and containers there was no room for.")
-        self.families = (
-            self.containers,
-            self.handler,
-            self.failures,
-            self.connected,
-            self.connections,
-            self.synchronized,
-            self.left_out,
-        )

@@ -49,25 +49,16 @@ def change(model: Change) -> pb.Change:
     if isinstance(model, AdjChange):
         return pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before=str(model.before), after=str(model.after))
     if isinstance(model, MoveChange):
-        return _made(
-            pb.Change,
-            field=pb.FIELD_CGROUP,
-            before=model.before,
-            after=model.after,
-            hierarchy=model.hierarchy,
-            group=model.after,
-            create=model.create,
-            lost=model.lost,
-        )
+        found = {"field": pb.FIELD_CGROUP, "group": model.after, "lost": model.lost}
+    else:
+        found = {"field": pb.FIELD_SETTING, "group": model.group, "file": model.file}
     return _made(
         pb.Change,
-        field=pb.FIELD_SETTING,
         before=model.before,
         after=model.after,
         hierarchy=model.hierarchy,
-        group=model.group,
-        file=model.file,
         create=model.create,
+        **found,
     )
 
 

@@ -177,7 +177,7 @@ async def test_a_message_with_nothing_in_it_is_no_error_either(tmp_path):
             await getattr(plugin, method)(type(request)())
         await plugin.Configure(pb.ConfigureRequest())
         await plugin.Shutdown(pb.Empty())
-        assert list(link.handler_context.metrics.failures.samples()) == []
+        assert link.handler_context.metrics.failures.values() == []
 
 
 async def test_a_wish_that_takes_longer_than_the_budget_is_none(tmp_path):

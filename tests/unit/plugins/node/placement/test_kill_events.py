@@ -35,8 +35,8 @@ def kill(**given):
 
 
 def unknown(events):
-    (sample,) = events.unknown.samples()
-    return sample.value
+    ((_, value),) = events.unknown.values()
+    return value
 
 
 async def test_a_kill_whose_pod_the_engine_knew_goes_on_at_once(events, kills):

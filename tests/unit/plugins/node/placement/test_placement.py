@@ -113,7 +113,7 @@ class StandIn:
         return Status(True, "no CAP_NET_ADMIN", Sweep(Cause.RELOAD, 90, 0.25), 4, frozenset({"r2"}))
 
     def pressure(self):
-        return (Pressure("memory", False, 1.5, 0, 0, 0), Pressure("memory", True, 0.5, 0, 0, 0))
+        return (Pressure("memory", False, 1.5, 0), Pressure("memory", True, 0.5, 0))
 
     def set_rules(self, some):
         self.in_force = some

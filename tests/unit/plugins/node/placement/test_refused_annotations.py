@@ -18,7 +18,7 @@ def pod(uid: str = "u1", **annotations: str) -> PodRecord:
 
 
 def counted(refused_annotations: RefusedAnnotations) -> dict[str, float]:
-    return {sample.labels["key"]: sample.value for sample in refused_annotations.refused.samples()}
+    return {key: value for (key,), value in refused_annotations.refused.values()}
 
 
 def test_what_a_pod_is_refused_is_told_once_and_counted_by_its_kind():

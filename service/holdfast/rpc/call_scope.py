@@ -1,0 +1,50 @@
+"""What surrounds one call on either transport: its namespace, its span, and its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from holdfast import namespaces
+from holdfast.errors import Code
+from holdfast.rpc.counters import MethodCounters
+
+if TYPE_CHECKING:
+    from holdfast.rpc.spans import CallTracing
+
+
+class CallScope:
+    """One call, from its start (here) to `end`."""
+
+    __slots__ = ("_began", "_counters", "_span")
+
+    def __init__(
+        self,
+        full_method: str,
+        counters: MethodCounters,
+        tracing: CallTracing | None,
+        metadata: Iterable[tuple[str, Any]],
+        system: str = "grpc",
+    ) -> None:
+        """Count the call as started; enter its namespace and its trace, which ``metadata`` carry.
+
+        ``system`` is the spans' ``rpc.system``, and with it the transport whose header has the namespace.
+        """
+        counters.started += 1
+        header = namespaces.GRPC_HEADER if system == "grpc" else namespaces.TTRPC_HEADER
+        for key, value in metadata:
+            if key == header:
+                namespaces.enter(value)
+                break
+        self._counters = counters
+        self._span = tracing.begin(full_method, metadata, system) if tracing is not None else None
+        self._began = perf_counter() if counters.seconds is not None else 0.0
+
+    def end(self, code: Code, words: str) -> None:
+        """Count the end under ``code``; ``words`` say why it is not OK."""
+        self._counters.handled[code] += 1
+        if self._counters.seconds is not None:
+            self._counters.seconds.observe(perf_counter() - self._began)
+        if self._span is not None:
+            self._span.end(code, words)
