@@ -5,13 +5,14 @@ A backtracking engine (Python's ``re``) takes time exponential or of a high powe
 bounded by `MEMORY_BYTES` an expression, `SET_BYTES` a set. An expression that RE2 cannot match in linear time
 (backreferences, look-around) or that needs more memory is refused. Syntax: https://github.com/google/re2/wiki/Syntax.
 
-Here a dot is any character, a newline too, and an expression must match all of the text (as Prometheus anchors its
-own). A byte of a name that is no UTF-8 (a lone surrogate, see `holdfast.kernel_text`) counts as one character.
+In an `Expression` a dot is any character, a newline too, and it must match all of the text (as Prometheus anchors its
+own). `searcher` has Go's meaning, for filters. A byte of a name that is no UTF-8 (a lone surrogate, see
+`holdfast.kernel_text`) counts as one character.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import re2
@@ -42,11 +43,7 @@ class Expression:
             InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
         """
         self.source = source
-        try:
-            self._compiled = re2.compile(_bytes(source), _options(MEMORY_BYTES))
-        except re2.error as error:
-            reason = error.args[0] if error.args else "not understood"
-            raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
+        self._compiled = _compiled(_bytes(source), _options(MEMORY_BYTES))
 
     def fits(self, text: str) -> bool:
         """Whether it matches all of ``text``."""
@@ -57,6 +54,18 @@ class Expression:
 
     def __hash__(self) -> int:
         return hash(self.source)
+
+
+def searcher(source: str, memory_bytes: int) -> Callable[[str], bool]:
+    """Compile an expression as Go does; return the test whether any part of a text matches.
+
+    Raises:
+        InvalidArgument: as `Expression`; bytes of ``source`` that are not UTF-8 (surrogate escapes) are not valid.
+    """
+    options = _options(memory_bytes)
+    options.dot_nl = False
+    compiled = _compiled(source.encode(errors="surrogateescape"), options)
+    return lambda text: compiled.search(_bytes(text)) is not None
 
 
 class Expressions:
@@ -93,6 +102,16 @@ def _set_of(expressions: Sequence[Expression]) -> Any:
     except re2.error:
         return None
     return made if witness in (made.Match(_WITNESS) or ()) else None
+
+
+def _compiled(source: bytes, options: Any) -> Any:
+    try:
+        return re2.compile(source, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "not understood"
+        raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
+    finally:
+        re2.purge()  # its cache would keep the expressions of callers that are gone
 
 
 def _options(memory_bytes: int) -> Any:
