@@ -6,12 +6,13 @@ bounded by `MEMORY_BYTES` an expression, `SET_BYTES` a set. An expression that R
 (backreferences, look-around) or that needs more memory is refused. Syntax: https://github.com/google/re2/wiki/Syntax.
 
 In an `Expression` a dot is any character, a newline too, and it must match all of the text (as Prometheus anchors its
-own). A byte of a name that is no UTF-8 (a lone surrogate, see `holdfast.kernel_text`) counts as one character.
+own). `searcher` has Go's meaning, for filters. A byte of a name that is no UTF-8 (a lone surrogate, see
+`holdfast.kernel_text`) counts as one character.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import re2
@@ -30,21 +31,6 @@ def literal(text: str) -> str:
     return "".join(f"\\{one}" if one in _SPECIAL else one for one in text)
 
 
-def compiled(source: str, *, dot_matches_newline: bool = True) -> Any:
-    """Return RE2's compiled form.
-
-    Raises:
-        InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
-    """
-    options = _options(MEMORY_BYTES)
-    options.dot_nl = dot_matches_newline
-    try:
-        return re2.compile(_bytes(source), options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "not understood"
-        raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
-
-
 class Expression:
     """One compiled expression."""
 
@@ -57,7 +43,7 @@ class Expression:
             InvalidArgument: it is not valid, not linear, or too large; with RE2's reason.
         """
         self.source = source
-        self._compiled = compiled(source)
+        self._compiled = _compiled(_bytes(source), _options(MEMORY_BYTES))
 
     def fits(self, text: str) -> bool:
         """Whether it matches all of ``text``."""
@@ -68,6 +54,18 @@ class Expression:
 
     def __hash__(self) -> int:
         return hash(self.source)
+
+
+def searcher(source: str, memory_bytes: int) -> Callable[[str], bool]:
+    """Compile an expression as Go does; return the test whether any part of a text matches.
+
+    Raises:
+        InvalidArgument: as `Expression`; bytes of ``source`` that are not UTF-8 (surrogate escapes) are not valid.
+    """
+    options = _options(memory_bytes)
+    options.dot_nl = False
+    compiled = _compiled(source.encode(errors="surrogateescape"), options)
+    return lambda text: compiled.search(_bytes(text)) is not None
 
 
 class Expressions:
@@ -104,6 +102,16 @@ def _set_of(expressions: Sequence[Expression]) -> Any:
     except re2.error:
         return None
     return made if witness in (made.Match(_WITNESS) or ()) else None
+
+
+def _compiled(source: bytes, options: Any) -> Any:
+    try:
+        return re2.compile(source, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "not understood"
+        raise InvalidArgument(reason.decode(errors="replace") if isinstance(reason, bytes) else reason) from None
+    finally:
+        re2.purge()  # its cache would keep the expressions of callers that are gone
 
 
 def _options(memory_bytes: int) -> Any:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = "holdfastd"
 OTHERS = OWN.removesuffix("d")  # on PyPI another project's
-_BOUND = re.compile(r"([A-Za-z0-9-]+)>=([0-9.]+)")
+_BOUND = re.compile(r"([A-Za-z0-9-]+)>=([0-9.b]+)")
 
 #: Ways to name a distribution of PyPI, with ``{}`` for the name.
 INSTALLS = (

@@ -1,9 +1,7 @@
 """containerd's filter language: `parse_all` the caller's filters once, then match the `Filter` with any object.
 
 - `grammar`: the syntax
-- `match`: the meaning
-- `expression`: the syntax of the regular expressions
-- `automaton`, `characters`: their search, and their sets of characters
+- `match`: the meaning; RE2 has the regular expressions
 """
 
 from holdfast.filters.match import EVERYTHING, Adaptor, Filter, parse_all

@@ -4,7 +4,7 @@
     selector  = path [ operator value ]                  without an operator: the field is present
     path      = part *( "." part )
     part      = 1*( letter | digit | "_" ) | quoted      a label's key with dots in it is one quoted part
-    operator  = "==" | "!=" | "~="                       equal, not equal, matches (holdfast.filters.expression)
+    operator  = "==" | "!=" | "~="                       equal, not equal, matches (RE2's syntax, as Go compiles it)
     value     = printable *( printable except "," ) | quoted
     quoted    = '"' … '"', after ~= also /…/ and |…|     with the escapes of a Go string
 

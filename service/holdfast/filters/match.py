@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument
 from holdfast.filters.grammar import Comparison, Operator, parse, refuse
 
-if TYPE_CHECKING:
-    from holdfast.filters.expression import FilterExpression
-
 MAX_TEXT = 64 * 1024  # characters in all filters of one request: each event is matched against every one
+#: Bytes for a request's regular expressions together. Eight may be as large as RE2 lets any be; compiling those takes
+#: 160 ms, on the daemon's loop.
+EXPRESSION_BYTES = 2 * 1024 * 1024
 
 Test = Callable[[str, bool], bool]
 
@@ -57,22 +57,22 @@ def parse_all(filters: Iterable[str]) -> Filter:
     texts = list(filters)
     if (size := sum(map(len, texts))) > MAX_TEXT:
         raise InvalidArgument(f"filters: {size} characters in all, at most {MAX_TEXT}")
-    return Filter(tuple(map(_compiled, texts)) or ((),))
+    parsed = [(text, parse(text)) for text in texts]
+    number = sum(each.operator is Operator.MATCHES for _, comparisons in parsed for each in comparisons)
+    share = EXPRESSION_BYTES // max(number, 8)
+    compiled = (tuple((each.path, _test(text, each, share)) for each in comparisons) for text, comparisons in parsed)
+    return Filter(tuple(compiled) or ((),))
 
 
-def _compiled(text: str) -> tuple[tuple[tuple[str, ...], Test], ...]:
-    return tuple((selector.path, _test(text, selector)) for selector in parse(text))
+def _test(text: str, comparison: Comparison, expression_bytes: int) -> Test:
+    if comparison.operator is not Operator.MATCHES:
+        return partial(_COMPARISONS[comparison.operator], comparison.value)
+    from holdfast.expression import searcher  # RE2 is loaded for the first expression
 
-
-def _test(text: str, selector: Comparison) -> Test:
-    if selector.operator is Operator.MATCHES:
-        from holdfast.filters.expression import FilterExpression  # late: RE2 is a megabyte
-
-        try:
-            return partial(_matches, FilterExpression(selector.value))
-        except InvalidArgument as error:
-            refuse(text, len(text), f"error parsing regexp: {error.message}")
-    return partial(_COMPARISONS[selector.operator], selector.value)
+    try:
+        return partial(_matches, searcher(comparison.value, expression_bytes))
+    except InvalidArgument as error:
+        refuse(text, len(text), f"error parsing regexp: {error.message}")
 
 
 def _is_present(_wanted: str, _value: str, present: bool) -> bool:
@@ -87,8 +87,8 @@ def _differs(wanted: str, value: str, _present: bool) -> bool:
     return value != wanted  # an absent field differs from all but the empty string
 
 
-def _matches(matcher: FilterExpression, value: str, _present: bool) -> bool:
-    return matcher.search(value)  # an absent field is the empty string
+def _matches(search: Callable[[str], bool], value: str, _present: bool) -> bool:
+    return search(value)  # an absent field is the empty string
 
 
 _COMPARISONS: dict[Operator, Callable[[str, str, bool], bool]] = {

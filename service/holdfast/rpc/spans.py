@@ -15,11 +15,13 @@ import asyncio
 import random
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import context, propagate, trace
+from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorClient
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -156,6 +158,18 @@ class CallTracing:
         above = trace.SpanContext(trace_id, int(found[2], 16), True, trace.TraceFlags(flags), _NO_STATE)
         parent = trace.set_span_in_context(trace.NonRecordingSpan(above), _ROOT)
         return self._begun(full_method, system, parent, above)
+
+    @contextmanager
+    def of_channels(self) -> Iterator[None]:
+        """Trace the calls over every channel that ``grpc.aio`` makes meanwhile, with OpenTelemetry's own interceptors:
+        a client span for each, and its trace in the metadata. A unary call that is cancelled has no span.
+        """
+        instrumentor = GrpcAioInstrumentorClient()
+        instrumentor.instrument(tracer_provider=self.provider, skip_dep_check=True)
+        try:
+            yield
+        finally:
+            instrumentor.uninstrument()
 
     def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], CallSpan | None]:
         """For an outgoing call: return the metadata that carry its trace, and the span to end with it, None if

@@ -180,6 +180,7 @@ class Daemon:
         tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
             stack.push_async_callback(tracing.close)
+            stack.enter_context(tracing.of_channels())
             self.reloadable.on("tracing.ratio", tracing.record_share)
             self.reloadable.on("tracing.parent_based", tracing.follow_parents)
         self.reloadable.on("debug.level", log.set_level)

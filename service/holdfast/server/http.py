@@ -1,9 +1,9 @@
 """Minimal HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
 
-RFC 9112. Everything is bounded: header and body size, time for a request, connections (`connections`: the quietest is
-closed for a new one, so that silent peers do not keep a scraper out). A web framework would cost more memory than the
-rest of the daemon's listeners together. Chunked requests, ranges and TLS are left out on purpose (a metrics endpoint
-that needs TLS has a proxy in front).
+h11 has the protocol (RFC 9112), without I/O; what follows bounds it: header and body size, time for a request,
+connections (`connections`: the quietest is closed for a new one, so that silent peers do not keep a scraper out). A web
+framework would cost more memory than the rest of the daemon's listeners together. Ranges and TLS are left out on
+purpose (a metrics endpoint that needs TLS has a proxy in front).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import suppress
 from time import monotonic, thread_time
 from urllib.parse import parse_qsl, urlsplit
 
+import h11
 from msgspec import Struct
 
 from holdfast import log
@@ -26,9 +27,11 @@ from holdfast.server.connections import Connections, TrackedConnection
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
 MAX_BODY = 64 << 10
+READ = 2 << 10  # bytes at a time; a head may exceed MAX_HEAD by one read
 SILENT_S = 10.0  # from accept(2) to the first byte
 REQUEST_S = 10.0  # from the first byte to the last one read; and for the peer to read the answer
 PEER_SHARE = 10  # a peer that keeps asking gets one part in this many of the time
+FRAMING_S = 0.0002  # CPU time that h11 takes for a request and its answer, counted as a part of each answer
 BURST_S = 1.0  # unused time that a peer may use at once: a tenth of a second of answers
 MAX_TURNS = 1024  # peers whose turn is remembered
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
@@ -50,6 +53,7 @@ class Request(Struct, frozen=True):
     body: bytes = b""
     host: str = ""
     from_page: bool = False  # a browser reports that a web page made the request
+    gzip: bool = False  # the answer may be packed
 
 
 class Response(Struct, frozen=True):
@@ -75,76 +79,107 @@ class RequestRefused(Exception):
         self.response = Response(f"{why}\n".encode(), status)
 
 
-class Head(Struct, frozen=True):
-    """Parsed head of a request."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    body_bytes: int
-    keep: bool
-    gzip: bool
-    expects_continue: bool
-    host: str = ""
-    from_page: bool = False
-
-    @classmethod
-    def parsed(cls, data: bytes) -> Head:
-        """Parse the bytes before the body.
-
-        Raises:
-            Refused: it is not a request, or not one that is supported.
-        """
-        start, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-        words = start.split(" ")
-        if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[0].isalpha():
-            raise RequestRefused(400, "not an HTTP/1.1 request")
-        headers = _headers(lines)
-        try:
-            url = urlsplit(words[1])
-            query = dict(parse_qsl(url.query, max_num_fields=32))
-        except ValueError:
-            raise RequestRefused(400, "not a URL") from None
-        if "transfer-encoding" in headers:
-            raise RequestRefused(501, "send a Content-Length")
-        length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise RequestRefused(400, "not a Content-Length")
-        if len(length) > 9 or int(length) > MAX_BODY:
-            raise RequestRefused(413, f"at most {MAX_BODY} bytes")
-        options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
-        return cls(
-            words[0],
-            url.path,
-            query,
-            int(length),
-            "close" not in options if words[2] == "HTTP/1.1" else "keep-alive" in options,
-            _takes_gzip(headers.get("accept-encoding", "")),
-            headers.get("expect", "").lower() == "100-continue",
-            headers.get("host", ""),
-            "origin" in headers or headers.get("sec-fetch-site", "none") != "none",
-        )
-
-
-def _headers(lines: list[str]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise RequestRefused(400, "not a header line")
-        name = name.lower()
-        if name in ("content-length", "transfer-encoding") and name in headers:
-            raise RequestRefused(400, f"more than one {name}")  # two of them are how requests are smuggled past a proxy
-        headers[name] = f"{headers[name]},{value.strip()}" if name in headers else value.strip()
-    return headers
-
-
 def _takes_gzip(accepted: str) -> bool:
     for choice in accepted.lower().split(","):
         coding, _, weight = choice.partition(";")
         if coding.strip() in ("gzip", "*"):
             return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False
+
+
+class _Channel:
+    """One connection: h11's state of it, and its streams."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._wire = h11.Connection(h11.SERVER, MAX_HEAD)
+
+    async def begun(self, wait_s: float) -> bool:
+        """Wait for the first bytes of a request; return whether there are any."""
+        if not self._wire.trailing_data[0]:
+            async with asyncio.timeout(wait_s):
+                data = await self._reader.read(READ)
+            self._wire.receive_data(data)
+            return bool(data)
+        return True
+
+    async def request(self) -> Request:
+        """Read one request. Raises Refused."""
+        head = await self._event()
+        assert isinstance(head, h11.Request)
+        if head.http_version not in (b"1.1", b"1.0"):
+            raise RequestRefused(400, "not an HTTP/1.1 request")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        try:
+            url = urlsplit(head.target.decode("latin-1"))
+            query = dict(parse_qsl(url.query, max_num_fields=32))
+        except ValueError:
+            raise RequestRefused(400, "not a URL") from None
+        body, length = b"", int(headers.get("content-length", "0"))
+        while length <= MAX_BODY and isinstance(part := await self._event(), h11.Data):
+            body += part.data
+            length = max(length, len(body))  # a chunked body has no length
+        if length > MAX_BODY:
+            raise RequestRefused(413, f"at most {MAX_BODY} bytes")
+        return Request(
+            head.method.decode("latin-1"),
+            url.path,
+            query,
+            body,
+            headers.get("host", ""),
+            "origin" in headers or headers.get("sec-fetch-site", "none") != "none",
+            _takes_gzip(headers.get("accept-encoding", "")),
+        )
+
+    async def send(self, response: Response, request: Request | None = None) -> bool:
+        """Write the answer to ``request``, if one was read; return whether another may follow."""
+        headers, body = [("Content-Type", response.content_type)], response.body
+        if request is not None and request.gzip and len(body) >= GZIP_FROM:
+            small = len(body) < GZIP_IN_THREAD_FROM
+            body = _gzipped(body) if small else await asyncio.to_thread(_gzipped, body)
+            headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        if response.allow:
+            headers.append(("Allow", response.allow))
+        headers += [("Content-Length", str(len(body))), ("Connection", "close" if request is None else "keep-alive")]
+        self._write(h11.Response(status_code=response.status, headers=headers, reason=_REASONS[response.status]))
+        if request is None or request.method != "HEAD":
+            self._write(h11.Data(data=body))
+        self._write(h11.EndOfMessage())
+        async with asyncio.timeout(REQUEST_S):
+            await self._writer.drain()
+        if self._wire.our_state is not h11.DONE:
+            return False
+        self._wire.start_next_cycle()
+        return True
+
+    async def refuse(self, response: Response) -> None:
+        """Answer what is no request; the peer may stop sending before the connection is closed."""
+        with suppress(TimeoutError, ConnectionError):
+            await self.send(response)
+            self._writer.write_eof()
+            async with asyncio.timeout(LINGER_S):
+                while await self._reader.read(MAX_HEAD):
+                    pass
+
+    async def _event(self) -> h11.Event:
+        try:
+            while (event := self._wire.next_event()) is h11.NEED_DATA:
+                if self._wire.they_are_waiting_for_100_continue:
+                    self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                data = await self._reader.read(READ)
+                if not data:
+                    raise ConnectionResetError
+                self._wire.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            why = str(error).partition(": bytearray")[0]  # without the peer's own text
+            if error.error_status_hint == 431:
+                why = f"at most {MAX_HEAD} bytes of head"
+            raise RequestRefused(error.error_status_hint, why) from None
+        assert isinstance(event, h11.Event)
+        return event
+
+    def _write(self, event: h11.Event) -> None:
+        self._writer.write(self._wire.send(event) or b"")
 
 
 class HttpServer:
@@ -191,53 +226,32 @@ class HttpServer:
     async def _connection(self, client: socket.socket, place: TrackedConnection) -> None:
         reader, writer = await asyncio.open_connection(sock=client, limit=MAX_HEAD)
         writer.transport.set_write_buffer_limits(0)  # a drained writer has nothing left that its close would wait for
+        channel = _Channel(reader, writer)
         try:
-            await self._serve(reader, writer, place)
+            await self._serve(channel, place)
         except RequestRefused as refused:
-            await _refuse(reader, writer, refused.response)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            await channel.refuse(refused.response)
+        except (TimeoutError, ConnectionError):
             pass  # the peer went away, sends nothing or reads nothing: it cannot be answered
         finally:
             writer.transport.abort()
 
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: TrackedConnection
-    ) -> None:
+    async def _serve(self, channel: _Channel, place: TrackedConnection) -> None:
         """Serve one request after another. Raises Refused."""
         wait_s = SILENT_S
-        while True:
-            async with asyncio.timeout(wait_s):
-                first = await reader.read(1)
-            if not first:
-                return
+        while await channel.begun(wait_s):
             place.touch()
-            if not await self._exchange(first, reader, writer, place):
+            async with asyncio.timeout(REQUEST_S):
+                request = await channel.request()
+            if self._guard is not None:
+                self._guard(request)
+            await self._turn(place.peer)
+            began = thread_time()  # CPU time, not wall time: a scraper must not pay for other work on this machine
+            response = await self._answer(request)
+            self._answer_s += (FRAMING_S + thread_time() - began - self._answer_s) / 8
+            if not await channel.send(response, request):
                 return
             wait_s = IDLE_S
-
-    async def _exchange(
-        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: TrackedConnection
-    ) -> bool:
-        """Read one request after its first byte and answer it; return whether the connection stays open. Raises
-        Refused.
-        """
-        async with asyncio.timeout(REQUEST_S):
-            try:
-                head = Head.parsed(first + await reader.readuntil(b"\r\n\r\n"))
-            except asyncio.LimitOverrunError:
-                raise RequestRefused(431, f"at most {MAX_HEAD} bytes of head") from None
-            if head.expects_continue and head.body_bytes:
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            body = await reader.readexactly(head.body_bytes)
-        request = Request(head.method, head.path, head.query, body, head.host, head.from_page)
-        if self._guard is not None:
-            self._guard(request)
-        await self._turn(place.peer)
-        began = thread_time()  # CPU time, not wall time: a scraper must not pay for other work on this machine
-        response = await self._answer(request)
-        self._answer_s += (thread_time() - began - self._answer_s) / 8
-        await _send(writer, response, head)
-        return head.keep
 
     async def _turn(self, peer: Hashable) -> None:
         """Wait until this peer may be answered again, so that answers to it take a bounded share of the loop."""
@@ -265,34 +279,6 @@ class HttpServer:
         except Exception as error:  # a route that breaks must not take the listener with it
             LOG.error("request failed", path=request.path, error=f"{type(error).__name__}: {error}")
             return Response(b"internal error\n", 500)
-
-
-async def _send(writer: asyncio.StreamWriter, response: Response, head: Head | None = None) -> None:
-    """Write the answer to ``head``; without a head the connection is closed afterwards."""
-    lines = [f"HTTP/1.1 {response.status} {_REASONS[response.status]}", f"Content-Type: {response.content_type}"]
-    body = response.body
-    if head is not None and head.gzip and len(body) >= GZIP_FROM:
-        small = len(body) < GZIP_IN_THREAD_FROM
-        body = _gzipped(body) if small else await asyncio.to_thread(_gzipped, body)
-        lines += ["Content-Encoding: gzip", "Vary: Accept-Encoding"]
-    if response.allow:
-        lines.append(f"Allow: {response.allow}")
-    keep = head is not None and head.keep
-    lines += [f"Content-Length: {len(body)}", f"Connection: {'keep-alive' if keep else 'close'}", "\r\n"]
-    writer.write("\r\n".join(lines).encode("latin-1"))
-    if head is None or head.method != "HEAD":
-        writer.write(body)
-    async with asyncio.timeout(REQUEST_S):
-        await writer.drain()
-
-
-async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response) -> None:
-    with suppress(TimeoutError, ConnectionError):
-        await _send(writer, response)
-        writer.write_eof()
-        async with asyncio.timeout(LINGER_S):
-            while await reader.read(MAX_HEAD):
-                pass
 
 
 def _gzipped(body: bytes) -> bytes:

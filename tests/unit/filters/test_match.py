@@ -81,7 +81,7 @@ def test_a_broken_expression_is_refused_at_once_with_the_reason():
     with pytest.raises(InvalidArgument) as refused:
         parse_all(["name==foo", "name~=|(a|"])
     assert str(refused.value) == (
-        "filters: parse error: [name~=|(a|]: error parsing regexp: missing closing ): `(a`: invalid argument"
+        "filters: parse error: [name~=|(a|]: error parsing regexp: missing ): (a: invalid argument"
     )
 
 
@@ -89,3 +89,10 @@ def test_filters_that_would_cost_every_event_too_much_are_refused():
     assert parse_all(["a" * MAX_TEXT])
     with pytest.raises(InvalidArgument, match=r"65537 characters in all, at most 65536"):
         parse_all(["a" * MAX_TEXT, "b"])
+
+
+def test_expressions_of_one_request_share_their_memory():
+    assert parse_all([r"name~=\p{L}{10}"] * 8)
+    with pytest.raises(InvalidArgument, match="pattern too large"):
+        parse_all([r"name~=\p{L}{10}"] * 16)
+    assert parse_all([f"name~=^{word}-[0-9a-f]+$" for word in range(300)])
