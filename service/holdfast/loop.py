@@ -33,7 +33,7 @@ class LookingSelector(selectors.EpollSelector):
         self._looked = 0.0
 
     def select(self, timeout: float | None = None) -> Ready:
-        """Select as in `selectors.BaseSelector`, in seconds, None for ever; ready files may be reported a
+        """Select as in `selectors.BaseSelector`, in seconds, None indefinitely; ready files may be reported a
         window later.
         """
         began = monotonic()

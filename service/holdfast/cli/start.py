@@ -25,9 +25,9 @@ VALUES: Mapping[str, str] = {
 }
 FLAGS: Mapping[str, tuple[str, bool]] = {"--hints": ("hints", True), "--no-hints": ("hints", False)}
 HINTS = (
-    ("preview", "what the rules would change on this machine, and what stands in the way"),
-    ("victims", "whom the OOM killer would take next, before and after the rules"),
-    ("explain {pid}", "why a process is under the rule it is under"),
+    ("preview", "what the rules would change on this machine, and what prevents each change"),
+    ("victims", "which process the OOM killer would choose next, without and with the rules"),
+    ("explain {pid}", "which rule applies to a process, and why"),
 )
 SETTLED_S = 1.0  # after the daemon serves
 Options = dict[str, str | bool]
@@ -87,7 +87,7 @@ def run(options: Mapping[str, str | bool | None]) -> None:
 
 
 def _settle() -> None:
-    """Collect the garbage of the start once; the remaining objects stay, and no later collection looks at them again.
+    """Collect the garbage of the start once; the remaining objects stay, and no later collection visits them again.
 
     A full collection would take 20 ms of the loop each time.
     """

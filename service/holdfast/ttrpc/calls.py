@@ -28,7 +28,7 @@ _WORDS = {Code.CANCELED: "context canceled", Code.DEADLINE_EXCEEDED: "context de
 
 
 class ServerCall:
-    """The call that a handler serves. The handler's task is cancelled when no caller waits for it any more."""
+    """The call that a handler serves. The handler's task is cancelled when no caller waits for it."""
 
     __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
 

@@ -53,7 +53,9 @@ class MuxConnection(Inbox):
             channel = self._channels.get(piece.stream)
             if channel is None:
                 self.dropped += 1
-                LOG.debug("mux: dropped a piece of a stream nobody reads", stream=piece.stream, size=len(piece.data))
+                LOG.debug(
+                    "mux: dropped a piece of a stream without a reader", stream=piece.stream, size=len(piece.data)
+                )
             else:
                 channel.protocol.data_received(piece.data)
 
@@ -87,7 +89,7 @@ class MuxConnection(Inbox):
         """Connect a protocol to a stream.
 
         Raises:
-            ConnectionError: the mux is not connected (any more), or the stream has a protocol.
+            ConnectionError: the mux is not connected, or no longer, or the stream has a protocol.
         """
         if self._transport is None or self._transport.is_closing() or stream in self._channels:
             raise ConnectionError(f"mux: stream {stream} cannot be opened")
@@ -115,7 +117,7 @@ class MuxConnection(Inbox):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Whether nothing can be written now."""
         return self._transport is None or self._transport.is_closing()
 
     def say(self, stream: int, messages: Iterable[bytes]) -> None:
@@ -137,7 +139,7 @@ class MuxConnection(Inbox):
         (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
 
     def detach(self, stream: int) -> None:
-        """End a stream on our side. The peer is not told: a mux has no message for it."""
+        """End a stream on our side. The peer is not informed: a mux has no message for it."""
         channel = self._channels.pop(stream, None)
         if channel is not None:
             self.listen(stream, wanted=True)
@@ -175,7 +177,7 @@ class Channel(asyncio.Transport):
         self._mux.listen(self._stream, wanted=True)
 
     def is_closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Whether nothing can be written now."""
         return self._closed or self._mux.closing
 
     def close(self) -> None:
