@@ -62,7 +62,7 @@ def test_what_a_start_imports_is_in_one_file(rootfs, tmp_path):
 
 
 def in_a_read_only_root(rootfs, tmp_path, command):
-    """What it prints, as nobody."""
+    """Its output, run as the user ``nobody``."""
     spec = {
         "ociVersion": "1.0.2",
         "process": {

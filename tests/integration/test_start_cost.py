@@ -96,7 +96,7 @@ def test_yaml_is_not_there_where_nothing_is_written_in_it(booted):
 
 @peer("strace")
 def test_a_start_waits_for_the_disk_no_oftener_than_it_has_to(start, short_dir):
-    """On a busy node each wait is some milliseconds, in which nobody is protected."""
+    """On a busy node each wait is some milliseconds, in which no process is protected."""
     config, trace = short_dir / "c.yaml", short_dir / "trace"
     config.write_text(YAML.format(short_dir))
     command = [path_of("strace"), "-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,sync", "-o", trace]

@@ -1,4 +1,4 @@
-"""The modules of a start out of one file: believed where a .pyc would be, and else as if it were not there."""
+"""The modules of a start out of one file: used where a .pyc would be, and else as if it were not there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the loop looks at the kernel, and when it sleeps. The clock is a hand's; epoll is real."""
+"""When the loop polls the kernel, and when it sleeps. The clock is a hand's; epoll is real."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP_S = WINDOW_S / 3.5  # so the fourth look is within the window, the fifth wo
 
 
 class Told:
-    """The real epoll, and what it was asked: 0 to look, -1 to sleep for ever, seconds."""
+    """The real epoll, and its timeouts: 0 to poll, -1 to sleep without a limit, seconds."""
 
     def __init__(self, epoll, clock, waker):
         self._epoll, self._clock, self._waker = epoll, clock, waker

@@ -97,7 +97,7 @@ async def test_a_stream_that_is_gone_cannot_be_had_again():
 
 
 class Heard(Inbox):
-    """Keeps what a stream hears."""
+    """Keeps what a stream receives."""
 
     def __init__(self):
         super().__init__()
