@@ -28,7 +28,7 @@ run: $(VENV)/.installed ## start the daemon (ARGS="-c FILE --root D …"); needs
 test: $(VENV)/.installed ## run the unit tests, in three minutes (T="tests/unit -k name")
 	@$(BIN)/python -m pytest $(or $(T),tests/unit)
 
-test-all: $(VENV)/.installed ## run all tests; what needs root or a missing peer is skipped, and says so
+test-all: $(VENV)/.installed ## run all tests; tests that need root or a missing peer are skipped with a reason
 	@$(BIN)/python -m pytest $(or $(T),tests)
 
 # The modules that use a dependency, and a boot with real calls; the rest of the tests would find nothing more.
@@ -73,20 +73,21 @@ cluster-v2: $(VENV)/.installed ## a node with cgroup v2 and all capabilities, wh
 	@[[ -x tests/peers/bin/hyperkube ]] || tests/peers/build
 	@HOLDFAST_REQUIRE_PEERS=1 HOLDFAST_SLOW=$(or $(HOLDFAST_SLOW),12) $(BIN)/python -m pytest tests/cluster/scenario_v2.py
 
-churn: $(VENV)/.installed ## a node with 110 pods that come and go, as root: what the daemon missed, and a table (MINUTES=20)
+churn: $(VENV)/.installed ## a node with 110 pods that come and go, as root: a table, and the processes that the daemon missed (MINUTES=20)
 	@$(BIN)/python -m tests.cluster.churn $(if $(MINUTES),--minutes $(MINUTES))
 
-cluster-down: $(VENV)/.installed ## end it; what a killed run left goes, too
+cluster-down: $(VENV)/.installed ## end the node of `make cluster`, also the rest of a killed run
 	@$(BIN)/python -m tests.cluster down
 
 peers: ## build and fetch the programs the tests talk to, once
 	@tests/peers/build
 
-lint: $(VENV)/.installed $(PROTOC)/.installed ## ruff, mypy --strict, import contracts, generated files fresh
+lint: $(VENV)/.installed $(PROTOC)/.installed ## ruff, mypy --strict, import contracts, words, generated files fresh
 	@$(BIN)/ruff check service tests bench docs protos helm
 	@$(BIN)/ruff format --check --quiet service tests bench docs protos helm || { echo 'lint: run `make format`' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python docs/words.py
 	@$(PROTOC)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m holdfast.node.rule.builtin --check
@@ -124,12 +125,12 @@ docs: $(VENV)/.installed ## regenerate docs/configuration.md, the layers in docs
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py
 
-lock: ## resolve requirements/*.lock anew from pyproject.toml
+lock: ## resolve requirements/*.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra dev -o requirements/dev.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --resolution lowest-direct --extra dev -o requirements/lowest.lock pyproject.toml
 	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
 	@for name in build chart protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
-clean: ## remove what the targets above made
+clean: ## remove the files that the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,4 +1,4 @@
-"""The Grafana dashboard, as a table of panels: what it shows, and how it is asked."""
+"""The Grafana dashboard, as a table of panels: what it shows, and its queries."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ ROWS: dict[str, list[Panel]] = {
             kind="stat",
         ),
         Panel(
-            "Held",
-            "Processes under a rule whose values are as the rule wants.",
+            "Enforced",
+            "Processes that have every value of their rule.",
             {'sum(holdfast_placement_processes@{state="held"})': "held"},
             width=4,
             kind="stat",
@@ -42,14 +42,14 @@ ROWS: dict[str, list[Panel]] = {
         Panel("OOM kills, 24 h", "", {"sum(increase(holdfast_oom_kills_total@[24h]))": "kills"}, width=4, kind="stat"),
         Panel(
             "Configurations refused",
-            "Daemons whose last reload was refused; they go on with the one before.",
+            "Daemons whose last reload was refused; the previous configuration stays in force.",
             {"count(holdfast_config_last_reload_successful@ == 0) or vector(0)": "refused"},
             width=4,
             kind="stat",
         ),
         Panel(
             "Without process events",
-            "Daemons that only sweep.",
+            "Daemons that find processes only by rescans.",
             {"count(holdfast_placement_events_available@ == 0) or vector(0)": "sweeping"},
             width=4,
             kind="stat",
@@ -59,7 +59,7 @@ ROWS: dict[str, list[Panel]] = {
     "Placement": [
         Panel(
             "Processes by rule",
-            "How many each rule has under it.",
+            "Number of processes under each rule.",
             {"sum by (rule) (holdfast_placement_processes@)": "{{rule}}"},
             stacked=True,
         ),
@@ -71,7 +71,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Drift",
-            "Values somebody else changed and that were put back: two writers.",
+            "Values that another program changed and that were written again: two writers.",
             {"sum by (rule, node) (rate(holdfast_placement_drift_total@[$__rate_interval]))": "{{rule}} {{node}}"},
             "cps",
         ),
@@ -91,7 +91,7 @@ ROWS: dict[str, list[Panel]] = {
             {"sum by (rule, reason) (holdfast_placement_refused_processes@)": "{{rule}} {{reason}}"},
         ),
         Panel(
-            "From exec to held",
+            "Time from exec to enforced",
             "99th percentile.",
             {
                 "histogram_quantile(0.99, sum by (field, le) "
@@ -136,12 +136,12 @@ ROWS: dict[str, list[Panel]] = {
     "Pods and bundles": [
         Panel(
             "Pods known",
-            "Sandboxes and containers the runtime told of.",
+            "Sandboxes and containers that the runtime reported.",
             {"sum by (kind) (holdfast_pods_known@)": "{{kind}}"},
         ),
         Panel(
             "Processes of pods under a rule",
-            "By container; what is held, planned and refused.",
+            "By container; enforced, pending and refused.",
             {
                 "sum by (pod_namespace, pod_name, pod_container, rule) (holdfast_placement_pod_processes@)": (
                     "{{pod_namespace}}/{{pod_name}}/{{pod_container}} {{rule}}"
@@ -150,7 +150,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "OOM kills in pods",
-            "By container, whoever ran out.",
+            "By container; kills by the limit of the container, of the pod or of the node.",
             {
                 "sum by (pod_namespace, pod_name, pod_container) "
                 '(increase(holdfast_oom_kills_total@{pod_name!=""}[$__rate_interval]))': (
@@ -160,12 +160,12 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Nodes whose runtime does not answer",
-            "Pods are known by their cgroups' names alone, or as last told.",
+            "Pods are known by their cgroups' names alone, or as last reported.",
             {"count(holdfast_pods_runtime_connected@ == 0) or vector(0)": "nodes"},
         ),
         Panel(
             "Lists of pods",
-            "By result; and what taking one in cost the daemon's loop, 99th percentile.",
+            "By result; and the time that one takes of the daemon's loop, 99th percentile.",
             {
                 "sum by (result) (rate(holdfast_pods_relists_total@[$__rate_interval]))": "{{result}}, per second",
                 "histogram_quantile(0.99, sum by (le) "
@@ -174,7 +174,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "New containers",
-            "Questions for a container that was not known yet, and the time to its answer (99th percentile).",
+            "Queries for a container that was not known yet, and the time to the answer (99th percentile).",
             {
                 "sum(rate(holdfast_pods_missed_total@[$__rate_interval]))": "asked, per second",
                 "histogram_quantile(0.99, sum by (le) "
@@ -182,8 +182,8 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel(
-            "Not taken in, not allowed",
-            "Pods beyond the bound of the directory; annotations that the admission table refuses.",
+            "Pods left out, annotations refused",
+            "Pods beyond the limit of the directory; annotations that the admission table refuses.",
             {
                 "sum(increase(holdfast_pods_refused_total@[$__rate_interval]))": "beyond the bound",
                 "sum by (key) (increase(holdfast_placement_annotations_refused_total@[$__rate_interval]))": (
@@ -205,7 +205,7 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "NRI": [
         Panel(
-            "Runtimes that have us",
+            "Registered runtimes",
             "Nodes on which a runtime has holdfast as its NRI plugin; nodes where it is turned on and none has.",
             {
                 "sum(holdfast_nri_connected@)": "connected",
@@ -214,24 +214,24 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Registrations",
-            "How often a runtime took us: once each time that either side starts.",
+            "Number of registrations: one each time that either side starts.",
             {"sum by (node) (increase(holdfast_nri_connections_total@[$__rate_interval]))": "{{node}}"},
         ),
         Panel(
-            "Told at the last registration",
+            "Reported at the last registration",
             "Pods and containers that were there then.",
             {"sum by (object) (holdfast_nri_synchronized@)": "{{object}}"},
         ),
         Panel(
             "Containers created",
-            "By what the runtime was answered before it created them.",
+            "By the answer to the runtime before it created them.",
             {"sum by (outcome) (rate(holdfast_nri_containers_total@[$__rate_interval]))": "{{outcome}}"},
             "cps",
             stacked=True,
         ),
         Panel(
-            "Answering",
-            "Time a runtime waits for us while a container starts, median and 99th percentile; it drops us after 2 s.",
+            "Response time",
+            "Time that a runtime waits for holdfast while a container starts, median and 99th percentile; at most 2 s.",
             {
                 f"histogram_quantile({quantile}, sum by (method, le) "
                 "(rate(holdfast_nri_handler_seconds_bucket@[$__rate_interval])))": f"{{{{method}}}} {name}"
@@ -241,7 +241,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Failures",
-            "Calls answered with nothing, so that the container starts without us; what there was no room for.",
+            "Calls answered without a change, so a container starts with the kubelet's values; objects over a limit.",
             {
                 "sum by (method) (increase(holdfast_nri_failures_total@[$__rate_interval]))": "{{method}}",
                 "sum(increase(holdfast_nri_left_out_total@[$__rate_interval]))": "pods and containers left out",
@@ -251,7 +251,7 @@ ROWS: dict[str, list[Panel]] = {
     "Feed": [
         Panel(
             "Process events",
-            "What the kernel tells; losses are followed by a sweep.",
+            "Events that the kernel sends; a rescan follows each loss.",
             {
                 "sum by (kind) (rate(holdfast_placement_events_total@[$__rate_interval]))": "{{kind}}",
                 "sum(rate(holdfast_placement_events_lost_total@[$__rate_interval]))": "lost",
@@ -259,8 +259,8 @@ ROWS: dict[str, list[Panel]] = {
             "cps",
         ),
         Panel(
-            "Sweeps",
-            "Times all of /proc was read, by the cause.",
+            "Rescans",
+            "Reads of all of /proc, by cause.",
             {"sum by (cause) (rate(holdfast_placement_sweeps_total@[$__rate_interval]))": "{{cause}}"},
             "cps",
         ),

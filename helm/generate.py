@@ -93,7 +93,7 @@ def _one(value: Value) -> dict[str, Any]:
 
 
 def defaults(text: str) -> dict[str, Any]:
-    """What the templates put in place of a null: a section is ``{"keys": …}``, a value ``{"default": …}``.
+    """The values that the templates put in place of a null: a section is ``{"keys": …}``, a value ``{"default": …}``.
 
     A map or list at the top is Kubernetes' own (``tolerations``): as anywhere with Helm, null takes it away.
     """
@@ -114,7 +114,7 @@ def definitions() -> dict[str, Any]:
     full = json_schema({plugin.uri: plugin.config for plugin in shipped()})
     found: dict[str, Any] = _older(full["$defs"])
     found["Config"] = found.pop("Settings")
-    # A section may also be a plugin's that somebody added to the image.
+    # A section may also belong to a plugin that a user added to the image.
     found["Config"]["properties"]["plugins"]["additionalProperties"] = {"type": "object"}
     found["Rules"] = found["PlacementConfig"]["properties"]["rules"]
     names = {"type": "array", "items": {"enum": [builtin.ALL, *sorted(builtin.known())]}}

@@ -89,8 +89,8 @@ def running_of(pids: set[int]) -> set[int]:
 def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test with peers that leaves a process behind fails, and the process is ended.
 
-    What became our child and ends a moment after who started it (a shim, the processes of an attack) is waited for, and
-    reaped: the next test would find zombies of this one in /proc.
+    A process that became our child and ends a moment after its parent (a shim, the processes of an attack) is waited
+    for, and reaped: the next test would find zombies of this one in /proc.
     """
     before = children()
     yield
@@ -124,8 +124,8 @@ def zombies() -> set[int]:
 def orphans_reaped() -> Iterator[None]:
     """Read the status of what ended before the test and is still a zombie when it ends.
 
-    They are processes that other tests left to us: no one else reads it, and every daemon would read a thousand of them
-    with each rescan.
+    They are processes that other tests left to us: no other program reads it, and every daemon would read a thousand
+    of them with each rescan.
     """
     old = zombies()
     yield
@@ -141,7 +141,7 @@ def lasting_threads() -> set[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
-    """A test that leaves a thread behind fails: the run's end would wait for it, perhaps for ever."""
+    """A test that leaves a thread behind fails: the run's end would wait for it, perhaps indefinitely."""
     before = lasting_threads()
     yield
     deadline = time.monotonic() + ENDS_S

@@ -213,7 +213,7 @@ class Outside:
             self._reports.setdefault(str(data["nodeid"]), []).append(data)
 
     def _reports_of(self, item: pytest.Item) -> list[dict[str, object]]:
-        """What there is to report of a test; a failure where the guest ended before the test did."""
+        """The reports of a test; a failure where the guest ended before the test did."""
         if words := self._unprepared.get(item.nodeid):
             return [self._failed(item, words)]
         reports = self._reports.get(item.nodeid)

@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 
 
 def until(holds: Callable[[], Found], what: str = "it", within_s: float = PATIENCE_S) -> Found:
-    """Wait for something that tells nobody when it is so; what ``holds`` gives once that is true."""
+    """Wait for a state that no event reports; what ``holds`` gives once that is true."""
     deadline = time.monotonic() + within_s
     while not (found := holds()):
         assert time.monotonic() < deadline, f"never: {what}"
@@ -52,7 +52,7 @@ async def async_until(holds: Callable[[], Found], what: str = "it", within_s: fl
 def descriptors(of: str) -> set[tuple[int, str]]:
     """Descriptors of this process whose link in /proc/self/fd has ``of`` in it, each with that link.
 
-    A count of all of them tells nothing: other threads open some, and the garbage collector closes what an earlier test
+    A count of all of them shows nothing: other threads open some, and the garbage collector closes what an earlier test
     left.
     """
     found = set()

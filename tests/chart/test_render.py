@@ -1,6 +1,6 @@
 """Every example of ``ci/`` through both helms: lint, render, package; the same objects, and those of ``golden/``.
 
-``HOLDFAST_UPDATE_GOLDEN=1`` writes the golden files anew; the diff is what a reviewer reads.
+``HOLDFAST_UPDATE_GOLDEN=1`` writes the golden files again; the diff is what a reviewer reads.
 """
 
 from __future__ import annotations

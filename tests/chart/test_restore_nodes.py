@@ -119,7 +119,7 @@ def made_by_a_ca_without_key_usage(folder):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Starts an API server with these pods; gives a function that runs the script, and what was asked."""
+    """Starts an API server with these pods; gives a function that runs the script, and the requests."""
     made_by_a_ca_without_key_usage(tmp_path)
     (tmp_path / "token").write_text("the-token\n")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

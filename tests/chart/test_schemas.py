@@ -1,7 +1,7 @@
 """What chart and overlays render is what Kubernetes' own schemas allow, strictly, in every supported version.
 
 kubeconform judges, and so does kubernetes-validate; both read the schemas that come with the latter, so no network is
-asked.
+needed.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def enter(command: list[str]) -> None:
 
 
 def say(line: str) -> None:
-    """Print to the one who waits."""
+    """Print for the user that waits."""
     print(f"holdfast: cluster: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 

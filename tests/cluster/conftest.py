@@ -130,7 +130,7 @@ def uninstalled(home: Namespace) -> Release:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A failed scenario tells what the cluster and the daemons say."""
+    """A failed scenario reports what the cluster and the daemons say."""
     report = yield
     cluster = getattr(item, "funcargs", {}).get("cluster")
     if report.failed and isinstance(cluster, Cluster):  # type: ignore[attr-defined]

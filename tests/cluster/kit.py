@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 def becomes(expected: Answer, look: Callable[[], Answer], within_s: float = PATIENCE_S) -> None:
-    """Look until the answer is the expected one. The kernel tells nobody when an oom_score_adj changes."""
+    """Look until the answer is the expected one. The kernel reports no change of an oom_score_adj."""
     deadline = time.monotonic() + within_s
     while (seen := look()) != expected:
         assert time.monotonic() < deadline, f"after {within_s:.0f} s still {seen!r}, expected {expected!r}"
@@ -101,7 +101,7 @@ class Namespace:
         self.kubectl("wait", what, f"--for={condition}", f"--timeout={within_s:.0f}s")
 
     def wait_gone(self, *selector: str, kind: str = "pods") -> None:
-        """Wait until there is no such object any more."""
+        """Wait until there is no such object."""
         becomes(0, lambda: len(self.items(kind, *selector)))
 
     def start(self, *pods: Object) -> list[Pod]:
@@ -121,7 +121,7 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the API had it when it was asked, and its processes as they are now."""
+    """A pod as the API had it at the request, and its processes as they are now."""
 
     namespace: Namespace
     object: Object

@@ -165,7 +165,7 @@ class Release:
         return pid
 
     def touch(self) -> None:
-        """Have the kubelets look at the daemons' pods, and so at their ConfigMap, at once."""
+        """Have the kubelets read the daemons' pods, and so their ConfigMap, at once."""
         self.namespace.kubectl("annotate", "pods", DAEMONS, f"touched={time.time_ns()}", "--overwrite")
 
     def _changing(self, *words: str | Path, values: Mapping[str, Any] | None = None) -> None:

@@ -1,5 +1,5 @@
 """The process that has a cluster up: it makes the namespaces, starts the components and starts them again when they
-end, as systemd would. When it is told to end, or whoever started it ends, it takes everything down.
+end, as systemd would. When it gets SIGTERM, or the process that started it ends, it takes everything down.
 
 A shim of the runtime becomes this process's child (it is a subreaper), so that the tests' own children stay theirs.
 """

@@ -38,7 +38,7 @@ def enforce(namespace, level):
 
 
 def refusals(release):
-    """What the DaemonSet's controller was told when it created pods."""
+    """Refusals that the DaemonSet's controller got when it created pods."""
     events = release.namespace.items("events", "--field-selector=reason=FailedCreate")
     return " ".join(one.get("message", "") for one in events)
 

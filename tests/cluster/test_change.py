@@ -1,4 +1,4 @@
-"""A configuration that is changed and taken back by helm, without a restart of the daemon."""
+"""A configuration that is changed and rolled back by helm, without a restart of the daemon."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.needs import path_of
 
 @pytest.fixture
 def victim(release, namespace):
-    """A pod that has a rule's value, and a controller that makes it anew."""
+    """A pod that has a rule's value, and a controller that makes it again."""
     rule = {
         "name": "kept",
         "reason": "a scenario of tests/cluster",

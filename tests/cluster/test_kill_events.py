@@ -26,7 +26,7 @@ def written(release, namespace):
 
 
 def killed(namespace, name):
-    """A pod, once a process of it was killed, and the Event tells of it."""
+    """A pod, once a process of it was killed, and the Event reports it."""
     (victim,) = namespace.start(greedy(name))
     becomes({990}, victim.values)
     victim.overfill()

@@ -1,5 +1,5 @@
 """Every kind of pod: init and sidecar containers, static pods, pods of the node's PID namespace, Jobs, priorities; and
-what a pod may ask for by annotation, as `preview`, `victims`, `top` and `explain` tell it.
+what a pod may ask for by annotation, as `preview`, `victims`, `top` and `explain` show it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_the_built_in_rule_for_batch_pods_takes_a_job_and_leaves_its_pause_conta
 
 @pytest.fixture
 def admitted(release, namespace):
-    """Pods that ask for a value; those of this namespace may have 300 to 1000, except where a rule says so."""
+    """Pods that ask for a value; those of this namespace may have 300 to 1000, except where a rule gives another."""
     admission = [{"namespaces": namespace.name, "oom_score_adj": {"min": 300, "max": 1000}}]
     rules = [
         {**a_rule("yields", 810, namespace=namespace.name, labels="kind=yields"), "yields_to_annotations": True},
@@ -152,7 +152,7 @@ def test_preview_victims_and_top_know_an_annotated_pod(release, admitted, namesp
 
 
 def candidates(rankings):
-    """Pid, value and pod of whoever may be killed on the node."""
+    """Pid, value and pod of the processes that may be killed on the node."""
     (node,) = [one for one in rankings if one["domain"] == "/"]
     pods = [one for one in node["now"]["candidates"] if "pod" in one]
     return {(one["pid"], one["oom_score_adj"], "/".join(one["pod"][k] for k in KEYS)) for one in pods}

@@ -47,7 +47,7 @@ def test_what_is_applied_on_the_server_s_side_twice_changes_nothing(nothing_left
 
 
 def versions(home):
-    """What somebody wrote last: a DaemonSet's status changes by itself, and is of another manager."""
+    """The last write of a client: a DaemonSet's status changes by itself, and is of another manager."""
     found = home.items(KINDS, OURS, "--show-managed-fields")
     return {(one["kind"], one["metadata"]["name"]): written(one["metadata"]) for one in found}
 

@@ -1,7 +1,7 @@
 """The Prometheus Operator's kinds take what the chart makes, and a real Prometheus fires its alerts.
 
 The operator does not run here, its custom resource definitions do. What it makes of a PodMonitor and of rules is
-written by the test: a scrape of the port that is named, with the labels that are asked for, and the rules.
+written by the test: a scrape of the port that is named, with the labels that it names, and the rules.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def firing(cluster):
 
 
 def at_once(rules):
-    """The rules without their patience: nobody waits for minutes here."""
+    """The rules without their patience: no test waits for minutes here."""
     for group in rules["groups"]:
         group["interval"] = "1s"
         for rule in group["rules"]:

@@ -1,4 +1,4 @@
-"""Values given at a container's creation, and what its processes started since inherit of them, are given back."""
+"""Values given at a container's creation, and what its processes started since inherit of them, are restored."""
 
 from __future__ import annotations
 

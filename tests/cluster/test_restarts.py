@@ -34,7 +34,7 @@ def acts_on_a_new_pod(release, namespace):
 
 
 def overwritten(pid):
-    """Another program writes a value: the daemon, if it acts, takes it back with its next rescan."""
+    """Another program writes a value: the daemon, if it acts, restores its own with its next rescan."""
     Path(f"/proc/{pid}/oom_score_adj").write_text("901")
 
 

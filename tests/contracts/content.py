@@ -1,4 +1,4 @@
-"""What every content store does, whoever wrote it: the cases of containerd's own suite and some it does not have.
+"""The behaviour of every content store: the cases of containerd's own suite and some it does not have.
 
 A test module subclasses `ContentContract` with a ``store`` fixture. What is between namespaces and under leases stands
 in `sharing`; ``docs/store.md`` says which case of containerd's suite is which test here.
@@ -23,7 +23,7 @@ _seeds = itertools.count(1)
 
 
 def some(size: int) -> tuple[bytes, str]:
-    """Bytes nobody has written yet, and their digest."""
+    """Bytes that no test has written yet, and their digest."""
     data = random.Random(next(_seeds)).randbytes(size)
     return data, digest(data)
 

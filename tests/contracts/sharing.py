@@ -84,7 +84,7 @@ class IsolationContract:
 
 
 class IsolatedContract:
-    """The policy ``isolated``: a digest alone gives nothing, unless who has the blob is labelled so."""
+    """The policy ``isolated``: a digest alone gives nothing, unless the namespace that has the blob is labelled so."""
 
     async def test_a_digest_alone_gives_nothing(self, store, neighbour):
         data, name = some(1000)

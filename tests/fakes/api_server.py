@@ -1,4 +1,4 @@
-"""A fake Kubernetes API server: keeps the Events it is sent. TLS and HTTP are real; what it refuses is told to it."""
+"""A fake Kubernetes API server: keeps the Events it is sent. TLS and HTTP are real; tests set what it refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FakeApiServer:
     """``seen`` is what it was sent: path, headers and body of each request; ``events`` those that it keeps, by path.
 
     ``before_answer`` is called when a request was taken, before it is answered, and may answer otherwise.
-    ``statuses`` are answers for the next requests, one after the other, the last for ever; 0: as the real one would.
+    ``statuses`` are answers for the next requests, in their order, the last for all others; 0: as the real one would.
     """
 
     def __init__(self, *statuses: int) -> None:

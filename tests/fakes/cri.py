@@ -17,7 +17,7 @@ GIB = 1 << 30
 
 
 class FakeRuntime(runtime_pb2_grpc.RuntimeServiceServicer):
-    """``calls`` counts what was asked; ``verbose`` maps a container's id to the document its status carries."""
+    """``calls`` counts requests; ``verbose`` maps a container's id to the document its status carries."""
 
     def __init__(self, name: str = "containerd", version: str = "1.6.20") -> None:
         self.name, self.version = name, version

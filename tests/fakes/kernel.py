@@ -91,7 +91,7 @@ class Kernel:
     def burn(self, *, last_look: bool = False) -> None:
         """One more boundary at which we may be killed, and others may do something.
 
-        Not between our ``last_look`` and the write that follows: there are microseconds, and no way to tell.
+        Not between our ``last_look`` and the write that follows: there are microseconds, and no way to see it.
         """
         if self.meanwhile and not last_look:
             due, self.meanwhile = self.meanwhile, []

@@ -205,7 +205,7 @@ class Node:
             self.sweeps.step()
 
     def fetch(self) -> None:
-        """Hear of what the mover did."""
+        """Fetch the results of the mover."""
         with self.killed():
             for carried in self.queue.results():
                 self.examiner.on_carried(carried)
@@ -215,7 +215,7 @@ class Node:
             self.queue.step()
 
     def settle(self) -> None:
-        """Everything that waits is done, and everybody was looked at, twice."""
+        """Everything that waits is done, and all processes were examined, twice."""
         for _ in range(3):
             self.sweeps.want(Cause.ASKED)
             while self.sweeps.pending or self.queue.orders or self.queue.done:
@@ -231,7 +231,7 @@ def befores(table: Table, program: Program) -> list[tuple[str, ...]]:
 
 
 class _Dies:
-    """kill -9 where the fuse says so; then a new daemon."""
+    """kill -9 where the fuse ends; then a new daemon."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

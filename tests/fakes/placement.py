@@ -51,7 +51,7 @@ def v1_host(**given: Any) -> HostFacts:
 def rules(*given: dict[str, Any], dry_run: bool = False, users: dict[str, int] | None = None) -> Rules:
     """Rules as the configuration holds them; a missing name is ``r1``, ``r2`` …, a missing action an adjustment.
 
-    They trust claims unless one says otherwise: what most tests are about is not whom a rule may protect.
+    They trust claims unless one says otherwise: most tests are not about which process a rule may protect.
     """
     named = [
         {

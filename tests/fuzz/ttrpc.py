@@ -51,7 +51,7 @@ def body_of(choice, data, at):
 
 
 def frames_of(data):
-    """The frames an input spells, each with the byte that tells the driver what to do after it."""
+    """The frames an input spells, each with the byte that selects what the driver does after it."""
     for at in range(0, len(data) - 3, 4):
         who, kind, choice, then = data[at : at + 4]
         stream_id = who % 24 if who < 250 else 0xFFFFFFFF - (who - 250)

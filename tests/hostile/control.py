@@ -1,7 +1,7 @@
-"""What the machine does to a server that nobody attacks: ``control.py`` asks one of its own, again and again.
+"""Effect of the machine on a server without an attack: ``control.py`` asks one of its own, again and again.
 
-The server is gRPC's, in a process of its own, and is asked as a health check asks the daemon: over a new connection.
-Each line is one answer: when it was asked for (monotonic seconds), how long it took, and how many tasks of the machine
+The server is gRPC's, in a process of its own, and gets the requests of a health check: over a new connection.
+Each line is one answer: when it was requested (monotonic seconds), how long it took, and how many tasks of the machine
 wanted a processor then. SIGTERM ends it after the answer that it waits for.
 """
 

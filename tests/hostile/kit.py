@@ -70,7 +70,7 @@ class Sample:
 
 @dataclass
 class Figures:
-    """What was seen during one attack; ``control``: the answers of a server that nobody attacked."""
+    """What was seen during one attack; ``control``: the answers of a server without an attack."""
 
     scrapes: list[Sample] = field(default_factory=list)
     checks: list[Sample] = field(default_factory=list)
@@ -244,7 +244,7 @@ class Target:
         return figures
 
     def survives(self, attack: Running | None, seconds: float = SECONDS) -> Figures:
-        """Observe, and check that nobody lost anything: answers in time, work done, memory and log bounded."""
+        """Observe, and check that no client lost anything: answers in time, work done, memory and log bounded."""
         figures = self.observe(attack, seconds)
         name = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[2].partition(" ")[0]
         print(f"\n{name}: {figures}", flush=True)
@@ -319,7 +319,7 @@ def target(
 
 
 def port_in(line: str) -> int:
-    """The port in the line of the log that tells where a listener is."""
+    """The port in the line of the log that has the address of a listener."""
     found = re.search(r'address="?127\.0\.0\.1:(\d+)', line)
     assert found is not None, line
     return int(found[1])

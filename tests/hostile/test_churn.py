@@ -1,7 +1,7 @@
-"""Events that anybody can make in a loop: forks, programs, names, groups, and kills for want of memory.
+"""Events that every user can make in a loop: forks, programs, names, groups, and kills for want of memory.
 
-Each flood is uid 65534's. Meanwhile a process of root's that the rule matches gets its value as ever, and the engine
-takes a bounded share of a processor.
+Each flood is uid 65534's. Meanwhile a process of root's that the rule matches gets its value in the usual time, and the
+engine takes a bounded share of a processor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_share(figures: kit.Figures) -> None:
 
 
 def check_named(target: kit.Target, seconds: float) -> None:
-    """Who makes more events than are served is named, once between two rescans. The flood is over by now.
+    """A process that makes more events than are served is named, once between two rescans. The flood is over by now.
 
     A machine that is busy with others may be too slow for so many; then nothing was skipped.
     """

@@ -31,7 +31,7 @@ UID, POD, APP = "11111111-2222-3333-4444-555555555555", "a" * 64, "b" * 64
 
 @pytest.fixture
 def place():
-    """A folder in which root alone may write, on a file system whose owners are believed: not /tmp, not /run."""
+    """A folder in which root alone may write, on a file system whose owners are trusted: not /tmp, not /run."""
     path = Path(f"/opt/holdfast-test-{os.getpid()}")
     path.mkdir(mode=0o755)
     yield path
@@ -81,7 +81,7 @@ def by_exe(daemon, user=NOBODY, **more):
 
 
 def claims(engine, pid):
-    """The reasons why the rule protects a process only in vain."""
+    """The reasons why the rule does not protect a process."""
     placement = engine.placement(pid)
     return [some.detail for some in placement.refusals if some.reason is Reason.CLAIM] if placement else []
 
@@ -342,7 +342,7 @@ class TestChildren:
 
     @pytest.fixture
     def family(self, spawn, place):
-        """A parent that starts a child of another program when it is told to."""
+        """A parent that starts a child of another program on a signal."""
         shell = place / "hf-claimed"
         shutil.copy(shutil.which("sh"), shell)
 
@@ -426,7 +426,7 @@ class TestChildren:
 
 
 class TestAChildWhoseParentEndedAtOnce(TestChildren):
-    """A double fork: who is between the protected process and its descendant is gone before anybody looks."""
+    """A double fork: the process between the protected one and its descendant ended before the engine examines it."""
 
     FORKS = 'read x; ("$1" 600 >/dev/null & echo $!); read x'
     test_what_was_there_before_is_found_by_a_rescan = None  # nobody can say of an orphan that was there before us

@@ -1,4 +1,4 @@
-"""Connections, streams and bytes of strangers on the network's listeners."""
+"""Connections, streams and bytes of unknown clients on the network's listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in rules against an ordinary user to whom systemd delegated a unit, on a host with cgroup v2 alone."""
+"""The built-in rules against an ordinary user with a unit that systemd delegated, on a host with cgroup v2 alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that try to stop, slow or blind the engine, and an engine that is stopped: the daemon says so and ends."""
+"""Processes that try to stop, slow or blind the engine, and an engine that is stopped: the daemon logs it and ends."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def sleeper(short_dir):
 def test_processes_that_do_not_let_their_memory_be_read_stop_nothing(boot, unanswered, sleeper):
     daemon = boot(RULE)
     pids = unanswered(6)  # more than one user may make unreadable at once
-    daemon.running.line("does not let its memory be read")
+    daemon.running.line("the memory of a process cannot be read")
     for _ in range(8):  # once a call for each thread of the pool, and one more
         assert daemon.ask("victims")[0] == 0
     assert daemon.ask("preview")[0] == 0
@@ -90,7 +90,7 @@ def test_processes_that_do_not_let_their_memory_be_read_stop_nothing(boot, unans
     until(lambda: daemon.metric("holdfast_placement_unreadable_processes") == 4, "others are read that were only slow")
 
     def told() -> list[str]:
-        return [line for line in daemon.running.err if "does not let its memory be read" in line]
+        return [line for line in daemon.running.err if "the memory of a process cannot be read" in line]
 
     assert sum(any(f"pid={pid} " in f"{line} " for pid in pids) for line in told()) == 4
     until(lambda: daemon.metric("holdfast_placement_unreadable_total") == len(told()), "each is counted")
@@ -101,7 +101,7 @@ def test_a_process_that_can_be_read_again_is_looked_at_again(boot, unanswered):
     rule = {"name": "r", "match": {"comm": NAME, "cmdline": "*unanswered*"}, "oom_score_adj": ADJ}
     daemon = boot(rule, placement={"rescan": "3600s"})  # it is looked at because it can be read
     (pid,) = unanswered()
-    daemon.running.line("does not let its memory be read")
+    daemon.running.line("the memory of a process cannot be read")
     assert adj_of(pid) != ADJ
     until(lambda: daemon.metric("holdfast_placement_unreadable_processes") == 1, "counted")
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -187,4 +187,4 @@ def test_sigterm_ends_a_daemon_whose_engine_hangs(boot, short_dir):
     os.mkfifo(fifo)
     daemon.running.line("placement engine hangs")
     assert daemon.running.stop() == 0
-    daemon.running.line("nothing more is given back by this run")
+    daemon.running.line("this run restores nothing more")

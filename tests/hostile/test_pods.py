@@ -36,18 +36,18 @@ ADMITTED = {"annotations": [{"namespaces": ["team-x"], "oom_score_adj": {"min": 
 
 @asynccontextmanager
 async def daemon_beside(fake: FakeRuntime, folder: Path, *rules: dict, **placement):
-    """A daemon that is told of pods by a fake runtime."""
+    """A daemon that a fake runtime reports pods to."""
     async with fake.serving(folder / "cri.sock"):
         cri = {"cri": {"enabled": True, "address": f"{folder}/cri.sock", "relist": "1s"}}
         config = life_kit.configuration(folder, list(rules), placement=placement, **{PODS: cri})
         with Running([sys.executable, "-m", "holdfast", "run", "-c", config], env=life_kit.ENVIRON) as running:
-            await asyncio.to_thread(running.line, "pods are told by the runtime")
+            await asyncio.to_thread(running.line, "the runtime reports pods")
             yield Daemon(folder, running)
 
 
 @pytest.fixture
 def pods_group():
-    """A group that the kubelet would have made for the pod's container, in the hierarchy that says so."""
+    """A group that the kubelet would have made for the pod's container, in the hierarchy that names it."""
     from holdfast.cgroups import detect
 
     found = detect("/proc", "/sys/fs/cgroup")
@@ -152,7 +152,7 @@ PREY = {"name": "prey", "match": {"comm": kit.PREY}, "oom_score_adj": {"at_least
 
 
 async def test_a_pod_that_is_another_one_at_every_look_costs_a_bounded_share_and_few_lines(fake, short_dir, pods_group):
-    """Annotations that change at each list, events of its containers all the time, and others' pods as ever."""
+    """Annotations that change at each list, events of its containers all the time, and other pods without a change."""
     from holdfast.api.runtime.v1 import runtime_pb2 as pb
 
     async def be_noisy() -> None:

@@ -1,12 +1,12 @@
-"""A process whose command line cannot be read: reading it waits for a lock that is never let go.
+"""A process whose command line cannot be read: reading it waits for a lock that is never released.
 
     python unanswered.py FOLDER NAME [COUNT]
 
 The parent mounts a FUSE file system at FOLDER/mount, as fusermount3 does for any user, and answers every request but
 the reads after the first two. Each of COUNT children becomes uid 65534, takes NAME for its name and maps a file of it;
 one of its threads touches the file and so waits with the lock of the process's memory, another one asks for more memory
-and so waits for that lock, and after that everybody who wants to read ``/proc/PID/cmdline`` waits behind it. The parent
-tells each when, tries whether it is so, and only then has the child take NAME and say ``hangs PID``. On SIGUSR1 the
+and so waits for that lock, and after that every reader of ``/proc/PID/cmdline`` waits behind it. The parent
+signals each when, tries whether it is so, and only then has the child take NAME and say ``hangs PID``. On SIGUSR1 the
 reads are answered after all; on SIGTERM everything ends.
 """
 
@@ -39,7 +39,7 @@ def attributes(node: int, mode: int) -> bytes:
 def serve(fuse: int, withheld: dict[int, int], held: dict[int, threading.Event]) -> None:
     """Answer the kernel (linux/fuse.h) until the file system is gone; ``withheld``: sizes of reads that are not.
 
-    ``held`` are told, by node, that one is not.
+    ``held`` are set, by node, when one is not.
     """
     reads: dict[int, int] = {}
     while True:
@@ -80,7 +80,7 @@ class Child:
         self.pid = 0
 
     def hang(self, folder: str, name: str, number: int) -> None:
-        """Become the process; this does not return. Who waits in a read of a pipe needs no memory."""
+        """Become the process; this does not return. A process that waits in a read of a pipe needs no memory."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
         os.setgroups([])
@@ -111,7 +111,7 @@ class Child:
             signal.pause()
 
     def conduct(self, held: threading.Event) -> None:
-        """Tell it when; ``held``: its read is not answered."""
+        """Signal it when; ``held``: its read is not answered."""
         os.read(self.ready[0], 1)
         os.write(self.touch[1], b"x")
         held.wait()

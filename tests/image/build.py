@@ -1,6 +1,6 @@
 """How the image is built: by buildah, from the Dockerfile.
 
-No registry is asked: the base is Debian's Python from a package mirror. Base and layers are kept under .cache/.
+No registry is needed: the base is Debian's Python from a package mirror. Base and layers are kept under .cache/.
 """
 
 from __future__ import annotations

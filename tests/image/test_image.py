@@ -53,7 +53,7 @@ def test_the_base_s_own_library_is_compiled(rootfs, tmp_path):
 
 
 def in_a_read_only_root(rootfs, tmp_path, command):
-    """What it prints, as nobody."""
+    """Its output, run as the user ``nobody``."""
     spec = {
         "ociVersion": "1.0.2",
         "process": {

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type, as it stands there."""
+"""The commands that the pages have a reader type, as they stand there."""
 
 from __future__ import annotations
 

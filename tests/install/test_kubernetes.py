@@ -3,7 +3,7 @@
 The chart is pushed by the release workflow's own lines to a registry that is ``ghcr.io`` on the machine of the test,
 and the pages' lines pull it from there. Put in the place of a cluster: ``helm install`` and ``helm upgrade`` are
 ``helm template`` with the same words; of ``helm test`` and ``helm uninstall`` the words are read, and no more;
-``kubectl apply`` is ``kustomize build``, or a look at the file; other lines of kubectl's are written down.
+``kubectl apply`` is ``kustomize build``, or a check of the file; other lines of kubectl's are written down.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def with_environment(clone):
 
 
 def shown_but_not_said(session: Block, said: list[str]) -> list[str]:
-    """Lines that the page has below its commands and nobody printed."""
+    """Lines that the page has below its commands and no command printed."""
     printed = {line.rstrip() for text in said for line in text.splitlines()}
     shown = {line.rstrip() for lines in session.shown for line in lines} - {LEFT_OUT}
     return sorted(shown - printed)

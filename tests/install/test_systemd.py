@@ -1,6 +1,6 @@
 """A machine without Kubernetes, by docs/operations.md: an environment in /opt from a fresh clone, then the unit.
 
-The environment is made here, where PyPI can be asked. The unit is started, looked at and taken away in the guest with
+The environment is made here, where PyPI can be reached. The unit is started, checked and removed in the guest with
 systemd (`tests/guest.py`), which sees the environment in the same folder.
 """
 
@@ -91,4 +91,4 @@ def test_the_unit_serves_is_reloaded_and_taken_away(pytestconfig):
     assert "Nothing was written" in done.stdout
     active, restored, inactive = done.stdout.splitlines()[-3:]
     assert (active, inactive) == ("active", "inactive")
-    assert restored.startswith("0 given back, ")
+    assert restored.startswith("0 restored, ")

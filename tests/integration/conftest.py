@@ -65,7 +65,7 @@ def group(hierarchy):
 
 
 def until_asleep(pid):
-    """Popen returns within the exec, before the kernel tells of it: wait until the program itself waits."""
+    """Popen returns within the exec, before the kernel reports it: wait until the program itself waits."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with open(f"/proc/{pid}/stat", "rb") as file:

@@ -76,7 +76,7 @@ class Running:
         return keep
 
     def wait_for(self, holds):
-        """Wait until ``holds()``: looked at after each report, and now and then, for not everything is reported."""
+        """Wait until ``holds()``: checked after each report, and now and then, for not everything is reported."""
         deadline = time.monotonic() + PATIENCE_S
         with self._news:
             while not self._news.wait_for(holds, LOOK_S):
@@ -98,7 +98,7 @@ class Running:
         self._take_a_turn()
 
     def _is_behind(self) -> bool:
-        """Whether events wait, or a rescan; on the engine's thread, which reads all events before it is asked."""
+        """Whether events wait, or a rescan; on the engine's thread, which reads all events before it answers."""
         feed, sweeps = self.engine._loop.feed.fileno(), self.engine._loop.sweeps
         waiting = select.poll()
         if feed >= 0:
@@ -200,7 +200,7 @@ class Numbered:
 def take_number(number: int, *command: str) -> Numbered:
     """Start a program under the number of a process that has ended; CAP_CHECKPOINT_RESTORE lets us ask for one.
 
-    A tick after the one who had it: two of one number in one tick are one to everybody who reads procfs.
+    A tick after the process that had it: two of one number in one tick are one to every reader of procfs.
     """
     time.sleep(2 / os.sysconf("SC_CLK_TCK"))
     done = subprocess.run([sys.executable, "-S", "-c", UNDER_A_NUMBER, str(number), *command], check=False)

@@ -459,7 +459,7 @@ def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, c
     process = sleeper(program, "600")
     engine.settle()
     assert adj_of(process.pid) == 300
-    said = [record for record in caplog.records if "could not do all it had to" in record.getMessage()]
+    said = [record for record in caplog.records if "placement: some changes failed" in record.getMessage()]
     assert len(said) == 1
 
 
@@ -652,7 +652,9 @@ def test_without_process_events_it_sweeps_and_says_so(run, program, sleeper, mon
     assert adj_of(process.pid) == 300
     assert engine.engine.status().events == "process events: not on this kernel"
     assert counter(engine.engine.metrics.feed) == 0
-    said = [record for record in caplog.records if record.getMessage() == "no process events: only sweeping"]
+    said = [
+        record for record in caplog.records if record.getMessage() == "no process events: only rescans find processes"
+    ]
     assert len(said) == 1
 
 
@@ -688,7 +690,7 @@ except Unavailable as error:
         os.close(os.open("/proc/1/ns/net", os.O_RDONLY))
     except PermissionError:
         expected = (
-            "process events: nobody answers in this network namespace, "
+            "process events: no answer in this network namespace, "
             "and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
         )
     else:

@@ -171,7 +171,7 @@ def test_the_same_good_file_back_is_mended_too_also_by_sighup(node):
     with node.run() as daemon:
         daemon.ready()
         daemon.send(signal.SIGHUP)
-        assert "not YAML" in daemon.line("configuration rejected; the one before stays in force")
+        assert "not YAML" in daemon.line("configuration rejected; the previous one stays in force")
         assert node.health() == NOT_READY
         assert node.metrics()["holdfast_config_last_good_in_use"] == "1"
         node.write(adj=100)
@@ -358,7 +358,7 @@ def test_a_root_that_cannot_be_written_to_is_told_and_serves(node):
 
 @pytest.fixture
 def picky(tmp_path):
-    """An installed plugin that refuses a configuration only when it starts, or when it is told of it."""
+    """An installed plugin that refuses a configuration only when it starts, or at a reload."""
     (tmp_path / "picky.py").write_text(
         textwrap.dedent("""
         from typing import Annotated

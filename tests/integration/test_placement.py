@@ -95,7 +95,7 @@ def daemon(request):
 
 @pytest.fixture
 def program(tmp_path):
-    """A program with a name of its own, so that a rule of a test matches nobody else's process."""
+    """A program with a name of its own, so that a rule of a test matches no other process."""
     name = f"hft-{os.getpid() % 100000}"
     path = tmp_path / name
     shutil.copy("/bin/sleep", path)
@@ -143,7 +143,7 @@ def test_a_process_started_later_is_held_by_its_exec_and_given_back_by_restore(d
     pid = sleeper(str(program), "600").pid
     wait_for(reports, "held", pid)
     assert adj_of(pid) == 700
-    assert daemon.command("restore").stdout.startswith("1 given back, 0 left")
+    assert daemon.command("restore").stdout.startswith("1 restored, 0 left")
     assert adj_of(pid) == 0
     (rule,) = daemon.stub.ListRules(pb.ListRulesRequest()).rules
     assert rule.suspended
@@ -190,7 +190,7 @@ def test_a_hold_by_hand_stands_above_the_rules_until_it_is_released(daemon, prog
     wait_for(reports, "held", pid)
     assert daemon.command("hold", str(pid), "900", "--for", "10m").stdout.startswith(f"{pid} ({program.name}) has 900")
     assert adj_of(pid) == 900
-    assert "held by hand   oom_score_adj 900 until" in daemon.command("explain", str(pid)).stdout
+    assert "override       oom_score_adj 900 until" in daemon.command("explain", str(pid)).stdout
     assert daemon.command("release", str(pid)).stdout == f"{pid} is under rule tested\n"
     assert adj_of(pid) == 700
     refused = daemon.command("release", str(pid), check=False)
@@ -302,7 +302,7 @@ def test_a_root_that_was_removed_is_made_anew_and_everything_can_be_given_back(d
     until(lambda: adj_of(pid) == 700)
     folder = daemon.folder / "root" / URI
     shutil.rmtree(folder)
-    until(lambda: "made anew from memory" in log_of(daemon))  # after it was
+    until(lambda: "written again from memory" in log_of(daemon))  # after it was
     assert (folder / "journal").exists()
     daemon.stop(signal.SIGKILL)
     daemon.start()

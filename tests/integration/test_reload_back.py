@@ -233,13 +233,13 @@ def test_the_log_says_what_changed_and_for_how_many(started, sleeper, program):
     before = 'msg="placement rules in force"'
     node.reload(node.settings(300))
     assert 'change="+1 ~0 \u22120"' in node.daemon.line(before, after=1)
-    assert "newly=3 no_more=0" in node.daemon.line("everybody was looked at under these rules")
+    assert "newly=3 no_more=0" in node.daemon.line("all processes were rescanned under these rules")
     node.reload(node.settings(400, 500, 600))
     assert 'change="+2 ~1 \u22120"' in node.daemon.line(before, after=2)
-    assert "newly=0 no_more=0" in node.daemon.line("everybody was looked at under these rules", after=1)
+    assert "newly=0 no_more=0" in node.daemon.line("all processes were rescanned under these rules", after=1)
     node.reload(node.settings(placement={"rules": []}))
     assert 'change="+0 ~0 \u22123"' in node.daemon.line(before, after=3)
-    assert "newly=0 no_more=3" in node.daemon.line("everybody was looked at under these rules", after=2)
+    assert "newly=0 no_more=3" in node.daemon.line("all processes were rescanned under these rules", after=2)
 
 
 SLOW_BOOT = """
@@ -342,7 +342,7 @@ def test_restored_rules_act_again_with_another_bundle_and_not_with_one_that_cann
     whole = rules_file(short_dir / "root", one).read_bytes()
     rules_file(short_dir / "root", one).write_bytes(b"torn")
     bundle(node, "apply", two)
-    node.daemon.line("bundle rejected; the rules before it stay in force", after=1)
+    node.daemon.line("bundle rejected; the previous rules stay in force", after=1)
     assert is_suspended()
     rules_file(short_dir / "root", one).write_bytes(whole)
     node.reload(node.settings(placement={"rules": [], "bundle": "current"}))
@@ -389,7 +389,7 @@ def remove_bundle(root, digest):
 def test_what_a_bundle_gave_stays_while_it_cannot_be_read_also_over_a_restart(
     started, sleeper, program, layout, short_dir, damage
 ):
-    """One damaged file and a restart; then the configuration names no bundle any more, and all of it is given back."""
+    """One damaged file and a restart; then the configuration no longer names a bundle, and all of it is restored."""
     process = sleeper(program, "600")
     one = layout.add("v1", {"rules.yaml": rule("r1", NAME, 555)})
     node = started(lambda node: node.settings(placement={"rules": [], "bundle": "current"}))
@@ -402,9 +402,9 @@ def test_what_a_bundle_gave_stays_while_it_cannot_be_read_also_over_a_restart(
     node.ask("restore", "--pid", "1")  # so that an unchanged file sets rules again, and the whole node is looked at
     node.daemon.send(signal.SIGHUP)
     node.reloaded()
-    node.daemon.line("everybody was looked at under these rules")
+    node.daemon.line("all processes were rescanned under these rules")
     assert adj_of(process.pid) == 555
-    node.daemon.line("bundle rejected; the rules before it stay in force")
+    node.daemon.line("bundle rejected; the previous rules stay in force")
     assert json.loads(node.ask("rules", "-o", "json")).get("rules", []) == []
     (placed,) = json.loads(node.ask("ps", "-o", "json"))["placements"]
     assert (placed["pid"], placed["rule"]) == (process.pid, "r1")

@@ -55,7 +55,7 @@ def top(obedient, grown, places, tmp_path):  # noqa: F811
 def child_of(one, grown, places, line, adj=None, after=lambda: None):  # noqa: F811
     """One more process, which sets its own value where it is given, ``after`` that; its pid.
 
-    A value that is set between our last look at the child and our write, microseconds, is overwritten.
+    A value that is set between our last read of the child and our write, microseconds, is overwritten.
     """
     pid = one.child(line)
     grown.forked.append(pid)

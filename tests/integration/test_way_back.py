@@ -87,7 +87,7 @@ class Obedient:
         assert self.process.stdout.readline() == "done\n"
 
     def child(self, line):
-        """Fork as told; its pid."""
+        """Fork on command; its pid."""
         self.tell(line)
         return int(self.process.stdout.readline())
 
@@ -387,7 +387,7 @@ class Crowd:
         until(lambda: has_ended(child))
 
     def wrong(self):
-        """Who is not as it would be without us."""
+        """The processes that are not as they would be without us."""
         now = {pid: self.state_of(pid) for pid in self.own}
         differing = {pid: (now[pid], own) for pid, own in self.own.items() if now[pid] != own}
         files = {path: self.trees[0].read(path, "pids.max") for path in self.places}

@@ -74,7 +74,7 @@ Start = Callable[..., Daemon]
 
 
 def seen(case: Case, start: Start, directory: Path) -> Seen:
-    """Start one daemon with the case's configuration, look at it, stop it."""
+    """Start one daemon with the case's configuration, observe it, stop it."""
     directory.mkdir()
     directory.chmod(0o1777)  # the case may run as another user
     for name, words in case.files.items():

@@ -65,7 +65,7 @@ def subscribed(start: Callable[..., Running]) -> Callable[..., Running]:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files of a small authority: ``server`` for 127.0.0.1, ``client``, and ``stranger`` by nobody known."""
+    """Files of a small authority: ``server`` for 127.0.0.1, ``client``, and ``stranger`` by an unknown authority."""
 
     directory: Path
 
@@ -82,7 +82,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def certificates_in(folder: Path, *of_the_authority: str) -> Certificates:
-    """An authority with these extensions, a server and a client by it, and a stranger."""
+    """An authority with these extensions, a server and a client by it, and an unknown client."""
     made = Certificates(folder)
     _openssl(made, "ca", "/CN=holdfast test authority", "basicConstraints=critical,CA:TRUE", *of_the_authority)
     for name in ("server", "client"):

@@ -110,7 +110,7 @@ class Cri:
         until(self._is_initialized, "the CRI service is initialized")
 
     def _is_initialized(self) -> bool:
-        """containerd 1.6 is ready before its CRI service has looked at what runs, and refuses all calls until then."""
+        """containerd 1.6 is ready before its CRI service has read what runs, and refuses all calls until then."""
         try:
             self.call("ListPodSandbox")
         except grpc.RpcError as error:

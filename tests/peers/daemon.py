@@ -54,7 +54,7 @@ AS_NOBODY = (
 
 
 class Daemon(Running):
-    """A daemon, and the notify socket that it tells how it is."""
+    """A daemon, and the notify socket that it reports its state to."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Daemon(Running):
 
     @property
     def ttrpc_address(self) -> str:
-        """Where its ttrpc server listens unless it was told otherwise."""
+        """Where its ttrpc server listens by default."""
         return self.address + ".ttrpc"
 
     def told(self, state: str, within_s: float = PATIENCE_S) -> bool:

@@ -31,6 +31,6 @@ def in_a_pod(config: Path, account: Path) -> list[object]:
 
 
 def environ(port: int) -> dict[str, str]:
-    """What the kubelet tells a container, with the API server at this port of loopback."""
+    """The variables that the kubelet gives a container, with the API server at this port of loopback."""
     server = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": str(port)}
     return {**ENVIRON, **server, "NODE_NAME": "node-7"}

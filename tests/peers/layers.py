@@ -117,7 +117,7 @@ def entries(data: bytes, *, whiteout_times: bool = False) -> list[tuple]:
 
 @contextmanager
 def merged(mounts):
-    """Where mounts can be looked at; nobody else sees them."""
+    """Where mounts can be read; no other process sees them."""
     place = Path(mounts[0].options[-1].partition("=")[2]).parent / "look"
     place.mkdir(exist_ok=True)
     one = [mount.Mount(found.type, found.source, tuple(found.options)).read_only() for found in mounts]

@@ -34,7 +34,7 @@ WITHIN_S = 2  # what docs/bundles.md promises
 
 
 class Node:
-    """A daemon, our client to it, and what it tells."""
+    """A daemon, our client to it, and its events."""
 
     def __init__(self, directory: Path, address: str, process: subprocess.Popen[bytes]) -> None:
         self.directory, self.address, self.process = directory, address, process
@@ -168,7 +168,7 @@ def test_a_bundle_named_by_digest_is_in_force_when_it_comes_and_stays_when_anoth
         node.run("bundle", "apply", two)
         assert node.rules() == ["r1"]
     log = (short_dir / "log").read_text()
-    assert log.count("bundle rejected; the rules before it stay in force") == 1
+    assert log.count("bundle rejected; the previous rules stay in force") == 1
 
 
 def test_a_damaged_bundle_keeps_the_rules_in_force(start, short_dir, layout):

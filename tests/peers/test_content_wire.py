@@ -251,7 +251,7 @@ async def test_without_a_namespace_nothing_is_said(stub):
 
 
 async def test_a_million_labels_are_refused_and_the_blob_is_as_it_was(stub):
-    """Each of them is short enough; all together are no message any more (16 MiB)."""
+    """Each of them is short enough; all together exceed a message (16 MiB)."""
     await talk(stub, message(COMMIT, ref="labelled", data=b"labelled", labels=ROOT))
     info = api.Info(digest=digest(b"labelled"), labels={f"label-{number:07}": "v" for number in range(1_000_000)})
     code, _ = await refused(stub.Update(api.UpdateRequest(info=info), metadata=NS))

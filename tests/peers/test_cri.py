@@ -1,4 +1,4 @@
-"""Real containerd 1.6 with its CRI, real pods, a real daemon: who is held, by label and by annotation."""
+"""Real containerd 1.6 with its CRI, real pods, a real daemon: enforced processes, by label and by annotation."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     assert "holdfast.dev/oom-score-adj.greedy: -500, which is refused" in notes
 
     cri.stop()
-    ours.line("pods are known by their cgroups' names alone, or as last told")
+    ours.line("pods are known by their cgroups' names alone, or as last reported")
     assert adj_of(main_pid) == 777
     cri.start()
-    ours.line("pods are told by the runtime", after=1)
+    ours.line("the runtime reports pods", after=1)
     late = labelled.run("main", ["sleep", "100000"], 985)
     (late_pid,) = labelled.pids(late)
     becomes(777, lambda: adj_of(late_pid), ours)
@@ -193,5 +193,5 @@ def test_what_was_held_stays_when_we_restart_while_the_runtime_is_away(cri, shor
         becomes("held", lambda: placements(second).get(pid, {}).get("state"), second)
         assert adj_of(pid) == 777
         cri.start()
-        second.line("pods are told by the runtime")
+        second.line("the runtime reports pods")
         assert adj_of(pid) == 777

@@ -54,7 +54,7 @@ def alert_queries():
 
 @pytest.fixture
 def runtime(start, short_dir):
-    """The socket of a runtime of Go's NRI package, and a function that tells it what to do."""
+    """The socket of a runtime of Go's NRI package, and a function that sends it commands."""
     control, nri = short_dir / "control", short_dir / "nri.sock"
     start([path_of("nripeer"), control, nri]).line("listening")
     with socket.socket(socket.AF_UNIX) as connection:

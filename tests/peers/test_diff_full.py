@@ -1,6 +1,6 @@
 """A layer that does not fit: said in one line, nothing is left of the attempt, and a layer that fits goes on.
 
-Each daemon has a small disk that only it sees: a tmpfs in a mount namespace of its own, looked at through its /proc.
+Each daemon has a small disk that only it sees: a tmpfs in a mount namespace of its own, read through its /proc.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def first(memory):
 
 @pytest.fixture
 def told(memory, first, short_dir):
-    """A runtime that knows the pod and its container, on a loop of its own; waits until details are asked for."""
+    """A runtime that knows the pod and its container, on a loop of its own; waits until details are requested."""
     fake = FakeRuntime()
     fake.add_pod(SANDBOX, UID, "db", "pg-0")
     fake.add_container(CONTAINER, SANDBOX, "app")
@@ -134,9 +134,9 @@ def about(fake, pid):
 
 
 def told_kill(eater, fake) -> int:  # noqa: F811
-    """Have a process under the rule killed until an Event tells of one; its pid.
+    """Have a process under the rule killed until an Event reports one; its pid.
 
-    The kernel prints ten tables in five seconds, whoever asks: of a kill without one the group may not be known.
+    The kernel prints ten tables in five seconds, for all processes: of a kill without one the group may not be known.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -163,7 +163,7 @@ def is_printed(pid: int) -> bool:
 
 
 def noted(folder) -> set[int]:
-    """The processes whose kills a daemon noted as told."""
+    """The processes whose kills a daemon recorded as reported."""
     (path,) = folder.glob("root/*/kills.db")
     with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
         rows = database.execute("SELECT kill FROM kills JOIN told USING (boot_id, number)").fetchall()

@@ -87,7 +87,7 @@ async def test_what_is_refused_is_an_event_on_the_pod(certificates, account):
 
 @pytest.mark.parametrize("extensions", [(), ("keyUsage=critical,keyCertSign,cRLSign",)], ids=["silent", "key usage"])
 async def test_a_clusters_authority_says_what_its_key_is_for_or_does_not(tmp_path, extensions):
-    """kubeadm's does, many a home-made one does not; Python 3.13 asks for it unless told otherwise."""
+    """kubeadm's does, many a home-made one does not; Python 3.13 requires it by default."""
     certificates = certificates_in(tmp_path, *extensions)
     fake = FakeApiServer()
     with listening(certificates, fake) as port, recording(port, account_at(tmp_path, certificates)) as recorder:
@@ -227,7 +227,7 @@ def a_kill(number, **given):
 
 
 class Settled(list):
-    """Numbers of kills that were told, or never will be; waits for them."""
+    """Numbers of kills that were reported, or never will be; waits for them."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""A real ``containerd-shim-runc-v2`` publishes its task's events to our ttrpc socket, and nobody else's user may."""
+"""A real ``containerd-shim-runc-v2`` publishes its task's events to our ttrpc socket, and no other user may."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_certificate_that_is_garbage(refused):
 
 @pytest.mark.parametrize("asks", [True, False], ids=["for client certificates", "for none"])
 def test_the_same_clients_get_in(ours, theirs, certificates, asks):
-    """With an authority only its clients do, without one anybody; the unix socket asks nobody in either case."""
+    """With an authority only its clients do, without one all; the unix socket never requests a certificate."""
     files = {"cert": certificates.cert("server"), "key": certificates.key("server")}
     words = TLS.format(address="127.0.0.1:0", ca=certificates.cert("ca") if asks else "", **files)
     admitted = []

@@ -1,4 +1,4 @@
-"""Without process events, a container that the runtime tells of is looked at when it starts.
+"""Without process events, a container that the runtime reports is examined when it starts.
 
 The daemon is in a network namespace of its own, which it has no right to leave: no process event arrives there.
 """
@@ -96,8 +96,8 @@ async def test_a_container_is_looked_at_when_a_list_or_an_event_brings_it(proces
     runtime.add_pod(SANDBOX, UID, "db", "pg-0")
     async with runtime.serving(short_dir / "cri.sock"):
         running = start(without_events(short_dir, relist, events), env=ENVIRON)
-        await asyncio.to_thread(running.line, "no process events: only sweeping")
-        await asyncio.to_thread(running.line, "pods are told by the runtime")
+        await asyncio.to_thread(running.line, "no process events: only rescans find processes")
+        await asyncio.to_thread(running.line, "the runtime reports pods")
         for number in range(3):
             container = f"{number:x}" * 64
             both = [processes(container) for _ in range(2)]
@@ -118,7 +118,7 @@ async def test_what_its_first_process_executes_a_moment_later_is_looked_at_too(p
     container = "d" * 64
     async with runtime.serving(short_dir / "cri.sock"):
         running = start(without_events(short_dir, "1h", "true"), env=ENVIRON)
-        await asyncio.to_thread(running.line, "pods are told by the runtime")
+        await asyncio.to_thread(running.line, "the runtime reports pods")
         process = processes(container, sys.executable, "-c", ENTRY)
         add(runtime, processes, container)
         told = pb.ContainerEventResponse(container_id=container, container_event_type=pb.CONTAINER_STARTED_EVENT)

@@ -1,8 +1,8 @@
 """A pod template as an OCI bundle: what the kubelet and the container runtime make of it, as far as we use it.
 
 Not copied: the pod's own network (the container shares ours, so that the test can dial the probes) and the pause
-container. hostPath volumes are led to folders of the test, but for the cgroup tree. What a runtime mounts without
-being asked is containerd's (``pkg/oci/mounts.go``, ``internal/cri/server/container_create_linux.go``): a pod's own
+container. hostPath volumes are led to folders of the test, but for the cgroup tree. The mounts that a runtime makes
+by itself are containerd's (``pkg/oci/mounts.go``, ``internal/cri/server/container_create_linux.go``): a pod's own
 mounts take the place of those.
 """
 

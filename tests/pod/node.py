@@ -34,7 +34,7 @@ def group_of(pid: int, name: str = "") -> str:
 
 
 def until(expected: object, look: Callable[[], object], container: Running, patience_s: float = PATIENCE_S) -> None:
-    """Ask until the answer is the expected one; the kernel tells nobody when an oom_score_adj changes."""
+    """Ask until the answer is the expected one; the kernel reports no change of an oom_score_adj."""
     deadline = time.monotonic() + patience_s
     while (seen := look()) != expected:
         assert time.monotonic() < deadline, f"{seen} is not {expected}\n{container.said}"

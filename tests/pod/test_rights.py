@@ -1,5 +1,5 @@
 """A pod that lacks a right: it starts where it can, says in one line what is missing and how to grant it, and its
-readiness tells the truth. Each case is a pod as somebody could deploy it, run by runc.
+readiness is right. Each case is a pod as a user could deploy it, run by runc.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOT_PRIVILEGED = {"privileges.mode": "capabilities", CAPABILITIES: ["SYS_PTRACE"
 
 
 def missing(container, what, remedy):
-    """The one line that says so; the log has it as ``msg="missing: WHAT" effect="…" remedy="…"``."""
+    """The one line about it; the log has it as ``msg="missing: WHAT" effect="…" remedy="…"``."""
     pattern = f'msg="missing: [^"]*{re.escape(what)}'
     assert remedy in container.line(pattern)
     assert len(re.findall(pattern, container.said)) == 1

@@ -1,4 +1,4 @@
-"""Modules that wait: empty until looked into, and then the real thing for everybody."""
+"""Modules that wait: empty until looked into, and then the real module for all importers."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ CLONE_NEWCGROUP = 0x02000000
 
 
 def elsewhere(become, act):
-    """The refusal that a process meets which first becomes somebody else; None where it is not refused."""
+    """The refusal that a process meets that first becomes another user; None where it is not refused."""
     ours, theirs = get_context("fork").Pipe()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""Real OOM kills on cgroup v2 with every value: whom the kernel kills is whom the arithmetic named."""
+"""Real OOM kills on cgroup v2 with every value: the kernel kills the process that the arithmetic named."""
 
 import pytest
 

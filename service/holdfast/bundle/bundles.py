@@ -6,7 +6,7 @@ Steps of an apply; after a kill at any step, the next start has the old bundle o
 2. a lease without expiry holds the manifest, and by its labels all blobs it names;
 3. the directory is written beside the others, and gets its name;
 4. `BundleDir.apply`: history, link, history;
-5. links elsewhere are updated; bundles that a rollback cannot reach any more lose directory, image and leases.
+5. links elsewhere are updated; bundles that a rollback can no longer reach lose directory, image and leases.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Bundles:
         Raises:
             NotFound: it was not applied here.
             FailedPrecondition: its directory is damaged.
-            ConfigError: its rules are invalid, or this node does not allow them (any more).
+            ConfigError: its rules are invalid, or this node does not allow them (now).
         """
         digest = reference
         if reference == CURRENT:
@@ -223,7 +223,7 @@ class Bundles:
                 await self._forget(digest)
             await asyncio.to_thread(self._bundle_dir.left, gone)
         except (HoldfastError, OSError) as error:
-            LOG.warning("cannot tidy up bundles", error=error)
+            LOG.warning("cannot remove old bundles", error=error)
 
     async def _forget(self, digest: str) -> None:
         """Release the bundle's content: the collector removes it."""

@@ -1,4 +1,4 @@
-"""The current bundle, the earlier ones, and the planned change: one small file, replaced as a whole.
+"""The current bundle, the earlier ones, and the change in progress: one small file, replaced as a whole.
 
     {"now": {"applied": [oldest, …, current], "undone": …, "leaving": [digest, …]}, "next": null}
 

@@ -50,7 +50,7 @@ SETTING_REMEDIES: dict[int, str] = {
     errno.EINVAL: "the kernel does not take this value for this file",
     errno.ERANGE: "the value is outside what the file takes",
     errno.ENOENT: "the controller is not enabled for this group; enable it in the parents' cgroup.subtree_control",
-    errno.EACCES: "the file cannot be written in this group, or the cgroup belongs to somebody else",
+    errno.EACCES: "the file cannot be written in this group, or the cgroup belongs to another user",
     errno.EBUSY: "the value cannot hold while the group's memory or processes are what they are; lower the use first",
     errno.EROFS: "the cgroup file system is mounted read-only; mount it read-write into the container",
 }

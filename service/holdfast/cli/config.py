@@ -40,7 +40,7 @@ def default() -> None:
 def dump(path: str | None) -> None:
     """Print the effective configuration of files: imports and defaults, plugins' sections included.
 
-    What a running daemon has in force is printed by `holdfast config show`.
+    `holdfast config show` prints what a running daemon has in force.
     """
     from holdfast.config.render import effective
 

@@ -32,7 +32,7 @@ def events(client: DaemonClient, filters: tuple[str, ...]) -> None:
       holdfast events event.container_id==c1
 
     Of several filters any may match. Ends with Ctrl-C, with the daemon, or when events come faster than they are
-    printed (the daemon then says so).
+    printed (the daemon then reports it).
     """
     from holdfast.api.services.events.v1.events_pb2 import SubscribeRequest
     from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub

@@ -14,9 +14,9 @@ from holdfast.errors import FailedPrecondition
 @click.option("--all", "everything", is_flag=True, help="Every service's state.")
 @client_options
 def health(client: DaemonClient, service: str, everything: bool) -> int:
-    """Ask whether the daemon, or one SERVICE (containerd.services.version.v1.Version), is serving.
+    """Check whether the daemon, or one SERVICE (containerd.services.version.v1.Version), is serving.
 
-    Exit code 0 when it is, 1 when it is not or cannot be asked.
+    Exit code 0 when it is, 1 when it is not or does not answer.
     """
     from grpc_health.v1 import health_pb2
     from grpc_health.v1.health_pb2_grpc import HealthStub

@@ -97,7 +97,7 @@ def remark(placement: pb.PlacementInfo) -> str:
 @click.argument("pid", type=ANY_PID)
 @client_options
 def explain(client: DaemonClient, pid: int) -> None:
-    """Say why the process PID is under the rule it is under, and what stands in the way of what."""
+    """Explain which rule applies to the process PID, why, and what prevents each change."""
     from holdfast.api.placement.v1.placement_pb2 import ExplainRequest
 
     answer = client.ask(stub(client).Explain, ExplainRequest(pid=pid))
@@ -138,7 +138,7 @@ def explained(answer: pb.ExplainResponse) -> list[str]:
         lines += [f"  last time      {refusal.detail} [{refusal.reason}]" for refusal in met]
     if answer.placement.rule == BY_HAND:
         until = f"{answer.placement.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
-        lines.append(f"  held by hand   oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
+        lines.append(f"  override       oom_score_adj {answer.placement.oom_score_adj} until {until}, above the rules")
     return lines + [f"  note           {inert(note)}" for note in answer.notes]
 
 
@@ -193,7 +193,7 @@ def _pod_line(pod: pb.Pod) -> str:
 )
 @client_options
 def preview(client: DaemonClient, rule: str, path: Path | None) -> None:
-    """Say what the rules would write now, and what stands in the way. Nothing is written."""
+    """Show what the rules would write now, and what prevents each change. Nothing is written."""
     from holdfast.api.placement.v1.placement_pb2 import PreviewRequest, TryRequest
 
     if path is None:
@@ -217,7 +217,7 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
         counts["refusals"] += len(decision.refusals)
         counts["in order"] += not decision.changes and not decision.refusals
     total = (
-        f"{answer.looked_at} processes looked at, {len(answer.planned)} under a rule, {counts['in order']} of them as "
+        f"{answer.looked_at} processes examined, {len(answer.planned)} under a rule, {counts['in order']} of them as "
         f"they should be; {counts['changes']} changes, {counts['refusals']} refusals. Nothing was written."
     )
     return [*(aligned([("RULE", "PID", "NAME", "CHANGE"), *rows]).split("\n") if rows else []), total]
@@ -230,7 +230,7 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
 @click.option("--reason", default="", help="Why; shown by explain and in the log.")
 @client_options
 def hold(client: DaemonClient, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
-    """Give the process PID an OOM_SCORE_ADJ by hand, above all rules, for a time."""
+    """Override the rules for the process PID with an OOM_SCORE_ADJ, for a limited time."""
     from google.protobuf.duration_pb2 import Duration
 
     from holdfast.api.placement.v1.placement_pb2 import HoldRequest
@@ -255,7 +255,7 @@ def hold(client: DaemonClient, pid: int, oom_score_adj: int, ttl: str, reason: s
 @click.argument("pid", type=ANY_PID)
 @client_options
 def release(client: DaemonClient, pid: int) -> None:
-    """Give the process PID back to the rules before its hold ends."""
+    """End the override of the process PID: the rules apply again."""
     from holdfast.api.placement.v1.placement_pb2 import ReleaseRequest
 
     answer = client.ask(stub(client).Release, ReleaseRequest(pid=pid))
@@ -271,11 +271,11 @@ def release(client: DaemonClient, pid: int) -> None:
 @click.option("--pid", type=ANY_PID, help="Only what was written to this process.")
 @client_options
 def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
-    """Give everything back: each value we wrote and that is still ours becomes what it was before.
+    """Restore everything: each value that holdfast wrote, and that did not change since, becomes what it was before.
 
     The rules concerned act again when rules are put in force next: by a reload that is not refused (SIGHUP is one,
     also with an unchanged file), by another bundle where the configuration follows one, or by a restart. Exit code 1
-    when something could not be given back yet; it is tried again.
+    when something could not be restored yet; it is tried again.
     """
     from holdfast.api.placement.v1.placement_pb2 import RestoreRequest
 
@@ -284,7 +284,7 @@ def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
         click.echo(as_json(plain(answer)))
     else:
         click.echo(
-            f"{answer.given_back} given back, {answer.left} left as somebody else changed them, "
+            f"{answer.given_back} restored, {answer.left} left as another program changed them, "
             f"{answer.gone} of processes that are gone"
             + (f"; {answer.apart} in the nearest group above, as their cgroup is gone" if answer.apart else "")
         )

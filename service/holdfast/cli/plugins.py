@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def plugins() -> None:
-    """List the daemon's plugins and what became of each."""
+    """List the daemon's plugins and the state of each."""
 
 
 @plugins.command("ls", cls=ClientCommand)
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
-@click.option("-d", "--detailed", is_flag=True, help="What each requires, exports and can do, and its error.")
+@click.option("-d", "--detailed", is_flag=True, help="Requirements, exports, capabilities and error of each.")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 @click.option("--all", "everything", is_flag=True, help="Skipped plugins too; a FILTER shows them as well.")
 @client_options

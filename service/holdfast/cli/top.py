@@ -40,7 +40,7 @@ class Seen(Struct):
 @click.option("--once", is_flag=True, help="Print one look and end.")
 @client_options
 def top(client: DaemonClient, every: float, once: bool) -> None:
-    """Watch pressure, the next victims, the holds by rule and by pod, and the last events. Ends with Ctrl-C."""
+    """Watch pressure, the next victims, the processes by rule and by pod, and the last events. Ends with Ctrl-C."""
     from rich.console import Console
 
     console = Console()
@@ -112,14 +112,14 @@ def screen(seen: Seen, height: int) -> Group:
 
 def _head(status: pb.StatusResponse) -> str:
     mode = "dry run: nothing is written" if status.dry_run else "on"
-    feed = "exec events arrive" if not status.events else f"sweeping only: {status.events}"
+    feed = "exec events arrive" if not status.events else f"only rescans: {status.events}"
     took = status.last_sweep.ToNanoseconds() / 1e6
-    return f"holdfast: {mode} · {feed} · last sweep {status.last_sweep_processes} processes in {took:.0f} ms"
+    return f"holdfast: {mode} · {feed} · last rescan {status.last_sweep_processes} processes in {took:.0f} ms"
 
 
 def _pressure(status: pb.StatusResponse) -> str:
     if not status.pressure_pct:
-        return "pressure: this kernel tells none"
+        return "pressure: this kernel reports none"
     parts = (f"{name.replace('_', ' ')} {pct:.1f} %" for name, pct in sorted(status.pressure_pct.items()))
     return "pressure (10 s): " + " · ".join(parts)
 
@@ -177,7 +177,7 @@ def _refused(counts: Mapping[str, int]) -> int:
 
 
 def _victims(seen: Seen, rows: int) -> Table:
-    table = _table("who dies next", "where", "used", "limit", "now", "after the rules", wide=2)
+    table = _table("next OOM victims", "where", "used", "limit", "now", "after the rules", wide=2)
     page = seen.victims.page_bytes
     for ranking in seen.victims.rankings[:rows]:
         _row(

@@ -23,9 +23,9 @@ LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its d
 @click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="How many candidates of each.")
 @client_options
 def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
-    """Say who dies next if memory runs out: on the node, and in each memory cgroup with a limit.
+    """Show which process the OOM killer would choose next: on the node, and in each memory cgroup with a limit.
 
-    The kernel's own arithmetic, now and with everything the rules ask for (dry run or not).
+    The kernel's own arithmetic, now and with everything the rules require (dry run or not).
     """
     from holdfast.api.placement.v1.placement_pb2 import VictimsRequest
 
@@ -33,7 +33,7 @@ def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
     if client.json:
         click.echo(as_json(plain(answer)))
         return
-    show(_apart(ranked(ranking, answer) for ranking in answer.rankings) or ["nobody to pick"])
+    show(_apart(ranked(ranking, answer) for ranking in answer.rankings) or ["no process can be chosen"])
 
 
 def _apart(paragraphs: Iterable[list[str]]) -> list[str]:
@@ -87,7 +87,7 @@ def next_in_line(order: pb.Order) -> str:
     """The process that the OOM killer would choose next, in a few words."""
     able = [one for one in order.candidates if one.HasField("points")]
     if not able:
-        return "nobody"
+        return "no process"
     others = f" or {order.tied - 1} other(s): a tie" if order.tie else ""
     group = f" + {len(order.killed_with_it)} of its group" if order.kill_group else ""
     return f"{_called(able[0])}{others}{group}"
@@ -98,10 +98,10 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
     page, unsure = answer.page_bytes, size(answer.uncertainty_pages, answer.page_bytes)
     able = [one for one in order.candidates if one.HasField("points")]
     if not able:
-        return "nobody can be picked: the kernel panics, or waits for memory (vm.panic_on_oom)"
+        return "no process can be chosen: the kernel panics, or waits for memory (vm.panic_on_oom)"
     words = _called(able[0])
     if order.tie:
-        words = f"a tie of {order.tied}: any of them may die first, the kernel's counters are off by up to {unsure}"
+        words = f"a tie of {order.tied}: any of them may be chosen, the kernel's counters are off by up to {unsure}"
     elif order.HasField("margin_pages"):
         words += f", {size(order.margin_pages, page)} ahead (counters may be off by {unsure})"
     if order.kill_group:

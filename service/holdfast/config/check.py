@@ -132,10 +132,10 @@ class _Rules:
         if grpc.tcp_tls_cert and not grpc.tcp_tls_key:
             self._tell(("grpc", "tcp_tls_cert"), "open : no such file or directory: set grpc.tcp_tls_key as well")
         if grpc.tcp_tls_ca and not grpc.tcp_tls_cert:
-            words = "client certificates are not asked for without a certificate of our own: set grpc.tcp_tls_cert"
+            words = "client certificates are not requested without a certificate of our own: set grpc.tcp_tls_cert"
             self._tell(("grpc", "tcp_tls_ca"), words, fatal=not self._lenient(("grpc", "tcp_tls_ca")))
         if grpc.grants and not grpc.tcp_tls_ca:
-            self._tell(("grpc", "grants"), "no client can prove who it is without grpc.tcp_tls_ca")
+            self._tell(("grpc", "grants"), "no client can prove its identity without grpc.tcp_tls_ca")
 
     def directories(self) -> None:
         """Check containerd's own three rules for root and state, and that the cgroup path stays below the

@@ -99,7 +99,7 @@ class RefusedConfig(Struct, frozen=True):
     """Files that are not a valid configuration, and why. ``patterns`` and ``fingerprint`` as in `Loaded`, as far as was
     read.
 
-    ``roots``: the directories that may be the daemon's root, most likely first; the files may not name it any more.
+    ``roots``: the directories that may be the daemon's root, most likely first; the files may no longer name it.
     """
 
     error: ConfigError
@@ -177,7 +177,7 @@ def revived(
     """Return the settings of a `Loaded.given` kept as plain ``data``, under this command line; no file is read.
 
     Raises:
-        ConfigError: this version does not accept them any more.
+        ConfigError: this version no longer accepts them.
     """
     around = surroundings or Environment.own()
     tree = node_of(data, source)

@@ -37,7 +37,7 @@ _PROXY_TYPES = {
 _SIZES = ("max_recv_message_size", "max_send_message_size")
 _LARGEST = 2**31 - 1  # gRPC's core takes no larger limit
 
-#: containerd's own table from version 1 ids to URIs, for plugins it shipped when version 1 was current.
+#: containerd's own table from version 1 ids to URIs, for the plugins that it had when version 1 was current.
 SHORT_IDS: dict[str, str] = {
     "cri": "io.containerd.grpc.v1.cri",
     "cgroups": "io.containerd.monitor.v1.cgroups",

@@ -60,7 +60,7 @@ class Keepalive(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Grant(Struct, frozen=True, forbid_unknown_fields=True):
-    """More than looking over TCP for clients whose certificate names them."""
+    """More than reading over TCP, for clients whose certificate names them."""
 
     identities: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
@@ -107,11 +107,11 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
     tcp_tls_key: Annotated[str, Meta(description="PEM file of the certificate's private key")] = ""
     tcp_tls_ca: Annotated[
         str,
-        Meta(description="PEM file of the authorities that sign clients; empty: no client certificate is asked for"),
+        Meta(description="PEM file of the authorities that sign clients; empty: no client certificate is requested"),
     ] = ""
     insecure: Annotated[bool, Meta(description="allow plaintext TCP beyond the loopback interface")] = False
     grants: Annotated[
-        tuple[Grant, ...], Meta(description="who may call more over TCP than what everybody may; needs tcp_tls_ca")
+        tuple[Grant, ...], Meta(description="clients that may call more over TCP than other clients; needs tcp_tls_ca")
     ] = ()
     health_address: Annotated[
         str,
@@ -153,7 +153,7 @@ class Ttrpc(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Debug(Struct, frozen=True, forbid_unknown_fields=True):
-    """The log, and an endpoint for looking inside. The endpoint asks nobody who they are."""
+    """The log, and an endpoint for diagnostics. The endpoint does not authenticate its clients."""
 
     address: Annotated[
         str, Meta(description="absolute path (unix socket) or host:port of the debug endpoint; empty: none")
@@ -174,7 +174,7 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tracing(Struct, frozen=True, forbid_unknown_fields=True):
-    """OpenTelemetry traces; where they go is said by the standard OTEL_* environment variables."""
+    """OpenTelemetry traces; the standard OTEL_* environment variables set where they go."""
 
     ratio: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,

@@ -20,7 +20,7 @@ MAX_FILE = 1 << 20  # bytes, a ConfigMap's own limit
 STDIN = "/dev/stdin"
 _STREAMS = (STDIN, "/dev/fd/")
 
-#: Files behind patterns, each with what tells one version of it from another (nothing for one that is not there).
+#: Files behind patterns, each with what distinguishes one version of it from another (nothing for a missing file).
 Fingerprint = tuple[tuple[str, tuple[int, ...]], ...]
 
 

@@ -197,4 +197,4 @@ class Watcher:
             return
         self._said = True
         reason = os.strerror(ctypes.get_errno())
-        LOG.warning("cannot watch the configuration; looking every few seconds instead", call=call, error=reason)
+        LOG.warning("cannot watch the configuration; checking it every few seconds instead", call=call, error=reason)

@@ -133,7 +133,7 @@ def content(tree: FileTree, parts: Parts) -> Iterator[bytes]:
     """Yield a file's bytes.
 
     Raises:
-        OSError: it is no regular file any more.
+        OSError: it is no longer a regular file.
     """
     descriptor = tree.open(parts, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     try:

@@ -238,14 +238,14 @@ def _dress(entry: ArchiveEntry, target: int | str) -> None:
 def _set_xattrs(entry: ArchiveEntry, target: int | str, *, follow: bool = True) -> None:
     for key, value in entry.xattrs.items():
         if key.startswith(b"trusted."):
-            LOG.warning("xattr left out: it is the administrator's", entry=entry.shown, key=os.fsdecode(key))
+            LOG.warning("xattr left out: only the administrator sets it", entry=entry.shown, key=os.fsdecode(key))
             continue
         try:
             os.setxattr(target, key, value, follow_symlinks=follow)
         except OSError as error:
             special = entry.kind not in (header.REGULAR, header.DIRECTORY) and key.startswith(b"user.")
             if error.errno in _UNSUPPORTED or (error.errno == errno.EPERM and special):
-                LOG.warning("xattr left out: not possible here", entry=entry.shown, key=os.fsdecode(key))
+                LOG.warning("xattr left out: not supported here", entry=entry.shown, key=os.fsdecode(key))
                 continue
             raise
 

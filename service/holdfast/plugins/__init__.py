@@ -1,4 +1,4 @@
-"""The list of shipped plugins. To add a plugin, write it and name it here; third parties use an entry point instead.
+"""The list of built-in plugins. To add a plugin, write it and name it here; others use an entry point instead.
 
 - `containerd`: plugins under containerd's kinds
 - `node`: plugins for the node work
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUP = "holdfast.plugins"
 
-#: ``module:name`` of each shipped registration, in registration order (containerd's, then ours).
+#: ``module:name`` of each built-in registration, in registration order (containerd's, then ours).
 SHIPPED: tuple[str, ...] = (
     "containerd.metadata:content",
     "containerd.metadata:metadata",
@@ -90,7 +90,7 @@ def third_party() -> Iterator[Registration]:
 
 
 def registrations(settings: Settings) -> list[Registration]:
-    """Return all plugins that may run here: shipped ones, installed ones, and the proxies the configuration names."""
+    """Return all plugins that may run here: built-in ones, installed ones, and the proxies the configuration names."""
     found = installed()
     if settings.proxy_plugins:
         from holdfast.plugins.proxy.registrations import proxies

@@ -126,7 +126,7 @@ class CreatedStore:
 
     @staticmethod
     def _opened(path: Path) -> sqlite3.Connection:
-        """Open the file, made anew if it is no database of ours: its content cannot be recovered."""
+        """Open the file, made again if it is no database of ours: its content cannot be recovered."""
         for attempt in range(2):
             database = sqlite3.connect(path, isolation_level=None)
             try:

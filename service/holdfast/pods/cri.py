@@ -10,8 +10,8 @@ Theory
   uses it where it cannot take events away from the kubelet (containerd 2, CRI-O).
 * *Details once.* pid, the ``oom_score_adj`` that was given and the limit are in the verbose status, which is heavy: it
   is requested once a container, one after the other.
-* *For ever.* No socket, no response, no CRI behind the socket, a runtime that restarts: each is logged once and retried
-  with growing pauses. Known pods and containers stay known meanwhile.
+* *Indefinitely.* No socket, no response, no CRI behind the socket, a runtime that restarts: each is logged once and
+  retried with growing pauses. Known pods and containers stay known meanwhile.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 SLICE = 64  # records between two turns of the loop: 1 to 2 ms
 SHARE = 20  # a relist that takes a second comes every 20
 RETRIES_S = (0.05, 0.1, 0.3, 1.0)  # for a container that the runtime does not list yet, or whose pid it does not report
-MOST_MISSES = 256  # containers that may wait to be asked for: a name of a cgroup is made faster than a runtime answers
+MOST_MISSES = 256  # containers that may wait for a request: a name of a cgroup is made faster than a runtime answers
 LARGE = 256 * 1024  # bytes of both lists; their buffers are several times that, and are freed
 MOST_BYTES = 16 * 1024 * 1024  # what the kubelet allows an answer
 SERVICE = "/runtime.v1.RuntimeService/"
@@ -82,7 +82,7 @@ class CriClient:
         metrics: PodMetrics,
         connect: Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]] = connected,
     ) -> None:
-        self.why_not = "not asked yet"
+        self.why_not = "not queried yet"
         self.name = ""
         self._source, self._directory, self._metrics, self._connect = source, directory, metrics, connect
         self._loop = asyncio.get_running_loop()
@@ -157,9 +157,7 @@ class CriClient:
             self._metrics.relists.inc("done")
             if self.why_not:
                 pods, containers = self._directory.sizes
-                LOG.info(
-                    "pods are told by the runtime", runtime=self.name, at=address, pods=pods, containers=containers
-                )
+                LOG.info("the runtime reports pods", runtime=self.name, at=address, pods=pods, containers=containers)
                 self.why_not = ""
                 self._metrics.connected.set(1)
             wait = max(_jittered(self._source.relist_s), SHARE * (perf_counter() - begun))
@@ -327,7 +325,7 @@ def with_start(record: ContainerRecord, proc_root: str) -> ContainerRecord:
         with ProcRoot(proc_root) as root, root.open(record.pid) as process:
             if record.id.encode() in process.read("cgroup"):
                 return replace(record, start_ticks=process.start_ticks())
-    except HoldfastError:  # it ended, or it may not be looked at
+    except HoldfastError:  # it ended, or it may not be read
         pass
     return replace(record, pid=0)
 
@@ -358,7 +356,7 @@ async def _until_lost(job: Coroutine[Any, Any, None]) -> str:
         await job
     except (grpc.aio.AioRpcError, ValueError) as error:
         return _words(error)
-    return "it says nothing any more"
+    return "it no longer answers"
 
 
 def _words(error: BaseException) -> str:

@@ -68,12 +68,12 @@ class Directory:
         self.refused = 0
         self.missed = 0
         #: Why no runtime reports pods now; empty while one does. The feeder of the directory sets it.
-        self.why_not: Callable[[], str] = lambda: "no container runtime is asked"
+        self.why_not: Callable[[], str] = lambda: "no container runtime is queried"
         self._lock = threading.Lock()
         self._pods: dict[str, _Known[PodRecord]] = {}
         self._containers: dict[str, _Known[ContainerRecord]] = {}
         self._of_sandbox: dict[str, set[str]] = {}  # containers by their sandbox, known or not
-        self._of_uid: dict[str, set[str]] = {}  # sandboxes by their pod: one may be made anew
+        self._of_uid: dict[str, set[str]] = {}  # sandboxes by their pod: one may be made again
         self._clock = 0
         self._gone: dict[str, int] = {}  # when a sandbox or container was removed, by `_clock`
         self._answers: dict[str, PodRef] = {}
@@ -81,7 +81,7 @@ class Directory:
         self._listeners: list[Changed] = []
         self._on_miss: list[Missed] = []
         self._pod_listeners: list[Callable[[PodRecord], None]] = []
-        self._new: list[PodRecord] = []  # for the pod listeners, once the lock is let go
+        self._new: list[PodRecord] = []  # for the pod listeners, once the lock is released
         self._start_listeners: list[Callable[[Start], None]] = []
         self._starts: list[Start] = []
 

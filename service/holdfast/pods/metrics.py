@@ -35,7 +35,7 @@ class PodMetrics(MetricGroup):
         )
         self.unasked = Counter(
             "holdfast_pods_unasked_total",
-            "Containers not asked for one by one: too many waited. The next list has them.",
+            "Containers not queried one by one: too many waited. The next list has them.",
         )
         self.connected = Gauge("holdfast_pods_runtime_connected", "1 while the container runtime answers over CRI.")
         self.relists = Counter("holdfast_pods_relists_total", "Whole lists asked of the runtime.", ("result",))

@@ -7,9 +7,9 @@ Theory
 * An answer has the values of a rule or an annotation (`RuleValues`) in the form that the runtime can apply: in range,
   not below the least value the runtime may write, without values that are set already, with the group as the cgroup
   driver names it.
-* *Two plugins that set one field of a container fail its creation*, and the runtime tells neither plugin; nor does it
-  if it may not write the value it was given. So an answer is remembered until the container starts. A container that
-  did not start is created without our values the next time, and if it starts then, as long as the pod exists
+* *Two plugins that set one field of a container fail its creation*, and the runtime reports it to neither plugin; nor
+  does it if it may not write the value it was given. So an answer is remembered until the container starts. A container
+  that did not start is created without our values the next time, and if it starts then, as long as the pod exists
   (`RetryGuard`). The engine sets the values that are left out here when the program runs.
 """
 
@@ -78,7 +78,7 @@ class RuntimeContainer(Struct, frozen=True):
     """A container as a runtime knows it. ``oom_score_adj``: the value that its first process has or will have.
 
     ``asked``: the value the kubelet asked for, where the container was given another one. ``unified`` are files of its
-    v2 group as the runtime is asked to write them.
+    v2 group as the request to the runtime has them.
     """
 
     id: str
@@ -164,8 +164,8 @@ def adjustment_of(values: RuleValues, container: RuntimeContainer, lowest: int =
 def before_us(file: str, container: RuntimeContainer) -> str | None:
     """Return the value of a file of the container's group without us; None: unknown, so it could not be restored.
 
-    The engine reads such a file when the program runs, and then writes it. NRI before 0.12 does not report the files
-    that were asked for: there only a new group's values are known.
+    The engine reads such a file when the program runs, and then writes it. NRI before 0.12 does not report the
+    requested files: there only a new group's values are known.
     """
     return container.unified.get(file, NEW_GROUP.get(file))
 
@@ -230,7 +230,7 @@ class RetryGuard:
         return False
 
     def started(self, key: Key) -> bool:
-        """Record that the container runs. True: it started only without us, and is left alone from now on."""
+        """Record that the container runs. True: it started only without our values, and gets none from now on."""
         last = self._trials.get(key)
         if last is _Trial.ADJUSTED:
             del self._trials[key]

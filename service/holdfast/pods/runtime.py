@@ -16,7 +16,7 @@ WELL_KNOWN = (
     "/var/snap/microk8s/common/run/containerd.sock",
 )
 LOOK_AGAIN_S = 3.0  # between two checks for a missing socket
-NAMES_ALONE = "pods are known by their cgroups' names alone, or as last told"
+NAMES_ALONE = "pods are known by their cgroups' names alone, or as last reported"
 
 
 class RuntimeSource(Struct, frozen=True):

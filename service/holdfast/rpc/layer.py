@@ -40,7 +40,7 @@ LOG = log.named(__name__)
 Behavior = Callable[[Any, Any], Any]
 #: One call from its raw request to its raw reply; None where replies are written to the context.
 Work = Callable[[Any, Any], Coroutine[Any, Any, bytes | None]]
-#: Raises PermissionDenied for a caller who may not call the method; called with the gRPC context.
+#: Raises PermissionDenied for a caller that may not call the method; called with the gRPC context.
 Authorize = Callable[[Any], None]
 
 #: The caller gave up, the client left, or the process ends: no caller is left to answer.
@@ -106,7 +106,7 @@ class _Method:
                 code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
                 words = words_of(error, code)
                 answered = self._is_answered(error, context)
-                scope.end(code, words)  # before the answer: its receiver may look at the counters
+                scope.end(code, words)  # before the answer: its receiver may read the counters
                 if answered:
                     trailers = context.trailing_metadata() + details_of(error, code, words)
                     # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio is
@@ -237,7 +237,7 @@ class _Sender:
     """Context of a call that sends messages; for the drain, it marks the stream while a message is being sent.
 
     gRPC loses count of its messages when a send is cancelled: it refuses the status afterwards, and the caller would
-    wait for ever.
+    wait indefinitely.
     """
 
     def __init__(self, context: Any, stream: StreamCall) -> None:

@@ -73,7 +73,7 @@ class TlsFiles:
         try:
             fresh = self.load()
         except BootError as error:
-            LOG.error("changed TLS files cannot be used; the ones before stay in force", error=error)
+            LOG.error("changed TLS files cannot be used; the previous ones stay in force", error=error)
             return None
         LOG.info("TLS files changed; new connections use them", certificate=self._paths["tcp_tls_cert"])
         return fresh

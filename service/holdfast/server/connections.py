@@ -4,7 +4,7 @@ A new connection over its peer's bound closes the connection of this peer that w
 listener's bound, the quietest connection of the peer that has the most. A peer that keeps many connections therefore
 loses them to its own newer ones, and never takes those of another peer. If the new connection were refused instead, the
 first flood would keep all other peers out; only a peer that connects faster than its connections can be of use is
-refused (`KEPT_S`). Connections closed by a bound are counted, and logged once a minute.
+refused (`KEPT_S`). Connections closed at a limit are counted, and logged once a minute.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ConnectionMetrics:
         self._tables: list[Connections] = []
         self.closed = Counter(
             "holdfast_connections_closed_total",
-            "Connections closed by a bound: of one peer, of the listener, or of the time to say something.",
+            "Connections closed at a limit: of one peer, of the listener, or of the time until the first bytes.",
             ["listener", "reason"],
         )
         self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)
@@ -143,7 +143,7 @@ class Connections:
         if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             LOG.warning(
-                "connections closed by a bound",
+                "connections closed at a limit",
                 listener=self.listener,
                 reason=reason,
                 peer=str(peer),

@@ -210,7 +210,7 @@ class Lifecycle:
                 LOG.warning(str(warning))
             change = self._daemon.reload(files)
         except HoldfastError as error:
-            LOG.error("configuration rejected; the one before stays in force", error=error)
+            LOG.error("configuration rejected; the previous one stays in force", error=error)
             self._reloads.inc("rejected")
             self._good.set(0)
             self._daemon.refused = str(error)

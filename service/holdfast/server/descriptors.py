@@ -63,7 +63,7 @@ class Bounds(Struct, frozen=True):
             return usual
         share = max(0, limit - RESERVED) / usual.descriptors
         LOG.warning(
-            "few descriptors: fewer connections are taken; raise the hard limit of open files",
+            "few descriptors: fewer connections are accepted; raise the hard limit of open files",
             limit=limit,
             wanted=usual.descriptors + RESERVED,
             share=f"{share:.0%}",

@@ -57,7 +57,7 @@ class LastGood(Struct, frozen=True):
         """Return its settings under this command line.
 
         Raises:
-            ConfigError: this version of the daemon does not accept them any more.
+            ConfigError: this version of the daemon no longer accepts them.
         """
         source = Source(f"the last good {self.source}", lenient=self.lenient, short_ids=self.short_ids)
         return config.revived(msgspec.json.decode(self.tree), source, overrides)

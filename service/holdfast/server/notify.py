@@ -61,7 +61,7 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.settimeout(SEND_S)
                 sock.sendto(states.encode(), address)
-        except OSError as error:  # the socket has no reader any more: the daemon goes on
+        except OSError as error:  # the socket no longer has a reader: the daemon goes on
             LOG.warning("notify failed", socket=self._path, states=states, error=error)
         else:
             LOG.debug("sd notification", notified=True, state=states)

@@ -30,7 +30,7 @@ class Readiness:
         self._changed.set()
 
     async def all(self, limit_s: float) -> Iterable[str]:
-        """Wait until nothing is pending, at most ``limit_s`` seconds (0: for ever); return what is still pending."""
+        """Wait until nothing is pending, at most ``limit_s`` seconds (0: no limit); return what is still pending."""
         try:
             async with asyncio.timeout(limit_s or None):
                 while self._pending:

@@ -59,7 +59,7 @@ class Reloadable:
         self._touched.discard(key)
 
     def touch(self, key: str) -> None:
-        """Mark that the value in force for ``key`` is not the configured one any more: the next reload applies it
+        """Mark that the value in force for ``key`` is no longer the configured one: the next reload applies it
         again.
         """
         self._touched.add(key)
@@ -98,7 +98,7 @@ class Reloadable:
             try:
                 callback(self._in_force.get(key))
             except Exception as error:  # the user must see the refusal; this error goes to the log
-                LOG.error("could not take back a reloaded setting", key=key, error=error)
+                LOG.error("could not undo a reloaded setting", key=key, error=error)
                 self.touch(key)
 
 

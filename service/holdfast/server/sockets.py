@@ -259,7 +259,7 @@ def refuse_if_taken(path: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError as error:
-            raise BootError(f"cannot tell whether it is in use: {error.strerror or error}") from error
+            raise BootError(f"cannot determine whether it is in use: {error.strerror or error}") from error
         pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     raise BootError(f"in use by a running process (pid {pid}); stop it or choose another address")
 

@@ -86,7 +86,7 @@ class Tasks:
     ) -> None:
         for owner in list(self._by_owner):
             await self.cancel(owner)
-        # Nothing runs any more, so the group has nothing to raise; given the error it would raise an ExceptionGroup.
+        # Nothing runs now, so the group has nothing to raise; given the error it would raise an ExceptionGroup.
         await self._group.__aexit__(None, None, None)
 
     def start(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> asyncio.Task[None]:

@@ -46,6 +46,6 @@ def _check(directory: int, path: str) -> None:
     if found.st_mode & stat.S_ISVTX:
         return
     if found.st_mode & stat.S_IWOTH:
-        raise BootError(f"anybody may write to {path}; chmod o-w it, or use another directory")
+        raise BootError(f"every user may write to {path}; chmod o-w it, or use another directory")
     if found.st_mode & stat.S_IWGRP and found.st_gid not in ((0,) if ours == 0 else (0, os.getegid())):
         raise BootError(f"group {found.st_gid} may write to {path}; chmod g-w it, or use another directory")

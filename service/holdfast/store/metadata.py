@@ -48,14 +48,14 @@ class MetadataStore:
         self.content.readers.forget()
 
     async def collect(self) -> Collected:
-        """Collect the garbage: first the metadata, then the bytes that no namespace has any more."""
+        """Collect the garbage: first the metadata, then the bytes that no namespace has now."""
         removals = self.database.removals
         collected = await self.database.write(
             lambda transaction: collect(transaction, self._clock()), quiet=True, frees=True
         )
         self.database.collected(removals)
         if removals or self._leftovers or collected.removed:
-            self._leftovers = True  # until the sweep is done
+            self._leftovers = True  # until the bytes are collected
             swept = await self.content.sweep()
             self._leftovers = False
             LOG.debug("content collected", blobs=swept.blobs, ingests=swept.ingests)

@@ -43,7 +43,7 @@ class Session(Protocol):
 
 
 class ServerCall:
-    """The call that a handler serves. The handler's task is cancelled when no caller waits for it any more."""
+    """The call that a handler serves. The handler's task is cancelled when no caller waits for it."""
 
     __slots__ = ("_bound", "_metadata", "_session", "_stream", "_waiter", "task")
 

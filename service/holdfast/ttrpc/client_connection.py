@@ -60,11 +60,11 @@ class ClientConnection(Connection):
         return stream
 
     def half_close(self, stream: Stream) -> None:
-        """Tell the server that no more messages follow."""
+        """Signal the end of our messages to the server."""
         self._put(stream.id, DATA, REMOTE_CLOSED | NO_DATA, b"")
 
     def abandon(self, stream: Stream) -> None:
-        """Remove a stream whose caller no longer waits. ttrpc cannot tell the server; its later frames are dropped."""
+        """Remove a stream whose caller no longer waits. ttrpc cannot inform the server; later frames are dropped."""
         self._forget(stream, from_status(Code.CANCELED, "context canceled"))
 
     def lose(self) -> list[Stream]:

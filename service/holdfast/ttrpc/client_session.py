@@ -125,13 +125,13 @@ class ClientSession(Wire):
         self.flush_soon()
 
     def half_close(self, stream: Stream) -> None:
-        """Tell the server that no more messages follow; do nothing if it has ended the call already."""
+        """Signal the end of our messages to the server; do nothing if it has ended the call already."""
         if stream.id in self.connection.streams:
             self.connection.half_close(stream)
             self.flush_soon()
 
     def abandon(self, stream: Stream) -> None:
-        """Forget a call; ttrpc has no message to tell the server."""
+        """Forget a call; ttrpc has no message that informs the server."""
         if stream.id in self.connection.streams:
             self.connection.abandon(stream)
         self._close_when_retired()

@@ -21,13 +21,13 @@ class CallOptions(NamedTuple):
     """Options of one call."""
 
     timeout: float | None = None
-    """Seconds for the whole call, connecting and queueing included; the server is told what is left."""
+    """Seconds for the whole call, connecting and queueing included; the server receives what is left."""
     metadata: Metadata = EMPTY
     wait_for_ready: bool = False
     """Keep trying to connect until the timeout, instead of failing with the first attempt."""
 
 
-#: What an interceptor wraps: ``async (request or None, options) -> reply or ClientCall``.
+#: The call that an interceptor wraps: ``async (request or None, options) -> reply or ClientCall``.
 Invoke = Callable[[Any, CallOptions], Coroutine[Any, Any, Any]]
 
 
@@ -162,7 +162,7 @@ class ClientCall(Generic[RequestT, ReplyT]):
         await self._session.send(self._stream, cast(Any, request).SerializeToString())
 
     async def half_close(self) -> None:
-        """Tell the server that no more messages follow; a second call does nothing."""
+        """Signal the end of our messages to the server; a second call does nothing."""
         if not self._closed:
             self._closed = True
             self._session.half_close(self._stream)
@@ -202,7 +202,7 @@ class ClientCall(Generic[RequestT, ReplyT]):
             raise EOFError("ttrpc: end of stream") from None
 
     def cancel(self) -> None:
-        """End the call on our side. The server is not told; its later frames are dropped."""
+        """End the call on our side. The server is not informed; its later frames are dropped."""
         self._closed = True
         self._session.abandon(self._stream)
 

@@ -52,7 +52,9 @@ class MuxConnection(asyncio.Protocol):
             channel = self._channels.get(piece.stream)
             if channel is None:
                 self.dropped += 1
-                LOG.debug("mux: dropped a piece of a stream nobody reads", stream=piece.stream, size=len(piece.data))
+                LOG.debug(
+                    "mux: dropped a piece of a stream without a reader", stream=piece.stream, size=len(piece.data)
+                )
             else:
                 channel.protocol.data_received(piece.data)
 
@@ -86,7 +88,7 @@ class MuxConnection(asyncio.Protocol):
         """Connect a protocol to a stream.
 
         Raises:
-            ConnectionError: the mux is not connected (any more), or the stream has a protocol.
+            ConnectionError: the mux is not connected, or no longer, or the stream has a protocol.
         """
         if self._transport is None or self._transport.is_closing() or stream in self._channels:
             raise ConnectionError(f"mux: stream {stream} cannot be opened")
@@ -114,7 +116,7 @@ class MuxConnection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Whether nothing can be written now."""
         return self._transport is None or self._transport.is_closing()
 
     def say(self, stream: int, messages: Iterable[bytes]) -> None:
@@ -136,7 +138,7 @@ class MuxConnection(asyncio.Protocol):
         (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
 
     def detach(self, stream: int) -> None:
-        """End a stream on our side. The peer is not told: a mux has no message for it."""
+        """End a stream on our side. The peer is not informed: a mux has no message for it."""
         channel = self._channels.pop(stream, None)
         if channel is not None:
             self.listen(stream, wanted=True)
@@ -174,7 +176,7 @@ class Channel(asyncio.Transport):
         self._mux.listen(self._stream, wanted=True)
 
     def is_closing(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Whether nothing can be written now."""
         return self._closed or self._mux.closing
 
     def close(self) -> None:

@@ -171,7 +171,7 @@ class Server:
             if self._max_connections and len(self._sessions) + self._adopting >= self._max_connections:
                 connection.close()
                 if self._count_refused(BOUND):
-                    LOG.warning("ttrpc: more connections than the bound are refused", bound=self._max_connections)
+                    LOG.warning("ttrpc: connections above the limit are refused", bound=self._max_connections)
                 return
             peer = self._admitted(connection)
             if peer is not _REFUSED:

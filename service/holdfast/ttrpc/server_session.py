@@ -58,7 +58,7 @@ class ServerSession(Wire):
             LOG.debug("ttrpc: connection ended inside a frame", peer=self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all handlers: no caller waits for them any more."""
+        """Cancel all handlers: no caller waits for them."""
         super().connection_lost(exc)
         for stream in self.connection.lose():
             if stream.owner is not None:

@@ -31,9 +31,9 @@ class Limits(NamedTuple):
     concurrent_calls: int = 4096
     """Calls in progress at once; the next is answered RESOURCE_EXHAUSTED."""
     stream_bytes: int = 8 << 20
-    """What one stream's mailbox holds: two messages of the largest size, or 128 Ki empty ones."""
+    """Bytes that one stream's mailbox may have: two messages of the largest size, or 128 Ki empty ones."""
     connection_bytes: int = 64 << 20
-    """What all requests and mailboxes of a connection hold."""
+    """Bytes that all requests and mailboxes of a connection may have."""
     metadata_bytes: int = MAX_METADATA_BYTES
     """Keys and values beside one request; more are answered RESOURCE_EXHAUSTED."""
     write_bytes: int = 256 << 10

@@ -1,4 +1,4 @@
-"""requests PORT CONNECTIONS BYTES: calls whose message is said to have so many bytes, and never comes whole."""
+"""requests PORT CONNECTIONS BYTES: calls whose header announces a message of so many bytes, and never comes whole."""
 
 import struct
 import sys

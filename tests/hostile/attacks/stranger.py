@@ -17,5 +17,5 @@ def become(uid: int = NOBODY, descriptors: int = 20_000) -> None:
 
 
 def at_work() -> None:
-    """Tell the test, which waits for it."""
+    """Report to the test, which waits for it."""
     print("at work", flush=True)

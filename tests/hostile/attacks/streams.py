@@ -1,4 +1,4 @@
-"""streams ADDRESS CONNECTIONS STREAMS METHOD [none]: calls that do not end, on many connections, for ever opened again.
+"""streams ADDRESS CONNECTIONS STREAMS METHOD [none]: calls that do not end, on many connections, opened repeatedly.
 
 With ``none`` the request of a call never comes. Answers are read and thrown away.
 """

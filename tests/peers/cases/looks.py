@@ -1,4 +1,4 @@
-"""Looks at a daemon from outside that take a client: what it would dump, serve on TCP, measure, and to whom."""
+"""Observations of a daemon that need a client: what it would dump, serve on TCP and measure, and for which client."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _output(command: list[str]) -> str:
 
 
 def port(daemon: Daemon) -> int:
-    """The port it listens on, which the kernel chose; it says so when it serves."""
+    """The port it listens on, which the kernel chose; the daemon logs it when it serves."""
     return int(re.findall(r"127\.0\.0\.1:(\d+)", daemon.line("serving.*127"))[0])
 
 
@@ -94,7 +94,7 @@ def as_nobody(daemon: Daemon) -> str:
 
 
 def forward_as(prefix: tuple[str, ...], address: str) -> str:
-    """Forward one event over ttrpc as somebody else; what became of it."""
+    """Forward one event over ttrpc as another user; what became of it."""
     code = f"""
 from tests.peers.ttrpc_wire import Wire, field
 envelope = field(1, field(1, 1700000000)) + field(2, "hf") + field(3, "/a/b") + field(4, field(1, "x.Y"))

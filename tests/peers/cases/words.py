@@ -1,4 +1,4 @@
-"""What the rows are written with: names of plugins, lines of configuration, and looks at a daemon from outside."""
+"""What the rows are written with: names of plugins, lines of configuration, and observations of a daemon."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ POD = {"UID": "u1", "Pod": "pg-0", "Namespace": "db"}
 
 
 class Runtime:
-    """The Go program, told what to do line by line."""
+    """The Go program, which gets its commands line by line."""
 
     def __init__(self, running: Running, socket: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self.running, self.socket = running, socket
@@ -84,7 +84,7 @@ async def runtime(boot: Callable[[], Awaitable[Runtime]]) -> Runtime:
 
 
 class Book:
-    """A feed that keeps what it is told (`pods.nri.Feed`)."""
+    """A feed that keeps what it receives (`pods.nri.Feed`)."""
 
     def __init__(self) -> None:
         self.pods: dict[str, Sandbox] = {}
@@ -126,7 +126,7 @@ class Told:
 
 
 class Ours:
-    """Our link, kept by a task, with all it is told and says."""
+    """Our link, kept by a task, with all that it receives and sends."""
 
     def __init__(self, directory: Path, socket: str, budget_s: float) -> None:
         self.values_source, self.book, self.metrics, self.events = Told(), Book(), NriMetrics(), list[Message]()

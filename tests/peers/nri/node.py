@@ -84,7 +84,7 @@ def node(short_dir: Path, parent: str) -> Iterator[Path]:
 
 
 def placements(directory: Path) -> list[dict[str, object]]:
-    """Who is held: pid, value, value before us, by the daemon's own word."""
+    """The enforced processes: pid, value, value before us, as the daemon reports them."""
     return json.loads(told("ps", directory)).get("placements", [])
 
 

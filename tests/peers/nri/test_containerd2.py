@@ -66,7 +66,7 @@ def born(pods: cri.Cri, name: str) -> int:
 
 
 def asked(directory: Path) -> list[tuple[str, int, int]]:
-    """What is remembered of containers: id, what was asked for, what was written."""
+    """The records of containers: id, requested value, written value."""
     path = directory / "h-root/io.holdfast.nri.v1.plugin/created.db"
     with sqlite3.connect(path) as database:
         return list(database.execute("SELECT container_id, asked, written FROM created"))
@@ -147,7 +147,7 @@ def test_what_is_executed_in_a_container_later_and_what_ran_before_us_is_held_by
 
 
 def all_held(directory: Path, number: int) -> list[dict[str, object]]:
-    """Who is held at the rule's value with a value to give back; not a stage of runc's that ended."""
+    """The processes with the rule's value and a value to restore; not a stage of runc's that ended."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         rows = [row for row in placements(directory) if Path(f"/proc/{row['pid']}").exists()]

@@ -69,7 +69,7 @@ async def test_the_rules_of_the_configuration_decide_what_containers_are_created
 async def test_health_says_whether_a_runtime_has_us(runtime, short_dir):
     with daemon.holdfast(short_dir, write_config(short_dir, runtime.socket)) as ours:
         ours.ready()
-        line = ours.line("nri: no runtime has us as its plugin")
+        line = ours.line("nri: not registered with a runtime")
         assert f"{runtime.socket}: No such file or directory; is NRI on in the runtime's configuration?" in line
         assert "not serving" in health(ours.address).lower().replace("_", " ")
         await runtime.well("start")

@@ -1,4 +1,4 @@
-"""Bundles over a real store: applied, rolled back, held, let go of."""
+"""Bundles over a real store: applied, rolled back, kept, released."""
 
 import os
 

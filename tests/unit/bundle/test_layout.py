@@ -79,7 +79,7 @@ def test_a_blob_that_is_missing_is_named(made, opened):
 
 @pytest.mark.parametrize("name", ["blob", "folder", "algorithm", "index.json", "oci-layout"])
 def test_links_are_not_followed(made, opened, tmp_path, name):
-    """Not even to what has the right bytes: who can plant a link can move it between two looks."""
+    """Not even to what has the right bytes: a user that can plant a link can move it between two reads."""
     made.add("v1", {"f": b"1"})
     place = {
         "blob": made.put(b"1"),

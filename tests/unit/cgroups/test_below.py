@@ -1,4 +1,4 @@
-"""Walks over all groups, of which anybody who owns a subtree makes as many as he likes, as deep as he likes."""
+"""Walks over all groups, of which the owner of a subtree makes as many as it likes, as deep as it likes."""
 
 import os
 

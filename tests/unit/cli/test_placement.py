@@ -132,7 +132,7 @@ def test_a_preview_ends_with_the_sum():
         "RULE    PID    NAME    CHANGE",
         "r       9      a       oom_score_adj 0 → -900",
         "r       11     c       refused: not so",
-        "90 processes looked at, 3 under a rule, 1 of them as they should be; 1 changes, 1 refusals. Nothing was "
+        "90 processes examined, 3 under a rule, 1 of them as they should be; 1 changes, 1 refusals. Nothing was "
         "written.",
     ]
-    assert previewed(pb.PreviewResponse(looked_at=4))[0].startswith("4 processes looked at, 0 under a rule")
+    assert previewed(pb.PreviewResponse(looked_at=4))[0].startswith("4 processes examined, 0 under a rule")

@@ -44,14 +44,14 @@ def test_a_tie_a_group_kill_and_nobody_are_said():
     group = pb.Order(candidates=[one(5, 9)], kill_group="/pod", killed_with_it=[5, 6], spared=[7])
     nobody = pb.Order(candidates=[one(1, why="init")])
     assert verdict(tie, ANSWER) == (
-        "a tie of 2: any of them may die first, the kernel's counters are off by up to 1.0 MiB"
+        "a tie of 2: any of them may be chosen, the kernel's counters are off by up to 1.0 MiB"
     )
     assert verdict(group, ANSWER) == "p5 (5); and with it all 2 of /pod (memory.oom.group) but 1 with -1000"
-    assert verdict(nobody, ANSWER).startswith("nobody can be picked")
+    assert verdict(nobody, ANSWER).startswith("no process can be chosen")
     assert [next_in_line(order) for order in (tie, group, nobody)] == [
         "p5 (5) or 1 other(s): a tie",
         "p5 (5) + 2 of its group",
-        "nobody",
+        "no process",
     ]
 
 

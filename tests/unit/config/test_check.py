@@ -79,11 +79,11 @@ LONG = "/" + "x" * 103
         ),
         (
             "grpc: {tcp_tls_ca: /c}",
-            "P:1: grpc.tcp_tls_ca: client certificates are not asked for without a certificate of our own: set grpc.tcp_tls_cert",
+            "P:1: grpc.tcp_tls_ca: client certificates are not requested without a certificate of our own: set grpc.tcp_tls_cert",
         ),
         (
             "grpc:\n  grants: [{identities: [x], methods: ['*']}]",
-            "P:2: grpc.grants: no client can prove who it is without grpc.tcp_tls_ca",
+            "P:2: grpc.grants: no client can prove its identity without grpc.tcp_tls_ca",
         ),
         ("cgroup: {path: /a/../../b}", 'P:1: cgroup.path: "/a/../../b" leads out of the cgroup tree'),
         (
@@ -128,7 +128,7 @@ def test_what_makes_sense_is_taken_without_a_word(tmp_path, text):
 def test_containerd_boots_with_these_so_they_are_warnings_in_toml(tmp_path):
     assert outcome(tmp_path, "oom_score = 1001\n[grpc]\ntcp_tls_ca = '/c'\n", "toml") == [
         "P:1: oom_score: expected an integer between -1000 and 1000, got 1001",
-        "P:3: grpc.tcp_tls_ca: client certificates are not asked for without a certificate of our own: set grpc.tcp_tls_cert",
+        "P:3: grpc.tcp_tls_ca: client certificates are not requested without a certificate of our own: set grpc.tcp_tls_cert",
     ]
 
 

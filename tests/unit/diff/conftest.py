@@ -13,7 +13,7 @@ from tests.running import descriptors
 
 
 class Made:
-    """A tar in the making, by a program that is not ours; owners are who runs the test."""
+    """A tar in the making, by a program that is not ours; the owner is the user that runs the test."""
 
     def __init__(self, form: int = tarfile.PAX_FORMAT) -> None:
         self._raw = io.BytesIO()

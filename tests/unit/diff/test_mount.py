@@ -1,4 +1,4 @@
-"""Mounts: their words, and roots nobody else can see."""
+"""Mounts: their words, and roots that no other process can see."""
 
 from __future__ import annotations
 

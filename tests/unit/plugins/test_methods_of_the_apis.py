@@ -1,4 +1,4 @@
-"""Every service that ships implements every method of its API: one that is missing is told to its caller alone."""
+"""Every service that ships implements every method of its API: a missing one is reported to its caller alone."""
 
 from __future__ import annotations
 

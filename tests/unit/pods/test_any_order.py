@@ -1,8 +1,8 @@
-"""What a runtime tells in any order, late, twice or not at all, over CRI and NRI, against a model of what there is.
+"""Reports of a runtime in any order, late, twice or not at all, over CRI and NRI, against a model of its state.
 
 The client's own `run` runs, with all its jobs: relists, questions, details and the stream of events. So do the stubs
-that gRPC's compiler made and NRI's feed. The runtime is two dictionaries; an answer stands for the moment the runtime
-was asked, whenever it arrives. The loop's time is the machine's: nothing waits, and nothing is opened.
+that gRPC's compiler made and NRI's feed. The runtime is two dictionaries; an answer stands for the moment of the
+request, whenever it arrives. The loop's time is the machine's: nothing waits, and nothing is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LIVES = {
 
 
 class Nothing(selectors.DefaultSelector):
-    """Nobody tells anything from outside, so a loop that would wait is stopped."""
+    """No message comes from outside, so a loop that would wait is stopped."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Nothing(selectors.DefaultSelector):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop whose time goes when the machine says so. It never waits: what cannot be completed raises."""
+    """A loop whose time the machine sets. It never waits: what cannot be completed raises."""
 
     def __init__(self) -> None:
         self.outside = Nothing(self.stop)
@@ -83,7 +83,7 @@ def failure(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
 
 
 class Channel:
-    """A gRPC channel at its seam: what it is asked is answered at once, and given when it is due."""
+    """A gRPC channel at its seam: a request is answered at once, and given when it is due."""
 
     def __init__(self, machine: AnyOrder) -> None:
         self._machine = machine
@@ -129,7 +129,7 @@ class Channel:
         return lambda *given, **options: None
 
     def lose(self) -> None:
-        """The connection is gone, for everybody who waits."""
+        """The connection is gone, for all waiting calls."""
         for future, _ in self.due:
             if not future.done():
                 future.set_exception(failure(grpc.StatusCode.UNAVAILABLE))
@@ -312,7 +312,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.channel.due)
     @rule()
     def the_last_question_is_answered_first(self) -> None:
-        """One container is asked for, and a list of all is older."""
+        """One container is queried, and a list of all is older."""
         self._answer(len(self.channel.due) - 1)
 
     @rule(

@@ -111,7 +111,7 @@ async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
 
 
 async def test_a_runtime_that_does_not_know_a_container_any_more_does_not_keep_it_known(fake, short_dir):
-    """Its list, which was asked for before the details were, says that it is gone."""
+    """Its list, which was requested before the details, says that it is gone."""
     async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
         await side.until(lambda: side.directory.pod_of(at(APP)).container == "postgres")
         del fake.containers[APP]

@@ -22,13 +22,13 @@ def container(of: str = APP, **given) -> ContainerRecord:
 
 
 def at(leaf: str) -> dict[str, str]:
-    """As v1 tells it: several hierarchies, the first of which the kubelet does not use."""
+    """As v1 reports it: several hierarchies, the first of which the kubelet does not use."""
     return {"name=systemd": "/system.slice/containerd.service", "memory": f"{POD_GROUP}/{leaf}".rstrip("/")}
 
 
 @pytest.fixture
 def told():
-    """A directory, and what its listeners were told: changed groups, and containers asked for in vain."""
+    """A directory, and what its listeners received: changed groups, and queries for unknown containers."""
 
     class Told(Directory):
         def __init__(self) -> None:

@@ -8,7 +8,7 @@ from holdfast.process import ProcRoot, oomscore
 
 
 class Refusing:
-    """A process whose writes the kernel refuses with one errno, or whose value somebody else sets again."""
+    """A process whose writes the kernel refuses with one errno, or whose value another program sets again."""
 
     pid = 7
 

@@ -99,7 +99,7 @@ async def serving(
 
 
 async def _all_counted(layer: InterceptorLayer) -> None:
-    """A client that left is counted when the handler's task hears of it; the stop does not wait for that task."""
+    """A client that left is counted when the handler's task is cancelled; the stop does not wait for that task."""
     methods = layer.counters._methods
     await async_until(lambda: all(one.started == sum(one.handled) for one in methods.values()), "all are counted")
 

@@ -22,7 +22,7 @@ SUBSCRIBE = "/containerd.services.events.v1.Events/Subscribe"
 
 
 class Caller:
-    """The part of a gRPC context that says who calls."""
+    """The part of a gRPC context that identifies the caller."""
 
     def __init__(self, *names: str, common: str = "") -> None:
         self._properties: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}

@@ -61,7 +61,7 @@ async def spoken(*words):
 
 
 async def silence():
-    """Nothing, for ever: gRPC's client calls it INTERNAL when a status overtakes what it still has to send."""
+    """Nothing, indefinitely: gRPC's client calls it INTERNAL when a status overtakes what it still has to send."""
     await asyncio.Event().wait()
     yield text("")
 
@@ -131,7 +131,7 @@ async def test_an_error_of_ours_becomes_its_status_in_every_shape(short_dir, sha
 
 
 async def test_an_error_is_counted_before_its_caller_is_told(short_dir):
-    """Whoever sees a call refused may look at the counters next."""
+    """A caller that sees a refusal may read the counters next."""
     layer = InterceptorLayer(Counters())
     inner = layer.wrap(f"/{SERVICE}/M", handler("unary", missing))
 

@@ -38,7 +38,7 @@ def test_an_existing_root_is_closed_and_an_existing_state_left_as_it_is(tmp_path
     ("make", "why"),
     [
         (lambda path: path.touch(), "is not a directory"),
-        (lambda path: (path.mkdir(), os.chmod(path, 0o777)), "anybody may write to "),
+        (lambda path: (path.mkdir(), os.chmod(path, 0o777)), "every user may write to "),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_with_the_key_and_the_path(tmp_path, make, why):
@@ -64,7 +64,7 @@ def test_somebody_elses_directory_or_link_is_refused(tmp_path, link):
 @pytest.mark.parametrize(
     ("mode_above", "gid", "why"),
     [
-        (0o777, 0, "anybody may write to {}; chmod o-w it"),
+        (0o777, 0, "every user may write to {}; chmod o-w it"),
         (0o775, 12345, "group 12345 may write to {}; chmod g-w it"),
         (0o775, 0, ""),
         (0o1777, 12345, ""),

@@ -133,7 +133,7 @@ def test_mode_and_owner_never_reach_what_took_the_sockets_place(directory):
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
-        (lambda path: path.chmod(0o777), "anybody may write to {}; chmod o-w it, or use another directory"),
+        (lambda path: path.chmod(0o777), "every user may write to {}; chmod o-w it, or use another directory"),
         (
             lambda path: os.chown(path, 65534, -1),
             "{} belongs to uid 65534; use a directory of root's, or chown this one",

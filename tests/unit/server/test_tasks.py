@@ -10,7 +10,7 @@ AT_ONCE = Pauses(0, 0, 0)
 
 
 class Faults:
-    """What was told of faults."""
+    """The reported faults."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []

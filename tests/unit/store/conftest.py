@@ -5,7 +5,7 @@ from holdfast.store import LocalStore, MetadataStore
 
 
 class Clock:
-    """Nanoseconds that go on only when told, and by one at each look."""
+    """Nanoseconds that go on only when a test moves them, and by one at each read."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000_000_000_000

@@ -1,4 +1,4 @@
-"""Kills a process at a line of the store, and looks at what it left. Run by ``test_crash.py``, one scenario a process.
+"""Kills a process at a line of the store, and checks what it left. Run by ``test_crash.py``, one scenario a process.
 
     python crashing.py FOLDER SCENARIO STRIDE
 

@@ -21,7 +21,7 @@ CLOSED, OPEN, NO_DATA = 1, 2, 4
 
 
 class Echo:
-    """One method of each kind, and some that misbehave. ``started`` and ``stopped`` tell a test where handlers are."""
+    """One method of each kind, and some that misbehave. ``started`` and ``stopped`` show a test where handlers are."""
 
     def __init__(self):
         self.started = asyncio.Queue()

@@ -96,7 +96,7 @@ async def test_a_stream_that_is_gone_cannot_be_had_again():
 
 
 class Heard(asyncio.Protocol):
-    """Keeps what a stream hears."""
+    """Keeps what a stream receives."""
 
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ from holdfast.process import OpenProcess
 
 
 class CurrentGroups:
-    """``groups``: the groups that the process is believed to be in, by hierarchy.
+    """``groups``: the groups that the process was last seen in, by hierarchy.
 
     At first these are the groups that were read when its moves were decided.
     """

@@ -27,7 +27,7 @@ class GroupWriter:
         self._hierarchy, self._journal = hierarchy, journal
 
     def write(self, step: Set) -> Came:
-        """Write a file of a group so that the change is in force; make the group if the change says so."""
+        """Write a file of a group so that the change is in force; make the group if the change requires it."""
         change, row = step.change, None
         try:
             tree = self._hierarchy.tree(change.hierarchy)

@@ -67,17 +67,17 @@ class PlacementMetrics(MetricGroup):
         )
         self.slowed = Counter(
             "holdfast_placement_processes_slowed_total",
-            "Times a process made so many events that only the rescan looked at it.",
+            "Times a process made so many events that only the rescan examined it.",
             read=lambda: [((), float(self.processes_slowed()))],
         )
         self.slowed_crowds = Counter(
             "holdfast_placement_crowds_slowed_total",
-            "Times the processes of one user in one group made so many events that only the rescan looked at them.",
+            "Times the processes of one user in one group made so many events that only the rescan examined them.",
             read=lambda: [((), float(self.crowds_slowed()))],
         )
         self.containers_looked_at = Counter(
             "holdfast_placement_containers_looked_at_total",
-            "Looks at the processes of a container that started, because no process events arrive.",
+            "Times the processes of a started container were examined, because no process events arrive.",
         )
         self.containers_skipped = Counter(
             "holdfast_placement_containers_skipped_total",
@@ -85,7 +85,8 @@ class PlacementMetrics(MetricGroup):
             read=lambda: [((), float(self.containers_slowed()))],
         )
         self.process_errors = Counter(
-            "holdfast_placement_process_errors_total", "Processes left out because looking after them failed."
+            "holdfast_placement_process_errors_total",
+            "Processes left out because of an error while they were examined.",
         )
         self.groups_cut = Counter(
             "holdfast_placement_group_walks_cut_total",
@@ -114,9 +115,13 @@ class PlacementMetrics(MetricGroup):
             "holdfast_placement_writes_total", "Writes to processes and cgroups.", ("field", "result")
         )
         self.refusals = Counter(
-            "holdfast_placement_refusals_total", "What rules asked for in vain.", ("rule", "reason")
+            "holdfast_placement_refusals_total",
+            "Changes that a rule requires and that were refused.",
+            ("rule", "reason"),
         )
-        self.drift = Counter("holdfast_placement_drift_total", "Values somebody changed and we put back.", ("rule",))
+        self.drift = Counter(
+            "holdfast_placement_drift_total", "Values that another program changed and we wrote again.", ("rule",)
+        )
         self.held_after = Histogram(
             "holdfast_placement_exec_to_held_seconds",
             "From a process's exec to its value.",
@@ -129,9 +134,11 @@ class PlacementMetrics(MetricGroup):
         self.lost = Counter("holdfast_placement_events_lost_total", "Times the kernel dropped process events.")
         self.missed = Counter(
             "holdfast_placement_missed_total",
-            "Processes under a rule that a periodic rescan found: no event had told of them.",
+            "Processes under a rule that a periodic rescan found: no event had reported them.",
         )
-        self.feed = Gauge("holdfast_placement_events_available", "1 while process events arrive, 0 when only sweeping.")
+        self.feed = Gauge(
+            "holdfast_placement_events_available", "1 while process events arrive, 0 when only rescans find processes."
+        )
         self.sweeps = Counter("holdfast_placement_sweeps_total", "Times all of /proc was read.", ("cause",))
         self.sweep_seconds = Histogram(
             "holdfast_placement_sweep_seconds", "How long reading all of /proc took.", bounds=SWEEP_SECONDS
@@ -140,7 +147,7 @@ class PlacementMetrics(MetricGroup):
             "holdfast_placement_moves_waiting", "Cgroup moves in the queue.", read=lambda: [((), self.waiting())]
         )
         self.strangers = Counter(
-            "holdfast_placement_recycled_total", "Newcomers with an ended process's number that were put back."
+            "holdfast_placement_recycled_total", "New processes with the number of an ended one that were moved back."
         )
 
     def _make_kill_families(self) -> None:

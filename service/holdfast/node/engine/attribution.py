@@ -1,7 +1,7 @@
 """Finds the rule that a process killed by the OOM killer was under.
 
 The kernel reports a kill after it chose, and the process may have been forked a moment before, so that nothing examined
-it. Then the process that forked it says whether it had something of a rule's. If neither process says so, the rule is
+it. Then the process that forked it says whether it had something of a rule's. If neither process is known, the rule is
 not known, which is another answer than "no rule".
 """
 

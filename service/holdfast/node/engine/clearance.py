@@ -1,4 +1,4 @@
-"""Finds files that no rule sets any more, and groups that we made and nothing needs. Pure."""
+"""Finds files that no rule sets now, and groups that we made and nothing needs. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clearance:
         self._stuck: set[tuple[str, ...]] = set()
 
     def clear_up(self) -> list[Action]:
-        """Return actions for files that no rule sets any more, and groups that we made and nothing needs."""
+        """Return actions for files that no rule sets now, and groups that we made and nothing needs."""
         actions: list[Action] = []
         keep: list[Row] = []
         for row in list(self._rule_state.table.files.values()):

@@ -40,7 +40,9 @@ class CostLimit:
         if pid not in self._told and len(self._told) < MOST:
             self._told.add(pid)
             LOG.debug(
-                "a process makes the engine look at many; some of its events wait for a rescan", pid=pid, looks=looks
+                "a process makes the engine examine many others; some of its events wait for a rescan",
+                pid=pid,
+                looks=looks,
             )
 
     def begin_anew(self) -> None:

@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def ended(self) -> Future[None]:
-        """Done when the engine's thread has ended; with the error that ended it, if it was not told to end."""
+        """Done when the engine's thread has ended; with the error that ended it, if its end was not requested."""
         return self._loop.ended
 
     def stop(self, *, restore: bool = False) -> None:
@@ -62,11 +62,13 @@ class Engine:
         if self._loop.is_closed:
             return
         if not self._loop.end():
-            LOG.error("the placement engine hangs; nothing more is given back by this run", at=self._loop.where())
+            LOG.error("the placement engine hangs; this run restores nothing more", at=self._loop.where())
             return
         if restore:
             restored = self._loop.examiner.restore()
-            LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
+            LOG.info(
+                "restored what the rules wrote", values=restored.given_back, left=restored.left, failed=restored.failed
+            )
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
@@ -121,7 +123,7 @@ class Engine:
             oomscore.check(adj)
             if pid in (1, self._loop.facts.own_pid):
                 raise FailedPrecondition(
-                    f"{pid} is not held by hand: it is {'init' if pid == 1 else 'holdfast itself'}"
+                    f"{pid} cannot be overridden: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
             return self._examiner.override(pid, start_ticks, adj, time.time_ns() + int(ttl_s * 1e9), why)
 

@@ -1,6 +1,6 @@
 """Limits of the work that events may cause, together: by process, by user and group, by cost, and by starts of a pod.
 
-An event that is not served, or an examination that is refused, is left to a rescan. A rescan starts the limits anew.
+An event that is not served, or an examination that is refused, is left to a rescan. A rescan resets the limits.
 """
 
 from __future__ import annotations

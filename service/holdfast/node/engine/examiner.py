@@ -223,11 +223,11 @@ class Examiner:
         if isinstance(error, HoldfastError):
             if kind not in self._logged:
                 self._logged.add(kind)
-                LOG.warning("cannot look after a process; more of these are not told", pid=pid, error=error)
+                LOG.warning("cannot examine a process; further occurrences are not logged", pid=pid, error=error)
             return
         where = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{where.filename}:{where.lineno}"
-        LOG.error("cannot look after a process", pid=pid, error=f"{kind}: {error}", at=at)
+        LOG.error("cannot examine a process", pid=pid, error=f"{kind}: {error}", at=at)
 
     def on_carried(self, result: Carried) -> None:
         """Take a result of the mover."""
@@ -235,7 +235,7 @@ class Examiner:
         self._examine_pending()
 
     def clear_up(self) -> None:
-        """Restore files that no rule sets any more, and remove groups that no rule needs.
+        """Restore files that no rule sets now, and remove groups that no rule needs.
 
         The mover may have made a group since it was last read, and noted a row for a file in it. The facts read before
         would make that group look gone, so they are forgotten first.

@@ -29,7 +29,9 @@ class Feed:
             self._events = ProcessEvents(self._proc_root)
         except Unavailable as error:
             if self.why_not != error.message:
-                LOG.warning("no process events: only sweeping", every_s=self._rescan_s, error=error.message)
+                LOG.warning(
+                    "no process events: only rescans find processes", every_s=self._rescan_s, error=error.message
+                )
             self.why_not = error.message
         else:
             if self.why_not not in ("", "not started"):
@@ -64,7 +66,7 @@ class Feed:
             events = self._events.read()
         except EventsLost:
             self._metrics.lost.labels().value += 1
-            LOG.warning("the kernel dropped process events; looking at every process")
+            LOG.warning("the kernel dropped process events; all processes are rescanned")
             raise
         for event in events:
             self._counts[event.what].value += 1
@@ -88,7 +90,7 @@ class Feed:
             try:
                 self._forks = ForkLog(self._proc_root)
             except Unavailable as error:
-                LOG.debug("no forks are told", error=error)
+                LOG.debug("no forks are reported", error=error)
                 return []
             raise EventsLost
         return self._forks.read()

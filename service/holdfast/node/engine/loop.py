@@ -257,7 +257,7 @@ class Loop:
             if trouble != self._trouble:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 at = f"{where.filename}:{where.lineno}"
-                LOG.error("the placement engine could not do all it had to", error=trouble, at=at)
+                LOG.error("placement: some changes failed", error=trouble, at=at)
             self._trouble = trouble
             self._failures += 1
             if self._failures >= MOST_FAILURES and not isinstance(error, HoldfastError):
@@ -430,7 +430,9 @@ class Loop:
         self.examiner.found = 0
         if self._ruled is not None:
             before, now, self._ruled = self._ruled, self.examiner.ruled(), None
-            LOG.info("everybody was looked at under these rules", newly=len(now - before), no_more=len(before - now))
+            LOG.info(
+                "all processes were rescanned under these rules", newly=len(now - before), no_more=len(before - now)
+            )
         self._reporter.send_kills(self._watch.count(self._kill_context), self._watch.is_past)
         if sweep.cause is not Cause.PERIOD:  # these are rare, and may have examined thousands
             heap.give_back()

@@ -151,7 +151,9 @@ class Performer:
             case Refused():
                 self._refused(action)
             case Stuck():
-                LOG.warning("cannot give back now; trying on", what=action.what, rule=action.rule, detail=action.detail)
+                LOG.warning(
+                    "cannot restore now; trying again", what=action.what, rule=action.rule, detail=action.detail
+                )
 
     def _refused(self, action: Refused) -> None:
         for refusal in action.refusals:

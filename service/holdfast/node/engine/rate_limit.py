@@ -49,7 +49,7 @@ class RateLimit(Generic[K]):
         self.slowed += 1
         self.skipped += 1
         said = {self._label[1]: key, "in_s": self._window_s}
-        LOG.warning(f"{self._label[0]} makes too many events; it is looked at by rescans only", **said)
+        LOG.warning(f"{self._label[0]} makes too many events; only rescans examine it", **said)
         return False
 
     def begin_anew(self) -> None:

@@ -16,7 +16,7 @@ Theory
      a container, while another process had the value from us. Its before is the before of that other process
      (`heritage`). Files are not inherited.
    * A value that a runtime wrote for a rule when it made a process or a group is ours. Its before is the value that the
-     runtime was asked to write.
+     request to the runtime had.
    * Before is taken at the moment of the write, not when the process was examined: for a move it is the group that the
      process is in at that moment (`executor`).
 

@@ -15,7 +15,7 @@ from holdfast.node.model.process import Process
 
 
 class Restorer:
-    """Restores processes, and releases those that have nothing of ours any more."""
+    """Restores processes, and releases those that no longer have anything of ours."""
 
     def __init__(self, rule_state: RuleState, entries: Entries, recent_rows: RecentRows) -> None:
         self._rule_state, self._entries, self._recent_rows = rule_state, entries, recent_rows
@@ -79,7 +79,7 @@ class Restorer:
         return (entry.pid, entry.start_ticks) in self._rule_state.let_go or entry.rule in self._rule_state.suspended
 
     def _release(self, entry: Entry, now: Now) -> list[Action]:
-        """Release a process that has nothing of ours any more."""
+        """Release a process that no longer has anything of ours."""
         if entry.order:
             return []
         self._entries.pop(entry.pid, None)

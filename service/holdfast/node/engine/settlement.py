@@ -143,7 +143,7 @@ class Settlement:
     # -- orders ------------------------------------------------------------------------------------------------------
 
     def carried(self, result: Carried, now: Now) -> list[Action]:
-        """Settle an order: nothing of it is under way any more."""
+        """Settle an order: nothing of it is under way now."""
         order = result.order
         entry = self._entries.get(order.pid)
         if entry is not None and (entry.start_ticks != order.start_ticks or entry.order != order.number):

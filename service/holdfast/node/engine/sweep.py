@@ -120,7 +120,7 @@ class Sweeps:
                 examiner.clear_up()
                 examiner.journal.tidy()
             except Exception as error:  # the next rescan tries again
-                LOG.warning("cannot clear up after a sweep", error=error)
+                LOG.warning("cannot clear up after a rescan", error=error)
             spent += time.monotonic() - begun
         except BaseException:  # it begins again, or failed and the next rescan answers
             self._asked += waiters

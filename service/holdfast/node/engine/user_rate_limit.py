@@ -63,7 +63,7 @@ class UserRateLimit:
             self._told.add(crowd)
             self.slowed += 1
             LOG.warning(
-                "processes make too many events; of this user and group some are looked at by rescans only",
+                "processes make too many events; some of this user and group are examined by rescans only",
                 uid=crowd[0] if crowd[0] != OTHERS else "others",
                 cgroup=crowd[1],
                 pid=pid,

@@ -153,7 +153,7 @@ class _Importer:
             return None
         named = [user for user in found if is_text(user) and not _NUMBERS.fullmatch(user)]
         members = [user for user in named if self._accounts.uid_of(user) not in self._ignored.values()]
-        self._imported.lose(rule.where, rule.user, "became the users who are its members on this machine now")
+        self._imported.lose(rule.where, rule.user, "became the users that are its members on this machine now")
         return {"user": members} if members else None
 
     def _program(self, rule: _Line) -> dict[str, Any] | None:

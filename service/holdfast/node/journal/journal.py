@@ -2,7 +2,7 @@
 
 Theory
 ------
-1. *Before the write.* A row is in the file before the kernel is asked for anything. A crash between the two leaves a
+1. *Before the write.* A row is in the file before any request to the kernel. A crash between the two leaves a
    row whose ``wanted`` was never written: its reader compares it with the present value.
 2. *By identity.* A process is (pid, start ticks) of one boot. The rows of another boot are of processes and groups that
    no longer exist; they are dropped on opening.
@@ -135,7 +135,7 @@ class Journal:
                 self._write_anew()
             except OSError as error:
                 raise self._unavailable(error) from error
-            LOG.warning("the journal's file was removed or replaced, and is made anew from memory", path=self.path)
+            LOG.warning("the journal's file was removed or replaced; it is written again from memory", path=self.path)
 
     def tidy(self) -> None:
         """Rewrite the file if it has `SPARE` lines beyond twice the live ones. A full disk is no reason to stop."""
@@ -188,7 +188,7 @@ class Journal:
         if head is not None and head.reads > FORMAT:
             self._put_aside(f"format-{head.format}", text)
             LOG.error(
-                "the journal is of a newer format and was put aside: what it holds is not given back",
+                "the journal is of a newer format and was put aside: its values are not restored",
                 path=self.path, format=head.format, remedy="run the newer release again, and restore",
             )  # fmt: skip
         elif head is None or head.boot_id == self._boot_id:
@@ -212,7 +212,7 @@ class Journal:
         if damaged:
             kept = self._put_aside(f"damaged-{int(time.time())}", text)
             LOG.error(
-                "lines of the journal are damaged: what they held is not given back",
+                "lines of the journal are damaged: their values are not restored",
                 path=self.path, lines=damaged, of=len(lines), kept=kept,
             )  # fmt: skip
             self._is_stale = True
@@ -236,7 +236,7 @@ class Journal:
                 self.table.put(row)
         self._write_anew()
         sqlite_journal.retire(older)
-        LOG.info("the journal of an older release was taken in", path=older, rows=len(rows))
+        LOG.info("the journal of an older release was imported", path=older, rows=len(rows))
 
     def _unavailable(self, error: OSError) -> Unavailable:
         why = (os.strerror(error.errno) if error.errno else str(error)).lower()

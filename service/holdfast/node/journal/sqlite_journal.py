@@ -74,7 +74,7 @@ def _converted(db: sqlite3.Connection, path: Path) -> Iterator[Row]:
         try:
             yield msgspec.convert({"kind": kind.__struct_config__.tag, **values}, kind, strict=False)
         except (msgspec.ValidationError, ValueError, TypeError) as error:
-            LOG.error("a row of the older journal makes no sense and is left out", row=repr(values), error=error)
+            LOG.error("an invalid row of the older journal is skipped", row=repr(values), error=error)
 
 
 def _one(db: sqlite3.Connection, query: str) -> Any:

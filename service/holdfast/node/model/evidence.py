@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-NOT_READ = "it was not looked at"
+NOT_READ = "it was not read"
 EXECUTED = "it executed another program meanwhile"
 
 

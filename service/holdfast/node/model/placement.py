@@ -43,14 +43,14 @@ class State(enum.StrEnum):
     REFUSED = "refused"  # nothing of it can be done
     PARTLY = "partly"  # some of it is done, some refused
     INHERITED = "inherited"  # no rule matches it: it has a value that a rule gave to another process
-    RETURNING = "returning"  # no rule matches it any more: its values are being restored
+    RETURNING = "returning"  # no rule matches it now: its values are being restored
 
 
 _ENFORCED = frozenset({State.HELD, State.MOVING, State.PARTLY})
 
 
 def state_of(refusals: Iterable[Refusal], *, did: bool) -> State:
-    """The state of a process under a rule when no change waits any more."""
+    """The state of a process under a rule when no change waits."""
     if not tuple(refusals):
         return State.HELD
     return State.PARTLY if did else State.REFUSED

@@ -59,7 +59,7 @@ def _lacks(seen: Privileges) -> Iterator[MissingPrivilege]:
     if _has_own_pids(seen):
         yield MissingPrivilege(
             "the host's PID namespace",
-            "only this container's own processes are seen; nothing is held",
+            "only this container's own processes are seen; no rule is enforced for others",
             "hostPID: true in the pod, --pid host for docker",
             disabling=True,
         )
@@ -79,7 +79,7 @@ def _lacks(seen: Privileges) -> Iterator[MissingPrivilege]:
     if _hides(seen):
         yield MissingPrivilege(
             f"sight of other users' processes (/proc is mounted with hidepid={seen.hidepid})",
-            "they are not seen and not held",
+            "they are not seen, and no rule is enforced for them",
             "CAP_SYS_PTRACE, or /proc mounted with hidepid=0",
         )
 
@@ -99,10 +99,10 @@ def _cgroups(seen: Privileges) -> Iterator[MissingPrivilege]:
     if seen.without_cgroups == Foreign.NAMESPACE:
         remedy = "CAP_SYS_ADMIN and CAP_SYS_PTRACE in the pod, --cgroupns host for docker"
     if seen.without_cgroups:
-        effect = "an oom_score_adj is held; nothing is moved, no cgroup setting written"
+        effect = "an oom_score_adj is enforced; nothing is moved, no cgroup setting is written"
         yield MissingPrivilege(f"the host's cgroup tree ({seen.without_cgroups})", effect, remedy)
     elif not seen.cgroups_writable:
-        effect = "an oom_score_adj is held; moves and cgroup settings are refused"
+        effect = "an oom_score_adj is enforced; moves and cgroup settings are refused"
         yield MissingPrivilege("leave to write the host's cgroup tree", effect, remedy)
 
 

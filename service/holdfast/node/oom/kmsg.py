@@ -310,7 +310,7 @@ class KernelLog:
     """``/dev/kmsg``, read without blocking: the kernel's own records. `fileno` becomes readable with new ones.
 
     The time of a record is of a clock that runs apart from the system's, by milliseconds in a day or by seconds. So
-    whether a record was there already when the log was opened is told by its number. The device does not give the
+    the number of a record shows whether it was there already when the log was opened. The device does not give the
     number of the last record; a second descriptor, which stays at the end of that moment, has the first one after it.
     """
 

@@ -83,7 +83,7 @@ class KillWatch:
         try:
             return self._kills.last_number()
         except Unavailable as error:
-            LOG.warning("what the kernel log says is read from its beginning", error=error.message)
+            LOG.warning("the kernel log is read from its beginning", error=error.message)
             return -1
 
     def fileno(self) -> int:

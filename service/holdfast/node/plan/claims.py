@@ -58,7 +58,7 @@ class Claims:
         self._claims = {place: claim for place, claim in self._claims.items() if claim.rule != rule}
 
     def end_round(self) -> None:
-        """Drop the claims that no plan renewed: every process was planned."""
+        """Drop the claims that no plan renewed: every process has a plan."""
         self._claims = {place: claim for place, claim in self._claims.items() if claim.round == self._round}
         self._round += 1
 

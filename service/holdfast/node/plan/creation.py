@@ -34,7 +34,7 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 class ContainerRequest(Struct, frozen=True):
     """A container about to be created. ``group``: the path that its own cgroup will have, empty if that is not known.
 
-    ``oom_score_adj`` is the value that the runtime was asked for.
+    ``oom_score_adj`` is the value in the request to the runtime.
     """
 
     pod: PodFacts
@@ -75,8 +75,8 @@ def at_creation(container_request: ContainerRequest, rules: Rules, host: HostFac
 def _process(container_request: ContainerRequest, host: HostFacts) -> Process:
     """Return the future process, as far as it is known.
 
-    Its pid is 0, which no process has; 1 and our own have interlocks. Its pod is a fact: the runtime that makes it says
-    so.
+    Its pid is 0, which no process has; 1 and our own have interlocks. Its pod is a fact: it comes from the runtime that
+    makes it.
     """
     names = host.hierarchies if container_request.group else ()
     return Process(

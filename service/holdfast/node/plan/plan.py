@@ -11,7 +11,7 @@ same function answers the engine (which carries the changes out), ``preview`` (a
    empty, so a rescan may plan all processes at any time, and a change that a rescan finds is either news or drift.
 3. *From the base, not from our own value.* ``at_least``, ``at_most``, ``only_if_inherited`` and ``children`` use the
    value that the process had without us (`Process.held`), as long as it still has the value that we wrote. Otherwise a
-   rule that is loosened would keep its old effect for ever.
+   rule that is loosened would keep its old effect.
 4. *oom_score_adj first.* It takes a microsecond, while a move may wait for an RCU grace period of 6 to 14 ms. Then come
    the target's settings, then the moves into it.
 5. *A part that is impossible is refused alone*; the rest of the rule continues.

@@ -13,7 +13,7 @@ Theory
   lost. From then on the kernel drops every event until all that it kept were read (net/netlink/af_netlink.c,
   NETLINK_S_CONGESTED), and does not report when that ends. The first event that is younger than the ENOBUFS, or an
   empty socket, marks the end: only then `read` raises `EventsLost`, and the caller rescans all of ``/proc``.
-* Send IGNORE on every way out. The kernel counts a listener that closes without it for ever, and goes on building
+* Send IGNORE on every way out. The kernel counts a listener that closes without it indefinitely, and goes on building
   messages that no process reads.
 * LISTEN is not acknowledged reliably. `heartbeat` renames our own thread to the name it has: the event of this rename
   is in the socket when the write returns, or the feed is dead.
@@ -253,7 +253,7 @@ class ProcessEvents:
         except BlockingIOError:
             return False
         except OSError as error:
-            self._gap.begin(error)  # alive, and overrun; the kernel says so once
+            self._gap.begin(error)  # alive, and overrun; the kernel reports it once
             return True
 
     def close(self) -> None:
@@ -369,7 +369,7 @@ def _word(value: int) -> int:
 
 def _why(error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED:
-        return "nobody answers in this network namespace, and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
+        return "no answer in this network namespace, and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
     if error.errno in (errno.EPERM, errno.EACCES):
         return "not permitted; Linux before 6.6 wants CAP_NET_ADMIN"
     return os.strerror(error.errno or 0).lower()
@@ -381,7 +381,7 @@ def _opened_in_host_namespace(proc_root: str) -> socket.socket:
         if os.stat(f"{proc_root}/1/ns/net").st_ino == os.stat(f"{proc_root}/self/ns/net").st_ino:
             return _opened()
     except OSError:
-        return _opened()  # we may not look at pid 1: it has a capability that we lack
+        return _opened()  # we may not read pid 1: it has a capability that we lack
     opened: list[socket.socket] = []
 
     def enter_and_open() -> None:

@@ -9,10 +9,10 @@ Theory
 * A thread that waits there cannot be woken. So an idle helper makes each such read, and the caller waits for at most
   `DEADLINE_S`. Then the process is *unreadable*: it is not read again before that same read has returned, which
   ``on_return`` reports.
-* All callers together may spend `SHARE` of the time on waits in vain; beyond it a wait is `LEAST_S`. A process that is
-  merely slow is unreadable for a moment, and read again.
+* All callers together may spend `SHARE` of the time on waits without a result; beyond it a wait is `LEAST_S`. A process
+  that is merely slow is unreadable for a moment, and read again.
 * Helpers that hang stay. There are at most `MOST_HUNG`, and at most `MOST_OF_ONE` for the processes of one user in one
-  place, so that a user who makes many such processes makes only their own unreadable.
+  place, so that a user with many such processes makes only their own unreadable.
 * A helper is scheduled like the thread that needed it first: a helper of the engine is as prompt as the engine's thread
   (`scheduling`).
 """
@@ -168,7 +168,7 @@ class DeadlineReads:
             self._of_owner[owner] += 1
             self._spare_s -= waited_s
             self.hung += 1
-        LOG.warning("process does not let its memory be read; it is left out where that is needed", pid=helper.key[0])
+        LOG.warning("the memory of a process cannot be read; it is left out where that is needed", pid=helper.key[0])
         return True
 
     def _returned(self, helper: _Helper) -> bool:

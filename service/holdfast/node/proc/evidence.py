@@ -14,7 +14,7 @@ Theory
   there looks alike. The key is *undecided*: it starts no protection and ends none.
 * **File systems whose owners the kernel does not vouch for.** A user's FUSE file system or a user's disk shows files as
   root's. Where users may mount, the mount is ``nosuid``: the kernel does not trust its owners, and neither does the
-  reader. It does not look further at FUSE and network file systems, because a look may never return; it reads their
+  reader. It does not look further at FUSE and network file systems, because a read may never return; it reads their
   type from ``mountinfo``, which waits for no server. It follows no link, and it mounts nothing (automounts). A memfd,
   an overlay or a tmpfs of a user namespace is another inode on another device than the path of pid 1's root.
 * **cgroup.** Root owns, and others cannot write, every directory from the root of the hierarchy to the group, and the
@@ -47,7 +47,7 @@ LOG = log.named(__name__)
 EXE, CGROUP, POD = EVERY_KEY = ("exe", "cgroup", "pod")
 DELETED = " (deleted)"
 MOST_PLACES = 4096  # directories, and groups, whose writers are cached
-MOST_KEPT = 16_384  # programs established before; beyond that the oldest are checked anew
+MOST_KEPT = 16_384  # programs established before; beyond that the oldest are checked again
 MOST_MOUNTS = 4096  # of a process's own namespace that are searched for its program's: a user makes 100,000
 
 _ROOT_OF_INIT = "1/root"
@@ -162,7 +162,7 @@ class EvidenceReader:
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
-            return f"the program cannot be looked at: {os.strerror(error.errno or 0).lower()}", False
+            return f"the program cannot be read: {os.strerror(error.errno or 0).lower()}", False
         try:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
@@ -171,7 +171,7 @@ class EvidenceReader:
                 return "the process ended", False
             return self._program(process, link, descriptor, f"{prefix}mountinfo", fd)
         except (OSError, ValueError, HoldfastError) as error:
-            return f"the program cannot be looked at: {error}", False
+            return f"the program cannot be read: {error}", False
         finally:
             os.close(descriptor)
 
@@ -188,7 +188,7 @@ class EvidenceReader:
             if link == path:
                 why = f"{path} of the host is another file"
             elif not self._is_of_init(number):
-                words = "was replaced, and the process has a mount namespace of its own: start it anew"
+                words = "was replaced, and the process has a mount namespace of its own: start it again"
                 return f"{path} {words}", True
             elif number != self._folder(os.path.dirname(path)).mount:
                 why = f"{path} was on another mount than its directory"
@@ -201,11 +201,11 @@ class EvidenceReader:
         of_init = self._mount_of_init(number)
         mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
-            return f"{link} lies on a mount that is in use no more, or one of more than {MOST_MOUNTS}"
+            return f"{link} lies on a mount that is no longer in use, or one of more than {MOST_MOUNTS}"
         if mount.is_remote:
             return f"{link} lies on {mount.kind.decode(errors='replace')}, where owners are its server's word"
         if of_init is not None and of_init.nosuid:
-            return f"{link} lies on a nosuid mount, whose owners are not believed"
+            return f"{link} lies on a nosuid mount, whose owners are not trusted"
         return ""
 
     def _keep(self, pid: int, program: _Program) -> None:
@@ -238,7 +238,7 @@ class EvidenceReader:
             try:
                 folder = self._walk(path)
             except OSError as error:
-                folder = _Folder(f"{path} of the host cannot be looked at: {os.strerror(error.errno or 0).lower()}")
+                folder = _Folder(f"{path} of the host cannot be read: {os.strerror(error.errno or 0).lower()}")
             self._folders[path] = folder
         return folder
 
@@ -295,7 +295,7 @@ class EvidenceReader:
         return self._mounts.setdefault(number)
 
     def _is_of_init(self, number: int) -> bool:
-        """Whether pid 1's namespace has this mount now; read anew, because the kernel reuses numbers of mounts."""
+        """Whether pid 1's namespace has this mount now; read again, because the kernel reuses numbers of mounts."""
         return number in _mounts(kernel_text.each_line("1/mountinfo", self._proc.fd))
 
     # -- groups ------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class EvidenceReader:
         return ""
 
     def _group(self, tree: Tree, path: str) -> str:
-        """Why others than root can write to a group (else empty); groups above it from the cache, itself read anew."""
+        """Why others than root can write to a group (else empty); groups above it from the cache, itself read again."""
         if path.endswith(DELETED) or "/.." in path:
             return f"{path} is not below the mounted tree"
         parts = [part for part in path.split("/") if part]
@@ -329,7 +329,7 @@ class EvidenceReader:
                     return why
             return _closed(tree, path) or next(filter(None, (_door(tree, path, name) for name in _DOORS)), "")
         except OSError as error:
-            return f"{path} cannot be looked at: {os.strerror(error.errno or 0).lower()}"
+            return f"{path} cannot be read: {os.strerror(error.errno or 0).lower()}"
 
     # -- pods --------------------------------------------------------------------------------------------------------
 

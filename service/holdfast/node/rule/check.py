@@ -34,8 +34,8 @@ def _admission_fault(entry: Admission) -> str:
     if pattern is None or entry.oom_score_adj is None or entry.trust_claims:
         return ""
     return (
-        f'"{pattern}" is not the exact name of a namespace: who may create one that fits would get these values; name '
-        "each, or say trust_claims: true"
+        f'"{pattern}" is not the exact name of a namespace: any user that may create one that fits '
+        "would get these values; name each, or say trust_claims: true"
     )
 
 

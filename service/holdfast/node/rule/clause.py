@@ -167,7 +167,7 @@ def _user(value: int | str | Sequence[int | str], uid_of: UidOf) -> Clause:
     def claim(process: Process) -> str:
         other = next((uid for uid in process.uids if uid not in users), None)
         if other is None:
-            return "" if process.uids else "it was not looked at"
+            return "" if process.uids else "it was not read"
         return f"it was started by uid {other}, by a set-user-id program or as good as one"
 
     return Clause(

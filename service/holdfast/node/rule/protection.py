@@ -9,7 +9,7 @@ so the match of such a rule needs one of these *grounds*, whose keys a process o
 ``exe`` and ``user``            the program and the user that runs it
 ``cgroup`` and ``exe``          a unit's group, and the program in it
 ``cgroup`` and ``user``         a unit's group, and the user that runs there
-``pod.namespace``               by its exact name: the cluster decides who may create pods there
+``pod.namespace``               by its exact name: the cluster decides which users may create pods there
 ==============================  ======================================================================================
 
 A rule that leaves no process better off may match by claims.
@@ -187,7 +187,7 @@ def standing_why(claims: Mapping[str, str], grounds: Grounds) -> tuple[str, tupl
     """
     nearest: tuple[str, ...] = ()
     for ground in grounds:
-        failing = tuple(key for key in ground if claims.get(key, "it is not asked"))
+        failing = tuple(key for key in ground if claims.get(key, "it is not examined"))
         if not failing:
             return "", ()
         if not nearest or len(failing) < len(nearest):

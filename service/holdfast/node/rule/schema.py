@@ -138,7 +138,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(
             description="may protect by what a process or a pod's author says of itself (comm, cmdline, labels, "
-            "another's exe): whoever can start a process can then have this protection"
+            "another's exe): any user that can start a process can then have this protection"
         ),
     ] = False
     allow_init: Annotated[bool, Meta(description="may act on pid 1")] = False
@@ -181,7 +181,7 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the pods of some namespaces may ask for by annotation. The first entry that fits a namespace decides."""
+    """Values that the pods of some namespaces may request by annotation. The first matching entry decides."""
 
     namespaces: Annotated[
         OneOrMore,
@@ -194,7 +194,7 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protect: Annotated[bool, Meta(description="allows holdfast.dev/protect: leader")] = False
     trust_claims: Annotated[
         bool,
-        Meta(description="namespaces may be patterns; who may create a namespace that fits gets what is allowed here"),
+        Meta(description="namespaces may be patterns; any user that may create one that fits gets what is allowed"),
     ] = False
 
 
@@ -216,9 +216,9 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     builtin_namespaces: Annotated[
         dict[str, tuple[str, ...]],
         Meta(
-            description="by file of the built-in rules, the exact namespaces whose pods its rules hold for, in which "
-            "only those may create pods whom you trust: a container's name and labels are its author's. Without an "
-            "entry kubelet and node-daemons hold for kube-system, and rules for pods of other files that protect are "
+            description="by file of the built-in rules, the exact namespaces to whose pods its rules apply, in which "
+            "only users that you trust may create pods: a container's name and labels are its author's. Without an "
+            "entry kubelet and node-daemons apply to kube-system, and rules for pods of other files that protect are "
             "off",
             examples=[{"node-daemons": ["kube-system", "calico-system"], "postgresql": ["db"]}],
         ),
@@ -248,10 +248,10 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     on_stop: Annotated[
         Literal["keep", "restore"],
-        Meta(description="keep: a restart or an upgrade leaves every process protected. restore: give everything back"),
+        Meta(description="keep: a restart or an upgrade leaves every process protected. restore: restore every value"),
     ] = "keep"
     rescan: Annotated[
-        Duration, Meta(ge=1, le=3600, description="time between sweeps of all processes; exec events cover the rest")
+        Duration, Meta(ge=1, le=3600, description="time between rescans of all processes; exec events cover the rest")
     ] = 30.0
     kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
         1000

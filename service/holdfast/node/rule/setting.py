@@ -44,7 +44,7 @@ SIZE_OF_PAGE = "SIZE"  # stands for a huge page's size in a name of the table
 class ValueType(Struct, frozen=True):
     """The type of a file's value. ``words`` describe it; ``written`` returns the text, or raises InvalidArgument.
 
-    ``unlimited`` tells of a text read from the file whether it limits nothing; None: the file is not a limit.
+    ``unlimited`` returns whether a text read from the file limits nothing; None: the file is not a limit.
     ``keyed``: a line is about one device (or interface, or resource), and other lines stand beside it.
     """
 

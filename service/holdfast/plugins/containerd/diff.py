@@ -31,7 +31,7 @@ class DiffConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """containerd's ``[plugins."io.containerd.service.v1.diff-service"]``."""
 
     default: Annotated[
-        tuple[str, ...], Meta(description="differs by id, shipped or proxied, in the order they are asked")
+        tuple[str, ...], Meta(description="differs by id, built-in or proxied, in the order they are tried")
     ] = ("walking",)
     sync_fs: Annotated[bool, Meta(description="write out the file system after every layer, asked for or not")] = False
 

@@ -58,7 +58,7 @@ class Events(events_ttrpc.EventsServicer):
     async def Subscribe(self, request: SubscribeRequest, context: Any) -> None:  # noqa: N802
         """Stream the matching events until the client leaves, or is dropped because it reads too slowly.
 
-        The initial metadata is sent as soon as no event can be missed any more, for clients that need to know.
+        The initial metadata is sent as soon as no event can be missed, for clients that need to know.
         """
         with self._exchange.subscribe(request.filters) as subscription:
             task = asyncio.current_task()

@@ -27,10 +27,10 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(description="the share of time collections may keep writers waiting; at most 0.5")
     ] = 0.02
     deletion_threshold: Annotated[
-        int, Meta(ge=0, description="removals after which a collection is run at once; 0: at the next planned one")
+        int, Meta(ge=0, description="removals after which a collection is run at once; 0: at the next scheduled one")
     ] = 0
     mutation_threshold: Annotated[
-        int, Meta(description="changes after which the next planned collection is run; 0: changes do not count")
+        int, Meta(description="changes after which the next scheduled collection is run; 0: changes do not count")
     ] = 100
     schedule_delay: Annotated[Duration, Meta(description="between what asks for a collection and its start")] = 0.0
     startup_delay: Annotated[Duration, Meta(description="before the first collection; 0: wait for a reason")] = 0.1

@@ -1,7 +1,7 @@
 """Server reflection under both of its names: v1, and v1alpha, which older grpcurl asks for.
 
-The library serves v1alpha. v1 is the same messages under another package (grpc/reflection/v1/reflection.proto says
-so), so its methods are the same handlers, and its descriptor is the old one renamed, to describe reflection itself.
+The library serves v1alpha. v1 is the same messages under another package (grpc/reflection/v1/reflection.proto states
+it), so its methods are the same handlers, and its descriptor is the old one renamed, to describe reflection itself.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def _message(bundle: Listed) -> api.Bundle:
 async def bundles(context: InitContext) -> AsyncIterator[Bundles]:
     """The bundles applied on this node, stored below ``<root>/bundles``."""
     if not any(state.registration.kind == METADATA for state in context.plugins):
-        raise SkipPlugin("metadata is disabled, and with it what bundles are held by")
+        raise SkipPlugin("metadata is disabled, and with it the leases that keep bundles")
     root = context.places.root / "bundles"
     bundle_dir = BundleDir(root, Links(root, context.config.targets), context.config.keep)
     engine = Bundles(context.single(METADATA), bundle_dir, partial(check_rules, lifts=context.config.lifts))

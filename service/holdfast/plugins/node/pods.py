@@ -32,7 +32,7 @@ class CriConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="the runtime's socket; empty: containerd's, CRI-O's, k3s's, k0s's or microk8s's")
     ] = ""
     relist: Annotated[
-        Duration, Meta(ge=1, le=3600, description="time between two whole lists; a new container is asked for at once")
+        Duration, Meta(ge=1, le=3600, description="time between two whole lists; a new container is queried at once")
     ] = 10.0
     events: Annotated[
         Literal["auto"] | bool,

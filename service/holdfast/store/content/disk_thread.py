@@ -29,5 +29,5 @@ async def finished(future: asyncio.Future[T]) -> T:
     if cancelled is None:
         return future.result()
     if not future.cancelled():
-        future.exception()  # heard
+        future.exception()  # marked as retrieved
     raise cancelled

@@ -95,7 +95,7 @@ class Writer(Protocol):
 
 
 class Swept(Struct, frozen=True):
-    """Numbers of blobs and ingests that a sweep removed."""
+    """Numbers of blobs and ingests that a collection removed."""
 
     blobs: int = 0
     ingests: int = 0

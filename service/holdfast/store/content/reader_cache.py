@@ -16,7 +16,7 @@ _KEPT = 32
 
 
 class _Kept:
-    """A reader and the count of its users; the last user closes it when it is not kept any more."""
+    """A reader and the count of its users; the last user closes it when it is no longer kept."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader

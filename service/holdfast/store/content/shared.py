@@ -5,9 +5,9 @@ in any namespace is finished at once; with ``isolated`` it must send every byte,
 is labelled ``containerd.io/namespace.shareable`` = ``true`` (containerd 2).
 
 A commit has two steps: the store below commits, then one transaction adds the blob to the namespace, removes the
-ingest and lets the lease hold the blob. After a kill between the two, no namespace has the blob: the next sweep removes
-it, or the next writer of the blob finds it. A delete removes the namespace's row; a sweep removes the bytes when no
-namespace has a row.
+ingest and lets the lease hold the blob. After a kill between the two, no namespace has the blob: the next collection
+removes it, or the next writer of the blob finds it. A delete removes the namespace's row; a collection removes the
+bytes when no namespace has a row.
 """
 
 from __future__ import annotations

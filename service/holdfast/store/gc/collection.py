@@ -1,6 +1,6 @@
 """One garbage collection of the metadata: needed objects are marked, the others removed, in one change.
 
-It runs on the writer's thread: nothing can be removed or added between the mark and the sweep.
+It runs on the writer's thread: nothing can be removed or added between the mark and the removal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KINDS = {
     IMAGES: ObjectKind.IMAGE,
     SNAPSHOTS: ObjectKind.SNAPSHOT,
 }
-#: The swept kinds: table, and the column with the name.
+#: The collected kinds: table, and the column with the name.
 _TABLES = {
     ObjectKind.LEASE: ("leases", "id"),
     ObjectKind.IMAGE: ("images", "name"),

@@ -1,6 +1,6 @@
 """When to collect garbage: containerd's rules, as values in and times out. Times are seconds on one clock.
 
-A removal makes the next planned collection run, and so does a number of mutations; a request runs one after
+A removal makes the next scheduled collection run, and so does a number of mutations; a request runs one after
 ``schedule_delay_s``. The interval between collections keeps their pauses within ``pause_threshold`` of the time.
 """
 
@@ -28,7 +28,7 @@ class Thresholds(Struct, frozen=True):
 
 
 class Schedule:
-    """Count changes and plan the next collection (``at``; None: nothing is planned)."""
+    """Count changes and plan the next collection (``at``; None: nothing is scheduled)."""
 
     def __init__(self, thresholds: Thresholds, now: float) -> None:
         self.thresholds = thresholds
@@ -37,7 +37,7 @@ class Schedule:
         self._interval_s = _INTERVAL_S
         self._pauses_s = 0.0
         self._collections = 0
-        self._not_before: float | None = None  # set while nothing is planned because nothing happens
+        self._not_before: float | None = None  # set while nothing is scheduled because nothing happens
         self._start_counting()
 
     def mutated(self, now: float, removed: bool) -> None:
@@ -54,7 +54,7 @@ class Schedule:
         self._plan(now)
 
     def due(self, now: float) -> bool:
-        """Whether to collect now that the planned time has come; if not, the next change with a reason plans again.
+        """Whether to collect now that the scheduled time has come; if not, the next change with a reason plans again.
 
         containerd checks again after each interval, which may be milliseconds, while nothing happens.
         """

@@ -1,4 +1,4 @@
-"""The loop that collects garbage when the `Schedule` says so, and answers the waiting callers."""
+"""The loop that collects garbage when the `Schedule` requires it, and answers the waiting callers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Scheduler:
                 answer.cancel()
 
     async def _is_time(self, schedule: Schedule) -> bool:
-        """Wait for the planned time (True), or until the plan changed."""
+        """Wait for the scheduled time (True), or until the plan changed."""
         self._changed.clear()
         if schedule.at is not None and schedule.at <= self._now():
             return True

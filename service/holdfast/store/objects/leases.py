@@ -117,7 +117,7 @@ class Leases:
         await self._database.write(change)
 
     async def remove(self, namespace: str, lease_id: str, resource: Resource) -> None:
-        """Release ``resource``; releasing a resource that is not held is no error.
+        """Release ``resource``; releasing a resource that the lease does not have is no error.
 
         Raises:
             NotFound: no such lease.
@@ -174,7 +174,7 @@ def hold(transaction: Transaction, namespace: str, lease: str, resource: Resourc
     """Let the caller's lease hold ``resource``; False without a lease.
 
     Raises:
-        NotFound: the lease does not exist (any more).
+        NotFound: the lease does not exist, or no longer.
     """
     if not lease:
         return False
@@ -187,7 +187,7 @@ def hold(transaction: Transaction, namespace: str, lease: str, resource: Resourc
 
 
 def release(transaction: Transaction, namespace: str, lease: str, resource: Resource) -> None:
-    """Release ``resource``, if it is held."""
+    """Release ``resource``, if the lease has it."""
     transaction.execute(
         "DELETE FROM lease_resources WHERE namespace = ? AND lease = ? AND type = ? AND id = ?",
         (namespace, lease, resource.type, resource.id),

@@ -1,4 +1,4 @@
-"""Whom a sweep passes over: by a name, or a name in groups, that no rule holds for."""
+"""Processes that a rescan passes over: by a name, or a name in groups, that no rule holds for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ["sh", "exactly-fifteen", "a b", "two\nlines", "pool_workqueue_release"]
 
 @pytest.fixture
 def put(tmp_path):
-    """Puts what a sweep reads of a process into a proc file system of plain files."""
+    """Puts what a rescan reads of a process into a proc file system of plain files."""
 
     def put(pid, comm="sh", ppid=1, groups="0::/a\n"):
         at = tmp_path / str(pid)
@@ -36,7 +36,7 @@ def reader(tmp_path):
 
 @pytest.fixture
 def iter_candidates(reader):
-    """The numbers of those worth a look."""
+    """The numbers of the processes to examine."""
 
     def iter_candidates(match_cache, known=(), followed=()):
         return [

@@ -39,7 +39,7 @@ def test_one_pod_whose_containers_start_all_the_time_waits_for_the_rescan_and_no
     assert starts.allows("noisy", 101.0 + 10 * STARTS_WINDOW_S)
     (line,) = caplog.records
     assert (line.message, dict(line.fields)["uid"]) == (
-        "pod makes too many events; it is looked at by rescans only", "noisy",
+        "pod makes too many events; only rescans examine it", "noisy",
     )  # fmt: skip
 
 

@@ -246,7 +246,7 @@ class TestRefusedValue:
         under()
         node.settle()
         assert (program.adj, placement(node, program).state) == (500, State.RETURNING)
-        assert len([one for one in caplog.records if "cannot give back now" in one.getMessage()]) == 1
+        assert len([one for one in caplog.records if "cannot restore now" in one.getMessage()]) == 1
         assert Happening.RELEASED not in happenings(node, program)
         node.kernel.refuses = set()
         node.settle()
@@ -416,7 +416,7 @@ class TestInheritance:
     def test_what_its_parent_had_before_is_its_own_though_another_program_chose_for_the_parent_since(
         self, node, under, program, restarted, told
     ):
-        """It was forked and not looked at yet when its parent's value was seen to be another program's."""
+        """It was forked and not examined yet when its parent's value was seen to be another program's."""
         under(VALUE)
         node.kernel.write_adj(node.kernel.processes[1], 7)
         parent = node.started("a")
@@ -985,7 +985,7 @@ class TestFile:
         assert [refusal.reason for refusal in placement(node, program).refusals] == [Reason.BAD_VALUE]
 
     def test_what_was_refused_for_one_process_and_done_for_the_next_is_given_back(self, node, under):
-        """Both were carried out before it was heard of either."""
+        """Both were carried out before either result arrived."""
         node.set_rules(rules(SET))
         node.sweeps.step()
         for refuses in ({"file"}, set()):
@@ -1004,7 +1004,7 @@ class TestFile:
         under()
         node.settle()
         assert held["/src1", "pids.max"] == "50"
-        assert len([one for one in caplog.records if "cannot give back now" in one.getMessage()]) == 1
+        assert len([one for one in caplog.records if "cannot restore now" in one.getMessage()]) == 1
         node.kernel.refuses = set()
         node.settle()
         assert undone(node)

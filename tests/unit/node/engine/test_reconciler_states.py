@@ -1,7 +1,7 @@
 """Anything in any order: whatever happens, each process and file ends with what the model says.
 
 The model is in `tests.fakes.kernel`: what each process and file would have if there were no holdfast. Everything else
-is the real thing: the reconciler, the examiner, the executor, the journal and its file, the sweeps.
+is the real thing: the reconciler, the examiner, the executor, the journal and its file, the rescans.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(comm=st.sampled_from(COMMS), first=st.booleans())
     def a_runtime_creates_a_process_with_a_rules_value(self, comm, first):
-        """It was asked for 77 and wrote what rule ``value`` says; we are told before or after the program runs."""
+        """The request was 77 and it wrote what rule ``value`` says; it reports before or after the program runs."""
         if len(self.others()) >= 12:
             return
         given = 500 + 10 * (self.variant == "B")
@@ -280,7 +280,7 @@ class Machine(RuleBasedStateMachine):
     def an_older_release_ran_before_us(self):
         """Its journal is an sqlite database, which knows of no heirs: each row is a process's own.
 
-        Nor does it know where a group's first process came from: who is there without a row could not go back.
+        Nor does it know where a group's first process came from: a process there without a row could not go back.
         """
         self.calm_down()
         self.node.settle()
@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def everything_settles(self):
-        """No refusals and no kills any more: each process under a rule has what the rule says."""
+        """No refusals and no further kills: each process under a rule has what the rule says."""
         kernel = self.node.kernel
         self.calm_down()
         self.node.settle()
@@ -350,7 +350,7 @@ class Machine(RuleBasedStateMachine):
                 assert program.adj in self.wanted(program), program
 
     def calm_down(self):
-        """Nothing is refused, nobody kills us, others are quiet."""
+        """Nothing is refused, no kill -9, others are quiet."""
         kernel = self.node.kernel
         kernel.fuse, kernel.refuses, kernel.meanwhile = -1, set(), []
 

@@ -1,4 +1,4 @@
-"""What operators ask for: rows that are committed, and whom is looked at."""
+"""Requests of operators: rows that are committed, and processes that are examined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a deed, or of one that nobody heard of."""
+"""Results of actions, and actions without a result."""
 
 from __future__ import annotations
 

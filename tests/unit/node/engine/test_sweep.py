@@ -1,4 +1,4 @@
-"""Looking at everybody in slices, so that events are served meanwhile."""
+"""A rescan of all processes in slices, so that events are served meanwhile."""
 
 import time
 

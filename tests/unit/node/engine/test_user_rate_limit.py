@@ -19,7 +19,7 @@ class Hierarchy:
 
 
 class Reader:
-    """Processes by number: who started each, and where it is."""
+    """Processes by number: the user of each, and where it is."""
 
     def __init__(self):
         self.processes = {}

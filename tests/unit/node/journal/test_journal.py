@@ -266,7 +266,7 @@ class TestRootGone:
         journal.close()
         assert reopened(journal.path) == [ADJ]
         assert [record.getMessage() for record in caplog.records] == [
-            "the journal's file was removed or replaced, and is made anew from memory"
+            "the journal's file was removed or replaced; it is written again from memory"
         ]
 
     def test_where_it_cannot_be_made_anew_nothing_is_written(self, tmp_path):

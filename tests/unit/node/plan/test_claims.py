@@ -1,4 +1,4 @@
-"""One value for a file of a group, whatever order processes are planned in."""
+"""One value for a file of a group, in whatever order processes get their plans."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_two_names_of_one_file_in_one_rule_do_not_take_turns():
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), st.permutations([1, 2, 3, 4]))
 def test_whatever_the_order_of_processes_the_file_comes_to_rest_at_the_first_rules_value(comms, values):
-    """A model of rescans: plan each process, write what is planned; after two rescans nothing is written any more."""
+    """A model of rescans: plan each process, write the plan; after two rescans nothing is written."""
     book = rules(*(in_place(comm, 4096 * value) for comm, value in zip("abcd", values, strict=True)))
     claims, now = Claims(), "max"
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Reads that do not return, over fifos that nobody writes to yet."""
+"""Reads that do not return, over fifos without a writer."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def test_nothing_is_the_defaults():
         ),
         (
             "annotations:\n- namespaces: re:team\n  oom_score_adj: {min: 1}",
-            'my.yaml:2: annotations[0].namespaces: "re:team" is not the exact name of a namespace: who may create one '
-            "that fits would get these values; name each, or say trust_claims: true",
+            'my.yaml:2: annotations[0].namespaces: "re:team" is not the exact name of a namespace: any user that '
+            "may create one that fits would get these values; name each, or say trust_claims: true",
         ),
         ("rules: [", "my.yaml:2: not YAML"),
     ],

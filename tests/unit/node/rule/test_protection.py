@@ -126,8 +126,8 @@ class TestAtRunTime:
             ({"evidence": CLAIMED}, "exe is not a fact: /x is writable by uid 1001"),
             ({"uids": (1001, 26, 26)}, "user is not a fact: it was started by uid 1001"),
             ({"uids": (26, 26, 0)}, "user is not a fact: it was started by uid 0"),
-            ({"uids": ()}, "user is not a fact: it was not looked at"),
-            ({"evidence": Evidence()}, "exe is not a fact: it was not looked at"),
+            ({"uids": ()}, "user is not a fact: it was not read"),
+            ({"evidence": Evidence()}, "exe is not a fact: it was not read"),
         ],
     )
     def test_a_claim_protects_nobody_and_says_which_it_is(self, given, why):

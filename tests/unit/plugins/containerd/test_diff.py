@@ -31,7 +31,7 @@ class Call:
 
 
 class Named:
-    """A differ that says who was asked, or that it cannot."""
+    """A differ that says which differ was called, or that it cannot."""
 
     def __init__(self, name: str, error: Exception | None = None) -> None:
         self.name = name
@@ -172,7 +172,7 @@ def test_the_engine_is_imported_by_the_first_call_and_not_by_the_boot():
 
 
 class Far:
-    """A snapshotter that remembers what it was asked."""
+    """A snapshotter that remembers its requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -46,7 +46,7 @@ class Call:
 
 
 class Collections:
-    """Stands in for the scheduler: counts who waited."""
+    """Stands in for the scheduler: counts the waiting callers."""
 
     def __init__(self) -> None:
         self.waited = 0

@@ -1,4 +1,4 @@
-"""The bundles' API over a real store: messages, events, counts, and what is served to whom."""
+"""The bundles' API over a real store: messages, events, counts, and what is served to which client."""
 
 from functools import partial
 

@@ -25,7 +25,8 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
         "holdfast"
     )
     plugin_index: Annotated[
-        str, Meta(pattern="^[0-9]{2}$", description="its place among the runtime's plugins; lower ones are asked first")
+        str,
+        Meta(pattern="^[0-9]{2}$", description="its place among the runtime's plugins; lower ones are called first"),
     ] = "10"
     budget: Annotated[
         Duration,

@@ -26,7 +26,7 @@ from holdfast.ttrpc.dial import Connector, inherited
 
 LOG = log.named(__name__)
 
-#: A runtime that restarts is back within seconds; a node without NRI is asked again, cheaply.
+#: A runtime that restarts is back within seconds; a node without NRI is tried again, cheaply.
 RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
 LASTED_S = 10.0  # a connection that ends sooner counts as failed: a runtime may drop us for how we answer
 
@@ -100,11 +100,11 @@ class Link:
         if service.synchronized:
             self._said = None
             self._on_change(False)
-            LOG.warning("nri: the runtime is gone; connecting anew", runtime=service.runtime, why=why)
+            LOG.warning("nri: the runtime is gone; connecting again", runtime=service.runtime, why=why)
             return
         if why != self._said:  # otherwise a node without NRI would log it every few seconds
             self._said = why
-            LOG.warning("nri: no runtime has us as its plugin; trying on", why=why)
+            LOG.warning("nri: not registered with a runtime; trying again", why=why)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -32,9 +32,11 @@ class NriMetrics(MetricGroup):
             "holdfast_nri_handler_seconds", "Time to answer the runtime.", ["method"], bounds=_BOUNDS_S
         )
         self.failures = Counter(
-            "holdfast_nri_failures_total", "Calls answered with nothing because answering failed.", ["method"]
+            "holdfast_nri_failures_total", "Calls answered without changes because of an error.", ["method"]
         )
         self.connected = Gauge("holdfast_nri_connected", "Whether a runtime has us as its plugin.")
         self.connections = Counter("holdfast_nri_connections_total", "Registrations with a runtime that held.")
-        self.synchronized = Gauge("holdfast_nri_synchronized", "What the last synchronisation told of.", ["object"])
+        self.synchronized = Gauge(
+            "holdfast_nri_synchronized", "Objects that the last synchronisation reported.", ["object"]
+        )
         self.left_out = Counter("holdfast_nri_left_out_total", "Pods and containers there was no room for.")

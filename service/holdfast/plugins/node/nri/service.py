@@ -77,7 +77,7 @@ def fail_open(metrics: NriMetrics, budget_s: float) -> Interceptor:
                     return await handler(request, call)
             except Exception as error:  # whatever it is, the container must be created
                 metrics.failures.inc(method)
-                LOG.error("nri: answered with nothing", method=method, error=f"{type(error).__name__}: {error}")
+                LOG.error("nri: answered without changes", method=method, error=f"{type(error).__name__}: {error}")
                 return empty(request)
             finally:
                 seconds.observe(time.perf_counter() - began)
@@ -232,7 +232,7 @@ class PluginService(PluginServicer):
         elif event == NriEvent.POST_START:
             if self._context.retry_guard.started((pod.uid, container.name)):
                 LOG.warning(
-                    "nri: a container started only without our values; it is left alone from now on",
+                    "nri: a container started only without our values; it gets none from now on",
                     pod=f"{pod.namespace}/{pod.name}",
                     container=container.name,
                 )
@@ -267,10 +267,10 @@ class PluginService(PluginServicer):
             both.result()
             self._context.store.handed_over(container_id)
         except Exception as error:  # a journal that cannot be written; or we stop, and the store is closed
-            LOG.warning("nri: what a container was created with waits for the next start", error=error)
+            LOG.warning("nri: the values of a created container stay stored until the next start", error=error)
 
     def _known(self, container_message: pb.Container) -> RuntimeContainer:
-        """Return a container, with the value that was asked for if it was given another one."""
+        """Return a container, with the requested value if it was given another one."""
         container = message.container(container_message)
         row = self._context.store.get(container.id)
         if row is None:

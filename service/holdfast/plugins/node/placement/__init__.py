@@ -175,7 +175,7 @@ async def outlast(engine: Engine, fault: Callable[[str], None]) -> None:
     had no processor.
 
     Raises:
-        Unavailable: it has ended, or hangs for good: no process is placed any more; only a new daemon process helps.
+        Unavailable: it has ended, or hangs for good: no process is placed now; only a new daemon process helps.
     """
     ended = asyncio.wrap_future(engine.ended)
     said, stopped_s, now = "", 0.0, time.monotonic()
@@ -206,7 +206,7 @@ def recorder_of(context: InitContext, boot_id: str, kills: Kills) -> Recorder | 
     server = ApiServer.of(os.environ)
     if server is None:
         LOG.warning(
-            "no Kubernetes Events are written: this is no pod with a service account's token",
+            "no Kubernetes Events are written: a service account's token is not mounted",
             remedy="set serviceAccount.automountToken or kubernetes_events: false",
         )
         return None
@@ -241,7 +241,7 @@ def remarks_on(config: PlacementConfig) -> list[Remark]:
 
 @contextmanager
 def pods_followed(pods: PodLookup, engine: Engine, refused_annotations: RefusedAnnotations) -> Iterator[None]:
-    """Tell the engine and the check of annotations of new and changed pods; nothing without the directory of pods."""
+    """Report new and changed pods to the engine and the check of annotations; nothing without the directory of pods."""
     with ExitStack() as ends:
         if isinstance(pods, Directory):
             ends.callback(pods.on_change(engine.examine_groups))
@@ -275,7 +275,7 @@ def warn_of_restart(context: InitContext, config: PlacementConfig, fresh: Placem
     """Log the changed keys that a reload does not put in force."""
     for key in ("rescan", "kills_kept", "kubernetes_events"):
         if getattr(fresh, key) != getattr(config, key):
-            LOG.warning("takes a restart", key=f"plugins.{context.uri}.{key}")
+            LOG.warning("changed setting needs a restart", key=f"plugins.{context.uri}.{key}")
 
 
 @plugin(

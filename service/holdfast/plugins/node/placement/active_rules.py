@@ -57,7 +57,7 @@ class ActiveRules:
         self.rules = Rules()
         self._is_set = False
         self.builtin: frozenset[str] = frozenset()
-        self.changed_otherwise: Callable[[], object] = tuple  # called when values were restored: a reload starts anew
+        self.changed_otherwise: Callable[[], object] = tuple  # called when values were restored: a reload starts again
 
     def apply(self, config: PlacementConfig) -> None:
         """Put these rules in force; they are in force when it returns.

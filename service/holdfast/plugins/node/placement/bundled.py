@@ -114,5 +114,5 @@ class BundledRules:
             return
         self._why = why
         self._reads.inc("rejected")
-        LOG.error("bundle rejected; the rules before it stay in force", bundle=reference, error=why)
+        LOG.error("bundle rejected; the previous rules stay in force", bundle=reference, error=why)
         self._tell(f"bundle {reference}: {why}")

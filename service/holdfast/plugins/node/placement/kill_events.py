@@ -4,8 +4,9 @@ A kill may be reported before the container runtime reports its pod: if the cont
 the daemon. Such a kill waits until the directory knows the pod, `WAITS_S` at most.
 
 A pod's name is used only if the container runtime names this very group for the container, or if only root can make
-the group (`Kill.pod_confirmed`): otherwise a user who may make cgroups could cause Events on another user's pod. If too
-many kills wait, a kill in a group that only looks like a pod's is dropped before one in a group that only root makes.
+the group (`Kill.pod_confirmed`): otherwise a user that may make cgroups could cause Events on another user's pod. If
+too many kills wait, a kill in a group that only looks like a pod's is dropped before one in a group that only root
+makes.
 """
 
 from __future__ import annotations

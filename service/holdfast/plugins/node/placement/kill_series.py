@@ -101,7 +101,7 @@ class _Pod(Struct):
 
 
 class KillSeries:
-    """`add` takes in kills, `due` gives writes, `failed` takes back a write that could not be made."""
+    """`add` takes in kills, `due` gives writes, `failed` queues again a write that could not be made."""
 
     def __init__(self, boot_id: str, now: float) -> None:
         self._boot_id = boot_id

@@ -87,9 +87,9 @@ def _next(standing: RankedProcess, kill: Kill) -> str:
 
 def _rule(kill: Kill) -> str:
     if kill.rule is None:
-        return "No rule" if kill.rule_known else "No rule known (it ended before the daemon looked at it)"
+        return "No rule" if kill.rule_known else "No rule known (it ended before the daemon examined it)"
     if kill.rule == BY_HAND:
-        return "Held by hand"
+        return "Override"
     return f"Rule: {_name(kill.rule)}{_STATES.get(State(kill.rule_state), '') if kill.rule_state else ''}"
 
 

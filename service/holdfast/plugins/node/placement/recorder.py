@@ -72,7 +72,7 @@ class Recorder:
         with self._changed:
             self._changed.notify()
 
-    # -- telling, from any thread; never waits -----------------------------------------------------------------------
+    # -- input, from any thread; never waits -------------------------------------------------------------------------
 
     def tell(self, pod: PodRecord, refused: Sequence[Ask]) -> None:
         """Have an Event on this pod about its refused annotations."""
@@ -128,7 +128,7 @@ class Recorder:
         try:
             self._settled(done)
         except Exception as error:  # they may be written again after a restart, under the same names
-            LOG.warning("what was told of OOM kills could not be noted", error=error)
+            LOG.warning("the written Events about OOM kills could not be recorded", error=error)
 
     def _write_refused(self, pod: PodRecord, refused: tuple[Ask, ...]) -> None:
         try:

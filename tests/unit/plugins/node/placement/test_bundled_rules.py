@@ -1,4 +1,4 @@
-"""Rules from a bundle: which are in force, and what is told when they cannot be."""
+"""Rules from a bundle: which are in force, and what is logged when they cannot be."""
 
 from concurrent.futures import Future
 

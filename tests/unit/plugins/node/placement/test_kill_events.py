@@ -1,4 +1,4 @@
-"""Kills on their way to Events: whose pod is known, and who may have an Event on it."""
+"""Kills on their way to Events: which pod is known, and which pod may have an Event."""
 
 import time
 

@@ -57,11 +57,11 @@ def test_a_process_of_another_pod_is_not_named(domain):
     ("known", "words"),
     [
         ({"rule": None}, "No rule; oom"),
-        ({"rule": None, "rule_known": False}, "No rule known (it ended before the daemon looked at it); oom"),
+        ({"rule": None, "rule_known": False}, "No rule known (it ended before the daemon examined it); oom"),
         ({"rule_state": State.INHERITED.value}, "Rule: eaters (inherited from the process that started it); oom"),
         ({"rule_state": State.PLANNED.value}, "Rule: eaters (dry run: nothing was changed); oom"),
         ({"rule_state": State.MOVING.value}, "Rule: eaters; oom"),
-        ({"rule": "hold"}, "Held by hand; oom"),
+        ({"rule": "hold"}, "Override; oom"),
     ],
 )
 def test_the_rule_is_said_as_far_as_it_had_got(known, words):

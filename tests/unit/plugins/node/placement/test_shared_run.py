@@ -1,4 +1,4 @@
-"""One look for all who ask at the same time, and never one that began before somebody asked."""
+"""One run for all requests at the same time, and never one that began before a request."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from holdfast.plugins.node.placement.shared_run import SharedRun
 
 
 class Look:
-    """A blocking look that waits until it is let go, and answers its number."""
+    """A blocking run that waits until it is released, and answers its number."""
 
     def __init__(self, fails=False):
         self.began, self.fails = 0, fails
