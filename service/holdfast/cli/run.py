@@ -8,9 +8,9 @@ import sys
 import click
 
 HINTS = (
-    ("preview", "what the rules would change on this machine, and what stands in the way"),
-    ("victims", "whom the OOM killer would take next, before and after the rules"),
-    ("explain {pid}", "why a process is under the rule it is under"),
+    ("preview", "what the rules would change on this machine, and what prevents each change"),
+    ("victims", "which process the OOM killer would choose next, without and with the rules"),
+    ("explain {pid}", "which rule applies to a process, and why"),
 )
 
 

@@ -2,7 +2,7 @@
 
 - `layer`: the chain around a method; start here
 - `registrar`: adds a service to it
-- `auth`, `tls`: who may call over TCP
+- `auth`, `tls`: authorization over TCP
 - `draining`: calls in flight
 - `counters`: metrics of calls
 - `tracing`, `spans`: whether calls are traced, and the traces

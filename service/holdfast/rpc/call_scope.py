@@ -1,4 +1,4 @@
-"""What surrounds one call on either transport: its namespace, its span, and its counters."""
+"""The scope of one call on either transport: its namespace, its span, and its counters."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ The life of the daemon:
 - `build`: the steps of the boot
 - `directories`, `lock`, `trust`: its directories, and one daemon for each
 - `self_limits`: its own oom_score_adj and cgroup
-- `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that do not work any more
+- `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that stopped working
 - `tasks`, `signals`, `notify`: tasks, signal handlers, messages to systemd
 - `reload`, `last_good`: a changed configuration, and the last one that took effect
 

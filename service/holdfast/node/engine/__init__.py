@@ -1,6 +1,6 @@
 """The engine: its loop, its reconciler, and the calls other threads make.
 
-What it is for other threads:
+The interface for other threads:
 
 - `engine`: the engine as any thread sees it
 - `mailbox`: calls of other threads
@@ -9,18 +9,18 @@ What it is for other threads:
 The loop, and what it examines:
 
 - `loop`, `sweep`, `feed`: the loop, the rescan, the events of the kernel
-- `examiner`, `fact_reader`, `match_cache`, `required_files`: when a process is examined, and what is read of it
+- `examiner`, `fact_reader`, `match_cache`, `required_files`: when a process is examined, and the facts that are read of it
 - `event_limits`, `rate_limit`, `user_rate_limit`, `cost_limit`, `cpu_share`: limits of that work
 - `scheduling`: the priority of its thread
 - `performer`: carries out what was decided
 - `attribution`: the rule of a process that was killed
 
-What is decided, without I/O:
+Decisions, without I/O:
 
 - `reconciler`: decides for each process, and settles results; start here
 - `decider`, `enforcement`, `restorer`: the plan, the changes of a rule, the return of what was there before
 - `heritage`, `descent`, `forks`: what a process has from another one
 - `entry`, `rule_state`, `recent_rows`, `restored_moves`: what is known of processes, rules and rows
-- `settlement`, `clearance`: what follows from results; files and groups that nothing needs any more
+- `settlement`, `clearance`: what follows from results; files and groups that nothing needs
 - `request`: overrides, restores and adoptions
 """

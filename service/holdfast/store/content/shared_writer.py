@@ -22,7 +22,7 @@ class NamespaceBlobs(Protocol):
 
     @property
     def lock(self) -> ReadWriteLock:
-        """The lock that a commit shares and a sweep has alone."""
+        """The lock that a commit shares and a collection has alone."""
 
     async def shown(self, ref: str, info: Info) -> None:
         """Add a blob of the store below to the namespace, and remove the ingest ``ref``. Raises `AlreadyExists`."""
