@@ -8,8 +8,8 @@ import grpc
 import pytest
 from holdfast.api.services.content.v1 import content_pb2 as content
 from holdfast.errors import NotFound
-from holdfast.plugins.proxy import Proxy
-from holdfast.plugins.remote import RemoteContent
+from holdfast.plugins.proxy.registrations import Proxy
+from holdfast.plugins.proxy.remote import RemoteContent
 from holdfast.pods.cri import connected
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode

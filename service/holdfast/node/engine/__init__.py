@@ -9,7 +9,7 @@ The interface for other threads:
 The loop, and what it examines:
 
 - `loop`, `sweep`, `feed`: the loop, the rescan, the events of the kernel
-- `examiner`, `fact_reader`, `match_cache`, `required_files`: when a process is examined, and the facts that are read of it
+- `examiner`, `fact_reader`, `match_cache`, `required_files`: when a process is examined, and the facts read of it
 - `event_limits`, `rate_limit`, `user_rate_limit`, `cost_limit`, `cpu_share`: limits of that work
 - `scheduling`: the priority of its thread
 - `performer`: carries out what was decided
