@@ -77,7 +77,6 @@ lint: $(VENV)/.installed $(PROTOC)/.installed ## ruff, mypy --strict, import con
 	@$(BIN)/lint-imports --no-cache
 	@$(PROTOC)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
-	@$(BIN)/python -m holdfast.node.rule.builtin --check
 	@$(BIN)/python helm/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
@@ -105,9 +104,8 @@ $(PROTOC)/.installed: requirements/protos.lock
 	@$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/protos.lock
 	@touch $@
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema, and the built-in rules' rules.json
+docs: $(VENV)/.installed ## regenerate docs/configuration.md from the schema
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/python -m holdfast.node.rule.builtin
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py
