@@ -90,7 +90,6 @@ lint: $(VENV)/.installed $(PROTOC)/.installed ## ruff, mypy --strict, import con
 	@$(BIN)/python docs/words.py
 	@$(PROTOC)/bin/python protos/generate.py --check
 	@$(BIN)/python docs/generate.py --check
-	@$(BIN)/python -m holdfast.node.rule.builtin --check
 	@$(BIN)/python helm/generate.py --check
 
 format: $(VENV)/.installed ## ruff's formatter and its safe fixes
@@ -118,9 +117,8 @@ $(PROTOC)/.installed: requirements/protos.lock
 	@$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/protos.lock
 	@touch $@
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md, the layers in docs/design.md, and the built-in rules' rules.json
+docs: $(VENV)/.installed ## regenerate docs/configuration.md and the layers in docs/design.md
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/python -m holdfast.node.rule.builtin
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py

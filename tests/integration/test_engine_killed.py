@@ -21,8 +21,7 @@ pytestmark = pytest.mark.root
 DRIFTED = 100
 BOUNDARIES = (
     (Journal, ("commit", "forget", "_write", "_write_anew")),
-    (files.Mounted, ("_write", "_mkdir", "remove")),
-    (files.Joins, ("join",)),
+    (files.Mounted, ("_write", "_mkdir", "join", "remove")),
     (OpenProcess, ("exchange",)),
 )
 

@@ -264,8 +264,3 @@ def test_a_shipped_rule_reads_as_a_rule_of_ones_own():
     (first, *_) = builtin.load("container-runtime")
     assert isinstance(first, Rule)
     assert first.oom_score_adj == OomScoreAdj(at_most=-999)
-
-
-def test_the_compiled_rules_are_those_of_the_files():
-    with open(builtin.COMPILED, "rb") as file:
-        assert file.read() == builtin.compiled() + b"\n", "run `make docs`"

@@ -1,7 +1,6 @@
 """The built-in rules: one YAML file per subject, with the source of every value beside it.
 
-Files in the folder ``optional`` change behaviour that some sites rely on and must be named. ``rules.json`` has all
-files in the form that a start reads; ``python -m holdfast.node.rule.builtin`` writes it.
+Files in the folder ``optional`` change behaviour that some sites rely on and must be named.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ ALL = "all"  # among names: every file that is not optional
 NAMESPACES = "$namespaces"
 #: Namespaces where only a cluster's administrator may create pods, by file. Other files' rules for them are off.
 TRUSTED = {"kubelet": ("kube-system",), "node-daemons": ("kube-system",)}
-COMPILED = os.path.join(_FOLDER, "rules.json")
 
 
 def names() -> tuple[str, ...]:
@@ -69,20 +67,7 @@ def load(name: str) -> tuple[Rule, ...]:
     Raises:
         ConfigError: there is none of that name.
     """
-    check(name)
-    return _compiled()[name]
-
-
-def compiled() -> bytes:
-    """Return the content of ``rules.json``: every file's rules, so that a start reads no YAML (15 ms) for them."""
-    import yaml
-
-    return msgspec.json.format(msgspec.json.encode({name: yaml.safe_load(text(name)) for name in known()}), indent=1)
-
-
-def _compiled() -> dict[str, tuple[Rule, ...]]:
-    with open(COMPILED, "rb") as file:
-        return msgspec.json.decode(file.read(), type=dict[str, tuple[Rule, ...]])
+    return msgspec.yaml.decode(text(name), type=tuple[Rule, ...])
 
 
 def with_builtin(config: PlacementConfig) -> tuple[Rule, ...]:
@@ -98,11 +83,9 @@ def with_builtin(config: PlacementConfig) -> tuple[Rule, ...]:
     )
     own = {rule.name for rule in config.rules}
     ours: list[Rule | None] = []
-    if wanted:
-        ready = _compiled()
-        for name in wanted:
-            namespaces = config.builtin_namespaces.get(name, TRUSTED.get(name, ()))
-            ours += (_in_namespaces(rule, namespaces) for rule in ready[name] if rule.name not in own)
+    for name in wanted:
+        namespaces = config.builtin_namespaces.get(name, TRUSTED.get(name, ()))
+        ours += (_in_namespaces(rule, namespaces) for rule in load(name) if rule.name not in own)
     changes = {"yields_to_annotations": True} | ({"dry_run": True} if config.builtin_rules == "preview" else {})
     return (*config.rules, *(msgspec.structs.replace(rule, **changes) for rule in ours if rule is not None))
 
