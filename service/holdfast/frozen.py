@@ -25,7 +25,7 @@ _HEAD = len(MAGIC_NUMBER) + 8  # and the index's length
 
 
 class _Loader(SourceFileLoader):
-    """The usual loader, with the code already at hand."""
+    """The usual loader, with the code already loaded."""
 
     def __init__(self, name: str, path: str, code: bytes) -> None:
         super().__init__(name, path)

@@ -112,7 +112,7 @@ def screen(seen: Seen, height: int) -> Group:
 
 def _head(status: pb.StatusResponse) -> str:
     mode = "dry run: nothing is written" if status.dry_run else "on"
-    feed = "exec events arrive" if not status.events else f"only rescans: {status.events}"
+    feed = "process events arrive" if not status.events else f"only rescans: {status.events}"
     took = status.last_sweep.ToNanoseconds() / 1e6
     return f"holdfast: {mode} · {feed} · last rescan {status.last_sweep_processes} processes in {took:.0f} ms"
 
