@@ -36,8 +36,8 @@ class Seen(Struct):
 
 
 @click.command()
-@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
-@click.option("--once", is_flag=True, help="Print one look and end.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds per update.")
+@click.option("--once", is_flag=True, help="Print one table and end.")
 @client_options
 def top(client: DaemonClient, every: float, once: bool) -> None:
     """Watch pressure, the next victims, the processes by rule and by pod, and the last events. Ends with Ctrl-C."""
