@@ -19,8 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-READ = ("*.md", "docs/**/*.md", "tests/**/*.md", "helm/**/*.md", "helm/**/NOTES.txt")
-READ_COMMENTS = ("helm/holdfast/values.yaml", "Makefile")
+READ = ("*.md", "docs/**/*.md", "tests/**/*.md", "helm/**/*.md", "helm/**/NOTES.txt", "helm/*/values.yaml", "Makefile")
 READ_PYTHON = ("service/holdfast/**/*.py", "helm/*.py", "tests/**/*.py")
 GENERATED = ("docs/configuration.md", "helm/holdfast/README.md", "service/holdfast/api/")
 
@@ -88,8 +87,7 @@ def findings(path: str, text: str, lists: Mapping[str, Mapping[str, str]]) -> It
 
 def main(names: list[str]) -> int:
     """Print the findings of the named files, or of all; an allowance that nothing needs is one, too."""
-    patterns = READ + READ_COMMENTS + READ_PYTHON
-    paths = [path.relative_to(ROOT).as_posix() for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    paths = [path.relative_to(ROOT).as_posix() for pattern in READ + READ_PYTHON for path in sorted(ROOT.glob(pattern))]
     paths = [path for path in paths if not path.startswith(GENERATED) and (not names or path in names)]
     unused, failed = {name: dict(words) for name, words in LISTS["allowed"].items() if name in paths}, False
     for path in paths:
@@ -100,10 +98,9 @@ def main(names: list[str]) -> int:
                 continue
             failed = True
             print(f"{path}:{line}: {word} → {instead}")
-    for path, words in unused.items():
-        for word in words:
-            failed = True
-            print(f"docs/words.toml: {path}: {word} → nothing needs this allowance")
+    for path, word in ((path, word) for path, words in unused.items() for word in words):
+        failed = True
+        print(f"docs/words.toml: {path}: {word} → nothing needs this allowance")
     return int(failed)
 
 

@@ -1,6 +1,7 @@
 """Draw the dashboard as an SVG: ``python helm/picture.py http://127.0.0.1:9090 [MINUTES] > docs/dashboard.svg``.
 
-Every panel's own queries, asked of a Prometheus that scrapes daemons; for the documents, where no Grafana is at hand.
+Every panel's own queries, sent to a Prometheus that scrapes daemons; for the documents, which are written without a
+Grafana.
 """
 
 from __future__ import annotations

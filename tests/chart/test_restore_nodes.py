@@ -150,10 +150,10 @@ def cluster(tmp_path):
 
 def test_every_daemon_is_told_to_restore(cluster):
     run, asked = cluster
-    good = frame(b"\x01") + frame(b"\x013 given back") + status("Success") + frame(b"", 8)
+    good = frame(b"\x01") + frame(b"\x013 restored") + status("Success") + frame(b"", 8)
     done = run(a=good, b=good)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.splitlines()) == ["node-of-a: 3 given back", "node-of-b: 3 given back"]
+    assert sorted(done.stdout.splitlines()) == ["node-of-a: 3 restored", "node-of-b: 3 restored"]
     assert {token for token, _, _ in asked} == {"Bearer the-token"}
     (_, path, query) = asked[0]
     assert (path, query["labelSelector"]) == ("/api/v1/namespaces/holdfast/pods", [SELECTOR])

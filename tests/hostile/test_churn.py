@@ -1,4 +1,4 @@
-"""Events that every user can make in a loop: forks, programs, names, groups, and kills for want of memory.
+"""Events that every user can make in a loop: forks, programs, names, groups, and kills when memory is full.
 
 Each flood is uid 65534's. Meanwhile a process of root's that the rule matches gets its value in the usual time, and the
 engine takes a bounded share of a processor.

@@ -496,7 +496,7 @@ def test_a_hold_by_hand_outlives_the_engine_and_is_released_by_hand(run, program
     assert adj_of(process.pid) == 700
     assert again.engine.release(process.pid).result(20) is None
     assert adj_of(process.pid) == 0
-    with pytest.raises(NotFound, match="hold on process"):
+    with pytest.raises(NotFound, match="override of process"):
         again.engine.release(process.pid).result(20)
 
 

@@ -132,7 +132,7 @@ def test_from_dry_run_to_held_to_restored(daemon, program, sleeper, group, hiera
     reports = daemon.watch()
     daemon.write(rules=[])
     wait_for(reports, "released", pid)
-    assert adj_of(pid) == 695, "somebody else's later choice is what is given back"
+    assert adj_of(pid) == 695, "another program's later choice is what is restored"
     assert daemon.stop() == 0
 
 
@@ -194,7 +194,7 @@ def test_a_hold_by_hand_stands_above_the_rules_until_it_is_released(daemon, prog
     assert daemon.command("release", str(pid)).stdout == f"{pid} is under rule tested\n"
     assert adj_of(pid) == 700
     refused = daemon.command("release", str(pid), check=False)
-    assert (refused.returncode, refused.stderr) == (1, f"holdfast: hold on process {pid}: not found\n")
+    assert (refused.returncode, refused.stderr) == (1, f"holdfast: override of process {pid}: not found\n")
 
 
 def test_each_command_answers_a_reader_and_a_program(daemon, program, sleeper):

@@ -135,7 +135,7 @@ def test_rules_there_and_back_after_a_refusal_and_after_restore(started, sleeper
     assert adj_of(process.pid) == 600
     assert f"applied=plugins.{RULES}" in node.reload(first)
     is_at(300)
-    assert node.ask("restore").startswith("1 given back")
+    assert node.ask("restore").startswith("1 restored")
     is_at(0)
     node.refused(bad)
     assert json.loads(node.ask("rules", "-o", "json"))["rules"][0]["suspended"], "a refused reload gives nothing back"

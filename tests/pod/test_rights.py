@@ -69,7 +69,7 @@ def test_with_a_read_only_cgroup_mount_values_are_held_and_nothing_is_moved(node
     node.configure(MOVING)
     container = node.start()
     until(700, lambda: adj(victim), container)
-    missing(container, "leave to write the host's cgroup tree", "writable")
+    missing(container, "permission to write the host's cgroup tree", "writable")
     node.passes("readinessProbe", container)
     assert not is_moved(victim)
     assert node.terminate(container) == 0

@@ -33,7 +33,7 @@ def bundle() -> None:
 @bundle.command(short_help="Bring a bundle into the node's content.")
 @click.argument("layout", metavar="LAYOUT[:TAG|@DIGEST]")
 @click.option("--name", default="", help="Name it gets on the node.  [default: what LAYOUT is called, and the tag]")
-@click.option("--hold", default="168h", show_default=True, help="How long it is kept without being applied.")
+@click.option("--hold", default="168h", show_default=True, help="Time that it is kept without being applied.")
 @click.option("--apply", "at_once", is_flag=True, help="Apply it when it is there.")
 @client_options
 def pull(client: DaemonClient, layout: str, name: str, hold: str, at_once: bool) -> None:

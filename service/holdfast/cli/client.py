@@ -215,7 +215,7 @@ _AFTER_OUTPUT: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = 
         help="Seconds to wait for an answer.",
     ),
     click.option("--tls-ca", type=_FILE, envvar="HOLDFAST_TLS_CA", show_envvar=True, help="CA of a tcp:// daemon."),
-    click.option("--tls-cert", type=_FILE, envvar="HOLDFAST_TLS_CERT", show_envvar=True, help="Our certificate."),
+    click.option("--tls-cert", type=_FILE, envvar="HOLDFAST_TLS_CERT", show_envvar=True, help="Client certificate."),
     click.option("--tls-key", type=_FILE, envvar="HOLDFAST_TLS_KEY", show_envvar=True, help="Its private key."),
     click.option("--tls-server-name", help="Name to expect in the daemon's certificate, instead of HOST."),
 )

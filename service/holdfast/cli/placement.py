@@ -226,8 +226,8 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
 @click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
 @click.argument("pid", type=ANY_PID)
 @click.argument("oom_score_adj", type=click.IntRange(-999, 1000))
-@click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="How long: 90s, 30m, 12h.")
-@click.option("--reason", default="", help="Why; shown by explain and in the log.")
+@click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="Duration: 90s, 30m, 12h.")
+@click.option("--reason", default="", help="Reason, shown by explain and in the log.")
 @client_options
 def hold(client: DaemonClient, pid: int, oom_score_adj: int, ttl: str, reason: str) -> None:
     """Override the rules for the process PID with an OOM_SCORE_ADJ, for a limited time."""

@@ -36,8 +36,8 @@ class Seen(Struct):
 
 
 @click.command()
-@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
-@click.option("--once", is_flag=True, help="Print one look and end.")
+@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds per update.")
+@click.option("--once", is_flag=True, help="Print one table and end.")
 @client_options
 def top(client: DaemonClient, every: float, once: bool) -> None:
     """Watch pressure, the next victims, the processes by rule and by pod, and the last events. Ends with Ctrl-C."""
@@ -112,7 +112,7 @@ def screen(seen: Seen, height: int) -> Group:
 
 def _head(status: pb.StatusResponse) -> str:
     mode = "dry run: nothing is written" if status.dry_run else "on"
-    feed = "exec events arrive" if not status.events else f"only rescans: {status.events}"
+    feed = "process events arrive" if not status.events else f"only rescans: {status.events}"
     took = status.last_sweep.ToNanoseconds() / 1e6
     return f"holdfast: {mode} · {feed} · last rescan {status.last_sweep_processes} processes in {took:.0f} ms"
 

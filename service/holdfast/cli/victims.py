@@ -20,7 +20,7 @@ LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its d
 
 @click.command()
 @click.option("--cgroup", default="", help="Only this memory cgroup; it must have a limit.")
-@click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="How many candidates of each.")
+@click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="Number of candidates of each.")
 @client_options
 def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
     """Show which process the OOM killer would choose next: on the node, and in each memory cgroup with a limit.
@@ -112,10 +112,10 @@ def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
 
 @click.command()
 @click.argument("pid", type=ANY_PID, required=False)
-@click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="How many, newest first.")
+@click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="Number of kills, newest first.")
 @client_options
 def kills(client: DaemonClient, pid: int | None, limit: int) -> None:
-    """List the OOM kills since installation, or say why the process PID was killed."""
+    """List the OOM kills since installation, or explain the kill of the process PID."""
     from holdfast.api.placement.v1.placement_pb2 import KillsRequest
 
     answer = client.ask(stub(client).Kills, KillsRequest(limit=0 if pid else limit))

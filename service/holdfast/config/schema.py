@@ -117,13 +117,13 @@ class Grpc(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description=(
-                "host:port that serves grpc.health.v1 and nothing else, in plaintext, for probes that know no TLS;"
+                "host:port that serves grpc.health.v1 and nothing else, in plaintext, for probes without TLS;"
                 " empty: none"
             ),
             examples=["0.0.0.0:7421"],
         ),
     ] = ""
-    reflection: Annotated[bool, Meta(description="serve gRPC reflection, for grpcurl and the like")] = True
+    reflection: Annotated[bool, Meta(description="serve gRPC reflection, for grpcurl and similar clients")] = True
     max_recv_message_size: Annotated[
         Bytes, Meta(ge=0, le=2**31 - 1, description="largest message accepted; 0: gRPC's own limit, 4Mi")
     ] = 16 << 20
@@ -204,7 +204,7 @@ class ProxyPlugin(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     address: Annotated[str, Meta(min_length=1, description="unix socket of its gRPC server")]
     platform: Annotated[str, Meta(description="platform it works for; empty: this one", examples=["linux/amd64"])] = ""
-    exports: Annotated[dict[str, str], Meta(description="what introspection shows of it beside its address")] = field(
+    exports: Annotated[dict[str, str], Meta(description="values that introspection shows beside its address")] = field(
         default_factory=dict
     )
     capabilities: Annotated[tuple[str, ...], Meta(description="capabilities introspection shows")] = ()

@@ -94,7 +94,7 @@ def as_nobody(daemon: Daemon) -> str:
 
 
 def forward_as(prefix: tuple[str, ...], address: str) -> str:
-    """Forward one event over ttrpc as another user; what became of it."""
+    """Forward one event over ttrpc as another user; the result."""
     code = f"""
 from tests.peers.ttrpc_wire import Wire, field
 envelope = field(1, field(1, 1700000000)) + field(2, "hf") + field(3, "/a/b") + field(4, field(1, "x.Y"))

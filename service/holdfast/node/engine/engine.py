@@ -146,7 +146,7 @@ class Engine:
 
         def release() -> Placement | None:
             if not self._examiner.end_override(pid):
-                raise NotFound(f"hold on process {pid}")
+                raise NotFound(f"override of process {pid}")
             placement = self._examiner.reconciler.placement(pid)
             return replace(placement) if placement is not None else None
 

@@ -149,7 +149,7 @@ class Sweep(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The engine's state. ``events`` is empty while exec events arrive, else the reason why they do not.
+    """The engine's state. ``events`` is empty while process events arrive, else the reason why they do not.
 
     ``kubelet_cgroup`` is the kubelet's own root group, below which pods are; empty: none was found.
     """

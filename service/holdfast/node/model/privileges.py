@@ -78,7 +78,7 @@ def _lacks(seen: Privileges) -> Iterator[MissingPrivilege]:
         )
     if _hides(seen):
         yield MissingPrivilege(
-            f"sight of other users' processes (/proc is mounted with hidepid={seen.hidepid})",
+            f"the processes of other users (/proc is mounted with hidepid={seen.hidepid})",
             "they are not seen, and no rule is enforced for them",
             "CAP_SYS_PTRACE, or /proc mounted with hidepid=0",
         )
@@ -103,7 +103,7 @@ def _cgroups(seen: Privileges) -> Iterator[MissingPrivilege]:
         yield MissingPrivilege(f"the host's cgroup tree ({seen.without_cgroups})", effect, remedy)
     elif not seen.cgroups_writable:
         effect = "an oom_score_adj is enforced; moves and cgroup settings are refused"
-        yield MissingPrivilege("leave to write the host's cgroup tree", effect, remedy)
+        yield MissingPrivilege("permission to write the host's cgroup tree", effect, remedy)
 
 
 def _hides(seen: Privileges) -> bool:

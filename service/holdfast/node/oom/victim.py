@@ -9,8 +9,8 @@ the one that is scanned later. ``/proc/PID/oom_score`` is another value: it alwa
 1.5‰ of RAM.
 
 The kernel's counters differ from ``/proc``: up to 6.18 the killer reads three per-CPU counters without summing them,
-each off by up to ``cpus × max(32, 2 × cpus)`` pages. A lead within that error is a tie: any of the tied may die
-first. Measured on 2 CPUs: 20 of 20 predicted beyond it, 1 to 35 pages off within it.
+each off by up to ``cpus × max(32, 2 × cpus)`` pages. A lead within that error is a tie: any of the tied may be
+chosen. Measured on 2 CPUs: 20 of 20 predicted beyond it, 1 to 35 pages off within it.
 
 With ``memory.oom.group`` all processes of the topmost such group at or below the domain die with the victim
 (``mem_cgroup_get_oom_group``), except those with -1000.
@@ -43,7 +43,7 @@ class Candidate(Struct, frozen=True):
 
 
 class Ranking(Struct, frozen=True):
-    """A domain's candidates, the next to die first, then those that cannot be picked.
+    """A domain's candidates, the next victim first, then those that cannot be picked.
 
     ``margin_pages`` is the first one's lead over the second (None without a second); ``uncertainty_pages`` is the
     largest error of the kernel's counters. ``tie``: the lead is within it, and ``tied`` are all that may be first.
@@ -61,7 +61,7 @@ class Ranking(Struct, frozen=True):
 
     @property
     def victim(self) -> Candidate | None:
-        """The process that dies next; None if none can be picked."""
+        """The next victim; None if none can be picked."""
         return self.candidates[0] if self.candidates and self.candidates[0].points is not None else None
 
     @property

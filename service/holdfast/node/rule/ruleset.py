@@ -328,7 +328,7 @@ class Rules:
         return self._held_as_child(process)
 
     def own_match(self, process: Process) -> CompiledRule | None:
-        """The first rule whose own keys hold for ``process``."""
+        """The first rule whose own keys match ``process``."""
         bits = self._candidates(process)
         while bits:
             lowest = bits & -bits

@@ -47,7 +47,7 @@ INTERLOCKS: tuple[str, ...] = get_args(Interlock)
 
 
 class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Selects by the pod a process runs in; ``{}`` holds for every process in a pod."""
+    """Selects by the pod a process runs in; ``{}`` matches every process in a pod."""
 
     namespace: OneOrMore = ()
     name: OneOrMore = ()
@@ -59,7 +59,7 @@ class PodMatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Selects processes: every key given must hold."""
+    """Selects processes: every key given must match."""
 
     comm: OneOrMore = ()
     exe: OneOrMore = ()
@@ -74,7 +74,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)"),
     ] = None
     descendants: Annotated[
-        bool, Meta(description="holds for the descendants of a process that the other keys hold for, too")
+        bool, Meta(description="matches also the descendants of a process that the other keys match")
     ] = False
 
 
@@ -89,8 +89,8 @@ class OomScoreAdj(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="for the descendants of a match that no rule matches and that still have the value they "
             "inherited, and for a match whose parent matches the same rule: a number, or base, the value the match had "
-            "without us. inherit: they keep what they inherit. Without it, descendants that no rule matches go back to "
-            "the base of a value that protects, and leave a group that protects"
+            "without holdfast. inherit: they keep what they inherit. Without it, descendants that no rule matches go "
+            "back to the base of a value that protects, and leave a group that protects"
         ),
     ] = None
 
@@ -129,11 +129,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     dry_run: Annotated[bool | None, Meta(description="overrides dry_run of the whole plugin for this rule")] = None
     on_remove: Annotated[
-        Literal["restore", "keep"], Meta(description="what happens to its processes when the rule goes away")
+        Literal["restore", "keep"], Meta(description="values of its processes when the rule is removed")
     ] = "restore"
-    yields_to_annotations: Annotated[
-        bool, Meta(description="what a pod is admitted to by annotation decides instead of this rule")
-    ] = False
+    yields_to_annotations: Annotated[bool, Meta(description="an admitted pod annotation overrides this rule")] = False
     trust_claims: Annotated[
         bool,
         Meta(
@@ -228,21 +226,21 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern="^(|current|sha256:[a-f0-9]{64})$",
             description="rules from a bundle that was applied on the node (`holdfast bundle`), after `rules` and "
-            "before the built-in ones: a digest, or current for whichever is. A rule under `rules` replaces the "
-            "bundle's of its name. While what is named is not there, the bundle's rules in force stay",
+            "before the built-in ones: a digest, or current. A rule under `rules` replaces the "
+            "bundle's of its name. While the named bundle is missing, the bundle's rules in force stay",
             examples=["current"],
             extra={"expected": "current, or a digest as sha256:<64 hex digits>"},
         ),
     ] = ""
     annotations: Annotated[
         tuple[Admission, ...],
-        Meta(description="what pods may ask for by annotation, by namespace; nothing is allowed without an entry"),
+        Meta(description="values that pods may request by annotation, by namespace; without an entry none"),
     ] = ()
     kubernetes_events: Annotated[
         bool,
         Meta(
             description="write Kubernetes Events on pods, about each OOM kill in the pod and each annotation that is "
-            "refused: the only thing the daemon says to the API server, as its pod's service account, which must be "
+            "refused: the daemon's only requests to the API server, as its pod's service account, which must be "
             "allowed to create and patch events"
         ),
     ] = False
@@ -251,8 +249,6 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="keep: a restart or an upgrade leaves every process protected. restore: restore every value"),
     ] = "keep"
     rescan: Annotated[
-        Duration, Meta(ge=1, le=3600, description="time between rescans of all processes; exec events cover the rest")
+        Duration, Meta(ge=1, le=3600, description="time between rescans of all processes, beside process events")
     ] = 30.0
-    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="how many OOM kills `holdfast kills` remembers")] = (
-        1000
-    )
+    kills_kept: Annotated[int, Meta(ge=0, le=100_000, description="number of OOM kills to remember")] = 1000

@@ -44,9 +44,9 @@ def _users(index: int, rule: Rule, uid_of: UidOf | None) -> Warnings:
             continue
         if (ends := _range(entry)) is not None:
             if ends[0] > ends[1]:
-                yield path, f'"{entry}" holds for no user: the range is reversed; write {ends[1]}-{ends[0]}'
+                yield path, f'"{entry}" matches no user: the range is reversed; write {ends[1]}-{ends[0]}'
         elif uid_of is not None and uid_of(entry) is None:
-            yield path, f'this node has no user "{entry}", and the entry holds for no process here'
+            yield path, f'this node has no user "{entry}", and the entry matches no process here'
 
 
 def _unreachable(index: int, rules: tuple[Rule, ...]) -> Warnings:

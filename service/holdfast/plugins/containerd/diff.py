@@ -33,7 +33,7 @@ class DiffConfig(Struct, frozen=True, forbid_unknown_fields=True):
     default: Annotated[
         tuple[str, ...], Meta(description="differs by id, built-in or proxied, in the order they are tried")
     ] = ("walking",)
-    sync_fs: Annotated[bool, Meta(description="write out the file system after every layer, asked for or not")] = False
+    sync_fs: Annotated[bool, Meta(description="sync the file system after every layer, even if not requested")] = False
 
 
 class DiffService:

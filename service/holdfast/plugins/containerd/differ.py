@@ -32,7 +32,7 @@ class WalkingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 128 << 30
     device_nodes: Annotated[
         Literal["refuse", "skip", "create"],
-        Meta(description="what becomes of a device node in a layer; containerd creates it"),
+        Meta(description="treatment of a device node in a layer; containerd creates it"),
     ] = "refuse"
 
 

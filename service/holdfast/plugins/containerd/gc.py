@@ -32,7 +32,7 @@ class GcConfig(Struct, frozen=True, forbid_unknown_fields=True):
     mutation_threshold: Annotated[
         int, Meta(description="changes after which the next scheduled collection is run; 0: changes do not count")
     ] = 100
-    schedule_delay: Annotated[Duration, Meta(description="between what asks for a collection and its start")] = 0.0
+    schedule_delay: Annotated[Duration, Meta(description="time from the reason for a collection to its start")] = 0.0
     startup_delay: Annotated[Duration, Meta(description="before the first collection; 0: wait for a reason")] = 0.1
 
     def thresholds(self) -> Thresholds:

@@ -18,7 +18,7 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: Annotated[
         bool, Meta(description="be an NRI plugin. It is root-equivalent trust: a plugin may change any container")
     ] = False
-    socket_path: Annotated[str, Meta(min_length=1, description="where the runtime listens for plugins")] = (
+    socket_path: Annotated[str, Meta(min_length=1, description="the runtime's socket for plugins")] = (
         "/var/run/nri/nri.sock"
     )
     plugin_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+-]+$", description="the name it registers under")] = (
@@ -30,7 +30,7 @@ class NriConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "10"
     budget: Annotated[
         Duration,
-        Meta(gt=0, le=2, description="time for one answer; then the container is created as the kubelet asked"),
+        Meta(gt=0, le=2, description="time for one answer; then the container is created as the kubelet requested"),
     ] = 0.5
     lowest_oom_score_adj: Annotated[
         int,
