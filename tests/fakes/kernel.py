@@ -36,6 +36,7 @@ class Program:
     group: str = "/"
     own_adj: int = 0
     own_group: str = "/"
+    uid: int = 0
     lost: bool = False  # it was forked while we were killed, by one that ended before we were back
 
 
@@ -300,6 +301,9 @@ class Reader:
 
     def group_text(self, pid: int) -> bytes:
         return text_of(self.kernel.find(pid), "cgroup")
+
+    def real_uid(self, pid: int) -> int:
+        return self.kernel.find(pid).uid
 
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], None]:
         return {TREE: text.decode().strip().split(":", 2)[2]}, None

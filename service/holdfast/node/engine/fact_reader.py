@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from holdfast.process import OpenProcess
 #: Stages that runc runs in a container for milliseconds before the process that becomes the program
 #: (``runc:[2:INIT]``). That process would inherit a value of ours from them that is not known to be ours.
 _RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
+_STAGE_TICKS = 100  # a second, in clock ticks: what a stage may take on a busy machine
 
 
 class FactReader:
@@ -59,7 +60,7 @@ class FactReader:
         """
         if stat_line.ended:
             raise ProcessGone(str(stat_line.pid))
-        if stat_line.pid == self._reconciler.host.own_pid or stat_line.comm in _RUNC_STAGES:
+        if stat_line.pid == self._reconciler.host.own_pid:
             return False
         if stat_line.kernel_thread:
             if self.match_cache.could_match(stat_line.comm):  # a process of its name is seldom one of interest, either
@@ -68,6 +69,18 @@ class FactReader:
         if self._reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid):
             return True
         return self.match_cache.could_match(stat_line.comm)
+
+    def is_runc_stage(self, stat_line: StatLine, ticks: Callable[[], int]) -> bool:
+        """Whether an event is about a process in which runc starts a container; ``ticks`` gives the time.
+
+        A process chooses its name. A stage is root's and young, and a rescan examines whatever has the name.
+
+        Raises:
+            ProcessGone: the process ended.
+        """
+        if stat_line.comm not in _RUNC_STAGES or ticks() - stat_line.start_ticks >= _STAGE_TICKS:
+            return False
+        return self._reader.real_uid(stat_line.pid) == 0
 
     def may_inherit(self, ppid: int) -> bool:
         """Whether a child of ``ppid`` may have something of ours, or a rule because of its ancestor."""

@@ -199,6 +199,16 @@ class TestValue:
         under({**VALUE, "oom_score_adj": {"at_least": 10}})
         assert program.adj == max(base, 10)
 
+    def test_the_name_of_a_stage_of_runc_hides_no_user_and_nobody_from_a_rescan(self, node, under):
+        under({"name": "all", "match": {"comm": "*"}, "oom_score_adj": {"at_least": 300}})
+        users, roots = node.forked(node.kernel.processes[1]), node.forked(node.kernel.processes[1])
+        users.uid = 65534
+        for program in (users, roots):
+            node.executed(program, "runc:[1:CHILD]")
+        assert (users.adj, roots.adj) == (300, 0)
+        node.settle()
+        assert roots.adj == 300
+
     def test_we_ourselves_are_never_looked_at(self, node, under):
         under({**VALUE, "match": {"comm": "holdfast"}})
         assert placement(node, node.kernel.processes[2]) is None
