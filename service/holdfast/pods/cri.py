@@ -29,8 +29,10 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1.runtime_pb2_grpc import RuntimeServiceStub
+from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError
 from holdfast.identifiers import whole_number
+from holdfast.pods.cgroup_path import unsplit_group
 from holdfast.pods.cri_message import (
     Listing,
     container_record,
@@ -325,8 +327,10 @@ def with_start(record: ContainerRecord, proc_root: str) -> ContainerRecord:
         return record
     try:
         with ProcRoot(proc_root) as root, root.open(record.pid) as process:
-            if record.id.encode() in process.read("cgroup"):
-                return replace(record, start_ticks=process.start_ticks())
+            text = process.read("cgroup")
+            if record.id.encode() in text:
+                group = unsplit_group(record.cgroups_path, parse_groups(text).values())
+                return replace(record, start_ticks=process.start_ticks(), unsplit_group=group)
     except HoldfastError:  # it ended, or it may not be looked at
         pass
     return replace(record, pid=0)

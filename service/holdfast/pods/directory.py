@@ -380,7 +380,7 @@ class Directory:
             return answer
         if not container.detailed:
             return None
-        confirmed = cgroup_path.names_group(container.cgroups_path, ref.group)
+        confirmed = cgroup_path.names_group(container.cgroups_path, ref.group, container.unsplit_group)
         if container.cgroups_path and not confirmed:
             return None  # a group elsewhere with the container's name
         return replace(

@@ -15,6 +15,7 @@ from holdfast.pods.directory import Directory
 from holdfast.pods.metrics import PodMetrics
 from holdfast.pods.record import ContainerRecord
 from holdfast.pods.runtime import RuntimeSource
+from msgspec.structs import replace
 
 from tests.fakes.cri import FakeRuntime
 from tests.running import PATIENCE_S, async_until
@@ -211,6 +212,16 @@ def test_a_pid_in_the_container_gets_its_start(tmp_path):
     (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
     record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42), str(tmp_path))
     assert (record.pid, record.start_ticks) == (42, 19)
+
+
+def test_a_pid_in_the_container_says_where_a_group_with_all_of_a_systemd_name_is(tmp_path):
+    name = f"kubepods-podx.slice:cri-containerd:{APP}"
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "cgroup").write_text(f"4:cpu:/\n3:memory:/system.slice/containerd.service/{name}/init.scope\n")
+    (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
+    record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42, cgroups_path=name), str(tmp_path))
+    assert record.unsplit_group == f"/system.slice/containerd.service/{name}"
+    assert with_start(replace(record, cgroups_path=f"/{APP}"), str(tmp_path)).unsplit_group == ""
 
 
 async def test_names_of_containers_made_faster_than_the_runtime_answers_wait_up_to_a_bound():
