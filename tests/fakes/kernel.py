@@ -331,6 +331,7 @@ class Reader:
             cgroups={TREE: program.group},
             oom_score_adj=program.adj,
             held=held,
+            uids=(program.uid,) * 3,
         )
 
     def with_ancestors(self, process: Process, lineage, wants, held) -> Process:
@@ -342,7 +343,7 @@ class Reader:
             ppid = line[-1].ppid
         return Process(
             process.pid, process.start_ticks, process.ppid, process.comm, cgroups=process.cgroups,
-            oom_score_adj=process.oom_score_adj, held=process.held, ancestors=tuple(line),
+            oom_score_adj=process.oom_score_adj, held=process.held, ancestors=tuple(line), uids=process.uids,
         )  # fmt: skip
 
 

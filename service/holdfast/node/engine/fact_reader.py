@@ -36,7 +36,8 @@ class FactReader:
     def set_rules(self, rules: Rules) -> None:
         """Read the facts for these rules from now on."""
         self._wants = wants_of(rules)
-        self._sweep_wants = replace(self._wants, groups=True)
+        lends = rules.any_lends or any(rule.has_children for rule in rules.rules)
+        self._sweep_wants = replace(self._wants, groups=True, status=self._wants.status or lends)
         self.match_cache.set_rules(rules)
         self.refresh_groups()
 
@@ -117,13 +118,13 @@ class FactReader:
     def facts(self, stat_line: StatLine, opened: OpenProcess | None = None, *, read_again: bool = True) -> Process:
         """Return the facts that the rules ask about. A rescan reads the groups as well.
 
-        An exec reads the groups only if a rule asks, or if the process or its parent was moved.
+        An exec reads the groups only if a rule asks, or if the process may have something of ours.
 
         Raises:
             ProcessGone: the process ended.
         """
         reader, reconciler = self._reader, self._reconciler
-        wants = self._sweep_wants if opened is None or self._was_moved(stat_line) else self._wants
+        wants = self._sweep_wants if opened is None or self._may_have_ours(stat_line) else self._wants
         facts = reconciler.known(reader.facts(stat_line, wants, None, opened))
         lineage = self._lineage_of(facts, sweep=opened is None)
         facts = reader.with_ancestors(facts, lineage, self._wants, reconciler.held)
@@ -141,11 +142,10 @@ class FactReader:
             return Lineage.ALL
         return rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
 
-    def _was_moved(self, stat_line: StatLine) -> bool:
-        """Whether the process's group matters, whatever the rules ask about."""
-        processes = self._reconciler.table.processes
-        own, parent = processes.get(stat_line.pid), processes.get(stat_line.ppid)
-        return (own is not None and bool(own.moves)) or (parent is not None and bool(parent.moves))
+    def _may_have_ours(self, stat_line: StatLine) -> bool:
+        """Whether the process's groups and users matter, whatever the rules ask about."""
+        reconciler = self._reconciler
+        return reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid)
 
     def _asks_ancestors_of(self, facts: Process) -> bool:
         """Whether its ancestors can change anything: for nine execs of ten they cannot, which saves 0.5 ms each."""

@@ -145,6 +145,17 @@ class TestValue:
         under()
         assert program.adj == 77
 
+    def test_what_a_user_raised_it_to_is_not_what_it_would_have_without_us(self, node, under):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        program = node.started("a")
+        program.uid, program.adj = 65534, 501
+        node.settle()
+        assert (program.adj, placement(node, program).adj_before) == (500, 800)
+        assert happenings(node, program)[-1] is Happening.DRIFTED
+        under()
+        assert undone(node)
+
     def test_what_another_program_chose_after_the_last_look_is_left(self, node, under):
         under(VALUE)
         program = node.started("a")
@@ -586,6 +597,35 @@ class TestInheritance:
         assert placement(node, child) is None
         under()
         assert child.adj == 3
+
+    @pytest.mark.parametrize("value", [501, 799])
+    @pytest.mark.parametrize("born", ["a child", "a second fork", "a child under the rule", "the process itself"])
+    def test_a_user_keeps_no_part_of_what_it_inherited_by_raising_it(self, node, under, born, value):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        parent = node.started("a")
+        child = parent if born == "the process itself" else node.forked(parent)
+        if born == "a second fork":
+            middle, child = child, node.forked(child)
+            node.kernel.exit(middle)
+        if born == "a child under the rule":
+            node.settle()
+        child.uid, child.adj = 65534, value
+        node.executed(child, "none")
+        assert child.adj == 800
+        under()
+        assert table_of(node) == []
+
+    @pytest.mark.parametrize(("uid", "value"), [(0, 501), (65534, 900)])
+    def test_what_root_chose_or_a_user_above_the_base_is_left_alone(self, node, under, uid, value):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        child = node.forked(node.started("a"))
+        child.uid = uid
+        node.kernel.write_adj(child, value)
+        node.executed(child, "none")
+        node.settle()
+        assert (child.adj, placement(node, child)) == (value, None)
 
     def test_what_it_inherited_before_the_rule_changed_counts(self, node, under):
         under(VALUE)
