@@ -46,6 +46,7 @@ class Kernel:
 
     processes: dict[int, Program] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: set(EXISTING))
+    owners: dict[str, int] = field(default_factory=dict)  # of groups; root's are left out
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     own_files: dict[tuple[str, str], str] = field(default_factory=dict)
     ticks: int = 1000
@@ -165,6 +166,7 @@ def text_of(program: Program, name: str) -> bytes:
         "stat": f"{program.pid} ({program.comm}) S {program.ppid} 1 1 0 -1 0 {'0 ' * 10}1 0 {program.start_ticks} 0 0 0",  # noqa: E501
         "comm": f"{program.comm}\n",
         "cgroup": f"2:{TREE}:{program.group}\n",
+        "status": f"Name:\t{program.comm}\nUid:\t{program.uid}\t{program.uid}\t{program.uid}\t{program.uid}\n",
         "oom_score_adj": f"{program.adj}\n",
     }
     return texts[name].encode()
@@ -201,6 +203,9 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         return path in self.kernel.groups
+
+    def owner(self, path: str) -> int:
+        return self.kernel.owners.get(path, 0)
 
     def create(self, path: str, controllers: object = ()) -> tuple[str, ...]:
         parts = path.strip("/").split("/")

@@ -770,6 +770,22 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    @pytest.mark.parametrize(("uid", "goes"), [(0, "/made/here"), (1002, "/made/here"), (1001, "/src1")])
+    def test_nobody_goes_to_a_group_that_belongs_to_another_user_than_its_own(self, node, under, uid, goes):
+        node.kernel.owners["/src1"] = 1001
+        under(MOVE)
+        parent = node.forked(node.kernel.processes[1])
+        node.kernel.move(parent, "/src1")
+        node.executed(parent, "b")
+        node.settle()
+        child = node.forked(parent)
+        child.comm, child.uid = "none", uid
+        node.kernel.exit(parent)
+        node.forks.clear()
+        under()
+        assert child.group == goes
+        assert bool(table_of(node)) is (goes != "/src1"), "the group stays while a process is in it"
+
 
 # -- moves -------------------------------------------------------------------------------------------------------------
 
