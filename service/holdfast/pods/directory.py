@@ -323,6 +323,7 @@ class Directory:
             asked = before or self._asked.get(key, (None,))[0]
             answer = self._answer(asked) if asked is not None else None
             if answer is None:
+                groups |= self._named_group(key) if asked is not None else set()
                 continue
             if answer.container or not answer.container_id:
                 self._answers[key] = answer
@@ -330,6 +331,18 @@ class Directory:
             if answer != before:
                 groups.add(answer.group)
         return groups
+
+    def _named_group(self, key: str) -> set[str]:
+        """Return the group that the runtime names for a container that was queried by a group elsewhere.
+
+        A user who gives a group of theirs the container's name may query first, and the container's own query is then
+        not remembered.
+        """
+        container = self.container(key)
+        if container is None or not container.detailed or container.sandbox_id not in self._pods:
+            return set()
+        self._asked.pop(key, None)
+        return {container.unsplit_group or cgroup_path.group_of(container.cgroups_path)} - {""}
 
     def _unasked(self, container: ContainerRecord) -> set[str]:
         """Return the group of a running container, if its name gives no pod: no earlier query was for it.
