@@ -145,9 +145,13 @@ class Directory:
         """Return every known sandbox."""
         return [known.record for known in list(self._pods.values())]
 
-    def on_miss(self, listener: Missed) -> None:
-        """Call ``listener`` with the id of a container that a query did not find; on the querying thread."""
+    def on_miss(self, listener: Missed) -> Callable[[], None]:
+        """Call ``listener`` with the id of a container that a query did not find; on the querying thread.
+
+        Return a function that ends it.
+        """
         self._on_miss.append(listener)
+        return lambda: self._on_miss.remove(listener)
 
     # -- feeding -------------------------------------------------------------------------------------------------
 
@@ -372,7 +376,7 @@ class Directory:
                 missed = bool(ref.container_id)
                 self.missed += missed
         if missed:
-            for listener in self._on_miss:
+            for listener in tuple(self._on_miss):
                 listener(ref.container_id)
         return answer or ref
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
+import weakref
 from contextlib import asynccontextmanager
 
 import pytest
@@ -101,6 +103,17 @@ async def test_details_are_asked_for_once(fake, short_dir):
         assert (known.oom_score_adj, known.oom_score_adj_asked, known.memory_limit, known.pid) == (990, 985, 77, 0)
         asked = fake.calls["ContainerStatus"]
         assert asked <= 1 + len(cri.RETRIES_S)  # its pid is not in that container, so it is looked for a few times
+
+
+async def test_a_client_that_has_ended_is_asked_for_nothing_and_kept_by_nobody(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: not side.client.why_not)
+    gone = weakref.ref(side.client)
+    directory, side.client = side.directory, None
+    directory.pod_of(at(LATER))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
 
 
 async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
