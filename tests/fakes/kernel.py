@@ -36,6 +36,7 @@ class Program:
     group: str = "/"
     own_adj: int = 0
     own_group: str = "/"
+    uid: int = 0
     lost: bool = False  # it was forked while we were killed, by one that ended before we were back
 
 
@@ -45,6 +46,7 @@ class Kernel:
 
     processes: dict[int, Program] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: set(EXISTING))
+    owners: dict[str, int] = field(default_factory=dict)  # of groups; root's are left out
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     own_files: dict[tuple[str, str], str] = field(default_factory=dict)
     ticks: int = 1000
@@ -164,6 +166,7 @@ def text_of(program: Program, name: str) -> bytes:
         "stat": f"{program.pid} ({program.comm}) S {program.ppid} 1 1 0 -1 0 {'0 ' * 10}1 0 {program.start_ticks} 0 0 0",  # noqa: E501
         "comm": f"{program.comm}\n",
         "cgroup": f"2:{TREE}:{program.group}\n",
+        "status": f"Name:\t{program.comm}\nUid:\t{program.uid}\t{program.uid}\t{program.uid}\t{program.uid}\n",
         "oom_score_adj": f"{program.adj}\n",
     }
     return texts[name].encode()
@@ -200,6 +203,9 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         return path in self.kernel.groups
+
+    def owner(self, path: str) -> int:
+        return self.kernel.owners.get(path, 0)
 
     def create(self, path: str, controllers: object = ()) -> tuple[str, ...]:
         parts = path.strip("/").split("/")
@@ -301,6 +307,9 @@ class Reader:
     def group_text(self, pid: int) -> bytes:
         return text_of(self.kernel.find(pid), "cgroup")
 
+    def real_uid(self, pid: int) -> int:
+        return self.kernel.find(pid).uid
+
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], None]:
         return {TREE: text.decode().strip().split(":", 2)[2]}, None
 
@@ -327,6 +336,7 @@ class Reader:
             cgroups={TREE: program.group},
             oom_score_adj=program.adj,
             held=held,
+            uids=(program.uid,) * 3,
         )
 
     def with_ancestors(self, process: Process, lineage, wants, held) -> Process:
@@ -338,7 +348,7 @@ class Reader:
             ppid = line[-1].ppid
         return Process(
             process.pid, process.start_ticks, process.ppid, process.comm, cgroups=process.cgroups,
-            oom_score_adj=process.oom_score_adj, held=process.held, ancestors=tuple(line),
+            oom_score_adj=process.oom_score_adj, held=process.held, ancestors=tuple(line), uids=process.uids,
         )  # fmt: skip
 
 

@@ -373,6 +373,24 @@ class TestChildren:
         assert (adj_of(parent.pid), adj_of(child)) == (BASE, BASE)
         assert engine.happenings(child)[-1] is Happening.RELEASED
 
+    @pytest.mark.parametrize(("name", "raises"), [("hf-raises", True), ("runc:[1:CHILD]", False)])
+    def test_neither_a_raise_of_its_own_nor_a_name_keeps_it(self, run, spawn, place, name, raises):  # noqa: F811
+        shell, program = place / "hf-claimed", place / name
+        shutil.copy(shutil.which("sh"), shell)
+        shutil.copy(shutil.which("sleep"), program)
+        first = f"echo {PROTECTED + 1} >/proc/self/oom_score_adj;" if raises else ""
+        forks = f'read x; ({first} exec "$1" 600 >/dev/null) & echo $!; read x'
+        engine = run(by_exe(shell))
+        parent = spawn(*AS_NOBODY, str(shell), "-c", forks, "sh", str(program), stdout=subprocess.PIPE)
+        comes_to_run(parent.pid, shell)
+        engine.settle()
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        child = int(parent.stdout.readline())
+        comes_to_run(child, program)
+        engine.settle()
+        assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, BASE)
+
     def test_what_was_there_before_is_found_by_a_rescan(self, run, family):  # noqa: F811
         shell, start, bear = family
         parent = start()

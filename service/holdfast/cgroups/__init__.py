@@ -8,7 +8,7 @@
 - `beneath`: opens files below a mount, and never outside it
 """
 
-from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, parent
+from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, levels, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts
 from holdfast.cgroups.membership import groups_of, is_member, parse_groups
 
@@ -22,6 +22,7 @@ __all__ = [
     "groups_of",
     "is_below_the_mount",
     "is_member",
+    "levels",
     "parent",
     "parse_groups",
     "why_not_the_hosts",

@@ -54,6 +54,9 @@ class Tree(Protocol):
     def exists(self, path: str) -> bool:
         """Whether there is such a group."""
 
+    def owner(self, path: str) -> int:
+        """The user to whom the group's directory belongs."""
+
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """Create the group and missing groups above it, ready for `join`; return the created paths, top down.
 

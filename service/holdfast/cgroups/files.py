@@ -96,6 +96,17 @@ class Mounted:
             return False
         return True
 
+    def owner(self, path: str) -> int:
+        """See `Tree.owner`."""
+        try:
+            descriptor = self._beneath.open(path, DIRECTORY)
+            try:
+                return os.fstat(descriptor).st_uid
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused("stat", self.at(path), error, {}) from error
+
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """See `Tree.create`; without the steps of one version."""
         del controllers

@@ -20,7 +20,7 @@ the innermost pod. Docker's and other runtimes' scopes have other prefixes befor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -136,16 +136,26 @@ def _container(below: list[str]) -> str:
     return found["id"] if found and found["runtime"] not in _NOT_CONTAINERS else ""
 
 
-def names_group(cgroups_path: str, group: str) -> bool:
+def names_group(cgroups_path: str, group: str, unsplit: str = "") -> bool:
     """Whether ``cgroups_path``, a runtime's name for a container's cgroup, means this group.
 
-    From a kubelet's systemd name (``SLICE:PREFIX:ID``) a runtime with cgroupfs makes one group below its own.
+    From a kubelet's systemd name (``SLICE:PREFIX:ID``) a runtime with cgroupfs makes one group, wherever its own group
+    is. A user may give a group of theirs that name, so the path does not tell: ``unsplit`` is the group of that name in
+    which the container's first process was found.
     """
     if not cgroups_path:
         return False
-    if cgroups_path.startswith("/") or group_of(cgroups_path) == group:
-        return group_of(cgroups_path) == group
-    return ":" in cgroups_path and group.rpartition("/")[2] == cgroups_path
+    return group in (group_of(cgroups_path), unsplit or None)
+
+
+def unsplit_group(cgroups_path: str, paths: Iterable[str]) -> str:
+    """Return the group that has all of ``SLICE:PREFIX:ID`` as its name, among the paths of a process; empty: none."""
+    if ":" in cgroups_path and not cgroups_path.startswith("/"):
+        for path in paths:
+            above, found, _ = f"{path}/".partition(f"/{cgroups_path}/")
+            if found:
+                return f"{above}/{cgroups_path}"
+    return ""
 
 
 def group_of(cgroups_path: str) -> str:

@@ -29,8 +29,10 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1.runtime_pb2_grpc import RuntimeServiceStub
+from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError
 from holdfast.identifiers import whole_number
+from holdfast.pods.cgroup_path import unsplit_group
 from holdfast.pods.cri_message import (
     Listing,
     container_record,
@@ -94,20 +96,23 @@ class CriClient:
         self._asked_for: set[str] = set()  # those that wait in `_missing`, and below those in `_undetailed`
         self._wanted: set[str] = set()
         self._tried = 0
-        directory.on_miss(self._on_miss)
 
     async def run(self) -> None:
         """Keep the directory equal to the runtime's state, indefinitely."""
         pause = SHORTEST_PAUSE_S
-        async with asyncio.TaskGroup() as group:
-            while True:
-                address = self._address()
-                why = f"{address}: {await self._session(address, group)}" if address else self._source.nobody
-                pause = min(2 * pause, LONGEST_PAUSE_S) if self.why_not else SHORTEST_PAUSE_S
-                self._say(why)
-                self._metrics.connected.set(0)
-                self._tried += 1
-                await asyncio.sleep(_jittered(pause))
+        no_more = self._directory.on_miss(self._on_miss)  # this job may fail, and another client follow this one
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    address = self._address()
+                    why = f"{address}: {await self._session(address, group)}" if address else self._source.nobody
+                    pause = min(2 * pause, LONGEST_PAUSE_S) if self.why_not else SHORTEST_PAUSE_S
+                    self._say(why)
+                    self._metrics.connected.set(0)
+                    self._tried += 1
+                    await asyncio.sleep(_jittered(pause))
+        finally:
+            no_more()
 
     def _address(self) -> str:
         """Return the socket to try now: the configured one, or the next of those that exist; empty without one."""
@@ -323,8 +328,10 @@ def with_start(record: ContainerRecord, proc_root: str) -> ContainerRecord:
         return record
     try:
         with ProcRoot(proc_root) as root, root.open(record.pid) as process:
-            if record.id.encode() in process.read("cgroup"):
-                return replace(record, start_ticks=process.start_ticks())
+            text = process.read("cgroup")
+            if record.id.encode() in text:
+                group = unsplit_group(record.cgroups_path, parse_groups(text).values())
+                return replace(record, start_ticks=process.start_ticks(), unsplit_group=group)
     except HoldfastError:  # it ended, or it may not be read
         pass
     return replace(record, pid=0)

@@ -145,9 +145,13 @@ class Directory:
         """Return every known sandbox."""
         return [known.record for known in list(self._pods.values())]
 
-    def on_miss(self, listener: Missed) -> None:
-        """Call ``listener`` with the id of a container that a query did not find; on the querying thread."""
+    def on_miss(self, listener: Missed) -> Callable[[], None]:
+        """Call ``listener`` with the id of a container that a query did not find; on the querying thread.
+
+        Return a function that ends it.
+        """
         self._on_miss.append(listener)
+        return lambda: self._on_miss.remove(listener)
 
     # -- feeding -------------------------------------------------------------------------------------------------
 
@@ -323,6 +327,7 @@ class Directory:
             asked = before or self._asked.get(key, (None,))[0]
             answer = self._answer(asked) if asked is not None else None
             if answer is None:
+                groups |= self._named_group(key) if asked is not None else set()
                 continue
             if answer.container or not answer.container_id:
                 self._answers[key] = answer
@@ -330,6 +335,18 @@ class Directory:
             if answer != before:
                 groups.add(answer.group)
         return groups
+
+    def _named_group(self, key: str) -> set[str]:
+        """Return the group that the runtime names for a container that was queried by a group elsewhere.
+
+        A user who gives a group of theirs the container's name may query first, and the container's own query is then
+        not remembered.
+        """
+        container = self.container(key)
+        if container is None or not container.detailed or container.sandbox_id not in self._pods:
+            return set()
+        self._asked.pop(key, None)
+        return {container.unsplit_group or cgroup_path.group_of(container.cgroups_path)} - {""}
 
     def _unasked(self, container: ContainerRecord) -> set[str]:
         """Return the group of a running container, if its name gives no pod: no earlier query was for it.
@@ -359,7 +376,7 @@ class Directory:
                 missed = bool(ref.container_id)
                 self.missed += missed
         if missed:
-            for listener in self._on_miss:
+            for listener in tuple(self._on_miss):
                 listener(ref.container_id)
         return answer or ref
 
@@ -380,7 +397,7 @@ class Directory:
             return answer
         if not container.detailed:
             return None
-        confirmed = cgroup_path.names_group(container.cgroups_path, ref.group)
+        confirmed = cgroup_path.names_group(container.cgroups_path, ref.group, container.unsplit_group)
         if container.cgroups_path and not confirmed:
             return None  # a group elsewhere with the container's name
         return replace(

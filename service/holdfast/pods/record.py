@@ -63,8 +63,9 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     ``oom_score_adj`` is the value the runtime gave the container's first process; ``oom_score_adj_asked`` the value the
     kubelet asked the runtime for, where that is reported. ``pid`` in the runtime's (the host's) pid namespace, 0 while
     it does not run; ``start_ticks`` (field 22 of proc_pid_stat(5)) was read beside it and shows that it is still the
-    same process; a source that has not read it leaves it 0. ``memory_limit`` in bytes, 0: none known. ``detailed``
-    False: from a list, which does not name the container's cgroup; its pod is not reported until it is detailed.
+    same process; a source that has not read it leaves it 0. ``memory_limit`` in bytes, 0: none known.
+    ``unsplit_group``: see `cgroup_path.unsplit_group`, read beside it as well. ``detailed`` False: from a list, which
+    does not name the container's cgroup; its pod is not reported until it is detailed.
     """
 
     id: str
@@ -80,6 +81,7 @@ class ContainerRecord(Struct, frozen=True, gc=False):
     created_at_ns: int = 0
     started_at_ns: int = 0
     detailed: bool = True
+    unsplit_group: str = ""
 
     def merged(self, update: ContainerRecord) -> ContainerRecord:
         """Return ``update`` with the fields that only the earlier record has; a restarted container keeps none."""

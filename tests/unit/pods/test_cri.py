@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
+import weakref
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,6 +17,7 @@ from holdfast.pods.directory import Directory
 from holdfast.pods.metrics import PodMetrics
 from holdfast.pods.record import ContainerRecord
 from holdfast.pods.runtime import RuntimeSource
+from msgspec.structs import replace
 
 from tests.fakes.cri import FakeRuntime
 from tests.running import PATIENCE_S, async_until
@@ -100,6 +103,17 @@ async def test_details_are_asked_for_once(fake, short_dir):
         assert (known.oom_score_adj, known.oom_score_adj_asked, known.memory_limit, known.pid) == (990, 985, 77, 0)
         asked = fake.calls["ContainerStatus"]
         assert asked <= 1 + len(cri.RETRIES_S)  # its pid is not in that container, so it is looked for a few times
+
+
+async def test_a_client_that_has_ended_is_asked_for_nothing_and_kept_by_nobody(fake, short_dir):
+    async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
+        await side.until(lambda: not side.client.why_not)
+    gone = weakref.ref(side.client)
+    directory, side.client = side.directory, None
+    directory.pod_of(at(LATER))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
 
 
 async def test_what_is_no_longer_listed_is_forgotten(fake, short_dir):
@@ -211,6 +225,16 @@ def test_a_pid_in_the_container_gets_its_start(tmp_path):
     (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
     record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42), str(tmp_path))
     assert (record.pid, record.start_ticks) == (42, 19)
+
+
+def test_a_pid_in_the_container_says_where_a_group_with_all_of_a_systemd_name_is(tmp_path):
+    name = f"kubepods-podx.slice:cri-containerd:{APP}"
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "cgroup").write_text(f"4:cpu:/\n3:memory:/system.slice/containerd.service/{name}/init.scope\n")
+    (tmp_path / "42" / "stat").write_text("42 (pg) S " + " ".join(map(str, range(1, 40))))
+    record = with_start(ContainerRecord(APP, SANDBOX, "x", pid=42, cgroups_path=name), str(tmp_path))
+    assert record.unsplit_group == f"/system.slice/containerd.service/{name}"
+    assert with_start(replace(record, cgroups_path=f"/{APP}"), str(tmp_path)).unsplit_group == ""
 
 
 async def test_names_of_containers_made_faster_than_the_runtime_answers_wait_up_to_a_bound():

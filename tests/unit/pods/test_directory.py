@@ -243,6 +243,35 @@ def test_a_directory_called_as_a_containers_group_elsewhere_has_nothing_of_its_p
     assert told.pod_of({"": f"{POD_GROUP}/{APP}"}) == own, "the forged one does not stand in for it either"
 
 
+def test_a_query_from_a_group_elsewhere_does_not_take_the_place_of_the_containers_own(told):
+    forged = f"/user.slice/user-1000.slice/user@1000.service{POD_GROUP}/{APP}"
+    told.pod_of({"": forged})
+    told.pod_of({"": f"{POD_GROUP}/{APP}"})
+    told.put_pod(pod())
+    told.put_container(container(cgroups_path=f"{POD_GROUP}/{APP}"))
+    assert told.changed == [frozenset({f"{POD_GROUP}/{APP}"})]
+    assert told.pod_of({"": f"{POD_GROUP}/{APP}"}).name == "pg-0"
+
+
+def test_a_group_with_all_of_a_systemd_name_is_its_containers_where_its_first_process_is(told):
+    slice_ = f"kubepods-burstable-pod{UID.replace('-', '_')}.slice"
+    name = f"{slice_}:cri-containerd:{APP}"
+    split = f"/kubepods.slice/kubepods-burstable.slice/{slice_}/cri-containerd-{APP}.scope"
+    runtimes, users = (
+        f"/system.slice/containerd.service/{name}",
+        f"/user.slice/user-1000.slice/user@1000.service/{name}",
+    )
+    told.put_pod(pod())
+    told.put_container(container(cgroups_path=name))
+    assert told.pod_of({"": split}).group_confirmed
+    for forged in (runtimes, users):
+        found = told.pod_of({"": forged})
+        assert (found.namespace, found.group_confirmed) == ("", False)
+    told.put_container(container(cgroups_path=name, pid=42, start_ticks=7, unsplit_group=runtimes))
+    assert told.pod_of({"": runtimes}).group_confirmed
+    assert (told.pod_of({"": users}).namespace, told.pod_of({"": users}).group_confirmed) == ("", False)
+
+
 def test_a_group_that_the_runtime_has_not_named_yet_is_not_confirmed(told):
     told.put_pod(pod())
     told.put_container(container())

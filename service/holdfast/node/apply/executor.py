@@ -70,7 +70,7 @@ class Executor:
     def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
         self.journal = journal
         self._proc, self._hierarchy = proc, hierarchy
-        self._groups = GroupWriter(hierarchy, journal)
+        self._groups = GroupWriter(proc, hierarchy, journal)
         self._writing = threading.Lock()  # to groups: the mover, and the engine's thread
         self._warm_until = 0.0
         self._at_home: tuple[str, str] | None = None  # a hierarchy, and the group that we are in

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
-from holdfast.cgroups import UNIFIED, Hierarchy, parent
+from holdfast.cgroups import UNIFIED, Hierarchy, Tree, levels, parent
 from holdfast.errors import HoldfastError, KernelRefused
 from holdfast.node.apply.action import Came, How, Set, Terms
 from holdfast.node.apply.refusal import refusal_of
@@ -15,7 +15,9 @@ from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, GroupRow
 from holdfast.node.model.decision import Field
 from holdfast.node.plan.setting import is_in_force
+from holdfast.node.proc.parse import parse_status
 from holdfast.node.rule.setting import controller_of
+from holdfast.process import ProcRoot
 
 READS = 3  # of a file, each after a commit, if another program changes it at the same moment
 
@@ -23,8 +25,8 @@ READS = 3  # of a file, each after a commit, if another program changes it at th
 class GroupWriter:
     """Writer of files of groups, and of groups. `Executor` lets one thread at a time use it."""
 
-    def __init__(self, hierarchy: Hierarchy, journal: Journal) -> None:
-        self._hierarchy, self._journal = hierarchy, journal
+    def __init__(self, proc: ProcRoot, hierarchy: Hierarchy, journal: Journal) -> None:
+        self._proc, self._hierarchy, self._journal = proc, hierarchy, journal
 
     def write(self, step: Set) -> Came:
         """Write a file of a group so that the change is in force; make the group if the change requires it."""
@@ -131,14 +133,34 @@ class GroupWriter:
         for pid in tree.members(row.path):
             held = self._journal.table.processes.get(pid)
             if row.base and (held is None or row.hierarchy not in held.moves):  # born there, and its parent is gone
-                if tree.exists(row.base):
-                    tree.join(row.base, pid)
-                else:
-                    self.join_above(row.hierarchy, row.base, pid)
+                self._bring_home(row, pid)
         return How.DONE if tree.remove(row.path) else How.LEFT
 
-    def join_above(self, hierarchy: str, gone: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
-        """Join the nearest group above one that is gone, as `Tree.join` does.
+    def _bring_home(self, row: GroupRow, pid: int) -> None:
+        """Move a process to the group that a group of ours was made from, or the nearest one above.
+
+        That group was another process's, maybe another user's: the owner of a group, or of one above it, may freeze and
+        kill who is in it.
+        """
+        tree, owners = self._hierarchy.tree(row.hierarchy), (0, self._user_of(pid))
+        if tree.exists(row.base) and _belongs_to(owners, tree, row.base):
+            tree.join(row.base, pid)
+        else:
+            self.join_above(row.hierarchy, row.base, pid, owners=owners)
+
+    def _user_of(self, pid: int) -> int:
+        with self._proc.open(pid) as process:
+            return parse_status(process.read("status"))[0][0]
+
+    def join_above(
+        self,
+        hierarchy: str,
+        gone: str,
+        pid: int,
+        still: Callable[[], bool] | None = None,
+        owners: Collection[int] = (),
+    ) -> bool:
+        """Join the nearest group above one that is gone, as `Tree.join` does; with ``owners``, one of theirs.
 
         Raises:
             KernelRefused: no remaining group takes the process, which stays where it is. The root is never used: it
@@ -147,11 +169,17 @@ class GroupWriter:
         tree, above = self._hierarchy.tree(hierarchy), parent(gone)
         while above != "/":
             try:
-                return tree.join(above, pid, still)
+                if not owners or _belongs_to(owners, tree, above):
+                    return tree.join(above, pid, still)
             except KernelRefused:  # it is gone, too, or takes no processes itself
-                above = parent(above)
+                pass
+            above = parent(above)
         remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
         raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
+
+
+def _belongs_to(owners: Collection[int], tree: Tree, path: str) -> bool:
+    return all(tree.owner(level) in owners for level in levels(path))
 
 
 def is_ours(row: FileRow, now: str) -> bool:

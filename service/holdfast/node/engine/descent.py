@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.forks import Forks
 from holdfast.node.engine.recent_rows import RecentRows
 from holdfast.node.journal.rows import AdjRow
@@ -14,10 +15,10 @@ from holdfast.node.model.process import Process
 class Descent:
     """``recent_rows``: rows dropped within the last second; ``forks``: the fork events read so far."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, entries: Entries) -> None:
         self.recent_rows = RecentRows()
         self.forks = Forks(table, self.recent_rows)
-        self._table = table
+        self._table, self._entries = table, entries
 
     def __bool__(self) -> bool:
         """Whether any process may hand something of ours on to a child."""
@@ -53,7 +54,20 @@ class Descent:
             if held.adj is not None and held.adj.gave(value, process.start_ticks):
                 return held.adj
         row = self.recent_rows.gave(process.ppid, value, process.start_ticks)
-        return row or (self.recent_rows.gave(forker[0], value, process.start_ticks) if forker is not None else None)
+        if row is None and forker is not None:
+            row = self.recent_rows.gave(forker[0], value, process.start_ticks)
+        return row or (self._giver_of_less(process) if value == process.oom_score_adj else None)
+
+    def _giver_of_less(self, process: Process) -> AdjRow | None:
+        """The row of the process from which this one inherited a value that protects, and then raised it by itself."""
+        for held in self.givers(process):
+            row = held.adj
+            if row is None or process.start_ticks < row.since_ticks:
+                continue
+            entry = self._entries.get(row.pid)
+            if process.may_have_raised(row.least(), row.before, entry.group if entry is not None else ""):
+                return row
+        return None
 
 
 def _is_parent(held: ProcessRows, process: Process) -> bool:

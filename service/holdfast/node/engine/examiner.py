@@ -125,7 +125,7 @@ class Examiner:
         try:
             with self.context.reader.proc.open(pid) as process:
                 stat_line = self.context.reader.stat_line_of(process)
-                if self.fact_reader.of_interest(stat_line):
+                if self.fact_reader.of_interest(stat_line) and not self._is_runc_stage(stat_line):
                     facts = self.fact_reader.facts(stat_line, process)
                     self.take(facts, process, at_ns)
                     if facts.cgroups and not self.reconciler.is_known(pid):
@@ -135,6 +135,9 @@ class Examiner:
         except Exception as error:
             self.log_unreadable(pid, error)
         self._examine_pending()
+
+    def _is_runc_stage(self, stat_line: StatLine) -> bool:
+        return self.fact_reader.is_runc_stage(stat_line, lambda: self.context.now().ticks)
 
     def examine_stat_line(self, stat_line: StatLine) -> None:
         """Examine one process of a rescan.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from holdfast.process import OpenProcess
 #: Stages that runc runs in a container for milliseconds before the process that becomes the program
 #: (``runc:[2:INIT]``). That process would inherit a value of ours from them that is not known to be ours.
 _RUNC_STAGES = frozenset({"runc:[0:PARENT]", "runc:[1:CHILD]"})
+_STAGE_TICKS = 100  # a second, in clock ticks: what a stage may take on a busy machine
 
 
 class FactReader:
@@ -35,7 +36,8 @@ class FactReader:
     def set_rules(self, rules: Rules) -> None:
         """Read the facts for these rules from now on."""
         self._wants = wants_of(rules)
-        self._sweep_wants = replace(self._wants, groups=True)
+        lends = rules.any_lends or any(rule.has_children for rule in rules.rules)
+        self._sweep_wants = replace(self._wants, groups=True, status=self._wants.status or lends)
         self.match_cache.set_rules(rules)
         self.refresh_groups()
 
@@ -59,7 +61,7 @@ class FactReader:
         """
         if stat_line.ended:
             raise ProcessGone(str(stat_line.pid))
-        if stat_line.pid == self._reconciler.host.own_pid or stat_line.comm in _RUNC_STAGES:
+        if stat_line.pid == self._reconciler.host.own_pid:
             return False
         if stat_line.kernel_thread:
             if self.match_cache.could_match(stat_line.comm):  # a process of its name is seldom one of interest, either
@@ -68,6 +70,18 @@ class FactReader:
         if self._reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid):
             return True
         return self.match_cache.could_match(stat_line.comm)
+
+    def is_runc_stage(self, stat_line: StatLine, ticks: Callable[[], int]) -> bool:
+        """Whether an event is about a process in which runc starts a container; ``ticks`` gives the time.
+
+        A process chooses its name. A stage is root's and young, and a rescan examines whatever has the name.
+
+        Raises:
+            ProcessGone: the process ended.
+        """
+        if stat_line.comm not in _RUNC_STAGES or ticks() - stat_line.start_ticks >= _STAGE_TICKS:
+            return False
+        return self._reader.real_uid(stat_line.pid) == 0
 
     def may_inherit(self, ppid: int) -> bool:
         """Whether a child of ``ppid`` may have something of ours, or a rule because of its ancestor."""
@@ -104,13 +118,13 @@ class FactReader:
     def facts(self, stat_line: StatLine, opened: OpenProcess | None = None, *, read_again: bool = True) -> Process:
         """Return the facts that the rules ask about. A rescan reads the groups as well.
 
-        An exec reads the groups only if a rule asks, or if the process or its parent was moved.
+        An exec reads the groups only if a rule asks, or if the process may have something of ours.
 
         Raises:
             ProcessGone: the process ended.
         """
         reader, reconciler = self._reader, self._reconciler
-        wants = self._sweep_wants if opened is None or self._was_moved(stat_line) else self._wants
+        wants = self._sweep_wants if opened is None or self._may_have_ours(stat_line) else self._wants
         facts = reconciler.known(reader.facts(stat_line, wants, None, opened))
         lineage = self._lineage_of(facts, sweep=opened is None)
         facts = reader.with_ancestors(facts, lineage, self._wants, reconciler.held)
@@ -128,11 +142,10 @@ class FactReader:
             return Lineage.ALL
         return rules.lineage if sweep or self._asks_ancestors_of(facts) else Lineage.NONE
 
-    def _was_moved(self, stat_line: StatLine) -> bool:
-        """Whether the process's group matters, whatever the rules ask about."""
-        processes = self._reconciler.table.processes
-        own, parent = processes.get(stat_line.pid), processes.get(stat_line.ppid)
-        return (own is not None and bool(own.moves)) or (parent is not None and bool(parent.moves))
+    def _may_have_ours(self, stat_line: StatLine) -> bool:
+        """Whether the process's groups and users matter, whatever the rules ask about."""
+        reconciler = self._reconciler
+        return reconciler.is_known(stat_line.pid) or self.may_inherit(stat_line.ppid)
 
     def _asks_ancestors_of(self, facts: Process) -> bool:
         """Whether its ancestors can change anything: for nine execs of ten they cannot, which saves 0.5 ms each."""

@@ -56,6 +56,15 @@ class Heritage:
             rows = [row for row in rows if isinstance(row, AdjRow)]
         return [Heirs(process.pid)] if any(is_chosen(row, process) for row in rows) else []
 
+    def raised_by_itself(self, process: Process) -> list[Action]:
+        """Make what an unruled process has of a value of ours that protects ours again: it raised it by itself."""
+        held = self._table.held(process.pid, process.start_ticks)
+        row = held.adj if held is not None else None
+        entry = self._entries.get(process.pid)
+        if row is None or not _raised(process, row, entry.group if entry is not None else ""):
+            return []
+        return record(self._table, [replace(row, written=process.oom_score_adj, wanted=None, earlier=row.past())])
+
     def passed_on(self, process: Process) -> str | None:
         """Return the rule whose value or group a process has from the process that forked it; None: it has neither.
 
@@ -80,6 +89,13 @@ class Heritage:
             if entry is not None and entry.comm == process.comm:
                 return record(self._table, [inherited_adj(process, row)])
         return []
+
+
+def _raised(process: Process, row: AdjRow, group: str) -> bool:
+    """Whether a process may have raised the value of its row by itself; ``group``: the one it was last seen in."""
+    if row.written is None or row.is_ours(process.oom_score_adj):
+        return False
+    return process.may_have_raised(row.written, row.before, group)
 
 
 def record(table: Table, rows: Sequence[AdjRow | MoveRow]) -> list[Action]:
@@ -146,11 +162,12 @@ def wanting_adj(
     """Return the row for writing ``wanted``, based on the row that is known."""
     present = process.oom_score_adj
     ours = old is not None and old.is_ours(present)
+    before = old.before if old is not None and (ours or _raised(process, old, process.memory_group)) else present
     assert decision.rule is not None
     return AdjRow(
         process.pid,
         process.start_ticks,
-        old.before if old is not None and ours else present,
+        before,
         decision.rule,
         written=present if ours else None,
         wanted=wanted,

@@ -68,7 +68,7 @@ class Reconciler:
     def __init__(self, table: Table, host: HostFacts, pods: PodLookup | None = None) -> None:
         self.table, self.host = table, host
         self.rule_state, self.entries, self.followed = RuleState(table), Entries(table), Followed()
-        self.descent, self._restored_moves = Descent(table), RestoredMoves()
+        self.descent, self._restored_moves = Descent(table, self.entries), RestoredMoves()
         self._decider = Decider(self.rule_state, self.entries, self.descent, host)
         self._heritage = Heritage(table, self.entries, self.descent, self._restored_moves)
         self._enforcement = Enforcement(self.rule_state, self.entries, self.descent.recent_rows)
@@ -131,6 +131,12 @@ class Reconciler:
         entry = self.entries.get(process.pid)
         seen = self._decider.known(process)
         decision = self._decider.decide(seen)
+        if decision is not None and (decision.rule is None or decision.as_child):
+            raised = self._heritage.raised_by_itself(process)
+            if raised:
+                actions += raised
+                seen = self._decider.known(process)
+                decision = self._decider.decide(seen)
         if decision is None:
             self._stand(process, entry, now)
             return actions

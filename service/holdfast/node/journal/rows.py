@@ -58,6 +58,10 @@ class AdjRow(Struct, frozen=True, gc=False, tag="adj", tag_field="kind", omit_de
         """Whether a child that started at ``start_ticks`` has ``value`` from us."""
         return start_ticks >= self.since_ticks and (self.is_ours(value) or value in self.earlier)
 
+    def least(self) -> int:
+        """Return the least value that a process that this one forked may have from us."""
+        return min(value for value in (self.written, self.wanted, *self.earlier, self.before) if value is not None)
+
     def past(self) -> tuple[int, ...]:
         """Return the values of ours that a child may have from this process.
 

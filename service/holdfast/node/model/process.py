@@ -18,6 +18,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from holdfast.lazy_import import regex
 from holdfast.node.model.evidence import NOTHING_READ, Evidence
 
 UNIFIED = ""
@@ -25,6 +26,7 @@ SYSTEMD = "name=systemd"
 NO_LIMIT = -1
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+_CONTAINER = regex(r"[0-9a-f]{64}")  # the id, in the name of a container's group
 
 
 def _empty() -> Mapping[str, str]:
@@ -164,6 +166,18 @@ class Process(Struct, frozen=True):
     def unified_group(self) -> str:
         """The path in the unified hierarchy; the root where there is none."""
         return self.cgroups.get(UNIFIED, "/")
+
+    def may_have_raised(self, inherited: int, base: int, group: str) -> bool:
+        """Whether it may have raised the value that it inherited by itself, and keeps a part of the protection so.
+
+        A process may raise its value; to lower it takes CAP_SYS_RESOURCE, which few have whose user is not root. In a
+        container a value between the two is the runtime's: unless ``group``, of the process that had the value first,
+        is the same. False where its users or groups were not read.
+        """
+        if not inherited < self.oom_score_adj < base or not self.uids or not any(self.uids) or not self.cgroups:
+            return False
+        own = self.memory_group
+        return own == group or (self.pod is None and _CONTAINER.search(own) is None)
 
     @property
     def memory_pages(self) -> int:

@@ -180,7 +180,7 @@ def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str
     controllers = host.controllers if hierarchy == UNIFIED else hierarchy.split(",")
     files = limits_of(controllers, v2=hierarchy == UNIFIED)
     left = []
-    for group in _line_up(before):
+    for group in line_up(before):
         if after == group or after.startswith(f"{group}/"):
             break
         facts = host.groups.get(group)
@@ -190,7 +190,7 @@ def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str
     return "; ".join(left)
 
 
-def _line_up(path: str) -> Iterator[str]:
+def line_up(path: str) -> Iterator[str]:
     """Yield a path and those above it: ``/a/b`` → ``/a/b``, ``/a``."""
     while path not in ("", "/"):
         yield path

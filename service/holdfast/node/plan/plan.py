@@ -31,8 +31,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from holdfast.node.model.decision import AdjChange, Change, Decision, Field, Reason, Refusal
-from holdfast.node.model.process import HostFacts, Process
-from holdfast.node.plan.cgroup import plan_in_place, plan_move, raises_a_limit
+from holdfast.node.model.process import GroupFacts, HostFacts, Process
+from holdfast.node.plan.cgroup import line_up, plan_in_place, plan_move, raises_a_limit
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
@@ -104,12 +104,18 @@ def _plan_groups(process: Process, found: RuleMatch, host: HostFacts, claims: Cl
 
 
 def _move_protects(rule: Rule, host: HostFacts) -> bool:
-    """Whether the move may leave limits, or leads to a group whose memory is protected from reclaim."""
+    """Whether the move may leave limits, or leads to a group whose memory is protected from reclaim.
+
+    With ``memory_recursiveprot``, as systemd mounts cgroup v2, a group shares the protection of those above it.
+    """
     if rule.cgroup is None:
         return False
     if leaves_limits(rule) or spares(rule.cgroup.settings):
         return True
-    group = host.groups.get(rule.cgroup.path)
+    return any(_is_spared(host.groups.get(path)) for path in line_up(rule.cgroup.path))
+
+
+def _is_spared(group: GroupFacts | None) -> bool:
     return group is not None and any(group.values.get(name, "0") not in ("0", "") for name in KEPT[:2])
 
 

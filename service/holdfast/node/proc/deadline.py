@@ -12,7 +12,9 @@ Theory
 * All callers together may spend `SHARE` of the time on waits without a result; beyond it a wait is `LEAST_S`. A process
   that is merely slow is unreadable for a moment, and read again.
 * Helpers that hang stay. There are at most `MOST_HUNG`, and at most `MOST_OF_ONE` for the processes of one user in one
-  place, so that a user with many such processes makes only their own unreadable.
+  place, so that a user with many such processes makes only their own unreadable. For those who change their user
+  (root in a container, an owner of subordinate ids) or who name the last level of the place (the owner of a delegated
+  unit), all users of a place together have a limit, and all places below its upper levels.
 * A helper is scheduled like the thread that needed it first: a helper of the engine is as prompt as the engine's thread
   (`scheduling`).
 """
@@ -26,8 +28,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from holdfast import log
-from holdfast.errors import Unreadable
+from holdfast import kernel_text, log
+from holdfast.errors import HoldfastError, Unreadable
 
 LOG = log.named(__name__)
 DEADLINE_S = 0.05
@@ -35,10 +37,10 @@ LEAST_S = 0.001
 SHARE = 0.05
 MOST_HUNG = 64
 MOST_OF_ONE = 4
-_PLACE_LEVELS = 3  # of a cgroup's path: the pod's, the session's or the service's group
-_TEXT_BYTES = 4096
+#: By levels of a cgroup's path; the third is the group of the pod, the session or the service.
+_MOST_OF_PLACE = {3: 16, 2: 32}
 Key = tuple[int, int]
-Owner = tuple[bytes, bytes]
+Owner = tuple[bytes, ...]  # of each limit: the user in a place, the place, the levels above it
 
 
 class _Helper:
@@ -50,7 +52,7 @@ class _Helper:
         self.answer: bytes | OSError = b""
         self.is_done, self.abandoned = False, False
         self.key: Key = (0, 0)
-        self.owner: Owner = (b"", b"")
+        self.owners: tuple[Owner, ...] = ()
         self._returned = returned
         self._go, self.done = threading.Lock(), threading.Lock()
         self._go.acquire()
@@ -95,7 +97,7 @@ class DeadlineReads:
         self._on_return = on_return
         self._lock = threading.Lock()
         self._idle: list[_Helper] = []
-        self._unreadable: dict[Key, Owner] = {}
+        self._unreadable: set[Key] = set()
         self._of_owner: Counter[Owner] = Counter()
         self._spare_s, self._counted_at = DEADLINE_S, time.monotonic()
 
@@ -112,7 +114,7 @@ class DeadlineReads:
             OSError: the kernel's answer.
         """
         if self._unreadable:  # hardly ever: only then does it matter whose process it is
-            self._check(key, self._owner_of(fd, name))
+            self._check(key, _owners_of(fd, name))
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
         with self._lock:
             helper = self._idle.pop() if self._idle else _Helper(self._proc_root, self._returned)
@@ -142,11 +144,13 @@ class DeadlineReads:
                 return
         helper.end()
 
-    def _check(self, key: Key, owner: Owner) -> None:
+    def _check(self, key: Key, owners: tuple[Owner, ...]) -> None:
         with self._lock:
             if key in self._unreadable:
                 raise Unreadable(f"process {key[0]}: its memory is locked, and has been since it was last asked")
-            if len(self._unreadable) >= MOST_HUNG or self._of_owner[owner] >= MOST_OF_ONE:
+            limits = (MOST_OF_ONE, *_MOST_OF_PLACE.values())
+            full = any(self._of_owner[owner] >= most for owner, most in zip(owners, limits, strict=True))
+            if full or len(self._unreadable) >= MOST_HUNG:
                 raise Unreadable(f"process {key[0]}: too many processes of its user and group do not answer")
 
     def _patience_s(self) -> float:
@@ -158,14 +162,14 @@ class DeadlineReads:
 
     def _abandon(self, helper: _Helper, fd: int, name: str, waited_s: float) -> bool:
         """Leave a helper to its read; False when it returned after all."""
-        owner = self._owner_of(fd, name)
+        owners = _owners_of(fd, name)
         with self._lock:
             if helper.is_done:
                 helper.done.acquire()
                 return False
-            helper.abandoned, helper.owner = True, owner
-            self._unreadable[helper.key] = owner
-            self._of_owner[owner] += 1
+            helper.abandoned, helper.owners = True, owners
+            self._unreadable.add(helper.key)
+            self._of_owner.update(owners)
             self._spare_s -= waited_s
             self.hung += 1
         LOG.warning("the memory of a process cannot be read; it is left out where that is needed", pid=helper.key[0])
@@ -179,10 +183,8 @@ class DeadlineReads:
                 helper.done.release()
                 return True
             helper.abandoned = False
-            self._unreadable.pop(helper.key, None)
-            self._of_owner[helper.owner] -= 1
-            if not self._of_owner[helper.owner]:
-                del self._of_owner[helper.owner]
+            self._unreadable.discard(helper.key)
+            self._of_owner -= Counter(helper.owners)  # which drops those without any
             if self._is_closed:
                 return False
             self._idle.append(helper)
@@ -190,23 +192,25 @@ class DeadlineReads:
         self._on_return(pid)
         return True
 
-    @staticmethod
-    def _owner_of(fd: int, name: str) -> Owner:
-        """The real user of a process, and the upper levels of its cgroup; empty where they cannot be read."""
-        # Uid:	1001	1001	1001	1001 … 0::/user.slice/user-1001.slice/user@1001.service/app.slice/x.scope
-        prefix = name.rpartition("/")[0]
-        prefix = f"{prefix}/" if prefix else ""
-        status = _text(fd, f"{prefix}status").partition(b"\nUid:\t")[2]
-        path = _text(fd, f"{prefix}cgroup").rstrip(b"\n").rpartition(b":")[2]
-        return status.partition(b"\t")[0], b"/".join(path.split(b"/")[: _PLACE_LEVELS + 1])
+
+def _owners_of(fd: int, name: str) -> tuple[Owner, ...]:
+    """The real user of a process in the upper levels of its cgroup, and these levels; empty where they are not read."""
+    # Uid:	1001	1001	1001	1001 … 0::/user.slice/user-1001.slice/user@1001.service/app.slice/x.scope
+    prefix = name.rpartition("/")[0]
+    prefix = f"{prefix}/" if prefix else ""
+    status = _text(fd, f"{prefix}status").partition(b"\nUid:\t")[2]
+    lines = kernel_text.lines(_text(fd, f"{prefix}cgroup")) or [b""]
+    levels = lines[-1].split(b":", 2)[-1].split(b"/")  # a name of a group may hold colons
+    places = [b"/".join(levels[: most + 1]) for most in _MOST_OF_PLACE]
+    return (status.partition(b"\t")[0], places[0]), *((b"all", place) for place in places)
 
 
 def _text(fd: int, name: str) -> bytes:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
         try:
-            return os.read(descriptor, _TEXT_BYTES)
+            return kernel_text.read_record(descriptor, name)
         finally:
             os.close(descriptor)
-    except OSError:
+    except (OSError, HoldfastError):
         return b""

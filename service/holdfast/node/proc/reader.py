@@ -164,12 +164,12 @@ class ProcReader:
         return self._read(self.proc.fd, f"{pid}/comm", COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
-        """The whole ``cgroup`` of the process that has the pid now.
+        """The whole ``cgroup`` of the process that has the pid now; empty where the kernel does not print it.
 
         Raises:
             ProcessGone: no process has it.
         """
-        return self._read(self.proc.fd, f"{pid}/cgroup")
+        return self._group_text(self.proc.fd, f"{pid}/cgroup") or b""
 
     def real_uid(self, pid: int) -> int:
         """The user that started the process: a set-user-id program does not change this one.
@@ -197,8 +197,8 @@ class ProcReader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{stat_line.pid}/")
-        text = self._read(fd, f"{prefix}cgroup") if wants.groups else b""
-        groups = self._groups_of(text) if wants.groups else _NOWHERE
+        text = self._group_text(fd, f"{prefix}cgroup") if wants.groups else b""
+        groups = self._groups_of(text) if text else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
         )
@@ -229,11 +229,12 @@ class ProcReader:
             held,
             unread=unread,
             uids=uids,
-            pod_unknown=pod is None and b"kubepods" in text and any(map(is_unreadable, groups.values())),
+            pod_unknown=text is None
+            or (pod is None and b"kubepods" in text and any(map(is_unreadable, groups.values()))),
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:
-        """Return ``process`` with ``ancestors`` as far as ``lineage`` requires, up to the first one that is gone."""
+        """Return ``process`` with ``ancestors`` as far as ``lineage`` requires, up to one that cannot be read."""
         if lineage is Lineage.NONE or process.kernel_thread:
             return process
         line: list[Process] = []
@@ -243,7 +244,7 @@ class ProcReader:
             try:
                 stat_line = self.stat_line(ppid)
                 line.append(self.facts(stat_line, wants, held(ppid, stat_line.start_ticks)))
-            except ProcessGone:
+            except (ProcessGone, KernelRefused):
                 break
             ppid = line[-1].ppid
             if lineage is Lineage.PARENT:
@@ -257,13 +258,16 @@ class ProcReader:
     def everybody(
         self, held: HeldOf, attach: Callable[[Process], Process] = lambda process: process
     ) -> tuple[Process, ...]:
-        """Read every process in full, with all its ancestors taken from the others; pass each through ``attach``."""
+        """Read every process in full, with all its ancestors taken from the others; pass each through ``attach``.
+
+        A process that ends, or that the kernel does not let us read, is left out.
+        """
         found: dict[int, Process] = {}
         for pid in self.pids():
             try:
                 stat_line = self.stat_line(pid)
                 found[pid] = attach(self.facts(stat_line, EVERYTHING, held(pid, stat_line.start_ticks)))
-            except ProcessGone:
+            except (ProcessGone, KernelRefused):
                 continue
         return tuple(replace(process, ancestors=_line(process, found)) for process in found.values())
 
@@ -289,6 +293,18 @@ class ProcReader:
     def pod_of(self, groups: Mapping[str, str]) -> PodFacts | None:
         """The pod of a process in these groups, as far as it is known."""
         return self._pods.pod_of(groups) if self._pods is not None else None
+
+    def _group_text(self, fd: int, name: str) -> bytes | None:
+        """A whole ``cgroup``; None for a path longer than PATH_MAX, which some kernels do not print.
+
+        A user nests groups that deep: the rest of the process is known all the same.
+        """
+        try:
+            return self._read(fd, name)
+        except KernelRefused as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
 
     def _exe(self, fd: int, prefix: str) -> str:
         """The program's path; empty where it cannot be read. A replaced file (an upgrade) keeps its path."""

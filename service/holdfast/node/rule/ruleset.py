@@ -22,7 +22,7 @@ from holdfast.node.model.process import Held, Lineage, PodFacts, Process
 from holdfast.node.rule.annotation import BY_ANNOTATION, AdmissionTable, is_leader, rule_for
 from holdfast.node.rule.clause import Clause, Users, ancestors_of
 from holdfast.node.rule.pattern import UserIndex, ValueIndex
-from holdfast.node.rule.protection import Grounds, group_protects, leaves_limits, may_raise_limits, spares, standing_why
+from holdfast.node.rule.protection import Grounds, group_protects, may_raise_limits, spares, standing_why
 from holdfast.node.rule.schema import OomScoreAdj, Rule
 
 _OF_RUNTIME = frozenset(f"match.pod.{key}" for key in ("namespace", "name", "labels", "annotations", "container"))
@@ -93,10 +93,8 @@ class CompiledRule(Struct, frozen=True):
         spec, adjustment = self.spec, self.adjustment
         if adjustment is not None and adjustment != OomScoreAdj(at_least=adjustment.at_least):
             return True
-        settings = spec.cgroup.settings if spec.cgroup else spec.in_place
-        if spares(settings) or may_raise_limits(spec.in_place):
-            return True
-        return spec.cgroup is not None and leaves_limits(spec)
+        # A target may be below a group whose memory is kept from reclaim: only the host tells.
+        return spec.cgroup is not None or bool(spares(spec.in_place)) or may_raise_limits(spec.in_place)
 
     def standing(self, process: Process) -> Identification:
         """Whether facts alone identify ``process``, which this rule matches."""

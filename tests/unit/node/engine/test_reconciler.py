@@ -145,6 +145,17 @@ class TestValue:
         under()
         assert program.adj == 77
 
+    def test_what_a_user_raised_it_to_is_not_what_it_would_have_without_us(self, node, under):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        program = node.started("a")
+        program.uid, program.adj = 65534, 501
+        node.settle()
+        assert (program.adj, placement(node, program).adj_before) == (500, 800)
+        assert happenings(node, program)[-1] is Happening.DRIFTED
+        under()
+        assert undone(node)
+
     def test_what_another_program_chose_after_the_last_look_is_left(self, node, under):
         under(VALUE)
         program = node.started("a")
@@ -198,6 +209,16 @@ class TestValue:
         assert program.adj == wanted
         under({**VALUE, "oom_score_adj": {"at_least": 10}})
         assert program.adj == max(base, 10)
+
+    def test_the_name_of_a_stage_of_runc_hides_no_user_and_nobody_from_a_rescan(self, node, under):
+        under({"name": "all", "match": {"comm": "*"}, "oom_score_adj": {"at_least": 300}})
+        users, roots = node.forked(node.kernel.processes[1]), node.forked(node.kernel.processes[1])
+        users.uid = 65534
+        for program in (users, roots):
+            node.executed(program, "runc:[1:CHILD]")
+        assert (users.adj, roots.adj) == (300, 0)
+        node.settle()
+        assert roots.adj == 300
 
     def test_we_ourselves_are_never_looked_at(self, node, under):
         under({**VALUE, "match": {"comm": "holdfast"}})
@@ -577,6 +598,35 @@ class TestInheritance:
         under()
         assert child.adj == 3
 
+    @pytest.mark.parametrize("value", [501, 799])
+    @pytest.mark.parametrize("born", ["a child", "a second fork", "a child under the rule", "the process itself"])
+    def test_a_user_keeps_no_part_of_what_it_inherited_by_raising_it(self, node, under, born, value):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        parent = node.started("a")
+        child = parent if born == "the process itself" else node.forked(parent)
+        if born == "a second fork":
+            middle, child = child, node.forked(child)
+            node.kernel.exit(middle)
+        if born == "a child under the rule":
+            node.settle()
+        child.uid, child.adj = 65534, value
+        node.executed(child, "none")
+        assert child.adj == 800
+        under()
+        assert table_of(node) == []
+
+    @pytest.mark.parametrize(("uid", "value"), [(0, 501), (65534, 900)])
+    def test_what_root_chose_or_a_user_above_the_base_is_left_alone(self, node, under, uid, value):
+        node.kernel.write_adj(node.kernel.processes[1], 800)
+        under(VALUE)
+        child = node.forked(node.started("a"))
+        child.uid = uid
+        node.kernel.write_adj(child, value)
+        node.executed(child, "none")
+        node.settle()
+        assert (child.adj, placement(node, child)) == (value, None)
+
     def test_what_it_inherited_before_the_rule_changed_counts(self, node, under):
         under(VALUE)
         parent = node.started("a")
@@ -719,6 +769,22 @@ class TestInheritance:
         node.forks.clear()
         under()
         assert undone(node)
+
+    @pytest.mark.parametrize(("uid", "goes"), [(0, "/made/here"), (1002, "/made/here"), (1001, "/src1")])
+    def test_nobody_goes_to_a_group_that_belongs_to_another_user_than_its_own(self, node, under, uid, goes):
+        node.kernel.owners["/src1"] = 1001
+        under(MOVE)
+        parent = node.forked(node.kernel.processes[1])
+        node.kernel.move(parent, "/src1")
+        node.executed(parent, "b")
+        node.settle()
+        child = node.forked(parent)
+        child.comm, child.uid = "none", uid
+        node.kernel.exit(parent)
+        node.forks.clear()
+        under()
+        assert child.group == goes
+        assert bool(table_of(node)) is (goes != "/src1"), "the group stays while a process is in it"
 
 
 # -- moves -------------------------------------------------------------------------------------------------------------

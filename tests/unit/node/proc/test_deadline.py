@@ -122,10 +122,35 @@ def test_processes_of_one_user_in_one_place_make_only_each_other_unreadable(read
     assert reads.unreadable == MOST_OF_ONE
 
 
+UNIT = "/user.slice/user-1000.slice/user@1000.service"
+
+
+@pytest.mark.parametrize(
+    ("of", "most"),
+    [
+        (lambda pid: {"group": f"{UNIT}/a:b{pid}/{pid}"}, MOST_OF_ONE),
+        (lambda pid: {"group": f"{UNIT}/{pid}" + "/a" * 2040}, MOST_OF_ONE),
+        (lambda pid: {"group": f"{UNIT}/{pid}", "uid": 100_000 + pid}, 16),
+        (lambda pid: {"group": f"/system.slice/theirs.service/{pid}"}, 32),
+    ],
+    ids=["colons in names", "long names", "subordinate ids", "a delegated unit"],
+)
+def test_who_names_groups_or_changes_users_makes_no_strangers_unreadable(reads, proc, monkeypatch, of, most):
+    monkeypatch.setattr(deadline, "DEADLINE_S", 0.001)
+    for pid in range(1, most + 2):
+        proc.add(pid, **of(pid))
+    for pid in range(1, most + 1):
+        assert "cmdline does not answer" in unanswered(reads, proc, pid)
+    assert "too many" in unanswered(reads, proc, most + 1)
+    proc.add(100, uid=0, group="/system.slice/cron.service")
+    proc.answer(100)
+    assert read(reads, proc, 100)
+
+
 def test_no_more_than_so_many_threads_hang(reads, proc, monkeypatch):
     monkeypatch.setattr(deadline, "DEADLINE_S", 0.001)
     for pid in range(1, MOST_HUNG + 2):
-        proc.add(pid, uid=pid)
+        proc.add(pid, uid=pid, group=f"/system.slice/docker-{pid}.scope")
     for pid in range(1, MOST_HUNG + 1):
         assert "cmdline does not answer" in unanswered(reads, proc, pid)
     assert "too many" in unanswered(reads, proc, MOST_HUNG + 1)

@@ -135,6 +135,28 @@ def test_everybody_has_ancestors_from_among_them(put, reader, tmp_path):
     assert {p.pid: [a.pid for a in p.ancestors] for p in reader.everybody(nobody)} == {1: [], 3: [1], 5: [3, 1]}
 
 
+def test_a_group_nested_deeper_than_the_kernel_prints_is_unknown_and_the_rest_is_read(put, reader, tmp_path):
+    put(4)
+    put(5, ppid=4)
+    (tmp_path / "4" / "cgroup").unlink()
+    (tmp_path / "4" / "cgroup").symlink_to("x" * 300)  # reading it fails with ENAMETOOLONG
+    deep, beside = sorted(reader.everybody(nobody), key=lambda process: process.pid)
+    assert (deep.exe, deep.uids, deep.cgroups, deep.pod_unknown) == ("/usr/bin/postgres", (1000, 33, 0), {}, True)
+    assert (beside.cgroups, beside.pod_unknown, [a.pid for a in beside.ancestors]) == ({"": "/a"}, False, [4])
+    assert reader.group_text(4) == b""
+
+
+def test_one_that_cannot_be_read_is_left_out_of_everybody(put, reader, tmp_path):
+    put(4)
+    put(5, ppid=4)
+    (tmp_path / "4" / "oom_score_adj").unlink()
+    (tmp_path / "4" / "oom_score_adj").mkdir()
+    (other,) = reader.everybody(nobody)
+    assert (other.pid, other.ancestors) == (5, ())
+    stat_line = reader.stat_line(5)
+    assert reader.with_ancestors(reader.facts(stat_line, EVERYTHING), Lineage.ALL, EVERYTHING, nobody).ancestors == ()
+
+
 def test_a_real_process_through_a_descriptor_is_the_same_as_by_number():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:

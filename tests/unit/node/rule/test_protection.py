@@ -171,6 +171,16 @@ class TestAtRunTime:
         host = v1_host(hierarchies=("memory", "name=systemd", ""))
         assert (plan(moved, book, host).moves, plan(moved, book, host).refusals) == (True, ())
 
+    @pytest.mark.parametrize("kept", ["/kept", "/kept/a", "/kept/a/b"])
+    def test_a_group_below_one_whose_memory_is_kept_from_reclaim_is_kept_too(self, kept):
+        groups = {kept: GroupFacts(values={"memory.low": "1048576"})}
+        book = rules({"name": "x", "match": {"comm": "pg"}, "cgroup": {"path": "/kept/a/b"}, "trust_claims": False})
+        (refusal,) = plan(process(comm="pg"), book, v2_host(groups=groups)).refusals
+        assert (refusal.reason, refusal.field) == (Reason.CLAIM, Field.CGROUP)
+        by_facts = load({"exe": "/usr/bin/pg", "user": 26}, cgroup={"path": "/kept/a/b"})
+        assert by_facts.evidence_for(pg())[0] == {"exe"}
+        assert plan(pg(), by_facts, v2_host(groups=groups)).moves
+
     def test_a_namespace_is_a_fact_where_the_runtime_names_the_group(self):
         pod = PodRef("u", "burstable", "c", group="/kubepods/podu/c", namespace="db")
         group = {"cgroups": {"": pod.group}, "pod": pod, "oom_score_adj": 985}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from holdfast.cgroups import parse_groups
 from holdfast.errors import HoldfastError
+from holdfast.pods.cgroup_path import unsplit_group
 from holdfast.pods.directory import Directory
 from holdfast.pods.nri import NriContainerState, RuntimeContainer, Sandbox
 from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord, kept
@@ -48,27 +50,33 @@ class DirectoryFeed:
         self._directory.replace_all(map(_pod, pods), map(self._container, containers), mark)
 
     def _container(self, container: RuntimeContainer) -> ContainerRecord:
+        start_ticks, group = self._first_process(container)
         return ContainerRecord(
             container.id,
             container.sandbox_id,
             container.name,
             _STATES[container.state],
             container.pid,
-            self._start_ticks(container.pid),
+            start_ticks,
             container.oom_score_adj,
             container.oom_score_adj if container.asked is None else container.asked,
             cgroups_path=container.cgroups_path,
+            unsplit_group=group,
         )
 
-    def _start_ticks(self, pid: int) -> int:
-        """Return field 22 of proc_pid_stat(5); 0 for a process that is gone, or that we may not read."""
-        if not pid:
-            return 0
+    def _first_process(self, container: RuntimeContainer) -> tuple[int, str]:
+        """Return field 22 of proc_pid_stat(5) of its first process, and its unsplit group.
+
+        0 and empty for a process that is gone, or that we may not read.
+        """
+        if not container.pid:
+            return 0, ""
         try:
-            with self._proc.open(pid) as process:
-                return process.start_ticks()
+            with self._proc.open(container.pid) as process:
+                groups = parse_groups(process.read("cgroup"))
+                return process.start_ticks(), unsplit_group(container.cgroups_path, groups.values())
         except HoldfastError:
-            return 0
+            return 0, ""
 
 
 def _pod(pod: Sandbox) -> PodRecord:
