@@ -54,6 +54,9 @@ class Tree(Protocol):
     def exists(self, path: str) -> bool:
         """Whether there is such a group."""
 
+    def inode(self, path: str) -> int:
+        """The inode of the group's directory, another one for each group that was ever made; 0: no such group."""
+
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """Create the group and missing groups above it, ready for `join`; return the created paths, top down.
 

@@ -153,6 +153,17 @@ class Mounted:
             return False
         return True
 
+    def inode(self, path: str) -> int:
+        """See `Tree.inode`."""
+        try:
+            descriptor = self._beneath.open(path, DIRECTORY)
+        except OSError:
+            return 0
+        try:
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
+
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """See `Tree.create`; without the steps of one version."""
         del controllers

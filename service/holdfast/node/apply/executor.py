@@ -286,12 +286,18 @@ class Executor:
         """Whether a group's file has the text of the row."""
         return self._groups.says(row)
 
+    def check_groups(self) -> None:
+        """Forget groups of ours that another program removed."""
+        with self._writing:
+            self._groups.check_groups()
+
     def clear(self, action: Unset | Remove) -> Cleared:
         """Restore a file if its text is ours, or remove a group once it is empty. Never raises."""
         with self._writing:
             try:
-                how = self._groups.unset(action.row) if isinstance(action, Unset) else self._groups.remove(action.row)
-                return Cleared(action, how)
+                if isinstance(action, Unset):
+                    return Cleared(action, self._groups.unset(action.row, action.parts))
+                return Cleared(action, self._groups.remove(action.row))
             except NotFound:
                 return Cleared(action, How.GONE)
             except HoldfastError as error:

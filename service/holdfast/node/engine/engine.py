@@ -67,6 +67,7 @@ class Engine:
         if restore:
             restored = self._loop.examiner.restore()
             LOG.info("gave back what was held", values=restored.given_back, left=restored.left, failed=restored.failed)
+        self._loop.journal.tidy()  # what found no room until now
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
