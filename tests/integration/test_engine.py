@@ -447,6 +447,20 @@ def test_a_hold_ends_though_the_journal_cannot_be_written(disk, run, program, sl
     assert adj_of(lasting.pid) == 0
 
 
+def test_who_created_a_process_is_told_that_the_journal_has_no_room_for_it(disk, run, program, sleeper):
+    """It tells again at the next start, after which nobody else would know what was asked for."""
+    process = sleeper(program, "600")
+    set_adj(process.pid, 300)
+    engine = run(RAISE, root=disk.at)
+    disk.fill()
+    fill_page(engine.journal)
+    with pytest.raises(Unavailable, match="nothing is written without it"):
+        engine.engine.adopt(process.pid, 7, 300, "r1").result(PATIENCE_S)
+    engine.set_rules()
+    assert adj_of(process.pid) == 7, "as long as we run it is known"
+    disk.empty()
+
+
 def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, caplog):
     engine = run(RAISE)
     failures = iter(range(3))

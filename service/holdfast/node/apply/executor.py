@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from holdfast.cgroups import Hierarchy, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.apply.action import (
     Came,
     Carried,
@@ -217,7 +217,7 @@ class Executor:
         try:
             moved = tree.join(change.after, row.pid, still)
         except KernelRefused as error:
-            if error.errno != errno.ENOENT or tree.exists(change.after):
+            if error.errno != errno.ENOENT or tree.inode(change.after):
                 raise
             self._groups.make(change.hierarchy, change.after, step.terms)  # the group was removed after it was read
             moved = tree.join(change.after, row.pid, still)
@@ -251,7 +251,7 @@ class Executor:
                 the process of every limit on the way.
         """
         tree = self._hierarchy.tree(row.hierarchy)
-        if tree.exists(row.before):
+        if tree.inode(row.before):
             return How.DONE if tree.join(row.before, row.pid, still) else How.LEFT
         return How.APART if self._groups.join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
 
@@ -298,9 +298,7 @@ class Executor:
                 if isinstance(action, Unset):
                     return Cleared(action, self._groups.unset(action.row, action.parts))
                 return Cleared(action, self._groups.remove(action.row))
-            except NotFound:
-                return Cleared(action, How.GONE)
-            except HoldfastError as error:
+            except HoldfastError as error:  # a hierarchy that is not mounted now may be mounted at the next start
                 detail = error.advice if isinstance(error, KernelRefused) else str(error)
                 return Cleared(action, How.REFUSED, detail)
 

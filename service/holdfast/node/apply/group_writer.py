@@ -95,9 +95,9 @@ class GroupWriter:
         """Make a group and the missing ones above it; a group that is ours to remove is journaled before it exists."""
         tree = self._hierarchy.tree(hierarchy)
         missing: list[GroupRow] = []
-        if not tree.exists(path):
+        if not tree.inode(path):
             at = path
-            while at != "/" and not tree.exists(at):
+            while at != "/" and not tree.inode(at):
                 missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
                 at = at.rsplit("/", 1)[0] or "/"
             self._journal.commit(missing)
@@ -111,18 +111,22 @@ class GroupWriter:
 
     def check_groups(self) -> None:
         """Forget groups of ours that another program removed: a later one of that name is not ours."""
-        rows = list(self._journal.table.groups.values())
-        self._journal.forget(row for row in rows if row.inode and not self._is_there(row))
-        self._settle_made(row for row in rows if not row.inode)
+        for row in list(self._journal.table.groups.values()):
+            with contextlib.suppress(HoldfastError):  # its hierarchy is not mounted now, or it cannot be opened
+                if not self._is_there(row):
+                    self._journal.forget((row,))
+                elif not row.inode:
+                    self._settle_made((row,))
 
     def _settle_made(self, rows: Iterable[GroupRow]) -> None:
         """Note the inodes of groups that were made, and forget those that were not: another program may make them."""
         for row in rows:
-            inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
-            if inode:
-                self._journal.amend(row, replace(row, inode=inode))
-            else:
-                self._journal.forget((row,))
+            with contextlib.suppress(KernelRefused):  # the next check finds it
+                inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
+                if inode:
+                    self._journal.amend(row, replace(row, inode=inode))
+                else:
+                    self._journal.forget((row,))
 
     def _is_there(self, row: GroupRow | FileRow) -> bool:
         """Whether the group of a row is still there, and is no later one of that name."""
@@ -178,7 +182,7 @@ class GroupWriter:
         def is_member() -> bool:
             return pid in tree.members(row.path)
 
-        if tree.exists(row.base):
+        if tree.inode(row.base):
             tree.join(row.base, pid, is_member)
         else:
             self.join_above(row.hierarchy, row.base, pid, is_member)

@@ -11,7 +11,7 @@ from holdfast.node.apply.action import Action, Amend, Cleared, Forget, How, Remo
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import FileRow, GroupRow
 from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, PodLookup
-from holdfast.node.plan.claims import Claims
+from holdfast.node.plan.claims import Claim, Claims
 from holdfast.node.plan.setting import lines_for
 from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.setting import parts_of, text_of_parts
@@ -31,8 +31,9 @@ class Clearance:
     def clear_up(self) -> list[Action]:
         """Return actions for files that no rule sets any more, and groups that we made and nothing needs."""
         actions: list[Action] = []
+        claims = self._claims.by_file() if self._rule_state.table.files else {}
         for file in reversed(list(self._rule_state.table.files.values())):  # a limit may depend on an earlier one
-            actions += self._clear_file(file)
+            actions += self._clear_file(file, claims.get((file.hierarchy, file.path, file.file), {}))
         kept = {row.path for row in list(self._rule_state.table.groups.values()) if self._rule_state.is_unread(row)}
         for group in self._rule_state.table.made():
             if any(path == group.path or path.startswith(f"{group.path}/") for path in kept):
@@ -46,13 +47,13 @@ class Clearance:
                 actions.append(Forget((group,)))
         return actions
 
-    def _clear_file(self, row: FileRow) -> list[Action]:
+    def _clear_file(self, row: FileRow, claims: Mapping[str, Claim]) -> list[Action]:
         if row.path not in self._host.groups:
             return [Unset(row)]
         is_suspended = row.rule in self._rule_state.suspended
         if not is_suspended and (self._rule_state.is_unread(row) or self._waits_for_pod(row)):
             return []
-        claimed = self._claimed(row)
+        claimed = self._writers(claims)
         wanted = {} if is_suspended else self._set_by_rule(row)
         parts = {**parts_of(row.file, row.written or ""), **parts_of(row.file, row.wanted or "")}
         stale = tuple(about for about in parts if about not in wanted and about not in claimed)
@@ -73,9 +74,8 @@ class Clearance:
         after = replace(row, rule=rule, give_back=give_back, origin=origin)
         return [Amend(row, after)] if after != row else []
 
-    def _claimed(self, row: FileRow) -> dict[str, str]:
-        """Return the rules that write parts of the file now, by part."""
-        claims = self._claims.of(row.hierarchy, row.path, row.file)
+    def _writers(self, claims: Mapping[str, Claim]) -> dict[str, str]:
+        """Return the rules that write parts of a file now, by part."""
         suspended = self._rule_state.suspended
         return {
             about: claim.rule for about, claim in claims.items() if not claim.dry_run and claim.rule not in suspended

@@ -307,7 +307,11 @@ class Examiner:
         self._examine_pending()
 
     def adopt(self, pid: int, requested: int, written: int, rule: str) -> None:
-        """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
+        """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone.
+
+        Raises:
+            Unavailable: it is known as long as we run; the journal's file has no room for it.
+        """
         self.take_forks()  # also of the process that had this pid before
         try:
             facts = self.fact_reader.alone(self.context.reader.stat_line(pid))
@@ -315,10 +319,16 @@ class Examiner:
             return
         self.performer.perform(self.reconciler.requests.adopt(facts, requested, written, rule))
         self._examine_pending()
+        self.journal.catch_up()
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:
-        """Take over files that the creator of their group wrote for a rule; see `Requests.adopt_files`."""
+        """Take over files that the creator of their group wrote for a rule; see `Requests.adopt_files`.
+
+        Raises:
+            Unavailable: see `adopt`.
+        """
         self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.says))
+        self.journal.catch_up()
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
         """Restore everything, or the changes of one rule or to one process. This lasts until rules are set again.

@@ -109,6 +109,19 @@ class Journal:
             if self.table.get(old) is old:
                 self.commit((row,), needed=False)
 
+    def catch_up(self) -> None:
+        """Write what found no room in the file until now.
+
+        Raises:
+            Unavailable: there is still no room: a part of the table is only in memory.
+        """
+        with self._lock:
+            try:
+                if self._is_stale:
+                    self._write_anew()
+            except OSError as error:
+                raise self._unavailable(error) from error
+
     def _append(self, lines: Sequence[Line]) -> None:
         data = b"".join([packed(line, self._seed) for line in lines])
         try:

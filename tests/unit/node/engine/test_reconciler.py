@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from holdfast.errors import FailedPrecondition, Unavailable
+from holdfast.errors import FailedPrecondition, KernelRefused, Unavailable
 from holdfast.node.apply.action import Cleared, GiveBack, How, Look, Order, Unset, Write
 from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.recent_rows import FORK_TICKS
@@ -834,6 +835,23 @@ class TestMove:
         restored = node.examiner.restore()
         assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
 
+    def test_a_group_that_cannot_be_opened_is_not_one_that_is_gone(self, node, under, monkeypatch):
+        under(TO_EXISTING)
+        program = node.started("b")
+        node.kernel.make_group("/src1/unit")
+        node.kernel.move(program, "/src1/unit")
+        node.settle()
+
+        def refuses(tree, path):
+            raise KernelRefused("open", path, errno.EMFILE)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Tree, "inode", refuses)
+            under()
+        assert (program.group, placement(node, program).state) == ("/src3", State.RETURNING)
+        node.settle()
+        assert program.group == "/src1/unit"
+
     def test_who_has_no_group_left_above_stays_and_never_goes_to_the_root(self, node, under):
         under(MOVE)
         program = node.forked(node.kernel.processes[1])
@@ -1092,6 +1110,31 @@ class TestFile:
         assert node.executor.clear(Unset(row)).how is How.LEFT
         assert held["/src1", "pids.max"] == "77"
 
+    def test_a_start_without_the_hosts_cgroup_tree_forgets_nothing(self, node, under, held):
+        node.set_rules(rules(SET, MOVE))
+        node.started("b")
+        node.settle()
+        trees = node.executor._hierarchy.trees
+        tree = trees.pop(TREE)
+        node.reconciler.host.groups._read = lambda path: None
+        under()
+        assert [type(row) for row in table_of(node)] == [MoveRow, FileRow, GroupRow, GroupRow]
+        trees[TREE] = tree
+        del node.reconciler.host.groups._read
+        node.settle()
+        assert undone(node)
+
+    def test_where_no_descriptor_is_left_nothing_is_forgotten(self, node, under, held, monkeypatch):
+        def refuses(tree, path):
+            raise KernelRefused("open", path, errno.EMFILE)
+
+        monkeypatch.setattr(Tree, "inode", refuses)
+        under()
+        assert len(table_of(node)) == 1
+        monkeypatch.undo()
+        node.settle()
+        assert undone(node)
+
     def test_a_group_that_is_gone_is_forgotten(self, node, under, held):
         for program in node.kernel.processes.values():
             node.kernel.move(program, "/")
@@ -1164,6 +1207,20 @@ class TestRules:
         assert (program.adj, table_of(node)) == (0, [])
         assert happenings(node, program) == [Happening.PLANNED]
         assert placement(node, program).state is State.PLANNED
+
+    def test_a_move_that_is_under_way_when_a_dry_run_begins_is_shown_when_it_is_made(self, node, under):
+        node.set_rules(rules(MOVE))
+        node.settle()
+        program = node.started("b")
+        node.set_rules(rules(MOVE, dry_run=True))
+        while node.sweeps.pending:
+            node.sweep_step()
+        assert placement(node, program).state is State.PLANNED
+        node.move_step()
+        node.fetch()
+        assert (program.group, placement(node, program).changes) == ("/made/here", ())
+        under()
+        assert undone(node)
 
     def test_from_a_dry_run_to_held_and_back_nothing_is_written_by_the_way_back(self, node, under):
         program = node.started("a")
