@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import KernelRefused, ProcessGone
@@ -47,8 +48,11 @@ class Kernel:
     processes: dict[int, Program] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: set(EXISTING))
     owners: dict[str, int] = field(default_factory=dict)  # of groups; root's are left out
+    own_groups: set[str] = field(default_factory=lambda: set(EXISTING))
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     own_files: dict[tuple[str, str], str] = field(default_factory=dict)
+    inodes: dict[str, int] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     ticks: int = 1000
     fuse: int = -1  # writes and commits until we are killed
     refuses: set[str] = field(default_factory=set)  # "adj", "join", "file", "make", "remove", "journal": says no to us
@@ -87,6 +91,22 @@ class Kernel:
 
     def write_file(self, group: str, name: str, value: str) -> None:
         self.files[group, name] = self.own_files[group, name] = value
+
+    def make_group(self, group: str) -> None:
+        """Make a group; one of that name that is there is removed before."""
+        if group in self.groups:
+            self.remove_group(group)
+        self.groups.add(group)
+        self.own_groups.add(group)
+        self.write_file(group, "pids.max", "max")
+
+    def remove_group(self, group: str) -> None:
+        """Remove an empty group, whoever made it."""
+        self.groups.discard(group)
+        self.own_groups.discard(group)
+        self.inodes.pop(group, None)
+        for files in (self.files, self.own_files):
+            files.pop((group, "pids.max"), None)
 
     # -- what we do --
 
@@ -207,18 +227,23 @@ class Tree:
     def owner(self, path: str) -> int:
         return self.kernel.owners.get(path, 0)
 
+    def inode(self, path: str) -> int:
+        return self.kernel.inodes.setdefault(path, next(self.kernel.numbers)) if path in self.kernel.groups else 0
+
     def create(self, path: str, controllers: object = ()) -> tuple[str, ...]:
-        parts = path.strip("/").split("/")
+        parts, made = path.strip("/").split("/"), []
         for depth in range(len(parts)):
             at = "/" + "/".join(parts[: depth + 1])
             if at not in self.kernel.groups:
                 if "make" in self.kernel.refuses:
                     raise KernelRefused("mkdir", at, 13)
                 self.kernel.burn()
-                self.kernel.groups.add(at)
-                self.kernel.files[at, "pids.max"] = "max"
+                if at not in self.kernel.groups:  # or another program made it at this moment
+                    self.kernel.groups.add(at)
+                    self.kernel.files[at, "pids.max"] = "max"
+                    made.append(at)
                 self.kernel.burn()
-        return ()
+        return tuple(made)
 
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         if pid == 0:
@@ -266,6 +291,7 @@ class Tree:
             raise KernelRefused("rmdir", path, 16)
         self.kernel.burn(last_look=True)
         self.kernel.groups.discard(path)
+        self.kernel.inodes.pop(path, None)
         self.kernel.files.pop((path, "pids.max"), None)
         return True
 

@@ -1,6 +1,7 @@
 """The engine over the real kernel: what any Linux with cgroups and root must show, whichever version is mounted."""
 
 import contextlib
+import itertools
 import os
 import resource
 import shutil
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
-from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ProcessGone, Unavailable
+from holdfast.errors import FailedPrecondition, InvalidArgument, KernelRefused, NotFound, ProcessGone, Unavailable
 from holdfast.node.engine import feed, performer
 from holdfast.node.engine import loop as reconcile
 from holdfast.node.journal.journal import Journal
@@ -446,6 +447,20 @@ def test_a_hold_ends_though_the_journal_cannot_be_written(disk, run, program, sl
     assert adj_of(lasting.pid) == 0
 
 
+def test_who_created_a_process_is_told_that_the_journal_has_no_room_for_it(disk, run, program, sleeper):
+    """It tells again at the next start, after which nobody else would know what was asked for."""
+    process = sleeper(program, "600")
+    set_adj(process.pid, 300)
+    engine = run(RAISE, root=disk.at)
+    disk.fill()
+    fill_page(engine.journal)
+    with pytest.raises(Unavailable, match="nothing is written without it"):
+        engine.engine.adopt(process.pid, 7, 300, "r1").result(PATIENCE_S)
+    engine.set_rules()
+    assert adj_of(process.pid) == 7, "as long as we run it is known"
+    disk.empty()
+
+
 def test_a_turn_that_fails_is_not_the_last(run, program, sleeper, monkeypatch, caplog):
     engine = run(RAISE)
     failures = iter(range(3))
@@ -583,6 +598,82 @@ def test_a_setting_in_place_is_made_where_the_process_is(run, program, sleeper, 
     engine.set_rules()
     engine.sweep()
     assert tree.read(group, "pids.max") == "max"
+
+
+def in_place(controller):
+    """The setting, for the first disk of this machine."""
+    ((file, value),) = SPELLED[controller].items()
+    if "DISK" not in value:
+        return {file: value}
+    with open("/proc/partitions", encoding="ascii") as partitions:
+        disk = next((line.split() for line in partitions.readlines()[2:]), None)
+    if disk is None:
+        pytest.skip("no disk here")
+    return {file: [value.replace("DISK", f"{disk[0]}:{disk[1]}")]}
+
+
+@pytest.fixture
+def process_in(program, sleeper, group, hierarchy):
+    """Puts a process under the rule into a group that has a controller; gives the tree, and the controller there."""
+
+    def put(controller):
+        named = "blkio" if controller == "io" and hierarchy.mode is not Mode.UNIFIED else controller
+        try:
+            tree = hierarchy.tree(hierarchy.name_of(named))
+        except NotFound:
+            pytest.skip(f"no controller {named} here")
+        tree.create(group, [named] if tree.name == UNIFIED else ())
+        tree.join(group, sleeper(program, "600").pid)
+        return tree, named
+
+    return put
+
+
+#: Settings that the kernel spells its own way, by controller; on v1 these become their files there.
+SPELLED = {
+    "io": {"io.max": "DISK rbps=1048576"},
+    "cpu": {"cpu.max": "50000"},
+    "cpuset": {"cpuset.cpus": "0,0-0"},
+}
+
+
+@pytest.mark.parametrize(("controller", "how"), list(itertools.product(SPELLED, ["removed", "restored"])))
+def test_a_setting_that_the_kernel_spells_its_way_is_given_back(run, process_in, group, controller, how):
+    tree, named = process_in(controller)
+
+    def files():
+        found = {}
+        for file in sorted(os.listdir(tree.at(group))):
+            if file.startswith((f"{named}.max", "blkio.throttle.read_bps", "cpu.cfs", "cpuset.cpus", "cpuset.mems")):
+                with contextlib.suppress(KernelRefused):
+                    found[file] = tree.read(group, file)
+        return found
+
+    before = files()
+    engine = run({"match": {"comm": NAME}, "in_place": in_place(controller)})
+    during = files()
+    assert during != before
+    engine.sweep()
+    assert (files(), [row.written for row in engine.table.files.values()].count(None)) == (during, 0)
+    if how == "removed":
+        engine.set_rules()
+    else:
+        assert engine.engine.restore().result(PATIENCE_S).given_back > 0
+    assert (files(), engine.table.files) == (before, {})
+
+
+def test_limits_that_depend_on_each_other_are_given_back_at_once(run, process_in, group):
+    """The kernel refuses a memory limit above the one of memory and swap together."""
+    tree, _ = process_in("memory")
+    files = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+    if not os.path.exists(f"{tree.at(group)}/{files[1]}"):
+        pytest.skip("needs cgroup v1 and accounting of swap")
+    before = [tree.read(group, file) for file in files]
+    engine = run({"match": {"comm": NAME}, "in_place": dict.fromkeys(files, "64Mi")})
+    assert [tree.read(group, file) for file in files] == ["67108864"] * 2
+    restored = engine.engine.restore().result(PATIENCE_S)
+    assert (restored.given_back, restored.failed) == (2, ())
+    assert [tree.read(group, file) for file in files] == before
 
 
 def test_a_refused_setting_is_one_line_and_the_move_goes_on(run, program, sleeper, group, hierarchy):

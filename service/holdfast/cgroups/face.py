@@ -57,6 +57,13 @@ class Tree(Protocol):
     def owner(self, path: str) -> int:
         """The user to whom the group's directory belongs."""
 
+    def inode(self, path: str) -> int:
+        """The inode of the group's directory, another one for each group that was ever made; 0: no such group.
+
+        Raises:
+            KernelRefused: it cannot be opened, though it may be there.
+        """
+
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """Create the group and missing groups above it, ready for `join`; return the created paths, top down.
 

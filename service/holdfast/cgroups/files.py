@@ -62,6 +62,10 @@ _ELSEWHERE: dict[int, str] = {
 }
 
 
+#: errno of opening a directory, where there is no such group.
+_NO_GROUP = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG})
+
+
 def _component(name: str) -> str:
     """Return the name of a file or group if it is one component of a path.
 
@@ -106,6 +110,19 @@ class Mounted:
                 os.close(descriptor)
         except OSError as error:
             raise self._refused("stat", self.at(path), error, {}) from error
+
+    def inode(self, path: str) -> int:
+        """See `Tree.inode`."""
+        try:
+            descriptor = self._beneath.open(path, DIRECTORY)
+        except OSError as error:
+            if error.errno in _NO_GROUP:
+                return 0
+            raise self._refused("open", self.at(path), error, {}) from error  # no descriptor is left …
+        try:
+            return os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
 
     def create(self, path: str, controllers: Collection[str] = ()) -> tuple[str, ...]:
         """See `Tree.create`; without the steps of one version."""

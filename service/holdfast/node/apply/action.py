@@ -85,9 +85,13 @@ class Order(Struct, frozen=True):
 
 
 class Unset(Struct, frozen=True):
-    """Write a file's ``row.before`` back, if the present text is ours."""
+    """Write a file's ``row.before`` back, if the present text is ours.
+
+    ``parts``: only these parts of the file (`rule.setting.parts_of`); None: all that are ours.
+    """
 
     row: FileRow
+    parts: tuple[str, ...] | None = None
 
 
 class Remove(Struct, frozen=True):
@@ -102,6 +106,13 @@ class Commit(Struct, frozen=True):
     rows: tuple[Row, ...] = ()
     drops: tuple[Row, ...] = ()
     needed: bool = False
+
+
+class Amend(Struct, frozen=True):
+    """Put ``row`` in place of ``old``, which is about the same subject, if that is still the row."""
+
+    old: FileRow | GroupRow
+    row: FileRow | GroupRow
 
 
 class Forget(Struct, frozen=True):
@@ -150,7 +161,7 @@ class Follow(Struct, frozen=True):
 
 
 Deed: TypeAlias = Write | GiveBack | Order | Unset | Remove
-Action: TypeAlias = Deed | Commit | Forget | Tell | Refused | Stuck | Heirs | Look | Follow
+Action: TypeAlias = Deed | Commit | Amend | Forget | Tell | Refused | Stuck | Heirs | Look | Follow
 
 
 class How(enum.Enum):
@@ -217,6 +228,7 @@ def restored(results: Iterable[Result], gone: int) -> Restored:
 
 def _ends(results: Iterable[Result]) -> Iterable[tuple[How, str]]:
     """Yield the outcome of each value, group or file that was to be restored, with the reason if it was refused."""
+    cleared: dict[tuple[object, ...], tuple[How, str]] = {}  # the last result counts: a refused one was tried again
     for result in results:
         if isinstance(result, Carried):
             for came in result.came:
@@ -226,4 +238,5 @@ def _ends(results: Iterable[Result]) -> Iterable[tuple[How, str]]:
             if isinstance(result.action, GiveBack):
                 yield result.how, result.refusal.detail if result.refusal else ""
         elif isinstance(result.action, Unset):
-            yield result.how, result.detail
+            cleared[result.action.row.key] = (result.how, result.detail)
+    yield from cleared.values()

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from holdfast.cgroups import Hierarchy, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.apply.action import (
     Came,
     Carried,
@@ -217,7 +217,7 @@ class Executor:
         try:
             moved = tree.join(change.after, row.pid, still)
         except KernelRefused as error:
-            if error.errno != errno.ENOENT or tree.exists(change.after):
+            if error.errno != errno.ENOENT or tree.inode(change.after):
                 raise
             self._groups.make(change.hierarchy, change.after, step.terms)  # the group was removed after it was read
             moved = tree.join(change.after, row.pid, still)
@@ -251,7 +251,7 @@ class Executor:
                 the process of every limit on the way.
         """
         tree = self._hierarchy.tree(row.hierarchy)
-        if tree.exists(row.before):
+        if tree.inode(row.before):
             return How.DONE if tree.join(row.before, row.pid, still) else How.LEFT
         return How.APART if self._groups.join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
 
@@ -286,15 +286,19 @@ class Executor:
         """Whether a group's file has the text of the row."""
         return self._groups.says(row)
 
+    def check_groups(self) -> None:
+        """Forget groups of ours that another program removed."""
+        with self._writing:
+            self._groups.check_groups()
+
     def clear(self, action: Unset | Remove) -> Cleared:
         """Restore a file if its text is ours, or remove a group once it is empty. Never raises."""
         with self._writing:
             try:
-                how = self._groups.unset(action.row) if isinstance(action, Unset) else self._groups.remove(action.row)
-                return Cleared(action, how)
-            except NotFound:
-                return Cleared(action, How.GONE)
-            except HoldfastError as error:
+                if isinstance(action, Unset):
+                    return Cleared(action, self._groups.unset(action.row, action.parts))
+                return Cleared(action, self._groups.remove(action.row))
+            except HoldfastError as error:  # a hierarchy that is not mounted now may be mounted at the next start
                 detail = error.advice if isinstance(error, KernelRefused) else str(error)
                 return Cleared(action, How.REFUSED, detail)
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 
 from msgspec.structs import replace
 
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree, levels, parent
-from holdfast.errors import HoldfastError, KernelRefused
+from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.apply.action import Came, How, Set, Terms
+from holdfast.node.apply.file_text import after_refusal, has, our_parts, wanting_row
 from holdfast.node.apply.refusal import refusal_of
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import FileRow, GroupRow
 from holdfast.node.model.decision import Field
-from holdfast.node.plan.setting import is_in_force
+from holdfast.node.plan.setting import restoring
 from holdfast.node.proc.parse import parse_status
 from holdfast.node.rule.setting import controller_of
 from holdfast.process import ProcRoot
 
+_DEVICE_GONE = (errno.ENODEV,)  # of a line about a device
 READS = 3  # of a file, each after a commit, if another program changes it at the same moment
 
 
@@ -37,7 +40,7 @@ class GroupWriter:
                 self.make(change.hierarchy, change.group, step.terms, (controller_of(change.file),))
             now = tree.read(change.group, change.file)
             for _ in range(READS):
-                if is_in_force(change.file, change.after, now):
+                if has(change.file, change.after, now):
                     return Came(step, How.ALREADY, row)
                 row = self._wanting_file(step, now)
                 self._journal.commit((row,))
@@ -52,73 +55,108 @@ class GroupWriter:
     def _wanting_file(self, step: Set, now: str) -> FileRow:
         """Return the row for a write over the present text of a file."""
         change, terms = step.change, step.terms
-        old = self._journal.table.files.get((change.hierarchy, change.group, change.file))
-        ours = old is not None and is_ours(old, now)
-        return FileRow(
+        inode = self._hierarchy.tree(change.hierarchy).inode(change.group)
+        row = FileRow(
             change.hierarchy,
             change.group,
             change.file,
-            before=old.before if old is not None and ours else now,
+            before=now,
             rule=terms.rule,
-            written=now if ours else None,
             wanted=change.after,
             give_back=terms.give_back,
             origin=terms.origin,
+            inode=inode,
         )
+        old = self._journal.table.files.get((change.hierarchy, change.group, change.file))
+        return wanting_row(row, old if old is not None and old.inode in (0, inode) else None, now)
 
     def _as_it_is(self, row: FileRow | None) -> FileRow | None:
-        """Return the row of a file after a refusal.
-
-        The kernel may have taken the first of several lines: then the present text is ours.
-        """
+        """Return the row of a file after a refusal."""
         if row is None or self._journal.table.get(row) != row:
             return None
         try:
             now = self._hierarchy.tree(row.hierarchy).read(row.path, row.file)
         except HoldfastError:
             return row
-        if now == row.before or (row.written is not None and is_in_force(row.file, row.written, now)):
-            return row
-        partly = replace(row, written=now)
-        self._journal.commit((partly,))
+        partly = after_refusal(row, now)
+        if partly != row:
+            self._journal.commit((partly,))
         return partly
 
-    def _write_lines(self, hierarchy: str, path: str, file: str, text: str) -> None:
+    def _write_lines(self, hierarchy: str, path: str, file: str, text: str, *, gone: Container[int] = ()) -> None:
+        """Write a text line by line; a line that is refused with an errno of ``gone`` is about nothing any more."""
         tree = self._hierarchy.tree(hierarchy)
         for line in text.split("\n"):
-            tree.write(path, file, line)
+            try:
+                tree.write(path, file, line)
+            except KernelRefused as error:
+                if error.errno not in gone:
+                    raise
 
     def make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
         """Make a group and the missing ones above it; a group that is ours to remove is journaled before it exists."""
         tree = self._hierarchy.tree(hierarchy)
-        if not tree.exists(path):
-            at, missing = path, []
-            while at != "/" and not tree.exists(at):
+        missing: list[GroupRow] = []
+        if not tree.inode(path):
+            at = path
+            while at != "/" and not tree.inode(at):
                 missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
                 at = at.rsplit("/", 1)[0] or "/"
-            known = self._journal.table
-            self._journal.commit(row for row in missing if known.get(row) is None)
-        tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
+            self._journal.commit(missing)
+        try:
+            made = tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
+        except HoldfastError:
+            self._settle_made(missing)
+            raise
+        self._journal.forget(row for row in missing if row.path not in made)  # another program was quicker
+        self._settle_made(row for row in missing if row.path in made)
+
+    def check_groups(self) -> None:
+        """Forget groups of ours that another program removed: a later one of that name is not ours."""
+        for row in list(self._journal.table.groups.values()):
+            with contextlib.suppress(HoldfastError):  # its hierarchy is not mounted now, or it cannot be opened
+                if not self._is_there(row):
+                    self._journal.forget((row,))
+                elif not row.inode:
+                    self._settle_made((row,))
+
+    def _settle_made(self, rows: Iterable[GroupRow]) -> None:
+        """Note the inodes of groups that were made, and forget those that were not: another program may make them."""
+        for row in rows:
+            with contextlib.suppress(KernelRefused):  # the next check finds it
+                inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
+                if inode:
+                    self._journal.amend(row, replace(row, inode=inode))
+                else:
+                    self._journal.forget((row,))
+
+    def _is_there(self, row: GroupRow | FileRow) -> bool:
+        """Whether the group of a row is still there, and is no later one of that name."""
+        inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
+        return inode == row.inode or (inode != 0 and row.inode == 0)
 
     def says(self, row: FileRow) -> bool:
         """Whether a group's file has the text of the row."""
         try:
-            return is_ours(row, self._hierarchy.tree(row.hierarchy).read(row.path, row.file))
+            now = self._hierarchy.tree(row.hierarchy).read(row.path, row.file)
+            return row.written is not None and has(row.file, row.written, now)
         except HoldfastError:  # the group is gone, or has no such file
             return False
 
-    def unset(self, row: FileRow) -> How:
-        """Restore a file if its text is ours.
+    def unset(self, row: FileRow, parts: Collection[str] | None = None) -> How:
+        """Restore a file, or only these parts of it, as far as its text is ours.
 
         Raises:
             HoldfastError: the file cannot be read, or the kernel refuses the text.
         """
         tree = self._hierarchy.tree(row.hierarchy)
-        if not tree.exists(row.path):
+        if not self._is_there(row):
             return How.GONE
-        if not is_ours(row, tree.read(row.path, row.file)):
+        ours = [about for about in our_parts(row, tree.read(row.path, row.file)) if parts is None or about in parts]
+        if not ours:
             return How.LEFT
-        self._write_lines(row.hierarchy, row.path, row.file, row.before)
+        text = restoring(row.file, row.before, ours)
+        self._write_lines(row.hierarchy, row.path, row.file, text, gone=_DEVICE_GONE)
         return How.DONE
 
     def remove(self, row: GroupRow) -> How:
@@ -128,25 +166,32 @@ class GroupWriter:
             HoldfastError: the kernel refuses to move them, or to remove the group.
         """
         tree = self._hierarchy.tree(row.hierarchy)
+        if not self._is_there(row):
+            return How.GONE
         if tree.remove(row.path):
             return How.DONE
         for pid in tree.members(row.path):
             held = self._journal.table.processes.get(pid)
             if row.base and (held is None or row.hierarchy not in held.moves):  # born there, and its parent is gone
-                self._bring_home(row, pid)
+                with contextlib.suppress(ProcessGone):
+                    self._join_base(row, pid)
         return How.DONE if tree.remove(row.path) else How.LEFT
 
-    def _bring_home(self, row: GroupRow, pid: int) -> None:
-        """Move a process to the group that a group of ours was made from, or the nearest one above.
+    def _join_base(self, row: GroupRow, pid: int) -> None:
+        """Move a member of a group to the base of the group, or the nearest one above.
 
-        That group was another process's, maybe another user's: the owner of a group, or of one above it, may freeze and
-        kill who is in it.
+        It stays if it was moved, or has ended, meanwhile. The base was another process's group, maybe another user's:
+        the owner of a group, or of one above it, may freeze and kill its members.
         """
         tree, owners = self._hierarchy.tree(row.hierarchy), (0, self._user_of(pid))
-        if tree.exists(row.base) and _belongs_to(owners, tree, row.base):
-            tree.join(row.base, pid)
+
+        def is_member() -> bool:
+            return pid in tree.members(row.path)
+
+        if tree.inode(row.base) and _belongs_to(owners, tree, row.base):
+            tree.join(row.base, pid, is_member)
         else:
-            self.join_above(row.hierarchy, row.base, pid, owners=owners)
+            self.join_above(row.hierarchy, row.base, pid, is_member, owners)
 
     def _user_of(self, pid: int) -> int:
         with self._proc.open(pid) as process:
@@ -180,8 +225,3 @@ class GroupWriter:
 
 def _belongs_to(owners: Collection[int], tree: Tree, path: str) -> bool:
     return all(tree.owner(level) in owners for level in levels(path))
-
-
-def is_ours(row: FileRow, now: str) -> bool:
-    """Whether the text of a file is one that we wrote, or may have written, in the kernel's spelling."""
-    return any(is_in_force(row.file, value, now) for value in (row.written, row.wanted) if value is not None)

@@ -32,6 +32,7 @@ class Enforcement:
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         """Report what would be written: a dry run."""
         actions = list[Action]()
+        entry.again = bool(entry.order)  # what is under way is made all the same
         if entry.changes != decision.changes and decision.changes:
             actions.append(tell(Happening.PLANNED, entry, decision.changes, now))
         entry.changes = decision.changes

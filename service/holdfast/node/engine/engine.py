@@ -69,6 +69,7 @@ class Engine:
             LOG.info(
                 "restored what the rules wrote", values=restored.given_back, left=restored.left, failed=restored.failed
             )
+        self._loop.journal.tidy()  # what found no room until now
         self._loop.proc.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:

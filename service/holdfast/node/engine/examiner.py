@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
-from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result, Write, restored
+from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result, Unset, Write, restored
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
@@ -91,7 +91,11 @@ class Examiner:
             self.examine(pid, at_ns)
 
     def find_all_heirs(self) -> None:
-        """At the start, find the heirs: processes forked since the last run by a process that has something of ours."""
+        """Find the heirs after a start: processes forked since the last run by a process that has something of ours.
+
+        Groups of ours that another program removed since then are forgotten.
+        """
+        self.context.executor.check_groups()
         for pid in list(self.reconciler.table.processes):
             self.performer.find_heirs(pid)
         self._examine_pending()
@@ -241,10 +245,18 @@ class Examiner:
         """Restore files that no rule sets now, and remove groups that no rule needs.
 
         The mover may have made a group since it was last read, and noted a row for a file in it. The facts read before
-        would make that group look gone, so they are forgotten first.
+        would make that group look gone, so they are forgotten first. While files are restored, the refused ones are
+        tried again: the kernel may refuse a limit until another one is restored.
         """
         self.fact_reader.forget_groups()
-        self.performer.perform(self.reconciler.clear_up())
+        self.context.executor.check_groups()
+        files, before = self.reconciler.table.files, -1
+        while before != len(files):
+            before = len(files)
+            actions = self.reconciler.clear_up()
+            self.performer.perform(actions)
+            if not any(isinstance(action, Unset) and self.reconciler.table.get(action.row) for action in actions):
+                break
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
@@ -298,7 +310,11 @@ class Examiner:
         self._examine_pending()
 
     def adopt(self, pid: int, requested: int, written: int, rule: str) -> None:
-        """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone."""
+        """Take over a process that was created with a value that ``rule`` gave it; nothing happens if it is gone.
+
+        Raises:
+            Unavailable: it is known as long as we run; the journal's file has no room for it.
+        """
         self.take_forks()  # also of the process that had this pid before
         try:
             facts = self.fact_reader.alone(self.context.reader.stat_line(pid))
@@ -306,11 +322,16 @@ class Examiner:
             return
         self.performer.perform(self.reconciler.requests.adopt(facts, requested, written, rule))
         self._examine_pending()
+        self.journal.catch_up()
 
     def adopt_files(self, rows: Iterable[FileRow]) -> None:
-        """Take over files that the creator of their group wrote for a rule; a file with other text is left out."""
-        said = (row for row in rows if self.context.executor.says(row))
-        self.performer.perform(self.reconciler.requests.adopt_files(said))
+        """Take over files that the creator of their group wrote for a rule; see `Requests.adopt_files`.
+
+        Raises:
+            Unavailable: see `adopt`.
+        """
+        self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.says))
+        self.journal.catch_up()
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
         """Restore everything, or the changes of one rule or to one process. This lasts until rules are set again.

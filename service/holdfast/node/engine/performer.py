@@ -16,6 +16,7 @@ from holdfast import log
 from holdfast.errors import HoldfastError
 from holdfast.node.apply.action import (
     Action,
+    Amend,
     Carried,
     Commit,
     Follow,
@@ -140,6 +141,8 @@ class Performer:
                 self._context.report(action.report)
             case Commit():
                 self._journal.commit(action.rows, action.drops, needed=action.needed)
+            case Amend():
+                self._journal.amend(action.old, action.row)
             case Forget():
                 self._journal.forget(action.rows)
             case Look():

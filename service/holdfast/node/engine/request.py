@@ -6,22 +6,25 @@ made as usual.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from holdfast.node.apply.action import Action, Commit, Look
+from holdfast.node.apply.action import Action, Amend, Commit, Look
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.model.process import Process
+from holdfast.node.plan.claims import Claims
+from holdfast.node.plan.setting import is_in_force
 
 
 class Requests:
     """Each method returns actions."""
 
-    def __init__(self, rule_state: RuleState, entries: Entries) -> None:
+    def __init__(self, rule_state: RuleState, entries: Entries, claims: Claims) -> None:
         self._rule_state, self._entries, self._table = rule_state, entries, rule_state.table
+        self._claims = claims
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
         """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
@@ -35,12 +38,24 @@ class Requests:
             elif entry is not None:
                 self._rule_state.let_go.add((pid, entry.start_ticks))
         else:
-            self._rule_state.suspended.update((rule,) if rule is not None else self._rule_state.all_rules())
+            names = (rule,) if rule is not None else self._rule_state.all_rules()
+            self._rule_state.suspended.update(names)
+            for name in names:
+                self._claims.withdraw(name)
         overrides: tuple[Row, ...] = ()
         if rule is None:
             overrides = tuple(row for row in list(self._table.overridden.values()) if pid in (None, row.pid))
-        looks = [Look(one) for one in self._affected(rule, pid)]
-        return [*([Commit(drops=overrides, needed=True)] if overrides else []), *looks]
+        looks = [Look(one) for one in (*self._affected(rule, pid), *(self._setting_files(rule) if rule else ()))]
+        return [*([Commit(drops=overrides)] if overrides else []), *looks]
+
+    def _setting_files(self, suspended: str) -> list[int]:
+        """Return the processes under other rules that set files: such a rule may want a file of the suspended one."""
+        setting = {
+            rule.name
+            for rule in self._rule_state.rules.rules
+            if rule.spec.in_place or (rule.spec.cgroup is not None and rule.spec.cgroup.settings)
+        } - {suspended}
+        return [pid for pid, entry in list(self._entries.items()) if entry.rule in setting]
 
     def _affected(self, rule: str | None, pid: int | None) -> list[int]:
         """Return the pids of the processes concerned.
@@ -112,13 +127,21 @@ class Requests:
         ]
         return [Commit((row,)), *map(Look, (process.pid, *others))]
 
-    def adopt_files(self, rows: Iterable[FileRow]) -> list[Action]:
-        """Take over files of a group that its creator wrote for a rule, as if we had written them."""
-        adopted = tuple(
-            replace(row, give_back=self._is_given_back(row.rule), origin=self._rule_state.rules.origin_of(row.rule))
-            for row in rows
-        )
-        return [Commit(adopted)] if adopted else []
+    def adopt_files(self, rows: Iterable[FileRow], says: Callable[[FileRow], bool]) -> list[Action]:
+        """Take over files of a group that its creator wrote for a rule, as if we had written them.
+
+        ``says``: whether the file has the text of a row; another file is left out. But if another rule wrote over the
+        creator's text, and took that for the text before, the creator's text before replaces it.
+        """
+        actions: list[Action] = []
+        for row in rows:
+            known = self._table.files.get((row.hierarchy, row.path, row.file))
+            if known is not None and is_in_force(row.file, row.written or "", known.before):
+                actions.append(Amend(known, replace(known, before=row.before)))
+            elif says(row):
+                give_back, origin = self._is_given_back(row.rule), self._rule_state.rules.origin_of(row.rule)
+                actions.append(Commit((replace(row, give_back=give_back, origin=origin),)))
+        return actions
 
     def _is_given_back(self, rule: str) -> bool:
         spec = self._rule_state.rules.spec_named(rule)

@@ -74,7 +74,7 @@ class Settlement:
         after = row.settled() if done else row.refused()
         if after is None:
             return []
-        self._table.put(after)
+        self._table.swap(row, after)
         if done and isinstance(row, MoveRow):
             group = self._table.groups.get((row.hierarchy, row.wanted or ""))
             if group is not None and not group.base:

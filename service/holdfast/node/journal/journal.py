@@ -45,9 +45,9 @@ class Journal:
         Raises:
             Unavailable: the file can be neither opened nor made, or another daemon has it.
         """
-        self.path, self.table = path, Table()
-        self._boot_id, self._seed = boot_id, seed_of(boot_id)
         self._lock = threading.RLock()
+        self.path, self.table = path, Table(self._lock)
+        self._boot_id, self._seed = boot_id, seed_of(boot_id)
         self._unknown: list[bytes] = []
         self._lines = 0
         self._is_stale = False  # something is in the file that should not be
@@ -84,12 +84,14 @@ class Journal:
                 self.table.take(line)
 
     def forget(self, rows: Iterable[Row]) -> None:
-        """Drop rows that no longer stand for anything, each only if it is still the row in the table.
+        """Drop rows that no longer stand for anything, each only if it is still the very row in the table.
+
+        An equal row may be that of a later write, on the mover's thread.
 
         Never raises: a row that cannot be dropped from the file now is dropped when the file is rewritten.
         """
         with self._lock:
-            gone = [row for row in rows if self.table.get(row) == row]
+            gone = [row for row in rows if self.table.get(row) is row]
             for row in gone:
                 self.table.drop(row)
             if gone:
@@ -97,6 +99,28 @@ class Journal:
                     self._append([Drop(row.key) for row in gone])
                 except Unavailable:
                     self._is_stale = True
+
+    def amend(self, old: Row, row: Row) -> None:
+        """Put a row in place of another one of the same subject, only if that is still the very row in the table.
+
+        Never raises: the row is in the file when there is room.
+        """
+        with self._lock:
+            if self.table.get(old) is old:
+                self.commit((row,), needed=False)
+
+    def catch_up(self) -> None:
+        """Write what found no room in the file until now.
+
+        Raises:
+            Unavailable: there is still no room: a part of the table is only in memory.
+        """
+        with self._lock:
+            try:
+                if self._is_stale:
+                    self._write_anew()
+            except OSError as error:
+                raise self._unavailable(error) from error
 
     def _append(self, lines: Sequence[Line]) -> None:
         data = b"".join([packed(line, self._seed) for line in lines])
@@ -115,8 +139,10 @@ class Journal:
             while written < len(data):  # the disk is full, and this call gives the errno
                 written += os.write(self._file, data[written:])
         except OSError:
-            with contextlib.suppress(OSError):
+            try:
                 os.ftruncate(self._file, self._size)
+            except OSError:  # the next line would be part of the torn one
+                self._is_stale = True
             raise
         self._size += len(data)
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from holdfast.node.journal.rows import Line
+from holdfast.node.journal.rows import Drop, Line
 
 FORMAT = 2  # 1 was an sqlite database (`sqlite_journal`)
 READS = 2
@@ -37,7 +37,7 @@ class Header(Struct, frozen=True):
 
 
 class Unknown(Struct, frozen=True):
-    """A line of a kind that a newer release knows, as it is in the file."""
+    """A line of a kind that a newer release knows, or that drops such a line, as it is in the file."""
 
     text: bytes
 
@@ -63,7 +63,7 @@ def unpacked(text: bytes, seed: int) -> Line | Unknown | None:
         return None
     try:
         row: Line = _decode(body)
-        return row
+        return Unknown(text) if isinstance(row, Drop) and row.of[:1] and row.of[0] not in _KINDS else row
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _otherwise(text, body)
 

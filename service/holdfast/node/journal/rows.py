@@ -129,7 +129,7 @@ class MoveRow(Struct, frozen=True, gc=False, tag="move", tag_field="kind", omit_
 
 
 class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=True):
-    """One file of one group. See `AdjRow`."""
+    """One file of one group. See `AdjRow`. ``inode``: of the group's directory, 0 if not known."""
 
     hierarchy: str
     path: str
@@ -140,6 +140,7 @@ class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=T
     wanted: str | None = None
     give_back: bool = True
     origin: str = ""
+    inode: int = 0
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -156,7 +157,10 @@ class FileRow(Struct, frozen=True, tag="file", tag_field="kind", omit_defaults=T
 
 
 class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults=True):
-    """One group that we made. ``base``: the former group of the first process that we moved into it."""
+    """One group that we made. ``base``: the former group of the first process that we moved into it.
+
+    ``inode``: of its directory, 0 if not known. Another program may have removed the group and made one of that name.
+    """
 
     hierarchy: str
     path: str
@@ -164,6 +168,7 @@ class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults
     give_back: bool = True
     origin: str = ""
     base: str = ""
+    inode: int = 0
 
     @property
     def key(self) -> tuple[str, str, str]:

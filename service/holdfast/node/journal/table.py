@@ -6,6 +6,7 @@ A pid has one process at a time: a row of a new process ends the rows of the pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -40,7 +41,8 @@ class ProcessRows(Struct, gc=False, eq=False):
 class Table:
     """``processes`` by pid, ``files`` and ``groups`` by place. Changed under the journal's lock, read by any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock = lock or nullcontext()
         self.processes: dict[int, ProcessRows] = {}
         self.files: dict[tuple[str, str, str], FileRow] = {}
         self.groups: dict[tuple[str, str], GroupRow] = {}
@@ -97,6 +99,12 @@ class Table:
                 held.moves = {**held.moves, row.hierarchy: row}
             else:
                 held.override = self.overridden[row.pid] = row
+
+    def swap(self, old: Row, row: Row) -> None:
+        """Put a row in place of another one of the same subject, if that is still the very row."""
+        with self._lock:
+            if self.get(old) is old:
+                self.put(row)
 
     def _of(self, pid: int, start_ticks: int) -> ProcessRows | None:
         """Return the rows of a process; None: a newer process has its pid, so it has ended."""

@@ -62,6 +62,13 @@ class Claims:
         self._claims = {place: claim for place, claim in self._claims.items() if claim.round == self._round}
         self._round += 1
 
+    def by_file(self) -> dict[tuple[str, str, str], dict[str, Claim]]:
+        """Return the claims by hierarchy, group and file, and then by the part of the file that they are about."""
+        found: dict[tuple[str, str, str], dict[str, Claim]] = {}
+        for place, claim in self._claims.items():
+            found.setdefault((place.hierarchy, place.group, place.file), {})[place.about] = claim
+        return found
+
     def make(self, rule: CompiledRule, wanted: Mapping[Place, str]) -> Claim | None:
         """Claim every part of a file for ``rule`` and return None.
 

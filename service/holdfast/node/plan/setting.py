@@ -6,12 +6,19 @@ The files, their values and units are in `rule.setting`; their names on the othe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from holdfast.errors import NoEquivalent
 from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, Lines
 from holdfast.node.rule.quantity import Value, size_in_bytes
-from holdfast.node.rule.setting import V1_NO_LIMIT, parts_of, setting_named, size_v1, size_v2
+from holdfast.node.rule.setting import (
+    V1_NO_LIMIT,
+    parts_of,
+    setting_named,
+    size_v1,
+    size_v2,
+    text_of_parts,
+)
 
 #: Equal to no line about a device: ``max`` in ``io.max``, 0 in v1's throttles.
 _AS_ABSENT = ("max", "0")
@@ -43,20 +50,75 @@ def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096)
     """Whether the file already has the text that we would write, in the kernel's own rounding and spelling."""
     if now is None:
         return False
+    wanted, now = as_written(file, wanted), as_written(file, now)
     if now == wanted:
         return True
     kind = setting_named(file).kind
     if kind.is_size:
         asked, has = size_in_bytes(wanted), size_in_bytes(now)
         has = None if has is not None and has >= V1_NO_LIMIT else has
-        return asked == has or (asked is not None and has is not None and asked // page_bytes == has // page_bytes)
+        unit = _huge_page_bytes(file) or page_bytes
+        return asked == has or (asked is not None and has is not None and asked // unit == has // unit)
     if kind.keyed:
         stands = parts_of(file, now)
-        return all(
-            stands.get(about, number if number in _AS_ABSENT else None) == number
-            for about, number in parts_of(file, wanted).items()
-        )
-    return now.split() == wanted.split()
+        return all(is_same_part(number, stands.get(about)) for about, number in parts_of(file, wanted).items())
+    return _spelled(file, now, wanted) == _spelled(file, wanted, wanted)
+
+
+def is_same_part(wanted: str, now: str | None) -> bool:
+    """Whether a part of a file (`parts_of`) has the wanted value; ``now`` None: there is no line about it."""
+    return now == wanted or (now is None and wanted in _AS_ABSENT)
+
+
+def as_written(file: str, text: str) -> str:
+    """Return the text of a file as it is written there: some files say more than they take."""
+    # oom_kill_disable 0\nunder_oom 0\noom_kill 0   ·   root invalid (Parent is not a partition root)
+    if file == "memory.oom_control":
+        return text.partition("\n")[0].rpartition(" ")[2]
+    if file == "cpuset.cpus.partition":
+        return text.partition(" ")[0]
+    if file == "freezer.state" and text == "FREEZING":
+        return "FROZEN"
+    return text
+
+
+def restoring(file: str, before: str, ours: Collection[str]) -> str:
+    """Return the text that restores a file: where a line is about a device, only lines about those in ``ours``.
+
+    A device without a line before gets the value that removes its line; other programs' lines stay.
+    """
+    kind = setting_named(file).kind
+    if not kind.keyed:
+        return as_written(file, before)
+    stood = parts_of(file, before)
+    return text_of_parts(file, {about: stood.get(about, kind.absent) for about in ours})
+
+
+def _spelled(file: str, text: str, wanted: str) -> object:
+    """Return a text in a form in which two spellings of one value are equal."""
+    words = text.split()
+    if _is_list(file):
+        try:
+            return _members(text)
+        except ValueError:
+            return words
+    if file.startswith("cpu.uclamp.") and words != ["max"]:  # 20 becomes 20.00
+        return float(text)
+    if file == "cpu.max":  # it keeps a period that is not named
+        return words[: len(wanted.split())]
+    return words
+
+
+def _is_list(file: str) -> bool:
+    """Whether a file holds a list of CPUs or memory nodes."""
+    return file in ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.exclusive")
+
+
+def _huge_page_bytes(file: str) -> int:
+    """Return the size of the page that a ``hugetlb`` file counts in; 0 for every other file."""
+    controller, _, rest = file.partition(".")
+    size = rest.partition(".")[0].removesuffix("B")  # 2MB: the kernel's units are powers of two
+    return int(size_in_bytes(f"{size}i") or 0) if controller == "hugetlb" else 0
 
 
 def widens(file: str, wanted: str, now: str | None) -> bool:

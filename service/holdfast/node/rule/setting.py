@@ -45,7 +45,8 @@ class ValueType(Struct, frozen=True):
     """The type of a file's value. ``words`` describe it; ``written`` returns the text, or raises InvalidArgument.
 
     ``unlimited`` returns whether a text read from the file limits nothing; None: the file is not a limit.
-    ``keyed``: a line is about one device (or interface, or resource), and other lines stand beside it.
+    ``keyed``: a line is about one device (or interface, or resource), and other lines stand beside it. ``absent``: the
+    value that removes the line of a device, so that the file has none about it again.
     """
 
     words: str
@@ -53,6 +54,7 @@ class ValueType(Struct, frozen=True):
     unlimited: Callable[[str], bool] | None = None
     keyed: bool = False
     is_size: bool = False
+    absent: str = ""
 
 
 class Setting(Struct, frozen=True):
@@ -167,7 +169,9 @@ def _numbers(value: Value) -> str:
     return text
 
 
-def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Callable[[str], bool] | None) -> ValueType:
+def _lines(
+    words: str, check: Callable[[str, list[str]], object], unlimited: Callable[[str], bool] | None, absent: str
+) -> ValueType:
     """The type of a value of lines: a first word (the subject), and more words."""
 
     def written(value: Value) -> str:
@@ -179,7 +183,7 @@ def _lines(words: str, check: Callable[[str, list[str]], object], unlimited: Cal
             check(subject, more)
         return text
 
-    return ValueType(words, written, unlimited, keyed=True)
+    return ValueType(words, written, unlimited, keyed=True, absent=absent)
 
 
 def _device(subject: str) -> None:
@@ -198,7 +202,7 @@ def _keyed(names: Mapping[str, Callable[[str], object]], words: str, subject: Ca
                 raise InvalidArgument(f'"{word}" is not one of {" ".join(f"{name}=" for name in names)}')
             names[key](number)
 
-    return _lines(words, check, _names_no_limit)
+    return _lines(words, check, _names_no_limit, "max")
 
 
 def _numbered(
@@ -212,7 +216,7 @@ def _numbered(
             raise InvalidArgument(f'"{about} {" ".join(more)}" is not {words}')
         number(more[0])
 
-    return _lines(words, check, (lambda text: not text) if limit else None)
+    return _lines(words, check, (lambda text: not text) if limit else None, "0")
 
 
 def _weight(lowest: int, highest: int) -> ValueType:
@@ -228,7 +232,8 @@ def _weight(lowest: int, highest: int) -> ValueType:
             whole(number, lowest, highest)
         return text
 
-    return ValueType(f"{lowest} to {highest}; for a device `MAJOR:MINOR` before it", written, keyed=True)
+    words = f"{lowest} to {highest}; for a device `MAJOR:MINOR` before it"
+    return ValueType(words, written, keyed=True, absent="default")
 
 
 def _or_max(number: str) -> str:
@@ -345,7 +350,9 @@ def _others() -> Iterator[Setting]:
     yield from _both(
         _keyed(handles, "`DEVICE` and any of `hca_handle= hca_object=`, each a number or `max`", _name), "rdma.max"
     )
-    yield from _both(_numbered("`RESOURCE NUMBER`, or `max`", _name, _or_max, limit=False), "misc.max")
+    yield from _both(
+        replace(_numbered("`RESOURCE NUMBER`, or `max`", _name, _or_max, limit=False), absent="max"), "misc.max"
+    )
     yield from _v2(_SWITCH, "cgroup.freeze")
     yield from _v1(ValueType("`FROZEN` or `THAWED`", _freezer), "freezer.state")
     yield from _v1(ValueType("a number (`0x00100001`)", _classid), "net_cls.classid")
@@ -422,7 +429,7 @@ def parts_of(file: str, text: str) -> Mapping[str, str]:
     if not setting_named(file).kind.keyed:
         return {"": text}
     parts: dict[str, str] = {}
-    for line in text.split("\n"):
+    for line in filter(None, text.split("\n")):  # a file without a line about any device is empty
         subject, *more = line.split() or [""]
         if not more:  # a weight without a device
             parts[""] = subject
@@ -431,6 +438,17 @@ def parts_of(file: str, text: str) -> Mapping[str, str]:
             about = "" if subject == "default" else subject
             parts[f"{about} {key}" if equals else about] = number if equals else word
     return parts
+
+
+def text_of_parts(file: str, parts: Mapping[str, str]) -> str:
+    """The text to write for parts (`parts_of`), a line for each."""
+    if not setting_named(file).kind.keyed:
+        return parts.get("", "")
+    lines = []
+    for about, value in parts.items():
+        subject, _, key = about.partition(" ")
+        lines.append(f"{subject} {key}={value}" if key else f"{subject} {value}".lstrip())
+    return "\n".join(lines)
 
 
 def limits_of(controllers: Iterable[str], *, v2: bool) -> tuple[Setting, ...]:

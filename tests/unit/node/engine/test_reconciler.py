@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from holdfast.errors import FailedPrecondition, Unavailable
-from holdfast.node.apply.action import GiveBack, How, Look, Order, Unset, Write
+from holdfast.errors import FailedPrecondition, KernelRefused, Unavailable
+from holdfast.node.apply.action import Cleared, GiveBack, How, Look, Order, Unset, Write
 from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.recent_rows import FORK_TICKS
 from holdfast.node.engine.reconciler import Reconciler
@@ -16,11 +17,11 @@ from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, Overr
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import AdjChange, Reason
 from holdfast.node.model.placement import Happening, State
-from holdfast.node.model.process import Process
+from holdfast.node.model.process import GroupFacts, Process
 from holdfast.node.rule.ruleset import Rules
 from msgspec.structs import replace
 
-from tests.fakes.kernel import EXISTING, TREE, Kernel, host_of
+from tests.fakes.kernel import EXISTING, TREE, Kernel, Tree, host_of
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
 
@@ -898,6 +899,23 @@ class TestMove:
         restored = node.examiner.restore()
         assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
 
+    def test_a_group_that_cannot_be_opened_is_not_one_that_is_gone(self, node, under, monkeypatch):
+        under(TO_EXISTING)
+        program = node.started("b")
+        node.kernel.make_group("/src1/unit")
+        node.kernel.move(program, "/src1/unit")
+        node.settle()
+
+        def refuses(tree, path):
+            raise KernelRefused("open", path, errno.EMFILE)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Tree, "inode", refuses)
+            under()
+        assert (program.group, placement(node, program).state) == ("/src3", State.RETURNING)
+        node.settle()
+        assert program.group == "/src1/unit"
+
     def test_who_has_no_group_left_above_stays_and_never_goes_to_the_root(self, node, under):
         under(MOVE)
         program = node.forked(node.kernel.processes[1])
@@ -990,6 +1008,59 @@ class TestMove:
         node.restart()
         node.examiner.restore()
         assert undone(node)
+
+    def test_a_group_is_kept_where_the_rule_says_so_by_now(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        under({**MOVE, "on_remove": "keep"})
+        under()
+        assert (program.group, table_of(node)) == ("/made/here", [])
+
+    def test_a_group_that_could_not_be_made_is_not_ours_when_another_program_makes_it(self, node, under):
+        node.kernel.refuses = {"make"}
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        assert (program.group, table_of(node)) == ("/", [])
+        node.kernel.make_group("/made")
+        node.kernel.make_group("/made/here")
+        under()
+        assert {"/made", "/made/here"} < node.kernel.groups
+
+    @pytest.mark.parametrize("swept", [False, True])
+    def test_a_group_that_another_program_made_anew_is_not_ours(self, node, under, swept):
+        under(MOVE)
+        program = node.started("b")
+        node.settle()
+        node.kernel.exit(program)
+        node.kernel.remove_group("/made/here")
+        if swept:
+            node.settle()
+        node.kernel.make_group("/made/here")
+        stranger = node.started("none")
+        node.kernel.move(stranger, "/made/here")
+        under()
+        assert (stranger.group, [path for _, path in node.journal.table.groups]) == ("/made/here", ["/made"])
+
+    def test_a_member_that_another_program_moves_away_before_its_group_is_removed_stays_there(self, node, under):
+        under(MOVE)
+        program = node.started("b")
+        node.kernel.move(program, "/src1")
+        node.settle()
+        strangers = [node.started("none"), node.started("none")]
+        for stranger in strangers:
+            node.kernel.move(stranger, "/made/here")
+        node.kernel.exit(program)
+        tree, join = node.executor._hierarchy.tree(TREE), Tree.join
+
+        def joining(path, pid, still=None):
+            node.kernel.move(strangers[1], "/src2")
+            return join(tree, path, pid, still)
+
+        tree.join = joining
+        under()
+        assert [stranger.group for stranger in strangers] == ["/src1", "/src2"]
 
     def test_a_group_that_was_there_stays(self, node, under):
         under(BOTH)
@@ -1103,6 +1174,31 @@ class TestFile:
         assert node.executor.clear(Unset(row)).how is How.LEFT
         assert held["/src1", "pids.max"] == "77"
 
+    def test_a_start_without_the_hosts_cgroup_tree_forgets_nothing(self, node, under, held):
+        node.set_rules(rules(SET, MOVE))
+        node.started("b")
+        node.settle()
+        trees = node.executor._hierarchy.trees
+        tree = trees.pop(TREE)
+        node.reconciler.host.groups._read = lambda path: None
+        under()
+        assert [type(row) for row in table_of(node)] == [MoveRow, FileRow, GroupRow, GroupRow]
+        trees[TREE] = tree
+        del node.reconciler.host.groups._read
+        node.settle()
+        assert undone(node)
+
+    def test_where_no_descriptor_is_left_nothing_is_forgotten(self, node, under, held, monkeypatch):
+        def refuses(tree, path):
+            raise KernelRefused("open", path, errno.EMFILE)
+
+        monkeypatch.setattr(Tree, "inode", refuses)
+        under()
+        assert len(table_of(node)) == 1
+        monkeypatch.undo()
+        node.settle()
+        assert undone(node)
+
     def test_a_group_that_is_gone_is_forgotten(self, node, under, held):
         for program in node.kernel.processes.values():
             node.kernel.move(program, "/")
@@ -1112,9 +1208,45 @@ class TestFile:
         node.settle()
         assert node.journal.table.files == {}
 
-    def test_it_is_kept_where_the_rule_says_so(self, node, under, held):
+    def test_it_is_kept_where_the_rule_says_so_by_now(self, node, under, held):
         under({**SET, "on_remove": "keep"})
-        node.examiner.journal.commit([FileRow(TREE, "/src1", "pids.max", "1000", "set", written="50", give_back=False)])
+        under()
+        assert (held["/src1", "pids.max"], node.journal.table.files) == ("50", {})
+
+    def test_under_a_rule_of_another_name_it_stays(self, node, under, held, monkeypatch):
+        written = []
+        monkeypatch.setattr(Tree, "write", lambda tree, path, file, value: written.append(value))
+        under({**SET, "name": "new"})
+        assert (written, [row.rule for row in node.journal.table.files.values()]) == ([], ["new"])
+        monkeypatch.undo()
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("how", ["restored", "removed"])
+    def test_what_another_rule_sets_too_stays_for_it(self, node, under, how):
+        first = {**SET, "name": "first", "match": {"comm": "b"}}
+        under(first, SET)
+        for comm in "bc":
+            program = node.forked(node.kernel.processes[1])
+            node.kernel.move(program, "/src1")
+            node.executed(program, comm)
+        node.settle()
+        if how == "restored":
+            node.examiner.restore(rule="first")
+        else:
+            node.set_rules(rules(SET))
+            while node.sweeps.pending:
+                node.sweep_step()
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        node.examiner.restore()
+        assert undone(node)
+
+    def test_a_group_that_was_made_anew_with_the_text_of_the_rule_keeps_it(self, node, under, held):
+        """Another program removed the group, and made one of that name with that very limit."""
+        (program,) = (one for one in node.kernel.processes.values() if one.comm == "c")
+        node.kernel.exit(program)
+        node.kernel.make_group("/src1")
+        node.kernel.write_file("/src1", "pids.max", "50")
         under()
         assert (held["/src1", "pids.max"], node.journal.table.files) == ("50", {})
 
@@ -1139,6 +1271,20 @@ class TestRules:
         assert (program.adj, table_of(node)) == (0, [])
         assert happenings(node, program) == [Happening.PLANNED]
         assert placement(node, program).state is State.PLANNED
+
+    def test_a_move_that_is_under_way_when_a_dry_run_begins_is_shown_when_it_is_made(self, node, under):
+        node.set_rules(rules(MOVE))
+        node.settle()
+        program = node.started("b")
+        node.set_rules(rules(MOVE, dry_run=True))
+        while node.sweeps.pending:
+            node.sweep_step()
+        assert placement(node, program).state is State.PLANNED
+        node.move_step()
+        node.fetch()
+        assert (program.group, placement(node, program).changes) == ("/made/here", ())
+        under()
+        assert undone(node)
 
     def test_from_a_dry_run_to_held_and_back_nothing_is_written_by_the_way_back(self, node, under):
         program = node.started("a")
@@ -1294,6 +1440,14 @@ class TestOverride:
         assert node.journal.table.overridden[program.pid].why == "first"
         assert program.adj == 900
 
+    def test_everything_is_given_back_though_its_end_finds_no_room(self, node, under):
+        under(VALUE)
+        programs = [node.started("a"), node.started("a")]
+        node.examiner.override(programs[0].pid, None, 900, 1 << 62, "test")
+        node.kernel.refuses = {"journal"}
+        node.examiner.restore()
+        assert undone(node)
+
     def test_one_that_cannot_be_noted_is_refused(self, node, monkeypatch):
         program = node.started("none")
 
@@ -1381,6 +1535,19 @@ class TestAdoption:
         node.examiner.adopt_files([row, FileRow(TREE, "/src2", "pids.max", "1", "gone", written="2")])
         assert list(node.journal.table.files.values()) == [row]
         node.settle()
+        assert undone(node)
+
+    def test_so_is_a_file_that_another_rule_wrote_over_before_it_was_told_of(self, node, under):
+        """What the rule found was our own text, of the rule before it."""
+        under(SET)
+        node.kernel.files["/src1", "pids.max"] = "40"
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "c")
+        node.settle()
+        node.examiner.adopt_files([FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="40")])
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        under()
         assert undone(node)
 
 
@@ -1485,6 +1652,34 @@ class TestPure:
         reconciler.table.put(GroupRow(TREE, "/made", "move"))
         reconciler.table.put(GroupRow(TREE, "/made/here", "move"))
         assert reconciler.clear_up() == []
+
+    @pytest.mark.parametrize(
+        ("set_by", "left"),
+        [("r", ["8:16 9"]), ("s", ["8:16 9"]), ("both", ["8:0 5", "8:16 9"])],
+    )
+    def test_of_a_file_with_lines_about_devices_each_is_cleared_up_by_itself(self, set_by, left):
+        """Rule r set both of them; now each rule sets the second, or r the first and s the second."""
+        file = "blkio.throttle.read_bps_device"
+        disks = {"r": {"r": left}, "s": {"s": left}, "both": {"r": left[:1], "s": left[1:]}}[set_by]
+        groups = {"/a": GroupFacts(values={file: "8:0 5\n8:16 9"})}
+        reconciler = Reconciler(Table(), replace(host_of(Kernel()), hierarchies=("blkio",), groups=groups))
+        given = [{"name": name, "match": {"comm": name}, "in_place": {file: lines}} for name, lines in disks.items()]
+        reconciler.set_rules(rules(*given))
+        row = FileRow("blkio", "/a", file, "8:0 1", "r", written="8:0 5\n8:16 9")
+        reconciler.table.put(row)
+        for pid, name in enumerate(disks, 7):
+            assert reconciler.observe(Process(pid, 40, 1, name, cgroups={"blkio": "/a"}), self.NOW) == []
+        actions = reconciler.clear_up()
+        while any(isinstance(action, Unset) for action in actions):
+            (unset,) = actions
+            assert unset.parts == ("8:0",)
+            (amend,) = reconciler.settle(Cleared(unset, How.DONE), self.NOW)
+            reconciler.table.swap(amend.old, amend.row)
+            actions = reconciler.clear_up()
+        for amend in actions:
+            reconciler.table.swap(amend.old, amend.row)
+        (after,) = reconciler.table.files.values()
+        assert (after.written.split("\n"), after.rule) == (left, "s" if set_by == "s" else "r")
 
     def test_overrides_expire_in_their_time(self, reconciler):
         row = OverrideRow(7, 40, 5, 100)

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from holdfast.cgroups.face import parent
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.engine import sweep as sweep_module
 from holdfast.node.journal.line import Header, packed, seed_of, unpacked
@@ -23,18 +24,19 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.fakes.kernel import EXISTING, TREE
+from tests.fakes.kernel import EXISTING, TREE, Tree
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
 from tests.unit.node.journal.test_sqlite_journal import SCHEMA
 
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
+OURS = ("/made", "/made/b", "/bundle")  # groups that rules make
 COMMS = ("a", "b", "c", "d", "e", "g", "h", "none")
 
 
 def made(variant: str) -> Rules:
-    """Rules A and B differ in every value; ``dry``: A that only plans."""
+    """Rules A and B differ in every value; ``dry``: A that only plans; ``renamed``: A under other names."""
     more = 10 * (variant == "B")
     given = [
         {"name": "value", "match": {"comm": "a"}, "oom_score_adj": 500 + more},
@@ -56,7 +58,9 @@ def made(variant: str) -> Rules:
         "name": "bundled", "match": {"comm": "h"}, "oom_score_adj": 830, "leave_limits": True,
         "cgroup": {"path": "/bundle", "controllers": [TREE]},
     }  # fmt: skip
-    if variant == "none":
+    if variant == "renamed":
+        given = [{**one, "name": f"{one['name']}-too"} for one in given]
+    elif variant == "none":
         given = []
     elif variant == "some":
         given = given[:2]
@@ -186,6 +190,24 @@ class Machine(RuleBasedStateMachine):
     def another_program_writes_a_file(self, group, value):
         self.node.kernel.write_file(group, "pids.max", str(value))
 
+    @rule(group=st.sampled_from(OURS), moments=st.integers(0, 8))
+    def another_program_makes_a_group_of_our_name(self, group, moments):
+        """At once, or between two of our own writes, commits and looks."""
+        kernel = self.node.kernel
+
+        def make():
+            if group not in kernel.groups and parent(group) in kernel.own_groups:  # in ours, that would have to stay
+                kernel.make_group(group)
+
+        kernel.meanwhile.append((moments, make))
+
+    @rule(group=st.sampled_from(OURS))
+    def another_program_removes_an_empty_group(self, group):
+        kernel = self.node.kernel
+        tree = Tree(kernel)
+        if group in kernel.groups and not tree.members(group) and not tree.children(group):
+            kernel.remove_group(group)
+
     @precondition(lambda self: self.others())
     @rule(number=st.integers(0, 11), comm=st.sampled_from(COMMS))
     def it_renames_itself_and_nobody_tells(self, number, comm):
@@ -240,7 +262,7 @@ class Machine(RuleBasedStateMachine):
         if not first:
             self.node.executed(program, comm)
 
-    @rule(variant=st.sampled_from(["A", "B", "none", "some", "dry", "unread"]))
+    @rule(variant=st.sampled_from(["A", "B", "renamed", "none", "some", "dry", "unread"]))
     def rules_are_set(self, variant):
         self.node.set_rules(made(variant))
         self.variant = variant
@@ -337,7 +359,7 @@ class Machine(RuleBasedStateMachine):
         kernel = self.node.kernel
         self.calm_down()
         self.node.settle()
-        if self.variant not in ("A", "B"):
+        if self.variant not in ("A", "B", "renamed"):
             return
         suspended, let_go = self.node.reconciler.suspended, self.node.reconciler.rule_state.let_go
         for program in kernel.processes.values():
@@ -394,7 +416,7 @@ class Machine(RuleBasedStateMachine):
                 continue
             assert (program.adj, program.group) == (program.own_adj, program.own_group), program
         assert kernel.files == kernel.own_files
-        assert kernel.groups == set(EXISTING)
+        assert kernel.groups == kernel.own_groups
         assert list(self.node.journal.table.rows()) == []
 
     def teardown(self):

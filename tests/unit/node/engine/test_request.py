@@ -10,6 +10,7 @@ from holdfast.node.engine.request import Requests
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, OverrideRow
 from holdfast.node.journal.table import Table
+from holdfast.node.plan.claims import Claims
 
 from tests.fakes.placement import rules
 
@@ -30,17 +31,17 @@ def rule_state():
 def requests(rule_state):
     entries = Entries(rule_state.table)
     entries[5] = Entry(5, 30, "b", "s")
-    return Requests(rule_state, entries)
+    return Requests(rule_state, entries, Claims())
 
 
 @pytest.mark.parametrize(
     ("given", "suspended", "let_go", "actions"),
     [
-        ({}, {"r", "s"}, set(), [Commit(drops=(HAND,), needed=True), Look(5), Look(7), Look(8), Look(9)]),
+        ({}, {"r", "s"}, set(), [Commit(drops=(HAND,)), Look(5), Look(7), Look(8), Look(9)]),
         ({"rule": "r"}, {"r"}, set(), [Look(7), Look(8), Look(9)]),
         ({"pid": 7}, set(), {(7, 40)}, [Look(7), Look(8)]),
         ({"pid": 5}, set(), {(5, 30)}, [Look(5)]),
-        ({"pid": 9}, set(), {(9, 60)}, [Commit(drops=(HAND,), needed=True), Look(9)]),
+        ({"pid": 9}, set(), {(9, 60)}, [Commit(drops=(HAND,)), Look(9)]),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from holdfast.node.journal.line import FORMAT, Header, packed, seed_of
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 BOOT = "boot-1"
 ADJ = AdjRow(7, 100, 0, "r", written=5, wanted=9, earlier=(1, 2), since_ticks=99, as_child=True, origin="bundle")
@@ -92,6 +94,14 @@ def test_a_row_that_is_another_one_by_now_is_not_forgotten(journal):
     assert rows_of(journal) == [later]
 
 
+def test_an_equal_row_of_a_later_write_is_not_forgotten(journal):
+    journal.commit([FILE])
+    later = replace(FILE)
+    journal.commit([later])
+    journal.forget([FILE])
+    assert rows_of(journal) == [later]
+
+
 def test_a_later_row_replaces_an_earlier_one(journal, tmp_path):
     journal.commit([adj(7), AdjRow(7, 100, 0, "s", written=1)])
     assert reopened(copied(journal, tmp_path / "copy")) == [AdjRow(7, 100, 0, "s", written=1)]
@@ -111,6 +121,14 @@ def test_a_row_of_who_had_the_number_before_is_nobodys(journal):
     journal.commit([newcomer])
     journal.commit([MOVE])
     assert rows_of(journal) == [newcomer]
+
+
+def test_a_row_that_is_another_one_by_now_is_not_amended(journal, tmp_path):
+    journal.commit([GROUP, FILE])
+    journal.amend(GROUP, GroupRow("", "/a/b", "s", base="/c"))
+    journal.amend(FileRow("memory", "/a", "memory.limit_in_bytes", "other", "r"), ADJ)
+    expected = [FILE, GroupRow("", "/a/b", "s", base="/c")]
+    assert rows_of(journal) == reopened(copied(journal, tmp_path / "copy")) == sorted(expected, key=repr)
 
 
 def test_nothing_is_written_for_nothing(journal):
@@ -170,7 +188,7 @@ def test_a_group_of_any_bytes_is_remembered_as_it_is(before, written):
         journal.close()
         assert reopened(path) == sorted(rows, key=repr)
         journal = Journal(path, BOOT)
-        journal.forget(rows[1:])
+        journal.forget(map(journal.table.get, rows[1:]))
         journal.close()
         assert reopened(path) == rows[:1]
 
@@ -227,6 +245,25 @@ class TestFullDisk:
         full.table.put(ADJ)
         full.forget([ADJ])
         assert rows_of(full) == []
+
+    def test_a_torn_line_that_cannot_be_cut_off_costs_no_later_one(self, journal, tmp_path, monkeypatch):
+        """The file system became read-only in the middle of a line, and is writable again."""
+
+        def tears(file, data):
+            write(file, data[:20])
+            raise OSError(errno.EIO, "broken")
+
+        def refuses(file, size):
+            raise OSError(errno.EROFS, "read-only")
+
+        write = os.write
+        monkeypatch.setattr(os, "write", tears)
+        monkeypatch.setattr(os, "ftruncate", refuses)
+        with pytest.raises(Unavailable):
+            journal.commit([adj(8)])
+        monkeypatch.undo()
+        journal.commit([ADJ])
+        assert reopened(copied(journal, tmp_path / "copy")) == [ADJ]
 
     def test_the_file_catches_up_when_there_is_room(self, journal, tmp_path):
         journal.commit([ADJ, GROUP])
@@ -395,6 +432,12 @@ class TestFormats:
             journal.close()
         assert unknown in (tmp_path / "journal").read_bytes()
 
+    def test_what_the_newer_release_dropped_stays_dropped(self, tmp_path):
+        dropped = self.line(b'{"kind":"drop","of":["nice",7,100]}')
+        (tmp_path / "journal").write_bytes(packed(Header(3, 2, BOOT), 0) + dropped)
+        assert reopened(tmp_path / "journal") == []
+        assert dropped in (tmp_path / "journal").read_bytes()
+
     def test_a_newer_format_that_we_cannot_read_is_put_aside_and_told(self, tmp_path, caplog):
         text = self.newer(b'{"kind":"adj"}', reads=3)
         (tmp_path / "journal").write_bytes(text)
@@ -411,9 +454,10 @@ class TestFormats:
 def test_two_threads_write_at_once(journal, tmp_path):
     def write(first):
         for number in range(200):
-            journal.commit([adj(first + number)])
+            row = adj(first + number)
+            journal.commit([row])
             if number % 3 == 0:
-                journal.forget([adj(first + number)])
+                journal.forget([row])
 
     threads = [threading.Thread(target=write, args=(first,)) for first in (1000, 2000)]
     for thread in threads:
@@ -443,7 +487,7 @@ def test_whatever_is_done_it_says_what_a_dictionary_says(steps):
                 journal.commit([row])
                 model[pid] = row
             elif what == "forget" and known is not None:
-                journal.forget([known])
+                journal.forget([journal.table.get(known)])
                 del model[pid]
             elif what == "tidy":
                 journal.tidy()

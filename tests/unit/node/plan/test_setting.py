@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import InvalidArgument, NoEquivalent
 from holdfast.node.plan.cgroup_versions import ONLY_V1, ONLY_V2, TO_V1, TO_V2, shares_of_weight, weight_of_shares
-from holdfast.node.plan.setting import is_in_force, lines_for
+from holdfast.node.plan.setting import is_in_force, lines_for, restoring
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,9 +156,50 @@ def test_more_shares_are_never_less_weight_and_one_more_than_a_weights_shares_is
         ("blkio.throttle.read_bps_device", "8:0 0", "", True),
         ("blkio.throttle.read_bps_device", "8:0 9", "8:16 9", False),
         ("cpu.max", "max 100000", "max 100000", True),
+        ("cpu.max", "50000", "50000 100000", True),
+        ("cpu.max", "max", "max 100000", True),
+        ("cpu.max", "50000", "60000 100000", False),
+        ("cpu.max", "50000 20000", "50000 100000", False),
+        ("cpu.uclamp.min", "20", "20.00", True),
+        ("cpu.uclamp.min", "12.5", "12.50", True),
+        ("cpu.uclamp.max", "max", "max", True),
+        ("cpu.uclamp.max", "90", "max", False),
+        ("cpuset.cpus", "0,1", "0-1", True),
+        ("cpuset.cpus", "3,0-1", "0-1,3", True),
+        ("cpuset.mems", "0-0", "0", True),
+        ("cpuset.cpus", "0-1", "0", False),
+        ("cpuset.cpus", "0", "", False),
+        ("cpuset.cpus.partition", "root", "root invalid (Cpu list in cpuset.cpus not exclusive)", True),
+        ("cpuset.cpus.partition", "root", "member", False),
+        ("memory.oom_control", "1", "oom_kill_disable 1\nunder_oom 0\noom_kill 0", True),
+        ("memory.oom_control", "1", "oom_kill_disable 0\nunder_oom 0\noom_kill 0", False),
+        ("freezer.state", "FROZEN", "FREEZING", True),
+        ("freezer.state", "FROZEN", "THAWED", False),
+        ("hugetlb.2MB.max", "3145728", "2097152", True),
+        ("hugetlb.2MB.max", "6291456", "2097152", False),
         ("cpu.weight", "100", "101", False),
         ("cpu.weight", "100", None, False),
     ],
 )
 def test_what_the_kernel_rounds_or_spells_its_way_is_in_force(file, wanted, now, expected):
     assert is_in_force(file, wanted, now) is expected
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "ours", "text"),
+    [
+        ("cpu.max", "max 100000", [""], "max 100000"),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3", [""], "0"),
+        ("blkio.throttle.read_bps_device", "", ["8:0"], "8:0 0"),
+        ("blkio.throttle.read_bps_device", "8:0 5\n8:16 7", ["8:0"], "8:0 5"),
+        ("io.max", "", ["8:0 rbps", "8:0 wiops"], "8:0 rbps=max\n8:0 wiops=max"),
+        ("io.max", "8:0 rbps=5 wbps=max riops=max wiops=9", ["8:0 wiops"], "8:0 wiops=9"),
+        ("io.latency", "", ["8:0 target"], "8:0 target=max"),
+        ("io.weight", "default 100", ["", "8:0"], "100\n8:0 default"),
+        ("blkio.weight_device", "", ["8:0"], "8:0 0"),
+        ("misc.max", "res_a max", ["res_a"], "res_a max"),
+        ("net_prio.ifpriomap", "lo 0\neth0 2", ["eth0"], "eth0 2"),
+    ],
+)
+def test_the_text_that_restores_a_file_is_one_that_the_kernel_takes(file, before, ours, text):
+    assert restoring(file, before, ours) == text

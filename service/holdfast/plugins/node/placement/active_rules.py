@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -75,8 +77,7 @@ class ActiveRules:
         try:
             taken.result(SET_S)
         except TimeoutError:
-            taken.cancel()  # or it would take them when it goes on, though they were refused
-            raise Unavailable(f"the placement engine has not taken the rules within {SET_S:g} s") from None
+            self._withdraw(taken)
         change = _change(self.rules, rules) if self._is_set else ""
         self._is_set = True
         own = {rule.name for rule in config.rules}
@@ -87,6 +88,19 @@ class ActiveRules:
             "placement rules in force", rules=len(rules), dry_run=dry, builtin=len(self.builtin),
             **({"change": change} if change else {}),
         )  # fmt: skip
+
+    def _withdraw(self, taken: Future[None]) -> None:
+        """Withdraw rules, or the engine would take them when it goes on, though they were refused.
+
+        It may be taking them at this moment: then they are in force when it is done.
+
+        Raises:
+            Unavailable: they were withdrawn, or the engine hangs.
+        """
+        if not taken.cancel():
+            with suppress(TimeoutError):
+                return taken.result(SET_S)
+        raise Unavailable(f"the placement engine has not taken the rules within {SET_S:g} s")
 
     def uid_of(self, name: str) -> int | None:
         """Return the number of a user of this node; None if no user has that name."""

@@ -1,6 +1,7 @@
 """The Placement service over a stand-in for the engine: values in, messages out; a real server for Watch."""
 
 import asyncio
+import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins.node import placement
-from holdfast.plugins.node.placement import ReportForwarder, outlast
+from holdfast.plugins.node.placement import ReportForwarder, active_rules, outlast
 from holdfast.plugins.node.placement.active_rules import ActiveRules
 from holdfast.plugins.node.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
@@ -390,6 +391,26 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
     assert isinstance(active_rules.rules, Rules)
     assert active_rules.uid_of("root") == 0
     assert active_rules.uid_of("nobody-of-this-name") is None
+
+
+def test_rules_that_the_engine_takes_at_the_last_moment_are_in_force(engine, monkeypatch):
+    """They cannot be withdrawn any more: to refuse them would be a lie."""
+    monkeypatch.setattr(active_rules, "SET_S", 0.05)
+    taking, slow = Future(), active_rules.ActiveRules(engine)
+    taking.set_running_or_notify_cancel()
+    monkeypatch.setattr(engine, "set_rules", lambda rules: taking)
+    threading.Timer(0.07, taking.set_result, (None,)).start()
+    slow.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,)))
+    assert "r1" in slow.rules.names
+
+
+def test_rules_that_the_engine_does_not_take_are_withdrawn(engine, monkeypatch):
+    monkeypatch.setattr(active_rules, "SET_S", 0.01)
+    waiting, before = Future(), active_rules.ActiveRules(engine)
+    monkeypatch.setattr(engine, "set_rules", lambda rules: waiting)
+    with pytest.raises(Unavailable, match="has not taken the rules"):
+        before.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,)))
+    assert (waiting.cancelled(), len(before.rules)) == (True, 0)
 
 
 def engine_that(**given):
