@@ -101,7 +101,7 @@ class Kernel:
         self.write_file(group, "pids.max", "max")
 
     def remove_group(self, group: str) -> None:
-        """Remove an empty group, whoever made it."""
+        """Remove an empty group, also one of another program."""
         self.groups.discard(group)
         self.own_groups.discard(group)
         self.inodes.pop(group, None)

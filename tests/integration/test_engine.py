@@ -448,7 +448,7 @@ def test_a_hold_ends_though_the_journal_cannot_be_written(disk, run, program, sl
 
 
 def test_who_created_a_process_is_told_that_the_journal_has_no_room_for_it(disk, run, program, sleeper):
-    """It tells again at the next start, after which nobody else would know what was asked for."""
+    """It reports again at the next start, after which no other part would know the request."""
     process = sleeper(program, "600")
     set_adj(process.pid, 300)
     engine = run(RAISE, root=disk.at)

@@ -55,7 +55,7 @@ class Tree(Protocol):
         """Whether there is such a group."""
 
     def owner(self, path: str) -> int:
-        """The user to whom the group's directory belongs."""
+        """The owner of the group's directory."""
 
     def inode(self, path: str) -> int:
         """The inode of the group's directory, another one for each group that was ever made; 0: no such group.

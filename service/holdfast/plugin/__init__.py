@@ -8,7 +8,7 @@ Start at ``docs/first-plugin.md``, then read ``holdfast/plugins/containerd/versi
 - `services`: what its instance may offer
 - `serving`: what serves, for health
 - `graph`: the order of the starts
-- `loaded`: what became of each start
+- `loaded`: the result of each start
 """
 
 from holdfast.config import Remark

@@ -140,7 +140,7 @@ def names_group(cgroups_path: str, group: str, unsplit: str = "") -> bool:
     """Whether ``cgroups_path``, a runtime's name for a container's cgroup, means this group.
 
     From a kubelet's systemd name (``SLICE:PREFIX:ID``) a runtime with cgroupfs makes one group, wherever its own group
-    is. A user may give a group of theirs that name, so the path does not tell: ``unsplit`` is the group of that name in
+    is. A user may give a group of theirs that name, so the path is no proof: ``unsplit`` is the group of that name in
     which the container's first process was found.
     """
     if not cgroups_path:

@@ -16,5 +16,5 @@ Its servers:
 - `sockets`: unix sockets
 - `front`, `acceptor`, `connections`, `peer`, `descriptors`: TCP connections, and what peers may take of the daemon
 - `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
-- `ttrpc_layer`, `ttrpc_client_layer`: the layer of `rpc` around ttrpc
+- `ttrpc_layer`: the layer of `rpc` around ttrpc
 """

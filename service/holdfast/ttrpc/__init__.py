@@ -15,7 +15,7 @@ The sockets:
 - `services`: its services and their methods
 - `client`, `client_session`, `methods`: a client, one connection of it, its methods
 - `dial`, `handshake`: how a client connects, and which peer may
-- `wire`, `inbox`, `eager`: asyncio's side of a connection
+- `wire`: asyncio's side of a connection
 - `mux_connection`: asyncio's side of a mux
 - `protoc_plugin`: generates stubs
 """

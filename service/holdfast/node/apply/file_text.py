@@ -35,7 +35,7 @@ def our_parts(row: FileRow, now: str) -> dict[str, str]:
 def wanting_row(row: FileRow, old: FileRow | None, now: str) -> FileRow:
     """Return the row for writing ``row.wanted`` over the present text; ``old``: the row that is known.
 
-    What is ours of the present text stays ours: another rule may have written about another device.
+    Our parts of the present text stay ours: another rule may have written about another device.
     """
     ours = our_parts(old, now) if old is not None else {}
     if old is None or not ours:

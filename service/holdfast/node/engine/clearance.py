@@ -21,7 +21,7 @@ class Clearance:
     """Finds these files and groups, and remembers which were reported as impossible to restore now.
 
     A file or group that another rule needs as well comes under that rule. A rule that stays may restore on its removal
-    from now on, or not any more.
+    from now on, or no longer.
     """
 
     def __init__(self, rule_state: RuleState, claims: Claims, host: HostFacts, pods: PodLookup | None) -> None:
@@ -101,7 +101,7 @@ class Clearance:
         return self._pods.pod_of({row.hierarchy: row.path}) if self._pods is not None else None
 
     def _set_by_rule(self, row: FileRow) -> dict[str, str]:
-        """Return the parts of the file that the row's rule sets; empty if it sets nothing of it any more."""
+        """Return the parts of the file that the row's rule sets; empty if it no longer sets anything of it."""
         rules = self._rule_state.rules
         rule = rules.asked_for(self._pod_of(row)) if row.rule == BY_ANNOTATION else rules.spec_named(row.rule)
         if rule is None:

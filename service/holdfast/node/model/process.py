@@ -11,6 +11,7 @@ Cgroup paths are absolute below the hierarchy's root: ``/kubepods.slice/…``; t
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,7 +19,6 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from holdfast.lazy_import import regex
 from holdfast.node.model.evidence import NOTHING_READ, Evidence
 
 UNIFIED = ""
@@ -26,7 +26,7 @@ SYSTEMD = "name=systemd"
 NO_LIMIT = -1
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
-_CONTAINER = regex(r"[0-9a-f]{64}")  # the id, in the name of a container's group
+_CONTAINER = re.compile(r"[0-9a-f]{64}")  # the id, in the name of a container's group
 
 
 def _empty() -> Mapping[str, str]:

@@ -12,9 +12,9 @@ Theory
 * All callers together may spend `SHARE` of the time on waits without a result; beyond it a wait is `LEAST_S`. A process
   that is merely slow is unreadable for a moment, and read again.
 * Helpers that hang stay. There are at most `MOST_HUNG`, and at most `MOST_OF_ONE` for the processes of one user in one
-  place, so that a user with many such processes makes only their own unreadable. For those who change their user
-  (root in a container, an owner of subordinate ids) or who name the last level of the place (the owner of a delegated
-  unit), all users of a place together have a limit, and all places below its upper levels.
+  place, so that a user with many such processes makes only their own unreadable. Some change their user
+  (root in a container, an owner of subordinate ids) or choose the last level of the place (the owner of a delegated
+  unit). So all users of a place together have a limit, and all places below its upper levels.
 * A helper is scheduled like the thread that needed it first: a helper of the engine is as prompt as the engine's thread
   (`scheduling`).
 """

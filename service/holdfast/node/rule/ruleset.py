@@ -93,7 +93,7 @@ class CompiledRule(Struct, frozen=True):
         spec, adjustment = self.spec, self.adjustment
         if adjustment is not None and adjustment != OomScoreAdj(at_least=adjustment.at_least):
             return True
-        # A target may be below a group whose memory is kept from reclaim: only the host tells.
+        # A target may be below a group whose memory is kept from reclaim: only the host has that.
         return spec.cgroup is not None or bool(spares(spec.in_place)) or may_raise_limits(spec.in_place)
 
     def standing(self, process: Process) -> Identification:

@@ -394,7 +394,7 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
 
 
 def test_rules_that_the_engine_takes_at_the_last_moment_are_in_force(engine, monkeypatch):
-    """They cannot be withdrawn any more: to refuse them would be a lie."""
+    """They can no longer be withdrawn: to refuse them would be a lie."""
     monkeypatch.setattr(active_rules, "SET_S", 0.05)
     taking, slow = Future(), active_rules.ActiveRules(engine)
     taking.set_running_or_notify_cancel()
