@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.errors import AlreadyExists, Code, FailedPrecondition
+from holdfast.errors import Code, FailedPrecondition, ServedAlready
 from holdfast.ttrpc import envelope
 from holdfast.ttrpc.server_connection import CallRefused
 from holdfast.ttrpc.streams import Kind
@@ -88,19 +88,24 @@ class Services:
         """Serve ``methods`` (by name) as ``service``.
 
         Raises:
-            AlreadyExists: the service is registered.
+            ServedAlready: the service is registered.
             FailedPrecondition: the service or a method has no name.
         """
         if not service or not all(methods):
             raise FailedPrecondition(f"ttrpc: a service and its methods need names: {service!r} {sorted(methods)}")
         if service in self._services:
-            raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
+            raise ServedAlready(service, f"ttrpc: duplicate service {service} registered")
         bound = {
             name: BoundMethod(f"/{service}/{name}", Method(*method), self._interceptors)
             for name, method in methods.items()
         }
         self._services[service] = bound
         self._headings.update((envelope.heading(service, name), method) for name, method in bound.items())
+
+    def withdraw(self, service: str) -> None:
+        """Serve ``service`` no more."""
+        for name in self._services.pop(service):
+            del self._headings[envelope.heading(service, name)]
 
     def methods(self) -> Iterable[tuple[str, Kind]]:
         """Yield every full method and its kind, for counters that must exist before the first call."""
