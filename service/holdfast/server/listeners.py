@@ -27,6 +27,7 @@ from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
+from holdfast.server.absent import why_absent
 from holdfast.server.connections import ConnectionMetrics, Connections
 from holdfast.server.descriptors import Bounds, ConnectionBound, raise_limit
 from holdfast.server.front import Front
@@ -86,12 +87,12 @@ class Listeners:
         self._credentials = rpc.server_credentials(settings)
         if self._credentials is not None:
             LOG.info("setting up tls on tcp GRPC services...")
-        self._node = rpc.GrpcRegistrar(layer, plugins.absence)
+        self._node = rpc.GrpcRegistrar(layer, self._absence)
         calls = settings.grpc.max_concurrent_rpcs
         shared = msgspec.structs.replace(
             layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
         )
-        self._fleet = rpc.GrpcRegistrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
+        self._fleet = rpc.GrpcRegistrar(shared, self._absence, rpc.policy(settings.grpc.grants))
         self._probes = rpc.GrpcRegistrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
@@ -123,6 +124,9 @@ class Listeners:
         for service in (*on_node, *plugin.registration.services):
             if self._board.serves(service) is None:  # a state that the plugin itself has set is kept
                 self._board.set(service, True)
+
+    def _absence(self, service: str) -> str | None:
+        return self._plugins.absence(service) or why_absent(service)
 
     def _served(self) -> set[tuple[rpc.GrpcRegistrar | ttrpc.Server, str]]:
         by_grpc = ((one, service) for one in (self._node, self._fleet, self._probes) for service in one.services)
