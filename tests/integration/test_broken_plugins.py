@@ -19,7 +19,7 @@ from holdfast.api.services.introspection.v1.introspection_pb2_grpc import Intros
 from holdfast.errors import HoldfastError
 from holdfast.ttrpc import Client
 
-from tests.peers.daemon import ENVIRON, holdfast
+from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
 
 FOLDER = Path(__file__).parents[1] / "plugins_broken"
 #: By entry point: plugins are registered in the order of these names, the broken one third.
@@ -434,6 +434,19 @@ def test_a_close_that_blocks_the_daemon_is_given_up_and_named(broken, monkeypatc
     one.daemon.send(signal.SIGALRM)  # the limit of the stop, which is 15 s
     assert one.daemon.end() == 1
     assert one.place in one.daemon.err[-1]
+
+
+def test_a_plugin_of_the_working_directory_needs_no_package(short_dir, start):
+    words = [*HOLDFAST, "run", "--plugin", "good:first,import_raises:broken"]
+    places = ["--root", f"{short_dir}/root", "--state", f"{short_dir}/state", "-a", f"{short_dir}/s.sock"]
+    file = short_dir / "config.yaml"
+    file.write_text(json.dumps({"metrics": {"address": ""}, "disabled_plugins": list(HEAVY)}))
+    daemon = start([*words, *places, "-c", str(file)], cwd=FOLDER, env={**ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert "ValueError: torn" in daemon.line("failed to load plugin io.holdfast.entry-point.v1.import_raises:broken")
+    daemon.line("holdfast successfully booted")
+    with grpc.insecure_channel(f"unix:{short_dir}/s.sock") as channel:
+        assert channel.unary_unary("/good.v1.First/Call")(b"", timeout=20) == b""
+    assert daemon.stop() == 0
 
 
 def test_every_kind_is_tested():

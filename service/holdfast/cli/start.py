@@ -22,6 +22,7 @@ VALUES: Mapping[str, str] = {
     "--address": "address",
     "-l": "level",
     "--log-level": "level",
+    "--plugin": "plugin",
 }
 FLAGS: Mapping[str, tuple[str, bool]] = {"--hints": ("hints", True), "--no-hints": ("hints", False)}
 HINTS = (
@@ -62,6 +63,7 @@ def run(options: Mapping[str, str | bool | None]) -> None:
     """
     gc.disable()  # a start makes many objects and drops few; `_settle` ends it
     import asyncio
+    from functools import partial
 
     from holdfast import plugins
     from holdfast.config import Overrides
@@ -80,7 +82,7 @@ def run(options: Mapping[str, str | bool | None]) -> None:
     serve(
         text.get("path"),
         Overrides(**{key: text.get(key) for key in ("root", "state", "address", "level")}),
-        plugins.registrations,
+        partial(plugins.registrations, named=text["plugin"].split(",")) if "plugin" in text else plugins.registrations,
         EVENTS,
         ready,
     )

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,9 +87,11 @@ def third_party(disabled: Collection[str] = ()) -> Iterator[tuple[EntryPoint, Re
             yield point, _imported(point)
 
 
-def registrations(settings: Settings) -> list[Registration]:
-    """Return all plugins that may run here: shipped ones, installed ones, and the proxies the configuration names."""
-    found = installed(settings.disabled_plugins)
+def registrations(settings: Settings, named: Collection[str] = ()) -> list[Registration]:
+    """Return all plugins that may run here: shipped ones, installed ones, those ``named`` on the command line
+    (``module:name``), and the proxies the configuration names.
+    """
+    found = installed(settings.disabled_plugins, named)
     if settings.proxy_plugins:
         from holdfast.plugins.proxy import proxies
 
@@ -96,10 +99,10 @@ def registrations(settings: Settings) -> list[Registration]:
     return found
 
 
-def installed(disabled: Collection[str] = ()) -> list[Registration]:
+def installed(disabled: Collection[str] = (), named: Collection[str] = ()) -> list[Registration]:
     """Return every plugin of this installation, without the proxies, which a configuration defines."""
     found = {one.uri: one for one in shipped()}
-    for point, plugin in third_party(disabled):
+    for point, plugin in chain(third_party(disabled), _of_the_working_directory(named)):
         one = plugin
         if one.uri in found and found[one.uri].init is one.init:
             continue  # one plugin by two names
@@ -140,6 +143,17 @@ def _names_our_group(distribution: str) -> bool:
 
 def _parts(name: str) -> tuple[str, str, str]:
     return name.partition(":")
+
+
+def _of_the_working_directory(named: Collection[str]) -> Iterator[tuple[EntryPoint, Registration]]:
+    if not named:
+        return
+    from importlib.metadata import EntryPoint
+
+    sys.path.append(os.getcwd())
+    for value in named:
+        point = EntryPoint(value, value, GROUP)
+        yield point, _imported(point)
 
 
 def _imported(point: EntryPoint) -> Registration:
