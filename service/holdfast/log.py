@@ -36,6 +36,7 @@ LEVELS = {
     "panic": logging.CRITICAL,
 }
 FORMATS = ("text", "json")
+_LAST = ("at", "traceback")  # what containerd's lines have, too, comes first, and what is long comes last
 _LEVEL_NAMES = {TRACE: "trace", 10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
 
@@ -179,7 +180,8 @@ class Logfmt(logging.Formatter):
         level = _LEVEL_NAMES.get(record.levelno, "info")
         message = json_document(record.getMessage())
         parts = [f'time="{_time_of(record)}"', f"level={level}", f"msg={message}"]
-        parts += [f"{key}={_logfmt_value(value)}" for key, value in sorted(_fields_of(record).items())]
+        fields = sorted(_fields_of(record).items(), key=lambda field: (field[0] in _LAST, field[0]))
+        parts += [f"{key}={_logfmt_value(value)}" for key, value in fields]
         return " ".join(parts)
 
 
