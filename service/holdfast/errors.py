@@ -154,6 +154,18 @@ class ConfigError(HoldfastError):
         return "".join(one if one.isprintable() else repr(one)[1:-1] for one in super().message)
 
 
+class ServedAlready(AlreadyExists):
+    """A service that is registered already; two plugins offer it."""
+
+    def __init__(self, service: str, words: str) -> None:
+        super().__init__(words)
+        self.service = service
+
+
+class UnusableConfigType(HoldfastError):
+    """A plugin's config type that msgspec cannot build, or that cannot do without a section: its author's mistake."""
+
+
 class BootError(HoldfastError):
     """The daemon cannot start; the line it prints before it exits with 1."""
 
@@ -244,7 +256,7 @@ _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
     (TimeoutError, Code.DEADLINE_EXCEEDED),
     (FileExistsError, Code.ALREADY_EXISTS),
     (FileNotFoundError, Code.NOT_FOUND),
-    (PermissionError, Code.PERMISSION_DENIED),
+    (PermissionError, Code.INTERNAL),  # the kernel refused the daemon, not the caller
     (EOFError, Code.OUT_OF_RANGE),
     (BrokenPipeError, Code.FAILED_PRECONDITION),
     (NotImplementedError, Code.UNIMPLEMENTED),

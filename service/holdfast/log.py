@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
+from holdfast import failure
 from holdfast.errors import ConfigError
 from holdfast.inert import json_document
 
@@ -34,6 +36,7 @@ LEVELS = {
     "panic": logging.CRITICAL,
 }
 FORMATS = ("text", "json")
+_LAST = ("at", "traceback")  # what containerd's lines have, too, comes first, and what is long comes last
 _LEVEL_NAMES = {TRACE: "trace", 10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
 
@@ -154,13 +157,14 @@ def named(name: str) -> Logger:
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Fields of one record: the caller's, the trace ids, and the traceback's last line for a foreign logger."""
+    """Fields of one record: the caller's, the trace ids, and those of the error that came with it."""
     fields = dict(getattr(record, "fields", ()))
     ids = trace_ids.get()
     if ids is not None:
         fields["trace_id"], fields["span_id"] = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
     if record.exc_info and record.exc_info[1] is not None:
-        fields.setdefault("error", repr(record.exc_info[1]))
+        for key, value in failure.fields(record.exc_info[1]).items():
+            fields.setdefault(key, value)
     return fields
 
 
@@ -176,7 +180,8 @@ class Logfmt(logging.Formatter):
         level = _LEVEL_NAMES.get(record.levelno, "info")
         message = json_document(record.getMessage())
         parts = [f'time="{_time_of(record)}"', f"level={level}", f"msg={message}"]
-        parts += [f"{key}={_logfmt_value(value)}" for key, value in sorted(_fields_of(record).items())]
+        fields = sorted(_fields_of(record).items(), key=lambda field: (field[0] in _LAST, field[0]))
+        parts += [f"{key}={_logfmt_value(value)}" for key, value in fields]
         return " ".join(parts)
 
 
@@ -223,6 +228,11 @@ def set_level(level: str) -> None:
     _apply(level_number(level))
 
 
+def is_debug() -> bool:
+    """Whether lines of level debug are printed."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
 def level_name() -> str:
     """The level in force."""
     return _LEVEL_NAMES.get(logging.getLogger().level, "info")
@@ -242,6 +252,24 @@ def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     _apply(level_number(level))
+
+
+def catch_strays() -> None:
+    """Log what Python would print: the error of a thread that dies, errors that it cannot raise, warnings."""
+    logger = named(__name__)
+
+    def thread_failed(died: threading.ExceptHookArgs) -> None:
+        if died.exc_value is not None and not isinstance(died.exc_value, SystemExit):
+            name = died.thread.name if died.thread is not None else "?"
+            logger.error("thread failed", thread=name, **failure.fields(died.exc_value))
+
+    def not_raised(told: sys.UnraisableHookArgs) -> None:
+        if told.exc_value is not None:
+            about = f"{told.err_msg or 'Exception ignored in'}: {told.object!r:.200}"
+            logger.error("error that nothing could receive", about=about, **failure.fields(told.exc_value))
+
+    threading.excepthook, sys.unraisablehook = thread_failed, not_raised
+    logging.captureWarnings(True)
 
 
 def _apply(number: int) -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -107,6 +108,25 @@ def test_it_serves_and_everything_the_document_promises_comes_with_it(started, s
 
         assert f'"name": "{SERVICE}/Now"' in daemon.line(rf'"name": "{SERVICE}/Now"')
         assert SERVICE in reflected(address)
+        assert daemon.stop() == 0
+
+
+def test_it_starts_from_its_directory_without_a_package(installed, short_dir, stub):
+    (words,) = re.findall(r"^\$ holdfast run (--plugin .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    shutil.rmtree(installed / "example_load-1.0.dist-info")
+    file = short_dir / "config.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "root": f"{short_dir}/root",
+                "state": f"{short_dir}/state",
+                "grpc": {"address": f"{short_dir}/s.sock"},
+                "metrics": {"address": ""},
+            }
+        )
+    )
+    with holdfast(short_dir, file, *words.split(), cwd=installed) as daemon:
+        assert stub(daemon.ready().address).Now(Empty(), timeout=10).one >= 0
         assert daemon.stop() == 0
 
 

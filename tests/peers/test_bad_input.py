@@ -204,7 +204,7 @@ class TestPlugins:
     def test_an_error_of_several_lines_is_still_one_line(self, boot):
         daemon = boot("raises", top=f'required_plugins = ["{HOSTILE}.raises"]')
         assert daemon.end() == 1
-        assert last_word(daemon) == f"load required plugin {HOSTILE}.raises: the disk is on fire"
+        assert last_word(daemon) == f"load required plugin {HOSTILE}.raises: ValueError: the disk is on fire"
 
     def test_what_is_no_plugin_and_what_cannot_be_imported_are_failed_plugins(self, boot):
         daemon = boot("not_a_plugin", "nosuch").ready()

@@ -50,6 +50,23 @@ def call(daemon, method, request, answer, stream=False):
             return error.code().name, error.details()
 
 
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        ("containerd.services.transfer.v1.Transfer", "--local"),
+        ("containerd.services.streaming.v1.Streaming", "--local"),
+        ("containerd.services.tasks.v1.Tasks", "holdfast runs no containers"),
+        ("containerd.services.sandbox.v1.Controller", "holdfast runs no containers"),
+        ("runtime.v1.RuntimeService", "holdfast runs no containers"),
+    ],
+)
+def test_a_call_to_a_service_that_holdfast_does_not_have_says_what_helps(ours, service, words):
+    code, answer = call(ours(), f"/{service}/Any", content.InfoRequest(), content.InfoResponse)
+    assert code == "UNIMPLEMENTED"
+    assert answer.startswith(f"unknown service {service} (")
+    assert words in answer
+
+
 def test_a_yaml_file_is_read_and_containerd_knows_toml_alone(short_dir):
     path = short_dir / "config.yaml"
     path.write_text(

@@ -141,15 +141,21 @@ def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[Finding]]:
     """
     from holdfast.config import check_sections, decode_section, load, placed
     from holdfast.config.section import is_disabled
+    from holdfast.errors import UnusableConfigType
     from holdfast.plugins import installed
 
     loaded = load(_path(path) if path is not None else None)
-    settings, plugins = loaded.settings, installed()
+    settings = loaded.settings
+    plugins = installed(settings.disabled_plugins)
     warnings = [*loaded.warnings, *check_sections(settings, {one.uri: one.config for one in plugins})]
     sections: dict[str, Any] = {}
     for one in plugins:
         if one.config is not None and not is_disabled(settings, one.uri, short_ids=loaded.short_ids):
-            sections[one.uri] = decode_section(settings, one.uri, one.config, warnings)
+            try:
+                sections[one.uri] = decode_section(settings, one.uri, one.config, warnings)
+            except UnusableConfigType as error:
+                click.echo(f"warning: plugin {one.uri} will not start: {error}", err=True)
+                continue
             warnings += placed(settings, one.uri, one.remarks_on(sections[one.uri]))
     for warning in warnings:
         click.echo(warning.as_warning, err=True)

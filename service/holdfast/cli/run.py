@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -20,10 +21,9 @@ HINTS = (
 @click.option("--state", metavar="DIR", help="Directory for what must not survive a reboot.")
 @click.option("-a", "--address", metavar="SOCKET", help="Unix socket of the gRPC server.")
 @click.option("-l", "--log-level", "level", metavar="LEVEL", help="trace, debug, info, warn, error, fatal or panic.")
+@click.option("--plugin", metavar="MODULE:NAME", help="Also start this plugin of the working directory; or A:B,C:D.")
 @click.option("--hints/--no-hints", default=None, help="Say what to try once it serves (on a terminal it does).")
-def run(
-    path: str | None, root: str | None, state: str | None, address: str | None, level: str | None, hints: bool | None
-) -> None:
+def run(path: str | None, plugin: str | None, hints: bool | None, **overrides: str | None) -> None:
     """Start the daemon and serve until SIGTERM.
 
     Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
@@ -34,9 +34,10 @@ def run(
     from holdfast.plugins.kinds import EVENTS
     from holdfast.server.daemon import serve
 
+    named = plugin.split(",") if plugin else ()
     wanted = sys.stderr.isatty() if hints is None else hints
-    overrides = Overrides(root=root, state=state, address=address, level=level)
-    serve(path, overrides, plugins.registrations, EVENTS, _say_hints if wanted else None)
+    found = partial(plugins.registrations, named=named)
+    serve(path, Overrides(**overrides), found, EVENTS, _say_hints if wanted else None)
 
 
 def _say_hints(address: str) -> None:

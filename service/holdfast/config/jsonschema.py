@@ -20,7 +20,7 @@ def json_schema(known: Mapping[str, type[msgspec.Struct] | None] | None = None) 
 
     With ``known`` given, a section of any other plugin is an error, as it is for the daemon.
     """
-    types = {uri: type_ for uri, type_ in (known or {}).items() if type_ is not None}
+    types = {uri: type_ for uri, type_ in (known or {}).items() if type_ is not None and _can_be_used(type_)}
     (root, *sections), definitions = msgspec.json.schema_components([Settings, *types.values()])
     for struct in _structs([Settings, *types.values()]):
         _fit(struct, _definition(struct, definitions))
@@ -36,6 +36,15 @@ def json_schema(known: Mapping[str, type[msgspec.Struct] | None] | None = None) 
         **root,
         "$defs": definitions,
     }
+
+
+def _can_be_used(type_: type[msgspec.Struct]) -> bool:
+    """Whether msgspec can build the type; a plugin whose config type it cannot build does not start."""
+    try:
+        mi.type_info(type_)
+    except Exception:  # an author's annotations may raise anything
+        return False
+    return True
 
 
 def _struct_info(type_: type[msgspec.Struct]) -> mi.StructType:

@@ -12,7 +12,8 @@ from holdfast.config.document import Node, Path, Source
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
 from holdfast.config.schema import Settings
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, UnusableConfigType
+from holdfast.failure import sentence
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -38,8 +39,17 @@ def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[
 
     Raises:
         ConfigError: with file, line and key.
+        UnusableConfigType: no file has anything to do with it; it is the plugin author's mistake.
     """
-    return decode(_whole(settings, uri), type_, ("plugins", uri), warnings)
+    try:
+        return decode(_whole(settings, uri), type_, ("plugins", uri), warnings)
+    except ConfigError as error:
+        if any(_names(settings, uri)):
+            raise
+        words = error.message.removeprefix(f"{_NOWHERE.path}: ")
+        raise UnusableConfigType(f"it needs a section in the configuration: {words}") from error
+    except Exception as error:  # an author's annotations, defaults and hooks may raise anything
+        raise UnusableConfigType(f"its config type cannot be used: {sentence(error)}") from error
 
 
 def placed(settings: Settings, uri: str, remarks: Iterable[Remark]) -> list[Finding]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct, field
 
 from holdfast.config import Settings
+from holdfast.errors import MisusedPlugin
 from holdfast.metrics import Registry
 from holdfast.plugin.loaded import PluginSet
 from holdfast.plugin.registration import Kind, Registration
@@ -125,7 +126,8 @@ class InitContext(Struct):
     def readiness(self, what: str = "") -> Callable[[], None]:
         """Hold the boot (READY=1, the boot line) until the returned function is called.
 
-        ``what`` is named, with the plugin, when the timeout ``io.holdfast.timeout.plugin.ready`` ends the wait.
+        When the timeout ``io.holdfast.timeout.plugin.ready`` ends the wait, the plugin has a fault (see `fault`) that
+        names ``what``, until the function is called.
         """
         return self.daemon.wait_for(self.uri, what)
 
@@ -135,7 +137,14 @@ class InitContext(Struct):
         A job that ends, by raising or returning, is logged and started again after a pause that grows; until it runs
         well again the plugin has a fault (see `fault`). ``once``: the job may return, and is not started again then.
         ``vital``: the daemon is useless without the job; when it ends, the daemon ends with one line and exit code 1.
+
+        Raises:
+            MisusedPlugin: ``job`` is a coroutine and no function.
         """
+        given: object = job
+        if isinstance(given, Coroutine):
+            given.close()
+            raise MisusedPlugin(f"background job {name}: pass the function, not the coroutine that it returned")
         self.daemon.run_in_background(self.uri, name, job, once=once, vital=vital)
 
     def fault(self, cause: str, words: str, *, vital: bool = False) -> None:

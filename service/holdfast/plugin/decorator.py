@@ -28,33 +28,66 @@ def plugin(
     """Register an async generator as a plugin: the part before its ``yield`` starts it, the part after closes it.
 
     Raises:
-        MisusedPlugin: no kind or id, ``EVERYTHING`` beside others, its own kind among ``requires``, a config
-            type that is not a msgspec struct, remarks without one, or a function that is not an async generator.
+        MisusedPlugin: see `check`.
     """
 
     def register(init: Init[T]) -> Registration:
-        registration = Registration(
-            kind, id, init, tuple(requires), config, tuple(services), f"{init.__module__}.{init.__qualname__}", remarks
-        )
-        _check(registration)
+        origin = f"{getattr(init, '__module__', '')}.{getattr(init, '__qualname__', init)}"
+        if not isinstance(kind, Kind):
+            raise MisusedPlugin(f"{origin}: its kind must be a Kind, not {kind!r}")
+        if not isinstance(id, str):
+            raise MisusedPlugin(f"{origin}: its id must be a string, not {id!r}")
+        needs, offers = _each(requires, origin, "requires", "kinds"), _each(services, origin, "services", "names")
+        registration = Registration(kind, id, init, needs, config, offers, origin, remarks)
+        check(registration)
         return registration
 
     return register
 
 
-def _check(registration: Registration) -> None:
-    name = registration.uri
+def check(registration: Registration) -> None:
+    """Refuse a registration that can never work.
+
+    Raises:
+        MisusedPlugin: no kind or id, ``requires`` that are no kinds, ``EVERYTHING`` beside others, its own kind among
+            ``requires``, ``services`` that are no names, a config type that is not a msgspec struct, remarks without
+            one, or a function that is not an async generator.
+    """
+    name, config = registration.uri, registration.config
     if not registration.kind.uri:
         raise MisusedPlugin(f"{registration.origin}: plugin: no type")
     if not registration.id:
         raise MisusedPlugin(f"{registration.origin}: plugin: no id")
+    for kind in registration.requires:
+        if not isinstance(kind, Kind):
+            raise MisusedPlugin(f"{name}: requires must name kinds (holdfast.plugin.Kind), not {kind!r}")
     if EVERYTHING in registration.requires and len(registration.requires) > 1:
         raise MisusedPlugin(f"{name}: invalid requires: EVERYTHING must stand alone")
     if registration.kind in registration.requires:
         raise MisusedPlugin(f"{name}: invalid requires: a plugin cannot require its own type")
-    if registration.config is not None and not issubclass(registration.config, msgspec.Struct):
-        raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {registration.config!r}")
-    if registration.remarks is not None and registration.config is None:
+    for service in registration.services:
+        if not isinstance(service, str):
+            raise MisusedPlugin(f"{name}: services must be names, not {service!r}")
+    if config is not None and not (isinstance(config, type) and issubclass(config, msgspec.Struct)):
+        raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {config!r}")
+    if registration.remarks is not None and config is None:
         raise MisusedPlugin(f"{name}: remarks without a config")
     if not inspect.isasyncgenfunction(registration.init):
         raise MisusedPlugin(f"{name}: {registration.origin} must be an async generator that yields the instance")
+
+
+def failing(error: Exception) -> Init[None]:
+    """Return an init that raises ``error``, for a plugin that cannot start."""
+
+    async def init(context: InitContext) -> AsyncIterator[None]:
+        if context:
+            raise error
+        yield
+
+    return init
+
+
+def _each(given: Iterable[T], origin: str, what: str, of: str) -> tuple[T, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise MisusedPlugin(f"{origin}: {what} must be a list of {of}, not {given!r}")
+    return tuple(given)

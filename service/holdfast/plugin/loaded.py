@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from msgspec import Struct, field
 
 from holdfast.errors import AlreadyExists, BootError, FailedPrecondition, NotFound
+from holdfast.failure import sentence
 from holdfast.plugin.registration import Kind, Registration
 
 T = TypeVar("T")
@@ -124,8 +125,12 @@ class PluginSet:
         known.
         """
         for state in self:
-            if service in state.registration.services and state.state is not State.READY:
-                return f"plugin {state.uri} {state.state.value}: {state.error}"
+            if service not in state.registration.services:
+                continue
+            if state.error is not None:
+                return f"plugin {state.uri} {state.state.value}: {sentence(state.error)}"
+            if state.faults:
+                return f"plugin {state.uri}: {'; '.join(state.faults.values())}"
         return None
 
     def _of(self, kind: Kind[Any]) -> Iterator[PluginState]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.config import Remark
+from holdfast.failure import sentence
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -35,7 +36,7 @@ class Registration(Struct, frozen=True):
 
     ``services`` names the gRPC or ttrpc services it will offer: health uses it, and the answer to a call of a service
     whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is where the plugin
-    was defined, for the message about a duplicate.
+    was defined, for the message about a duplicate; ``distribution`` is name and version of the package that brings it.
     """
 
     kind: Kind[Any]
@@ -46,6 +47,7 @@ class Registration(Struct, frozen=True):
     services: tuple[str, ...] = ()
     origin: str = ""
     remarks: Remarks | None = None
+    distribution: str = ""
 
     @property
     def uri(self) -> str:
@@ -58,5 +60,5 @@ class Registration(Struct, frozen=True):
             return []
         try:
             return list(self.remarks(config))
-        except Exception as error:  # a plugin author's code; the configuration may be good all the same
-            return [Remark((), f"the plugin's own check failed: {type(error).__name__}: {error}")]
+        except (Exception, SystemExit) as error:  # an author's code; the configuration may be good all the same
+            return [Remark((), f"the plugin's own check failed: {sentence(error)}")]

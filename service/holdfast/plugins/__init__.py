@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
-from holdfast.plugin import InitContext, Registration
-from holdfast.plugin.decorator import Init
+from holdfast.failure import sentence
+from holdfast.plugin import Kind, Registration
+from holdfast.plugin.decorator import check, failing
+from holdfast.plugin.graph import twice
 from holdfast.plugins.kinds import ENTRY_POINT
 
 if TYPE_CHECKING:
@@ -71,27 +75,31 @@ def shipped() -> list[Registration]:
     return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, SHIPPED)]
 
 
-def third_party() -> Iterator[Registration]:
-    """Return registrations of the installed entry points; one that cannot be imported becomes a plugin that fails."""
+def third_party(disabled: Collection[str] = ()) -> Iterator[tuple[EntryPoint, Registration]]:
+    """Return the installed entry points with their plugins; one that cannot be imported is a plugin that fails.
+
+    An entry point is not imported if ``disabled`` has its name, which may be the plugin's URI, or the URI under which
+    it is listed when its import fails.
+    """
     if not _any_installed():
         return
     from importlib.metadata import entry_points
 
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-        try:
-            found = point.load()
-            if not isinstance(found, Registration):
-                raise HoldfastError(
-                    f"{point.value} is a {type(found).__name__}, not a plugin: decorate it with @plugin"
-                )
-            yield found
-        except Exception as error:  # a third party's import may raise anything
-            yield Registration(ENTRY_POINT, point.name, _failing(point, error), origin=point.value)
+        if point.name in disabled:
+            kind, _, name = point.name.rpartition(".")
+            yield point, _unread(Kind(kind), name, point)
+        elif f"{ENTRY_POINT.uri}.{point.name}" in disabled:
+            yield point, _unread(ENTRY_POINT, point.name, point)
+        else:
+            yield point, _imported(point)
 
 
-def registrations(settings: Settings) -> list[Registration]:
-    """Return all plugins that may run here: built-in ones, installed ones, and the proxies the configuration names."""
-    found = installed()
+def registrations(settings: Settings, named: Collection[str] = ()) -> list[Registration]:
+    """Return all plugins that may run here: built-in ones, installed ones, those ``named`` on the command line
+    (``module:name``), and the proxies the configuration names.
+    """
+    found = installed(settings.disabled_plugins, named)
     if settings.proxy_plugins:
         from holdfast.plugins.proxy.registrations import proxies
 
@@ -99,9 +107,19 @@ def registrations(settings: Settings) -> list[Registration]:
     return found
 
 
-def installed() -> list[Registration]:
+def installed(disabled: Collection[str] = (), named: Collection[str] = ()) -> list[Registration]:
     """Return every plugin of this installation, without the proxies, which a configuration defines."""
-    return [*shipped(), *third_party()]
+    found = {one.uri: one for one in shipped()}
+    for point, plugin in chain(third_party(disabled), _of_the_working_directory(named)):
+        one = plugin
+        if one.uri in found and found[one.uri].init is one.init:
+            continue  # one plugin by two names
+        if one.uri in found and one.kind != ENTRY_POINT:
+            one = _failed(point, twice(found[one.uri], one))
+        while one.uri in found:  # entry points of two distributions may have one name
+            one = msgspec.structs.replace(one, id=f"{one.id}-again")
+        found[one.uri] = one
+    return list(found.values())
 
 
 def known_configs() -> dict[str, type[Struct] | None]:
@@ -135,10 +153,43 @@ def _parts(name: str) -> tuple[str, str, str]:
     return name.partition(":")
 
 
-def _failing(point: EntryPoint, error: Exception) -> Init[None]:
-    async def init(context: InitContext):  # type: ignore[no-untyped-def]
-        if context:
-            raise HoldfastError(f"entry point {point.name} = {point.value}: {type(error).__name__}: {error}") from error
-        yield
+def _of_the_working_directory(named: Collection[str]) -> Iterator[tuple[EntryPoint, Registration]]:
+    if not named:
+        return
+    from importlib.metadata import EntryPoint
 
-    return init
+    sys.path.append(os.getcwd())
+    for value in named:
+        point = EntryPoint(value, value, GROUP)
+        yield point, _imported(point)
+
+
+def _imported(point: EntryPoint) -> Registration:
+    try:
+        found = point.load()
+        if not isinstance(found, Registration):
+            raise HoldfastError(f"{point.value} is a {type(found).__name__}, not a plugin: decorate it with @plugin")
+        check(found)
+    except BaseException as error:  # an author's code may raise anything, at its import too
+        return _failed(point, error)
+    return msgspec.structs.replace(found, distribution=_distribution(point))
+
+
+def _failed(point: EntryPoint, error: BaseException) -> Registration:
+    """A plugin that fails with the error of its entry point's import."""
+    told = HoldfastError(f"entry point {point.name} = {point.value}: {sentence(error)}")
+    told.__cause__ = error
+    return Registration(ENTRY_POINT, point.name, failing(told), origin=point.value, distribution=_distribution(point))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else ""
+
+
+class _Unread(Struct):
+    """Stands for the config of a plugin that is disabled and not imported: its section is not read."""
+
+
+def _unread(kind: Kind[object], name: str, point: EntryPoint) -> Registration:
+    disabled = failing(HoldfastError("it is disabled"))
+    return Registration(kind, name, disabled, config=_Unread, origin=point.value)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from msgspec import Struct, field
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
+from holdfast.failure import contained, ends_the_task, fields, sentence
 from holdfast.rpc.call_scope import CallScope
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
 from holdfast.rpc.draining import SHUTTING_DOWN, Gate, StreamCall
@@ -43,8 +43,8 @@ Work = Callable[[Any, Any], Coroutine[Any, Any, bytes | None]]
 #: Raises PermissionDenied for a caller that may not call the method; called with the gRPC context.
 Authorize = Callable[[Any], None]
 
-#: The caller gave up, the client left, or the process ends: no caller is left to answer.
-_UNANSWERABLE = (asyncio.CancelledError, grpc.aio.InternalError, KeyboardInterrupt, SystemExit)
+#: The caller gave up, or the client left: no caller is left to answer.
+_UNANSWERABLE = (asyncio.CancelledError, GeneratorExit, grpc.aio.InternalError)
 
 #: A client's cancellation arrives a moment before our own clock reaches the deadline it sent.
 DEADLINE_SLACK_S = 0.02
@@ -102,17 +102,22 @@ class _Method:
                         authorize(context)
                     data = await work(request, context)
                 code = Code(code_number(context.code()))
-            except BaseException as error:
+            except BaseException as raised:  # an author's code may raise anything
+                error = raised if ends_the_task(raised) else contained(raised)
                 code = self._code(error, context)  # before anything is awaited: the caller may be gone by then
                 words = words_of(error, code)
                 answered = self._is_answered(error, context)
+                if answered and (error is not raised or not isinstance(error, HoldfastError)):
+                    LOG.error("handler failed", method=self._full_method, **fields(raised, traced=log.is_debug()))
                 scope.end(code, words)  # before the answer: its receiver may read the counters
                 if answered:
                     trailers = context.trailing_metadata() + details_of(error, code, words)
                     # Raises AbortError; or InternalError when the client left in the meantime, which grpc.aio is
                     # quiet about.
                     await context.abort(STATUS_CODES[code], words, trailers)
-                raise
+                if error is raised:
+                    raise
+                raise error from raised
             scope.end(code, "")
             return data
 
@@ -198,6 +203,7 @@ class _Method:
         try:
             data: bytes = self._print(reply)
         except Exception as error:
+            LOG.error("handler gave a reply that cannot be sent", method=self._full_method, error=sentence(error))
             raise Internal(f"grpc: error while marshaling: {error}") from error
         self._counters.sent += 1
         return data
@@ -217,20 +223,8 @@ class _Method:
         return code_of(error)
 
     def _is_answered(self, error: BaseException, context: Any) -> bool:
-        """Whether a caller is left to receive ``error``. An error that is not a `HoldfastError` is logged with its
-        place.
-        """
-        if context.done() or isinstance(error, _UNANSWERABLE):
-            return False
-        if not isinstance(error, HoldfastError):
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            LOG.error(
-                "handler failed",
-                method=self._full_method,
-                error=f"{type(error).__name__}: {error}",
-                at=f"{where.filename}:{where.lineno}",
-            )
-        return True
+        """Whether a caller is left to receive ``error``."""
+        return not (context.done() or isinstance(error, _UNANSWERABLE))
 
 
 class _Sender:

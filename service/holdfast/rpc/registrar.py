@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from holdfast.errors import AlreadyExists, MisusedPlugin, Unimplemented
+from holdfast.errors import MisusedPlugin, ServedAlready, Unimplemented
 from holdfast.rpc.layer import Authorize, InterceptorLayer
 from holdfast.rpc.status import STATUS_CODES, shortened
 
@@ -41,7 +41,7 @@ class GrpcRegistrar(grpc.GenericRpcHandler):
         """Add the handlers of one service; generated code calls this.
 
         Raises:
-            AlreadyExists: the service is served already.
+            ServedAlready: the service is served already.
             MisusedPlugin: a handler that cannot be wrapped.
         """
         for generic in handlers:
@@ -55,15 +55,22 @@ class GrpcRegistrar(grpc.GenericRpcHandler):
         """Serve ``methods`` by full name as ``service``; unwrapped ones (health) are neither counted nor traced.
 
         Raises:
-            AlreadyExists, MisusedPlugin: see `add_generic_rpc_handlers`.
+            ServedAlready, MisusedPlugin: see `add_generic_rpc_handlers`.
         """
         if service in self._services:
-            raise AlreadyExists(f"service {service}")
+            raise ServedAlready(service, f"service {service}")
         if wrapped:
             policy = self._policy or _anyone
             methods = {name: self._layer.wrap(name, handler, policy(name)) for name, handler in methods.items()}
         self._methods.update(methods)  # all of a service, or none
         self._services.append(service)
+
+    def withdraw(self, service: str) -> None:
+        """Serve ``service`` no more."""
+        self._services.remove(service)
+        self._methods = {
+            name: handler for name, handler in self._methods.items() if name.rpartition("/")[0] != f"/{service}"
+        }
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of one call; gRPC calls this."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from holdfast.errors import Code, HoldfastError
+from holdfast.failure import sentence
 from holdfast.inert import valid
 
 STATUS_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
@@ -24,10 +25,7 @@ def code_number(code: object) -> int:
 
 def words_of(error: BaseException, code: Code) -> str:
     """The sentence that the caller receives. An unforeseen error has its class in it: ``KeyError: 'x'``."""
-    words = str(error)
-    if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
-        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    words = words or type(error).__name__
+    words = sentence(error) if code in (Code.UNKNOWN, Code.INTERNAL) else str(error) or type(error).__name__
     return shortened(valid(words))  # a file name of any bytes has no form in a header
 
 

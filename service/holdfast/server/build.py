@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ import msgspec
 
 import holdfast
 from holdfast import config, log, rpc
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, UnusableConfigType
+from holdfast.failure import sentence
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.metrics import process as process_metrics
 from holdfast.plugin import InitContext, PluginSet, Registration, State
 from holdfast.plugin.context import Configuration, OnReload, Places
+from holdfast.plugin.decorator import failing
 from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
-from holdfast.server import directories
+from holdfast.server import directories, signals
+from holdfast.server.blocked import BlockWatch
 from holdfast.server.faults import DAEMON, Faults
 from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
@@ -112,15 +116,13 @@ class Daemon:
         stack.enter_context(locked(Path(settings.root)))
         refuse_taken(settings)
         enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
-        self.sections = self._decoded(settings, enabled)
+        self.sections, unusable = self._decoded(settings, enabled)
         apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         self.reloadable.begin(flattened(settings, self.sections))
         listeners = Listeners(settings, self._layer(stack), self.plugins, self.board)
         await stack.enter_async_context(self.tasks)
-        await self._start_plugins(enabled, stack)
-        for plugin in self.plugins.ready():
-            listeners.register(plugin)
-        listeners.mark_absent()
+        await self._start_plugins([_or_failing(one, unusable) for one in enabled], stack)
+        self._register_services(listeners)
         debug = debug_routes(self._config_text, log.level_name, self._set_level)
         await listeners.open(stack, self.tasks, self.metrics, debug)
         await self._wait_until_ready()
@@ -140,30 +142,37 @@ class Daemon:
         Raises:
             ConfigError: nothing changed.
         """
-        sections = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
+        sections, _ = self._decoded(fresh.settings, [plugin.registration for plugin in self.plugins])
         change = self.reloadable.apply(flattened(fresh.settings, sections))
         self.loaded, self.needs_restart, self.since_unix_ns = fresh, change.needs_restart, time.time_ns()
         return change
 
-    def _decoded(self, settings: config.Settings, enabled: Sequence[Registration]) -> dict[str, Any]:
-        """Decode each enabled plugin's config, before any plugin starts; return the configs by URI.
+    def _decoded(
+        self, settings: config.Settings, enabled: Sequence[Registration]
+    ) -> tuple[dict[str, Any], dict[str, Exception]]:
+        """Decode each enabled plugin's config, before any plugin starts; return the configs by URI, and the errors of
+        config types that cannot be used.
 
         Raises:
             ConfigError: with file, line and key.
         """
         known = {registration.uri: registration.config for registration in self.registrations}
         warnings = config.check_sections(settings, known)
-        sections = {
-            registration.uri: config.decode_section(settings, registration.uri, registration.config, warnings)
-            for registration in enabled
-            if registration.config is not None
-        }
+        sections: dict[str, Any] = {}
+        unusable: dict[str, Exception] = {}
         for registration in enabled:
-            remarks = registration.remarks_on(sections.get(registration.uri))
-            warnings += config.placed(settings, registration.uri, remarks)
+            uri = registration.uri
+            if registration.config is None:
+                continue
+            try:
+                sections[uri] = config.decode_section(settings, uri, registration.config, warnings)
+            except UnusableConfigType as error:
+                unusable[uri] = error
+                continue
+            warnings += config.placed(settings, uri, registration.remarks_on(sections[uri]))
         for warning in warnings:
             LOG.warning(str(warning))
-        return sections
+        return sections, unusable
 
     def _layer(self, stack: AsyncExitStack) -> rpc.InterceptorLayer:
         """Return the layer that wraps every method; register its metrics and those of the process."""
@@ -197,10 +206,14 @@ class Daemon:
             PROC_ROOT,
             CGROUP_ROOT,
         )
+        watch = BlockWatch()
         for registration in enabled:  # graph order: the plugins it requires are already in `self.plugins`
             section = self.sections.get(registration.uri)
             context = InitContext(registration, section, settings, places, self.plugins, self.metrics, self.board, self)
-            outcome = self.plugins.add(await start(registration, context, stack, self.tasks, limit_s))
+            outcome = self.plugins.add(await start(registration, context, stack, self.tasks, limit_s, watch))
+            if replaced := signals.regained():
+                names = " ".join(replaced)
+                LOG.warning("plugin replaced the daemon's signal handlers; undone", id=outcome.uri, signals=names)
             if outcome.state is not State.READY:
                 self.readiness.drop(outcome.uri)
                 self.reloadable.off(f"plugins.{outcome.uri}")
@@ -209,11 +222,29 @@ class Daemon:
             check_required(outcome, required)
         self.plugins.check_not_missing(sorted(required))
 
+    def _register_services(self, listeners: Listeners) -> None:
+        required = self._uris(self.settings.required_plugins)
+        for plugin in list(self.plugins.ready()):
+            listeners.register(plugin)
+            check_required(plugin, required)
+        listeners.mark_absent()
+        for plugin in self.plugins:
+            if plugin.error is not None and plugin.instance is not None:  # it started, and is not served
+                self.fault(plugin.uri, "services", f"its services are not registered: {sentence(plugin.error)}")
+            for service in listeners.unoffered(plugin):
+                words = f"it declares service {service} and did not register it"
+                LOG.warning("plugin does not offer what it declares", id=plugin.uri, service=service)
+                self.fault(plugin.uri, f"service {service}", words)
+
     async def _wait_until_ready(self) -> None:
-        late = list(await self.readiness.all(self.settings.timeout_s("plugin.ready")))
-        for name in late:
-            LOG.warning("plugin not ready in time; serving without it", plugin=name)
-        self.board.set(DAEMON, not late)
+        limit_s = self.settings.timeout_s("plugin.ready")
+        for late in await self.readiness.all(limit_s):
+            waits_for = f" ({late.what})" if late.what else ""
+            LOG.warning("plugin not ready in time; serving without it", plugin=f"{late.uri}{waits_for}")
+            cause = f"readiness {id(late)}"
+            self.fault(late.uri, cause, f"not ready within {limit_s:g}s{waits_for}")
+            late.on_end = partial(self.fault, late.uri, cause, "")
+        self.board.set(DAEMON, True)
 
     def _uris(self, names: Sequence[str]) -> set[str]:
         """The URIs of the plugins that the configuration names (a version 1 file names plugins by short id)."""
@@ -245,3 +276,8 @@ class Daemon:
 
     def _is_vital(self, owner: str) -> bool:
         return owner == ITSELF or owner in self._uris(self.settings.required_plugins)
+
+
+def _or_failing(registration: Registration, unusable: dict[str, Exception]) -> Registration:
+    error = unusable.get(registration.uri)
+    return registration if error is None else msgspec.structs.replace(registration, init=failing(error))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 from msgspec import Struct
 
 import holdfast
-from holdfast import config, log, namespaces
+from holdfast import config, failure, log, namespaces
 from holdfast.api.events.v1.config_pb2 import ConfigRejected, ConfigReloaded
 from holdfast.config import watch
 from holdfast.config.source import Fingerprint, fingerprint
@@ -73,13 +74,29 @@ def serve(
     if isinstance(loaded, config.RefusedConfig):
         raise loaded.error
     log.set_up(loaded.settings.debug.level, loaded.settings.debug.format)
+    log.catch_strays()
     heap.share_arena()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that a KeyboardInterrupt at an import is a plugin's
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(Lifecycle(path, overrides, registrations, events).run(loaded, revived, on_ready))
+            _run(runner, Lifecycle(path, overrides, registrations, events).run(loaded, revived, on_ready))
         except DaemonUseless as error:
             os.write(2, f"holdfast: {error}\n".encode())
             os._exit(1)  # the interpreter would wait for what hangs
+
+
+def _run(runner: asyncio.Runner, life: Coroutine[Any, Any, None]) -> None:
+    """Run the daemon to its end. A callback or task of a plugin that exits or stops the loop does not end it."""
+    loop = runner.get_loop()
+    main = loop.create_task(life, name="holdfast")
+    while True:
+        try:
+            return loop.run_until_complete(main)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if main.done():
+                raise
+            LOG.error("a plugin tried to end the daemon; it goes on", **failure.fields(error))
 
 
 class Revived(Struct, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from typing import Any
@@ -18,14 +18,16 @@ from typing import Any
 import grpc
 import msgspec
 
-from holdfast import log, rpc, ttrpc
+from holdfast import failure, log, rpc, ttrpc
 from holdfast.config import Settings
 from holdfast.config.schema import Debug
-from holdfast.errors import BootError
+from holdfast.errors import BootError, FailedPrecondition, MisusedPlugin, ServedAlready
+from holdfast.failure import contained
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.plugin import PluginSet, PluginState, Registration, State
 from holdfast.plugin.services import OffersGrpc, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
+from holdfast.server.absent import why_absent
 from holdfast.server.connections import ConnectionMetrics, Connections
 from holdfast.server.descriptors import Bounds, ConnectionBound, raise_limit
 from holdfast.server.front import Front
@@ -85,37 +87,64 @@ class Listeners:
         self._credentials = rpc.server_credentials(settings)
         if self._credentials is not None:
             LOG.info("setting up tls on tcp GRPC services...")
-        self._node = rpc.GrpcRegistrar(layer, plugins.absence)
+        self._node = rpc.GrpcRegistrar(layer, self._absence)
         calls = settings.grpc.max_concurrent_rpcs
         shared = msgspec.structs.replace(
             layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
         )
-        self._fleet = rpc.GrpcRegistrar(shared, plugins.absence, rpc.policy(settings.grpc.grants))
+        self._fleet = rpc.GrpcRegistrar(shared, self._absence, rpc.policy(settings.grpc.grants))
         self._probes = rpc.GrpcRegistrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
+        self._owners: dict[str, str] = {}  # plugins' URIs by service
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
 
     def register(self, plugin: PluginState) -> None:
-        """Register a plugin's services with the servers.
-
-        Raises:
-            BootError: two plugins offer one service, or a handler cannot be served; with the plugin's URI.
+        """Register a plugin's services with the servers: all of them, or none if one cannot be served. The plugin has
+        failed then.
         """
-        before = set(self._node.services)
+        before = self._served()
         try:
             if hasattr(plugin.instance, "register_grpc"):  # isinstance of a Protocol takes 30 µs a class
                 by_grpc: OffersGrpc = plugin.instance
                 for registrar in self._registrars(plugin.registration):
-                    by_grpc.register_grpc(registrar)
+                    _call(by_grpc.register_grpc, registrar)
             if hasattr(plugin.instance, "register_ttrpc"):
                 by_ttrpc: OffersTtrpc = plugin.instance
-                by_ttrpc.register_ttrpc(self._ttrpc)
-        except Exception as error:  # a plugin author's code; half-registered services must not be served
-            raise BootError(f"failed to register services of plugin {plugin.uri}: {error}") from error
-        for service in (*set(self._node.services).difference(before), *plugin.registration.services):
+                _call(by_ttrpc.register_ttrpc, self._ttrpc)
+        except BaseException as raised:  # a plugin author's code may raise anything
+            for server, service in self._served() - before:
+                server.withdraw(service)
+            plugin.state, plugin.error = State.FAILED, self._named(contained(raised))
+            LOG.error(f"failed to register services of plugin {plugin.uri}", **failure.fields(plugin.error))
+            return
+        added = self._served() - before
+        self._owners.update({service: plugin.uri for _, service in added})
+        on_node = [service for server, service in added if server is self._node]
+        for service in (*on_node, *plugin.registration.services):
             if self._board.serves(service) is None:  # a state that the plugin itself has set is kept
                 self._board.set(service, True)
+
+    def _absence(self, service: str) -> str | None:
+        return self._plugins.absence(service) or why_absent(service)
+
+    def _served(self) -> set[tuple[rpc.GrpcRegistrar | ttrpc.Server, str]]:
+        by_grpc = ((one, service) for one in (self._node, self._fleet, self._probes) for service in one.services)
+        return {*by_grpc, *((self._ttrpc, service) for service in self._ttrpc.services())}
+
+    def unoffered(self, plugin: PluginState) -> list[str]:
+        """The services that a ready plugin declares and no server has."""
+        if plugin.state is not State.READY:
+            return []
+        return [service for service in plugin.registration.services if service not in self._owners]
+
+    def _named(self, error: Exception) -> Exception:
+        """The error about a service that is served twice, with the plugin that serves it already."""
+        if not isinstance(error, ServedAlready):
+            return error
+        found = FailedPrecondition(f"{error} (by plugin {self._owners.get(error.service, 'itself')})")
+        found.word, found.__cause__ = "", error
+        return found
 
     def _registrars(self, registration: Registration) -> Iterator[rpc.GrpcRegistrar]:
         """The registrars for a plugin's services: one for each gRPC listener that is configured and serves them."""
@@ -310,6 +339,13 @@ async def _start_behind(stack: AsyncExitStack, server: grpc.aio.Server, front: F
     stack.push_async_callback(server.stop, 0)
     await _start(server)
     front.start()
+
+
+def _call(method: Callable[[Any], object], registrar: object) -> None:
+    result = method(registrar)
+    if isinstance(result, Coroutine):
+        result.close()
+        raise MisusedPlugin(f"{getattr(method, '__qualname__', method)} must not be async")
 
 
 def _shown(name: Any) -> str:

@@ -5,37 +5,54 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
+
+class Wait(Struct, eq=False):
+    """One plugin's wish that the boot waits. ``is_over`` once it is ready, also after the boot's end."""
+
+    uri: str
+    what: str
+    is_over: bool = False
+    on_end: Callable[[], None] = lambda: None
+
 
 class Readiness:
-    """Names of plugins that hold the boot."""
+    """Plugins that hold the boot."""
 
     def __init__(self) -> None:
-        self._pending: dict[object, str] = {}
+        self._pending: list[Wait] = []
         self._changed = asyncio.Event()
 
     def wait_for(self, uri: str, what: str) -> Callable[[], None]:
         """Hold the boot until the returned function is called; calling it twice is harmless."""
-        key = object()
-        self._pending[key] = f"{uri} ({what})" if what else uri
+        wait = Wait(uri, what)
+        self._pending.append(wait)
 
         def done() -> None:
-            self._pending.pop(key, None)
+            if wait.is_over:
+                return
+            wait.is_over = True
+            wait.on_end()
             self._changed.set()
 
         return done
 
     def drop(self, uri: str) -> None:
         """Stop waiting for a plugin: it is not ready, although it asked the boot to wait."""
-        self._pending = {key: name for key, name in self._pending.items() if name.split(" ")[0] != uri}
+        self._pending = [wait for wait in self._pending if wait.uri != uri]
         self._changed.set()
 
-    async def all(self, limit_s: float) -> Iterable[str]:
+    async def all(self, limit_s: float) -> Iterable[Wait]:
         """Wait until nothing is pending, at most ``limit_s`` seconds (0: no limit); return what is still pending."""
         try:
             async with asyncio.timeout(limit_s or None):
-                while self._pending:
+                while self._left():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            return tuple(self._pending.values())
+            return self._left()
         return ()
+
+    def _left(self) -> list[Wait]:
+        return [wait for wait in self._pending if not wait.is_over]

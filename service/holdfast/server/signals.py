@@ -18,12 +18,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from holdfast import log
+from holdfast import failure, log
 
 LOG = log.named(__name__)
 Action = Callable[[], object]
+Handler = Callable[[int, FrameType | None], None]
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _WORKING = (signal.SIGHUP, signal.SIGUSR1)
+_installed: dict[signal.Signals, Handler] = {}  # by `handled`
 
 
 class Interrupted(Exception):
@@ -93,9 +95,9 @@ def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]
     loop = asyncio.get_running_loop()
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def on(number: int, _: FrameType | None) -> None:
+    def on(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGALRM:
-            _give_up(stop)
+            _give_up(stop, frame)
         if number in _STOPPING and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
             signal.setitimer(signal.ITIMER_REAL, stop.limit_s)
         with suppress(BlockingIOError):  # thousands are waiting already: one more says nothing new
@@ -109,10 +111,12 @@ def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]
                 (reload if number == signal.SIGHUP else stacks)()
 
     before = {number: signal.signal(number, on) for number in (*_STOPPING, *_WORKING, signal.SIGALRM)}
+    _installed.update(dict.fromkeys(before, on))
     loop.add_reader(reading, on_readable)
     try:
         yield
     finally:
+        _installed.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         loop.remove_reader(reading)
         for number, handler in before.items():
@@ -121,8 +125,17 @@ def handled(stop: StopRequest, reload: Action, stacks: Action) -> Iterator[None]
         os.close(writing)
 
 
-def _give_up(stop: StopRequest) -> NoReturn:
+def regained() -> list[str]:
+    """Set the handlers again that something else replaced; return the names of their signals."""
+    replaced = [number for number, handler in _installed.items() if signal.getsignal(number) is not handler]
+    for number in replaced:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, _installed[number])
+    return [signal.Signals(number).name for number in sorted(replaced)]
+
+
+def _give_up(stop: StopRequest, frame: FrameType | None) -> NoReturn:
     late = f"still not stopped {stop.limit_s:g}s after"
     words = f"{stop.failure}; {late} that" if stop.failure else f"stop: {late} the signal"
-    os.write(2, f"holdfast: {words}; giving up\n".encode())
+    os.write(2, f"holdfast: {words}; giving up at {failure.running_place(frame)}\n".encode())
     os._exit(1)

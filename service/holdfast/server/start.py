@@ -10,16 +10,23 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from holdfast import log
-from holdfast.errors import BootError, DeadlineExceeded, HoldfastError, SkipPlugin
+from holdfast import failure, log
+from holdfast.errors import BootError, DeadlineExceeded, SkipPlugin
+from holdfast.failure import contained
 from holdfast.plugin import InitContext, PluginState, Registration, State
+from holdfast.server.blocked import BlockWatch
 from holdfast.server.tasks import Tasks
 
 LOG = log.named(__name__)
 
 
 async def start(
-    registration: Registration, context: InitContext, stack: AsyncExitStack, tasks: Tasks, limit_s: float
+    registration: Registration,
+    context: InitContext,
+    stack: AsyncExitStack,
+    tasks: Tasks,
+    limit_s: float,
+    watch: BlockWatch,
 ) -> PluginState:
     """Run one plugin's init; ``stack`` closes a plugin that started. A plugin's error is in the result,
     never raised.
@@ -28,21 +35,26 @@ async def start(
     LOG.info(f'loading plugin "{uri}"...', type=registration.kind.uri)
     lifetime = asynccontextmanager(registration.init)(context)
     try:
-        instance = await _entered(lifetime, limit_s)
+        with watch.during(uri, "init"):
+            instance = await _entered(lifetime, limit_s)
     except SkipPlugin as reason:
         LOG.info(f'skip loading plugin "{uri}"...', error=reason, type=registration.kind.uri)
         outcome = PluginState(registration, State.SKIPPED, error=reason)
-    except (Exception, SystemExit) as raised:  # an init is a plugin author's code and may raise anything
-        error = _plain(raised)
-        LOG.warning(f"failed to load plugin {uri}", error=_words(error), type=registration.kind.uri)
-        outcome = PluginState(registration, State.FAILED, error=error)
+    except BaseException as raised:  # an init is a plugin author's code and may raise anything
+        outcome = failed(registration, contained(raised))
     else:
-        stack.push_async_callback(_close, uri, lifetime, tasks, limit_s)
+        stack.push_async_callback(_close, uri, lifetime, tasks, limit_s, watch)
         outcome = PluginState(registration, State.READY, instance)
     if outcome.state is not State.READY:
         await tasks.cancel(uri)  # what it started in the background before it gave up
     outcome.exports, outcome.capabilities = context.exports, context.capabilities
     return outcome
+
+
+def failed(registration: Registration, error: Exception) -> PluginState:
+    """Log that a plugin did not start, and return its state."""
+    LOG.warning(f"failed to load plugin {registration.uri}", type=registration.kind.uri, **failure.fields(error))
+    return PluginState(registration, State.FAILED, error=error)
 
 
 def check_required(outcome: PluginState, required: set[str]) -> None:
@@ -53,7 +65,7 @@ def check_required(outcome: PluginState, required: set[str]) -> None:
     """
     if outcome.state is not State.READY and outcome.uri in required:
         assert outcome.error is not None
-        raise BootError(f"load required plugin {outcome.uri}: {_words(outcome.error)}") from outcome.error
+        raise BootError(f"load required plugin {outcome.uri}: {failure.sentence(outcome.error)}") from outcome.error
 
 
 async def _entered(lifetime: AbstractAsyncContextManager[Any], limit_s: float) -> Any:
@@ -67,21 +79,20 @@ async def _entered(lifetime: AbstractAsyncContextManager[Any], limit_s: float) -
         raise DeadlineExceeded(f"init did not end within {limit_s:g}s") from error
 
 
-async def _close(uri: str, lifetime: AbstractAsyncContextManager[Any], tasks: Tasks, limit_s: float) -> None:
+async def _close(
+    uri: str, lifetime: AbstractAsyncContextManager[Any], tasks: Tasks, limit_s: float, watch: BlockWatch
+) -> None:
     await tasks.cancel(uri)
+    deadline = asyncio.timeout(limit_s or None)
     try:
-        async with asyncio.timeout(limit_s or None):
-            await lifetime.__aexit__(None, None, None)
-    except Exception as error:  # the next plugin must still be closed
-        LOG.error("failed to close plugin", id=uri, error=_words(error))
+        with watch.during(uri, "close"):
+            async with deadline:
+                await lifetime.__aexit__(None, None, None)
+    except BaseException as raised:  # the next plugin must still be closed
+        error = contained(raised)
+        if deadline.expired():
+            error = DeadlineExceeded(f"close did not end within {limit_s:g}s")
+            error.__cause__ = raised
+        LOG.error("failed to close plugin", id=uri, **failure.fields(error))
     else:
         LOG.debug("closed plugin", id=uri)
-
-
-def _plain(error: Exception | SystemExit) -> Exception:
-    """Return ``error``, but ``sys.exit`` as an error of the plugin: it ends the plugin, not the daemon."""
-    return error if isinstance(error, Exception) else HoldfastError(f"it asked the process to exit with {error.code}")
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

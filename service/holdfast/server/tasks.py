@@ -17,8 +17,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from holdfast import log
-from holdfast.errors import HoldfastError
+from holdfast import failure, log
 from holdfast.metrics import Counter, Gauge
 
 LOG = log.named(__name__)
@@ -114,14 +113,16 @@ class Tasks:
                 began = loop.time()
                 mended = loop.call_later(self._pauses.well_s, self._is_well, running)
                 try:
-                    why = await _end_of(running.job)
+                    error = await _end_of(running.job)
                 finally:
                     mended.cancel()
-                if running.once and not why:
+                if running.once and error is None:
                     self._is_well(running)
                     return
-                why = why or "it ended, and should not"
+                about = failure.fields(error) if error is not None else {"error": "it ended, and should not"}
+                error, why = None, about["error"]  # an error's traceback keeps the frames of the job alive
                 if running.vital:
+                    LOG.error("background job failed", owner=running.owner, job=running.name, **about)
                     self._is_faulty(running, why)
                     if self._on_end is not None:
                         self._on_end(why)
@@ -129,7 +130,7 @@ class Tasks:
                 if loop.time() - began >= self._pauses.well_s:
                     pause_s = self._pauses.first_s
                 wait_s = pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (so that nodes do not restart in step)
-                LOG.error("background job failed", owner=running.owner, job=running.name, error=why, again_in_s=wait_s)
+                LOG.error("background job failed", owner=running.owner, job=running.name, again_in_s=wait_s, **about)
                 self._is_faulty(running, why)
                 await asyncio.sleep(wait_s)
                 pause_s = min(2 * pause_s, self._pauses.longest_s)
@@ -154,20 +155,14 @@ class Tasks:
         return [((label,), float(one.is_up)) for label, one in sorted(self._running.items())]
 
 
-async def _end_of(job: Job) -> str:
-    """Run a job; return why it ended, empty if it returned. A cancellation that is not ours is an end like
-    any other.
+async def _end_of(job: Job) -> BaseException | None:
+    """Run a job; return what it raised, None if it returned. A cancellation that is not ours is an end like any
+    other.
     """
-    task = asyncio.current_task()
-    assert task is not None
     try:
         await job()
-    except HoldfastError as error:
-        return str(error)
-    except (Exception, SystemExit) as error:  # a job is a plugin author's code: it must not stop the node's daemon
-        return f"{type(error).__name__}: {error}"
-    except asyncio.CancelledError:
-        if task.cancelling():
+    except BaseException as error:  # a job is a plugin author's code: it must not stop the node's daemon
+        if failure.ends_the_task(error):
             raise
-        return "something that it awaited was cancelled"
-    return ""
+        return error
+    return None

@@ -7,11 +7,13 @@ error with its own code and sentence.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from typing import Any
 
-from holdfast.errors import Code, Unavailable, code_of
+from holdfast.errors import Code, MisusedPlugin, Unavailable, code_of
+from holdfast.failure import contained, ends_the_task
 from holdfast.rpc import InterceptorLayer, MethodType
 from holdfast.rpc.call_scope import CallScope
 from holdfast.rpc.draining import SHUTTING_DOWN
@@ -24,6 +26,11 @@ def intercept(layer: InterceptorLayer) -> Interceptor:
     """Return a ttrpc interceptor that wraps each handler once, when its service is registered."""
 
     def wrap(full_method: str, kind: Kind, handler: Handler) -> Handler:
+        if not kind.server_streaming and not inspect.iscoroutinefunction(handler):
+            raise MisusedPlugin(
+                f"{full_method}: {getattr(handler, '__qualname__', handler)} must be an `async def`;"
+                " call what blocks in it through asyncio.to_thread"
+            )
         method = _Method(layer, full_method, kind)
         return method.streaming(handler) if kind.server_streaming else method.single(handler)
 
@@ -103,6 +110,6 @@ class _Call:
     def _code(self, error: BaseException | None) -> Code:
         if error is None:
             return Code.OK
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):  # GeneratorExit: while a reply was being sent
+        if ends_the_task(error):  # GeneratorExit: while a reply was being sent
             return Code.DEADLINE_EXCEEDED if self._call.time_remaining() == 0 else Code.CANCELED
-        return code_of(error)
+        return code_of(contained(error))

@@ -1,6 +1,7 @@
 """ttrpc: RPC over a stream of frames, compatible with containerd. Read in this order: `frame`, `streams`, `connection`.
 
-Most programs need `Server` and `Client` only; the package uses nothing of holdfast but its errors and its log.
+Most programs need `Server` and `Client` only; the package uses nothing of holdfast but its errors, `failure`, which
+describes them in the log, and the log.
 
 The protocol, without I/O:
 

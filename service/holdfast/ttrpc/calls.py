@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from holdfast import log
 from holdfast.errors import Code, HoldfastError, MisusedStream, code_of, from_status
+from holdfast.failure import contained, ends_the_task, fields
 from holdfast.ttrpc.handshake import Peer
 from holdfast.ttrpc.metadata import EMPTY, Metadata
 from holdfast.ttrpc.services import BoundMethod
@@ -122,7 +123,7 @@ class ServerCall:
                 self._waiter = None
 
     async def run(self) -> None:
-        """Run the handler and respond with its result or error. Raises only at the end of the process."""
+        """Run the handler and respond with its result or error. Never raises."""
         stream, session = self._stream, self._session
         try:
             kind = self._bound.kind
@@ -136,9 +137,9 @@ class ServerCall:
                 payload = self._wire_form(await outcome)
                 if self.active:
                     session.respond(stream, payload)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as raised:  # an author's code may raise anything
             if self.active:
-                self._fail(error)
+                self._fail(raised)
 
     async def _send_all(self, replies: Any) -> None:
         async with aclosing(replies) if hasattr(replies, "aclose") else nullcontext():
@@ -158,16 +159,18 @@ class ServerCall:
             except EncodeError as error:
                 raise from_status(Code.INTERNAL, f"ttrpc: error marshaling payload: {error}") from None
             return data
+        LOG.error("handler gave a reply that cannot be sent", method=self.full_method, error=f"it is {reply!r:.80}")
         if reply is None:
             raise from_status(Code.UNKNOWN, "ttrpc: marshal called with nil")
         raise from_status(Code.INTERNAL, f"ttrpc: error unsupported response type: {type(reply).__name__}")
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, raised: BaseException) -> None:
+        error = raised if ends_the_task(raised) else contained(raised)
         code = code_of(error)
         text = str(error) or _WORDS.get(code) or type(error).__name__
         details = error.details if isinstance(error, HoldfastError) else ()
-        if code is Code.UNKNOWN and not isinstance(error, HoldfastError):
-            LOG.error("ttrpc: handler failed", method=self.full_method, error=repr(error))
+        if isinstance(error, Exception) and (error is not raised or not isinstance(error, HoldfastError)):
+            LOG.error("handler failed", method=self.full_method, **fields(raised, traced=log.is_debug()))
         self._session.fail(self._stream, code, text, details)
 
 

@@ -74,9 +74,13 @@ class Server:
         """Serve ``methods`` (by name) as ``service``; handlers are wrapped here, once.
 
         Raises:
-            AlreadyExists: the service is registered.
+            ServedAlready: the service is registered.
         """
         self._services.register(service, methods)
+
+    def withdraw(self, service: str) -> None:
+        """Serve ``service`` no more."""
+        self._services.withdraw(service)
 
     def services(self) -> tuple[str, ...]:
         """Return the names of the registered services."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.errors import AlreadyExists, Code, FailedPrecondition
+from holdfast.errors import Code, FailedPrecondition, ServedAlready
 from holdfast.ttrpc import envelope
 from holdfast.ttrpc.server_connection import CallRefused
 from holdfast.ttrpc.streams import Kind
@@ -87,17 +87,21 @@ class Services:
         """Serve ``methods`` (by name) as ``service``.
 
         Raises:
-            AlreadyExists: the service is registered.
+            ServedAlready: the service is registered.
             FailedPrecondition: the service or a method has no name.
         """
         if not service or not all(methods):
             raise FailedPrecondition(f"ttrpc: a service and its methods need names: {service!r} {sorted(methods)}")
         if service in self._services:
-            raise AlreadyExists(f"ttrpc: duplicate service {service} registered")
+            raise ServedAlready(service, f"ttrpc: duplicate service {service} registered")
         self._services[service] = {
             name: BoundMethod(f"/{service}/{name}", Method(*method), self._interceptors)
             for name, method in methods.items()
         }
+
+    def withdraw(self, service: str) -> None:
+        """Serve ``service`` no more."""
+        del self._services[service]
 
     def methods(self) -> Iterable[tuple[str, Kind]]:
         """Yield every full method and its kind, for counters that must exist before the first call."""

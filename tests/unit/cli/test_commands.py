@@ -142,7 +142,7 @@ def test_details_are_one_line_a_fact_and_cannot_drive_the_terminal(daemon):
         "Type:          io.containerd.grpc.v1\n"
         "ID:            tasks\n"
         "Requires:      io.containerd.snapshotter.v1\n"
-        "Error:         UNKNOWN: disk\\x1b[2J on fire\n"
+        "Error:         UNKNOWN: RuntimeError: disk\\x1b[2J on fire\n"
     )
 
 

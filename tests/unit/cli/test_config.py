@@ -37,7 +37,7 @@ async def version(context):
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr("holdfast.plugins.installed", lambda: [gc, version])
+    monkeypatch.setattr("holdfast.plugins.installed", lambda disabled=(): [gc, version])
 
 
 @contextmanager
@@ -125,14 +125,14 @@ def test_a_plugin_remarks_on_its_section_with_the_line(config):
 
 def test_a_plugin_refuses_its_section_with_the_line(config, monkeypatch):
     refusing = msgspec.structs.replace(gc, remarks=lambda config: [Remark(("delay",), "never", fatal=True)])
-    monkeypatch.setattr("holdfast.plugins.installed", lambda: [refusing])
+    monkeypatch.setattr("holdfast.plugins.installed", lambda disabled=(): [refusing])
     code, out, err = config("check", "FILE", text=f"plugins:\n  {GC}:\n    delay: 2h\n")
     assert (code, out, err) == (1, "", f'holdfast: FILE:3: plugins."{GC}".delay: never\n')
 
 
 def test_a_check_of_a_plugin_that_breaks_is_a_warning(config, monkeypatch):
     broken = msgspec.structs.replace(gc, remarks=lambda config: config.nothing)
-    monkeypatch.setattr("holdfast.plugins.installed", lambda: [broken])
+    monkeypatch.setattr("holdfast.plugins.installed", lambda disabled=(): [broken])
     code, _, err = config("check", "FILE", text=f"plugins:\n  {GC}: {{}}\n")
     words = "the plugin's own check failed: AttributeError: 'Gc' object has no attribute 'nothing'"
     assert (code, err) == (0, f'FILE:2: warning: plugins."{GC}": {words}\n')

@@ -38,17 +38,25 @@ def test_everything_puts_a_plugin_last_even_when_it_is_registered_first():
     assert uris(ordered(plugins)) == ["b.v1.b", "c.v1.c", "a.v1.last"]
 
 
-def test_two_plugins_that_each_want_everything_are_a_loop():
-    plugins = [registration(A, "x", EVERYTHING), registration(B, "y", EVERYTHING)]
-    with pytest.raises(MisusedPlugin, match=r"io\.test\.a\.v1\.x -> io\.test\.b\.v1\.y -> io\.test\.a\.v1\.x"):
-        ordered(plugins)
-
-
-def test_a_loop_is_refused_with_only_its_own_chain_named():
-    plugins = [registration(D, "entry", A), registration(A, "a", B), registration(B, "b", C), registration(C, "c", A)]
+async def refusal(registration):
+    """The error of a registration that cannot start."""
     with pytest.raises(MisusedPlugin) as refused:
-        ordered(plugins)
-    assert str(refused.value) == (
+        await anext(registration.init("context"))
+    return str(refused.value)
+
+
+async def test_of_two_plugins_that_each_want_everything_the_second_cannot_start():
+    plugins = [registration(A, "x", EVERYTHING), registration(B, "y", EVERYTHING)]
+    second, first = ordered(plugins)
+    assert (first, second.uri) == (plugins[0], plugins[1].uri)
+    assert "io.test.a.v1.x -> io.test.b.v1.y -> io.test.a.v1.x" in await refusal(second)
+
+
+async def test_of_a_loop_the_last_registered_cannot_start_and_only_the_loop_is_named():
+    plugins = [registration(D, "entry", A), registration(A, "a", B), registration(B, "b", C), registration(C, "c", A)]
+    last, *others = ordered(plugins)
+    assert (last.uri, others) == ("io.test.c.v1.c", [plugins[2], plugins[1], plugins[0]])
+    assert await refusal(last) == (
         "circular plugin dependency: io.test.a.v1.a -> io.test.b.v1.b -> io.test.c.v1.c -> io.test.a.v1.a:"
         " plugin: dependency loop detected"
     )

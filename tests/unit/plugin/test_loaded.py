@@ -76,6 +76,6 @@ def test_the_absence_of_a_service_is_explained_by_the_plugin_that_failed():
     plugins = loaded(
         state("x", State.FAILED, error=BROKEN, services=("a.Service",)), state("y", services=("b.Service",))
     )
-    assert plugins.absence("a.Service") == "plugin io.test.a.v1.x failed: disk on fire"
+    assert plugins.absence("a.Service") == "plugin io.test.a.v1.x failed: RuntimeError: disk on fire"
     assert plugins.absence("b.Service") is None
     assert plugins.absence("c.Service") is None

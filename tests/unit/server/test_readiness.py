@@ -23,7 +23,17 @@ async def test_the_boot_waits_for_every_plugin_that_asked():
 async def test_the_limit_names_the_plugin_and_what_it_waits_for():
     readiness = Readiness()
     readiness.wait_for("io.test.v1.x", "first sync")
-    assert list(await readiness.all(0.001)) == ["io.test.v1.x (first sync)"]
+    assert [(late.uri, late.what) for late in await readiness.all(0.001)] == [("io.test.v1.x", "first sync")]
+
+
+async def test_one_that_is_ready_after_the_limit_tells_it():
+    readiness, told = Readiness(), []
+    done = readiness.wait_for("io.test.v1.x", "")
+    (late,) = await readiness.all(0.001)
+    late.on_end = lambda: told.append("ready")
+    done()
+    done()
+    assert told == ["ready"]
 
 
 async def test_what_a_failed_plugin_held_is_dropped():

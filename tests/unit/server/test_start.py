@@ -8,6 +8,7 @@ from holdfast.metrics import Registry
 from holdfast.plugin import InitContext, Kind, PluginSet, State, plugin
 from holdfast.plugin.context import Places
 from holdfast.plugin.serving import ServingBoard
+from holdfast.server.blocked import BlockWatch
 from holdfast.server.start import check_required, start
 from holdfast.server.tasks import Tasks
 
@@ -34,7 +35,7 @@ async def started(init, limit_s=30.0, then=None):
             ServingBoard(),
             Daemon(tasks),
         )
-        outcome = await start(registration, context, stack, tasks, limit_s)
+        outcome = await start(registration, context, stack, tasks, limit_s, BlockWatch())
         if then is not None:
             await then()
     return outcome
@@ -74,6 +75,35 @@ async def test_whatever_an_init_raises_is_a_failure_with_that_error(error):
 
     outcome = await started(init)
     assert (outcome.state, outcome.error) == (State.FAILED, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit(7), "it asked the process to exit with 7"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "something that it awaited was cancelled"),
+        (BaseExceptionGroup("g", [KeyboardInterrupt()]), "BaseExceptionGroup: g (1 sub-exception): KeyboardInterrupt"),
+    ],
+)
+async def test_what_would_end_the_daemon_ends_the_plugin(error, words):
+    async def init(context):
+        raise error
+        yield
+
+    outcome = await started(init)
+    assert (outcome.state, str(outcome.error), outcome.error.__cause__) == (State.FAILED, words, error)
+
+
+async def test_a_stop_during_an_init_is_the_daemons_own():
+    async def init(context):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+        yield
+
+    task = asyncio.ensure_future(started(init))
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_an_init_that_hangs_is_failed_with_the_limit_named():

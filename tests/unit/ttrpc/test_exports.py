@@ -50,6 +50,7 @@ def test_another_project_could_take_the_package_out():
     assert {module for module in ours if not module.startswith("holdfast.ttrpc")} == {
         "holdfast.api.ttrpc",
         "holdfast.errors",
+        "holdfast.failure",
         "holdfast.inert",
         "holdfast.log",
     }

@@ -84,7 +84,7 @@ class GroupWriter:
         return partly
 
     def _write_lines(self, hierarchy: str, path: str, file: str, text: str, *, gone: Container[int] = ()) -> None:
-        """Write a text line by line; a line that is refused with an errno of ``gone`` is about a device that is gone."""
+        """Write a text line by line; a line refused with an errno of ``gone`` is about a device that is gone."""
         tree = self._hierarchy.tree(hierarchy)
         for line in text.split("\n"):
             try:

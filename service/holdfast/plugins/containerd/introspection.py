@@ -26,6 +26,7 @@ from holdfast.api.services.introspection.v1.introspection_pb2 import (
     ServerResponse,
 )
 from holdfast.errors import FailedPrecondition, NotFound, Unavailable, Unimplemented, code_of
+from holdfast.failure import sentence
 from holdfast.filters import parse_all
 from holdfast.inert import valid
 from holdfast.plugin import InitContext, PluginState, State, plugin
@@ -108,14 +109,15 @@ class _Filtered(Struct, frozen=True):
 
 def described(state: PluginState) -> Plugin:
     """A plugin's state as a message; an error carries the code its class has for clients, a fault is UNAVAILABLE."""
+    source = {"distribution": state.registration.distribution} if state.registration.distribution else {}
     error = state.error or (Unavailable("; ".join(state.faults.values())) if state.faults else None)
     return Plugin(
         type=state.registration.kind.uri,
         id=state.registration.id,
         requires=[kind.uri for kind in state.registration.requires],
-        exports=dict(state.exports),
-        capabilities=list(state.capabilities),
-        init_err=Status(code=code_of(error), message=valid(str(error) or type(error).__name__)) if error else None,
+        exports={valid(str(key)): valid(str(value)) for key, value in (source | dict(state.exports)).items()},
+        capabilities=[valid(str(one)) for one in state.capabilities],
+        init_err=Status(code=code_of(error), message=valid(sentence(error))) if error else None,
     )
 
 

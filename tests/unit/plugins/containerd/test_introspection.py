@@ -64,7 +64,7 @@ async def test_a_plugin_is_described_with_all_that_is_known():
     ("error", "code", "message"),
     [
         (NotFound("x"), Code.NOT_FOUND, "x: not found"),
-        (RuntimeError("plain"), Code.UNKNOWN, "plain"),
+        (RuntimeError("plain"), Code.UNKNOWN, "RuntimeError: plain"),
         (KeyError(), Code.UNKNOWN, "KeyError"),
     ],
 )

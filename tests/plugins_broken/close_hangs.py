@@ -1,0 +1,10 @@
+import asyncio
+
+from good import BROKEN
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin")
+async def broken(context):
+    yield
+    await asyncio.Event().wait()  # HERE

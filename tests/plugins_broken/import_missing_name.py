@@ -1,0 +1,1 @@
+from holdfast.plugin import Nosuch  # HERE

@@ -1,0 +1,10 @@
+import sys
+
+from good import BROKEN
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    sys.exit(7)  # HERE
+    yield

@@ -1,0 +1,9 @@
+from good import BROKEN
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    context.readiness("first sync")
+    raise ValueError("torn")  # HERE
+    yield

@@ -1,0 +1,10 @@
+import asyncio
+
+from good import BROKEN
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    await asyncio.Event().wait()  # HERE
+    yield

@@ -1,0 +1,10 @@
+import json
+
+from good import BROKEN
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    json.loads("{")  # HERE
+    yield

@@ -1,0 +1,12 @@
+from good import BROKEN, Service, answer
+from holdfast.plugin import plugin
+
+
+class Broken(Service):
+    async def register_grpc(self, registrar):
+        super().register_grpc(registrar)
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    yield Broken("broken.v1.Service", Call=answer)

@@ -1,0 +1,7 @@
+from good import BROKEN, Service, answer
+from holdfast.plugin import plugin
+
+
+@plugin(BROKEN, "plugin", services=["broken.v1.Service"])
+async def broken(context):
+    yield Service("good.v1.First", Call=answer)
