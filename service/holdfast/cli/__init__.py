@@ -2,7 +2,7 @@
 
 - `main`, `commands`: the command itself, and the table of subcommands
 - `group`: the table as click sees it
-- `start`, `run`: the daemon, without click and with it
+- `run`: the daemon
 - `config`, `rules`: configuration files, rules
 - `placement`, `victims`, `top`: what the daemon does with processes, and what the OOM killer would do
 - `bundle`, `pull`: bundles, and the copy of one into a daemon's content

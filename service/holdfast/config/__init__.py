@@ -8,7 +8,7 @@ this imports no parser, and values are msgspec structs also inside: a dataclass 
 - `source`: reads the files
 - `yamldoc`, `tomldoc`: parsers of both formats
 - `document`: the nodes that they make, with file and line
-- `migrate`: containerd's files in our shape
+- `migrate`, `servers`: containerd's files in our shape, and the sections of its server plugins
 - `merge`: a later file over an earlier one
 - `decode`: from nodes to structs
 - `section`: the sections of plugins

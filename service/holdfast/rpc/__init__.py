@@ -1,6 +1,6 @@
 """The gRPC layer around every method of the daemon.
 
-- `layer`: the chain around a method; start here
+- `layer`, `call_scope`: the chain around a method, start here; the scope of one call
 - `registrar`: adds a service to it
 - `auth`, `tls`: authorization over TCP
 - `draining`: calls in flight

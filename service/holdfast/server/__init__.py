@@ -7,6 +7,7 @@ The life of the daemon:
 - `directories`, `lock`, `trust`: its directories, and one daemon for each
 - `self_limits`: its own oom_score_adj and cgroup
 - `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that stopped working
+- `blocked`: names a plugin that blocks the loop
 - `tasks`, `signals`, `notify`: tasks, signal handlers, messages to systemd
 - `reload`, `last_good`: a changed configuration, and the last one that took effect
 
@@ -17,4 +18,5 @@ Its servers:
 - `front`, `acceptor`, `connections`, `peer`, `descriptors`: TCP connections, and what peers may take of the daemon
 - `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
 - `ttrpc_layer`: the layer of `rpc` around ttrpc
+- `absent`: the answer for services of containerd that holdfast does not have
 """
