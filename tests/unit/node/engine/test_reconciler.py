@@ -74,7 +74,7 @@ def undone(node):
     return (
         all((one.adj, one.group) == (one.own_adj, one.own_group) for one in kernel.processes.values())
         and kernel.files == kernel.own_files
-        and kernel.groups == set(EXISTING)
+        and kernel.groups == kernel.own_groups
         and table_of(node) == []
     )
 
@@ -1027,6 +1027,17 @@ class TestMove:
         node.kernel.make_group("/made/here")
         under()
         assert {"/made", "/made/here"} < node.kernel.groups
+
+    @pytest.mark.parametrize("moments", range(8))
+    def test_a_group_that_another_program_makes_while_we_do_is_its_own(self, node, under, moments):
+        under({**MOVE, "cgroup": {"path": "/made", "controllers": [TREE]}})
+        program = node.started("b")
+        kernel = node.kernel
+        kernel.meanwhile.append((moments, lambda: "/made" in kernel.groups or kernel.make_group("/made")))
+        node.settle()
+        assert program.group == "/made"
+        under()
+        assert (kernel.groups, table_of(node)) == (kernel.own_groups, [])
 
     @pytest.mark.parametrize("swept", [False, True])
     def test_a_group_that_another_program_made_anew_is_not_ours(self, node, under, swept):
