@@ -55,6 +55,7 @@ class BlockWatch:
             self._step = None
 
     def _watch(self) -> None:
+        asked: _Step | None = None
         told: _Step | None = None
         while True:
             time.sleep(self._limit_s / 2)
@@ -63,13 +64,13 @@ class BlockWatch:
                 if step is None:
                     self._runs = False
                     return
-            if step is told or time.monotonic() - step.began < self._limit_s or step.turned.is_set():
-                continue
-            try:
-                step.loop.call_soon_threadsafe(step.turned.set)
-            except RuntimeError:  # the loop is closed
-                return
-            if not step.turned.wait(self._limit_s / 2) and self._step is step:
+            if step is not asked:
+                asked = step
+                try:
+                    step.loop.call_soon_threadsafe(step.turned.set)
+                except RuntimeError:  # the loop is closed
+                    return
+            elif step is not told and time.monotonic() - step.began >= self._limit_s and not step.turned.is_set():
                 told = step
                 self._tell(step)
 
