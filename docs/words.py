@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 READ = ("*.md", "docs/**/*.md", "tests/**/*.md", "helm/**/*.md", "helm/**/NOTES.txt", "helm/*/values.yaml", "Makefile")
 READ_PYTHON = ("service/holdfast/**/*.py", "helm/*.py", "tests/**/*.py")
-GENERATED = ("docs/configuration.md", "helm/holdfast/README.md", "service/holdfast/api/")
+#: Generated files, and the tests' peers, which are other projects.
+NOT_OURS = ("docs/configuration.md", "helm/holdfast/README.md", "service/holdfast/api/", "tests/peers/bin/")
 
 GAP = "\0"  # in place of code: a phrase does not continue across it
 QUOTES = re.compile(r"""^[a-zA-Z]*(?:\"{3}|'{3}|["'])|(?:\"{3}|'{3}|["'])$""")
@@ -91,7 +92,7 @@ def findings(path: str, text: str, lists: Mapping[str, Mapping[str, str]]) -> It
 def main(names: list[str]) -> int:
     """Print the findings of the named files, or of all; an allowance that nothing needs is one, too."""
     paths = [path.relative_to(ROOT).as_posix() for pattern in READ + READ_PYTHON for path in sorted(ROOT.glob(pattern))]
-    paths = [path for path in paths if not path.startswith(GENERATED) and (not names or path in names)]
+    paths = [path for path in paths if not path.startswith(NOT_OURS) and (not names or path in names)]
     unused, failed = {name: dict(words) for name, words in LISTS["allowed"].items() if name in paths}, False
     for path in paths:
         allowed = LISTS["allowed"].get(path, {})
