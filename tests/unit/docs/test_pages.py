@@ -66,6 +66,14 @@ def test_every_package_has_its_row_in_the_design_and_every_row_its_package():
     assert sorted(named) == sorted(name for name in there if not name.startswith("__"))
 
 
+def test_the_files_that_answer_questions_exist():
+    text = (ROOT / "docs/design.md").read_text()
+    (table,) = re.findall(r"^\| question \| file \|\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`([a-z0-9_/.]+)`", table)
+    assert len(named) >= 10
+    assert [path for path in named if not (ROOT / "service/holdfast" / path).exists()] == []
+
+
 def test_the_walks_of_the_design_pass_files_that_exist_and_ten_at_the_most():
     (text,) = re.findall(r"^## Four walks\n(.*?)^## ", (ROOT / "docs/design.md").read_text(), re.MULTILINE | re.DOTALL)
     parts = re.split(r"^\*\*From .*\*\*$", text, flags=re.MULTILINE)[1:]
