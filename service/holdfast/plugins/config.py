@@ -27,6 +27,8 @@ class ConfigServicer(api_grpc.ConfigServicer):
         """Register this service."""
         api_grpc.add_ConfigServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Show(self, request: api.ShowRequest, call: object) -> api.ShowResponse:  # noqa: N802
         """Return the configuration that is in force now."""
         now = self._in_force()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from typing import Any
@@ -24,8 +24,8 @@ from holdfast.config.schema import Debug
 from holdfast.errors import BootError, FailedPrecondition, MisusedPlugin, ServedAlready
 from holdfast.failure import contained
 from holdfast.metrics import Counter, Gauge, Registry
-from holdfast.plugin import PluginSet, PluginState, Registration, State
-from holdfast.plugin.services import OffersGrpc, OffersTtrpc
+from holdfast.plugin import PluginSet, PluginState, State
+from holdfast.plugin.services import OffersGrpc, OffersTcp, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.absent import why_absent
 from holdfast.server.connections import ConnectionMetrics, Connections
@@ -92,7 +92,7 @@ class Listeners:
         shared = msgspec.structs.replace(
             layer, gate=layer.gate.share(min(FLEET_CALLS, max(1, calls // 4)) if calls else FLEET_CALLS)
         )
-        self._fleet = rpc.GrpcRegistrar(shared, self._absence, rpc.policy(settings.grpc.grants))
+        self._fleet = rpc.GrpcRegistrar(shared, self._absence_on_tcp, rpc.policy(settings.grpc.grants))
         self._probes = rpc.GrpcRegistrar(layer, lambda _: f"this port serves {HEALTH} alone")
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
@@ -107,8 +107,12 @@ class Listeners:
         try:
             if hasattr(plugin.instance, "register_grpc"):  # isinstance of a Protocol takes 30 µs a class
                 by_grpc: OffersGrpc = plugin.instance
-                for registrar in self._registrars(plugin.registration):
-                    _call(by_grpc.register_grpc, registrar)
+                _call(by_grpc.register_grpc, self._node)
+                if self._settings.grpc.health_address and HEALTH in plugin.registration.services:
+                    _call(by_grpc.register_grpc, self._probes)
+            if hasattr(plugin.instance, "register_tcp") and self._settings.grpc.tcp_address:
+                by_tcp: OffersTcp = plugin.instance
+                _call(by_tcp.register_tcp, self._fleet)
             if hasattr(plugin.instance, "register_ttrpc"):
                 by_ttrpc: OffersTtrpc = plugin.instance
                 _call(by_ttrpc.register_ttrpc, self._ttrpc)
@@ -128,15 +132,25 @@ class Listeners:
     def _absence(self, service: str) -> str | None:
         return self._plugins.absence(service) or why_absent(service)
 
+    def _absence_on_tcp(self, service: str) -> str | None:
+        if service in self._node.services:
+            return "its plugin offers it on the unix socket alone"
+        return self._absence(service)
+
     def _served(self) -> set[tuple[rpc.GrpcRegistrar | ttrpc.Server, str]]:
         by_grpc = ((one, service) for one in (self._node, self._fleet, self._probes) for service in one.services)
         return {*by_grpc, *((self._ttrpc, service) for service in self._ttrpc.services())}
 
     def unoffered(self, plugin: PluginState) -> list[str]:
         """The services that a ready plugin declares and no server has."""
-        if plugin.state is not State.READY:
+        if plugin.state is not State.READY or self._is_for_tcp_alone(plugin.instance):
             return []
         return [service for service in plugin.registration.services if service not in self._owners]
+
+    def _is_for_tcp_alone(self, instance: Any) -> bool:
+        """Whether a plugin offers services on TCP and nowhere else, and there is no TCP here."""
+        elsewhere = hasattr(instance, "register_grpc") or hasattr(instance, "register_ttrpc")
+        return not self._settings.grpc.tcp_address and hasattr(instance, "register_tcp") and not elsewhere
 
     def _named(self, error: Exception) -> Exception:
         """The error about a service that is served twice, with the plugin that serves it already."""
@@ -145,14 +159,6 @@ class Listeners:
         found = FailedPrecondition(f"{error} (by plugin {self._owners.get(error.service, 'itself')})")
         found.word, found.__cause__ = "", error
         return found
-
-    def _registrars(self, registration: Registration) -> Iterator[rpc.GrpcRegistrar]:
-        """The registrars for a plugin's services: one for each gRPC listener that is configured and serves them."""
-        yield self._node
-        if self._settings.grpc.tcp_address:
-            yield self._fleet
-        if self._settings.grpc.health_address and HEALTH in registration.services:
-            yield self._probes
 
     def mark_absent(self) -> None:
         """Set NOT_SERVING in health for the services of plugins that are not ready."""

@@ -60,6 +60,8 @@ class ContainersServicer(api_grpc.ContainersServicer):
         """Register this service."""
         api_grpc.add_ContainersServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Get(self, request: api.GetContainerRequest, call: Any) -> api.GetContainerResponse:  # noqa: N802, D102
         return api.GetContainerResponse(container=_message(await self._service.store.get(required(), request.id)))
 

@@ -83,6 +83,8 @@ class ContentServicer(api_grpc.ContentServicer):
         """Register this service."""
         api_grpc.add_ContentServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Info(self, request: api.InfoRequest, call: Any) -> api.InfoResponse:  # noqa: N802, D102
         digest = check_digest(request.digest, f'"{request.digest}" failed validation')
         return api.InfoResponse(info=_info(await self._service.store().info(digest)))

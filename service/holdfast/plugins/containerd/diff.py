@@ -72,6 +72,8 @@ class DiffServicer(api_grpc.DiffServicer):
         """Register this service."""
         api_grpc.add_DiffServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Apply(self, request: api.ApplyRequest, call: Any) -> api.ApplyResponse:  # noqa: N802, D102
         return await self._service.apply(request, lease(call))
 

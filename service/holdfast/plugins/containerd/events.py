@@ -86,6 +86,8 @@ class Events(events_ttrpc.EventsServicer):
         registrar.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         registrar.add_registered_method_handlers(_SERVICE, handlers)
 
+    register_tcp = register_grpc
+
     def register_ttrpc(self, registrar: Any) -> None:
         """Register Forward, for shims."""
         events_ttrpc.add_EventsServicer_to_server(self, registrar)

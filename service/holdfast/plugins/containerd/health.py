@@ -79,6 +79,8 @@ class Health:
             methods["List"] = grpc.unary_unary_rpc_method_handler(self.List, pb.HealthListRequest.FromString, listed)
         registrar.add_methods(SERVICE, {f"/{SERVICE}/{name}": made for name, made in methods.items()}, wrapped=False)
 
+    register_tcp = register_grpc
+
     def _answer(self, name: str) -> pb.HealthCheckResponse:
         serving = self._board.serves(name)
         status = _STATUS.SERVICE_UNKNOWN if serving is None else _STATUS.SERVING if serving else _STATUS.NOT_SERVING

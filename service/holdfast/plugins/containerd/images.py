@@ -58,6 +58,8 @@ class ImagesServicer(api_grpc.ImagesServicer):
         """Register this service."""
         api_grpc.add_ImagesServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Get(self, request: api.GetImageRequest, call: Any) -> api.GetImageResponse:  # noqa: N802, D102
         return api.GetImageResponse(image=_message(await self._service.store.get(required(), request.name)))
 

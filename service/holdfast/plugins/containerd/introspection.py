@@ -165,6 +165,8 @@ class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
         """Offer the service on every gRPC listener."""
         introspection_pb2_grpc.add_IntrospectionServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
 
 @plugin(SERVICE, SERVICE_ID)
 async def introspection_service(context: InitContext) -> AsyncIterator[Introspection]:

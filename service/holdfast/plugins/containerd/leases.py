@@ -42,6 +42,8 @@ class LeasesServicer(api_grpc.LeasesServicer):
         """Register this service."""
         api_grpc.add_LeasesServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Create(self, request: api.CreateRequest, call: Any) -> api.CreateResponse:  # noqa: N802, D102
         lease = await self._store.create(required(), request.id, dict(request.labels))
         return api.CreateResponse(lease=_message(lease))

@@ -54,6 +54,8 @@ class NamespacesServicer(api_grpc.NamespacesServicer):
         """Register this service."""
         api_grpc.add_NamespacesServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Get(self, request: api.GetNamespaceRequest, call: Any) -> api.GetNamespaceResponse:  # noqa: N802, D102
         labels = await self._service.store.labels(request.name)
         return api.GetNamespaceResponse(namespace=api.Namespace(name=request.name, labels=labels))

@@ -42,6 +42,8 @@ class Reflection:
         for service in (V1, V1ALPHA):
             registrar.add_methods(service, {f"/{service}/ServerReflectionInfo": handler}, wrapped=False)
 
+    register_tcp = register_grpc
+
     def _names(self) -> Iterable[str]:
         return sorted({name for registrar in self._registrars for name in registrar.services})
 

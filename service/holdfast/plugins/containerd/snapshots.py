@@ -80,6 +80,8 @@ class SnapshotsServicer(api_grpc.SnapshotsServicer):
         """Register this service."""
         api_grpc.add_SnapshotsServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def Prepare(self, request: api.PrepareSnapshotRequest, call: Any) -> api.PrepareSnapshotResponse:  # noqa: N802, D102
         return await self._service.ask("Prepare", request, api.PrepareSnapshotResponse)
 

@@ -27,6 +27,8 @@ class Versions(version_pb2_grpc.VersionServicer):
         """Offer the service on every gRPC listener."""
         version_pb2_grpc.add_VersionServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
 
 @plugin(GRPC, "version", services=["containerd.services.version.v1.Version"])
 async def version(context: InitContext) -> AsyncIterator[Versions]:

@@ -70,6 +70,8 @@ class BundlesServicer(api_grpc.BundlesServicer):
         """Register this service."""
         api_grpc.add_BundlesServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     async def List(self, request: api.ListRequest, call: Any) -> api.ListResponse:  # noqa: N802, D102
         return api.ListResponse(bundles=map(_message, await self._bundles.listed()))
 

@@ -328,6 +328,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Offer the service; the read-only methods on TCP too."""
         placement_pb2_grpc.add_PlacementServicer_to_server(self, registrar)
 
+    register_tcp = register_grpc
+
     def _check_engine(self) -> None:
         """Raise `Unavailable` while the engine does not work: its data is old, and it carries out no request."""
         if self._engine.trouble:

@@ -1,0 +1,96 @@
+"""Which services of a plugin are on TCP: those that it offers there, below the policy of `rpc.auth`."""
+
+from __future__ import annotations
+
+import sys
+
+import grpc
+import pytest
+
+from tests.peers.daemon import ENVIRON
+from tests.running import PATIENCE_S
+
+PLUGINS = """
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from holdfast.plugin import Kind, plugin
+
+async def answer(request, context):
+    return Empty()
+
+class Service:
+    def __init__(self, name):
+        self.name = name
+
+    def register_grpc(self, registrar):
+        method = grpc.unary_unary_rpc_method_handler(answer, Empty.FromString, Empty.SerializeToString)
+        registrar.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(self.name, {"Call": method}),))
+
+class OnBoth(Service):
+    register_tcp = Service.register_grpc
+
+class OnTcp:
+    def __init__(self, name):
+        self.register_tcp = Service(name).register_grpc
+
+@plugin(Kind("io.example.here.v1"), "here", services=["example.v1.Here"])
+async def here(context):
+    yield Service("example.v1.Here")
+
+@plugin(Kind("io.example.both.v1"), "both", services=["example.v1.Both"])
+async def both(context):
+    yield OnBoth("example.v1.Both")
+
+@plugin(Kind("io.example.there.v1"), "there", services=["example.v1.There"])
+async def there(context):
+    yield OnTcp("example.v1.There")
+"""
+CONFIG = (
+    "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock, tcp_address: '{1}'}}\nmetrics: {{address: ''}}\n"
+)
+
+
+@pytest.fixture
+def daemon(start, short_dir):
+    (short_dir / "offered.py").write_text(PLUGINS)
+
+    def run(tcp: str):
+        (short_dir / "c.yaml").write_text(CONFIG.format(short_dir, tcp))
+        names = ",".join(f"offered:{name}" for name in ("here", "both", "there"))
+        command = [sys.executable, "-m", "holdfast", "run", "-c", short_dir / "c.yaml", "--plugin", names]
+        running = start(command, env=ENVIRON, cwd=short_dir)
+        running.line("successfully booted")
+        return running
+
+    return run
+
+
+def answered(target: str, service: str) -> tuple[str, str]:
+    with grpc.insecure_channel(target) as channel:
+        try:
+            channel.unary_unary(f"/example.v1.{service}/Call")(b"", timeout=PATIENCE_S)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+    return "OK", ""
+
+
+def test_a_plugin_offers_each_service_where_it_says(daemon, short_dir):
+    running = daemon("127.0.0.1:0")
+    tcp = running.line('listener="TCP grpc endpoint"').split("address=")[1].split()[0].strip('"')
+    node = f"unix:{short_dir}/s.sock"
+    assert [answered(node, service)[0] for service in ("Here", "Both", "There")] == ["OK", "OK", "UNIMPLEMENTED"]
+    assert answered(tcp, "Here") == (
+        "UNIMPLEMENTED",
+        "unknown service example.v1.Here (its plugin offers it on the unix socket alone)",
+    )
+    for service in ("Both", "There"):  # not declared as reading: the policy stays on top
+        code, words = answered(tcp, service)
+        assert (code, "is not granted to a client without a certificate" in words) == ("PERMISSION_DENIED", True)
+
+
+def test_a_service_for_tcp_alone_is_no_fault_where_there_is_no_tcp(daemon, short_dir):
+    daemon("")
+    with grpc.insecure_channel(f"unix:{short_dir}/s.sock") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=PATIENCE_S) == b"\x08\x01"
+        assert check(b"\x0a\x0fexample.v1.Both", timeout=PATIENCE_S) == b"\x08\x01"
