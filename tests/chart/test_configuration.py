@@ -172,6 +172,6 @@ def test_the_chart_s_configuration_is_yaml_that_says_no_more_than_it_must(helm):
     assert yaml.safe_load(config_text(helm.template())) == {
         "version": 2,
         "grpc": {"health_address": ":7421"},
-        "metrics": {"address": ":9420"},
+        "metrics": {"address": ":9420", "grpc_zero_series": False},
         "plugins": {PLACEMENT: {"dry_run": True, "on_stop": "keep", "rules": [], "builtin_rules": "preview"}},
     }

@@ -27,7 +27,7 @@
 {{- with .Values.builtinNamespaces -}}{{- $_ := set $placement "builtin_namespaces" . -}}{{- end -}}
 {{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
-{{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled)) -}}
+{{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled) "grpc_zero_series" false) -}}
 {{- $grpc := dict -}}
 {{- if eq .Values.probes.mode "grpc" -}}
 {{- $_ := set $grpc "health_address" (printf ":%d" (int .Values.probes.port)) -}}

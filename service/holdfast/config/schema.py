@@ -171,6 +171,15 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
 
     address: Annotated[str, Meta(description="host:port; empty: none")] = "127.0.0.1:9420"
     grpc_histogram: Annotated[bool, Meta(description="also measure how long each method takes")] = False
+    grpc_zero_series: Annotated[
+        bool,
+        Meta(
+            description=(
+                "also the series of methods that were not called yet, at zero, as in go-grpc-prometheus: a rate is"
+                " defined before the first call. They are nine tenths of the series of an idle daemon"
+            )
+        ),
+    ] = True
 
 
 class Tracing(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,8 @@
 """go-grpc-prometheus's metrics, with exactly its names and labels, from plain slots.
 
-Every method and code exists at zero from its registration, so that a rate is defined before the first error. One
-`MethodCounters` belongs to one method on all transports; its attributes are added to on the loop's thread and read only
-at scrape. Source: github.com/grpc-ecosystem/go-grpc-prometheus, README "Metrics".
+Every method and code exists at zero from its registration, unless zero series are off, so that a rate is defined before
+the first error. One `MethodCounters` belongs to one method on all transports; its attributes are added to on the loop's
+thread and read only at scrape. Source: github.com/grpc-ecosystem/go-grpc-prometheus, README "Metrics".
 """
 
 from __future__ import annotations
@@ -58,10 +58,13 @@ class MethodCounters:
 
 
 class Counters:
-    """Counters of every method of the daemon, on all transports."""
+    """Counters of every method of the daemon, on all transports.
 
-    def __init__(self, *, histogram: bool = False) -> None:
-        self.histogram = histogram
+    Without ``zero_series`` a method is left out of a scrape until its first call.
+    """
+
+    def __init__(self, *, histogram: bool = False, zero_series: bool = True) -> None:
+        self.histogram, self._zero_series = histogram, zero_series
         self._methods: dict[str, MethodCounters] = {}
 
     def method(self, full_method: str, kind: MethodType) -> MethodCounters:
@@ -74,12 +77,15 @@ class Counters:
 
     def families(self) -> list[Printable]:
         """The metrics of these counters, for a registry."""
-        methods = self._methods.values
+        methods = self._methods.values if self._zero_series else self._called
         slots: list[Printable] = [_Slot(*row, methods) for row in _SLOTS]
         slots.append(_Handled(methods))
         if self.histogram:
             slots.append(_Seconds(methods))
         return slots
+
+    def _called(self) -> list[MethodCounters]:
+        return [method for method in self._methods.values() if method.started]
 
     def add_to(self, registry: Registry) -> None:
         """Add the metrics to a registry."""

@@ -176,7 +176,8 @@ class Daemon:
 
     def _layer(self, stack: AsyncExitStack) -> rpc.InterceptorLayer:
         """Return the layer that wraps every method; register its metrics and those of the process."""
-        counters = rpc.Counters(histogram=self.settings.metrics.grpc_histogram)
+        metrics = self.settings.metrics
+        counters = rpc.Counters(histogram=metrics.grpc_histogram, zero_series=metrics.grpc_zero_series)
         counters.add_to(self.metrics)
         built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
         built.set(1, holdfast.__revision__, holdfast.__version__)

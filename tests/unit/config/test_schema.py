@@ -16,8 +16,8 @@ def test_every_key_the_design_names_is_there():
         "version root state temp oom_score cgroup.path grpc.address grpc.tcp_address grpc.tcp_tls_ca grpc.tcp_tls_cert"
         " grpc.tcp_tls_key grpc.uid grpc.gid grpc.max_recv_message_size grpc.max_send_message_size grpc.insecure"
         " grpc.reflection ttrpc.address ttrpc.uid ttrpc.gid debug.address debug.uid debug.gid debug.level debug.format"
-        " metrics.address metrics.grpc_histogram required_plugins disabled_plugins imports timeouts"
-        " proxy_plugins.*.type proxy_plugins.*.address plugins tracing.ratio"
+        " metrics.address metrics.grpc_histogram metrics.grpc_zero_series required_plugins disabled_plugins imports"
+        " timeouts proxy_plugins.*.type proxy_plugins.*.address plugins tracing.ratio"
     )
     assert set(wanted.split()) - names == set()
 

@@ -70,6 +70,17 @@ def test_every_code_of_a_method_is_there_at_zero_from_its_registration():
     )
 
 
+def test_without_zero_series_a_method_is_there_from_its_first_call():
+    counters = Counters(histogram=True, zero_series=False)
+    called, _ = (counters.method(f"/a.v1.B/{name}", MethodType.UNARY) for name in ("Get", "Put"))
+    assert "a.v1.B" not in text_of(counters)
+    called.started = 1
+    assert 'grpc_server_started_total{grpc_method="Get",grpc_service="a.v1.B",grpc_type="unary"} 1\n' in text_of(
+        counters
+    )
+    assert "Put" not in text_of(counters)
+
+
 def test_the_histogram_is_there_only_when_asked_for():
     assert "grpc_server_handling_seconds" not in text_of(Counters())
     counters = Counters(histogram=True)
