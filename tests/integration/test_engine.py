@@ -659,7 +659,11 @@ def test_a_setting_that_the_kernel_spells_its_way_is_given_back(run, process_in,
         engine.set_rules()
     else:
         assert engine.engine.restore().result(PATIENCE_S).given_back > 0
-    assert (files(), engine.table.files) == (before, {})
+    after = files()
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not before.get(file) and after.get(file):  # v2 refuses to empty it again while a process is there
+            after[file] = {before[f"{file}.effective"]: ""}.get(after[file])
+    assert (after, engine.table.files) == (before, {})
 
 
 def test_limits_that_depend_on_each_other_are_given_back_at_once(run, process_in, group):

@@ -178,7 +178,7 @@ class Mounted:
         try:
             descriptor = self._beneath.open(f"{path}/{_component(file)}", os.O_WRONLY)
             try:
-                os.write(descriptor, kernel_text.encode(value))
+                os.write(descriptor, kernel_text.encode(value) or b"\n")  # a write of nothing does not reach the file
             finally:
                 os.close(descriptor)
         except OSError as error:

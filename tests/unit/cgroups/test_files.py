@@ -29,3 +29,9 @@ def test_a_group_that_cannot_be_opened_is_not_one_that_is_gone(tree, monkeypatch
     monkeypatch.setattr(tree._beneath, "open", refuses)
     with pytest.raises(KernelRefused):
         tree.inode("/a")
+
+
+def test_an_empty_value_is_written(tree, tmp_path):
+    """The `cpuset.cpus` of a v2 group is empty before a rule sets it, and a write of no bytes changes nothing."""
+    (tmp_path / "a/cpuset.cpus").write_text("0\n")
+    assert tree.write("/a", "cpuset.cpus", "") == ""

@@ -22,6 +22,9 @@ from holdfast.node.rule.setting import controller_of
 from holdfast.process import ProcRoot
 
 _DEVICE_GONE = (errno.ENODEV,)  # of a line about a device
+#: An empty set means that of the group above. While processes are in the group the kernel refuses to write it
+#: (kernel/cgroup/cpuset.c, ``validate_change``), so the set of the group above is written.
+_SETS = ("cpuset.cpus", "cpuset.mems")
 READS = 3  # of a file, each after a commit, if another program changes it at the same moment
 
 
@@ -156,7 +159,13 @@ class GroupWriter:
         if not ours:
             return How.LEFT
         text = restoring(row.file, row.before, ours)
-        self._write_lines(row.hierarchy, row.path, row.file, text, gone=_DEVICE_GONE)
+        try:
+            self._write_lines(row.hierarchy, row.path, row.file, text, gone=_DEVICE_GONE)
+        except KernelRefused as error:
+            if text or error.errno != errno.ENOSPC or row.file not in _SETS:
+                raise
+            above = tree.read(parent(row.path), f"{row.file}.effective")
+            self._write_lines(row.hierarchy, row.path, row.file, above)
         return How.DONE
 
     def remove(self, row: GroupRow) -> How:
