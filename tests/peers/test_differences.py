@@ -132,7 +132,7 @@ def test_a_failed_boot_closes_what_had_started_in_reverse(short_dir):
     with daemons.holdfast(short_dir, write_config(short_dir, top=top), env=environ) as daemon:
         assert daemon.end() == 1
         assert daemon.out == ["opened first", "opened second", "closed second", "closed first"]
-        assert last_word(daemon) == "load required plugin io.hostile.x.v1.raises: the disk is on fire"
+        assert last_word(daemon) == "load required plugin io.hostile.x.v1.raises: ValueError: the disk is on fire"
         assert [path for path in short_dir.iterdir() if path.is_socket()] == []
 
 

@@ -95,7 +95,7 @@ OURS: dict[str, Seen] = {
     "wrong_type_table": at(4, 'metrics: expected a mapping, got "x"'),
     "wrong_type_root": refused('@DIR@/other.toml:1: root: expected a string, got 5; did you mean "5", in quotes?'),
     "wrong_type_grpc": refused('@DIR@/other.toml:1: grpc: expected a mapping, got "x"'),
-    "wrong_type_version": at(1, 'version: expected an integer between 1 and 3, got "2"'),
+    "wrong_type_version": at(1, 'version: expected an integer between 1 and 4, got "2"'),
     "wrong_type_plugin": at(
         11, 'plugins."io.containerd.gc.v1.scheduler".mutation_threshold: expected an integer, got "many"'
     ),
