@@ -1,4 +1,4 @@
-"""What only a node with cgroup v2 and CAP_SYS_RESOURCE shows: a value below 0, and settings of a container's cgroup.
+"""A value below 0, and settings of a container's cgroup: they need a node with cgroup v2 and CAP_SYS_RESOURCE.
 
 `make cluster-v2` runs it where HOLDFAST_V2_HOST says. The name does not begin with ``test_``: no other run collects it,
 because Kubernetes takes many minutes where the processor is emulated.
@@ -14,7 +14,7 @@ from tests.needs import v2
 
 VALUE = -500
 SETTINGS = {"memory.oom.group": "0", "memory.min": "16777216"}
-#: What the kubelet sets: since 1.28 a container dies whole.
+#: The kubelet's own settings: since 1.28 the kernel kills all processes of a container together.
 KUBELET = {"memory.oom.group": "1", "memory.min": "0"}
 SLOW_PROBE = {"timeoutSeconds": 120, "failureThreshold": 100}
 

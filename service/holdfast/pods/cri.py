@@ -105,7 +105,7 @@ class CriClient:
             async with asyncio.TaskGroup() as group:
                 while True:
                     address = self._address()
-                    why = f"{address}: {await self._session(address, group)}" if address else self._source.nobody
+                    why = f"{address}: {await self._session(address, group)}" if address else self._source.why_none
                     pause = min(2 * pause, LONGEST_PAUSE_S) if self.why_not else SHORTEST_PAUSE_S
                     self._say(why)
                     self._metrics.connected.set(0)

@@ -33,7 +33,7 @@ class RuntimeSource(Struct, frozen=True):
         return [path for path in ((named,) if named else WELL_KNOWN) if is_socket(path)]
 
     @property
-    def nobody(self) -> str:
+    def why_none(self) -> str:
         """The message for the case that no socket is found."""
         return f"no container runtime's socket at {self.address or ', '.join(WELL_KNOWN)}"
 

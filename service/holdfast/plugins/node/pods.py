@@ -67,10 +67,10 @@ def _ask_the_runtime(context: InitContext, directory: Directory) -> PodMetrics:
     source = RuntimeSource(cri.address, cri.relist, events, context.places.proc_root)
 
     async def ask() -> None:
-        nobody = source.nobody
-        directory.why_not = lambda: nobody
+        why_none = source.why_none
+        directory.why_not = lambda: why_none
         if not source.found():
-            (LOG.warning if cri.enabled is True or cri.address else LOG.info)(NAMES_ALONE, why=nobody)
+            (LOG.warning if cri.enabled is True or cri.address else LOG.info)(NAMES_ALONE, why=why_none)
         while not source.found():  # noqa: ASYNC110 (no event reports a new file)
             await asyncio.sleep(LOOK_AGAIN_S)
         from holdfast.pods.cri import CriClient
