@@ -83,6 +83,23 @@ def test_calls_over_tcp_have_a_quarter_of_all(short_dir):
         assert [stream.is_active() for stream in streams].count(True) == 10
 
 
+@pytest.mark.parametrize("attacks", [1, 3])
+@pytest.mark.parametrize(("listener", "calls"), [("health", 8), ("tcp", 16)])
+def test_clients_that_call_and_leave_again_and_again_do_not_have_the_calls_of_others_cancelled(
+    target, attack, listener, calls, attacks
+):
+    arguments = (target.ports[listener], calls, "/grpc.health.v1.Health/Watch")
+    floods = [attack("hit_and_run", *arguments) for _ in range(attacks)]
+    target.survives(floods[0])
+    assert target.versions() == 20
+
+
+@pytest.mark.parametrize(("listener", "calls"), [("health", 8), ("tcp", 16)])
+def test_calls_that_are_reset_at_once_do_not_have_those_of_others_cancelled(target, attack, listener, calls):
+    target.survives(attack("resets", target.ports[listener], calls, "/grpc.health.v1.Health/Watch"))
+    assert target.versions() == 20
+
+
 def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
     target.survives(attack("requests", target.ports["tcp"], 64, 16 << 20))
 
@@ -123,6 +140,12 @@ def test_a_member_of_the_sockets_group_takes_neither_the_socket_nor_the_engines_
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Watch", "/holdfast.placement.v1.Placement/Watch"])
 def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shared, attack, method, request_):
     shared.survives(attack("streams", shared.address, 200, 200, method, request_))
+    assert not shared.refused(), "root's own clients"
+
+
+@pytest.mark.parametrize("name", ["hit_and_run", "resets"])
+def test_a_member_of_the_sockets_group_does_not_have_the_calls_of_others_cancelled(shared, attack, name):
+    shared.survives(attack(name, shared.address, 32, "/grpc.health.v1.Health/Watch"))
     assert not shared.refused(), "root's own clients"
 
 

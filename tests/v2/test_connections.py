@@ -26,6 +26,7 @@ FLOODS = {
     "connections that begin": ("tcp", "idle", lambda to: (ELSEWHERE, to, 600, PREFACE)),
     "requests that begin": ("metrics", "idle", lambda to: (ELSEWHERE, to, 600, UNENDED)),
     "watches without end": ("health", "streams", lambda to: (to, 200, 100, "/grpc.health.v1.Health/Watch")),
+    "calls and leaves": ("health", "hit_and_run", lambda to: (to, 8, "/grpc.health.v1.Health/Watch")),
     "calls without a request": (
         "tcp",
         "streams",

@@ -13,6 +13,8 @@ UNLIMITED = -1
 MAX_METADATA_BYTES = 32 << 10
 #: Queued calls; further ones are cancelled. Between the core's own two limits, 1,000 and 3,000, it cancels by chance.
 PENDING = 1024
+#: A queued call is cancelled after this time. The core's own, 30, is less than a client's deadline may be.
+QUEUED_S = 300
 HANDSHAKE_S = 10.0  # until TLS and HTTP/2 have begun; the core's own: 120
 
 
@@ -60,6 +62,7 @@ def server_options(settings: Settings, traffic: Traffic = NODE, connections: int
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.server.max_pending_requests", PENDING),
         ("grpc.server.max_pending_requests_hard_limit", PENDING),
+        ("grpc.server_max_unrequested_time_in_server", QUEUED_S),
         ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_S)),
         ("grpc.keepalive_timeout_ms", _ms(keepalive.timeout)),
         ("grpc.keepalive_permit_without_calls", int(keepalive.permit_without_calls)),

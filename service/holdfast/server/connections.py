@@ -18,10 +18,7 @@ from holdfast.server.descriptors import ConnectionBound
 
 LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
-#: Setting a connection up costs a millisecond, and its calls wait in gRPC's core until they are handled, also when it
-#: has ended: a peer gets at most its bound of connections per `KEPT_S`, not one for each of its connects. With 0.5
-#: its calls filled the core's queue (`rpc.options.PENDING`), and those of others were cancelled.
-KEPT_S = 2.0
+KEPT_S = 2.0  # of an HTTP listener; `front` has rounds
 
 PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"
 
@@ -33,7 +30,7 @@ class ConnectionMetrics:
         self._tables: list[Connections] = []
         self.closed = Counter(
             "holdfast_connections_closed_total",
-            "Connections closed at a limit: of one peer, of the listener, or of the time until the first bytes.",
+            "Connections closed at a limit: of one peer, of the listener, or of the time until they are taken.",
             ["listener", "reason"],
         )
         self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)

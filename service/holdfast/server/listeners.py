@@ -277,18 +277,28 @@ class Listeners:
         add = server.add_insecure_port
         if credentials is not None:
             add = partial(server.add_secure_port, server_credentials=credentials)
-        front = self._before(stack, fronted, sock, add)
+        front = self._before(stack, fronted, sock, server, add)
         await _start_behind(stack, server, front)
         LOG.info("serving...", address=address, listener=fronted.purpose, tls=credentials is not None)
 
     def _before(
-        self, stack: AsyncExitStack, fronted: _Fronted, sock: socket.socket, add_port: Callable[[str], object]
+        self,
+        stack: AsyncExitStack,
+        fronted: _Fronted,
+        sock: socket.socket,
+        server: grpc.aio.Server,
+        add_port: Callable[[str], object],
     ) -> Front:
         """Return the relay that accepts on ``sock``, for a server that ``add_port`` makes listen on an inner socket."""
-        inner = InnerSocket(fronted.purpose, self._settings.state, f"{fronted.listener} {self._settings.root}")
-        stack.callback(inner.close)
-        inner.bind(add_port)
-        front = Front(fronted.listener, sock, inner.path, (fronted.bound, self._bounds.silent), self._connections)
+        paths = []
+        for number, add in enumerate((add_port, server.add_insecure_port)):
+            name = f"{fronted.listener} {self._settings.root} {number}"
+            inner = InnerSocket(fronted.purpose, self._settings.state, name)
+            stack.callback(inner.close)
+            inner.bind(add)
+            paths.append(inner.path)
+        bounds = (fronted.bound, self._bounds.silent)
+        front = Front(fronted.listener, sock, paths[0], paths[1], bounds, self._connections)
         stack.push_async_callback(front.close)
         return front
 
@@ -303,7 +313,7 @@ class Listeners:
             options = rpc.server_options(self._settings, rpc.shared_traffic(self._settings, bound.per_peer))
             server = grpc.aio.server(handlers=[self._node], options=options, maximum_concurrent_rpcs=unread)
             where = _Fronted("main endpoint", grpc_settings.address, "grpc", bound)
-            front = self._before(stack, where, listen_unix(published), server.add_insecure_port)
+            front = self._before(stack, where, listen_unix(published), server, server.add_insecure_port)
             await _start_behind(stack, server, front)
             LOG.info("serving...", address=grpc_settings.address, listener="grpc")
             return

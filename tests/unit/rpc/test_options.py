@@ -24,6 +24,10 @@ def test_the_defaults_are_containerds_limits():
     assert found["grpc.so_reuseport"] == 0
 
 
+def test_a_call_may_wait_for_the_daemon_longer_than_for_the_cores_own_30_seconds():
+    assert options()["grpc.server_max_unrequested_time_in_server"] == 300
+
+
 def test_zero_means_grpcs_own_limit_for_receiving_and_none_for_sending():
     found = options(max_recv_message_size=0, max_send_message_size=0)
     assert "grpc.max_receive_message_length" not in found

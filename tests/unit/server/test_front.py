@@ -20,11 +20,11 @@ WIDE = (ConnectionBound(64, 64), ConnectionBound(64, 64))
 
 
 @contextlib.asynccontextmanager
-async def fronting(target, bounds=WIDE):
+async def fronting(target, bounds=WIDE, own=""):
     """Gives the address of a front before the server at ``target``, and its metrics."""
     metrics, sock = ConnectionMetrics(), socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    made = Front("tcp", sock, target, bounds, metrics)
+    made = Front("tcp", sock, target, own or target, bounds, metrics)
     made.start()
     try:
         yield sock.getsockname(), metrics
@@ -105,7 +105,10 @@ async def test_a_client_whose_server_is_gone_is_closed(short_dir):
 
 @pytest.mark.parametrize("word", [b"", b"x"])
 async def test_more_connections_than_the_bound_end_the_quietest_one(short_dir, word, monkeypatch):
-    monkeypatch.setattr("holdfast.server.connections.monotonic", iter(range(10_000)).__next__)
+    async def at_once(_):
+        pass
+
+    monkeypatch.setattr(ours, "_answered", at_once)  # this server speaks no gRPC
     bounds = (ConnectionBound(2, 2), ConnectionBound(2, 2))
     async with echoing(short_dir) as path, fronting(path, bounds) as (address, metrics):
         pairs = []
@@ -146,3 +149,79 @@ async def test_accepting_goes_on_when_there_are_descriptors_again_and_the_lack_i
                 await asyncio.get_running_loop().sock_sendall(client, b"x")
                 assert await asyncio.get_running_loop().sock_recv(client, 1) == b"x"
     assert [record.message for record in caplog.records] == ["accept failed; trying again"]
+
+
+@contextlib.asynccontextmanager
+async def holding_up(short_dir, monkeypatch):
+    """A server whose every call waits for the event; gives it, the server's path, and how many calls it has."""
+    go, taken = asyncio.Event(), []
+
+    async def wait(request, context):
+        taken.append(request)
+        await go.wait()
+        return request
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, handler_call_details):
+            if handler_call_details.method == "/t.T/W":
+                return grpc.unary_unary_rpc_method_handler(wait)
+            return None
+
+    monkeypatch.setattr(ours, "ROUND_S", 0)
+    monkeypatch.setattr(ours, "RETRY_S", 0)
+    server = grpc.aio.server(handlers=[Handlers()])
+    server.add_insecure_port(f"unix:{short_dir}/in")
+    await server.start()
+    try:
+        yield go, f"{short_dir}/in", taken
+    finally:
+        go.set()
+        await server.stop(0)
+
+
+def channel_to(address):
+    host, port = address
+    return grpc.aio.insecure_channel(f"{host}:{port}", [("grpc.use_local_subchannel_pool", 1)])
+
+
+async def test_connections_beyond_a_round_come_to_the_server_when_it_has_handled_the_calls_before(
+    short_dir, monkeypatch
+):
+    bounds = (ConnectionBound(8, 2), ConnectionBound(64, 64))
+    async with (
+        holding_up(short_dir, monkeypatch) as (go, path, taken),
+        fronting(path, bounds) as (address, _),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        channels = [await stack.enter_async_context(channel_to(address)) for _ in range(5)]
+        go.set()
+        for number, channel in enumerate(channels):  # each is answered: the server is asked whether it has caught up
+            assert await channel.unary_unary("/t.T/W")(b"%d" % number, timeout=PATIENCE_S) == b"%d" % number
+        assert len(taken) == 5
+
+
+async def test_as_long_as_the_server_has_not_caught_up_no_more_connections_of_a_peer_come_to_it(short_dir, monkeypatch):
+    asked, caught_up = asyncio.Event(), asyncio.Event()
+
+    async def held(_):
+        asked.set()
+        await caught_up.wait()
+
+    monkeypatch.setattr(ours, "_answered", held)
+    bounds = (ConnectionBound(8, 2), ConnectionBound(64, 64))
+    async with echoing(short_dir) as path, fronting(path, bounds) as (address, _), asyncio.timeout(PATIENCE_S):
+        pairs = []
+        for _ in range(3):
+            pairs.append(await asyncio.open_connection(*address))
+            pairs[-1][1].write(b"x")
+        for reader, _ in pairs[:2]:
+            assert await reader.readexactly(1) == b"x"
+        await asked.wait()
+        gone = await asyncio.open_connection(*address)
+        gone[1].write(b"gone")
+        gone[1].close()
+        for _, writer in pairs[:2]:  # that they end makes no room: what they brought may wait in the server
+            writer.close()
+        caught_up.set()
+        assert await pairs[2][0].readexactly(1) == b"x"
+        pairs[2][1].close()
