@@ -170,6 +170,10 @@ class BootError(HoldfastError):
     """The daemon cannot start; the line it prints before it exits with 1."""
 
 
+class Untrusted(BootError):
+    """A directory or a socket that another user could exchange; the message says which, and what to change."""
+
+
 class DaemonUseless(HoldfastError):
     """A part without which the daemon is useless ended; the line it prints before it exits with 1 to be restarted."""
 

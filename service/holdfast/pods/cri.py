@@ -30,7 +30,7 @@ from holdfast import log
 from holdfast.api.runtime.v1 import runtime_pb2 as pb
 from holdfast.api.runtime.v1.runtime_pb2_grpc import RuntimeServiceStub
 from holdfast.cgroups import parse_groups
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Untrusted
 from holdfast.identifiers import whole_number
 from holdfast.pods.cgroup_path import unsplit_group
 from holdfast.pods.cri_message import (
@@ -48,6 +48,7 @@ from holdfast.pods.record import ContainerRecord, PodRecord
 from holdfast.pods.runtime import NAMES_ALONE, RuntimeSource
 from holdfast.process import ProcRoot
 from holdfast.process.heap import give_back
+from holdfast.trust import refuse_untrusted
 
 LOG = log.named(__name__)
 R = TypeVar("R", PodRecord, ContainerRecord)
@@ -69,7 +70,12 @@ OPTIONS = (
 
 
 def connected(address: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
-    """A channel to the runtime's socket."""
+    """A channel to the runtime's socket: what it says of a container's group and pod is taken for a fact.
+
+    Raises:
+        Untrusted, OSError: see `refuse_untrusted`.
+    """
+    refuse_untrusted(address)
     channel: grpc.aio.Channel = grpc.aio.insecure_channel(f"unix://{address}", options=OPTIONS)
     return channel
 
@@ -130,7 +136,11 @@ class CriClient:
 
         The jobs never raise: a TaskGroup whose task fails while the group is cancelled loses the cancellation.
         """
-        async with self._connect(address) as channel:
+        try:
+            connection = self._connect(address)
+        except (Untrusted, OSError) as error:
+            return str(error)
+        async with connection as channel:
             stub: Any = RuntimeServiceStub(channel)
             try:
                 version = await stub.Version(pb.VersionRequest(), timeout=CALL_S)

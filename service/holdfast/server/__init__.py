@@ -4,7 +4,7 @@ The life of the daemon:
 
 - `daemon`: boots, serves, reloads and drains; start here
 - `build`: the steps of the boot
-- `directories`, `lock`, `trust`: its directories, and one daemon for each
+- `directories`, `lock`: its directories, and one daemon for each
 - `self_limits`: its own oom_score_adj and cgroup
 - `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that stopped working
 - `blocked`: names a plugin that blocks the loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,9 @@ plugins:
 DB = {"Namespace": "hf-db", "Labels": {"app": "pg"}}
 
 
-def write_config(directory: Path, socket: str, *, enabled: bool = True) -> Path:
+def write_config(directory: Path, runtime: str, *, enabled: bool = True) -> Path:
     path = directory / "config.yaml"
-    path.write_text(CONFIG.format(dir=directory, socket=socket, enabled=str(enabled).lower()))
+    path.write_text(CONFIG.format(dir=directory, socket=runtime, enabled=str(enabled).lower()))
     return path
 
 
@@ -47,6 +48,21 @@ def health(address: str) -> str:
     environ = {**daemon.ENVIRON, "PATH": "/usr/bin"}
     done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
     return (done.stdout + done.stderr).strip()
+
+
+def test_a_runtimes_socket_that_another_user_could_exchange_is_not_connected_to(short_dir):
+    (short_dir / "open").mkdir()
+    (short_dir / "open").chmod(0o777)
+    path = short_dir / "open" / "nri.sock"
+    with socket.socket(socket.AF_UNIX) as runtime:
+        runtime.bind(str(path))
+        runtime.listen()
+        with daemon.holdfast(short_dir, write_config(short_dir, str(path))) as ours:
+            line = ours.line("not registered with a runtime")
+            assert f"every user may write to {path.parent}; chmod o-w it" in line
+        runtime.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            runtime.accept()
 
 
 async def test_the_rules_of_the_configuration_decide_what_containers_are_created_with(runtime, short_dir):

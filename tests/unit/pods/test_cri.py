@@ -160,6 +160,15 @@ async def test_a_socket_that_comes_later_is_found(fake, short_dir):
             await side.until(lambda: not side.client.why_not)
 
 
+async def test_a_socket_that_another_user_could_exchange_is_not_connected_to(fake, short_dir):
+    (short_dir / "open").mkdir()
+    (short_dir / "open").chmod(0o777)
+    async with fake.serving(short_dir / "open/s"), asking(short_dir / "open/s", relist_s=0.01) as side:
+        await side.until(lambda: f"every user may write to {short_dir}/open; chmod o-w it" in side.client.why_not)
+        (short_dir / "open").chmod(0o755)
+        await side.until(lambda: not side.client.why_not)
+
+
 async def test_a_socket_without_cri_behind_it_is_said(short_dir):
     import grpc
 

@@ -21,8 +21,9 @@ from holdfast.plugins.node.nri.session import PluginIdentity, be_a_plugin
 from holdfast.pods.created import CreatedStore
 from holdfast.pods.nri import RuntimeContainer, Sandbox
 from holdfast.process import ProcRoot
+from holdfast.trust import refuse_untrusted
 from holdfast.ttrpc import Reconnect, unix
-from holdfast.ttrpc.dial import Connector, inherited
+from holdfast.ttrpc.dial import Connector, ProtocolFactory, inherited
 
 LOG = log.named(__name__)
 
@@ -115,6 +116,17 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
+def _checked(address: str) -> Connector:
+    """A connector to the runtime's socket, which only root may have made: it creates containers by our answers."""
+    connect = unix(address)
+
+    async def checked(factory: ProtocolFactory) -> object:
+        refuse_untrusted(address.removeprefix("unix://"))
+        return await connect(factory)
+
+    return checked
+
+
 @contextmanager
 def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -> Iterator[Link]:
     """A link by the plugin's configuration, or by ``from_runtime``: socket, name and index of the runtime."""
@@ -142,7 +154,7 @@ def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -
     if rules is not None and directory is not None:  # an engine that knows no pods would find no rule for the value
         handler_context = replace(handler_context, adoption_target=rules)
     if from_runtime is None:
-        connect = unix(config.socket_path)
+        connect = _checked(config.socket_path)
         identity = PluginIdentity(config.plugin_name, config.plugin_index, config.socket_path)
     else:
         connect, identity = (

@@ -1,4 +1,4 @@
-"""Trusted directories for sockets and state: only root and the daemon can add or exchange files in them.
+"""Trusted directories and sockets: only root and the daemon can add or exchange files in them.
 
 Each directory from the root to the last must belong to root or to us, and no other user may be able to write to it: not
 by the mode for others, and not by a group other than root's (for a daemon that is not root: or its own). A sticky
@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import stat
 
-from holdfast.errors import BootError
+from holdfast.errors import Untrusted
 
 
 def open_trusted(path: str) -> int:
     """Return an O_PATH descriptor of a directory; links in ``path`` are followed.
 
     Raises:
-        BootError: another user can write to the directory or to one above it; the message names both.
+        Untrusted: another user can write to the directory or to one above it; the message names both.
         OSError: it cannot be opened.
     """
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,13 +39,27 @@ def open_trusted(path: str) -> int:
     return current
 
 
+def refuse_untrusted(socket: str) -> None:
+    """Check that the program behind a unix socket, to which the daemon connects, is one that root started.
+
+    Raises:
+        Untrusted: the socket or a link to it belongs to another user, or one could exchange it.
+        OSError: it is not there.
+    """
+    for path in (socket, os.path.realpath(socket)):
+        os.close(open_trusted(os.path.dirname(path)))
+        owner = os.lstat(path).st_uid
+        if owner not in (0, os.geteuid()):
+            raise Untrusted(f"{path} belongs to uid {owner}; a socket of root's is needed")
+
+
 def _check(directory: int, path: str) -> None:
     found, ours = os.fstat(directory), os.geteuid()
     if found.st_uid not in (0, ours):
-        raise BootError(f"{path} belongs to uid {found.st_uid}; use a directory of root's, or chown this one")
+        raise Untrusted(f"{path} belongs to uid {found.st_uid}; use a directory of root's, or chown this one")
     if found.st_mode & stat.S_ISVTX:
         return
     if found.st_mode & stat.S_IWOTH:
-        raise BootError(f"every user may write to {path}; chmod o-w it, or use another directory")
+        raise Untrusted(f"every user may write to {path}; chmod o-w it, or use another directory")
     if found.st_mode & stat.S_IWGRP and found.st_gid not in ((0,) if ours == 0 else (0, os.getegid())):
-        raise BootError(f"group {found.st_gid} may write to {path}; chmod g-w it, or use another directory")
+        raise Untrusted(f"group {found.st_gid} may write to {path}; chmod g-w it, or use another directory")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from holdfast.errors import Untrusted
+from holdfast.trust import refuse_untrusted
+
+STRANGER = 12345
+
+
+@pytest.fixture
+def there(short_dir):
+    """The path of a socket in a directory of its own."""
+    (short_dir / "d").mkdir(mode=0o755)
+    path = short_dir / "d" / "s.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        yield path
+
+
+def test_a_socket_of_ours_in_a_directory_of_ours_passes_also_by_a_link(there, short_dir):
+    refuse_untrusted(str(there))
+    (short_dir / "link").symlink_to(there)
+    refuse_untrusted(str(short_dir / "link"))
+
+
+def test_a_socket_that_is_not_there_is_an_oserror(short_dir):
+    with pytest.raises(FileNotFoundError):
+        refuse_untrusted(str(short_dir / "s.sock"))
+
+
+@pytest.mark.root
+def test_a_socket_of_another_user_is_refused(there):
+    os.chown(there, STRANGER, -1)
+    with pytest.raises(Untrusted, match=f"^{there} belongs to uid {STRANGER}; a socket of root's is needed$"):
+        refuse_untrusted(str(there))
+
+
+@pytest.mark.root
+def test_a_link_of_another_user_is_refused_wherever_it_leads(there, short_dir):
+    os.chmod(short_dir, 0o1777)
+    (short_dir / "link").symlink_to(there)
+    os.chown(short_dir / "link", STRANGER, -1, follow_symlinks=False)
+    with pytest.raises(Untrusted, match=f"uid {STRANGER}"):
+        refuse_untrusted(str(short_dir / "link"))
+
+
+@pytest.mark.parametrize("by_a_link", [False, True])
+def test_a_directory_to_which_others_may_write_is_refused(there, short_dir, by_a_link):
+    os.chmod(there.parent, 0o777)
+    (short_dir / "link").symlink_to(there)
+    with pytest.raises(Untrusted, match="every user may write to "):
+        refuse_untrusted(str(short_dir / "link" if by_a_link else there))
