@@ -15,8 +15,8 @@ Its servers:
 
 - `listeners`: the servers, in their order
 - `sockets`: unix sockets
-- `front`, `rounds`, `acceptor`, `connections`, `peer`, `descriptors`: connections of others, and what peers may take of
-  the daemon
+- `front`, `rounds`, `cut_calls`, `acceptor`, `connections`, `peer`, `descriptors`: connections of others, and what
+  peers may take of the daemon
 - `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
 - `ttrpc_layer`: the layer of `rpc` around ttrpc
 - `absent`: the answer for services of containerd that holdfast does not have

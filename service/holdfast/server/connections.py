@@ -20,7 +20,7 @@ LOG = log.named(__name__)
 LOG_EVERY_S = 60.0
 KEPT_S = 2.0  # of an HTTP listener; `front` has rounds
 
-PEER, LISTENER, SILENT = "peer_limit", "listener_limit", "silent"
+PEER, LISTENER, SILENT, CUT_CALLS = "peer_limit", "listener_limit", "silent", "cut_calls"
 
 
 class ConnectionMetrics:
@@ -30,7 +30,7 @@ class ConnectionMetrics:
         self._tables: list[Connections] = []
         self.closed = Counter(
             "holdfast_connections_closed_total",
-            "Connections closed at a limit: of one peer, of the listener, or of the time until they are taken.",
+            "Connections closed at a limit: of one peer, of the listener, of the time to wait, or of calls cut.",
             ["listener", "reason"],
         )
         self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)
@@ -38,7 +38,7 @@ class ConnectionMetrics:
     def add(self, table: Connections) -> None:
         """Include a table in the metrics."""
         self._tables.append(table)
-        for reason in (PEER, LISTENER, SILENT):  # present from the start: the first of each is an increase, too
+        for reason in (PEER, LISTENER, SILENT, CUT_CALLS):  # from the start: the first of each is an increase, too
             self.closed.labels(table.listener, reason)
 
     def _open(self) -> list[tuple[tuple[str, ...], float]]:

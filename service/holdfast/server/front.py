@@ -17,13 +17,15 @@ import asyncio
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 from time import monotonic
 
 import grpc
 
 from holdfast import log
 from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import ConnectionMetrics, Connections
+from holdfast.server.connections import CUT_CALLS, ConnectionMetrics, Connections
+from holdfast.server.cut_calls import CutCalls, OpenCalls
 from holdfast.server.descriptors import ConnectionBound
 from holdfast.server.rounds import Rounds
 
@@ -41,29 +43,33 @@ FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
 
 class Front:
-    """Relay that accepts on ``sock``, which it owns, for the server that listens on the unix socket ``target``.
+    """Relay that accepts on ``sock``, which it owns, for a server in this process.
 
-    ``own`` is another unix socket of the same server, without TLS, for the relay's own calls. ``bounds``: of the
-    connections that are passed on, and of those that are not yet.
+    ``server``: the unix sockets on which it listens, one for the clients' connections, and one without TLS for the
+    relay's own calls. ``bounds``: of the connections that are passed on, and of those that are not yet. ``encrypted``:
+    the calls that a client cuts cannot be counted.
     """
 
     def __init__(
         self,
         listener: str,
         sock: socket.socket,
-        target: str,
-        own: str,
+        server: tuple[str, str],
         bounds: tuple[ConnectionBound, ConnectionBound],
         metrics: ConnectionMetrics,
+        *,
+        encrypted: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.target, self._own = target, own
+        self.target, self._own = server
         self.speaking = Connections(listener, bounds[0], metrics, kept_s=0)  # `rounds` sets their pace
         self.silent = Connections(listener, bounds[1], metrics, kept_s=0)  # they cost nothing yet
         self._acceptor = Acceptor(listener, sock, self._take)
         self._expiry: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        self._rounds: Rounds[_Relay] = Rounds(bounds[0])
+        self.cut_calls = None if encrypted else CutCalls()
+        barred = self.cut_calls.exceeded if self.cut_calls else _none
+        self._rounds: Rounds[_Relay] = Rounds(bounds[0], barred)
         self._round_began = monotonic()
         self._pacing: asyncio.Task[None] | None = None
 
@@ -143,6 +149,7 @@ class _Relay:
     def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
         self.front, self._client, self.peer = front, client, peer
         self._server: socket.socket | None = None
+        self._calls = OpenCalls() if front.cut_calls is not None else None
         self.place = front.silent.admit(peer, self.close)
         front.loop.add_reader(client.fileno(), self._on_first_byte)
 
@@ -170,11 +177,28 @@ class _Relay:
             LOG.debug("connection not passed on", listener=front.speaking.listener, error=error)
             self.close()
             return
-        _Way(self, client, server).resume()
-        _Way(self, server, client).resume()
+        _Way(self, client, server, self._may_send).resume()
+        _Way(self, server, client, self._may_receive).resume()
 
-    def touch(self) -> None:
-        """Record that bytes passed."""
+    def _may_send(self, data: memoryview) -> bool:
+        """Count the calls that the client cuts with these bytes; False if they were too many."""
+        self._touch()
+        if self._calls is None or self.front.cut_calls is None:
+            return True
+        self._calls.sent(data)
+        self.front.cut_calls.add(self.peer, reset := self._calls.take_reset())
+        if not reset or not self.front.cut_calls.exceeded(self.peer):
+            return True
+        self.front.speaking.count(CUT_CALLS, self.peer)
+        return False
+
+    def _may_receive(self, data: memoryview) -> bool:
+        self._touch()
+        if self._calls is not None:
+            self._calls.received(data)
+        return True
+
+    def _touch(self) -> None:
         if self.place is not None:
             self.place.touch()
 
@@ -185,12 +209,18 @@ class _Relay:
     def close(self) -> None:
         """End both connections."""
         self._leave()
+        if self._calls is not None and self.front.cut_calls is not None:
+            self.front.cut_calls.add(self.peer, self._calls.leave())
         for sock in (self._client, self._server):
             if sock is not None and sock.fileno() >= 0:
                 self.front.loop.remove_reader(sock.fileno())
                 self.front.loop.remove_writer(sock.fileno())
                 sock.close()
         self.front.left(self)
+
+
+def _none(_: str) -> bool:
+    return False
 
 
 def _has_left(client: socket.socket) -> bool:
@@ -201,10 +231,15 @@ def _has_left(client: socket.socket) -> bool:
 
 
 class _Way:
-    """Copying of one direction. It reads only what it can hold: one chunk, of which ``_left`` is not yet written."""
+    """Copying of one direction. It reads only what it can hold: one chunk, of which ``_left`` is not yet written.
 
-    def __init__(self, relay: _Relay, source: socket.socket, sink: socket.socket) -> None:
-        self._relay, self._source, self._sink = relay, source, sink
+    ``may_pass`` sees each chunk first; the connection ends with one that may not.
+    """
+
+    def __init__(
+        self, relay: _Relay, source: socket.socket, sink: socket.socket, may_pass: Callable[[memoryview], bool]
+    ) -> None:
+        self._relay, self._source, self._sink, self._may_pass = relay, source, sink, may_pass
         self._left = memoryview(b"")
 
     def resume(self) -> None:
@@ -218,11 +253,10 @@ class _Way:
             return
         except OSError:
             data = b""
-        if not data:
+        self._left = memoryview(data)
+        if not data or not self._may_pass(self._left):
             self._relay.close()
             return
-        self._relay.touch()
-        self._left = memoryview(data)
         self._write()
         if self._left:
             loop = self._relay.front.loop

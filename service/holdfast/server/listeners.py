@@ -274,10 +274,7 @@ class Listeners:
         sock = listen_tcp(fronted.purpose, fronted.address)
         stack.callback(sock.close)
         address = _shown(sock.getsockname())
-        add = server.add_insecure_port
-        if credentials is not None:
-            add = partial(server.add_secure_port, server_credentials=credentials)
-        front = self._before(stack, fronted, sock, server, add)
+        front = self._before(stack, fronted, sock, server, credentials)
         await _start_behind(stack, server, front)
         LOG.info("serving...", address=address, listener=fronted.purpose, tls=credentials is not None)
 
@@ -287,9 +284,12 @@ class Listeners:
         fronted: _Fronted,
         sock: socket.socket,
         server: grpc.aio.Server,
-        add_port: Callable[[str], object],
+        credentials: grpc.ServerCredentials | None = None,
     ) -> Front:
-        """Return the relay that accepts on ``sock``, for a server that ``add_port`` makes listen on an inner socket."""
+        """Return the relay that accepts on ``sock``, for a server that it makes listen on inner sockets."""
+        add_port: Callable[[str], object] = server.add_insecure_port
+        if credentials is not None:
+            add_port = partial(server.add_secure_port, server_credentials=credentials)
         paths = []
         for number, add in enumerate((add_port, server.add_insecure_port)):
             name = f"{fronted.listener} {self._settings.root} {number}"
@@ -298,7 +298,8 @@ class Listeners:
             inner.bind(add)
             paths.append(inner.path)
         bounds = (fronted.bound, self._bounds.silent)
-        front = Front(fronted.listener, sock, paths[0], paths[1], bounds, self._connections)
+        encrypted = credentials is not None
+        front = Front(fronted.listener, sock, (paths[0], paths[1]), bounds, self._connections, encrypted=encrypted)
         stack.push_async_callback(front.close)
         return front
 
@@ -313,7 +314,7 @@ class Listeners:
             options = rpc.server_options(self._settings, rpc.shared_traffic(self._settings, bound.per_peer))
             server = grpc.aio.server(handlers=[self._node], options=options, maximum_concurrent_rpcs=unread)
             where = _Fronted("main endpoint", grpc_settings.address, "grpc", bound)
-            front = self._before(stack, where, listen_unix(published), server, server.add_insecure_port)
+            front = self._before(stack, where, listen_unix(published), server)
             await _start_behind(stack, server, front)
             LOG.info("serving...", address=grpc_settings.address, listener="grpc")
             return

@@ -11,6 +11,7 @@ round whose calls kept the server busy for long makes the next one half as large
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from holdfast.server.descriptors import ConnectionBound
@@ -25,7 +26,9 @@ LEAST = 4  # connections of all peers in the smallest round; one peer has one
 class Rounds(Generic[Waiting]):
     """The count of one round and those that wait for the next. It does no I/O and reads no clock."""
 
-    def __init__(self, bound: ConnectionBound) -> None:
+    def __init__(self, bound: ConnectionBound, barred: Callable[[str], bool] = lambda _: False) -> None:
+        """``barred``: whether a peer gets no connection now, whatever room there is."""
+        self._barred = barred
         self._most_per_peer, self._most = bound.per_peer, max(bound.per_peer, bound.total // 2)
         self._halvings = 0
         self._passed: Counter[str] = Counter()
@@ -39,7 +42,7 @@ class Rounds(Generic[Waiting]):
         """Count a connection that is passed on; False if this round has no room for it."""
         per_peer = max(1, self._most_per_peer >> self._halvings)
         total = max(min(LEAST, self._most), self._most >> self._halvings)
-        if self._passed[peer] >= per_peer or self._passed.total() >= total:
+        if self._passed[peer] >= per_peer or self._passed.total() >= total or self._barred(peer):
             return False
         self._passed[peer] += 1
         return True

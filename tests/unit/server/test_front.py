@@ -11,6 +11,7 @@ import pytest
 from holdfast.server import acceptor
 from holdfast.server import front as ours
 from holdfast.server.connections import ConnectionMetrics
+from holdfast.server.cut_calls import BURST
 from holdfast.server.descriptors import ConnectionBound
 from holdfast.server.front import Front
 
@@ -20,11 +21,11 @@ WIDE = (ConnectionBound(64, 64), ConnectionBound(64, 64))
 
 
 @contextlib.asynccontextmanager
-async def fronting(target, bounds=WIDE, own=""):
+async def fronting(target, bounds=WIDE, own="", *, encrypted=False):
     """Gives the address of a front before the server at ``target``, and its metrics."""
     metrics, sock = ConnectionMetrics(), socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    made = Front("tcp", sock, target, own or target, bounds, metrics)
+    made = Front("tcp", sock, (target, own or target), bounds, metrics, encrypted=encrypted)
     made.start()
     try:
         yield sock.getsockname(), metrics
@@ -225,3 +226,27 @@ async def test_as_long_as_the_server_has_not_caught_up_no_more_connections_of_a_
         caught_up.set()
         assert await pairs[2][0].readexactly(1) == b"x"
         pairs[2][1].close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_peer_that_resets_more_calls_than_its_share_loses_its_connection_before_the_server_sees_them(
+    short_dir, encrypted
+):
+    preface, reset = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\4\3\0\0\0\0\1\0\0\0\x08"
+    async with (
+        echoing(short_dir) as path,
+        fronting(path, encrypted=encrypted) as (address, metrics),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        reader, writer = await asyncio.open_connection(*address)
+        some = preface + reset * (BURST - 1)
+        writer.write(some)
+        assert await reader.readexactly(len(some)) == some
+        writer.write(reset * 1000)
+        if encrypted:
+            await reader.readexactly(len(reset) * 1000)
+        else:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        assert metrics.closed.labels("tcp", "cut_calls").value == (not encrypted)
+        writer.close()

@@ -80,3 +80,14 @@ def test_the_smallest_round_has_room_for_several_peers():
     for _ in range(8):
         rounds.begin(60)
     assert [rounds.take(peer) for peer in "abcdef"] == [True] * LEAST + [False] * 2
+
+
+def test_a_peer_that_is_barred_waits_and_others_pass():
+    barred = {"one"}
+    rounds = Rounds(ConnectionBound(8, 4), barred.__contains__)
+    assert (rounds.take("one"), rounds.take("other")) == (False, True)
+    rounds.wait("one", "first")
+    assert rounds.begin(0) == []
+    barred.clear()
+    assert rounds.begin(0) == ["first"]
+    assert not rounds
