@@ -4,7 +4,7 @@ The life of the daemon:
 
 - `daemon`: boots, serves, reloads and drains; start here
 - `build`: the steps of the boot
-- `directories`, `lock`, `trust`: its directories, and one daemon for each
+- `directories`, `lock`: its directories, and one daemon for each
 - `self_limits`: its own oom_score_adj and cgroup
 - `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that stopped working
 - `blocked`: names a plugin that blocks the loop
@@ -14,9 +14,6 @@ The life of the daemon:
 Its servers:
 
 - `listeners`: the servers, in their order
-- `sockets`: unix sockets
-- `front`, `acceptor`, `connections`, `peer`, `descriptors`: TCP connections, and what peers may take of the daemon
-- `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
-- `ttrpc_layer`: the layer of `rpc` around ttrpc
+- `pages`: the pages of the endpoints for metrics and for debugging
 - `absent`: the answer for services of containerd that holdfast does not have
 """

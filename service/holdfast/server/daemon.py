@@ -27,8 +27,8 @@ from holdfast.errors import BootError, ConfigError, DaemonUseless, HoldfastError
 from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
-from holdfast.process import heap
-from holdfast.server import last_good, thread_dump
+from holdfast.process import heap, thread_dump
+from holdfast.server import last_good
 from holdfast.server.build import Daemon, Registrations
 from holdfast.server.last_good import LastGood
 from holdfast.server.listeners import ITSELF, Listeners

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from holdfast.errors import BootError
-from holdfast.server.trust import open_trusted
+from holdfast.listener.trust import open_trusted
 
 
 def prepare(root: str, state: str, temp: str) -> None:

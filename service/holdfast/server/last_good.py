@@ -21,7 +21,7 @@ from holdfast import config, log
 from holdfast.config.digest import sha256_hex
 from holdfast.config.document import Node, Source
 from holdfast.errors import BootError, ConfigError, HoldfastError
-from holdfast.server.trust import open_trusted
+from holdfast.listener.trust import open_trusted
 
 LOG = log.named(__name__)
 NAME = "last-good-config.json"

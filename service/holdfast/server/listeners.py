@@ -23,18 +23,18 @@ from holdfast.config import Settings
 from holdfast.config.schema import Debug
 from holdfast.errors import BootError, FailedPrecondition, MisusedPlugin, ServedAlready
 from holdfast.failure import contained
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import Bounds, ConnectionBound, raise_limit
+from holdfast.listener.front import Front
+from holdfast.listener.http import HttpServer, Routes
+from holdfast.listener.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
+from holdfast.listener.ttrpc_layer import intercept
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.plugin import PluginSet, PluginState, State
 from holdfast.plugin.services import OffersGrpc, OffersTcp, OffersTtrpc
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.absent import why_absent
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import Bounds, ConnectionBound, raise_limit
-from holdfast.server.front import Front
-from holdfast.server.http import HttpServer, Routes
-from holdfast.server.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
 from holdfast.server.tasks import Tasks
-from holdfast.server.ttrpc_layer import intercept
 
 LOG = log.named(__name__)
 ITSELF = "holdfast"

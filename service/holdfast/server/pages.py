@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable
 
 from holdfast import log
+from holdfast.listener.http import Request, RequestRefused, Response, Routes
 from holdfast.metrics import CONTENT_TYPE, Registry
-from holdfast.server import thread_dump
-from holdfast.server.http import Request, RequestRefused, Response, Routes
+from holdfast.process import thread_dump
 
 LOG = log.named(__name__)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import RESERVED, Bounds, ConnectionBound
-from holdfast.server.peer import Peers, address_key
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import RESERVED, Bounds, ConnectionBound
+from holdfast.listener.peer import Peers, address_key
 from hypothesis import given
 from hypothesis import strategies as st
 

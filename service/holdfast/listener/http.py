@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
-from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import Connections, TrackedConnection
+from holdfast.listener.acceptor import Acceptor
+from holdfast.listener.connections import Connections, TrackedConnection
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10

@@ -8,11 +8,11 @@ import socket
 
 import grpc
 import pytest
-from holdfast.server import acceptor
-from holdfast.server import front as ours
-from holdfast.server.connections import ConnectionMetrics
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.front import Front
+from holdfast.listener import acceptor
+from holdfast.listener import front as ours
+from holdfast.listener.connections import ConnectionMetrics
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.front import Front
 
 from tests.running import PATIENCE_S
 
@@ -105,7 +105,7 @@ async def test_a_client_whose_server_is_gone_is_closed(short_dir):
 
 @pytest.mark.parametrize("word", [b"", b"x"])
 async def test_more_connections_than_the_bound_end_the_quietest_one(short_dir, word, monkeypatch):
-    monkeypatch.setattr("holdfast.server.connections.monotonic", iter(range(10_000)).__next__)
+    monkeypatch.setattr("holdfast.listener.connections.monotonic", iter(range(10_000)).__next__)
     bounds = (ConnectionBound(2, 2), ConnectionBound(2, 2))
     async with echoing(short_dir) as path, fronting(path, bounds) as (address, metrics):
         pairs = []

@@ -18,9 +18,9 @@ import contextlib
 import socket
 
 from holdfast import log
-from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import ConnectionBound
+from holdfast.listener.acceptor import Acceptor
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import ConnectionBound
 
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) to the first byte

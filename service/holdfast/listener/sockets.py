@@ -21,7 +21,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from holdfast.errors import BootError
-from holdfast.server.trust import open_trusted
+from holdfast.listener.trust import open_trusted
 
 MODE = 0o660
 BACKLOG = 4096

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast import log
 from holdfast.errors import ConfigError
+from holdfast.listener import http as ours
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.http import HttpServer, Request, Response
 from holdfast.metrics import CONTENT_TYPE, Counter, Registry
-from holdfast.server import http as ours
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.http import HttpServer, Request, Response
 from holdfast.server.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,0 +1,7 @@
+"""Engines of the daemon's servers: sockets, the bounds of their peers, and the protocols behind them.
+
+- `sockets`, `trust`: unix and TCP sockets, and the directories that a unix socket may be in
+- `front`, `acceptor`, `connections`, `peer`, `descriptors`: connections, and what peers may take of the daemon
+- `http`: HTTP
+- `ttrpc_layer`: the layer of `rpc` around ttrpc
+"""
