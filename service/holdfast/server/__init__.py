@@ -13,7 +13,8 @@ The life of the daemon:
 
 Its servers:
 
-- `listeners`: the servers, in their order
-- `pages`: the pages of the endpoints for metrics and for debugging
+- `addresses`: where they will listen, checked before anything starts
+- `services`: the services of plugins, on the tables of the servers
+- `servers`: starts them last, drains and closes them first
 - `absent`: the answer for services of containerd that holdfast does not have
 """
