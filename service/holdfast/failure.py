@@ -17,8 +17,7 @@ LONGEST = 16_384  # characters of a traceback; the middle of a longer one is lef
 _DEPTH = 3  # of groups in groups
 _OURS = os.path.dirname(__file__) + os.sep
 _CALLERS = tuple(  # they call the author's code: a place in them says nothing
-    _OURS + file
-    for file in ("plugin/", "plugins/__init__", "config/section", "server/listeners", "server/start", "server/tasks")
+    _OURS + file for file in ("plugin/", "plugins/__init__", "config/section", "server/", "listener/")
 )
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _LIBRARIES = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("grpc", "google", "msgspec"))

@@ -12,6 +12,7 @@ from holdfast.config.document import Node, Path, Source
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
 from holdfast.config.schema import Settings
+from holdfast.config.servers import SECTIONS
 from holdfast.errors import ConfigError, UnusableConfigType
 from holdfast.failure import sentence
 
@@ -137,6 +138,8 @@ def _owners(name: str, node: Node, known: Mapping[str, Any]) -> list[str]:
 
 def _refusal(name: str, node: Node, known: Mapping[str, Any]) -> str:
     head = f'{node.where}: plugins."{name}"'
+    if name in SECTIONS:
+        return f"{head}: its settings are in {SECTIONS[name][0]}"
     if name in known:
         return f"{head}: this plugin takes no configuration"
     configurable = [uri for uri, type_ in known.items() if type_ is not None]

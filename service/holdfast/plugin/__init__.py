@@ -2,7 +2,7 @@
 
 Start at ``docs/first-plugin.md``, then read ``holdfast/plugins/containerd/version.py``.
 
-- `decorator`: ``@plugin``
+- `decorator`: ``@plugin``, ``@server``
 - `registration`: a plugin before it starts
 - `context`: what its init receives
 - `services`: what its instance may offer
@@ -14,12 +14,13 @@ Start at ``docs/first-plugin.md``, then read ``holdfast/plugins/containerd/versi
 from holdfast.config import Remark
 from holdfast.errors import SkipPlugin
 from holdfast.plugin.context import InitContext
-from holdfast.plugin.decorator import plugin
+from holdfast.plugin.decorator import plugin, server
 from holdfast.plugin.loaded import PluginSet, PluginState, State
-from holdfast.plugin.registration import EVERYTHING, Kind, Registration
+from holdfast.plugin.registration import EVERYTHING, Endpoint, Kind, Registration
 
 __all__ = [
     "EVERYTHING",
+    "Endpoint",
     "InitContext",
     "Kind",
     "PluginSet",
@@ -29,4 +30,5 @@ __all__ = [
     "SkipPlugin",
     "State",
     "plugin",
+    "server",
 ]

@@ -55,6 +55,12 @@ class DaemonServices(Protocol):
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """Call ``callback`` with the plugin's new config at a reload; see `InitContext.on_reload`."""
 
+    def call_on_setting(self, key: str, callback: OnReload) -> None:
+        """Call ``callback`` with the new value of a setting of the daemon at a reload, as ``tracing.ratio``."""
+
+    def set_log_level(self, level: str) -> None:
+        """Change the log level until the next reload."""
+
 
 class Places(Struct, frozen=True):
     """The daemon's directories and sockets, and the roots of the kernel's files."""

@@ -10,7 +10,8 @@ import msgspec
 
 from holdfast.errors import MisusedPlugin
 from holdfast.plugin.context import InitContext
-from holdfast.plugin.registration import EVERYTHING, Kind, Registration, Remarks
+from holdfast.plugin.registration import EVERYTHING, Endpoints, Kind, Registration, Remarks
+from holdfast.plugin.services import SERVER, Server
 
 T = TypeVar("T")
 Init = Callable[[InitContext], AsyncIterator[T]]
@@ -43,6 +44,23 @@ def plugin(
         return registration
 
     return register
+
+
+def server(
+    id: str,  # noqa: A002 (the field's own name, as in containerd's registration)
+    endpoints: Endpoints,
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    config: type[msgspec.Struct] | None = None,
+    remarks: Remarks | None = None,
+) -> Callable[[Init[Server]], Registration]:
+    """Register a plugin of the kind `SERVER`, which listens on ``endpoints``.
+
+    Raises:
+        MisusedPlugin: see `check`.
+    """
+    register = plugin(SERVER, id, requires=requires, config=config, remarks=remarks)
+    return lambda init: msgspec.structs.replace(register(init), endpoints=endpoints)
 
 
 def check(registration: Registration) -> None:

@@ -110,6 +110,10 @@ class PluginSet:
         """
         return {state.registration.id: state.instance for state in self._of(kind) if state.state is State.READY}
 
+    def any_offers(self, method: str) -> bool:
+        """Whether a ready plugin offers services by ``method``, as ``register_tcp``."""
+        return any(hasattr(state.instance, method) for state in self.ready())
+
     def check_not_missing(self, required: Iterable[str]) -> None:
         """Check, after the last plugin, that every required plugin was at least tried.
 

@@ -6,13 +6,14 @@ The daemon collects registrations from ``holdfast.plugins.SHIPPED`` and from the
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from holdfast.config import Remark
+from holdfast.config import Remark, Settings
 from holdfast.failure import sentence
 
 T_co = TypeVar("T_co", covariant=True)
@@ -31,12 +32,39 @@ EVERYTHING: Kind[Any] = Kind("*")
 Remarks = Callable[[Any], Iterable[Remark]]
 
 
+class Endpoint(Struct, frozen=True):
+    """An address that a server listens on: an absolute path of a unix socket, or ``host:port``.
+
+    ``name`` is the listener's in metrics, ``purpose`` the one in errors and logs, as in ``failed to get listener for
+    PURPOSE``. ``uid`` and ``gid`` own a unix socket; -1 is the daemon's own. ``credentials`` (grpc.ServerCredentials)
+    are for a gRPC server over TCP.
+    """
+
+    name: str
+    purpose: str
+    address: str
+    uid: int = -1
+    gid: int = -1
+    credentials: Any = None
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is a unix socket's path."""
+        return os.path.isabs(self.address)
+
+
+#: Endpoints of a server, from the daemon's settings and its own decoded config. They are checked before any plugin
+#: starts, and BootError ends the boot there.
+Endpoints = Callable[[Settings, Any], Iterable[Endpoint]]
+
+
 class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health uses it, and the answer to a call of a service
     whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is where the plugin
     was defined, for the message about a duplicate; ``distribution`` is name and version of the package that brings it.
+    ``endpoints`` returns where a server listens.
     """
 
     kind: Kind[Any]
@@ -48,6 +76,7 @@ class Registration(Struct, frozen=True):
     origin: str = ""
     remarks: Remarks | None = None
     distribution: str = ""
+    endpoints: Endpoints | None = None
 
     @property
     def uri(self) -> str:

@@ -1,11 +1,15 @@
 """Protocols that an instance may implement, beside being looked up: the daemon calls their methods after all inits.
 
-A plugin offers a service by having the method, as in containerd: nothing is declared twice.
+A plugin offers a service by having the method, as in containerd: nothing is declared twice. `SERVER` is the kind of the
+plugins that listen, `METRICS` of those that measure calls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
+
+from holdfast.plugin.registration import Kind
 
 
 class OffersGrpc(Protocol):
@@ -30,3 +34,44 @@ class OffersTtrpc(Protocol):
 
     def register_ttrpc(self, registrar: Any) -> None:
         """Pass ``registrar`` to the generated ``add_…_to_server(servicer, registrar)``."""
+
+
+class Registrar(Protocol):
+    """A table of services that plugins fill, as a server hands it to them."""
+
+    @property
+    def services(self) -> Iterable[str]:
+        """The services registered so far."""
+
+    def withdraw(self, service: str) -> None:
+        """Serve ``service`` no more."""
+
+
+class Server(Protocol):
+    """An instance of a plugin of the kind `SERVER`: it opens its listeners when every plugin has started.
+
+    Two more methods are called if the instance has them: ``async drain(grace_s)`` when the daemon ends, to answer what
+    is in flight and refuse what is new, and ``async close()`` after it, before any plugin closes.
+    """
+
+    async def start(self, listening: Any) -> None:
+        """Listen, by means of ``listening`` (`holdfast.listener.listening.Listening`), which closes what it opened.
+
+        Servers start in the order of their plugins and close in reverse. BootError ends the boot.
+        """
+
+
+class TakesServices(Server, Protocol):
+    """A server for which plugins register services by a method of their own, as ``register_tcp``."""
+
+    #: The name of that method.
+    offered_by: str
+
+    def table(self, listening: Any) -> Registrar:
+        """Return the table that is handed to the method, before any plugin registers."""
+
+
+#: As in containerd 2.3, ``io.containerd.server.v1``.
+SERVER: Kind[Server] = Kind("io.containerd.server.v1")
+#: Measures of calls; `server.servers` puts them into the layer around each method.
+METRICS: Kind[Any] = Kind("io.containerd.metrics.v1")

@@ -3,6 +3,7 @@
 - `containerd`: plugins under containerd's kinds
 - `node`: plugins for the node work
 - `proxy`: plugins in other processes
+- `servers`: the servers, and the plugins that measure calls
 - `config`: the service for the daemon's own configuration
 - `kinds`: the kinds by which plugins find each other
 - `message`: conversion between the API's messages and the store's values
@@ -26,15 +27,18 @@ from holdfast.failure import sentence
 from holdfast.plugin import Kind, Registration
 from holdfast.plugin.decorator import check, failing
 from holdfast.plugin.graph import twice
-from holdfast.plugins.kinds import ENTRY_POINT
+from holdfast.plugins.kinds import ENTRY_POINT, SERVER
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "holdfast.plugins"
 
-#: ``module:name`` of each built-in registration, in registration order (containerd's, then ours).
+#: ``module:name`` of each built-in registration, in registration order (containerd's, then ours). The two that
+#: measure calls come first, so that calls which plugins make at their start are traced.
 SHIPPED: tuple[str, ...] = (
+    "servers.calls:grpc_otel",
+    "servers.calls:grpc_prometheus",
     "containerd.metadata:content",
     "containerd.metadata:metadata",
     "containerd.differ:walking",
@@ -68,11 +72,22 @@ SHIPPED: tuple[str, ...] = (
     "node.placement:placement",
     "node.nri:nri",
 )
+#: The servers, in the order in which they open: once gRPC's socket exists, all the others are open. They are registered
+#: after the plugins of others, whose services they offer, and after the servers of others.
+SERVERS: tuple[str, ...] = (
+    "servers.debug:debug",
+    "servers.metrics:metrics",
+    "servers.ttrpc:ttrpc",
+    "servers.grpc_tcp:grpc_tcp",
+    "servers.health:health",
+    "servers.grpc:grpc",
+)
 
 
 def shipped() -> list[Registration]:
     """Import and return our own registrations."""
-    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, SHIPPED)]
+    named = map(_parts, (*SHIPPED, *SERVERS))
+    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in named]
 
 
 def third_party(disabled: Collection[str] = ()) -> Iterator[tuple[EntryPoint, Registration]]:
@@ -104,7 +119,8 @@ def registrations(settings: Settings, named: Collection[str] = ()) -> list[Regis
         from holdfast.plugins.proxy.registrations import proxies
 
         found += proxies(settings.proxy_plugins)
-    return found
+    ours = {one.init for one in found[: len(SHIPPED) + len(SERVERS)]}
+    return sorted(found, key=lambda one: one.kind == SERVER and 1 + (one.init in ours))
 
 
 def installed(disabled: Collection[str] = (), named: Collection[str] = ()) -> list[Registration]:

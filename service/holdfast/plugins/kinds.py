@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from holdfast.plugin import Kind
+from holdfast.plugin import Kind, services
 
 if TYPE_CHECKING:
     from holdfast.bundle import Bundles
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from holdfast.pods.directory import Directory
     from holdfast.store import Backend, MetadataStore, Scheduler
 
+SERVER = services.SERVER  # the daemon itself knows this one and the next
+METRICS = services.METRICS
 EVENTS: Kind[Exchange] = Kind("io.containerd.event.v1")
 INTERNAL: Kind[Any] = Kind("io.containerd.internal.v1")
 SERVICE: Kind[Any] = Kind("io.containerd.service.v1")

@@ -53,7 +53,7 @@ DEADLINE_SLACK_S = 0.02
 class InterceptorLayer(Struct, frozen=True):
     """The layer that wraps every method of the daemon."""
 
-    counters: Counters
+    counters: Counters = field(default_factory=Counters)
     gate: Gate = field(default_factory=Gate)
     tracing: CallTracing | None = None
 

@@ -72,6 +72,17 @@ class GrpcRegistrar(grpc.GenericRpcHandler):
             name: handler for name, handler in self._methods.items() if name.rpartition("/")[0] != f"/{service}"
         }
 
+    def only(self, services: Iterable[str], why: str = "") -> GrpcRegistrar:
+        """Return a handler for these of the services registered so far; ``why`` says to callers why not the others."""
+        wanted = [service for service in services if service in self._services]
+        words = why or f"this listener serves {' and '.join(wanted) or 'nothing'} alone"
+        chosen = GrpcRegistrar(self._layer, lambda _: words)
+        chosen._services = wanted
+        chosen._methods = {
+            name: handler for name, handler in self._methods.items() if name[1:].rpartition("/")[0] in wanted
+        }
+        return chosen
+
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of one call; gRPC calls this."""
         handler = self._methods.get(handler_call_details.method)

@@ -13,11 +13,8 @@ The life of the daemon:
 
 Its servers:
 
-- `listeners`: the servers, in their order
-- `sockets`: unix sockets
-- `front`, `rounds`, `cut_calls`, `acceptor`, `connections`, `peer`, `descriptors`: connections of others, and what
-  peers may take of the daemon
-- `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
-- `ttrpc_layer`: the layer of `rpc` around ttrpc
+- `addresses`: where they will listen, checked before anything starts
+- `services`: the services of plugins, on the tables of the servers
+- `servers`: starts them last, drains and closes them first
 - `absent`: the answer for services of containerd that holdfast does not have
 """

@@ -1,44 +1,47 @@
 """The boot: every step from a configuration to a daemon that serves, in the order of ``docs/design.md``.
 
-Each step puts its undoing on one stack, so a boot that fails half-way and a clean stop end the same way: listeners,
+Each step puts its undoing on one stack, so a boot that fails half-way and a clean stop end the same way: servers,
 then plugins in reverse, then the tasks, then the directory's lock.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import holdfast
-from holdfast import config, log, rpc
+from holdfast import config, log
 from holdfast.errors import ConfigError, UnusableConfigType
 from holdfast.failure import sentence
+from holdfast.listener.descriptors import Bounds, raise_limit
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.metrics import process as process_metrics
-from holdfast.plugin import InitContext, PluginSet, Registration, State
+from holdfast.plugin import Endpoint, InitContext, PluginSet, Registration, State
 from holdfast.plugin.context import Configuration, OnReload, Places
 from holdfast.plugin.decorator import failing
 from holdfast.plugin.graph import expand_short_ids, ordered
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories, signals
+from holdfast.server.addresses import endpoints_of, refuse_taken
 from holdfast.server.blocked import BlockWatch
 from holdfast.server.faults import DAEMON, Faults
-from holdfast.server.listeners import ITSELF, Listeners, refuse_taken
 from holdfast.server.lock import locked
-from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
 from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
 from holdfast.server.self_limits import apply_to_self
+from holdfast.server.servers import Servers
 from holdfast.server.start import check_required, start
 from holdfast.server.tasks import Job, Tasks
 
 LOG = log.named(__name__)
+ITSELF = "holdfast"  # as the owner of a task
 PROC_ROOT, CGROUP_ROOT = "/proc", "/sys/fs/cgroup"
 
 Registrations = Callable[[config.Settings], Sequence[Registration]]
@@ -105,7 +108,16 @@ class Daemon:
         self.reloadable.on(f"plugins.{uri}", callback)
         return lambda: self.reloadable.touch(f"plugins.{uri}")
 
-    async def boot(self, stack: AsyncExitStack) -> Listeners:
+    def call_on_setting(self, key: str, callback: OnReload) -> None:
+        """Implement `DaemonServices.call_on_setting`."""
+        self.reloadable.on(key, callback)
+
+    def set_log_level(self, level: str) -> None:
+        """Implement `DaemonServices.set_log_level`."""
+        log.set_level(level)
+        self.reloadable.touch("debug.level")
+
+    async def boot(self, stack: AsyncExitStack) -> Servers:
         """Start everything; ``stack`` undoes what was started.
 
         Raises:
@@ -114,19 +126,20 @@ class Daemon:
         settings = self.settings
         directories.prepare(settings.root, settings.state, settings.temp)
         stack.enter_context(locked(Path(settings.root)))
-        refuse_taken(settings)
         enabled = ordered(self.registrations, self._uris(settings.disabled_plugins))
         self.sections, unusable = self._decoded(settings, enabled)
+        endpoints, unknown = endpoints_of(settings, self.sections, enabled)
+        refuse_taken(chain.from_iterable(endpoints.values()))
         apply_to_self(settings.oom_score, settings.cgroup.path, proc_root=PROC_ROOT, cgroup_root=CGROUP_ROOT)
         self.reloadable.begin(flattened(settings, self.sections))
-        listeners = Listeners(settings, self._layer(stack), self.plugins, self.board)
+        bounds = self._prepare(endpoints)
         await stack.enter_async_context(self.tasks)
-        await self._start_plugins([_or_failing(one, unusable) for one in enabled], stack)
-        self._register_services(listeners)
-        debug = debug_routes(self._config_text, log.level_name, self._set_level)
-        await listeners.open(stack, self.tasks, self.metrics, debug)
+        await self._start_plugins([_or_failing(one, unusable | unknown) for one in enabled], stack)
+        servers = Servers(settings, self.plugins, self.board, endpoints, bounds)
+        self._register_services(servers)
+        await self._start_servers(servers, stack)
         await self._wait_until_ready()
-        return listeners
+        return servers
 
     def say_last_good(self) -> None:
         """Set or clear the fault in health that the last good configuration is in force, and not that of the files."""
@@ -174,11 +187,10 @@ class Daemon:
             LOG.warning(str(warning))
         return sections, unusable
 
-    def _layer(self, stack: AsyncExitStack) -> rpc.InterceptorLayer:
-        """Return the layer that wraps every method; register its metrics and those of the process."""
-        metrics = self.settings.metrics
-        counters = rpc.Counters(histogram=metrics.grpc_histogram, zero_series=metrics.grpc_zero_series)
-        counters.add_to(self.metrics)
+    def _prepare(self, endpoints: Mapping[str, Sequence[Endpoint]]) -> Bounds:
+        """Add the metrics of the process and follow the log level; raise the limit of open files, and return what peers
+        may take of it.
+        """
         built = Gauge("holdfast_build_info", "Constant 1, labelled by what was built.", ["revision", "version"])
         built.set(1, holdfast.__revision__, holdfast.__version__)
         left_out = Counter(
@@ -187,14 +199,9 @@ class Daemon:
             read=lambda: [((), float(log.LIMITER.suppressed))],
         )
         self.metrics.add(left_out, built, *process_metrics.families(PROC_ROOT))
-        tracing = rpc.tracing_from(self.settings)
-        if tracing is not None:
-            stack.push_async_callback(tracing.close)
-            stack.enter_context(tracing.of_channels())
-            self.reloadable.on("tracing.ratio", tracing.record_share)
-            self.reloadable.on("tracing.parent_based", tracing.follow_parents)
         self.reloadable.on("debug.level", log.set_level)
-        return rpc.InterceptorLayer(counters, rpc.Gate(self.settings.grpc.max_concurrent_rpcs), tracing)
+        brought = sum(one.name not in Bounds.__struct_fields__ for one in chain.from_iterable(endpoints.values()))
+        return Bounds.within(raise_limit(), brought)
 
     async def _start_plugins(self, enabled: Sequence[Registration], stack: AsyncExitStack) -> None:
         settings = self.settings
@@ -223,19 +230,27 @@ class Daemon:
             check_required(outcome, required)
         self.plugins.check_not_missing(sorted(required))
 
-    def _register_services(self, listeners: Listeners) -> None:
-        required = self._uris(self.settings.required_plugins)
+    def _register_services(self, servers: Servers) -> None:
+        services, required = servers.services, self._uris(self.settings.required_plugins)
         for plugin in list(self.plugins.ready()):
-            listeners.register(plugin)
+            services.register(plugin)
             check_required(plugin, required)
-        listeners.mark_absent()
+        services.mark_absent()
         for plugin in self.plugins:
             if plugin.error is not None and plugin.instance is not None:  # it started, and is not served
                 self.fault(plugin.uri, "services", f"its services are not registered: {sentence(plugin.error)}")
-            for service in listeners.unoffered(plugin):
+            for service in services.unoffered(plugin):
                 words = f"it declares service {service} and did not register it"
                 LOG.warning("plugin does not offer what it declares", id=plugin.uri, service=service)
                 self.fault(plugin.uri, f"service {service}", words)
+
+    async def _start_servers(self, servers: Servers, stack: AsyncExitStack) -> None:
+        required = self._uris(self.settings.required_plugins)
+        self.metrics.add(servers.connections.closed, servers.connections.open)
+        await servers.start(stack)
+        for plugin in self.plugins:
+            if plugin.instance is not None:
+                check_required(plugin, required)
 
     async def _wait_until_ready(self) -> None:
         limit_s = self.settings.timeout_s("plugin.ready")
@@ -250,13 +265,6 @@ class Daemon:
     def _uris(self, names: Sequence[str]) -> set[str]:
         """The URIs of the plugins that the configuration names (a version 1 file names plugins by short id)."""
         return expand_short_ids(names, self.registrations) if self.loaded.short_ids else set(names)
-
-    def _config_text(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self.configuration().values), indent=2).decode() + "\n"
-
-    def _set_level(self, level: str) -> None:
-        log.set_level(level)
-        self.reloadable.touch("debug.level")
 
     def _end(self, why: str) -> None:
         self.on_end(why)

@@ -27,16 +27,16 @@ from holdfast.errors import BootError, ConfigError, DaemonUseless, HoldfastError
 from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
-from holdfast.process import heap
-from holdfast.server import last_good, thread_dump
-from holdfast.server.build import Daemon, Registrations
+from holdfast.process import heap, thread_dump
+from holdfast.server import last_good
+from holdfast.server.build import ITSELF, Daemon, Registrations
 from holdfast.server.last_good import LastGood
-from holdfast.server.listeners import ITSELF, Listeners
 from holdfast.server.notify import Notifier
+from holdfast.server.servers import Servers
 from holdfast.server.signals import Interrupted, StopRequest, handled
 
 LOG = log.named(__name__)
-#: Time to close plugins and listeners, after the grace of the calls in flight.
+#: Time to close servers and plugins, after the grace of the calls in flight.
 CLOSING_S = 15.0
 #: Time to close everything when the daemon ends because a vital job ended: the closing itself may hang.
 FAILED_S = 10.0
@@ -136,6 +136,7 @@ class Lifecycle:
         self._serves = self._reload_waits = False
         self._watched: Watched = (), ()
         self._grace_s = 0.0
+        self._address = ""
         self._to_keep = asyncio.Event()
 
     async def run(self, loaded: config.Loaded, revived: Revived | None = None, on_ready: OnReady | None = None) -> None:
@@ -185,15 +186,16 @@ class Lifecycle:
         async with AsyncExitStack() as stack:
             try:
                 with stop.interrupts():
-                    listeners = await daemon.boot(stack)
+                    servers = await daemon.boot(stack)
             except Interrupted:
                 LOG.info("stopped before the boot had ended")
             else:
-                await self._serve(listeners, stop, on_ready, began)
+                await self._serve(servers, stop, on_ready, began)
 
-    async def _serve(self, listeners: Listeners, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
+    async def _serve(self, servers: Servers, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
         """Serve from the end of the boot until the last call is answered."""
         self._start_own_tasks()
+        self._address = servers.address
         self._say_status()
         self._notifier.ready()
         LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
@@ -202,12 +204,12 @@ class Lifecycle:
         else:
             self._to_keep.set()
         if on_ready is not None:
-            on_ready(self._daemon.settings.grpc.address)
+            on_ready(self._address)
         self._serves = True
         if self._reload_waits:
             self.reload()
         await stop.asked.wait()
-        await self._drain(listeners, stop)
+        await self._drain(servers, stop)
 
     def reload(self) -> None:
         """Read the configuration again, because of SIGHUP or a changed file. Never raises.
@@ -247,17 +249,17 @@ class Lifecycle:
             self._say_status()
             self._notifier.ready()
 
-    async def _drain(self, listeners: Listeners, stop: StopRequest) -> None:
+    async def _drain(self, servers: Servers, stop: StopRequest) -> None:
         """Report NOT_SERVING, refuse new calls and wait for the calls in flight; a second signal ends the wait."""
         self._notifier.stopping()
         LOG.info("draining", grace=f"{self._grace_s:g}s")
         self._daemon.board.drain()
         hurried = asyncio.ensure_future(stop.hurry.wait())
-        draining = asyncio.ensure_future(listeners.drain(self._grace_s))
+        draining = asyncio.ensure_future(servers.drain(self._grace_s))
         try:
             await asyncio.wait((hurried, draining), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            left = draining.result() if draining.done() else listeners.running
+            left = draining.result() if draining.done() else servers.running
             for task in (hurried, draining):
                 task.cancel()
         if left:
@@ -334,7 +336,7 @@ class Lifecycle:
     def _say_status(self) -> None:
         daemon = self._daemon
         refused = f"; on the last good configuration, as {daemon.refused}" if daemon.is_last_good else ""
-        self._notifier.status(f"serving on {daemon.settings.grpc.address}{refused}")
+        self._notifier.status(f"serving on {self._address}{refused}")
 
     def _fallback(self, loaded: config.Loaded, why: str = "") -> Revived | None:
         """The last good configuration, if it differs from ``loaded``; ``why`` is why ``loaded`` was refused."""

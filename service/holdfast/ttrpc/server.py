@@ -82,8 +82,9 @@ class Server:
         """Serve ``service`` no more."""
         self._services.withdraw(service)
 
+    @property
     def services(self) -> tuple[str, ...]:
-        """Return the names of the registered services."""
+        """The names of the registered services."""
         return self._services.names()
 
     def methods(self) -> tuple[tuple[str, Kind], ...]:

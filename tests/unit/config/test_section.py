@@ -84,6 +84,8 @@ def test_a_section_nobody_reads_is_an_error_in_yaml(settings, tmp_path):
     )
     with pytest.raises(ConfigError, match="this plugin takes no configuration"):
         check_sections(settings("plugins: {io.containerd.grpc.v1.version: {}}"), KNOWN)
+    with pytest.raises(ConfigError, match="its settings are in grpc"):
+        check_sections(settings("plugins: {io.containerd.server.v1.grpc-tcp: {address: ''}}"), KNOWN)
 
 
 def test_the_sections_of_containerds_plugins_are_one_warning_a_file(settings, tmp_path):

@@ -1,5 +1,6 @@
 """What every page shows: its commands exist, its configurations can be used, its links lead somewhere."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def test_every_package_has_its_row_in_the_design_and_every_row_its_package():
         if (path / "__init__.py").exists() or path.suffix == ".py"
     ]
     assert sorted(named) == sorted(name for name in there if not name.startswith("__"))
+
+
+def test_the_boot_in_the_design_is_the_boot_and_short():
+    from holdfast.server.build import Daemon
+
+    source = inspect.getsource(Daemon.boot)
+    assert f"```python\n{source}```\n" in (ROOT / "docs/design.md").read_text()
+    assert len(source.splitlines()) <= 40
 
 
 def test_the_files_that_answer_questions_exist():

@@ -101,3 +101,14 @@ async def test_an_unwrapped_service_is_served_and_not_counted(short_dir):
         served.layer.gate.closed = True  # a draining daemon still answers it
         assert await served.method("unary", "M")(text("a")) == text("a")
     assert list(served.layer.counters._methods) == []
+
+
+async def test_a_choice_of_the_services_serves_these_and_says_so_of_the_others(short_dir):
+    whole = GrpcRegistrar(InterceptorLayer(Counters()), nobody)
+    whole.add_generic_rpc_handlers((generic({"M": handler("unary", echo)}),))
+    version_pb2_grpc.add_VersionServicer_to_server(Versions(), whole)
+    chosen = whole.only([VERSION, "none.of.it"])
+    assert chosen.services == (VERSION,)
+    assert chosen._absence(f"/{SERVICE}/M") == f"unknown service {SERVICE} (this listener serves {VERSION} alone)"
+    assert whole.only([VERSION], "for probes")._absence(f"/{SERVICE}/M") == f"unknown service {SERVICE} (for probes)"
+    assert whole.services == (SERVICE, VERSION)

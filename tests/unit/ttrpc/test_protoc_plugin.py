@@ -72,7 +72,7 @@ async def test_what_is_generated_serves_and_calls_every_kind_of_method(generated
     def register(server):
         ttrpc.add_SpeakerServicer_to_server(Speaker(), server)
         ttrpc.add_QuietServicer_to_server(ttrpc.QuietServicer(), server)
-        assert server.services() == ("odd.pkg.Speaker", "odd.pkg.Quiet")
+        assert server.services == ("odd.pkg.Speaker", "odd.pkg.Quiet")
 
     async with serving(register) as (_, path), Client(path) as client:
         stub = ttrpc.SpeakerStub(client)

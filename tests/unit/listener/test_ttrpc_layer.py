@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast import namespaces
 from holdfast.errors import Canceled, DeadlineExceeded, HoldfastError, NotFound, Unavailable
+from holdfast.listener.ttrpc_layer import intercept
 from holdfast.rpc import Counters, InterceptorLayer
 from holdfast.rpc.counters import GO_CODES
 from holdfast.rpc.spans import CallTracing
-from holdfast.server.ttrpc_layer import intercept
 from holdfast.ttrpc import Client, Method
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from holdfast import log
-from holdfast.server.peer import Peers
+from holdfast.listener.peer import Peers
 
 LOG = log.named(__name__)
 PER_TURN = 16  # so that a flood of connects leaves the loop time for other work

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.errors import BootError
-from holdfast.server.sockets import Owner, UnixSocket, listen_tcp, listen_unix, refuse_if_taken, split_address
+from holdfast.listener.sockets import Owner, UnixSocket, listen_tcp, listen_unix, refuse_if_taken, split_address
 
 from tests.running import PATIENCE_S
 

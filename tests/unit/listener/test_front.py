@@ -8,12 +8,12 @@ import socket
 
 import grpc
 import pytest
-from holdfast.server import acceptor
-from holdfast.server import front as ours
-from holdfast.server.connections import ConnectionMetrics
-from holdfast.server.cut_calls import BURST
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.front import Front
+from holdfast.listener import acceptor
+from holdfast.listener import front as ours
+from holdfast.listener.connections import ConnectionMetrics
+from holdfast.listener.cut_calls import BURST
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.front import Front
 
 from tests.running import PATIENCE_S
 

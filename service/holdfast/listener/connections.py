@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable
 from time import monotonic
 
 from holdfast import log
+from holdfast.listener.descriptors import ConnectionBound
 from holdfast.metrics import Counter, Gauge
-from holdfast.server.descriptors import ConnectionBound
 
 LOG = log.named(__name__)
 LOG_EVERY_S = 60.0

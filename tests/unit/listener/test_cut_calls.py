@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import struct
 
-from holdfast.server.cut_calls import BURST, MOST_PEERS, RATE, CutCalls, OpenCalls
+from holdfast.listener.cut_calls import BURST, MOST_PEERS, RATE, CutCalls, OpenCalls
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from holdfast import log
+from holdfast.listener.http import Request, RequestRefused, Response, Routes
 from holdfast.metrics import CONTENT_TYPE, Registry
-from holdfast.server import thread_dump
-from holdfast.server.http import Request, RequestRefused, Response, Routes
+from holdfast.process import thread_dump
 
 LOG = log.named(__name__)
 
@@ -55,8 +58,14 @@ def is_address(host: str) -> bool:
     return True
 
 
-def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_level: Callable[[str], None]) -> Routes:
+def debug_routes(
+    configuration: Callable[[], dict[str, Any]], level: Callable[[], str], set_level: Callable[[str], None]
+) -> Routes:
     """Routes of the stacks, the tasks, the configuration in force, and the log level, which can be changed."""
+
+    def show(_: Request) -> Response:
+        text = msgspec.json.format(msgspec.json.encode(configuration()), indent=2)
+        return Response(text + b"\n", content_type="application/json")
 
     def change_level(request: Request) -> Response:
         set_level(request.body.decode(errors="replace").strip() or request.query.get("level", ""))
@@ -66,7 +75,7 @@ def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_l
     return {
         ("GET", "/debug/stacks"): lambda _: Response(thread_dump.text().encode()),
         ("GET", "/debug/tasks"): lambda _: Response(_tasks().encode()),
-        ("GET", "/debug/config"): lambda _: Response(config_text().encode(), content_type="application/json"),
+        ("GET", "/debug/config"): show,
         ("GET", "/debug/loglevel"): lambda _: Response(f"{level()}\n".encode()),
         ("PUT", "/debug/loglevel"): change_level,
     }

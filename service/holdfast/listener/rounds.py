@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from holdfast.server.descriptors import ConnectionBound
+from holdfast.listener.descriptors import ConnectionBound
 
 Waiting = TypeVar("Waiting")
 

@@ -23,11 +23,11 @@ from time import monotonic
 import grpc
 
 from holdfast import log
-from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import CUT_CALLS, ConnectionMetrics, Connections
-from holdfast.server.cut_calls import CutCalls, OpenCalls
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.rounds import Rounds
+from holdfast.listener.acceptor import Acceptor
+from holdfast.listener.connections import CUT_CALLS, ConnectionMetrics, Connections
+from holdfast.listener.cut_calls import CutCalls, OpenCalls
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.rounds import Rounds
 
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) until it is passed on

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.rounds import LEAST, LONG_S, SHORT_S, Rounds
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.rounds import LEAST, LONG_S, SHORT_S, Rounds
 from hypothesis import given
 from hypothesis import strategies as st
 

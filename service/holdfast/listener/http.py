@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from holdfast import log
 from holdfast.errors import HoldfastError
-from holdfast.server.acceptor import Acceptor
-from holdfast.server.connections import Connections, TrackedConnection
+from holdfast.listener.acceptor import Acceptor
+from holdfast.listener.connections import Connections, TrackedConnection
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
@@ -40,7 +40,7 @@ GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib releases the interpreter while it 
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
             413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-            501: "Not Implemented"}  # fmt: skip
+            501: "Not Implemented", 503: "Service Unavailable"}  # fmt: skip
 
 
 class Request(Struct, frozen=True):

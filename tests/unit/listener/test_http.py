@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast import log
 from holdfast.errors import ConfigError
+from holdfast.listener import http as ours
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import ConnectionBound
+from holdfast.listener.http import HttpServer, Request, Response
 from holdfast.metrics import CONTENT_TYPE, Counter, Registry
-from holdfast.server import http as ours
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import ConnectionBound
-from holdfast.server.http import HttpServer, Request, Response
-from holdfast.server.pages import debug_routes, guard_address, metrics_routes
+from holdfast.plugins.servers.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -297,13 +297,13 @@ async def test_a_connection_that_makes_room_ends_with_all_it_holds_and_not_when_
     ],
 )
 async def test_the_debug_endpoint_on_an_address_only_reads_and_not_for_web_pages(method, headers, status):
-    routes = debug_routes(lambda: "{}", lambda: "info", lambda level: None)
+    routes = debug_routes(dict, lambda: "info", lambda level: None)
     async with serving(routes, guard=guard_address) as (address, _):
         assert (await ask(address, method, "/debug/loglevel", **headers))[0] == status
 
 
 async def test_a_refused_head_has_no_body_either():
-    routes = debug_routes(lambda: "{}", lambda: "info", lambda level: None)
+    routes = debug_routes(dict, lambda: "info", lambda level: None)
     async with serving(routes, guard=guard_address) as (_, talk):
         answer = await talk(b"HEAD /debug/config HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
@@ -394,11 +394,11 @@ async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_th
         log.level_number(level)
         levels.append(level)
 
-    routes = debug_routes(lambda: '{"version": 2}\n', lambda: levels[-1], set_level)
+    routes = debug_routes(lambda: {"version": 2}, lambda: levels[-1], set_level)
     async with serving(routes) as (address, _):
         assert b"thread MainThread" in (await ask(address, "GET", "/debug/stacks"))[2]
         assert b"Task-" in (await ask(address, "GET", "/debug/tasks"))[2]
-        assert (await ask(address, "GET", "/debug/config"))[2] == b'{"version": 2}\n'
+        assert (await ask(address, "GET", "/debug/config"))[2] == b'{\n  "version": 2\n}\n'
         assert (await ask(address, "GET", "/debug/loglevel"))[2] == b"info\n"
         assert (await ask(address, "PUT", "/debug/loglevel", b"debug\n"))[::2] == (200, b"debug\n")
         assert (await ask(address, "PUT", "/debug/loglevel?level=warn"))[2] == b"warn\n"

@@ -5,7 +5,7 @@ import tempfile
 import threading
 
 import pytest
-from holdfast.server import thread_dump
+from holdfast.process import thread_dump
 
 
 async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():

@@ -47,25 +47,32 @@ class Bounds(Struct, frozen=True):
     )  # of each listener with a `front`: accepted, no byte received yet
     metrics: ConnectionBound = ConnectionBound(64, 16)
     debug: ConnectionBound = ConnectionBound(16, 8)
+    other: ConnectionBound = ConnectionBound(32, 8)  # of each listener that a plugin brings
     ttrpc: ConnectionBound = ConnectionBound(1024, 1024)  # a shim keeps its connection as long as its container lives
 
-    @property
-    def descriptors(self) -> int:
-        """The most descriptors that all listeners hold together."""
+    def of(self, listener: str) -> ConnectionBound:
+        """The bound of a listener, by its name in metrics."""
+        bound: ConnectionBound = getattr(self, listener) if listener in self.__struct_fields__ else self.other
+        return bound
+
+    def descriptors(self, others: int = 0) -> int:
+        """The most descriptors that all listeners hold together, with ``others`` that plugins bring."""
         fronts = 3 * (self.tcp.total + self.health.total + self.grpc.total + self.silent.total)
-        return fronts + self.metrics.total + self.debug.total + self.ttrpc.total
+        brought = others * (3 * self.other.total + self.silent.total)
+        return fronts + self.metrics.total + self.debug.total + self.ttrpc.total + brought
 
     @classmethod
-    def within(cls, limit: int) -> Bounds:
+    def within(cls, limit: int, others: int = 0) -> Bounds:
         """Return the usual bounds, or proportionally smaller ones if the limit of descriptors is low."""
         usual = cls()
-        if limit - RESERVED >= usual.descriptors:
+        wanted = usual.descriptors(others)
+        if limit - RESERVED >= wanted:
             return usual
-        share = max(0, limit - RESERVED) / usual.descriptors
+        share = max(0, limit - RESERVED) / wanted
         LOG.warning(
             "few descriptors: fewer connections are accepted; raise the hard limit of open files",
             limit=limit,
-            wanted=usual.descriptors + RESERVED,
+            wanted=wanted + RESERVED,
             share=f"{share:.0%}",
         )
         return cls(*(getattr(usual, name).scaled(share) for name in cls.__struct_fields__))

@@ -3,9 +3,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from holdfast.server.connections import ConnectionMetrics, Connections
-from holdfast.server.descriptors import RESERVED, Bounds, ConnectionBound
-from holdfast.server.peer import Peers, address_key
+from holdfast.listener.connections import ConnectionMetrics, Connections
+from holdfast.listener.descriptors import RESERVED, Bounds, ConnectionBound
+from holdfast.listener.peer import Peers, address_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,10 +86,11 @@ def test_those_that_were_quiet_for_too_long_are_closed_and_counted():
     assert metrics.closed.labels("x", "silent").value == 3
 
 
-@given(st.integers(0, 1 << 20))
-def test_whatever_the_limit_of_descriptors_the_engine_keeps_its_own(limit):
-    bounds = Bounds.within(limit)
-    assert bounds.descriptors <= max(limit - RESERVED, 0) + Bounds(*[ConnectionBound(2, 1)] * 7).descriptors
+@given(st.integers(0, 1 << 20), st.integers(0, 4))
+def test_whatever_the_limit_of_descriptors_the_engine_keeps_its_own(limit, others):
+    bounds = Bounds.within(limit, others)
+    least = Bounds(*[ConnectionBound(2, 1)] * len(Bounds.__struct_fields__)).descriptors(others)
+    assert bounds.descriptors(others) <= max(limit - RESERVED, 0) + least
     for name in Bounds.__struct_fields__:
         bound = getattr(bounds, name)
         assert 1 <= bound.per_peer <= bound.total <= getattr(Bounds(), name).total

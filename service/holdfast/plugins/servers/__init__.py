@@ -1,0 +1,9 @@
+"""The servers, as plugins, and the plugins that measure calls; `holdfast.listener` has their engines.
+
+- `grpc`: the unix socket for the node; start here
+- `grpc_tcp`: TCP for the fleet
+- `health`: a port for probes
+- `ttrpc`: ttrpc
+- `metrics`, `debug`, `pages`: the endpoints for metrics and for debugging, and their pages
+- `calls`: metrics and traces of calls
+"""
