@@ -65,8 +65,8 @@ SHIPPED: tuple[str, ...] = (
     "node.bundle:service",
     "node.cgroups:cgroups",
     "node.pods:pods",
-    "node.placement:placement",
-    "node.nri:nri",
+    "node.placement.plugin:placement",
+    "node.nri.plugin:nri",
 )
 
 

@@ -23,9 +23,10 @@ from holdfast.node.plan.claims import Claims
 from holdfast.node.proc.pressure import Pressure
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
-from holdfast.plugins.node import placement
-from holdfast.plugins.node.placement import ReportForwarder, active_rules, outlast
+from holdfast.plugins.node.placement import active_rules
+from holdfast.plugins.node.placement import plugin as placement
 from holdfast.plugins.node.placement.active_rules import ActiveRules
+from holdfast.plugins.node.placement.plugin import ReportForwarder, outlast
 from holdfast.plugins.node.placement.service import PlacementService, Watchers
 from holdfast.pods.cgroup_path import PodRef
 from msgspec.structs import replace
