@@ -12,6 +12,8 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,12 @@ def contract(made: Mapping[str, Any]) -> Iterator[str]:
         yield from ("```", "")
         return
     if made["type"] == "forbidden":
-        name += f" {names(made['source_modules'])} import none of {names(made['forbidden_modules'])}."
+        sources = names(module.removesuffix(".*") for module in made["source_modules"])
+        name += f" {sources} import none of {names(made['forbidden_modules'])}."
+        if free := made.get("ignore_imports"):
+            packages = groupby((line.partition(" -> ")[0].rpartition(".") for line in free), itemgetter(0))
+            lists = (f"in {names([package])} {names(row[2] for row in rows)}" for package, rows in packages)
+            name += f" Exceptions: {'; '.join(lists)}."
     elif made["type"] == "independence":
         name += f" No import between {names(made['modules'])}."
     elif made["type"] != "acyclic_siblings":
