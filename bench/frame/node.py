@@ -53,7 +53,7 @@ def serve(rules: str, rescan_s: float) -> None:
             Loop(
                 EngineSettings("/proc", "/dev/kmsg", rescan_s),
                 hierarchy,
-                Journal(at / "journal.db", boot_id),
+                Journal(at / "journal", boot_id),
                 Kills(at / "kills.db", boot_id),
                 EngineListeners(lambda report: None, lambda kill: None),
             )

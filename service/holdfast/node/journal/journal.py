@@ -40,7 +40,7 @@ class Journal:
     """The journal of one boot; see the theory above. Thread-safe."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        """Open the file and drop the rows of an earlier boot; import a journal of an older release (``PATH.db``).
+        """Open the file and drop the rows of an earlier boot.
 
         Raises:
             Unavailable: the file can be neither opened nor made, or another daemon has it.
@@ -54,7 +54,6 @@ class Journal:
         try:
             self._file = _opened(path)
             self._size = self._take_in()
-            self._take_in_older()
         except OSError as error:
             raise self._unavailable(error) from error
 
@@ -249,20 +248,6 @@ class Journal:
             kept.write_bytes(text)
             os.chmod(kept, 0o600)
         return kept
-
-    def _take_in_older(self) -> None:
-        older = self.path.with_name(f"{self.path.name}.db")
-        if not older.exists():
-            return
-        from holdfast.node.journal import sqlite_journal
-
-        rows = sqlite_journal.rows(older, self._boot_id)
-        for row in rows:
-            if self.table.get(row) is None:
-                self.table.put(row)
-        self._write_anew()
-        sqlite_journal.retire(older)
-        LOG.info("the journal of an older release was imported", path=older, rows=len(rows))
 
     def _unavailable(self, error: OSError) -> Unavailable:
         why = (os.strerror(error.errno) if error.errno else str(error)).lower()
