@@ -64,7 +64,7 @@ def table(keys: Iterable[Key]) -> Iterator[str]:
 
 
 def value_words(key: Key) -> str:
-    """What may stand there, with its range."""
+    """Return the allowed values, with their range."""
     return expected(key.info).replace(f" {EXAMPLES['duration']}", "").replace(f" {EXAMPLES['bytes']}", "")
 
 
@@ -98,7 +98,7 @@ def sentence(words: str) -> str:
 
 
 def cell(words: str) -> str:
-    """What cannot end a table's cell."""
+    """Return text that cannot end a table's cell."""
     return words.replace("|", "\\|").replace("\n", " ")
 
 

@@ -141,7 +141,7 @@ class Ours:
             return await self.states.get()
 
     def outcomes(self) -> dict[str, float]:
-        """What creations were answered, without zeroes."""
+        """Return the answers to creations, without zeroes."""
         return {outcome: value for (outcome,), value in self.metrics.containers.values() if value}
 
 

@@ -159,7 +159,7 @@ class Channel:
 
 
 def group_of(container_id: str) -> str:
-    """Where the runtime puts a container: in a group that names no pod."""
+    """Return the group where the runtime puts a container: it names no pod."""
     return f"/k8s.io/{container_id}"
 
 

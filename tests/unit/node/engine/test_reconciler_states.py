@@ -76,7 +76,7 @@ def line(text: bytes) -> bytes:
 
 
 def newer(journal: Path) -> None:
-    """What a newer release makes of a journal: format 3, which a reader of 2 understands."""
+    """Rewrite a journal as a newer release would: format 3, which a reader of 2 understands."""
     _, *rows = journal.read_bytes().splitlines()
     known = [line(b'{"nice":-5,' + row[10:]) for row in rows if NICE not in row]
     seed = seed_of("boot")
