@@ -79,7 +79,7 @@ class FailedPrecondition(HoldfastError):
 
 
 class Unavailable(HoldfastError):
-    """Not possible now; the same call may succeed later."""
+    """The call is not possible now; the same call may succeed later."""
 
     code, word = Code.UNAVAILABLE, "unavailable"
 

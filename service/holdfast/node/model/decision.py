@@ -64,7 +64,7 @@ Change: TypeAlias = AdjChange | MoveChange | SettingChange
 
 
 class Reason(enum.StrEnum):
-    """Why something is refused; also the label of the refusal metric."""
+    """Reason of a refusal; also the label of the refusal metric."""
 
     INIT = "init"
     SELF = "self"

@@ -263,7 +263,7 @@ class Wants(Struct, frozen=True):
 
 
 class Lineage(enum.IntEnum):
-    """How much of a process's ancestry the rules need."""
+    """The part of a process's ancestry that the rules need."""
 
     NONE = 0
     PARENT = 1

@@ -185,7 +185,7 @@ class ProcessEvents:
         return self._socket.fileno()
 
     def follow(self, parents: Collection[int], *, uids: bool = False) -> None:
-        """Also report forks by these processes, and changes of uid where rules need users."""
+        """Report forks by these processes as well, and changes of uid where rules need users."""
         wanted = frozenset(parents)
         kinds = EXEC | COMM | (FORK if wanted else 0) | (UID if uids else 0)
         if wanted == self._followed and kinds == self._kinds:

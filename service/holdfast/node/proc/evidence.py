@@ -158,7 +158,7 @@ class EvidenceReader:
     # -- programs --------------------------------------------------------------------------------------------------
 
     def _exe(self, process: Process, fd: int, prefix: str) -> tuple[str, bool]:
-        """Why the program is a claim (empty: a fact), and whether that is undecided."""
+        """Return why the program is a claim (empty: a fact), and whether that is undecided."""
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
@@ -197,7 +197,7 @@ class EvidenceReader:
         return why, False
 
     def _unbelieved(self, link: str, number: int, mountinfo: str, fd: int) -> str:
-        """Why the owners on a program's mount prove nothing (else empty); checked before the file itself is read."""
+        """Return why the owners on a program's mount prove nothing, else empty; checked before the file is read."""
         of_init = self._mount_of_init(number)
         mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
@@ -312,7 +312,7 @@ class EvidenceReader:
         return ""
 
     def _group(self, tree: Tree, path: str) -> str:
-        """Why others than root can write to a group (else empty); groups above it from the cache, itself read again."""
+        """Return why others than root can write to a group, else empty; only groups above it are from the cache."""
         if path.endswith(DELETED) or "/.." in path:
             return f"{path} is not below the mounted tree"
         parts = [part for part in path.split("/") if part]

@@ -76,7 +76,7 @@ class Link:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait before the next connection."""
+        """Return the seconds to wait before the next connection."""
         return RECONNECT.delay_s(max(1, self._failures))
 
     async def once(self) -> None:
