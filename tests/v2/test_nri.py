@@ -13,7 +13,7 @@ import grpc
 import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
-from holdfast.pods.nri import ANNOTATION
+from holdfast.plugins.node.nri.message import ANNOTATION
 
 from tests.needs import path_of, peer
 from tests.peers import daemon
