@@ -1,4 +1,4 @@
-"""What a unit of work costs as the work grows: methods, rules, subscribers, plugins, processes.
+"""Cost of a unit of work as the work grows: methods, rules, subscribers, plugins, processes.
 
 CPU time of one thread, in this process, the smallest size of each subject beside every larger one in the same round. A
 ratio of 1 is work that grows in step with what there is; the limit of 3 says that nothing is quadratic.

@@ -133,7 +133,7 @@ def watched(probe: str, arm: Arm, pace: str, number: int, gap_us: int, *, apart:
 
 
 def alone(taken: Mapping[str, list[float]], pace: str, where: str) -> list[Figure]:
-    """What needs no peer."""
+    """Measurements that need no peer."""
     of = f"adj {pace}{where}"
     return [
         Figure(f"exec event to oom_score_adj, {pace}{where}, p50", "us", taken[f"{of} event p50"], must=MOST_ADJ_US),
@@ -222,7 +222,7 @@ def sweep_and_memory(probe: str, given: Options) -> list[Figure]:
 
 
 def idle(probe: str, given: Options) -> list[Figure]:
-    """What the daemon does where nothing happens: wake-ups by thread, less the execs that others made meanwhile."""
+    """Measure an idle daemon: wake-ups by thread, less the execs that others made meanwhile."""
     del probe
     seconds = 20 if given.quick else 60
     with whole(ADJ) as daemon:

@@ -189,7 +189,7 @@ def compared(samples: dict[str, list[float]], arms: dict[str, Arm]) -> list[Figu
 
 
 class StubContext:
-    """What the layer asks of a gRPC context, at no cost."""
+    """A gRPC context with the parts that the layer uses, at no cost."""
 
     def __init__(self, *metadata: tuple[str, str]) -> None:
         self._metadata = (("user-agent", "grpc-python"), ("containerd-namespace", "k8s.io"), *metadata)

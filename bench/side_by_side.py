@@ -115,7 +115,7 @@ def ours(probe: str) -> Iterator[Daemon]:
 
 
 def counted(*command: str) -> float:
-    """How many were missed, from the last line of a probe's starter."""
+    """Return how many were missed, from the last line of a probe's starter."""
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[1])
 
 
@@ -134,7 +134,7 @@ def living(arm: Arm, probe: str, daemon: Daemon, number: int) -> None:
 
 
 def left_behind(arm: Arm, probe: str) -> None:
-    """What a process still has after its rule's daemon was told to stop and give back."""
+    """Return what a process still has after its rule's daemon ended with the order to restore."""
     with arm.start(probe) as daemon:
         process = subprocess.Popen([probe, "check", "60000000", "", "pids", ""])
         deadline = time.monotonic() + 15

@@ -200,7 +200,7 @@ class Bench:
         yield Figure("replies of 4 MiB, 2 callers", "/s", rates[OURS], rates[GRPC], GRPC, "higher")
 
     def blocked(self):
-        """What a stream that nobody reads costs other calls on its connection."""
+        """Measure what a stream that nobody reads costs other calls on its connection."""
         blocked_call = self.run(self._block(self.calls[AGAIN][2], 1000))
 
         def one(name):

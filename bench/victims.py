@@ -1,4 +1,4 @@
-"""Whom the kernel's OOM killer kills, against whom we named before. Needs root.
+"""Processes that the kernel's OOM killer kills, against those we named before. Needs root.
 
 Each trial fills one memory cgroup (``holdfast-test-oom-…``) until the kernel kills somebody, and compares whom with
 whom `holdfast.node.oom.victim` named just before, beside the guesses people use instead: the largest ``oom_score``, the
@@ -68,7 +68,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was predicted and what the kernel did. ``guesses`` by the name of the rule of thumb."""
+    """One trial: the predictions and the kernel's choice. ``guesses`` by the name of the rule of thumb."""
 
     ranking: Ranking
     killed: tuple[int, ...]
@@ -76,7 +76,7 @@ class Outcome:
 
     @property
     def first(self) -> int:
-        """Whom we named."""
+        """The process that we named."""
         assert self.ranking.victim is not None
         return self.ranking.victim.process.pid
 
@@ -102,7 +102,7 @@ class Tally:
 
     @property
     def note(self) -> str:
-        """What became of the trials, and of how many the rules of thumb were right."""
+        """Return the results of the trials, and of how many the rules of thumb were right."""
         ours = ", ".join(f"{number} {verdict}" for verdict, number in self.verdicts.most_common())
         others = ", ".join(f"{self.guesses[name]} by {words}" for name, words in RULES_OF_THUMB.items())
         return f"of {self.trials}: {ours}; {others}"
@@ -143,7 +143,7 @@ def group(hierarchy: Hierarchy, limit_bytes: int) -> Iterator[str]:
 
 
 def kills_in(hierarchy: Hierarchy, path: str) -> int:
-    """How many the kernel has killed in the group."""
+    """Return how many the kernel has killed in the group."""
     tree = memory_tree(hierarchy)
     assert tree is not None
     text = tree.read(path, "memory.oom_control" if tree.name else "memory.events")
@@ -206,7 +206,7 @@ def trial(members: list[Member], limit_mib: int, hierarchy: Hierarchy, *, group_
 
 
 def dead(children: dict[int, subprocess.Popen[str]], number: int) -> tuple[int, ...]:
-    """Who was killed: waits until as many are gone as the kernel counted."""
+    """Return the killed process: waits until as many are gone as the kernel counted."""
     descriptors = {os.pidfd_open(pid): pid for pid in children}
     try:
         poll = select.poll()
@@ -223,7 +223,7 @@ def dead(children: dict[int, subprocess.Popen[str]], number: int) -> tuple[int, 
 
 
 def rules_of_thumb(processes: list[Process], hierarchy: Hierarchy) -> dict[str, int]:
-    """Whom others would name."""
+    """Return the process that others would name."""
     host = read_host("/proc", hierarchy)
     scores = {}
     for process in processes:

@@ -12,13 +12,14 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from holdfast.config.describe import REQUIRED, Key, expected, keys_of
 from holdfast.config.quantity import EXAMPLES, format_duration
-from holdfast.config.render import path_words
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 
 DOCS = Path(__file__).parent
@@ -62,7 +63,7 @@ def table(keys: Iterable[Key]) -> Iterator[str]:
 
 
 def value_words(key: Key) -> str:
-    """What may stand there, with its range."""
+    """Return the allowed values, with their range."""
     return expected(key.info).replace(f" {EXAMPLES['duration']}", "").replace(f" {EXAMPLES['bytes']}", "")
 
 
@@ -83,6 +84,11 @@ def timeouts() -> Iterator[str]:
         yield f"| `{TIMEOUT_PREFIX}{name}` | `{format_duration(seconds)}` | {meaning} |"
 
 
+def path_words(path: Iterable[str | int]) -> str:
+    """A documented key's path: ``grpc.grants[].methods``, ``proxy_plugins.*.type``."""
+    return "".join(str(step) if step == "[]" else f".{step}" for step in path).removeprefix(".")
+
+
 def written(value: object) -> str:
     """A value in YAML's flow form, which JSON is."""
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
@@ -96,7 +102,7 @@ def sentence(words: str) -> str:
 
 
 def cell(words: str) -> str:
-    """What cannot end a table's cell."""
+    """Return text that cannot end a table's cell."""
     return words.replace("|", "\\|").replace("\n", " ")
 
 
@@ -118,7 +124,12 @@ def contract(made: Mapping[str, Any]) -> Iterator[str]:
         yield from ("```", "")
         return
     if made["type"] == "forbidden":
-        name += f" {names(made['source_modules'])} import none of {names(made['forbidden_modules'])}."
+        sources = names(module.removesuffix(".*") for module in made["source_modules"])
+        name += f" {sources} import none of {names(made['forbidden_modules'])}."
+        if free := made.get("ignore_imports"):
+            packages = groupby((line.partition(" -> ")[0].rpartition(".") for line in free), itemgetter(0))
+            lists = (f"in {names([package])} {names(row[2] for row in rows)}" for package, rows in packages)
+            name += f" Exceptions: {'; '.join(lists)}."
     elif made["type"] == "independence":
         name += f" No import between {names(made['modules'])}."
     elif made["type"] != "acyclic_siblings":

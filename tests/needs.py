@@ -1,4 +1,4 @@
-"""What a test needs of the machine, and what happens where it is missing.
+"""Requirements of a test on the machine, and what happens where one is missing.
 
 A missing peer, or missing root, skips a test and says why. With ``HOLDFAST_REQUIRE_PEERS=1`` it fails instead: CI
 must not be green because nothing ran.
@@ -28,7 +28,7 @@ def peer(*programs: str) -> pytest.MarkDecorator:
 
 
 def found(program: str) -> str | None:
-    """Where a peer is: what ``tests/peers/build`` built, before what is installed; ``folder/program`` is built only."""
+    """Return a peer: what ``tests/peers/build`` built, before what is installed; ``folder/program`` is built only."""
     if "/" in program:
         return shutil.which(BIN / program)
     return shutil.which(program, path=f"{BIN}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

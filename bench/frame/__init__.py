@@ -1,1 +1,1 @@
-"""What every bench module shares: figures, and the two daemons side by side."""
+"""Shared by every bench module: figures, and the two daemons side by side."""

@@ -82,7 +82,7 @@ HEAD = ["figure", "holdfast", "peer", "ratio", "range", "rounds", "better", "lim
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for."""
+    """The request of the command line."""
 
     quick: bool = False
     json: Path | None = None
@@ -90,7 +90,7 @@ class Options:
     extra: dict[str, object] = field(default_factory=dict)
 
     def rounds(self, full: int, quick: int = 2) -> int:
-        """How often to measure."""
+        """Return how often to measure."""
         return quick if self.quick else full
 
 

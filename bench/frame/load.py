@@ -13,7 +13,7 @@ from bench.frame.side import METADATA, cpu_ns
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one server did in one slice of time."""
+    """One server's work in one slice of time."""
 
     calls_per_s: float
     p50_ms: float

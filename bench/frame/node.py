@@ -53,7 +53,7 @@ def serve(rules: str, rescan_s: float) -> None:
             Loop(
                 EngineSettings("/proc", "/dev/kmsg", rescan_s),
                 hierarchy,
-                Journal(at / "journal.db", boot_id),
+                Journal(at / "journal", boot_id),
                 Kills(at / "kills.db", boot_id),
                 EngineListeners(lambda report: None, lambda kill: None),
             )
@@ -80,7 +80,7 @@ class Daemon:
     metrics: str = ""
 
     def events(self) -> int:
-        """How many process events it was told of so far, from its own metrics."""
+        """Return how many process events it received so far, from its own metrics."""
         with urllib.request.urlopen(self.metrics) as answer:
             lines = answer.read().decode().splitlines()
         return sum(int(float(line.split()[-1])) for line in lines if line.startswith("holdfast_placement_events_total"))
@@ -94,7 +94,7 @@ class Daemon:
         return float(self.process.stdout.readline())
 
     def cpu_ns(self) -> int:
-        """What its threads ran so far."""
+        """Return what its threads ran so far."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks)
 
@@ -104,7 +104,7 @@ class Daemon:
             os.sched_setaffinity(int(task.name), processors)
 
     def wake_ups(self) -> dict[str, int]:
-        """How often its threads went to sleep so far, by their names."""
+        """Return how often its threads went to sleep so far, by their names."""
         found: dict[str, int] = {}
         for status in Path(f"/proc/{self.process.pid}/task").glob("*/status"):
             lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

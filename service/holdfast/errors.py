@@ -79,7 +79,7 @@ class FailedPrecondition(HoldfastError):
 
 
 class Unavailable(HoldfastError):
-    """Not possible now; the same call may succeed later."""
+    """The call is not possible now; the same call may succeed later."""
 
     code, word = Code.UNAVAILABLE, "unavailable"
 
@@ -265,6 +265,11 @@ _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
     (BrokenPipeError, Code.FAILED_PRECONDITION),
     (NotImplementedError, Code.UNIMPLEMENTED),
 )
+
+
+def reason_of(error: OSError) -> str:
+    """Return the system's words for an error, in lower case as Go prints them."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def code_of(error: BaseException) -> Code:

@@ -1,4 +1,4 @@
-"""What each alert is for, as series in promtool's notation: situations in which it fires, and in which it must not.
+"""Cases of the alerts, as series in promtool's notation: situations in which each fires, and in which it must not.
 
 Series of the daemon's have the labels that its page has, and those that a scrape adds; `tests/integration` holds that
 against a real daemon.

@@ -52,7 +52,7 @@ class Helm:
         return objects(self.run(*self._words(values, chart)).stdout)
 
     def refusal(self, values: Mapping[str, Any], chart: Path = CHART) -> str:
-        """What it says to values that must be refused."""
+        """Return the error for values that must be refused."""
         return self.run(*self._words(values, chart), ok=False).stderr
 
     def _words(self, values: Mapping[str, Any] | Path | None, chart: Path) -> Sequence[str | Path]:

@@ -57,7 +57,7 @@ def bare(found):
 
 
 def settings(found, folder):
-    """What the daemon makes of the ConfigMap, all its files together."""
+    """Return the settings that the daemon reads from the ConfigMap, all its files together."""
     folder.mkdir()
     for name, text in one(found, "ConfigMap", "holdfast")["data"].items():
         (folder / name).write_text(text)

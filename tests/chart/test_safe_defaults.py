@@ -29,7 +29,7 @@ def placement(found):
 
 
 def notes(helm, values):
-    """What an install prints; Helm 4 asks no cluster for a dry run of the client."""
+    """Return the notes of an install; Helm 4 asks no cluster for a dry run of the client."""
     given = [word for key, value in values.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
     done = helm.run("install", "holdfast", CHART, "--namespace", NAMESPACE, "--dry-run=client", *given)
     return done.stdout.partition("\nNOTES:\n")[2]

@@ -1,4 +1,4 @@
-"""What chart and overlays render is what Kubernetes' own schemas allow, strictly, in every supported version.
+"""Kubernetes' own schemas strictly allow what chart and overlays render, in every supported version.
 
 kubeconform judges, and so does kubernetes-validate; both read the schemas that come with the latter, so no network is
 needed.

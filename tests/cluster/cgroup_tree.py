@@ -19,7 +19,7 @@ ENDS_S = 60.0 * SLOW
 
 
 def hierarchies() -> list[Path]:
-    """Where this machine has cgroup hierarchies: several with v1, one with v2, all of them on a hybrid machine."""
+    """The cgroup hierarchies of this machine: several with v1, one with v2, all of them on a hybrid machine."""
     lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     kinds = {line[4]: line[line.index("-") + 1] for line in lines}
     return [Path(where) for where, kind in kinds.items() if kind in ("cgroup", "cgroup2")]

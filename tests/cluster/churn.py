@@ -75,7 +75,7 @@ class Churn:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What the daemon takes of its node."""
+    """The daemon's use of its node."""
 
     rss_kib: int
     descriptors: int
@@ -121,7 +121,7 @@ def rows(churn: Churn, minutes: float, pods: int, batch: int) -> Iterator[str]:
 
 
 def row(churn: Churn, minute: float) -> str:
-    """What is so now."""
+    """Return the present figures."""
     now = Daemon.of(churn.release)
     figures = (f"{minute:.0f}", churn.started, len(churn.missed), f"{now.rss_kib / 1024:.1f}", now.descriptors)
     return "| " + " | ".join(map(str, (*figures, f"{now.cpu_s:.1f}"))) + " |"

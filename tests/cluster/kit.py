@@ -1,4 +1,4 @@
-"""What a scenario is written with: a namespace, pods and their processes, and what to wait for.
+"""Parts of a scenario: a namespace, pods and their processes, and states to wait for.
 
 Objects are given as Python mappings and go through kubectl; values of processes are read from this machine's /proc,
 which is the nodes' too.
@@ -41,7 +41,7 @@ def becomes(expected: Answer, look: Callable[[], Answer], within_s: float = PATI
 
 
 def of_living(pids: Iterable[int], read: Callable[[int], Answer]) -> list[Answer]:
-    """What `read` says of each process; one that has ended since it was listed is left out."""
+    """Return what `read` says of each process; one that has ended since it was listed is left out."""
     found = []
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -133,7 +133,7 @@ class Pod:
 
     @property
     def uid(self) -> str:
-        """What the API calls it by; for a static pod what the kubelet calls it by, which its cgroup has."""
+        """The uid of the API; for a static pod the kubelet's own, which its cgroup has."""
         mirrored = self.object["metadata"].get("annotations", {}).get("kubernetes.io/config.mirror")
         return str(mirrored or self.object["metadata"]["uid"])
 
@@ -170,7 +170,7 @@ class Pod:
         return self.namespace.kubectl("exec", self.name, *where, "--", *command)
 
     def printed(self, container: str = "") -> str:
-        """What a container printed, from its first line on: it is Ready before its first instruction."""
+        """Return what a container printed, from its first line on: it is Ready before its first instruction."""
         where = [f"--container={container}"] if container else []
         return until(
             lambda: self.namespace.kubectl("logs", self.name, *where), f"{self.name} has printed a line", PATIENCE_S

@@ -39,7 +39,7 @@ class Node:
 
     @property
     def folder(self) -> Path:
-        """What the node writes."""
+        """Return what the node writes."""
         return self.state.folder / self.name
 
     @property

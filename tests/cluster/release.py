@@ -77,7 +77,7 @@ class Release:
         return self.namespace.cluster.run(command, text=json.dumps(values or {})).stdout
 
     def refusal(self, values: Mapping[str, Any]) -> str:
-        """What helm says to an upgrade or installation with values that must be refused."""
+        """Return helm's error for an upgrade or installation with values that must be refused."""
         command: list[str | Path] = [self.program, "upgrade", "--install", self.name, self.chart, "--values=-"]
         command += [f"--namespace={self.namespace.name}"]
         done = self.namespace.cluster.run(command, text=json.dumps(values), check=False)
@@ -141,7 +141,7 @@ class Release:
         return json.loads(self.holdfast(*words, "--output=json", node=node))
 
     def logs(self, node: str = "node-1") -> str:
-        """What the daemon on a node logged."""
+        """Return the log of the daemon on a node."""
         return self.namespace.kubectl("logs", self.daemon(node), "--container=holdfast")
 
     def metrics(self, node: str = "node-1", name: str = "") -> dict[str, dict[Labels, float]]:

@@ -1,4 +1,4 @@
-"""Where a cluster keeps its files, and which processes are its own."""
+"""The files of a cluster, and its own processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class State:
         return self.folder / "bin"
 
     def log(self, component: str) -> Path:
-        """What a component printed, over all its restarts."""
+        """Return what a component printed, over all its restarts."""
         return self.folder / "log" / component
 
     def log_tail(self, component: str, lines: int = 15) -> str:
@@ -92,7 +92,7 @@ class State:
 
 
 def start_time(pid: int) -> int:
-    """When the process started, in ticks since the boot: with its pid, its identity (proc_pid_stat(5), field 22)."""
+    """Return a process's start, in ticks since the boot: with its pid, its identity (proc_pid_stat(5), field 22)."""
     stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[19])
 

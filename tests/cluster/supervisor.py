@@ -160,7 +160,7 @@ def within(state: State, command: Command) -> Command:
 
 
 def environment() -> dict[str, str]:
-    """What the components see: nothing of the shell that started them, and root's tools."""
+    """The environment of the components: nothing of the shell that started them, and root's tools."""
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 

@@ -1,4 +1,4 @@
-"""What a cluster may refuse: Pod Security, a quota, a second release; and what the daemon's pod refuses itself."""
+"""Refusals of a cluster: Pod Security, a quota, a second release; and those of the daemon's own pod."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_second_release_on_the_node_is_refused_and_the_first_goes_on(release, 
 
 
 def logs(release):
-    """What every container of the daemons printed, the one before it included."""
+    """Return what every container of the daemons printed, the one before it included."""
     where = f"--namespace={release.namespace.name}"
     for one in release.daemons():
         for which in ("--previous=false", "--previous"):

@@ -43,5 +43,5 @@ def test_dry_run_true_false_true_by_upgrade_and_rollback_is_followed_each_time(u
 
 
 def states(release, pod):
-    """What the daemon says of the pod's processes."""
+    """Return what the daemon says of the pod's processes."""
     return {row.split()[3] for row in release.rows(pod)}

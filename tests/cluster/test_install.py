@@ -84,7 +84,7 @@ def foreign_groups(cluster):
 
 
 def host_paths(cluster):
-    """What the node has where the chart has its hostPath volumes, and beside them."""
+    """Return the node's files where the chart has its hostPath volumes, and beside them."""
     (node,) = cluster.nodes
     look = [*cluster.inside(node), "find", "/run", "/var/lib/holdfast", "-maxdepth", "2", "-ignore_readdir_race"]
     return set(subprocess.run(look, capture_output=True, text=True, check=True).stdout.split())

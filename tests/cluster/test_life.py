@@ -32,7 +32,7 @@ def victim(release, namespace):
 
 
 def ready(release):
-    """How often the daemon's container was started again, once it is Ready: one late answer makes it not Ready."""
+    """Return the restarts of the daemon's container, once it is Ready: one late answer makes it not Ready."""
     becomes(True, lambda: release.status()[0])
     return release.status()[1]
 

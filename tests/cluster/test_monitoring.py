@@ -91,7 +91,7 @@ def test_a_prometheus_fires_alerts_for_a_kill_and_for_a_daemon_that_hangs(monito
 
 
 def explained(release, pid):
-    """What the daemon knows of a process; empty where it has ended."""
+    """Return what the daemon knows of a process; empty where it has ended."""
     where = (f"--namespace={release.namespace.name}", "exec", release.daemon(), "--container=holdfast", "--")
     return release.namespace.cluster.kubectl(*where, "holdfast", "explain", str(pid), check=False).stdout
 
@@ -125,7 +125,7 @@ def prometheus(release, home, folder):
 
 
 def values(cluster, query):
-    """What an expression gives."""
+    """Return the value of an expression."""
     ask = ["curl", "--silent", "--fail", "--get", "--data-urlencode", f"query={query}", f"{URL}/api/v1/query"]
     return [float(one["value"][1]) for one in json.loads(cluster.run(ask).stdout)["data"]["result"]]
 
@@ -149,7 +149,7 @@ def at_once(rules):
 
 
 def scraping(release, home, folder):
-    """What the operator would make of the PodMonitor."""
+    """Return the scrape configuration that the operator would make of the PodMonitor."""
     monitor = home.get("podmonitor/holdfast")["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
     (relabeling,) = endpoint["relabelings"]

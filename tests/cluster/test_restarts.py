@@ -1,4 +1,4 @@
-"""What the daemon needs of its node is away and comes back: runtime, kubelet, API server. Rules go on afterwards."""
+"""Runtime, kubelet or API server go away and come back. Rules go on afterwards."""
 
 from __future__ import annotations
 

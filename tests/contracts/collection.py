@@ -1,4 +1,4 @@
-"""What every collector keeps and removes, whatever it is a part of: containerd's own cases of a whole collection.
+"""Contract of every collector, whatever it is a part of: containerd's own cases of a whole collection.
 
 A test module subclasses `CollectionContract` with ``metadata`` (see `metadata`), ``within`` (see `sharing`) and
 ``collect``, which has one collection made and waits for it. Everything is made under a lease that is deleted before,
@@ -148,7 +148,7 @@ class CollectionContract:
 
 
 class LaterCollectionContract:
-    """What containerd 2 has, and 1.6 takes no notice of."""
+    """Cases of containerd 2, which 1.6 ignores."""
 
     async def test_an_image_that_expired_goes_unless_something_holds_it(self, metadata, within, collect):
         scene = await Scene(metadata, within).begin()

@@ -1,4 +1,4 @@
-"""What every container store does: the cases of containerd's own suite and some it does not have."""
+"""Contract of every container store: the cases of containerd's own suite and some it does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every differ does: the cases of containerd's own suites for unpacking and making layers (``archive``).
+"""Contract of every differ: the cases of containerd's own suites for unpacking and making layers (``archive``).
 
 A test module subclasses these with a ``differ`` fixture, a `tests.peers.layers.Daemon`: ours in process, ours and real
 containerds over gRPC. What a case starts from, and what is changed, are steps: functions of a directory. ``refuses``
@@ -164,7 +164,7 @@ class RoundContract:
 
 
 class LaterDiffContract:
-    """What containerd 2 has, and 1.6 does not know."""
+    """Cases of containerd 2, which 1.6 does not know."""
 
     async def test_no_time_is_later_than_the_epoch_and_the_same_trees_are_the_same_layer(self, differ, tmp_path):
         epoch, past = 1_642_941_296, 1_640_995_200

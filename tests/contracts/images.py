@@ -1,4 +1,4 @@
-"""What every image store does: the cases of containerd's own suite and some it does not have."""
+"""Contract of every image store: the cases of containerd's own suite and some it does not have."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class ImagesContract:
 
 
 class LaterImagesContract:
-    """What containerd 2 has, and 1.6 takes no notice of."""
+    """Cases of containerd 2, which 1.6 ignores."""
 
     async def test_a_delete_may_say_what_the_name_must_still_point_to(self, metadata):
         await metadata.images.create("ns", image("i"))

@@ -40,7 +40,7 @@ class Inside:
 
 
 def inside(root: Path, name: str) -> Path:
-    """Where ``name`` leads for a process whose root is ``root``."""
+    """Return the target of ``name`` for a process whose root is ``root``."""
     path, left = [], [part for part in name.split("/") if part]
     while left:
         part = left.pop(0)

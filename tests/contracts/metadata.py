@@ -1,4 +1,4 @@
-"""What every metadata store does: the cases of containerd's own suites for namespaces, leases, images and containers.
+"""Contract of every metadata store: containerd's own cases for namespaces, leases, images and containers.
 
 A test module subclasses `MetadataContract` with a ``metadata`` fixture that has ``namespaces``, ``leases``, ``images``
 and ``containers``; the same cases are put to ours in process, to ours over gRPC and to real containerd.

@@ -1,4 +1,4 @@
-"""What a content store does between namespaces and under leases: the rest of containerd's own content suite.
+"""Contract of a content store between namespaces and under leases: the rest of containerd's own content suite.
 
 `SharingContract` is the policy ``shared``, `IsolationContract` what holds whatever the policy, `IsolatedContract` the
 policy ``isolated``: each wants ``store`` and ``neighbour``, two namespaces of one store. `LeasedContract` wants
@@ -52,7 +52,7 @@ class SharingContract:
 
 
 class IsolationContract:
-    """What holds between two namespaces whatever the policy."""
+    """Cases between two namespaces, whatever the policy."""
 
     async def test_a_neighbour_does_not_see_what_it_did_not_write(self, store, neighbour):
         data, name = some(100)
@@ -107,7 +107,7 @@ class IsolatedContract:
 
 
 class LeasedContract:
-    """What is written under a lease is held by it, from the ingest to the blob."""
+    """A lease holds all content that is written under it, from the ingest to the blob."""
 
     async def test_a_write_under_a_lease_is_held_by_it(self, metadata, within):
         await metadata.leases.create("ns", "lease-1")
@@ -150,7 +150,7 @@ class LeasedContract:
 
 
 async def taken_up(store: ContentStore, neighbour: ContentStore) -> None:
-    """What one namespace has, another has by its digest, without a byte."""
+    """Another namespace gets a blob of one by its digest, without a byte."""
     data, name = some(1000)
     began = time.time_ns()
     await put(store, data, "ref")

@@ -225,7 +225,7 @@ class Node:
 
 
 def befores(table: Table, program: Program) -> list[tuple[str, ...]]:
-    """What rows say a process had before."""
+    """Return the values that a process had before, by the rows."""
     held = table.held(program.pid, program.start_ticks)
     return [(*map(str, row.key), str(row.before)) for row in held.values] if held is not None else []
 

@@ -70,7 +70,7 @@ class Sample:
 
 @dataclass
 class Figures:
-    """What was seen during one attack; ``control``: the answers of a server without an attack."""
+    """Measurements during one attack; ``control``: the answers of a server without an attack."""
 
     scrapes: list[Sample] = field(default_factory=list)
     checks: list[Sample] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Figures:
         return statistics.median(sample.taken_s for sample in self.control)
 
     def added_s(self, sample: Sample) -> float:
-        """How much longer it took than the slowest answer of the control at that time, as on a machine without others.
+        """The time beyond the slowest answer of the control at that time, as on a machine without others.
 
         On a processor that others want as well, the same work takes so many times longer.
         """
@@ -173,13 +173,13 @@ class Target:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING, self.running.said[-4000:]
 
     def versions(self, number: int = 20) -> int:
-        """How many of so many calls on the unix socket are answered."""
+        """Return how many of so many calls on the unix socket are answered."""
         with grpc.insecure_channel(f"unix:{self.address}") as channel:
             call = channel.unary_unary("/containerd.services.version.v1.Version/Version")
             return sum(1 for _ in range(number) if call(b"", timeout=PATIENCE_S))
 
     def refused(self, number: int = 10) -> list[str]:
-        """Why so many new clients of root's on the unix socket are not answered at the first try; empty: all are."""
+        """Return why so many new clients of root's on the unix socket get no answer at the first try; empty: all do."""
         errors = []
         for _ in range(number):
             with grpc.insecure_channel(f"unix:{self.address}", [("grpc.use_local_subchannel_pool", 1)]) as channel:

@@ -29,7 +29,7 @@ class Daemon:
         self.port = port_in(running.line('listener="metrics endpoint"'))
 
     def ask(self, *words: str) -> tuple[int, str]:
-        """What a command of ours says: its exit code and all its lines."""
+        """Return a command's exit code and all its lines."""
         command = [sys.executable, "-m", "holdfast", *words, "-a", self.address]
         with Running(command, env=ENVIRON) as asked:
             status = asked.end()

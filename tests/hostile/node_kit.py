@@ -46,7 +46,7 @@ class Daemon:
         self.address = f"{folder}/h.sock"
 
     def client(self, *commands: Sequence[str]) -> dict[str, str]:
-        """What client commands print, all of one process; each must succeed."""
+        """Return what client commands print, all of one process; each must succeed."""
         asked = [[*words, "-a", self.address, "--timeout", "60"] for words in commands]
         done = subprocess.run(
             [sys.executable, "-c", CLIENT, json.dumps(asked)],
@@ -60,7 +60,7 @@ class Daemon:
         return {" ".join(words): text for words, text in zip(commands, printed, strict=True)}
 
     def answers(self, *pids: int) -> dict[str, str]:
-        """What every command says while these processes are there."""
+        """Return what every command says while these processes are there."""
         commands = [["health"], ["ps"], ["preview"], ["victims"], ["top", "--once"]]
         objects = [[words, "-o", "json"] for words in ("ps", "victims", "preview")]
         said = self.client(*commands, *objects, *(["explain", str(pid)] for pid in pids))

@@ -1,4 +1,4 @@
-"""What an ordinary user can make a process look like, and that none of it is protected.
+"""An ordinary user can make a process look like many things, and none of them is protected.
 
 Every attacker is uid 65534. Values stay above 0, so that these run without CAP_SYS_RESOURCE: a process with 800 is
 protected where a rule brings it to 300. `tests/v2/test_claims.py` runs them all again below 0's border.

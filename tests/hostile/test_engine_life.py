@@ -132,7 +132,7 @@ def test_an_engine_that_fails_in_every_turn_ends_the_daemon_with_one_line(boot, 
 HUNG = """
     import os
     from holdfast.node.engine import engine, loop
-    from holdfast.plugins.node import placement
+    from holdfast.plugins.node.placement import plugin as placement
     engine.HANGS_S, placement.BEAT_S, placement.GIVEN_UP_S = 2, 0.1, {given_up}
     take = loop.Loop._turn
     def turn(self):

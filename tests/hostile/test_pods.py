@@ -61,7 +61,7 @@ def pods_group():
 
 
 async def explained(daemon: Daemon, pid: int) -> str:
-    """What ``explain`` says once the runtime named the container's group: until then its pod is not known."""
+    """Return what ``explain`` says once the runtime named the container's group: until then its pod is not known."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         status, words = await asyncio.to_thread(daemon.ask, "explain", str(pid))

@@ -1,4 +1,4 @@
-"""What the authors of rules and the owners of delegated groups may not make the daemon do, tried over the real kernel.
+"""Authors of rules and owners of delegated groups cannot misuse the daemon, tried over the real kernel.
 
 A rule's author (a bundle, a ConfigMap, the holder of a grant for ``Try``) names files and groups; a group's owner names
 directories below it. Neither may write or read another file of the node, or have a process moved where it was not.

@@ -1,4 +1,4 @@
-"""How the image is built: by buildah, from the Dockerfile.
+"""Build of the image: by buildah, from the Dockerfile.
 
 No registry is needed: the base is Debian's Python from a package mirror. Base and layers are kept under .cache/.
 """

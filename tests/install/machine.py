@@ -58,7 +58,7 @@ class Machine:
         return self._start(self.command(script, folder), env=env)
 
     def run(self, script: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
-        """What it prints; it must end well."""
+        """Return what it prints; it must end well."""
         done = subprocess.run(
             self.command(script, folder),
             env={**os.environ, **(env or {})},

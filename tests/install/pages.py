@@ -42,7 +42,7 @@ def block(page: str, words: str) -> Block:
 
 
 def inline(page: str) -> Iterator[str]:
-    """What a page has between backticks in a line."""
+    """Return the text that a page has between backticks in a line."""
     text = FENCE.sub("", (REPOSITORY / page).read_text())
     return (found["text"] for found in INLINE.finditer(text))
 

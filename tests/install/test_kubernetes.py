@@ -1,4 +1,4 @@
-"""What the pages say about installing into a cluster, as far as it goes without one; `tests/e2e/run` goes on.
+"""Installation into a cluster as the pages have it, as far as it goes without one; `tests/e2e/run` goes on.
 
 The chart is pushed by the release workflow's own lines to a registry that is ``ghcr.io`` on the machine of the test,
 and the pages' lines pull it from there. Put in the place of a cluster: ``helm install`` and ``helm upgrade`` are
@@ -53,7 +53,7 @@ def program(path, text):
 
 
 def pushing():
-    """What the release workflow runs to package and push the chart, up to the signing, which takes the workflow."""
+    """Return the release workflow's steps that package and push the chart, up to the signing."""
     steps = yaml.safe_load((REPOSITORY / RELEASE).read_text())["jobs"]["chart"]["steps"]
     (script,) = [step["run"] for step in steps if step.get("name") == "Package, push, sign"]
     before, _, after = script.partition("cosign sign")

@@ -123,7 +123,7 @@ class Running:
         return self.journal.table
 
     def rows(self):
-        """What is held of processes and files, and the groups made."""
+        """Return the rows of processes and files, and the groups made."""
         return list(self.table.rows())
 
     def happenings(self, pid):

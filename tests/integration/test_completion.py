@@ -19,7 +19,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 @pytest.fixture
 def completed(tmp_path):
-    """What bash offers after these words and a tab."""
+    """Return what bash offers after these words and a tab."""
     command = tmp_path / "holdfast"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m holdfast "$@"\n')
     command.chmod(0o755)

@@ -54,7 +54,7 @@ def kill_at(lethal):
 
 
 def live(directory, lethal, group, acts, pid):
-    """What the child does: the acts, one after the other; its exit code is 0 if it lived through all of them."""
+    """Run the child: the acts, one after the other; its exit code is 0 if it lived through all of them."""
     made = {"path": f"{group}/made/here", "controllers": ["pids"], "settings": {"pids.max": 50}}
     stands = {"path": f"{group}/stands", "controllers": ["pids"], "settings": {"pids.max": 60}}
     engine = Running(directory)

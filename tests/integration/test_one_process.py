@@ -1,4 +1,4 @@
-"""What goes wrong about one process, or in one group, is that one's trouble."""
+"""A failure about one process, or in one group, affects no other."""
 
 import subprocess
 import sys

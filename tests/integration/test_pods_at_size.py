@@ -1,4 +1,4 @@
-"""What 500 pods cost a node's daemon, against a fake runtime at the gRPC seam: this many real ones cannot run here."""
+"""Cost of 500 pods for a node's daemon, against a fake runtime at the gRPC seam: so many real ones cannot run here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel or an interlock says no to, met for real: one line, its reason, and what to do about it."""
+"""Refusals of the kernel or an interlock, met for real: one line, its reason, and what to do about it."""
 
 import os
 

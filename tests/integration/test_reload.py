@@ -1,4 +1,4 @@
-"""What a daemon does with a changed file: what is good comes into force, what is bad changes nothing."""
+"""A changed file: a valid one is put in force, an invalid one changes nothing."""
 
 from __future__ import annotations
 

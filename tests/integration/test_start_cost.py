@@ -1,4 +1,4 @@
-"""What a start must not import, and how much memory a serving daemon keeps."""
+"""A start does not import the modules of a list, and a serving daemon's memory has a limit."""
 
 from __future__ import annotations
 

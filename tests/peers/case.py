@@ -34,7 +34,7 @@ ALL_OK = " ".join(f"{uri}=ok" for uri in SHARED)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a user sees of one daemon: did it serve, how did it end, what did it say, what state are its plugins in."""
+    """A user's view of one daemon: whether it served, how it ended, its output, and its plugins' states."""
 
     boots: bool = True
     status: int = 0  # of the process; after SIGTERM where it served
@@ -44,7 +44,7 @@ class Seen:
 
 
 def refused(line: str, status: int = 1) -> Seen:
-    """What is seen of a daemon that does not start."""
+    """Return the view of a daemon that does not start."""
     return Seen(boots=False, status=status, line=line, plugins="")
 
 

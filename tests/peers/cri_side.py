@@ -185,7 +185,7 @@ class Pod:
 
 
 def _start_of(pid: str) -> tuple[int, int] | None:
-    """When a process was started, and its number, which alone says nothing: numbers begin again; None: it is gone."""
+    """Return a process's start and pid; the pid alone may be used again. None: it is gone."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]), int(pid)
     return None

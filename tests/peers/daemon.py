@@ -74,7 +74,7 @@ class Daemon(Running):
 
     @property
     def ttrpc_address(self) -> str:
-        """Where its ttrpc server listens by default."""
+        """Return where its ttrpc server listens by default."""
         return self.address + ".ttrpc"
 
     def told(self, state: str, within_s: float = PATIENCE_S) -> bool:

@@ -101,7 +101,7 @@ def tree(root) -> dict[str, tuple]:
 
 
 def entries(data: bytes, *, whiteout_times: bool = False) -> list[tuple]:
-    """What a tar says of each entry; containerd 1.6 gives whiteouts the time it made the diff, which is left out."""
+    """Return a tar's entries; containerd 1.6 gives whiteouts the time it made the diff, which is left out."""
     with tarfile.open(fileobj=io.BytesIO(data)) as opened:
         return [
             (
@@ -117,7 +117,7 @@ def entries(data: bytes, *, whiteout_times: bool = False) -> list[tuple]:
 
 @contextmanager
 def merged(mounts):
-    """Where mounts can be read; no other process sees them."""
+    """Give a folder where mounts can be read; no other process sees them."""
     place = Path(mounts[0].options[-1].partition("=")[2]).parent / "look"
     place.mkdir(exist_ok=True)
     one = [mount.Mount(found.type, found.source, tuple(found.options)).read_only() for found in mounts]

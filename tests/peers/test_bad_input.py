@@ -1,4 +1,4 @@
-"""What is broken, from the configuration to a plugin, gets one clear line; the daemon lives, or does not start."""
+"""Broken input, from the configuration to a plugin, gets one clear line; the daemon lives, or does not start."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ CONNECTED = "03"  # "00000000305f96c3: 00000003 00000000 00000000 0001 03 365887
 
 
 def connections(daemon):
-    """How many connections its listening sockets have, by the kernel's list: they bear the name that was bound."""
+    """Return the connections of its listening sockets, by the kernel's list: they bear the name that was bound."""
     links = []
     for number in os.listdir(f"/proc/{daemon.pid}/fd"):
         with suppress(FileNotFoundError):  # the daemon closed it since it was listed

@@ -14,7 +14,7 @@ EVENT = '{"@type": "containerd.events.TaskOOM", "container_id": "c1"}'
 
 
 def asked(daemon, *words, stdin=None):
-    """What a command printed; it must end well."""
+    """Return what a command printed; it must end well."""
     with Running([*HOLDFAST, *words, "-a", daemon.address], env=ENVIRON, stdin=stdin) as running:
         assert running.end() == 0, running.said
         return running.out

@@ -1,4 +1,4 @@
-"""What the content service says on the wire, message by message: real containerd's answers are ours."""
+"""The content service's messages on the wire, one by one: real containerd's answers are ours."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def ask(daemon: Daemon, *words: str):
 
 
 def placements(daemon: Daemon) -> dict[int, dict]:
-    """What ``ps`` lists, by pid."""
+    """Return what ``ps`` lists, by pid."""
     return {some["pid"]: some for some in ask(daemon, "ps").get("placements", [])}
 
 

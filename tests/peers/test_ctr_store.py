@@ -248,7 +248,7 @@ _LABELS = re.compile(r"[^\s,]+=[^\s,]*(?:,[^\s,]+=[^\s,]*)+")  # a Go map's orde
 
 
 def said(address: str, folder: Path, arguments: str, given: bytes) -> list[str]:
-    """What one command printed, and its exit code, without what differs from run to run."""
+    """Return what one command printed, and its exit code, without what differs from run to run."""
     command = [containerd.peer("ctr"), "--address", address, *arguments.replace("@", str(folder)).split()]
     done = subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
     text = f"{done.stdout.decode(errors='replace')}\n--\n{done.stderr.decode()}\n"

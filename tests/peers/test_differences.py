@@ -1,4 +1,4 @@
-"""What docs/containerd-differences.md says that no case of the table and no other test shows."""
+"""Rows of docs/containerd-differences.md that no case of the table and no other test shows."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_sigquit_is_the_kernels_and_shows_no_stacks(both):
 
 
 class TestTwo:
-    """What a second containerd does to the first; what ours does is in test_life."""
+    """Two containerds on one machine; the behaviour of two of ours is in test_life."""
 
     def test_a_second_containerd_takes_the_socket_and_removes_it_when_it_ends(self, short_dir):
         config = write_config(short_dir)

@@ -1,4 +1,4 @@
-"""What a TCP client learns of the node, with mutual TLS, with and without a grant: each method, called for real."""
+"""A TCP client's view of the node, with mutual TLS, with and without a grant: each method, called for real."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def connected(short_dir, certificates, free_port):
 
 
 def answers(channel, method, pid):
-    """What one method answers, as bytes: of a stream what comes within a second of its headers; and the status."""
+    """Return one method's answer as bytes, of a stream what comes within a second of its headers; and the status."""
     if method.client_streaming:
         return b"", "skipped"
     request = message_factory.GetMessageClass(method.input_type)()

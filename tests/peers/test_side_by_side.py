@@ -46,7 +46,7 @@ def test_holdfast_shows_the_same_or_what_the_page_says(case, short_dir):
 
 
 def named() -> set[str]:
-    """What the last column of the page's tables names: cases of the table, and tests."""
+    """Return the names in the last column of the page's tables: cases of the table, and tests."""
     return {name for cell in ROW.findall(PAGE.read_text()) for name in re.findall(r"`(\w+)`", cell)}
 
 

@@ -53,7 +53,7 @@ def machine_root(folder: Path) -> Root:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a runtime or a node does to a container unasked. ``places``: volume name → folder here."""
+    """Apply what a runtime or a node does to a container unasked. ``places``: volume name → folder here."""
 
     places: Mapping[str, Path]
     cgroup: str

@@ -1,4 +1,4 @@
-"""What the host reports of tests that ran in the guest: however long that took, and wherever it ended."""
+"""The host reports the tests that ran in the guest, however long they took and wherever they ended."""
 
 from __future__ import annotations
 

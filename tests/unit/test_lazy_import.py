@@ -11,7 +11,7 @@ from holdfast import lazy_import
 
 
 def python(script: str) -> str:
-    """What a fresh interpreter prints, in which `lazy_import` was installed before anything else."""
+    """Return what a fresh interpreter prints, in which `lazy_import` was installed before anything else."""
     words = f"from holdfast import lazy_import; lazy_import.install()\n{textwrap.dedent(script)}"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

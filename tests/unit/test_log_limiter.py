@@ -1,4 +1,4 @@
-"""How many lines of a kind are printed."""
+"""The number of printed lines of a kind is limited."""
 
 import io
 import logging

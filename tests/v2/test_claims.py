@@ -1,4 +1,4 @@
-"""What an ordinary user can forge, on v2 and below 0: all cases of `tests.hostile.test_claims`, and more."""
+"""Forgeries of an ordinary user, on v2 and below 0: all cases of `tests.hostile.test_claims`, and more."""
 
 import os
 import shutil

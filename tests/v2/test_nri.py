@@ -13,7 +13,7 @@ import grpc
 import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
-from holdfast.pods.nri import ANNOTATION
+from holdfast.plugins.node.nri.message import ANNOTATION
 
 from tests.needs import path_of, peer
 from tests.peers import daemon
@@ -45,14 +45,14 @@ plugins:
 
 
 def born(pods, name):
-    """What a container's program found when it began: its oom_score_adj, and the files of its cgroup."""
+    """Return what a container's program found when it began: its oom_score_adj, and the files of its cgroup."""
     line = until(lambda: next((line for line in pods.log(name).splitlines() if "born " in line), None), SLOW_S)
     words = dict(word.split("=", 1) for word in line.partition("born ")[2].split())
     return tuple(words[name] for name in ("oom_score_adj", *FILES))
 
 
 def now(pid, group):
-    """What they are now, seen from the host."""
+    """Return the present values, read on the host."""
     return tuple(path.read_text().strip() for path in (Path(f"/proc/{pid}/oom_score_adj"), *(group / f for f in FILES)))
 
 

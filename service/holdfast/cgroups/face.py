@@ -27,7 +27,7 @@ class Mode(enum.StrEnum):
 
 
 class Foreign(enum.StrEnum):
-    """Why the mounted tree is not the host's tree under the host's names, as text for a reader."""
+    """Reason why the mounted tree is not the host's tree under the host's names, as text for a reader."""
 
     UNMOUNTED = "no cgroup file system is mounted"
     BRANCH = "this container's own branch of it alone is mounted"

@@ -36,7 +36,7 @@ def default_timeouts() -> dict[str, float]:
 
 
 class Keepalive(Struct, frozen=True, forbid_unknown_fields=True):
-    """How gRPC notices peers that are gone; HTTP/2 pings and connection ages."""
+    """Detection of peers that are gone: HTTP/2 pings, and limits of a connection's age."""
 
     time: Annotated[Duration, Meta(ge=0, description="idle time after which a client is pinged; 0: never")] = 7200.0
     timeout: Annotated[Duration, Meta(ge=0, description="time a ping's answer may take")] = 20.0

@@ -69,8 +69,8 @@ SHIPPED: tuple[str, ...] = (
     "node.bundle:service",
     "node.cgroups:cgroups",
     "node.pods:pods",
-    "node.placement:placement",
-    "node.nri:nri",
+    "node.placement.plugin:placement",
+    "node.nri.plugin:nri",
 )
 #: The servers, in the order in which they open: once gRPC's socket exists, all the others are open. They are registered
 #: after the plugins of others, whose services they offer, and after the servers of others.

@@ -5,7 +5,7 @@
 - `record`: a report of a pod and of a container
 - `runtime`: the runtime's socket
 - `cri`, `cri_message`: reports over CRI
-- `nri`: reports over NRI, and the answers
+- `nri`: events of NRI, and which containers may be given values
 - `created`: the values that containers were created with
 - `metrics`: metrics of the directory
 """

@@ -1,4 +1,4 @@
-"""Where a container runtime listens for the kubelet, and how its socket is found."""
+"""Search for the socket on which a container runtime listens for the kubelet."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def reads(full_method: str) -> bool:
 
 
 def needs_grant(full_method: str) -> str | None:
-    """Why a method needs a grant over TCP, as a part of a sentence; None if it needs none."""
+    """Return why a method needs a grant over TCP, as a part of a sentence; None if it needs none."""
     if full_method.startswith(_OPEN):
         return None
     if not reads(full_method):

@@ -17,5 +17,5 @@ _REASONS = {
 
 
 def why_absent(service: str) -> str | None:
-    """Why holdfast does not have ``service``; None for a service that it does not know."""
+    """Return why holdfast does not have ``service``; None for a service that it does not know."""
     return next((words for prefix, words in _REASONS.items() if service.startswith(prefix)), None)

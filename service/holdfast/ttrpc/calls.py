@@ -81,7 +81,7 @@ class ServerCall:
 
     @property
     def deadline(self) -> float | None:
-        """When the caller stops waiting, in the loop's clock; None for never."""
+        """The time at which the caller stops waiting, in the loop's clock; None for never."""
         return None if self._stream.deadline == inf else self._stream.deadline
 
     def time_remaining(self) -> float | None:

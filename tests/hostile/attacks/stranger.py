@@ -1,4 +1,4 @@
-"""What every attack here begins with: become a user without rights, and say when the attack is at work."""
+"""The beginning of every attack here: become a user without rights, and say when the attack is at work."""
 
 import encodings.idna  # noqa: F401 - before our interpreter cannot be read any more
 import os

@@ -1,4 +1,4 @@
-"""What holdfast shows where it means to differ. Each name is a case, and is named in docs/containerd-differences.md."""
+"""The intended differences. Each name is a case, and is named in docs/containerd-differences.md."""
 
 from __future__ import annotations
 

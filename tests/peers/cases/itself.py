@@ -1,4 +1,4 @@
-"""What the daemon does to itself first: its oom_score_adj, its cgroup, its user."""
+"""The daemon's changes to itself: its oom_score_adj, its cgroup, its user."""
 
 from __future__ import annotations
 

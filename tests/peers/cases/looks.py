@@ -26,7 +26,7 @@ METHODS = ("/containerd.services.version.v1.Version/Version", "/grpc.health.v1.H
 
 
 def dumped(*paths: str) -> Callable[[Daemon], str]:
-    """What ``config dump`` prints at these places, ``table/key``; lists sorted: containerd's come in any order."""
+    """Return the values that ``config dump`` prints at ``table/key``; lists sorted: containerd's have any order."""
 
     def look(daemon: Daemon) -> str:
         config = str(daemon.dir / "config.toml")
@@ -69,7 +69,7 @@ def _status(channel: grpc.Channel, method: str) -> str:
 
 
 def metrics_page(daemon: Daemon) -> str:
-    """Where it serves metrics, and whether they time each method."""
+    """Return where it serves metrics, and whether they time each method."""
     host = f"http://127.0.0.1:{port(daemon)}"
     page = urllib.request.urlopen(f"{host}/v1/metrics", timeout=PATIENCE_S).read()
     histogram = "histogram" if b"grpc_server_handling_seconds_bucket" in page else "no histogram"
@@ -85,7 +85,7 @@ def _answer(url: str) -> int:
 
 
 def as_nobody(daemon: Daemon) -> str:
-    """How another user fares at its two sockets."""
+    """Return how another user fares at its two sockets."""
     outcome = forward_as(AS_NOBODY, daemon.ttrpc_address)
     if outcome in ("EOFError", "BrokenPipeError", "ConnectionResetError"):  # whichever comes first
         outcome = f"closed: {re.findall('refusing connection after handshake', daemon.line('refus'))[0]}"

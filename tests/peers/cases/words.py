@@ -1,4 +1,4 @@
-"""What the rows are written with: names of plugins, lines of configuration, and observations of a daemon."""
+"""The words of the rows: names of plugins, lines of configuration, and observations of a daemon."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def groups(daemon: Daemon) -> str:
 
 
 def version(daemon: Daemon) -> str:
-    """How ``ctr version`` fares: its status, which halves it printed, and its error."""
+    """Return the result of ``ctr version``: its status, which halves it printed, and its error."""
     done = ctr(daemon, "version")
     halves = [half for half in ("Client:", "Server:") if half in done.stdout]
     error = re.sub(r"WARNING: \w+ mismatch\n", "", done.stderr)  # ctr's version is not the server's

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from holdfast.node.plan.creation import ContainerAdjustment
 from holdfast.plugins.node.nri.link import Link
 from holdfast.plugins.node.nri.metrics import NriMetrics
 from holdfast.plugins.node.nri.service import HandlerContext
 from holdfast.plugins.node.nri.session import PluginIdentity
 from holdfast.pods.created import CreatedStore
-from holdfast.pods.nri import RuleValues, RuntimeContainer, Sandbox
+from holdfast.pods.record import ContainerRecord, PodRecord
 from holdfast.ttrpc import unix
 
 from tests.needs import path_of
@@ -84,17 +85,17 @@ async def runtime(boot: Callable[[], Awaitable[Runtime]]) -> Runtime:
 
 
 class Book:
-    """A feed that keeps what it receives (`pods.nri.Feed`)."""
+    """A feed that keeps what it receives (`nri.feed.DirectoryFeed`)."""
 
     def __init__(self) -> None:
-        self.pods: dict[str, Sandbox] = {}
-        self.containers: dict[str, RuntimeContainer] = {}
+        self.pods: dict[str, PodRecord] = {}
+        self.containers: dict[str, ContainerRecord] = {}
         self.synchronized = 0
 
-    def pod(self, pod: Sandbox) -> None:
-        self.pods[pod.id] = pod
+    def pod(self, pod: PodRecord) -> None:
+        self.pods[pod.sandbox_id] = pod
 
-    def container(self, container: RuntimeContainer) -> None:
+    def container(self, container: ContainerRecord) -> None:
         self.containers[container.id] = container
 
     def pod_gone(self, sandbox_id: str) -> None:
@@ -104,20 +105,20 @@ class Book:
         self.containers.pop(container_id, None)
 
     def everything(self, pods: Any, containers: Any) -> None:
-        self.pods = {pod.id: pod for pod in pods}
+        self.pods = {pod.sandbox_id: pod for pod in pods}
         self.containers = {container.id: container for container in containers}
         self.synchronized += 1
 
 
 class Told:
-    """Wishes as the test says (`pods.nri.Wishes`): a wish, an error to raise, or a time to take first."""
+    """`nri.adjustments.RuleValuesSource` as the test says: values, an error to raise, or a time to take first."""
 
     def __init__(self) -> None:
-        self.values: RuleValues | None = None
+        self.values: ContainerAdjustment | None = None
         self.error: Exception | None = None
         self.never = False
 
-    async def at_creation(self, pod: Sandbox, container: RuntimeContainer) -> RuleValues | None:
+    async def at_creation(self, pod: PodRecord, container: ContainerRecord) -> ContainerAdjustment | None:
         if self.never:
             await asyncio.Event().wait()
         if self.error is not None:
@@ -141,7 +142,7 @@ class Ours:
             return await self.states.get()
 
     def outcomes(self) -> dict[str, float]:
-        """What creations were answered, without zeroes."""
+        """Return the answers to creations, without zeroes."""
         return {outcome: value for (outcome,), value in self.metrics.containers.values() if value}
 
 

@@ -75,7 +75,7 @@ class Cri:
         self.call("RemovePodSandbox", field(1, pod))
 
     def log(self, name: str) -> str:
-        """What a container has said so far."""
+        """Return the output of a container so far."""
         path = self._directory / f"{name}.log"
         return path.read_text() if path.exists() else ""
 

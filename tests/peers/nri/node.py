@@ -89,7 +89,7 @@ def placements(directory: Path) -> list[dict[str, object]]:
 
 
 def told(command: str, directory: Path, *more: str) -> str:
-    """What one of our commands prints, as JSON."""
+    """Return what one of our commands prints, as JSON."""
     words = [*daemon.HOLDFAST, command, *more, "-a", str(directory / "h.sock"), "-o", "json"]
     environ = {**os.environ, **daemon.ENVIRON}
     return subprocess.run(words, check=True, capture_output=True, text=True, env=environ, timeout=PATIENCE_S).stdout

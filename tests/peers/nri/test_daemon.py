@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from holdfast.pods.nri import ANNOTATION
+from holdfast.plugins.node.nri.message import ANNOTATION
 
 from tests.needs import peer
 from tests.peers import daemon

@@ -8,9 +8,11 @@ import time
 from statistics import median
 
 import pytest
+from holdfast.node.plan.creation import ContainerAdjustment
+from holdfast.plugins.node.nri.message import ANNOTATION
 from holdfast.plugins.node.nri.metrics import CreationOutcome
 from holdfast.pods.created import Created
-from holdfast.pods.nri import ANNOTATION, NriContainerState, RuleValues
+from holdfast.pods.record import ContainerState
 
 from tests.needs import peer
 from tests.peers.nri.conftest import POD
@@ -28,7 +30,7 @@ async def test_it_registers_is_configured_and_synchronized(runtime, linked):
         container = link.book.containers["container-2"]
         assert (container.sandbox_id, container.state, container.oom_score_adj) == (
             "pod-0",
-            NriContainerState.RUNNING,
+            ContainerState.RUNNING,
             985,
         )
         assert (await runtime.well("calls"))["calls"] == {"10-holdfast Synchronize": 1}
@@ -56,20 +58,20 @@ async def connected(runtime, link):
 async def test_the_runtime_gets_the_value_that_was_wished(runtime, linked, adj):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues("pg", adj)
+        link.values_source.values = ContainerAdjustment("pg", adj)
         said = await runtime.create()
         assert said["adj"] == adj
         assert said["annotations"] == {ANNOTATION: f"rule=pg oom_score_adj={adj} asked=985"}
         assert link.store.get("id-app") == Created("id-app", 985, adj, "pg")
         known = link.book.containers["id-app"]
-        assert (known.oom_score_adj, known.asked) == (adj, 985)
+        assert (known.oom_score_adj, known.oom_score_adj_asked) == (adj, 985)
         assert link.outcomes() == {CreationOutcome.ADJUSTED: 1}
 
 
 async def test_the_runtime_gets_the_group_and_the_settings(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues(
+        link.values_source.values = ContainerAdjustment(
             "pg", None, "/holdfast/db", {"memory.oom.group": "0", "memory.high": "1073741824"}
         )
         said = await runtime.create(Unified={"memory.oom.group": "1"})
@@ -87,7 +89,7 @@ async def test_a_wish_longer_than_one_read_of_gos_arrives(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
         unified = {f"io.max.{at}": "x" * 100 for at in range(500)}
-        link.values_source.values = RuleValues("long", 5, unified=unified)
+        link.values_source.values = ContainerAdjustment("long", 5, settings=unified)
         said = await runtime.create(Unified=dict.fromkeys(unified, "asked"))
         assert (said["adj"], said["unified"]) == (5, unified)
 
@@ -96,7 +98,7 @@ async def test_without_a_wish_nothing_is_adjusted(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
         assert set(await runtime.create()) == {"micros"}
-        link.values_source.values = RuleValues("same", 985)
+        link.values_source.values = ContainerAdjustment("same", 985)
         assert set(await runtime.create()) == {"micros"}
         assert link.outcomes() == {CreationOutcome.NOTHING: 2}
 
@@ -104,7 +106,7 @@ async def test_without_a_wish_nothing_is_adjusted(runtime, linked):
 async def test_a_dry_run_is_told_and_not_done(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues("pg", -500, dry_run=True)
+        link.values_source.values = ContainerAdjustment("pg", -500, dry_run=True)
         assert set(await runtime.create()) == {"micros"}
         (event,) = link.events
         assert (event.outcome, event.oom_score_adj, event.asked, event.pod) == ("dry_run", -500, 985, "pg-0")
@@ -117,7 +119,7 @@ async def test_an_error_of_ours_is_an_empty_answer_and_the_container_is_created(
         link.values_source.error = ZeroDivisionError("a bug of ours")
         assert set(await runtime.create()) == {"micros"}
         assert link.metrics.failures.labels("CreateContainer").value == 1
-        link.values_source.error, link.values_source.values = None, RuleValues("pg", 7)
+        link.values_source.error, link.values_source.values = None, ContainerAdjustment("pg", 7)
         assert (await runtime.create())["adj"] == 7
 
 
@@ -129,21 +131,21 @@ async def test_an_answer_that_takes_too_long_is_an_empty_one_well_before_the_run
         said = await runtime.create()
         assert set(said) == {"micros"}
         assert said["micros"][0] < 4_000_000
-        link.values_source.never, link.values_source.values = False, RuleValues("pg", 7)
+        link.values_source.never, link.values_source.values = False, ContainerAdjustment("pg", 7)
         assert (await runtime.create())["adj"] == 7  # the runtime kept us
 
 
 async def test_a_container_is_known_from_its_creation_to_its_end(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues("pg", -1)
+        link.values_source.values = ContainerAdjustment("pg", -1)
         await runtime.well("run_pod", **POD, Labels={"app": "pg"})
         assert link.book.pods["sandbox-u1"].labels == {"app": "pg"}
         await runtime.create()
         words = {**POD, "ID": "id-app", "Container": "app", "Pid": 4321, "Adj": -1}
         await runtime.well("started", **words)
         known = link.book.containers["id-app"]
-        assert (known.pid, known.oom_score_adj, known.asked) == (4321, -1, 985)
+        assert (known.pid, known.oom_score_adj, known.oom_score_adj_asked) == (4321, -1, 985)
         await runtime.well("stop_container", **words)
         await runtime.well("remove", **words)
         assert link.book.containers == {}
@@ -155,7 +157,7 @@ async def test_a_container_is_known_from_its_creation_to_its_end(runtime, linked
 async def test_a_runtime_that_restarts_has_us_again_with_all_it_has(runtime, boot, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues("pg", -500)
+        link.values_source.values = ContainerAdjustment("pg", -500)
         await runtime.create()
         runtime.running.stop(signal.SIGKILL)  # no Shutdown is sent: the end of the connection is all there is
         assert not await link.state()
@@ -170,7 +172,7 @@ async def test_a_runtime_that_restarts_has_us_again_with_all_it_has(runtime, boo
 async def test_another_plugin_that_wants_the_same_field_fails_one_creation_and_then_has_its_way(runtime, linked):
     async with linked() as link:
         await connected(runtime, link)
-        link.values_source.values = RuleValues("pg", -500)
+        link.values_source.values = ContainerAdjustment("pg", -500)
         await runtime.well("rival", Index="50", Adj=100)
         await runtime.well("wait", Plugins=2)
         conflict = await runtime.create()
@@ -190,7 +192,7 @@ async def test_an_answer_takes_a_few_milliseconds_at_most(runtime, linked, capsy
         wished = {"memory.oom.group": "0"}
         took, created_s, told_s, times = [], [], [], 500
         for at in range(times):
-            link.values_source.values = RuleValues("pg", -500, unified=wished)
+            link.values_source.values = ContainerAdjustment("pg", -500, settings=wished)
             began = time.perf_counter()
             said = await runtime.create(f"c{at}")
             created_s.append(time.perf_counter() - began)

@@ -31,7 +31,7 @@ done
 
 
 class Events(events_ttrpc.EventsServicer):
-    """What a shim publishes."""
+    """Keeps the events that a shim publishes."""
 
     def __init__(self):
         self.seen = asyncio.Queue()
@@ -166,7 +166,7 @@ class State:
 
 
 async def ctr_state(start, answer):
-    """What ``ctr … shim … state`` says when our server stands where it looks for a shim."""
+    """Return what ``ctr … shim … state`` says when our server stands where it looks for a shim."""
     name = scratch_name()
     with socket.socket(socket.AF_UNIX) as listener:
         # ctr was built with a Go that ends abstract names with a NUL of their own

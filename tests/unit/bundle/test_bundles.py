@@ -267,7 +267,7 @@ async def test_without_targets_nothing_is_written_outside(node, tmp_path):
 
 
 async def test_a_lease_cannot_be_made_of_what_a_client_removed(node):
-    """Whatever a client does to our images and leases, what is applied stays."""
+    """An applied bundle stays, whatever a client does to our images and leases."""
     name = await node.pull("1", files(1))
     await node.bundles.apply("1")
     for lease in await node.metadata.leases.matching(NAMESPACE):

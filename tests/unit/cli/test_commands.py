@@ -257,7 +257,7 @@ def test_events_in_json_are_one_envelope_a_line(daemon):
 
 
 def received(daemon, *arguments, stdin):
-    """What a subscriber in the daemon gets of one published event."""
+    """Return what a subscriber in the daemon gets of one published event."""
     with daemon.exchange.subscribe() as reading:
         result = daemon.run("publish", *arguments, input=stdin)
         return result, [event.envelope for event in reading._waiting]

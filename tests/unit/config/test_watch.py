@@ -12,7 +12,7 @@ LONG_S = 3600.0  # a look that would only come after the test gave up
 
 
 def publish(directory, version, text):
-    """What the kubelet does, in its order."""
+    """Update a ConfigMap's volume as the kubelet does, in its order."""
     target = directory / f"..2026_{version}"
     target.mkdir()
     (target / "config.yaml").write_text(text)

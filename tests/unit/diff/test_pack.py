@@ -1,4 +1,4 @@
-"""What changed between two trees, and the layer it makes."""
+"""Changes between two trees, and the layer made of them."""
 
 from __future__ import annotations
 

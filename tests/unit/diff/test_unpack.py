@@ -1,4 +1,4 @@
-"""What a layer may do to a tree, and everything a hostile one tries to do beyond it."""
+"""Legitimate effects of a layer on a tree, and everything a hostile one tries to do beyond it."""
 
 from __future__ import annotations
 

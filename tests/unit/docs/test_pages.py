@@ -1,4 +1,4 @@
-"""What every page shows: its commands exist, its configurations can be used, its links lead somewhere."""
+"""Every page is true: its commands exist, its configurations can be used, its links lead somewhere."""
 
 import inspect
 import re
@@ -34,7 +34,7 @@ def test_the_readmes_rules_can_be_used(tmp_path):
 
 
 def shown_files(page):
-    """What a page's sessions print of files with rules."""
+    """Return what a page's sessions print of files with rules."""
     return re.findall(r"^\$ cat \S+\.yaml\n(.*?)^(?:\$|```)", page.read_text(), re.MULTILINE | re.DOTALL)
 
 

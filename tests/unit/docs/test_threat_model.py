@@ -1,4 +1,4 @@
-"""What SECURITY.md and the threat model name is there."""
+"""Files and tests that SECURITY.md and the threat model name exist."""
 
 import re
 from pathlib import Path

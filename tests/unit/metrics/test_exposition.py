@@ -20,7 +20,7 @@ _PAIR = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\["\\n])*)"(?:,|\Z)')
 
 
 def read_back(text: str) -> list[tuple[str, dict[str, str], float]]:
-    """What a scraper understands of the lines that are no comments (expfmt's rules, in twenty lines)."""
+    """Return a scraper's reading of the lines that are no comments (expfmt's rules, in twenty lines)."""
     found = []
     for line in text.split("\n"):
         if not line or line.startswith("#"):

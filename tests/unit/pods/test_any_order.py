@@ -20,7 +20,7 @@ from holdfast.plugins.node.nri.feed import DirectoryFeed
 from holdfast.pods.cri import LONGEST_PAUSE_S, RETRIES_S, CriClient
 from holdfast.pods.directory import Directory
 from holdfast.pods.metrics import PodMetrics
-from holdfast.pods.nri import NriContainerState, RuntimeContainer, Sandbox
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 from holdfast.pods.runtime import RuntimeSource
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -33,9 +33,9 @@ RELIST_S = 10.0
 MOST_ROUNDS = 10_000  # of the loop until nothing can go on, and below
 MOST_ANSWERS = 500  # one after the other; more is a question that is asked without end
 LIVES = {
-    pb.CONTAINER_CREATED: NriContainerState.CREATED,
-    pb.CONTAINER_RUNNING: NriContainerState.RUNNING,
-    pb.CONTAINER_EXITED: NriContainerState.STOPPED,
+    pb.CONTAINER_CREATED: ContainerState.CREATED,
+    pb.CONTAINER_RUNNING: ContainerState.RUNNING,
+    pb.CONTAINER_EXITED: ContainerState.STOPPED,
 }
 
 
@@ -159,7 +159,7 @@ class Channel:
 
 
 def group_of(container_id: str) -> str:
-    """Where the runtime puts a container: in a group that names no pod."""
+    """Return the group where the runtime puts a container: it names no pod."""
     return f"/k8s.io/{container_id}"
 
 
@@ -173,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.containers: dict[str, pb.Container] = {}
         self.events: list[tuple[int, str]] = []
         self.nri: list[tuple[str, object]] = []
-        self.syncs: list[tuple[list[Sandbox], list[RuntimeContainer]]] = []
+        self.syncs: list[tuple[list[PodRecord], list[ContainerRecord]]] = []
         self.number = 0
         self.up = True
         self.started: set[str] = set()  # groups whose processes were to be looked at
@@ -215,7 +215,7 @@ class AnyOrder(RuleBasedStateMachine):
         metadata = pb.PodSandboxMetadata(name=f"n-{uid[-1]}", uid=uid, namespace="db")
         self.pods[key] = pb.PodSandbox(id=key, metadata=metadata, created_at=self.number)
         self.events += [(CREATED, key), (STARTED, key)]
-        self.nri.append(("pod", Sandbox(key, uid, "db", f"n-{uid[-1]}")))
+        self.nri.append(("pod", PodRecord(key, uid, "db", f"n-{uid[-1]}")))
 
     @precondition(lambda self: self.pods)
     @rule(data=st.data())
@@ -278,13 +278,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.events.append((kind, key))
         self.nri.append(("container", self._of_nri(self.containers[key])))
 
-    def _of_nri(self, one: pb.Container) -> RuntimeContainer:
-        return RuntimeContainer(
+    def _of_nri(self, one: pb.Container) -> ContainerRecord:
+        return ContainerRecord(
             one.id,
             one.pod_sandbox_id,
             one.metadata.name,
             LIVES[one.state],
             oom_score_adj=0,
+            oom_score_adj_asked=0,
             cgroups_path=group_of(one.id),
         )
 
@@ -372,14 +373,16 @@ class AnyOrder(RuleBasedStateMachine):
         """The same over NRI: in any order, late, or again."""
         at = data.draw(st.integers(0, len(self.nri) - 1))
         what, told = self.nri[at] if kept else self.nri.pop(at)
-        self.gone.discard(getattr(told, "id", ""))  # NRI tells of what was, and the next list of what is
+        key = told.sandbox_id if isinstance(told, PodRecord) else getattr(told, "id", "")
+        self.gone.discard(key)  # NRI tells of what was, and the next list of what is
         getattr(self.feed, what)(told)
         self._turn()
 
     @rule()
     def nri_begins_a_synchronisation(self) -> None:
         pods = [
-            Sandbox(key, one.metadata.uid, one.metadata.namespace, one.metadata.name) for key, one in self.pods.items()
+            PodRecord(key, one.metadata.uid, one.metadata.namespace, one.metadata.name)
+            for key, one in self.pods.items()
         ]
         self.syncs.append((pods, [self._of_nri(one) for one in self.containers.values()]))
 
@@ -388,7 +391,7 @@ class AnyOrder(RuleBasedStateMachine):
     def nri_synchronises(self, data) -> None:
         """With what there was when it began, whatever happened since."""
         pods, containers = self.syncs.pop(data.draw(st.integers(0, len(self.syncs) - 1)))
-        self.gone.difference_update(one.id for one in (*pods, *containers))
+        self.gone.difference_update([one.sandbox_id for one in pods], [one.id for one in containers])
         self.feed.everything(pods, containers)
         self._turn()
 

@@ -1,69 +1,16 @@
 import pytest
 from holdfast.pods import nri
 from holdfast.pods.cgroup_path import group_of, pod_of_path
-from holdfast.pods.nri import (
-    ANNOTATION,
-    EVENT_MASK,
-    Adjustment,
-    RetryGuard,
-    RuleValues,
-    RuntimeContainer,
-    Sandbox,
-    SyncBuffer,
-    adjustment_of,
-)
-from msgspec.structs import replace
+from holdfast.pods.nri import EVENT_MASK, RetryGuard, SyncBuffer
+from holdfast.pods.record import ContainerRecord, PodRecord
 
-C = RuntimeContainer("c1", "s1", "app", oom_score_adj=985, cgroups_path="/kubepods/burstable/podU/c1")
+C = ContainerRecord("c1", "s1", "app")
 KEY = ("uid", "app")
 
 
 def test_only_events_that_every_runtime_knows_are_asked_for():
     assert EVENT_MASK == 0x64F
     assert EVENT_MASK < 1 << 11
-
-
-@pytest.mark.parametrize(
-    ("wished", "answered"),
-    [(-500, -500), (0, 0), (1000, 1000), (5000, 1000), (-5000, -1000), (985, None), (None, None)],
-)
-def test_an_adjustment_is_in_range_and_says_only_what_is_not_so(wished, answered):
-    assert adjustment_of(RuleValues("r", wished), C).oom_score_adj == answered
-
-
-def test_a_value_the_runtime_may_not_write_is_not_asked_of_it():
-    assert adjustment_of(RuleValues("r", -1), C, lowest=0) == Adjustment()
-    assert adjustment_of(RuleValues("r", 0), C, lowest=0).oom_score_adj == 0
-    assert adjustment_of(RuleValues("r", -1, unified={"memory.oom.group": "0"}), C, lowest=0).unified == {
-        "memory.oom.group": "0"
-    }
-
-
-def test_zero_for_a_container_that_has_no_value_is_something_to_say():
-    made = adjustment_of(RuleValues("r", 0), replace(C, oom_score_adj=None))
-    assert made
-    assert made.annotations == {ANNOTATION: "rule=r oom_score_adj=0 asked=unset"}
-
-
-def test_the_annotation_tells_what_was_given_and_what_was_asked_for():
-    made = adjustment_of(RuleValues("pg", -500, "/holdfast/db", {"memory.oom.group": "0"}), C)
-    assert made == Adjustment(
-        -500,
-        "/holdfast/db/c1",
-        {"memory.oom.group": "0"},
-        {ANNOTATION: "rule=pg oom_score_adj=-500 asked=985 cgroup=/holdfast/db/c1 memory.oom.group=0"},
-    )
-
-
-def test_nothing_to_give_is_no_annotation_either():
-    made = adjustment_of(RuleValues("r", 985), C)
-    assert not made
-    assert made.annotations == {}
-
-
-def test_the_systemd_driver_knows_slices_so_a_group_is_left_to_the_engine():
-    systemd = replace(C, cgroups_path="kubepods-podU.slice:cri-containerd:c1")
-    assert adjustment_of(RuleValues("r", group="/holdfast/db"), systemd) == Adjustment()
 
 
 UID = "0e2b3c4d_0000_1111_2222_333344445555"
@@ -148,7 +95,7 @@ def test_what_is_watched_is_bounded_and_the_oldest_goes(monkeypatch):
 def test_a_synchronisation_holds_no_more_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(nri, "MOST", 3)
     gathering = SyncBuffer()
-    pods = [Sandbox(str(at), "u", "n", "p") for at in range(2)]
+    pods = [PodRecord(str(at), "u", "n", "p") for at in range(2)]
     for _ in range(1000):
         gathering.add((), ())
     gathering.add(pods, [C])

@@ -1,4 +1,4 @@
-"""What was freed goes back to the kernel."""
+"""Freed memory goes back to the kernel."""
 
 from __future__ import annotations
 

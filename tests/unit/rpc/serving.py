@@ -58,7 +58,7 @@ class Served:
         return make(f"/{service}/{name}", StringValue.SerializeToString, StringValue.FromString)
 
     def counted(self, name: str, service: str = SERVICE) -> dict[str, int]:
-        """What is not zero of a method's counters, by go-grpc-prometheus's words."""
+        """Return a method's counters that are not zero, by go-grpc-prometheus's words."""
         method = next(
             found
             for found in self.layer.counters._methods.values()

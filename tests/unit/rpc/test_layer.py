@@ -473,7 +473,7 @@ async def test_a_message_over_the_limit_is_resource_exhausted(short_dir):
 
 
 def _generated_base():
-    """What a generated servicer's open method is: blocking, in a module called …_pb2_grpc."""
+    """Return a generated servicer's open method: blocking, in a module called …_pb2_grpc."""
 
     def M(self, request, context):
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -174,7 +174,7 @@ class Served:
         await self.server.stop(0)
 
     async def ask(self, roots: Path, client: tuple[Path, Path] | None = None) -> str:
-        """What the server sees of the client, or the code the call failed with."""
+        """Return the server's view of the client, or the code the call failed with."""
         chain = (client[1].read_bytes(), client[0].read_bytes()) if client else (None, None)
         credentials = grpc.ssl_channel_credentials(roots.read_bytes(), *chain)
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials) as channel:

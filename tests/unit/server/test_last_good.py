@@ -1,4 +1,4 @@
-"""What is kept of a configuration, and what is left when it cannot be kept."""
+"""The kept configuration, and what is left when it cannot be kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ttrpc tests share: a server on a socket, a peer that speaks raw frames, and one service of every kind."""
+"""Shared by the ttrpc tests: a server on a socket, a peer that speaks raw frames, and one service of every kind."""
 
 import asyncio
 import contextlib

@@ -16,7 +16,7 @@ def build(stream, data):
 
 
 def streams(pieces):
-    """What each stream said in all, in order."""
+    """Return the whole text of each stream, in order."""
     said = {}
     for stream, data in pieces:
         said[stream] = said.get(stream, b"") + data

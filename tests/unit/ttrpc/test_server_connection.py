@@ -28,7 +28,7 @@ def connection(**limits):
 
 
 def said(server):
-    """What the connection wants to write: (id, type, flags, data) or (id, code, text)."""
+    """Return the frames that the connection wants to write: (id, type, flags, data) or (id, code, text)."""
     frames = FrameReader().feed(b"".join(server.take_outgoing()))
     return [(f.stream_id, *status(f.data)) if f.kind == RESPONSE and status(f.data)[0] else tuple(f) for f in frames]
 

@@ -4,5 +4,4 @@
 - `table`: the rows in memory
 - `line`: a row in the file
 - `journal`: the file
-- `sqlite_journal`: the file of releases before format 2
 """

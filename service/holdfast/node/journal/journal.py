@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from holdfast import log
-from holdfast.errors import Unavailable
+from holdfast.errors import Unavailable, reason_of
 from holdfast.node.journal.line import FORMAT, READS, Header, Unknown, header, packed, seed_of, unpacked
 from holdfast.node.journal.rows import Drop, Line, Row
 from holdfast.node.journal.table import Table
@@ -40,7 +40,7 @@ class Journal:
     """The journal of one boot; see the theory above. Thread-safe."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        """Open the file and drop the rows of an earlier boot; import a journal of an older release (``PATH.db``).
+        """Open the file and drop the rows of an earlier boot.
 
         Raises:
             Unavailable: the file can be neither opened nor made, or another daemon has it.
@@ -54,7 +54,6 @@ class Journal:
         try:
             self._file = _opened(path)
             self._size = self._take_in()
-            self._take_in_older()
         except OSError as error:
             raise self._unavailable(error) from error
 
@@ -250,22 +249,8 @@ class Journal:
             os.chmod(kept, 0o600)
         return kept
 
-    def _take_in_older(self) -> None:
-        older = self.path.with_name(f"{self.path.name}.db")
-        if not older.exists():
-            return
-        from holdfast.node.journal import sqlite_journal
-
-        rows = sqlite_journal.rows(older, self._boot_id)
-        for row in rows:
-            if self.table.get(row) is None:
-                self.table.put(row)
-        self._write_anew()
-        sqlite_journal.retire(older)
-        LOG.info("the journal of an older release was imported", path=older, rows=len(rows))
-
     def _unavailable(self, error: OSError) -> Unavailable:
-        why = (os.strerror(error.errno) if error.errno else str(error)).lower()
+        why = reason_of(error)
         if isinstance(error, BlockingIOError):
             why = "another daemon has it: stop that one, or give this one another root"
         return Unavailable(f"journal {self.path}: {why}; nothing is written without it")

@@ -20,8 +20,7 @@ from msgspec import Struct
 
 from holdfast.node.journal.rows import Drop, Line
 
-FORMAT = 2  # 1 was an sqlite database (`sqlite_journal`)
-READS = 2
+FORMAT, READS = 2, 2
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

@@ -16,7 +16,7 @@ EXECUTED = "it executed another program meanwhile"
 
 
 class Evidence(Struct, frozen=True):
-    """For each key, why it is a claim; empty: it is a fact.
+    """Reasons by key why it is a claim; empty: it is a fact.
 
     ``undecided`` are keys that cannot be decided now: they start no protection, and end none that they once
     established.

@@ -35,7 +35,7 @@ BY_HAND = "hold"
 
 
 class State(enum.StrEnum):
-    """How far a rule got with a process."""
+    """Progress of a rule with a process."""
 
     HELD = "held"  # everything is as the rule wants it
     MOVING = "moving"  # a cgroup move waits for the mover
@@ -68,7 +68,7 @@ class Happening(enum.StrEnum):
 
 
 class Cause(enum.StrEnum):
-    """Why a rescan read all of ``/proc``."""
+    """Reason why a rescan read all of ``/proc``."""
 
     START = "start"
     RELOAD = "reload"

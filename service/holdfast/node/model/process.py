@@ -193,7 +193,6 @@ class GroupFacts(Struct, frozen=True):
     """
 
     memory_limit: int = NO_LIMIT
-    memory_usage: int = 0
     cpus: str | None = None
     mems: str | None = None
     type: str = "domain"
@@ -263,7 +262,7 @@ class Wants(Struct, frozen=True):
 
 
 class Lineage(enum.IntEnum):
-    """How much of a process's ancestry the rules need."""
+    """The part of a process's ancestry that the rules need."""
 
     NONE = 0
     PARENT = 1

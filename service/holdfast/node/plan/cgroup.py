@@ -214,7 +214,7 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
     target = rule.cgroup
     if target is None or rule.allow_small_limit:
         return
-    limit = _limit_to_be(target.settings, host, group)
+    limit = _limit_to_be(target.settings, group)
     uses = (process.rss_pages + process.page_table_pages) * host.page_bytes
     if limit is not None and uses > limit:
         yield Refusal(
@@ -224,7 +224,7 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
         )
 
 
-def _limit_to_be(settings: Mapping[str, Value], host: HostFacts, group: GroupFacts | None) -> int | None:
+def _limit_to_be(settings: Mapping[str, Value], group: GroupFacts | None) -> int | None:
     """Return the target's memory limit in bytes once its settings are in force; None without one."""
     for name in ("memory.max", "memory.limit_in_bytes"):
         if name in settings:

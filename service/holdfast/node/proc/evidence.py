@@ -37,7 +37,7 @@ from msgspec.structs import replace
 
 from holdfast import kernel_text, log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, reason_of
 from holdfast.node.model.evidence import EXECUTED, NOT_READ, Evidence
 from holdfast.node.model.process import Process
 from holdfast.process import OpenProcess, ProcRoot, start_ticks_of
@@ -158,11 +158,11 @@ class EvidenceReader:
     # -- programs --------------------------------------------------------------------------------------------------
 
     def _exe(self, process: Process, fd: int, prefix: str) -> tuple[str, bool]:
-        """Why the program is a claim (empty: a fact), and whether that is undecided."""
+        """Return why the program is a claim (empty: a fact), and whether that is undecided."""
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
-            return f"the program cannot be read: {os.strerror(error.errno or 0).lower()}", False
+            return f"the program cannot be read: {reason_of(error)}", False
         try:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
@@ -197,7 +197,7 @@ class EvidenceReader:
         return why, False
 
     def _unbelieved(self, link: str, number: int, mountinfo: str, fd: int) -> str:
-        """Why the owners on a program's mount prove nothing (else empty); checked before the file itself is read."""
+        """Return why the owners on a program's mount prove nothing, else empty; checked before the file is read."""
         of_init = self._mount_of_init(number)
         mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
@@ -238,7 +238,7 @@ class EvidenceReader:
             try:
                 folder = self._walk(path)
             except OSError as error:
-                folder = _Folder(f"{path} of the host cannot be read: {os.strerror(error.errno or 0).lower()}")
+                folder = _Folder(f"{path} of the host cannot be read: {reason_of(error)}")
             self._folders[path] = folder
         return folder
 
@@ -312,7 +312,7 @@ class EvidenceReader:
         return ""
 
     def _group(self, tree: Tree, path: str) -> str:
-        """Why others than root can write to a group (else empty); groups above it from the cache, itself read again."""
+        """Return why others than root can write to a group, else empty; only groups above it are from the cache."""
         if path.endswith(DELETED) or "/.." in path:
             return f"{path} is not below the mounted tree"
         parts = [part for part in path.split("/") if part]
@@ -329,7 +329,7 @@ class EvidenceReader:
                     return why
             return _closed(tree, path) or next(filter(None, (_door(tree, path, name) for name in _DOORS)), "")
         except OSError as error:
-            return f"{path} cannot be read: {os.strerror(error.errno or 0).lower()}"
+            return f"{path} cannot be read: {reason_of(error)}"
 
     # -- pods --------------------------------------------------------------------------------------------------------
 

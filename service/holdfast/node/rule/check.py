@@ -24,7 +24,7 @@ def faults_of(config: PlacementConfig) -> Iterator[Remark]:
 
 
 def _admission_fault(entry: Admission) -> str:
-    """Why an entry's namespaces are refused: invalid patterns, or patterns where names must be exact; else empty."""
+    """Return why an entry's namespaces are refused (invalid patterns, patterns in place of names), else empty."""
     try:
         compile_patterns(entry.namespaces)
     except InvalidArgument as error:

@@ -238,7 +238,7 @@ def _in_a_pod(wanted: bool) -> Clause:
 
 
 def _outside(process: Process) -> str:
-    """Why being in no pod is a claim; empty: it is a fact, because a process cannot leave its pod's cgroup."""
+    """Return why being in no pod is a claim; empty: a fact, because a process cannot leave its pod's cgroup."""
     return "" if process.pod is None else "it is in a pod"
 
 

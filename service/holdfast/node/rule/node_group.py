@@ -51,5 +51,5 @@ def first_that_stops(settings: Iterable[tuple[str, Value]]) -> str:
 
 
 def why(path: str) -> str:
-    """Why freezing or limiting ``path`` is refused, and the key that lifts the refusal."""
+    """Return why freezing or limiting ``path`` is refused, and the key that lifts the refusal."""
     return f"the node depends on {path}, which it would freeze or limit; limit_node_groups: true lifts this"

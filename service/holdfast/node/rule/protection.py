@@ -181,7 +181,7 @@ def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def standing_why(claims: Mapping[str, str], grounds: Grounds) -> tuple[str, tuple[str, ...]]:
-    """Why none of the ``grounds`` holds by facts, and the failing keys of the nearest one; empty: one holds.
+    """Return why no fact supports any of the ``grounds``, and the failing keys of the nearest one; empty: one holds.
 
     ``claims`` gives, by key, why it is a claim; empty where it is a fact.
     """

@@ -134,7 +134,7 @@ class RuleMatch(Struct, frozen=True):
 
     @property
     def standing(self) -> Identification:
-        """For a child: whether facts alone identify its ``ancestor``. For a match see `CompiledRule.standing`."""
+        """Whether facts alone identify the ``ancestor`` of a child. For a match see `CompiledRule.standing`."""
         return self.rule.standing(self.ancestor) if self.ancestor is not None else BY_FACTS
 
 

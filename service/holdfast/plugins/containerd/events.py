@@ -23,7 +23,7 @@ _TTRPC_SERVICE = "containerd.services.events.ttrpc.v1.Events"
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a subscriber may fall behind before it is dropped."""
+    """The backlog above which a subscriber is dropped."""
 
     queue_events: Annotated[
         int, msgspec.Meta(ge=1, le=1_000_000, description="events that may wait for one subscriber")

@@ -59,7 +59,7 @@ class Reader(Protocol):
     size: int
 
     async def read(self, offset: int, size: int) -> bytes:
-        """At most ``size`` bytes; fewer only at the end."""
+        """Return at most ``size`` bytes; fewer only at the end."""
 
     def close(self) -> None:
         """Release the blob; the caller does not wait for it."""

@@ -76,7 +76,7 @@ _BREF_KINDS = ("content", "image", "container")
 
 
 def expiry(labels: Mapping[str, str]) -> int | None:
-    """When a lease or an image expires, in nanoseconds since 1970; None for never, also when the label is no time."""
+    """Return when a lease or an image expires, in nanoseconds since 1970; None: never, or the label is no time."""
     text = labels.get(EXPIRE, "")
     if not _RFC3339.match(text):
         return None

@@ -1,4 +1,4 @@
-"""When to collect garbage: containerd's rules, as values in and times out. Times are seconds on one clock.
+"""Times of collections: containerd's rules, as values in and times out. Times are seconds on one clock.
 
 A removal makes the next scheduled collection run, and so does a number of mutations; a request runs one after
 ``schedule_delay_s``. The interval between collections keeps their pauses within ``pause_threshold`` of the time.

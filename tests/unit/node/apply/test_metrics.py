@@ -1,4 +1,4 @@
-"""What is counted of pods, and that its lines are bounded."""
+"""Metrics of pods are counted, and their lines are bounded."""
 
 from types import SimpleNamespace
 

@@ -26,7 +26,7 @@ def under(node, *given):
 
 
 def known_of(node, program):
-    """What is known of a process that is killed now, by what the kernel log has."""
+    """Return what is known of a process that is killed now, by what the kernel log has."""
     kill = Kill(0, program.pid, program.comm, 0, "/", "/", 1, program.adj)
     return attribution(node.examiner, kill, None)
 

@@ -1,4 +1,4 @@
-"""What follows from what is seen and done, case by case, over a machine in memory."""
+"""The reconciler's actions and results, case by case, over a machine in memory."""
 
 from __future__ import annotations
 
@@ -1549,7 +1549,7 @@ class TestAdoption:
         assert undone(node)
 
     def test_so_is_a_file_that_another_rule_wrote_over_before_it_was_told_of(self, node, under):
-        """What the rule found was our own text, of the rule before it."""
+        """The value that the rule found was ours, of the rule before it."""
         under(SET)
         node.kernel.files["/src1", "pids.max"] = "40"
         program = node.forked(node.kernel.processes[1])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import tempfile
 import zlib
 from pathlib import Path
@@ -18,7 +17,6 @@ from holdfast.cgroups.face import parent
 from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.engine import sweep as sweep_module
 from holdfast.node.journal.line import Header, packed, seed_of, unpacked
-from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow, Row
 from holdfast.node.rule.ruleset import Rules
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -27,7 +25,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.fakes.kernel import EXISTING, TREE, Tree
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
-from tests.unit.node.journal.test_sqlite_journal import SCHEMA
 
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
@@ -79,43 +76,12 @@ def line(text: bytes) -> bytes:
 
 
 def newer(journal: Path) -> None:
-    """What a newer release makes of a journal: format 3, which a reader of 2 understands."""
+    """Rewrite a journal as a newer release would: format 3, which a reader of 2 understands."""
     _, *rows = journal.read_bytes().splitlines()
     known = [line(b'{"nice":-5,' + row[10:]) for row in rows if NICE not in row]
     seed = seed_of("boot")
     assert [unpacked(row[:-1], seed) for row in known] == [unpacked(row, seed) for row in rows if NICE not in row]
     journal.write_bytes(packed(Header(3, 2, "boot"), 0) + line(NICE) + b"".join(known))
-
-
-def older(journal: Path, rows: list[Row]) -> None:
-    """What the release with the sqlite journal would have in place of these rows."""
-    journal.unlink()
-    with contextlib.closing(sqlite3.connect(journal.with_name("journal.db"), isolation_level=None)) as db:
-        db.execute("PRAGMA synchronous = OFF")
-        db.executescript(SCHEMA)
-        for row in rows:
-            match row:
-                case AdjRow() | MoveRow():
-                    field = "oom_score_adj" if isinstance(row, AdjRow) else f"cgroup:{row.hierarchy}"
-                    place = [row.pid, row.start_ticks, field]
-                    values = [*written(row), row.rule, False, row.give_back]
-                    db.execute("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*place, *values])
-                case FileRow():
-                    place = [row.hierarchy, row.path, row.file]
-                    values = [*written(row), row.rule, row.give_back]
-                    db.execute("INSERT INTO settings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*place, *values])
-                case GroupRow():
-                    db.execute("INSERT INTO made VALUES (?, ?, ?)", [row.hierarchy, row.path, row.rule])
-                case OverrideRow():
-                    values = [row.pid, row.start_ticks, row.adj, row.expires_unix_ns, row.why]
-                    db.execute("INSERT INTO by_hand VALUES (?, ?, ?, ?, ?)", values)
-
-
-def written(row: AdjRow | MoveRow | FileRow) -> list[str]:
-    """``before, written, previous`` as that release had them."""
-    last = row.written if row.wanted is None else row.wanted
-    previous = "" if row.wanted is None or row.written is None else row.written
-    return [str(row.before), str(last), str(previous)]
 
 
 class Machine(RuleBasedStateMachine):
@@ -127,7 +93,6 @@ class Machine(RuleBasedStateMachine):
         self.node = Node(Path(self.folder.name))
         self.node.set_rules(made(variant))
         self.variant = variant
-        self.ran_older = False
 
     def others(self):
         return sorted(pid for pid in self.node.kernel.processes if pid > 2)
@@ -296,25 +261,6 @@ class Machine(RuleBasedStateMachine):
         self.node.restart(newer)
         self.node.journal._write_anew()
         assert NICE in self.node.journal.path.read_bytes()
-
-    @precondition(lambda self: not self.ran_older)
-    @rule()
-    def an_older_release_ran_before_us(self):
-        """Its journal is an sqlite database, which knows of no heirs: each row is a process's own.
-
-        Nor does it know where a group's first process came from: a process there without a row could not go back.
-        """
-        self.calm_down()
-        self.node.settle()
-        table = self.node.journal.table
-        rows = list(table.rows())
-        for program in self.node.kernel.processes.values():
-            if program.group not in EXISTING and table.held(program.pid, program.start_ticks) is None:
-                return
-        self.ran_older = True
-        self.node.restart(lambda journal: older(journal, rows))
-        keys = {row.key for row in rows if not isinstance(row, GroupRow)}
-        assert {row.key for row in self.node.journal.table.rows() if not isinstance(row, GroupRow)} == keys
 
     @rule(what=st.sampled_from(["adj", "join", "file", "make", "remove", "journal", ""]))
     def the_kernel_refuses(self, what):

@@ -1,4 +1,4 @@
-"""How much memory the engine keeps for a process."""
+"""The engine's memory for a process."""
 
 from __future__ import annotations
 

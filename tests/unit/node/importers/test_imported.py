@@ -1,4 +1,4 @@
-"""What both importers promise of any text, and how the result is printed."""
+"""Promises of both importers for any text, and the printed result."""
 
 from __future__ import annotations
 

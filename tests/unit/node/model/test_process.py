@@ -1,4 +1,4 @@
-"""What a process may have done to its own value."""
+"""Changes that a process may have made to its own value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kill is attributed to, by what is left of its process."""
+"""Attribution of a kill, by what is left of its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER = f"/kubepods/burstable/pod{OTHER_UID}/{'d' * 64}"
 
 
 class Processes:
-    """What is read of processes: pid → parent, group, pages, and whether it is a zombie."""
+    """Values read of processes: pid → parent, group, pages, and whether it is a zombie."""
 
     def __init__(self, **processes):
         self.processes = {int(key[1:]): value for key, value in processes.items()}

@@ -111,7 +111,7 @@ def test_of_a_muted_process_nothing_passes_and_everything_of_others(followed):
 
 
 class Socket:
-    """What a socket with these in it says; an error is raised once, and empty it would block."""
+    """Read a socket with these in it; an error is raised once, and empty it would block."""
 
     def __init__(self, *waiting):
         self.waiting = list(waiting)

@@ -1,4 +1,4 @@
-"""What cannot be meant: rules that decide for no process, values that are not written, users that are none."""
+"""Rules that cannot be meant: they decide for no process, or name values that are not written or unknown users."""
 
 from __future__ import annotations
 

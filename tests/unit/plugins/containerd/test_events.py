@@ -71,7 +71,7 @@ async def test_a_shims_forward_over_ttrpc_is_the_same_handler():
 
 
 class Registrar:
-    """What a server is handed."""
+    """Keeps the services that a server receives."""
 
     def __init__(self):
         self.services = {}

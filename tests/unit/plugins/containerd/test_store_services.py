@@ -251,7 +251,7 @@ async def test_a_client_that_goes_lets_go_of_its_ref_and_what_it_wrote_stays(met
 
 
 class Context:
-    """What the collector's plugin asks of its context."""
+    """The context of the collector's plugin."""
 
     def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self._found = {METADATA: metadata, EVENTS: events}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from msgspec.structs import replace
@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.plugin import InitContext
 from holdfast.plugins.kinds import EVENTS, PLACEMENT, PODS
-from holdfast.plugins.node.nri.adjustments import NoRuleValues, PlacementValues
+from holdfast.plugins.node.nri.adjustments import PlacementValues
 from holdfast.plugins.node.nri.config import NAMESPACE, SERVICE, NriConfig
 from holdfast.plugins.node.nri.feed import DirectoryFeed
 from holdfast.plugins.node.nri.metrics import NriMetrics
 from holdfast.plugins.node.nri.service import HandlerContext, PluginService, fail_open
 from holdfast.plugins.node.nri.session import PluginIdentity, be_a_plugin
 from holdfast.pods.created import CreatedStore
-from holdfast.pods.nri import RuntimeContainer, Sandbox
+from holdfast.pods.directory import Directory
 from holdfast.process import ProcRoot
 from holdfast.trust import refuse_untrusted
 from holdfast.ttrpc import Reconnect, unix
@@ -30,25 +30,6 @@ LOG = log.named(__name__)
 #: A runtime that restarts is back within seconds; a node without NRI is tried again, cheaply.
 RECONNECT = Reconnect(first_s=0.1, longest_s=5.0)
 LASTED_S = 10.0  # a connection that ends sooner counts as failed: a runtime may drop us for how we answer
-
-
-class NullFeed:
-    """A feed that keeps nothing, for a daemon without the directory of pods."""
-
-    def pod(self, pod: Sandbox) -> None:
-        """Ignore it."""
-
-    def container(self, container: RuntimeContainer) -> None:
-        """Ignore it."""
-
-    def pod_gone(self, sandbox_id: str) -> None:
-        """Ignore it."""
-
-    def container_gone(self, container_id: str) -> None:
-        """Ignore it."""
-
-    def everything(self, pods: Iterable[Sandbox], containers: Iterable[RuntimeContainer]) -> None:
-        """Ignore it."""
 
 
 class Link:
@@ -77,7 +58,7 @@ class Link:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait before the next connection."""
+        """Return the seconds to wait before the next connection."""
         return RECONNECT.delay_s(max(1, self._failures))
 
     async def once(self) -> None:
@@ -144,8 +125,8 @@ def open_link(context: InitContext, from_runtime: tuple[int, str, str] | None) -
     proc = ProcRoot(context.places.proc_root)
     store = CreatedStore(context.root_dir / "created.db")
     handler_context = HandlerContext(
-        NoRuleValues() if rules is None else PlacementValues(rules),
-        NullFeed() if directory is None else DirectoryFeed(directory, proc),
+        PlacementValues(rules),
+        DirectoryFeed(Directory() if directory is None else directory, proc),
         store,
         metrics,
         lambda event: exchange.publish("/nri/created", event, NAMESPACE),

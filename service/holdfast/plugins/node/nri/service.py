@@ -1,4 +1,4 @@
-"""The plugin's side of NRI: one handler for each call of the runtime. `holdfast.pods.nri` decides the answers.
+"""The plugin's side of NRI: one handler for each call of the runtime. `adjustments` makes the answers.
 
 No error ever leaves a handler (`fail_open`): the runtime would fail the container for it. After an empty answer the
 runtime creates the container as the kubelet asked, and the engine sets the remaining values when its program runs.
@@ -8,38 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast import log
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.api.nri.v1alpha1.nri_ttrpc import PluginServicer
+from holdfast.node.plan.creation import ContainerAdjustment
 from holdfast.plugins.node.nri import message
+from holdfast.plugins.node.nri.adjustments import LOWEST, RuleValuesSource, before_us, for_runtime
+from holdfast.plugins.node.nri.feed import DirectoryFeed
 from holdfast.plugins.node.nri.metrics import CreationOutcome, NriMetrics
 from holdfast.pods.cgroup_path import group_of
 from holdfast.pods.created import Created, CreatedFile, CreatedStore
-from holdfast.pods.nri import (
-    EVENT_MASK,
-    LOWEST,
-    Adjustment,
-    NriEvent,
-    PodFeed,
-    RetryGuard,
-    RuleValuesSource,
-    RuntimeContainer,
-    Sandbox,
-    SyncBuffer,
-    adjustment_of,
-    before_us,
-)
+from holdfast.pods.nri import EVENT_MASK, NriEvent, RetryGuard, SyncBuffer
+from holdfast.pods.record import ContainerRecord
 from holdfast.ttrpc import Handler, Interceptor, Kind
 
 LOG = log.named(__name__)
-NOTHING = Adjustment()
 
 #: The empty answer of each method that fails, made from its request. In Configure, events 0 would mean all.
 EMPTY: dict[str, Callable[[Any], Message]] = {
@@ -105,7 +96,7 @@ class HandlerContext(Struct, frozen=True):
     """
 
     values_source: RuleValuesSource
-    feed: PodFeed
+    feed: DirectoryFeed
     store: CreatedStore
     metrics: NriMetrics
     tell: Callable[[Message], None]
@@ -141,7 +132,7 @@ class PluginService(PluginServicer):
         self, request: pb.SynchronizeRequest, call: object
     ) -> pb.SynchronizeResponse:
         """Take in all pods and containers, in one or more parts. Request no updates: the engine makes those."""
-        self._sync_buffer.add(map(message.sandbox, request.pods), map(self._known, request.containers))
+        self._sync_buffer.add(map(message.pod_record, request.pods), map(self._known, request.containers))
         if not request.more:
             synced, self._sync_buffer = self._sync_buffer, SyncBuffer()
             self._take(synced)
@@ -192,13 +183,12 @@ class PluginService(PluginServicer):
         self, request: pb.ContainerEvent, call: object
     ) -> pb.CreateContainerResponse:
         """Answer with a rule's values: only this call can set them before the first instruction runs."""
-        pod, container = message.sandbox(request.pod), message.container(request.container)
-        adjustment = await self._decide(pod, container)
-        self._context.feed.pod(pod)
+        adjustment = await self._decide(request)
+        self._context.feed.pod(message.pod_record(request.pod))
         self._context.feed.container(self._known(request.container))
-        if not adjustment:
+        if adjustment is None:
             return pb.CreateContainerResponse()
-        return pb.CreateContainerResponse(adjust=message.adjust(adjustment))
+        return pb.CreateContainerResponse(adjust=adjustment)
 
     async def PostStartContainer(self, request: pb.ContainerEvent, call: object) -> pb.Empty:  # noqa: N802
         """Take in a container that runs and has a pid."""
@@ -223,7 +213,7 @@ class PluginService(PluginServicer):
 
     def _on(self, event: int, pod: pb.PodSandbox, container: pb.Container | None) -> None:
         if event == NriEvent.RUN_POD:
-            self._context.feed.pod(message.sandbox(pod))
+            self._context.feed.pod(message.pod_record(pod))
         elif event == NriEvent.REMOVE_POD:
             self._context.retry_guard.forget(pod.uid)
             self._context.feed.pod_gone(pod.id)
@@ -237,14 +227,14 @@ class PluginService(PluginServicer):
                     container=container.name,
                 )
             self._context.feed.container(self._known(container))
-            self._hand_over(message.container(container))
+            self._hand_over(message.container_record(container))
         elif event == NriEvent.STOP:
             self._context.feed.container(self._known(container))
         elif event == NriEvent.REMOVE:
             self._context.store.drop((container.id,))
             self._context.feed.container_gone(container.id)
 
-    def _hand_over(self, container: RuntimeContainer) -> None:
+    def _hand_over(self, container: ContainerRecord) -> None:
         """Hand the values that a running container was created with to the engine, which enforces and restores them."""
         store, adoption_target = self._context.store, self._context.adoption_target
         if adoption_target is None:
@@ -269,51 +259,50 @@ class PluginService(PluginServicer):
         except Exception as error:  # a journal that cannot be written; or we stop, and the store is closed
             LOG.warning("nri: the values of a created container stay stored until the next start", error=error)
 
-    def _known(self, container_message: pb.Container) -> RuntimeContainer:
+    def _known(self, container_message: pb.Container) -> ContainerRecord:
         """Return a container, with the requested value if it was given another one."""
-        container = message.container(container_message)
+        container = message.container_record(container_message)
         row = self._context.store.get(container.id)
         if row is None:
             return container
-        return RuntimeContainer(
-            container.id,
-            container.sandbox_id,
-            container.name,
-            container.state,
-            container.pid,
-            row.written,
-            row.asked,
-            container.cgroups_path,
-        )
+        asked = row.written if row.asked is None else row.asked
+        return replace(container, oom_score_adj=row.written, oom_score_adj_asked=asked)
 
-    async def _decide(self, pod: Sandbox, container: RuntimeContainer) -> Adjustment:
+    async def _decide(self, request: pb.ContainerEvent) -> pb.ContainerAdjustment | None:
+        pod, container = message.pod_record(request.pod), message.container_record(request.container)
+        unified = request.container.linux.resources.unified
         values = await self._context.values_source.at_creation(pod, container)
-        made = adjustment_of(values, container, self._context.lowest) if values is not None else NOTHING
-        if values is None or not made:
+        made = for_runtime(values, container, unified, self._context.lowest) if values is not None else None
+        if made is None or not made.anything:
             self._context.metrics.containers.inc(CreationOutcome.NOTHING)
-            return NOTHING
-        outcome = CreationOutcome.DRY_RUN if values.dry_run else CreationOutcome.ADJUSTED
-        if not values.dry_run and not self._context.retry_guard.allows((pod.uid, container.name)):
+            return None
+        outcome = CreationOutcome.DRY_RUN if made.dry_run else CreationOutcome.ADJUSTED
+        if not made.dry_run and not self._context.retry_guard.allows((pod.uid, container.name)):
             outcome = CreationOutcome.LEFT_ALONE
-        if outcome is CreationOutcome.ADJUSTED and made.oom_score_adj is not None:
-            self._context.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, values.rule))
-        if outcome is CreationOutcome.ADJUSTED and made.unified:
-            self._context.store.put_files(
-                [
-                    CreatedFile(container.id, file, before, value, values.rule)
-                    for file, value in made.unified.items()
-                    if (before := before_us(file, container)) is not None
-                ]
-            )
+        if outcome is CreationOutcome.ADJUSTED:
+            self._store(container, made, unified)
         self._context.metrics.containers.inc(outcome)
-        self._context.tell(message.created(pod, container, values, made, outcome))
+        self._context.tell(message.created(pod, container, made, outcome))
         LOG.info(
             "nri: a rule for a container about to be created",
             pod=f"{pod.namespace}/{pod.name}",
             container=container.name,
-            rule=values.rule,
+            rule=made.rule,
             outcome=outcome,
             oom_score_adj=made.oom_score_adj,
             asked=container.oom_score_adj,
         )
-        return made if outcome is CreationOutcome.ADJUSTED else NOTHING
+        return message.adjust(made, container) if outcome is CreationOutcome.ADJUSTED else None
+
+    def _store(self, container: ContainerRecord, made: ContainerAdjustment, unified: Mapping[str, str]) -> None:
+        """Store the values that would be lost if the daemon ended before the container starts."""
+        if made.oom_score_adj is not None:
+            self._context.store.put(Created(container.id, container.oom_score_adj, made.oom_score_adj, made.rule))
+        if made.settings:
+            self._context.store.put_files(
+                [
+                    CreatedFile(container.id, file, before, value, made.rule)
+                    for file, value in made.settings.items()
+                    if (before := before_us(file, unified)) is not None
+                ]
+            )

@@ -1,15 +1,16 @@
 """The values of placement as the API's messages.
 
-Names of processes, files and cgroups hold any bytes, a protobuf string holds UTF-8: `_made` converts them
-(`holdfast.inert.valid`). So no name makes a response fail.
+A field of a message has the name of the value that it shows, so `_copied` takes the values by the message's fields, and
+a function here names only the fields that are converted. Names of processes, files and cgroups hold any bytes, a
+protobuf string holds UTF-8: `_made` converts them (`holdfast.inert.valid`), so no name makes a response fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.message import Message
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid_in
@@ -19,6 +20,7 @@ from holdfast.node.model.placement import Placement, Report, Restored
 from holdfast.node.model.process import PodFacts, Process
 from holdfast.node.oom.victim import Candidate, Ranking
 from holdfast.node.plan.plan import Explanation
+from holdfast.plugins.message import timestamp
 
 _FIELDS = {
     Field.OOM_SCORE_ADJ: pb.FIELD_OOM_SCORE_ADJ,
@@ -26,22 +28,18 @@ _FIELDS = {
     Field.SETTING: pb.FIELD_SETTING,
 }
 
+M = TypeVar("M", bound=Message)
 
-M = TypeVar("M")
 
-
-def _made(kind: Callable[..., M], /, **fields: object) -> M:
+def _made(kind: type[M], /, **fields: object) -> M:
     """Return a message whose text is UTF-8, whatever bytes the values hold."""
     return kind(**{name: valid_in(value) for name, value in fields.items()})
 
 
-def timestamp(nanoseconds: int) -> Timestamp | None:
-    """Return Unix nanoseconds as a message; None for 0, which is no time."""
-    if not nanoseconds:
-        return None
-    made = Timestamp()
-    made.FromNanoseconds(nanoseconds)
-    return made
+def _copied(kind: type[M], model: object, /, **converted: object) -> M:
+    """Return a message with the attributes of ``model`` in the fields that are not ``converted``."""
+    names = kind.DESCRIPTOR.fields_by_name.keys()
+    return _made(kind, **{name: getattr(model, name) for name in names if name not in converted}, **converted)
 
 
 def change(model: Change) -> pb.Change:
@@ -49,108 +47,55 @@ def change(model: Change) -> pb.Change:
     if isinstance(model, AdjChange):
         return pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before=str(model.before), after=str(model.after))
     if isinstance(model, MoveChange):
-        found = {"field": pb.FIELD_CGROUP, "group": model.after, "lost": model.lost}
-    else:
-        found = {"field": pb.FIELD_SETTING, "group": model.group, "file": model.file}
-    return _made(
-        pb.Change,
-        before=model.before,
-        after=model.after,
-        hierarchy=model.hierarchy,
-        create=model.create,
-        **found,
-    )
+        return _copied(pb.Change, model, field=pb.FIELD_CGROUP, group=model.after, file="")
+    return _copied(pb.Change, model, field=pb.FIELD_SETTING, lost="")
 
 
 def refusal(model: Refusal) -> pb.Refusal:
     """One refusal."""
-    return _made(pb.Refusal, reason=model.reason.value, field=_FIELDS[model.field], detail=model.detail)
+    return _copied(pb.Refusal, model, reason=model.reason.value, field=_FIELDS[model.field])
+
+
+def _steps(model: Decision | Placement) -> dict[str, object]:
+    """The changes and refusals of a value that has both."""
+    return {"changes": map(change, model.changes), "refusals": map(refusal, model.refusals)}
 
 
 def decision(model: Decision) -> pb.Decision:
     """One decision; an empty rule is none."""
-    return _made(
-        pb.Decision,
-        rule=model.rule or "",
-        changes=map(change, model.changes),
-        refusals=map(refusal, model.refusals),
-        dry_run=model.dry_run,
-        as_child=model.as_child,
-        by_claim=model.by_claim,
-    )
+    return _copied(pb.Decision, model, rule=model.rule or "", **_steps(model))
 
 
 def pod(model: PodFacts | None) -> pb.Pod | None:
-    """The pod without its labels, which may hold confidential data."""
-    if model is None:
-        return None
-    return _made(
-        pb.Pod,
-        uid=model.uid,
-        qos=model.qos,
-        container_id=model.container_id,
-        namespace=model.namespace,
-        name=model.name,
-        container=model.container,
-    )
+    """The pod without its labels, which may hold confidential data: the message has no field for them."""
+    return _copied(pb.Pod, model) if model is not None else None
 
 
 def process(model: Process, *, command: bool = True) -> pb.Process:
     """One process; ``command`` False leaves out its command line, for lists: these lines may hold passwords."""
-    return _made(
-        pb.Process,
-        pid=model.pid,
-        start_ticks=model.start_ticks,
-        ppid=model.ppid,
-        comm=model.comm,
-        exe=model.exe,
-        cmdline=model.cmdline if command else (),
-        uid=model.uid,
-        oom_score_adj=model.oom_score_adj,
-        cgroups=model.cgroups,
-        rss_pages=model.rss_pages,
-        swap_pages=model.swap_pages,
-        page_table_pages=model.page_table_pages,
-        threads=model.threads,
-        kernel_thread=model.kernel_thread,
-        pod=pod(model.pod),
-    )
+    return _copied(pb.Process, model, cmdline=model.cmdline if command else (), pod=pod(model.pod))
 
 
 def placement(model: Placement) -> pb.PlacementInfo:
     """One process under a rule."""
-    return _made(
+    return _copied(
         pb.PlacementInfo,
-        pid=model.pid,
-        start_ticks=model.start_ticks,
-        comm=model.comm,
-        rule=model.rule,
-        as_child=model.as_child,
+        model,
         state=model.state.value,
-        oom_score_adj=model.oom_score_adj,
-        adj_before=model.adj_before,
-        group=model.group,
-        changes=map(change, model.changes),
-        refusals=map(refusal, model.refusals),
         since=timestamp(model.since_ns),
         expires=timestamp(model.expires_ns),
         pod=pod(model.pod),
-        by_claim=model.by_claim,
-        inherited=model.inherited,
+        **_steps(model),
     )
 
 
 def report(model: Report) -> pb.Report:
     """One report of an event."""
-    return _made(
+    return _copied(
         pb.Report,
+        model,
         happening=model.happening.value,
-        pid=model.pid,
-        start_ticks=model.start_ticks,
-        comm=model.comm,
-        rule=model.rule,
         changes=map(change, model.changes),
-        detail=model.detail,
         at=timestamp(model.at_ns),
         pod=pod(model.pod),
     )
@@ -158,75 +103,42 @@ def report(model: Report) -> pb.Report:
 
 def explanation(model: Explanation, known: Placement | None) -> pb.ExplainResponse:
     """An explanation, with the process's known placement."""
-    return _made(
+    return _copied(
         pb.ExplainResponse,
+        model,
         process=process(model.process),
         decision=decision(model.decision),
         considered=[
-            _made(
-                pb.Considered,
-                rule=one.rule,
-                holds=one.holds,
-                clause=one.clause,
-                wanted=one.wanted,
-                found=one.found,
-                keys=[_made(pb.KeyStanding, key=key.key, claim=key.claim) for key in one.keys],
-            )
+            _copied(pb.Considered, one, keys=[_copied(pb.KeyStanding, key) for key in one.keys])
             for one in model.considered
         ],
-        notes=model.notes,
         placement=placement(known) if known else None,
     )
 
 
 def restored(model: Restored) -> pb.RestoreResponse:
     """The result of a restore."""
-    return _made(
-        pb.RestoreResponse,
-        given_back=model.given_back,
-        left=model.left,
-        gone=model.gone,
-        failed=model.failed,
-        apart=model.apart,
-    )
+    return _copied(pb.RestoreResponse, model)
 
 
 def kill(model: Kill) -> pb.Kill:
     """One OOM kill."""
-    return _made(
+    return _copied(
         pb.Kill,
+        model,
         at=timestamp(model.at_ns),
-        pid=model.pid,
-        comm=model.comm,
-        uid=model.uid,
-        domain=model.domain,
-        group=model.group,
-        rss_pages=model.rss_pages,
-        oom_score_adj=model.oom_score_adj,
         rule=model.rule or "",
-        pod=model.pod,
-        container_id=model.container_id,
-        pod_namespace=model.pod_namespace,
-        pod_name=model.pod_name,
-        container=model.container,
-        predicted=[
-            _made(pb.Standing, pid=one.pid, comm=one.comm, points=one.points, oom_score_adj=one.oom_score_adj)
-            for one in model.predicted
-        ],
+        predicted=[_copied(pb.Standing, one) for one in model.predicted],
         looked_at=timestamp(model.looked_at_ns),
-        pressure_pct=model.pressure_pct,
     )
 
 
 def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) -> pb.Ranking:
     """One memory domain, before and after the rules; ``rules`` are names by pid."""
-    domain = now.domain
-    return _made(
+    return _copied(
         pb.Ranking,
-        domain=domain.path,
-        limit_pages=domain.limit_pages,
-        swap_pages=domain.swap_pages,
-        usage_pages=domain.usage_pages,
+        now.domain,
+        domain=now.domain.path,
         processes=len(now.candidates),
         now=_order(now, rules, limit),
         after_rules=_order(after, rules, limit),
@@ -234,11 +146,10 @@ def ranking(now: Ranking, after: Ranking, rules: Mapping[int, str], limit: int) 
 
 
 def _order(ranking: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
-    return _made(
+    return _copied(
         pb.Order,
+        ranking,
         candidates=[_candidate(one, rules) for one in ranking.candidates[:limit]],
-        margin_pages=ranking.margin_pages,
-        tie=ranking.tie,
         tied=len(ranking.tied),
         kill_group=ranking.group,
         killed_with_it=[one.pid for one in ranking.group_members],
@@ -247,15 +158,14 @@ def _order(ranking: Ranking, rules: Mapping[int, str], limit: int) -> pb.Order:
 
 
 def _candidate(candidate: Candidate, rules: Mapping[int, str]) -> pb.Candidate:
-    return _made(
+    of = candidate.process
+    return _copied(
         pb.Candidate,
-        pid=candidate.process.pid,
-        comm=candidate.process.comm,
-        oom_score_adj=candidate.oom_score_adj,
-        points=candidate.points,
-        why=candidate.why,
-        memory_pages=candidate.process.memory_pages,
-        rule=rules.get(candidate.process.pid, ""),
-        pod=pod(candidate.process.pod),
-        group=candidate.process.memory_group,
+        candidate,
+        pid=of.pid,
+        comm=of.comm,
+        memory_pages=of.memory_pages,
+        rule=rules.get(of.pid, ""),
+        pod=pod(of.pod),
+        group=of.memory_group,
     )

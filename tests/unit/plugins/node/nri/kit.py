@@ -29,7 +29,7 @@ def a_container(name="app", adj=985, **more):
 
 
 class Wishing:
-    """`pods.nri.Wishes`."""
+    """`nri.adjustments.RuleValuesSource`."""
 
     def __init__(self):
         self.values, self.error, self.never = None, None, False
@@ -43,7 +43,7 @@ class Wishing:
 
 
 class Feeding:
-    """`pods.nri.Feed` as a list of calls; it may be broken."""
+    """`nri.feed.DirectoryFeed` as a list of calls; it may be broken."""
 
     def __init__(self):
         self.calls, self.broken = [], False

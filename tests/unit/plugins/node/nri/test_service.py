@@ -3,17 +3,19 @@ import asyncio
 import pytest
 from holdfast.api.nri.v1alpha1 import nri_pb2 as pb
 from holdfast.errors import Unavailable
+from holdfast.node.plan.creation import ContainerAdjustment
 from holdfast.plugins.node.nri import message
 from holdfast.plugins.node.nri.metrics import NriMetrics
 from holdfast.plugins.node.nri.service import fail_open
 from holdfast.pods.created import Created, CreatedFile, CreatedStore
-from holdfast.pods.nri import EVENT_MASK, Adjustment, NriContainerState, RuleValues, Sandbox
+from holdfast.pods.nri import EVENT_MASK
+from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 from holdfast.ttrpc import Kind
 
 from tests.running import async_until
 from tests.unit.plugins.node.nri.kit import POD, a_container, serving
 
-SANDBOX = Sandbox("s1", "u1", "db", "pg-0", {"app": "pg"})
+SANDBOX = PodRecord("s1", "u1", "db", "pg-0", {"app": "pg"})
 
 
 async def test_parts_are_answered_as_parts_and_given_on_as_one(tmp_path):
@@ -29,7 +31,7 @@ async def test_parts_are_answered_as_parts_and_given_on_as_one(tmp_path):
         ((name, pods, containers),) = link.handler_context.feed.calls
         assert (name, pods) == ("everything", [SANDBOX])
         assert [(some.id, some.state, some.oom_score_adj) for some in containers] == [
-            ("c1", NriContainerState.RUNNING, 985)
+            ("c1", ContainerState.RUNNING, 985)
         ]
 
 
@@ -39,7 +41,7 @@ async def test_what_a_container_was_created_with_is_told_with_what_was_asked_for
         link.handler_context.store.put(Created("gone", 985, -500, "pg"))
         await plugin.Synchronize(pb.SynchronizeRequest(pods=[POD], containers=[a_container(adj=-500)]))
         (container,) = link.handler_context.feed.calls[0][2]
-        assert (container.oom_score_adj, container.asked) == (-500, 985)
+        assert (container.oom_score_adj, container.oom_score_adj_asked) == (-500, 985)
         assert link.handler_context.store.get("gone") is None
 
 
@@ -71,7 +73,9 @@ async def test_an_event_means_the_same_in_either_words(tmp_path, event, method, 
 
 async def test_a_creation_is_answered_recorded_and_told(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.handler_context.values_source.values = RuleValues("pg", -500, "/holdfast/db", {"memory.oom.group": "0"})
+        link.handler_context.values_source.values = ContainerAdjustment(
+            "pg", -500, "/holdfast/db", {"memory.oom.group": "0"}
+        )
         reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
         linux = reply.adjust.linux
         assert (linux.oom_score_adj.value, linux.cgroups_path) == (-500, "/holdfast/db/c1")
@@ -93,8 +97,8 @@ async def test_a_container_that_runs_is_handed_to_the_engine_with_what_was_asked
 
 async def test_files_of_its_group_are_handed_to_the_engine_with_what_they_would_say_without_us(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.handler_context.values_source.values = RuleValues(
-            "pg", unified={"memory.oom.group": "0", "memory.min": "4096", "cpu.weight": "5"}
+        link.handler_context.values_source.values = ContainerAdjustment(
+            "pg", settings={"memory.oom.group": "0", "memory.min": "4096", "cpu.weight": "5"}
         )
         container = a_container(pid=321)
         container.linux.cgroups_path = "/kubepods/podu1/c1"
@@ -118,7 +122,7 @@ async def synchronize(plugin, container):
 
 async def test_a_container_that_started_while_we_were_away_is_handed_over_once(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.handler_context.values_source.values = RuleValues("pg", -500)
+        link.handler_context.values_source.values = ContainerAdjustment("pg", -500)
         await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
         store = link.handler_context.store
         await synchronize(plugin, a_container(adj=-500))  # it does not run yet
@@ -143,7 +147,7 @@ async def test_a_container_that_started_while_we_were_away_is_handed_over_once(t
 
 async def test_what_cannot_be_recorded_is_not_done(tmp_path):
     async with serving(tmp_path) as (plugin, link):
-        link.handler_context.values_source.values = RuleValues("pg", -500)
+        link.handler_context.values_source.values = ContainerAdjustment("pg", -500)
         link.handler_context.store.close()
         reply = await plugin.CreateContainer(pb.ContainerEvent(pod=POD, container=a_container()))
         assert reply == pb.CreateContainerResponse()
@@ -201,17 +205,28 @@ async def test_the_budget_is_half_of_what_the_runtime_still_waits():
 
 @pytest.mark.parametrize(
     ("adj", "encoded"),
-    [(0, "3202 2200"), (-1, "320d 220b 08ffffffffffffffffff01"), (985, "3205 2203 08d907"), (None, "3200")],
+    [(0, "2200"), (-1, "220b 08ffffffffffffffffff01"), (985, "2203 08d907"), (None, "")],
 )
 def test_a_value_is_there_or_not_there_on_the_wire(adj, encoded):
-    assert message.adjust(Adjustment(adj)).SerializeToString() == bytes.fromhex(encoded)
+    assert message.adjust(
+        ContainerAdjustment("r", adj), ContainerRecord("c", "s", "n")
+    ).linux.SerializeToString() == bytes.fromhex(encoded)
 
 
 def test_what_of_a_message_nobody_named_is_kept():
     pod = pb.PodSandbox.FromString(POD.SerializeToString() + bytes.fromhex("5203") + b"ip1")
     assert pod.SerializeToString().endswith(bytes.fromhex("5203") + b"ip1")
-    assert message.sandbox(pod) == SANDBOX
+    assert message.pod_record(pod) == SANDBOX
 
 
-def test_a_state_nobody_defined_is_not_known():
-    assert message.container(pb.Container(id="c", state=77)).state is NriContainerState.UNKNOWN
+@pytest.mark.parametrize(
+    ("state", "known"),
+    [(pb.CONTAINER_PAUSED, "RUNNING"), (pb.CONTAINER_STOPPED, "STOPPED"), (0, "UNKNOWN"), (77, "UNKNOWN")],
+)
+def test_a_state_nobody_defined_is_not_known_and_what_is_paused_runs(state, known):
+    assert message.container_record(pb.Container(id="c", state=state)).state is ContainerState[known]
+
+
+def test_a_container_nobody_gave_another_value_has_what_was_asked_for():
+    known = message.container_record(a_container(adj=0))
+    assert (known.oom_score_adj, known.oom_score_adj_asked) == (0, 0)
