@@ -1,4 +1,4 @@
-"""`make run` of README.md and the session of docs/framework.md after it, typed as they stand there, in a fresh clone."""
+"""`make run` of README.md and the session of docs/framework.md after it, as they stand there, in a fresh clone."""
 
 from __future__ import annotations
 
