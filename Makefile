@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTOC := .cache/protoc
+MKDOCS := .cache/mkdocs
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
@@ -117,8 +118,16 @@ $(PROTOC)/.installed: requirements/protos.lock
 	@$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/protos.lock
 	@touch $@
 
-docs: $(VENV)/.installed ## regenerate docs/configuration.md and the layers in docs/design.md
+docs: $(VENV)/.installed $(MKDOCS)/.installed ## regenerate the pages that come from the code, and build the site into .cache/site; a broken link fails
 	@$(BIN)/python docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --strict
+
+$(MKDOCS)/.installed: requirements/docs.lock
+	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@rm -rf $(MKDOCS)
+	@$(PYTHON) -m venv $(MKDOCS)
+	@$(MKDOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
+	@touch $@
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py
@@ -128,7 +137,7 @@ lock: ## resolve requirements/*.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --resolution lowest-direct --extra dev -o requirements/lowest.lock pyproject.toml
 	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
-	@for name in build chart protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
+	@for name in build chart docs protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
 clean: ## remove the files that the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

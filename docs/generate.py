@@ -1,8 +1,9 @@
 """Print what the documentation takes from the code: ``python docs/generate.py [--check]``.
 
 ``docs/configuration.md`` comes from ``holdfast.config.schema`` and the config types of the plugins that ship. The
-layers in ``docs/design.md`` come from import-linter's contracts in ``pyproject.toml``. ``--check`` writes nothing and
-exits with 1 when a file is stale.
+layers in ``docs/design.md`` come from import-linter's contracts in ``pyproject.toml``. The pages of commands, metrics,
+events, alerts and the API come from ``docs/reference.py``. ``--check`` writes nothing and exits with 1 when a file is
+stale.
 """
 
 from __future__ import annotations
@@ -147,9 +148,14 @@ def main() -> int:
     """Write or compare; the exit code."""
     from holdfast.plugins import shipped  # not what happens to be installed beside us
 
+    sys.path.insert(0, str(Path(__file__).parent))
+    from reference import PAGES
+
     configuration = document(INTRODUCTION.read_text(), {plugin.uri: plugin.config for plugin in shipped()})
     stale = 0
-    for page, text in ((TARGET, configuration), (DESIGN, design(DESIGN.read_text(), CONTRACTS.read_text()))):
+    pages = [(TARGET, configuration), (DESIGN, design(DESIGN.read_text(), CONTRACTS.read_text()))]
+    pages += [(DOCS / name, page()) for name, page in PAGES.items()]
+    for page, text in pages:
         if page.exists() and page.read_text() == text:
             continue
         if "--check" in sys.argv[1:]:

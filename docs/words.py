@@ -19,7 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-READ = ("*.md", "docs/**/*.md", "tests/**/*.md", "helm/**/*.md", "helm/**/NOTES.txt", "helm/*/values.yaml", "Makefile")
+READ = (
+    *("*.md", "docs/**/*.md", "examples/**/*.md", "tests/**/*.md", "helm/**/*.md"),
+    *("helm/**/NOTES.txt", "helm/*/values.yaml", "Makefile"),
+)
 READ_PYTHON = ("service/holdfast/**/*.py", "helm/*.py", "tests/**/*.py")
 #: Generated files, and the tests' peers, which are other projects.
 NOT_OURS = ("docs/configuration.md", "helm/holdfast/README.md", "service/holdfast/api/", "tests/peers/bin/")

@@ -1,4 +1,4 @@
-"""README.md's first command and the session after it, typed as they stand there, in a fresh clone."""
+"""`make run` of README.md and the session of docs/framework.md after it, as they stand there, in a fresh clone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.install.machine import PATIENCE_S
-from tests.install.pages import Block, block, blocks
+from tests.install.pages import Block, block
 from tests.needs import BIN, peer
 
 pytestmark = [
@@ -42,7 +42,7 @@ def shown_but_not_said(session: Block, said: list[str]) -> list[str]:
     return sorted(shown - printed)
 
 
-def test_make_run_serves_and_the_clients_of_the_readme_are_answered(with_environment, machine):
+def test_make_run_serves_and_the_standard_clients_are_answered(with_environment, machine):
     first = block("README.md", "make run")
     daemon = machine.start(first.script, with_environment)
     hints = [line for line in first.shown[0] if line.startswith("  .venv/bin/holdfast")]
@@ -52,16 +52,10 @@ def test_make_run_serves_and_the_clients_of_the_readme_are_answered(with_environ
         printed = daemon.line(rf"^  {' +'.join(words)}$", within_s=PATIENCE_S)
         assert machine.run(printed.split("  ")[1], with_environment)
 
-    session = block("README.md", "ctr -a /run/holdfast/holdfast.sock")
+    session = block("docs/framework.md", "ctr -a /run/holdfast/holdfast.sock")
     path = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
     said = [machine.run(command, with_environment, path) for command in session.commands]
     assert shown_but_not_said(session, said) == []
     daemon.send(signal.SIGTERM)
     daemon.line('msg="holdfast stopped"')
     daemon.end()
-
-
-def test_the_readme_s_blocks_are_all_known():
-    """A session on a machine of its own, with its own processes, is shown and not repeated."""
-    firsts = [one.commands[0].split()[0] for one in blocks("README.md")]
-    assert firsts == ["make", "make", "holdfast", "holdfast", "ctr"]

@@ -39,13 +39,15 @@ def test_a_plugins_section_is_on_the_page_and_cannot_break_its_table(generate):
 
 
 def test_check_says_stale_until_the_page_is_written(generate, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "DOCS", tmp_path)
     monkeypatch.setattr(generate, "TARGET", tmp_path / "configuration.md")
     monkeypatch.setattr(generate, "DESIGN", tmp_path / "design.md")
     (tmp_path / "design.md").write_text(f"# Title\n{generate.FROM}{generate.TO}## End\n")
     monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
     assert generate.main() == 1
     assert capsys.readouterr().err == "".join(
-        f"docs/{page}.md is stale: run `make docs`\n" for page in ("configuration", "design")
+        f"docs/{page}.md is stale: run `make docs`\n"
+        for page in ("configuration", "design", "cli", "metrics", "events", "alerts", "api")
     )
     monkeypatch.setattr("sys.argv", ["generate.py"])
     assert generate.main() == 0

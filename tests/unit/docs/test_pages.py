@@ -5,26 +5,57 @@ import re
 from pathlib import Path
 
 import pytest
-from holdfast.cli.commands import COMMANDS
 from holdfast.config import load
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "helm/holdfast/README.md")
+    ),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@EACH
-def test_the_commands_exist(page):
-    shown = re.findall(r"^\$ (?:\.venv/bin/)?holdfast ([a-z]+)", page.read_text(), re.MULTILINE)
-    assert [word for word in shown if word not in COMMANDS] == []
+def without_code(text):
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", one) for one in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @EACH
-def test_the_links_lead_to_files(page):
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+def test_the_links_lead_to_files_and_headings(page):
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", without_code(page.read_text()))
+    lost = [path for path, _ in links if not (page.parent / path).exists()]
+    lost += [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if anchor and anchor not in anchors(page.parent / path if path else page)
+    ]
+    assert lost == []
+
+
+def test_the_readme_is_two_hundred_lines_at_most():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_the_cost_in_the_readme_is_that_of_the_figures():
+    words = " ".join((ROOT / "README.md").read_text().split())
+    cpu, least, most = re.search(r"less than ([0-9.]+) % of a processor and (\d+) to (\d+) MiB", words).groups()
+    figures = (ROOT / "docs/performance.md").read_text()
+    (measured,) = set(re.findall(r"^\| idle CPU, the whole daemon \| ([0-9.]+) %", figures, re.MULTILINE))
+    (memory,) = re.findall(r"^\| idle RSS, rules loaded \| ([0-9.]+) MiB", figures, re.MULTILINE)
+    assert float(measured) < float(cpu)
+    assert int(least) <= float(memory) <= int(most)
 
 
 def test_the_readmes_rules_can_be_used(tmp_path):

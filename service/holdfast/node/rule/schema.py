@@ -71,7 +71,10 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     leader: Annotated[
         bool | None,
-        Meta(description="true: its parent runs another program (a postmaster); false: the same one (its workers)"),
+        Meta(
+            description="true: the top-most process of a tree that runs the same program (a postmaster); false: its "
+            "parent runs the same program (a worker)"
+        ),
     ] = None
     descendants: Annotated[
         bool, Meta(description="matches also the descendants of a process that the other keys match")

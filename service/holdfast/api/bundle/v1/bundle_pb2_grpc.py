@@ -55,7 +55,7 @@ class BundlesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def List(self, request, context):
-        """List tells the bundles of this node: the current one, those a rollback can return to, and those only pulled.
+        """List returns the bundles of this node: the current one, those a rollback can return to, and those only pulled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

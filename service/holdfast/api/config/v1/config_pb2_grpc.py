@@ -45,7 +45,7 @@ class ConfigServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Show(self, request, context):
-        """Show tells the configuration in force and why it is not what the files say, if it is not. Over TCP it needs a grant.
+        """Show returns the configuration in force, and the reason if it is not that of the files. Over TCP it needs a grant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

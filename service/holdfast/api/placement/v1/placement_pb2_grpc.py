@@ -100,85 +100,85 @@ class PlacementServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListRules(self, request, context):
-        """ListRules tells the rules in force, in their order, with how many processes each has.
+        """ListRules returns the rules in force, in their order, with the number of processes of each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPlacements(self, request, context):
-        """ListPlacements tells every process under a rule.
+        """ListPlacements returns every process under a rule.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explain tells, for one process, every rule with the first clause that failed, what would be written and what
-        stands in the way.
+        """Explain returns, for one process, every rule with the first clause that failed, the changes that would be written
+        and the refusals.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Preview(self, request, context):
-        """Preview tells what the rules in force would write now, dry run or not.
+        """Preview returns the changes that the rules in force would write now, dry run or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Try(self, request, context):
-        """Try is Preview for rules that are not in force. It compiles what it is sent and so is not for everybody.
+        """Try is Preview for rules that are not in force. It compiles the rules of the request, so it needs a grant over TCP.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Victims(self, request, context):
-        """Victims tells who the OOM killer would pick, for the node and each limited memory cgroup.
+        """Victims returns the processes that the OOM killer would choose, for the node and each memory cgroup with a limit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Kills(self, request, context):
-        """Kills tells the OOM kills since installation, newest first.
+        """Kills returns the OOM kills since installation, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Status tells how the engine does.
+        """Status returns the state of the engine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Hold(self, request, context):
-        """Hold gives one process an oom_score_adj by hand, above all rules, until the ttl ends or Release.
+        """Hold overrides the rules for the oom_score_adj of one process, until the ttl ends or Release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Release ends a Hold: the process is given back to the rules.
+        """Release ends a Hold: the rules apply to the process again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Restore gives values back and suspends the rules it names until they are loaded again.
+        """Restore restores values and suspends the rules that it names until they are loaded again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch streams what happens from now on.
+        """Watch streams reports from now on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
