@@ -159,6 +159,9 @@ class EvidenceReader:
 
     def _exe(self, process: Process, fd: int, prefix: str) -> tuple[str, bool]:
         """Why the program is a claim (empty: a fact), and whether that is undecided."""
+        stat = f"{prefix}stat"
+        if process.thread:  # the program of a process is that of each of its threads
+            prefix = f"{prefix}task/{process.thread}/"
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
@@ -167,7 +170,7 @@ class EvidenceReader:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
                 return EXECUTED, True
-            if prefix and start_ticks_of(_read(self._proc.fd, f"{prefix}stat")) != process.start_ticks:
+            if fd == self._proc.fd and start_ticks_of(_read(fd, stat)) != process.start_ticks:
                 return "the process ended", False
             return self._program(process, link, descriptor, f"{prefix}mountinfo", fd)
         except (OSError, ValueError, HoldfastError) as error:
