@@ -136,6 +136,8 @@ class Kernel:
 class Opened:
     """`holdfast.process.OpenProcess`."""
 
+    thread = 0
+
     def __init__(self, kernel: Kernel, program: Program) -> None:
         self.kernel, self.program, self.pid = kernel, program, program.pid
 
@@ -339,8 +341,8 @@ class Reader:
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], None]:
         return {TREE: text.decode().strip().split(":", 2)[2]}, None
 
-    def stat_line(self, pid: int):
-        return parse_stat(pid, self.stat(pid))
+    def stat_line(self, pid: int, stat: bytes = b""):
+        return parse_stat(pid, stat or self.stat(pid))
 
     def stat_line_of(self, opened: Opened):
         return parse_stat(opened.pid, opened.read("stat"))

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from holdfast.pods.record import ContainerRecord, ContainerState, PodRecord
 
 from tests.integration.conftest import group, hierarchy, run, until_asleep  # noqa: F401 (fixtures)
 from tests.integration.node_kit import adj_of, group_of, set_adj, stop_process
+from tests.running import until
 
 pytestmark = pytest.mark.root
 
@@ -448,3 +450,77 @@ class TestAChildWhoseParentEndedAtOnce(TestChildren):
 
     FORKS = 'read x; ("$1" 600 >/dev/null & echo $!); read x'
     test_what_was_there_before_is_found_by_a_rescan = None  # nobody can say of an orphan that was there before us
+
+
+#: Becomes the user, and ends its first thread: to ``/proc/PID`` it is a zombie from then on, and another thread lives.
+HEADLESS = """
+import ctypes, os, sys, threading, time
+open("/proc/self/comm", "w").write(sys.argv[3])
+os.setuid(int(sys.argv[1]))
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).syscall(int(sys.argv[2]), 0)
+"""
+SYS_EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+HEADLESS_NAME = f"hf-h-{os.getpid()}"
+PYTHON = os.path.realpath(sys.executable)
+HEADLESS_MATCH = {"comm": HEADLESS_NAME, "user": NOBODY, "exe": PYTHON}
+
+
+def is_headless(pid):
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+
+
+class TestAProcessWhoseFirstThreadEnded:
+    """Its other threads live on, with its memory: to the OOM killer it is a process like any other."""
+
+    @staticmethod
+    def command(uid):
+        return PYTHON, "-c", HEADLESS, str(uid), str(SYS_EXIT), HEADLESS_NAME
+
+    @pytest.fixture
+    def headless(self, spawn):
+        def start():
+            process = spawn(*self.command(NOBODY))
+            until(lambda: is_headless(process.pid), "its first thread ends")
+            return process.pid
+
+        return start
+
+    def test_evades_no_rule(self, run, headless):  # noqa: F811
+        pid = headless()
+        engine = run({"name": "raised", "match": HEADLESS_MATCH, "oom_score_adj": 950})
+        assert adj_of(pid) == 950
+        found = next(one for one in engine.engine.processes() if one.pid == pid)
+        assert found.rss_pages
+        assert found.cmdline
+        engine.set_rules()
+        assert adj_of(pid) == BASE
+
+    def test_is_moved_like_another_and_back(self, run, headless, hierarchy, group):  # noqa: F811
+        tree = hierarchy.tree(hierarchy.name_of("pids"))
+        tree.create(f"{group}/before", ["pids"])
+        pid = headless()
+        tree.join(f"{group}/before", pid)
+        target = {"path": f"{group}/limited", "controllers": ["pids"]}
+        engine = run({"name": "limited", "match": HEADLESS_MATCH, "cgroup": target})
+        engine.settle()
+        assert tree.members(f"{group}/limited") == (pid,)
+        engine.sweep()
+        engine.set_rules()
+        assert tree.members(f"{group}/before") == (pid,)
+
+    def test_keeps_no_value_that_it_inherited(self, run, spawn, place):  # noqa: F811
+        shell = place / "hf-claimed"
+        shutil.copy(shutil.which("sh"), shell)
+        forks = 'read x; "$@" >/dev/null & echo $!; read x'
+        parent = spawn(str(shell), "-c", forks, "sh", *self.command(0), stdout=subprocess.PIPE)
+        comes_to_run(parent.pid, shell)
+        set_adj(parent.pid, PROTECTED)  # as if the child were born of a parent of ours
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        child = int(parent.stdout.readline())
+        until(lambda: is_headless(child), "its first thread ends")
+        set_adj(parent.pid, BASE)
+        engine = run(by_exe(shell, user=0))
+        engine.sweep()
+        assert (adj_of(parent.pid), adj_of(child)) == (PROTECTED, BASE)

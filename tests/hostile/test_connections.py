@@ -14,6 +14,7 @@ from tests.hostile.kit import ELSEWHERE, HERE
 from tests.running import until
 
 PREFACE = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0").hex()
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".hex()
 UNENDED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n".hex()
 
 
@@ -106,6 +107,11 @@ def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
 
 def test_a_head_that_never_ends_and_an_answer_that_is_never_read_do_not_keep_the_monitor_out(target, attack):
     target.survives(attack("trickle", target.ports["metrics"], 300))
+
+
+@pytest.mark.parametrize(("listener", "said"), [("metrics", REQUEST), ("health", PREFACE)], ids=["metrics", "health"])
+def test_a_user_who_leaves_at_once_does_not_use_up_what_roots_monitor_may_take(target, attack, listener, said):
+    target.survives(attack("leave", target.ports[listener], said))
 
 
 def test_with_few_descriptors_idle_connections_on_every_listener_leave_the_engine_its_own(short_dir, attack):

@@ -110,6 +110,25 @@ def test_a_process_that_can_be_read_again_is_looked_at_again(boot, unanswered):
     until(lambda: daemon.metric("holdfast_placement_unreadable_processes") == 0, "none is left")
 
 
+def test_a_program_on_an_overlay_over_a_file_system_that_does_not_answer_stops_nothing(boot, short_dir, sleeper):
+    if not os.access("/dev/fuse", os.W_OK) or "\toverlay\n" not in Path("/proc/filesystems").read_text():
+        pytest.skip("needs /dev/fuse and overlays")
+    folder, name = short_dir / "over", f"hf-o-{os.getpid()}"
+    folder.mkdir()
+    short_dir.chmod(0o711)  # the user runs a program in it
+    match = {"exe": f"{folder}/overlay/{name}", "user": 65534}
+    daemon = boot(RULE, {"name": "over", "match": match, "oom_score_adj": {"at_most": -500}})
+    with Running([sys.executable, HERE / "overlaid.py", folder, name], env=life_kit.ENVIRON) as attack:
+        pid = int(attack.line(r"runs \d+").split()[1])
+        assert daemon.ask("victims", "--timeout", "20")[0] == 0
+        status, words = daemon.ask("explain", str(pid))
+        assert status == 0
+        assert "on a file system that is not among the host's" in words
+        process = sleeper()
+        until(lambda: adj_of(process.pid) == ADJ, "the rule applied")
+        assert "asked" not in attack.out
+
+
 BROKEN = """
     from holdfast.node.engine import loop
     def turn(self):

@@ -3,6 +3,7 @@
 Over a unix socket it is the uid of the process that connected (SO_PEERCRED, unix(7)). Over TCP it is the address: IPv4
 as it is, IPv6 by its /64, all of which belongs to one holder. Over loopback every process of the machine has the same
 address, so the kernel is queried for the uid behind it (sock_diag(7)): a user's flood does not keep root's monitor out.
+A socket that was closed has no owner any more, and the kernel reports root for it: such a peer has left.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _REQUEST = struct.Struct("=IHHII BBBxI")
 _SOCKET_ID = struct.Struct("!HH16s16s")
 _NO_INTERFACE_NO_COOKIE = struct.pack("=IQ", 0, 2**64 - 1)
 _REQUEST_BYTES = _REQUEST.size + _SOCKET_ID.size + len(_NO_INTERFACE_NO_COOKIE)
-_UID_AT = 16 + 4 + 48 + 12  # nlmsghdr, four bytes, inet_diag_sockid, three counters of inet_diag_msg
+_OWNER = struct.Struct("=II")  # uid and inode
+_OWNER_AT = 16 + 4 + 48 + 12  # nlmsghdr, four bytes, inet_diag_sockid, three counters of inet_diag_msg
 
 
 class Peers:
@@ -44,8 +46,13 @@ class Peers:
             return f"uid {peer_of(connection).uid}"
         key = address_key(client[0])
         if self._diag is not None and (key.startswith("127.") or key == "::/64"):
-            with suppress(OSError, struct.error):
-                return f"uid {_uid_of(self._diag, connection.family, client, connection.getsockname())}"
+            try:
+                uid, inode = _owner_of(self._diag, connection.family, client, connection.getsockname())
+            except (OSError, struct.error):  # no module for it in this kernel
+                return key
+            if not inode:
+                raise ConnectionAbortedError
+            return f"uid {uid}"
         return key
 
     def close(self) -> None:
@@ -64,8 +71,13 @@ def address_key(address: str) -> str:
     return socket.inet_ntop(socket.AF_INET6, packed[:_V6_NETWORK] + bytes(16 - _V6_NETWORK)) + "/64"
 
 
-def _uid_of(diag: socket.socket, family: int, client: tuple[object, ...], ours: tuple[object, ...]) -> int:
-    """The owner of the socket at the other end. Raises OSError, struct.error: the kernel does not know it."""
+def _owner_of(
+    diag: socket.socket, family: int, client: tuple[object, ...], ours: tuple[object, ...]
+) -> tuple[int, int]:
+    """The uid and the inode of the socket at the other end; inode 0: it was closed, and the uid is no user's.
+
+    Raises OSError, struct.error: the kernel does not know it.
+    """
     (near, near_port), (far, far_port) = _packed(family, client), _packed(family, ours)
     if near.startswith(_V4_MAPPED):
         family, near, far = socket.AF_INET, near[12:].ljust(16, b"\0"), far[12:].ljust(16, b"\0")
@@ -77,7 +89,8 @@ def _uid_of(diag: socket.socket, family: int, client: tuple[object, ...], ours: 
     kind = struct.unpack_from("=IH", answer)[1]
     if kind != _SOCK_DIAG_BY_FAMILY:
         raise OSError(f"netlink message {kind}: {os.strerror(-struct.unpack_from('=i', answer, 16)[0])}")
-    return int(struct.unpack_from("=I", answer, _UID_AT)[0])
+    uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)
+    return uid, inode
 
 
 def _packed(family: int, name: tuple[object, ...]) -> tuple[bytes, int]:

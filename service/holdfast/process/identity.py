@@ -93,19 +93,23 @@ class OpenProcess:
     """One process, opened by a descriptor of its directory; a context manager.
 
     Every method raises `ProcessGone` once the process is reaped, even when another process has its number.
+    ``thread``: one that lives, where the first one has ended; its files have the process's groups.
     """
 
-    __slots__ = ("_kept", "_path", "fd", "pid")
+    __slots__ = ("_kept", "_path", "fd", "pid", "thread")
 
     def __init__(self, pid: int, descriptor: int, path: str) -> None:
         self.pid = pid
         self.fd = descriptor
         self._path = path
         self._kept = _NOTHING_KEPT
+        self.thread = 0
 
     def again(self) -> OpenProcess:
         """Return a second `OpenProcess` of the same process, closed separately."""
-        return OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
+        other = OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
+        other.thread = self.thread
+        return other
 
     def read(self, name: str) -> bytes:
         """Return all of a file of the process that is one record (see `kernel_text.read_record`).

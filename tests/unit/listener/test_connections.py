@@ -123,6 +123,16 @@ def test_over_loopback_the_peer_is_the_user_behind_the_connection(host):
     peers.close()
 
 
+def test_over_loopback_a_peer_that_has_left_is_nobody_and_not_root():
+    peers = Peers()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as client:
+            client.sendall(b"GET")
+        with server.accept()[0] as accepted, pytest.raises(OSError):  # noqa: PT011
+            peers.of(accepted)
+    peers.close()
+
+
 def test_over_a_unix_socket_the_peer_is_the_user_that_connected():
     import os
 

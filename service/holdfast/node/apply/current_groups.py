@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from holdfast.cgroups import is_member, parse_groups
+from holdfast.errors import ProcessGone
 from holdfast.process import OpenProcess
 
 
@@ -23,7 +25,7 @@ class CurrentGroups:
         Raises:
             ProcessGone: the process ended.
         """
-        self.groups = parse_groups(self._process.last_look("cgroup"))
+        self.groups = parse_groups(self._text())
         return self.groups
 
     def is_still(self, hierarchy: str) -> bool:
@@ -33,4 +35,10 @@ class CurrentGroups:
         Raises:
             ProcessGone: the process ended.
         """
-        return is_member(self._process.last_look("cgroup"), hierarchy, self.groups.get(hierarchy, ""))
+        return is_member(self._text(), hierarchy, self.groups.get(hierarchy, ""))
+
+    def _text(self) -> bytes:
+        if self._process.thread:
+            with suppress(ProcessGone):  # that thread ended; the process may live
+                return self._process.last_look(f"task/{self._process.thread}/cgroup")
+        return self._process.last_look("cgroup")

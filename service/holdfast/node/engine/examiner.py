@@ -173,6 +173,7 @@ class Examiner:
         with self.context.reader.proc.open(facts.pid) as opened:
             if opened.start_ticks() != facts.start_ticks:
                 raise ProcessGone(str(facts.pid))
+            opened.thread = facts.thread
             self.performer.perform(actions, opened)
 
     def _examine_pending(self) -> None:

@@ -13,7 +13,6 @@ from holdfast import log
 from holdfast.errors import HoldfastError, ProcessGone
 from holdfast.node.engine.examiner import Examiner
 from holdfast.node.model.placement import Cause, Sweep
-from holdfast.node.proc.parse import parse_stat
 
 LOG = log.named(__name__)
 LOST_SHARE = 20  # rescans for events that were lost, or not served, take one part in so many of the time
@@ -161,7 +160,7 @@ class Sweeps:
             numbers, examiner.fact_reader.match_cache.seen, known, examiner.fact_reader.parents
         ):
             try:
-                examiner.examine_stat_line(parse_stat(pid, text or reader.stat(pid)))
+                examiner.examine_stat_line(reader.stat_line(pid, text))
             except ProcessGone:
                 gone.append(pid)
             except Exception as error:

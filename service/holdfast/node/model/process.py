@@ -120,6 +120,7 @@ class Process(Struct, frozen=True):
     ``unread`` is why ``cmdline`` is not known; empty when it is. ``uid`` is the effective user, ``uids`` real,
     effective and saved; empty where they were not read. ``pod_unknown``: its cgroup is a pod's by name and cannot be
     read, so that it is neither in a pod nor in none. ``evidence`` is read for a process that a protecting rule matches.
+    ``thread``: its first thread has ended, and it was read through this one.
     """
 
     pid: int
@@ -143,6 +144,7 @@ class Process(Struct, frozen=True):
     uids: tuple[int, ...] = ()
     pod_unknown: bool = False
     evidence: Evidence = NOTHING_READ
+    thread: int = 0
 
     @property
     def place(self) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 - `reader`, `parse`: a process, and the text of its files
 - `children`: the children of a process
 - `evidence`: which keys are facts for a process
+- `mount`: the mounts of pid 1's namespace, and of a process's own
 - `connector`: process events
 - `host`: the machine
 - `pressure`: pressure stall information

@@ -15,8 +15,10 @@ Theory
 * **File systems whose owners the kernel does not vouch for.** A user's FUSE file system or a user's disk shows files as
   root's. Where users may mount, the mount is ``nosuid``: the kernel does not trust its owners, and neither does the
   reader. It does not look further at FUSE and network file systems, because a read may never return; it reads their
-  type from ``mountinfo``, which waits for no server. It follows no link, and it mounts nothing (automounts). A memfd,
-  an overlay or a tmpfs of a user namespace is another inode on another device than the path of pid 1's root.
+  type from ``mountinfo``, which waits for no server. It follows no link, and it mounts nothing (automounts).
+* **File systems that the host has not mounted.** A memfd, an overlay or a tmpfs of a user namespace is on another
+  device than every path of pid 1's root, so a program there is a claim. The reader does not look at such files, either:
+  a user's overlay may lie on the same user's FUSE file system, and passes every look on to it.
 * **cgroup.** Root owns, and others cannot write, every directory from the root of the hierarchy to the group, and the
   files by which a process is moved in. A delegated subtree is its owner's claim.
 * **pod.** The container's group is such a group, below the kubelet's own root group; where a container runtime names
@@ -29,8 +31,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,6 +41,7 @@ from holdfast.cgroups import UNIFIED, Hierarchy, Tree
 from holdfast.errors import HoldfastError, reason_of
 from holdfast.node.model.evidence import EXECUTED, NOT_READ, Evidence
 from holdfast.node.model.process import Process
+from holdfast.node.proc.mount import MOST_MOUNTS, InitMounts, Mount, mount_among
 from holdfast.process import OpenProcess, ProcRoot, start_ticks_of
 
 LOG = log.named(__name__)
@@ -48,25 +50,12 @@ EXE, CGROUP, POD = EVERY_KEY = ("exe", "cgroup", "pod")
 DELETED = " (deleted)"
 MOST_PLACES = 4096  # directories, and groups, whose writers are cached
 MOST_KEPT = 16_384  # programs established before; beyond that the oldest are checked again
-MOST_MOUNTS = 4096  # of a process's own namespace that are searched for its program's: a user makes 100,000
 
 _ROOT_OF_INIT = "1/root"
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-#: File systems where every look may wait for a server or another process.
-_REMOTE = ("autofs", "fuse", "nfs", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "coda", "ocfs2", "gfs2", "glusterfs")
 _DOORS = ("cgroup.procs", "cgroup.threads", "tasks")  # files of a group that move a process into it
 _KUBEPODS = ("kubepods", "kubepods.slice")
-
-
-class _Mount(Struct, frozen=True):
-    kind: bytes
-    nosuid: bool
-    is_root: bool = False
-
-    @property
-    def is_remote(self) -> bool:
-        return self.kind.decode(errors="replace").startswith(_REMOTE)
 
 
 class _Folder(Struct, frozen=True):
@@ -91,7 +80,7 @@ class EvidenceReader:
         self._kept: dict[int, _Program] = {}
         self._folders: dict[str, _Folder] = {}
         self._groups: dict[tuple[str, str], str] = {}
-        self._mounts: dict[int, _Mount | None] = {}
+        self._mounts = InitMounts(proc)
         self._kubelet_root = ""
         self._root = _ROOT_OF_INIT  # the prefix of a path of pid 1's root
 
@@ -103,10 +92,9 @@ class EvidenceReader:
         return other
 
     def forget(self) -> None:
-        """Drop the cached directories, groups and mounts, and find the kubelet's group if it is not known."""
+        """Drop the cached directories and groups, and find the kubelet's group if it is not known."""
         self._folders.clear()
         self._groups.clear()
-        self._mounts.clear()
         self._find_kubelet()
 
     def gone(self, pid: int) -> None:
@@ -159,6 +147,9 @@ class EvidenceReader:
 
     def _exe(self, process: Process, fd: int, prefix: str) -> tuple[str, bool]:
         """Return why the program is a claim (empty: a fact), and whether that is undecided."""
+        stat = f"{prefix}stat"
+        if process.thread:  # the program of a process is that of each of its threads
+            prefix = f"{prefix}task/{process.thread}/"
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
@@ -167,7 +158,7 @@ class EvidenceReader:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
                 return EXECUTED, True
-            if prefix and start_ticks_of(_read(self._proc.fd, f"{prefix}stat")) != process.start_ticks:
+            if fd == self._proc.fd and start_ticks_of(_read(fd, stat)) != process.start_ticks:
                 return "the process ended", False
             return self._program(process, link, descriptor, f"{prefix}mountinfo", fd)
         except (OSError, ValueError, HoldfastError) as error:
@@ -187,7 +178,7 @@ class EvidenceReader:
         if not why and not was_established and not (self._is_there(link, file) or self._is_there(path, file)):
             if link == path:
                 why = f"{path} of the host is another file"
-            elif not self._is_of_init(number):
+            elif self._mount_of_init(number) is None:
                 words = "was replaced, and the process has a mount namespace of its own: start it again"
                 return f"{path} {words}", True
             elif number != self._folder(os.path.dirname(path)).mount:
@@ -199,11 +190,13 @@ class EvidenceReader:
     def _unbelieved(self, link: str, number: int, mountinfo: str, fd: int) -> str:
         """Return why the owners on a program's mount prove nothing, else empty; checked before the file is read."""
         of_init = self._mount_of_init(number)
-        mount = of_init or _mount_among(kernel_text.each_line(mountinfo, fd), number)
+        mount = of_init or mount_among(kernel_text.each_line(mountinfo, fd), number)
         if mount is None:
             return f"{link} lies on a mount that is no longer in use, or one of more than {MOST_MOUNTS}"
         if mount.is_remote:
             return f"{link} lies on {mount.kind.decode(errors='replace')}, where owners are its server's word"
+        if not self._mounts.has_file_system_of(mount):
+            return f"{link} lies on a file system that is not among the host's"
         if of_init is not None and of_init.nosuid:
             return f"{link} lies on a nosuid mount, whose owners are not trusted"
         return ""
@@ -288,15 +281,11 @@ class EvidenceReader:
         text = _read(self._proc.fd, f"thread-self/fdinfo/{descriptor}")
         return int(text.partition(b"mnt_id:")[2].split(None, 1)[0])
 
-    def _mount_of_init(self, number: int) -> _Mount | None:
-        """The mount of this number in pid 1's namespace; None: it is in another namespace."""
-        if number not in self._mounts:
-            self._mounts.update(_mounts(kernel_text.each_line("1/mountinfo", self._proc.fd)))
-        return self._mounts.setdefault(number)
-
-    def _is_of_init(self, number: int) -> bool:
-        """Whether pid 1's namespace has this mount now; read again, because the kernel reuses numbers of mounts."""
-        return number in _mounts(kernel_text.each_line("1/mountinfo", self._proc.fd))
+    def _mount_of_init(self, number: int) -> Mount | None:
+        """The mount of this number in pid 1's namespace; None: it is in another one. A descriptor of ours keeps it."""
+        if self._mounts.refresh():
+            self._folders.clear()
+        return self._mounts.get(number)
 
     # -- groups ------------------------------------------------------------------------------------------------------
 
@@ -389,28 +378,6 @@ def _door(tree: Tree, path: str, name: str) -> str:
         return _writable(f"{path.rstrip('/')}/{name}", os.stat(os.path.join(tree.at(path), name)))
     except FileNotFoundError:
         return ""
-
-
-def _mounts(mountinfo: Iterable[bytes]) -> dict[int, _Mount]:
-    """Mounts by their number, from the lines of mountinfo: proc_pid_mountinfo(5)."""
-    return dict(filter(None, map(_mount, mountinfo)))
-
-
-def _mount_among(mountinfo: Iterable[bytes], number: int) -> _Mount | None:
-    """The mount of this number among the first `MOST_MOUNTS`; None without it."""
-    for line in islice(mountinfo, MOST_MOUNTS):
-        if line.startswith(b"%d " % number) and (found := _mount(line)):
-            return found[1]
-    return None
-
-
-def _mount(line: bytes) -> tuple[int, _Mount] | None:
-    # 29 1 254:1 / / rw,nosuid,relatime shared:1 - ext4 /dev/vda1 rw
-    left, dash, right = line.partition(b" - ")
-    if not dash:
-        return None
-    words = left.split(b" ")
-    return int(words[0]), _Mount(right.split(b" ", 1)[0], b"nosuid" in words[5].split(b","), words[4] == b"/")
 
 
 def _read(fd: int, name: str) -> bytes:

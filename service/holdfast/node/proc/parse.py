@@ -17,7 +17,11 @@ COMM_BYTES = 16  # 15 and a newline; a kernel thread's may be longer, and its fi
 
 
 class StatLine(Struct, frozen=True):
-    """The values that ``stat`` alone gives."""
+    """The values that ``stat`` alone gives.
+
+    ``headless``: the first thread has ended and others have not (pthread_exit(3)). The process lives, and only the
+    files of the other threads have its program, memory and groups: see `reader`.
+    """
 
     pid: int
     comm: str
@@ -27,6 +31,8 @@ class StatLine(Struct, frozen=True):
     rss_pages: int
     threads: int
     ended: bool = False  # a zombie: only its pid is left
+    headless: bool = False
+    thread: int = 0  # of a headless process: a thread that lives, if one was found
 
 
 def parse_stat(pid: int, stat: bytes) -> StatLine:
@@ -40,6 +46,7 @@ def parse_stat(pid: int, stat: bytes) -> StatLine:
         end = stat.rindex(b")")
         rest = stat[end + 2 :].split(b" ", 22)
         comm = kernel_text.shared(stat[stat.index(b"(") + 1 : end])
+        threads, is_zombie = int(rest[17]), rest[0] in (b"Z", b"X")
         return StatLine(
             pid,
             comm,
@@ -47,8 +54,9 @@ def parse_stat(pid: int, stat: bytes) -> StatLine:
             int(rest[19]),
             bool(int(rest[6]) & _PF_KTHREAD),
             int(rest[21]),
-            int(rest[17]),
-            rest[0] in (b"Z", b"X"),
+            threads,
+            is_zombie and threads < 2,
+            is_zombie and threads >= 2,
         )
     except (ValueError, IndexError):
         raise kernel_text.malformed(f"stat of process {pid}") from None
@@ -65,6 +73,12 @@ def name_and_parent(stat: bytes) -> tuple[bytes, int]:
         return (stat[stat.index(b"(") + 1 : end] + b"\n")[:COMM_BYTES], int(stat[end + 4 : stat.index(b" ", end + 4)])
     except ValueError:
         raise kernel_text.malformed("stat of a process") from None
+
+
+def is_zombie(stat: bytes) -> bool:
+    """Whether the first thread has ended: the process, or a headless one."""
+    end = stat.rfind(b")")
+    return stat[end + 2 : end + 3] in (b"Z", b"X")
 
 
 def printed(comm: str) -> bytes:

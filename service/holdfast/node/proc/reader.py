@@ -6,6 +6,10 @@ times as long as ``os.open`` + ``os.read``, and psutil two to four times.
 
 The same code reads through ``/proc`` by pid (a rescan, cheap) and through the descriptor of one process (before a
 write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
+
+A process whose first thread has ended reads like a zombie, although it lives: no program, no memory, on v1 no groups.
+It is read through another thread (``"4242/task/4243/"``). Where none is found in time, its program and groups are not
+known; its users and value are, because the first thread's files keep these.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import errno
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -25,7 +31,7 @@ from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
-from holdfast.node.proc.parse import COMM_BYTES, StatLine, name_and_parent, parse_stat, parse_status
+from holdfast.node.proc.parse import COMM_BYTES, StatLine, is_zombie, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PAGE = 4096  # bytes that a first read asks for
@@ -33,6 +39,7 @@ _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 byt
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 CMDLINE_BYTES = 4096  # of a longer command line the rest is neither matched against nor shown
 LONGEST_CACHED = 4096  # bytes of ``cgroup``: a nested runtime's may be 13 times that, and is parsed each time
+MOST_THREADS = 32  # of a headless process that are tried: a debugger can keep any number of them as zombies
 CACHED_BYTES = 2**20  # of the texts of cgroup files: the owner of a subtree gives its groups names of any length
 HeldOf = Callable[[int, int], Held | None]
 
@@ -90,13 +97,35 @@ class ProcReader:
         """The pids of all processes as the kernel prints them, which is half of a path."""
         return [name for name in os.listdir(os.fsencode(self.proc.path)) if name.isdigit()]
 
-    def stat_line(self, pid: int) -> StatLine:
-        """The parsed ``stat`` of the process that has the pid now.
+    def stat_line(self, pid: int, stat: bytes = b"") -> StatLine:
+        """The parsed ``stat`` of the process that has the pid now; ``stat``: its text, where that was read already.
 
         Raises:
             ProcessGone: no process has it.
         """
-        return parse_stat(pid, self.stat(pid))
+        stat_line = parse_stat(pid, stat or self.stat(pid))
+        return self._with_thread(stat_line, self.proc.fd, f"{pid}/") if stat_line.headless else stat_line
+
+    def _with_thread(self, stat_line: StatLine, fd: int, prefix: str) -> StatLine:
+        """Return a headless process with the first thread found that lives."""
+        try:
+            descriptor = os.open(f"{prefix}task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        except OSError:
+            return stat_line
+        try:
+            with os.scandir(descriptor) as threads:
+                for one in islice(threads, MOST_THREADS):
+                    try:
+                        thread = parse_stat(int(one.name), self._read(descriptor, f"{one.name}/stat"))
+                    except (ProcessGone, KernelRefused):
+                        continue
+                    if not (thread.ended or thread.headless):
+                        return replace(stat_line, rss_pages=thread.rss_pages, thread=thread.pid)
+        except OSError:  # the process ended
+            pass
+        finally:
+            os.close(descriptor)
+        return stat_line
 
     def stat(self, pid: int) -> bytes:
         """The whole ``stat`` of the process that has the pid now.
@@ -113,12 +142,13 @@ class ProcReader:
 
         A rescan spends its time on processes of no rule here, so this is one loop without calls of our own, and numbers
         and names stay as the kernel prints them. ``comm`` is the cheapest file, two thirds of the cost of ``stat``,
-        which is read where parents count.
+        which is read where parents count, and where groups do: those of a headless process are another thread's.
         """
         opened, read, close, root = os.open, os.read, os.close, self.proc.fd
         names, in_groups, asks_groups = ignored.names, ignored.in_groups, ignored.asks_groups
         latest: dict[bytes, bytes] = {}  # most of a name are in one place: comparing it is cheaper than hashing it
-        file, most = (b"/stat", _STAT_BYTES) if followed else (b"/comm", COMM_BYTES)
+        reads_stat = bool(followed) or asks_groups
+        file, most = (b"/stat", _STAT_BYTES) if reads_stat else (b"/comm", COMM_BYTES)
         text = b""
         for number in numbers:
             if number in known:
@@ -130,7 +160,7 @@ class ProcReader:
                     name = read(descriptor, most)
                 finally:
                     close(descriptor)
-                if followed:
+                if reads_stat:
                     text = name
                     name, parent = name_and_parent(text)
                     if parent in followed:
@@ -138,7 +168,7 @@ class ProcReader:
                         continue
                 if name in names:
                     continue
-                if asks_groups:
+                if asks_groups and not is_zombie(text):
                     descriptor = opened(number + b"/cgroup", _READ_ONLY, dir_fd=root)
                     try:
                         groups = read(descriptor, _PAGE)
@@ -186,7 +216,11 @@ class ProcReader:
         Raises:
             ProcessGone: it ended.
         """
-        return parse_stat(process.pid, self._read(process.fd, "stat"))
+        stat_line = parse_stat(process.pid, self._read(process.fd, "stat"))
+        if stat_line.headless:
+            stat_line = self._with_thread(stat_line, process.fd, "")
+            process.thread = stat_line.thread
+        return stat_line
 
     def facts(
         self, stat_line: StatLine, wants: Wants, held: Held | None = None, opened: OpenProcess | None = None
@@ -197,11 +231,24 @@ class ProcReader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{stat_line.pid}/")
-        text = self._group_text(fd, f"{prefix}cgroup") if wants.groups else b""
-        groups = self._groups_of(text) if text else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
         )
+        if stat_line.thread:
+            with suppress(ProcessGone):  # that thread ended
+                facts = self._facts(stat_line, wants, fd, f"{prefix}task/{stat_line.thread}/")
+                return replace(facts, oom_score_adj=adj, held=held)
+            stat_line = replace(stat_line, thread=0)
+        return self._facts(stat_line, wants, fd, prefix, adj, held)
+
+    def _facts(
+        self, stat_line: StatLine, wants: Wants, fd: int, prefix: str, adj: int = 0, held: Held | None = None
+    ) -> Process:
+        text: bytes | None = b""
+        if wants.groups:
+            is_stale = stat_line.headless and not stat_line.thread
+            text = None if is_stale else self._group_text(fd, f"{prefix}cgroup")
+        groups = self._groups_of(text) if text else _NOWHERE
         uids: tuple[int, ...] = ()
         rss, swap, tables = stat_line.rss_pages, 0, 0
         if wants.status:
@@ -231,6 +278,7 @@ class ProcReader:
             uids=uids,
             pod_unknown=text is None
             or (pod is None and b"kubepods" in text and any(map(is_unreadable, groups.values()))),
+            thread=stat_line.thread,
         )
 
     def with_ancestors(self, process: Process, lineage: Lineage, wants: Wants, held: HeldOf) -> Process:

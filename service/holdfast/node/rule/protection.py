@@ -35,8 +35,11 @@ NOT_KILLED = "memory.oom_control"  # v1: at its limit the group waits for memory
 _COMMON = (
     *("-.slice", "system.slice", "user.slice", "machine.slice", "kubepods", "kubepods.slice", "docker", "lxc"),
     *("burstable", "besteffort", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
-    # One per user, session and container; NUL stands for the variable part: only a wildcard fits it.
+    # One per user, session, pod and container; NUL stands for the variable part: only a wildcard fits it.
     *("user-\0.slice", "user@\0.service", "session-\0.scope", "run-\0.scope", "machine-\0.scope"),
+    *("pod\0", "kubepods-pod\0.slice", "kubepods-burstable-pod\0.slice", "kubepods-besteffort-pod\0.slice"),
+    *("kubelet-kubepods-pod\0.slice", "kubelet-kubepods-burstable-pod\0.slice"),
+    *("kubelet-kubepods-besteffort-pod\0.slice", "machine-libpod_pod_\0.slice", "lxc.payload.\0"),
     *(f"{runtime}-{64 * chr(0)}.scope" for runtime in ("docker", "libpod", "crio", "cri-containerd")),
 )
 _UNIT = (".service", ".scope", ".slice", ".socket", ".mount")

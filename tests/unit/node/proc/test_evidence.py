@@ -2,40 +2,8 @@ import os
 import stat
 
 import pytest
-from holdfast.node.proc.evidence import MOST_MOUNTS, _mount_among, _mounts, _writable
+from holdfast.node.proc.evidence import _writable
 from holdfast.node.proc.reader import is_unreadable
-from hypothesis import given
-from hypothesis import strategies as st
-
-#: What the kernel leaves as it is in a mount's point; a blank, a tab, a newline and a backslash are written in octal.
-POINT = st.binary(min_size=1).map(lambda name: b"/" + bytes(set(name) and [b for b in name if b not in b" \t\n\\\0"]))
-
-
-@given(st.lists(st.tuples(POINT, st.booleans(), st.sampled_from([b"ext4", b"fuse.sshfs", b"nfs4"])), max_size=5))
-def test_mounts_are_read_whatever_bytes_their_points_have(mounts):
-    lines = [
-        b"%d 1 0:%d / %s rw%s,relatime shared:1 master:2 - %s src rw,user_id=1000"
-        % (number, number, point, b",nosuid" if nosuid else b"", kind)
-        for number, (point, nosuid, kind) in enumerate(mounts, 1)
-    ]
-    found = _mounts([*lines, b"", b"no line of mountinfo"])
-    assert [(mount.nosuid, mount.kind, mount.is_root) for mount in found.values()] == [
-        (nosuid, kind, point == b"/") for point, nosuid, kind in mounts
-    ]
-    assert [_mount_among(lines, number) for number in found] == list(found.values())
-    assert [mount.is_remote for mount in found.values()] == [kind != b"ext4" for _, _, kind in mounts]
-
-
-def test_of_a_users_own_mounts_no_more_are_looked_through_than_said():
-    read = []
-
-    def mountinfo():
-        for number in range(1, 100_001):
-            read.append(number)
-            yield b"%d 1 0:9 / /m/%d rw - tmpfs none rw" % (number, number)
-
-    assert _mount_among(mountinfo(), 100_000) is None
-    assert len(read) == MOST_MOUNTS
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import pytest
 from holdfast.errors import ProcessGone
 from holdfast.node.model.process import Held, Lineage, Wants
 from holdfast.node.proc.parse import parse_stat, parse_status
-from holdfast.node.proc.reader import EVERYTHING, ProcReader
+from holdfast.node.proc.reader import EVERYTHING, IgnoredNames, ProcReader
 from holdfast.process import ProcRoot
 
 STAT = b"%d (%s) S %d 1 1 0 -1 %d 1 0 0 0 7 8 0 0 20 0 %d 0 %d 9999 %d 18446744073709551615 1 1 0\n"
@@ -78,6 +79,48 @@ def test_what_is_not_wanted_is_not_read(put, reader, tmp_path):
         (tmp_path / "5" / name).unlink()
     facts = reader.facts(reader.stat_line(5), Wants(exe=False, cmdline=False, status=False))
     assert (facts.exe, facts.cmdline, facts.rss_pages) == ("", (), 1276)
+
+
+@pytest.fixture
+def headless(put, tmp_path):
+    """A process whose first thread has ended: 5. Its thread 6 ended, too (a debugger keeps it), and 7 lives."""
+    put(5)
+    at = tmp_path / "5"
+    (at / "exe").unlink()
+    (at / "cmdline").write_bytes(b"")
+    (at / "cgroup").write_bytes(b"0::/stale\n")
+    (at / "status").write_bytes(b"Name:\tx\nUid:\t1000\t33\t0\t0\n")
+    (at / "stat").write_bytes((STAT % (5, b"postgres", 1, 0, 3, 77, 0)).replace(b") S", b") Z"))
+    (at / "task").mkdir()
+    for thread, state in ((6, b"Z"), (7, b"S")):
+        put(thread)
+        text = (STAT % (thread, b"postgres", 1, 0, 3, 78, 1276)).replace(b") S", b") %s" % state)
+        (tmp_path / str(thread) / "stat").write_bytes(text)
+        (tmp_path / str(thread)).rename(at / f"task/{thread}")
+    return at
+
+
+def test_a_process_whose_first_thread_ended_is_read_through_one_that_lives(headless, reader):
+    stat_line = reader.stat_line(5)
+    assert (stat_line.ended, stat_line.headless, stat_line.thread) == (False, True, 7)
+    facts = reader.facts(stat_line, EVERYTHING, Held(0, -5, "r"))
+    assert (facts.pid, facts.thread, facts.start_ticks, facts.held) == (5, 7, 77, Held(0, -5, "r"))
+    assert (facts.exe, facts.cmdline, dict(facts.cgroups)) == ("/usr/bin/postgres", ("a", "b c"), {"": "/a"})
+    assert (facts.rss_pages, facts.oom_score_adj, facts.uids) == (1276, -5, (1000, 33, 0))
+
+
+def test_it_is_no_ended_process_when_that_thread_ends_too_and_its_groups_are_unknown(headless, reader):
+    stat_line = reader.stat_line(5)
+    shutil.rmtree(headless / "task/7")
+    facts = reader.facts(stat_line, EVERYTHING)
+    assert (facts.thread, facts.exe, facts.cmdline, dict(facts.cgroups), facts.pod_unknown) == (0, "", (), {}, True)
+    assert (facts.oom_score_adj, facts.uids) == (-5, (1000, 33, 0))
+    assert (reader.stat_line(5).ended, reader.stat_line(5).thread) == (False, 0)
+
+
+def test_what_is_ignored_in_a_group_is_a_candidate_where_the_group_is_that_of_an_ended_thread(headless, reader):
+    ignored = IgnoredNames(set(), {(b"postgres\n", b"0::/stale\n")}, asks_groups=True)
+    assert [pid for pid, _ in reader.iter_candidates([b"5"], ignored, (), ())] == [5]
 
 
 def test_a_hidden_program_is_an_empty_name(put, reader, tmp_path):
