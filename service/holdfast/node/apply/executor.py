@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from holdfast.cgroups import Hierarchy, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
 from holdfast.node.apply.action import (
     Came,
     Carried,
@@ -209,7 +209,10 @@ class Executor:
     def _home(self) -> tuple[str, str]:
         with self._proc.open_self() as own:
             groups = parse_groups(own.read("cgroup"))
-        return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
+        for name in self._hierarchy.names:
+            if name in groups:
+                return name, groups[name]
+        raise NotFound("a mounted cgroup hierarchy")
 
     def _join(self, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         change = step.change
