@@ -62,6 +62,12 @@ class Entries(dict[int, Entry]):
         entry.order, entry.again = self._orders, False
         return Order(self._orders, entry.pid, entry.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
 
+    def withdraw(self, order: Order) -> None:
+        """Note that an order was not handed over: nothing of it is under way."""
+        entry = self.get(order.pid)
+        if entry is not None and entry.order == order.number:
+            entry.order = 0
+
     def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
         """Note the refusals of the plan and of the kernel; the action reports those that are new for this process."""
         planned, entry.met = tuple(planned), tuple(met)

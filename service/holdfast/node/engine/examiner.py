@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
-from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result, Unset, Write, restored
+from holdfast.node.apply.action import Action, Carried, Forget, GiveBack, Order, Result, Unset, Write, restored
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
@@ -48,6 +48,7 @@ class Examiner:
         self.found = 0
         self.all_seen_before = 0  # clock ticks since boot: a process that started before was examined under these rules
         self._logged: set[str] = set()
+        self._unexamined: dict[int, str] = {}  # processes that could not be examined during the last restore, and why
         self._ended: set[int] = set()  # forgotten when all that follows was examined: their rows reveal heirs
         self._examining = False
 
@@ -167,6 +168,13 @@ class Examiner:
         actions = self.reconciler.observe(facts, self.context.now(), at_ns)
         if not actions:
             return
+        try:
+            self._perform(actions, facts, process)
+        except BaseException:  # such as: no descriptor is left
+            self.performer.withdraw(actions)
+            raise
+
+    def _perform(self, actions: Collection[Action], facts: Process, process: OpenProcess | None) -> None:
         if process is not None or not any(isinstance(action, Write | GiveBack | Order) for action in actions):
             self.performer.perform(actions, process)
             return
@@ -226,6 +234,8 @@ class Examiner:
         The other processes are served as before, and the error does not count towards the engine's end.
         """
         self.context.metrics.process_errors.labels().value += 1
+        if self.performer.at_once is not None:
+            self._unexamined[pid] = f"process {pid}: {error}"
         kind = type(error).__name__
         if isinstance(error, HoldfastError):
             if kind not in self._logged:
@@ -343,7 +353,7 @@ class Examiner:
         for carried in self.context.mover.results():
             self.on_carried(carried)
         results: list[Result] = []
-        self.performer.at_once = results
+        self.performer.at_once, self._unexamined = results, {}
         gone = 0
         try:
             if pid is None:
@@ -357,7 +367,8 @@ class Examiner:
                 self.clear_up()
         finally:
             self.performer.at_once = None
-        return restored(results, gone)
+        left = self.reconciler.table.processes
+        return restored(results, gone, [text for one, text in self._unexamined.items() if one in left])
 
     def _restore_latecomers(self) -> None:
         """Restore processes that were being forked while their parents were restored."""

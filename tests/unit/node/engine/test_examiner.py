@@ -1,0 +1,102 @@
+"""What is examined, and what becomes of it if that fails, over a machine in memory."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+import pytest
+from holdfast.errors import KernelRefused
+
+from tests.fakes.kernel import TREE, Opened, Proc, Reader
+from tests.fakes.node import Node
+from tests.fakes.placement import rules
+
+BOTH = {
+    "name": "both", "match": {"comm": "a"}, "oom_score_adj": 500, "leave_limits": True,
+    "cgroup": {"path": "/src3", "controllers": [TREE]},
+}  # fmt: skip
+
+
+@pytest.fixture
+def node():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        made = Node(Path(folder))
+        made.set_rules(rules(BOTH))
+        made.settle()
+        yield made
+        made.stop()
+
+
+def is_undone(node):
+    """Whether everything is as if we had never been there."""
+    programs = node.kernel.processes.values()
+    as_before = all((one.adj, one.group) == (one.own_adj, one.own_group) for one in programs)
+    return as_before and list(node.journal.table.rows()) == []
+
+
+def no_descriptor(*unused):
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+def cannot_open(proc, pid):
+    raise KernelRefused("open", str(pid), errno.EMFILE)
+
+
+def cannot_list(reader, pid):
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+class TestWithoutADescriptor:
+    """An order that could not be handed over is not under way: it was waited for until the process ended."""
+
+    def test_a_process_is_moved_as_soon_as_there_is_one(self, node, monkeypatch):
+        monkeypatch.setattr(Opened, "again", no_descriptor)
+        program = node.started("a")
+        monkeypatch.undo()
+        assert program.group == "/"
+        node.settle()
+        assert program.group == "/src3"
+
+    def test_it_is_restored_as_soon_as_there_is_one(self, node, monkeypatch):
+        program = node.started("a")
+        node.settle()
+        node.set_rules(rules())
+        monkeypatch.setattr(Proc, "open", cannot_open)
+        node.settle()
+        monkeypatch.undo()
+        assert program.group == "/src3"
+        node.settle()
+        assert is_undone(node)
+
+    def test_so_it_is_where_its_children_could_not_be_listed(self, node, monkeypatch):
+        """Another program wrote another value and chose a group: the heirs come first."""
+        program = node.started("a")
+        node.settle()
+        node.kernel.write_adj(program, 7)
+        node.kernel.move(program, "/src1")
+        monkeypatch.setattr(Reader, "children_of", cannot_list)
+        node.settle()
+        monkeypatch.undo()
+        node.settle()
+        assert program.group == "/src3"
+        node.examiner.restore()
+        assert is_undone(node)
+
+    def test_an_order_that_was_handed_over_is_not_withdrawn(self, node):
+        program = node.started("a")
+        ((order, _),) = node.queue.orders
+        node.examiner.performer.withdraw([order])
+        assert node.reconciler.entries.is_moving(program.pid)
+
+    def test_restore_says_which_processes_it_could_not_try(self, node, monkeypatch):
+        program = node.started("a")
+        node.settle()
+        monkeypatch.setattr(Proc, "open", cannot_open)
+        found = node.examiner.restore()
+        monkeypatch.undo()
+        assert (found.given_back, [text.split(":")[0] for text in found.failed]) == (0, [f"process {program.pid}"])
+        node.settle()
+        assert is_undone(node)
+        assert node.examiner.restore().failed == ()
