@@ -349,9 +349,7 @@ class Examiner:
         It restores one process at a time, so it needs three descriptors, however much there is to restore.
         """
         self.take_forks()
-        self.context.mover.drain()
-        for carried in self.context.mover.results():
-            self.on_carried(carried)
+        self._finish_orders()
         results: list[Result] = []
         self.performer.at_once, self._unexamined = results, {}
         gone = 0
@@ -369,6 +367,20 @@ class Examiner:
             self.performer.at_once = None
         left = self.reconciler.table.processes
         return restored(results, gone, [text for one, text in self._unexamined.items() if one in left])
+
+    def _finish_orders(self) -> None:
+        """Finish the orders under way; those that follow from their results are carried out at once.
+
+        An order under way is not decided again, so a restore would leave its process to the examination after it. When
+        the engine stops there is none.
+        """
+        self.performer.at_once = []
+        try:
+            self.context.mover.drain()
+            for carried in self.context.mover.results():
+                self.on_carried(carried)
+        finally:
+            self.performer.at_once = None
 
     def _restore_latecomers(self) -> None:
         """Restore processes that were being forked while their parents were restored."""

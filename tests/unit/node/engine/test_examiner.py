@@ -100,3 +100,25 @@ class TestWithoutADescriptor:
         node.settle()
         assert is_undone(node)
         assert node.examiner.restore().failed == ()
+
+
+class TestRestore:
+    """Nothing is done after it: so it is when the engine stops."""
+
+    def test_a_move_to_a_former_target_that_is_under_way_is_restored_at_once(self, node):
+        program = node.started("a")
+        node.set_rules(rules({**BOTH, "cgroup": {"path": "/src2", "controllers": [TREE]}}))
+        while node.sweeps.pending:
+            node.sweep_step()
+        assert len(node.queue.orders) == 1
+        node.examiner.restore()
+        assert (program.group, len(node.queue.orders)) == ("/", 0)
+        assert is_undone(node)
+
+    def test_so_it_is_where_its_result_was_not_fetched(self, node):
+        program = node.started("a")
+        node.move_step()
+        node.executed(program, "none")
+        node.executed(program, "a")
+        node.examiner.restore()
+        assert is_undone(node)
