@@ -104,7 +104,7 @@ class Entries(dict[int, Entry]):
         self.show(placement, process)
         held = self._table.held(process.pid, process.start_ticks)
         override = held.override if held is not None else None
-        placement.expires_ns = override.expires_unix_ns if override is not None else 0
+        placement.expires_ns = override.shown_unix_ns(now.unix_ns, now.ticks) if override is not None else 0
 
 
 def made(process: Process, rule: str, now: Now) -> Entry:

@@ -19,11 +19,12 @@ from holdfast.node.apply.action import Action, Carried, Forget, GiveBack, Order,
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.entry import Now
 from holdfast.node.engine.fact_reader import FactReader
 from holdfast.node.engine.performer import EngineContext, Performer
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import FileRow, OverrideRow, Row
+from holdfast.node.journal.rows import TICK_NS, FileRow, OverrideRow, Row
 from holdfast.node.model.placement import Placement, Restored, State
 from holdfast.node.model.process import Process
 from holdfast.node.proc.evidence import EvidenceReader
@@ -270,8 +271,8 @@ class Examiner:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def override(self, pid: int, start_ticks: int | None, adj: int, expires_unix_ns: int, why: str) -> Placement:
-        """Override a process's ``oom_score_adj``.
+    def override(self, pid: int, start_ticks: int | None, adj: int, ttl_ns: int, why: str) -> Placement:
+        """Override a process's ``oom_score_adj`` for ``ttl_ns``, whatever the system's clock is set to meanwhile.
 
         Raises:
             ProcessGone: the process ended, or another one has the pid now.
@@ -285,7 +286,10 @@ class Examiner:
         requests = self.reconciler.requests
         earlier = self.reconciler.table.held(pid, stat_line.start_ticks)
         before = earlier.override if earlier is not None else None
-        row = OverrideRow(pid, stat_line.start_ticks, adj, expires_unix_ns, why)
+        now = self.context.now()
+        row = OverrideRow(
+            pid, stat_line.start_ticks, adj, now.unix_ns + ttl_ns, why, now.ticks + max(1, ttl_ns // TICK_NS)
+        )
         self.performer.perform(requests.override(row))
         self._examine_pending()
         placement = self.reconciler.placement(pid)
@@ -312,10 +316,10 @@ class Examiner:
         self._examine_pending()
         return True
 
-    def expire(self, unix_ns: int) -> None:
+    def expire(self, now: Now) -> None:
         """End the overrides whose time is over."""
         requests = self.reconciler.requests
-        for row in requests.expired(unix_ns):
+        for row in requests.expired(now):
             self.performer.perform(requests.end_override(row, needed=False))
         self._examine_pending()
 

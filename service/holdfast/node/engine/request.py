@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from holdfast.node.apply.action import Action, Amend, Commit, Look
-from holdfast.node.engine.entry import Entries
+from holdfast.node.engine.entry import Entries, Now
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.model.process import Process
@@ -84,9 +84,9 @@ class Requests:
         """Let the rules decide again. Not ``needed``: also if the journal cannot be written."""
         return [Commit(drops=(row,), needed=needed), Look(row.pid)]
 
-    def expired(self, unix_ns: int) -> list[OverrideRow]:
+    def expired(self, now: Now) -> list[OverrideRow]:
         """Return the overrides whose time is over."""
-        return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
+        return [row for row in list(self._table.overridden.values()) if row.left_ns(now.unix_ns, now.ticks) <= 0]
 
     def adopt(self, process: Process, requested: int, written: int, rule: str) -> list[Action]:
         """Take over a process that was created with a value of ``rule``, not ``requested``, as if we had written it.
