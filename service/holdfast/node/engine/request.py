@@ -22,9 +22,9 @@ from holdfast.node.plan.setting import is_in_force
 class Requests:
     """Each method returns actions."""
 
-    def __init__(self, rule_state: RuleState, entries: Entries, claims: Claims) -> None:
+    def __init__(self, rule_state: RuleState, entries: Entries, claims: Claims, page_bytes: int) -> None:
         self._rule_state, self._entries, self._table = rule_state, entries, rule_state.table
-        self._claims = claims
+        self._claims, self._page_bytes = claims, page_bytes
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
         """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
@@ -136,7 +136,7 @@ class Requests:
         actions: list[Action] = []
         for row in rows:
             known = self._table.files.get((row.hierarchy, row.path, row.file))
-            if known is not None and is_in_force(row.file, row.written or "", known.before):
+            if known is not None and is_in_force(row.file, row.written or "", known.before, self._page_bytes):
                 actions.append(Amend(known, replace(known, before=row.before)))
             elif says(row):
                 give_back, origin = self._is_given_back(row.rule), self._rule_state.rules.origin_of(row.rule)

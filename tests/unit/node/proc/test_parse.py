@@ -197,4 +197,4 @@ class NoPods:
 @given(st.sampled_from(["memory.max", "cpu.weight", "io.max", "cpu.max"]), st.text(max_size=40), st.text(max_size=40))
 def test_what_a_groups_file_says_is_in_force_or_not(file, wanted, now):
     with contextlib.suppress(HoldfastError):
-        assert is_in_force(file, wanted, now) in (True, False)
+        assert is_in_force(file, wanted, now, 4096) in (True, False)
