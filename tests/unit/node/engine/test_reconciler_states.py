@@ -439,4 +439,4 @@ Machine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestAnythingInAnyOrder = Machine.TestCase
+TestAnythingInAnyOrder = pytest.mark.timeout(1800)(Machine.TestCase)  # seconds alone, minutes on a crowded machine
