@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from holdfast.node.model.decision import Reason
 
 from tests.fakes.kernel import TREE
 from tests.fakes.node import Node
@@ -39,3 +40,16 @@ def test_without_a_mounted_hierarchy_an_order_is_refused_and_no_mistake_of_ours(
     trees[TREE] = tree
     node.settle()
     assert (program.group, list(node.journal.table.rows())) == ("/", [])
+
+
+def test_a_process_whose_threads_are_in_different_groups_is_not_moved(node):
+    """A move takes all threads, and their groups could not be restored."""
+    program = node.forked(node.kernel.processes[1])
+    program.threads = ("/", "/src1")
+    node.executed(program, "a")
+    node.settle()
+    (refusal,) = node.reconciler.placement(program.pid).refusals
+    assert (program.group, refusal.reason, list(node.journal.table.rows())) == ("/", Reason.THREADED, [])
+    program.threads = ("/", "/")
+    node.settle()
+    assert (program.group, node.reconciler.placement(program.pid).refusals) == ("/src3", ())
