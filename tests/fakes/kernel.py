@@ -166,6 +166,9 @@ class Opened:
     def start_ticks(self) -> int:
         return self._alive().start_ticks
 
+    def living_thread(self) -> None:
+        """The first one runs."""
+
     def thread_groups(self) -> list[bytes]:
         program = self._alive()
         groups = (program.group, *program.threads) if program.threads else ()

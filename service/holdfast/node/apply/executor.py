@@ -120,11 +120,15 @@ class Executor:
         with self._writing:
             came = [self._groups.write(step) for step in order.steps if isinstance(step, Set)]
             moves = [step for step in order.steps if not isinstance(step, Set)]
+            living = process.living_thread() if moves else None
             try:
                 if moves:
-                    came += self._move_all(order, moves, process)
+                    came += self._move_all(order, moves, living or process)
             except ProcessGone:
                 return Carried(order, tuple(came), gone=True, at_ns=time.monotonic_ns())
+            finally:
+                if living is not None:
+                    living.close()
             if not moves or not process.is_reaped():
                 return Carried(order, tuple(came), at_ns=time.monotonic_ns())
             stranger = self._put_back_stranger(process.pid, came)

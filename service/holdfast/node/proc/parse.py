@@ -27,6 +27,7 @@ class StatLine(Struct, frozen=True):
     rss_pages: int
     threads: int
     ended: bool = False  # a zombie: only its pid is left
+    first_ended: bool = False  # the first thread ended, and others run; the kernel calls it a zombie, too
 
 
 def parse_stat(pid: int, stat: bytes) -> StatLine:
@@ -48,7 +49,8 @@ def parse_stat(pid: int, stat: bytes) -> StatLine:
             bool(int(rest[6]) & _PF_KTHREAD),
             int(rest[21]),
             int(rest[17]),
-            rest[0] in (b"Z", b"X"),
+            rest[0] in (b"Z", b"X") and int(rest[17]) <= 1,
+            rest[0] in (b"Z", b"X") and int(rest[17]) > 1,
         )
     except (ValueError, IndexError):
         raise kernel_text.malformed(f"stat of process {pid}") from None

@@ -10,6 +10,7 @@ write, safe): a directory descriptor and a prefix, ``"4242/"`` or ``""``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -27,6 +28,7 @@ from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
 from holdfast.node.proc.parse import COMM_BYTES, StatLine, name_and_parent, parse_stat, parse_status
 from holdfast.process import OpenProcess, ProcRoot, oomscore
+from holdfast.process.identity import a_thread
 
 _PAGE = 4096  # bytes that a first read asks for
 _STAT_BYTES = 1024  # 52 numbers of a few digits each and a name of 15 to 64 bytes
@@ -197,7 +199,7 @@ class ProcReader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{stat_line.pid}/")
-        text = self._group_text(fd, f"{prefix}cgroup") if wants.groups else b""
+        text = self._group_text(fd, self._group_file(fd, prefix, stat_line)) if wants.groups else b""
         groups = self._groups_of(text) if text else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
@@ -305,6 +307,15 @@ class ProcReader:
             if error.errno == errno.ENAMETOOLONG:
                 return None
             raise
+
+    @staticmethod
+    def _group_file(fd: int, prefix: str, stat_line: StatLine) -> str:
+        """The file with the process's groups: that of a thread that runs, if the first one ended."""
+        if stat_line.first_ended:
+            with contextlib.suppress(OSError):
+                if thread := a_thread(fd, prefix, stat_line.pid):
+                    return f"{thread}/cgroup"
+        return f"{prefix}cgroup"
 
     def _exe(self, fd: int, prefix: str) -> str:
         """The program's path; empty where it cannot be read. A replaced file (an upgrade) keeps its path."""
