@@ -218,9 +218,14 @@ class Examiner:
         self._examine_pending()
 
     def _forget(self, pids: Iterable[int]) -> None:
-        """Drop the rows of processes that ended, with one write."""
+        """Drop the rows of processes that ended, with one write.
+
+        A later process with the pid may have been examined since: as the child of one that ended, or by an event.
+        """
         rows: list[Row] = []
         for pid in pids:
+            if self.reconciler.is_known(pid) and self._is_there(pid):
+                continue
             self.context.evidence.gone(pid)
             for action in self.reconciler.gone(pid):
                 if isinstance(action, Forget):

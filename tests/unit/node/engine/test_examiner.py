@@ -122,3 +122,24 @@ class TestRestore:
         node.executed(program, "a")
         node.examiner.restore()
         assert is_undone(node)
+
+
+class TestEnded:
+    def test_who_gets_its_number_and_is_examined_before_it_is_forgotten_is_not_forgotten(self, node):
+        parent, old = node.started("a"), node.started("a")
+        node.settle()
+        node.kernel.exit(old)
+        new = node.forked(parent, old.pid)
+        new.comm = "none"
+        node.examiner.gone([old.pid])
+        assert node.journal.table.held(new.pid, new.start_ticks) is not None
+        node.examiner.restore()
+        assert is_undone(node)
+
+    def test_its_own_rows_are_forgotten_although_another_process_has_its_number(self, node):
+        old = node.started("a")
+        node.settle()
+        node.kernel.exit(old)
+        node.kernel.start("none", old.pid)
+        node.examiner.gone([old.pid])
+        assert list(node.journal.table.rows()) == []
