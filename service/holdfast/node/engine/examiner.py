@@ -99,7 +99,10 @@ class Examiner:
         """
         self.context.executor.check_groups()
         for pid in list(self.reconciler.table.processes):
-            self.performer.find_heirs(pid)
+            try:
+                self.performer.find_heirs(pid)
+            except Exception as error:  # the rescan finds them, as long as their parents live
+                self.log_unreadable(pid, error)
         self._examine_pending()
 
     def record_heirs(self) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from holdfast import log
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, KernelRefused
 from holdfast.node.apply.action import (
     Action,
     Amend,
@@ -195,14 +195,20 @@ class Performer:
             waiting.extend(filter(self._is_heir, children))
 
     def _is_heir(self, pid: int) -> bool:
-        """Whether a process has something of ours that was not known yet."""
+        """Whether a process has something of ours that was not known yet.
+
+        Raises:
+            KernelRefused: no descriptor or memory is left.
+        """
         table = self._reconciler.table
         self.examined += 1
         try:
             stat_line = self._context.reader.stat_line(pid)
             had = table.held(pid, stat_line.start_ticks) is not None
             self.perform(self._reconciler.inherit(self._fact_reader.alone(stat_line)))
-        except HoldfastError:
+        except HoldfastError as error:
+            if isinstance(error, KernelRefused) and error.is_want:
+                raise
             return False
         if had or table.held(pid, stat_line.start_ticks) is None:
             return False

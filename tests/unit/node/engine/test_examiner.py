@@ -45,7 +45,7 @@ def cannot_open(proc, pid):
 
 
 def cannot_list(reader, pid):
-    raise OSError(errno.EMFILE, "too many open files")
+    raise KernelRefused("read", str(pid), errno.EMFILE)
 
 
 class TestWithoutADescriptor:
@@ -81,6 +81,35 @@ class TestWithoutADescriptor:
         monkeypatch.undo()
         node.settle()
         assert program.group == "/src3"
+        node.examiner.restore()
+        assert is_undone(node)
+
+    @pytest.mark.parametrize("how", ["rules", "restore"])
+    @pytest.mark.parametrize("method", ["children_of", "stat_line"])
+    def test_children_that_could_not_be_listed_or_read_are_restored_as_soon_as_they_can(
+        self, node, monkeypatch, method, how
+    ):
+        parent = node.started("a")
+        node.settle()
+        monkeypatch.setattr(Reader, method, cannot_list)
+        child = node.forked(parent)
+        child.comm = "none"
+        node.forks.clear()  # the kernel dropped the event
+        node.set_rules(rules())
+        while node.sweeps.pending:
+            node.sweep_step()
+        if how == "restore":
+            node.examiner.restore()
+        monkeypatch.undo()
+        node.settle()
+        assert is_undone(node)
+
+    def test_a_start_goes_on(self, node, monkeypatch):
+        node.started("a")
+        node.settle()
+        monkeypatch.setattr(Reader, "children_of", cannot_list)
+        node.restart()
+        monkeypatch.undo()
         node.examiner.restore()
         assert is_undone(node)
 
