@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from holdfast.errors import KernelRefused
 
-from tests.fakes.kernel import TREE, Opened, Proc, Reader
+from tests.fakes.kernel import TREE, Opened, Proc, Reader, Tree
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
 
@@ -151,6 +151,28 @@ class TestRestore:
         node.executed(program, "a")
         node.examiner.restore()
         assert is_undone(node)
+
+    def test_files_are_restored_in_reverse_order_and_refused_ones_again_after_the_others(self, node, monkeypatch):
+        """As ``memory.limit_in_bytes`` of v1: it cannot be above ``memory.memsw.limit_in_bytes``."""
+        node.set_rules(rules({"name": "set", "match": {"comm": "c"}, "in_place": {"pids.max": 50}}))
+        groups = ("/src1", "/src2", "/src3")
+        for group in groups:
+            program = node.forked(node.kernel.processes[1])
+            node.kernel.move(program, group)
+            node.executed(program, "c")
+            node.settle()
+        write, tried = Tree.write, []
+
+        def waits_for_first(tree, path, file, value):
+            tried.append(path)
+            if path == "/src3" and node.kernel.files["/src1", file] == "50":
+                raise KernelRefused("write", path, errno.EBUSY)
+            return write(tree, path, file, value)
+
+        monkeypatch.setattr(Tree, "write", waits_for_first)
+        found = node.examiner.restore()
+        assert (tried, found.given_back, found.failed) == (["/src3", "/src2", "/src1", "/src3"], 3, ())
+        assert node.kernel.files == node.kernel.own_files
 
 
 class TestEnded:
