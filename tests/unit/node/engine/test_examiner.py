@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.errors import KernelRefused
+from holdfast.node.engine.recent_rows import FORK_TICKS
 
 from tests.fakes.kernel import TREE, Opened, Proc, Reader, Tree
 from tests.fakes.node import Node
@@ -85,21 +86,31 @@ class TestWithoutADescriptor:
         assert is_undone(node)
 
     @pytest.mark.parametrize("how", ["rules", "restore"])
-    @pytest.mark.parametrize("method", ["children_of", "stat_line"])
+    @pytest.mark.parametrize("what", ["the list", "the child"])
     def test_children_that_could_not_be_listed_or_read_are_restored_as_soon_as_they_can(
-        self, node, monkeypatch, method, how
+        self, node, monkeypatch, what, how
     ):
         parent = node.started("a")
         node.settle()
-        monkeypatch.setattr(Reader, method, cannot_list)
         child = node.forked(parent)
         child.comm = "none"
         node.forks.clear()  # the kernel dropped the event
+        stat = Reader.stat
+
+        def cannot_read(reader, pid):
+            if pid == child.pid:
+                raise KernelRefused("read", str(pid), errno.EMFILE)
+            return stat(reader, pid)
+
+        monkeypatch.setattr(Reader, "stat", cannot_read)
+        if what == "the list":
+            monkeypatch.setattr(Reader, "children_of", cannot_list)
         node.set_rules(rules())
         while node.sweeps.pending:
             node.sweep_step()
         if how == "restore":
             node.examiner.restore()
+        node.kernel.ticks += 2 * FORK_TICKS
         monkeypatch.undo()
         node.settle()
         assert is_undone(node)
