@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-from errno import EBADMSG
+from errno import EBADMSG, EMFILE, ENFILE, ENOMEM
 from typing import Any
 
 
@@ -221,6 +221,11 @@ class KernelRefused(HoldfastError):
         why = os.strerror(errno)
         super().__init__(f"{operation} {path}: {why[:1].lower()}{why[1:]}")
         self.operation, self.path, self.errno, self.remedy = operation, path, errno, remedy
+
+    @property
+    def is_want(self) -> bool:
+        """Whether no descriptor or memory was left: this says nothing about the file."""
+        return self.errno in (EMFILE, ENFILE, ENOMEM)
 
     @property
     def advice(self) -> str:

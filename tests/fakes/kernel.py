@@ -38,6 +38,7 @@ class Program:
     own_adj: int = 0
     own_group: str = "/"
     uid: int = 0
+    threads: tuple[str, ...] = ()  # groups of further threads
     lost: bool = False  # it was forked while we were killed, by one that ended before we were back
 
 
@@ -166,6 +167,14 @@ class Opened:
 
     def start_ticks(self) -> int:
         return self._alive().start_ticks
+
+    def living_thread(self) -> None:
+        """The first one runs."""
+
+    def thread_groups(self) -> list[bytes]:
+        program = self._alive()
+        groups = (program.group, *program.threads) if program.threads else ()
+        return [f"2:{TREE}:{group}\n".encode() for group in groups]
 
     def is_reaped(self) -> bool:
         return self.kernel.processes.get(self.pid) is not self.program

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -142,6 +143,51 @@ def test_a_process_that_was_renamed_is_held_at_once(run, tmp_path):
     engine.settle()
     assert adj_of(process.pid) == 250
     process.communicate(b"\n")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_whose_first_thread_ended_is_moved_and_restored(run, group, where, when):
+    """The kernel calls it a zombie, and prints its v1 groups as the root's; its other threads run, with our value."""
+    code = (
+        "import ctypes, sys, threading, time; open('/proc/self/comm','w').write(sys.argv[1]); print(flush=True);"
+        "threading.Thread(target=time.sleep, args=(600,)).start(); input(); ctypes.CDLL(None).pthread_exit(None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, RENAMED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    files = Path(f"/proc/{process.pid}")
+
+    def end_first_thread():
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(lambda: b") Z " in (files / "stat").read_bytes())
+
+    def group_now():
+        (thread,) = {entry.name for entry in (files / "task").iterdir()} - {str(process.pid)}
+        return group_of(thread, where)
+
+    try:
+        process.stdout.readline()
+        if when == "before":
+            end_first_thread()
+        engine = run()
+        engine.set_rules(
+            {
+                "match": {"comm": RENAMED}, "oom_score_adj": 250,
+                "cgroup": {"path": f"{group}/a", "controllers": ["pids"]},
+            }
+        )  # fmt: skip
+        if when == "after":
+            end_first_thread()
+            engine.sweep()
+        placement = engine.placement(process.pid)
+        assert (placement.state, placement.refusals) == (State.HELD, ())
+        assert (adj_of(process.pid), group_now()) == (250, f"{group}/a")
+        assert engine.happenings(process.pid).count(DRIFTED) == 0
+        engine.set_rules()
+        until(lambda: not engine.rows())  # the groups are removed after the move
+        assert (adj_of(process.pid), group_now()) == (0, group_of(os.getpid(), where))
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_dry_run_writes_nothing_and_says_once_what_it_would(run, program, sleeper, move, where):

@@ -1,6 +1,9 @@
 """Refusals of the kernel or an interlock, met for real: one line, its reason, and what to do about it."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from holdfast.cgroups import UNIFIED, Mode
@@ -154,6 +157,36 @@ def test_a_v1_cpuset_that_somebody_left_empty(run, program, sleeper, hierarchy, 
     filled = target(group, "cpuset", **{"cpuset.cpus": cpus, "cpuset.mems": mems})
     engine.set_rules({"match": {"comm": NAME}, "cgroup": filled})
     assert group_of(process.pid, tree.name) == group
+
+
+def test_a_process_whose_threads_have_v1_groups_of_their_own(run, hierarchy, group, is_v2):
+    if is_v2:
+        pytest.skip("threads have groups of their own below a threaded group only")
+    tree, name = hierarchy.tree(hierarchy.name_of("pids")), f"hf-t-{os.getpid()}"
+    code = (
+        "import sys, threading; open('/proc/self/comm','w').write(sys.argv[1]);"
+        "threading.Thread(target=sys.stdin.read).start(); print(flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (thread,) = set(os.listdir(f"/proc/{process.pid}/task")) - {str(process.pid)}
+        for path in (group, f"{group}/own"):
+            os.mkdir(tree.at(path))
+        Path(tree.at(f"{group}/own"), "tasks").write_text(thread)
+        rule = {"match": {"comm": name}, "oom_score_adj": 250, "cgroup": target(f"{group}/a", "pids")}
+        engine = run(rule)
+        (refusal,) = engine.placement(process.pid).refusals
+        assert (refusal.reason, adj_of(process.pid)) == (Reason.THREADED, 250)
+        assert (group_of(process.pid, tree.name), group_of(thread, tree.name)) == (
+            group_of(os.getpid(), tree.name),
+            f"{group}/own",
+        )
+        Path(tree.at("/"), "tasks").write_text(thread)
+        tree.join("/", process.pid)
+        engine.set_rules(rule)
+        assert {group_of(one, tree.name) for one in (process.pid, thread)} == {f"{group}/a"}
+        engine.set_rules()
+        assert {group_of(one, tree.name) for one in (process.pid, thread)} == {"/"}
 
 
 def test_a_real_time_process_into_a_v1_cpu_group_without_runtime(run, program, sleeper, hierarchy, group, is_v2):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
 
 from holdfast import kernel_text
 from holdfast.errors import KernelRefused, ProcessGone
@@ -21,6 +22,8 @@ from holdfast.process import last_look
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _SHORT = 4096  # bytes of a file that `OpenProcess.peek` is for
 _NOTHING_KEPT = ("", -1, False)
+MOST_THREADS = 4096
+_ONE_THREAD = 3  # links of ``task``: two, and one for each thread (proc_task_getattr in fs/proc/base.c)
 
 
 def start_ticks_of(stat: bytes) -> int:
@@ -215,6 +218,42 @@ class OpenProcess:
         """See `start_ticks_of`."""
         return start_ticks_of(self.read("stat"))
 
+    def thread_groups(self) -> Iterator[bytes]:
+        """Yield the text of ``cgroup`` of each thread, of at most `MOST_THREADS`; none where there is only one: 2 µs.
+
+        Raises:
+            ProcessGone: the process ended.
+            KernelRefused: any other refusal.
+        """
+        yield from self._groups_of_threads("task", skip="")
+
+    def _groups_of_threads(self, tasks: str, skip: str) -> Iterator[bytes]:
+        try:
+            if os.stat(tasks, dir_fd=self.fd).st_nlink <= _ONE_THREAD:
+                return
+            descriptor = os.open(tasks, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+            try:
+                for name in os.listdir(descriptor)[:MOST_THREADS]:
+                    if name != skip and (text := _of_thread(descriptor, name)):
+                        yield text
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _translated("read", f"{self._path}/{tasks}", error) from error
+
+    def living_thread(self) -> OpenThread | None:
+        """Open a thread that runs, if the first one ended and others run; None in every other case (2 µs)."""
+        try:
+            if os.stat("task", dir_fd=self.fd).st_nlink <= _ONE_THREAD or not _has_ended(self.read("stat")):
+                return None
+            found = a_thread(self.fd, "", self.pid)
+            if found is None:
+                return None
+            descriptor = os.open(found, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        except (OSError, ProcessGone, KernelRefused):  # it ended meanwhile: what follows meets that, too
+            return None
+        return OpenThread(self.pid, descriptor, f"{self._path}/{found}")
+
     def is_reaped(self) -> bool:
         """Whether the process is reaped; a zombie is not yet. The cheapest check: 2 µs."""
         try:
@@ -236,6 +275,47 @@ class OpenProcess:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+
+class OpenThread(OpenProcess):
+    """A thread of a process whose first thread ended: the kernel prints v1 groups of that one as the root's."""
+
+    __slots__ = ()
+
+    def thread_groups(self) -> Iterator[bytes]:
+        """See `OpenProcess.thread_groups`; without the first thread."""
+        yield from self._groups_of_threads("..", skip=str(self.pid))
+
+
+def a_thread(fd: int, prefix: str, pid: int) -> str | None:
+    """Return the directory of a thread of a process other than the first: ``PREFIXtask/TID``; None: there is none.
+
+    Raises:
+        OSError: as open(2).
+    """
+    tasks = os.open(f"{prefix}task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        return next((f"{prefix}task/{name}" for name in os.listdir(tasks) if name != str(pid)), None)
+    finally:
+        os.close(tasks)
+
+
+def _has_ended(stat: bytes) -> bool:
+    return stat[stat.rfind(b")") + 2 :][:1] in (b"Z", b"X")
+
+
+def _of_thread(tasks: int, name: str) -> bytes:
+    """Return the ``cgroup`` of a thread; empty if it ended."""
+    try:
+        descriptor = os.open(os.path.join(name, "cgroup"), os.O_RDONLY | os.O_CLOEXEC, dir_fd=tasks)
+        try:
+            return kernel_text.read_record(descriptor, f"task/{name}/cgroup")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _GONE:
+            return b""
+        raise
 
 
 def _translated(operation: str, path: str, error: OSError) -> ProcessGone | KernelRefused:

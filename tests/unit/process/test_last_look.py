@@ -23,9 +23,12 @@ def file(tmp_path):
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("length", [0, 1, 4095, 4096, 4097, 50_000])
-def test_a_record_of_any_length_is_read_whole_again_and_again(file, length):
-    text = os.urandom(length)
+@pytest.mark.parametrize("page", [4096, 16384, 65536])
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+@pytest.mark.parametrize("pages", [0, 1, 3])
+def test_a_record_of_any_length_is_read_whole_again_and_again(file, page, pages, beside):
+    """Whatever the size of the kernel's pages: a text may end at one, and next to it."""
+    text = os.urandom(max(0, pages * page + beside))
     descriptor = file(text)
     assert [last_look.pread(descriptor) for _ in range(3)] == [text] * 3
 

@@ -213,15 +213,18 @@ class Cleared(Struct, frozen=True):
 Result: TypeAlias = Wrote | Carried | Cleared
 
 
-def restored(results: Iterable[Result], gone: int) -> Restored:
-    """Count the results of a restore; ``gone`` processes had ended before it was tried."""
+def restored(results: Iterable[Result], gone: int, unexamined: Iterable[str] = ()) -> Restored:
+    """Count the results of a restore; ``gone`` processes had ended before it was tried.
+
+    ``unexamined``: a line for each process for which it could not be tried.
+    """
     ends = [*_ends(results)]
     count = Counter(how for how, _ in ends)
     return Restored(
         count[How.DONE] + count[How.APART],
         count[How.LEFT],
         gone + count[How.GONE],
-        tuple(detail for how, detail in ends if how is How.REFUSED),
+        (*unexamined, *(detail for how, detail in ends if how is How.REFUSED)),
         count[How.APART],
     )
 

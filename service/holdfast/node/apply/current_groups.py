@@ -28,6 +28,16 @@ class CurrentGroups:
         self.groups = parse_groups(self._text())
         return self.groups
 
+    def has_threads_apart(self, hierarchy: str) -> bool:
+        """Whether threads of the process are in different groups of a hierarchy.
+
+        Raises:
+            ProcessGone: the process ended.
+        """
+        groups = (parse_groups(text).get(hierarchy) for text in self._process.thread_groups())
+        first = next(groups, None)
+        return any(group != first for group in groups)
+
     def is_still(self, hierarchy: str) -> bool:
         """Whether the process is in the group that ``groups`` has for this hierarchy. Only the move may follow this
         call.

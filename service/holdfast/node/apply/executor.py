@@ -19,6 +19,8 @@ Theory
   the group that the process is already in waits as well. To take this wait early, the executor moves its own process
   into the group that it is already in; then only microseconds pass between reading a process's group and moving it. No
   other move is made into a group that the process is already in.
+* A move takes all threads of a process. A process whose threads are in different groups (v1's ``tasks``, v2's
+  ``cgroup.threads``) is not moved: their groups could not be restored.
 * A refusal by the kernel is a normal outcome: one line with the remedy. The rest of the order continues.
 """
 
@@ -31,7 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from holdfast.cgroups import Hierarchy, parse_groups
-from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
+from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
 from holdfast.node.apply.action import (
     Came,
     Carried,
@@ -59,6 +61,12 @@ from holdfast.process import OpenProcess, ProcRoot, oomscore
 AGAIN = 3  # tries, each after its group is read again, if another program moves the process at the same moment
 WARM_S = 0.002  # the lock becomes cold after a grace period, never sooner than a tick or two after a move
 _CONTENDED = Refusal(Reason.KERNEL, Field.CGROUP, "another program moves it at the same moment; find and stop it")
+
+_APART = Refusal(
+    Reason.THREADED,
+    Field.CGROUP,
+    "its threads are in different groups, and a move takes them all: leave it to the program that placed them",
+)
 
 
 class Executor:
@@ -112,11 +120,15 @@ class Executor:
         with self._writing:
             came = [self._groups.write(step) for step in order.steps if isinstance(step, Set)]
             moves = [step for step in order.steps if not isinstance(step, Set)]
+            living = process.living_thread() if moves else None
             try:
                 if moves:
-                    came += self._move_all(order, moves, process)
+                    came += self._move_all(order, moves, living or process)
             except ProcessGone:
                 return Carried(order, tuple(came), gone=True, at_ns=time.monotonic_ns())
+            finally:
+                if living is not None:
+                    living.close()
             if not moves or not process.is_reaped():
                 return Carried(order, tuple(came), at_ns=time.monotonic_ns())
             stranger = self._put_back_stranger(process.pid, came)
@@ -169,6 +181,8 @@ class Executor:
         If another program moves the process meanwhile, a new row is written and the move is tried again.
         """
         try:
+            if current.has_threads_apart(step.change.hierarchy):
+                return Came(step, How.REFUSED, row, _APART)
             for _ in range(AGAIN):
                 came = self._join(step, row, current)
                 if came.how is not How.LEFT:
@@ -209,7 +223,10 @@ class Executor:
     def _home(self) -> tuple[str, str]:
         with self._proc.open_self() as own:
             groups = parse_groups(own.read("cgroup"))
-        return next((name, groups[name]) for name in self._hierarchy.names if name in groups)
+        for name in self._hierarchy.names:
+            if name in groups:
+                return name, groups[name]
+        raise NotFound("a mounted cgroup hierarchy")
 
     def _join(self, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
         change = step.change

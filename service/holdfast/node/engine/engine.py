@@ -6,7 +6,6 @@ reader of their own.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 
@@ -126,7 +125,7 @@ class Engine:
                 raise FailedPrecondition(
                     f"{pid} cannot be overridden: it is {'init' if pid == 1 else 'holdfast itself'}"
                 )
-            return self._examiner.override(pid, start_ticks, adj, time.time_ns() + int(ttl_s * 1e9), why)
+            return self._examiner.override(pid, start_ticks, adj, int(ttl_s * 1e9), why)
 
         return self._loop.calls.ask(hold)
 

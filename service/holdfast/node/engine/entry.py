@@ -62,6 +62,12 @@ class Entries(dict[int, Entry]):
         entry.order, entry.again = self._orders, False
         return Order(self._orders, entry.pid, entry.start_ticks, tuple(steps), now.ticks, drifted, at_ns)
 
+    def withdraw(self, order: Order) -> None:
+        """Note that an order was not handed over: nothing of it is under way."""
+        entry = self.get(order.pid)
+        if entry is not None and entry.order == order.number:
+            entry.order = 0
+
     def refuse(self, entry: Entry, planned: Iterable[Refusal], met: Iterable[Refusal]) -> list[Action]:
         """Note the refusals of the plan and of the kernel; the action reports those that are new for this process."""
         planned, entry.met = tuple(planned), tuple(met)
@@ -98,7 +104,7 @@ class Entries(dict[int, Entry]):
         self.show(placement, process)
         held = self._table.held(process.pid, process.start_ticks)
         override = held.override if held is not None else None
-        placement.expires_ns = override.expires_unix_ns if override is not None else 0
+        placement.expires_ns = override.shown_unix_ns(now.unix_ns, now.ticks) if override is not None else 0
 
 
 def made(process: Process, rule: str, now: Now) -> Entry:

@@ -15,15 +15,16 @@ from msgspec.structs import replace
 from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import FailedPrecondition, HoldfastError, ProcessGone
-from holdfast.node.apply.action import Carried, Forget, GiveBack, Order, Result, Unset, Write, restored
+from holdfast.node.apply.action import Action, Carried, Forget, GiveBack, Order, Result, Unset, Write, restored
 from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
+from holdfast.node.engine.entry import Now
 from holdfast.node.engine.fact_reader import FactReader
 from holdfast.node.engine.performer import EngineContext, Performer
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.journal import Journal
-from holdfast.node.journal.rows import FileRow, OverrideRow, Row
+from holdfast.node.journal.rows import TICK_NS, FileRow, OverrideRow, Row
 from holdfast.node.model.placement import Placement, Restored, State
 from holdfast.node.model.process import Process
 from holdfast.node.proc.evidence import EvidenceReader
@@ -48,6 +49,7 @@ class Examiner:
         self.found = 0
         self.all_seen_before = 0  # clock ticks since boot: a process that started before was examined under these rules
         self._logged: set[str] = set()
+        self._unexamined: dict[int, str] = {}  # processes that could not be examined during the last restore, and why
         self._ended: set[int] = set()  # forgotten when all that follows was examined: their rows reveal heirs
         self._examining = False
 
@@ -97,7 +99,10 @@ class Examiner:
         """
         self.context.executor.check_groups()
         for pid in list(self.reconciler.table.processes):
-            self.performer.find_heirs(pid)
+            try:
+                self.performer.find_heirs(pid)
+            except Exception as error:  # the rescan finds them, as long as their parents live
+                self.log_unreadable(pid, error)
         self._examine_pending()
 
     def record_heirs(self) -> None:
@@ -167,6 +172,13 @@ class Examiner:
         actions = self.reconciler.observe(facts, self.context.now(), at_ns)
         if not actions:
             return
+        try:
+            self._perform(actions, facts, process)
+        except BaseException:  # such as: no descriptor is left
+            self.performer.withdraw(actions)
+            raise
+
+    def _perform(self, actions: Collection[Action], facts: Process, process: OpenProcess | None) -> None:
         if process is not None or not any(isinstance(action, Write | GiveBack | Order) for action in actions):
             self.performer.perform(actions, process)
             return
@@ -210,9 +222,14 @@ class Examiner:
         self._examine_pending()
 
     def _forget(self, pids: Iterable[int]) -> None:
-        """Drop the rows of processes that ended, with one write."""
+        """Drop the rows of processes that ended, with one write.
+
+        A later process with the pid may have been examined since: as the child of one that ended, or by an event.
+        """
         rows: list[Row] = []
         for pid in pids:
+            if self.reconciler.is_known(pid) and self._is_there(pid):
+                continue
             self.context.evidence.gone(pid)
             for action in self.reconciler.gone(pid):
                 if isinstance(action, Forget):
@@ -227,6 +244,8 @@ class Examiner:
         The other processes are served as before, and the error does not count towards the engine's end.
         """
         self.context.metrics.process_errors.labels().value += 1
+        if self.performer.at_once is not None:
+            self._unexamined[pid] = f"process {pid}: {error}"
         kind = type(error).__name__
         if isinstance(error, HoldfastError):
             if kind not in self._logged:
@@ -261,8 +280,8 @@ class Examiner:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def override(self, pid: int, start_ticks: int | None, adj: int, expires_unix_ns: int, why: str) -> Placement:
-        """Override a process's ``oom_score_adj``.
+    def override(self, pid: int, start_ticks: int | None, adj: int, ttl_ns: int, why: str) -> Placement:
+        """Override a process's ``oom_score_adj`` for ``ttl_ns``, whatever the system's clock is set to meanwhile.
 
         Raises:
             ProcessGone: the process ended, or another one has the pid now.
@@ -276,7 +295,10 @@ class Examiner:
         requests = self.reconciler.requests
         earlier = self.reconciler.table.held(pid, stat_line.start_ticks)
         before = earlier.override if earlier is not None else None
-        row = OverrideRow(pid, stat_line.start_ticks, adj, expires_unix_ns, why)
+        now = self.context.now()
+        row = OverrideRow(
+            pid, stat_line.start_ticks, adj, now.unix_ns + ttl_ns, why, now.ticks + max(1, ttl_ns // TICK_NS)
+        )
         self.performer.perform(requests.override(row))
         self._examine_pending()
         placement = self.reconciler.placement(pid)
@@ -303,10 +325,10 @@ class Examiner:
         self._examine_pending()
         return True
 
-    def expire(self, unix_ns: int) -> None:
+    def expire(self, now: Now) -> None:
         """End the overrides whose time is over."""
         requests = self.reconciler.requests
-        for row in requests.expired(unix_ns):
+        for row in requests.expired(now):
             self.performer.perform(requests.end_override(row, needed=False))
         self._examine_pending()
 
@@ -340,11 +362,9 @@ class Examiner:
         It restores one process at a time, so it needs three descriptors, however much there is to restore.
         """
         self.take_forks()
-        self.context.mover.drain()
-        for carried in self.context.mover.results():
-            self.on_carried(carried)
+        self._finish_orders()
         results: list[Result] = []
-        self.performer.at_once = results
+        self.performer.at_once, self._unexamined = results, {}
         gone = 0
         try:
             if pid is None:
@@ -358,7 +378,22 @@ class Examiner:
                 self.clear_up()
         finally:
             self.performer.at_once = None
-        return restored(results, gone)
+        left = self.reconciler.table.processes
+        return restored(results, gone, [text for one, text in self._unexamined.items() if one in left])
+
+    def _finish_orders(self) -> None:
+        """Finish the orders under way; those that follow from their results are carried out at once.
+
+        An order under way is not decided again, so a restore would leave its process to the examination after it. When
+        the engine stops there is none.
+        """
+        self.performer.at_once = []
+        try:
+            self.context.mover.drain()
+            for carried in self.context.mover.results():
+                self.on_carried(carried)
+        finally:
+            self.performer.at_once = None
 
     def _restore_latecomers(self) -> None:
         """Restore processes that were being forked while their parents were restored."""

@@ -288,7 +288,7 @@ class Loop:
             self._take_forks()
         self.calls.carry_out()
         if self.examiner.journal.table.overridden:
-            self.examiner.expire(time.time_ns())
+            self.examiner.expire(self.examiner.context.now())
         if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
@@ -317,8 +317,10 @@ class Loop:
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
         if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
-        for row in list(self.examiner.journal.table.overridden.values()):
-            due = min(due, (row.expires_unix_ns - time.time_ns()) / 1e9)
+        overridden = list(self.examiner.journal.table.overridden.values())
+        if overridden:
+            now = self.examiner.context.now()
+            due = min(due, min(row.left_ns(now.unix_ns, now.ticks) for row in overridden) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from holdfast import log
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, KernelRefused
 from holdfast.node.apply.action import (
     Action,
     Amend,
@@ -97,6 +97,7 @@ class Performer:
         self._context, self._reconciler, self._fact_reader = context, reconciler, fact_reader
         self._journal = context.executor.journal
         self._logged: set[object] = set()
+        self._handed_over = 0  # the number of the last order
         self._adj_written = context.metrics.writes.labels(Field.OOM_SCORE_ADJ, "done")
         self._adj_after = context.metrics.held_after.labels(Field.OOM_SCORE_ADJ)
         self._group_after = context.metrics.held_after.labels(Field.CGROUP)
@@ -121,6 +122,7 @@ class Performer:
                 assert process is not None
                 if self.at_once is None:
                     self._context.mover.submit(action, process.again())
+                    self._handed_over = action.number
                 else:
                     result = self._context.executor.carry_out(action, process)
                     waiting.extendleft(reversed(self._settle(result)))
@@ -128,6 +130,12 @@ class Performer:
                 waiting.extendleft(reversed(self._settle(self._context.executor.clear(action))))
             else:
                 self._note(action)
+
+    def withdraw(self, actions: Iterable[Action]) -> None:
+        """Withdraw the orders among actions that failed before they were handed over: no result of them will come."""
+        for action in actions:
+            if isinstance(action, Order) and action.number > self._handed_over:
+                self._reconciler.entries.withdraw(action)
 
     def carried(self, result: Carried) -> None:
         """Take a result of the mover."""
@@ -187,14 +195,20 @@ class Performer:
             waiting.extend(filter(self._is_heir, children))
 
     def _is_heir(self, pid: int) -> bool:
-        """Whether a process has something of ours that was not known yet."""
+        """Whether a process has something of ours that was not known yet.
+
+        Raises:
+            KernelRefused: no descriptor or memory is left.
+        """
         table = self._reconciler.table
         self.examined += 1
         try:
             stat_line = self._context.reader.stat_line(pid)
             had = table.held(pid, stat_line.start_ticks) is not None
             self.perform(self._reconciler.inherit(self._fact_reader.alone(stat_line)))
-        except HoldfastError:
+        except HoldfastError as error:
+            if isinstance(error, KernelRefused) and error.is_want:
+                raise
             return False
         if had or table.held(pid, stat_line.start_ticks) is None:
             return False

@@ -75,7 +75,7 @@ class Reconciler:
         self._restorer = Restorer(self.rule_state, self.entries, self.descent.recent_rows)
         self._settlement = Settlement(table, self.entries, self._restored_moves, self.descent.recent_rows)
         self._clearance = Clearance(self.rule_state, self._decider.claims, host, pods)
-        self.requests = Requests(self.rule_state, self.entries, self._decider.claims)
+        self.requests = Requests(self.rule_state, self.entries, self._decider.claims, host.page_bytes)
 
     # -- state -------------------------------------------------------------------------------------------------------
 

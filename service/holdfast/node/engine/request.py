@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from holdfast.node.apply.action import Action, Amend, Commit, Look
-from holdfast.node.engine.entry import Entries
+from holdfast.node.engine.entry import Entries, Now
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
 from holdfast.node.model.process import Process
@@ -22,9 +22,9 @@ from holdfast.node.plan.setting import is_in_force
 class Requests:
     """Each method returns actions."""
 
-    def __init__(self, rule_state: RuleState, entries: Entries, claims: Claims) -> None:
+    def __init__(self, rule_state: RuleState, entries: Entries, claims: Claims, page_bytes: int) -> None:
         self._rule_state, self._entries, self._table = rule_state, entries, rule_state.table
-        self._claims = claims
+        self._claims, self._page_bytes = claims, page_bytes
 
     def suspend(self, rule: str | None = None, pid: int | None = None) -> list[Action]:
         """Suspend all rules, or one rule, or all rules for one process, until rules are set again.
@@ -84,9 +84,9 @@ class Requests:
         """Let the rules decide again. Not ``needed``: also if the journal cannot be written."""
         return [Commit(drops=(row,), needed=needed), Look(row.pid)]
 
-    def expired(self, unix_ns: int) -> list[OverrideRow]:
+    def expired(self, now: Now) -> list[OverrideRow]:
         """Return the overrides whose time is over."""
-        return [row for row in list(self._table.overridden.values()) if row.expires_unix_ns <= unix_ns]
+        return [row for row in list(self._table.overridden.values()) if row.left_ns(now.unix_ns, now.ticks) <= 0]
 
     def adopt(self, process: Process, requested: int, written: int, rule: str) -> list[Action]:
         """Take over a process that was created with a value of ``rule``, not ``requested``, as if we had written it.
@@ -136,7 +136,7 @@ class Requests:
         actions: list[Action] = []
         for row in rows:
             known = self._table.files.get((row.hierarchy, row.path, row.file))
-            if known is not None and is_in_force(row.file, row.written or "", known.before):
+            if known is not None and is_in_force(row.file, row.written or "", known.before, self._page_bytes):
                 actions.append(Amend(known, replace(known, before=row.before)))
             elif says(row):
                 give_back, origin = self._is_given_back(row.rule), self._rule_state.rules.origin_of(row.rule)

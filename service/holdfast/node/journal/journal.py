@@ -18,6 +18,7 @@ Theory
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -33,6 +34,7 @@ from holdfast.node.journal.table import Table
 
 LOG = log.named(__name__)
 SPARE = 256  # lines beyond twice the live ones before the file is rewritten
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -220,7 +222,13 @@ class Journal:
             self._take_lines(lines if head is None else lines[1:], text)
         if head is not None and head.boot_id == self._boot_id and head.format == FORMAT and not self._is_stale:
             return size
-        self._write_anew()
+        try:
+            self._write_anew()
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._is_stale = True  # the rows count; until there is room for the file nothing is written
+            return size
         return self._size
 
     def _take_lines(self, lines: Sequence[bytes], text: bytes) -> None:
@@ -242,11 +250,22 @@ class Journal:
             )  # fmt: skip
             self._is_stale = True
 
-    def _put_aside(self, ending: str, text: bytes) -> Path:
+    def _put_aside(self, ending: str, text: bytes) -> Path | None:
+        """Keep the file under another name, and return it; None: there is no room for it.
+
+        A link finds room on a full disk, too. The file itself is replaced by a new one before it is written again.
+        """
         kept = self.path.with_name(f"{self.path.name}.{ending}")
-        with contextlib.suppress(OSError):  # on a full disk the rest is still worth reading
-            kept.write_bytes(text)
-            os.chmod(kept, 0o600)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(kept)
+            try:
+                os.link(self.path, kept)
+            except OSError:  # a file system without links
+                kept.write_bytes(text)
+                os.chmod(kept, 0o600)
+        except OSError:  # the rest is still worth reading
+            return None
         return kept
 
     def _unavailable(self, error: OSError) -> Unavailable:

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias, TypeVar
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+TICK_NS = 10**7  # USER_HZ is 100
 MOST_EARLIER = 4  # values of ours, or groups, that a child may have inherited before the last one
 Adj = Annotated[int, Meta(ge=-1000, le=1000)]
 Identity: TypeAlias = tuple[int, int]  # pid, start ticks
@@ -177,13 +178,27 @@ class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults
 
 
 class OverrideRow(Struct, frozen=True, tag="override", tag_field="kind", omit_defaults=True):
-    """One process whose ``oom_score_adj`` is overridden until ``expires_unix_ns``."""
+    """One process whose ``oom_score_adj`` is overridden for a time.
+
+    ``expires_ticks``: clock ticks from boot to its end; 0 in a row of an earlier release. ``expires_unix_ns``: the time
+    of day of its end when it began; the system's clock may be set since then.
+    """
 
     pid: int
     start_ticks: int
     adj: Adj
     expires_unix_ns: int
     why: str = ""
+    expires_ticks: int = 0
+
+    def left_ns(self, unix_ns: int, ticks: int) -> int:
+        """Return the nanoseconds until its end."""
+        return (self.expires_ticks - ticks) * TICK_NS if self.expires_ticks else self.expires_unix_ns - unix_ns
+
+    def shown_unix_ns(self, unix_ns: int, ticks: int) -> int:
+        """Return the time of day of its end; another one than at its beginning if the clock was set since."""
+        by_now = unix_ns + self.left_ns(unix_ns, ticks)
+        return by_now if abs(by_now - self.expires_unix_ns) > 10**9 else self.expires_unix_ns
 
     @property
     def key(self) -> tuple[str, int, int]:

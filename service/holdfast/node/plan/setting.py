@@ -46,7 +46,7 @@ def lines_for(name: str, value: Value, settings: Mapping[str, Value], *, v2: boo
     raise NoEquivalent(missing[name])
 
 
-def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int = 4096) -> bool:
+def is_in_force(file: str, wanted: str, now: str | None, page_bytes: int) -> bool:
     """Whether the file already has the text that we would write, in the kernel's own rounding and spelling."""
     if now is None:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.node.model.placement import BY_HAND
 from holdfast.node.rule import protection
 from holdfast.node.rule.annotation import AdmissionTable
 from holdfast.node.rule.clause import UidOf, clauses_of
@@ -95,7 +96,9 @@ def _adjustment(rule: Rule) -> OomScoreAdj | None:
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name with characters that do not print: it appears in logs, metrics and responses, on one line."""
+    """Refuse the name of overrides, and characters that do not print: it appears in logs, metrics and responses."""
+    if name == BY_HAND:
+        raise InvalidArgument(f"name: {name} stands for overrides (`holdfast hold`); take another")
     if not name.isprintable():
         raise InvalidArgument(
             f"name: {name!a} has characters that do not print (a line break, a control): leave them out"

@@ -1393,7 +1393,8 @@ class TestOverride:
         under(VALUE)
         program = node.started("a")
         shown = node.examiner.override(program.pid, None, 900, 1 << 62, "test")
-        assert (program.adj, shown.rule, shown.expires_ns) == (900, "hold", 1 << 62)
+        (row,) = node.journal.table.overridden.values()
+        assert (program.adj, shown.rule, shown.expires_ns) == (900, "hold", row.expires_unix_ns)
         node.settle()
         assert program.adj == 900
         assert node.examiner.end_override(program.pid)
@@ -1429,10 +1430,24 @@ class TestOverride:
 
     def test_its_time_ends(self, node):
         program = node.started("none")
-        node.examiner.override(program.pid, None, 900, 1000, "test")
-        node.examiner.expire(999)
+        node.examiner.override(program.pid, None, 900, 10**12, "test")
+        (row,) = node.journal.table.overridden.values()
+        node.examiner.expire(Now(0, row.expires_ticks - 1))
         assert program.adj == 900
-        node.examiner.expire(1000)
+        node.examiner.expire(Now(0, row.expires_ticks))
+        assert undone(node)
+
+    @pytest.mark.parametrize("step_s", [-86400, 86400])
+    def test_its_time_ends_as_requested_though_the_clock_is_set(self, node, step_s):
+        program = node.started("none")
+        node.examiner.override(program.pid, None, 900, 600 * 10**9, "test")
+        node.restart()
+        (row,) = node.journal.table.overridden.values()
+        began, unix_ns = row.expires_ticks - 60_000, row.expires_unix_ns - (600 - step_s) * 10**9
+        node.examiner.expire(Now(unix_ns + 599 * 10**9, began + 59_900))
+        assert program.adj == 900
+        assert row.shown_unix_ns(unix_ns, began) == unix_ns + 600 * 10**9
+        node.examiner.expire(Now(unix_ns + 600 * 10**9, began + 60_000))
         assert undone(node)
 
     def test_a_refused_one_leaves_nothing(self, node):
@@ -1695,4 +1710,4 @@ class TestPure:
     def test_overrides_expire_in_their_time(self, reconciler):
         row = OverrideRow(7, 40, 5, 100)
         reconciler.table.put(row)
-        assert (reconciler.requests.expired(99), reconciler.requests.expired(100)) == ([], [row])
+        assert (reconciler.requests.expired(Now(99, 9)), reconciler.requests.expired(Now(100, 9))) == ([], [row])

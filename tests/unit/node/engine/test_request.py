@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.node.apply.action import Commit, Follow, Look
+from holdfast.node.apply.action import Amend, Commit, Follow, Look
 from holdfast.node.engine.entry import Entries, Entry
 from holdfast.node.engine.forks import Followed
 from holdfast.node.engine.request import Requests
 from holdfast.node.engine.rule_state import RuleState
-from holdfast.node.journal.rows import AdjRow, OverrideRow
+from holdfast.node.journal.rows import AdjRow, FileRow, OverrideRow
 from holdfast.node.journal.table import Table
 from holdfast.node.plan.claims import Claims
 
@@ -31,7 +31,7 @@ def rule_state():
 def requests(rule_state):
     entries = Entries(rule_state.table)
     entries[5] = Entry(5, 30, "b", "s")
-    return Requests(rule_state, entries, Claims())
+    return Requests(rule_state, entries, Claims(), 4096)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,18 @@ def test_an_override_is_noted_before_anything_is_done(requests):
 @pytest.mark.parametrize("needed", [True, False])
 def test_the_end_of_one_is_noted_too(requests, needed):
     assert requests.end_override(HAND, needed=needed) == [Commit(drops=(HAND,), needed=needed), Look(9)]
+
+
+@pytest.mark.parametrize("page_bytes", [4096, 16384, 65536])
+def test_a_limit_of_a_runtime_is_recognised_as_the_kernel_rounds_it(rule_state, page_bytes):
+    """Another rule wrote over it before the runtime reported it."""
+    requests = Requests(rule_state, Entries(rule_state.table), Claims(), page_bytes)
+    rounded = str(250_000 // page_bytes * page_bytes)
+    known = FileRow("", "/pod", "memory.max", rounded, "s", written="1048576")
+    rule_state.table.put(known)
+    reported = FileRow("", "/pod", "memory.max", "max", "r", written="250000")
+    (amended,) = requests.adopt_files([reported], lambda row: False)
+    assert (type(amended), amended.row.before) == (Amend, "max")
 
 
 def test_who_is_followed_already_is_no_news():

@@ -330,6 +330,37 @@ class TestDamaged:
         journal.commit(self.ROWS)
         return journal.path.read_bytes()
 
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_on_a_full_disk_the_other_rows_count_and_the_damaged_text_is_kept(
+        self, journal, text, tmp_path, monkeypatch, caplog, number
+    ):
+        lines = text.split(b"\n")
+        damaged = b"\n".join([lines[0], lines[1][:-3] + b"#" + lines[1][-2:], *lines[2:]])
+        path = copied(journal, tmp_path / "copy", damaged)
+        real = os.open
+
+        def is_full(name, flags, *more, **given):
+            if str(name).endswith(".new"):
+                raise OSError(number, "full")
+            return real(name, flags, *more, **given)
+
+        monkeypatch.setattr(os, "open", is_full)
+        monkeypatch.setattr(Path, "write_bytes", lambda *unused: is_full(".new", 0))
+        again = Journal(path, BOOT)
+        (kept,) = path.parent.glob("journal.damaged-*")
+        assert kept.read_bytes() == damaged
+        (told,) = (record for record in caplog.records if "damaged" in record.getMessage())
+        assert told.fields["kept"] == kept
+        known = rows_of(again)
+        assert len(known) == len(lines) - 3
+        with pytest.raises(Unavailable, match="nothing is written without it"):
+            again.commit([adj(70)])
+        monkeypatch.undo()
+        again.commit([adj(70)])
+        again.close()
+        assert kept.read_bytes() == damaged
+        assert len(reopened(path)) == len(known) + 1
+
     def test_cut_at_every_byte_it_is_the_rows_that_were_whole(self, journal, text, tmp_path):
         for cut in range(len(text) + 1):
             path = copied(journal, tmp_path / "copy", text[:cut])

@@ -182,7 +182,7 @@ def test_more_shares_are_never_less_weight_and_one_more_than_a_weights_shares_is
     ],
 )
 def test_what_the_kernel_rounds_or_spells_its_way_is_in_force(file, wanted, now, expected):
-    assert is_in_force(file, wanted, now) is expected
+    assert is_in_force(file, wanted, now, 4096) is expected
 
 
 @pytest.mark.parametrize(

@@ -197,4 +197,12 @@ class NoPods:
 @given(st.sampled_from(["memory.max", "cpu.weight", "io.max", "cpu.max"]), st.text(max_size=40), st.text(max_size=40))
 def test_what_a_groups_file_says_is_in_force_or_not(file, wanted, now):
     with contextlib.suppress(HoldfastError):
-        assert is_in_force(file, wanted, now) in (True, False)
+        assert is_in_force(file, wanted, now, 4096) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("state", "threads", "ended"), [(b"S", 2, False), (b"Z", 1, True), (b"X", 1, True), (b"Z", 2, False)]
+)
+def test_a_process_whose_first_thread_ended_runs_as_long_as_others_do(state, threads, ended):
+    text = (STAT % (7, b"a) Z 1", 1, 0, threads, 100, 0)).replace(b") S ", b") %s " % state)
+    assert parse_stat(7, text).ended is ended

@@ -55,6 +55,10 @@ def test_nothing_is_the_defaults():
             "my.yaml:1: rules[0].name: annotation stands for what pods ask for by annotation; take another",
         ),
         (
+            "- {name: hold, match: {comm: x}, oom_score_adj: 1}",
+            'my.yaml:1: rules[0]: rule "hold": name: hold stands for overrides (`holdfast hold`); take another',
+        ),
+        (
             "rules: []\nbuiltin_rules: [nginx]",
             'my.yaml:2: builtin_rules: there are no built-in rules "nginx"; there are batch, ',
         ),
