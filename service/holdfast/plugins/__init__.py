@@ -70,9 +70,10 @@ SHIPPED: tuple[str, ...] = (
 )
 
 
-def shipped() -> list[Registration]:
-    """Import and return our own registrations."""
-    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, SHIPPED)]
+def shipped(*, acting: bool = True) -> list[Registration]:
+    """Import and return our own registrations; without ``acting``, not those of `node`, which act on the machine."""
+    names = SHIPPED if acting else (name for name in SHIPPED if not name.startswith("node."))
+    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, names)]
 
 
 def third_party(disabled: Collection[str] = ()) -> Iterator[tuple[EntryPoint, Registration]]:
