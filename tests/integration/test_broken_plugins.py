@@ -226,7 +226,6 @@ def test_a_disabled_one_is_not_imported(broken, disabled, point, short_dir):
         ("init_recursion", "RecursionError: maximum recursion depth exceeded", True),
         ("init_metric_twice", "ValueError: broken_total: a metric of that name is registered already", True),
         ("job_was_called_already", "background job sample: pass the function, not the coroutine", True),
-        ("init_fails_after_readiness", "ValueError: torn", True),
     ],
 )
 def test_one_that_does_not_start(broken, kind, words, placed):
@@ -312,6 +311,13 @@ def test_one_that_declares_a_service_and_does_not_register_it(broken, kind):
     assert (one.health(SERVICE), one.health(DEPENDANT)) == (NOT_SERVING, NOT_SERVING)
     assert one.call(f"{SERVICE}/Call") == ("UNIMPLEMENTED", f"unknown service {SERVICE} (plugin {PLUGIN}: {words})")
     one.good_ones_work()
+
+
+def test_one_that_fails_after_it_asked_the_boot_to_wait_ends_the_boot(broken):
+    one = broken("init_fails_after_readiness", ready=False)
+    assert one.daemon.end() == 1
+    one.told(f"failed to load plugin {PLUGIN}", "ValueError: torn")
+    assert one.daemon.err[-1] == f"holdfast: plugin failed after registering readiness {PLUGIN}: ValueError: torn"
 
 
 def test_one_that_is_never_ready(broken):

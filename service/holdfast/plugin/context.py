@@ -127,7 +127,8 @@ class InitContext(Struct):
         """Hold the boot (READY=1, the boot line) until the returned function is called.
 
         When the timeout ``io.holdfast.timeout.plugin.ready`` ends the wait, the plugin has a fault (see `fault`) that
-        names ``what``, until the function is called.
+        names ``what``, until the function is called. An init that fails or skips after this call ends the boot, as in
+        containerd 2.3.
         """
         return self.daemon.wait_for(self.uri, what)
 

@@ -35,7 +35,7 @@ from holdfast.server.pages import debug_routes
 from holdfast.server.readiness import Readiness
 from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
 from holdfast.server.self_limits import apply_to_self
-from holdfast.server.start import check_required, start
+from holdfast.server.start import check_asked, check_required, start
 from holdfast.server.tasks import Job, Tasks
 
 LOG = log.named(__name__)
@@ -216,11 +216,11 @@ class Daemon:
                 names = " ".join(replaced)
                 LOG.warning("plugin replaced the daemon's signal handlers; undone", id=outcome.uri, signals=names)
             if outcome.state is not State.READY:
-                self.readiness.drop(outcome.uri)
                 self.reloadable.off(f"plugins.{outcome.uri}")
             if isinstance(outcome.error, ConfigError) and self._has_fallback():
                 raise outcome.error
             check_required(outcome, required)
+            check_asked(outcome, self.readiness)
         self.plugins.check_not_missing(sorted(required))
 
     def _register_services(self, listeners: Listeners) -> None:

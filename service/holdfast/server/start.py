@@ -1,6 +1,7 @@
 """Start of one plugin and, later, its close: the effects of a plugin's init on the daemon end here.
 
-Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required. An init that does not
+Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required, or asked
+the boot to wait for it. An init that does not
 end fails after ``io.holdfast.timeout.plugin.init``.
 """
 
@@ -15,6 +16,7 @@ from holdfast.errors import BootError, DeadlineExceeded, SkipPlugin
 from holdfast.failure import contained
 from holdfast.plugin import InitContext, PluginState, Registration, State
 from holdfast.server.blocked import BlockWatch
+from holdfast.server.readiness import Readiness
 from holdfast.server.tasks import Tasks
 
 LOG = log.named(__name__)
@@ -66,6 +68,17 @@ def check_required(outcome: PluginState, required: set[str]) -> None:
     if outcome.state is not State.READY and outcome.uri in required:
         assert outcome.error is not None
         raise BootError(f"load required plugin {outcome.uri}: {failure.sentence(outcome.error)}") from outcome.error
+
+
+def check_asked(outcome: PluginState, readiness: Readiness) -> None:
+    """End the boot at once if a plugin is not ready that asked the boot to wait for it, as containerd 2.3 does.
+
+    Raises:
+        BootError: ``plugin failed after registering readiness URI: <its error>``.
+    """
+    if outcome.error is not None and readiness.asked(outcome.uri):
+        words = f"plugin failed after registering readiness {outcome.uri}: {failure.sentence(outcome.error)}"
+        raise BootError(words) from outcome.error
 
 
 async def _entered(lifetime: AbstractAsyncContextManager[Any], limit_s: float) -> Any:
