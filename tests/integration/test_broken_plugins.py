@@ -222,6 +222,9 @@ def test_a_disabled_one_is_not_imported(broken, disabled, point, short_dir):
         ("init_exits", "it asked the process to exit with 7", True),
         ("init_keyboard_interrupt", "KeyboardInterrupt", True),
         ("init_never_returns", "init did not end within 0.3s: context deadline exceeded", True),
+        ("init_ignores_cancellation", "init did not end within 0.3s, and ignored its cancellation: context", True),
+        ("init_ignores_everything", "init did not end within 0.3s, and ignored its cancellation: context", False),
+        ("init_takes_nothing", "TypeError: broken() takes 0 positional arguments but 1 was given", False),
         ("init_never_yields", "RuntimeError: generator didn't yield", False),
         ("init_recursion", "RecursionError: maximum recursion depth exceeded", True),
         ("init_metric_twice", "ValueError: broken_total: a metric of that name is registered already", True),
@@ -229,7 +232,8 @@ def test_a_disabled_one_is_not_imported(broken, disabled, point, short_dir):
     ],
 )
 def test_one_that_does_not_start(broken, kind, words, placed):
-    one = broken(kind, timeouts=timeout(plugin_init="300ms") if "never_returns" in kind else {})
+    short = timeout(plugin_init="300ms") if "did not end" in words else {}
+    one = broken(kind, timeouts=short)
     one.told(f"failed to load plugin {PLUGIN}", words, place=placed)
     assert words in one.plugins()[PLUGIN]
     assert one.health(SERVICE) == NOT_SERVING
@@ -420,6 +424,7 @@ def test_remarks_that_exit_are_a_warning(broken):
     [
         ("close_raises", "ValueError: torn", True),
         ("close_hangs", "close did not end within 0.3s", True),
+        ("close_ignores_cancellation", "close did not end within 0.3s, and ignored its cancellation", True),
         ("close_exits", "it asked the process to exit with 9", True),
         ("close_cancelled", "something that it awaited was cancelled", True),
         ("close_base_exception", "Odd: at its close", True),
@@ -431,6 +436,24 @@ def test_one_that_does_not_close(broken, kind, words, placed):
     one.good_ones_work()
     one.stops()
     assert f"id={PLUGIN}" in one.told("failed to close plugin", words, place=placed)
+
+
+def test_a_job_that_ignores_its_cancellation_is_named_and_left_behind(broken):
+    one = broken("job_ignores_cancellation", timeouts=timeout(plugin_init="300ms"))
+    one.good_ones_work()
+    one.stops()
+    line = one.daemon.line("background job ignored its cancellation")
+    assert f"job=sample owner={PLUGIN}" in line
+
+
+def test_a_close_that_is_slow_is_named_before_the_stop_is_given_up(broken):
+    one = broken("close_hangs")
+    one.daemon.send(signal.SIGTERM)
+    line = one.daemon.line("plugin is still in its close")
+    assert f"id={PLUGIN}" in line
+    assert f'at="{one.place}"' in line
+    one.daemon.send(signal.SIGALRM)  # the limit of the stop, which is 25 s
+    assert one.daemon.end() == 1
 
 
 def test_a_close_that_blocks_the_daemon_is_given_up_and_named(broken, monkeypatch):

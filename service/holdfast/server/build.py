@@ -36,7 +36,7 @@ from holdfast.server.readiness import Readiness
 from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
 from holdfast.server.self_limits import apply_to_self
 from holdfast.server.start import check_asked, check_required, start
-from holdfast.server.tasks import Job, Tasks
+from holdfast.server.tasks import Job, Pauses, Tasks
 
 LOG = log.named(__name__)
 PROC_ROOT, CGROUP_ROOT = "/proc", "/sys/fs/cgroup"
@@ -64,7 +64,7 @@ class Daemon:
         self.reloadable = Reloadable()
         self.faults = Faults(self.board, self.plugins, self._services_relying_on, self._is_vital)
         self.on_end: Callable[[str], None] = lambda why: None
-        self.tasks = Tasks(self.fault, self._end)
+        self.tasks = Tasks(self.fault, self._end, Pauses(left_s=self.settings.timeout_s("plugin.init")))
         self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
         self.since_unix_ns = time.time_ns()
