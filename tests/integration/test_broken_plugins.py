@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -366,6 +367,22 @@ def test_handlers_that_fail_are_answered_and_logged_with_their_place(broken):
             assert "traceback=" in line
     assert one.call(f"{SERVICE}/WrongType")[0] == "INTERNAL"
     assert one.ttrpc_call(SERVICE, "WrongType")[0] == "INTERNAL"
+    one.good_ones_work()
+    one.stops()
+
+
+@pytest.mark.parametrize("transport", ["grpc", "ttrpc"])
+def test_a_handler_that_blocks_the_daemon_is_named(broken, short_dir, transport):
+    one = broken("handler_blocks")
+    call = one.call if transport == "grpc" else lambda method: one.ttrpc_call(*method.split("/"))
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(call, f"{SERVICE}/Blocks")
+        try:
+            line = one.told("the daemon is blocked", f"method=/{SERVICE}/Blocks", place=False)
+        finally:
+            (short_dir / "root" / PLUGIN / "go-on").touch()
+        assert answer.result()[0] == "OK"
+    assert f'at="{FOLDER}/handler_blocks.py:' in line
     one.good_ones_work()
     one.stops()
 

@@ -7,7 +7,7 @@ The life of the daemon:
 - `directories`, `lock`, `trust`: its directories, and one daemon for each
 - `self_limits`: its own oom_score_adj and cgroup
 - `start`, `readiness`, `faults`: starts of plugins, plugins that are not ready yet, plugins that stopped working
-- `blocked`, `deadline`: name a plugin that blocks the loop, and end what ignores its cancellation
+- `blocked`, `loop_lag`, `deadline`: name what blocks the loop, and end what ignores its cancellation
 - `tasks`, `signals`, `notify`: tasks, signal handlers, messages to systemd
 - `reload`, `last_good`: a changed configuration, and the last one that took effect
 

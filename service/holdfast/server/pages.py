@@ -7,7 +7,6 @@ may resolve to any address, ours too), or whose headers say that a page made it.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
 
@@ -65,12 +64,8 @@ def debug_routes(config_text: Callable[[], str], level: Callable[[], str], set_l
 
     return {
         ("GET", "/debug/stacks"): lambda _: Response(thread_dump.text().encode()),
-        ("GET", "/debug/tasks"): lambda _: Response(_tasks().encode()),
+        ("GET", "/debug/tasks"): lambda _: Response(thread_dump.tasks().encode()),
         ("GET", "/debug/config"): lambda _: Response(config_text().encode(), content_type="application/json"),
         ("GET", "/debug/loglevel"): lambda _: Response(f"{level()}\n".encode()),
         ("PUT", "/debug/loglevel"): change_level,
     }
-
-
-def _tasks() -> str:
-    return "".join(f"{name}\n" for name in sorted(task.get_name() for task in asyncio.all_tasks()))

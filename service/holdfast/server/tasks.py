@@ -13,6 +13,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -50,6 +51,7 @@ class _Running(Struct):
     vital: bool
     is_up: bool = True
     is_left: bool = False
+    began_s: float = 0.0  # by `time.perf_counter`, the latest start
 
     @property
     def label(self) -> str:
@@ -128,6 +130,7 @@ class Tasks:
         try:
             while True:
                 began = loop.time()
+                running.began_s = perf_counter()
                 mended = loop.call_later(self._pauses.well_s, self._is_well, running)
                 try:
                     error = await _end_of(running)
