@@ -17,6 +17,7 @@ from holdfast.plugin.context import InitContext
 from holdfast.plugin.decorator import plugin
 from holdfast.plugin.loaded import PluginSet, PluginState, State
 from holdfast.plugin.registration import EVERYTHING, Kind, Registration
+from holdfast.plugin.services import Registrar
 
 __all__ = [
     "EVERYTHING",
@@ -24,6 +25,7 @@ __all__ = [
     "Kind",
     "PluginSet",
     "PluginState",
+    "Registrar",
     "Registration",
     "Remark",
     "SkipPlugin",

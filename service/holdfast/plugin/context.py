@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct, field
 
@@ -14,6 +14,13 @@ from holdfast.metrics import Registry
 from holdfast.plugin.loaded import PluginSet
 from holdfast.plugin.registration import Kind, Registration
 from holdfast.plugin.serving import ServingBoard
+
+if TYPE_CHECKING:
+    import typing_extensions
+
+    ConfigT = typing_extensions.TypeVar("ConfigT", default=Any)
+else:
+    ConfigT = TypeVar("ConfigT")
 
 T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -67,16 +74,16 @@ class Places(Struct, frozen=True):
     cgroup_root: str = "/sys/fs/cgroup"
 
 
-class InitContext(Struct):
-    """Context that a plugin's init receives.
+class InitContext(Struct, Generic[ConfigT]):
+    """Context that a plugin's init receives: ``InitContext[Config]`` for a plugin with the config type ``Config``.
 
-    ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole
+    ``config`` is the decoded config (None for a plugin without a config type), ``settings`` the daemon's whole
     configuration, for reading. ``exports`` and ``capabilities`` may be filled for introspection. ``metrics`` takes the
     plugin's own families, ``serving`` its own health.
     """
 
     registration: Registration
-    config: Any
+    config: ConfigT
     settings: Settings
     places: Places
     plugins: PluginSet
@@ -156,7 +163,7 @@ class InitContext(Struct):
         """
         self.daemon.fault(self.uri, cause, words, vital=vital)
 
-    def on_reload(self, callback: OnReload) -> Callable[[], None]:
+    def on_reload(self, callback: Callable[[ConfigT], None]) -> Callable[[], None]:
         """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if it is not the one in
         force.
 

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
+from holdfast.config import Remark
 from holdfast.errors import MisusedPlugin
 from holdfast.plugin.context import InitContext
 from holdfast.plugin.registration import EVERYTHING, Kind, Registration, Remarks
 
 T = TypeVar("T")
+ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
 Init = Callable[[InitContext], AsyncIterator[T]]
+
+
+@overload
+def plugin(
+    kind: Kind[T],
+    id: str,
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    config: type[ConfigT],
+    services: Iterable[str] = (),
+    remarks: Callable[[ConfigT], Iterable[Remark]] | None = None,
+) -> Callable[[Callable[[InitContext[ConfigT]], AsyncIterator[T]]], Registration]: ...
+
+
+@overload
+def plugin(
+    kind: Kind[T],
+    id: str,
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    services: Iterable[str] = (),
+) -> Callable[[Callable[[InitContext[None]], AsyncIterator[T]]], Registration]: ...
 
 
 def plugin(
@@ -24,7 +48,7 @@ def plugin(
     config: type[msgspec.Struct] | None = None,
     services: Iterable[str] = (),
     remarks: Remarks | None = None,
-) -> Callable[[Init[T]], Registration]:
+) -> Callable[[Callable[[InitContext[Any]], AsyncIterator[T]]], Registration]:
     """Register an async generator as a plugin: the part before its ``yield`` starts it, the part after closes it.
 
     Raises:
