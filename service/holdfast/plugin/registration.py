@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from holdfast.config import Remark
+from holdfast.config import ConfigMigration, Remark
 from holdfast.failure import sentence
 
 T_co = TypeVar("T_co", covariant=True)
@@ -35,7 +35,9 @@ class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health uses it, and the answer to a call of a service
-    whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is where the plugin
+    whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``config_migration`` receives
+    the version of an older containerd file and the plugin's section of it, and returns the section as ``config`` is
+    today; it raises `ConfigError` to refuse. ``origin`` is where the plugin
     was defined, for the message about a duplicate; ``distribution`` is name and version of the package that brings it.
     """
 
@@ -48,6 +50,7 @@ class Registration(Struct, frozen=True):
     origin: str = ""
     remarks: Remarks | None = None
     distribution: str = ""
+    config_migration: ConfigMigration | None = None
 
     @property
     def uri(self) -> str:

@@ -165,7 +165,9 @@ class Daemon:
             if registration.config is None:
                 continue
             try:
-                sections[uri] = config.decode_section(settings, uri, registration.config, warnings)
+                sections[uri] = config.decode_section(
+                    settings, uri, registration.config, warnings, registration.config_migration
+                )
             except UnusableConfigType as error:
                 unusable[uri] = error
                 continue
