@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from holdfast import namespaces
@@ -44,7 +44,10 @@ class CallScope:
     def end(self, code: Code, words: str) -> None:
         """Count the end under ``code``; ``words`` say why it is not OK."""
         self._counters.handled[code] += 1
-        if self._counters.seconds is not None:
-            self._counters.seconds.observe(perf_counter() - self.began_s)
+        if (distribution := self._counters.seconds) is not None:
+            seconds = perf_counter() - self.began_s
+            distribution.observe(seconds)
+            if self._span is not None:
+                distribution.show(seconds, self._span.trace_id, time())
         if self._span is not None:
             self._span.end(code, words)

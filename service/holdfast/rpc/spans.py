@@ -274,6 +274,11 @@ class CallSpan:
         if serves:  # lines logged meanwhile have this call's ids
             log.trace_ids.set(span.get_span_context())
 
+    @property
+    def trace_id(self) -> str:
+        """The trace's id, 32 hexadecimal digits."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
     def end(self, code: int, words: str = "") -> None:
         """End the span with ``code`` and, unless the call succeeded, ``words``."""
         span = self._span

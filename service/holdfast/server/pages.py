@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from holdfast import log
-from holdfast.metrics import CONTENT_TYPE, Registry
+from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Registry
 from holdfast.server import thread_dump
 from holdfast.server.http import Request, RequestRefused, Response, Routes
 
@@ -19,10 +19,11 @@ LOG = log.named(__name__)
 
 
 def metrics_routes(registry: Registry) -> Routes:
-    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd."""
+    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd; in OpenMetrics for clients that ask."""
 
-    def scrape(_: Request) -> Response:
-        return Response(registry.text(), content_type=CONTENT_TYPE)
+    def scrape(request: Request) -> Response:
+        form = OPENMETRICS_TYPE if request.openmetrics else CONTENT_TYPE
+        return Response(registry.text(openmetrics=request.openmetrics), content_type=form)
 
     return {("GET", "/metrics"): scrape, ("GET", "/v1/metrics"): scrape}
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from holdfast import log
 from holdfast.errors import ConfigError
-from holdfast.metrics import CONTENT_TYPE, Counter, Registry
+from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Counter, Registry
 from holdfast.server import http as ours
 from holdfast.server.connections import ConnectionMetrics, Connections
 from holdfast.server.descriptors import ConnectionBound
@@ -385,6 +385,42 @@ async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():
             status, headers, body = await ask(address, "GET", path)
             assert (status, headers["Content-Type"], body) == (200, CONTENT_TYPE, registry.text())
         assert (await ask(address, "GET", "/"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "form"),
+    [
+        ("", CONTENT_TYPE),
+        ("*/*", CONTENT_TYPE),
+        ("text/plain", CONTENT_TYPE),
+        ("application/openmetrics-text", OPENMETRICS_TYPE),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS_TYPE),
+        ("Application/OpenMetrics-Text;version=1.0.0,*/*;q=0.1", OPENMETRICS_TYPE),
+        ("text/plain;q=0.5,application/openmetrics-text;version=0.0.1;q=0.75", OPENMETRICS_TYPE),
+        ("text/plain,application/openmetrics-text;q=0.5", CONTENT_TYPE),
+        ("application/openmetrics-text;q=0", CONTENT_TYPE),
+        ("application/openmetrics-text;q=x", CONTENT_TYPE),
+        ("application/openmetrics-text;version=2.0.0", CONTENT_TYPE),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",  # Prometheus 2.42
+            OPENMETRICS_TYPE,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+            "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",  # Prometheus 3
+            OPENMETRICS_TYPE,
+        ),
+    ],
+)
+async def test_the_metrics_are_openmetrics_for_a_client_that_prefers_it(accepted, form):
+    registry, counter = Registry(), Counter("a_total", "A.")
+    registry.add(counter)
+    async with serving(metrics_routes(registry)) as (address, _):
+        status, headers, body = await ask(address, "GET", "/metrics", **({"Accept": accepted} if accepted else {}))
+    assert (status, headers["Content-Type"]) == (200, form)
+    assert body == registry.text(openmetrics=form == OPENMETRICS_TYPE)
 
 
 async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_the_level():
