@@ -21,6 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.ttrpc import Client
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
+from tests.running import until
 
 FOLDER = Path(__file__).parents[1] / "plugins_broken"
 #: By entry point: plugins are registered in the order of these names, the broken one third.
@@ -284,6 +285,24 @@ def test_a_job_that_ends(broken, kind, words, placed):
     assert (one.health(SERVICE), one.health(DEPENDANT)) == (NOT_SERVING, NOT_SERVING)
     one.good_ones_work()
     one.stops()
+
+
+def test_the_status_for_systemd_follows(broken, short_dir):
+    one = broken("job_raises")
+    serving = f"STATUS=serving on {one.daemon.address}"
+    assert one.daemon.told(f"{serving}; not serving: {SERVICE}, {DEPENDANT}")
+    file = short_dir / "config.yaml"
+    file.write_text("nosuch: 1\n" + file.read_text())
+    one.daemon.send(signal.SIGHUP)
+    refused = re.escape(f"{serving}; the configuration is refused: ")
+
+    def said():
+        one.daemon.told("READY=1")  # reads what has come
+        return [state for state in one.daemon.states if re.match(refused, state)]
+
+    until(said, "the status")
+    one.stops()
+    assert one.daemon.told("STATUS=draining")
 
 
 @pytest.mark.parametrize(

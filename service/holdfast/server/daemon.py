@@ -42,6 +42,7 @@ CLOSING_S = 15.0
 #: Time to close everything when the daemon ends because a vital job ended: the closing itself may hang.
 FAILED_S = 10.0
 NAMESPACE = "holdfast"  # of the daemon's own events
+_SHOWN = 3  # services in the status line
 
 
 OnReady = Callable[[str], None]
@@ -140,7 +141,7 @@ class Lifecycle:
         for result in ("applied", "rejected"):  # present from the start: the first of each is an increase, too
             self._reloads.labels(result)
         self._families = (self._reloads, self._good, self._good_at, self._on_last_good, info, lag.seconds)
-        self._hash = ""
+        self._hash = self._status = ""
         self._serves = self._reload_waits = False
         self._watched: Watched = (), ()
         self._grace_s = 0.0
@@ -203,6 +204,7 @@ class Lifecycle:
     async def _serve(self, listeners: Listeners, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
         """Serve from the end of the boot until the last call is answered."""
         self._start_own_tasks()
+        self._daemon.board.watch(lambda name, serves: self._say_status())
         self._say_status()
         self._notifier.ready()
         LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
@@ -341,9 +343,26 @@ class Lifecycle:
         self._good_at.set(daemon.since_unix_ns / 1e9)
 
     def _say_status(self) -> None:
-        daemon = self._daemon
-        refused = f"; on the last good configuration, as {daemon.refused}" if daemon.is_last_good else ""
-        self._notifier.status(f"serving on {daemon.settings.grpc.address}{refused}")
+        """Send the status line if it is another than before."""
+        status = self._status_now()
+        if status != self._status:
+            self._status = status
+            self._notifier.status(status)
+
+    def _status_now(self) -> str:
+        daemon, board = self._daemon, self._daemon.board
+        if board.draining:
+            return "draining"
+        status = f"serving on {daemon.settings.grpc.address}"
+        if daemon.is_last_good:
+            status += f"; on the last good configuration, as {daemon.refused}"
+        elif daemon.refused:
+            status += f"; the configuration is refused: {daemon.refused}"
+        faulty = sorted(name for name in board.names() if name and not board.serves(name))
+        if faulty:
+            more = f" and {len(faulty) - _SHOWN} more" if len(faulty) > _SHOWN else ""
+            status += f"; not serving: {', '.join(faulty[:_SHOWN])}{more}"
+        return status
 
     def _fallback(self, loaded: config.Loaded, why: str = "") -> Revived | None:
         """The last good configuration, if it differs from ``loaded``; ``why`` is why ``loaded`` was refused."""
