@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -16,7 +16,10 @@ from holdfast.plugin.registration import Kind, Registration
 from holdfast.plugin.serving import ServingBoard
 
 if TYPE_CHECKING:
+    import grpc
     import typing_extensions
+
+    from holdfast import ttrpc
 
     ConfigT = typing_extensions.TypeVar("ConfigT", default=Any)
 else:
@@ -58,6 +61,14 @@ class DaemonServices(Protocol):
 
     def configuration(self) -> Configuration:
         """Return the configuration in force."""
+
+    def grpc_channel(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        """Return a channel; see `InitContext.grpc_channel`."""
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Return a client; see `InitContext.ttrpc_client`."""
 
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """Call ``callback`` with the plugin's new config at a reload; see `InitContext.on_reload`."""
@@ -162,6 +173,23 @@ class InitContext(Struct, Generic[ConfigT]):
         ls`` shows the words. ``vital``: the whole daemon is NOT_SERVING, and systemd's watchdog is not fed.
         """
         self.daemon.fault(self.uri, cause, words, vital=vital)
+
+    def grpc_channel(
+        self,
+        target: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> grpc.aio.Channel:
+        """Return a channel to another server; without ``credentials`` in plaintext.
+
+        A call over it carries the namespace and the trace of the call that is being handled. Close it, or use it as
+        ``async with``.
+        """
+        return self.daemon.grpc_channel(target, credentials, options)
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Return a client of the ttrpc server at a unix address; its calls carry what those of `grpc_channel` do."""
+        return self.daemon.ttrpc_client(target)
 
     def on_reload(self, callback: Callable[[ConfigT], None]) -> Callable[[], None]:
         """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if it is not the one in

@@ -18,5 +18,6 @@ Its servers:
 - `front`, `acceptor`, `connections`, `peer`, `descriptors`: TCP connections, and what peers may take of the daemon
 - `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
 - `ttrpc_layer`: the layer of `rpc` around ttrpc
+- `outgoing`: channels and clients for the calls that plugins make
 - `absent`: the answer for services of containerd that holdfast does not have
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,6 +37,12 @@ from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflatte
 from holdfast.server.self_limits import apply_to_self
 from holdfast.server.start import check_asked, check_required, start
 from holdfast.server.tasks import Job, Pauses, Tasks
+
+if TYPE_CHECKING:
+    import grpc
+
+    from holdfast import ttrpc
+    from holdfast.rpc.spans import CallTracing
 
 LOG = log.named(__name__)
 PROC_ROOT, CGROUP_ROOT = "/proc", "/sys/fs/cgroup"
@@ -71,6 +77,7 @@ class Daemon:
         self.needs_restart: tuple[str, ...] = ()
         self.refused = ""
         self.is_last_good = False
+        self._tracing: CallTracing | None = None
 
     def run_in_background(self, owner: str, name: str, job: Job, *, once: bool = False, vital: bool = False) -> None:
         """Implement `InitContext.background`."""
@@ -104,6 +111,20 @@ class Daemon:
         """Implement `InitContext.on_reload`."""
         self.reloadable.on(f"plugins.{uri}", callback)
         return lambda: self.reloadable.touch(f"plugins.{uri}")
+
+    def grpc_channel(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        """Implement `InitContext.grpc_channel`."""
+        from holdfast.server import outgoing
+
+        return outgoing.grpc_channel(target, credentials, options)
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Implement `InitContext.ttrpc_client`."""
+        from holdfast.server import outgoing
+
+        return outgoing.ttrpc_client(target, self._tracing)
 
     async def boot(self, stack: AsyncExitStack) -> Listeners:
         """Start everything; ``stack`` undoes what was started.
@@ -189,7 +210,7 @@ class Daemon:
             read=lambda: [((), float(log.LIMITER.suppressed))],
         )
         self.metrics.add(left_out, built, *process_metrics.families(PROC_ROOT))
-        tracing = rpc.tracing_from(self.settings)
+        self._tracing = tracing = rpc.tracing_from(self.settings)
         if tracing is not None:
             stack.push_async_callback(tracing.close)
             stack.enter_context(tracing.of_channels())
