@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.ttrpc import Client
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
+from tests.running import until
 
 FOLDER = Path(__file__).parents[1] / "plugins_broken"
 #: By entry point: plugins are registered in the order of these names, the broken one third.
@@ -222,15 +224,18 @@ def test_a_disabled_one_is_not_imported(broken, disabled, point, short_dir):
         ("init_exits", "it asked the process to exit with 7", True),
         ("init_keyboard_interrupt", "KeyboardInterrupt", True),
         ("init_never_returns", "init did not end within 0.3s: context deadline exceeded", True),
+        ("init_ignores_cancellation", "init did not end within 0.3s, and ignored its cancellation: context", True),
+        ("init_ignores_everything", "init did not end within 0.3s, and ignored its cancellation: context", False),
+        ("init_takes_nothing", "TypeError: broken() takes 0 positional arguments but 1 was given", False),
         ("init_never_yields", "RuntimeError: generator didn't yield", False),
         ("init_recursion", "RecursionError: maximum recursion depth exceeded", True),
         ("init_metric_twice", "ValueError: broken_total: a metric of that name is registered already", True),
         ("job_was_called_already", "background job sample: pass the function, not the coroutine", True),
-        ("init_fails_after_readiness", "ValueError: torn", True),
     ],
 )
 def test_one_that_does_not_start(broken, kind, words, placed):
-    one = broken(kind, timeouts=timeout(plugin_init="300ms") if "never_returns" in kind else {})
+    short = timeout(plugin_init="300ms") if "did not end" in words else {}
+    one = broken(kind, timeouts=short)
     one.told(f"failed to load plugin {PLUGIN}", words, place=placed)
     assert words in one.plugins()[PLUGIN]
     assert one.health(SERVICE) == NOT_SERVING
@@ -282,6 +287,24 @@ def test_a_job_that_ends(broken, kind, words, placed):
     one.stops()
 
 
+def test_the_status_for_systemd_follows(broken, short_dir):
+    one = broken("job_raises")
+    serving = f"STATUS=serving on {one.daemon.address}"
+    assert one.daemon.told(f"{serving}; not serving: {SERVICE}, {DEPENDANT}")
+    file = short_dir / "config.yaml"
+    file.write_text("nosuch: 1\n" + file.read_text())
+    one.daemon.send(signal.SIGHUP)
+    refused = re.escape(f"{serving}; the configuration is refused: ")
+
+    def said():
+        one.daemon.told("READY=1")  # reads what has come
+        return [state for state in one.daemon.states if re.match(refused, state)]
+
+    until(said, "the status")
+    one.stops()
+    assert one.daemon.told("STATUS=draining")
+
+
 @pytest.mark.parametrize(
     ("kind", "words", "placed"),
     [
@@ -312,6 +335,13 @@ def test_one_that_declares_a_service_and_does_not_register_it(broken, kind):
     assert (one.health(SERVICE), one.health(DEPENDANT)) == (NOT_SERVING, NOT_SERVING)
     assert one.call(f"{SERVICE}/Call") == ("UNIMPLEMENTED", f"unknown service {SERVICE} (plugin {PLUGIN}: {words})")
     one.good_ones_work()
+
+
+def test_one_that_fails_after_it_asked_the_boot_to_wait_ends_the_boot(broken):
+    one = broken("init_fails_after_readiness", ready=False)
+    assert one.daemon.end() == 1
+    one.told(f"failed to load plugin {PLUGIN}", "ValueError: torn")
+    assert one.daemon.err[-1] == f"holdfast: plugin failed after registering readiness {PLUGIN}: ValueError: torn"
 
 
 def test_one_that_is_never_ready(broken):
@@ -356,6 +386,22 @@ def test_handlers_that_fail_are_answered_and_logged_with_their_place(broken):
             assert "traceback=" in line
     assert one.call(f"{SERVICE}/WrongType")[0] == "INTERNAL"
     assert one.ttrpc_call(SERVICE, "WrongType")[0] == "INTERNAL"
+    one.good_ones_work()
+    one.stops()
+
+
+@pytest.mark.parametrize("transport", ["grpc", "ttrpc"])
+def test_a_handler_that_blocks_the_daemon_is_named(broken, short_dir, transport):
+    one = broken("handler_blocks")
+    call = one.call if transport == "grpc" else lambda method: one.ttrpc_call(*method.split("/"))
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(call, f"{SERVICE}/Blocks")
+        try:
+            line = one.told("the daemon is blocked", f"method=/{SERVICE}/Blocks", place=False)
+        finally:
+            (short_dir / "root" / PLUGIN / "go-on").touch()
+        assert answer.result()[0] == "OK"
+    assert f'at="{FOLDER}/handler_blocks.py:' in line
     one.good_ones_work()
     one.stops()
 
@@ -414,6 +460,7 @@ def test_remarks_that_exit_are_a_warning(broken):
     [
         ("close_raises", "ValueError: torn", True),
         ("close_hangs", "close did not end within 0.3s", True),
+        ("close_ignores_cancellation", "close did not end within 0.3s, and ignored its cancellation", True),
         ("close_exits", "it asked the process to exit with 9", True),
         ("close_cancelled", "something that it awaited was cancelled", True),
         ("close_base_exception", "Odd: at its close", True),
@@ -425,6 +472,24 @@ def test_one_that_does_not_close(broken, kind, words, placed):
     one.good_ones_work()
     one.stops()
     assert f"id={PLUGIN}" in one.told("failed to close plugin", words, place=placed)
+
+
+def test_a_job_that_ignores_its_cancellation_is_named_and_left_behind(broken):
+    one = broken("job_ignores_cancellation", timeouts=timeout(plugin_init="300ms"))
+    one.good_ones_work()
+    one.stops()
+    line = one.daemon.line("background job ignored its cancellation")
+    assert f"job=sample owner={PLUGIN}" in line
+
+
+def test_a_close_that_is_slow_is_named_before_the_stop_is_given_up(broken):
+    one = broken("close_hangs")
+    one.daemon.send(signal.SIGTERM)
+    line = one.daemon.line("plugin is still in its close")
+    assert f"id={PLUGIN}" in line
+    assert f'at="{one.place}"' in line
+    one.daemon.send(signal.SIGALRM)  # the limit of the stop, which is 25 s
+    assert one.daemon.end() == 1
 
 
 def test_a_close_that_blocks_the_daemon_is_given_up_and_named(broken, monkeypatch):

@@ -32,9 +32,10 @@ def blocks(language):
 @pytest.fixture
 def installed(tmp_path):
     """The directory a reader ends up with, the package known by a dist-info as an installer writes it."""
-    (proto,), (plugin,), (project,) = blocks("proto"), blocks("python"), blocks("toml")
+    (proto,), (plugin, test), (project,) = blocks("proto"), blocks("python"), blocks("toml")
     (tmp_path / "load.proto").write_text(proto)
     (tmp_path / "example_load.py").write_text(plugin)
+    (tmp_path / "test_example_load.py").write_text(test)
     (protoc,) = re.findall(r"^\$ python (-m grpc_tools\.protoc .*)$", DOCUMENT.read_text(), re.MULTILINE)
     subprocess.run([sys.executable, *protoc.split()], cwd=tmp_path, check=True)
     described = tomllib.loads(project)["project"]
@@ -86,7 +87,7 @@ def stub(installed, monkeypatch):
 
 
 def test_the_plugin_is_thirty_lines():
-    (plugin,) = blocks("python")
+    plugin, _ = blocks("python")
     assert len([line for line in plugin.splitlines() if line.strip()]) <= 30
 
 
@@ -128,6 +129,14 @@ def test_it_starts_from_its_directory_without_a_package(installed, short_dir, st
     with holdfast(short_dir, file, *words.split(), cwd=installed) as daemon:
         assert stub(daemon.ready().address).Now(Empty(), timeout=10).one >= 0
         assert daemon.stop() == 0
+
+
+def test_its_test_passes(installed):
+    (words,) = re.findall(r"^\$ python (-m pytest .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    command = [sys.executable, *words.split(), "-p", "no:cacheprovider"]
+    environ = {**os.environ, **ENVIRON}
+    done = subprocess.run(command, cwd=installed, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
 
 
 @peer("grpcurl", "curl")

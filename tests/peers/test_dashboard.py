@@ -172,6 +172,7 @@ def test_a_family_of_the_daemon_s_own_is_shown_or_left_out_on_purpose(scraped):
         "holdfast_health_watches_refused_total",
         "holdfast_kernel_text_refused_total",
         "holdfast_log_lines_suppressed_total",
+        "holdfast_loop_blocked_seconds",
         "holdfast_placement_containers_looked_at_total",
         "holdfast_placement_containers_skipped_total",
         "holdfast_placement_crowds_slowed_total",

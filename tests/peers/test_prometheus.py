@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.needs import path_of, peer
 from tests.peers.case import ctr
-from tests.running import PATIENCE_S
+from tests.running import PATIENCE_S, until
 
 #: Families that only one of the two has; docs/containerd-differences.md says so.
 OURS = ("holdfast_", "python_", "process_threads")
@@ -83,6 +84,39 @@ def test_prometheus_scrapes_us(ours, measured, start, short_dir, free_port):
     assert value("up") == 1
     assert value('grpc_server_handled_total{grpc_method="Version",grpc_code="OK"}') == 1
     assert value('grpc_server_handled_total{grpc_method="Plugins",grpc_code="InvalidArgument"}') == 1
+
+
+@peer("prometheus", "ctr")
+def test_prometheus_keeps_the_trace_of_a_call_as_an_exemplar(ours, start, short_dir, free_port):
+    port, server_port = free_port(), free_port()
+    traced = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "10"}
+    daemon = ours(tables=HISTOGRAM.format(port=port), env=traced)
+    assert ctr(daemon, "version").returncode == 0
+    job = {"job_name": "holdfast", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = short_dir / "prometheus.yml"
+    config.write_text(json.dumps({"scrape_configs": [job]}))
+    server = start(
+        [
+            path_of("prometheus"),
+            f"--config.file={config}",
+            f"--storage.tsdb.path={short_dir}/tsdb",
+            f"--web.listen-address=127.0.0.1:{server_port}",
+            "--enable-feature=exemplar-storage",
+        ]
+    )
+    server.line("ready to receive web requests")
+    query = urllib.parse.urlencode(
+        {"query": "grpc_server_handling_seconds_bucket", "start": time.time() - 3600, "end": time.time() + 3600}
+    )
+
+    def kept():
+        page, _ = get(f"http://127.0.0.1:{server_port}/api/v1/query_exemplars?{query}")
+        found = json.loads(page)["data"]
+        ours = [series["exemplars"] for series in found if series["seriesLabels"]["grpc_method"] == "Version"]
+        return {one["labels"]["trace_id"] for exemplars in ours for one in exemplars}
+
+    for trace in until(kept, "an exemplar of the call in Prometheus"):
+        daemon.line(f'"trace_id": "0x{trace}"')
 
 
 def families(page: str) -> dict[str, Metric]:

@@ -103,8 +103,11 @@ def check(file: str | None, strict: bool) -> None:
 def migrate(file: str) -> None:
     """Print containerd's config.toml FILE (- for standard input) as YAML, with notes on what was not taken over."""
     from holdfast.config.load import migrated_file
+    from holdfast.plugins import installed
 
-    click.echo(migrated_file(_path(file), _known()), nl=False)
+    plugins = installed()
+    known = {one.uri: one.config for one in plugins}
+    click.echo(migrated_file(_path(file), known, {one.uri: one.config_migration for one in plugins}), nl=False)
 
 
 @config.command(short_help="Print the JSON Schema of the YAML file.")
@@ -152,7 +155,7 @@ def _checked(path: str | None) -> tuple[Loaded, dict[str, Any], list[Finding]]:
     for one in plugins:
         if one.config is not None and not is_disabled(settings, one.uri, short_ids=loaded.short_ids):
             try:
-                sections[one.uri] = decode_section(settings, one.uri, one.config, warnings)
+                sections[one.uri] = decode_section(settings, one.uri, one.config, warnings, one.config_migration)
             except UnusableConfigType as error:
                 click.echo(f"warning: plugin {one.uri} will not start: {error}", err=True)
                 continue

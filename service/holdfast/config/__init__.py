@@ -23,12 +23,14 @@ this imports no parser, and values are msgspec structs also inside: a dataclass 
 from holdfast.config.defaults import Defaults, own_defaults
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.load import Loaded, Overrides, RefusedConfig, attempt, load, main_file, revived
+from holdfast.config.migrate import ConfigMigration
 from holdfast.config.quantity import Bytes, Duration
 from holdfast.config.schema import Settings
 from holdfast.config.section import Section, check_sections, decode_section, placed
 
 __all__ = [
     "Bytes",
+    "ConfigMigration",
     "Defaults",
     "Duration",
     "Finding",

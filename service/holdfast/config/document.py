@@ -18,11 +18,14 @@ MAX_VALUES = 100_000
 
 
 class Source(Struct, frozen=True):
-    """Origin of values. ``lenient``: containerd's TOML, whose unknown keys are a warning, not an error."""
+    """Origin of values. ``lenient``: containerd's TOML, whose unknown keys are a warning, not an error. ``version``: of
+    containerd's configuration, 0 for our own files.
+    """
 
     path: str
     lenient: bool = False
     short_ids: bool = False  # a version 1 file: plugins are named by id alone
+    version: int = 0
 
 
 class Node(Struct, frozen=True):

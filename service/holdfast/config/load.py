@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +24,7 @@ from holdfast.config.digest import sha256_hex
 from holdfast.config.document import Node, Source, node_of
 from holdfast.config.finding import Finding
 from holdfast.config.merge import filled, merged, overridden
-from holdfast.config.migrate import from_containerd
+from holdfast.config.migrate import ConfigMigration, from_containerd
 from holdfast.config.schema import Grpc, Settings, default_timeouts
 from holdfast.config.section import Section
 from holdfast.config.source import Fingerprint, Snapshot, SnapshotLost, absolute, fingerprint, is_stream
@@ -225,7 +226,11 @@ def read_file(
     return node, 2, []
 
 
-def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
+def migrated_file(
+    path: str,
+    known: Mapping[str, type[Struct] | None],
+    migrations: Mapping[str, ConfigMigration | None] = MappingProxyType({}),
+) -> str:
     """Return containerd's TOML file as the text of a YAML file; comments at its top say what was not taken over.
 
     Raises:
@@ -238,7 +243,7 @@ def migrated_file(path: str, known: Mapping[str, type[Struct] | None]) -> str:
         raise ConfigError(f"{path}: not containerd's TOML; what is YAML needs no migration")
     with Snapshot() as snapshot:
         tree, _, warnings = read_file(path, snapshot, is_toml=True)
-    migration = migrated(tree, known)
+    migration = migrated(tree, known, migrations)
     settings = decode(migration.tree, Settings)
     for uri, section in (migration.tree.mapping().get("plugins") or Node({}, tree.source)).mapping().items():
         type_ = known[uri]

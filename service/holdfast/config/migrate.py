@@ -8,19 +8,24 @@ URIs they stood for, and sections of plugins that do not exist here are dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from msgspec import Struct
 from msgspec import inspect as mi
 
 from holdfast.config.decode import shown
 from holdfast.config.describe import alternatives, bare, fields_of, info_of, step_into
-from holdfast.config.document import Node, Path, Source, key_words
+from holdfast.config.document import Node, Path, Source, key_words, node_of
 from holdfast.config.finding import Finding
 from holdfast.config.schema import OOM_RANGE, Grpc, Settings
 from holdfast.config.servers import with_servers
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, UnusableConfigType
+from holdfast.failure import sentence
 
 NEWEST = 4  # containerd 2.3
+
+#: A plugin's own migration: from the version of an older file and its section to the section as it is today.
+ConfigMigration = Callable[[int, dict[str, Any]], Mapping[str, Any]]
 
 #: Top-level keys we have no use for, and why.
 DROPPED = {
@@ -66,7 +71,8 @@ def from_containerd(
         ConfigError: a version we cannot read.
     """
     version = _version(tree, inherited)
-    source = Source(tree.source.path, lenient=True, short_ids=version == 1 or "version" not in tree.mapping())
+    short_ids = version == 1 or "version" not in tree.mapping()
+    source = Source(tree.source.path, lenient=True, short_ids=short_ids, version=version)
     if inherited:
         tree = _without_empty_places(tree)
     warnings: list[Finding] = []
@@ -175,16 +181,18 @@ class Migration(Struct, frozen=True):
     notes: list[str] = []
 
 
-def migrated(tree: Node, known: Mapping[str, type[Struct] | None]) -> Migration:
+def migrated(
+    tree: Node, known: Mapping[str, type[Struct] | None], migrations: Mapping[str, ConfigMigration | None]
+) -> Migration:
     """Return a file of `from_containerd` for printing as YAML: whole URIs, only keys that are read here.
 
-    ``known`` are the plugins that exist, each with its config type.
+    ``known`` are the plugins that exist, each with its config type; ``migrations`` has their own migrations.
     """
     notes: list[str] = []
     entries: dict[str, Node] = {}
     for key, node in without_unknown(tree, Settings, (), notes).mapping().items():
         if key == "plugins":
-            entries[key] = node.with_value(dict(_sections(node, known, notes)))
+            entries[key] = node.with_value(dict(_sections(node, known, migrations, notes)))
         elif key == "oom_score" and isinstance(node.value, int) and not OOM_RANGE[0] <= node.value <= OOM_RANGE[1]:
             notes.append(f"line {node.line}: oom_score: dropped: {node.value} is out of range, and was never applied")
         elif key in ("disabled_plugins", "required_plugins") and isinstance(node.value, list):
@@ -232,14 +240,50 @@ def _is_containerds(entries: dict[str, Node], path: Path) -> bool:
     return node is not None and isinstance(node.value, str) and "/containerd" in node.value
 
 
-def _sections(node: Node, known: Mapping[str, type[Struct] | None], notes: list[str]) -> Iterator[tuple[str, Node]]:
+def of_older_version(uri: str, section: Node, migration: ConfigMigration | None) -> Node:
+    """A plugin's section as its own migration makes it of a file of an older version; values that stay keep their line.
+
+    Raises:
+        ConfigError: the migration refuses the section.
+        UnusableConfigType: the migration fails; it is the plugin author's mistake.
+    """
+    versions = [one.source.version for one in (section, *section.mapping().values()) if one.source.version]
+    if migration is None or not versions or min(versions) >= NEWEST:
+        return section
+    try:
+        return _renewed(section, dict(migration(min(versions), section.plain())))
+    except ConfigError as error:
+        raise ConfigError(f"{section.where}: {key_words(('plugins', uri))}: {error}") from error
+    except (Exception, SystemExit) as error:  # an author's code may raise anything
+        raise UnusableConfigType(f"its config_migration failed: {sentence(error)}") from error
+
+
+def _renewed(before: Node, value: object) -> Node:
+    if before.plain() == value and type(before.plain()) is type(value):
+        return before
+    if isinstance(value, dict):
+        entries = before.mapping()
+        unset = before.with_value(None)
+        return before.with_value({str(key): _renewed(entries.get(key, unset), one) for key, one in value.items()})
+    return node_of(value, before.source, before.line)
+
+
+def _sections(
+    node: Node,
+    known: Mapping[str, type[Struct] | None],
+    migrations: Mapping[str, ConfigMigration | None],
+    notes: list[str],
+) -> Iterator[tuple[str, Node]]:
     for name, section in node.mapping().items():
         uris = meanings(name, known) if section.source.short_ids else [name]
         readers = [(uri, type_) for uri in uris if (type_ := known.get(uri)) is not None]
         if not readers:
             notes.append(f'line {section.line}: plugins."{name}": dropped: no plugin here reads it')
         for uri, type_ in readers:
-            yield uri, without_unknown(section, type_, ("plugins", uri), notes)
+            own = of_older_version(uri, section, migrations.get(uri))
+            if own is not section:
+                notes.append(f'line {section.line}: plugins."{uri}": migrated by its plugin')
+            yield uri, without_unknown(own, type_, ("plugins", uri), notes)
 
 
 def _imports(node: Node, notes: list[str]) -> Iterator[Node]:

@@ -11,6 +11,7 @@ from holdfast.config.decode import decode, suggestion
 from holdfast.config.document import Node, Path, Source
 from holdfast.config.finding import Finding, Remark
 from holdfast.config.merge import over
+from holdfast.config.migrate import ConfigMigration, of_older_version
 from holdfast.config.schema import Settings
 from holdfast.config.servers import SECTIONS
 from holdfast.errors import ConfigError, UnusableConfigType
@@ -32,18 +33,25 @@ class Section(dict[str, Any]):
         self.node = node
 
 
-def decode_section(settings: Settings, uri: str, type_: type[T], warnings: list[Finding] | None = None) -> T:
+def decode_section(
+    settings: Settings,
+    uri: str,
+    type_: type[T],
+    warnings: list[Finding] | None = None,
+    migration: ConfigMigration | None = None,
+) -> T:
     """The section of the plugin ``uri`` as its config type; its defaults where there is none.
 
     A version 1 file names a section by the plugin's id alone; a section under the whole URI goes over it. Unknown keys
-    of a TOML file are added to ``warnings``.
+    of a TOML file are added to ``warnings``. ``migration``: the plugin's own, for a section of an older version.
 
     Raises:
         ConfigError: with file, line and key.
         UnusableConfigType: no file has anything to do with it; it is the plugin author's mistake.
     """
+    section = of_older_version(uri, _whole(settings, uri), migration)
     try:
-        return decode(_whole(settings, uri), type_, ("plugins", uri), warnings)
+        return decode(section, type_, ("plugins", uri), warnings)
     except ConfigError as error:
         if any(_names(settings, uri)):
             raise

@@ -53,6 +53,7 @@ class Request(Struct, frozen=True):
     host: str = ""
     from_page: bool = False  # a browser reports that a web page made the request
     gzip: bool = False  # the answer may be packed
+    openmetrics: bool = False  # metrics are wanted in OpenMetrics
 
 
 class Response(Struct, frozen=True):
@@ -84,6 +85,21 @@ def _takes_gzip(accepted: str) -> bool:
         if coding.strip() in ("gzip", "*"):
             return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False
+
+
+def _wants_openmetrics(accepted: str) -> bool:
+    """Whether OpenMetrics is named in an Accept header, and no other type is preferred to it (RFC 9110, 12.5.1)."""
+    best = {"application/openmetrics-text": 0.0, "": 0.0}
+    for choice in accepted.lower().split(","):
+        name, *parameters = (one.strip() for one in choice.split(";"))
+        given = dict(one.replace(" ", "").partition("=")[::2] for one in parameters)
+        try:
+            weight = float(given.get("q", "1"))
+        except ValueError:
+            weight = 0.0
+        kind = name if name in best and given.get("version", "1.0.0") in ("1.0.0", "0.0.1") else ""
+        best[kind] = max(best[kind], weight)
+    return best["application/openmetrics-text"] > 0 and best["application/openmetrics-text"] >= best[""]
 
 
 class _Channel:
@@ -133,6 +149,7 @@ class _Channel:
             headers.get("host", ""),
             "origin" in headers or headers.get("sec-fetch-site", "none") != "none",
             _takes_gzip(headers.get("accept-encoding", "")),
+            _wants_openmetrics(headers.get("accept", "")),
         )
 
     async def send(self, response: Response, request: Request | None = None) -> bool:

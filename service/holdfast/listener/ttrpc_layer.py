@@ -49,7 +49,7 @@ class _Method:
         """Wrap a method that answers once."""
 
         async def wrapped(request: Any, call: ServerCall) -> Any:
-            with _Call(self, call), self.gate:
+            with _Call(self, call) as scope, self.gate:  # noqa: F841 (`thread_dump` finds it)
                 reply = await handler(self._received(request), call)
                 self.counters.sent += 1
                 return reply
@@ -62,7 +62,7 @@ class _Method:
         async def wrapped(request: Any, call: ServerCall) -> AsyncIterator[Any]:
             stream = self.gate.add_stream()
             try:
-                with _Call(self, call), self.gate:
+                with _Call(self, call) as scope, self.gate:  # noqa: F841 (`thread_dump` finds it)
                     replies = handler(self._received(request), call)
                     async with aclosing(replies) if hasattr(replies, "aclose") else nullcontext():
                         async for reply in replies:
@@ -95,8 +95,9 @@ class _Call:
         pairs = tuple(call.metadata.pairs())
         self._scope = CallScope(method.full_method, method.counters, method.tracing, pairs, SYSTEM)
 
-    def __enter__(self) -> None:
-        """Do nothing more: the scope began with the object."""
+    def __enter__(self) -> CallScope:
+        """Return the scope, which began with the object."""
+        return self._scope
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         cut = isinstance(error, (asyncio.CancelledError, GeneratorExit)) and self._gate.was_cut()

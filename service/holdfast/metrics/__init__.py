@@ -5,11 +5,12 @@
 - `process`: the metrics of our own process
 """
 
-from holdfast.metrics.exposition import CONTENT_TYPE, MetricGroup, Printable, Registry
+from holdfast.metrics.exposition import CONTENT_TYPE, OPENMETRICS_TYPE, MetricGroup, Printable, Registry
 from holdfast.metrics.family import Cell, Counter, Distribution, Gauge, Histogram
 
 __all__ = [
     "CONTENT_TYPE",
+    "OPENMETRICS_TYPE",
     "Cell",
     "Counter",
     "Distribution",

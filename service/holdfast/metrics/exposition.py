@@ -1,4 +1,4 @@
-"""The Prometheus text format, version 0.0.4, from slots.
+"""The Prometheus text format, version 0.0.4, from slots; and OpenMetrics 1.0, which has exemplars.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/. A client library's writer took 38 ms for 3,600
 samples and blocks the loop (docs/performance.md); this one writes our families' slots and nothing else.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container, Iterator
+from importlib import import_module
 from typing import Any, Protocol
 
 from holdfast import log
@@ -16,6 +17,7 @@ from holdfast.metrics.family import Counter, Histogram
 
 LOG = log.named(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Printable(Protocol):
@@ -61,21 +63,27 @@ class Registry:
             if self._families.get(family.name) is family:
                 del self._families[family.name]
 
-    def text(self) -> bytes:
+    def text(self, *, openmetrics: bool = False) -> bytes:
         """Return the whole exposition; metrics of plugins that use prometheus_client follow our own families.
 
-        A family that cannot be read is left out and logged, so that the operator still gets the others.
+        A family that cannot be read is left out and logged, so that the operator still gets the others. In OpenMetrics
+        a family with a method ``write_openmetrics`` is printed by that: it has exemplars.
         """
         lines: list[str] = []
+        header = text.openmetrics_header if openmetrics else text.header
         for name, family in sorted(self._families.items()):
             before = len(lines)
-            lines.append(text.header(name, family.help_text, family.kind))
+            lines.append(header(name, family.help_text, family.kind))
             try:
-                family.write(lines)
+                write = getattr(family, "write_openmetrics", family.write) if openmetrics else family.write
+                write(lines)
             except Exception as error:  # `read` may be a plugin's code
                 del lines[before:]
                 LOG.warning("metric left out of the scrape", name=name, error=f"{type(error).__name__}: {error}")
-        return "".join(lines).encode() + _client_library_text(self._families)
+            if openmetrics and family.kind == "histogram":
+                lines[before:] = map(text.openmetrics_bounds, lines[before:])
+        end = b"# EOF\n" if openmetrics else b""
+        return "".join(lines).encode() + _client_library_text(self._families, openmetrics) + end
 
 
 class MetricGroup:
@@ -105,7 +113,12 @@ class _Foreign:
                 yield family
 
 
-def _client_library_text(ours: Container[str]) -> bytes:
+def _client_library_text(ours: Container[str], openmetrics: bool) -> bytes:
     """Return the text of prometheus_client's metrics if a plugin imported it; holdfast never imports it."""
     library = sys.modules.get("prometheus_client")
-    return bytes(library.generate_latest(_Foreign(library.REGISTRY, ours))) if library is not None else b""
+    if library is None:
+        return b""
+    if not openmetrics:
+        return bytes(library.generate_latest(_Foreign(library.REGISTRY, ours)))
+    writer = import_module("prometheus_client.openmetrics.exposition")
+    return bytes(writer.generate_latest(_Foreign(library.REGISTRY, ours))).removesuffix(b"# EOF\n")

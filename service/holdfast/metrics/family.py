@@ -32,26 +32,36 @@ class Cell:
 
 
 class Distribution:
-    """One histogram: a count per bucket and the sum, in the family's unit."""
+    """One histogram: a count per bucket and the sum, in the family's unit; perhaps an exemplar per bucket."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_exemplars", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self._exemplars: dict[int, str] = {}
 
     def observe(self, value: float) -> None:
         """Count one value; a bound is inclusive, as Prometheus defines ``le``."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def write(self, name: str, inside: str, lines: list[str]) -> None:
-        """Append the cumulative buckets, the sum and the count; ``inside`` has the labels as in `text.pairs`."""
+    def show(self, value: float, trace_id: str, at_s: float) -> None:
+        """Keep a value that was counted at ``at_s`` (seconds since 1970) as the exemplar of its bucket."""
+        labels = text.pairs([("trace_id", trace_id)])
+        self._exemplars[bisect_left(self.bounds, value)] = f" # {{{labels}}} {text.number(value)} {at_s:.3f}"
+
+    def write(self, name: str, inside: str, lines: list[str], *, openmetrics: bool = False) -> None:
+        """Append the cumulative buckets, the sum and the count; ``inside`` has the labels as in `text.pairs`.
+
+        ``openmetrics``: with the exemplars, which only that format has.
+        """
         comma, braces, running = f"{inside}," if inside else "", text.braced(inside), 0
-        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
+        for index, (bound, count) in enumerate(zip((*self.bounds, inf), self.counts, strict=True)):
             running += count
-            lines.append(f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} {running}\n')
+            exemplar = self._exemplars.get(index, "") if openmetrics else ""
+            lines.append(f'{name}_bucket{{{comma}le="{text.bound(bound)}"}} {running}{exemplar}\n')
         lines += [f"{name}_sum{braces} {text.number(self.total)}\n", f"{name}_count{braces} {running}\n"]
 
 

@@ -1,15 +1,18 @@
-"""Tokens of the Prometheus text format, version 0.0.4: label values, numbers, the two comment lines.
+"""Tokens of the Prometheus text format, version 0.0.4, and of OpenMetrics 1.0: label values, numbers, comment lines.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details.
+https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details,
+https://prometheus.io/docs/specs/om/open_metrics_spec/.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from holdfast.inert import valid
 
+_WHOLE_BOUND = re.compile(r'(?<=[{,])le="(-?[0-9]+)"')
 _LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
@@ -17,6 +20,18 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 def header(name: str, help_text: str, kind: str) -> str:
     """Return the HELP and TYPE lines of a family."""
     return f"# HELP {name} {help_text.translate(_HELP_ESCAPES)}\n# TYPE {name} {kind}\n"
+
+
+def openmetrics_header(name: str, help_text: str, kind: str) -> str:
+    """Return the TYPE and HELP lines of a family in OpenMetrics, where a counter's family lacks its samples' suffix."""
+    if kind == "counter":
+        name, kind = (name.removesuffix("_total"), kind) if name.endswith("_total") else (name, "unknown")
+    return f"# TYPE {name} {kind}\n# HELP {name} {help_text.translate(_LABEL_ESCAPES)}\n"
+
+
+def openmetrics_bounds(line: str) -> str:
+    """Return a line of a histogram with a whole bound as OpenMetrics writes it: ``le="1.0"``."""
+    return _WHOLE_BOUND.sub(r'le="\1.0"', line)
 
 
 def pairs(labels: Iterable[tuple[str, str]]) -> str:

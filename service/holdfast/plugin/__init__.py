@@ -17,6 +17,7 @@ from holdfast.plugin.context import InitContext
 from holdfast.plugin.decorator import plugin, server
 from holdfast.plugin.loaded import PluginSet, PluginState, State
 from holdfast.plugin.registration import EVERYTHING, Endpoint, Kind, Registration
+from holdfast.plugin.services import Registrar
 
 __all__ = [
     "EVERYTHING",
@@ -25,6 +26,7 @@ __all__ = [
     "Kind",
     "PluginSet",
     "PluginState",
+    "Registrar",
     "Registration",
     "Remark",
     "SkipPlugin",

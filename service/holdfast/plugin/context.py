@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct, field
 
@@ -14,6 +14,16 @@ from holdfast.metrics import Registry
 from holdfast.plugin.loaded import PluginSet
 from holdfast.plugin.registration import Kind, Registration
 from holdfast.plugin.serving import ServingBoard
+
+if TYPE_CHECKING:
+    import grpc
+    import typing_extensions
+
+    from holdfast import ttrpc
+
+    ConfigT = typing_extensions.TypeVar("ConfigT", default=Any)
+else:
+    ConfigT = TypeVar("ConfigT")
 
 T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -52,11 +62,22 @@ class DaemonServices(Protocol):
     def configuration(self) -> Configuration:
         """Return the configuration in force."""
 
+    def grpc_channel(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        """Return a channel; see `InitContext.grpc_channel`."""
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Return a client; see `InitContext.ttrpc_client`."""
+
     def call_on_reload(self, uri: str, callback: OnReload) -> Callable[[], None]:
         """Call ``callback`` with the plugin's new config at a reload; see `InitContext.on_reload`."""
 
     def call_on_setting(self, key: str, callback: OnReload) -> None:
         """Call ``callback`` with the new value of a setting of the daemon at a reload, as ``tracing.ratio``."""
+
+    def stacks(self, *, threads: bool = True) -> str:
+        """Return the stacks of all threads and tasks, or of the tasks alone."""
 
     def set_log_level(self, level: str) -> None:
         """Change the log level until the next reload."""
@@ -73,16 +94,16 @@ class Places(Struct, frozen=True):
     cgroup_root: str = "/sys/fs/cgroup"
 
 
-class InitContext(Struct):
-    """Context that a plugin's init receives.
+class InitContext(Struct, Generic[ConfigT]):
+    """Context that a plugin's init receives: ``InitContext[Config]`` for a plugin with the config type ``Config``.
 
-    ``config`` is the decoded config (the registration's type, None without one), ``settings`` the daemon's whole
+    ``config`` is the decoded config (None for a plugin without a config type), ``settings`` the daemon's whole
     configuration, for reading. ``exports`` and ``capabilities`` may be filled for introspection. ``metrics`` takes the
     plugin's own families, ``serving`` its own health.
     """
 
     registration: Registration
-    config: Any
+    config: ConfigT
     settings: Settings
     places: Places
     plugins: PluginSet
@@ -133,7 +154,8 @@ class InitContext(Struct):
         """Hold the boot (READY=1, the boot line) until the returned function is called.
 
         When the timeout ``io.holdfast.timeout.plugin.ready`` ends the wait, the plugin has a fault (see `fault`) that
-        names ``what``, until the function is called.
+        names ``what``, until the function is called. An init that fails or skips after this call ends the boot, as in
+        containerd 2.3.
         """
         return self.daemon.wait_for(self.uri, what)
 
@@ -161,7 +183,24 @@ class InitContext(Struct):
         """
         self.daemon.fault(self.uri, cause, words, vital=vital)
 
-    def on_reload(self, callback: OnReload) -> Callable[[], None]:
+    def grpc_channel(
+        self,
+        target: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> grpc.aio.Channel:
+        """Return a channel to another server; without ``credentials`` in plaintext.
+
+        A call over it carries the namespace and the trace of the call that is being handled. Close it, or use it as
+        ``async with``.
+        """
+        return self.daemon.grpc_channel(target, credentials, options)
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Return a client of the ttrpc server at a unix address; its calls carry what those of `grpc_channel` do."""
+        return self.daemon.ttrpc_client(target)
+
+    def on_reload(self, callback: Callable[[ConfigT], None]) -> Callable[[], None]:
         """Call ``callback`` with the newly decoded config after SIGHUP or a changed file, if it is not the one in
         force.
 

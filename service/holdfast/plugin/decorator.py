@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
+from holdfast.config import ConfigMigration, Remark
 from holdfast.errors import MisusedPlugin
 from holdfast.plugin.context import InitContext
 from holdfast.plugin.registration import EVERYTHING, Endpoints, Kind, Registration, Remarks
 from holdfast.plugin.services import SERVER, Server
 
 T = TypeVar("T")
+ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
 Init = Callable[[InitContext], AsyncIterator[T]]
 
 
+@overload
 def plugin(
+    kind: Kind[T],
+    id: str,
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    config: type[ConfigT],
+    services: Iterable[str] = (),
+    remarks: Callable[[ConfigT], Iterable[Remark]] | None = None,
+    config_migration: ConfigMigration | None = None,
+) -> Callable[[Callable[[InitContext[ConfigT]], AsyncIterator[T]]], Registration]: ...
+
+
+@overload
+def plugin(
+    kind: Kind[T],
+    id: str,
+    *,
+    requires: Iterable[Kind[Any]] = (),
+    services: Iterable[str] = (),
+) -> Callable[[Callable[[InitContext[None]], AsyncIterator[T]]], Registration]: ...
+
+
+def plugin(  # noqa: PLR0913 (an author names what the plugin has)
     kind: Kind[T],
     id: str,  # noqa: A002 (the field's own name, as in containerd's registration)
     *,
@@ -25,7 +50,8 @@ def plugin(
     config: type[msgspec.Struct] | None = None,
     services: Iterable[str] = (),
     remarks: Remarks | None = None,
-) -> Callable[[Init[T]], Registration]:
+    config_migration: ConfigMigration | None = None,
+) -> Callable[[Callable[[InitContext[Any]], AsyncIterator[T]]], Registration]:
     """Register an async generator as a plugin: the part before its ``yield`` starts it, the part after closes it.
 
     Raises:
@@ -39,7 +65,9 @@ def plugin(
         if not isinstance(id, str):
             raise MisusedPlugin(f"{origin}: its id must be a string, not {id!r}")
         needs, offers = _each(requires, origin, "requires", "kinds"), _each(services, origin, "services", "names")
-        registration = Registration(kind, id, init, needs, config, offers, origin, remarks)
+        registration = Registration(
+            kind, id, init, needs, config, offers, origin, remarks, config_migration=config_migration
+        )
         check(registration)
         return registration
 
@@ -59,7 +87,8 @@ def server(
     Raises:
         MisusedPlugin: see `check`.
     """
-    register = plugin(SERVER, id, requires=requires, config=config, remarks=remarks)
+    registering: Any = plugin  # its overloads part a plugin with a config from one without
+    register = registering(SERVER, id, requires=requires, config=config, remarks=remarks)
     return lambda init: msgspec.structs.replace(register(init), endpoints=endpoints)
 
 
@@ -68,8 +97,8 @@ def check(registration: Registration) -> None:
 
     Raises:
         MisusedPlugin: no kind or id, ``requires`` that are no kinds, ``EVERYTHING`` beside others, its own kind among
-            ``requires``, ``services`` that are no names, a config type that is not a msgspec struct, remarks without
-            one, or a function that is not an async generator.
+            ``requires``, ``services`` that are no names, a config type that is not a msgspec struct, remarks or
+            a migration without one, or a function that is not an async generator.
     """
     name, config = registration.uri, registration.config
     if not registration.kind.uri:
@@ -88,8 +117,8 @@ def check(registration: Registration) -> None:
             raise MisusedPlugin(f"{name}: services must be names, not {service!r}")
     if config is not None and not (isinstance(config, type) and issubclass(config, msgspec.Struct)):
         raise MisusedPlugin(f"{name}: config must be a msgspec.Struct, not {config!r}")
-    if registration.remarks is not None and config is None:
-        raise MisusedPlugin(f"{name}: remarks without a config")
+    if config is None and (registration.remarks or registration.config_migration):
+        raise MisusedPlugin(f"{name}: {'remarks' if registration.remarks else 'config_migration'} without a config")
     if not inspect.isasyncgenfunction(registration.init):
         raise MisusedPlugin(f"{name}: {registration.origin} must be an async generator that yields the instance")
 

@@ -6,14 +6,13 @@ The daemon collects registrations from ``holdfast.plugins.SHIPPED`` and from the
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from holdfast.config import Remark, Settings
+from holdfast.config import ConfigMigration, Remark, Settings
 from holdfast.failure import sentence
 
 T_co = TypeVar("T_co", covariant=True)
@@ -50,7 +49,7 @@ class Endpoint(Struct, frozen=True):
     @property
     def is_unix(self) -> bool:
         """Whether the address is a unix socket's path."""
-        return os.path.isabs(self.address)
+        return self.address.startswith("/")
 
 
 #: Endpoints of a server, from the daemon's settings and its own decoded config. They are checked before any plugin
@@ -62,7 +61,9 @@ class Registration(Struct, frozen=True):
     """One plugin, not yet started.
 
     ``services`` names the gRPC or ttrpc services it will offer: health uses it, and the answer to a call of a service
-    whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``origin`` is where the plugin
+    whose plugin failed. ``remarks`` returns warnings and faults of a decoded ``config``. ``config_migration`` receives
+    the version of an older containerd file and the plugin's section of it, and returns the section as ``config`` is
+    today; it raises `ConfigError` to refuse. ``origin`` is where the plugin
     was defined, for the message about a duplicate; ``distribution`` is name and version of the package that brings it.
     ``endpoints`` returns where a server listens.
     """
@@ -77,6 +78,7 @@ class Registration(Struct, frozen=True):
     remarks: Remarks | None = None
     distribution: str = ""
     endpoints: Endpoints | None = None
+    config_migration: ConfigMigration | None = None
 
     @property
     def uri(self) -> str:

@@ -84,10 +84,10 @@ SERVERS: tuple[str, ...] = (
 )
 
 
-def shipped() -> list[Registration]:
-    """Import and return our own registrations."""
-    named = map(_parts, (*SHIPPED, *SERVERS))
-    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in named]
+def shipped(*, acting: bool = True) -> list[Registration]:
+    """Import and return our own registrations; without ``acting``, not those of `node`, which act on the machine."""
+    names = (*SHIPPED, *SERVERS) if acting else (name for name in (*SHIPPED, *SERVERS) if not name.startswith("node."))
+    return [getattr(import_module(f"{__name__}.{module}"), name) for module, _, name in map(_parts, names)]
 
 
 def third_party(disabled: Collection[str] = ()) -> Iterator[tuple[EntryPoint, Registration]]:

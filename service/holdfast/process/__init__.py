@@ -4,7 +4,7 @@
 - `oomscore`: reads and writes the value
 - `last_look`: reads a file directly before a write
 - `namespace`: enters a namespace of another process
-- `heap`, `thread_dump`: the heap of our own process, and its stacks
+- `heap`: the heap of our own process
 """
 
 from holdfast.process.identity import OpenProcess, ProcRoot, read_boot_id, start_ticks_of

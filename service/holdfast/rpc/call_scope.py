@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from holdfast import namespaces
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class CallScope:
-    """One call, from its start (here) to `end`."""
+    """One call, from its start (here, ``began_s`` by `time.perf_counter`) to `end`."""
 
-    __slots__ = ("_began", "_counters", "_span")
+    __slots__ = ("_counters", "_span", "began_s", "full_method")
 
     def __init__(
         self,
@@ -39,12 +39,15 @@ class CallScope:
                 break
         self._counters = counters
         self._span = tracing.begin(full_method, metadata, system) if tracing is not None else None
-        self._began = perf_counter() if counters.seconds is not None else 0.0
+        self.full_method, self.began_s = full_method, perf_counter()
 
     def end(self, code: Code, words: str) -> None:
         """Count the end under ``code``; ``words`` say why it is not OK."""
         self._counters.handled[code] += 1
-        if self._counters.seconds is not None:
-            self._counters.seconds.observe(perf_counter() - self._began)
+        if (distribution := self._counters.seconds) is not None:
+            seconds = perf_counter() - self.began_s
+            distribution.observe(seconds)
+            if self._span is not None:
+                distribution.show(seconds, self._span.trace_id, time())
         if self._span is not None:
             self._span.end(code, words)

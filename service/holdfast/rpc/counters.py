@@ -143,6 +143,12 @@ class _Seconds(Struct, frozen=True):
     kind: str = "histogram"
 
     def write(self, lines: list[str]) -> None:
+        self._write(lines, openmetrics=False)
+
+    def write_openmetrics(self, lines: list[str]) -> None:
+        self._write(lines, openmetrics=True)
+
+    def _write(self, lines: list[str], *, openmetrics: bool) -> None:
         for method in self.methods():
             if method.seconds is not None:
-                method.seconds.write(self.name, method.words, lines)
+                method.seconds.write(self.name, method.words, lines, openmetrics=openmetrics)

@@ -171,6 +171,24 @@ class CallTracing:
         finally:
             instrumentor.uninstrument()
 
+    def calling(self, full_method: str, system: str = "grpc") -> tuple[dict[str, str], CallSpan | None]:
+        """For an outgoing call: return the metadata that carry its trace, and the span to end with it, None if
+        unrecorded.
+        """
+        above = trace.get_current_span().get_span_context()
+        trace_id = above.trace_id if above.is_valid else random.getrandbits(128) or 1
+        flags = above.trace_flags if above.is_valid else None
+        carrier: dict[str, str] = {}
+        span: trace.Span
+        call: CallSpan | None
+        if not self.choice.records(trace_id, flags, remote=False):
+            span, call = Unrecorded(trace_id, flags or 0, above.trace_state), None
+        else:
+            span = self._recorded(full_method, None, trace_id, system, trace.SpanKind.CLIENT)
+            call = CallSpan(span, serves=False)
+        self._propagator.inject(carrier, trace.set_span_in_context(span))
+        return carrier, call
+
     def _begun(
         self, full_method: str, system: str, parent: context.Context, above: trace.SpanContext
     ) -> CallSpan | None:
@@ -184,14 +202,21 @@ class CallTracing:
         context.attach(trace.set_span_in_context(recorded, parent))
         return CallSpan(recorded)
 
-    def _recorded(self, full_method: str, parent: context.Context, trace_id: int, system: str) -> trace.Span:
+    def _recorded(
+        self,
+        full_method: str,
+        parent: context.Context | None,
+        trace_id: int,
+        system: str,
+        kind: trace.SpanKind = trace.SpanKind.SERVER,
+    ) -> trace.Span:
         called = self._called.get((full_method, system))
         if called is None:
             called = self._called[full_method, system] = _called(full_method, system)
         name, attributes = called
         token = _decided.set(trace_id)
         try:
-            return self._tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+            return self._tracer.start_span(name, parent, kind, attributes)
         finally:
             _decided.reset(token)
 
@@ -242,11 +267,17 @@ class Unrecorded(trace.NonRecordingSpan):
 class CallSpan:
     """The recorded span of one call."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_serves", "_span")
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
-        log.trace_ids.set(span.get_span_context())  # lines logged meanwhile have this call's ids
+    def __init__(self, span: trace.Span, *, serves: bool = True) -> None:
+        self._span, self._serves = span, serves
+        if serves:  # lines logged meanwhile have this call's ids
+            log.trace_ids.set(span.get_span_context())
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's id, 32 hexadecimal digits."""
+        return f"{self._span.get_span_context().trace_id:032x}"
 
     def end(self, code: int, words: str = "") -> None:
         """End the span with ``code`` and, unless the call succeeded, ``words``."""
@@ -256,4 +287,5 @@ class CallSpan:
             span.set_attribute("error.type", Code(code).name)
             span.set_status(Status(StatusCode.ERROR, words or Code(code).name))
         span.end()
-        log.trace_ids.set(None)
+        if self._serves:
+            log.trace_ids.set(None)

@@ -46,10 +46,11 @@ _OTLP = {
 
 
 def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> CallTracing | None:
-    """Return tracing as the configuration and the ``OTEL_*`` variables ask for; None without an exporter.
+    """Return tracing as the configuration and the ``OTEL_*`` variables ask for; None without an exporter, also if the
+    only one is not installed.
 
     Raises:
-        BootError: an unknown exporter, protocol, sampler or propagator, or one that is not installed.
+        BootError: an unknown exporter, protocol, sampler or propagator.
     """
     wanted = exporters(environ)
     if not wanted:
@@ -60,8 +61,11 @@ def tracing_from(settings: Settings, environ: Mapping[str, str] = os.environ) ->
         from holdfast.rpc.spans import CallTracing
     except ValueError as error:  # opentelemetry.propagate reads OTEL_PROPAGATORS when it is imported
         raise BootError(f"OTEL_PROPAGATORS: {error}") from error
+    processors = [processor for name in wanted for processor in _processors(name, environ)]
+    if not processors:
+        return None
     tracing = CallTracing(
-        [processor for name in wanted for processor in _processors(name, environ)],
+        processors,
         lambda ratio, parent_based: sampler(ratio, parent_based, environ),
         **_identity(environ),
     )
@@ -122,10 +126,13 @@ def _processors(name: str, environ: Mapping[str, str]) -> Iterator[SpanProcessor
     module, install = _OTLP[protocol]
     try:
         yield BatchSpanProcessor(import_module(module).OTLPSpanExporter())
-    except ImportError as error:
-        raise BootError(
-            f"OTEL_TRACES_EXPORTER: the otlp exporter for {protocol} is missing; pip install '{install}'"
-        ) from error
+    except ImportError as error:  # a node that cannot report its calls still has to serve them
+        LOG.warning(
+            "traces are not exported over OTLP; the exporter is not installed",
+            protocol=protocol,
+            install=f"pip install '{install}'",
+            error=error,
+        )
 
 
 def _identity(environ: Mapping[str, str]) -> dict[str, str]:

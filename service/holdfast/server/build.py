@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +27,7 @@ from holdfast.plugin import Endpoint, InitContext, PluginSet, Registration, Stat
 from holdfast.plugin.context import Configuration, OnReload, Places
 from holdfast.plugin.decorator import failing
 from holdfast.plugin.graph import expand_short_ids, ordered
+from holdfast.plugin.services import METRICS
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server import directories, signals
 from holdfast.server.addresses import endpoints_of, refuse_taken
@@ -36,9 +37,14 @@ from holdfast.server.lock import locked
 from holdfast.server.readiness import Readiness
 from holdfast.server.reload import Reloadable, ReloadResult, flattened, unflattened
 from holdfast.server.self_limits import apply_to_self
-from holdfast.server.servers import Servers
-from holdfast.server.start import check_required, start
-from holdfast.server.tasks import Job, Tasks
+from holdfast.server.servers import OTEL, Servers
+from holdfast.server.start import check_asked, check_required, start
+from holdfast.server.tasks import Job, Pauses, Tasks
+
+if TYPE_CHECKING:
+    import grpc
+
+    from holdfast import ttrpc
 
 LOG = log.named(__name__)
 ITSELF = "holdfast"  # as the owner of a task
@@ -67,7 +73,7 @@ class Daemon:
         self.reloadable = Reloadable()
         self.faults = Faults(self.board, self.plugins, self._services_relying_on, self._is_vital)
         self.on_end: Callable[[str], None] = lambda why: None
-        self.tasks = Tasks(self.fault, self._end)
+        self.tasks = Tasks(self.fault, self._end, Pauses(left_s=self.settings.timeout_s("plugin.init")))
         self.metrics.add(*self.tasks.families)
         self.sections: dict[str, Any] = {}
         self.since_unix_ns = time.time_ns()
@@ -112,10 +118,30 @@ class Daemon:
         """Implement `DaemonServices.call_on_setting`."""
         self.reloadable.on(key, callback)
 
+    def stacks(self, *, threads: bool = True) -> str:
+        """Implement `DaemonServices.stacks`."""
+        from holdfast.server import thread_dump
+
+        return thread_dump.text() if threads else thread_dump.tasks()
+
     def set_log_level(self, level: str) -> None:
         """Implement `DaemonServices.set_log_level`."""
         log.set_level(level)
         self.reloadable.touch("debug.level")
+
+    def grpc_channel(
+        self, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        """Implement `InitContext.grpc_channel`."""
+        from holdfast.server import outgoing
+
+        return outgoing.grpc_channel(target, credentials, options)
+
+    def ttrpc_client(self, target: str) -> ttrpc.Client:
+        """Implement `InitContext.ttrpc_client`."""
+        from holdfast.server import outgoing
+
+        return outgoing.ttrpc_client(target, self.plugins.all(METRICS).get(OTEL))
 
     async def boot(self, stack: AsyncExitStack) -> Servers:
         """Start everything; ``stack`` undoes what was started.
@@ -178,7 +204,9 @@ class Daemon:
             if registration.config is None:
                 continue
             try:
-                sections[uri] = config.decode_section(settings, uri, registration.config, warnings)
+                sections[uri] = config.decode_section(
+                    settings, uri, registration.config, warnings, registration.config_migration
+                )
             except UnusableConfigType as error:
                 unusable[uri] = error
                 continue
@@ -223,11 +251,11 @@ class Daemon:
                 names = " ".join(replaced)
                 LOG.warning("plugin replaced the daemon's signal handlers; undone", id=outcome.uri, signals=names)
             if outcome.state is not State.READY:
-                self.readiness.drop(outcome.uri)
                 self.reloadable.off(f"plugins.{outcome.uri}")
             if isinstance(outcome.error, ConfigError) and self._has_fallback():
                 raise outcome.error
             check_required(outcome, required)
+            check_asked(outcome, self.readiness)
         self.plugins.check_not_missing(sorted(required))
 
     def _register_services(self, servers: Servers) -> None:

@@ -27,10 +27,11 @@ from holdfast.errors import BootError, ConfigError, DaemonUseless, HoldfastError
 from holdfast.inert import valid
 from holdfast.metrics import Counter, Gauge
 from holdfast.plugin import Kind
-from holdfast.process import heap, thread_dump
-from holdfast.server import last_good
+from holdfast.process import heap
+from holdfast.server import last_good, thread_dump
 from holdfast.server.build import ITSELF, Daemon, Registrations
 from holdfast.server.last_good import LastGood
+from holdfast.server.loop_lag import LoopLag
 from holdfast.server.notify import Notifier
 from holdfast.server.servers import Servers
 from holdfast.server.signals import Interrupted, StopRequest, handled
@@ -41,6 +42,7 @@ CLOSING_S = 15.0
 #: Time to close everything when the daemon ends because a vital job ended: the closing itself may hang.
 FAILED_S = 10.0
 NAMESPACE = "holdfast"  # of the daemon's own events
+_SHOWN = 3  # services in the status line
 
 
 OnReady = Callable[[str], None]
@@ -78,9 +80,10 @@ def serve(
     heap.share_arena()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that a KeyboardInterrupt at an import is a plugin's
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    lag = LoopLag()
+    with asyncio.Runner(loop_factory=_loop_factory(lag)) as runner:
         try:
-            _run(runner, Lifecycle(path, overrides, registrations, events).run(loaded, revived, on_ready))
+            _run(runner, Lifecycle(path, overrides, registrations, events, lag).run(loaded, revived, on_ready))
         except DaemonUseless as error:
             os.write(2, f"holdfast: {error}\n".encode())
             os._exit(1)  # the interpreter would wait for what hangs
@@ -112,9 +115,15 @@ class Lifecycle:
     """One daemon between start and exit."""
 
     def __init__(
-        self, path: str | None, overrides: config.Overrides, registrations: Registrations, events: Kind[Publisher]
+        self,
+        path: str | None,
+        overrides: config.Overrides,
+        registrations: Registrations,
+        events: Kind[Publisher],
+        lag: LoopLag,
     ) -> None:
         self._path, self._overrides, self._registrations, self._events = path, overrides, registrations, events
+        self._lag = lag
         self._source = config.main_file(path)
         self._notifier = Notifier()
         self._reloads = Counter("holdfast_config_reloads_total", "Reloads of the configuration.", ["result"])
@@ -131,8 +140,8 @@ class Lifecycle:
         )
         for result in ("applied", "rejected"):  # present from the start: the first of each is an increase, too
             self._reloads.labels(result)
-        self._families = (self._reloads, self._good, self._good_at, self._on_last_good, info)
-        self._hash = ""
+        self._families = (self._reloads, self._good, self._good_at, self._on_last_good, info, lag.seconds)
+        self._hash = self._status = ""
         self._serves = self._reload_waits = False
         self._watched: Watched = (), ()
         self._grace_s = 0.0
@@ -190,12 +199,14 @@ class Lifecycle:
             except Interrupted:
                 LOG.info("stopped before the boot had ended")
             else:
-                await self._serve(servers, stop, on_ready, began)
+                with self._lag.watched():
+                    await self._serve(servers, stop, on_ready, began)
 
     async def _serve(self, servers: Servers, stop: StopRequest, on_ready: OnReady | None, began: float) -> None:
         """Serve from the end of the boot until the last call is answered."""
         self._start_own_tasks()
         self._address = servers.address
+        self._daemon.board.watch(lambda name, serves: self._say_status())
         self._say_status()
         self._notifier.ready()
         LOG.info(f"holdfast successfully booted in {time.perf_counter() - began:.6f}s")
@@ -334,9 +345,26 @@ class Lifecycle:
         self._good_at.set(daemon.since_unix_ns / 1e9)
 
     def _say_status(self) -> None:
-        daemon = self._daemon
-        refused = f"; on the last good configuration, as {daemon.refused}" if daemon.is_last_good else ""
-        self._notifier.status(f"serving on {self._address}{refused}")
+        """Send the status line if it is another than before."""
+        status = self._status_now()
+        if status != self._status:
+            self._status = status
+            self._notifier.status(status)
+
+    def _status_now(self) -> str:
+        daemon, board = self._daemon, self._daemon.board
+        if board.draining:
+            return "draining"
+        status = f"serving on {self._address}"
+        if daemon.is_last_good:
+            status += f"; on the last good configuration, as {daemon.refused}"
+        elif daemon.refused:
+            status += f"; the configuration is refused: {daemon.refused}"
+        faulty = sorted(name for name in board.names() if name and not board.serves(name))
+        if faulty:
+            more = f" and {len(faulty) - _SHOWN} more" if len(faulty) > _SHOWN else ""
+            status += f"; not serving: {', '.join(faulty[:_SHOWN])}{more}"
+        return status
 
     def _fallback(self, loaded: config.Loaded, why: str = "") -> Revived | None:
         """The last good configuration, if it differs from ``loaded``; ``why`` is why ``loaded`` was refused."""
@@ -365,8 +393,9 @@ def _revived(kept: LastGood, overrides: config.Overrides, why: str, watched: Wat
         return None
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of the loop in ``HOLDFAST_LOOP``: ``asyncio`` (None, the default) or ``uvloop``.
+def _loop_factory(lag: LoopLag) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return the factory of the loop in ``HOLDFAST_LOOP``: ``asyncio`` (the default) or ``uvloop``, whose lag is not
+    measured.
 
     uvloop saves about a tenth of a call's CPU, and costs every node 7 MiB and a tenth of the start, as it imports
     ``ssl``. The node's own traffic is a few calls a second.
@@ -381,4 +410,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return factory
     if name not in ("", "asyncio"):
         raise BootError(f"HOLDFAST_LOOP={name}: no such event loop; leave it unset, or say asyncio or uvloop")
-    return None
+    return lag.loop

@@ -43,6 +43,7 @@ class LastGood(Struct, frozen=True):
     short_ids: bool
     checksum: str
     tree: msgspec.Raw
+    version: int = 0  # of containerd's configuration, the oldest of all files; 0: our own
 
     @property
     def age(self) -> str:
@@ -59,7 +60,7 @@ class LastGood(Struct, frozen=True):
         Raises:
             ConfigError: this version of the daemon no longer accepts them.
         """
-        source = Source(f"the last good {self.source}", lenient=self.lenient, short_ids=self.short_ids)
+        source = Source(f"the last good {self.source}", self.lenient, self.short_ids, self.version)
         return config.revived(msgspec.json.decode(self.tree), source, overrides)
 
     def says(self, loaded: config.Loaded) -> bool:
@@ -119,6 +120,7 @@ def _content(source: str, loaded: config.Loaded, taken_unix_ns: int, tree: bytes
         loaded.short_ids,
         checksum,
         msgspec.Raw(tree),
+        min((one.version for one in sources if one.version), default=0),
     )
     data = msgspec.json.encode(fresh)
     if len(data) > MAX_BYTES:

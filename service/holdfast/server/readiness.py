@@ -18,7 +18,7 @@ class Wait(Struct, eq=False):
 
 
 class Readiness:
-    """Plugins that hold the boot."""
+    """Plugins that the boot waits for."""
 
     def __init__(self) -> None:
         self._pending: list[Wait] = []
@@ -38,10 +38,9 @@ class Readiness:
 
         return done
 
-    def drop(self, uri: str) -> None:
-        """Stop waiting for a plugin: it is not ready, although it asked the boot to wait."""
-        self._pending = [wait for wait in self._pending if wait.uri != uri]
-        self._changed.set()
+    def asked(self, uri: str) -> bool:
+        """Whether a plugin has asked the boot to wait."""
+        return any(wait.uri == uri for wait in self._pending)
 
     async def all(self, limit_s: float) -> Iterable[Wait]:
         """Wait until nothing is pending, at most ``limit_s`` seconds (0: no limit); return what is still pending."""

@@ -19,7 +19,7 @@ from holdfast.listener.connections import ConnectionMetrics
 from holdfast.listener.descriptors import Bounds
 from holdfast.listener.listening import Listening, Shared
 from holdfast.plugin import Endpoint, PluginSet, PluginState, State
-from holdfast.plugin.services import METRICS, SERVER, Registrar
+from holdfast.plugin.services import METRICS, SERVER, ServiceTable
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.absent import why_absent
 from holdfast.server.services import GRPC, Services
@@ -53,8 +53,8 @@ class Servers:
         ]
         self.services = Services(plugins, board, {GRPC: services, **self._tables()})
 
-    def _tables(self) -> dict[str, Registrar]:
-        tables: dict[str, Registrar] = {}
+    def _tables(self) -> dict[str, ServiceTable]:
+        tables: dict[str, ServiceTable] = {}
         for plugin, listening in self._servers:
             if not hasattr(plugin.instance, "table"):
                 continue

@@ -9,7 +9,7 @@ from holdfast import failure, log
 from holdfast.errors import FailedPrecondition, MisusedPlugin, ServedAlready
 from holdfast.failure import contained
 from holdfast.plugin import PluginSet, PluginState, State
-from holdfast.plugin.services import Registrar
+from holdfast.plugin.services import ServiceTable
 from holdfast.plugin.serving import ServingBoard
 
 LOG = log.named(__name__)
@@ -22,7 +22,7 @@ class Services:
     A method without a table is not called: no server takes what it offers.
     """
 
-    def __init__(self, plugins: PluginSet, board: ServingBoard, tables: Mapping[str, Registrar]) -> None:
+    def __init__(self, plugins: PluginSet, board: ServingBoard, tables: Mapping[str, ServiceTable]) -> None:
         self._plugins, self._board, self._tables = plugins, board, tables
         self._owners: dict[str, str] = {}  # plugins' URIs by service
 

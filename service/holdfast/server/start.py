@@ -1,23 +1,30 @@
 """Start of one plugin and, later, its close: the effects of a plugin's init on the daemon end here.
 
-Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required. An init that does not
-end fails after ``io.holdfast.timeout.plugin.init``.
+Skipping is a normal outcome, failing a warning; the daemon goes on unless the plugin is required, or asked the boot to
+wait for it. An init that does not end fails after ``io.holdfast.timeout.plugin.init``, even if it ignores its
+cancellation (`deadline`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
+from msgspec import Struct
+
 from holdfast import failure, log
-from holdfast.errors import BootError, DeadlineExceeded, SkipPlugin
+from holdfast.errors import BootError, SkipPlugin
 from holdfast.failure import contained
 from holdfast.plugin import InitContext, PluginState, Registration, State
 from holdfast.server.blocked import BlockWatch
+from holdfast.server.deadline import within
+from holdfast.server.readiness import Readiness
 from holdfast.server.tasks import Tasks
 
 LOG = log.named(__name__)
+SLOW_S = 5.0  # until an init or close is named that still runs; a stop is given up not much later
 
 
 async def start(
@@ -33,21 +40,25 @@ async def start(
     """
     uri = registration.uri
     LOG.info(f'loading plugin "{uri}"...', type=registration.kind.uri)
-    lifetime = asynccontextmanager(registration.init)(context)
     try:
-        with watch.during(uri, "init"):
-            instance = await _entered(lifetime, limit_s)
+        steps = registration.init(context)
+        lifetime = asynccontextmanager(lambda: steps)()
+        with watch.during(uri, "init"), _named_when_slow(uri, "init", steps):
+            instance = await within(limit_s, "init", lifetime.__aenter__())
     except SkipPlugin as reason:
         LOG.info(f'skip loading plugin "{uri}"...', error=reason, type=registration.kind.uri)
         outcome = PluginState(registration, State.SKIPPED, error=reason)
     except BaseException as raised:  # an init is a plugin author's code and may raise anything
         outcome = failed(registration, contained(raised))
     else:
-        stack.push_async_callback(_close, uri, lifetime, tasks, limit_s, watch)
+        stack.push_async_callback(_close, _Started(uri, steps, lifetime), tasks, limit_s, watch)
         outcome = PluginState(registration, State.READY, instance)
     if outcome.state is not State.READY:
         await tasks.cancel(uri)  # what it started in the background before it gave up
     outcome.exports, outcome.capabilities = context.exports, context.capabilities
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # the init swallowed the stop of the boot
+        raise asyncio.CancelledError
     return outcome
 
 
@@ -68,31 +79,51 @@ def check_required(outcome: PluginState, required: set[str]) -> None:
         raise BootError(f"load required plugin {outcome.uri}: {failure.sentence(outcome.error)}") from outcome.error
 
 
-async def _entered(lifetime: AbstractAsyncContextManager[Any], limit_s: float) -> Any:
-    deadline = asyncio.timeout(limit_s or None)
-    try:
-        async with deadline:
-            return await lifetime.__aenter__()
-    except TimeoutError as error:
-        if not deadline.expired():
-            raise
-        raise DeadlineExceeded(f"init did not end within {limit_s:g}s") from error
+def check_asked(outcome: PluginState, readiness: Readiness) -> None:
+    """End the boot at once if a plugin is not ready that asked the boot to wait for it, as containerd 2.3 does.
+
+    Raises:
+        BootError: ``plugin failed after registering readiness URI: <its error>``.
+    """
+    if outcome.error is not None and readiness.asked(outcome.uri):
+        words = f"plugin failed after registering readiness {outcome.uri}: {failure.sentence(outcome.error)}"
+        raise BootError(words) from outcome.error
 
 
-async def _close(
-    uri: str, lifetime: AbstractAsyncContextManager[Any], tasks: Tasks, limit_s: float, watch: BlockWatch
-) -> None:
+class _Started(Struct, frozen=True):
+    """A plugin that is to be closed: its generator, and the generator as a context."""
+
+    uri: str
+    steps: AsyncIterator[Any]
+    lifetime: AbstractAsyncContextManager[Any]
+
+
+async def _close(plugin: _Started, tasks: Tasks, limit_s: float, watch: BlockWatch) -> None:
+    uri = plugin.uri
     await tasks.cancel(uri)
-    deadline = asyncio.timeout(limit_s or None)
     try:
-        with watch.during(uri, "close"):
-            async with deadline:
-                await lifetime.__aexit__(None, None, None)
+        with watch.during(uri, "close"), _named_when_slow(uri, "close", plugin.steps):
+            await within(limit_s, "close", _left(plugin.lifetime))
     except BaseException as raised:  # the next plugin must still be closed
-        error = contained(raised)
-        if deadline.expired():
-            error = DeadlineExceeded(f"close did not end within {limit_s:g}s")
-            error.__cause__ = raised
-        LOG.error("failed to close plugin", id=uri, **failure.fields(error))
+        LOG.error("failed to close plugin", id=uri, **failure.fields(contained(raised)))
     else:
         LOG.debug("closed plugin", id=uri)
+
+
+async def _left(lifetime: AbstractAsyncContextManager[Any]) -> None:
+    await lifetime.__aexit__(None, None, None)
+
+
+@contextmanager
+def _named_when_slow(uri: str, what: str, steps: AsyncIterator[Any]) -> Iterator[None]:
+    """Log the plugin if the block takes longer than `SLOW_S`."""
+
+    def name() -> None:
+        at = failure.running_place(getattr(steps, "ag_frame", None))
+        LOG.warning(f"plugin is still in its {what}", id=uri, seconds=SLOW_S, at=at)
+
+    timer = asyncio.get_running_loop().call_later(SLOW_S, name)
+    try:
+        yield
+    finally:
+        timer.cancel()

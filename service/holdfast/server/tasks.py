@@ -3,7 +3,8 @@
 A background job should run until its owner closes. A job that ends, whether it raised or returned, is logged, reported
 as a fault of its owner and started again after a pause that grows; once it has run for `Pauses.well_s` the fault is
 lifted. A job that may end by itself is marked ``once``. A job without which the daemon is useless is marked ``vital``:
-it is not started again, the daemon ends. Closing an owner cancels its jobs and waits for them.
+it is not started again, the daemon ends. Closing an owner cancels its jobs and waits for them; a job that ignores its
+cancellation is named, and left behind after a time (`deadline`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +21,7 @@ from msgspec import Struct
 
 from holdfast import failure, log
 from holdfast.metrics import Counter, Gauge
+from holdfast.server.deadline import Leavable
 
 LOG = log.named(__name__)
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -27,11 +30,15 @@ OnEnd = Callable[[str], None]
 
 
 class Pauses(Struct, frozen=True):
-    """Seconds: before the first restart, at most before a later one, and until a restarted job counts as healthy."""
+    """Seconds: before the first restart, at most before a later one, and until a restarted job counts as healthy; until
+    a cancelled job is named, and until it is left behind (0: never).
+    """
 
     first_s: float = 1.0
     longest_s: float = 60.0
     well_s: float = 5.0
+    named_s: float = 5.0
+    left_s: float = 60.0
 
 
 class _Running(Struct):
@@ -43,6 +50,8 @@ class _Running(Struct):
     once: bool
     vital: bool
     is_up: bool = True
+    is_left: bool = False
+    began_s: float = 0.0  # by `time.perf_counter`, the latest start
 
     @property
     def label(self) -> str:
@@ -60,7 +69,7 @@ class Tasks:
         self, on_fault: OnFault | None = None, on_end: OnEnd | None = None, pauses: Pauses | None = None
     ) -> None:
         self._group = asyncio.TaskGroup()
-        self._by_owner: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        self._by_owner: dict[str, dict[asyncio.Task[None], _Running]] = defaultdict(dict)
         self._on_fault, self._on_end, self._pauses = on_fault, on_end, pauses or Pauses()
         self._running: dict[str, _Running] = {}
         self._restarts = Counter(
@@ -92,17 +101,27 @@ class Tasks:
         """Run ``job()`` now, as a task called ``owner/name``, and again when it ends."""
         running = _Running(owner, name, job, once, vital)
         task = self._group.create_task(self._kept_running(running), name=running.label)
-        self._by_owner[owner].add(task)
-        task.add_done_callback(self._by_owner[owner].discard)
+        jobs = self._by_owner[owner]
+        jobs[task] = running
+        task.add_done_callback(lambda task: jobs.pop(task, None))
         return task
 
     async def cancel(self, owner: str) -> None:
-        """Cancel an owner's tasks and wait until each has ended."""
-        tasks = [task for task in self._by_owner.pop(owner, ()) if task is not asyncio.current_task()]
-        for task in tasks:
+        """Cancel an owner's tasks and wait until each has ended, or is left behind."""
+        jobs = {task: job for task, job in self._by_owner.pop(owner, {}).items() if task is not asyncio.current_task()}
+        for task in jobs:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        left = (await asyncio.wait(jobs, timeout=self._pauses.named_s))[1] if jobs else ()
+        for task in left:
+            LOG.warning("background job has not ended since it was cancelled", owner=owner, job=jobs[task].name)
+        if left:
+            left = (await asyncio.wait(left, timeout=self._pauses.left_s or None))[1]
+        for task in left:
+            LOG.error("background job ignored its cancellation; it is left behind", owner=owner, job=jobs[task].name)
+            jobs[task].is_left = True
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def _kept_running(self, running: _Running) -> None:
         loop, pause_s = asyncio.get_running_loop(), self._pauses.first_s
@@ -111,9 +130,10 @@ class Tasks:
         try:
             while True:
                 began = loop.time()
+                running.began_s = perf_counter()
                 mended = loop.call_later(self._pauses.well_s, self._is_well, running)
                 try:
-                    error = await _end_of(running.job)
+                    error = await _end_of(running)
                 finally:
                     mended.cancel()
                 if running.once and error is None:
@@ -155,14 +175,18 @@ class Tasks:
         return [((label,), float(one.is_up)) for label, one in sorted(self._running.items())]
 
 
-async def _end_of(job: Job) -> BaseException | None:
+async def _end_of(running: _Running) -> BaseException | None:
     """Run a job; return what it raised, None if it returned. A cancellation that is not ours is an end like any
     other.
     """
     try:
-        await job()
+        await Leavable(_whole(running.job), lambda: running.is_left)
     except BaseException as error:  # a job is a plugin author's code: it must not stop the node's daemon
         if failure.ends_the_task(error):
             raise
         return error
     return None
+
+
+async def _whole(job: Job) -> None:
+    await job()

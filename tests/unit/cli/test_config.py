@@ -25,7 +25,12 @@ def long_delays(config):
         yield Remark(("delay",), "more than a minute")
 
 
-@plugin(Kind("io.containerd.gc.v1"), "scheduler", config=Gc, remarks=long_delays)
+def from_seconds(version, section):
+    """Until version 3 the delay was a number of seconds under another name."""
+    return {"delay": f"{section['delay_seconds']}s"} if "delay_seconds" in section else section
+
+
+@plugin(Kind("io.containerd.gc.v1"), "scheduler", config=Gc, remarks=long_delays, config_migration=from_seconds)
 async def gc(context):
     yield
 
@@ -187,3 +192,13 @@ def test_help_names_the_commands_and_a_stray_argument_is_refused(config):
     assert code == 0
     assert all(f"  {name} " in out for name in ("default", "dump", "check", "migrate", "schema"))
     assert config("default", "stray")[0] == 2
+
+
+def test_a_plugin_migrates_its_own_section(config):
+    old = f'version = 2\n[plugins."{GC}"]\ndelay_seconds = 3\n'
+    status, out, _ = config("migrate", "FILE", text=old, name="c.toml")
+    assert status == 0
+    assert f'#   line 2: plugins."{GC}": migrated by its plugin' in out.splitlines()
+    assert out.endswith(f"plugins:\n  {GC}:\n    delay: 3s\n")
+    status, out, _ = config("dump", "-c", "FILE", text=old, name="c.toml")
+    assert (status, "delay: 3s" in out) == (0, True)

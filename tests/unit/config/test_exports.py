@@ -4,6 +4,7 @@ import holdfast.config
 def test_the_face_of_the_package():
     assert holdfast.config.__all__ == [
         "Bytes",
+        "ConfigMigration",
         "Defaults",
         "Duration",
         "Finding",

@@ -6,7 +6,7 @@ from holdfast.config import check_sections, decode_section, load
 from holdfast.config.load import Environment
 from holdfast.config.schema import Settings
 from holdfast.config.section import is_disabled
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, UnusableConfigType
 
 ROOT = Environment(0, {}, "/")
 GC, CONTENT, OTHER = (
@@ -118,3 +118,61 @@ def test_disabling_by_short_id_counts_only_in_version_1():
     found = Settings(disabled_plugins=("content", GC))
     assert [is_disabled(found, uri, short_ids=True) for uri in (CONTENT, OTHER, GC)] == [True, True, True]
     assert [is_disabled(found, uri, short_ids=False) for uri in (CONTENT, OTHER, GC)] == [False, False, True]
+
+
+def renamed(version, section):
+    """Version 3 and older call the threshold a percentage."""
+    if "percent" in section:
+        section["pause_threshold"] = section.pop("percent") / 100
+    return {**section, "paths": [*section.get("paths", ()), str(version)]}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [
+        (GC, "version = 3", Gc(0.1, ("3",))),
+        (GC, "version = 2", Gc(0.1, ("2",))),
+        ("scheduler", "version = 1", Gc(0.1, ("1",))),
+        ("scheduler", "", Gc(0.1, ("1",))),
+    ],
+)
+def test_a_section_of_an_older_file_is_migrated_by_its_plugin(settings, name, version, expected):
+    found = settings(f'{version}\n[plugins."{name}"]\npercent = 10', "toml")
+    assert decode_section(found, GC, Gc, None, renamed) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        (f"plugins: {{{GC}: {{pause_threshold: 0.1}}}}", "yaml"),
+        (f'version = 4\n[plugins."{GC}"]\n', "toml"),
+        ("", "toml"),
+    ],
+)
+def test_a_section_of_today_and_no_section_are_not_migrated(settings, text, suffix):
+    decode_section(settings(text, suffix), GC, Gc, None, lambda version, section: pytest.fail(f"{version} {section}"))
+
+
+def test_an_older_file_below_a_yaml_file_is_migrated_too(settings, tmp_path):
+    (tmp_path / "old.toml").write_text(f'version = 2\n[plugins."{GC}"]\npercent = 10\n')
+    found = settings(f"imports: [old.toml]\nplugins: {{{GC}: {{paths: [a]}}}}")
+    assert decode_section(found, GC, Gc, None, renamed) == Gc(0.1, ("a", "2"))
+
+
+def test_a_mistake_in_a_migrated_section_has_its_line(settings, tmp_path):
+    found = settings(f'version = 2\n[plugins."{GC}"]\n\npause_threshold = 0.9', "toml")
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/c.toml:4: plugins.*pause_threshold: expected"):
+        decode_section(found, GC, Gc, None, renamed)
+
+
+def test_a_migration_may_refuse_and_one_that_fails_is_the_plugins_failure(settings, tmp_path):
+    def refuses(version, section):
+        raise ConfigError("percent was removed")
+
+    found = settings(f'version = 2\n[plugins."{GC}"]\npercent = "x"', "toml")
+    with pytest.raises(ConfigError, match=rf'^{tmp_path}/c.toml:2: plugins."{GC}": percent was removed'):
+        decode_section(found, GC, Gc, None, refuses)
+    with pytest.raises(UnusableConfigType, match="its config_migration failed: TypeError"):
+        decode_section(found, GC, Gc, None, renamed)
+    with pytest.raises(UnusableConfigType, match="its config_migration failed: TypeError"):
+        decode_section(found, GC, Gc, None, lambda version, section: None)

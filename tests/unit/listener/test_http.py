@@ -16,7 +16,7 @@ from holdfast.listener import http as ours
 from holdfast.listener.connections import ConnectionMetrics, Connections
 from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.http import HttpServer, Request, Response
-from holdfast.metrics import CONTENT_TYPE, Counter, Registry
+from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Counter, Registry
 from holdfast.plugins.servers.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -297,13 +297,13 @@ async def test_a_connection_that_makes_room_ends_with_all_it_holds_and_not_when_
     ],
 )
 async def test_the_debug_endpoint_on_an_address_only_reads_and_not_for_web_pages(method, headers, status):
-    routes = debug_routes(dict, lambda: "info", lambda level: None)
+    routes = debug_routes(str, dict, lambda: "info", lambda level: None)
     async with serving(routes, guard=guard_address) as (address, _):
         assert (await ask(address, method, "/debug/loglevel", **headers))[0] == status
 
 
 async def test_a_refused_head_has_no_body_either():
-    routes = debug_routes(dict, lambda: "info", lambda level: None)
+    routes = debug_routes(str, dict, lambda: "info", lambda level: None)
     async with serving(routes, guard=guard_address) as (_, talk):
         answer = await talk(b"HEAD /debug/config HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
@@ -387,6 +387,42 @@ async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():
         assert (await ask(address, "GET", "/"))[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("accepted", "form"),
+    [
+        ("", CONTENT_TYPE),
+        ("*/*", CONTENT_TYPE),
+        ("text/plain", CONTENT_TYPE),
+        ("application/openmetrics-text", OPENMETRICS_TYPE),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS_TYPE),
+        ("Application/OpenMetrics-Text;version=1.0.0,*/*;q=0.1", OPENMETRICS_TYPE),
+        ("text/plain;q=0.5,application/openmetrics-text;version=0.0.1;q=0.75", OPENMETRICS_TYPE),
+        ("text/plain,application/openmetrics-text;q=0.5", CONTENT_TYPE),
+        ("application/openmetrics-text;q=0", CONTENT_TYPE),
+        ("application/openmetrics-text;q=x", CONTENT_TYPE),
+        ("application/openmetrics-text;version=2.0.0", CONTENT_TYPE),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",  # Prometheus 2.42
+            OPENMETRICS_TYPE,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+            "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",  # Prometheus 3
+            OPENMETRICS_TYPE,
+        ),
+    ],
+)
+async def test_the_metrics_are_openmetrics_for_a_client_that_prefers_it(accepted, form):
+    registry, counter = Registry(), Counter("a_total", "A.")
+    registry.add(counter)
+    async with serving(metrics_routes(registry)) as (address, _):
+        status, headers, body = await ask(address, "GET", "/metrics", **({"Accept": accepted} if accepted else {}))
+    assert (status, headers["Content-Type"]) == (200, form)
+    assert body == registry.text(openmetrics=form == OPENMETRICS_TYPE)
+
+
 async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_the_level():
     levels = ["info"]
 
@@ -394,7 +430,7 @@ async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_th
         log.level_number(level)
         levels.append(level)
 
-    routes = debug_routes(lambda: {"version": 2}, lambda: levels[-1], set_level)
+    routes = debug_routes(str, lambda: {"version": 2}, lambda: levels[-1], set_level)
     async with serving(routes) as (address, _):
         assert b"thread MainThread" in (await ask(address, "GET", "/debug/stacks"))[2]
         assert b"Task-" in (await ask(address, "GET", "/debug/tasks"))[2]

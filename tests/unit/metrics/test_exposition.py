@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from holdfast.inert import valid
-from holdfast.metrics import Counter, Gauge, Histogram, Registry, process
+from holdfast.metrics import Counter, Distribution, Gauge, Histogram, Registry, process
 from holdfast.rpc import Counters, MethodType
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.needs import path_of, peer
 
@@ -197,3 +198,40 @@ def test_names_of_any_bytes_are_labels_and_two_names_stay_two():
     registry.add(counter)
     page = registry.text().decode()
     assert [labels["cgroup"] for _, labels, _ in read_back(page)] == ["/a\\xff", "/a\\xfe", "/a\u202e"]
+
+
+def test_openmetrics_is_what_its_own_parser_reads():
+    counter, odd, gauge = Counter("a_total", 'A "quoted".', ["x"]), Counter("b", "B."), Gauge("c", "C.")
+    seconds = Histogram("d_seconds", "D.", ["le_x"], bounds=(0.5, 1, 2.5))
+    counter.inc('y"\\\n')
+    gauge.set(-1.5)
+    seconds.observe(0.7, 'le="1"')
+    seconds.labels('le="1"').show(0.7, "0" * 31 + "a", 1700000000.5)
+    registry = Registry()
+    registry.add(counter, odd, gauge, seconds)
+    page = registry.text(openmetrics=True).decode()
+    found = {family.name: family for family in text_string_to_metric_families(page)}
+    assert {name: (one.type, one.documentation) for name, one in found.items()} == {
+        "a": ("counter", 'A "quoted".'),
+        "b": ("unknown", "B."),
+        "c": ("gauge", "C."),
+        "d_seconds": ("histogram", "D."),
+    }
+    assert [(one.name, one.labels, one.value) for one in found["a"].samples] == [("a_total", {"x": 'y"\\\n'}, 1)]
+    buckets = [one for one in found["d_seconds"].samples if one.name.endswith("_bucket")]
+    assert [one.labels for one in buckets] == [{"le_x": 'le="1"', "le": le} for le in ("0.5", "1.0", "2.5", "+Inf")]
+    assert page.endswith("\n# EOF\n")
+
+
+def test_only_openmetrics_has_the_exemplar_and_the_newest_of_a_bucket():
+    distribution, lines, plain = Distribution((1.0,)), [], []
+    for value, trace in ((0.5, "a"), (0.25, "b"), (3, "c")):
+        distribution.observe(value)
+        distribution.show(value, trace, 17.0)
+    distribution.write("x", "", lines, openmetrics=True)
+    assert lines[:2] == [
+        'x_bucket{le="1"} 2 # {trace_id="b"} 0.25 17.000\n',
+        'x_bucket{le="+Inf"} 3 # {trace_id="c"} 3 17.000\n',
+    ]
+    distribution.write("x", "", plain)
+    assert not any("#" in line for line in plain)

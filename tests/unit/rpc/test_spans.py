@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 import threading
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from holdfast import log
 from holdfast.errors import NotFound, Unavailable
+from holdfast.metrics import Registry
 from holdfast.rpc import Counters, InterceptorLayer
 from holdfast.rpc.spans import CallTracing
 from opentelemetry import baggage, propagate, trace
@@ -27,13 +29,13 @@ UNSAMPLED = ("traceparent", f"00-{TRACE}-b7ad6b7169203331-00")
 class Recorded:
     """A tracing layer that keeps its spans."""
 
-    def __init__(self, ratio: float = 1.0, parent_based: bool = True) -> None:
+    def __init__(self, ratio: float = 1.0, parent_based: bool = True, histogram: bool = False) -> None:
         self.exporter = InMemorySpanExporter()
         self.tracing = CallTracing(
             [SimpleSpanProcessor(self.exporter)],
             lambda share, follow: (parent_based, ratio) if share is None else (follow, share),
         )
-        self.layer = InterceptorLayer(Counters(), tracing=self.tracing)
+        self.layer = InterceptorLayer(Counters(histogram=histogram), tracing=self.tracing)
 
     @property
     def spans(self):
@@ -66,6 +68,16 @@ async def test_a_recorded_call_is_a_server_span_by_the_semantic_conventions(shor
     }
     assert span.parent is None
     assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize(("metadata", "shown"), [(SAMPLED, True), (UNSAMPLED, False)])
+async def test_a_recorded_call_is_the_exemplar_of_its_bucket(short_dir, metadata, shown):
+    recorded, registry = Recorded(histogram=True), Registry()
+    recorded.layer.counters.add_to(registry)
+    await call(recorded, short_dir, metadata=(metadata,))
+    pattern = rf'^grpc_server_handling_seconds_bucket{{.*}} 1 # {{trace_id="{TRACE}"}} \d\S* \d+\.\d+$'
+    assert bool(re.search(pattern, registry.text(openmetrics=True).decode(), re.MULTILINE)) is shown
+    assert TRACE not in registry.text().decode()
 
 
 async def test_a_recorded_call_continues_the_callers_trace_and_passes_it_on(short_dir):

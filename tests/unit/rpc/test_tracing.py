@@ -62,16 +62,25 @@ def test_the_setting_wins_over_the_variables():
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, "expected a number from 0 to 1"),
         ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER: jaeger: expected otlp, console or none"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}, "OTEL_EXPORTER_OTLP_PROTOCOL: carrier-pigeon: expected"),
-        (
-            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-            "pip install 'opentelemetry-exporter-otlp-proto-http'",
-        ),
     ],
 )
 def test_a_variable_that_cannot_be_followed_ends_the_boot_with_its_name(environ, words):
     with pytest.raises(BootError) as caught:
         tracing_from(settings(), {"OTEL_TRACES_EXPORTER": "otlp"} | environ)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("exporters", "traced"), [("otlp", False), ("otlp,console", True)])
+def test_an_exporter_that_is_not_installed_is_said_and_served_without(monkeypatch, caplog, exporters, traced):
+    monkeypatch.setattr("holdfast.rpc.tracing._offer_to_plugins", lambda tracing: None)
+    environ = {"OTEL_TRACES_EXPORTER": exporters, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    tracing = tracing_from(settings(), environ)
+    assert (tracing is not None) is traced
+    (line,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert line.getMessage() == "traces are not exported over OTLP; the exporter is not installed"
+    assert line.fields["install"] == "pip install 'opentelemetry-exporter-otlp-proto-http'"
+    if tracing is not None:
+        tracing.provider.shutdown()
 
 
 def test_tracing_is_off_where_nothing_asks_for_it():

@@ -36,8 +36,7 @@ async def test_one_that_is_ready_after_the_limit_tells_it():
     assert told == ["ready"]
 
 
-async def test_what_a_failed_plugin_held_is_dropped():
+def test_it_knows_who_asked_also_when_that_is_over():
     readiness = Readiness()
-    readiness.wait_for("io.test.v1.x", "first sync")
-    readiness.drop("io.test.v1.x")
-    assert list(await readiness.all(1)) == []
+    readiness.wait_for("io.test.v1.x", "first sync")()
+    assert (readiness.asked("io.test.v1.x"), readiness.asked("io.test.v1.y")) == (True, False)

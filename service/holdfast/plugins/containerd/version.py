@@ -7,12 +7,11 @@ tracing, reflection and error statuses come with that; `docs/first-plugin.md` bu
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import holdfast
 from holdfast.api.services.version.v1 import version_pb2_grpc
 from holdfast.api.services.version.v1.version_pb2 import VersionResponse
-from holdfast.plugin import InitContext, plugin
+from holdfast.plugin import InitContext, Registrar, plugin
 from holdfast.plugins.kinds import GRPC
 
 
@@ -23,7 +22,7 @@ class Versions(version_pb2_grpc.VersionServicer):
         """Handle one call; what it raises of ``holdfast.errors`` becomes the status."""
         return VersionResponse(version=holdfast.__version__, revision=holdfast.__revision__)
 
-    def register_grpc(self, registrar: Any) -> None:
+    def register_grpc(self, registrar: Registrar) -> None:
         """Offer the service on every gRPC listener."""
         version_pb2_grpc.add_VersionServicer_to_server(self, registrar)
 

@@ -21,7 +21,13 @@ class DebugServer:
         """Serve on each endpoint; over TCP requests of web pages, and those that write, are refused."""
         from holdfast.plugins.servers.pages import debug_routes, guard_address
 
-        routes = debug_routes(lambda: self._daemon.configuration().values, log.level_name, self._daemon.set_log_level)
+        daemon = self._daemon
+        routes = debug_routes(
+            lambda threads: daemon.stacks(threads=threads),
+            lambda: daemon.configuration().values,
+            log.level_name,
+            daemon.set_log_level,
+        )
         for endpoint in listening.endpoints:
             await listening.serve_http(endpoint, routes, None if endpoint.is_unix else guard_address)
 

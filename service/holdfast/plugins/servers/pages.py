@@ -7,7 +7,6 @@ may resolve to any address, ours too), or whose headers say that a page made it.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -16,17 +15,17 @@ import msgspec
 
 from holdfast import log
 from holdfast.listener.http import Request, RequestRefused, Response, Routes
-from holdfast.metrics import CONTENT_TYPE, Registry
-from holdfast.process import thread_dump
+from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Registry
 
 LOG = log.named(__name__)
 
 
 def metrics_routes(registry: Registry) -> Routes:
-    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd."""
+    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd; in OpenMetrics for clients that ask."""
 
-    def scrape(_: Request) -> Response:
-        return Response(registry.text(), content_type=CONTENT_TYPE)
+    def scrape(request: Request) -> Response:
+        form = OPENMETRICS_TYPE if request.openmetrics else CONTENT_TYPE
+        return Response(registry.text(openmetrics=request.openmetrics), content_type=form)
 
     return {("GET", "/metrics"): scrape, ("GET", "/v1/metrics"): scrape}
 
@@ -59,9 +58,15 @@ def is_address(host: str) -> bool:
 
 
 def debug_routes(
-    configuration: Callable[[], dict[str, Any]], level: Callable[[], str], set_level: Callable[[str], None]
+    stacks: Callable[[bool], str],
+    configuration: Callable[[], dict[str, Any]],
+    level: Callable[[], str],
+    set_level: Callable[[str], None],
 ) -> Routes:
-    """Routes of the stacks, the tasks, the configuration in force, and the log level, which can be changed."""
+    """Routes of the stacks, the tasks, the configuration in force, and the log level, which can be changed.
+
+    ``stacks`` returns those of all threads and tasks, or with False those of the tasks alone.
+    """
 
     def show(_: Request) -> Response:
         text = msgspec.json.format(msgspec.json.encode(configuration()), indent=2)
@@ -73,13 +78,9 @@ def debug_routes(
         return Response(f"{level()}\n".encode())
 
     return {
-        ("GET", "/debug/stacks"): lambda _: Response(thread_dump.text().encode()),
-        ("GET", "/debug/tasks"): lambda _: Response(_tasks().encode()),
+        ("GET", "/debug/stacks"): lambda _: Response(stacks(True).encode()),
+        ("GET", "/debug/tasks"): lambda _: Response(stacks(False).encode()),
         ("GET", "/debug/config"): show,
         ("GET", "/debug/loglevel"): lambda _: Response(f"{level()}\n".encode()),
         ("PUT", "/debug/loglevel"): change_level,
     }
-
-
-def _tasks() -> str:
-    return "".join(f"{name}\n" for name in sorted(task.get_name() for task in asyncio.all_tasks()))

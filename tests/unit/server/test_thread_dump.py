@@ -1,11 +1,15 @@
 import asyncio
 import os
+import re
 import stat
 import tempfile
 import threading
 
 import pytest
-from holdfast.process import thread_dump
+from holdfast.server import thread_dump
+from holdfast.server.tasks import Tasks
+
+from tests.unit.rpc.serving import SERVICE, handler, serving, text
 
 
 async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():
@@ -20,6 +24,37 @@ async def test_threads_and_tasks_are_shown_by_name_with_where_they_are():
     assert "in test_threads_and_tasks_are_shown_by_name_with_where_they_are\n    words = thread_dump.text()\n" in words
     assert "task estragon:\n" in words
     assert "in waiting_for_godot\n    await asyncio.Event().wait()\n" in words
+
+
+async def test_a_job_is_shown_with_its_age_and_all_that_it_awaits():
+    async def inner():
+        await asyncio.Event().wait()
+
+    async def outer():
+        await inner()
+
+    async with Tasks() as tasks:
+        tasks.start("io.test.v1.x", "sample", outer)
+        await asyncio.sleep(0)
+        words = thread_dump.tasks()
+    (shown,) = re.findall(r"^task io\.test\.v1\.x/sample for \d+\.\d{3}s:\n((?:  .*\n)+)", words, re.MULTILINE)
+    assert re.findall(r", in (\w+)$", shown, re.MULTILINE)[-3:] == ["outer", "inner", "wait"]
+
+
+async def test_a_call_is_shown_with_its_method_and_age(short_dir):
+    began = asyncio.Event()
+
+    async def hangs(request, context):
+        began.set()
+        await asyncio.Event().wait()
+
+    async with serving(short_dir, {"M": handler("unary", hangs)}) as served:
+        call = served.method("unary", "M")(text(""))
+        await began.wait()
+        words = thread_dump.tasks()
+        call.cancel()
+    (shown,) = re.findall(rf"^task \S+ /{SERVICE}/M for \d+\.\d{{3}}s:\n((?:  .*\n)+)", words, re.MULTILINE)
+    assert ", in hangs\n" in shown
 
 
 def test_a_frame_without_a_line_number_is_shown_without_one():
