@@ -3,8 +3,8 @@
     python overlaid.py FOLDER NAME
 
 In a mount namespace of its own, as any user makes one with a user namespace. The file system has a copy of sleep(1)
-called NAME, and answers everything until the process runs it; then no question for attributes. ``runs PID`` says so. A
-question that was held back is reported as ``asked``. On SIGTERM everything ends.
+called NAME, and answers everything until the process runs it; then no question for attributes. It prints ``runs PID``
+then, and ``asked`` for each question that it does not answer. On SIGTERM everything ends.
 """
 
 from __future__ import annotations

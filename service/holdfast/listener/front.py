@@ -104,7 +104,7 @@ class Front:
             relay.pass_on()
             return
         self._rounds.wait(relay.peer, relay)
-        if self._pacing is None:
+        if self._pacing is None or self._pacing.done():  # also where one failed: the log has its error
             self._pacing = self.loop.create_task(self._pace())
 
     async def _pace(self) -> None:
@@ -118,7 +118,6 @@ class Front:
                 self._round_began = monotonic()
                 for relay in self._rounds.begin(self._round_began - asked):
                     relay.pass_on()
-        self._pacing = None
 
     def _take(self, client: socket.socket, peer: str) -> None:
         _Relay(self, client, peer)

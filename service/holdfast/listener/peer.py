@@ -3,7 +3,7 @@
 Over a unix socket it is the uid of the process that connected (SO_PEERCRED, unix(7)). Over TCP it is the address: IPv4
 as it is, IPv6 by its /64, all of which belongs to one holder. Over loopback every process of the machine has the same
 address, so the kernel is queried for the uid behind it (sock_diag(7)): a user's flood does not keep root's monitor out.
-A socket that was closed has no owner any more, and the kernel reports root for it: such a peer has left.
+A closed socket no longer has an owner, and the kernel reports root for it: such a peer has left.
 """
 
 from __future__ import annotations

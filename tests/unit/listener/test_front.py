@@ -250,3 +250,34 @@ async def test_a_peer_that_resets_more_calls_than_its_share_loses_its_connection
                 assert await reader.read() == b""
         assert metrics.closed.labels("tcp", "cut_calls").value == (not encrypted)
         writer.close()
+
+
+async def test_a_round_that_fails_is_not_the_last(short_dir, monkeypatch):
+    failed = asyncio.Event()
+
+    async def fails(_):
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(ours, "_answered", fails)
+    monkeypatch.setattr(ours, "ROUND_S", 0)
+    bounds = (ConnectionBound(8, 2), ConnectionBound(64, 64))
+    async with echoing(short_dir) as path, fronting(path, bounds) as (address, _), asyncio.timeout(PATIENCE_S):
+        writers, reads = [], []
+
+        async def connect():
+            reader, writer = await asyncio.open_connection(*address)
+            writers.append(writer)
+            writer.write(b"x")
+            reads.append(asyncio.ensure_future(reader.readexactly(1)))
+            return reads[-1]
+
+        *_, waits = [await connect() for _ in range(3)]
+        await failed.wait()
+        while not waits.done():  # the next connection has the rounds begin again, once the failed one has ended
+            await asyncio.wait([waits, await connect()], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+        assert waits.result() == b"x"
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*reads, return_exceptions=True)

@@ -17,8 +17,8 @@ Theory
   reader. It does not look further at FUSE and network file systems, because a read may never return; it reads their
   type from ``mountinfo``, which waits for no server. It follows no link, and it mounts nothing (automounts).
 * **File systems that the host has not mounted.** A memfd, an overlay or a tmpfs of a user namespace is on another
-  device than every path of pid 1's root, so a program there is a claim. The reader does not look at such files, either:
-  a user's overlay may lie on the same user's FUSE file system, and passes every look on to it.
+  device than every path of pid 1's root, so a program there is a claim. The reader does not read such files, either:
+  a user's overlay may lie on the same user's FUSE file system, and passes every request on to it.
 * **cgroup.** Root owns, and others cannot write, every directory from the root of the hierarchy to the group, and the
   files by which a process is moved in. A delegated subtree is its owner's claim.
 * **pod.** The container's group is such a group, below the kubelet's own root group; where a container runtime names

@@ -1,8 +1,8 @@
 """The mounts of pid 1's namespace as they are now, and those of a process's own namespace.
 
-The kernel reuses the number of a mount as soon as the mount is gone: `InitMounts` must not be older than what it is
-asked about. It reads the table again whenever the kernel reports a change, which poll(2) of ``mountinfo`` does
-(proc_pid_mounts(5)). So the number of a mount that a descriptor of ours keeps is that mount's alone.
+The kernel reuses the number of a mount as soon as the mount is gone, so a table that was read before may name another
+one. `InitMounts` reads it again whenever the kernel reports a change, which poll(2) of ``mountinfo`` does
+(proc_pid_mounts(5)). The number of a mount that a descriptor of ours keeps is then that mount's alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from holdfast.process import ProcRoot
 
 MOST_MOUNTS = 4096  # of a process's own namespace that are searched for its program's: a user makes 100,000
 
-#: File systems where every look may wait for a server or another process.
+#: File systems where every read may wait for a server or another process.
 _REMOTE = ("autofs", "fuse", "nfs", "cifs", "smb3", "ceph", "afs", "9p", "ncpfs", "coda", "ocfs2", "gfs2", "glusterfs")
 _MOUNTINFO = "1/mountinfo"
 
@@ -34,7 +34,7 @@ class Mount(Struct, frozen=True):
 
     @property
     def is_remote(self) -> bool:
-        """Whether a look at its files may wait for a server or another process."""
+        """Whether a read of its files may wait for a server or another process."""
         return self.kind.decode(errors="replace").startswith(_REMOTE)
 
 

@@ -42,6 +42,8 @@ _COMMON = (
     *("kubelet-kubepods-besteffort-pod\0.slice", "machine-libpod_pod_\0.slice", "lxc.payload.\0"),
     *(f"{runtime}-{64 * chr(0)}.scope" for runtime in ("docker", "libpod", "crio", "cri-containerd")),
 )
+#: Paths of no program: an expression that fits them all says nothing about the path.
+_ANY_PROGRAM = ("/\0", "/\0/\0", "/\0/\0/\0/\0")
 _UNIT = (".service", ".scope", ".slice", ".socket", ".mount")
 
 
@@ -163,7 +165,12 @@ def is_exact(text: str) -> bool:
 
 
 def names_a_program(text: str) -> bool:
-    """Whether a pattern of a program's path identifies a program; ``not:`` and a path of wildcards do not."""
+    """Whether a pattern of a program's path identifies a program.
+
+    ``not:``, a path of wildcards and an expression that fits any path do not.
+    """
+    if text.startswith(REGEX):
+        return not all(map(compile_pattern(text).holds, _ANY_PROGRAM))
     return not text.startswith(NOT) and bool(text.strip("*?/"))
 
 

@@ -63,6 +63,8 @@ def test_facts_that_name_program_user_or_place_may_protect(match):
         ({"cgroup": "/**/lxc.payload.*/**", "user": 0}, "name a unit in match.cgroup"),
         ({"exe": "not:/usr/bin/sh", "user": 0}, "name the program in match.exe"),
         ({"exe": "/**", "user": "0-4294967295"}, "name the program in match.exe"),
+        ({"exe": "re:/.*", "user": "0-4294967295"}, "name the program in match.exe"),
+        ({"exe": ["/a", "re:.+"], "user": "0-4294967295"}, "name the program in match.exe"),
         ({"pod": {"labels": "app=pg"}}, "add the exact namespace to match.pod"),
         ({"pod": {"namespace": "not:kube-system"}}, "name each namespace of match.pod exactly"),
         ({"pod": True}, "add the exact namespace to match.pod"),
