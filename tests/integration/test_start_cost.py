@@ -84,3 +84,8 @@ def test_a_default_boot_imports_nothing_heavy_and_stays_within_its_memory(booted
 def test_yaml_is_not_there_where_nothing_is_written_in_it(booted):
     found = booted(TOML, "config.toml")
     assert [name for name in found["modules"] if name.partition(".")[0] == "yaml"] == []
+
+
+def test_a_server_that_is_skipped_imports_no_engine(booted):
+    found = booted(TOML, "config.toml")
+    assert [name for name in found["modules"] if name in ("h11", "holdfast.listener.http")] == []

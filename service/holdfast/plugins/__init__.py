@@ -119,7 +119,7 @@ def registrations(settings: Settings, named: Collection[str] = ()) -> list[Regis
         from holdfast.plugins.proxy.registrations import proxies
 
         found += proxies(settings.proxy_plugins)
-    ours = {one.init for one in found[: len(SHIPPED) + len(SERVERS)]}
+    ours = {one.init for one in shipped()[len(SHIPPED) :]}
     return sorted(found, key=lambda one: one.kind == SERVER and 1 + (one.init in ours))
 
 

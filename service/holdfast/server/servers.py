@@ -39,7 +39,7 @@ class Servers:
         endpoints: Mapping[str, Iterable[Endpoint]],
         bounds: Bounds,
     ) -> None:
-        self._limit_s, self._plugins = settings.timeout_s("plugin.init"), plugins
+        self._limit_s, self._plugins = settings.timeout_s("plugin.init") or None, plugins
         measured = plugins.all(METRICS)
         self._gate = rpc.Gate(settings.grpc.max_concurrent_rpcs)
         layer = rpc.InterceptorLayer(measured.get(PROMETHEUS) or rpc.Counters(), self._gate, measured.get(OTEL))
@@ -84,12 +84,12 @@ class Servers:
                 continue
             stack.push_async_callback(self._close, plugin, listening)
             try:
-                await self._in_time("start", plugin.instance.start(listening))
+                await _in_time("start", partial(plugin.instance.start, listening), self._limit_s)
             except BootError:
                 raise
             except BaseException as raised:  # a plugin author's code may raise anything
                 _failed(plugin, raised)
-                await self._contained(plugin, listening.stack.aclose)
+                await self._contained("close", plugin, listening.stack.aclose)
 
     @property
     def address(self) -> str:
@@ -108,7 +108,7 @@ class Servers:
         Servers that drain themselves do so meanwhile.
         """
         own = [
-            self._contained(plugin, partial(plugin.instance.drain, grace_s))
+            self._contained("drain", plugin, partial(plugin.instance.drain, grace_s), grace_s)
             for plugin, _ in self._servers
             if hasattr(plugin.instance, "drain") and plugin.state is State.READY
         ]
@@ -116,27 +116,30 @@ class Servers:
         return left
 
     async def _close(self, plugin: PluginState, listening: Listening) -> None:
-        close = getattr(plugin.instance, "close", None)
-        if close is not None:
-            await self._contained(plugin, lambda: self._in_time("close", close()))
-        await self._contained(plugin, listening.stack.aclose)
+        if hasattr(plugin.instance, "close"):
+            await self._contained("close", plugin, plugin.instance.close, self._limit_s)
+        await self._contained("close", plugin, listening.stack.aclose)
 
-    async def _in_time(self, step: str, going_on: Awaitable[Any]) -> None:
-        deadline = asyncio.timeout(self._limit_s or None)
+    async def _contained(
+        self, step: str, plugin: PluginState, run: Callable[[], Awaitable[Any]], limit_s: float | None = None
+    ) -> None:
+        """Run a step of a server's end; an error is logged, as the other servers must still be closed."""
         try:
-            async with deadline:
-                await going_on
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise DeadlineExceeded(f"{step} did not end within {self._limit_s:g}s") from error
-
-    async def _contained(self, plugin: PluginState, end: Callable[[], Awaitable[Any]]) -> None:
-        """Wait for a step of a server's end; an error is logged, as the other servers must still be closed."""
-        try:
-            await end()
+            await _in_time(step, run, limit_s)
         except BaseException as raised:  # a plugin author's code may raise anything
-            LOG.error("failed to close server", id=plugin.uri, **failure.fields(contained(raised)))
+            LOG.error(f"failed to {step} server", id=plugin.uri, **failure.fields(contained(raised)))
+
+
+async def _in_time(step: str, run: Callable[[], Awaitable[Any]], limit_s: float | None) -> None:
+    """Wait for a step, at most ``limit_s`` seconds. Raises DeadlineExceeded."""
+    deadline = asyncio.timeout(limit_s)
+    try:
+        async with deadline:
+            await run()
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise DeadlineExceeded(f"{step} did not end within {limit_s:g}s") from error
 
 
 def _failed(plugin: PluginState, raised: BaseException) -> None:

@@ -1,6 +1,7 @@
 """Traces and metrics of calls: the daemon puts both into the layer around every method (`rpc.layer`).
 
-Their order there is fixed, metrics inside of traces. One that is disabled is not in the layer.
+Their order there is fixed, metrics inside of traces. Without `grpc-otel` it makes no spans; without `grpc-prometheus`
+no registry has its counters.
 """
 
 from __future__ import annotations
