@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 from holdfast.config.describe import REQUIRED, Key, expected, keys_of
 from holdfast.config.quantity import EXAMPLES, format_duration
-from holdfast.config.render import path_words
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 
 DOCS = Path(__file__).parent
@@ -83,6 +82,11 @@ def timeouts() -> Iterator[str]:
     yield "|---|---|---|"
     for name, (seconds, meaning) in TIMEOUTS.items():
         yield f"| `{TIMEOUT_PREFIX}{name}` | `{format_duration(seconds)}` | {meaning} |"
+
+
+def path_words(path: Iterable[str | int]) -> str:
+    """A documented key's path: ``grpc.grants[].methods``, ``proxy_plugins.*.type``."""
+    return "".join(str(step) if step == "[]" else f".{step}" for step in path).removeprefix(".")
 
 
 def written(value: object) -> str:

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import inspect as mi
 
 from holdfast.config.describe import REQUIRED, Key, as_written, bare, hidden, keys_of
-from holdfast.config.document import Path
 from holdfast.config.migrate import meanings
 from holdfast.config.schema import TIMEOUT_PREFIX, TIMEOUTS, Settings
 
@@ -199,11 +198,3 @@ def _wrapped(words: str, indent: int) -> Iterator[str]:
 
     head = f"{' ' * indent}# "
     yield from (head + line for line in wrap(" ".join(words.split()), _WIDTH - len(head)))
-
-
-def path_words(path: Path) -> str:
-    """A documented key's path: ``grpc.grants[].methods``, ``proxy_plugins.*.type``."""
-    words = ""
-    for step in path:
-        words += str(step) if step == "[]" else ("." if words else "") + str(step)
-    return words

@@ -22,7 +22,7 @@ _NOBODY = 2**32 - 1  # for chown(2) this means "leave unchanged"
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK = b"x", b"g", b"L", b"K"
-OLD_REGULAR, SPARSE = b"\0", b"S"
+OLD_REGULAR = b"\0"
 _EMPTY = (LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO)  # whatever their size field says
 
 _XATTR = b"SCHILY.xattr."

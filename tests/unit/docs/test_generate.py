@@ -4,7 +4,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from holdfast.config.describe import keys_of
-from holdfast.config.render import path_words
 from holdfast.config.schema import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -25,9 +24,9 @@ class Odd(msgspec.Struct, frozen=True):
 def test_every_key_has_a_row(generate):
     page = generate.document("# Title", {})
     missing = [
-        path_words(key.path)
+        generate.path_words(key.path)
         for key in keys_of(Settings)
-        if not key.section and f"| `{path_words(key.path)}` |" not in page
+        if not key.section and f"| `{generate.path_words(key.path)}` |" not in page
     ]
     assert missing == []
 

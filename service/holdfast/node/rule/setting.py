@@ -65,11 +65,6 @@ class Setting(Struct, frozen=True):
     v2: bool
     kind: ValueType
 
-    @property
-    def versions(self) -> str:
-        """``v1``, ``v2`` or ``v1, v2``."""
-        return ", ".join(name for name, has in (("v1", self.v1), ("v2", self.v2)) if has)
-
 
 def plain(value: Value) -> str:
     """The value as text: a list becomes one line per entry."""
