@@ -3,7 +3,7 @@
 A runtime shows a container's values as they are; only the daemon knows that the kubelet asked for others. There is one
 row a container, committed before the response to the runtime, and dropped with the container. A row waits until the
 engine's journal has the value to restore, so that nothing is forgotten if the daemon is down meanwhile. The file is
-sqlite in WAL mode, as the journal's is: a commit is one write without fsync, and a power cut ends the containers too.
+sqlite in WAL mode: a commit is one write without fsync, and a power cut ends the containers too.
 """
 
 from __future__ import annotations

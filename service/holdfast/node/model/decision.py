@@ -103,9 +103,8 @@ class Decision(Struct, frozen=True):
     ``as_child``: it falls under the rule's ``children`` as a descendant of a match. Nothing is written when ``dry_run``
     is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and ``moves`` say
     whether the rule sets the oom_score_adj and the cgroup at all: a value that it does not set, and that was written
-    under a rule before, is restored. ``by_claim``: part of it protects by claims, which the rule trusts. ``adj_base``:
-    the value to which the oom_score_adj is restored, where that is not its present value: it inherited the present one
-    from a process under a rule. ``inherited``: it keeps a value it inherited, as the rule says.
+    under a rule before, is restored. ``by_claim``: part of it protects by claims, which the rule trusts.
+    ``inherited``: it keeps a value it inherited, as the rule says.
     """
 
     pid: int
@@ -119,5 +118,4 @@ class Decision(Struct, frozen=True):
     adjusts: bool = True
     moves: bool = True
     by_claim: bool = False
-    adj_base: int | None = None
     inherited: bool = False

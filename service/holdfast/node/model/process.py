@@ -193,7 +193,6 @@ class GroupFacts(Struct, frozen=True):
     """
 
     memory_limit: int = NO_LIMIT
-    memory_usage: int = 0
     cpus: str | None = None
     mems: str | None = None
     type: str = "domain"

@@ -60,7 +60,6 @@ class _Part(Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     kept: bool = True
     by_claim: bool = False
-    base: int | None = None
 
 
 def plan(process: Process, rules: Rules, host: HostFacts, claims: Claims | None = None) -> Decision:
@@ -159,7 +158,6 @@ def _decision(process: Process, found: RuleMatch, adjusted: _Part, grouped: _Par
         adjusts=rule.adjustment is not None and adjusted.kept,
         moves=rule.spec.cgroup is not None and not found.as_child and grouped.kept,
         by_claim=adjusted.by_claim or grouped.by_claim,
-        adj_base=adjusted.base,
         inherited=keeps,
     )
 
@@ -191,18 +189,12 @@ def _plan_adjustment(process: Process, found: RuleMatch, host: HostFacts) -> _Pa
     wanted = _wanted(process, adjustment, found)
     if wanted is None:
         return _Part()
-    base = base_adjustment(process)
-    standing = _standing(process, found) if wanted < base else BY_FACTS
+    standing = _standing(process, found) if wanted < base_adjustment(process) else BY_FACTS
     if standing.why and not spec.trust_claims:
         return _without_protection(process, found, standing)
     refusal = _unwritable(process, wanted, spec, host)
     changes = () if refusal or wanted == process.oom_score_adj else (_adjustment_to(process, wanted),)
-    return _Part(
-        changes,
-        (refusal,) if refusal else (),
-        by_claim=bool(standing.why),
-        base=None if lender_of(process) is None else base,
-    )
+    return _Part(changes, (refusal,) if refusal else (), by_claim=bool(standing.why))
 
 
 def _adjustment_to(process: Process, value: int) -> AdjChange:
@@ -232,8 +224,7 @@ def _without_protection(process: Process, found: RuleMatch, standing: Identifica
         return _Part(refusals=(refusal,), kept=held is not None and held.rule == found.rule.name)
     if lender_of(process) is None:
         return _Part(refusals=(refusal,), kept=False)
-    base = base_adjustment(process)
-    return _Part((_adjustment_to(process, base),), (refusal,), base=base)
+    return _Part((_adjustment_to(process, base_adjustment(process)),), (refusal,))
 
 
 def _unkillable() -> Refusal:

@@ -177,10 +177,8 @@ def _group(hierarchy: Hierarchy, path: str) -> GroupFacts | None:
         return None
     values = Values(hierarchy, path)
     limit = values.get("memory.limit_in_bytes") or values.get("memory.max")
-    usage = values.get("memory.usage_in_bytes") or values.get("memory.current") or "0"
     return GroupFacts(
         memory_limit=_limit(limit),
-        memory_usage=_number(usage),
         cpus=values.get("cpuset.cpus"),
         mems=values.get("cpuset.mems"),
         type=values.get("cgroup.type", "domain"),

@@ -31,19 +31,19 @@ def v1(tmp_path):
 
 
 def test_a_v2_group_is_known_by_its_files(v2, tmp_path):
-    group(tmp_path, "/a", memory__max=4096, memory__current=100, cgroup__type="threaded", cgroup__freeze=1)
+    group(tmp_path, "/a", memory__max=4096, cgroup__type="threaded", cgroup__freeze=1)
     group(tmp_path, "/a", cgroup__subtree_control="cpu memory", memory__oom__group=1)
     facts = Groups(v2)["/a"]
-    assert (facts.memory_limit, facts.memory_usage, facts.type, facts.frozen) == (4096, 100, "threaded", True)
+    assert (facts.memory_limit, facts.type, facts.frozen) == (4096, "threaded", True)
     assert (facts.subtree_control, facts.values["memory.oom.group"], facts.cpus) == (("cpu", "memory"), "1", None)
 
 
 def test_a_v1_group_is_known_over_all_its_hierarchies(v1, tmp_path):
-    group(tmp_path, "/memory/a", memory__limit_in_bytes=9223372036854771712, memory__usage_in_bytes=5)
+    group(tmp_path, "/memory/a", memory__limit_in_bytes=9223372036854771712)
     group(tmp_path, "/cpuset/a", cpuset__cpus="", cpuset__mems="0")
     group(tmp_path, "/freezer/a", freezer__state="FROZEN")
     facts = Groups(v1)["/a"]
-    assert (facts.memory_limit, facts.memory_usage, facts.frozen) == (NO_LIMIT, 5, True)
+    assert (facts.memory_limit, facts.frozen) == (NO_LIMIT, True)
     assert (facts.cpus, facts.mems, facts.type) == ("", "0", "domain")
 
 
