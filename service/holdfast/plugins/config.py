@@ -13,6 +13,7 @@ from holdfast.inert import valid
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugin.context import Configuration
 from holdfast.plugins.kinds import API
+from holdfast.plugins.message import timestamp
 
 _SERVICE = "holdfast.config.v1.Config"
 
@@ -32,16 +33,15 @@ class ConfigServicer(api_grpc.ConfigServicer):
     async def Show(self, request: api.ShowRequest, call: object) -> api.ShowResponse:  # noqa: N802
         """Return the configuration that is in force now."""
         now = self._in_force()
-        answer = api.ShowResponse(
+        return api.ShowResponse(
             config_json=msgspec.json.encode(now.values).decode(),
             hash=now.hash,
             files=map(valid, now.files),
             needs_restart=map(valid, now.needs_restart),
             refused=valid(now.refused),
             is_last_good=now.is_last_good,
+            in_force_since=timestamp(now.since_unix_ns),
         )
-        answer.in_force_since.FromNanoseconds(now.since_unix_ns)
-        return answer
 
 
 @plugin(API, "config", services=(_SERVICE,))

@@ -18,7 +18,7 @@ _GO_ZERO_S = -62135596800  # how a Go client sends an unset time: 1 January of t
 
 
 def timestamp(nanoseconds: int) -> Timestamp | None:
-    """Return a time as a message; None for 0."""
+    """Return Unix nanoseconds as a message; None for 0, which is no time."""
     if not nanoseconds:
         return None
     seconds, nanos = divmod(nanoseconds, SECOND_NS)

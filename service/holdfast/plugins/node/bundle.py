@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta, Struct
 
 from holdfast.api.bundle.v1 import bundle_pb2 as api
@@ -24,6 +23,7 @@ from holdfast.node.rule.file import read_bundle
 from holdfast.node.rule.schema import Interlock
 from holdfast.plugin import InitContext, plugin
 from holdfast.plugins.kinds import API, BUNDLES, EVENTS, METADATA
+from holdfast.plugins.message import timestamp
 
 _SERVICE = "holdfast.bundle.v1.Bundles"
 _KERNELS = frozenset({"proc", "sys", "dev"})  # directories of the root
@@ -123,11 +123,12 @@ def check_rules(texts: Iterable[tuple[str, str]], lifts: Collection[str] = ()) -
 
 
 def _message(bundle: Listed) -> api.Bundle:
-    made = api.Bundle(digest=bundle.digest, name=bundle.name, state=api.State.Name(bundle.state.value))
-    if bundle.at_ns:
-        at = Timestamp()
-        at.FromNanoseconds(bundle.at_ns)
-        made.applied_at.CopyFrom(at)
+    made = api.Bundle(
+        digest=bundle.digest,
+        name=bundle.name,
+        state=api.State.Name(bundle.state.value),
+        applied_at=timestamp(bundle.at_ns),
+    )
     for file in bundle.files:
         made.files.add(
             path=file.path, digest=file.digest, size=file.size, mode=file.mode, rules=file.rules, target=file.target

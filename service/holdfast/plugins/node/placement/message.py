@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid_in
@@ -21,6 +20,7 @@ from holdfast.node.model.placement import Placement, Report, Restored
 from holdfast.node.model.process import PodFacts, Process
 from holdfast.node.oom.victim import Candidate, Ranking
 from holdfast.node.plan.plan import Explanation
+from holdfast.plugins.message import timestamp
 
 _FIELDS = {
     Field.OOM_SCORE_ADJ: pb.FIELD_OOM_SCORE_ADJ,
@@ -40,15 +40,6 @@ def _copied(kind: type[M], model: object, /, **converted: object) -> M:
     """Return a message with the attributes of ``model`` in the fields that are not ``converted``."""
     names = kind.DESCRIPTOR.fields_by_name.keys()
     return _made(kind, **{name: getattr(model, name) for name in names if name not in converted}, **converted)
-
-
-def timestamp(nanoseconds: int) -> Timestamp | None:
-    """Return Unix nanoseconds as a message; None for 0, which is no time."""
-    if not nanoseconds:
-        return None
-    made = Timestamp()
-    made.FromNanoseconds(nanoseconds)
-    return made
 
 
 def change(model: Change) -> pb.Change:
