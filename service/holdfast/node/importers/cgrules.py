@@ -13,7 +13,7 @@ They are read as cgrulesengd reads them (cgrules.conf(5), https://github.com/lib
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -48,13 +48,6 @@ class Accounts(Protocol):
         """The users of a group, also those whose own group it is; None for an unknown one."""
 
 
-class NoAccounts:
-    """The users of an unknown machine: root alone, and no groups."""
-
-    uid_of: Callable[[str], int | None] = staticmethod(lambda user: 0 if user == "root" else None)
-    members_of: Callable[[str], Sequence[str] | None] = staticmethod(lambda group: None)
-
-
 class _Line(Struct):
     """One rule: a line and the ``%`` lines below it."""
 
@@ -71,13 +64,13 @@ class _Line(Struct):
         return who if self.user in ("*", who) else f"{self.user}-{who}"
 
 
-def from_cgrules(files: Mapping[str, str], accounts: Accounts | None = None) -> Imported:
+def from_cgrules(files: Mapping[str, str], accounts: Accounts) -> Imported:
     """Read a cgrules.conf and the files of cgrules.d: texts by file name, in order.
 
     Raises:
         InvalidArgument: a line that cgrulesengd refuses; with its place.
     """
-    return _Importer(accounts or NoAccounts()).read(lines_of(files))
+    return _Importer(accounts).read(lines_of(files))
 
 
 class _Importer:

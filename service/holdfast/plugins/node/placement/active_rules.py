@@ -37,25 +37,12 @@ class Bundled(Protocol):
         """Whether a bundle is named and none of its rules could be read since the start: they are unknown."""
 
 
-class NoBundle:
-    """Stands in where there are no bundles."""
-
-    def rules(self, reference: str) -> tuple[Rule, ...]:
-        """Return no rules."""
-        return ()
-
-    def confirm(self) -> None:
-        """Do nothing."""
-
-    is_unread = False
-
-
 class ActiveRules:
     """Compiles a configuration's rules, and those of the bundle it names, and hands them to the engine."""
 
-    def __init__(self, engine: Engine, bundled: Bundled | None = None) -> None:
+    def __init__(self, engine: Engine, bundled: Bundled) -> None:
         self._engine = engine
-        self._bundled = bundled or NoBundle()
+        self._bundled = bundled
         self.rules = Rules()
         self._is_set = False
         self.builtin: frozenset[str] = frozenset()

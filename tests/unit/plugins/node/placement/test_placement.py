@@ -50,6 +50,18 @@ def done(value):
     return future
 
 
+class NoBundle:
+    """`active_rules.Bundled` without a bundle."""
+
+    is_unread = False
+
+    def rules(self, reference):
+        return ()
+
+    def confirm(self):
+        pass
+
+
 @dataclass
 class StandIn:
     """The engine's face with three processes."""
@@ -384,7 +396,7 @@ async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
 
 
 def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
-    active_rules = ActiveRules(engine)
+    active_rules = ActiveRules(engine, NoBundle())
     active_rules.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,), builtin_rules=("batch",)))
     assert active_rules.rules.names == ("r1", "batch-first-to-die", "indexers")
     assert active_rules.builtin == {"batch-first-to-die", "indexers"}
@@ -397,7 +409,7 @@ def test_new_rules_are_compiled_before_the_engine_hears_of_them(engine):
 def test_rules_that_the_engine_takes_at_the_last_moment_are_in_force(engine, monkeypatch):
     """They can no longer be withdrawn: to refuse them would be a lie."""
     monkeypatch.setattr(active_rules, "SET_S", 0.05)
-    taking, slow = Future(), active_rules.ActiveRules(engine)
+    taking, slow = Future(), active_rules.ActiveRules(engine, NoBundle())
     taking.set_running_or_notify_cancel()
     monkeypatch.setattr(engine, "set_rules", lambda rules: taking)
     threading.Timer(0.07, taking.set_result, (None,)).start()
@@ -407,7 +419,7 @@ def test_rules_that_the_engine_takes_at_the_last_moment_are_in_force(engine, mon
 
 def test_rules_that_the_engine_does_not_take_are_withdrawn(engine, monkeypatch):
     monkeypatch.setattr(active_rules, "SET_S", 0.01)
-    waiting, before = Future(), active_rules.ActiveRules(engine)
+    waiting, before = Future(), active_rules.ActiveRules(engine, NoBundle())
     monkeypatch.setattr(engine, "set_rules", lambda rules: waiting)
     with pytest.raises(Unavailable, match="has not taken the rules"):
         before.apply(PlacementConfig(rules=(rules(RULES[0]).rules[0].spec,)))
@@ -486,7 +498,7 @@ async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
 )
 async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, method, request_):
     engine.trouble = "the placement engine has hung for 11 s"
-    service = PlacementService(engine, ActiveRules(engine), Watchers())
+    service = PlacementService(engine, ActiveRules(engine, NoBundle()), Watchers())
     with pytest.raises(Unavailable, match="hung for 11 s"):
         await getattr(service, method)(request_, None)
 
