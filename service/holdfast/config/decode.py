@@ -102,12 +102,12 @@ class _Walk:
     def prepared(self, node: Node, info: mi.Type, path: Path) -> Any:
         members = alternatives(info)
         if isinstance(node.value, dict):
-            return self._mapping(node, node.value, members, path)
+            return self._mapping(node.value, members, path)
         if isinstance(node.value, list):
-            return self._list(node, node.value, members, path)
+            return self._list(node.value, members, path)
         return self._scalar(node, members, path)
 
-    def _mapping(self, node: Node, entries: dict[str, Node], members: list[mi.Type], path: Path) -> Any:
+    def _mapping(self, entries: dict[str, Node], members: list[mi.Type], path: Path) -> Any:
         kinds = [bare(member)[0] for member in members]
         structs = [kind for kind in kinds if isinstance(kind, mi.StructType)]
         struct = structs[0] if len(structs) == 1 else _tagged(structs, entries)
@@ -141,7 +141,7 @@ class _Walk:
             return
         raise ConfigError(f"{node.where}: {words}" + (near or f"; known here: {', '.join(known)}"))
 
-    def _list(self, node: Node, items: list[Node], members: list[mi.Type], path: Path) -> Any:
+    def _list(self, items: list[Node], members: list[mi.Type], path: Path) -> Any:
         kinds = [bare(member)[0] for member in members]
         of = next((kind.item_type for kind in kinds if isinstance(kind, mi.CollectionType)), mi.AnyType())
         return [self.prepared(one, of, (*path, index)) for index, one in enumerate(items)]

@@ -55,7 +55,7 @@ class Subscription:
         size = len(event.wire)
         passed = self._passed(size) if self._waiting else ""
         if passed:
-            self._drop(passed)
+            self._drop()
             return passed
         self._waiting.append(event)
         self._waiting_size += size
@@ -106,7 +106,7 @@ class Subscription:
             return "events"
         return "bytes" if self._waiting_size + size > self._limits.size else ""
 
-    def _drop(self, passed: str) -> None:
+    def _drop(self) -> None:
         self.ended_by = ResourceExhausted(
             f"subscriber is too slow: {len(self._waiting)} events ({self._waiting_size} bytes) wait to be read, and "
             f"the next one passes the limit of {self._limits.events} events or {self._limits.size} bytes"
