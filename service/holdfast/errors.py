@@ -263,6 +263,11 @@ _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
 )
 
 
+def reason_of(error: OSError) -> str:
+    """Return the system's words for an error, in lower case as Go prints them."""
+    return (error.strerror or str(error)).lower()
+
+
 def code_of(error: BaseException) -> Code:
     """The status code of an error; UNKNOWN for an unforeseen one."""
     if isinstance(error, HoldfastError):

@@ -23,7 +23,7 @@ from pathlib import Path
 from holdfast.bundle.history import AppliedBundle, History, HistoryFile
 from holdfast.bundle.links import Links
 from holdfast.bundle.manifest import MAX_MANIFEST, Contents, File, contents
-from holdfast.errors import FailedPrecondition, HoldfastError, NotFound
+from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, reason_of
 from holdfast.store.content.ingest import disk, sync
 from holdfast.store.digest import CANONICAL, complaint, of_bytes
 
@@ -83,7 +83,7 @@ class BundleDir:
             with (self._folder(digest) / _MANIFEST).open("rb") as opened:
                 text = opened.read(MAX_MANIFEST + 1)
         except OSError as error:
-            raise NotFound(f"bundle {digest} on this node: {os.strerror(error.errno or 0).lower()}") from error
+            raise NotFound(f"bundle {digest} on this node: {reason_of(error)}") from error
         if of_bytes(text) != digest:
             raise FailedPrecondition(f"bundle {digest}: manifest.json was changed; apply the bundle again")
         return contents(digest, text)
@@ -212,7 +212,7 @@ def _check(path: Path, file: File) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise FailedPrecondition(f"{path}: {os.strerror(error.errno or 0).lower()}; apply the bundle again") from error
+        raise FailedPrecondition(f"{path}: {reason_of(error)}; apply the bundle again") from error
     with os.fdopen(descriptor, "rb") as opened:
         about = os.fstat(descriptor)
         whole = stat.S_ISREG(about.st_mode) and about.st_size == file.size

@@ -27,7 +27,7 @@ from holdfast.bundle.manifest import (
     contents,
     parsed,
 )
-from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from holdfast.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, reason_of
 from holdfast.store.digest import check_digest
 
 TAG = "org.opencontainers.image.ref.name"
@@ -59,7 +59,7 @@ def layout(path: Path) -> Iterator[Files]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise NotFound(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+        raise NotFound(f"{path}: {reason_of(error)}") from error
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         files: Files
@@ -188,7 +188,7 @@ class _Folder:
             if error.errno == errno.ENOENT:
                 raise NotFound(f"{self.where}: {whole}") from error
             link = error.errno in (errno.ELOOP, errno.ENOTDIR)
-            words = f'"{name}" is a link or no directory' if link else os.strerror(error.errno or 0).lower()
+            words = f'"{name}" is a link or no directory' if link else reason_of(error)
             raise InvalidArgument(f"{self.where}: {whole}: {words}") from error
 
 

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable
 from types import TracebackType
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, reason_of
 
 DATA_LINK = "..data"
 MAX_FILE = 1 << 20  # bytes, a ConfigMap's own limit
@@ -56,7 +56,7 @@ class Snapshot:
         try:
             data = self._bytes(path)
         except OSError as error:
-            raise ConfigError(f"{_loading(path)}: open {path}: {_reason(error)}") from error
+            raise ConfigError(f"{_loading(path)}: open {path}: {reason_of(error)}") from error
         if len(data) > MAX_FILE:
             raise ConfigError(f"{path}: larger than {MAX_FILE} bytes; no configuration is")
         return _text(path, data)
@@ -197,8 +197,3 @@ def _text(path: str, data: bytes) -> str:
 
 def _loading(path: str) -> str:
     return f"failed to load {'TOML' if path.endswith('.toml') else 'YAML'}: {path}"
-
-
-def _reason(error: OSError) -> str:
-    """The system's words for an error, in lower case as Go prints them."""
-    return (error.strerror or str(error)).lower()

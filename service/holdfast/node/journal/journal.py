@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from holdfast import log
-from holdfast.errors import Unavailable
+from holdfast.errors import Unavailable, reason_of
 from holdfast.node.journal.line import FORMAT, READS, Header, Unknown, header, packed, seed_of, unpacked
 from holdfast.node.journal.rows import Drop, Line, Row
 from holdfast.node.journal.table import Table
@@ -250,7 +250,7 @@ class Journal:
         return kept
 
     def _unavailable(self, error: OSError) -> Unavailable:
-        why = (os.strerror(error.errno) if error.errno else str(error)).lower()
+        why = reason_of(error)
         if isinstance(error, BlockingIOError):
             why = "another daemon has it: stop that one, or give this one another root"
         return Unavailable(f"journal {self.path}: {why}; nothing is written without it")

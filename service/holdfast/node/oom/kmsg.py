@@ -38,7 +38,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct, field
 
 from holdfast import kernel_text
-from holdfast.errors import Unavailable
+from holdfast.errors import Unavailable, reason_of
 from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import rank
@@ -326,9 +326,8 @@ class KernelLog:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            why = os.strerror(error.errno or 0).lower()
             remedy = "privileged in the pod, --device /dev/kmsg --cap-add SYSLOG for docker, root elsewhere"
-            raise Unavailable(f"kernel log {path}: {why}; {remedy}") from error
+            raise Unavailable(f"kernel log {path}: {reason_of(error)}; {remedy}") from error
         self._end, self._first_new = _opened_at_end(path), 0
 
     def is_past(self, number: int) -> bool:

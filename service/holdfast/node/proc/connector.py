@@ -33,7 +33,7 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-from holdfast.errors import KernelRefused, Unavailable
+from holdfast.errors import KernelRefused, Unavailable, reason_of
 from holdfast.node.proc.host import kernel_version
 from holdfast.process import namespace
 
@@ -105,7 +105,7 @@ class ForkLog:
         try:
             self._socket = _opened_in_host_namespace(proc_root)
         except OSError as error:
-            raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
+            raise Unavailable(f"process events: {reason_of(error)}") from error
         try:
             _subscribe(self._socket, fork_program(), FORK)
         except OSError as error:
@@ -168,7 +168,7 @@ class ProcessEvents:
         try:
             self._socket = _opened_in_host_namespace(proc_root)
         except OSError as error:
-            raise Unavailable(f"process events: {os.strerror(error.errno or 0).lower()}") from error
+            raise Unavailable(f"process events: {reason_of(error)}") from error
         try:
             _subscribe(self._socket, self._filter(self._kinds), self._kinds)
         except OSError as error:
@@ -372,7 +372,7 @@ def _why(error: OSError) -> str:
         return "no answer in this network namespace, and the host's could not be entered (CAP_SYS_ADMIN, hostPID)"
     if error.errno in (errno.EPERM, errno.EACCES):
         return "not permitted; Linux before 6.6 wants CAP_NET_ADMIN"
-    return os.strerror(error.errno or 0).lower()
+    return reason_of(error)
 
 
 def _opened_in_host_namespace(proc_root: str) -> socket.socket:

@@ -37,7 +37,7 @@ from msgspec.structs import replace
 
 from holdfast import kernel_text, log
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, reason_of
 from holdfast.node.model.evidence import EXECUTED, NOT_READ, Evidence
 from holdfast.node.model.process import Process
 from holdfast.process import OpenProcess, ProcRoot, start_ticks_of
@@ -162,7 +162,7 @@ class EvidenceReader:
         try:
             descriptor = os.open(f"{prefix}exe", os.O_PATH | os.O_CLOEXEC, dir_fd=fd)
         except OSError as error:
-            return f"the program cannot be read: {os.strerror(error.errno or 0).lower()}", False
+            return f"the program cannot be read: {reason_of(error)}", False
         try:
             link = os.readlink(f"{prefix}exe", dir_fd=fd)
             if link.removesuffix(DELETED) != process.exe:
@@ -238,7 +238,7 @@ class EvidenceReader:
             try:
                 folder = self._walk(path)
             except OSError as error:
-                folder = _Folder(f"{path} of the host cannot be read: {os.strerror(error.errno or 0).lower()}")
+                folder = _Folder(f"{path} of the host cannot be read: {reason_of(error)}")
             self._folders[path] = folder
         return folder
 
@@ -329,7 +329,7 @@ class EvidenceReader:
                     return why
             return _closed(tree, path) or next(filter(None, (_door(tree, path, name) for name in _DOORS)), "")
         except OSError as error:
-            return f"{path} cannot be read: {os.strerror(error.errno or 0).lower()}"
+            return f"{path} cannot be read: {reason_of(error)}"
 
     # -- pods --------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, reason_of
 from holdfast.store.content.interface import FRAME, IngestStatus
 from holdfast.store.digest import CANONICAL
 
@@ -48,7 +48,7 @@ def disk(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise ResourceExhausted(f"{action}: {os.strerror(error.errno or 0).lower()}") from error
+            raise ResourceExhausted(f"{action}: {reason_of(error)}") from error
         raise
 
 
