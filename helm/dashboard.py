@@ -1,8 +1,13 @@
-"""The Grafana dashboard, as a table of panels: what it shows, and its queries."""
+"""The Grafana dashboard, as a table of panels: what it shows, and its queries.
+
+The first row is open and is one screen of at most eight panels; the other rows are collapsed. A threshold is where an
+alert of ``holdfast/files/alerts.yaml`` begins, or where a count that should be zero is not.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +17,11 @@ COLUMNS, HEIGHT = 24, 8
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """``queries``: PromQL → legend. ``@`` stands for the selection by job and node, ``@{…}`` for one with more."""
+    """``queries``: PromQL → legend. ``@`` stands for the selection by job and node, ``@{…}`` for one with more.
+
+    ``steps``: colours from a value on, ascending; below the first the colour is green. ``names``: a stat shows the
+    names of its series in place of their values.
+    """
 
     title: str
     says: str
@@ -21,40 +30,84 @@ class Panel:
     width: int = 8
     kind: str = "timeseries"
     stacked: bool = False
+    steps: tuple[tuple[float, str], ...] = ()
+    names: bool = False
 
 
+NONE_IS_GOOD = ((1, "red"),)
+SEEN = ((1, "orange"),)
 ROWS: dict[str, list[Panel]] = {
     "Now": [
         Panel(
             "Nodes",
-            "Daemons that answer, and placement engines that run.",
-            {"sum(up@)": "up", "sum(holdfast_placement_engine_up@)": "engines"},
+            "Daemons that answer, and placement engines that run. HoldfastDown and HoldfastEngineDown name the others.",
+            {"sum(up@)": "up", "sum(holdfast_placement_engine_up@) or vector(0)": "engines"},
             width=4,
             kind="stat",
+            steps=((0, "red"), (1, "green")),
         ),
         Panel(
             "Enforced",
             "Processes that have every value of their rule.",
-            {'sum(holdfast_placement_processes@{state="held"})': "held"},
+            {'sum(holdfast_placement_processes@{state="held"}) or vector(0)': "enforced"},
             width=4,
             kind="stat",
         ),
-        Panel("OOM kills, 24 h", "", {"sum(increase(holdfast_oom_kills_total@[24h]))": "kills"}, width=4, kind="stat"),
+        Panel(
+            "OOM kills, 24 h",
+            "`holdfast kills` on the node explains each.",
+            {"sum(increase(holdfast_oom_kills_total@[24h])) or vector(0)": "kills"},
+            width=4,
+            kind="stat",
+            steps=SEEN,
+        ),
         Panel(
             "Configurations refused",
             "Daemons whose last reload was refused; the previous configuration stays in force.",
             {"count(holdfast_config_last_reload_successful@ == 0) or vector(0)": "refused"},
             width=4,
             kind="stat",
+            steps=NONE_IS_GOOD,
         ),
         Panel(
             "Without process events",
             "Daemons that find processes only by rescans.",
-            {"count(holdfast_placement_events_available@ == 0) or vector(0)": "sweeping"},
+            {"count(holdfast_placement_events_available@ == 0) or vector(0)": "rescans only"},
             width=4,
             kind="stat",
+            steps=SEEN,
         ),
-        Panel("Versions", "", {"count by (version) (holdfast_build_info@)": "{{version}}"}, width=4, kind="stat"),
+        Panel(
+            "Versions",
+            "",
+            {"count by (version) (holdfast_build_info@)": "{{version}}"},
+            width=4,
+            kind="stat",
+            names=True,
+        ),
+        Panel(
+            "OOM kills by cgroup",
+            "The group that was full; and kills of processes that a rule protects.",
+            {
+                "sum by (cgroup, node) (increase(holdfast_oom_kills_total@[$__rate_interval]))": "{{cgroup}} {{node}}",
+                "sum by (rule, node) (increase(holdfast_oom_protected_kills_total@[$__rate_interval]))": (
+                    "protected by {{rule}} {{node}}"
+                ),
+            },
+            width=12,
+        ),
+        Panel(
+            "Memory pressure",
+            "Share of time in which some, or all, work waited for memory.",
+            {
+                'max by (node, kind) (rate(holdfast_pressure_waiting_seconds@{resource="memory"}[$__rate_interval]))': (
+                    "{{kind}} {{node}}"
+                )
+            },
+            "percentunit",
+            width=12,
+            steps=((0.1, "red"),),
+        ),
     ],
     "Placement": [
         Panel(
@@ -98,39 +151,7 @@ ROWS: dict[str, list[Panel]] = {
                 "(rate(holdfast_placement_exec_to_held_seconds_bucket@[$__rate_interval])))": "{{field}}"
             },
             "s",
-        ),
-    ],
-    "Memory": [
-        Panel(
-            "OOM kills by cgroup",
-            "The group that was full; and kills of processes that a rule protects.",
-            {
-                "sum by (cgroup, node) (increase(holdfast_oom_kills_total@[$__rate_interval]))": "{{cgroup}} {{node}}",
-                "sum by (rule, node) (increase(holdfast_oom_protected_kills_total@[$__rate_interval]))": (
-                    "protected by {{rule}} {{node}}"
-                ),
-            },
-        ),
-        Panel(
-            "Memory pressure",
-            "Share of time in which some, or all, work waited for memory.",
-            {
-                'max by (node, kind) (rate(holdfast_pressure_waiting_seconds@{resource="memory"}[$__rate_interval]))': (
-                    "{{kind}} {{node}}"
-                )
-            },
-            "percentunit",
-        ),
-        Panel(
-            "CPU and IO pressure",
-            "Share of time in which some work waited.",
-            {
-                "max by (node, resource) "
-                '(rate(holdfast_pressure_waiting_seconds@{resource!="memory",kind="some"}[$__rate_interval]))': (
-                    "{{resource}} {{node}}"
-                )
-            },
-            "percentunit",
+            steps=((0.5, "red"),),
         ),
     ],
     "Pods and bundles": [
@@ -162,6 +183,7 @@ ROWS: dict[str, list[Panel]] = {
             "Nodes whose runtime does not answer",
             "Pods are known by their cgroups' names alone, or as last reported.",
             {"count(holdfast_pods_runtime_connected@ == 0) or vector(0)": "nodes"},
+            steps=NONE_IS_GOOD,
         ),
         Panel(
             "Lists of pods",
@@ -299,13 +321,24 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
     ],
-    "The daemon": [
+    "The daemon and its node": [
         Panel("CPU", "", {"rate(process_cpu_seconds_total@[$__rate_interval])": "{{node}}"}, "percentunit"),
         Panel("Memory", "", {"process_resident_memory_bytes@": "{{node}}"}, "bytes"),
         Panel(
             "Reloads",
             "",
             {"sum by (result) (increase(holdfast_config_reloads_total@[$__rate_interval]))": "{{result}}"},
+        ),
+        Panel(
+            "CPU and IO pressure",
+            "Share of time in which some work waited.",
+            {
+                "max by (node, resource) "
+                '(rate(holdfast_pressure_waiting_seconds@{resource!="memory",kind="some"}[$__rate_interval]))': (
+                    "{{resource}} {{node}}"
+                )
+            },
+            "percentunit",
         ),
     ],
 }
@@ -316,32 +349,54 @@ def selected(query: str) -> str:
     return query.replace("@{", ONE[:-1] + ",").replace("@", ONE)
 
 
-def dashboard() -> str:
-    """The dashboard as Grafana's JSON model."""
-    panels: list[dict[str, Any]] = []
-    y = 0
+def rows() -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each row's header and panels, with the places that they have when every row is open."""
+    number, y = 1, 0
     for title, row in ROWS.items():
-        panels.append(
-            {"id": len(panels) + 1, "type": "row", "title": title, "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1}}
-        )
-        y += 1
-        x = 0
+        place = {"x": 0, "y": y, "w": COLUMNS, "h": 1}
+        header = {"id": number, "type": "row", "title": title, "collapsed": False, "gridPos": place}
+        number, y, x, panels = number + 1, y + 1, 0, []
+        height = 0
         for panel in row:
-            height = 4 if panel.kind == "stat" else HEIGHT
             if x + panel.width > COLUMNS:
                 x, y = 0, y + height
-            panels.append(_panel(len(panels) + 1, panel, {"x": x, "y": y, "w": panel.width, "h": height}))
-            x += panel.width
+            height = 4 if panel.kind == "stat" else HEIGHT
+            panels.append(_panel(number, panel, {"x": x, "y": y, "w": panel.width, "h": height}))
+            number, x = number + 1, x + panel.width
         y += height
-    return json.dumps(_frame(panels), indent=1) + "\n"
+        yield header, panels
+
+
+def dashboard() -> str:
+    """The dashboard as Grafana's JSON model: a collapsed row has its panels in itself."""
+    (first, shown), *others = rows()
+    collapsed = [{**header, "collapsed": True, "panels": panels} for header, panels in others]
+    return json.dumps(_frame([first, *shown, *collapsed]), indent=1) + "\n"
 
 
 def _panel(number: int, panel: Panel, where: dict[str, int]) -> dict[str, Any]:
     source = {"type": "prometheus", "uid": "${datasource}"}
-    custom = {"fillOpacity": 20 if panel.stacked else 0, "stacking": {"mode": "normal" if panel.stacked else "none"}}
-    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0}
+    colours = [{"color": colour, "value": value} for value, colour in panel.steps]
+    defaults: dict[str, Any] = {
+        "unit": panel.unit,
+        "min": 0,
+        "thresholds": {"mode": "absolute", "steps": [{"color": "green", "value": None}, *colours]},
+    }
     if panel.kind == "timeseries":
-        defaults["custom"] = custom
+        defaults["custom"] = {
+            "fillOpacity": 20 if panel.stacked else 0,
+            "stacking": {"mode": "normal" if panel.stacked else "none"},
+            "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},
+        }
+        options: dict[str, Any] = {"legend": {"displayMode": "list", "placement": "bottom"}}
+    else:
+        defaults |= {"color": {"mode": "thresholds"}, "decimals": 0}
+        options = {
+            "colorMode": "value",
+            "graphMode": "none",
+            "textMode": "name" if panel.names else "auto",
+            "reduceOptions": {"calcs": ["lastNotNull"]},
+        }
     return {
         "id": number,
         "type": panel.kind,
@@ -350,7 +405,7 @@ def _panel(number: int, panel: Panel, where: dict[str, int]) -> dict[str, Any]:
         "datasource": source,
         "gridPos": where,
         "fieldConfig": {"defaults": defaults, "overrides": []},
-        "options": {"legend": {"displayMode": "list", "placement": "bottom"}} if panel.kind == "timeseries" else {},
+        "options": options,
         "targets": [
             {"refId": chr(ord("A") + index), "datasource": source, "expr": selected(query), "legendFormat": legend}
             for index, (query, legend) in enumerate(panel.queries.items())

@@ -24,7 +24,7 @@ def test_a_linter_has_nothing_to_say(linter):
 
 
 def test_there_are_workflows_to_lint():
-    assert [path.stem for path in WORKFLOWS] == ["chart", "ci", "e2e", "image", "release"]
+    assert [path.stem for path in WORKFLOWS] == ["chart", "ci", "docs", "e2e", "image", "release"]
 
 
 def test_scripts_are_bash_that_parses():

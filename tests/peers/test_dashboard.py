@@ -38,7 +38,8 @@ def get(url):
 
 def dashboard_queries():
     dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
-    named = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    panels = [one for panel in dashboard["panels"] for one in (panel, *panel.get("panels", ()))]
+    named = [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", [])]
     filled = {"$job": ".*", "$node": ".*", "$__rate_interval": "1m"}
     for word, value in filled.items():
         named = [(title, query.replace(word, value)) for title, query in named]
