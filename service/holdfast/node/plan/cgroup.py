@@ -47,13 +47,14 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
     if standing:
         return (), refused + standing
     create = target.path not in host.groups
-    settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
-    settings = tuple(replace(change, create=create) for change in settings)
-    moves = tuple(
-        MoveChange(before, target.path, hierarchy=name, create=create, lost=lost[name])
-        for name, before in outside.items()
-    )
-    return settings + moves, refused + unsaid
+    changes: list[Change] = []
+    if target.settings:
+        settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
+        changes += [replace(change, create=create) for change in settings]
+        refused += unsaid
+    for name, before in outside.items():
+        changes.append(MoveChange(before, target.path, hierarchy=name, create=create, lost=lost[name]))
+    return tuple(changes), refused
 
 
 def plan_in_place(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
