@@ -118,7 +118,10 @@ def _move_protects(rule: Rule, target: CgroupTarget, host: HostFacts) -> bool:
 
 
 def _is_spared(group: GroupFacts | None) -> bool:
-    return group is not None and any(group.values.get(name, "0") not in ("0", "") for name in KEPT[:2])
+    if group is None:
+        return False
+    least, low, _ = KEPT
+    return group.values.get(least, "0") not in ("0", "") or group.values.get(low, "0") not in ("0", "")
 
 
 def _settings_protect(process: Process, rule: CompiledRule, host: HostFacts) -> bool:
