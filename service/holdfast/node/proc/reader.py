@@ -25,7 +25,7 @@ from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
-from holdfast.node.proc.parse import COMM_BYTES, StatLine, name_and_parent, parse_stat, parse_status
+from holdfast.node.proc.parse import COMM_BYTES, StatLine, name_and_parent, parse_stat, parse_status, parse_uids
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PAGE = 4096  # bytes that a first read asks for
@@ -155,13 +155,13 @@ class ProcReader:
             except (OSError, KernelRefused):
                 yield int(number), b""
 
-    def name(self, pid: int) -> bytes:
-        """The name, as `printed`, of the process that has the pid now: the cheapest file.
+    def name_of(self, process: OpenProcess) -> bytes:
+        """The name of an open process, as `printed`: the cheapest file.
 
         Raises:
-            ProcessGone: no process has it.
+            ProcessGone: it ended.
         """
-        return self._read(self.proc.fd, f"{pid}/comm", COMM_BYTES)
+        return self._read(process.fd, "comm", COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of the process that has the pid now; empty where the kernel does not print it.
@@ -169,16 +169,31 @@ class ProcReader:
         Raises:
             ProcessGone: no process has it.
         """
-        return self._group_text(self.proc.fd, f"{pid}/cgroup") or b""
+        return self._group_text(pid) or b""
 
-    def real_uid(self, pid: int) -> int:
-        """The user that started the process: a set-user-id program does not change this one.
+    def group_text_of(self, process: OpenProcess) -> bytes:
+        """The whole ``cgroup`` of an open process, read once; empty where the kernel does not print it.
 
         Raises:
-            ProcessGone: no process has the pid.
+            ProcessGone: it ended.
         """
-        uids = parse_status(self._read(self.proc.fd, f"{pid}/status"))[0]
-        return uids[0] if uids else 0
+        return self._group_text(process.pid, process) or b""
+
+    def real_uid_of(self, process: OpenProcess) -> int:
+        """The user that started an open process: a set-user-id program does not change this one.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        return parse_uids(self._read(process.fd, "status"))[0]
+
+    def stat_of(self, process: OpenProcess) -> bytes:
+        """The whole ``stat`` of an open process.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        return self._read(process.fd, "stat")
 
     def stat_line_of(self, process: OpenProcess) -> StatLine:
         """The parsed ``stat`` of an open process.
@@ -186,7 +201,7 @@ class ProcReader:
         Raises:
             ProcessGone: it ended.
         """
-        return parse_stat(process.pid, self._read(process.fd, "stat"))
+        return parse_stat(process.pid, self.stat_of(process))
 
     def facts(
         self, stat_line: StatLine, wants: Wants, held: Held | None = None, opened: OpenProcess | None = None
@@ -197,7 +212,7 @@ class ProcReader:
             ProcessGone: it ended.
         """
         fd, prefix = (opened.fd, "") if opened is not None else (self.proc.fd, f"{stat_line.pid}/")
-        text = self._group_text(fd, f"{prefix}cgroup") if wants.groups else b""
+        text = self._group_text(stat_line.pid, opened) if wants.groups else b""
         groups = self._groups_of(text) if text else _NOWHERE
         adj = (
             oomscore.read(opened) if opened is not None else oomscore.parsed(self._read(fd, f"{prefix}{oomscore.FILE}"))
@@ -294,13 +309,13 @@ class ProcReader:
         """The pod of a process in these groups, as far as it is known."""
         return self._pods.pod_of(groups) if self._pods is not None else None
 
-    def _group_text(self, fd: int, name: str) -> bytes | None:
+    def _group_text(self, pid: int, opened: OpenProcess | None = None) -> bytes | None:
         """A whole ``cgroup``; None for a path longer than PATH_MAX, which some kernels do not print.
 
         A user nests groups that deep: the rest of the process is known all the same.
         """
         try:
-            return self._read(fd, name)
+            return self._read(self.proc.fd, f"{pid}/cgroup") if opened is None else opened.text("cgroup")
         except KernelRefused as error:
             if error.errno == errno.ENAMETOOLONG:
                 return None
@@ -329,7 +344,8 @@ class ProcReader:
         try:
             descriptor = os.open(name, _READ_ONLY, dir_fd=fd)
             try:
-                return os.read(descriptor, most) if most else kernel_text.read_record(descriptor, name)
+                data = os.read(descriptor, most or _PAGE)
+                return data if most or len(data) < _PAGE else data + kernel_text.read_open(descriptor, name)
             finally:
                 os.close(descriptor)
         except OSError as error:
