@@ -141,14 +141,22 @@ class Opened:
 
     def __init__(self, kernel: Kernel, program: Program) -> None:
         self.kernel, self.program, self.pid = kernel, program, program.pid
+        self.texts: dict[str, bytes] = {}
+        self.is_handed_over = False
 
     def _alive(self) -> Program:
+        assert not self.is_handed_over
         if self.kernel.processes.get(self.pid) is not self.program:
             raise ProcessGone(str(self.pid))
         return self.program
 
     def read(self, name: str) -> bytes:
         return text_of(self._alive(), name)
+
+    def text(self, name: str) -> bytes:
+        if name not in self.texts:
+            self.texts[name] = self.read(name)
+        return self.texts[name]
 
     def peek(self, name: str) -> bytes:
         return self.read(name)
@@ -179,7 +187,8 @@ class Opened:
     def is_reaped(self) -> bool:
         return self.kernel.processes.get(self.pid) is not self.program
 
-    def again(self) -> Opened:
+    def hand_over(self) -> Opened:
+        self.is_handed_over = True
         return Opened(self.kernel, self.program)
 
     def close(self) -> None:
@@ -338,14 +347,20 @@ class Reader:
     def stat(self, pid: int) -> bytes:
         return text_of(self.kernel.find(pid), "stat")
 
-    def name(self, pid: int) -> bytes:
-        return text_of(self.kernel.find(pid), "comm")
-
     def group_text(self, pid: int) -> bytes:
         return text_of(self.kernel.find(pid), "cgroup")
 
-    def real_uid(self, pid: int) -> int:
-        return self.kernel.find(pid).uid
+    def real_uid_of(self, opened: Opened) -> int:
+        return opened._alive().uid
+
+    def name_of(self, opened: Opened) -> bytes:
+        return opened.read("comm")
+
+    def stat_of(self, opened: Opened) -> bytes:
+        return opened.read("stat")
+
+    def group_text_of(self, opened: Opened) -> bytes:
+        return opened.text("cgroup")
 
     def place_of(self, text: bytes) -> tuple[Mapping[str, str], None]:
         return {TREE: text.decode().strip().split(":", 2)[2]}, None
@@ -353,8 +368,8 @@ class Reader:
     def stat_line(self, pid: int, stat: bytes = b""):
         return parse_stat(pid, stat or self.stat(pid))
 
-    def stat_line_of(self, opened: Opened):
-        return parse_stat(opened.pid, opened.read("stat"))
+    def stat_line_of(self, opened: Opened, stat=b""):
+        return parse_stat(opened.pid, stat or opened.read("stat"))
 
     def iter_candidates(self, numbers, ignored, known, parents):
         for number in numbers:

@@ -19,6 +19,7 @@ _OPENAT2 = 437  # on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
 _RESOLVE = _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
 _HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
+_NO_GROUPS = frozenset((".", ".."))
 _ABSENT = (errno.ENOSYS, errno.EPERM)  # errors of an old kernel and of a seccomp filter
 DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -37,20 +38,20 @@ class Beneath:
         Raises:
             OSError: as open(2); ELOOP or EXDEV for a link or another mount, EXDEV for ``..``.
         """
-        parts = [part for part in path.split("/") if part]
-        if any(part in (".", "..") or "\0" in part for part in parts):
+        parts = path.split("/")
+        if not _NO_GROUPS.isdisjoint(parts) or "\0" in path:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
         if self._descriptor < 0:
             self._descriptor = os.open(self.mount, DIRECTORY | os.O_CLOEXEC)
         flags |= os.O_CLOEXEC
         if self._openat2:
             try:
-                return _openat2(self._descriptor, "/".join(parts) or ".", flags)
+                return _openat2(self._descriptor, path.strip("/") or ".", flags)
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
             self._openat2 = _has_openat2()
-        return walk(self._descriptor, parts, flags)
+        return walk(self._descriptor, [part for part in parts if part], flags)
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -62,7 +63,7 @@ class Beneath:
 
 def _openat2(base: int, path: str, flags: int) -> int:
     how = _HOW.pack(flags, 0, _RESOLVE)
-    opened: int = _libc().syscall(_OPENAT2, base, os.fsencode(path), how, len(how))
+    opened: int = _libc().syscall(_OPENAT2, base, path.encode("utf-8", "surrogateescape"), how, _HOW.size)
     if opened < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)

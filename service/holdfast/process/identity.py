@@ -11,7 +11,6 @@ Sources: proc_pid_stat(5), Documentation/filesystems/proc.rst.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 
@@ -21,7 +20,6 @@ from holdfast.process import last_look
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
 _SHORT = 4096  # bytes of a file that `OpenProcess.peek` is for
-_NOTHING_KEPT = ("", -1, False)
 MOST_THREADS = 4096
 _ONE_THREAD = 3  # links of ``task``: two, and one for each thread (proc_task_getattr in fs/proc/base.c)
 
@@ -95,23 +93,25 @@ class ProcRoot:
 class OpenProcess:
     """One process, opened by a descriptor of its directory; a context manager.
 
-    Every method raises `ProcessGone` once the process is reaped, even when another process has its number.
-    ``thread``: one that lives, where the first one has ended; its files have the process's groups.
+    Every method raises `ProcessGone` once the process is reaped, even when another process has its number. For one
+    thread at a time. ``thread``: one that lives, where the first one has ended; its files have the process's groups.
     """
 
-    __slots__ = ("_kept", "_path", "fd", "pid", "thread")
+    __slots__ = ("_files", "_path", "_texts", "fd", "pid", "thread")
 
     def __init__(self, pid: int, descriptor: int, path: str) -> None:
         self.pid = pid
         self.fd = descriptor
         self._path = path
-        self._kept = _NOTHING_KEPT
         self.thread = 0
+        self._files: dict[str, tuple[int, int]] = {}  # descriptor and flags of each open file
+        self._texts: dict[str, bytes] = {}
 
-    def again(self) -> OpenProcess:
-        """Return a second `OpenProcess` of the same process, closed separately."""
-        other = OpenProcess(self.pid, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3), self._path)
-        other.thread = self.thread
+    def hand_over(self) -> OpenProcess:
+        """Return the same process for another thread, with all open files. This object is closed from now on."""
+        other = OpenProcess(self.pid, self.fd, self._path)
+        other._files, other.thread = self._files, self.thread
+        self.fd, self._files = -1, {}
         return other
 
     def read(self, name: str) -> bytes:
@@ -129,6 +129,23 @@ class OpenProcess:
                 os.close(descriptor)
         except OSError as error:
             raise _translated("read", f"{self._path}/{name}", error) from error
+
+    def text(self, name: str) -> bytes:
+        """Return a file that is one record as it was at the first call. It stays open, for a `last_look`.
+
+        Raises:
+            ProcessGone: the process ended.
+            KernelRefused: any other refusal.
+        """
+        text = self._texts.get(name)
+        if text is None:
+            try:
+                descriptor = self._opened(name, os.O_RDONLY)
+                text = kernel_text.read_record(descriptor, name)
+            except OSError as error:
+                raise _translated("read", f"{self._path}/{name}", error) from error
+            self._texts[name] = text
+        return text
 
     def link(self, name: str) -> str:
         """Return the target of a magic link (``exe``, ``cwd``, ``ns/net``).
@@ -166,7 +183,7 @@ class OpenProcess:
             KernelRefused: any other refusal.
         """
         try:
-            return os.pread(self._writable(name), _SHORT, 0)
+            return os.pread(self._opened(name, os.O_RDWR), _SHORT, 0)
         except OSError as error:
             if error.errno in _GONE:
                 raise ProcessGone(f"{self._path}/{name}") from error
@@ -180,7 +197,7 @@ class OpenProcess:
             KernelRefused: the kernel refused it.
         """
         try:
-            descriptor = self._writable(name)
+            descriptor = self._opened(name, os.O_RDWR)
             os.write(descriptor, value)
             return os.pread(descriptor, _SHORT, 0)
         except OSError as error:
@@ -194,24 +211,21 @@ class OpenProcess:
             KernelRefused: any other refusal.
         """
         try:
-            if self._kept[0] != name:
-                self._keep(name, os.O_RDONLY)
-            return last_look.pread(self._kept[1])
+            return last_look.pread(self._opened(name, os.O_RDONLY))
         except OSError as error:
             raise _translated("read", f"{self._path}/{name}", error) from error
 
-    def _writable(self, name: str) -> int:
-        kept, descriptor, is_writable = self._kept
-        return descriptor if kept == name and is_writable else self._keep(name, os.O_RDWR)
-
-    def _keep(self, name: str, flags: int) -> int:
-        """Keep one file open, in place of the previous one."""
-        descriptor = self._kept[1]
-        self._kept = _NOTHING_KEPT
-        if descriptor >= 0:
+    def _opened(self, name: str, flags: int) -> int:
+        """Return a descriptor of a file, opened at least for ``flags``; it stays open."""
+        known = self._files.get(name)
+        if known is not None:
+            descriptor, opened_for = known
+            if opened_for >= flags:  # O_RDONLY is 0, O_RDWR 2
+                return descriptor
+            del self._files[name]
             os.close(descriptor)
         descriptor = os.open(name, flags | os.O_CLOEXEC, dir_fd=self.fd)
-        self._kept = (name, descriptor, flags == os.O_RDWR)
+        self._files[name] = (descriptor, flags)
         return descriptor
 
     def start_ticks(self) -> int:
@@ -262,13 +276,18 @@ class OpenProcess:
             return True
         return False
 
+    def close_files(self) -> None:
+        """Close the open files; the process stays open, with one descriptor."""
+        for descriptor, _ in self._files.values():
+            os.close(descriptor)
+        self._files = {}
+
     def close(self) -> None:
         """Close all descriptors of the process."""
-        for descriptor in (self.fd, self._kept[1]):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.fd = -1
-        self._kept = _NOTHING_KEPT
+        self.close_files()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> OpenProcess:
         return self

@@ -84,6 +84,29 @@ def test_a_refused_write_says_what_where_and_why(proc, child):
     assert str(caught.value) == f"write /proc/{child.pid}/oom_score_adj: invalid argument"
 
 
+def test_a_text_is_read_once_and_the_last_look_reads_again(proc, child):
+    with proc.open(child.pid) as process:
+        assert process.text("oom_score_adj") == b"0\n"
+        assert process.exchange("oom_score_adj", b"7") == b"7\n"
+        assert (process.text("oom_score_adj"), process.last_look("oom_score_adj")) == (b"0\n", b"7\n")
+
+
+def test_a_process_that_was_handed_over_is_closed_here_and_open_there(proc, child):
+    files = f"/proc/{child.pid}"
+    with proc.open(child.pid) as process:
+        process.text("cgroup")
+        other = process.hand_over()
+        with pytest.raises(KernelRefused, match="bad file descriptor"):
+            process.read("stat")
+    assert len(descriptors(files)) == 2, "the directory and the file"
+    assert other.last_look("cgroup") == other.read("cgroup")
+    other.close_files()
+    assert len(descriptors(files)) == 1
+    assert other.last_look("cgroup") == other.read("cgroup")
+    other.close()
+    assert descriptors(files) == set()
+
+
 def test_descriptors_are_given_back(proc, child):
     files = f"/proc/{child.pid}"
     for _ in range(20):

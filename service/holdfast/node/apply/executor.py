@@ -118,8 +118,12 @@ class Executor:
     def carry_out(self, order: Order, process: OpenProcess) -> Carried:
         """Carry out an order: its settings, then its moves. Never raises."""
         with self._writing:
-            came = [self._groups.write(step) for step in order.steps if isinstance(step, Set)]
-            moves = [step for step in order.steps if not isinstance(step, Set)]
+            came, moves = list[Came](), list[Move | Return]()
+            for step in order.steps:
+                if isinstance(step, Set):
+                    came.append(self._groups.write(step))
+                else:
+                    moves.append(step)
             living = process.living_thread() if moves else None
             try:
                 if moves:
@@ -140,27 +144,30 @@ class Executor:
         Raises:
             ProcessGone: the process ended before the first move.
         """
-        ready, came = list[Move | Return](), list[Came]()
+        moves, returns, came = list[Move](), list[Return](), list[Came]()
+        seen: dict[str, str] = {}
         for step in steps:
-            refusal = self._prepare(step)
-            if refusal is None:
-                ready.append(step)
+            if isinstance(step, Return):
+                returns.append(step)
+            elif (refusal := self._prepare(step)) is None:
+                moves.append(step)
+                seen[step.change.hierarchy] = step.change.before
             else:
                 came.append(Came(step, How.REFUSED, refusal=refusal))
-        if ready:
+        if moves or returns:
             self._warm_up()
         try:
-            moves = [step for step in ready if isinstance(step, Move)]
-            at = CurrentGroups(process, {step.change.hierarchy: step.change.before for step in moves})
-            if len(moves) < len(ready):
+            at = CurrentGroups(process, seen)
+            if returns:
                 at.look()
-                came += [self._return(step, at) for step in ready if isinstance(step, Return)]
+                came += [self._return(step, at) for step in returns]
             for step, row in self._committed(order, moves, at.groups):
                 came.append(Came(step, How.ALREADY) if row is None else self._move(order, step, row, at))
         except HoldfastError as error:
             if isinstance(error, ProcessGone):
                 raise
-            left = [step for step in ready if all(one.step is not step for one in came)]
+            wanted: list[Move | Return] = [*returns, *moves]
+            left = [step for step in wanted if all(one.step is not step for one in came)]
             came += [Came(step, How.REFUSED, refusal=refusal_of(error, Field.CGROUP)) for step in left]
         return came
 
@@ -168,11 +175,14 @@ class Executor:
         self, order: Order, moves: Iterable[Move], present: Mapping[str, str]
     ) -> list[tuple[Move, MoveRow | None]]:
         """Return the moves, each with its row, which is in the journal; None: the process is in the group already."""
-        wanted: list[tuple[Move, MoveRow | None]] = []
+        wanted, rows = list[tuple[Move, MoveRow | None]](), list[MoveRow]()
         for step in moves:
-            group = present.get(step.change.hierarchy, "")
-            wanted.append((step, None if group == step.change.after else _wanting(order, step, group)))
-        self.journal.commit(row for _, row in wanted if row is not None)
+            group, row = present.get(step.change.hierarchy, ""), None
+            if group != step.change.after:
+                row = _wanting(order, step, group)
+                rows.append(row)
+            wanted.append((step, row))
+        self.journal.commit(rows)
         return wanted
 
     def _move(self, order: Order, step: Move, row: MoveRow, current: CurrentGroups) -> Came:
@@ -197,9 +207,9 @@ class Executor:
             return Came(step, How.REFUSED, row, refusal_of(error, Field.CGROUP))
         return Came(step, How.REFUSED, row, _CONTENDED)
 
-    def _prepare(self, step: Move | Return) -> Refusal | None:
+    def _prepare(self, step: Move) -> Refusal | None:
         """Make the group of a move if it is to be made."""
-        if isinstance(step, Return) or not step.change.create:
+        if not step.change.create:
             return None
         try:
             self._groups.make(step.change.hierarchy, step.change.after, step.terms)

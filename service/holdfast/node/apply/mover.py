@@ -50,6 +50,8 @@ class Mover:
 
     def submit(self, order: Order, process: OpenProcess) -> None:
         """Queue an order until the next `kick` or `wake`. Its process is closed when the order is done."""
+        if len(self._orders) >= FEW:  # it waits longer, and one of hundreds may keep one descriptor
+            process.close_files()
         self._orders.append((order, process))
 
     def kick(self) -> None:

@@ -62,10 +62,10 @@ class Decider:
 
     def _stands_on(self, process: Process, held: ProcessRows | None, decision: Decision) -> bool:
         """Whether its rule cannot be read now, or the pod or command line that the rule asks about is not known now."""
-        if (process.pid, process.start_ticks) in self._rule_state.let_go:
+        entry = self._entries.get(process.pid)
+        if (entry is None and held is None) or (process.pid, process.start_ticks) in self._rule_state.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
-        entry = self._entries.get(process.pid)
         rule = entry.rule if entry is not None else own[0].rule if own else None
         if rule is None or rule == decision.rule:
             return False

@@ -28,6 +28,10 @@ class Descent:
         """Whether children of this process may have something of ours."""
         return pid in self._table.processes or pid in self.recent_rows.pids
 
+    def has_givers(self, process: Process) -> bool:
+        """Whether a process may have something of ours from another one. Nearly no process of a host has."""
+        return process.pod is not None or process.ppid in self or self.forks.forker(process.pid) is not None
+
     def givers(self, process: Process) -> Iterator[ProcessRows]:
         """Yield the processes that may have handed something of ours on to this one.
 
@@ -47,9 +51,9 @@ class Descent:
 
     def giver_of(self, process: Process, value: int) -> AdjRow | None:
         """The row of the process from which this one inherited ``value``; None: it did not inherit it from us."""
+        if not self.has_givers(process):
+            return None
         forker = self.forks.forker(process.pid)
-        if process.pod is None and process.ppid not in self and forker is None:
-            return None  # so for nearly every process
         for held in self.givers(process):
             if held.adj is not None and held.adj.gave(value, process.start_ticks):
                 return held.adj

@@ -40,14 +40,17 @@ class Enforcement:
         entry.state = State.PLANNED if decision.changes else state_of(decision.refusals, did=False)
         return actions
 
-    def enforce(self, entry: Entry, process: Process, decision: Decision, now: Now, at_ns: int) -> list[Action]:
-        """Write what needs no wait, order what may wait, and restore what the rule does not set."""
+    def enforce(
+        self, entry: Entry, process: Process, held: Rows | None, decision: Decision, now: Now, at_ns: int
+    ) -> list[Action]:
+        """Write what needs no wait, order what may wait, and restore what the rule does not set; ``held``: the rows."""
         rule = decision.rule or ""
         entry.changes = ()
-        held = self._table.held(process.pid, process.start_ticks)
-        back = self._unsaid(held, decision) if held is not None else []
-        actions: list[Action] = [GiveBack(row) for row in back if isinstance(row, AdjRow)]
-        steps: list[Step] = [Return(row) for row in back if isinstance(row, MoveRow)]
+        back, actions, steps = list[AdjRow | MoveRow](), list[Action](), list[Step]()
+        if held is not None:
+            back = self._unsaid(held, decision)
+            actions += [GiveBack(row) for row in back if isinstance(row, AdjRow)]
+            steps += [Return(row) for row in back if isinstance(row, MoveRow)]
         terms = Terms(rule, decision.restore_on_remove, self._rule_state.rules.origin_of(rule))
         for change in decision.changes:
             if isinstance(change, AdjChange):
@@ -58,12 +61,13 @@ class Enforcement:
                 steps.append(Set(change, terms))
         if held is not None:
             actions += self._rerule(held, decision, back, terms)
-        again = {change.field for change in decision.changes}
-        actions += self._entries.refuse(entry, decision.refusals, (old for old in entry.met if old.field in again))
+        if decision.refusals or entry.refusals or entry.met:
+            again = {change.field for change in decision.changes}
+            actions += self._entries.refuse(entry, decision.refusals, [old for old in entry.met if old.field in again])
         if entry.order:
             entry.again = entry.again or bool(steps)
         elif steps:
-            drifted = any(isinstance(step, Move) and _stood(step) for step in steps)
+            drifted = held is not None and any(isinstance(step, Move) and _stood(step) for step in steps)
             actions.append(self._entries.order(entry, steps, now, drifted=drifted, at_ns=at_ns))
         if entry.order:
             entry.state = State.MOVING

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from holdfast.node.apply.action import Action, Order, Refused, Step, Tell
 from holdfast.node.journal.rows import OverrideRow
-from holdfast.node.journal.table import Table
+from holdfast.node.journal.table import ProcessRows, Table
 from holdfast.node.model.decision import AdjChange, Change, Decision, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report, State
 from holdfast.node.model.process import Process
@@ -81,17 +81,20 @@ class Entries(dict[int, Entry]):
         held = self._table.held(placement.pid, placement.start_ticks)
         return held is not None and any(row.written is not None for row in held.values)
 
-    def show(self, placement: Placement, process: Process) -> None:
-        """Show a process as it is now."""
-        row = self._table.adj(process.pid, process.start_ticks)
+    @staticmethod
+    def show(placement: Placement, process: Process, held: ProcessRows | None) -> None:
+        """Show a process as it is now; ``held``: its rows."""
+        row = held.adj if held is not None else None
         placement.comm = process.comm
         placement.oom_score_adj = process.oom_score_adj
         placement.adj_before = row.before if row is not None else None
         if process.cgroups:  # not read at an exec when no rule asks; the next rescan fills it in
             placement.group, placement.pod = process.memory_group, process.pod
 
-    def show_ruled(self, placement: Placement, process: Process, decision: Decision, now: Now) -> None:
-        """Show a process under the rule of a decision, whether or not anything is written."""
+    def show_ruled(
+        self, placement: Placement, process: Process, held: ProcessRows | None, decision: Decision, now: Now
+    ) -> None:
+        """Show a process under the rule of a decision, whether or not anything is written; ``held``: its rows."""
         assert decision.rule is not None
         if placement.rule != decision.rule:
             placement.rule, placement.since_ns = decision.rule, now.unix_ns
@@ -101,8 +104,7 @@ class Entries(dict[int, Entry]):
             placement.state, placement.since_ns = State.HELD, now.unix_ns
         placement.as_child, placement.by_claim = decision.as_child, decision.by_claim
         placement.adjusts, placement.inherited = decision.adjusts, decision.inherited
-        self.show(placement, process)
-        held = self._table.held(process.pid, process.start_ticks)
+        self.show(placement, process, held)
         override = held.override if held is not None else None
         placement.expires_ns = override.shown_unix_ns(now.unix_ns, now.ticks) if override is not None else 0
 

@@ -13,6 +13,7 @@ from holdfast.node.engine.cost_limit import CostLimit
 from holdfast.node.engine.rate_limit import of_processes, of_starts
 from holdfast.node.engine.user_rate_limit import UserRateLimit
 from holdfast.node.proc.reader import ProcReader
+from holdfast.process import OpenProcess
 
 
 class EventLimits:
@@ -26,13 +27,13 @@ class EventLimits:
         self.of_user, self.cost = UserRateLimit(reader, hierarchy), CostLimit()
         self._muted = 0
 
-    def allows_examination(self, pid: int, now: float) -> bool:
+    def allows_examination(self, process: OpenProcess, now: float) -> bool:
         """Whether a process is examined for an event at once; ``now`` monotonic.
 
         Raises:
             ProcessGone: the process ended.
         """
-        return self.cost.allows(pid, now) and self.of_user.allows(pid, now)
+        return self.cost.allows(process.pid, now) and self.of_user.allows(process, now)
 
     def newly_noisy(self) -> Collection[int] | None:
         """Return the processes whose events are not served, if these are others than at the last call; else None."""

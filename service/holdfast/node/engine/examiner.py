@@ -6,7 +6,6 @@ cheap. A process is opened, and known to be the one that was read, only if somet
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Collection, Iterable
 
@@ -79,18 +78,9 @@ class Examiner:
         ``at_ns``: when, monotonic. 0: something else about the process is new (its pod), and what was known of names in
         groups may be wrong.
         """
-        try:
-            if not at_ns:
-                self.fact_reader.match_cache.forget_groups()
-            elif self.fact_reader.is_ignored(pid) or not self.context.allows(pid, time.monotonic()):
-                return
-        except ProcessGone:
-            self._ended.add(pid)
-            self._examine_pending()
-        except Exception as error:
-            self.log_unreadable(pid, error)
-        else:
-            self.examine(pid, at_ns)
+        if not at_ns:
+            self.fact_reader.match_cache.forget_groups()
+        self.examine(pid, at_ns)
 
     def find_all_heirs(self) -> None:
         """Find the heirs after a start: processes forked since the last run by a process that has something of ours.
@@ -110,8 +100,9 @@ class Examiner:
         for number in self.context.reader.numbers():
             try:
                 stat_line = self.context.reader.stat_line(int(number))
-                if self.fact_reader.of_interest(stat_line):
-                    self.performer.perform(self.reconciler.inherit(self.fact_reader.facts(stat_line)))
+                ours = self.fact_reader.may_have_ours(stat_line.pid, stat_line.ppid)
+                if self.fact_reader.of_interest(stat_line, ours=ours):
+                    self.performer.perform(self.reconciler.inherit(self.fact_reader.facts(stat_line, ours=ours)))
             except ProcessGone:
                 self._ended.add(int(number))
             except Exception as error:
@@ -122,31 +113,38 @@ class Examiner:
 
         ``served``: pids that are examined in a moment anyway.
         """
-        for parent, child in self.context.forks():
-            actions = self.reconciler.forked(parent, child)
-            if child not in served:
-                self.performer.perform(actions)
+        heirs = self.reconciler.forked(self.context.forks())
+        if heirs:
+            self.performer.perform([look for look in heirs if look.pid not in served])
         self._examine_pending()
 
     def examine(self, pid: int, at_ns: int = 0) -> None:
         """Examine one process through a descriptor of it, and do what follows; ``at_ns``: the event's time, or 0."""
-        self.performer.examined += 1
         try:
             with self.context.reader.proc.open(pid) as process:
-                stat_line = self.context.reader.stat_line_of(process)
-                if self.fact_reader.of_interest(stat_line) and not self._is_runc_stage(stat_line):
-                    facts = self.fact_reader.facts(stat_line, process)
-                    self.take(facts, process, at_ns)
-                    if facts.cgroups and not self.reconciler.is_known(pid):
-                        self.fact_reader.match_cache.note(facts.comm, process.read("cgroup"))
+                self._examine_open(process, at_ns)
         except ProcessGone:
             self._ended.add(pid)
         except Exception as error:
             self.log_unreadable(pid, error)
         self._examine_pending()
 
-    def _is_runc_stage(self, stat_line: StatLine) -> bool:
-        return self.fact_reader.is_runc_stage(stat_line, lambda: self.context.now().ticks)
+    def _examine_open(self, process: OpenProcess, at_ns: int) -> None:
+        context, fact_reader = self.context, self.fact_reader
+        seen = fact_reader.first_look(process, is_event=at_ns > 0)
+        if seen is None or (at_ns and not context.allows(process)):
+            return
+        self.performer.examined += 1
+        text, ours = seen
+        stat_line = context.reader.stat_line_of(process, text)
+        if not fact_reader.of_interest(stat_line, ours=ours):
+            return
+        if fact_reader.is_runc_stage(stat_line, process, context.now):
+            return
+        facts = fact_reader.facts(stat_line, process, ours=ours)
+        self.take(facts, process, at_ns)
+        if facts.cgroups and not self.reconciler.is_known(facts.pid):
+            fact_reader.match_cache.note(facts.comm, context.reader.group_text_of(process))
 
     def examine_stat_line(self, stat_line: StatLine) -> None:
         """Examine one process of a rescan.
@@ -154,9 +152,10 @@ class Examiner:
         Raises:
             ProcessGone: the process ended.
         """
-        if self.fact_reader.of_interest(stat_line):
+        ours = self.fact_reader.may_have_ours(stat_line.pid, stat_line.ppid)
+        if self.fact_reader.of_interest(stat_line, ours=ours):
             known = self.reconciler.is_known(stat_line.pid)
-            facts = self.fact_reader.facts(stat_line)
+            facts = self.fact_reader.facts(stat_line, ours=ours)
             self.take(facts)
             self.found += not known and stat_line.pid in self.reconciler.entries
             if not self.reconciler.is_known(facts.pid):
@@ -212,8 +211,7 @@ class Examiner:
     def _reads_forks_of_ended(self) -> bool:
         """Read the fork events of ended processes while their rows exist; whether any process is to be examined."""
         if self._ended:
-            for parent, child in self.context.forks():
-                self.performer.perform(self.reconciler.forked(parent, child))
+            self.performer.perform(self.reconciler.forked(self.context.forks()))
         return bool(self.performer.pending)
 
     def gone(self, pids: Iterable[int]) -> None:

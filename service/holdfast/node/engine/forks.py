@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.node.apply.action import Action, Follow
 from holdfast.node.engine.recent_rows import RecentRows
 from holdfast.node.journal.rows import Identity
@@ -27,22 +29,33 @@ class Forks:
         self._now: dict[int, Identity | None] = {}  # since the last `begin`
         self._before: dict[int, Identity | None] = {}
 
-    def told(self, parent: int, child: int) -> bool:
-        """Note that a process forked; return whether its child is an heir.
+    def told(self, forks: Iterable[tuple[int, int]]) -> list[int]:
+        """Note forks, each as parent and child; return the children that are heirs.
 
-        Both may have ended since: children of an heir are heirs, too.
+        Both may have ended since: children of an heir are heirs, too. Nearly all forks of a node are of other programs.
         """
+        now, before, processes = self._now, self._before, self._table.processes
+        heirs: list[int] = []
+        for parent, child in forks:
+            if parent in processes or parent in now or parent in before or parent in self._recent_rows.pids:
+                giver = self._giver(parent)
+            else:
+                giver = None
+            if child in now or child in before:
+                self.forget(child)
+            if giver is not None:
+                heirs.append(child)
+                now[child] = giver
+            elif child in processes:  # an earlier process with the child's pid has ended
+                now[child] = None
+        return heirs
+
+    def _giver(self, parent: int) -> Identity | None:
         for forks in (self._now, self._before):
             if parent in forks:
-                giver = forks[parent]
-                break
-        else:
-            held = self._table.processes.get(parent)
-            giver = (parent, held.start_ticks) if held is not None else self._recent_rows.last(parent)
-        self.forget(child)
-        if giver is not None or child in self._table.processes:  # an earlier process with the child's pid has ended
-            self._now[child] = giver
-        return giver is not None
+                return forks[parent]
+        held = self._table.processes.get(parent)
+        return (parent, held.start_ticks) if held is not None else self._recent_rows.last(parent)
 
     def forker(self, pid: int) -> Identity | None:
         """Return the process whose value or group a process has, as far as that was reported."""

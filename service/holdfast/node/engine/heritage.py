@@ -15,7 +15,7 @@ from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
-from holdfast.node.journal.table import Table
+from holdfast.node.journal.table import ProcessRows, Table
 from holdfast.node.model.decision import Decision
 from holdfast.node.model.process import Process
 
@@ -28,30 +28,34 @@ class Heritage:
 
     def inherit(self, process: Process) -> list[Action]:
         """Make rows for what a process inherited from another process that has it from us."""
-        table, descent = self._table, self._descent
-        held = table.held(process.pid, process.start_ticks)
+        is_placed = bool(process.cgroups) and not self._entries.is_moving(process.pid)
+        restored = self._restored_moves.of(process) if is_placed else []
         rows: list[AdjRow | MoveRow] = []
-        if held is None or (held.adj is None and held.override is None):
-            giver = descent.giver_of(process, process.oom_score_adj)
-            if giver is not None:
-                rows.append(inherited_adj(process, giver))
-        elif held.adj is not None and held.adj.heir_of is None:
-            giver = descent.giver_of(process, held.adj.before)
-            if giver is not None and giver.before != held.adj.before:  # a fork reported late: before is never ours
-                rows.append(replace(held.adj, before=giver.before))
-        if process.cgroups and not self._entries.is_moving(process.pid):
-            known = (*(held.moves if held is not None else ()), *self._restored_moves.of(process))
-            rows += inherited_moves(process, known, descent)
-        descent.forks.forget(process.pid)  # it is known by its rows from now on
-        return record(table, rows)
+        if self._descent.has_givers(process):
+            held = self._table.held(process.pid, process.start_ticks)
+            rows += self._inherited_value(process, held)
+            if is_placed:
+                known = (*(held.moves if held is not None else ()), *restored)
+                rows += inherited_moves(process, known, self._descent)
+        self._descent.forks.forget(process.pid)  # it is known by its rows from now on
+        return record(self._table, rows)
 
-    def heirs_first(self, process: Process) -> list[Action]:
+    def _inherited_value(self, process: Process, held: ProcessRows | None) -> list[AdjRow]:
+        if held is None or (held.adj is None and held.override is None):
+            giver = self._descent.giver_of(process, process.oom_score_adj)
+            return [inherited_adj(process, giver)] if giver is not None else []
+        if held.adj is not None and held.adj.heir_of is None:
+            giver = self._descent.giver_of(process, held.adj.before)
+            if giver is not None and giver.before != held.adj.before:  # a fork reported late: before is never ours
+                return [replace(held.adj, before=giver.before)]
+        return []
+
+    def heirs_first(self, process: Process, held: ProcessRows) -> list[Action]:
         """Examine the heirs first where another program has chosen since, and before is about to change.
 
         The processes forked until then have the old before.
         """
-        held = self._table.held(process.pid, process.start_ticks)
-        rows = held.values if held is not None else []
+        rows = held.values
         if self._entries.is_moving(process.pid):
             rows = [row for row in rows if isinstance(row, AdjRow)]
         return [Heirs(process.pid)] if any(is_chosen(row, process) for row in rows) else []

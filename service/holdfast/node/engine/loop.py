@@ -58,7 +58,7 @@ from holdfast.node.proc.host import innermost_limit, members_below, read_host
 from holdfast.node.proc.pressure import Pressure, read_pressure
 from holdfast.node.proc.reader import ProcReader
 from holdfast.node.rule.ruleset import Rules
-from holdfast.process import ProcRoot, heap
+from holdfast.process import OpenProcess, ProcRoot, heap
 
 LOG = log.named(__name__)
 T = TypeVar("T")
@@ -366,9 +366,9 @@ class Loop:
             if len(events) < BATCH or self._serving.is_over:
                 return
 
-    def _allows(self, pid: int, now: float) -> bool:
+    def _allows(self, process: OpenProcess) -> bool:
         """Whether an event of a process is served at once; otherwise a rescan examines the process."""
-        if self._limits.allows_examination(pid, now):
+        if self._limits.allows_examination(process, time.monotonic()):
             return True
         self.sweeps.want(Cause.LOST_EVENTS)
         return False

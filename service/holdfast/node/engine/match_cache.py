@@ -12,6 +12,7 @@ from typing import TypeVar
 from holdfast.node.proc.parse import printed
 from holdfast.node.proc.reader import LONGEST_CACHED, IgnoredNames, ProcReader
 from holdfast.node.rule.ruleset import Rules
+from holdfast.process import OpenProcess
 
 T = TypeVar("T")
 _CACHED_NAMES = 2048  # the kernel's workers change theirs all day
@@ -57,16 +58,16 @@ class MatchCache:
             if in_no_pod:
                 _remember(self._in_no_pod, (printed(comm), groups))
 
-    def has(self, name: bytes, pid: int) -> bool:
-        """Whether the cache has the name (as `printed`), or the name with the process's present groups.
+    def has(self, name: bytes, process: OpenProcess) -> bool:
+        """Whether the cache has the name (as `printed`), or the name with the process's groups.
 
         Raises:
-            ProcessGone: no process has the pid.
+            ProcessGone: the process ended.
         """
         seen = self.seen
         if name in seen.names:
             return True
-        return seen.asks_groups and (name, self._reader.group_text(pid)) in seen.in_groups
+        return seen.asks_groups and (name, self._reader.group_text_of(process)) in seen.in_groups
 
 
 def _remember(seen: set[T], entry: T) -> None:

@@ -78,7 +78,7 @@ class EngineContext(Struct, frozen=True):
     metrics: PlacementMetrics
     forks: Callable[[], Iterable[tuple[int, int]]] = tuple
     now: Callable[[], Now] = now
-    allows: Callable[[int, float], bool] = lambda pid, now: True
+    allows: Callable[[OpenProcess], bool] = lambda process: True
 
 
 class Performer:
@@ -107,7 +107,7 @@ class Performer:
         self._logged.clear()
 
     def perform(self, actions: Iterable[Action], process: OpenProcess | None = None) -> None:
-        """Carry out actions. ``process``: the process of the writes and orders among them.
+        """Carry out actions. ``process``: the process of the writes and orders among them; an order takes it over.
 
         Raises:
             Unavailable: an override cannot be journaled.
@@ -121,11 +121,13 @@ class Performer:
             elif isinstance(action, Order):
                 assert process is not None
                 if self.at_once is None:
-                    self._context.mover.submit(action, process.again())
+                    self._context.mover.submit(action, process.hand_over())
                     self._handed_over = action.number
                 else:
                     result = self._context.executor.carry_out(action, process)
                     waiting.extendleft(reversed(self._settle(result)))
+            elif isinstance(action, Tell):
+                self._tell(action.report)
             elif isinstance(action, Unset | Remove):
                 waiting.extendleft(reversed(self._settle(self._context.executor.clear(action))))
             else:
@@ -141,12 +143,13 @@ class Performer:
         """Take a result of the mover."""
         self.perform(self._settle(result))
 
+    def _tell(self, report: Report) -> None:
+        if report.happening is Happening.DRIFTED:
+            self._context.metrics.drift.inc(report.rule)
+        self._context.report(report)
+
     def _note(self, action: Action) -> None:
         match action:
-            case Tell():
-                if action.report.happening is Happening.DRIFTED:
-                    self._context.metrics.drift.inc(action.report.rule)
-                self._context.report(action.report)
             case Commit():
                 self._journal.commit(action.rows, action.drops, needed=action.needed)
             case Amend():
@@ -185,9 +188,7 @@ class Performer:
 
     def find_heirs(self, pid: int) -> None:
         """Find what descendants have from a process while that is known; then examine those that have something."""
-        found = [
-            child for parent, child in self._context.forks() if self._reconciler.forked(parent, child)
-        ]  # their parents may have ended since
+        found = [look.pid for look in self._reconciler.forked(self._context.forks())]  # their parents may have ended
         waiting = deque((pid,))
         while found or waiting:
             children = found or list(self._context.reader.children_of(waiting.popleft()))
@@ -238,22 +239,29 @@ class Performer:
                 self._adj_after.observe((time.monotonic_ns() - result.action.at_ns) / 1e9)
 
     def _count_order(self, result: Carried) -> None:
-        metrics, groups = self._context.metrics, self._reconciler.host.groups
         moved = False
         for came in result.came:
             change = None if isinstance(came.step, Return) else came.step.change
-            field = Field.CGROUP if change is None else change.field
-            if came.how in (How.DONE, How.APART):
-                metrics.writes.inc(field, "done")
-                moved = moved or field is Field.CGROUP
-            elif came.how is How.REFUSED:
-                metrics.writes.inc(field, "refused")
-            if change is None or not isinstance(groups, Groups):
-                continue
             if isinstance(change, SettingChange):
-                groups.forget(change.group)
-            elif change.create or came.how is How.REFUSED:
-                groups.forget(change.after)
-        metrics.strangers.labels().value += result.stranger
+                self._count_step(Field.SETTING, came.how)
+                self._forget_group(change.group)
+                continue
+            self._count_step(Field.CGROUP, came.how)
+            moved = moved or came.how in (How.DONE, How.APART)
+            if change is not None and (change.create or came.how is How.REFUSED):
+                self._forget_group(change.after)
+        if result.stranger:
+            self._context.metrics.strangers.inc()
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)
+
+    def _count_step(self, field: Field, how: How) -> None:
+        if how in (How.DONE, How.APART):
+            self._context.metrics.writes.inc(field, "done")
+        elif how is How.REFUSED:
+            self._context.metrics.writes.inc(field, "refused")
+
+    def _forget_group(self, path: str) -> None:
+        groups = self._reconciler.host.groups
+        if isinstance(groups, Groups):
+            groups.forget(path)

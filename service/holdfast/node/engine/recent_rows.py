@@ -9,7 +9,7 @@ such row.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable
 
 from holdfast.node.journal.rows import AdjRow, Identity
 
@@ -23,11 +23,7 @@ class RecentRows:
     def __init__(self) -> None:
         self._by_pid: dict[int, list[tuple[int, AdjRow]]] = {}  # with the tick at which it was dropped
         self._in_order: deque[tuple[int, int]] = deque()  # (tick, pid), the oldest first
-
-    @property
-    def pids(self) -> KeysView[int]:
-        """The processes that have dropped rows."""
-        return self._by_pid.keys()
+        self.pids = self._by_pid.keys()  # of the processes that have dropped rows
 
     def last(self, pid: int) -> Identity | None:
         """The process of the latest dropped row with this pid."""

@@ -40,6 +40,8 @@ writes and orders of the rule (`enforcement`) or a restore (`restorer`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.node.apply.action import Action, Cleared, Follow, Forget, Look, Result, Wrote
 from holdfast.node.engine.clearance import Clearance
 from holdfast.node.engine.decider import Decider
@@ -127,11 +129,14 @@ class Reconciler:
     def observe(self, process: Process, now: Now, at_ns: int = 0) -> list[Action]:
         """Return the actions that follow from the facts read of a process; ``at_ns``: the event that led here, or 0."""
         self.descent.recent_rows.forget_before(now.ticks - FORK_TICKS)
-        actions = self.inherit(process) + self._heritage.heirs_first(process)
+        actions = self.inherit(process)
+        held = self.table.held(process.pid, process.start_ticks)
+        if held is not None:
+            actions += self._heritage.heirs_first(process, held)
         entry = self.entries.get(process.pid)
-        seen = self._decider.known(process)
+        seen = process if held is None else self._decider.known(process)  # without rows it inherited nothing
         decision = self._decider.decide(seen)
-        if decision is not None and (decision.rule is None or decision.as_child):
+        if held is not None and decision is not None and (decision.rule is None or decision.as_child):
             raised = self._heritage.raised_by_itself(process)
             if raised:
                 actions += raised
@@ -147,12 +152,12 @@ class Reconciler:
             if not at_ns and seen.held is None and (adopted := self._heritage.adopt_orphan(process, decision.rule)):
                 return actions + adopted + self.observe(process, now)
             entry = made(process, decision.rule, now)
-        self.entries.show_ruled(entry, seen, decision, now)
+        self.entries.show_ruled(entry, seen, held, decision, now)
         actions += self.followed.follow(process.pid, wanted=self.rules.may_hold_children_of(decision.rule))
         if decision.dry_run:
             actions += self._enforcement.plan_only(entry, decision, now)
         else:
-            actions += self._enforcement.enforce(entry, seen, decision, now, at_ns)
+            actions += self._enforcement.enforce(entry, seen, held, decision, now, at_ns)
         self.entries[process.pid] = entry  # last: another thread may show it, and only now is its state known
         return actions
 
@@ -162,10 +167,12 @@ class Reconciler:
         An earlier process with the same pid has ended: drop its rows.
         """
         actions: list[Action] = []
-        for known in (self.entries.get(process.pid), self.table.processes.get(process.pid)):
+        entry, held = self.entries.get(process.pid), self.table.processes.get(process.pid)
+        for known in (entry, held):
             if known is not None and known.start_ticks != process.start_ticks:
                 actions += self.gone(process.pid, known.start_ticks)
-        actions += self._settlement.agree(process)
+        if held is not None:
+            actions += self._settlement.agree(process)
         return actions + self._heritage.inherit(process)
 
     def _stand(self, process: Process, entry: Entry | None, now: Now) -> None:
@@ -174,11 +181,11 @@ class Reconciler:
         if entry is None and held is not None:
             entry = self.entries[process.pid] = made(process, held.values[0].rule, now)
         if entry is not None:
-            self.entries.show(entry, process)
+            self.entries.show(entry, process, held)
 
-    def forked(self, parent: int, child: int) -> list[Action]:
-        """Record a fork; the action examines the child if it is an heir."""
-        return [Look(child)] if self.descent.forks.told(parent, child) else []
+    def forked(self, forks: Iterable[tuple[int, int]]) -> list[Look]:
+        """Record forks, each as parent and child; the actions examine the children that are heirs."""
+        return [Look(child) for child in self.descent.forks.told(forks)]
 
     def begin(self) -> None:
         """Begin a rescan: every process is examined from now on."""

@@ -33,7 +33,7 @@ class Restorer:
             return self._release(entry, now) if entry is not None else []
         if entry is None:
             entry = made(process, (back or standing)[0].rule, now)
-        self._entries.show(entry, process)
+        self._entries.show(entry, process, held)
         actions = self._give_back(entry, back, now)
         if chosen:
             self._recent_rows.note((row for row in chosen if isinstance(row, AdjRow)), now.ticks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from holdfast.node.apply.action import (
@@ -14,6 +16,7 @@ from holdfast.node.apply.action import (
     Heirs,
     How,
     Look,
+    Order,
     Return,
     Stuck,
     Write,
@@ -24,7 +27,7 @@ from holdfast.node.engine.recent_rows import RecentRows
 from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow
 from holdfast.node.journal.table import Table
-from holdfast.node.model.decision import Field, MoveChange
+from holdfast.node.model.decision import Change, Field, MoveChange, Refusal
 from holdfast.node.model.placement import Happening, State, state_of
 from holdfast.node.model.process import Process
 
@@ -63,7 +66,10 @@ class Settlement:
         return []
 
     def _after_row(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
-        """Settle a row whose write was done or refused; a row under which nothing was written is dropped."""
+        """Settle a row whose write was done or refused; a row under which nothing was written is dropped.
+
+        This concerns the very row: an equal row, since then, may have done for another process what was refused here.
+        """
         return [Forget((row,))] if not done and row.written is None else self._settled(row, done=done)
 
     def _settled(self, row: AdjRow | MoveRow | FileRow, *, done: bool) -> list[Action]:
@@ -74,8 +80,7 @@ class Settlement:
         after = row.settled() if done else row.refused()
         if after is None:
             return []
-        self._table.swap(row, after)
-        if done and isinstance(row, MoveRow):
+        if self._table.swap(row, after) and done and isinstance(row, MoveRow):
             group = self._table.groups.get((row.hierarchy, row.wanted or ""))
             if group is not None and not group.base:
                 group = replace(group, base=row.before)
@@ -157,8 +162,7 @@ class Settlement:
         for came in returned:
             actions += self._moved_back(came, entry)
         for came in result.came:
-            # the very row: an equal row, since then, may have done for another process what was refused here
-            if came.row is not None and self._table.get(came.row) is came.row:
+            if came.row is not None:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
         if entry is None:
             return actions
@@ -177,23 +181,34 @@ class Settlement:
         return [Forget((row,))]
 
     def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
-        order, actions = result.order, list[Action]()
-        ours = [came for came in result.came if not isinstance(came.step, Return)]
-        done = [came.step.change for came in ours if came.how is How.DONE and not isinstance(came.step, Return)]
-        refused = [came.refusal for came in ours if came.refusal is not None]
-        moves = [change for change in done if isinstance(change, MoveChange)]
-        if moves:
-            entry.group = moves[0].after
+        actions, done, refused = list[Action](), list[Change](), list[Refusal]()
+        moved = False
+        for came in result.came:
+            if isinstance(came.step, Return):
+                continue
+            if came.refusal is not None:
+                refused.append(came.refusal)
+            elif came.how is How.DONE:
+                change = came.step.change
+                done.append(change)
+                if not moved and isinstance(change, MoveChange):
+                    moved, entry.group = True, change.after
         if done:
-            drifted = order.drifted and bool(moves)
-            actions.append(tell(Happening.DRIFTED if drifted else Happening.HELD, entry, tuple(done), now))
+            happening = Happening.DRIFTED if moved and result.order.drifted else Happening.HELD
+            actions.append(tell(happening, entry, tuple(done), now))
+        if refused or entry.refusals or entry.met:
+            actions += self._refused(entry, result.order, refused, now)
+        if entry.state is State.MOVING:
+            entry.state = state_of(entry.refusals, did=bool(done) or self._entries.is_changed(entry))
+        return actions
+
+    def _refused(self, entry: Entry, order: Order, refused: Sequence[Refusal], now: Now) -> list[Action]:
+        """Note the refusals that an order met, in place of those that the same steps met before."""
+        actions = list[Action]()
         news = [refusal for refusal in refused if refusal not in entry.refusals]
         if news:
             detail = "; ".join(refusal.detail for refusal in news)
             actions.append(tell(Happening.FAILED, entry, (), now, detail))
         asked = {step.change.field for step in order.steps if not isinstance(step, Return)}
         stay = [old for old in entry.met if old.field not in asked]
-        actions += self._entries.refuse(entry, entry.planned, (*stay, *refused))
-        if entry.state is State.MOVING:
-            entry.state = state_of(entry.refusals, did=bool(done) or self._entries.is_changed(entry))
-        return actions
+        return actions + self._entries.refuse(entry, entry.planned, (*stay, *refused))

@@ -17,6 +17,7 @@ from holdfast import log
 from holdfast.cgroups import Hierarchy
 from holdfast.errors import HoldfastError
 from holdfast.node.proc.reader import ProcReader
+from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
 WINDOW_S = 1.0
@@ -42,8 +43,8 @@ class UserRateLimit:
         self._window_ends, self._events = 0.0, 0
         self._groups: dict[bytes, str] = {}
 
-    def allows(self, pid: int, now: float) -> bool:
-        """Whether the process ``pid`` is to be examined for an event that would be worth it; ``now`` monotonic.
+    def allows(self, process: OpenProcess, now: float) -> bool:
+        """Whether a process is to be examined for an event that would be worth it; ``now`` monotonic.
 
         Raises:
             ProcessGone: the process ended.
@@ -55,7 +56,7 @@ class UserRateLimit:
         self._events += 1
         if self._events <= FREE_EVENTS:
             return True
-        crowd = self._crowd_of(pid)
+        crowd = self._crowd_of(process)
         count = self._counts[crowd] = self._counts.get(crowd, 0) + 1
         if count <= MOST_EVENTS:
             return True
@@ -66,7 +67,7 @@ class UserRateLimit:
                 "processes make too many events; some of this user and group are examined by rescans only",
                 uid=crowd[0] if crowd[0] != OTHERS else "others",
                 cgroup=crowd[1],
-                pid=pid,
+                pid=process.pid,
                 in_s=WINDOW_S,
             )
         self.skipped += 1
@@ -77,8 +78,8 @@ class UserRateLimit:
         self._told.clear()
         self._groups.clear()
 
-    def _crowd_of(self, pid: int) -> Crowd:
-        user, group = self._reader.real_uid(pid), self._group_of(pid)
+    def _crowd_of(self, process: OpenProcess) -> Crowd:
+        user, group = self._reader.real_uid_of(process), self._group_of(process)
         if not user:
             return user, group
         users = self._users.setdefault(group, set())
@@ -87,8 +88,8 @@ class UserRateLimit:
         users.add(user)
         return user, group
 
-    def _group_of(self, pid: int) -> str:
-        text = self._reader.group_text(pid)
+    def _group_of(self, process: OpenProcess) -> str:
+        text = self._reader.group_text_of(process)
         group = self._groups.get(text)
         if group is None:
             if len(self._groups) >= MOST_CACHED:

@@ -100,11 +100,13 @@ class Table:
             else:
                 held.override = self.overridden[row.pid] = row
 
-    def swap(self, old: Row, row: Row) -> None:
-        """Put a row in place of another one of the same subject, if that is still the very row."""
+    def swap(self, old: Row, row: Row) -> bool:
+        """Put a row in place of another one of the same subject; False: that is no longer the very row."""
         with self._lock:
-            if self.get(old) is old:
-                self.put(row)
+            if self.get(old) is not old:
+                return False
+            self.put(row)
+            return True
 
     def _of(self, pid: int, start_ticks: int) -> ProcessRows | None:
         """Return the rows of a process; None: a newer process has its pid, so it has ended."""

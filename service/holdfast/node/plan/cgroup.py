@@ -47,13 +47,14 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
     if standing:
         return (), refused + standing
     create = target.path not in host.groups
-    settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
-    settings = tuple(replace(change, create=create) for change in settings)
-    moves = tuple(
-        MoveChange(before, target.path, hierarchy=name, create=create, lost=lost[name])
-        for name, before in outside.items()
-    )
-    return settings + moves, refused + unsaid
+    changes: list[Change] = []
+    if target.settings:
+        settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
+        changes += [replace(change, create=create) for change in settings]
+        refused += unsaid
+    for name, before in outside.items():
+        changes.append(MoveChange(before, target.path, hierarchy=name, create=create, lost=lost[name]))
+    return tuple(changes), refused
 
 
 def plan_in_place(process: Process, rule: CompiledRule, host: HostFacts, claims: Claims) -> Part:
@@ -141,7 +142,8 @@ def _in_the_way(
             "settings keep them",
         )
     group = host.groups.get(target.path)
-    yield from _too_small(process, rule, host, group)
+    if too_small := _too_small(process, rule, host, group):
+        yield too_small
     if group is None:
         return
     if group.frozen and not rule.allow_frozen:
@@ -177,6 +179,8 @@ def limits_left(before: str, after: str, hierarchy: str, host: HostFacts) -> str
 
     These are the limits of the process's group and of every group above it that does not contain the target as well.
     """
+    if before == "/":
+        return ""
     controllers = host.controllers if hierarchy == UNIFIED else hierarchy.split(",")
     files = limits_of(controllers, v2=hierarchy == UNIFIED)
     left = []
@@ -210,18 +214,19 @@ def _limit_said(row: Setting, facts: GroupFacts, host: HostFacts) -> str:
     return f"{row.file} {shown}"
 
 
-def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts | None) -> Iterator[Refusal]:
+def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts | None) -> Refusal | None:
     target = rule.cgroup
     if target is None or rule.allow_small_limit:
-        return
+        return None
     limit = _limit_to_be(target.settings, group)
     uses = (process.rss_pages + process.page_table_pages) * host.page_bytes
-    if limit is not None and uses > limit:
-        yield Refusal(
-            Reason.MEMORY_LIMIT,
-            Field.CGROUP,
-            f"it uses {_mib(uses)} and {target.path} allows {_mib(limit)}: raise it, or allow_small_limit: true",
-        )
+    if limit is None or uses <= limit:
+        return None
+    return Refusal(
+        Reason.MEMORY_LIMIT,
+        Field.CGROUP,
+        f"it uses {_mib(uses)} and {target.path} allows {_mib(limit)}: raise it, or allow_small_limit: true",
+    )
 
 
 def _limit_to_be(settings: Mapping[str, Value], group: GroupFacts | None) -> int | None:

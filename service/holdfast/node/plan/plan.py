@@ -28,17 +28,19 @@ same function answers the engine (which carries the changes out), ``preview`` (a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from holdfast.node.model.decision import AdjChange, Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.process import GroupFacts, HostFacts, Process
-from holdfast.node.plan.cgroup import line_up, plan_in_place, plan_move, raises_a_limit
+from holdfast.node.plan.cgroup import Part, line_up, plan_in_place, plan_move, raises_a_limit
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
 from holdfast.node.rule.protection import KEPT, leaves_limits, spares
 from holdfast.node.rule.ruleset import BY_FACTS, CompiledRule, Identification, RuleMatch, Rules, RuleTrace, lender_of
-from holdfast.node.rule.schema import OomScoreAdj, Rule
+from holdfast.node.rule.schema import CgroupTarget, OomScoreAdj, Rule
 
 CAN_LOWER = "CAP_SYS_RESOURCE"
 MOST_ASKS = 8  # annotations of one pod that an explanation names: their author may write any number
@@ -87,10 +89,12 @@ def _plan_groups(process: Process, found: RuleMatch, host: HostFacts, claims: Cl
     changes: tuple[Change, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     kept, by_claim = True, False
-    for part, field, protects in (
-        (plan_move, Field.CGROUP, spec.cgroup is not None and _move_protects(spec, host)),
-        (plan_in_place, Field.SETTING, _settings_protect(process, found.rule, host)),
-    ):
+    parts: list[tuple[Callable[[Process, CompiledRule, HostFacts, Claims], Part], Field, bool]] = []
+    if spec.cgroup is not None:
+        parts.append((plan_move, Field.CGROUP, _move_protects(spec, spec.cgroup, host)))
+    if spec.in_place:
+        parts.append((plan_in_place, Field.SETTING, _settings_protect(process, found.rule, host)))
+    for part, field, protects in parts:
         standing = _standing(process, found) if protects else BY_FACTS
         if standing.why and not spec.trust_claims:
             refusals += (_claim(field, standing),)
@@ -102,20 +106,21 @@ def _plan_groups(process: Process, found: RuleMatch, host: HostFacts, claims: Cl
     return _Part(changes, refusals, kept, by_claim)
 
 
-def _move_protects(rule: Rule, host: HostFacts) -> bool:
+def _move_protects(rule: Rule, target: CgroupTarget, host: HostFacts) -> bool:
     """Whether the move may leave limits, or leads to a group whose memory is protected from reclaim.
 
     With ``memory_recursiveprot``, as systemd mounts cgroup v2, a group shares the protection of those above it.
     """
-    if rule.cgroup is None:
-        return False
-    if leaves_limits(rule) or spares(rule.cgroup.settings):
+    if leaves_limits(rule) or spares(target.settings):
         return True
-    return any(_is_spared(host.groups.get(path)) for path in line_up(rule.cgroup.path))
+    return any(_is_spared(host.groups.get(path)) for path in line_up(target.path))
 
 
 def _is_spared(group: GroupFacts | None) -> bool:
-    return group is not None and any(group.values.get(name, "0") not in ("0", "") for name in KEPT[:2])
+    if group is None:
+        return False
+    least, low, _ = KEPT
+    return group.values.get(least, "0") not in ("0", "") or group.values.get(low, "0") not in ("0", "")
 
 
 def _settings_protect(process: Process, rule: CompiledRule, host: HostFacts) -> bool:

@@ -55,6 +55,7 @@ FORK, EXEC, UID, COMM = 0x1, 0x2, 0x4, 0x200
 # nlmsghdr (16) + cn_msg (20) + proc_event {what, cpu, timestamp_ns, union}: its first words
 _WHAT, _TIME, _FIRST, _SECOND, _THIRD, _FOURTH = 36, 44, 52, 56, 60, 64
 _EVENT = struct.Struct("=36xI4xQ4I")
+_FORK = struct.Struct("=36xI4xQ4xI4xI")  # the process that forked, and its child
 
 
 class ProcessEvent(Struct, frozen=True):
@@ -120,23 +121,23 @@ class ForkLog:
         Raises:
             Lost: some are gone; the rest can still be read.
         """
-        receive, unpack, gap = self._socket.recv, _EVENT.unpack_from, self._gap
+        receive, unpack, gap = self._socket.recv, _FORK.unpack_from, self._gap
         found, self._found = self._found, []
         while len(found) < MOST_FORKS:
             try:
-                data = receive(4096)
+                what, at_ns, parent, child = unpack(receive(4096))
             except BlockingIOError:
                 break
             except OSError as error:
                 gap.begin(error)
                 continue
-            if len(data) >= _EVENT.size:
-                what, at_ns, _, parent, _, child = unpack(data)
-                if what == FORK:
-                    found.append((parent, child))
-                    if gap.since_ns and gap.ends(at_ns):
-                        self._found = found
-                        raise EventsLost
+            except struct.error:  # a message without an event
+                continue
+            if what == FORK:
+                found.append((parent, child))
+                if gap.since_ns and gap.ends(at_ns):
+                    self._found = found
+                    raise EventsLost
         else:
             return found
         if gap.ends():

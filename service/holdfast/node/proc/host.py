@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from holdfast import kernel_text
 from holdfast.cgroups import UNIFIED, Hierarchy, Tree, groups_of
@@ -44,6 +44,17 @@ class Values(Mapping[str, str]):
         if value is None:
             raise KeyError(name)
         return value
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str | T) -> str | T: ...
+    def get(self, name: str, default: T | None = None) -> str | T | None:
+        """Return a file's text, or ``default``, without the exception that `Mapping` raises for a missing one."""
+        if name not in self._read:
+            self._read[name] = self._found(name)
+        value = self._read[name]
+        return default if value is None else value
 
     def _found(self, name: str) -> str | None:
         controller = name.partition(".")[0]

@@ -97,10 +97,23 @@ def parse_status(status: bytes) -> tuple[tuple[int, int, int], int, int, int]:
     """
     # Uid:	0	0	0	0 … VmRSS:	    5104 kB … VmPTE:	      56 kB … VmSwap:	       0 kB
     try:
+        uids = parse_uids(status)
+        rss, swap, tables = (_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))
+        return uids, rss, swap, tables
+    except (ValueError, IndexError):
+        raise kernel_text.malformed("status of a process") from None
+
+
+def parse_uids(status: bytes) -> tuple[int, int, int]:
+    """Parse real, effective and saved uid from proc_pid_status(5); 0 where the line is missing.
+
+    Raises:
+        UnknownKernelText: a field is not a number.
+    """
+    try:
         uid = status.find(b"\nUid:\t")
         words = status[uid + 6 : status.find(b"\n", uid + 6)].split(b"\t") if uid >= 0 else (b"0", b"0", b"0")
-        rss, swap, tables = (_kib(status, key) // _PAGE_KIB for key in (b"\nVmRSS:", b"\nVmSwap:", b"\nVmPTE:"))
-        return (int(words[0]), int(words[1]), int(words[2])), rss, swap, tables
+        return int(words[0]), int(words[1]), int(words[2])
     except (ValueError, IndexError):
         raise kernel_text.malformed("status of a process") from None
 

@@ -31,7 +31,15 @@ from holdfast.errors import KernelRefused, ProcessGone, Unreadable
 from holdfast.node.model.process import Held, Lineage, PodFacts, PodLookup, Process, Wants
 from holdfast.node.proc.children import children_of
 from holdfast.node.proc.deadline import DeadlineReads
-from holdfast.node.proc.parse import COMM_BYTES, StatLine, is_zombie, name_and_parent, parse_stat, parse_status
+from holdfast.node.proc.parse import (
+    COMM_BYTES,
+    StatLine,
+    is_zombie,
+    name_and_parent,
+    parse_stat,
+    parse_status,
+    parse_uids,
+)
 from holdfast.process import OpenProcess, ProcRoot, oomscore
 
 _PAGE = 4096  # bytes that a first read asks for
@@ -185,13 +193,13 @@ class ProcReader:
             except (OSError, KernelRefused):
                 yield int(number), b""
 
-    def name(self, pid: int) -> bytes:
-        """The name, as `printed`, of the process that has the pid now: the cheapest file.
+    def name_of(self, process: OpenProcess) -> bytes:
+        """The name of an open process, as `printed`: the cheapest file.
 
         Raises:
-            ProcessGone: no process has it.
+            ProcessGone: it ended.
         """
-        return self._read(self.proc.fd, f"{pid}/comm", COMM_BYTES)
+        return self._read(process.fd, "comm", COMM_BYTES)
 
     def group_text(self, pid: int) -> bytes:
         """The whole ``cgroup`` of the process that has the pid now; empty where the kernel does not print it.
@@ -201,22 +209,37 @@ class ProcReader:
         """
         return self._group_text(self.proc.fd, f"{pid}/cgroup") or b""
 
-    def real_uid(self, pid: int) -> int:
-        """The user that started the process: a set-user-id program does not change this one.
-
-        Raises:
-            ProcessGone: no process has the pid.
-        """
-        uids = parse_status(self._read(self.proc.fd, f"{pid}/status"))[0]
-        return uids[0] if uids else 0
-
-    def stat_line_of(self, process: OpenProcess) -> StatLine:
-        """The parsed ``stat`` of an open process.
+    def group_text_of(self, process: OpenProcess) -> bytes:
+        """The whole ``cgroup`` of an open process, read once; empty where the kernel does not print it.
 
         Raises:
             ProcessGone: it ended.
         """
-        stat_line = parse_stat(process.pid, self._read(process.fd, "stat"))
+        return self._group_text(process.fd, "cgroup", process) or b""
+
+    def real_uid_of(self, process: OpenProcess) -> int:
+        """The user that started an open process: a set-user-id program does not change this one.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        return parse_uids(self._read(process.fd, "status"))[0]
+
+    def stat_of(self, process: OpenProcess) -> bytes:
+        """The whole ``stat`` of an open process.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        return self._read(process.fd, "stat")
+
+    def stat_line_of(self, process: OpenProcess, stat: bytes = b"") -> StatLine:
+        """The parsed ``stat`` of an open process; ``stat``: its text, where that was read already.
+
+        Raises:
+            ProcessGone: it ended.
+        """
+        stat_line = parse_stat(process.pid, stat or self.stat_of(process))
         if stat_line.headless:
             stat_line = self._with_thread(stat_line, process.fd, "")
             process.thread = stat_line.thread
@@ -236,18 +259,24 @@ class ProcReader:
         )
         if stat_line.thread:
             with suppress(ProcessGone):  # that thread ended
-                facts = self._facts(stat_line, wants, fd, f"{prefix}task/{stat_line.thread}/")
-                return replace(facts, oom_score_adj=adj, held=held)
+                return self._facts(stat_line, wants, f"{prefix}task/{stat_line.thread}/", opened, adj, held)
             stat_line = replace(stat_line, thread=0)
-        return self._facts(stat_line, wants, fd, prefix, adj, held)
+        return self._facts(stat_line, wants, prefix, opened, adj, held)
 
     def _facts(
-        self, stat_line: StatLine, wants: Wants, fd: int, prefix: str, adj: int = 0, held: Held | None = None
+        self,
+        stat_line: StatLine,
+        wants: Wants,
+        prefix: str,
+        opened: OpenProcess | None,
+        adj: int,
+        held: Held | None,
     ) -> Process:
+        fd = self.proc.fd if opened is None else opened.fd
         text: bytes | None = b""
         if wants.groups:
             is_stale = stat_line.headless and not stat_line.thread
-            text = None if is_stale else self._group_text(fd, f"{prefix}cgroup")
+            text = None if is_stale else self._group_text(fd, f"{prefix}cgroup", opened)
         groups = self._groups_of(text) if text else _NOWHERE
         uids: tuple[int, ...] = ()
         rss, swap, tables = stat_line.rss_pages, 0, 0
@@ -342,13 +371,13 @@ class ProcReader:
         """The pod of a process in these groups, as far as it is known."""
         return self._pods.pod_of(groups) if self._pods is not None else None
 
-    def _group_text(self, fd: int, name: str) -> bytes | None:
+    def _group_text(self, fd: int, name: str, opened: OpenProcess | None = None) -> bytes | None:
         """A whole ``cgroup``; None for a path longer than PATH_MAX, which some kernels do not print.
 
         A user nests groups that deep: the rest of the process is known all the same.
         """
         try:
-            return self._read(fd, name)
+            return self._read(fd, name) if opened is None else opened.text(name)
         except KernelRefused as error:
             if error.errno == errno.ENAMETOOLONG:
                 return None
@@ -377,7 +406,8 @@ class ProcReader:
         try:
             descriptor = os.open(name, _READ_ONLY, dir_fd=fd)
             try:
-                return os.read(descriptor, most) if most else kernel_text.read_record(descriptor, name)
+                data = os.read(descriptor, most or _PAGE)
+                return data if most or len(data) < _PAGE else data + kernel_text.read_open(descriptor, name)
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -87,6 +87,8 @@ def protects(rule: Rule) -> str:
 
 def spares(settings: Settings) -> str:
     """The setting that keeps memory from reclaim, or processes from being killed; empty without one."""
+    if not settings:
+        return ""
     kept = (name for name in KEPT if name in settings and str(settings[name]) not in ("0", "-1"))
     return next(kept, NOT_KILLED if str(settings.get(NOT_KILLED, 0)) != "0" else "")
 

@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import KernelRefused
 from holdfast.node.engine.recent_rows import FORK_TICKS
 
-from tests.fakes.kernel import TREE, Opened, Proc, Reader, Tree
+from tests.fakes.kernel import TREE, Proc, Reader, Tree
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
 
@@ -37,10 +37,6 @@ def is_undone(node):
     return as_before and list(node.journal.table.rows()) == []
 
 
-def no_descriptor(*unused):
-    raise OSError(errno.EMFILE, "too many open files")
-
-
 def cannot_open(proc, pid):
     raise KernelRefused("open", str(pid), errno.EMFILE)
 
@@ -51,14 +47,6 @@ def cannot_list(reader, pid):
 
 class TestWithoutADescriptor:
     """An order that could not be handed over is not under way: it was waited for until the process ended."""
-
-    def test_a_process_is_moved_as_soon_as_there_is_one(self, node, monkeypatch):
-        monkeypatch.setattr(Opened, "again", no_descriptor)
-        program = node.started("a")
-        monkeypatch.undo()
-        assert program.group == "/"
-        node.settle()
-        assert program.group == "/src3"
 
     def test_it_is_restored_as_soon_as_there_is_one(self, node, monkeypatch):
         program = node.started("a")

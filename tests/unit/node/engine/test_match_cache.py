@@ -49,8 +49,9 @@ def iter_candidates(reader):
 @pytest.mark.parametrize("comm", NAMES)
 def test_a_name_is_one_and_the_same_wherever_it_is_read(put, reader, comm):
     put(7, comm, ppid=42)
-    assert reader.name(7) == printed(comm)
-    assert name_and_parent(reader.stat(7)) == (printed(comm), 42)
+    with reader.proc.open(7) as process:
+        assert reader.name_of(process) == printed(comm)
+        assert name_and_parent(reader.stat_of(process)) == (printed(comm), 42)
 
 
 @pytest.mark.parametrize("comm", NAMES)
@@ -63,7 +64,8 @@ def test_a_name_that_no_rule_mentions_is_passed_over_once_it_was_seen(put, reade
     assert not match_cache.could_match(comm)
     assert match_cache.could_match("postgres")
     assert iter_candidates(match_cache) == [8]
-    assert match_cache.has(reader.name(7), 7)
+    with reader.proc.open(7) as process:
+        assert match_cache.has(reader.name_of(process), process)
 
 
 def test_who_is_known_or_a_child_of_somebody_followed_is_worth_a_look_whatever_the_name(put, reader, iter_candidates):
@@ -98,4 +100,4 @@ def test_who_ended_meanwhile_is_left_to_the_look_that_follows(put, reader, tmp_p
     found = list(reader.iter_candidates([b"6", b"7"], match_cache.seen, set(), ()))
     assert found == [(6, b""), (7, b"")]
     with pytest.raises(ProcessGone):
-        reader.name(6)
+        reader.proc.open(6)

@@ -1637,13 +1637,13 @@ class TestPure:
         assert forget.rows == (AdjRow(7, 40, 3, "value", written=500),)
 
     def test_a_fork_of_who_holds_nothing_is_nobody_s_business(self, reconciler):
-        assert reconciler.forked(5, 6) == []
+        assert reconciler.forked([(5, 6)]) == []
         reconciler.table.put(AdjRow(5, 40, 3, "value", written=500))
-        assert reconciler.forked(5, 6) == [Look(6)]
+        assert reconciler.forked([(5, 6)]) == [Look(6)]
 
     def test_a_fork_is_news_for_two_rounds(self, reconciler):
         reconciler.table.put(AdjRow(5, 40, 3, "value", written=500))
-        reconciler.forked(5, 6)
+        reconciler.forked([(5, 6)])
         reconciler.begin()
         assert reconciler.is_known(6)
         reconciler.begin()

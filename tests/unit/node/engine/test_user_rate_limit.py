@@ -1,6 +1,14 @@
+from typing import NamedTuple
+
 import pytest
 from holdfast.errors import ProcessGone
 from holdfast.node.engine.user_rate_limit import FREE_EVENTS, MOST_EVENTS, MOST_USERS, WINDOW_S, UserRateLimit
+
+
+class Opened(NamedTuple):
+    """An open process."""
+
+    pid: int
 
 
 class Tree:
@@ -24,13 +32,13 @@ class Reader:
     def __init__(self):
         self.processes = {}
 
-    def real_uid(self, pid):
-        if pid not in self.processes:
-            raise ProcessGone(str(pid))
-        return self.processes[pid][0]
+    def real_uid_of(self, process):
+        if process.pid not in self.processes:
+            raise ProcessGone(str(process.pid))
+        return self.processes[process.pid][0]
 
-    def group_text(self, pid):
-        return self.processes[pid][1].encode()
+    def group_text_of(self, process):
+        return self.processes[process.pid][1].encode()
 
     def place_of(self, text):
         return {"": text.decode()}, None
@@ -51,11 +59,13 @@ def user_limit(reader, tmp_path):
 def storm(user_limit, reader, first, number, *, uid=1001, group="/a", now=100.0):
     """So many processes, an event of each; how many were served."""
     reader.processes.update(dict.fromkeys(range(first, first + number), (uid, group)))
-    return sum(user_limit.allows(pid, now) for pid in range(first, first + number))
+    return sum(user_limit.allows(Opened(pid), now) for pid in range(first, first + number))
 
 
 def test_few_events_are_served_without_a_look_at_whose_they_are(user_limit):
-    assert all(user_limit.allows(pid, 100 + second * WINDOW_S) for second in range(9) for pid in range(FREE_EVENTS))
+    assert all(
+        user_limit.allows(Opened(pid), 100 + second * WINDOW_S) for second in range(9) for pid in range(FREE_EVENTS)
+    )
     assert (user_limit.skipped, user_limit.slowed) == (0, 0)
 
 
@@ -75,7 +85,7 @@ def test_a_new_process_for_each_event_is_served_no_longer_and_others_are(user_li
 
 def test_who_changes_its_user_at_each_event_is_no_new_crowd_each_time(user_limit, reader):
     reader.processes = {pid: (100000 + pid, "/a") for pid in range(50000)}
-    served = sum(user_limit.allows(pid, 100.0) for pid in range(50000))
+    served = sum(user_limit.allows(Opened(pid), 100.0) for pid in range(50000))
     assert served == FREE_EVENTS + MOST_USERS + MOST_EVENTS
     assert user_limit.slowed == 1
     assert storm(user_limit, reader, 60000, 9, uid=0) == 9, "root is not among the others"
@@ -86,7 +96,7 @@ def test_who_changes_its_user_at_each_event_is_no_new_crowd_each_time(user_limit
 def test_who_has_ended_is_counted_for_nobody(user_limit, reader):
     storm(user_limit, reader, 1, FREE_EVENTS)
     with pytest.raises(ProcessGone):
-        user_limit.allows(10**6, 100.0)
+        user_limit.allows(Opened(10**6), 100.0)
     assert user_limit.slowed == 0
 
 
@@ -100,7 +110,7 @@ def test_groups_of_a_users_own_are_counted_as_the_one_that_root_gave_it(user_lim
     os.chown(tmp_path / "user.slice/user@7.service/evil", 1001, 1001)
     each = "/user.slice/user@7.service/evil/{}"
     reader.processes = {pid: (1001, each.format(pid)) for pid in range(5000)}
-    served = sum(user_limit.allows(pid, 100.0) for pid in range(5000))
+    served = sum(user_limit.allows(Opened(pid), 100.0) for pid in range(5000))
     assert served == FREE_EVENTS + MOST_EVENTS
     assert user_limit._of_root({"": "/user.slice/other"}) == "/user.slice/other"
     assert user_limit._of_root({"": "/user.slice/user@7.service/evil"}) == "/user.slice"

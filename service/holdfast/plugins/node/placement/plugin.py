@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 LOG = log.named(__name__)
 NAMESPACE = "holdfast"  # of the events; placement is in no client's namespace
 KMSG = "/dev/kmsg"
-BEAT_S = 1.0  # between two checks whether the engine's thread goes on
+BEAT_S = 2.0  # between two checks whether the engine's thread goes on; each wakes the loop, on an idle node too
 GIVEN_UP_S = 30.0  # an engine that hangs for so long does not recover
 ENTRY_S = 2.0  # in which the script that most containers start with has executed the program
 #: How long the loop's thread may keep the interpreter from the engine's. The default, 5 ms, is a process's life.
