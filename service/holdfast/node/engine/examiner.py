@@ -6,6 +6,7 @@ cheap. A process is opened, and known to be the one that was read, only if somet
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Collection, Iterable
 
@@ -34,6 +35,7 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import OpenProcess, ProcRoot
 
 LOG = log.named(__name__)
+MOST_LEFT = 4096  # processes to examine, or ended ones whose rows are kept, that may wait for the next turn
 MOST_EXAMINATIONS = 8  # of one process for one event: another program may answer each write of ours with one of its own
 
 
@@ -51,6 +53,19 @@ class Examiner:
         self._unexamined: dict[int, str] = {}  # processes that could not be examined during the last restore, and why
         self._ended: set[int] = set()  # forgotten when all that follows was examined: their rows reveal heirs
         self._examining = False
+        self._until = 0.0
+
+    def limit_turn(self, seconds: float) -> None:
+        """Leave what is not examined within ``seconds`` from now to the next turn; 0: examine everything.
+
+        Heirs that fork faster than they are examined would keep the engine in one turn for as long as they go on.
+        """
+        self._until = time.monotonic() + seconds if seconds else 0.0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether processes were left to the next turn."""
+        return bool(self.performer.pending or self._ended)
 
     @property
     def rules(self) -> Rules:
@@ -113,9 +128,10 @@ class Examiner:
 
         ``served``: pids that are examined in a moment anyway.
         """
-        heirs = self.reconciler.forked(self.context.forks())
-        if heirs:
-            self.performer.perform([look for look in heirs if look.pid not in served])
+        if len(self.performer.pending) <= MOST_LEFT:  # else the kernel keeps them; for those it drops, all are read
+            heirs = self.reconciler.forked(self.context.forks())
+            if heirs:
+                self.performer.perform([look for look in heirs if look.pid not in served])
         self._examine_pending()
 
     def examine(self, pid: int, at_ns: int = 0) -> None:
@@ -199,6 +215,9 @@ class Examiner:
         times: dict[int, int] = {}
         try:
             while pending or self._reads_forks_of_ended():
+                if self._is_late():
+                    self._leave_to_next_turn()
+                    return
                 pid = pending.popleft()
                 times[pid] = times.get(pid, 0) + 1
                 if times[pid] <= MOST_EXAMINATIONS:
@@ -207,6 +226,17 @@ class Examiner:
             self._examining = False
         ended, self._ended = self._ended, set()
         self._forget(ended)
+
+    def _is_late(self) -> bool:
+        """Whether the turn has lasted long enough; a restore is done as a whole."""
+        return 0 < self._until < time.monotonic() and self.performer.at_once is None
+
+    def _leave_to_next_turn(self) -> None:
+        """Leave the rest; of very many ended processes only the forks are read, and their rows go now."""
+        if len(self._ended) > MOST_LEFT:
+            self._reads_forks_of_ended()
+            ended, self._ended = self._ended, set()
+            self._forget(ended)
 
     def _reads_forks_of_ended(self) -> bool:
         """Read the fork events of ended processes while their rows exist; whether any process is to be examined."""

@@ -67,6 +67,7 @@ FLOOD = 64  # batches of events before calls and moves are served
 EVENTS_SHARE = 5  # events take one part in so many of a processor in the long run,
 BURST_S = 0.25  # may take this much at once,
 REST_S = 0.05  # and wait no longer than this; the kernel keeps thousands
+TURN_S = 1.0  # of what events lead to, before others are served
 TROUBLE_S = 0.1  # before the next turn, when one failed
 MOST_FAILURES = 50  # turns in a row that fail by a mistake of ours, then the engine ends
 ENDS_S = 5.0  # for the thread to end; a thread that hangs is left until the process ends
@@ -273,6 +274,7 @@ class Loop:
         self._busy_since = 0.0
         ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
         self._busy_since = time.monotonic()
+        self.examiner.limit_turn(TURN_S)
         served = False
         for descriptor, _ in ready:
             if descriptor == self._polled[0]:
@@ -286,7 +288,9 @@ class Loop:
                 self.calls.heard()
         if not served or self.sweeps.pending:
             self._take_forks()
+        self.examiner.limit_turn(0)  # a request is answered when all that it asks for is done
         self.calls.carry_out()
+        self.examiner.limit_turn(TURN_S)
         if self.examiner.journal.table.overridden:
             self.examiner.expire(self.examiner.context.now())
         if self.mover.waiting <= MOST_WAITING:
@@ -310,6 +314,8 @@ class Loop:
 
     def _patience_ms(self) -> float:
         """Return the milliseconds for which nothing needs to be done unless something comes."""
+        if self.examiner.is_behind:
+            return 0
         if self.sweeps.pending:
             return 0 if self.mover.waiting <= MOST_WAITING else CATCH_UP_MS
         if not self.mover.idle:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from holdfast.errors import KernelRefused
+from holdfast.node.engine import examiner as ours
 from holdfast.node.engine.recent_rows import FORK_TICKS
 
 from tests.fakes.kernel import TREE, Proc, Reader, Tree
@@ -193,3 +194,61 @@ class TestEnded:
         node.kernel.start("none", old.pid)
         node.examiner.gone([old.pid])
         assert list(node.journal.table.rows()) == []
+
+
+class Storm(Node):
+    """Each time that the forks are read, a descendant has forked another one, and ended."""
+
+    forker = 0
+    children = 0
+
+    def _told(self):
+        if self.forker:
+            self.children += 1
+            child = 10_000 + self.children
+            self.forks.append((self.forker, child))
+            self.forker = child
+        return super()._told()
+
+
+class TestHeirsThatForkWithoutEnd:
+    """The engine was in one turn for as long as they went on."""
+
+    @pytest.fixture
+    def storm(self):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            made = Storm(Path(folder))
+            made.set_rules(rules(BOTH))
+            made.settle()
+            yield made
+            made.stop()
+
+    def test_a_turn_ends_and_the_next_ones_examine_the_rest(self, storm):
+        parent = storm.started("a")
+        storm.settle()
+        storm.forker = parent.pid
+        storm.examiner.limit_turn(0.05)
+        storm.examiner.take_forks()
+        assert storm.examiner.is_behind
+        assert storm.children > 1
+        storm.forker = 0
+        storm.examiner.limit_turn(0)
+        storm.examiner.take_forks()
+        assert not storm.examiner.is_behind
+        storm.examiner.restore()
+        assert is_undone(storm)
+
+    def test_what_waits_for_the_next_turn_has_a_bound(self, storm, monkeypatch):
+        monkeypatch.setattr(ours, "MOST_LEFT", 10)
+        parent = storm.started("a")
+        storm.settle()
+        storm.forker = parent.pid
+        for _ in range(20):
+            storm.examiner.limit_turn(0.01)
+            storm.examiner.take_forks()
+        assert len(storm.examiner._ended) <= 11
+        assert len(storm.examiner.performer.pending) <= 11
+        storm.forker = 0
+        storm.examiner.limit_turn(0)
+        storm.examiner.restore()
+        assert is_undone(storm)
