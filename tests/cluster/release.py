@@ -47,8 +47,12 @@ class Release:
     chart: Path = CHART
 
     def install(self, values: Mapping[str, Any] | None = None, *words: str) -> None:
-        """Install the chart and wait until every daemon is Ready."""
+        """Install the chart and wait until every daemon is Ready.
+
+        Helm 3 waits for all but as many as an update may make unavailable: on one node, for none.
+        """
         self.helm("install", self.name, self.chart, "--values=-", *self._waiting(), *words, values=values)
+        self.rolled_out()
 
     def installed(self) -> bool:
         """Whether the release exists."""
