@@ -66,5 +66,9 @@ class Metadata(Mapping[str, tuple[str, ...]]):
             changed._values[key.lower()] = values
         return changed
 
+    def appending(self, key: str, *values: str) -> Metadata:
+        """Return a copy in which ``key`` has these values after the existing ones."""
+        return self.replacing(key, *self.get(key, ()), *values)
+
 
 EMPTY = Metadata()

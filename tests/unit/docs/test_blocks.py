@@ -38,6 +38,8 @@ RUN = {
     ("docs/first-plugin.md", "python -m grpc_tools.protoc"): "tests/integration/test_first_plugin.py",
     ("docs/first-plugin.md", "holdfast run"): "tests/integration/test_first_plugin.py",
     ("docs/first-plugin.md", "holdfast plugins ls"): "tests/integration/test_first_plugin.py",
+    ("docs/first-plugin.md", "python -m pytest"): "tests/integration/test_first_plugin.py",
+    ("docs/first-server.md", "holdfast run"): "tests/integration/test_first_server.py",
     ("docs/framework.md", "holdfast run"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "holdfast plugins ls"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "ctr"): "tests/install/test_look_around.py",

@@ -430,7 +430,10 @@ async def test_the_debug_pages_show_stacks_tasks_and_configuration_and_change_th
         log.level_number(level)
         levels.append(level)
 
-    routes = debug_routes(str, lambda: {"version": 2}, lambda: levels[-1], set_level)
+    def stacks(threads: bool) -> str:
+        return "thread MainThread" if threads else "task Task-1"
+
+    routes = debug_routes(stacks, lambda: {"version": 2}, lambda: levels[-1], set_level)
     async with serving(routes) as (address, _):
         assert b"thread MainThread" in (await ask(address, "GET", "/debug/stacks"))[2]
         assert b"Task-" in (await ask(address, "GET", "/debug/tasks"))[2]

@@ -25,6 +25,13 @@ def test_replacing_sets_the_values_and_leaves_the_original():
     assert dict(metadata) == {"foo": ("a", "b")}
 
 
+def test_appending_keeps_the_order_and_leaves_the_original():
+    metadata = Metadata({"foo": "a"})
+    assert metadata.appending("foo", "b", "c")["foo"] == ("a", "b", "c")
+    assert metadata.appending("bar", "x")["bar"] == ("x",)
+    assert dict(metadata) == {"foo": ("a",)}
+
+
 def test_what_was_received_keeps_its_keys_as_they_were_sent():
     metadata = Metadata.received([("Foo", "a"), ("foo", "b"), ("Foo", "c")])
     assert list(metadata.pairs()) == [("Foo", "a"), ("Foo", "c"), ("foo", "b")]
