@@ -274,7 +274,7 @@ _FOREIGN: tuple[tuple[type[BaseException], Code], ...] = (
 
 def reason_of(error: OSError) -> str:
     """Return the system's words for an error, in lower case as Go prints them."""
-    return (os.strerror(error.errno) if error.errno else str(error)).lower()
+    return (error.strerror or str(error)).lower()
 
 
 def code_of(error: BaseException) -> Code:
