@@ -37,6 +37,20 @@ async def streamed(request, context):
     yield text(arrived(context))
 
 
+async def answered_at_the_end(requests, context):
+    """After all requests: what a client has still to send when its answer comes would fail."""
+    async for _ in requests:
+        pass
+    return await answered(None, context)
+
+
+async def streamed_at_the_end(requests, context):
+    async for _ in requests:
+        pass
+    async for one in streamed(None, context):
+        yield one
+
+
 async def failed(request, context):
     await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
 
@@ -48,8 +62,8 @@ async def endless(request, context):
 METHODS = {
     "unary": handler("unary", answered),
     "server": handler("server", streamed),
-    "client": handler("client", answered),
-    "bidi": handler("bidi", streamed),
+    "client": handler("client", answered_at_the_end),
+    "bidi": handler("bidi", streamed_at_the_end),
     "failed": handler("unary", failed),
     "endless": handler("unary", endless),
 }
