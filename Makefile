@@ -10,7 +10,7 @@ MKDOCS := .cache/mkdocs
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs picture chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs recording picture chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -128,6 +128,10 @@ $(MKDOCS)/.installed: requirements/docs.lock
 	@$(PYTHON) -m venv $(MKDOCS)
 	@$(MKDOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
 	@touch $@
+
+# In the virtual machine of HOLDFAST_V2_HOST, with Debian's prometheus and systemd.
+recording: $(VENV)/.installed ## record the README's session again
+	@$(BIN)/python docs/record.py
 
 picture: $(VENV)/.installed ## draw docs/dashboard.svg again, as root with Debian's prometheus: five minutes
 	@mkdir -p .cache && $(BIN)/python helm/scene.py >.cache/dashboard.svg && mv .cache/dashboard.svg docs/dashboard.svg
