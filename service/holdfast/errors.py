@@ -84,6 +84,12 @@ class Unavailable(HoldfastError):
     code, word = Code.UNAVAILABLE, "unavailable"
 
 
+class Unreachable(Unavailable):
+    """No daemon answered: nothing listens, the connection broke, or the time ran out."""
+
+    word = ""
+
+
 class Unimplemented(HoldfastError):
     """The method is not served here."""
 

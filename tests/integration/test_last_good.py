@@ -75,7 +75,7 @@ class Node:
         return asked.returncode, json.loads(asked.stdout)
 
     def adj(self):
-        return self.shown()[1]["config"]["plugins"][RULES]["rules"][0]["oom_score_adj"]
+        return json.loads(self.shown()[1]["config_json"])["plugins"][RULES]["rules"][0]["oom_score_adj"]
 
     def health(self):
         return {name: self.ask("health", name).stdout.strip() for name in ("", SERVICE, "grpc.health.v1.Health")}

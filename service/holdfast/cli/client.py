@@ -1,4 +1,4 @@
-"""Common part of the client commands: the daemon's address, the namespace of calls, output and errors.
+"""Connection of the client commands to a daemon: its address, the namespace of calls, output and errors.
 
 gRPC is imported when a call is made: `--help` and completion do without it.
 """
@@ -6,22 +6,21 @@ gRPC is imported when a call is made: `--help` and completion do without it.
 from __future__ import annotations
 
 import errno
-import functools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import click
 from msgspec import Struct
 from msgspec.structs import replace
 
 from holdfast import namespaces
-from holdfast.errors import HoldfastError, from_status
+from holdfast.errors import HoldfastError, Unreachable, from_status
 
 if TYPE_CHECKING:
     import grpc
+    from google.protobuf.message import Message
 
 T = TypeVar("T")
 LEASE_HEADER = "containerd-lease"
@@ -61,13 +60,36 @@ class Target(Struct, frozen=True):
 
 
 class DaemonClient:
-    """One connection to a daemon. ``json``: print the API's messages instead of tables."""
+    """One connection to a daemon, and the form of the output that the caller wants.
 
-    def __init__(self, target: Target, json: bool) -> None:
+    ``for_programs``: the API's messages, in JSON or YAML; else ``output`` is a form for people.
+    """
+
+    def __init__(self, target: Target, output: str, *, for_programs: bool) -> None:
         self.target = target
-        self.json = json
+        self.output, self.for_programs = output, for_programs
         self._channel: grpc.Channel | None = None
         self.lease = ""
+
+    def emitted(self, message: Message, *, lines: bool = False) -> bool:
+        """Print a message if the output is for programs; return whether it is. ``lines``: JSON in one line."""
+        if not self.for_programs:
+            return False
+        from holdfast.cli.table import plain
+
+        self.print_document(plain(message), lines=lines)
+        return True
+
+    def print_document(self, document: Mapping[str, object], *, lines: bool = False) -> None:
+        """Print plain data in the form for programs. YAML documents that follow each other are separated."""
+        import click
+
+        from holdfast.cli.table import as_json, as_yaml
+
+        if self.output == "yaml":
+            click.echo(("---\n" if lines else "") + as_yaml(document))
+        else:
+            click.echo(as_json(document, lines=lines))
 
     def within(self, namespace: str, lease: str) -> None:
         """Make all further calls in ``namespace``, and under ``lease``."""
@@ -84,7 +106,8 @@ class DaemonClient:
         """Call a unary method; an error is one line.
 
         Raises:
-            HoldfastError: what the daemon answered, or why it could not be reached.
+            HoldfastError: what the daemon answered.
+            Unreachable: no daemon answered.
         """
         with self._told():
             return method(request, timeout=self.target.timeout, metadata=self._metadata())
@@ -130,98 +153,9 @@ class DaemonClient:
         try:
             yield
         except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise Unreachable(_explained(error, self.target)) from error
             raise from_status(error.code().value[0], _explained(error, self.target)) from error
-
-
-class ClientCommand(click.Command):
-    """A command whose help shows its own options apart from those all client commands have."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Two sections instead of one."""
-        own: list[tuple[str, str]] = []
-        shared: list[tuple[str, str]] = []
-        for option in self.get_params(ctx):
-            if isinstance(option, click.Option) and (line := option.get_help_record(ctx)) is not None:
-                (shared if option.name in _SHARED else own).append(line)
-        for title, lines in (("Options", own), ("Connection and output", shared)):
-            with formatter.section(title):
-                formatter.write_dl(lines)
-
-
-def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options all client commands have, and a `DaemonClient` as its first argument."""
-    return client_options_for("table")(command)
-
-
-def client_options_for(people: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`client_options` for a command whose output for people has this name, beside ``json``."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def with_client(**options: Any) -> Any:
-            tls = Tls(*(options.pop(name) for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")))
-            address = options.pop("address") or default_address()
-            target = Target(address, options.pop("namespace"), options.pop("timeout"), tls)
-            client = DaemonClient(target, json=options.pop("output") == "json")
-            try:
-                return command(client, **options)
-            finally:
-                client.close()
-
-        for option in reversed([*_BEFORE_OUTPUT, _output(people), *_AFTER_OUTPUT]):
-            with_client = option(with_client)
-        return with_client
-
-    return decorate
-
-
-def _output(people: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice([people, "json"]),
-        default=people,
-        show_default=True,
-        help="json prints the API's messages, with their field names.",
-    )
-
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_BEFORE_OUTPUT: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-    click.option(
-        "-a",
-        "--address",
-        envvar="HOLDFAST_ADDRESS",
-        show_envvar=True,
-        help="The daemon's socket (a path, or unix://PATH) or tcp://HOST:PORT.  [default: the socket of a daemon run "
-        "by the same user with default settings]",
-    ),
-    click.option(
-        "-n",
-        "--namespace",
-        envvar=["HOLDFAST_NAMESPACE", "CONTAINERD_NAMESPACE"],
-        show_envvar=True,
-        default=namespaces.DEFAULT,
-        show_default=True,
-        help="Namespace of the request.",
-    ),
-)
-_AFTER_OUTPUT: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="Seconds to wait for an answer.",
-    ),
-    click.option("--tls-ca", type=_FILE, envvar="HOLDFAST_TLS_CA", show_envvar=True, help="CA of a tcp:// daemon."),
-    click.option("--tls-cert", type=_FILE, envvar="HOLDFAST_TLS_CERT", show_envvar=True, help="Client certificate."),
-    click.option("--tls-key", type=_FILE, envvar="HOLDFAST_TLS_KEY", show_envvar=True, help="Its private key."),
-    click.option("--tls-server-name", help="Name to expect in the daemon's certificate, instead of HOST."),
-)
-
-
-_SHARED = {"address", "namespace", "output", "timeout", "tls_ca", "tls_cert", "tls_key", "tls_server_name"}
 
 
 def default_address() -> str:
@@ -239,7 +173,7 @@ def _check_socket(path: str) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
             hint = _HINTS.get(error.errno or 0, "")
-            raise HoldfastError(f"{path}: cannot connect: {reason}{hint and f'; {hint}'}") from error
+            raise Unreachable(f"{path}: cannot connect: {reason}{hint and f'; {hint}'}") from error
 
 
 _NOT_RUNNING = "is the daemon running? -a or HOLDFAST_ADDRESS names another address"
