@@ -5,7 +5,10 @@ A plugin offers a service by having the method, as in containerd: nothing is dec
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 
 class OffersGrpc(Protocol):
@@ -23,6 +26,34 @@ class OffersTcp(Protocol):
 
         ``register_tcp = register_grpc`` in the class offers the same services on both.
         """
+
+
+class PageRequest(Struct, frozen=True):
+    """A request of a browser. ``query``: the parameters behind the path; ``is_private``: the listener is a unix socket,
+    which only the users of its mode reach. Without it any user of the machine may have sent the request.
+    """
+
+    query: Mapping[str, str]
+    is_private: bool = False
+
+
+class Page(Struct, frozen=True):
+    """The answer. ``policy``: directives of Content-Security-Policy beside the listener's own, which allow nothing."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/html; charset=utf-8"
+    policy: tuple[str, ...] = ()
+
+
+ShowPage = Callable[[PageRequest], Awaitable[Page]]
+
+
+class OffersWeb(Protocol):
+    """An instance that has pages on the listener for browsers (``web.address``)."""
+
+    def register_web(self, registrar: Any) -> None:
+        """Call ``registrar.page(path, show)`` for each page."""
 
 
 class OffersTtrpc(Protocol):

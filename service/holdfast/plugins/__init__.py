@@ -3,6 +3,7 @@
 - `containerd`: plugins under containerd's kinds
 - `node`: plugins for the node work
 - `proxy`: plugins in other processes
+- `web`: the page for a browser
 - `config`: the service for the daemon's own configuration
 - `kinds`: the kinds by which plugins find each other
 - `message`: conversion between the API's messages and the store's values
@@ -67,6 +68,7 @@ SHIPPED: tuple[str, ...] = (
     "node.pods:pods",
     "node.placement:placement",
     "node.nri:nri",
+    "web.plugin:page",
 )
 
 

@@ -17,6 +17,7 @@ Its servers:
 - `sockets`: unix sockets
 - `front`, `acceptor`, `connections`, `peer`, `descriptors`: TCP connections, and what peers may take of the daemon
 - `http`, `pages`, `thread_dump`: the endpoints for metrics and for debugging
+- `web`: the endpoint for browsers, whose pages plugins register
 - `ttrpc_layer`: the layer of `rpc` around ttrpc
 - `absent`: the answer for services of containerd that holdfast does not have
 """

@@ -47,13 +47,14 @@ class Bounds(Struct, frozen=True):
     )  # of each listener with a `front`: accepted, no byte received yet
     metrics: ConnectionBound = ConnectionBound(64, 16)
     debug: ConnectionBound = ConnectionBound(16, 8)
+    web: ConnectionBound = ConnectionBound(16, 8)
     ttrpc: ConnectionBound = ConnectionBound(1024, 1024)  # a shim keeps its connection as long as its container lives
 
     @property
     def descriptors(self) -> int:
         """The most descriptors that all listeners hold together."""
         fronts = 3 * (self.tcp.total + self.health.total + self.grpc.total + self.silent.total)
-        return fronts + self.metrics.total + self.debug.total + self.ttrpc.total
+        return fronts + self.metrics.total + self.debug.total + self.web.total + self.ttrpc.total
 
     @classmethod
     def within(cls, limit: int) -> Bounds:

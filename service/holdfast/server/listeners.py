@@ -1,5 +1,6 @@
-"""The servers: gRPC on a unix socket and on TCP, ttrpc, metrics and debug. Plugins register first; the servers open
-last.
+"""The servers: gRPC on a unix socket and on TCP, ttrpc, metrics, debug and the page.
+
+Plugins register first; the servers open last.
 
 They open in containerd's order, gRPC's socket at the very end: once it exists, all the others are open. They close
 first, so that no call reaches a plugin that is closing.
@@ -20,12 +21,12 @@ import msgspec
 
 from holdfast import failure, log, rpc, ttrpc
 from holdfast.config import Settings
-from holdfast.config.schema import Debug
+from holdfast.config.schema import Debug, Web
 from holdfast.errors import BootError, FailedPrecondition, MisusedPlugin, ServedAlready
 from holdfast.failure import contained
 from holdfast.metrics import Counter, Gauge, Registry
 from holdfast.plugin import PluginSet, PluginState, State
-from holdfast.plugin.services import OffersGrpc, OffersTcp, OffersTtrpc
+from holdfast.plugin.services import OffersGrpc, OffersTcp, OffersTtrpc, OffersWeb
 from holdfast.plugin.serving import ServingBoard
 from holdfast.server.absent import why_absent
 from holdfast.server.connections import ConnectionMetrics, Connections
@@ -35,6 +36,7 @@ from holdfast.server.http import HttpServer, Routes
 from holdfast.server.sockets import InnerSocket, Owner, UnixSocket, bind_private, listen_tcp, listen_unix
 from holdfast.server.tasks import Tasks
 from holdfast.server.ttrpc_layer import intercept
+from holdfast.server.web import WebPages, guard_web
 
 LOG = log.named(__name__)
 ITSELF = "holdfast"
@@ -51,16 +53,18 @@ def refuse_taken(settings: Settings) -> None:
     Raises:
         BootError: ``failed to get listener for …: …``, the message of `Listeners.open`.
     """
-    debug, metrics, node = settings.debug.address, settings.metrics.address, settings.grpc
+    debug, metrics, node, web = settings.debug.address, settings.metrics.address, settings.grpc, settings.web.address
     tcp = (
         ("debug endpoint", "" if os.path.isabs(debug) else debug),
         ("metrics endpoint", "" if os.path.isabs(metrics) else metrics),
+        ("web endpoint", "" if os.path.isabs(web) else web),
         ("TCP grpc endpoint", node.tcp_address),
         ("health endpoint", node.health_address),
     )
     unix = (
         ("debug endpoint", debug if os.path.isabs(debug) else ""),
         ("metrics endpoint", metrics if os.path.isabs(metrics) else ""),
+        ("web endpoint", web if os.path.isabs(web) else ""),
         ("main ttrpc endpoint", settings.ttrpc_address),
         ("main endpoint", node.address),
     )
@@ -97,13 +101,14 @@ class Listeners:
         self._bounds = Bounds.within(raise_limit())
         self._connections = ConnectionMetrics()
         self._owners: dict[str, str] = {}  # plugins' URIs by service
+        self._web = WebPages(board, is_private=os.path.isabs(settings.web.address))
         self._ttrpc = ttrpc.Server(interceptors=[intercept(layer)], max_connections=self._bounds.ttrpc.total)
 
     def register(self, plugin: PluginState) -> None:
         """Register a plugin's services with the servers: all of them, or none if one cannot be served. The plugin has
         failed then.
         """
-        before = self._served()
+        before, pages = self._served(), self._web.registered
         try:
             if hasattr(plugin.instance, "register_grpc"):  # isinstance of a Protocol takes 30 µs a class
                 by_grpc: OffersGrpc = plugin.instance
@@ -113,12 +118,16 @@ class Listeners:
             if hasattr(plugin.instance, "register_tcp") and self._settings.grpc.tcp_address:
                 by_tcp: OffersTcp = plugin.instance
                 _call(by_tcp.register_tcp, self._fleet)
+            if hasattr(plugin.instance, "register_web") and self._settings.web.address:
+                by_web: OffersWeb = plugin.instance
+                _call(by_web.register_web, self._web)
             if hasattr(plugin.instance, "register_ttrpc"):
                 by_ttrpc: OffersTtrpc = plugin.instance
                 _call(by_ttrpc.register_ttrpc, self._ttrpc)
         except BaseException as raised:  # a plugin author's code may raise anything
             for server, service in self._served() - before:
                 server.withdraw(service)
+            self._web.registered = pages
             plugin.state, plugin.error = State.FAILED, self._named(contained(raised))
             LOG.error(f"failed to register services of plugin {plugin.uri}", **failure.fields(plugin.error))
             return
@@ -182,8 +191,10 @@ class Listeners:
             from holdfast.server.pages import metrics_routes
 
             table = Connections("metrics", self._bounds.metrics, self._connections)
-            server = HttpServer(metrics_routes(metrics), table)
+            server = HttpServer(metrics_routes(metrics, lambda: bool(self._board.serves(""))), table)
             await self._open_http(stack, "metrics endpoint", settings.metrics.address, Owner(), server)
+        if settings.web.address:
+            await self._open_web(stack, settings.web)
         self._open_ttrpc(stack, tasks)
         await self._open_fleet(stack)
         await self._open_probes(stack)
@@ -222,6 +233,11 @@ class Listeners:
         table = Connections("debug", self._bounds.debug, self._connections)
         server = HttpServer(routes, table, None if os.path.isabs(settings.address) else guard_address)
         await self._open_http(stack, "debug endpoint", settings.address, Owner(settings.uid, settings.gid), server)
+
+    async def _open_web(self, stack: AsyncExitStack, settings: Web) -> None:
+        table = Connections("web", self._bounds.web, self._connections)
+        server = HttpServer(self._web.routes(), table, guard_web)
+        await self._open_http(stack, "web endpoint", settings.address, Owner(settings.uid, settings.gid), server)
 
     async def _open_http(
         self, stack: AsyncExitStack, purpose: str, address: str, owner: Owner, server: HttpServer
