@@ -24,14 +24,16 @@ class Answers(grpc.GenericRpcHandler):
         self.refusals: dict[str, tuple[grpc.StatusCode, str]] = {}
         self.endless: set[str] = set()
         self.calls: list[str] = []
+        self.requests: list[bytes] = []
         self.called = threading.Condition()
 
     def service(self, handler_call_details):
         method = handler_call_details.method.rpartition("/")[2]
 
-        def answer(_, context):
+        def answer(request, context):
             with self.called:
                 self.calls.append(method)
+                self.requests.append(request)
                 self.called.notify_all()
             refusal = self.refusals.get(method, self.refusal)
             if refusal is not None:

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from holdfast import namespaces
-from holdfast.cli.client import DaemonClient, Target, Tls, default_address
+from holdfast.cli.client import DaemonClient
+from holdfast.client.connection import Target, Tls, default_address
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast import namespaces
-from holdfast.cli.client import DaemonClient, Target, Tls, default_address
+from holdfast.cli.client import DaemonClient
+from holdfast.client.connection import Target, Tls, default_address
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from holdfast.cli.client import Target, Tls
 from holdfast.cli.group import cli
 from holdfast.cli.main import call
+from holdfast.client.connection import Target, Tls
 
 
 def target(address):
