@@ -13,6 +13,9 @@ import os
 from errno import EBADMSG
 from typing import Any
 
+#: Message of `Unavailable` from a daemon that stops.
+SHUTTING_DOWN = "holdfast is shutting down"
+
 
 class Code(enum.IntEnum):
     """gRPC's status codes by their canonical numbers."""

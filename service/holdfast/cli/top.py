@@ -106,8 +106,7 @@ class Poll:
 def _print_on(poll: Poll, *, once: bool) -> None:
     from holdfast.cli.view import printed
 
-    columns, lines = shutil.get_terminal_size()
-    width = columns if sys.stdout.isatty() else None  # a pipe has room for whole lines
+    width, lines = shutil.get_terminal_size() if sys.stdout.isatty() else (None, None)  # a pipe has room for all
     if not once:
         poll.start()
     while True:

@@ -138,7 +138,7 @@ TABS = (
 def above(seen: Seen) -> list[str]:
     """The state of the engine and of the node in two lines, inert."""
     status = seen.status
-    mode = "dry run" if status.dry_run else "on"
+    mode = "dry run: nothing is written" if status.dry_run else "on"
     some = ((name.removesuffix("_some"), pct) for name, pct in sorted(status.pressure_pct.items()) if "some" in name)
     pressure = " · ".join(f"{name} {pct:.1f} %" for name, pct in some)
     victim = next_in_line(seen.victims.rankings[0].now) if seen.victims.rankings else "no process"
@@ -148,13 +148,13 @@ def above(seen: Seen) -> list[str]:
     ]
 
 
-def printed(seen: Seen, lines: int) -> list[str]:
-    """All lists below each other, about as many lines as a screen has, for a pipe and for a terminal without keys."""
+def printed(seen: Seen, lines: int | None) -> list[str]:
+    """All lists below each other: about as many lines as a screen has; None: all, for a pipe."""
     parts = above(seen)
     for tab in TABS:
         items = list(tab.items(seen))
         if items:
-            room = max(3, (lines - len(parts)) // 4)
+            room = len(items) if lines is None else max(3, (lines - len(parts)) // 4)
             parts += [
                 "",
                 tab.name,

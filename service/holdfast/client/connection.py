@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from holdfast import namespaces
-from holdfast.errors import HoldfastError, Unreachable, from_status
+from holdfast.errors import (
+    SHUTTING_DOWN,
+    Code,
+    DeadlineExceeded,
+    HoldfastError,
+    Unavailable,
+    Unreachable,
+    from_status,
+)
 
 if TYPE_CHECKING:
     import grpc
@@ -99,16 +107,25 @@ def errors_of(target: Target) -> Iterator[None]:
 
     Raises:
         HoldfastError: what the daemon answered.
-        Unreachable: no daemon answered.
+        Unreachable: no daemon answered, or it shuts down.
     """
     import grpc
 
     try:
         yield
     except grpc.RpcError as error:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        status, details = error.code().value[0], " ".join((error.details() or "").split())
+        if status in _OF_THE_CONNECTION and not _is_daemons(status, details):
             raise Unreachable(_explained(error, target)) from error
-        raise from_status(error.code().value[0], _explained(error, target)) from error
+        raise from_status(status, details or error.code().name) from error
+
+
+_OF_THE_CONNECTION = {kind.code: kind.word for kind in (Unavailable, DeadlineExceeded)}
+
+
+def _is_daemons(status: int, details: str) -> bool:
+    """Whether the daemon itself sent a status that gRPC gives a broken connection, too: then it ends in our word."""
+    return details.endswith(f": {_OF_THE_CONNECTION[Code(status)]}") and SHUTTING_DOWN not in details
 
 
 def _check_socket(path: str) -> None:
@@ -139,10 +156,8 @@ def _read(path: Path | None) -> bytes | None:
 
 
 def _explained(error: grpc.RpcError, target: Target) -> str:
-    """The message of a failed call, in one line; with the address if no daemon answered."""
-    code, details = error.code().name, " ".join((error.details() or "").split())
-    if code == "UNAVAILABLE":
-        return f"{target.address}: unavailable: {details.rpartition('last error: ')[2]}"
-    if code == "DEADLINE_EXCEEDED":
+    """Why no daemon answered, in one line with the address."""
+    details = " ".join((error.details() or "").split())
+    if error.code().name == "DEADLINE_EXCEEDED":
         return f"{target.address}: no answer within {target.timeout:g} s"
-    return details or code
+    return f"{target.address}: unavailable: {details.rpartition('last error: ')[2]}"

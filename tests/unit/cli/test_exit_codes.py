@@ -10,6 +10,7 @@ from holdfast.api.config.v1 import config_pb2
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.cli.group import cli
 from holdfast.cli.main import call
+from holdfast.errors import SHUTTING_DOWN
 
 from tests.fakes.answering import answering
 
@@ -117,6 +118,18 @@ def test_a_daemon_that_ends_or_does_not_answer_is_3(command, code, daemon, capsy
     daemon.refusal = code, "gone"
     assert run(command, daemon.address) == 3
     assert capsys.readouterr().err.startswith(f"holdfast: {daemon.address}: ")
+
+
+def test_a_part_of_the_daemon_that_does_not_work_now_is_1_and_a_daemon_that_stops_is_3(daemon, capsys):
+    for code, words in (
+        ("UNAVAILABLE", "hung for 3 s: unavailable"),
+        ("DEADLINE_EXCEEDED", "x: context deadline exceeded"),
+    ):
+        daemon.refusal = grpc.StatusCode[code], words
+        assert run("ps", daemon.address) == 1
+        assert capsys.readouterr().err == f"holdfast: {words}\n"
+    daemon.refusal = grpc.StatusCode.UNAVAILABLE, f"{SHUTTING_DOWN}: unavailable"
+    assert run("ps", daemon.address) == 3
 
 
 @pytest.mark.parametrize("command", sorted({*ASKS, *OTHERS} - {"rules shipped"}))
