@@ -9,7 +9,7 @@ PROTOC := .cache/protoc
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs man chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -119,6 +119,9 @@ $(PROTOC)/.installed: requirements/protos.lock
 
 docs: $(VENV)/.installed ## regenerate docs/configuration.md and the layers in docs/design.md
 	@$(BIN)/python docs/generate.py
+
+man: $(VENV)/.installed ## write the manual pages, from the help of the commands, into DIR (.cache/man)
+	@$(BIN)/python docs/man.py $(or $(DIR),.cache/man)
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py

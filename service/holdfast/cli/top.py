@@ -89,7 +89,8 @@ class Poll:
             job()
         except HoldfastError as error:
             self._failed.append(error)
-        self.ended.set()
+        finally:
+            self.ended.set()
 
     def _watch(self) -> None:
         from holdfast.api.placement.v1.placement_pb2 import WatchRequest
