@@ -72,10 +72,11 @@ class Node:
 
     def shown(self):
         asked = self.ask("config", "show", "-o", "json")
-        return asked.returncode, json.loads(asked.stdout)
+        answer = json.loads(asked.stdout)
+        return asked.returncode, {**answer, "config": json.loads(answer["config_json"])}
 
     def adj(self):
-        return json.loads(self.shown()[1]["config_json"])["plugins"][RULES]["rules"][0]["oom_score_adj"]
+        return self.shown()[1]["config"]["plugins"][RULES]["rules"][0]["oom_score_adj"]
 
     def health(self):
         return {name: self.ask("health", name).stdout.strip() for name in ("", SERVICE, "grpc.health.v1.Health")}
