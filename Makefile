@@ -10,7 +10,7 @@ MKDOCS := .cache/mkdocs
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs recording picture chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs man recording picture chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -135,6 +135,9 @@ recording: $(VENV)/.installed ## record the README's session again
 
 picture: $(VENV)/.installed ## draw docs/dashboard.svg again, as root with Debian's prometheus: five minutes
 	@mkdir -p .cache && $(BIN)/python helm/scene.py >.cache/dashboard.svg && mv .cache/dashboard.svg docs/dashboard.svg
+
+man: $(VENV)/.installed ## write the manual pages, from the help of the commands, into DIR (.cache/man)
+	@$(BIN)/python docs/man.py $(or $(DIR),.cache/man)
 
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py

@@ -31,7 +31,8 @@ SHARED = 8
 
 COMMANDS = """# Commands
 
-Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage. `holdfast COMMAND --help` prints the same words.
+Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage, 3 no daemon answered.
+`holdfast COMMAND --help` prints the same words.
 Commands that query a daemon also have the [connection options](#connection-options).
 """
 

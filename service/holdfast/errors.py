@@ -13,6 +13,9 @@ import os
 from errno import EBADMSG, EMFILE, ENFILE, ENOMEM
 from typing import Any
 
+#: Message of `Unavailable` from a daemon that stops.
+SHUTTING_DOWN = "holdfast is shutting down"
+
 
 class Code(enum.IntEnum):
     """gRPC's status codes by their canonical numbers."""
@@ -82,6 +85,12 @@ class Unavailable(HoldfastError):
     """The call is not possible now; the same call may succeed later."""
 
     code, word = Code.UNAVAILABLE, "unavailable"
+
+
+class Unreachable(Unavailable):
+    """No daemon answered: nothing listens, the connection broke, or the time ran out."""
+
+    word = ""
 
 
 class Unimplemented(HoldfastError):

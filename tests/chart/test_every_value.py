@@ -21,6 +21,7 @@ BASE = {
         "prometheusRule": {"enabled": True},
         "dashboard": {"enabled": True},
     },
+    "web": {"enabled": True},
     "pods": {"nri": {"enabled": True}, "kubernetesEvents": {"enabled": True}},
     "tcp": {"enabled": True, "tls": {"source": "certManager", "certManager": {"issuerRef": {"name": "x"}}}},
     "uninstall": {"restore": True},
@@ -187,6 +188,7 @@ def test_a_null_within_a_map_of_kubernetes_own_is_left_out(render):
 COLLIDE = {
     "metrics.port": {"metrics": {"port": 7421}},
     "tcp.port": {"tcp": {"enabled": True, "port": 9420, "tls": {"source": "none"}}},
+    "web.port": {"web": {"enabled": True, "port": 9420}},
     "hostPaths.state": {"hostPaths": {"state": "/var/lib/holdfast"}},
     "pods.cri.directories": {"pods": {"cri": {"directories": ["/run/holdfast/"]}}},
 }

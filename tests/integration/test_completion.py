@@ -40,7 +40,7 @@ def completed(tmp_path):
         ("p", ["plugins", "publish", "ps", "preview"]),
         ("config d", ["default", "dump"]),
         ("plugins ls --det", ["--detailed"]),
-        ("version -o ''", ["table", "json"]),
+        ("version -o ''", ["table", "json", "yaml"]),
         ("run --log", ["--log-level"]),
     ],
 )

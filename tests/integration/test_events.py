@@ -57,11 +57,11 @@ def test_what_publish_sends_events_prints(daemon, stub):
     assert line.split(" ", 1)[1] == f"k8s.io /tasks/oom {EVENT}"
 
 
-def test_events_ends_with_1_and_one_line_when_the_daemon_goes(daemon, stub):
+def test_events_ends_with_3_and_one_line_when_the_daemon_goes(daemon, stub):
     with command(daemon, "events") as events:
         subscribed(stub, events)
         assert daemon.stop() == 0
-        assert events.end() == 1
+        assert events.end() == 3
         assert len(events.err) == 1
         assert events.err[0].startswith("holdfast: ")
 

@@ -72,7 +72,8 @@ class Node:
 
     def shown(self):
         asked = self.ask("config", "show", "-o", "json")
-        return asked.returncode, json.loads(asked.stdout)
+        answer = json.loads(asked.stdout)
+        return asked.returncode, {**answer, "config": json.loads(answer["config_json"])}
 
     def adj(self):
         return self.shown()[1]["config"]["plugins"][RULES]["rules"][0]["oom_score_adj"]

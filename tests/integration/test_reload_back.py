@@ -98,7 +98,7 @@ class Node:
         return asked.stdout
 
     def shown(self):
-        return json.loads(self.ask("config", "show", "-o", "json"))["config"]
+        return json.loads(json.loads(self.ask("config", "show", "-o", "json"))["config_json"])
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ HEAVY = (
     "opentelemetry",
     "prometheus_client",
     "pydantic",
-    "rich",
     "ssl",
     "uvloop",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import logging
@@ -18,13 +19,14 @@ from holdfast.api.bundle.v1 import bundle_pb2
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.services.introspection.v1 import introspection_pb2
 from holdfast.api.types.event_pb2 import Envelope
-from holdfast.cli import bundle, events, placement, plugins, rules, top, victims
+from holdfast.cli import bundle, events, placement, plugins, ps, rules, victims, view
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.listing import Shown
 from holdfast.inert import inert, is_inert, json_document, valid, valid_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
-#: What does more than show itself: controls, direction, no width, separators, half characters, rich's markup.
+#: What does more than show itself: controls, direction, no width, separators, half characters, a library's markup.
 ACTIVE = (
     "\x1b[2J", "\x1b]0;x\x07", "\r", "\n", "\t", "\b", "\x7f", "\x85", "\x9b31m", "\u061c", "\u200b", "\u200e",
     "\u200f",
@@ -114,10 +116,12 @@ def filled(draw, message: Message, depth: int = 0) -> Message:
 class Asked:
     """A client whose daemon answers with one message."""
 
-    json = False
+    for_programs, output = False, "table"
 
     def __init__(self, answer):
         self.answer = answer
+
+    emitted, print_document = DaemonClient.emitted, DaemonClient.print_document
 
     def stub(self, kind):
         return self
@@ -133,7 +137,7 @@ class Asked:
 
 
 def seen(draw):
-    return top.Seen(
+    return view.Seen(
         filled(draw, pb.StatusResponse()),
         filled(draw, pb.ListRulesResponse()),
         filled(draw, pb.VictimsResponse(page_bytes=4096)),
@@ -143,14 +147,18 @@ def seen(draw):
 
 
 COMMANDS = {
-    "ps": (placement.ps, pb.ListPlacementsResponse, {"rule": ""}),
+    "ps": (
+        ps.ps,
+        pb.ListPlacementsResponse,
+        {"rule": "", "states": (), "namespace": "", "pod": "", "shown": Shown()},
+    ),
     "explain": (placement.explain, pb.ExplainResponse, {"pid": 7}),
     "preview": (placement.preview, pb.PreviewResponse, {"rule": "", "path": None}),
     "hold": (placement.hold, pb.PlacementInfo, {"pid": 7, "oom_score_adj": 1, "ttl": "1h", "reason": ""}),
     "release": (placement.release, pb.ReleaseResponse, {"pid": 7}),
     "restore": (placement.restore, pb.RestoreResponse, {"rule": "", "pid": None}),
     "victims": (victims.victims, pb.VictimsResponse, {"cgroup": "", "limit": 5}),
-    "kills": (victims.kills, pb.KillsResponse, {"pid": None, "limit": 5}),
+    "kills": (victims.kills, pb.KillsResponse, {"pid": None, "limit": 5, "shown": Shown()}),
     "events": (events.events, Envelope, {"filters": ()}),
     "bundle ls": (bundle.ls, bundle_pb2.ListResponse, {}),
     "plugins ls": (plugins.ls, introspection_pb2.PluginsResponse, {"filters": (), "detailed": False, "quiet": False}),
@@ -161,17 +169,17 @@ COMMANDS = {
 
 def run(command, client, given):
     extra = {"everything": True} if command is plugins.ls else {}
-    return command.callback.__wrapped__(client, **given, **extra)
+    return inspect.unwrap(command.callback)(client, **given, **extra)
 
 
-@pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.data())
-def test_no_answer_of_a_daemon_drives_the_terminal_or_begins_a_row(name, as_json, data):
+def test_no_answer_of_a_daemon_drives_the_terminal_or_begins_a_row(name, output, data):
     command, kind, arguments = COMMANDS[name]
     client = Asked(filled(data.draw, kind()))
-    client.json = as_json
+    client.for_programs, client.output = output in ("json", "yaml"), output
     with redirect_stdout(io.StringIO()) as out:
         run(command, client, arguments)
     assert is_quiet(out.getvalue())
@@ -180,15 +188,19 @@ def test_no_answer_of_a_daemon_drives_the_terminal_or_begins_a_row(name, as_json
 
 @settings(max_examples=30)
 @given(data=st.data())
-def test_names_are_text_to_top_and_never_markup(data):
-    console = Console(width=400, color_system=None, file=io.StringIO())
-    console.print(top.screen(seen(data.draw), 60))
-    assert is_quiet(console.file.getvalue())
+def test_names_do_nothing_in_top(data):
+    found = seen(data.draw)
+    lines = view.printed(found, 60)
+    for tab in range(len(view.TABS)):
+        frame = view.View(tab=tab, filter="").lines(found, 80, 24)
+        assert len(frame) == 24
+        lines += frame
+    assert all(is_quiet(line) and "\n" not in line for line in lines)
 
 
 def test_the_list_of_rules_is_quiet(monkeypatch):
     answer = pb.ListRulesResponse(rules=[pb.RuleInfo(name="a\x1b[2J", reason="b\nHELD 1\u202e")])
     monkeypatch.setattr(rules.click, "get_current_context", lambda: type("C", (), {"invoked_subcommand": None}))
     with redirect_stdout(io.StringIO()) as out:
-        rules.rules.callback.__wrapped__(Asked(answer))
+        inspect.unwrap(rules.rules.callback)(Asked(answer), Shown())
     assert is_quiet(out.getvalue())

@@ -28,6 +28,7 @@
 {{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
 {{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled) "grpc_zero_series" false) -}}
+{{- if .Values.web.enabled -}}{{- $_ := set $config "web" (dict "address" (printf "127.0.0.1:%d" (int .Values.web.port))) -}}{{- end -}}
 {{- $grpc := dict -}}
 {{- if eq .Values.probes.mode "grpc" -}}
 {{- $_ := set $grpc "health_address" (printf ":%d" (int .Values.probes.port)) -}}
@@ -76,6 +77,7 @@
 {{- if hasKey ($config.grpc | default dict) $key -}}{{- fail (printf "config.grpc.%s: is the chart's; set %s" $key $instead) -}}{{- end -}}
 {{- end -}}
 {{- if hasKey ($config.metrics | default dict) "address" -}}{{- fail "config.metrics.address: is the chart's; set metrics.enabled and metrics.port" -}}{{- end -}}
+{{- if hasKey ($config.web | default dict) "address" -}}{{- fail "config.web.address: is the chart's; set web.enabled and web.port" -}}{{- end -}}
 {{- $section := index ($config.plugins | default dict) (include "holdfast.placementURI" .) | default dict -}}
 {{- range $key, $instead := dict "dry_run" "dryRun" "rules" "rules" "builtin_rules" "builtinRules" "builtin_namespaces" "builtinNamespaces" "shipped" "builtinRules" "on_stop" "onStop" "kubernetes_events" "pods.kubernetesEvents.enabled" -}}
 {{- if hasKey $section $key -}}{{- fail (printf "config.plugins.%s.%s: is the chart's; set %s" (include "holdfast.placementURI" $) $key $instead) -}}{{- end -}}
@@ -98,7 +100,7 @@
 {{- end -}}
 {{- $ports := dict -}}
 {{- if eq .Values.probes.mode "grpc" -}}{{- $_ := set $ports (toString .Values.probes.port) "probes.port" -}}{{- end -}}
-{{- range $name, $section := dict "metrics.port" .Values.metrics "tcp.port" .Values.tcp -}}
+{{- range $name, $section := dict "metrics.port" .Values.metrics "tcp.port" .Values.tcp "web.port" .Values.web -}}
 {{- if $section.enabled -}}
 {{- with index $ports (toString $section.port) -}}{{- fail (printf "%s: %v is %s, too; each listener needs a port of its own" $name $section.port .) -}}{{- end -}}
 {{- $_ := set $ports (toString $section.port) $name -}}

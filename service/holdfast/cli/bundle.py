@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import DaemonClient, client_options
-from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
+from holdfast.cli.suggestion import bundles
+from holdfast.cli.table import aligned, show
 
 if TYPE_CHECKING:
     from holdfast.api.bundle.v1 import bundle_pb2 as pb
@@ -30,7 +32,7 @@ def bundle() -> None:
     """
 
 
-@bundle.command(short_help="Bring a bundle into the node's content.")
+@bundle.command(cls=ClientCommand, short_help="Bring a bundle into the node's content.")
 @click.argument("layout", metavar="LAYOUT[:TAG|@DIGEST]")
 @click.option("--name", default="", help="Name it gets on the node.  [default: what LAYOUT is called, and the tag]")
 @click.option("--hold", default="168h", show_default=True, help="Time that it is kept without being applied.")
@@ -52,43 +54,38 @@ def pull(client: DaemonClient, layout: str, name: str, hold: str, at_once: bool)
     done = Pull(client, hold_s).run(path, reference, name)
     if at_once:
         _applied(client, done.digest)
-    elif client.json:
-        click.echo(as_json({"name": done.name, "digest": done.digest, "files": [file.path for file in done.files]}))
+    elif client.for_programs:
+        client.emitted(next(one for one in _listed(client).bundles if one.digest == done.digest))
     else:
         what = f"{len(done.files)} files, {done.rules} rules"
         show([f"{done.name} {done.digest}: {what}; to put it in force:", f"holdfast bundle apply {done.name}"])
 
 
-@bundle.command(short_help="Put a pulled bundle in force.")
-@click.argument("which", metavar="NAME|DIGEST")
+@bundle.command(cls=ClientCommand, short_help="Put a pulled bundle in force.")
+@click.argument("which", metavar="NAME|DIGEST", shell_complete=bundles)
 @client_options
 def apply(client: DaemonClient, which: str) -> None:
     """Put a pulled bundle in force: all of it, or nothing."""
     _applied(client, which)
 
 
-@bundle.command(short_help="Put the bundle before the current one in force.")
+@bundle.command(cls=ClientCommand, short_help="Put the bundle before the current one in force.")
 @client_options
 def rollback(client: DaemonClient) -> None:
     """Put the bundle in force that was before the current one."""
     from holdfast.api.bundle.v1.bundle_pb2 import RollbackRequest
 
     answer = client.ask(_stub(client).Rollback, RollbackRequest())
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show([_sentence(answer.bundle, answer.previous)])
 
 
-@bundle.command(short_help="List the node's bundles.")
+@bundle.command(cls=ClientCommand, short_help="List the node's bundles.")
 @client_options
 def ls(client: DaemonClient) -> None:
     """List the current bundle, those a rollback returns to, and those only pulled."""
-    from holdfast.api.bundle.v1.bundle_pb2 import ListRequest
-
-    answer = client.ask(_stub(client).List, ListRequest())
-    if client.json:
-        click.echo(as_json(plain(answer)))
+    answer = _listed(client)
+    if client.emitted(answer):
         return
     rows = [
         (
@@ -113,13 +110,18 @@ def split(layout: str) -> tuple[Path, str]:
     return Path(found["path"]), found["digest"] or found["tag"] or ""
 
 
+def _listed(client: DaemonClient) -> pb.ListResponse:
+    from holdfast.api.bundle.v1.bundle_pb2 import ListRequest
+
+    answer: pb.ListResponse = client.ask(_stub(client).List, ListRequest())
+    return answer
+
+
 def _applied(client: DaemonClient, which: str) -> None:
     from holdfast.api.bundle.v1.bundle_pb2 import ApplyRequest
 
     answer = client.ask(_stub(client).Apply, ApplyRequest(bundle=which))
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show([_sentence(answer.bundle, answer.previous)])
 
 

@@ -12,7 +12,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("events:events", "Print events as they happen."),
     "publish": ("events:publish", "Publish an event."),
     "rules": ("rules:rules", "List the rules in force; print the built-in rules; import other tools' rules."),
-    "ps": ("placement:ps", "List the processes under a rule."),
+    "status": (
+        "status:status",
+        "Show on one screen how the daemon is, what it enforces, what is missing, what changed.",
+    ),
+    "ps": ("ps:ps", "List the processes under a rule."),
     "explain": ("placement:explain", "Explain which rule applies to a process, why, and what prevents each change."),
     "preview": ("placement:preview", "Show what the rules would write; nothing is written."),
     "victims": ("victims:victims", "Show which process the OOM killer would choose next."),
@@ -22,5 +26,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("placement:release", "End an override."),
     "restore": ("placement:restore", "Restore what was written."),
     "bundle": ("bundle:bundle", "Pull, apply, roll back and list bundles of rules and node files."),
+    "options": ("options:options", "Print the options of every command that asks a daemon."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.client import ClientCommand, DaemonClient, client_options_for
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options_for
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,21 +55,18 @@ def show(client: DaemonClient) -> int:
     """Print the configuration that the running daemon has in force, with its hash and since when.
 
     Comments at the top name the files, the keys that wait for a restart, and why the files as they are now are not in
-    force, if they are not. Secrets are hidden. Exit code 1 while the daemon refuses its files.
+    force, if they are not. Secrets are hidden. With -o json it is the text in config_json. Exit code 1 while the daemon
+    refuses its files.
     """
     import json
 
     from holdfast.api.config.v1.config_pb2 import ShowRequest
     from holdfast.api.config.v1.config_pb2_grpc import ConfigStub
-    from holdfast.cli.table import as_json, plain
     from holdfast.cli.table import show as print_lines
     from holdfast.config.render import text
 
     answer = client.ask(client.stub(ConfigStub).Show, ShowRequest())
-    if client.json:
-        message = plain(answer)
-        click.echo(as_json({"config": json.loads(message.pop("config_json")), **message}))
-    else:
+    if not client.emitted(answer):
         notes = [f"hash {answer.hash[:12]}, in force since {answer.in_force_since.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"]
         notes += [f"read from {', '.join(answer.files)}"] * bool(answer.files)
         notes += ["this is the last good configuration: the files were refused at the start"] * answer.is_last_good

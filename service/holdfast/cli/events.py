@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.client import ClientCommand, DaemonClient, client_options
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
 from holdfast.cli.table import as_json, plain, show
 from holdfast.errors import HoldfastError
 
@@ -38,7 +39,10 @@ def events(client: DaemonClient, filters: tuple[str, ...]) -> None:
     from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 
     for envelope in client.stream(client.stub(EventsStub).Subscribe, SubscribeRequest(filters=filters)):
-        show([as_json(described(envelope), lines=True) if client.json else line(envelope)])
+        if client.for_programs:
+            client.print_document(described(envelope), lines=True)
+        else:
+            show([line(envelope)])
 
 
 @click.command(cls=ClientCommand)

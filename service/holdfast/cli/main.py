@@ -1,6 +1,7 @@
 """The ``holdfast`` command itself: each subcommand (`commands`) is imported only when it is used.
 
-Exit codes: 0 done, 1 an error with one line on stderr, 2 wrong usage.
+Exit codes: 0 done; 1 refused, not found or another error; 2 wrong usage; 3 no daemon answered. An error is one line on
+stderr.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from holdfast import lazy_import
 
 lazy_import.install()  # before the first import that brings what may wait
 
-from holdfast.errors import HoldfastError  # noqa: E402
+from holdfast.errors import HoldfastError, Unreachable  # noqa: E402
 from holdfast.inert import inert  # noqa: E402
+
+FAILED, UNREACHABLE = 1, 3
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -39,7 +42,8 @@ def call(arguments: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is a line; at its own end the interpreter prints a traceback
     except HoldfastError as error:
-        return _complain(str(error))
+        code = UNREACHABLE if isinstance(error, Unreachable) else FAILED
+        return _complain(str(error), code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -53,12 +57,12 @@ def call(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _complain(words: str) -> int:
+def _complain(words: str, code: int = FAILED) -> int:
     try:
         print("holdfast:", inert(" ".join(words.split())), file=sys.stderr)  # one line, whatever a plugin raised
     except (OSError, ValueError):
         _close(sys.stderr)
-    return 1
+    return code
 
 
 def _close(stream: TextIO | None) -> None:

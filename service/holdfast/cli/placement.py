@@ -1,17 +1,19 @@
-"""The placement commands of ``holdfast``: list, explain, preview, override and restore."""
+"""The placement commands of ``holdfast``: explain, preview, override and restore."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import DaemonClient, client_options
-from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
+from holdfast.cli.suggestion import pids, rule_names
+from holdfast.cli.table import aligned, show
 from holdfast.inert import inert
+from holdfast.wording import BY_HAND, change_lines, pod_name
 
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 ANY_PID = click.IntRange(1, 2**22)
 LONGEST = 100  # characters of a command line or of patterns, for people; json has all of it
-BY_HAND = "hold"  # in place of a rule's name while a process is overridden by hand
 
 
 def stub(client: DaemonClient) -> PlacementStub:
@@ -29,81 +30,15 @@ def stub(client: DaemonClient) -> PlacementStub:
     return client.stub(PlacementStub)
 
 
-def change_lines(changes: Iterable[pb.Change]) -> list[str]:
-    """The changes to be written, one line each; on v1 the same move in several hierarchies is one line.
-
-    ``oom_score_adj 0 → -900`` · ``cgroup / → /db (cpu, memory)`` · ``/db memory.max = 1048576 (was max)``
-    """
-    from holdfast.api.placement.v1 import placement_pb2 as pb
-
-    lines: dict[str, list[str]] = {}
-    for change in changes:
-        if change.field == pb.FIELD_OOM_SCORE_ADJ:
-            line = f"oom_score_adj {change.before} → {change.after}"
-        elif change.field == pb.FIELD_CGROUP:
-            line = f"cgroup {change.before} → {change.after}"
-            line += f", leaving {change.lost}" if change.lost else ""
-        else:
-            was = f" (was {change.before})" if change.HasField("before") else ""
-            line = f"{change.group} {change.file} = {change.after}{was}"
-        named = lines.setdefault(line, [])
-        if change.field == pb.FIELD_CGROUP and change.hierarchy:
-            named.append(change.hierarchy)
-    return [f"{line} ({', '.join(named)})" if named else line for line, named in lines.items()]
-
-
-def size(pages: int, page_bytes: int) -> str:
-    """Pages as ``12.3 MiB``."""
-    mib = pages * page_bytes / 1048576
-    return f"{mib / 1024:.1f} GiB" if abs(mib) >= 10240 else f"{mib:.1f} MiB"
-
-
-@click.command()
-@click.option("--rule", default="", help="Only processes under this rule.")
-@client_options
-def ps(client: DaemonClient, rule: str) -> None:
-    """List the processes under a rule: what each has, had before, and how far its rule got."""
-    from holdfast.api.placement.v1.placement_pb2 import ListPlacementsRequest
-
-    answer = client.ask(stub(client).ListPlacements, ListPlacementsRequest(rule=rule))
-    if client.json:
-        click.echo(as_json(plain(answer)))
-        return
-    rows = [
-        (
-            str(some.pid),
-            some.comm,
-            some.rule + remark(some),
-            some.state,
-            str(some.oom_score_adj),
-            str(some.adj_before) if some.HasField("adj_before") else "-",
-            pod_name(some.pod) if some.HasField("pod") else "-",
-            some.group or "-",
-            f"{some.since.ToDatetime():%Y-%m-%d %H:%M:%S}" if some.HasField("since") else "-",
-        )
-        for some in answer.placements
-    ]
-    click.echo(aligned([("PID", "NAME", "RULE", "STATE", "ADJ", "BEFORE", "POD", "CGROUP", "SINCE (UTC)"), *rows]))
-
-
-def remark(placement: pb.PlacementInfo) -> str:
-    """How a process came to its rule, if not by its own match or if by a claim."""
-    child = "inherited" if placement.inherited else "child" if placement.as_child else ""
-    words = ", ".join(filter(None, (child, "by claim" if placement.by_claim else "")))
-    return f" ({words})" if words else ""
-
-
-@click.command()
-@click.argument("pid", type=ANY_PID)
+@click.command(cls=ClientCommand)
+@click.argument("pid", type=ANY_PID, shell_complete=pids)
 @client_options
 def explain(client: DaemonClient, pid: int) -> None:
     """Explain which rule applies to the process PID, why, and what prevents each change."""
     from holdfast.api.placement.v1.placement_pb2 import ExplainRequest
 
     answer = client.ask(stub(client).Explain, ExplainRequest(pid=pid))
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show(explained(answer))
 
 
@@ -171,20 +106,13 @@ def _of(hierarchies: list[str]) -> str:
     return "" if named == ["unified"] else f"  ({', '.join(named)})"
 
 
-def pod_name(pod: pb.Pod) -> str:
-    """``namespace/pod/container``; the uid of a pod that no runtime has reported."""
-    if not pod.name:
-        return pod.uid
-    return "/".join(filter(None, (pod.namespace, pod.name, pod.container)))
-
-
 def _pod_line(pod: pb.Pod) -> str:
     name = pod_name(pod) if pod.name else f"uid {pod_name(pod)}"
     return f"{name}, {pod.qos or 'no class'}, container {pod.container_id[:12] or '(none)'}"
 
 
-@click.command()
-@click.option("--rule", default="", help="Only what this rule would do.")
+@click.command(cls=ClientCommand)
+@click.option("--rule", default="", shell_complete=rule_names, help="Only what this rule would do.")
 @click.option(
     "--rules",
     "path",
@@ -200,9 +128,7 @@ def preview(client: DaemonClient, rule: str, path: Path | None) -> None:
         answer = client.ask(stub(client).Preview, PreviewRequest(rule=rule))
     else:
         answer = client.ask(stub(client).Try, TryRequest(rules_yaml=path.read_text("utf-8")))
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show(previewed(answer))
 
 
@@ -223,8 +149,8 @@ def previewed(answer: pb.PreviewResponse) -> list[str]:
     return [*(aligned([("RULE", "PID", "NAME", "CHANGE"), *rows]).split("\n") if rows else []), total]
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # so that -500 is a number
-@click.argument("pid", type=ANY_PID)
+@click.command(cls=ClientCommand, context_settings={"ignore_unknown_options": True})  # so that -500 is a number
+@click.argument("pid", type=ANY_PID, shell_complete=pids)
 @click.argument("oom_score_adj", type=click.IntRange(-999, 1000))
 @click.option("--for", "ttl", default="1h", show_default=True, metavar="DURATION", help="Duration: 90s, 30m, 12h.")
 @click.option("--reason", default="", help="Reason, shown by explain and in the log.")
@@ -245,14 +171,12 @@ def hold(client: DaemonClient, pid: int, oom_score_adj: int, ttl: str, reason: s
     answer = client.ask(stub(client).Hold, request)
     until = f"{answer.expires.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
     line = f"{answer.pid} ({answer.comm}) has {answer.oom_score_adj} until {until}"
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show([line])
 
 
-@click.command()
-@click.argument("pid", type=ANY_PID)
+@click.command(cls=ClientCommand)
+@click.argument("pid", type=ANY_PID, shell_complete=pids)
 @client_options
 def release(client: DaemonClient, pid: int) -> None:
     """End the override of the process PID: the rules apply again."""
@@ -260,15 +184,13 @@ def release(client: DaemonClient, pid: int) -> None:
 
     answer = client.ask(stub(client).Release, ReleaseRequest(pid=pid))
     under = f"under rule {answer.placement.rule}" if answer.HasField("placement") else "under no rule"
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         show([f"{pid} is {under}"])
 
 
-@click.command()
-@click.option("--rule", default="", help="Only what this rule wrote.")
-@click.option("--pid", type=ANY_PID, help="Only what was written to this process.")
+@click.command(cls=ClientCommand)
+@click.option("--rule", default="", shell_complete=rule_names, help="Only what this rule wrote.")
+@click.option("--pid", type=ANY_PID, shell_complete=pids, help="Only what was written to this process.")
 @client_options
 def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
     """Restore everything: each value that holdfast wrote, and that did not change since, becomes what it was before.
@@ -280,9 +202,7 @@ def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
     from holdfast.api.placement.v1.placement_pb2 import RestoreRequest
 
     answer = client.ask(stub(client).Restore, RestoreRequest(rule=rule, pid=pid or 0))
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    else:
+    if not client.emitted(answer):
         click.echo(
             f"{answer.given_back} restored, {answer.left} left as another program changed them, "
             f"{answer.gone} of processes that are gone"

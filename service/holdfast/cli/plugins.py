@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import ClientCommand, DaemonClient, client_options
-from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
+from holdfast.cli.table import aligned, show
 
 if TYPE_CHECKING:
     from holdfast.api.services.introspection.v1.introspection_pb2 import Plugin
@@ -39,9 +40,9 @@ def ls(client: DaemonClient, filters: tuple[str, ...], detailed: bool, quiet: bo
 
     answer = client.ask(client.stub(IntrospectionStub).Plugins, PluginsRequest(filters=filters))
     shown = [each for each in answer.plugins if everything or filters or status(each) != "skip"]
-    if client.json:
-        click.echo(as_json(plain(answer)))
-    elif quiet:
+    if client.emitted(answer):
+        return
+    if quiet:
         for each in shown:
             show([each.id])
     elif detailed:
@@ -49,7 +50,7 @@ def ls(client: DaemonClient, filters: tuple[str, ...], detailed: bool, quiet: bo
     else:
         rows = [(each.type, each.id, platforms(each) or "-", status(each)) for each in shown]
         click.echo(aligned([("TYPE", "ID", "PLATFORMS", "STATUS"), *rows]))
-    if (hidden := len(answer.plugins) - len(shown)) and not client.json:
+    if hidden := len(answer.plugins) - len(shown):
         click.echo(f"({hidden} skipped; --all shows them)", err=True)
 
 

@@ -5,44 +5,62 @@ from __future__ import annotations
 import grp
 import pwd
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import DaemonClient, client_options
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.listing import OUTPUTS, Listing, Shown, list_options
+from holdfast.cli.options import ClientGroup, client_options_for
 from holdfast.cli.placement import stub
-from holdfast.cli.table import aligned, as_json, plain
+from holdfast.cli.suggestion import builtin_files
+from holdfast.cli.table import NONE, Column, aligned
+from holdfast.wording import STATES, mode_of
+
+if TYPE_CHECKING:
+    from holdfast.api.placement.v1 import placement_pb2 as pb
 
 ANANICY = (".types", ".cgroups", ".rules")
-_STATES = ("held", "moving", "planned", "partly", "refused")
+_WIDE_STATES = ("moving",)
 
 
-@click.group(invoke_without_command=True)
-@client_options
-def rules(client: DaemonClient) -> None:
-    """List the rules in force, in their order, and how many processes each has in which state."""
+def _count(state: str) -> Column[pb.RuleInfo]:
+    def number(rule: pb.RuleInfo) -> int:
+        return rule.processes.get(state, 0)
+
+    return Column(state.upper(), lambda rule: str(number(rule)), key=number, wide=state in _WIDE_STATES)
+
+
+RULES: Listing[pb.RuleInfo] = Listing(
+    field="rules",
+    columns=(
+        Column("RULE", lambda rule: rule.name),
+        Column("MODE", mode_of),
+        Column("FROM", lambda rule: "built-in" if rule.builtin else "yours"),
+        *map(_count, STATES),
+        Column("WHY IT IS THERE", lambda rule: rule.reason or NONE, wide=True),
+    ),
+    name=lambda rule: rule.name,
+    identity=lambda rule: rule.name,
+)
+
+
+@click.group(cls=ClientGroup, invoke_without_command=True)
+@list_options(RULES.columns)
+@client_options_for("table", *OUTPUTS)
+def rules(client: DaemonClient, shown: Shown) -> None:
+    """List the rules in force, in their order, and how many processes each has in which state.
+
+    With -o wide also why each rule is there.
+    """
     from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest
 
-    if click.get_current_context().invoked_subcommand is not None:
-        return
-    answer = client.ask(stub(client).ListRules, ListRulesRequest())
-    if client.json:
-        click.echo(as_json(plain(answer)))
-        return
-    rows = [
-        (
-            rule.name,
-            "suspended" if rule.suspended else "dry run" if rule.dry_run else "on",
-            "built-in" if rule.builtin else "yours",
-            *(str(rule.processes.get(state, 0)) for state in _STATES),
-            rule.reason,
-        )
-        for rule in answer.rules
-    ]
-    click.echo(aligned([("RULE", "MODE", "FROM", *map(str.upper, _STATES), "WHY IT IS THERE"), *rows]))
+    if click.get_current_context().invoked_subcommand is None:
+        RULES.show(client, lambda: client.ask(stub(client).ListRules, ListRulesRequest()), shown)
 
 
 @rules.command(short_help="List the built-in rule files, or print one.")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=builtin_files)
 def builtin(name: str) -> None:
     """List the built-in rule files, or print the one called NAME with its comments."""
     from holdfast.node.rule import builtin as files

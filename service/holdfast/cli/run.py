@@ -16,14 +16,17 @@ HINTS = (
 
 
 @click.command()
-@click.option("-c", "--config", "path", metavar="FILE", help="Configuration file (YAML, or containerd's TOML).")
-@click.option("--root", metavar="DIR", help="Directory for what must survive a restart.")
-@click.option("--state", metavar="DIR", help="Directory for what must not survive a reboot.")
+@click.option(
+    "-c", "--config", "path", metavar="FILE", type=click.Path(), help="Configuration file (YAML, or containerd's TOML)."
+)
+@click.option("--root", metavar="DIR", type=click.Path(), help="Directory for what must survive a restart.")
+@click.option("--state", metavar="DIR", type=click.Path(), help="Directory for what must not survive a reboot.")
 @click.option("-a", "--address", metavar="SOCKET", help="Unix socket of the gRPC server.")
 @click.option("-l", "--log-level", "level", metavar="LEVEL", help="trace, debug, info, warn, error, fatal or panic.")
+@click.option("--dry-run", is_flag=True, help="Every rule is a dry run, whatever the configuration says.")
 @click.option("--plugin", metavar="MODULE:NAME", help="Also start this plugin of the working directory; or A:B,C:D.")
 @click.option("--hints/--no-hints", default=None, help="Say what to try once it serves (on a terminal it does).")
-def run(path: str | None, plugin: str | None, hints: bool | None, **overrides: str | None) -> None:
+def run(path: str | None, plugin: str | None, hints: bool | None, *, dry_run: bool, **overrides: str | None) -> None:
     """Start the daemon and serve until SIGTERM.
 
     Without -c the file /etc/holdfast/config.yaml is read if it exists, and the defaults hold if it does not.
@@ -37,7 +40,7 @@ def run(path: str | None, plugin: str | None, hints: bool | None, **overrides: s
     named = plugin.split(",") if plugin else ()
     wanted = sys.stderr.isatty() if hints is None else hints
     found = partial(plugins.registrations, named=named)
-    serve(path, Overrides(**overrides), found, EVENTS, _say_hints if wanted else None)
+    serve(path, Overrides(**overrides, dry_run=dry_run), found, EVENTS, _say_hints if wanted else None)
 
 
 def _say_hints(address: str) -> None:

@@ -2,206 +2,135 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
-from msgspec import Struct, field
 
-from holdfast.cli.client import DaemonClient, client_options
-from holdfast.cli.placement import change_lines, pod_name, size, stub
-from holdfast.cli.victims import next_in_line
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
+from holdfast.cli.placement import stub
 from holdfast.errors import HoldfastError
-from holdfast.inert import inert
 
 if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.table import Table
-
     from holdfast.api.placement.v1 import placement_pb2 as pb
+    from holdfast.cli.view import Seen
 
 _KEPT = 200
+REDRAW_S = 0.25  # a new size of the terminal, and a new answer, are on the screen within this time
 
 
-class Seen(Struct):
-    """Result of the last query, and the reports since the start."""
-
-    status: pb.StatusResponse
-    rules: pb.ListRulesResponse
-    victims: pb.VictimsResponse
-    placements: pb.ListPlacementsResponse
-    reports: deque[pb.Report] = field(default_factory=lambda: deque(maxlen=_KEPT))
-
-
-@click.command()
+@click.command(cls=ClientCommand)
 @click.option("--every", default=2.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds per update.")
-@click.option("--once", is_flag=True, help="Print one table and end.")
+@click.option("--once", is_flag=True, help="Print all lists once and end.")
 @client_options
 def top(client: DaemonClient, every: float, once: bool) -> None:
-    """Watch pressure, the next victims, the processes by rule and by pod, and the last events. Ends with Ctrl-C."""
-    from rich.console import Console
+    """Watch pressure, the next victims, the processes by rule and by pod, and the last events.
 
-    console = Console()
-    reports: deque[pb.Report] = deque(maxlen=_KEPT)
-    if once:
-        console.print(screen(look(client, reports), console.height))
-        return
-    _live(client, console, reports, every)
+    On a terminal, q ends it, 1 to 5 or Tab choose the list, s sorts by the next column, r reverses, / filters, p
+    pauses, and the arrows scroll. Into a pipe, or on a dumb terminal, all lists are printed below each other at each
+    update.
+    """
+    from holdfast.cli import terminal
 
-
-def look(client: DaemonClient, reports: deque[pb.Report]) -> Seen:
-    """Query everything once."""
-    from holdfast.api.placement.v1.placement_pb2 import (
-        ListPlacementsRequest,
-        ListRulesRequest,
-        StatusRequest,
-        VictimsRequest,
-    )
-
-    asked = stub(client)
-    return Seen(
-        client.ask(asked.Status, StatusRequest()),
-        client.ask(asked.ListRules, ListRulesRequest()),
-        client.ask(asked.Victims, VictimsRequest(limit=3)),
-        client.ask(asked.ListPlacements, ListPlacementsRequest()),
-        reports,
-    )
+    poll = Poll(client, every)
+    poll.look()  # an unreachable daemon is one line, before the screen changes
+    if once or not terminal.is_usable():
+        _print_on(poll, once=once)
+    else:
+        _with_keys(poll)
 
 
-def _live(client: DaemonClient, console: Any, reports: deque[pb.Report], every: float) -> None:
-    from rich.live import Live
+class Poll:
+    """The daemon's answers: asked for in a thread, so that a slow one delays no key."""
 
-    from holdfast.api.placement.v1.placement_pb2 import WatchRequest
+    def __init__(self, client: DaemonClient, every_s: float) -> None:
+        self._client, self.every_s = client, every_s
+        self._reports: deque[pb.Report] = deque(maxlen=_KEPT)
+        self._failed: list[HoldfastError] = []
+        self.ended = threading.Event()
+        self.is_paused = False
+        self.seen: Seen
 
-    ended = threading.Event()
-    failure: list[HoldfastError] = []
+    def look(self) -> None:
+        """Query everything once.
 
-    def watch() -> None:
+        Raises:
+            HoldfastError: as `DaemonClient.ask`.
+        """
+        from holdfast.api.placement.v1 import placement_pb2 as pb
+        from holdfast.cli.view import Seen
+
+        asked, client = stub(self._client), self._client
+        self.seen = Seen(
+            client.ask(asked.Status, pb.StatusRequest()),
+            client.ask(asked.ListRules, pb.ListRulesRequest()),
+            client.ask(asked.Victims, pb.VictimsRequest(limit=3)),
+            client.ask(asked.ListPlacements, pb.ListPlacementsRequest()),
+            tuple(self._reports),
+        )
+
+    def start(self) -> None:
+        """Go on in threads, until the daemon ends."""
+        for name, job in (("top watch", self._watch), ("top poll", self._poll)):
+            threading.Thread(target=self._until_it_fails, args=(job,), name=name, daemon=True).start()
+
+    def check(self) -> None:
+        """Raise what ended a thread, if one has ended."""
+        if self._failed:
+            raise self._failed[0]
+
+    def _until_it_fails(self, job: Callable[[], None]) -> None:
         try:
-            for report in client.stream(stub(client).Watch, WatchRequest()):
-                reports.append(report)
+            job()
         except HoldfastError as error:
-            failure.append(error)
-        ended.set()
+            self._failed.append(error)
+        finally:
+            self.ended.set()
 
-    first = look(client, reports)  # an unreachable daemon gives one line, not a thread's traceback
-    threading.Thread(target=watch, name="watch", daemon=True).start()
-    with Live(screen(first, console.height), console=console, screen=True, auto_refresh=False) as live:
-        while not ended.wait(every):
-            live.update(screen(look(client, reports), console.height), refresh=True)
-    if failure:
-        raise failure[0]
+    def _watch(self) -> None:
+        from holdfast.api.placement.v1.placement_pb2 import WatchRequest
 
+        for report in self._client.stream(stub(self._client).Watch, WatchRequest()):
+            self._reports.append(report)
 
-def screen(seen: Seen, height: int) -> Group:
-    """All of it on one screen of ``height`` lines; the events get the lines that are left."""
-    from rich.console import Group
-    from rich.text import Text
-
-    tables = [_rules(seen), *_pods(seen, max(3, height // 5)), _victims(seen, max(3, height // 4))]
-    used = 4 + sum(table.row_count + 3 for table in tables)
-    return Group(
-        Text(inert(_head(seen.status))),
-        Text(inert(_pressure(seen.status))),
-        *tables,
-        _events(seen, max(3, height - used)),
-    )
+    def _poll(self) -> None:
+        while not self.ended.wait(self.every_s):
+            if not self.is_paused:
+                self.look()
 
 
-def _head(status: pb.StatusResponse) -> str:
-    mode = "dry run: nothing is written" if status.dry_run else "on"
-    feed = "process events arrive" if not status.events else f"only rescans: {status.events}"
-    took = status.last_sweep.ToNanoseconds() / 1e6
-    return f"holdfast: {mode} · {feed} · last rescan {status.last_sweep_processes} processes in {took:.0f} ms"
+def _print_on(poll: Poll, *, once: bool) -> None:
+    from holdfast.cli.view import printed
+
+    width, lines = shutil.get_terminal_size() if sys.stdout.isatty() else (None, None)  # a pipe has room for all
+    if not once:
+        poll.start()
+    while True:
+        click.echo("\n".join(line[:width] for line in printed(poll.seen, lines)))
+        if once:
+            return
+        if poll.ended.wait(poll.every_s):
+            poll.check()
+            return
+        click.echo()
 
 
-def _pressure(status: pb.StatusResponse) -> str:
-    if not status.pressure_pct:
-        return "pressure: this kernel reports none"
-    parts = (f"{name.replace('_', ' ')} {pct:.1f} %" for name, pct in sorted(status.pressure_pct.items()))
-    return "pressure (10 s): " + " · ".join(parts)
+def _with_keys(poll: Poll) -> None:
+    from holdfast.cli.terminal import Terminal
+    from holdfast.cli.view import HEAD_AT, View
 
-
-def _table(title: str, *columns: str, wide: int = 0) -> Table:
-    """A table whose last ``wide`` columns take what is left and are cut where there is too little."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, expand=wide > 0)
-    for at, column in enumerate(columns):
-        last = at >= len(columns) - wide
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    """A row of cells that are text and nothing else: a ``str`` would be rich's markup."""
-    from rich.text import Text
-
-    table.add_row(*(Text(inert(cell)) for cell in cells))
-
-
-def _rules(seen: Seen) -> Table:
-    table = _table("rules with processes", "rule", "mode", "held", "planned", "refused")
-    for rule in seen.rules.rules:
-        counts = rule.processes
-        if any(counts.values()):
-            mode = "suspended" if rule.suspended else "dry run" if rule.dry_run else "on"
-            held = counts.get("held", 0) + counts.get("moving", 0)
-            _row(table, rule.name, mode, str(held), str(counts.get("planned", 0)), str(_refused(counts)))
-    return table
-
-
-def _pods(seen: Seen, rows: int) -> list[Table]:
-    """The pods under rules, first those that are not as they should be; no table on a node without pods."""
-    states: dict[tuple[str, str], Counter[str]] = {}
-    for some in seen.placements.placements:
-        if some.HasField("pod"):
-            states.setdefault((pod_name(some.pod), some.rule), Counter())[some.state] += 1
-    if not states:
-        return []
-    table = _table("pods under rules", "pod", "rule", "held", "planned", "refused")
-    ranked = sorted(states.items(), key=lambda one: (-_refused(one[1]), -one[1]["planned"], one[0]))
-    for (pod, rule), counts in ranked[:rows]:
-        held = str(counts["held"] + counts["moving"])
-        _row(table, pod, rule, held, str(counts["planned"]), str(_refused(counts)))
-    if len(ranked) > rows:
-        _row(table, f"… and {len(ranked) - rows} more: holdfast ps")
-    return [table]
-
-
-def _refused(counts: Mapping[str, int]) -> int:
-    return counts.get("refused", 0) + counts.get("partly", 0)
-
-
-def _victims(seen: Seen, rows: int) -> Table:
-    table = _table("next OOM victims", "where", "used", "limit", "now", "after the rules", wide=2)
-    page = seen.victims.page_bytes
-    for ranking in seen.victims.rankings[:rows]:
-        _row(
-            table,
-            "the node" if ranking.domain == "/" else ranking.domain,
-            size(ranking.usage_pages, page) if ranking.usage_pages else "-",
-            size(ranking.limit_pages, page),
-            next_in_line(ranking.now),
-            next_in_line(ranking.after_rules),
-        )
-    return table
-
-
-def _events(seen: Seen, rows: int) -> Table:
-    table = _table("what happened", "time (UTC)", "what", "process", "rule", "pod", "", wide=2)
-    for report in list(seen.reports)[-rows:]:
-        changes = ", ".join(change_lines(report.changes))
-        _row(
-            table,
-            f"{report.at.ToDatetime():%H:%M:%S}",
-            report.happening,
-            f"{report.comm} ({report.pid})" if report.pid else "-",  # what a pod asks for is no process's
-            report.rule,
-            pod_name(report.pod) if report.HasField("pod") else "-",
-            report.detail or changes,
-        )
-    return table
+    view = View()
+    poll.start()
+    with Terminal() as terminal:
+        while not poll.ended.is_set():
+            terminal.draw(view.lines(poll.seen, *terminal.size()), HEAD_AT)
+            for key in terminal.keys(REDRAW_S):
+                if not view.press(key):
+                    return
+            poll.is_paused = view.is_paused
+    poll.check()

@@ -7,20 +7,21 @@ import platform
 import click
 
 import holdfast
-from holdfast.cli.client import ClientCommand, DaemonClient, client_options
-from holdfast.cli.table import as_json, plain, show
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.options import ClientCommand, client_options
+from holdfast.cli.table import plain, show
 
 
 @click.command(cls=ClientCommand)
 @client_options
 def version(client: DaemonClient) -> None:
-    """Print the versions of the client and the daemon; exit code 1 when no daemon answers."""
+    """Print the versions of the client and the daemon; exit code 3 when no daemon answers."""
     own = {"version": holdfast.__version__, "revision": holdfast.__revision__, "python": platform.python_version()}
-    if not client.json:
+    if not client.for_programs:
         show(["Client:", *_indented(own), ""])
     server = _asked(client)
-    if client.json:
-        click.echo(as_json({"client": own, "server": server}))
+    if client.for_programs:
+        client.print_document({"client": own, "server": server})
     else:
         show(["Server:", *_indented(server)])
 

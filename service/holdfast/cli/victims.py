@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.client import DaemonClient, client_options
-from holdfast.cli.placement import ANY_PID, pod_name, size, stub
-from holdfast.cli.table import aligned, as_json, plain, show
+from holdfast.cli.client import DaemonClient
+from holdfast.cli.listing import OUTPUTS, Listing, Shown, list_options
+from holdfast.cli.options import ClientCommand, client_options, client_options_for
+from holdfast.cli.placement import ANY_PID, stub
+from holdfast.cli.suggestion import killed, memory_cgroups
+from holdfast.cli.table import NONE, Column, aligned, show
+from holdfast.errors import NotFound
 from holdfast.inert import valid
+from holdfast.wording import domain_of, pod_of, pod_of_kill, size, verdict
 
 if TYPE_CHECKING:
     from holdfast.api.placement.v1 import placement_pb2 as pb
@@ -18,8 +23,10 @@ if TYPE_CHECKING:
 LIMIT = click.IntRange(1, 2**32 - 1)  # the API's uint32, in which 0 means its default
 
 
-@click.command()
-@click.option("--cgroup", default="", help="Only this memory cgroup; it must have a limit.")
+@click.command(cls=ClientCommand)
+@click.option(
+    "--cgroup", default="", shell_complete=memory_cgroups, help="Only this memory cgroup; it must have a limit."
+)
 @click.option("-l", "--limit", type=LIMIT, default=5, show_default=True, help="Number of candidates of each.")
 @client_options
 def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
@@ -30,8 +37,7 @@ def victims(client: DaemonClient, cgroup: str, limit: int) -> None:
     from holdfast.api.placement.v1.placement_pb2 import VictimsRequest
 
     answer = client.ask(stub(client).Victims, VictimsRequest(cgroup=valid(cgroup), limit=limit))
-    if client.json:
-        click.echo(as_json(plain(answer)))
+    if client.emitted(answer):
         return
     show(_apart(ranked(ranking, answer) for ranking in answer.rankings) or ["no process can be chosen"])
 
@@ -48,7 +54,7 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     used = f", {size(ranking.usage_pages, page)} used" if ranking.usage_pages else ""
     name = "the node" if ranking.domain == "/" else ranking.domain
     after = {one.pid: at for at, one in enumerate(ranking.after_rules.candidates, 1)}
-    in_pods = any(map(_pod_of, ranking.now.candidates))
+    in_pods = any(map(pod_of, ranking.now.candidates))
     rows = [
         (
             str(at),
@@ -59,7 +65,7 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
             size(one.points, page) if one.HasField("points") else f"never ({one.why})",
             str(after.get(one.pid, "later")),
             one.rule or "-",
-            *([_pod_of(one) or "-"] if in_pods else []),
+            *([pod_of(one) or "-"] if in_pods else []),
         )
         for at, one in enumerate(ranking.now.candidates, 1)
     ]
@@ -73,88 +79,58 @@ def ranked(ranking: pb.Ranking, answer: pb.VictimsResponse) -> list[str]:
     ]
 
 
-def _pod_of(candidate: pb.Candidate) -> str:
-    """``namespace/pod/container``; empty outside of pods."""
-    return pod_name(candidate.pod) if candidate.HasField("pod") else ""
+def listing_of(page_bytes: Callable[[], int]) -> Listing[pb.Kill]:
+    """Kills as a list. ``page_bytes`` is known when the daemon has answered."""
+    return Listing(
+        field="kills",
+        columns=(
+            Column("WHEN (UTC)", lambda kill: f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S}"),
+            Column("PID", lambda kill: str(kill.pid), key=lambda kill: kill.pid),
+            Column("NAME", lambda kill: kill.comm),
+            Column("MEMORY", lambda kill: size(kill.rss_pages, page_bytes()), key=lambda kill: kill.rss_pages),
+            Column("ADJ", lambda kill: str(kill.oom_score_adj), key=lambda kill: kill.oom_score_adj),
+            Column("RAN OUT", domain_of, most=30),
+            Column("RULE", lambda kill: kill.rule or NONE),
+            Column("POD", lambda kill: pod_of_kill(kill) or NONE, seldom=True),
+            Column("CGROUP", lambda kill: kill.group or NONE, wide=True),
+        ),
+        name=lambda kill: str(kill.pid),
+        identity=lambda kill: (kill.pid, kill.at.ToNanoseconds()),
+        empty="no OOM kills since holdfast was installed",
+    )
 
 
-def _called(candidate: pb.Candidate) -> str:
-    """``postgres (123) db/pg-0/postgres``."""
-    return " ".join(filter(None, (f"{candidate.comm} ({candidate.pid})", _pod_of(candidate))))
-
-
-def next_in_line(order: pb.Order) -> str:
-    """The process that the OOM killer would choose next, in a few words."""
-    able = [one for one in order.candidates if one.HasField("points")]
-    if not able:
-        return "no process"
-    others = f" or {order.tied - 1} other(s): a tie" if order.tie else ""
-    group = f" + {len(order.killed_with_it)} of its group" if order.kill_group else ""
-    return f"{_called(able[0])}{others}{group}"
-
-
-def verdict(order: pb.Order, answer: pb.VictimsResponse) -> str:
-    """The process that the OOM killer would choose next, and how certain that is."""
-    page, unsure = answer.page_bytes, size(answer.uncertainty_pages, answer.page_bytes)
-    able = [one for one in order.candidates if one.HasField("points")]
-    if not able:
-        return "no process can be chosen: the kernel panics, or waits for memory (vm.panic_on_oom)"
-    words = _called(able[0])
-    if order.tie:
-        words = f"a tie of {order.tied}: any of them may be chosen, the kernel's counters are off by up to {unsure}"
-    elif order.HasField("margin_pages"):
-        words += f", {size(order.margin_pages, page)} ahead (counters may be off by {unsure})"
-    if order.kill_group:
-        words += f"; and with it all {len(order.killed_with_it)} of {order.kill_group} (memory.oom.group)"
-        words += f" but {len(order.spared)} with -1000" if order.spared else ""
-    return words
-
-
-@click.command()
-@click.argument("pid", type=ANY_PID, required=False)
+@click.command(cls=ClientCommand)
+@click.argument("pid", type=ANY_PID, required=False, shell_complete=killed)
 @click.option("-l", "--limit", type=LIMIT, default=20, show_default=True, help="Number of kills, newest first.")
-@client_options
-def kills(client: DaemonClient, pid: int | None, limit: int) -> None:
-    """List the OOM kills since installation, or explain the kill of the process PID."""
+@list_options(listing_of(int).columns)
+@client_options_for("table", *OUTPUTS)
+def kills(client: DaemonClient, pid: int | None, limit: int, shown: Shown) -> None:
+    """List the OOM kills since installation, or explain the kill of the process PID.
+
+    Exit code 1 if no kill of PID is known.
+    """
     from holdfast.api.placement.v1.placement_pb2 import KillsRequest
 
-    answer = client.ask(stub(client).Kills, KillsRequest(limit=0 if pid else limit))
-    found = [kill for kill in answer.kills if pid in (None, kill.pid)]
-    if client.json:
-        click.echo(as_json([plain(kill) for kill in found]))
-    elif pid is not None:
-        show(_apart(told(kill, answer.page_bytes) for kill in found) or [f"{pid}: no OOM kill is known"])
-    elif found:
-        head = ("WHEN (UTC)", "PID", "NAME", "MEMORY", "ADJ", "RAN OUT", "RULE", "POD")
-        click.echo(aligned([head, *_rows(found, answer)]))
-    else:
-        click.echo("no OOM kills since holdfast was installed")
+    page_bytes = 0
 
+    def ask() -> pb.KillsResponse:
+        nonlocal page_bytes
+        answer: pb.KillsResponse = client.ask(stub(client).Kills, KillsRequest(limit=0 if pid else limit))
+        page_bytes = answer.page_bytes
+        kept = [kill for kill in answer.kills if pid in (None, kill.pid)]
+        del answer.kills[:]
+        answer.kills.extend(kept)
+        return answer
 
-def _rows(found: list[pb.Kill], answer: pb.KillsResponse) -> list[tuple[str, ...]]:
-    return [
-        (
-            f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S}",
-            str(kill.pid),
-            kill.comm,
-            size(kill.rss_pages, answer.page_bytes),
-            str(kill.oom_score_adj),
-            _domain(kill),
-            kill.rule or "-",
-            _pod(kill) or "-",
-        )
-        for kill in found
-    ]
-
-
-def _pod(kill: pb.Kill) -> str:
-    """``namespace/pod/container``; the uid if no runtime had reported the pod; empty outside of pods."""
-    named = "/".join(filter(None, (kill.pod_namespace, kill.pod_name, kill.container)))
-    return named if kill.pod_name else kill.pod
-
-
-def _domain(kill: pb.Kill) -> str:
-    return "the node" if kill.domain == "/" else kill.domain or "a memory cgroup"
+    if pid is None:
+        listing_of(lambda: page_bytes).show(client, ask, shown)
+        return
+    answer = ask()
+    if not answer.kills:
+        raise NotFound(f"OOM kill of process {pid}")
+    if not client.emitted(answer):
+        show(_apart(told(kill, answer.page_bytes) for kill in answer.kills))
 
 
 def told(kill: pb.Kill, page: int) -> list[str]:
@@ -162,13 +138,13 @@ def told(kill: pb.Kill, page: int) -> list[str]:
     at = f"{kill.at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
     lines = [
         f"{kill.comm} ({kill.pid}), user {kill.uid}, was killed at {at}",
-        f"  ran out        {_domain(kill)}",
+        f"  ran out        {domain_of(kill)}",
         f"  was in         {kill.group or 'not known'}",
         f"  had            {size(kill.rss_pages, page)} in memory, oom_score_adj {kill.oom_score_adj}",
         f"  rule           {kill.rule or 'none'}",
     ]
     if kill.pod:
-        lines.append(f"  pod            {_pod(kill)}, container {kill.container_id[:12]}")
+        lines.append(f"  pod            {pod_of_kill(kill)}, container {kill.container_id[:12]}")
     if kill.HasField("pressure_pct"):
         lines.append(f"  pressure       {kill.pressure_pct:.1f} % of the ten seconds before, work waited for memory")
     if kill.predicted:

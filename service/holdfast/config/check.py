@@ -18,6 +18,7 @@ from holdfast.config.schema import MAX_SOCKET_PATH, OOM_RANGE, TIMEOUT_PREFIX, T
 from holdfast.errors import ConfigError, InvalidArgument
 
 _URI_PARTS = 4
+_UNIX_OR_TCP = ("debug", "web")  # sections whose address is a path or host:port
 
 
 class Addresses(Struct, frozen=True):
@@ -159,10 +160,11 @@ class _Rules:
             (("grpc", "address"), settings.grpc.address + ("" if settings.ttrpc.address else TTRPC_SUFFIX)),
             (("ttrpc", "address"), settings.ttrpc.address),
             (("debug", "address"), settings.debug.address),
+            (("web", "address"), settings.web.address),
         ):
-            if path[0] == "debug" and not address.startswith("/"):
+            if path[0] in _UNIX_OR_TCP and not address.startswith("/"):
                 continue
-            if path[0] != "debug" and self._written(path).startswith("tcp:"):
+            if path[0] not in _UNIX_OR_TCP and self._written(path).startswith("tcp:"):
                 self._tell(path, f"{self._written(path)} is no unix socket; TCP is grpc.tcp_address")
             name = address.rpartition("/")[2]
             if name.startswith("@"):
@@ -183,12 +185,17 @@ class _Rules:
             (("grpc", "health_address"), settings.grpc.health_address),
             (("metrics", "address"), settings.metrics.address),
             (("debug", "address"), "" if settings.debug.address.startswith("/") else settings.debug.address),
+            (("web", "address"), "" if settings.web.address.startswith("/") else settings.web.address),
         ):
             try:
                 if address:
                     check_host_port(address)
             except InvalidArgument as error:
                 self._tell(path, f"listen tcp: {error.message}")
+        web = settings.web.address
+        if web and not web.startswith("/") and not is_loopback(web):
+            words = "the page has no authentication: listen on 127.0.0.1 or a unix socket, and use a tunnel"
+            self._tell(("web", "address"), f"{web}: {words}")
         grpc = settings.grpc
         if grpc.tcp_address and not grpc.tcp_tls_cert and not grpc.insecure and not is_loopback(grpc.tcp_address):
             words = "plaintext beyond the loopback interface: set grpc.tcp_tls_cert, or grpc.insecure: true"
@@ -220,7 +227,11 @@ def _without(address: str, *prefixes: str) -> str:
 def _normal(settings: Settings, addresses: Addresses) -> Settings:
     grpc, ttrpc, debug, metrics = settings.grpc, settings.ttrpc, settings.debug, settings.metrics
     replace = msgspec.structs.replace
-    looks_unix = debug.address.startswith(("/", "unix:"))
+
+    def either(address: str) -> str:
+        looks_unix = address.startswith(("/", "unix:"))
+        return addresses.socket(address) if looks_unix else _without(address, "tcp://", "tcp:")
+
     return replace(
         settings,
         root=addresses.path(settings.root),
@@ -233,9 +244,7 @@ def _normal(settings: Settings, addresses: Addresses) -> Settings:
             health_address=_without(grpc.health_address, "tcp://", "tcp:"),
         ),
         ttrpc=replace(ttrpc, address=addresses.socket(ttrpc.address)),
-        debug=replace(
-            debug,
-            address=addresses.socket(debug.address) if looks_unix else _without(debug.address, "tcp://", "tcp:"),
-        ),
+        debug=replace(debug, address=either(debug.address)),
+        web=replace(settings.web, address=either(settings.web.address)),
         metrics=replace(metrics, address=_without(metrics.address, "tcp://", "tcp:")),
     )

@@ -35,18 +35,20 @@ MAX_FILES = 1000
 HASH_DIGITS = 12
 _YAML_SUFFIXES = (".yaml", ".yml", ".json")  # all else that a TOML file imports is TOML; containerd requires no suffix
 _ATTEMPTS = 5
+PLACEMENT = "io.holdfast.placement.v1.rules"  # the plugin that `Overrides.dry_run` is for
 _COMMAND_LINE = Source("command line")
 _DEFAULTS = Source("defaults")
 _ROOT_LINE = re.compile(r"""^["']?root["']?\s*[:=]\s*["']?(/[^"'#\n]*[^"'#\s])""", re.MULTILINE)
 
 
 class Overrides(Struct, frozen=True):
-    """Options of the command line; None or empty if not given."""
+    """Options of the command line; None, empty or False if not given."""
 
     root: str | None = None
     state: str | None = None
     address: str | None = None
     level: str | None = None
+    dry_run: bool = False
 
     def tree(self) -> Node:
         """Return them as a configuration of its own."""
@@ -56,6 +58,8 @@ class Overrides(Struct, frozen=True):
             data["grpc"] = {"address": self.address}
         if self.level:
             data["debug"] = {"level": self.level}
+        if self.dry_run:
+            data["plugins"] = {PLACEMENT: {"force_dry_run": True}}
         return node_of(data, _COMMAND_LINE)
 
 

@@ -182,6 +182,25 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
 
 
+class Web(Struct, frozen=True, forbid_unknown_fields=True):
+    """A read-only page about the node, for a browser. Its clients are not authenticated, so it listens on this machine
+    alone.
+    """
+
+    address: Annotated[
+        str,
+        Meta(
+            description=(
+                "host:port on the loopback interface, or absolute path (unix socket); empty: none. Any user of the"
+                " machine reaches a port, so command lines are only on the unix socket's page"
+            ),
+            examples=["127.0.0.1:9421", "/run/holdfast/web.sock"],
+        ),
+    ] = ""
+    uid: Uid = -1
+    gid: Gid = -1
+
+
 class Tracing(Struct, frozen=True, forbid_unknown_fields=True):
     """OpenTelemetry traces; the standard OTEL_* environment variables set where they go."""
 
@@ -247,6 +266,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ttrpc: Annotated[Ttrpc, Meta(description="the ttrpc server")] = Ttrpc()
     debug: Annotated[Debug, Meta(description="log and debug endpoint")] = Debug()
     metrics: Annotated[Metrics, Meta(description="Prometheus metrics")] = Metrics()
+    web: Annotated[Web, Meta(description="a page for a browser")] = Web()
     tracing: Annotated[Tracing, Meta(description="OpenTelemetry traces")] = Tracing()
     required_plugins: Annotated[
         tuple[str, ...],

@@ -47,6 +47,7 @@ class Bounds(Struct, frozen=True):
     )  # of each listener with a `front`: accepted, no byte received yet
     metrics: ConnectionBound = ConnectionBound(64, 16)
     debug: ConnectionBound = ConnectionBound(16, 8)
+    web: ConnectionBound = ConnectionBound(16, 8)
     other: ConnectionBound = ConnectionBound(32, 8)  # of each listener that a plugin brings
     ttrpc: ConnectionBound = ConnectionBound(1024, 1024)  # a shim keeps its connection as long as its container lives
 
@@ -59,7 +60,7 @@ class Bounds(Struct, frozen=True):
         """The most descriptors that all listeners hold together, with ``others`` that plugins bring."""
         fronts = 3 * (self.tcp.total + self.health.total + self.grpc.total + self.silent.total)
         brought = others * (3 * self.other.total + self.silent.total)
-        return fronts + self.metrics.total + self.debug.total + self.ttrpc.total + brought
+        return fronts + self.metrics.total + self.debug.total + self.web.total + self.ttrpc.total + brought
 
     @classmethod
     def within(cls, limit: int, others: int = 0) -> Bounds:

@@ -1,4 +1,6 @@
-"""Minimal HTTP/1.1 for a scraper and a person with curl: GET and PUT on a table of paths, one request at a time.
+"""Minimal HTTP/1.1 for a scraper, a browser on this machine and a person with curl.
+
+It serves GET and PUT on a table of paths, one request at a time.
 
 h11 has the protocol (RFC 9112), without I/O; what follows bounds it: header and body size, time for a request,
 connections (`connections`: the quietest is closed for a new one, so that silent peers do not keep a scraper out). A web
@@ -51,9 +53,15 @@ class Request(Struct, frozen=True):
     query: Mapping[str, str]
     body: bytes = b""
     host: str = ""
-    from_page: bool = False  # a browser reports that a web page made the request
+    origin: str = ""  # of the web page that made the request, as its browser reports it
+    fetch_site: str = "none"  # where that page is from, seen from here (https://www.w3.org/TR/fetch-metadata/)
     gzip: bool = False  # the answer may be packed
     openmetrics: bool = False  # metrics are wanted in OpenMetrics
+
+    @property
+    def from_page(self) -> bool:
+        """Whether a web page made the request, and not a person or a program."""
+        return bool(self.origin) or self.fetch_site != "none"
 
 
 class Response(Struct, frozen=True):
@@ -63,6 +71,7 @@ class Response(Struct, frozen=True):
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
     allow: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Route = Callable[[Request], Awaitable[Response] | Response]
@@ -147,7 +156,8 @@ class _Channel:
             query,
             body,
             headers.get("host", ""),
-            "origin" in headers or headers.get("sec-fetch-site", "none") != "none",
+            headers.get("origin", ""),
+            headers.get("sec-fetch-site", "none"),
             _takes_gzip(headers.get("accept-encoding", "")),
             _wants_openmetrics(headers.get("accept", "")),
         )
@@ -159,6 +169,7 @@ class _Channel:
             small = len(body) < GZIP_IN_THREAD_FROM
             body = _gzipped(body) if small else await asyncio.to_thread(_gzipped, body)
             headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        headers += response.headers
         if response.allow:
             headers.append(("Allow", response.allow))
         headers += [("Content-Length", str(len(body))), ("Connection", "close" if request is None else "keep-alive")]

@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from typing import Any
 
-from holdfast.errors import Code, MisusedPlugin, Unavailable, code_of
+from holdfast.errors import SHUTTING_DOWN, Code, MisusedPlugin, Unavailable, code_of
 from holdfast.failure import contained, ends_the_task
 from holdfast.rpc import InterceptorLayer, MethodType
 from holdfast.rpc.call_scope import CallScope
-from holdfast.rpc.draining import SHUTTING_DOWN
 from holdfast.ttrpc import Handler, Interceptor, Kind, ServerCall
 
 SYSTEM = "ttrpc"  # rpc.system of the spans

@@ -6,8 +6,10 @@ plugins that listen, `METRICS` of those that measure calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from holdfast.plugin.registration import Kind
 
@@ -41,6 +43,38 @@ class OffersTcp(Protocol):
         """Pass ``registrar`` to the generated ``add_…Servicer_to_server(servicer, registrar)``.
 
         ``register_tcp = register_grpc`` in the class offers the same services on both.
+        """
+
+
+class PageRequest(Struct, frozen=True):
+    """A request of a browser. ``query``: the parameters behind the path; ``is_private``: the listener is a unix socket,
+    which only the users of its mode reach. Without it any user of the machine may have sent the request.
+    """
+
+    query: Mapping[str, str]
+    is_private: bool = False
+
+
+class Page(Struct, frozen=True):
+    """The answer. ``policy``: directives of Content-Security-Policy beside the listener's own, which allow nothing."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/html; charset=utf-8"
+    policy: tuple[str, ...] = ()
+
+
+ShowPage = Callable[[PageRequest], Awaitable[Page]]
+
+
+class OffersWeb(Protocol):
+    """An instance that has pages on the listener for browsers (``web.address``)."""
+
+    def register_web(self, registrar: Any) -> None:
+        """Call ``registrar.page(path, show)`` for each page.
+
+        Raises:
+            ServedAlready: another plugin has a page at the path.
         """
 
 

@@ -4,6 +4,7 @@
 - `node`: plugins for the node work
 - `proxy`: plugins in other processes
 - `servers`: the servers, and the plugins that measure calls
+- `web`: the page for a browser
 - `config`: the service for the daemon's own configuration
 - `kinds`: the kinds by which plugins find each other
 - `message`: conversion between the API's messages and the store's values
@@ -71,12 +72,14 @@ SHIPPED: tuple[str, ...] = (
     "node.pods:pods",
     "node.placement.plugin:placement",
     "node.nri.plugin:nri",
+    "web.plugin:page",
 )
 #: The servers, in the order in which they open: once gRPC's socket exists, all the others are open. They are registered
 #: after the plugins of others, whose services they offer, and after the servers of others.
 SERVERS: tuple[str, ...] = (
     "servers.debug:debug",
     "servers.metrics:metrics",
+    "servers.web:web",
     "servers.ttrpc:ttrpc",
     "servers.grpc_tcp:grpc_tcp",
     "servers.health:health",

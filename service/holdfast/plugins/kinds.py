@@ -35,4 +35,5 @@ API: Kind[Any] = Kind("io.holdfast.grpc.v1")  # our services over plugins that a
 PODS: Kind[Directory] = Kind("io.holdfast.pods.v1")
 PLACEMENT: Kind[Any] = Kind("io.holdfast.placement.v1")
 NRI: Kind[Any] = Kind("io.holdfast.nri.v1")
+WEB: Kind[Any] = Kind("io.holdfast.web.v1")
 ENTRY_POINT: Kind[Any] = Kind("io.holdfast.entry-point.v1")

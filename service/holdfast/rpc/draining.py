@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 from types import TracebackType
 
-from holdfast.errors import ResourceExhausted, Unavailable
+from holdfast.errors import SHUTTING_DOWN, ResourceExhausted, Unavailable
 
-SHUTTING_DOWN = "holdfast is shutting down"
 SENDING_S = 0.2
 TOO_MANY = "more than {} concurrent calls (grpc.max_concurrent_rpcs)"
 

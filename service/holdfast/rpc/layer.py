@@ -25,11 +25,20 @@ import grpc
 from msgspec import Struct, field
 
 from holdfast import log
-from holdfast.errors import Code, HoldfastError, Internal, MisusedPlugin, Unavailable, Unimplemented, code_of
+from holdfast.errors import (
+    SHUTTING_DOWN,
+    Code,
+    HoldfastError,
+    Internal,
+    MisusedPlugin,
+    Unavailable,
+    Unimplemented,
+    code_of,
+)
 from holdfast.failure import contained, ends_the_task, fields, sentence
 from holdfast.rpc.call_scope import CallScope
 from holdfast.rpc.counters import Counters, MethodCounters, MethodType
-from holdfast.rpc.draining import SHUTTING_DOWN, Gate, StreamCall
+from holdfast.rpc.draining import Gate, StreamCall
 from holdfast.rpc.status import STATUS_CODES, code_number, details_of, words_of
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from holdfast.cli.client import Target, Tls
 from holdfast.cli.group import cli
 from holdfast.cli.main import call
+from holdfast.client.connection import Target, Tls
 
 
 def target(address):
@@ -30,14 +30,14 @@ def test_an_address_is_a_path_a_unix_uri_or_a_tcp_uri(address, path, uri):
     assert (target(address).socket_path, target(address).uri) == (path, uri)
 
 
-def failed(capsys, *arguments):
-    """The one line on stderr of a command that ends with 1."""
-    assert call([*arguments]) == 1
+def failed(capsys, *arguments, code=1):
+    """The one line on stderr of a command that ends with an error."""
+    assert call([*arguments]) == code
     return capsys.readouterr().err
 
 
 def test_a_daemon_that_is_not_there_is_one_line_with_the_remedy(tmp_path, capsys):
-    assert failed(capsys, "plugins", "ls", "-a", f"{tmp_path}/none.sock") == (
+    assert failed(capsys, "plugins", "ls", "-a", f"{tmp_path}/none.sock", code=3) == (
         f"holdfast: {tmp_path}/none.sock: cannot connect: No such file or directory; "
         "is the daemon running? -a or HOLDFAST_ADDRESS names another address\n"
     )
@@ -45,7 +45,7 @@ def test_a_daemon_that_is_not_there_is_one_line_with_the_remedy(tmp_path, capsys
 
 def test_a_file_that_is_no_socket_is_said_to_be_none(tmp_path, capsys):
     (tmp_path / "file").touch()
-    line = failed(capsys, "health", "-a", f"{tmp_path}/file")
+    line = failed(capsys, "health", "-a", f"{tmp_path}/file", code=3)
     assert line.startswith(f"holdfast: {tmp_path}/file: cannot connect: ")
     assert line.count("\n") == 1
 
@@ -54,7 +54,7 @@ def test_nobody_behind_a_tcp_address_is_one_line(capsys):
     with socket.socket() as held:  # bound, so that nobody else takes the port, and not listening
         held.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{held.getsockname()[1]}"
-        line = failed(capsys, "events", "-a", address)
+        line = failed(capsys, "events", "-a", address, code=3)
     assert line.startswith(f"holdfast: {address}: unavailable: ")
     assert line.count("\n") == 1
 
@@ -86,17 +86,24 @@ def test_help_is_there_for_every_command(command):
     assert result.output.startswith(f"Usage: cli {command} ")
 
 
-def test_help_shows_a_commands_own_options_before_those_all_share():
+def test_help_shows_a_commands_own_options_and_where_those_of_the_connection_are():
     output = CliRunner().invoke(cli, ["plugins", "ls", "--help"]).output
-    assert 0 < output.index("--detailed") < output.index("Connection and output:") < output.index("--address")
-    assert output.index("--help") < output.index("Connection and output:")
+    assert 0 < output.index("--detailed") < output.index("--output") < output.index('"holdfast options" prints')
+    assert "--address" not in output
+    shared = CliRunner().invoke(cli, ["options"]).output
+    assert all(option in shared for option in ("--address", "--namespace", "--timeout", "--tls-ca", "HOLDFAST_ADDRESS"))
+
+
+def test_the_help_of_rules_has_its_subcommands_too():
+    output = CliRunner().invoke(cli, ["rules", "--help"]).output
+    assert output.index("--watch") < output.index("Commands:") < output.index("builtin")
 
 
 def test_help_and_completion_import_neither_grpc_nor_protobuf():
     for words in ("plugins ls --help", "events --help", "completion bash", "--help"):
         script = (
             "import sys; from holdfast.cli.main import call; call(sys.argv[1:]); "
-            "sys.exit(sum(name in sys.modules for name in ('grpc', 'google.protobuf', 'yaml', 'rich')))"
+            "sys.exit(sum(name in sys.modules for name in ('grpc', 'google.protobuf', 'yaml', 'termios')))"
         )
         subprocess.run([sys.executable, "-c", script, *words.split()], stdout=subprocess.DEVNULL, check=True)
 

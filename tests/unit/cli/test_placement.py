@@ -1,32 +1,8 @@
-import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
-from holdfast.cli.placement import change_lines, explained, previewed, remark, size
+from holdfast.cli.placement import explained, previewed
 from holdfast.inert import inert
 
 ADJ = pb.Change(field=pb.FIELD_OOM_SCORE_ADJ, before="0", after="-900")
-
-
-def move(hierarchy):
-    return pb.Change(field=pb.FIELD_CGROUP, before="/", after="/db", hierarchy=hierarchy, group="/db")
-
-
-def test_changes_are_lines_and_a_move_in_several_hierarchies_is_one():
-    setting = pb.Change(field=pb.FIELD_SETTING, after="5", group="/db", file="memory.max")
-    known = pb.Change(field=pb.FIELD_SETTING, before="max", after="5", group="/db", file="pids.max")
-    assert change_lines([ADJ, move("cpu,cpuacct"), setting, move("memory"), known]) == [
-        "oom_score_adj 0 → -900",
-        "cgroup / → /db (cpu,cpuacct, memory)",
-        "/db memory.max = 5",
-        "/db pids.max = 5 (was max)",
-    ]
-    assert change_lines([move("")]) == ["cgroup / → /db"]
-
-
-@pytest.mark.parametrize(
-    ("pages", "expected"), [(0, "0.0 MiB"), (256, "1.0 MiB"), (-256, "-1.0 MiB"), (2**22, "16.0 GiB")]
-)
-def test_pages_are_told_as_sizes(pages, expected):
-    assert size(pages, 4096) == expected
 
 
 def test_an_explanation_tells_facts_rules_decision_and_what_is_in_the_way():
@@ -101,19 +77,9 @@ def test_a_process_under_no_rule_and_one_as_it_should_be():
     assert explained(fine)[-1] == "decision: rule r as a child of a match: everything is as it should be"
 
 
-def test_protection_by_a_claim_and_what_is_inherited_are_said():
+def test_protection_by_a_claim_is_said():
     trusted = pb.ExplainResponse(decision=pb.Decision(rule="r", by_claim=True))
     assert explained(trusted)[-1] == "decision: rule r, by claim: everything is as it should be"
-    told = [
-        remark(pb.PlacementInfo(as_child=child, inherited=inherited, by_claim=claim))
-        for child, inherited, claim in (
-            (False, False, False),
-            (True, False, False),
-            (True, True, False),
-            (False, False, True),
-        )
-    ]
-    assert told == ["", " (child)", " (inherited)", " (by claim)"]
 
 
 def test_a_preview_ends_with_the_sum():

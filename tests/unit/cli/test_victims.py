@@ -1,6 +1,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.placement.v1 import placement_pb2 as pb
-from holdfast.cli.victims import next_in_line, ranked, told, verdict
+from holdfast.cli.victims import ranked, told
+from holdfast.wording import next_in_line
 
 ANSWER = pb.VictimsResponse(page_bytes=4096, uncertainty_pages=256)
 
@@ -37,22 +38,6 @@ def test_candidates_in_pods_are_called_by_them():
     assert [line.split()[-1] for line in lines[1:4]] == ["POD", "db/pg-0/postgres", "-"]
     assert lines[4].startswith("  now:             p5 (5) db/pg-0/postgres, 1.0 MiB ahead")
     assert next_in_line(order) == "p5 (5) db/pg-0/postgres"
-
-
-def test_a_tie_a_group_kill_and_nobody_are_said():
-    tie = pb.Order(candidates=[one(5, 9), one(6, 9)], tie=True, tied=2, margin_pages=0)
-    group = pb.Order(candidates=[one(5, 9)], kill_group="/pod", killed_with_it=[5, 6], spared=[7])
-    nobody = pb.Order(candidates=[one(1, why="init")])
-    assert verdict(tie, ANSWER) == (
-        "a tie of 2: any of them may be chosen, the kernel's counters are off by up to 1.0 MiB"
-    )
-    assert verdict(group, ANSWER) == "p5 (5); and with it all 2 of /pod (memory.oom.group) but 1 with -1000"
-    assert verdict(nobody, ANSWER).startswith("no process can be chosen")
-    assert [next_in_line(order) for order in (tie, group, nobody)] == [
-        "p5 (5) or 1 other(s): a tie",
-        "p5 (5) + 2 of its group",
-        "no process",
-    ]
 
 
 def test_a_kill_is_told_on_one_screen():

@@ -36,6 +36,16 @@ LONG = "/" + "x" * 103
         ),
         (f"ttrpc: {{address: {LONG}x}}", f'P:1: ttrpc.address: "{LONG}x": unix socket path too long (> 104)'),
         (f"debug: {{address: {LONG}x}}", f'P:1: debug.address: "{LONG}x": unix socket path too long (> 104)'),
+        (f"web: {{address: {LONG}x}}", f'P:1: web.address: "{LONG}x": unix socket path too long (> 104)'),
+        (
+            "web: {address: ':9421'}",
+            "P:1: web.address: :9421: the page has no authentication: listen on 127.0.0.1 or a unix socket, and use a tunnel",
+        ),
+        (
+            "web: {address: 'node:9421'}",
+            "P:1: web.address: node:9421: the page has no authentication: listen on 127.0.0.1 or a unix socket, and use a tunnel",
+        ),
+        ("web: {address: '127.0.0.1'}", "P:1: web.address: listen tcp: address 127.0.0.1: missing port in address"),
         (
             "grpc: {address: '@abstract'}",
             'P:1: grpc.address: "@abstract": an abstract socket has no owner and no mode; give a path',
@@ -112,6 +122,10 @@ def test_what_makes_no_sense_is_refused_with_its_place(tmp_path, text, line):
         f"grpc: {{address: {LONG}}}\nttrpc: {{address: /t}}",
         "grpc: {tcp_address: 'tcp://127.0.0.1:7420'}\nmetrics: {address: ':0'}\ndebug: {address: 'tcp://[::1]:1'}",
         "grpc: {tcp_address: ':7420', insecure: true}",
+        "web: {address: '127.0.0.1:9421'}",
+        "web: {address: '[::1]:9421'}",
+        "web: {address: 'localhost:9421'}",
+        "web: {address: unix:///run/holdfast/web.sock}",
         "grpc: {tcp_address: ':7420', tcp_tls_cert: /c, tcp_tls_key: /k, tcp_tls_ca: /a, grants: [{identities: [CN=x], methods: [/a.B/*]}]}",
         "metrics: {address: ''}",
         "debug: {level: '', format: ''}",

@@ -79,6 +79,12 @@ def test_the_command_line_is_over_every_file(write):
     assert load(path, Overrides(root="", level=""), ROOT).settings.root == "/r"
 
 
+def test_a_dry_run_of_the_command_line_is_over_the_plugins_section(write):
+    uri = "io.holdfast.placement.v1.rules"
+    path = write("c.yaml", f"plugins: {{{uri}: {{dry_run: false, force_dry_run: false}}}}")
+    assert load(path, Overrides(dry_run=True), ROOT).settings.plugins[uri] == {"dry_run": False, "force_dry_run": True}
+
+
 def test_a_bad_flag_is_named_as_the_command_line():
     assert refusal(None, level="loud") == 'command line: debug.level: not a valid logrus Level: "loud"'
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import holdfast
 import pytest
 from holdfast import log
 from holdfast.errors import ConfigError
@@ -380,11 +381,22 @@ async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():
     registry, counter = Registry(), Counter("a_total", "A.")
     counter.inc()
     registry.add(counter)
-    async with serving(metrics_routes(registry)) as (address, _):
+    async with serving(metrics_routes(registry, lambda: True)) as (address, _):
         for path in ("/metrics", "/v1/metrics"):
             status, headers, body = await ask(address, "GET", path)
             assert (status, headers["Content-Type"], body) == (200, CONTENT_TYPE, registry.text())
-        assert (await ask(address, "GET", "/"))[0] == 404
+
+
+async def test_the_front_of_the_metrics_has_version_health_and_links_alone():
+    registry = Registry()
+    for serves, words in ((True, b"Health: serves<"), (False, b"Health: does not serve<")):
+        async with serving(metrics_routes(registry, lambda serves=serves: serves)) as (address, _):
+            status, headers, body = await ask(address, "GET", "/")
+        assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert headers["Content-Security-Policy"] == "default-src 'none'"
+        assert words in body
+        assert f"holdfast {holdfast.__version__}".encode() in body
+        assert body.count(b"href=") == 1
 
 
 @pytest.mark.parametrize(
@@ -417,7 +429,7 @@ async def test_the_metrics_are_at_both_paths_in_prometheus_own_type():
 async def test_the_metrics_are_openmetrics_for_a_client_that_prefers_it(accepted, form):
     registry, counter = Registry(), Counter("a_total", "A.")
     registry.add(counter)
-    async with serving(metrics_routes(registry)) as (address, _):
+    async with serving(metrics_routes(registry, lambda: True)) as (address, _):
         status, headers, body = await ask(address, "GET", "/metrics", **({"Accept": accepted} if accepted else {}))
     assert (status, headers["Content-Type"]) == (200, form)
     assert body == registry.text(openmetrics=form == OPENMETRICS_TYPE)

@@ -203,6 +203,10 @@ class PlacementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The configuration of the placement plugin. It begins as a dry run of the built-in rules."""
 
     dry_run: Annotated[bool, Meta(description="decide and report, write nothing")] = True
+    force_dry_run: Annotated[
+        bool,
+        Meta(description="every rule is a dry run, also one with dry_run: false; `holdfast run --dry-run` sets it"),
+    ] = False
     rules: Annotated[tuple[Rule, ...], Meta(description="your rules, in order; the first that matches decides")] = ()
     builtin_rules: Annotated[
         Literal["preview", "all", "none"] | tuple[str, ...],

@@ -5,5 +5,6 @@
 - `health`: a port for probes
 - `ttrpc`: ttrpc
 - `metrics`, `debug`, `pages`: the endpoints for metrics and for debugging, and their pages
+- `web`, `web_pages`: the endpoint for browsers, and what it adds to the pages of plugins
 - `calls`: metrics and traces of calls
 """

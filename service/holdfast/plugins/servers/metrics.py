@@ -8,20 +8,22 @@ from holdfast.config import Settings
 from holdfast.listener.listening import Listening
 from holdfast.metrics import Registry
 from holdfast.plugin import Endpoint, InitContext, SkipPlugin, server
+from holdfast.plugin.serving import ServingBoard
 
 
 class MetricsServer:
     """The metrics endpoint."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, board: ServingBoard) -> None:
+        self._registry, self._board = registry, board
 
     async def start(self, listening: Listening) -> None:
         """Serve on each endpoint."""
         from holdfast.plugins.servers.pages import metrics_routes
 
+        routes = metrics_routes(self._registry, lambda: bool(self._board.serves("")))
         for endpoint in listening.endpoints:
-            await listening.serve_http(endpoint, metrics_routes(self._registry))
+            await listening.serve_http(endpoint, routes)
 
 
 def _endpoints(settings: Settings, _: None) -> list[Endpoint]:
@@ -34,4 +36,4 @@ async def metrics(context: InitContext) -> AsyncIterator[MetricsServer]:
     """Serve metrics where an address is set."""
     if not context.settings.metrics.address:
         raise SkipPlugin
-    yield MetricsServer(context.metrics)
+    yield MetricsServer(context.metrics, context.serving)

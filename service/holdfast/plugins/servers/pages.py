@@ -13,21 +13,36 @@ from typing import Any
 
 import msgspec
 
+import holdfast
 from holdfast import log
 from holdfast.listener.http import Request, RequestRefused, Response, Routes
 from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Registry
 
 LOG = log.named(__name__)
+_FRONT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>holdfast</title></head>
+<body><h1>holdfast {version}</h1><p>Health: {health}</p><ul><li><a href="/metrics">Metrics</a></li></ul></body></html>
+"""
+_FRONT_HEADERS = (("Content-Security-Policy", "default-src 'none'"), ("X-Content-Type-Options", "nosniff"))
 
 
-def metrics_routes(registry: Registry) -> Routes:
-    """Routes of ``/metrics``, and of ``/v1/metrics``, the path in containerd; in OpenMetrics for clients that ask."""
+def metrics_routes(registry: Registry, serves: Callable[[], bool]) -> Routes:
+    """Routes of ``/metrics``, of ``/v1/metrics``, the path in containerd, and of ``/`` for a person at the port.
+
+    Metrics are in OpenMetrics for clients that ask. ``/`` has nothing that a scrape does not have, as it has the same
+    readers.
+    """
 
     def scrape(request: Request) -> Response:
         form = OPENMETRICS_TYPE if request.openmetrics else CONTENT_TYPE
         return Response(registry.text(openmetrics=request.openmetrics), content_type=form)
 
-    return {("GET", "/metrics"): scrape, ("GET", "/v1/metrics"): scrape}
+    def front(_: Request) -> Response:
+        health = "serves" if serves() else "does not serve"
+        page = _FRONT.format(version=holdfast.__version__, health=health)
+        return Response(page.encode(), content_type="text/html; charset=utf-8", headers=_FRONT_HEADERS)
+
+    return {("GET", "/metrics"): scrape, ("GET", "/v1/metrics"): scrape, ("GET", "/"): front}
 
 
 def guard_address(request: Request) -> None:

@@ -1,6 +1,6 @@
 import pytest
 from holdfast.config import Settings
-from holdfast.config.schema import Debug, Grpc, Metrics
+from holdfast.config.schema import Debug, Grpc, Metrics, Web
 from holdfast.errors import SkipPlugin
 from holdfast.metrics import Registry
 from holdfast.plugin import InitContext, Kind, PluginSet, PluginState, State, plugin, server
@@ -61,6 +61,8 @@ NONE = Settings(metrics=Metrics(address=""))
         ("metrics", Settings(), [], ""),
         ("debug", NONE, [], "skip plugin"),
         ("debug", Settings(debug=Debug(address="/run/d.sock")), [], ""),
+        ("web", NONE, [], "skip plugin"),
+        ("web", Settings(web=Web(address="127.0.0.1:0")), [], ""),
         ("health", NONE, [], "skip plugin"),
         ("health", Settings(grpc=Grpc(health_address="127.0.0.1:0")), [], ""),
     ],
@@ -76,7 +78,8 @@ def test_a_server_without_an_address_has_no_endpoint():
 
 def test_they_come_last_and_grpc_is_the_last_of_them():
     found = registrations(Settings())
-    assert [one.id for one in found[-len(SERVERS) :]] == ["debug", "metrics", "ttrpc", "grpc-tcp", "health", "grpc"]
+    ids = ["debug", "metrics", "web", "ttrpc", "grpc-tcp", "health", "grpc"]
+    assert [one.id for one in found[-len(SERVERS) :]] == ids
     assert len(found) >= len(SHIPPED) + len(SERVERS)
 
 

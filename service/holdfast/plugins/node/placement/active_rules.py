@@ -57,7 +57,10 @@ class ActiveRules:
         """
         own = {rule.name for rule in config.rules}
         config = with_bundled(config, self._bundled.rules(config.bundle))
-        rules = compile_rules(with_builtin(config), self.uid_of, dry_run=config.dry_run, annotations=config.annotations)
+        written, dry_run = with_builtin(config), config.dry_run or config.force_dry_run
+        if config.force_dry_run:
+            written = tuple(msgspec.structs.replace(rule, dry_run=True) for rule in written)
+        rules = compile_rules(written, self.uid_of, dry_run=dry_run, annotations=config.annotations)
         bundled = {rule.name for rule in config.rules} - own
         rules.sourced(dict.fromkeys(bundled, BUNDLE), (BUNDLE,) if self._bundled.is_unread else ())
         taken = self._engine.set_rules(rules)

@@ -2,12 +2,13 @@
 
 from concurrent.futures import Future
 
+import msgspec
 import pytest
 from holdfast.errors import ConfigError, FailedPrecondition, NotFound
 from holdfast.metrics import Registry
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import Rules
-from holdfast.node.rule.schema import PlacementConfig
+from holdfast.node.rule.schema import PlacementConfig, Rule
 from holdfast.plugins.node.placement.active_rules import ActiveRules
 from holdfast.plugins.node.placement.bundled import BundledRules
 
@@ -154,6 +155,15 @@ def test_without_bundles_in_the_daemon_the_nodes_own_rules_are_in_force():
     active_rules.apply(PlacementConfig(builtin_rules="none", bundle="current"))
     bundled.follow(PlacementConfig, active_rules.apply)
     assert told == ["bundle current: no plugins registered for io.holdfast.bundle.v1: not found"]
+
+
+def test_a_forced_dry_run_is_one_for_every_rule_whatever_the_rule_and_its_source_say():
+    own = msgspec.convert({"name": "own", "match": {"comm": "x"}, "oom_score_adj": 1, "dry_run": False}, Rule)
+    for force_dry_run in (False, True):
+        daemon = Daemon(bundle="current", rules=(own,), dry_run=False, force_dry_run=force_dry_run)
+        daemon.node.apply(ONE, rule("one"))
+        assert daemon.names == ("own", "one")
+        assert [each.dry_run for each in daemon.engine.rules.rules] == [force_dry_run] * 2
 
 
 @pytest.mark.parametrize("reference", ["latest", "sha256:abc", "sha512:" + "1" * 128, "../x"])

@@ -1,0 +1,165 @@
+"""The client for programs without asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from holdfast import namespaces
+from holdfast.client.connection import TIMEOUT_S, Target, Tls, address_from, channel_of, errors_of
+
+if TYPE_CHECKING:
+    from holdfast.api.config.v1 import config_pb2
+    from holdfast.api.placement.v1 import placement_pb2 as pb
+    from holdfast.api.services.introspection.v1 import introspection_pb2
+    from holdfast.api.services.version.v1 import version_pb2
+    from holdfast.api.types.event_pb2 import Envelope
+    from holdfast.client.calls import Call
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """A connection to a daemon: ``with SyncClient() as client: …``. The methods and errors are those of `Client`.
+
+    Threads may share it.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        namespace: str = namespaces.DEFAULT,
+        timeout_s: float = TIMEOUT_S,
+        tls: Tls | None = None,
+    ) -> None:
+        """``address``: a path, ``unix://PATH`` or ``tcp://HOST:PORT``; without it HOLDFAST_ADDRESS, or the socket of a
+        daemon of the same user. ``namespace``: containerd's. ``timeout_s``: for each answer, but not for a stream.
+        """
+        self._target = Target(address_from(address), namespace, timeout_s, tls or Tls())
+        self._channel: Any = None
+
+    def __enter__(self) -> SyncClient:
+        import grpc
+
+        self._channel = channel_of(self._target, grpc)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def version(self) -> version_pb2.VersionResponse:
+        """Return version and revision of the daemon."""
+        from holdfast.client import calls
+
+        return self._ask(calls.version())
+
+    def serves(self, service: str = "") -> bool:
+        """Return whether the daemon, or one service, serves."""
+        from holdfast.client import calls
+
+        return self._ask(calls.serves(service))
+
+    def plugins(self, *filters: str) -> list[introspection_pb2.Plugin]:
+        """Return the plugins, in the order of their starts; of several ``filters`` any may match."""
+        from holdfast.client import calls
+
+        return self._ask(calls.plugins(filters))
+
+    def config(self) -> config_pb2.ShowResponse:
+        """Return the configuration in force."""
+        from holdfast.client import calls
+
+        return self._ask(calls.config())
+
+    def status(self) -> pb.StatusResponse:
+        """Return the state of the engine."""
+        from holdfast.client import calls
+
+        return self._ask(calls.status())
+
+    def rules(self) -> list[pb.RuleInfo]:
+        """Return the rules in force, in their order, with the number of processes in each state."""
+        from holdfast.client import calls
+
+        return self._ask(calls.rules())
+
+    def processes(self, rule: str = "") -> list[pb.PlacementInfo]:
+        """Return the processes under ``rule``, or under any."""
+        from holdfast.client import calls
+
+        return self._ask(calls.processes(rule))
+
+    def explain(self, pid: int) -> pb.ExplainResponse:
+        """Explain which rule applies to a process, why, and what prevents each change."""
+        from holdfast.client import calls
+
+        return self._ask(calls.explain(pid))
+
+    def preview(self, rule: str = "", *, rules_yaml: str | None = None) -> pb.PreviewResponse:
+        """Return the changes that the rules in force, or those in ``rules_yaml``, would make now."""
+        from holdfast.client import calls
+
+        return self._ask(calls.preview(rule, rules_yaml))
+
+    def victims(self, cgroup: str = "", *, limit: int = 10) -> pb.VictimsResponse:
+        """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``."""
+        from holdfast.client import calls
+
+        return self._ask(calls.victims(cgroup, limit))
+
+    def kills(self, limit: int = 0) -> pb.KillsResponse:
+        """Return the OOM kills that are kept, newest first; 0: all."""
+        from holdfast.client import calls
+
+        return self._ask(calls.kills(limit))
+
+    def hold(self, pid: int, oom_score_adj: int, *, for_s: float = 3600.0, reason: str = "") -> pb.PlacementInfo:
+        """Override the rules for a process, for a limited time in seconds."""
+        from holdfast.client import calls
+
+        return self._ask(calls.hold(pid, oom_score_adj, for_s, reason))
+
+    def release(self, pid: int) -> pb.PlacementInfo | None:
+        """End an override; return what the rules give the process now, None if no rule applies."""
+        from holdfast.client import calls
+
+        return self._ask(calls.release(pid))
+
+    def restore(self, rule: str = "", *, pid: int = 0) -> pb.RestoreResponse:
+        """Restore what ``rule``, or any rule, wrote to ``pid``, or to any process."""
+        from holdfast.client import calls
+
+        return self._ask(calls.restore(rule, pid))
+
+    def watch(self, rule: str = "") -> Iterator[pb.Report]:
+        """Yield the reports of the engine from now on; only those about ``rule`` if it is given."""
+        from holdfast.client import calls
+
+        yield from self._stream(calls.watch(rule))
+
+    def events(self, *filters: str) -> Iterator[Envelope]:
+        """Yield the events of all namespaces from now on; of several ``filters`` any may match."""
+        from holdfast.client import calls
+
+        yield from self._stream(calls.events(filters))
+
+    def _ask(self, call: Call[T]) -> T:
+        with errors_of(self._target):
+            method = getattr(call.stub(self._channel), call.method)
+            return call.take(method(call.request, timeout=self._target.timeout, metadata=self._metadata()))
+
+    def _stream(self, call: Call[T]) -> Iterator[T]:
+        with errors_of(self._target):
+            answers = getattr(call.stub(self._channel), call.method)(call.request, metadata=self._metadata())
+            try:
+                for message in answers:
+                    yield call.take(message)
+            finally:
+                answers.cancel()
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        return [(namespaces.GRPC_HEADER, self._target.namespace)]
