@@ -20,10 +20,10 @@ def test_a_mistake_about_one_process_leaves_it_out_and_the_rest_goes_on(run, pro
     examiner = engine.engine._loop.examiner
     facts, cursed = examiner.fact_reader.facts, []
 
-    def broken(stat_line, opened=None):
+    def broken(stat_line, *rest, **more):
         if stat_line.pid in cursed:
             raise IndexError("a mistake")
-        return facts(stat_line, opened)
+        return facts(stat_line, *rest, **more)
 
     monkeypatch.setattr(examiner.fact_reader, "facts", broken)
     before, cursed_one = sleeper(program, "600"), sleeper(program, "600")

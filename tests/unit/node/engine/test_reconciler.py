@@ -1478,7 +1478,7 @@ class TestOverride:
         program = node.started("none")
 
         def full(data):
-            raise OSError(28, "full")
+            raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(node.journal, "_write", full)
         with pytest.raises(Unavailable, match="no space left"):
