@@ -24,6 +24,9 @@ from holdfast.server.readiness import Readiness
 from holdfast.server.tasks import Tasks
 
 LOG = log.named(__name__)
+#: What a task group raises. It may have cancelled the task that it is in, which Python 3.11 does not take back; a stop of
+#: the boot that is lost with it is noticed when the boot has ended.
+_OF_A_GROUP = (BaseExceptionGroup, SystemExit, KeyboardInterrupt)
 SLOW_S = 5.0  # until an init or close is named that still runs; a stop is given up not much later
 
 
@@ -40,6 +43,9 @@ async def start(
     """
     uri = registration.uri
     LOG.info(f'loading plugin "{uri}"...', type=registration.kind.uri)
+    task = asyncio.current_task()
+    assert task is not None
+    cancels = task.cancelling()
     try:
         steps = registration.init(context)
         lifetime = asynccontextmanager(lambda: steps)()
@@ -50,14 +56,16 @@ async def start(
         outcome = PluginState(registration, State.SKIPPED, error=reason)
     except BaseException as raised:  # an init is a plugin author's code and may raise anything
         outcome = failed(registration, contained(raised))
+        if isinstance(raised, _OF_A_GROUP):
+            while task.cancelling() > cancels:
+                task.uncancel()
     else:
         stack.push_async_callback(_close, _Started(uri, steps, lifetime), tasks, limit_s, watch)
         outcome = PluginState(registration, State.READY, instance)
     if outcome.state is not State.READY:
         await tasks.cancel(uri)  # what it started in the background before it gave up
     outcome.exports, outcome.capabilities = context.exports, context.capabilities
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():  # the init swallowed the stop of the boot
+    if task.cancelling() > cancels:  # the init swallowed the stop of the boot
         raise asyncio.CancelledError
     return outcome
 
