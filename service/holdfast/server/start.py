@@ -24,8 +24,8 @@ from holdfast.server.readiness import Readiness
 from holdfast.server.tasks import Tasks
 
 LOG = log.named(__name__)
-#: What a task group raises. It may have cancelled the task that it is in, which Python 3.11 does not take back. A stop
-#: of the boot that is lost with it is noticed when the boot has ended.
+#: The exceptions of a task group. It may have cancelled the task that it is in, and Python 3.11 keeps that counted. A
+#: stop of the boot that is lost with it is noticed when the boot has ended.
 _OF_A_GROUP = (BaseExceptionGroup, SystemExit, KeyboardInterrupt)
 SLOW_S = 5.0  # until an init or close is named that still runs; a stop is given up not much later
 
