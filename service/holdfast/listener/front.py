@@ -38,6 +38,9 @@ RETRY_S = 0.05  # after the server did not say that it has handled everything
 #: A call that no server has. It is answered in its turn: what came before it is handled then.
 CAUGHT_UP = "/holdfast/CaughtUp"
 ANSWERED = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+OF_ROOT = (
+    "uid 0"  # may cut any number of calls: a runtime's client ends streams early, and root can end the daemon anyway
+)
 CHUNK = 64 << 10
 FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
@@ -109,15 +112,16 @@ class Front:
 
     async def _pace(self) -> None:
         """Begin rounds as long as connections wait for one."""
-        async with grpc.aio.insecure_channel(f"unix:{self._own}") as channel:
-            caught_up: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CAUGHT_UP)
-            while self._rounds:
-                await asyncio.sleep(self._round_began + ROUND_S - monotonic())
-                asked = monotonic()
-                await _answered(caught_up)
-                self._round_began = monotonic()
-                for relay in self._rounds.begin(self._round_began - asked):
-                    relay.pass_on()
+        while self._rounds:  # others may have come while the channel was closed
+            async with grpc.aio.insecure_channel(f"unix:{self._own}") as channel:
+                caught_up: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CAUGHT_UP)
+                while self._rounds:
+                    await asyncio.sleep(self._round_began + ROUND_S - monotonic())
+                    asked = monotonic()
+                    await _answered(caught_up)
+                    self._round_began = monotonic()
+                    for relay in self._rounds.begin(self._round_began - asked):
+                        relay.pass_on()
 
     def _take(self, client: socket.socket, peer: str) -> None:
         _Relay(self, client, peer)
@@ -148,7 +152,8 @@ class _Relay:
     def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
         self.front, self._client, self.peer = front, client, peer
         self._server: socket.socket | None = None
-        self._calls = OpenCalls() if front.cut_calls is not None else None
+        is_counted = front.cut_calls is not None and peer != OF_ROOT
+        self._calls = OpenCalls() if is_counted else None
         self.place = front.silent.admit(peer, self.close)
         front.loop.add_reader(client.fileno(), self._on_first_byte)
 

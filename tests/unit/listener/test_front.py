@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import socket
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from holdfast.listener.connections import ConnectionMetrics
 from holdfast.listener.cut_calls import BURST
 from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.front import Front
+from holdfast.listener.rounds import Rounds
 
 from tests.running import PATIENCE_S
 
@@ -228,10 +230,11 @@ async def test_as_long_as_the_server_has_not_caught_up_no_more_connections_of_a_
         pairs[2][1].close()
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(("encrypted", "is_root"), [(False, False), (True, False), (False, True)])
 async def test_a_peer_that_resets_more_calls_than_its_share_loses_its_connection_before_the_server_sees_them(
-    short_dir, encrypted
+    short_dir, monkeypatch, encrypted, is_root
 ):
+    monkeypatch.setattr(ours, "OF_ROOT", f"uid {os.geteuid()}" if is_root else "")
     preface, reset = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\4\3\0\0\0\0\1\0\0\0\x08"
     async with (
         echoing(short_dir) as path,
@@ -243,12 +246,12 @@ async def test_a_peer_that_resets_more_calls_than_its_share_loses_its_connection
         writer.write(some)
         assert await reader.readexactly(len(some)) == some
         writer.write(reset * 1000)
-        if encrypted:
+        if encrypted or is_root:
             await reader.readexactly(len(reset) * 1000)
         else:
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
-        assert metrics.closed.labels("tcp", "cut_calls").value == (not encrypted)
+        assert metrics.closed.labels("tcp", "cut_calls").value == (not encrypted and not is_root)
         writer.close()
 
 
@@ -281,3 +284,42 @@ async def test_a_round_that_fails_is_not_the_last(short_dir, monkeypatch):
         for writer in writers:
             writer.close()
         await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_a_connection_that_waits_while_the_rounds_end_has_one_of_its_own(short_dir, monkeypatch):
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def channel(_):
+        yield SimpleNamespace(unary_unary=lambda name: None)
+        closing.set()
+        await closed.wait()
+
+    async def at_once(_):
+        pass
+
+    waiting = []
+
+    class Seen(Rounds):
+        def wait(self, peer, relay):
+            waiting.append(relay)
+            super().wait(peer, relay)
+
+    monkeypatch.setattr(ours, "Rounds", Seen)
+    monkeypatch.setattr(ours.grpc.aio, "insecure_channel", channel)
+    monkeypatch.setattr(ours, "_answered", at_once)
+    monkeypatch.setattr(ours, "ROUND_S", 0)
+    bounds = (ConnectionBound(8, 1), ConnectionBound(64, 64))
+    async with echoing(short_dir) as path, fronting(path, bounds) as (address, _), asyncio.timeout(PATIENCE_S):
+        pairs = []
+        for number in range(3):
+            pairs.append(await asyncio.open_connection(*address))
+            pairs[-1][1].write(b"x")
+            if number == 1:
+                await closing.wait()
+        while len(waiting) < 2:
+            await asyncio.sleep(0)
+        closed.set()
+        assert await pairs[-1][0].readexactly(1) == b"x"
+        for _, writer in pairs:
+            writer.close()
