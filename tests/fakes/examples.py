@@ -107,7 +107,7 @@ def host(*groups: str) -> HostFacts:
 
 
 def written(changes: tuple[Change, ...]) -> Mapping[str, int | str]:
-    """What the changes write, by file; ``cgroup`` for a move."""
+    """Return the values that the changes write, by file; ``cgroup`` for a move."""
 
     def one(change: Change) -> tuple[str, int | str]:
         if isinstance(change, AdjChange):

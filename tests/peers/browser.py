@@ -49,7 +49,7 @@ class Browser:
         self._ask("POST", "/url", url=address)
 
     def run(self, script: str, *arguments: object) -> Any:
-        """What a script returns; not bound by the page's policy, nor by whether the page's own may run."""
+        """Return the result of a script, which neither the page's policy nor a switch for the page's scripts stops."""
         return self._ask("POST", "/execute/sync", script=script, args=arguments)
 
     def elements(self, selector: str) -> list[str]:

@@ -70,7 +70,7 @@ def both(short_dir: Path) -> Start:
 
 
 def refusals(both: Start, **settings: object) -> tuple[str, str]:
-    """What each of the two ends with."""
+    """Return the last words of each of the two."""
     words = []
     for starter in (containerd, daemon.holdfast):
         with both(starter, **settings) as running:

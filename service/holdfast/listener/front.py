@@ -38,9 +38,7 @@ RETRY_S = 0.05  # after the server did not say that it has handled everything
 #: A call that no server has. It is answered in its turn: what came before it is handled then.
 CAUGHT_UP = "/holdfast/CaughtUp"
 ANSWERED = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-OF_ROOT = (
-    "uid 0"  # may cut any number of calls: a runtime's client ends streams early, and root can end the daemon anyway
-)
+OF_ROOT = "uid 0"  # may cut any number of calls: a runtime's client ends streams early, and root may do anything
 CHUNK = 64 << 10
 FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
