@@ -50,6 +50,7 @@ def daemon(folder: Path, plugins: dict[str, object], *rules: dict[str, object], 
         "state": f"{folder}/state",
         "grpc": {"address": f"{folder}/s.sock"},
         "metrics": {"address": metrics},
+        "web": {"address": ""},
         "plugins": {"io.holdfast.placement.v1.rules": placement, **plugins},
     }
     path = folder / "config.yaml"

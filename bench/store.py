@@ -112,7 +112,7 @@ def both() -> Iterator[tuple[Daemon, Daemon, Path]]:
         for name in ("h", "c"):
             (place / name).mkdir()
         (place / "c" / "config.toml").write_text(CONTAINERD.format(place / "c"))
-        (place / "h" / "config.yaml").write_text("metrics: {address: ''}\n")
+        (place / "h" / "config.yaml").write_text("metrics: {address: ''}\nweb: {address: ''}\n")
         mine = [sys.executable, "-m", "holdfast", "run", "-c", f"{place}/h/config.yaml", "-l", "warn"]
         mine += ["--root", f"{place}/h/root", "--state", f"{place}/h/state", "-a", f"{place}/h/s"]
         ours = stack.enter_context(running(mine, place / "h"))

@@ -130,6 +130,7 @@ class Scene:
             "state": f"{self.folder}/state",
             "grpc": {"address": f"{self.folder}/s.sock"},
             "metrics": {"address": f"127.0.0.1:{self.metrics}"},
+            "web": {"address": ""},
             "plugins": {
                 PLACEMENT: section | ({"rulez": []} if broken else {}),
                 PODS: {"cri": {"enabled": False}},  # the picture is of the scene, not of the machine

@@ -160,6 +160,7 @@ def whole(*rules: dict[str, object]) -> Iterator[Daemon]:
             "state": f"{folder}/state",
             "grpc": {"address": f"{folder}/s.sock"},
             "metrics": {"address": f"127.0.0.1:{port}"},
+            "web": {"address": ""},
             "plugins": {"io.holdfast.placement.v1.rules": section},
         }
         (folder / "c.yaml").write_text(yaml.safe_dump(config))

@@ -169,7 +169,7 @@ def test_only_the_daemons_are_behind_selectors(helm):
 
 
 def test_the_page_is_on_the_pods_own_loopback_interface_and_only_when_it_is_enabled(helm):
-    assert "web" not in yaml.safe_load(config_text(helm.template()))
+    assert yaml.safe_load(config_text(helm.template()))["web"] == {"address": ""}
     found = yaml.safe_load(config_text(helm.template({"web.enabled": True, "web.port": 9500})))
     assert found["web"] == {"address": "127.0.0.1:9500"}
 
@@ -179,5 +179,6 @@ def test_the_chart_s_configuration_is_yaml_that_says_no_more_than_it_must(helm):
         "version": 2,
         "grpc": {"health_address": ":7421"},
         "metrics": {"address": ":9420", "grpc_zero_series": False},
+        "web": {"address": ""},
         "plugins": {PLACEMENT: {"dry_run": True, "on_stop": "keep", "rules": [], "builtin_rules": "preview"}},
     }

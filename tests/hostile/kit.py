@@ -280,6 +280,7 @@ grpc:
   health_address: 127.0.0.1:0
 {grpc}
 metrics: {{address: "127.0.0.1:0"}}
+web: {{address: ""}}
 debug: {{address: {directory}/debug.sock}}
 plugins:
   io.holdfast.placement.v1.rules:

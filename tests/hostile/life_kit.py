@@ -61,6 +61,7 @@ def configuration(folder: Path, rules: list[dict], **sections: dict) -> Path:
                 "state": f"{folder}/state",
                 "grpc": {"address": f"{folder}/s.sock"},
                 "metrics": {"address": "127.0.0.1:0"},
+                "web": {"address": ""},
                 "plugins": {PLACEMENT: placement, **sections},
             }
         )

@@ -83,6 +83,7 @@ def daemon(folder: Path, *rules: dict[str, Any]) -> Iterator[Daemon]:
         "state": f"{folder}/state",
         "grpc": {"address": f"{folder}/h.sock"},
         "metrics": {"address": ""},
+        "web": {"address": ""},
         "plugins": {RULES: section},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -53,6 +53,7 @@ def page(short_dir, free_port):
             "state": f"{short_dir}/state",
             "grpc": {"address": f"{short_dir}/s.sock"},
             "metrics": {"address": f"127.0.0.1:{port}"},
+            "web": {"address": ""},
             "plugins": {
                 "io.holdfast.nri.v1.plugin": {"enabled": True, "socket_path": f"{short_dir}/nri.sock"},
                 "io.holdfast.placement.v1.rules": {

@@ -56,7 +56,9 @@ def daemon(tmp_path_factory):
     folder = tmp_path_factory.mktemp("d")
     sections = {"io.holdfast.placement.v1.rules": {"builtin_rules": "none"}}
     own = {"root": f"{folder}/r", "state": f"{folder}/s", "grpc": {"address": f"{folder}/s.sock"}}
-    (folder / "c.yaml").write_text(json.dumps({**own, "metrics": {"address": ""}, "plugins": sections}))
+    (folder / "c.yaml").write_text(
+        json.dumps({**own, "metrics": {"address": ""}, "web": {"address": ""}, "plugins": sections})
+    )
     with holdfast(folder, folder / "c.yaml") as running:
         yield running.ready()
 

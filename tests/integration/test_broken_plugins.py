@@ -51,6 +51,7 @@ class Broken:
             "state": f"{directory}/state",
             "grpc": {"address": f"{directory}/s.sock"},
             "metrics": {"address": ""},
+            "web": {"address": ""},
             "disabled_plugins": list(HEAVY),
         }
         file.write_text(json.dumps(base | config))
@@ -505,7 +506,7 @@ def test_a_plugin_of_the_working_directory_needs_no_package(short_dir, start):
     words = [*HOLDFAST, "run", "--plugin", "good:first,import_raises:broken"]
     places = ["--root", f"{short_dir}/root", "--state", f"{short_dir}/state", "-a", f"{short_dir}/s.sock"]
     file = short_dir / "config.yaml"
-    file.write_text(json.dumps({"metrics": {"address": ""}, "disabled_plugins": list(HEAVY)}))
+    file.write_text(json.dumps({"metrics": {"address": ""}, "web": {"address": ""}, "disabled_plugins": list(HEAVY)}))
     daemon = start([*words, *places, "-c", str(file)], cwd=FOLDER, env={**ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"})
     assert "ValueError: torn" in daemon.line("failed to load plugin io.holdfast.entry-point.v1.import_raises:broken")
     daemon.line("holdfast successfully booted")

@@ -63,6 +63,7 @@ def started(installed, short_dir):
             "state": f"{short_dir}/state",
             "grpc": {"address": f"{short_dir}/s.sock"},
             "metrics": {"address": metrics},
+            "web": {"address": ""},
         }
         file.write_text(json.dumps(base | (config or {})))  # JSON is YAML
         environ = {
@@ -123,6 +124,7 @@ def test_it_starts_from_its_directory_without_a_package(installed, short_dir, st
                 "state": f"{short_dir}/state",
                 "grpc": {"address": f"{short_dir}/s.sock"},
                 "metrics": {"address": ""},
+                "web": {"address": ""},
             }
         )
     )

@@ -37,6 +37,7 @@ def started(short_dir):
             "state": f"{short_dir}/state",
             "grpc": {"address": f"{short_dir}/s.sock"},
             "metrics": {"address": ""},
+            "web": {"address": ""},
             "plugins": plugins or {},
         }
         file.write_text(json.dumps(base | settings))  # JSON is YAML

@@ -38,6 +38,7 @@ def test_it_runs_counts_and_reports_a_fault(source, tmp_path, short_dir, free_po
                 "state": f"{short_dir}/state",
                 "grpc": {"address": f"{short_dir}/s.sock"},
                 "metrics": {"address": f"127.0.0.1:{port}"},
+                "web": {"address": ""},
                 "plugins": {URI: {"folder": str(folder), "limit": 1}},
             }
         )

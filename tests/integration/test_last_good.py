@@ -41,6 +41,7 @@ class Node:
             "state": f"{self.folder}/state",
             "grpc": {"address": f"{self.folder}/s.sock"},
             "metrics": {"address": f"127.0.0.1:{self.port}"},
+            "web": {"address": ""},
             "debug": {"level": "debug"},
         }
         return {**own, "plugins": {RULES: placement}, **more}

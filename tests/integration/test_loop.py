@@ -10,7 +10,9 @@ import pytest
 
 from tests.peers.daemon import ENVIRON
 
-YAML = "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock}}\nmetrics: {{address: ''}}\n"
+YAML = (
+    "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock}}\nmetrics: {{address: ''}}\nweb: {{address: ''}}\n"
+)
 
 
 @pytest.fixture

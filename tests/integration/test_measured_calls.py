@@ -28,6 +28,7 @@ def measured(short_dir):
             "state": f"{short_dir}/state",
             "grpc": {"address": f"{short_dir}/s.sock"},
             "metrics": {"address": f"127.0.0.1:{port}"},
+            "web": {"address": ""},
         }
         file.write_text(json.dumps(base | settings))  # JSON is YAML
         return holdfast(short_dir, file, env=environ), f"http://127.0.0.1:{port}/metrics"

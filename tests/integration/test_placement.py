@@ -46,6 +46,7 @@ class Daemon:
                 "state": f"{self.folder}/state",
                 "grpc": {"address": self.address},
                 "metrics": {"address": ""},
+                "web": {"address": ""},
                 "plugins": {URI: self.section},
             }
         )

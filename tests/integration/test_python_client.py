@@ -23,6 +23,7 @@ def daemon(short_dir, program):
         "state": f"{short_dir}/s",
         "grpc": {"address": f"{short_dir}/s.sock"},
         "metrics": {"address": ""},
+        "web": {"address": ""},
         "plugins": {"io.holdfast.placement.v1.rules": section},
     }
     (short_dir / "c.yaml").write_text(json.dumps(config))

@@ -20,7 +20,7 @@ RULES = "io.holdfast.placement.v1.rules"
 def settings(folder, **more):
     placement = {"builtin_rules": "none", **more.pop("placement", {})}
     own = {"root": f"{folder}/root", "state": f"{folder}/state", "grpc": {"address": f"{folder}/s.sock"}}
-    return {**own, "metrics": {"address": ""}, "plugins": {RULES: placement}, **more}
+    return {**own, "metrics": {"address": ""}, "web": {"address": ""}, "plugins": {RULES: placement}, **more}
 
 
 class Node:

@@ -47,7 +47,7 @@ class Node:
         placement = {"dry_run": False, "builtin_rules": "none", "rescan": "1h", "rules": rules(*adjs)}
         own = {"root": f"{self.folder}/root", "state": f"{self.folder}/state", "grpc": {"address": self.address}}
         sections = {RULES: {**placement, **more.pop("placement", {})}, **more.pop("plugins", {})}
-        return json.dumps({**own, "metrics": {"address": ""}, "plugins": sections, **more})
+        return json.dumps({**own, "metrics": {"address": ""}, "web": {"address": ""}, "plugins": sections, **more})
 
     def write(self, text):
         if self.map:

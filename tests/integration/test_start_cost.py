@@ -44,7 +44,9 @@ from holdfast.cli.main import main
 main(["run", "-c", sys.argv[3]])
 """
 #: With the daemon's own rules in force, and no port that two tests at once would both want.
-YAML = "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock}}\nmetrics: {{address: ''}}\n"
+YAML = (
+    "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock}}\nmetrics: {{address: ''}}\nweb: {{address: ''}}\n"
+)
 TOML = """
 version = 2
 root = "{0}/root"
@@ -53,6 +55,8 @@ disabled_plugins = ["io.holdfast.placement.v1.rules"]
 [grpc]
   address = "{0}/s.sock"
 [metrics]
+  address = ""
+[web]
   address = ""
 """
 

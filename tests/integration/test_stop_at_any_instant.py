@@ -39,7 +39,12 @@ def test_sigterm_at_any_instant_of_a_start_ends_it_with_0(short_dir):
     """Of a first start, of one over what another left, and of one with a broken file."""
     config = short_dir / "c.yaml"
     rule = {"name": "r", "match": {"comm": "hf-none"}, "oom_score_adj": 100}
-    own = {"state": f"{short_dir}/state", "grpc": {"address": f"{short_dir}/s.sock"}, "metrics": {"address": ""}}
+    own = {
+        "state": f"{short_dir}/state",
+        "grpc": {"address": f"{short_dir}/s.sock"},
+        "metrics": {"address": ""},
+        "web": {"address": ""},
+    }
     good = json.dumps({**own, "plugins": {RULES: {"dry_run": False, "rules": [rule]}}})
     config.write_text(good)
     boot_s = boot_s_of(short_dir, config)

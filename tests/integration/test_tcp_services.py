@@ -47,6 +47,7 @@ async def there(context):
 """
 CONFIG = (
     "root: {0}/root\nstate: {0}/state\ngrpc: {{address: {0}/s.sock, tcp_address: '{1}'}}\nmetrics: {{address: ''}}\n"
+    "web: {{address: ''}}\n"
 )
 
 

@@ -25,7 +25,9 @@ async def test_a_call_to_the_container_runtime_carries_the_trace_of_its_span(sta
     runtime, config = LookingRuntime(), short_dir / "config.yaml"
     own = {"root": f"{short_dir}/root", "state": f"{short_dir}/state", "grpc": {"address": f"{short_dir}/s.sock"}}
     pods = {"io.holdfast.pods.v1.directory": {"cri": {"enabled": True, "address": f"{short_dir}/cri.sock"}}}
-    config.write_text(json.dumps({**own, "metrics": {"address": ""}, "plugins": pods}))  # JSON is YAML
+    config.write_text(
+        json.dumps({**own, "metrics": {"address": ""}, "web": {"address": ""}, "plugins": pods})
+    )  # JSON is YAML
     async with runtime.serving(short_dir / "cri.sock"), asyncio.timeout(PATIENCE_S):
         environ = {**ENVIRON, "OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "10"}
         daemon = start([sys.executable, "-m", "holdfast", "run", "-c", config], env=environ)

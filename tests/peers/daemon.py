@@ -35,6 +35,7 @@ state = "{dir}/state"
 
 #: Ours listens by default, on a port that two tests at once would both want.
 NO_METRICS = '[metrics]\n  address = ""'
+NO_WEB = '\n[web]\n  address = ""\n'
 
 #: Ends what a case about the chassis has no use for, and its cost with it.
 LEAN = (
@@ -131,6 +132,8 @@ def holdfast(
     env: Mapping[str, str] | None = None,
     **options: object,
 ) -> Daemon:
-    """Start our daemon as a user does: ``holdfast run -c FILE``."""
+    """Start our daemon as a user does: ``holdfast run -c FILE``, without a page, whose port two at once would want."""
+    if config and config.suffix == ".toml" and "[web]" not in (text := config.read_text(errors="surrogateescape")):
+        config.write_text(text + NO_WEB, errors="surrogateescape")
     command = [*prefix, *HOLDFAST, "run", *(["-c", str(config)] if config else []), *arguments]
     return Daemon(command, directory, env={**ENVIRON, **(env or {})}, **options)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ root: {directory}/root
 state: {directory}/state
 grpc: {{address: {directory}/h.sock}}
 metrics: {{address: ""}}
+web: {{address: ""}}
 debug: {{level: debug}}
 """
 

@@ -47,7 +47,7 @@ print(json.dumps(answers))
 def test_a_port_without_a_host_is_served_on_the_families_there_are(short_dir, start, set_up, hosts):
     config = short_dir / "c.yaml"
     config.write_text(
-        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ':9420'}}\n"
+        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ':9420'}}\nweb: {{address: ''}}\n"
         f"grpc: {{address: {short_dir}/s.sock, health_address: ':7421'}}\n"
     )
     steps = "ip link set lo up; " + ("true" if not set_up else " ".join(set_up))
@@ -65,7 +65,7 @@ def served(short_dir):
     """The path of a daemon's socket."""
     config = short_dir / "c.yaml"
     config.write_text(
-        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ''}}\n"
+        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ''}}\nweb: {{address: ''}}\n"
         f"grpc: {{address: {short_dir}/s.sock}}\n"
     )
     with holdfast(short_dir, config) as daemon:

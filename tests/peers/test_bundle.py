@@ -26,6 +26,7 @@ root: {{directory}}/root
 state: {{directory}}/state
 grpc: {{{{address: {{directory}}/h.sock}}}}
 metrics: {{{{address: ""}}}}
+web: {{{{address: ""}}}}
 plugins:
   io.holdfast.placement.v1.rules: {{{{builtin_rules: none, bundle: {bundle}}}}}
   io.holdfast.bundle.v1.bundles: {{{{keep: 1}}}}

@@ -24,6 +24,7 @@ root: {dir}/root
 state: {dir}/state
 grpc: {{address: {dir}/s.sock}}
 metrics: {{address: ""}}
+web: {{address: ""}}
 plugins:
   io.holdfast.pods.v1.directory:
     cri: {{enabled: true, address: {cri}, relist: 1s}}

@@ -71,7 +71,7 @@ def test_a_yaml_file_is_read_and_containerd_knows_toml_alone(short_dir):
     path = short_dir / "config.yaml"
     path.write_text(
         f"root: {short_dir}/root\nstate: {short_dir}/state\n"
-        f'grpc: {{address: {short_dir}/s.sock}}\nmetrics: {{address: ""}}\n'
+        f'grpc: {{address: {short_dir}/s.sock}}\nmetrics: {{address: ""}}\nweb: {{address: ""}}\n'
     )
     with daemons.containerd(short_dir, path) as real:
         assert real.end() == 1

@@ -32,6 +32,7 @@ root: {0}/root
 state: {0}/state
 grpc: {{address: {0}/s.sock}}
 metrics: {{address: ''}}
+web: {{address: ''}}
 plugins:
   io.holdfast.placement.v1.rules:
     kubernetes_events: true

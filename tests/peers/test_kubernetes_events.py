@@ -146,6 +146,7 @@ root: {0}/root
 state: {0}/state
 grpc: {{address: {0}/s.sock}}
 metrics: {{address: ''}}
+web: {{address: ''}}
 plugins:
   io.holdfast.placement.v1.rules: {{kubernetes_events: true, builtin_rules: none}}
   io.holdfast.pods.v1.directory: {{cri: {{address: {0}/cri.sock}}}}

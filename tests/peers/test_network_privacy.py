@@ -37,6 +37,7 @@ grpc:
   tcp_tls_ca: {ca}
   grants: [{grants}]
 metrics: {{address: ""}}
+web: {{address: ""}}
 plugins:
   io.holdfast.placement.v1.rules:
     dry_run: true

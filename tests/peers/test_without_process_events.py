@@ -26,6 +26,7 @@ root: {0}/root
 state: {0}/state
 grpc: {{address: {0}/s.sock}}
 metrics: {{address: ''}}
+web: {{address: ''}}
 plugins:
   io.holdfast.placement.v1.rules:
     builtin_rules: none

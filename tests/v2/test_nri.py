@@ -30,6 +30,7 @@ root: {dir}/h-root
 state: {dir}/h-state
 grpc: {{address: {dir}/h.sock}}
 metrics: {{address: ""}}
+web: {{address: ""}}
 plugins:
   io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock}}
   io.holdfast.placement.v1.rules:

@@ -28,7 +28,7 @@
 {{- if .Values.pods.kubernetesEvents.enabled -}}{{- $_ := set $placement "kubernetes_events" true -}}{{- end -}}
 {{- $config := dict "version" 2 "plugins" (dict (include "holdfast.placementURI" .) $placement) -}}
 {{- $_ := set $config "metrics" (dict "address" (ternary (printf ":%d" (int .Values.metrics.port)) "" .Values.metrics.enabled) "grpc_zero_series" false) -}}
-{{- if .Values.web.enabled -}}{{- $_ := set $config "web" (dict "address" (printf "127.0.0.1:%d" (int .Values.web.port))) -}}{{- end -}}
+{{- $_ := set $config "web" (dict "address" (ternary (printf "127.0.0.1:%d" (int .Values.web.port)) "" .Values.web.enabled)) -}}
 {{- $grpc := dict -}}
 {{- if eq .Values.probes.mode "grpc" -}}
 {{- $_ := set $grpc "health_address" (printf ":%d" (int .Values.probes.port)) -}}

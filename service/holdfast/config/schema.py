@@ -194,9 +194,9 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
                 "host:port on the loopback interface, or absolute path (unix socket); empty: none. Any user of the"
                 " machine reaches a port, so command lines are only on the unix socket's page"
             ),
-            examples=["127.0.0.1:9421", "/run/holdfast/web.sock"],
+            examples=["/run/holdfast/web.sock"],
         ),
-    ] = ""
+    ] = "127.0.0.1:9421"
     uid: Uid = -1
     gid: Gid = -1
 

@@ -147,5 +147,6 @@ def _beside_the_built_in(plugins: list[Registration]) -> list[Registration]:
 
 def _loaded(directory: Path, config: Mapping[str, Any]) -> Loaded:
     file = directory / "config.yaml"
-    file.write_text(json.dumps({"metrics": {"address": ""}, **config}, indent=1))  # JSON is YAML
+    own = {"metrics": {"address": ""}, "web": {"address": ""}, **config}
+    file.write_text(json.dumps(own, indent=1))  # JSON is YAML
     return load(file, Overrides(f"{directory}/root", f"{directory}/state", f"{directory}/holdfast.sock"))

@@ -29,6 +29,7 @@ root: {dir}/h-root
 state: {dir}/h-state
 grpc: {{address: {dir}/h.sock}}
 metrics: {{address: ""}}
+web: {{address: ""}}
 plugins:
   io.holdfast.nri.v1.plugin: {{enabled: true, socket_path: {dir}/nri.sock, budget: 2s}}
   io.holdfast.placement.v1.rules:

@@ -21,6 +21,7 @@ root: {dir}/root
 state: {dir}/state
 grpc: {{address: {dir}/s.sock}}
 metrics: {{address: ""}}
+web: {{address: ""}}
 plugins:
   io.holdfast.nri.v1.plugin: {{enabled: {enabled}, socket_path: {socket}, budget: 2s}}
   io.holdfast.placement.v1.rules:

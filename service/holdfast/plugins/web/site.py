@@ -30,12 +30,6 @@ class Site:
         self._document = Document()
         self.node, self.victims = Reading(self._read_node, NODE_S), Reading(self._read_victims, VICTIMS_S)
 
-    def register_web(self, registrar: Any) -> None:
-        """Register the pages."""
-        registrar.page("/", self.overview)
-        registrar.page("/processes", self.processes)
-        registrar.page("/process", self.process)
-
     async def overview(self, request: PageRequest) -> Page:
         """The first page."""
         if self._placement is None:

@@ -45,7 +45,7 @@ async def outcome(name, settings, *instances):
 
 
 TCP = Settings(grpc=Grpc(tcp_address="127.0.0.1:0"))
-NONE = Settings(metrics=Metrics(address=""))
+NONE = Settings(metrics=Metrics(address=""), web=Web(address=""))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.config import Settings
+from holdfast.config.schema import Web
 from holdfast.errors import SkipPlugin, Unavailable
 from holdfast.plugin.services import PageRequest
 from holdfast.plugins.web import reading
@@ -106,4 +107,4 @@ async def test_an_old_answer_is_better_than_none(monkeypatch):
 
 async def test_without_an_address_the_plugin_has_nothing_to_do():
     with pytest.raises(SkipPlugin, match=r"web\.address is empty"):
-        await anext(page.init(SimpleNamespace(settings=Settings())))
+        await anext(page.init(SimpleNamespace(settings=Settings(web=Web(address="")))))
