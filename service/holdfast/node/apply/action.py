@@ -111,8 +111,8 @@ class Commit(Struct, frozen=True):
 class Amend(Struct, frozen=True):
     """Put ``row`` in place of ``old``, which is about the same subject, if that is still the row."""
 
-    old: FileRow | GroupRow
-    row: FileRow | GroupRow
+    old: Row
+    row: Row
 
 
 class Forget(Struct, frozen=True):

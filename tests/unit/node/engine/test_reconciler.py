@@ -16,7 +16,7 @@ from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import AdjChange, Reason
-from holdfast.node.model.placement import Happening, State
+from holdfast.node.model.placement import Cause, Happening, State
 from holdfast.node.model.process import GroupFacts, Process
 from holdfast.node.rule.ruleset import Rules
 from msgspec.structs import replace
@@ -681,6 +681,52 @@ class TestInheritance:
         child = node.started("none", node.started("a").pid)
         under()
         assert (child.adj, table_of(node)) == (500, [])
+
+    @pytest.mark.parametrize("restarts", [False, True])
+    @pytest.mark.parametrize("given", [VALUE, {**VALUE, "oom_score_adj": {"value": -500, "children": "inherit"}}])
+    def test_it_stays_under_a_rule_of_another_name(self, node, under, given, restarts):
+        under(given)
+        parent = node.started("a", pid=300)
+        child = node.started("none", parent.pid, pid=200)  # a rescan sees it first
+        had = child.adj
+        if restarts:
+            node.rules = rules({**given, "name": "renamed"})
+            node.restart()
+            node.sweeps.want(Cause.START)
+            node.settle()
+        else:
+            under({**given, "name": "renamed"})
+        assert (child.adj, placement(node, child).rule) == (had, "renamed")
+        assert not any(report.detail or report.changes for report in node.reports if report.pid == child.pid)
+        under()
+        assert undone(node)
+
+    def test_a_group_stays_under_a_rule_of_another_name(self, node, under):
+        under({**MOVE, "leave_limits": False})
+        parent = node.started("b", pid=300)
+        node.settle()
+        child = node.started("none", parent.pid, pid=200)
+        under({**MOVE, "leave_limits": False, "name": "renamed"})
+        assert (child.group, placement(node, child).rule) == ("/made/here", "renamed")
+        under()
+        assert undone(node)
+
+    def test_it_stays_under_a_rule_of_another_name_though_its_parent_is_gone(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        node.kernel.exit(parent)
+        under({**VALUE, "name": "renamed"})
+        assert (child.adj, placement(node, child).rule) == (500, "renamed")
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("given", [OTHER, {**VALUE, "name": "renamed", "match": {"comm": "b"}}])
+    def test_it_is_restored_where_its_parent_has_it_no_more(self, node, under, given):
+        under(VALUE)
+        child = node.started("none", node.started("a").pid)
+        under(given)
+        assert child.adj == 0
 
     def test_a_group_is_inherited_too(self, node, under):
         under({**MOVE, "leave_limits": False})

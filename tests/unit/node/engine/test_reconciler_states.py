@@ -233,6 +233,20 @@ class Machine(RuleBasedStateMachine):
         self.node.set_rules(made(variant))
         self.variant = variant
 
+    @precondition(lambda self: self.variant in ("A", "renamed"))
+    @rule()
+    def rules_get_other_names(self):
+        """No process is changed."""
+        kernel = self.node.kernel
+        self.calm_down()
+        self.node.set_rules(made(self.variant))
+        self.node.settle()
+        had = {program: (program.adj, program.group) for program in kernel.processes.values()}
+        self.variant = "renamed" if self.variant == "A" else "A"
+        self.node.set_rules(made(self.variant))
+        self.node.settle()
+        assert {program: (program.adj, program.group) for program in kernel.processes.values()} == had
+
     @rule()
     def a_slice_of_a_sweep(self):
         self.node.sweep_step()
