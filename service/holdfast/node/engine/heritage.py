@@ -10,14 +10,13 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from holdfast.node.apply.action import Action, Commit, Heirs, Look
+from holdfast.node.apply.action import Action, Commit, Heirs, Look, Terms
 from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import ProcessRows, Table
-from holdfast.node.model.decision import Decision
 from holdfast.node.model.placement import BY_HAND
 from holdfast.node.model.process import Process
 
@@ -214,23 +213,22 @@ def inherited_moves(process: Process, known: Iterable[str], descent: Descent) ->
 
 
 def wanting_adj(
-    process: Process, decision: Decision, old: AdjRow | None, wanted: int, ticks: int, origin: str
+    process: Process, terms: Terms, old: AdjRow | None, wanted: int, ticks: int, *, as_child: bool
 ) -> AdjRow:
     """Return the row for writing ``wanted``, based on the row that is known."""
     present = process.oom_score_adj
     ours = old is not None and old.is_ours(present)
     before = old.before if old is not None and (ours or _raised(process, old, process.memory_group)) else present
-    assert decision.rule is not None
     return AdjRow(
         process.pid,
         process.start_ticks,
         before,
-        decision.rule,
+        terms.rule,
         written=present if ours else None,
         wanted=wanted,
         earlier=old.past() if old is not None and ours else (),
         since_ticks=old.since_ticks if old is not None and ours else ticks,
-        as_child=decision.as_child,
-        give_back=decision.restore_on_remove,
-        origin=origin,
+        as_child=as_child,
+        give_back=terms.give_back,
+        origin=terms.origin,
     )

@@ -158,7 +158,9 @@ class Reconciler:
                 return actions + adopted + self.observe(process, now)
             entry = made(process, decision.rule, now)
         self.entries.show_ruled(entry, seen, held, decision, now)
-        actions += self.followed.follow(process.pid, wanted=self.rules.may_hold_children_of(decision.rule))
+        actions += self.followed.follow(
+            process.pid, wanted=self.rules.may_hold_children_of(decision.group_rule or decision.rule)
+        )
         if decision.dry_run:
             actions += self._enforcement.plan_only(entry, decision, now)
         else:

@@ -1464,6 +1464,63 @@ class TestOverride:
         node.settle()
         assert undone(node)
 
+    def test_its_rule_decides_its_group(self, node, under):
+        under(BOTH)
+        program = node.started("a")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.settle()
+        under({**BOTH, "cgroup": {"path": "/src2", "controllers": [TREE]}})
+        assert (program.adj, program.group, placement(node, program).rule) == (900, "/src2", "hold")
+        node.restart()
+        under(VALUE)
+        assert (program.adj, program.group) == (900, "/")
+        node.examiner.end_override(program.pid)
+        assert program.adj == 500
+        under()
+        assert undone(node)
+
+    def test_its_rule_decides_the_files_of_its_group(self, node, under):
+        under(SET)
+        program = node.kernel.start("c")
+        node.kernel.move(program, "/src1")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.settle()
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        under({**SET, "in_place": {"pids.max": 60}})
+        assert node.kernel.files["/src1", "pids.max"] == "60"
+        under({**SET, "in_place": {"pids.max": 70}}, dry_run=True)
+        assert (program.adj, node.kernel.files["/src1", "pids.max"]) == (900, "60")
+        node.examiner.restore()
+        assert undone(node)
+
+    def test_it_leaves_its_rules_group_with_its_rule(self, node, under):
+        under(BOTH)
+        program = node.started("a")
+        node.settle()
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.executed(program, "none")
+        node.settle()
+        assert (program.adj, program.group) == (900, "/")
+        node.examiner.end_override(program.pid)
+        assert undone(node)
+
+    def test_what_it_does_not_name_may_be_refused(self, node, under):
+        under({**BOTH, "oom_score_adj": None})
+        node.kernel.refuses = {"join"}
+        program = node.started("a")
+        node.settle()
+        assert placement(node, program).refusals
+        assert node.examiner.override(program.pid, None, 900, 1 << 62, "test").rule == "hold"
+        assert program.adj == 900
+
+    def test_what_is_restored_at_its_end_is_not_what_a_rule_would_keep(self, node, under):
+        under({**VALUE, "on_remove": "keep"})
+        program = node.started("a")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.executed(program, "none")
+        node.examiner.end_override(program.pid)
+        assert undone(node)
+
     def test_it_outlives_a_restart(self, node, under):
         under(VALUE)
         program = node.started("a")

@@ -30,6 +30,7 @@ from tests.fakes.placement import rules
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
 OURS = ("/made", "/made/b", "/bundle")  # groups that rules make
+TARGETS = {"b": ("/made", "/made/b"), "c": ("/src3", "/src3"), "h": ("/bundle", "/bundle")}
 COMMS = ("a", "b", "c", "d", "e", "g", "h", "none")
 
 
@@ -327,9 +328,12 @@ class Machine(RuleBasedStateMachine):
             if program.lost:
                 continue
             held = self.node.journal.table.held(program.pid, program.start_ticks)
+            is_restored = bool(suspended) or (program.pid, program.start_ticks) in let_go
+            if program.comm in TARGETS and not is_restored:
+                assert program.group == TARGETS[program.comm][self.variant == "B"], program
             if held is not None and held.override is not None:
                 assert program.adj == held.override.adj
-            elif program.comm in "abeg" and not suspended and (program.pid, program.start_ticks) not in let_go:
+            elif program.comm in "abeg" and not is_restored:
                 assert program.adj in self.wanted(program), program
 
     def calm_down(self):
