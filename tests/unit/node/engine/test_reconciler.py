@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from holdfast.node.apply.action import Cleared, GiveBack, How, Look, Order, Unse
 from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.recent_rows import FORK_TICKS
 from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.journal.line import Header, packed
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import AdjChange, Reason
@@ -1429,6 +1431,39 @@ class TestRules:
         node.set_rules(Rules())
         node.settle()
         assert undone(node)
+
+
+class TestNewerRelease:
+    """A release with a newer format of the journal runs, then this one, then the newer one again."""
+
+    def test_the_remedy_for_its_journal_restores_everything(self, node, under, caplog):
+        under(VALUE, SET)
+        first, second = node.started("a"), node.started("a")
+        child = node.started("none", first.pid)
+        setter = node.kernel.start("c")
+        node.kernel.move(setter, "/src1")
+        node.settle()
+        node.rules = rules(OTHER, {**SET, "in_place": {"pids.max": 60}})
+        node.restart(lambda journal: with_header(journal, Header(3, 3, "boot")))
+        node.settle()
+        node.started("none", second.pid)
+        assert (first.adj, child.adj, node.kernel.files["/src1", "pids.max"]) == (400, 500, "60")
+        (remedy,) = [record.fields["remedy"] for record in caplog.records if "remedy" in record.fields]
+        kept = re.fullmatch(
+            "run holdfast restore, stop the daemon, move (.*) to (.*), start the newer release", remedy
+        ).groups()
+        node.examiner.restore()
+        node.rules = rules(VALUE, SET)
+        node.restart(lambda journal: with_header(Path(kept[0]).replace(kept[1]), Header(2, 2, "boot")))
+        node.settle()
+        node.examiner.restore()
+        assert undone(node)
+
+
+def with_header(journal, header):
+    """Give a journal another header."""
+    _, rest = journal.read_bytes().split(b"\n", 1)
+    journal.write_bytes(packed(header, 0) + rest)
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------
