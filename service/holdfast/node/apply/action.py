@@ -171,7 +171,7 @@ class How(enum.Enum):
     ALREADY = "already"  # nothing to change
     LEFT = "left"  # another program wrote another value since
     REFUSED = "refused"
-    APART = "apart"  # restored to another place: its group is gone
+    APART = "apart"  # restored to another place: its group is gone, or threaded now
     GONE = "gone"  # the process or group is gone
 
 

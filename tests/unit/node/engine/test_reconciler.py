@@ -819,6 +819,21 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    def test_so_is_one_whose_first_came_from_a_group_that_is_threaded_now(self, node, under):
+        node.kernel.make_group("/src1/unit")
+        under(MOVE)
+        parent = node.forked(node.kernel.processes[1])
+        node.kernel.move(parent, "/src1/unit")
+        node.executed(parent, "b")
+        node.settle()
+        child = node.forked(parent)
+        child.comm = "none"
+        node.kernel.exit(parent)
+        node.forks.clear()
+        node.kernel.threaded = {"/src1/unit"}
+        under()
+        assert (child.group, table_of(node)) == ("/src1", [])
+
     @pytest.mark.parametrize(("uid", "goes"), [(0, "/made/here"), (1002, "/made/here"), (1001, "/src1")])
     def test_nobody_goes_to_a_group_that_belongs_to_another_user_than_its_own(self, node, under, uid, goes):
         node.kernel.owners["/src1"] = 1001
@@ -946,6 +961,33 @@ class TestMove:
         node.kernel.groups -= {"/src1/unit", "/src1/unit/inner"}
         restored = node.examiner.restore()
         assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
+
+    def test_a_group_that_is_threaded_now_means_the_nearest_above(self, node, under):
+        under(MOVE)
+        node.kernel.groups |= {"/src1/unit", "/src1/unit/inner"}
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1/unit/inner")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.threaded = {"/src1/unit", "/src1/unit/inner"}
+        restored = node.examiner.restore()
+        assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
+
+    def test_who_has_no_group_above_one_that_is_threaded_stays_and_this_is_told_once(self, node, under, caplog):
+        under(MOVE)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.threaded = {"/src1"}
+        under()
+        node.settle()
+        assert (program.group, placement(node, program).state) == ("/made/here", State.RETURNING)
+        (told,) = [record for record in caplog.records if record.message.startswith("cannot restore now")]
+        assert "is in a threaded subtree now, and none above takes processes" in told.fields["detail"]
+        node.kernel.threaded = set()
+        node.settle()
+        assert (program.group, placement(node, program)) == ("/src1", None)
 
     def test_a_group_that_cannot_be_opened_is_not_one_that_is_gone(self, node, under, monkeypatch):
         under(TO_EXISTING)
@@ -1076,6 +1118,19 @@ class TestMove:
         under()
         assert {"/made", "/made/here"} < node.kernel.groups
 
+    @pytest.mark.parametrize("moments", range(4))
+    def test_so_is_one_that_it_makes_while_the_refusal_is_noted(self, node, under, moments):
+        node.kernel.refuses = {"make"}
+        under(MOVE)
+        kernel = node.kernel
+        program = node.started("b")
+        kernel.meanwhile.append((moments, lambda: kernel.make_group("/made")))
+        node.move_step()
+        node.fetch()
+        node.kernel.exit(program)
+        under()
+        assert (kernel.groups, table_of(node)) == (kernel.own_groups, [])
+
     @pytest.mark.parametrize("moments", range(8))
     def test_a_group_that_another_program_makes_while_we_do_is_its_own(self, node, under, moments):
         under({**MOVE, "cgroup": {"path": "/made", "controllers": [TREE]}})
@@ -1086,6 +1141,25 @@ class TestMove:
         assert program.group == "/made"
         under()
         assert (kernel.groups, table_of(node)) == (kernel.own_groups, [])
+
+    @pytest.mark.parametrize("what", ["process", "group"])
+    def test_one_noted_and_not_made_before_a_crash_is_that_of_the_program_that_uses_it(self, node, what):
+        node.journal.commit([GroupRow(TREE, "/made", "move"), GroupRow(TREE, "/made/here", "move")])
+        stranger = node.kernel.start("none")
+
+        def another(journal):
+            node.kernel.make_group("/made")
+            node.kernel.make_group("/made/here")
+            if what == "process":
+                node.kernel.move(stranger, "/made/here")
+            else:
+                node.kernel.make_group("/made/here/inner")
+
+        node.rules = rules()
+        node.restart(another)
+        node.settle()
+        assert (stranger.group, {"/made", "/made/here"} <= node.kernel.groups) == (stranger.own_group, True)
+        assert table_of(node) == []
 
     @pytest.mark.parametrize("swept", [False, True])
     def test_a_group_that_another_program_made_anew_is_not_ours(self, node, under, swept):
