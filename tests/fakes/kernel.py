@@ -303,7 +303,10 @@ class Tree:
         self.kernel.burn(last_look=True)
         if (path, file) not in self.kernel.files:
             raise KernelRefused("write", f"{path}/{file}", 2)
-        if "file" in self.kernel.refuses or not (value == "max" or value.isdigit()):
+        if file == "cpuset.cpus":
+            if not value and self.members(path):  # kernel/cgroup/cpuset.c, validate_change
+                raise KernelRefused("write", f"{path}/{file}", errno.ENOSPC)
+        elif "file" in self.kernel.refuses or not (value == "max" or value.isdigit()):
             raise KernelRefused("write", f"{path}/{file}", 22)
         self.kernel.files[path, file] = value
         self.kernel.burn()

@@ -199,3 +199,17 @@ def test_a_process_whose_group_takes_none_in_a_threaded_subtree_is_back_in_the_o
     engine.set_rules()
     engine.sweep()
     assert (group_of(process.pid, UNIFIED), engine.rows()) == (f"{group}/above", [])
+
+
+def test_a_set_of_cpus_that_was_empty_is_that_of_the_group_above_while_a_process_is_in_it(
+    run, program, sleeper, group, hierarchy
+):
+    tree = hierarchy.tree(UNIFIED)
+    tree.create(group, ["cpuset"])
+    process = sleeper(program, "600")
+    tree.join(group, process.pid)
+    engine = run({"match": {"comm": NAME}, "in_place": {"cpuset.cpus": "0"}})
+    assert tree.read(group, "cpuset.cpus") == "0"
+    engine.set_rules()
+    engine.sweep()
+    assert (tree.read(group, "cpuset.cpus"), engine.rows()) == (tree.read("/", "cpuset.cpus.effective"), [])

@@ -1767,6 +1767,32 @@ class TestAdoption:
         node.examiner.adopt(program.pid, 77, 500, "value")
         assert table_of(node) == before
 
+    def test_one_that_finds_no_room_is_known_and_its_runtime_tells_again(self, node, under):
+        under(VALUE)
+        program = self.born(node)
+        node.executed(program, "a")
+        node.kernel.refuses = {"journal"}
+        with pytest.raises(Unavailable, match="full"):
+            node.examiner.adopt(program.pid, 77, 500, "value")
+        assert placement(node, program).adj_before == 77
+        node.kernel.refuses = set()
+        node.examiner.adopt(program.pid, 77, 500, "value")
+        node.restart()
+        node.examiner.restore()
+        assert undone(node)
+
+    def test_so_are_files_that_find_no_room(self, node):
+        node.kernel.files["/src1", "pids.max"] = "50"
+        row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")
+        node.kernel.refuses = {"journal"}
+        with pytest.raises(Unavailable, match="full"):
+            node.examiner.adopt_files([row])
+        assert list(node.journal.table.files.values()) == [row]
+        node.kernel.refuses = set()
+        node.examiner.adopt_files([row])
+        node.restart()
+        assert list(node.journal.table.files.values()) == [row]
+
     def test_files_that_a_runtime_wrote_are_given_back(self, node, under):
         node.kernel.files["/src1", "pids.max"] = "50"
         row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")

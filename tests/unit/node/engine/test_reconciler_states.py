@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         restarts = -1
         while restarts != self.node.restarts:  # who remembers what it created tells again
             restarts = self.node.restarts
-            with self.node.killed():
+            with self.node.killed(), self.may_find_no_room():
                 self.node.examiner.adopt(program.pid, 77, given, "value")
         if not first:
             self.node.executed(program, comm)
