@@ -1118,13 +1118,14 @@ class TestMove:
         under()
         assert {"/made", "/made/here"} < node.kernel.groups
 
-    @pytest.mark.parametrize("moments", range(4))
-    def test_so_is_one_that_it_makes_while_the_refusal_is_noted(self, node, under, moments):
+    @pytest.mark.parametrize("moments", range(5))
+    @pytest.mark.parametrize("groups", [("/made",), ("/made", "/made/here")])
+    def test_so_is_one_that_it_makes_while_the_refusal_is_noted(self, node, under, groups, moments):
         node.kernel.refuses = {"make"}
         under(MOVE)
         kernel = node.kernel
         program = node.started("b")
-        kernel.meanwhile.append((moments, lambda: kernel.make_group("/made")))
+        kernel.meanwhile.append((moments, lambda: [kernel.make_group(group) for group in groups]))
         node.move_step()
         node.fetch()
         node.kernel.exit(program)
