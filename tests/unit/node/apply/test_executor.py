@@ -80,3 +80,22 @@ def test_a_set_that_was_not_empty_is_refused_as_the_kernel_says(node, monkeypatc
 
 def no_space(tree, path, file, value):
     raise KernelRefused("write", file, errno.ENOSPC)
+
+
+def test_a_process_that_took_the_number_during_a_move_goes_back_to_where_it_was_born(node, monkeypatch):
+    kernel, join, strangers = node.kernel, Tree.join, []
+    program = node.forked(kernel.processes[1])
+    kernel.move(program, "/src1")
+    node.executed(program, "a")
+
+    def ends_first(tree, path, pid, still=None):
+        if pid == program.pid and not strangers:
+            kernel.exit(program)
+            strangers.append(kernel.start("other", pid))
+        return join(tree, path, pid, still if pid != program.pid else None)
+
+    monkeypatch.setattr(Tree, "join", ends_first)
+    node.settle()
+    (stranger,) = strangers
+    assert (stranger.group, list(node.journal.table.rows())) == ("/", [])
+    assert node.examiner.context.metrics.strangers.labels().value == 1
