@@ -7,6 +7,7 @@ were no holdfast. A fork hands it on, another program's write changes it, ours n
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -49,6 +50,7 @@ class Kernel:
     processes: dict[int, Program] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: set(EXISTING))
     owners: dict[str, int] = field(default_factory=dict)  # of groups; root's are left out
+    threaded: set[str] = field(default_factory=set)  # groups that take threads alone
     own_groups: set[str] = field(default_factory=lambda: set(EXISTING))
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     own_files: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -265,6 +267,9 @@ class Tree:
                 self.kernel.burn()
         return tuple(made)
 
+    def needs(self, path: str, controllers: object = ()) -> tuple:
+        return ()
+
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         if pid == 0:
             return True
@@ -274,6 +279,8 @@ class Tree:
             return False
         if path not in self.kernel.groups:
             raise KernelRefused("write", path, 2)
+        if path in self.kernel.threaded:
+            raise KernelRefused("write", path, errno.EOPNOTSUPP)
         if "join" in self.kernel.refuses:
             raise KernelRefused("write", path, 16)
         program.group = path
@@ -296,7 +303,10 @@ class Tree:
         self.kernel.burn(last_look=True)
         if (path, file) not in self.kernel.files:
             raise KernelRefused("write", f"{path}/{file}", 2)
-        if "file" in self.kernel.refuses or not (value == "max" or value.isdigit()):
+        if file == "cpuset.cpus":
+            if not value and self.members(path):  # kernel/cgroup/cpuset.c, validate_change
+                raise KernelRefused("write", f"{path}/{file}", errno.ENOSPC)
+        elif "file" in self.kernel.refuses or not (value == "max" or value.isdigit()):
             raise KernelRefused("write", f"{path}/{file}", 22)
         self.kernel.files[path, file] = value
         self.kernel.burn()

@@ -85,7 +85,7 @@ class Node:
     def _begin(self) -> None:
         kernel = self.kernel
         self.journal = Journal(self.at / "journal", "boot")
-        real, forget = self.journal._write, self.journal.forget
+        real, anew, forget = self.journal._write, self.journal._write_anew, self.journal.forget
 
         def write(data: bytes) -> None:
             if "journal" in kernel.refuses:
@@ -98,11 +98,16 @@ class Node:
             real(data)
             kernel.burn()
 
+        def write_anew() -> None:
+            if "journal" in kernel.refuses:
+                raise OSError(errno.ENOSPC, "full")
+            anew()
+
         def forgetting(rows) -> None:
             kernel.burn()
             forget(rows)
 
-        self.journal._write, self.journal.forget = write, forgetting
+        self.journal._write, self.journal._write_anew, self.journal.forget = write, write_anew, forgetting
         self.executor = Executor(Reader(kernel).proc, hierarchy_of(kernel), self.journal)
         self.queue = Queue(self.executor)
         hands = Reader(kernel), Evidence(), self.executor, self.queue

@@ -259,6 +259,47 @@ def test_a_process_is_moved_and_when_the_rule_goes_it_is_back_and_the_group_gone
     assert engine.rows() == []
 
 
+@pytest.fixture
+def above(hierarchy, group):
+    """A rule's target, the hierarchy, and a file of the group above the target: its text without and with that."""
+    if hierarchy.mode is Mode.UNIFIED:
+        hierarchy.tree(UNIFIED).create(group)
+        return {"controllers": ["pids"], "settings": {"pids.max": 50}}, UNIFIED, "cgroup.subtree_control", "", "pids"
+    tree = hierarchy.tree(hierarchy.name_of("cpuset"))
+    os.mkdir(tree.at(group))
+    return {"controllers": ["cpuset"]}, tree.name, "cpuset.cpus", "", tree.read("/", "cpuset.cpus")
+
+
+def test_what_a_group_needs_of_the_one_above_goes_with_the_last_of_ours(run, program, sleeper, group, hierarchy, above):
+    asks, name, file, without, with_it = above
+    tree = hierarchy.tree(name)
+    assert tree.read(group, file) == without
+    rule = {"match": {"comm": NAME}, "cgroup": {"path": f"{group}/a", **asks}}
+    other = {"match": {"comm": LEADER}, "cgroup": {"path": f"{group}/b", **asks}}
+    sleeper(program, "600")
+    engine = run(rule, other)
+    second = sleeper(str(shutil.copy(program, Path(program).with_name(LEADER))), "600")
+    engine.settle()
+    assert group_of(second.pid, name) == f"{group}/b"
+    assert tree.read(group, file) == with_it
+    engine.set_rules({**other, "name": "r2"})
+    assert tree.read(group, file) == with_it
+    engine.set_rules()
+    engine.sweep()
+    assert (tree.read(group, file), tree.children(group), engine.rows()) == (without, (), [])
+
+
+def test_it_stays_while_another_programs_group_may_need_it(run, program, sleeper, group, hierarchy, above):
+    asks, name, file, _, with_it = above
+    tree = hierarchy.tree(name)
+    sleeper(program, "600")
+    engine = run({"match": {"comm": NAME}, "cgroup": {"path": f"{group}/a", **asks}})
+    tree.create(f"{group}/another")
+    engine.set_rules()
+    engine.sweep()
+    assert (tree.read(group, file), engine.rows()) == (with_it, [])
+
+
 def test_a_group_that_was_there_is_not_ours_to_remove(run, program, sleeper, move, where, hierarchy):
     path = move["cgroup"]["path"]
     hierarchy.tree(where).create(path)

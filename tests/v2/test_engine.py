@@ -182,3 +182,34 @@ def test_killed_at_every_boundary(acts, hierarchy, group, sleeper, program, tmp_
     test_engine_killed.test_whenever_it_is_killed_everything_can_be_given_back(
         acts, hierarchy, group, sleeper, program, tmp_path
     )
+
+
+def test_a_process_whose_group_takes_none_in_a_threaded_subtree_is_back_in_the_one_above(
+    run, program, sleeper, group, hierarchy
+):
+    tree = hierarchy.tree(UNIFIED)
+    for path in (f"{group}/above/before", f"{group}/above/threaded", f"{group}/target"):
+        tree.create(path)
+    process = sleeper(program, "600")
+    tree.join(f"{group}/above/before", process.pid)
+    engine = run({"match": {"comm": NAME}, "cgroup": {"path": f"{group}/target"}})
+    assert group_of(process.pid, UNIFIED) == f"{group}/target"
+    tree.write(f"{group}/above/threaded", "cgroup.type", "threaded")
+    assert tree.read(f"{group}/above/before", "cgroup.type") == "domain invalid"
+    engine.set_rules()
+    engine.sweep()
+    assert (group_of(process.pid, UNIFIED), engine.rows()) == (f"{group}/above", [])
+
+
+def test_a_set_of_cpus_that_was_empty_is_that_of_the_group_above_while_a_process_is_in_it(
+    run, program, sleeper, group, hierarchy
+):
+    tree = hierarchy.tree(UNIFIED)
+    tree.create(group, ["cpuset"])
+    process = sleeper(program, "600")
+    tree.join(group, process.pid)
+    engine = run({"match": {"comm": NAME}, "in_place": {"cpuset.cpus": "0"}})
+    assert tree.read(group, "cpuset.cpus") == "0"
+    engine.set_rules()
+    engine.sweep()
+    assert (tree.read(group, "cpuset.cpus"), engine.rows()) == (tree.read("/", "cpuset.cpus.effective"), [])

@@ -8,7 +8,7 @@
 - `beneath`: opens files below a mount, and never outside it
 """
 
-from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Tree, levels, parent
+from holdfast.cgroups.face import UNIFIED, Foreign, Mode, Need, Tree, levels, parent
 from holdfast.cgroups.hierarchy import Hierarchy, detect, is_below_the_mount, why_not_the_hosts
 from holdfast.cgroups.membership import groups_of, is_member, parse_groups
 
@@ -17,6 +17,7 @@ __all__ = [
     "Foreign",
     "Hierarchy",
     "Mode",
+    "Need",
     "Tree",
     "detect",
     "groups_of",

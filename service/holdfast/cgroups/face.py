@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from holdfast.errors import InvalidArgument
 from holdfast.kernel_text import encode
@@ -32,6 +32,14 @@ class Foreign(enum.StrEnum):
     UNMOUNTED = "no cgroup file system is mounted"
     BRANCH = "this container's own branch of it alone is mounted"
     NAMESPACE = "this container's cgroup namespace is its own, and the host's could not be entered"
+
+
+class Need(NamedTuple):
+    """A change of a group that a group below it needs: ``text`` in ``file``, where it was not before."""
+
+    path: str
+    file: str
+    text: str
 
 
 class Tree(Protocol):
@@ -69,6 +77,12 @@ class Tree(Protocol):
 
         v2 enables ``controllers`` on every level down to the group; v1 has no such step.
         """
+
+    def needs(self, path: str, controllers: Collection[str] = ()) -> tuple[Need, ...]:
+        """Return the changes that `create` makes to groups that exist, without the root."""
+
+    def withdraw(self, need: Need) -> None:
+        """Undo a change of `create` to a group above; nothing happens if another group may need it, or it is gone."""
 
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """Move a whole process, by its number (there is no form by pidfd); 0 is the caller itself.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 
 from holdfast import kernel_text
 from holdfast.cgroups.beneath import DIRECTORY, Beneath
-from holdfast.cgroups.face import levels, parent
+from holdfast.cgroups.face import Need, levels, parent
 from holdfast.errors import KernelRefused, ProcessGone
 
 PROCS = "cgroup.procs"
@@ -128,6 +128,14 @@ class Mounted:
         """See `Tree.create`; without the steps of one version."""
         del controllers
         return tuple(level for level in levels(path) if self._mkdir(level))
+
+    def needs(self, path: str, controllers: Collection[str] = ()) -> tuple[Need, ...]:
+        """See `Tree.needs`; nothing here."""
+        del path, controllers
+        return ()
+
+    def withdraw(self, need: Need) -> None:
+        """See `Tree.withdraw`; nothing here."""
 
     def join(self, path: str, pid: int, still: Callable[[], bool] | None = None) -> bool:
         """See `Tree.join`."""

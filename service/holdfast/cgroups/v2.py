@@ -10,7 +10,7 @@ import errno
 from collections.abc import Collection
 
 from holdfast.cgroups import files
-from holdfast.cgroups.face import UNIFIED, levels, parent
+from holdfast.cgroups.face import UNIFIED, Need, levels, parent
 from holdfast.errors import KernelRefused
 
 SUBTREE = "cgroup.subtree_control"
@@ -34,6 +34,21 @@ class V2Tree(files.Mounted):
             self._enable(parent(level), controllers)
             made += super().create(level)
         return tuple(made)
+
+    def needs(self, path: str, controllers: Collection[str] = ()) -> tuple[Need, ...]:
+        """See `Tree.needs`."""
+        found: list[Need] = []
+        for level in levels(parent(path)) if controllers else ():
+            if not self.exists(level):
+                break
+            enabled = self.read(level, SUBTREE).split()
+            found += [Need(level, SUBTREE, name) for name in sorted(set(controllers).difference(enabled))]
+        return tuple(found)
+
+    def withdraw(self, need: Need) -> None:
+        """See `Tree.withdraw`. While a group has children, any of them may use the controller."""
+        if not self.children(need.path) and need.text in self.read(need.path, need.file).split():
+            self._write(need.path, need.file, f"-{need.text}", files.ENABLE_REMEDIES)
 
     def _enable(self, path: str, controllers: Collection[str]) -> None:
         """Enable the controllers for the children of one group; those already enabled are left unchanged."""

@@ -206,7 +206,11 @@ def restore(client: DaemonClient, rule: str, pid: int | None) -> int:
         click.echo(
             f"{answer.given_back} restored, {answer.left} left as another program changed them, "
             f"{answer.gone} of processes that are gone"
-            + (f"; {answer.apart} in the nearest group above, as their cgroup is gone" if answer.apart else "")
+            + (
+                f"; {answer.apart} in the nearest group above, as their cgroup is gone or threaded"
+                if answer.apart
+                else ""
+            )
         )
         for line in answer.failed:
             show([f"failed: {line}"], err=True)

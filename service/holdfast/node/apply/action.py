@@ -111,8 +111,8 @@ class Commit(Struct, frozen=True):
 class Amend(Struct, frozen=True):
     """Put ``row`` in place of ``old``, which is about the same subject, if that is still the row."""
 
-    old: FileRow | GroupRow
-    row: FileRow | GroupRow
+    old: Row
+    row: Row
 
 
 class Forget(Struct, frozen=True):
@@ -171,7 +171,7 @@ class How(enum.Enum):
     ALREADY = "already"  # nothing to change
     LEFT = "left"  # another program wrote another value since
     REFUSED = "refused"
-    APART = "apart"  # restored to another place: its group is gone
+    APART = "apart"  # restored to another place: its group is gone, or threaded now
     GONE = "gone"  # the process or group is gone
 
 

@@ -13,8 +13,8 @@ Theory
   own: between the read and the move there is only the write (`last_look`, `CurrentGroups.is_still`). Values are handled
   alike.
 * *A process is moved to a hierarchy's root only if it came from there*: the root would free it of every limit on the
-  way. If a process's former group is gone, it goes back to the nearest group above. If no group above takes it, it
-  stays, and the restore is retried.
+  way. If a process's former group is gone, or is in a threaded subtree now (v2's ``cgroup.type``), it goes
+  back to the nearest group above. If no group above takes it, it stays, and the restore is retried.
 * The first move after 50 ms without one waits 6 to 14 ms for an RCU grace period; later moves take 5 µs. A move into
   the group that the process is already in waits as well. To take this wait early, the executor moves its own process
   into the group that it is already in; then only microseconds pass between reading a process's group and moving it. No
@@ -271,15 +271,16 @@ class Executor:
         return Came(step, How.REFUSED, refusal=_CONTENDED)
 
     def _join_before(self, row: MoveRow, still: Callable[[], bool]) -> How:
-        """Join the group ``before``, or the nearest remaining group above it; LEFT: ``still`` said no.
+        """Join the group ``before``, or if that is gone or takes no processes, the nearest group above it.
+
+        LEFT: ``still`` said no.
 
         Raises:
             KernelRefused: no group takes the process, which stays where it is. The root is never used: it would free
                 the process of every limit on the way.
         """
-        tree = self._hierarchy.tree(row.hierarchy)
-        if tree.inode(row.before):
-            return How.DONE if tree.join(row.before, row.pid, still) else How.LEFT
+        if (joined := self._groups.join(row.hierarchy, row.before, row.pid, still)) is not None:
+            return How.DONE if joined else How.LEFT
         return How.APART if self._groups.join_above(row.hierarchy, row.before, row.pid, still) else How.LEFT
 
     def _put_back_stranger(self, pid: int, results: Iterable[Came]) -> bool:

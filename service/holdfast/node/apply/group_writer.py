@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Container, Iterable
 
 from msgspec.structs import replace
 
-from holdfast.cgroups import UNIFIED, Hierarchy, Tree, levels, parent
+from holdfast.cgroups import UNIFIED, Hierarchy, Need, Tree, levels, parent
 from holdfast.errors import HoldfastError, KernelRefused, ProcessGone
 from holdfast.node.apply.action import Came, How, Set, Terms
 from holdfast.node.apply.file_text import after_refusal, has, our_parts, wanting_row
@@ -99,29 +99,79 @@ class GroupWriter:
     def make(self, hierarchy: str, path: str, terms: Terms, controllers: Iterable[str] = ()) -> None:
         """Make a group and the missing ones above it; a group that is ours to remove is journaled before it exists."""
         tree = self._hierarchy.tree(hierarchy)
+        enabled = [name for name in controllers if name] if hierarchy == UNIFIED else []
+        needs = tree.needs(path, enabled)
         missing: list[GroupRow] = []
-        if not tree.inode(path):
-            at = path
-            while at != "/" and not tree.inode(at):
-                missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
-                at = at.rsplit("/", 1)[0] or "/"
-            self._journal.commit(missing)
-        try:
-            made = tree.create(path, [name for name in controllers if name] if hierarchy == UNIFIED else ())
-        except HoldfastError:
-            self._settle_made(missing)
-            raise
-        self._journal.forget(row for row in missing if row.path not in made)  # another program was quicker
-        self._settle_made(row for row in missing if row.path in made)
+        at = path
+        while at != "/" and not tree.inode(at):
+            missing.append(GroupRow(hierarchy, at, terms.rule, terms.give_back, terms.origin))
+            at = parent(at)
+        missing.reverse()
+        if not missing:
+            self._note_needs(hierarchy, path, needs)
+            tree.create(path, enabled)
+            return
+        missing[0] = replace(missing[0], needs=needs)
+        self._journal.commit(missing)
+        for row in list(missing):
+            try:
+                made = tree.create(row.path, enabled)
+            except HoldfastError:
+                self._journal.forget(missing)  # those not made yet; another program may make them
+                raise
+            missing.remove(row)
+            if made:
+                self._settle_made((row,))
+            else:
+                self._journal.forget((row,))  # another program was quicker
+
+    def _note_needs(self, hierarchy: str, path: str, needs: Iterable[tuple[str, str, str]]) -> None:
+        """Note what a group of ours needs since it was made; another program's group may need it itself."""
+        ours = [row for row in self._journal.table.made() if row.hierarchy == hierarchy and _is_in(path, row.path)]
+        new = [need for need in needs if ours and not _is_in(need[0], ours[-1].path)]
+        if new:
+            self._journal.commit((replace(ours[-1], needs=(*ours[-1].needs, *new)),))
+
+    def _withdraw_needs(self, row: GroupRow) -> None:
+        """Undo what a group that is gone needed, or leave that to another group of ours that needs it as well."""
+        now = self._journal.table.groups.get((row.hierarchy, row.path), row)
+        for need in now.needs if now.inode == row.inode else row.needs:
+            others = [
+                other
+                for other in self._journal.table.made()
+                if (other.hierarchy, other.path) != (row.hierarchy, row.path)
+                and other.hierarchy == row.hierarchy
+                and _is_in(other.path, need[0])
+            ]
+            if others:
+                self._journal.amend(others[-1], replace(others[-1], needs=(*others[-1].needs, need)))
+                continue
+            with contextlib.suppress(HoldfastError):  # it is in use, or its group is gone
+                self._hierarchy.tree(row.hierarchy).withdraw(Need(*need))
 
     def check_groups(self) -> None:
         """Forget groups of ours that another program removed: a later one of that name is not ours."""
-        for row in list(self._journal.table.groups.values()):
+        for row in self._journal.table.made():
             with contextlib.suppress(HoldfastError):  # its hierarchy is not mounted now, or it cannot be opened
                 if not self._is_there(row):
+                    self._withdraw_needs(row)
+                    self._journal.forget((row,))
+                elif not row.inode and self._is_used_by_others(row):
                     self._journal.forget((row,))
                 elif not row.inode:
                     self._settle_made((row,))
+
+    def _is_used_by_others(self, row: GroupRow) -> bool:
+        """Whether a group that we may have made before a crash has only processes or groups of other programs in it.
+
+        No call of the kernel makes a group and returns its inode. So an empty one counts as ours, although another
+        program may have made it since.
+        """
+        tree, table = self._hierarchy.tree(row.hierarchy), self._journal.table
+        members = tree.members(row.path)
+        if any((held := table.processes.get(pid)) and row.hierarchy in held.moves for pid in members):
+            return False
+        return bool(members) or any((row.hierarchy, child) not in table.groups for child in tree.children(row.path))
 
     def _settle_made(self, rows: Iterable[GroupRow]) -> None:
         """Note the inodes of groups that were made, and forget those that were not: another program may make them."""
@@ -176,15 +226,23 @@ class GroupWriter:
         """
         tree = self._hierarchy.tree(row.hierarchy)
         if not self._is_there(row):
+            self._withdraw_needs(row)
             return How.GONE
-        if tree.remove(row.path):
+        if self._is_removed(row, tree):
             return How.DONE
         for pid in tree.members(row.path):
             held = self._journal.table.processes.get(pid)
             if row.base and (held is None or row.hierarchy not in held.moves):  # born there, and its parent is gone
                 with contextlib.suppress(ProcessGone):
                     self._join_base(row, pid)
-        return How.DONE if tree.remove(row.path) else How.LEFT
+        return How.DONE if self._is_removed(row, tree) else How.LEFT
+
+    def _is_removed(self, row: GroupRow, tree: Tree) -> bool:
+        """Remove a group with what it needed; False: something is in it."""
+        if not tree.remove(row.path):
+            return False
+        self._withdraw_needs(row)
+        return True
 
     def _join_base(self, row: GroupRow, pid: int) -> None:
         """Move a member of a group to the base of the group, or the nearest one above.
@@ -197,30 +255,41 @@ class GroupWriter:
         def is_member() -> bool:
             return pid in tree.members(row.path)
 
-        if tree.inode(row.base) and _belongs_to(owners, tree, row.base):
-            tree.join(row.base, pid, is_member)
-        else:
+        is_base_trusted = bool(tree.inode(row.base)) and _belongs_to(owners, tree, row.base)
+        if not is_base_trusted or self.join(row.hierarchy, row.base, pid, is_member) is None:
             self.join_above(row.hierarchy, row.base, pid, is_member, owners)
 
     def _user_of(self, pid: int) -> int:
         with self._proc.open(pid) as process:
             return parse_status(process.read("status"))[0][0]
 
+    def join(self, hierarchy: str, path: str, pid: int, still: Callable[[], bool]) -> bool | None:
+        """Join a group as `Tree.join` does; None: it is gone, or in a threaded subtree, where it takes none."""
+        tree = self._hierarchy.tree(hierarchy)
+        if not tree.inode(path):
+            return None
+        try:
+            return tree.join(path, pid, still)
+        except KernelRefused as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return None
+
     def join_above(
         self,
         hierarchy: str,
-        gone: str,
+        former: str,
         pid: int,
-        still: Callable[[], bool] | None = None,
+        still: Callable[[], bool],
         owners: Collection[int] = (),
     ) -> bool:
-        """Join the nearest group above one that is gone, as `Tree.join` does; with ``owners``, one of theirs.
+        """Join the nearest group above one that does not take a process; with ``owners``, one of theirs.
 
         Raises:
             KernelRefused: no remaining group takes the process, which stays where it is. The root is never used: it
                 would free the process of every limit.
         """
-        tree, above = self._hierarchy.tree(hierarchy), parent(gone)
+        tree, above = self._hierarchy.tree(hierarchy), parent(former)
         while above != "/":
             try:
                 if not owners or _belongs_to(owners, tree, above):
@@ -228,8 +297,13 @@ class GroupWriter:
             except KernelRefused:  # it is gone, too, or takes no processes itself
                 pass
             above = parent(above)
-        remedy = "its group is gone, and none above takes processes: it stays where it is until it is restarted"
-        raise KernelRefused("restore", tree.at(gone), errno.ENOENT, remedy)
+        state = "is in a threaded subtree now" if tree.inode(former) else "is gone"
+        remedy = f"its group {state}, and none above takes processes: it stays where it is until it is restarted"
+        raise KernelRefused("restore", tree.at(former), errno.ENOENT, remedy)
+
+
+def _is_in(path: str, group: str) -> bool:
+    return path == group or path.startswith(f"{group}/")
 
 
 def _belongs_to(owners: Collection[int], tree: Tree, path: str) -> bool:

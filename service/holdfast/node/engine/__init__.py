@@ -20,6 +20,7 @@ Decisions, without I/O:
 - `reconciler`: decides for each process, and settles results; start here
 - `decider`, `enforcement`, `restorer`: the plan, the changes of a rule, the return of what was there before
 - `heritage`, `descent`, `forks`: what a process has from another one
+- `renaming`: a rule that has another name now
 - `entry`, `rule_state`, `recent_rows`, `restored_moves`: what is known of processes, rules and rows
 - `settlement`, `clearance`: what follows from results; files and groups that nothing needs
 - `request`: overrides, restores and adoptions

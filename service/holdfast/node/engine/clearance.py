@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from holdfast.errors import HoldfastError
 from holdfast.node.apply.action import Action, Amend, Cleared, Forget, How, Remove, Stuck, Unset
 from holdfast.node.engine.rule_state import RuleState
-from holdfast.node.journal.rows import FileRow, GroupRow
+from holdfast.node.journal.rows import FileRow, GroupRow, Row
 from holdfast.node.model.process import UNIFIED, HostFacts, PodFacts, PodLookup
 from holdfast.node.plan.claims import Claim, Claims
 from holdfast.node.plan.setting import lines_for
@@ -126,7 +126,12 @@ class Clearance:
         self._stuck.discard(row.key)
         if isinstance(result.action, Unset) and result.action.parts is not None and result.how is not How.GONE:
             return [Amend(result.action.row, _without(result.action.row, result.action.parts))]
-        return [Forget((row,))]
+        return [Forget((self._present(row),))]
+
+    def _present(self, row: FileRow | GroupRow) -> Row:
+        """Return the row of a group as it is now: it may have taken over needs of another group."""
+        now = self._rule_state.table.get(row)
+        return now if isinstance(now, GroupRow) and isinstance(row, GroupRow) and now.inode == row.inode else row
 
 
 def _without(row: FileRow, parts: Collection[str]) -> FileRow:

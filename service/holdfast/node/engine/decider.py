@@ -9,6 +9,7 @@ from holdfast.node.engine.entry import Entries, by_hand
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.table import ProcessRows
 from holdfast.node.model.decision import Decision
+from holdfast.node.model.placement import BY_HAND
 from holdfast.node.model.process import Held, HostFacts, Process
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.plan import plan
@@ -46,10 +47,14 @@ class Decider:
 
     def decide(self, process: Process) -> Decision | None:
         """Return the decision for a process (as `known` returns it); None: everything in force stays."""
-        identity = process.pid, process.start_ticks
-        held = self._table.held(*identity)
+        held = self._table.held(process.pid, process.start_ticks)
+        decision = self._by_rules(process, held)
         if held is not None and held.override is not None:
-            return by_hand(process, held.override)
+            return by_hand(process, held.override, decision)
+        return decision
+
+    def _by_rules(self, process: Process, held: ProcessRows | None) -> Decision | None:
+        identity = process.pid, process.start_ticks
         decision = plan(process, self._rule_state.rules, self._host, self.claims)
         if self._stands_on(process, held, decision):
             return None
@@ -66,7 +71,8 @@ class Decider:
         if (entry is None and held is None) or (process.pid, process.start_ticks) in self._rule_state.let_go:
             return False
         own = [row for row in held.values if row.heir_of is None] if held is not None else []
-        rule = entry.rule if entry is not None else own[0].rule if own else None
+        of_rows = next((row.rule for row in own if row.rule != BY_HAND), None)
+        rule = entry.rule if entry is not None and entry.rule != BY_HAND else of_rows
         if rule is None or rule == decision.rule:
             return False
         rules = self._rule_state.rules

@@ -51,16 +51,18 @@ class Enforcement:
             back = self._unsaid(held, decision)
             actions += [GiveBack(row) for row in back if isinstance(row, AdjRow)]
             steps += [Return(row) for row in back if isinstance(row, MoveRow)]
-        terms = Terms(rule, decision.restore_on_remove, self._rule_state.rules.origin_of(rule))
+        adj_terms = terms = self._terms(decision.group_rule or rule, decision)
+        if rule == BY_HAND:
+            adj_terms = Terms(BY_HAND)
         for change in decision.changes:
             if isinstance(change, AdjChange):
-                actions.append(self._write(process, decision, change, terms.origin, now, at_ns))
+                actions.append(self._write(process, change, adj_terms, now, at_ns, as_child=decision.as_child))
             elif isinstance(change, MoveChange):
                 steps.append(Move(change, terms, held.moves.get(change.hierarchy) if held is not None else None))
             else:
                 steps.append(Set(change, terms))
         if held is not None:
-            actions += self._rerule(held, decision, back, terms)
+            actions += self._rerule(held, decision, back, adj_terms, terms)
         if decision.refusals or entry.refusals or entry.met:
             again = {change.field for change in decision.changes}
             actions += self._entries.refuse(entry, decision.refusals, [old for old in entry.met if old.field in again])
@@ -75,6 +77,9 @@ class Enforcement:
             entry.state = state_of(entry.refusals, did=self._entries.is_changed(entry))
         return actions
 
+    def _terms(self, rule: str, decision: Decision) -> Terms:
+        return Terms(rule, decision.restore_on_remove, self._rule_state.rules.origin_of(rule))
+
     def _unsaid(self, held: Rows, decision: Decision) -> list[AdjRow | MoveRow]:
         """Return the rows of what the rule does not set and we once wrote, or would have by a claim."""
         claimed = {refusal.field for refusal in decision.refusals if refusal.reason is Reason.CLAIM}
@@ -84,17 +89,19 @@ class Enforcement:
         return [row for row in rows if _field_of(row) in claimed or not self._rule_state.stands(row)]
 
     def _write(
-        self, process: Process, decision: Decision, change: AdjChange, origin: str, now: Now, at_ns: int
+        self, process: Process, change: AdjChange, terms: Terms, now: Now, at_ns: int, *, as_child: bool
     ) -> Write:
         adj = self._table.adj(process.pid, process.start_ticks)
         if adj is not None and not adj.is_ours(change.before):
             self._recent_rows.note((adj,), now.ticks)
-        drifted = adj is not None and (adj.written, adj.rule) == (change.after, decision.rule)
-        row = wanting_adj(process, decision, adj, change.after, now.ticks, origin)
+        drifted = adj is not None and (adj.written, adj.rule) == (change.after, terms.rule)
+        row = wanting_adj(process, terms, adj, change.after, now.ticks, as_child=as_child)
         return Write(row, change, drifted, at_ns)
 
-    def _rerule(self, held: Rows, decision: Decision, back: Collection[AdjRow | MoveRow], terms: Terms) -> list[Action]:
-        """Put everything that stays in force under this rule.
+    def _rerule(
+        self, held: Rows, decision: Decision, back: Collection[AdjRow | MoveRow], adj_terms: Terms, terms: Terms
+    ) -> list[Action]:
+        """Put everything that stays in force under the rule of the decision.
 
         A process that inherited it remains an heir, because it may leave the rule.
         """
@@ -104,14 +111,14 @@ class Enforcement:
         if adj is not None and adj not in back and decision.adjusts and Field.OOM_SCORE_ADJ not in writes:
             under = replace(
                 adj,
-                rule=terms.rule,
+                rule=adj_terms.rule,
                 as_child=decision.as_child,
-                give_back=terms.give_back,
-                origin=terms.origin,
+                give_back=adj_terms.give_back,
+                origin=adj_terms.origin,
             )
             if under != adj:
                 rows.append(under)
-        if decision.moves and decision.rule != BY_HAND and not self._entries.is_moving(decision.pid):
+        if decision.moves and terms.rule != BY_HAND and not self._entries.is_moving(decision.pid):
             for row in held.moves.values():
                 moved = replace(row, rule=terms.rule, give_back=terms.give_back, origin=terms.origin)
                 if moved != row:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from holdfast.node.apply.action import Action, Order, Refused, Step, Tell
 from holdfast.node.journal.rows import OverrideRow
 from holdfast.node.journal.table import ProcessRows, Table
-from holdfast.node.model.decision import AdjChange, Change, Decision, Refusal
+from holdfast.node.model.decision import AdjChange, Change, Decision, Field, Refusal
 from holdfast.node.model.placement import BY_HAND, Happening, Placement, Report, State
 from holdfast.node.model.process import Process
 
@@ -114,11 +114,25 @@ def made(process: Process, rule: str, now: Now) -> Entry:
     return Entry(process.pid, process.start_ticks, process.comm, rule, since_ns=now.unix_ns)
 
 
-def by_hand(process: Process, override: OverrideRow) -> Decision:
-    """Return the decision for an overridden process."""
+def by_hand(process: Process, override: OverrideRow, decision: Decision | None) -> Decision:
+    """Return the decision for an overridden process: the rules decide everything but its ``oom_score_adj``.
+
+    ``decision``: that of the rules; None: everything in force stays.
+    """
     now, wanted = process.oom_score_adj, override.adj
-    changes = (AdjChange(now, wanted),) if now != wanted else ()
-    return Decision(process.pid, process.start_ticks, BY_HAND, changes)
+    changes: tuple[Change, ...] = (AdjChange(now, wanted),) if now != wanted else ()
+    if decision is None or decision.dry_run:
+        return Decision(process.pid, process.start_ticks, BY_HAND, changes)
+    return Decision(
+        process.pid,
+        process.start_ticks,
+        BY_HAND,
+        changes + tuple(change for change in decision.changes if not isinstance(change, AdjChange)),
+        tuple(refusal for refusal in decision.refusals if refusal.field is not Field.OOM_SCORE_ADJ),
+        restore_on_remove=decision.restore_on_remove,
+        moves=decision.rule is not None and decision.moves,
+        group_rule=decision.rule or "",
+    )
 
 
 def tell(happening: Happening, placement: Placement, changes: tuple[Change, ...], now: Now, detail: str = "") -> Tell:

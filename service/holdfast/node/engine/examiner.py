@@ -25,6 +25,7 @@ from holdfast.node.engine.performer import EngineContext, Performer
 from holdfast.node.engine.reconciler import Reconciler
 from holdfast.node.journal.journal import Journal
 from holdfast.node.journal.rows import TICK_NS, FileRow, OverrideRow, Row
+from holdfast.node.model.decision import Field
 from holdfast.node.model.placement import Placement, Restored, State
 from holdfast.node.model.process import Process
 from holdfast.node.proc.evidence import EvidenceReader
@@ -332,12 +333,12 @@ class Examiner:
         placement = self.reconciler.placement(pid)
         if placement is None:
             raise ProcessGone(str(pid))
-        if not placement.refusals:
+        refused = next((one for one in placement.refusals if one.field is Field.OOM_SCORE_ADJ), None)
+        if refused is None:
             return replace(placement)
-        detail = placement.refusals[0].detail
         self.performer.perform(requests.override(before) if before is not None else requests.end_override(row))
         self._examine_pending()
-        raise FailedPrecondition(detail)
+        raise FailedPrecondition(refused.detail)
 
     def end_override(self, pid: int) -> bool:
         """End an override; the rules decide again. False: there was none.

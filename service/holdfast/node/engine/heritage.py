@@ -10,21 +10,25 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from holdfast.node.apply.action import Action, Commit, Heirs
+from holdfast.node.apply.action import Action, Commit, Heirs, Look, Terms
 from holdfast.node.engine.descent import Descent
 from holdfast.node.engine.entry import Entries
 from holdfast.node.engine.restored_moves import RestoredMoves
+from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, Identity, MoveRow
 from holdfast.node.journal.table import ProcessRows, Table
-from holdfast.node.model.decision import Decision
+from holdfast.node.model.placement import BY_HAND
 from holdfast.node.model.process import Process
 
 
 class Heritage:
     """Finds rows for what processes inherited."""
 
-    def __init__(self, table: Table, entries: Entries, descent: Descent, restored_moves: RestoredMoves) -> None:
-        self._table, self._entries, self._descent, self._restored_moves = table, entries, descent, restored_moves
+    def __init__(
+        self, rule_state: RuleState, entries: Entries, descent: Descent, restored_moves: RestoredMoves
+    ) -> None:
+        self._rule_state, self._table, self._entries = rule_state, rule_state.table, entries
+        self._descent, self._restored_moves = descent, restored_moves
 
     def inherit(self, process: Process) -> list[Action]:
         """Make rows for what a process inherited from another process that has it from us."""
@@ -59,6 +63,54 @@ class Heritage:
         if self._entries.is_moving(process.pid):
             rows = [row for row in rows if isinstance(row, AdjRow)]
         return [Heirs(process.pid)] if any(is_chosen(row, process) for row in rows) else []
+
+    def first(self, process: Process, held: ProcessRows) -> list[Action]:
+        """Examine the process from which this one inherited something first, if the rule of that is gone.
+
+        That process may be under a rule of another name now. It is examined for its heirs once under the same rules.
+        """
+        givers = {row.heir_of for row in held.values if row.heir_of is not None and self._is_ruleless(row)}
+        unseen = [giver for giver in sorted(givers - self._rule_state.givers) if self._table.held(*giver) is not None]
+        if not unseen:
+            return []
+        self._rule_state.givers.update(unseen)
+        return [*(Look(pid) for pid, _ in unseen), Look(process.pid)]
+
+    def rerule(self, held: ProcessRows) -> list[Action]:
+        """Put what a process inherited under the rule of the process that it inherited it from.
+
+        This concerns a value or group whose rule is gone, and which that process still has, under a rule of another
+        name.
+        """
+        rows: list[AdjRow | MoveRow] = []
+        for row in held.values:
+            rule = self._rule_of_giver(row) if self._is_ruleless(row) else None
+            if rule is not None:
+                rules = self._rule_state.rules
+                spec = rules.spec_named(rule)
+                keeps = spec is not None and spec.on_remove == "keep"
+                rows.append(replace(row, rule=rule, give_back=not keeps, origin=rules.origin_of(rule)))
+        return record(self._table, rows)
+
+    def _is_ruleless(self, row: AdjRow | MoveRow) -> bool:
+        rules = self._rule_state
+        is_known = rules.is_in_force(row.rule) or row.rule in rules.suspended or rules.is_unread(row)
+        return row.heir_of is not None and row.rule != BY_HAND and not is_known
+
+    def _rule_of_giver(self, row: AdjRow | MoveRow) -> str | None:
+        """Return the rule under which the giver of a row has the value or group of the row; None: there is none."""
+        assert row.heir_of is not None
+        giver, entry = self._table.held(*row.heir_of), self._entries.get(row.heir_of[0])
+        if giver is None or entry is None:
+            return None
+        if isinstance(row, AdjRow):
+            theirs: AdjRow | MoveRow | None = giver.adj
+            has_it = giver.adj is not None and row.written is not None and giver.adj.is_ours(row.written)
+        else:
+            theirs = moved = giver.moves.get(row.hierarchy)
+            has_it = moved is not None and row.written is not None and moved.is_ours(row.written)
+        names = (theirs.rule, entry.rule) if has_it and theirs is not None else ()
+        return next((name for name in names if self._rule_state.is_in_force(name)), None)
 
     def raised_by_itself(self, process: Process) -> list[Action]:
         """Make what an unruled process has of a value of ours that protects ours again: it raised it by itself."""
@@ -161,23 +213,22 @@ def inherited_moves(process: Process, known: Iterable[str], descent: Descent) ->
 
 
 def wanting_adj(
-    process: Process, decision: Decision, old: AdjRow | None, wanted: int, ticks: int, origin: str
+    process: Process, terms: Terms, old: AdjRow | None, wanted: int, ticks: int, *, as_child: bool
 ) -> AdjRow:
     """Return the row for writing ``wanted``, based on the row that is known."""
     present = process.oom_score_adj
     ours = old is not None and old.is_ours(present)
     before = old.before if old is not None and (ours or _raised(process, old, process.memory_group)) else present
-    assert decision.rule is not None
     return AdjRow(
         process.pid,
         process.start_ticks,
         before,
-        decision.rule,
+        terms.rule,
         written=present if ours else None,
         wanted=wanted,
         earlier=old.past() if old is not None and ours else (),
         since_ticks=old.since_ticks if old is not None and ours else ticks,
-        as_child=decision.as_child,
-        give_back=decision.restore_on_remove,
-        origin=origin,
+        as_child=as_child,
+        give_back=terms.give_back,
+        origin=terms.origin,
     )

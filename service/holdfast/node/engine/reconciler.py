@@ -29,7 +29,8 @@ Theory
    leaves a rule meanwhile is moved back after it was moved.
 5. *Heirs are ours.* A process that inherited a value of ours and matches no rule has a row and is shown
    (`State.INHERITED`). The value is restored when the rule that the value came from is removed, by a restore request,
-   or when we stop with ``on_stop: restore``.
+   or when we stop with ``on_stop: restore``. It stays if that rule only has another name (`renaming`), or if the
+   process that it came from still has it, under another rule (`Heritage.rerule`).
 6. *"No rule is known" differs from "no rule".* A value stays in force while the source of its rule cannot be read, or
    while its rule asks about a pod that is not known yet.
 7. *Preview* uses `decide`: the same decision, with nothing carried out.
@@ -51,6 +52,7 @@ from holdfast.node.engine.entry import Entries, Entry, Now, made
 from holdfast.node.engine.forks import Followed
 from holdfast.node.engine.heritage import Heritage
 from holdfast.node.engine.recent_rows import FORK_TICKS
+from holdfast.node.engine.renaming import new_names, renamed_rows
 from holdfast.node.engine.request import Requests
 from holdfast.node.engine.restored_moves import RestoredMoves
 from holdfast.node.engine.restorer import Restorer
@@ -72,7 +74,7 @@ class Reconciler:
         self.rule_state, self.entries, self.followed = RuleState(table), Entries(table), Followed()
         self.descent, self._restored_moves = Descent(table, self.entries), RestoredMoves()
         self._decider = Decider(self.rule_state, self.entries, self.descent, host)
-        self._heritage = Heritage(table, self.entries, self.descent, self._restored_moves)
+        self._heritage = Heritage(self.rule_state, self.entries, self.descent, self._restored_moves)
         self._enforcement = Enforcement(self.rule_state, self.entries, self.descent.recent_rows)
         self._restorer = Restorer(self.rule_state, self.entries, self.descent.recent_rows)
         self._settlement = Settlement(table, self.entries, self._restored_moves, self.descent.recent_rows)
@@ -132,6 +134,9 @@ class Reconciler:
         actions = self.inherit(process)
         held = self.table.held(process.pid, process.start_ticks)
         if held is not None:
+            if giver_first := self._heritage.first(process, held):
+                return actions + giver_first
+            actions += self._heritage.rerule(held)
             actions += self._heritage.heirs_first(process, held)
         entry = self.entries.get(process.pid)
         seen = process if held is None else self._decider.known(process)  # without rows it inherited nothing
@@ -153,7 +158,9 @@ class Reconciler:
                 return actions + adopted + self.observe(process, now)
             entry = made(process, decision.rule, now)
         self.entries.show_ruled(entry, seen, held, decision, now)
-        actions += self.followed.follow(process.pid, wanted=self.rules.may_hold_children_of(decision.rule))
+        actions += self.followed.follow(
+            process.pid, wanted=self.rules.may_hold_children_of(decision.group_rule or decision.rule)
+        )
         if decision.dry_run:
             actions += self._enforcement.plan_only(entry, decision, now)
         else:
@@ -219,10 +226,14 @@ class Reconciler:
     # -- rules -------------------------------------------------------------------------------------------------------
 
     def set_rules(self, rules: Rules) -> list[Action]:
-        """Decide by these rules from now on. Processes under an older rule have to be examined."""
+        """Decide by these rules from now on. Processes under an older rule have to be examined.
+
+        Everything under a rule that has another name now comes under that name at once.
+        """
+        renamed = new_names(self.rules, rules)
         self.rule_state.take(rules)
         self.claims.clear()
-        return [Follow()]
+        return [*(renamed_rows(self.table, renamed, rules) if renamed else ()), Follow()]
 
     def clear_up(self) -> list[Action]:
         """See `Clearance.clear_up`."""

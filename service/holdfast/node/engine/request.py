@@ -14,6 +14,7 @@ from holdfast.node.apply.action import Action, Amend, Commit, Look
 from holdfast.node.engine.entry import Entries, Now
 from holdfast.node.engine.rule_state import RuleState
 from holdfast.node.journal.rows import AdjRow, FileRow, MoveRow, OverrideRow, Row
+from holdfast.node.model.placement import BY_HAND
 from holdfast.node.model.process import Process
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.setting import is_in_force
@@ -55,7 +56,7 @@ class Requests:
             for rule in self._rule_state.rules.rules
             if rule.spec.in_place or (rule.spec.cgroup is not None and rule.spec.cgroup.settings)
         } - {suspended}
-        return [pid for pid, entry in list(self._entries.items()) if entry.rule in setting]
+        return [pid for pid, entry in list(self._entries.items()) if entry.rule in setting or entry.rule == BY_HAND]
 
     def _affected(self, rule: str | None, pid: int | None) -> list[int]:
         """Return the pids of the processes concerned.

@@ -10,24 +10,33 @@ from holdfast.node.rule.ruleset import Rules
 
 
 class RuleState:
-    """``suspended``: rules that were restored; ``let_go``: restored processes. Both last until rules are set."""
+    """``suspended``: rules that were restored; ``let_go``: restored processes; ``givers``: see `Heritage.first`.
+
+    All three last until rules are set.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.rules = Rules()
         self.suspended: set[str] = set()
         self.let_go: set[Identity] = set()
+        self.givers: set[Identity] = set()
 
     def take(self, rules: Rules) -> None:
         """Decide by these rules from now on."""
         self.rules = rules
         self.suspended.clear()
         self.let_go.clear()
+        self.givers.clear()
 
     def all_rules(self) -> set[str]:
         """Return the names of the rules in force, and of those under which something of ours exists."""
         of_rows = {row.rule for row in self.table.rows() if not isinstance(row, OverrideRow)} - {BY_HAND}
         return of_rows | {*self.rules.names, *([BY_ANNOTATION] if self.rules.admitted else [])}
+
+    def is_in_force(self, name: str) -> bool:
+        """Whether a rule of that name exists and was not restored since rules were set."""
+        return name not in self.suspended and (name == BY_ANNOTATION or self.rules.named(name) is not None)
 
     def is_unread(self, row: AdjRow | MoveRow | FileRow | GroupRow) -> bool:
         """Whether the row's rule comes from a source that cannot be read now."""
@@ -47,8 +56,7 @@ class RuleState:
             return giver is not None and giver.override is not None
         if self.is_lent(row):
             return False
-        known = row.rule == BY_ANNOTATION or self.rules.named(row.rule) is not None or self.is_unread(row)
-        return row.rule not in self.suspended and known
+        return self.is_in_force(row.rule) or self.is_unread(row)
 
     def is_lent(self, row: AdjRow | MoveRow) -> bool:
         """Whether a process was born into a group that protects; it leaves that group although the rule stays."""

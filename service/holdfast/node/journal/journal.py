@@ -12,6 +12,8 @@ Theory
    are live, plus `SPARE` (`tidy`).
 5. *Damage costs only the damaged line.* Each line has a checksum. An incomplete last line was never acknowledged and is
    dropped. Any other damaged line is reported, and the file is kept as ``journal.damaged-TIME``; the other lines count.
+   A file of this boot in a format that this release cannot read is kept as ``journal.format-N-TIME``. The newer release
+   can take it up again after everything that this release wrote is restored.
 6. *The file is rewritten from memory* when it, or its directory, was removed or replaced (`check`).
 """
 
@@ -212,13 +214,16 @@ class Journal:
         if torn:  # never acknowledged
             os.ftruncate(self._file, size)
         head = header(lines[0]) if lines else None
-        if head is not None and head.reads > FORMAT:
-            self._put_aside(f"format-{head.format}", text)
+        if head is not None and head.boot_id != self._boot_id:
+            lines = []
+        elif head is not None and head.reads > FORMAT:
+            kept = self._put_aside(f"format-{head.format}-{int(time.time())}", text)
             LOG.error(
                 "the journal is of a newer format and was put aside: its values are not restored",
-                path=self.path, format=head.format, remedy="run the newer release again, and restore",
+                path=self.path, format=head.format, kept=kept,
+                remedy=f"run holdfast restore, stop the daemon, move {kept} to {self.path}, start the newer release",
             )  # fmt: skip
-        elif head is None or head.boot_id == self._boot_id:
+        elif lines:
             self._take_lines(lines if head is None else lines[1:], text)
         if head is not None and head.boot_id == self._boot_id and head.format == FORMAT and not self._is_stale:
             return size

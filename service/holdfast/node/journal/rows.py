@@ -161,6 +161,7 @@ class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults
     """One group that we made. ``base``: the former group of the first process that we moved into it.
 
     ``inode``: of its directory, 0 if not known. Another program may have removed the group and made one of that name.
+    ``needs``: our changes of groups above that are not ours, each as path, file and text (`cgroups.Need`).
     """
 
     hierarchy: str
@@ -170,6 +171,7 @@ class GroupRow(Struct, frozen=True, tag="group", tag_field="kind", omit_defaults
     origin: str = ""
     base: str = ""
     inode: int = 0
+    needs: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -104,7 +104,8 @@ class Decision(Struct, frozen=True):
     is set. No changes and no refusals under a rule: everything is as the rule wants it. ``adjusts`` and ``moves`` say
     whether the rule sets the oom_score_adj and the cgroup at all: a value that it does not set, and that was written
     under a rule before, is restored. ``by_claim``: part of it protects by claims, which the rule trusts.
-    ``inherited``: it keeps a value it inherited, as the rule says.
+    ``inherited``: it keeps a value it inherited, as the rule says. ``group_rule``: while its oom_score_adj is
+    overridden, the rule that decides everything else.
     """
 
     pid: int
@@ -119,3 +120,4 @@ class Decision(Struct, frozen=True):
     moves: bool = True
     by_claim: bool = False
     inherited: bool = False
+    group_rule: str = ""

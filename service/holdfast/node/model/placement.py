@@ -130,7 +130,7 @@ class Restored(Struct, frozen=True):
     """The result of a restore: counts of values restored, left or gone, and what failed.
 
     ``left``: another program changed the value since. ``gone``: processes and groups that are gone. ``apart`` of the
-    restored ones are in the nearest group above, because their own is gone.
+    restored ones are in the nearest group above, because their own is gone or threaded now.
     """
 
     given_back: int = 0

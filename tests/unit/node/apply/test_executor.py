@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
 import pytest
+from holdfast.errors import KernelRefused
+from holdfast.node.apply.action import How, Unset
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.decision import Reason
 
-from tests.fakes.kernel import TREE
+from tests.fakes.kernel import TREE, Tree
 from tests.fakes.node import Node
 from tests.fakes.placement import rules
 
@@ -53,3 +57,45 @@ def test_a_process_whose_threads_are_in_different_groups_is_not_moved(node):
     program.threads = ("/", "/")
     node.settle()
     assert (program.group, node.reconciler.placement(program.pid).refusals) == ("/src3", ())
+
+
+@pytest.mark.parametrize(("has_process", "text"), [(False, ""), (True, "0-3")])
+def test_a_set_that_was_empty_is_that_of_the_group_above_while_a_process_is_in_it(node, has_process, text):
+    """The kernel refuses to empty it then; an empty one means the same."""
+    kernel = node.kernel
+    kernel.files["/src1", "cpuset.cpus"], kernel.files["/", "cpuset.cpus.effective"] = "0-1", "0-3"
+    if has_process:
+        kernel.move(kernel.start("none"), "/src1")
+    cleared = node.executor.clear(Unset(FileRow(TREE, "/src1", "cpuset.cpus", "", "rule", written="0-1")))
+    assert (cleared.how, kernel.files["/src1", "cpuset.cpus"]) == (How.DONE, text)
+
+
+def test_a_set_that_was_not_empty_is_refused_as_the_kernel_says(node, monkeypatch):
+    kernel = node.kernel
+    kernel.files["/src1", "cpuset.cpus"] = "0-1"
+    monkeypatch.setattr(Tree, "write", no_space)
+    cleared = node.executor.clear(Unset(FileRow(TREE, "/src1", "cpuset.cpus", "0", "rule", written="0-1")))
+    assert (cleared.how, kernel.files["/src1", "cpuset.cpus"]) == (How.REFUSED, "0-1")
+
+
+def no_space(tree, path, file, value):
+    raise KernelRefused("write", file, errno.ENOSPC)
+
+
+def test_a_process_that_took_the_number_during_a_move_goes_back_to_where_it_was_born(node, monkeypatch):
+    kernel, join, strangers = node.kernel, Tree.join, []
+    program = node.forked(kernel.processes[1])
+    kernel.move(program, "/src1")
+    node.executed(program, "a")
+
+    def ends_first(tree, path, pid, still=None):
+        if pid == program.pid and not strangers:
+            kernel.exit(program)
+            strangers.append(kernel.start("other", pid))
+        return join(tree, path, pid, still if pid != program.pid else None)
+
+    monkeypatch.setattr(Tree, "join", ends_first)
+    node.settle()
+    (stranger,) = strangers
+    assert (stranger.group, list(node.journal.table.rows())) == ("/", [])
+    assert node.examiner.context.metrics.strangers.labels().value == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
@@ -13,10 +14,11 @@ from holdfast.node.apply.action import Cleared, GiveBack, How, Look, Order, Unse
 from holdfast.node.engine.entry import KEPT, Now
 from holdfast.node.engine.recent_rows import FORK_TICKS
 from holdfast.node.engine.reconciler import Reconciler
+from holdfast.node.journal.line import Header, packed
 from holdfast.node.journal.rows import AdjRow, FileRow, GroupRow, MoveRow, OverrideRow
 from holdfast.node.journal.table import Table
 from holdfast.node.model.decision import AdjChange, Reason
-from holdfast.node.model.placement import Happening, State
+from holdfast.node.model.placement import Cause, Happening, State
 from holdfast.node.model.process import GroupFacts, Process
 from holdfast.node.rule.ruleset import Rules
 from msgspec.structs import replace
@@ -682,6 +684,52 @@ class TestInheritance:
         under()
         assert (child.adj, table_of(node)) == (500, [])
 
+    @pytest.mark.parametrize("restarts", [False, True])
+    @pytest.mark.parametrize("given", [VALUE, {**VALUE, "oom_score_adj": {"value": -500, "children": "inherit"}}])
+    def test_it_stays_under_a_rule_of_another_name(self, node, under, given, restarts):
+        under(given)
+        parent = node.started("a", pid=300)
+        child = node.started("none", parent.pid, pid=200)  # a rescan sees it first
+        had = child.adj
+        if restarts:
+            node.rules = rules({**given, "name": "renamed"})
+            node.restart()
+            node.sweeps.want(Cause.START)
+            node.settle()
+        else:
+            under({**given, "name": "renamed"})
+        assert (child.adj, placement(node, child).rule) == (had, "renamed")
+        assert not any(report.detail or report.changes for report in node.reports if report.pid == child.pid)
+        under()
+        assert undone(node)
+
+    def test_a_group_stays_under_a_rule_of_another_name(self, node, under):
+        under({**MOVE, "leave_limits": False})
+        parent = node.started("b", pid=300)
+        node.settle()
+        child = node.started("none", parent.pid, pid=200)
+        under({**MOVE, "leave_limits": False, "name": "renamed"})
+        assert (child.group, placement(node, child).rule) == ("/made/here", "renamed")
+        under()
+        assert undone(node)
+
+    def test_it_stays_under_a_rule_of_another_name_though_its_parent_is_gone(self, node, under):
+        under(VALUE)
+        parent = node.started("a")
+        child = node.started("none", parent.pid)
+        node.kernel.exit(parent)
+        under({**VALUE, "name": "renamed"})
+        assert (child.adj, placement(node, child).rule) == (500, "renamed")
+        under()
+        assert undone(node)
+
+    @pytest.mark.parametrize("given", [OTHER, {**VALUE, "name": "renamed", "match": {"comm": "b"}}])
+    def test_it_is_restored_where_its_parent_has_it_no_more(self, node, under, given):
+        under(VALUE)
+        child = node.started("none", node.started("a").pid)
+        under(given)
+        assert child.adj == 0
+
     def test_a_group_is_inherited_too(self, node, under):
         under({**MOVE, "leave_limits": False})
         parent = node.started("b")
@@ -770,6 +818,21 @@ class TestInheritance:
         node.forks.clear()
         under()
         assert undone(node)
+
+    def test_so_is_one_whose_first_came_from_a_group_that_is_threaded_now(self, node, under):
+        node.kernel.make_group("/src1/unit")
+        under(MOVE)
+        parent = node.forked(node.kernel.processes[1])
+        node.kernel.move(parent, "/src1/unit")
+        node.executed(parent, "b")
+        node.settle()
+        child = node.forked(parent)
+        child.comm = "none"
+        node.kernel.exit(parent)
+        node.forks.clear()
+        node.kernel.threaded = {"/src1/unit"}
+        under()
+        assert (child.group, table_of(node)) == ("/src1", [])
 
     @pytest.mark.parametrize(("uid", "goes"), [(0, "/made/here"), (1002, "/made/here"), (1001, "/src1")])
     def test_nobody_goes_to_a_group_that_belongs_to_another_user_than_its_own(self, node, under, uid, goes):
@@ -898,6 +961,33 @@ class TestMove:
         node.kernel.groups -= {"/src1/unit", "/src1/unit/inner"}
         restored = node.examiner.restore()
         assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
+
+    def test_a_group_that_is_threaded_now_means_the_nearest_above(self, node, under):
+        under(MOVE)
+        node.kernel.groups |= {"/src1/unit", "/src1/unit/inner"}
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1/unit/inner")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.threaded = {"/src1/unit", "/src1/unit/inner"}
+        restored = node.examiner.restore()
+        assert (program.group, restored.given_back, restored.apart) == ("/src1", 1, 1)
+
+    def test_who_has_no_group_above_one_that_is_threaded_stays_and_this_is_told_once(self, node, under, caplog):
+        under(MOVE)
+        program = node.forked(node.kernel.processes[1])
+        node.kernel.move(program, "/src1")
+        node.executed(program, "b")
+        node.settle()
+        node.kernel.threaded = {"/src1"}
+        under()
+        node.settle()
+        assert (program.group, placement(node, program).state) == ("/made/here", State.RETURNING)
+        (told,) = [record for record in caplog.records if record.message.startswith("cannot restore now")]
+        assert "is in a threaded subtree now, and none above takes processes" in told.fields["detail"]
+        node.kernel.threaded = set()
+        node.settle()
+        assert (program.group, placement(node, program)) == ("/src1", None)
 
     def test_a_group_that_cannot_be_opened_is_not_one_that_is_gone(self, node, under, monkeypatch):
         under(TO_EXISTING)
@@ -1028,6 +1118,20 @@ class TestMove:
         under()
         assert {"/made", "/made/here"} < node.kernel.groups
 
+    @pytest.mark.parametrize("moments", range(5))
+    @pytest.mark.parametrize("groups", [("/made",), ("/made", "/made/here")])
+    def test_so_is_one_that_it_makes_while_the_refusal_is_noted(self, node, under, groups, moments):
+        node.kernel.refuses = {"make"}
+        under(MOVE)
+        kernel = node.kernel
+        program = node.started("b")
+        kernel.meanwhile.append((moments, lambda: [kernel.make_group(group) for group in groups]))
+        node.move_step()
+        node.fetch()
+        node.kernel.exit(program)
+        under()
+        assert (kernel.groups, table_of(node)) == (kernel.own_groups, [])
+
     @pytest.mark.parametrize("moments", range(8))
     def test_a_group_that_another_program_makes_while_we_do_is_its_own(self, node, under, moments):
         under({**MOVE, "cgroup": {"path": "/made", "controllers": [TREE]}})
@@ -1038,6 +1142,25 @@ class TestMove:
         assert program.group == "/made"
         under()
         assert (kernel.groups, table_of(node)) == (kernel.own_groups, [])
+
+    @pytest.mark.parametrize("what", ["process", "group"])
+    def test_one_noted_and_not_made_before_a_crash_is_that_of_the_program_that_uses_it(self, node, what):
+        node.journal.commit([GroupRow(TREE, "/made", "move"), GroupRow(TREE, "/made/here", "move")])
+        stranger = node.kernel.start("none")
+
+        def another(journal):
+            node.kernel.make_group("/made")
+            node.kernel.make_group("/made/here")
+            if what == "process":
+                node.kernel.move(stranger, "/made/here")
+            else:
+                node.kernel.make_group("/made/here/inner")
+
+        node.rules = rules()
+        node.restart(another)
+        node.settle()
+        assert (stranger.group, {"/made", "/made/here"} <= node.kernel.groups) == (stranger.own_group, True)
+        assert table_of(node) == []
 
     @pytest.mark.parametrize("swept", [False, True])
     def test_a_group_that_another_program_made_anew_is_not_ours(self, node, under, swept):
@@ -1385,6 +1508,39 @@ class TestRules:
         assert undone(node)
 
 
+class TestNewerRelease:
+    """A release with a newer format of the journal runs, then this one, then the newer one again."""
+
+    def test_the_remedy_for_its_journal_restores_everything(self, node, under, caplog):
+        under(VALUE, SET)
+        first, second = node.started("a"), node.started("a")
+        child = node.started("none", first.pid)
+        setter = node.kernel.start("c")
+        node.kernel.move(setter, "/src1")
+        node.settle()
+        node.rules = rules(OTHER, {**SET, "in_place": {"pids.max": 60}})
+        node.restart(lambda journal: with_header(journal, Header(3, 3, "boot")))
+        node.settle()
+        node.started("none", second.pid)
+        assert (first.adj, child.adj, node.kernel.files["/src1", "pids.max"]) == (400, 500, "60")
+        (remedy,) = [record.fields["remedy"] for record in caplog.records if "remedy" in record.fields]
+        kept = re.fullmatch(
+            "run holdfast restore, stop the daemon, move (.*) to (.*), start the newer release", remedy
+        ).groups()
+        node.examiner.restore()
+        node.rules = rules(VALUE, SET)
+        node.restart(lambda journal: with_header(Path(kept[0]).replace(kept[1]), Header(2, 2, "boot")))
+        node.settle()
+        node.examiner.restore()
+        assert undone(node)
+
+
+def with_header(journal, header):
+    """Give a journal another header."""
+    _, rest = journal.read_bytes().split(b"\n", 1)
+    journal.write_bytes(packed(header, 0) + rest)
+
+
 # -- by hand -----------------------------------------------------------------------------------------------------------
 
 
@@ -1416,6 +1572,63 @@ class TestOverride:
         assert (child.adj, placement(node, child).state) == (900, State.INHERITED)
         node.examiner.end_override(program.pid)
         node.settle()
+        assert undone(node)
+
+    def test_its_rule_decides_its_group(self, node, under):
+        under(BOTH)
+        program = node.started("a")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.settle()
+        under({**BOTH, "cgroup": {"path": "/src2", "controllers": [TREE]}})
+        assert (program.adj, program.group, placement(node, program).rule) == (900, "/src2", "hold")
+        node.restart()
+        under(VALUE)
+        assert (program.adj, program.group) == (900, "/")
+        node.examiner.end_override(program.pid)
+        assert program.adj == 500
+        under()
+        assert undone(node)
+
+    def test_its_rule_decides_the_files_of_its_group(self, node, under):
+        under(SET)
+        program = node.kernel.start("c")
+        node.kernel.move(program, "/src1")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.settle()
+        assert node.kernel.files["/src1", "pids.max"] == "50"
+        under({**SET, "in_place": {"pids.max": 60}})
+        assert node.kernel.files["/src1", "pids.max"] == "60"
+        under({**SET, "in_place": {"pids.max": 70}}, dry_run=True)
+        assert (program.adj, node.kernel.files["/src1", "pids.max"]) == (900, "60")
+        node.examiner.restore()
+        assert undone(node)
+
+    def test_it_leaves_its_rules_group_with_its_rule(self, node, under):
+        under(BOTH)
+        program = node.started("a")
+        node.settle()
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.executed(program, "none")
+        node.settle()
+        assert (program.adj, program.group) == (900, "/")
+        node.examiner.end_override(program.pid)
+        assert undone(node)
+
+    def test_what_it_does_not_name_may_be_refused(self, node, under):
+        under({**BOTH, "oom_score_adj": None})
+        node.kernel.refuses = {"join"}
+        program = node.started("a")
+        node.settle()
+        assert placement(node, program).refusals
+        assert node.examiner.override(program.pid, None, 900, 1 << 62, "test").rule == "hold"
+        assert program.adj == 900
+
+    def test_what_is_restored_at_its_end_is_not_what_a_rule_would_keep(self, node, under):
+        under({**VALUE, "on_remove": "keep"})
+        program = node.started("a")
+        node.examiner.override(program.pid, None, 900, 1 << 62, "test")
+        node.executed(program, "none")
+        node.examiner.end_override(program.pid)
         assert undone(node)
 
     def test_it_outlives_a_restart(self, node, under):
@@ -1554,6 +1767,32 @@ class TestAdoption:
         before = table_of(node)
         node.examiner.adopt(program.pid, 77, 500, "value")
         assert table_of(node) == before
+
+    def test_one_that_finds_no_room_is_known_and_its_runtime_tells_again(self, node, under):
+        under(VALUE)
+        program = self.born(node)
+        node.executed(program, "a")
+        node.kernel.refuses = {"journal"}
+        with pytest.raises(Unavailable, match="full"):
+            node.examiner.adopt(program.pid, 77, 500, "value")
+        assert placement(node, program).adj_before == 77
+        node.kernel.refuses = set()
+        node.examiner.adopt(program.pid, 77, 500, "value")
+        node.restart()
+        node.examiner.restore()
+        assert undone(node)
+
+    def test_so_are_files_that_find_no_room(self, node):
+        node.kernel.files["/src1", "pids.max"] = "50"
+        row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")
+        node.kernel.refuses = {"journal"}
+        with pytest.raises(Unavailable, match="full"):
+            node.examiner.adopt_files([row])
+        assert list(node.journal.table.files.values()) == [row]
+        node.kernel.refuses = set()
+        node.examiner.adopt_files([row])
+        node.restart()
+        assert list(node.journal.table.files.values()) == [row]
 
     def test_files_that_a_runtime_wrote_are_given_back(self, node, under):
         node.kernel.files["/src1", "pids.max"] = "50"

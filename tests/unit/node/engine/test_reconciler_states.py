@@ -30,6 +30,7 @@ from tests.fakes.placement import rules
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
 OURS = ("/made", "/made/b", "/bundle")  # groups that rules make
+TARGETS = {"b": ("/made", "/made/b"), "c": ("/src3", "/src3"), "h": ("/bundle", "/bundle")}
 COMMS = ("a", "b", "c", "d", "e", "g", "h", "none")
 
 
@@ -223,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         restarts = -1
         while restarts != self.node.restarts:  # who remembers what it created tells again
             restarts = self.node.restarts
-            with self.node.killed():
+            with self.node.killed(), self.may_find_no_room():
                 self.node.examiner.adopt(program.pid, 77, given, "value")
         if not first:
             self.node.executed(program, comm)
@@ -232,6 +233,20 @@ class Machine(RuleBasedStateMachine):
     def rules_are_set(self, variant):
         self.node.set_rules(made(variant))
         self.variant = variant
+
+    @precondition(lambda self: self.variant in ("A", "renamed"))
+    @rule()
+    def rules_get_other_names(self):
+        """No process is changed."""
+        kernel = self.node.kernel
+        self.calm_down()
+        self.node.set_rules(made(self.variant))
+        self.node.settle()
+        had = {program: (program.adj, program.group) for program in kernel.processes.values()}
+        self.variant = "renamed" if self.variant == "A" else "A"
+        self.node.set_rules(made(self.variant))
+        self.node.settle()
+        assert {program: (program.adj, program.group) for program in kernel.processes.values()} == had
 
     @rule()
     def a_slice_of_a_sweep(self):
@@ -257,8 +272,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def a_newer_release_runs_for_a_while(self):
         """It leaves a format that we can read, with a field and a kind of row that we do not know."""
-        if self.node.journal._is_stale:
-            return  # what is only in memory is lost, whoever comes next
+        if self.node.journal._is_stale or "journal" in self.node.kernel.refuses:
+            return  # what is only in memory is lost, whoever comes next; a start needs room
         self.node.restart(newer)
         self.node.journal._write_anew()
         assert NICE in self.node.journal.path.read_bytes()
@@ -313,9 +328,12 @@ class Machine(RuleBasedStateMachine):
             if program.lost:
                 continue
             held = self.node.journal.table.held(program.pid, program.start_ticks)
+            is_restored = bool(suspended) or (program.pid, program.start_ticks) in let_go
+            if program.comm in TARGETS and not is_restored:
+                assert program.group == TARGETS[program.comm][self.variant == "B"], program
             if held is not None and held.override is not None:
                 assert program.adj == held.override.adj
-            elif program.comm in "abeg" and not suspended and (program.pid, program.start_ticks) not in let_go:
+            elif program.comm in "abeg" and not is_restored:
                 assert program.adj in self.wanted(program), program
 
     def calm_down(self):

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -471,10 +472,28 @@ class TestFormats:
 
     def test_a_newer_format_that_we_cannot_read_is_put_aside_and_told(self, tmp_path, caplog):
         text = self.newer(b'{"kind":"adj"}', reads=3)
-        (tmp_path / "journal").write_bytes(text)
-        assert reopened(tmp_path / "journal") == []
-        assert (tmp_path / "journal.format-3").read_bytes() == text
-        assert [record.fields["remedy"] for record in caplog.records] == ["run the newer release again, and restore"]
+        path = tmp_path / "journal"
+        path.write_bytes(text)
+        assert reopened(path) == []
+        (kept,) = tmp_path.glob("journal.format-3-*")
+        assert kept.read_bytes() == text
+        (record,) = caplog.records
+        assert record.fields["remedy"] == (
+            f"run holdfast restore, stop the daemon, move {kept} to {path}, start the newer release"
+        )
+
+    def test_an_earlier_file_that_was_put_aside_stays(self, tmp_path, monkeypatch):
+        path = tmp_path / "journal"
+        for moment in (1000, 2000):
+            monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+            path.write_bytes(self.newer(b'{"kind":"adj"}', reads=3))
+            assert reopened(path) == []
+        assert len(list(tmp_path.glob("journal.format-3-*"))) == 2
+
+    def test_a_newer_format_of_another_boot_is_nothing_to_tell(self, tmp_path, caplog):
+        (tmp_path / "journal").write_bytes(self.newer(b'{"kind":"adj"}', reads=3))
+        assert reopened(tmp_path / "journal", "boot-2") == []
+        assert (caplog.records, list(tmp_path.glob("journal.*"))) == ([], [])
 
     def test_unknown_lines_of_another_boot_go_with_it(self, tmp_path):
         (tmp_path / "journal").write_bytes(self.newer(b'{"kind":"nice","pid":7}'))
