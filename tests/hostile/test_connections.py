@@ -103,9 +103,11 @@ def test_calls_that_are_reset_at_once_do_not_have_those_of_others_cancelled(targ
     assert target.versions() == 20
 
 
-@pytest.mark.parametrize("kind", ["8", "fa"], ids=["window update", "unknown"])
+@pytest.mark.parametrize("kind", ["window-update", "unknown", "large", "continuation", "byte-by-byte", "metadata"])
 @pytest.mark.parametrize("listener", ["health", "tcp"])
-def test_frames_without_a_meaning_take_a_limited_share_of_the_time(target, attack, listener, kind):
+def test_frames_that_cost_their_sender_nothing_take_a_limited_share_of_the_time_and_of_the_log(
+    target, attack, listener, kind
+):
     figures = target.survives(attack("frames", target.ports[listener], 16, kind))
     assert figures.daemon_share < PEERS_SHARE, figures
     assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0
