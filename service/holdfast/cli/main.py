@@ -87,6 +87,7 @@ def _by_click(words: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
+        error.message = inert(error.message)  # a shell's * may have brought any name here
         error.show()
         return error.exit_code
     return result if isinstance(result, int) else 0
