@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,14 @@ UNENDED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n".hex()
 
 def test_a_target_that_nobody_attacks_answers_and_works(target):
     target.survives(None, 1)
+
+
+def test_the_metrics_count_a_process_and_tell_nothing_of_it(target):
+    with subprocess.Popen(["--password=hunter2", "600"], executable=target.prey) as prey:
+        until(lambda: target.metric("holdfast_placement_processes", rule="prey") == 1, "it is counted")
+        page = target.scrape()
+        prey.kill()
+    assert [told for told in (kit.PREY, "hunter2", str(target.prey)) if told in page] == []
 
 
 @pytest.mark.parametrize("source", [HERE, ELSEWHERE])
