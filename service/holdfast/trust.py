@@ -1,8 +1,8 @@
 """Trusted directories and sockets: only root and the daemon can add or exchange files in them.
 
 Each directory from the root to the last must belong to root or to us, and no other user may be able to write to it: not
-by the mode for others, and not by a group other than root's (for a daemon that is not root: or its own). A sticky
-directory, as /tmp, passes: other users can make files in it, not remove or rename ours. Each step is opened in the one
+by the mode for others, not by a group other than root's (for a daemon that is not root: or its own), and not by an
+access list (acl(5)). A sticky directory, as /tmp, passes: other users can make files in it, not remove or rename ours. Each step is opened in the one
 before, so that the directory that was checked is the one that is used.
 """
 
@@ -63,3 +63,13 @@ def _check(directory: int, path: str) -> None:
         raise Untrusted(f"every user may write to {path}; chmod o-w it, or use another directory")
     if found.st_mode & stat.S_IWGRP and found.st_gid not in ((0,) if ours == 0 else (0, os.getegid())):
         raise Untrusted(f"group {found.st_gid} may write to {path}; chmod g-w it, or use another directory")
+    if found.st_mode & stat.S_IWGRP and _has_access_list(directory):
+        raise Untrusted(f"the access list of {path} lets others write; setfacl -b it, or use another directory")
+
+
+def _has_access_list(directory: int) -> bool:
+    """Whether the group's bits of the mode are the mask of users and groups that a list names."""
+    try:
+        return bool(os.getxattr(f"/proc/self/fd/{directory}", "system.posix_acl_access"))
+    except OSError:  # none, or this file system has none
+        return False

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,8 @@ for words in json.loads(sys.argv[1]):
     printed.append(out.getvalue())
 print(json.dumps(printed))
 """
+#: Colours, and where the cursor goes, of ECMA-48: what a table or a live view is made of.
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ABCDGHJKhlm]")
 #: The rule of the witness, which comes last: once it holds, the engine has seen all that was there before.
 WITNESS, WITNESS_ADJ = "hf-witness", 321
 
@@ -67,6 +74,26 @@ class Daemon:
         for words in objects:
             json.loads(said.pop(" ".join(words)))
         return said
+
+    def on_terminal(self, *words: str) -> str:
+        """Return what a client command prints on a terminal, without the sequences that colour text or move the
+        cursor; it must succeed.
+        """
+        ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 60, 400, 0, 0))
+        with subprocess.Popen(
+            [sys.executable, "-m", "holdfast", *words, "-a", self.address, "--timeout", "60"],
+            env={**os.environ, "PYTHONPATH": str(SERVICE), "TERM": "xterm-256color"},
+            **dict.fromkeys(("stdin", "stdout", "stderr"), its),
+        ) as command:
+            os.close(its)
+            printed = b""
+            with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: its last user has ended
+                while part := terminal.read(1 << 16):
+                    printed += part
+        text = printed.decode().replace("\r\n", "\n")
+        assert command.returncode == 0, f"{text}\n{self.running.said[-3000:]}"
+        return _SEQUENCE.sub("", text)
 
     def is_well(self) -> None:
         """Still there, and nothing it said is more than a warning."""

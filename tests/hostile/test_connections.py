@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,14 @@ UNENDED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n".hex()
 
 def test_a_target_that_nobody_attacks_answers_and_works(target):
     target.survives(None, 1)
+
+
+def test_the_metrics_count_a_process_and_tell_nothing_of_it(target):
+    with subprocess.Popen(["--password=hunter2", "600"], executable=target.prey) as prey:
+        until(lambda: target.metric("holdfast_placement_processes", rule="prey") == 1, "it is counted")
+        page = target.scrape()
+        prey.kill()
+    assert [told for told in (kit.PREY, "hunter2", str(target.prey)) if told in page] == []
 
 
 @pytest.mark.parametrize("source", [HERE, ELSEWHERE])
@@ -103,9 +112,11 @@ def test_calls_that_are_reset_at_once_do_not_have_those_of_others_cancelled(targ
     assert target.versions() == 20
 
 
-@pytest.mark.parametrize("kind", ["8", "fa"], ids=["window update", "unknown"])
+@pytest.mark.parametrize("kind", ["window-update", "unknown", "large", "continuation", "byte-by-byte", "metadata"])
 @pytest.mark.parametrize("listener", ["health", "tcp"])
-def test_frames_without_a_meaning_take_a_limited_share_of_the_time(target, attack, listener, kind):
+def test_frames_that_cost_their_sender_nothing_take_a_limited_share_of_the_time_and_of_the_log(
+    target, attack, listener, kind
+):
     figures = target.survives(attack("frames", target.ports[listener], 16, kind))
     assert figures.daemon_share < PEERS_SHARE, figures
     assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0

@@ -59,7 +59,7 @@ def test_a_daemon_boots_and_goes_on_while_such_groups_are_there(folder, stranger
 
 #: Names of programs, which are names of processes and, in quotes of their own making, anything a reader may see.
 NAMES = [
-    b"odd\xff\xfe", b"odd\x1b[2J\x1b[31m", b"odd\nHELD 1", b"odd[bold]", b"odd:skull:", b"odd) R 1 1 (",
+    b"odd\xff\xfe", b"odd\x1b[2J\x1b[31m", b"odd\x1b]0;a\x07", b"odd\nHELD 1", b"odd[bold]", b"odd:skull:", b"odd) R 1 1 (",
     b"odd\xe2\x80\xae", b"odd\x9b31m", b"odd{}\"'%s", "odd\u2028".encode(), b"odd\t\r\x7f",
 ]  # fmt: skip
 
@@ -79,6 +79,24 @@ def test_no_name_of_a_program_takes_an_answer_away_or_drives_a_terminal(folder, 
         target.is_well()
         log = "\n".join(target.running.err)
         assert all(character == "\n" or character.isprintable() for character in log)
+
+
+def test_no_name_of_a_program_or_a_group_drives_the_terminal_of_any_command(folder, stranger):
+    names = [name.replace(b"\n", b"\r") for name in NAMES]  # no group has the kernel's own
+    rule = {"name": "odd", "match": {"comm": "odd*"}, "oom_score_adj": {"at_least": 444}}
+    with daemon(folder, rule) as target:
+        started = [stranger.start(stranger.program(name), within=name) for name in names]
+        stranger.witnessed()
+        until(lambda: all(adj_of(some.pid) == 444 for some in started))
+        first = str(started[1].pid)
+        commands = [["status"], ["ps"], ["preview"], ["victims"], ["top", "--once"], ["explain", first], ["rules"],
+                    ["kills"], ["hold", first, "500"], ["ps"], ["release", first], ["plugins", "ls"]]  # fmt: skip
+        for words in commands:
+            text = target.on_terminal(*words)
+            assert all(character == "\n" or character.isprintable() for character in text), words
+            if words[0] in ("ps", "explain", "hold"):
+                assert r"odd\x1b" in text, words
+        target.is_well()
 
 
 def test_a_process_of_a_group_of_any_bytes_is_moved_and_put_back_where_it_was(folder, hierarchy, group):  # noqa: F811

@@ -6,6 +6,8 @@ import sys
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.peers.daemon import ENVIRON
 from tests.running import PATIENCE_S
@@ -66,6 +68,61 @@ def daemon(start, short_dir):
     return run
 
 
+#: Without a grant, of all that the daemon serves; what SECURITY.md calls the read-only methods for a TCP client.
+OPEN_OVER_TCP = {
+    "/containerd.services.introspection.v1.Introspection/Plugins",
+    "/containerd.services.introspection.v1.Introspection/Server",
+    "/containerd.services.version.v1.Version/Version",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/holdfast.bundle.v1.Bundles/List",
+    "/holdfast.placement.v1.Placement/Kills",
+    "/holdfast.placement.v1.Placement/ListPlacements",
+    "/holdfast.placement.v1.Placement/ListRules",
+    "/holdfast.placement.v1.Placement/Preview",
+    "/holdfast.placement.v1.Placement/Status",
+    "/holdfast.placement.v1.Placement/Victims",
+    "/holdfast.placement.v1.Placement/Watch",
+}
+
+
+def served(channel: grpc.Channel) -> set[str]:
+    """Every method of every service, by reflection."""
+
+    def files(**asked: str) -> list[descriptor_pb2.FileDescriptorProto]:
+        answers = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**asked)]))
+        return [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for answer in answers
+            for file in answer.file_descriptor_response.file_descriptor_proto
+        ]
+
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    (listed,) = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="*")]))
+    return {
+        f"/{name}/{method.name}"
+        for name in (service.name for service in listed.list_services_response.service)
+        for file in files(file_containing_symbol=name)
+        for service in file.service
+        if f"{file.package}.{service.name}" == name
+        for method in service.method
+    }
+
+
+def refused(channel: grpc.Channel, method: str) -> bool:
+    call = channel.stream_stream(method)(iter([b""]), timeout=PATIENCE_S)
+    try:
+        next(call, None)
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.PERMISSION_DENIED
+    finally:
+        call.cancel()
+    return False
+
+
 def answered(target: str, service: str) -> tuple[str, str]:
     with grpc.insecure_channel(target) as channel:
         try:
@@ -95,3 +152,11 @@ def test_a_service_for_tcp_alone_is_no_fault_where_there_is_no_tcp(daemon, short
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"", timeout=PATIENCE_S) == b"\x08\x01"
         assert check(b"\x0a\x0fexample.v1.Both", timeout=PATIENCE_S) == b"\x08\x01"
+
+
+def test_without_a_grant_the_methods_that_are_named_here_answer_over_tcp_and_no_other(daemon, short_dir):
+    tcp = daemon("127.0.0.1:0").line('listener="TCP grpc endpoint"').split("address=")[1].split()[0].strip('"')
+    with grpc.insecure_channel(f"unix:{short_dir}/s.sock") as node, grpc.insecure_channel(tcp) as fleet:
+        methods = {method for method in served(node) if not method.startswith("/example.")}
+        assert len(methods) > 60
+        assert {method for method in methods if not refused(fleet, method)} == OPEN_OVER_TCP

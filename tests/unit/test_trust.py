@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 
 import pytest
 from holdfast.errors import Untrusted
@@ -53,3 +54,20 @@ def test_a_directory_to_which_others_may_write_is_refused(there, short_dir, by_a
     (short_dir / "link").symlink_to(there)
     with pytest.raises(Untrusted, match="every user may write to "):
         refuse_untrusted(str(short_dir / "link" if by_a_link else there))
+
+
+#: For setxattr(2), acl(5): the owner rwx, uid 12345 rwx, the group r-x, a mask rwx or r-x, others r-x.
+def access_list(mask):
+    entries = (1, 7, 2**32 - 1), (2, 7, STRANGER), (4, 5, 2**32 - 1), (16, mask, 2**32 - 1), (32, 5, 2**32 - 1)
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_directory_whose_access_list_lets_another_user_write_is_refused(there):
+    try:
+        os.setxattr(there.parent, "system.posix_acl_access", access_list(7))
+    except OSError as error:
+        pytest.skip(f"access lists: {error.strerror}")
+    with pytest.raises(Untrusted, match="the access list of .*/d lets others write; setfacl -b it"):
+        refuse_untrusted(str(there))
+    os.setxattr(there.parent, "system.posix_acl_access", access_list(5))
+    refuse_untrusted(str(there))

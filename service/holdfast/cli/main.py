@@ -26,11 +26,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     client = _is_client(arguments)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL if client else signal.SIG_IGN)
-    # gRPC's core reads this once, when it is imported, and prints lines of its own beside ours ("Got goaway …").
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names on a node are bytes, and a terminal may be ASCII's
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE" if client else "ERROR")
+    # gRPC's core reads this once, when it is imported. It prints lines of its own beside ours ("Got goaway …"), and a
+    # peer of the daemon can cause one with each call, which no limit of the log applies to.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(call(arguments))
 
 
@@ -86,6 +87,7 @@ def _by_click(words: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
+        error.message = inert(error.message)  # a shell's * may have brought any name here
         error.show()
         return error.exit_code
     return result if isinstance(result, int) else 0

@@ -5,10 +5,11 @@ The relay sees the heads of frames (RFC 9113, 4.1) unless they are encrypted. Tw
 - grpc.aio never frees 100 to 200 bytes of each call that the client resets, or leaves before the answer
   (grpc/grpc#43360): a peer that resets calls in a loop adds 0.4 MiB to the daemon's memory every second. A peer beyond
   its share of `CUT_CALLS` loses its connection, and waits.
-- A call takes the daemon half a millisecond, and a frame without a meaning, 9 bytes of the client, some microseconds.
-  A peer beyond its share of `WORK` is read more slowly.
+- A call takes the daemon half a millisecond, a KiB of a call's headers as long, and a frame without a meaning, 9 bytes
+  of the client, some microseconds; so does each read, if the client sends byte by byte. A peer beyond its share of
+  `WORK` is read more slowly.
 
-With TLS the bytes are counted where requests are small, as nothing else can be seen.
+With TLS the bytes are counted, as nothing else can be seen.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Share(NamedTuple):
 
 CUT_CALLS = Share(256, 4)  # calls; less than 3 MiB an hour are lost
 WORK = Share(1024, 256)  # in calls: about a tenth of a processor
-FRAME_COST = 1 / 20  # of a call, for each frame that begins none
+FRAME_COST = 1 / 20  # of a call, for each frame that begins none, for each read, and for each `LARGE` bytes
+LARGE = 32 << 10
+HEADERS_CALL = 1 << 10  # bytes of frames that are not DATA count as one call: each byte may be a header, and none is
 ENCRYPTED_CALL = 64  # bytes that count as one call: one that repeats the call before it has less than 100
 
 _HEAD, _PREFACE = 9, 24  # bytes
@@ -44,7 +47,9 @@ class ClientFrames:
         self._work = 0.0
 
     def sent(self, data: memoryview) -> None:
-        """Count in bytes of the client."""
+        """Count in bytes of the client, which were read at once."""
+        before = self._asked.of_headers
+        self._work += _cost_of_reading(data)
         for kind, _ in self._asked.feed(data):
             self._work += 1 if kind == _HEADERS else FRAME_COST
             if kind == _HEADERS:
@@ -52,6 +57,7 @@ class ClientFrames:
             elif kind == _RST_STREAM:
                 self._reset += 1
                 self._end()
+        self._work += (self._asked.of_headers - before) / HEADERS_CALL
 
     def received(self, data: memoryview) -> None:
         """Count in bytes of the server."""
@@ -82,11 +88,24 @@ class EncryptedFrames(ClientFrames):
     """The frames of one connection with TLS, by their bytes alone: which calls are cut is not known."""
 
     def sent(self, data: memoryview) -> None:
-        """Count in bytes of the client."""
-        self._work += len(data) / ENCRYPTED_CALL
+        """Count in bytes of the client, which were read at once."""
+        self._work += _cost_of_reading(data)
 
     def received(self, data: memoryview) -> None:
         """Ignore bytes of the server."""
+
+
+class SmallEncryptedFrames(EncryptedFrames):
+    """The same where requests are small: so many bytes may be so many calls."""
+
+    def sent(self, data: memoryview) -> None:
+        """Count in bytes of the client, which were read at once."""
+        super().sent(data)
+        self._work += len(data) / ENCRYPTED_CALL
+
+
+def _cost_of_reading(data: memoryview) -> float:
+    return FRAME_COST * (1 + len(data) / LARGE)
 
 
 class _Heads:
@@ -95,6 +114,8 @@ class _Heads:
     def __init__(self, skip: int) -> None:
         self._skip = skip
         self._head = b""
+        self._kind = _DATA
+        self.of_headers = 0  # bytes so far in the payloads of frames that are not DATA
 
     def feed(self, data: memoryview) -> Iterator[tuple[int, int]]:
         """Yield the type and the flags of each frame that begins in ``data``."""
@@ -104,11 +125,13 @@ class _Heads:
                 passed = min(self._skip, len(data) - at)
                 self._skip -= passed
                 at += passed
+                if self._kind != _DATA:
+                    self.of_headers += passed
                 continue
             part = bytes(data[at : at + _HEAD - len(self._head)])
             self._head += part
             at += len(part)
             if len(self._head) == _HEAD:
                 self._skip = int.from_bytes(self._head[:3])
-                kind, flags, self._head = self._head[3], self._head[4], b""
-                yield kind, flags
+                self._kind, flags, self._head = self._head[3], self._head[4], b""
+                yield self._kind, flags

@@ -42,7 +42,7 @@ CAUGHT_UP = "/holdfast/CaughtUp"
 ANSWERED = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 OF_ROOT = "uid 0"  # may cut any number of calls: a runtime's client ends streams early, and root may do anything
 CHUNK = 64 << 10
-TURN = 4 << 10  # is read at a time of a peer that is beyond its share: of 16 connections, each has one within 2 s
+TURN = 4 << 10  # is read first in a turn of a peer beyond its share: at most 455 calls, two seconds of the share
 FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
 
@@ -51,7 +51,7 @@ class Front:
 
     ``server``: the unix sockets on which it listens, one for the clients' connections, and one without TLS for the
     relay's own calls. ``bounds``: of the connections that are passed on, and of those that are not yet. ``frames``
-    counts what the frames of one client cost; None if nothing of them is known.
+    counts what the frames of one client cost.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Front:
         server: tuple[str, str],
         bounds: tuple[ConnectionBound, ConnectionBound],
         metrics: ConnectionMetrics,
-        frames: type[ClientFrames] | None = ClientFrames,
+        frames: type[ClientFrames] = ClientFrames,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.target, self._own = server
@@ -176,7 +176,7 @@ class _Relay:
     def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
         self.front, self._client, self.peer = front, client, peer
         self._server: socket.socket | None = None
-        self._frames = None if front.frames is None or peer == OF_ROOT else front.frames()
+        self._frames = None if peer == OF_ROOT else front.frames()
         self.inward: _Way | None = None
         self.place = front.silent.admit(peer, self.close)
         front.loop.add_reader(client.fileno(), self._on_first_byte)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from holdfast import log, rpc
 from holdfast.config import Settings
 from holdfast.errors import BootError
-from holdfast.listener.client_frames import ClientFrames, EncryptedFrames
+from holdfast.listener.client_frames import ClientFrames, EncryptedFrames, SmallEncryptedFrames
 from holdfast.listener.connections import ConnectionMetrics, Connections
 from holdfast.listener.descriptors import Bounds, ConnectionBound
 from holdfast.listener.front import Front
@@ -112,11 +112,11 @@ class Listening:
         elif endpoint.credentials is None:
             await self._behind_relay(endpoint, server, ClientFrames)
         else:
-            await self._behind_relay(endpoint, server, EncryptedFrames if traffic.request_bytes else None)
+            await self._behind_relay(
+                endpoint, server, SmallEncryptedFrames if traffic.request_bytes else EncryptedFrames
+            )
 
-    async def _behind_relay(
-        self, endpoint: Endpoint, server: grpc.aio.Server, frames: type[ClientFrames] | None
-    ) -> None:
+    async def _behind_relay(self, endpoint: Endpoint, server: grpc.aio.Server, frames: type[ClientFrames]) -> None:
         """Accept on the endpoint, for a server that listens on a socket of this process."""
         sock, settings = self.open(endpoint), self.shared.settings
         add_port: Callable[[str], object] = server.add_insecure_port
