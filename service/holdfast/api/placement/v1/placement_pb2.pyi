@@ -11,12 +11,41 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    INVALID_FIELD: _ClassVar[ErrorReason]
+    RULE_NOT_FOUND: _ClassVar[ErrorReason]
+    PROCESS_NOT_FOUND: _ClassVar[ErrorReason]
+    CGROUP_NOT_FOUND: _ClassVar[ErrorReason]
+    OVERRIDE_NOT_FOUND: _ClassVar[ErrorReason]
+    OVERRIDE_REFUSED: _ClassVar[ErrorReason]
+    RULES_TOO_SLOW: _ClassVar[ErrorReason]
+    TOO_MANY_WATCHERS: _ClassVar[ErrorReason]
+    WATCHER_TOO_SLOW: _ClassVar[ErrorReason]
+    ENGINE_UNAVAILABLE: _ClassVar[ErrorReason]
+    PROCESS_UNREADABLE: _ClassVar[ErrorReason]
+    KERNEL_REFUSED: _ClassVar[ErrorReason]
+
 class Field(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FIELD_UNSPECIFIED: _ClassVar[Field]
     FIELD_OOM_SCORE_ADJ: _ClassVar[Field]
     FIELD_CGROUP: _ClassVar[Field]
     FIELD_SETTING: _ClassVar[Field]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+INVALID_FIELD: ErrorReason
+RULE_NOT_FOUND: ErrorReason
+PROCESS_NOT_FOUND: ErrorReason
+CGROUP_NOT_FOUND: ErrorReason
+OVERRIDE_NOT_FOUND: ErrorReason
+OVERRIDE_REFUSED: ErrorReason
+RULES_TOO_SLOW: ErrorReason
+TOO_MANY_WATCHERS: ErrorReason
+WATCHER_TOO_SLOW: ErrorReason
+ENGINE_UNAVAILABLE: ErrorReason
+PROCESS_UNREADABLE: ErrorReason
+KERNEL_REFUSED: ErrorReason
 FIELD_UNSPECIFIED: Field
 FIELD_OOM_SCORE_ADJ: Field
 FIELD_CGROUP: Field

@@ -15,7 +15,18 @@ import msgspec
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
-from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
+from holdfast.errors import (
+    ConfigError,
+    FailedPrecondition,
+    HoldfastError,
+    InvalidArgument,
+    KernelRefused,
+    NotFound,
+    ProcessGone,
+    ResourceExhausted,
+    Unavailable,
+    Unreadable,
+)
 from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
@@ -104,7 +115,7 @@ class Watchers:
             ResourceExhausted: `WATCHERS_AT_MOST` clients watch already.
         """
         if len(self._queues) >= WATCHERS_AT_MOST:
-            raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already")
+            raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already", reason="TOO_MANY_WATCHERS")
         queue: asyncio.Queue[Report | None] = asyncio.Queue()
         self._queues.add(queue)
         try:
@@ -116,7 +127,7 @@ class Watchers:
 async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
     while (report := await queue.get()) is not None:
         yield report
-    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read")
+    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read", reason="WATCHER_TOO_SLOW")
 
 
 class PlacementService(placement_pb2_grpc.PlacementServicer):
@@ -187,8 +198,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
         """Explain one process against every rule."""
         if not request.pid:
-            raise InvalidArgument("pid: give the number of a process")
-        explained = await asyncio.to_thread(self._explain, request.pid)
+            raise invalid("pid", "give the number of a process")
+        with reasons():
+            explained = await asyncio.to_thread(self._explain, request.pid)
         return message.explanation(explained, self._known().get(request.pid))
 
     def _explain(self, pid: int) -> Explanation:
@@ -198,7 +210,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         try:
             return self._engine.process(pid)
         except ProcessGone:
-            raise NotFound(f"process {pid}") from None
+            raise NotFound(f"process {pid}", reason="PROCESS_NOT_FOUND") from None
 
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that the rules in force would make."""
@@ -216,7 +228,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the changes that other rules would make."""
         size = len(request.rules_yaml.encode(errors="replace"))
         if size > MOST_TRIED_BYTES:
-            raise InvalidArgument(f"rules_yaml: {size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
+            raise invalid("rules_yaml", f"{size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
         async with self._trying:
             return await asyncio.to_thread(self._try, request.rules_yaml)
 
@@ -225,12 +237,20 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
         def go_on() -> None:
             if time.monotonic() > until:
-                raise ResourceExhausted(f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes")
+                raise ResourceExhausted(
+                    f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes",
+                    reason="RULES_TOO_SLOW",
+                    field="rules_yaml",
+                )
 
-        config = read_rules(text, "the rules sent")
-        rules = compile_rules(
-            with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
-        )
+        try:
+            config = read_rules(text, "the rules sent")
+            rules = compile_rules(
+                with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
+            )
+        except ConfigError as error:
+            error.reason, error.field = "INVALID_FIELD", "rules_yaml"
+            raise
         return _preview(self._preview_of(rules, go_on)[1])
 
     def _preview_of(
@@ -246,7 +266,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         if request.cgroup:
             path = "/" + request.cgroup.strip("/")
             if path not in ranked.domains:
-                raise NotFound(f"{path}: memory cgroup with a limit")
+                raise NotFound(f"{path}: memory cgroup with a limit", reason="CGROUP_NOT_FOUND", field="cgroup")
             pairs = tuple(pair for pair in pairs if valid(pair[0].domain.path) == path)
         limit = min(request.limit or CANDIDATES, max(CANDIDATES, MOST_CANDIDATES // max(1, len(pairs))))
         return pb.VictimsResponse(
@@ -267,7 +287,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
         """Return the kills that are kept, newest first."""
-        kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
+        with reasons():
+            kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
         return pb.KillsResponse(kills=map(message.kill, kills), page_bytes=self._engine.host_facts().page_bytes)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
@@ -292,17 +313,19 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_S
         if not 0 < ttl_s <= LONGEST_TTL_S:
-            raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
+            raise invalid("ttl", f"{ttl_s:g} s is not above 0 and at most 30 days")
         if not -999 <= request.oom_score_adj <= 1000:
-            raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
+            raise invalid("oom_score_adj", f"{request.oom_score_adj} is not within -999 and 1000")
         start_ticks = request.start_ticks or None
         held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
-        return message.placement(await asyncio.wrap_future(held))
+        with reasons():
+            return message.placement(await asyncio.wrap_future(held))
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """End the override of a process: the rules decide again."""
         self._check_engine()
-        placed = await asyncio.wrap_future(self._engine.release(request.pid))
+        with reasons():
+            placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
@@ -311,7 +334,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
         try:
-            return message.restored(await asyncio.wrap_future(given))
+            with reasons():
+                return message.restored(await asyncio.wrap_future(given))
         finally:  # also where the caller went away meanwhile: the values are restored all the same
             self._active_rules.changed_otherwise()
 
@@ -333,11 +357,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def _check_engine(self) -> None:
         """Raise `Unavailable` while the engine does not work: its data is old, and it carries out no request."""
         if self._engine.trouble:
-            raise Unavailable(self._engine.trouble)
+            raise Unavailable(self._engine.trouble, reason="ENGINE_UNAVAILABLE")
 
     def _check_rule(self, name: str) -> None:
         if name not in ("", BY_HAND, BY_ANNOTATION) and self._active_rules.rules.named(name) is None:
-            raise NotFound(f'rule "{name}"')
+            raise NotFound(f'rule "{name}"', reason="RULE_NOT_FOUND", field="rule")
 
     def _as_written(self) -> dict[str, str]:
         """Return each rule in force as YAML: it takes a millisecond each, so it is done once."""
@@ -350,6 +374,31 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     def _known(self) -> dict[int, Placement]:
         return {some.pid: some for some in self._engine.placements()}
+
+
+def invalid(field: str, words: str) -> InvalidArgument:
+    """Return the error of a field of a request."""
+    return InvalidArgument(f"{field}: {words}", reason="INVALID_FIELD", field=field)
+
+
+_REASONS: tuple[tuple[type[HoldfastError], str], ...] = (
+    (ProcessGone, "PROCESS_NOT_FOUND"),
+    (Unreadable, "PROCESS_UNREADABLE"),
+    (KernelRefused, "KERNEL_REFUSED"),
+    (NotFound, "OVERRIDE_NOT_FOUND"),
+    (FailedPrecondition, "OVERRIDE_REFUSED"),
+    (Unavailable, "ENGINE_UNAVAILABLE"),
+)
+
+
+@contextmanager
+def reasons() -> Iterator[None]:
+    """Give the engine's errors within the block the API's reasons."""
+    try:
+        yield
+    except HoldfastError as error:
+        error.reason = error.reason or next((word for kind, word in _REASONS if isinstance(error, kind)), "")
+        raise
 
 
 def _preview(preview: PreviewResult) -> pb.PreviewResponse:
