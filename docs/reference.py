@@ -363,7 +363,7 @@ def _words(comment: str) -> str:
 
 
 def _paragraph(comment: str) -> Iterable[str]:
-    return (_words(comment), "") if comment else ()
+    return [line for part in comment.split("\n\n") for line in (_words(part), "")] if comment else []
 
 
 def _cell(words: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,17 +82,25 @@ class Client:
 
         return await self._ask(calls.status())
 
-    async def rules(self) -> list[pb.RuleInfo]:
-        """Return the rules in force, in their order, with the number of processes in each state."""
+    async def rules(self, *, filters: Iterable[str] = (), fields: Iterable[str] = ()) -> list[pb.RuleInfo]:
+        """Return the rules in force, in their order, with the number of processes in each state.
+
+        ``filters``: containerd's, over the fields of an item; any may match. ``fields``: the only ones that are set.
+        """
         from holdfast.client import calls
 
-        return await self._ask(calls.rules())
+        return await self._ask(calls.rules(filters, fields))
 
-    async def processes(self, rule: str = "") -> list[pb.PlacementInfo]:
-        """Return the processes under ``rule``, or under any."""
+    async def processes(
+        self, rule: str = "", *, filters: Iterable[str] = (), fields: Iterable[str] = (), page_size: int = 0
+    ) -> list[pb.PlacementInfo]:
+        """Return the processes under ``rule``, or under any, that match any of the ``filters``.
+
+        ``fields``: the only ones that are set. ``page_size``: ask for so many at a time, up to 1,000, by pid.
+        """
         from holdfast.client import calls
 
-        return await self._ask(calls.processes(rule))
+        return await self._ask_pages(calls.processes(rule, filters, fields, page_size))
 
     async def explain(self, pid: int) -> pb.ExplainResponse:
         """Explain which rule applies to a process, why, and what prevents each change."""
@@ -100,11 +108,21 @@ class Client:
 
         return await self._ask(calls.explain(pid))
 
-    async def preview(self, rule: str = "", *, rules_yaml: str | None = None) -> pb.PreviewResponse:
-        """Return the changes that the rules in force, or those in ``rules_yaml``, would make now."""
+    async def preview(
+        self,
+        rule: str = "",
+        *,
+        rules_yaml: str | None = None,
+        filters: Iterable[str] = (),
+        fields: Iterable[str] = (),
+    ) -> pb.PreviewResponse:
+        """Return the changes that the rules in force, or those in ``rules_yaml``, would make now.
+
+        ``filters`` and ``fields`` are for the rules in force.
+        """
         from holdfast.client import calls
 
-        return await self._ask(calls.preview(rule, rules_yaml))
+        return await self._ask(calls.preview(rule, rules_yaml, filters, fields))
 
     async def victims(self, cgroup: str = "", *, limit: int = 10) -> pb.VictimsResponse:
         """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``."""
@@ -112,11 +130,13 @@ class Client:
 
         return await self._ask(calls.victims(cgroup, limit))
 
-    async def kills(self, limit: int = 0) -> pb.KillsResponse:
-        """Return the OOM kills that are kept, newest first; 0: all."""
+    async def kills(
+        self, limit: int = 0, *, filters: Iterable[str] = (), fields: Iterable[str] = ()
+    ) -> pb.KillsResponse:
+        """Return the latest OOM kills that match any of the ``filters``, newest first; ``limit`` 0: 1,000."""
         from holdfast.client import calls
 
-        return await self._ask(calls.kills(limit))
+        return await self._ask(calls.kills(limit, filters, fields))
 
     async def hold(self, pid: int, oom_score_adj: int, *, for_s: float = 3600.0, reason: str = "") -> pb.PlacementInfo:
         """Override the rules for a process, for a limited time in seconds."""
@@ -151,9 +171,23 @@ class Client:
             yield message
 
     async def _ask(self, call: Call[T]) -> T:
+        return call.take(await self._answer(call))
+
+    async def _ask_pages(self, call: Call[list[T]]) -> list[T]:
+        from holdfast.client.calls import next_page
+
+        items: list[T] = []
+        more: Call[list[T]] | None = call
+        while more is not None:
+            answer = await self._answer(more)
+            items += call.take(answer)
+            more = next_page(more, answer)
+        return items
+
+    async def _answer(self, call: Call[Any]) -> Any:
         with errors_of(self._target):
             method = getattr(call.stub(self._channel), call.method)
-            return call.take(await method(call.request, timeout=self._target.timeout, metadata=self._metadata()))
+            return await method(call.request, timeout=self._target.timeout, metadata=self._metadata())
 
     async def _stream(self, call: Call[T]) -> AsyncIterator[T]:
         with errors_of(self._target):

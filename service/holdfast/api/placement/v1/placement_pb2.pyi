@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -26,6 +27,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENGINE_UNAVAILABLE: _ClassVar[ErrorReason]
     PROCESS_UNREADABLE: _ClassVar[ErrorReason]
     KERNEL_REFUSED: _ClassVar[ErrorReason]
+    PAGE_TOKEN_EXPIRED: _ClassVar[ErrorReason]
 
 class Field(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -46,6 +48,7 @@ WATCHER_TOO_SLOW: ErrorReason
 ENGINE_UNAVAILABLE: ErrorReason
 PROCESS_UNREADABLE: ErrorReason
 KERNEL_REFUSED: ErrorReason
+PAGE_TOKEN_EXPIRED: ErrorReason
 FIELD_UNSPECIFIED: Field
 FIELD_OOM_SCORE_ADJ: Field
 FIELD_CGROUP: Field
@@ -155,8 +158,16 @@ class Decision(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: bool = ..., as_child: bool = ..., by_claim: bool = ...) -> None: ...
 
 class ListRulesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token", "filters", "read_mask")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class RuleInfo(_message.Message):
     __slots__ = ("name", "reason", "yaml", "dry_run", "builtin", "suspended", "processes")
@@ -184,16 +195,26 @@ class RuleInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: bool = ..., builtin: bool = ..., suspended: bool = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ListRulesResponse(_message.Message):
-    __slots__ = ("rules",)
+    __slots__ = ("rules", "next_page_token")
     RULES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     rules: _containers.RepeatedCompositeFieldContainer[RuleInfo]
-    def __init__(self, rules: _Optional[_Iterable[_Union[RuleInfo, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, rules: _Optional[_Iterable[_Union[RuleInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListPlacementsRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "page_size", "page_token", "filters", "read_mask")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, rule: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class PlacementInfo(_message.Message):
     __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod", "by_claim", "inherited")
@@ -232,10 +253,12 @@ class PlacementInfo(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: bool = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., by_claim: bool = ..., inherited: bool = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
-    __slots__ = ("placements",)
+    __slots__ = ("placements", "next_page_token")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlacementInfo]
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlacementInfo, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlacementInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("pid",)
@@ -282,10 +305,18 @@ class ExplainResponse(_message.Message):
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., considered: _Optional[_Iterable[_Union[Considered, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., placement: _Optional[_Union[PlacementInfo, _Mapping]] = ...) -> None: ...
 
 class PreviewRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "page_size", "page_token", "filters", "read_mask")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, rule: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class TryRequest(_message.Message):
     __slots__ = ("rules_yaml",)
@@ -302,12 +333,14 @@ class Planned(_message.Message):
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
 
 class PreviewResponse(_message.Message):
-    __slots__ = ("planned", "looked_at")
+    __slots__ = ("planned", "looked_at", "next_page_token")
     PLANNED_FIELD_NUMBER: _ClassVar[int]
     LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     planned: _containers.RepeatedCompositeFieldContainer[Planned]
     looked_at: int
-    def __init__(self, planned: _Optional[_Iterable[_Union[Planned, _Mapping]]] = ..., looked_at: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, planned: _Optional[_Iterable[_Union[Planned, _Mapping]]] = ..., looked_at: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class VictimsRequest(_message.Message):
     __slots__ = ("cgroup", "limit")
@@ -386,10 +419,18 @@ class VictimsResponse(_message.Message):
     def __init__(self, rankings: _Optional[_Iterable[_Union[Ranking, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., uncertainty_pages: _Optional[int] = ...) -> None: ...
 
 class KillsRequest(_message.Message):
-    __slots__ = ("limit",)
+    __slots__ = ("limit", "page_size", "page_token", "filters", "read_mask")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, limit: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class Standing(_message.Message):
     __slots__ = ("pid", "comm", "points", "oom_score_adj")
@@ -442,12 +483,14 @@ class Kill(_message.Message):
     def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., uid: _Optional[int] = ..., domain: _Optional[str] = ..., group: _Optional[str] = ..., rss_pages: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., rule: _Optional[str] = ..., pod: _Optional[str] = ..., container_id: _Optional[str] = ..., predicted: _Optional[_Iterable[_Union[Standing, _Mapping]]] = ..., looked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pressure_pct: _Optional[float] = ..., pod_namespace: _Optional[str] = ..., pod_name: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class KillsResponse(_message.Message):
-    __slots__ = ("kills", "page_bytes")
+    __slots__ = ("kills", "page_bytes", "next_page_token")
     KILLS_FIELD_NUMBER: _ClassVar[int]
     PAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     kills: _containers.RepeatedCompositeFieldContainer[Kill]
     page_bytes: int
-    def __init__(self, kills: _Optional[_Iterable[_Union[Kill, _Mapping]]] = ..., page_bytes: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, kills: _Optional[_Iterable[_Union[Kill, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

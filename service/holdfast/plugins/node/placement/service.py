@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
+from google.protobuf.message import Message
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
@@ -19,7 +20,6 @@ from holdfast.errors import (
     ConfigError,
     FailedPrecondition,
     HoldfastError,
-    InvalidArgument,
     KernelRefused,
     NotFound,
     ProcessGone,
@@ -30,7 +30,7 @@ from holdfast.errors import (
 from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
-from holdfast.node.model.memory_domain import MemoryDomain
+from holdfast.node.model.memory_domain import Kill, MemoryDomain
 from holdfast.node.model.placement import BY_HAND, Placement, Report
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
@@ -42,16 +42,23 @@ from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.builtin import with_builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
-from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.plugins.node.placement import message
+from holdfast.plugins.node.placement.selection import Key, Selection, invalid, selection_of
 from holdfast.plugins.node.placement.shared_run import SharedRun
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
 
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
 DEFAULT_TTL_S = 3600.0
 LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
+KILLS = 1000
+EVERY_KILL = 2**31  # more than are ever kept
+SLICE = 25  # items of a list that are made before the loop serves others; a millisecond
 WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
 WATCHERS_AT_MOST = 128
 MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
@@ -164,33 +171,37 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """Return the rules in force, in order."""
         self._check_engine()
+        in_force = self._active_rules.rules
+        selection = selection_of(request, pb.RuleInfo, in_force.names)
         counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
         suspended, written = self._engine.status().suspended, self._as_written()
-        return pb.ListRulesResponse(
-            rules=[
-                pb.RuleInfo(
-                    name=valid(rule.name),
-                    reason=valid(rule.spec.reason),
-                    yaml=written[rule.name],
-                    dry_run=rule.dry_run,
-                    builtin=rule.name in self._active_rules.builtin,
-                    suspended=rule.name in suspended,
-                    processes={state: number for (name, state), number in counts.items() if name == rule.name},
-                )
-                for rule in self._active_rules.rules.rules
-            ]
-        )
+
+        def made(rule: CompiledRule) -> pb.RuleInfo:
+            return pb.RuleInfo(
+                name=valid(rule.name),
+                reason=valid(rule.spec.reason),
+                yaml=written[rule.name],
+                dry_run=rule.dry_run,
+                builtin=rule.name in self._active_rules.builtin,
+                suspended=rule.name in suspended,
+                processes={state: number for (name, state), number in counts.items() if name == rule.name},
+            )
+
+        rules, token = await _selected(selection, (((at,), rule) for at, rule in enumerate(in_force.rules)), made)
+        return pb.ListRulesResponse(rules=rules, next_page_token=token)
 
     async def ListPlacements(  # noqa: N802
         self, request: pb.ListPlacementsRequest, context: object
     ) -> pb.ListPlacementsResponse:
-        """Return the processes under a rule, by rule and pid."""
+        """Return the processes under a rule, by rule and pid; in pages by pid."""
         self._check_engine()
         self._check_rule(request.rule)
+        selection = selection_of(request, pb.PlacementInfo)
         order = {name: at for at, name in enumerate(self._active_rules.rules.names)}
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
-        wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
-        return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
+        wanted.sort(key=lambda some: (0 if selection.is_paged else order.get(some.rule, -1), some.pid))
+        placements, token = await _selected(selection, (((some.pid,), some) for some in wanted), message.placement)
+        return pb.ListPlacementsResponse(placements=placements, next_page_token=token)
 
     def _placements(self) -> tuple[Placement, ...]:
         return self._engine.placements_now()
@@ -215,11 +226,15 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that the rules in force would make."""
         self._check_rule(request.rule)
+        selection = selection_of(request, pb.Planned)
         foreseen = await self._foreseen.ask()
-        if not request.rule:
+        if request == pb.PreviewRequest():
             return foreseen
-        planned = [some for some in foreseen.planned if some.decision.rule == request.rule]
-        return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
+        wanted = [some for some in foreseen.planned if request.rule in ("", some.decision.rule)]
+        if selection.is_paged:
+            wanted.sort(key=lambda some: some.process.pid)
+        planned, token = await _selected(selection, (((some.process.pid,), some) for some in wanted), lambda some: some)
+        return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at, next_page_token=token)
 
     def _look_ahead(self) -> pb.PreviewResponse:
         return _preview(self._preview_of(self._active_rules.rules)[1])
@@ -287,9 +302,17 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
         """Return the kills that are kept, newest first."""
+        selection = selection_of(request, pb.Kill)
+        if selection.is_paged and request.limit:
+            raise invalid("limit", "it is for an answer without pages")
+        most = EVERY_KILL if selection.is_paged or request.filters else request.limit or KILLS
         with reasons():
-            kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
-        return pb.KillsResponse(kills=map(message.kill, kills), page_bytes=self._engine.host_facts().page_bytes)
+            kept = await asyncio.to_thread(self._engine.kills.latest, most)
+        if selection.is_paged:
+            kept = tuple(sorted(kept, key=_newest_first))
+        wanted = ((_newest_first(some), some) for some in kept)
+        kills, token = await _selected(selection, wanted, message.kill, request.limit or KILLS)
+        return pb.KillsResponse(kills=kills, page_bytes=self._engine.host_facts().page_bytes, next_page_token=token)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         """Return the state of the engine."""
@@ -376,11 +399,6 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return {some.pid: some for some in self._engine.placements()}
 
 
-def invalid(field: str, words: str) -> InvalidArgument:
-    """Return the error of a field of a request."""
-    return InvalidArgument(f"{field}: {words}", reason="INVALID_FIELD", field=field)
-
-
 _REASONS: tuple[tuple[type[HoldfastError], str], ...] = (
     (ProcessGone, "PROCESS_NOT_FOUND"),
     (Unreadable, "PROCESS_UNREADABLE"),
@@ -409,6 +427,38 @@ def _preview(preview: PreviewResult) -> pb.PreviewResponse:
         ],
         looked_at=preview.looked_at,
     )
+
+
+async def _selected(
+    selection: Selection[M],
+    items: Iterable[tuple[Key, T]],
+    made: Callable[[T], M],
+    most: int | None = None,
+) -> tuple[list[M], str]:
+    """Return the wanted items, made of values in the order of their keys, and the token of the next page.
+
+    ``most``: the number of items without pages.
+    """
+    chosen: list[M] = []
+    last: Key = ()
+    for at, (key, value) in enumerate(items):
+        if at % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        if selection.is_past(key):
+            continue
+        item = made(value)
+        if not selection.matches(item):
+            continue
+        if len(chosen) == (selection.size or most):
+            return chosen, selection.token(last) if selection.is_paged else ""
+        chosen.append(selection.masked(item))
+        last = key
+    return chosen, ""
+
+
+def _newest_first(kill: Kill) -> Key:
+    """Return the place of a kill among the others; several may have one time, but not one process, too."""
+    return -kill.at_ns, kill.pid
 
 
 def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:
