@@ -153,15 +153,21 @@ RULES = (
 
 
 @asynccontextmanager
-async def served(service: PlacementService, folder: Path) -> AsyncIterator[Client]:
-    """The service on a real server with the daemon's layer, and a client of it."""
+async def serving(service: PlacementService, address: Path) -> AsyncIterator[None]:
+    """The service on a real server with the daemon's layer."""
     registrar = GrpcRegistrar(InterceptorLayer(Counters()), lambda service: None, None)
     service.register_grpc(registrar)
     server = grpc.aio.server(handlers=[registrar])
-    server.add_insecure_port(f"unix:{folder}/s")
+    server.add_insecure_port(f"unix:{address}")
     await server.start()
     try:
-        async with Client(f"{folder}/s") as client:
-            yield client
+        yield
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def served(service: PlacementService, folder: Path) -> AsyncIterator[Client]:
+    """The service on a server, and a client of it."""
+    async with serving(service, folder / "s"), Client(f"{folder}/s") as client:
+        yield client

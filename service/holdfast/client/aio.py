@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import namespaces
 from holdfast.client.connection import TIMEOUT_S, Target, Tls, address_from, channel_of, errors_of
+from holdfast.errors import Unreachable
 
 if TYPE_CHECKING:
     from holdfast.api.config.v1 import config_pb2
@@ -156,12 +160,31 @@ class Client:
 
         return await self._ask(calls.restore(rule, pid))
 
-    async def watch(self, rule: str = "") -> AsyncIterator[pb.Report]:
-        """Yield the reports of the engine from now on; only those about ``rule`` if it is given."""
-        from holdfast.client import calls
+    async def watch(
+        self, rule: str = "", *, snapshot: bool = False, resume_token: str = ""
+    ) -> AsyncIterator[pb.Report]:
+        """Yield the reports of the engine from now on, or after a token; only those about ``rule`` if it is given.
 
-        async for message in self._stream(calls.watch(rule)):
-            yield message
+        ``snapshot``: first the processes under a rule, each as `present`, then `synced`. A lost connection is made
+        again, for a minute, and no report is lost or comes twice. If that is impossible, another snapshot comes.
+
+        Raises:
+            OutOfRange: reports were lost, or the daemon was restarted, and there is no ``snapshot``.
+        """
+        from holdfast.client import calls
+        from holdfast.client.resumption import Resumption
+
+        place = Resumption(rule, snapshot=snapshot, resume_token=resume_token)
+        while True:
+            try:
+                async with aclosing(self._stream(calls.watch(place.request))) as stream:
+                    async for message in stream:
+                        for report in place.arrived(message):
+                            yield report
+                return
+            except Unreachable as error:
+                pause_s = place.pause_s(error, time.monotonic())
+            await asyncio.sleep(pause_s)
 
     async def events(self, *filters: str) -> AsyncIterator[Envelope]:
         """Yield the events of all namespaces from now on; of several ``filters`` any may match."""
@@ -189,7 +212,7 @@ class Client:
             method = getattr(call.stub(self._channel), call.method)
             return await method(call.request, timeout=self._target.timeout, metadata=self._metadata())
 
-    async def _stream(self, call: Call[T]) -> AsyncIterator[T]:
+    async def _stream(self, call: Call[T]) -> AsyncGenerator[T, None]:
         with errors_of(self._target):
             answers = getattr(call.stub(self._channel), call.method)(call.request, metadata=self._metadata())
             try:

@@ -139,9 +139,9 @@ def restore(rule: str, pid: int) -> Call[pb.RestoreResponse]:
     return Call(PlacementStub, "Restore", pb.RestoreRequest(rule=rule, pid=pid), _whole)
 
 
-def watch(rule: str) -> Call[pb.Report]:
+def watch(request: pb.WatchRequest) -> Call[pb.Report]:
     """Reports of the engine, as they happen."""
-    return Call(PlacementStub, "Watch", pb.WatchRequest(rule=rule), _whole)
+    return Call(PlacementStub, "Watch", request, _whole)
 
 
 def events(filters: tuple[str, ...]) -> Call[Envelope]:

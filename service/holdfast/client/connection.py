@@ -88,7 +88,11 @@ def channel_of(target: Target, grpc_module: Any) -> Any:
     """
     import grpc
 
-    options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", MAX_MESSAGE)]
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),  # gRPC's own is two minutes: a daemon that restarts is back sooner
+    ]
     tls = target.tls
     if target.socket_path:
         if tls:

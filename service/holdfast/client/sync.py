@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import namespaces
 from holdfast.client.connection import TIMEOUT_S, Target, Tls, address_from, channel_of, errors_of
+from holdfast.errors import Unreachable
 
 if TYPE_CHECKING:
     from holdfast.api.config.v1 import config_pb2
@@ -153,11 +155,27 @@ class SyncClient:
 
         return self._ask(calls.restore(rule, pid))
 
-    def watch(self, rule: str = "") -> Iterator[pb.Report]:
-        """Yield the reports of the engine from now on; only those about ``rule`` if it is given."""
-        from holdfast.client import calls
+    def watch(self, rule: str = "", *, snapshot: bool = False, resume_token: str = "") -> Iterator[pb.Report]:
+        """Yield the reports of the engine from now on, or after a token; only those about ``rule`` if it is given.
 
-        yield from self._stream(calls.watch(rule))
+        ``snapshot``: first the processes under a rule, each as `present`, then `synced`. A lost connection is made
+        again, for a minute, and no report is lost or comes twice. If that is impossible, another snapshot comes.
+
+        Raises:
+            OutOfRange: reports were lost, or the daemon was restarted, and there is no ``snapshot``.
+        """
+        from holdfast.client import calls
+        from holdfast.client.resumption import Resumption
+
+        place = Resumption(rule, snapshot=snapshot, resume_token=resume_token)
+        while True:
+            try:
+                for message in self._stream(calls.watch(place.request)):
+                    yield from place.arrived(message)
+                return
+            except Unreachable as error:
+                pause_s = place.pause_s(error, time.monotonic())
+            time.sleep(pause_s)
 
     def events(self, *filters: str) -> Iterator[Envelope]:
         """Yield the events of all namespaces from now on; of several ``filters`` any may match."""

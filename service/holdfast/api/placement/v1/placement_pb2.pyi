@@ -28,6 +28,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROCESS_UNREADABLE: _ClassVar[ErrorReason]
     KERNEL_REFUSED: _ClassVar[ErrorReason]
     PAGE_TOKEN_EXPIRED: _ClassVar[ErrorReason]
+    RESUME_TOKEN_EXPIRED: _ClassVar[ErrorReason]
 
 class Field(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -49,6 +50,7 @@ ENGINE_UNAVAILABLE: ErrorReason
 PROCESS_UNREADABLE: ErrorReason
 KERNEL_REFUSED: ErrorReason
 PAGE_TOKEN_EXPIRED: ErrorReason
+RESUME_TOKEN_EXPIRED: ErrorReason
 FIELD_UNSPECIFIED: Field
 FIELD_OOM_SCORE_ADJ: Field
 FIELD_CGROUP: Field
@@ -572,13 +574,19 @@ class RestoreResponse(_message.Message):
     def __init__(self, given_back: _Optional[int] = ..., left: _Optional[int] = ..., gone: _Optional[int] = ..., failed: _Optional[_Iterable[str]] = ..., apart: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "snapshot", "resume_token", "bookmarks")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    snapshot: bool
+    resume_token: str
+    bookmarks: bool
+    def __init__(self, rule: _Optional[str] = ..., snapshot: bool = ..., resume_token: _Optional[str] = ..., bookmarks: bool = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod")
+    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod", "resume_token", "placement")
     HAPPENING_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
@@ -588,6 +596,8 @@ class Report(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     happening: str
     pid: int
     start_ticks: int
@@ -597,4 +607,6 @@ class Report(_message.Message):
     detail: str
     at: _timestamp_pb2.Timestamp
     pod: Pod
-    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+    resume_token: str
+    placement: PlacementInfo
+    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., resume_token: _Optional[str] = ..., placement: _Optional[_Union[PlacementInfo, _Mapping]] = ...) -> None: ...

@@ -28,6 +28,9 @@ _FIELDS = {
     Field.SETTING: pb.FIELD_SETTING,
 }
 
+#: The reports of a `Watch` that are no events: a process of a snapshot, the snapshot's end, a token alone.
+PRESENT, SYNCED, BOOKMARK = "present", "synced", "bookmark"
+
 M = TypeVar("M", bound=Message)
 
 
@@ -89,8 +92,8 @@ def placement(model: Placement) -> pb.PlacementInfo:
     )
 
 
-def report(model: Report) -> pb.Report:
-    """One report of an event."""
+def report(model: Report, resume_token: str = "") -> pb.Report:
+    """One report of an event; the token is for a watcher."""
     return _copied(
         pb.Report,
         model,
@@ -98,6 +101,22 @@ def report(model: Report) -> pb.Report:
         changes=map(change, model.changes),
         at=timestamp(model.at_ns),
         pod=pod(model.pod),
+        resume_token=resume_token,
+        placement=None,
+    )
+
+
+def present(model: Placement) -> pb.Report:
+    """One process of a snapshot, as a report."""
+    return _made(
+        pb.Report,
+        happening=PRESENT,
+        pid=model.pid,
+        start_ticks=model.start_ticks,
+        comm=model.comm,
+        rule=model.rule,
+        pod=pod(model.pod),
+        placement=placement(model),
     )
 
 

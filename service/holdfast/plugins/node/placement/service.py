@@ -22,6 +22,7 @@ from holdfast.errors import (
     HoldfastError,
     KernelRefused,
     NotFound,
+    OutOfRange,
     ProcessGone,
     ResourceExhausted,
     Unavailable,
@@ -31,7 +32,7 @@ from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import Kill, MemoryDomain
-from holdfast.node.model.placement import BY_HAND, Placement, Report
+from holdfast.node.model.placement import BY_HAND, Placement
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
 from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
@@ -44,8 +45,10 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.plugins.node.placement import message
+from holdfast.plugins.node.placement.message import BOOKMARK, SYNCED
+from holdfast.plugins.node.placement.report_log import ReportLog
 from holdfast.plugins.node.placement.selection import Key, Selection, invalid, selection_of
-from holdfast.plugins.node.placement.shared_run import SharedRun
+from holdfast.plugins.node.placement.shared_run import SharedRun, retrieve_error
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
@@ -59,8 +62,7 @@ CANDIDATES = 10
 KILLS = 1000
 EVERY_KILL = 2**31  # more than are ever kept
 SLICE = 25  # items of a list that are made before the loop serves others; a millisecond
-WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
-WATCHERS_AT_MOST = 128
+BOOKMARK_EVERY = 500  # reports of other rules: a watcher's token is never older
 MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
 MOST_TRIED_BYTES = 256 * 1024  # of rules that are sent to be tried, some 5,000
 TRIES_S = 30.0  # for the rules of one `Try`; one is tried at a time
@@ -94,56 +96,14 @@ class RulesInForce(Protocol):
         """Return the number of a user of this node."""
 
 
-class Watchers:
-    """Queues of reports, one for each Watch; on the loop's thread."""
-
-    def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Report | None]] = set()
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a watcher."""
-        return bool(self._queues)
-
-    def tell(self, report: Report) -> None:
-        """Hand a report to every watcher; end a watcher with too many waiting reports."""
-        for queue in tuple(self._queues):
-            if queue.qsize() < WATCHED_AT_MOST:
-                queue.put_nowait(report)
-            else:
-                self._queues.discard(queue)
-                queue.put_nowait(None)
-
-    @contextmanager
-    def reports(self) -> Iterator[AsyncIterator[Report]]:
-        """Give all reports from now on; reading raises `ResourceExhausted` when too many wait to be read.
-
-        Raises:
-            ResourceExhausted: `WATCHERS_AT_MOST` clients watch already.
-        """
-        if len(self._queues) >= WATCHERS_AT_MOST:
-            raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already", reason="TOO_MANY_WATCHERS")
-        queue: asyncio.Queue[Report | None] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            yield _read(queue)
-        finally:
-            self._queues.discard(queue)
-
-
-async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
-    while (report := await queue.get()) is not None:
-        yield report
-    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read", reason="WATCHER_TOO_SLOW")
-
-
 class PlacementService(placement_pb2_grpc.PlacementServicer):
     """Handles the calls; see ``placement.proto`` for what each means."""
 
-    def __init__(self, engine: Engine, active_rules: RulesInForce, watchers: Watchers) -> None:
+    def __init__(self, engine: Engine, active_rules: RulesInForce, reports: ReportLog) -> None:
         self._engine = engine
         self._active_rules = active_rules
-        self._watchers = watchers
+        self._reports = reports
+        self._snapshot: asyncio.Future[tuple[tuple[Placement, ...], int]] | None = None
         self._machine: HostFacts | None = None
         self._placed = SharedRun(self._placements)
         self._foreseen = SharedRun(self._look_ahead)
@@ -363,13 +323,53 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             self._active_rules.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
-        """Stream the reports from now on; the headers are sent at once, as the sign that "now" has begun."""
+        """Stream the reports from a beginning on; the headers are sent at once, as the sign that it has begun."""
         self._check_rule(request.rule)
-        with self._watchers.reports() as reports:
+        with self._reports.watching() as wake:
+            number, snapshot = await self._beginning(request)
             await context.send_initial_metadata(())
-            async for report in reports:
-                if request.rule in ("", report.rule):
-                    yield message.report(report)
+            if snapshot is not None:
+                for placed in snapshot:
+                    if request.rule in ("", placed.rule):
+                        yield message.present(placed)
+                snapshot = None  # the stream goes on for long
+                yield pb.Report(happening=SYNCED, resume_token=self._reports.token(number))
+            elif request.bookmarks:
+                yield pb.Report(happening=BOOKMARK, resume_token=self._reports.token(number))
+            known = number  # the report that the client's last token names
+            while True:
+                wake.clear()
+                while (report := self._reports.after(number)) is not None:
+                    number += 1
+                    if request.rule in ("", report.rule):
+                        known = number
+                        yield message.report(report, self._reports.token(number))
+                    elif request.bookmarks and number - known >= BOOKMARK_EVERY:
+                        known = number
+                        yield pb.Report(happening=BOOKMARK, resume_token=self._reports.token(number))
+                await wake.wait()
+
+    async def _beginning(self, request: pb.WatchRequest) -> tuple[int, tuple[Placement, ...] | None]:
+        """Return the number of the report after which a watcher begins, and the placements if it wants them."""
+        if request.resume_token:
+            try:
+                return self._reports.number(request.resume_token), None
+            except OutOfRange:
+                if not request.snapshot:
+                    raise
+        if not request.snapshot:
+            return self._reports.last, None
+        self._check_engine()
+        if self._snapshot is None:  # one that is being taken serves all watchers that ask meanwhile
+            self._snapshot = asyncio.wrap_future(self._engine.snapshot(lambda: self._reports.last))
+            self._snapshot.add_done_callback(self._forget_snapshot)
+        with reasons():
+            placed, number = await asyncio.shield(self._snapshot)
+        return number, placed
+
+    def _forget_snapshot(self, taken: asyncio.Future[Any]) -> None:
+        self._snapshot = None
+        retrieve_error(taken)
 
     def register_grpc(self, registrar: Any) -> None:
         """Offer the service; the read-only methods on TCP too."""

@@ -20,8 +20,10 @@ from holdfast.errors import (
     Unavailable,
     Unreadable,
 )
+from holdfast.plugins.node.placement import report_log
 from holdfast.plugins.node.placement import service as module
-from holdfast.plugins.node.placement.service import PlacementService, Watchers
+from holdfast.plugins.node.placement.report_log import ReportLog
+from holdfast.plugins.node.placement.service import PlacementService
 
 from tests.fakes.engine import RULES, InForce, StandIn, served
 
@@ -33,7 +35,7 @@ def engine():
 
 @pytest.fixture
 def service(engine):
-    return PlacementService(engine, InForce(*RULES), Watchers())
+    return PlacementService(engine, InForce(*RULES), ReportLog())
 
 
 def failing(error):
@@ -55,6 +57,16 @@ WRONG = {
     "no process": ("Explain", pb.ExplainRequest(pid=4242), (Code.NOT_FOUND, "PROCESS_NOT_FOUND", "")),
     "no such rule": ("ListPlacements", pb.ListPlacementsRequest(rule="x"), (Code.NOT_FOUND, "RULE_NOT_FOUND", "rule")),
     "no such rule to watch": ("Watch", pb.WatchRequest(rule="x"), (Code.NOT_FOUND, "RULE_NOT_FOUND", "rule")),
+    "no token": (
+        "Watch",
+        pb.WatchRequest(resume_token="x"),
+        (Code.INVALID_ARGUMENT, "INVALID_FIELD", "resume_token"),
+    ),
+    "a token of another run": (
+        "Watch",
+        pb.WatchRequest(resume_token="00000000.1"),
+        (Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "resume_token"),
+    ),
     "no such group": ("Victims", pb.VictimsRequest(cgroup="/x"), (Code.NOT_FOUND, "CGROUP_NOT_FOUND", "cgroup")),
     "rules that are none": (
         "Try",
@@ -116,7 +128,7 @@ async def test_an_engine_that_hangs_is_the_reason(service, engine, short_dir):
 
 
 async def test_a_bound_is_the_reason(service, short_dir, monkeypatch):
-    monkeypatch.setattr(module, "WATCHERS_AT_MOST", 0)
+    monkeypatch.setattr(report_log, "WATCHERS_AT_MOST", 0)
     monkeypatch.setattr(module, "TRIES_S", -1.0)
     async with served(service, short_dir) as client:
         watch = await refusal(client, "Watch", pb.WatchRequest())

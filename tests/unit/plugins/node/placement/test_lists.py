@@ -8,8 +8,9 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.errors import Aborted, HoldfastError, InvalidArgument
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, State
+from holdfast.plugins.node.placement.report_log import ReportLog
 from holdfast.plugins.node.placement.selection import LARGEST_PAGE, Fields, selection_of
-from holdfast.plugins.node.placement.service import PlacementService, Watchers, _selected
+from holdfast.plugins.node.placement.service import PlacementService, _selected
 from holdfast.pods.cgroup_path import PodRef
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ PLACED = (
 
 
 def service_of(engine, in_force=None):
-    return PlacementService(engine, in_force or InForce(*RULES), Watchers())
+    return PlacementService(engine, in_force or InForce(*RULES), ReportLog())
 
 
 @pytest.fixture
