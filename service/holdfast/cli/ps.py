@@ -32,6 +32,7 @@ def _gone(some: pb.PlacementInfo) -> pb.PlacementInfo:
     left = type(some)()
     left.CopyFrom(some)
     left.state = GONE
+    left.ClearField("state_enum")
     return left
 
 

@@ -32,7 +32,7 @@ from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
 from holdfast.node.model.memory_domain import Kill, MemoryDomain
-from holdfast.node.model.placement import BY_HAND, Placement
+from holdfast.node.model.placement import BY_HAND, Placement, State
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
 from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
@@ -45,7 +45,6 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.plugins.node.placement import message
-from holdfast.plugins.node.placement.message import BOOKMARK, SYNCED
 from holdfast.plugins.node.placement.report_log import ReportLog
 from holdfast.plugins.node.placement.selection import Key, Selection, invalid, selection_of
 from holdfast.plugins.node.placement.shared_run import SharedRun, retrieve_error
@@ -133,7 +132,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         in_force = self._active_rules.rules
         selection = selection_of(request, pb.RuleInfo, in_force.names)
-        counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
+        counts: dict[str, Counter[State]] = {}
+        for some in self._engine.placements():
+            counts.setdefault(some.rule, Counter())[some.state] += 1
         suspended, written = self._engine.status().suspended, self._as_written()
 
         def made(rule: CompiledRule) -> pb.RuleInfo:
@@ -144,7 +145,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                 dry_run=rule.dry_run,
                 builtin=rule.name in self._active_rules.builtin,
                 suspended=rule.name in suspended,
-                processes={state: number for (name, state), number in counts.items() if name == rule.name},
+                processes={state.value: number for state, number in counts.get(rule.name, {}).items()},
+                counts=message.counts(counts.get(rule.name, {})),
             )
 
         rules, token = await _selected(selection, (((at,), rule) for at, rule in enumerate(in_force.rules)), made)
@@ -278,15 +280,16 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the state of the engine."""
         self._check_engine()
         status, rules = self._engine.status(), self._active_rules.rules.rules
-        answer = pb.StatusResponse(
+        answer = message.made(
+            pb.StatusResponse,
             events=status.events,
+            last_sweep_cause=status.last_sweep.cause.value if status.last_sweep is not None else "",
             moves_waiting=status.moves_waiting,
             kubelet_cgroup=status.kubelet_cgroup,
             dry_run=bool(rules) and all(rule.dry_run for rule in rules),
             pressure_pct={_pressure_name(some): some.avg10_pct for some in self._engine.pressure()},
         )
         if status.last_sweep is not None:
-            answer.last_sweep_cause = status.last_sweep.cause.value
             answer.last_sweep_processes = status.last_sweep.processes
             answer.last_sweep.FromNanoseconds(int(status.last_sweep.seconds * 1e9))
         return answer
@@ -333,9 +336,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                     if request.rule in ("", placed.rule):
                         yield message.present(placed)
                 snapshot = None  # the stream goes on for long
-                yield pb.Report(happening=SYNCED, resume_token=self._reports.token(number))
+                yield message.synced(self._reports.token(number))
             elif request.bookmarks:
-                yield pb.Report(happening=BOOKMARK, resume_token=self._reports.token(number))
+                yield message.bookmark(self._reports.token(number))
             known = number  # the report that the client's last token names
             while True:
                 wake.clear()
@@ -346,7 +349,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                         yield message.report(report, self._reports.token(number))
                     elif request.bookmarks and number - known >= BOOKMARK_EVERY:
                         known = number
-                        yield pb.Report(happening=BOOKMARK, resume_token=self._reports.token(number))
+                        yield message.bookmark(self._reports.token(number))
                 await wake.wait()
 
     async def _beginning(self, request: pb.WatchRequest) -> tuple[int, tuple[Placement, ...] | None]:
