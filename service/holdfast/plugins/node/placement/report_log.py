@@ -29,7 +29,7 @@ from holdfast.plugins.node.placement.selection import invalid
 
 WATCHERS_AT_MOST = 128
 WATCHED_AT_MOST = 10_000  # reports that may wait for a watcher; a reload of rules makes one of each process
-KEPT = 1000  # reports while there is no watcher: 0.4 MB, for one that lost its connection
+KEPT = 1000  # reports while there is no watcher: 0.5 MB, for one that lost its connection
 
 
 class ReportLog:
