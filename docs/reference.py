@@ -200,6 +200,10 @@ The services of holdfast's own API, from `protos/`. gRPC serves them on the unix
 grant may call the methods marked *reads* ([configuration.md](configuration.md#grpc)). Services of containerd are as in
 containerd; [Differences from containerd](containerd-differences.md) lists what is different. Fields have proto3's JSON
 names in `-o json`, without change.
+
+An error of the placement API has a [google.rpc.ErrorInfo](https://google.aip.dev/193) with an
+[`ErrorReason`](#errorreason), and a google.rpc.BadRequest if a field of the request is wrong. gRPC sends them in the
+trailer `grpc-status-details-bin`, ttrpc in the details of its status.
 """
 OURS = ("holdfast.placement.v1", "holdfast.bundle.v1", "holdfast.config.v1", "holdfast.events.v1", "holdfast.nri.v1")
 #: The events of holdfast by topic: the message, and when it is published.
@@ -269,11 +273,21 @@ def api() -> str:
                 lines.append(f"| `{method.name}` | `{_short(method.input_type)}` | {answer} | {_cell(words)} |")
             lines.append("")
         for number, enum in enumerate(file.enum_type):
-            values = ", ".join(f"`{value.name}`" for value in enum.value)
-            lines += [f"### `{enum.name}`", "", *_paragraph(comments.get((5, number), "")), values, ""]
+            lines += [f"### `{enum.name}`", "", *_paragraph(comments.get((5, number), ""))]
+            lines += [*_values([value.name for value in enum.value], comments, (5, number)), ""]
         for number, message in enumerate(file.message_type):
             lines += _message(message, comments, (4, number), rank="###")
     return _page(lines)
+
+
+def _values(names: list[str], comments: dict[tuple[int, ...], str], path: tuple[int, ...]) -> Iterator[str]:
+    """The values of an enum: a table if they have comments."""
+    words = [_words(comments.get((*path, 2, at), "")) for at in range(len(names))]
+    if not any(words):
+        yield ", ".join(f"`{name}`" for name in names)
+        return
+    yield from ("| value | |", "|---|---|")
+    yield from (f"| `{name}` | {_cell(meaning)} |" for name, meaning in zip(names, words, strict=True))
 
 
 def _descriptors() -> list[FileDescriptorProto]:
@@ -349,7 +363,7 @@ def _words(comment: str) -> str:
 
 
 def _paragraph(comment: str) -> Iterable[str]:
-    return (_words(comment), "") if comment else ()
+    return [line for part in comment.split("\n\n") for line in (_words(part), "")] if comment else []
 
 
 def _cell(words: str) -> str:

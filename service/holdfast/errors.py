@@ -1,7 +1,7 @@
 """All errors, each with its status code and the word that a client sees.
 
 A message ends in the class's word (``lease "l1": not found``), as containerd's clients print it. Transports only read
-``code`` and ``str(error)``; no other code maps errors to codes. The codes are gRPC's
+``code``, ``str(error)`` and `status_details`; no other code maps errors to codes. The codes are gRPC's
 (https://grpc.github.io/grpc/core/md_doc_statuscodes.html); ttrpc carries the same integers.
 """
 
@@ -12,6 +12,8 @@ import enum
 import os
 from errno import EBADMSG, EMFILE, ENFILE, ENOMEM
 from typing import Any
+
+from holdfast.status_details import packed, unpacked
 
 #: Message of `Unavailable` from a daemon that stops.
 SHUTTING_DOWN = "holdfast is shutting down"
@@ -40,11 +42,24 @@ class Code(enum.IntEnum):
 
 
 class HoldfastError(Exception):
-    """An error for the caller: a sentence, and the status code it is sent with."""
+    """An error for the caller: a sentence, and the status code it is sent with.
+
+    For programs, it may have a ``reason`` (a constant in capitals, google.rpc.ErrorInfo's) and the ``field`` of the
+    request that is wrong (google.rpc.BadRequest's). A client reads both from the error that it catches.
+    """
 
     code: Code = Code.UNKNOWN
     word: str = ""
-    details: tuple[Any, ...] = ()  # google.protobuf.Any messages that travel with the status
+    reason: str = ""
+    field: str = ""
+    details: tuple[Any, ...] = ()  # google.protobuf.Any messages that travel with the status instead of these two
+
+    def __init__(self, *arguments: object, reason: str = "", field: str = "") -> None:
+        super().__init__(*arguments)
+        if reason:
+            self.reason = reason
+        if field:
+            self.field = field
 
     @property
     def message(self) -> str:
@@ -55,6 +70,10 @@ class HoldfastError(Exception):
         if not self.word or self.message.endswith(self.word):
             return self.message
         return f"{self.message}: {self.word}" if self.message else self.word
+
+    def status_details(self) -> tuple[Any, ...]:
+        """Return the google.protobuf.Any messages that travel with the status."""
+        return self.details or packed(self.reason, self.field, self.message)
 
 
 class InvalidArgument(HoldfastError):
@@ -127,6 +146,12 @@ class OutOfRange(HoldfastError):
     """A position past the end of an object."""
 
     code, word = Code.OUT_OF_RANGE, "out of range"
+
+
+class Aborted(HoldfastError):
+    """The state that the call depends on changed meanwhile: begin again."""
+
+    code, word = Code.ABORTED, "aborted"
 
 
 class BadOffset(OutOfRange):
@@ -304,6 +329,7 @@ _BY_CODE: dict[int, type[HoldfastError]] = {
         PermissionDenied,
         ResourceExhausted,
         FailedPrecondition,
+        Aborted,
         OutOfRange,
         Unimplemented,
         Internal,
@@ -313,11 +339,15 @@ _BY_CODE: dict[int, type[HoldfastError]] = {
 
 
 def from_status(code: int, message: str, details: tuple[Any, ...] = ()) -> HoldfastError:
-    """The error that a peer answered with: the class of its code, with the peer's own sentence unchanged."""
+    """The error that a peer answered with: the class of its code, with the peer's own sentence unchanged.
+
+    ``details`` are the google.protobuf.Any messages of its status; reason and field are read from them.
+    """
     error = _BY_CODE.get(code, HoldfastError)(message)
     error.code = Code(code) if code in _CODES else Code.UNKNOWN
     error.word = ""
     error.details = details
+    error.reason, error.field = unpacked(details)
     return error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -13,13 +13,13 @@ from google.protobuf.message import Message
 
 
 class Answers(grpc.GenericRpcHandler):
-    """``by_method``: message by the last part of a method's name; a list is a stream. All others get an empty message,
-    or ``refusal``, a status, if it is set; ``refusals`` has those of single methods, ``endless`` the streams
-    that stay open.
+    """``by_method``: message by the last part of a method's name; a list is a stream, and a function makes it from the
+    bytes of the request. All others get an empty message, or ``refusal``, a status, if it is set; ``refusals`` has
+    those of single methods, ``endless`` the streams that stay open.
     """
 
     def __init__(self) -> None:
-        self.by_method: dict[str, Message | list[Message]] = {}
+        self.by_method: dict[str, Message | list[Message] | Callable[[bytes], Message | list[Message]]] = {}
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.refusals: dict[str, tuple[grpc.StatusCode, str]] = {}
         self.endless: set[str] = set()
@@ -38,7 +38,8 @@ class Answers(grpc.GenericRpcHandler):
             refusal = self.refusals.get(method, self.refusal)
             if refusal is not None:
                 context.abort(*refusal)
-            return self.by_method.get(method)
+            found = self.by_method.get(method)
+            return found(request) if callable(found) else found
 
         def streamed(requests, context):
             found = answer(requests, context)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from holdfast.client import Client, SyncClient
@@ -12,12 +13,13 @@ from tests.peers.daemon import holdfast
 from tests.running import PATIENCE_S, adj_of, until
 
 pytestmark = root
+WATCHES = 30
 
 
 @pytest.fixture
 def daemon(short_dir, program):
     rule = {"name": "tested", "match": {"exe": program}, "oom_score_adj": 321}
-    section = {"dry_run": False, "builtin_rules": "none", "rules": [rule]}
+    section = {"dry_run": False, "builtin_rules": "none", "rescan": "1s", "rules": [rule]}
     config = {
         "root": f"{short_dir}/r",
         "state": f"{short_dir}/s",
@@ -45,6 +47,48 @@ async def test_watch_reports_a_process_that_gets_its_rule(daemon, program, sleep
         assert (report.pid in started, report.rule, report.happening) == (True, "tested", "held")
         await reports.aclose()
         assert {some.pid for some in await client.processes()} <= started
+
+
+async def test_a_process_is_in_the_snapshot_or_in_a_report_after_it_and_never_in_both(daemon, program, sleeper):
+    """Watches begin while processes start: the engine's thread and the daemon's loop are real here."""
+    started = set()
+
+    async def follow(client):
+        present, held = [], []
+        async for report in client.watch("tested", snapshot=True):
+            if report.happening in ("present", "held"):
+                (held if report.happening == "held" else present).append(report.pid)
+            if len(started) == WATCHES and started <= {*present, *held}:
+                break
+        return present, held
+
+    async with Client(daemon.address) as client, asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        followers = []
+        for _ in range(WATCHES):
+            followers.append(tasks.create_task(follow(client)))
+            started.add((await asyncio.to_thread(sleeper, program, "600")).pid)
+        await asyncio.to_thread(sleeper, program, "600")  # wakes those that had everything before the last was known
+    for follower in followers:
+        pids = [pid for each in follower.result() for pid in each]
+        assert len(pids) == len(set(pids)), "a process twice"
+
+
+async def test_a_watch_outlasts_a_daemon_that_is_killed(daemon, program, sleeper, short_dir):
+    pid = sleeper(program, "600").pid
+    until(lambda: adj_of(pid) == 321, "the rule's value")
+    async with Client(daemon.address) as client, asyncio.timeout(PATIENCE_S):
+        watch = client.watch("tested", snapshot=True)
+        expected = [("present", pid), ("synced", 0)]
+        assert [(one.happening, one.pid) for one in [await anext(watch), await anext(watch)]] == expected
+        again = asyncio.ensure_future(anext(watch))
+        await asyncio.to_thread(daemon.stop, signal.SIGKILL)
+        with holdfast(short_dir, short_dir / "c.yaml") as restarted:
+            await asyncio.to_thread(restarted.ready)
+            reports = [await again]
+            while reports[-1].happening != "synced":
+                reports.append(await anext(watch))
+            await watch.aclose()
+    assert {one.pid for one in reports} <= {0, pid}
 
 
 def test_the_twin_overrides_explains_and_restores(daemon, program, sleeper):

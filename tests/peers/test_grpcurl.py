@@ -108,6 +108,28 @@ def test_health_is_called_by_name(call):
     assert json.loads(done.stdout) == {"status": "SERVING"}
 
 
+def test_an_error_of_the_placement_api_names_its_reason_and_the_field(call):
+    done = call("holdfast.placement.v1.Placement/ListPlacements", options=["-d", '{"filters": ["stat==held"]}'])
+    words = "".join(done.stderr.split())
+    assert "Code:InvalidArgument" in words
+    assert '"type.googleapis.com/google.rpc.ErrorInfo","domain":"holdfast.dev","reason":"INVALID_FIELD"' in words
+    assert '"type.googleapis.com/google.rpc.BadRequest"' in words
+    assert '"field":"filters"' in words
+
+
+def test_a_list_takes_a_mask_and_a_page(ours):
+    daemon = Unix(ours())
+
+    def page(**more):
+        asked = json.dumps({"read_mask": {"paths": ["name"]}, **more})
+        return json.loads(daemon("holdfast.placement.v1.Placement/ListRules", options=["-d", asked]).stdout)
+
+    first, whole = page(page_size=1), page()
+    rest = page(page_size=1000, page_token=first["next_page_token"])
+    assert first["rules"] + rest["rules"] == whole["rules"]
+    assert {name for rule in whole["rules"] for name in rule} == {"name"}
+
+
 def test_the_older_and_the_newer_reflection_both_answer(ours):
     daemon = Unix(ours())
     for version in ("v1", "v1alpha"):

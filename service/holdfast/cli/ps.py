@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from holdfast.cli.options import ClientCommand, client_options_for
 from holdfast.cli.placement import stub
 from holdfast.cli.suggestion import pod_namespaces, pods, rule_names
 from holdfast.cli.table import NONE, Column
+from holdfast.expression import literal
 from holdfast.wording import pod_name, remark
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def _gone(some: pb.PlacementInfo) -> pb.PlacementInfo:
     left = type(some)()
     left.CopyFrom(some)
     left.state = GONE
+    left.ClearField("state_enum")
     return left
 
 
@@ -72,17 +75,32 @@ def ps(client: DaemonClient, rule: str, states: tuple[str, ...], namespace: str,
     With -o wide also the cgroup, since when, and the first reason why something is refused. -o name prints pids. With
     --watch a process that has ended, or that no rule is about now, is printed again, as "gone".
     """
+    from google.protobuf.field_mask_pb2 import FieldMask
+
     from holdfast.api.placement.v1.placement_pb2 import ListPlacementsRequest
 
-    def is_wanted(some: pb.PlacementInfo) -> bool:
-        is_named = fnmatchcase(some.pod.name, pod) if pod else True
-        return (not states or some.state in states) and namespace in ("", some.pod.namespace) and is_named
+    request = ListPlacementsRequest(rule=rule, filters=filters_of(states, namespace, pod))
+    if client.output == "name" and not (shown.watch or shown.sort):
+        request.read_mask.CopyFrom(FieldMask(paths=["pid"]))
 
     def ask() -> pb.ListPlacementsResponse:
-        answer: pb.ListPlacementsResponse = client.ask(stub(client).ListPlacements, ListPlacementsRequest(rule=rule))
-        kept = list(filter(is_wanted, answer.placements))
-        del answer.placements[:]
-        answer.placements.extend(kept)
+        answer: pb.ListPlacementsResponse = client.ask(stub(client).ListPlacements, request)
         return answer
 
     PROCESSES.show(client, ask, shown)
+
+
+def filters_of(states: Iterable[str], namespace: str, pod: str) -> list[str]:
+    """The filters for processes in any of the states, and of pods in a namespace and of a name; * matches any text."""
+    of_pod = [f"pod.namespace=={_quoted(namespace)}"] if namespace else []
+    if "*" in pod:
+        of_pod.append(f"pod.name~={_quoted('^' + '.*'.join(map(literal, pod.split('*'))) + '$')}")
+    elif pod:
+        of_pod.append(f"pod.name=={_quoted(pod)}")
+    of_state: list[list[str]] = [[f"state=={state}"] for state in dict.fromkeys(states)]
+    return [",".join(each) for each in ([*one, *of_pod] for one in of_state or [[]]) if each]
+
+
+def _quoted(text: str) -> str:
+    """A word of the command line as a value of the filter language, whose escapes JSON's are, too."""
+    return json.dumps(text, ensure_ascii=False)

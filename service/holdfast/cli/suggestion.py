@@ -63,40 +63,46 @@ def _path(given: object) -> Path | None:
     return None if given is None else Path(str(given))
 
 
-def _placements(client: DaemonClient) -> Iterable[pb.PlacementInfo]:
+def _placements(client: DaemonClient, *fields: str) -> Iterable[pb.PlacementInfo]:
+    from google.protobuf.field_mask_pb2 import FieldMask
+
     from holdfast.api.placement.v1.placement_pb2 import ListPlacementsRequest
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
-    answer: pb.ListPlacementsResponse = client.ask(client.stub(PlacementStub).ListPlacements, ListPlacementsRequest())
+    request = ListPlacementsRequest(read_mask=FieldMask(paths=fields))
+    answer: pb.ListPlacementsResponse = client.ask(client.stub(PlacementStub).ListPlacements, request)
     return answer.placements
 
 
 @from_daemon
 def rule_names(client: DaemonClient) -> Iterable[Pair]:
     """The rules in force, each with its reason."""
+    from google.protobuf.field_mask_pb2 import FieldMask
+
     from holdfast.api.placement.v1.placement_pb2 import ListRulesRequest
     from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 
-    answer = client.ask(client.stub(PlacementStub).ListRules, ListRulesRequest())
+    request = ListRulesRequest(read_mask=FieldMask(paths=["name", "reason"]))
+    answer = client.ask(client.stub(PlacementStub).ListRules, request)
     return ((rule.name, rule.reason) for rule in answer.rules)
 
 
 @from_daemon
 def pids(client: DaemonClient) -> Iterable[Pair]:
     """The processes under a rule."""
-    return ((str(some.pid), f"{some.comm}, {some.rule}") for some in _placements(client))
+    return ((str(some.pid), f"{some.comm}, {some.rule}") for some in _placements(client, "pid", "comm", "rule"))
 
 
 @from_daemon
 def pods(client: DaemonClient) -> Iterable[Pair]:
     """The pods that have processes under a rule."""
-    return ((some.pod.name, some.pod.namespace) for some in _placements(client) if some.pod.name)
+    return ((some.pod.name, some.pod.namespace) for some in _placements(client, "pod") if some.pod.name)
 
 
 @from_daemon
 def pod_namespaces(client: DaemonClient) -> Iterable[Pair]:
     """The namespaces of these pods."""
-    return ((some.pod.namespace, "") for some in _placements(client) if some.pod.namespace)
+    return ((some.pod.namespace, "") for some in _placements(client, "pod") if some.pod.namespace)
 
 
 @from_daemon

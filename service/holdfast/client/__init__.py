@@ -4,6 +4,7 @@ Both have the same methods. Their answers are the API's messages, and their erro
 
 - `aio`, `sync`: the two clients
 - `calls`: each call as a value: its method, its request, and the part of the answer that the caller gets
+- `resumption`: the place of a watch, for the next connection after a lost one
 - `connection`: addresses, TLS, and the errors of a connection; the commands use it as well
 """
 

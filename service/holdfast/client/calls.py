@@ -5,14 +5,16 @@ The two clients only carry a call out, each in its way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.api.config.v1 import config_pb2
 from holdfast.api.config.v1.config_pb2_grpc import ConfigStub
@@ -66,15 +68,27 @@ def status() -> Call[pb.StatusResponse]:
     return Call(PlacementStub, "Status", pb.StatusRequest(), _whole)
 
 
-def rules() -> Call[list[pb.RuleInfo]]:
+def rules(filters: Iterable[str], fields: Iterable[str]) -> Call[list[pb.RuleInfo]]:
     """The rules in force, in their order."""
-    return Call(PlacementStub, "ListRules", pb.ListRulesRequest(), lambda answer: list(answer.rules))
+    request = pb.ListRulesRequest(filters=filters, read_mask=FieldMask(paths=fields))
+    return Call(PlacementStub, "ListRules", request, lambda answer: list(answer.rules))
 
 
-def processes(rule: str) -> Call[list[pb.PlacementInfo]]:
+def processes(rule: str, filters: Iterable[str], fields: Iterable[str], page_size: int) -> Call[list[pb.PlacementInfo]]:
     """The processes under a rule, or under any."""
-    request = pb.ListPlacementsRequest(rule=rule)
+    mask = FieldMask(paths=fields)
+    request = pb.ListPlacementsRequest(rule=rule, filters=filters, read_mask=mask, page_size=page_size)
     return Call(PlacementStub, "ListPlacements", request, lambda answer: list(answer.placements))
+
+
+def next_page(call: Call[T], answer: Any) -> Call[T] | None:
+    """The call for the next page; None: the answer was the last one."""
+    if not answer.next_page_token:
+        return None
+    request = type(call.request)()
+    request.CopyFrom(call.request)
+    request.page_token = answer.next_page_token
+    return replace(call, request=request)
 
 
 def explain(pid: int) -> Call[pb.ExplainResponse]:
@@ -82,10 +96,13 @@ def explain(pid: int) -> Call[pb.ExplainResponse]:
     return Call(PlacementStub, "Explain", pb.ExplainRequest(pid=pid), _whole)
 
 
-def preview(rule: str, rules_yaml: str | None) -> Call[pb.PreviewResponse]:
+def preview(
+    rule: str, rules_yaml: str | None, filters: Iterable[str], fields: Iterable[str]
+) -> Call[pb.PreviewResponse]:
     """The changes that the rules in force, or those in ``rules_yaml``, would make."""
     if rules_yaml is None:
-        return Call(PlacementStub, "Preview", pb.PreviewRequest(rule=rule), _whole)
+        request = pb.PreviewRequest(rule=rule, filters=filters, read_mask=FieldMask(paths=fields))
+        return Call(PlacementStub, "Preview", request, _whole)
     return Call(PlacementStub, "Try", pb.TryRequest(rules_yaml=rules_yaml), _whole)
 
 
@@ -94,9 +111,10 @@ def victims(cgroup: str, limit: int) -> Call[pb.VictimsResponse]:
     return Call(PlacementStub, "Victims", pb.VictimsRequest(cgroup=cgroup, limit=limit), _whole)
 
 
-def kills(limit: int) -> Call[pb.KillsResponse]:
+def kills(limit: int, filters: Iterable[str], fields: Iterable[str]) -> Call[pb.KillsResponse]:
     """The OOM kills, newest first."""
-    return Call(PlacementStub, "Kills", pb.KillsRequest(limit=limit), _whole)
+    request = pb.KillsRequest(limit=limit, filters=filters, read_mask=FieldMask(paths=fields))
+    return Call(PlacementStub, "Kills", request, _whole)
 
 
 def hold(pid: int, oom_score_adj: int, for_s: float, reason: str) -> Call[pb.PlacementInfo]:
@@ -121,9 +139,9 @@ def restore(rule: str, pid: int) -> Call[pb.RestoreResponse]:
     return Call(PlacementStub, "Restore", pb.RestoreRequest(rule=rule, pid=pid), _whole)
 
 
-def watch(rule: str) -> Call[pb.Report]:
+def watch(request: pb.WatchRequest) -> Call[pb.Report]:
     """Reports of the engine, as they happen."""
-    return Call(PlacementStub, "Watch", pb.WatchRequest(rule=rule), _whole)
+    return Call(PlacementStub, "Watch", request, _whole)
 
 
 def events(filters: tuple[str, ...]) -> Call[Envelope]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ADDRESS_VARIABLE = "HOLDFAST_ADDRESS"
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; the daemon's default for what it sends
 TIMEOUT_S = 10.0
+STATUS_DETAILS = "grpc-status-details-bin"  # the trailer with a google.rpc.Status
 
 
 class Tls(Struct, frozen=True):
@@ -87,7 +88,11 @@ def channel_of(target: Target, grpc_module: Any) -> Any:
     """
     import grpc
 
-    options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", MAX_MESSAGE)]
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),  # gRPC's own is two minutes: a daemon that restarts is back sooner
+    ]
     tls = target.tls
     if target.socket_path:
         if tls:
@@ -114,18 +119,33 @@ def errors_of(target: Target) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        status, details = error.code().value[0], " ".join((error.details() or "").split())
-        if status in _OF_THE_CONNECTION and not _is_daemons(status, details):
+        status, words = error.code().value[0], " ".join((error.details() or "").split())
+        details = _status_details(error)
+        if status in _OF_THE_CONNECTION and not details and not _is_daemons(status, words):
             raise Unreachable(_explained(error, target)) from error
-        raise from_status(status, details or error.code().name) from error
+        raise from_status(status, words or error.code().name, details) from error
+
+
+def _status_details(error: Any) -> tuple[Any, ...]:
+    """The google.protobuf.Any messages that a server sent with its status; none where it sent none, or broken ones."""
+    packed = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS)
+    if packed is None:
+        return ()
+    from google.protobuf.message import DecodeError
+    from google.rpc.status_pb2 import Status
+
+    try:
+        return tuple(Status.FromString(packed).details)
+    except DecodeError:
+        return ()
 
 
 _OF_THE_CONNECTION = {kind.code: kind.word for kind in (Unavailable, DeadlineExceeded)}
 
 
-def _is_daemons(status: int, details: str) -> bool:
+def _is_daemons(status: int, words: str) -> bool:
     """Whether the daemon itself sent a status that gRPC gives a broken connection, too: then it ends in our word."""
-    return details.endswith(f": {_OF_THE_CONNECTION[Code(status)]}") and SHUTTING_DOWN not in details
+    return words.endswith(f": {_OF_THE_CONNECTION[Code(status)]}") and SHUTTING_DOWN not in words
 
 
 def _check_socket(path: str) -> None:

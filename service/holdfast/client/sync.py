@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import namespaces
 from holdfast.client.connection import TIMEOUT_S, Target, Tls, address_from, channel_of, errors_of
+from holdfast.errors import Unreachable
 
 if TYPE_CHECKING:
     from holdfast.api.config.v1 import config_pb2
@@ -81,17 +83,25 @@ class SyncClient:
 
         return self._ask(calls.status())
 
-    def rules(self) -> list[pb.RuleInfo]:
-        """Return the rules in force, in their order, with the number of processes in each state."""
+    def rules(self, *, filters: Iterable[str] = (), fields: Iterable[str] = ()) -> list[pb.RuleInfo]:
+        """Return the rules in force, in their order, with the number of processes in each state.
+
+        ``filters``: containerd's, over the fields of an item; any may match. ``fields``: the only ones that are set.
+        """
         from holdfast.client import calls
 
-        return self._ask(calls.rules())
+        return self._ask(calls.rules(filters, fields))
 
-    def processes(self, rule: str = "") -> list[pb.PlacementInfo]:
-        """Return the processes under ``rule``, or under any."""
+    def processes(
+        self, rule: str = "", *, filters: Iterable[str] = (), fields: Iterable[str] = (), page_size: int = 0
+    ) -> list[pb.PlacementInfo]:
+        """Return the processes under ``rule``, or under any, that match any of the ``filters``.
+
+        ``fields``: the only ones that are set. ``page_size``: ask for so many at a time, up to 1,000, by pid.
+        """
         from holdfast.client import calls
 
-        return self._ask(calls.processes(rule))
+        return self._ask_pages(calls.processes(rule, filters, fields, page_size))
 
     def explain(self, pid: int) -> pb.ExplainResponse:
         """Explain which rule applies to a process, why, and what prevents each change."""
@@ -99,11 +109,21 @@ class SyncClient:
 
         return self._ask(calls.explain(pid))
 
-    def preview(self, rule: str = "", *, rules_yaml: str | None = None) -> pb.PreviewResponse:
-        """Return the changes that the rules in force, or those in ``rules_yaml``, would make now."""
+    def preview(
+        self,
+        rule: str = "",
+        *,
+        rules_yaml: str | None = None,
+        filters: Iterable[str] = (),
+        fields: Iterable[str] = (),
+    ) -> pb.PreviewResponse:
+        """Return the changes that the rules in force, or those in ``rules_yaml``, would make now.
+
+        ``filters`` and ``fields`` are for the rules in force.
+        """
         from holdfast.client import calls
 
-        return self._ask(calls.preview(rule, rules_yaml))
+        return self._ask(calls.preview(rule, rules_yaml, filters, fields))
 
     def victims(self, cgroup: str = "", *, limit: int = 10) -> pb.VictimsResponse:
         """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``."""
@@ -111,11 +131,11 @@ class SyncClient:
 
         return self._ask(calls.victims(cgroup, limit))
 
-    def kills(self, limit: int = 0) -> pb.KillsResponse:
-        """Return the OOM kills that are kept, newest first; 0: all."""
+    def kills(self, limit: int = 0, *, filters: Iterable[str] = (), fields: Iterable[str] = ()) -> pb.KillsResponse:
+        """Return the latest OOM kills that match any of the ``filters``, newest first; ``limit`` 0: 1,000."""
         from holdfast.client import calls
 
-        return self._ask(calls.kills(limit))
+        return self._ask(calls.kills(limit, filters, fields))
 
     def hold(self, pid: int, oom_score_adj: int, *, for_s: float = 3600.0, reason: str = "") -> pb.PlacementInfo:
         """Override the rules for a process, for a limited time in seconds."""
@@ -135,11 +155,27 @@ class SyncClient:
 
         return self._ask(calls.restore(rule, pid))
 
-    def watch(self, rule: str = "") -> Iterator[pb.Report]:
-        """Yield the reports of the engine from now on; only those about ``rule`` if it is given."""
-        from holdfast.client import calls
+    def watch(self, rule: str = "", *, snapshot: bool = False, resume_token: str = "") -> Iterator[pb.Report]:
+        """Yield the reports of the engine from now on, or after a token; only those about ``rule`` if it is given.
 
-        yield from self._stream(calls.watch(rule))
+        ``snapshot``: first the processes under a rule, each as `present`, then `synced`. A lost connection is made
+        again, for a minute, and no report is lost or comes twice. If that is impossible, another snapshot comes.
+
+        Raises:
+            OutOfRange: reports were lost, or the daemon was restarted, and there is no ``snapshot``.
+        """
+        from holdfast.client import calls
+        from holdfast.client.resumption import Resumption
+
+        place = Resumption(rule, snapshot=snapshot, resume_token=resume_token)
+        while True:
+            try:
+                for message in self._stream(calls.watch(place.request)):
+                    yield from place.arrived(message)
+                return
+            except Unreachable as error:
+                pause_s = place.pause_s(error, time.monotonic())
+            time.sleep(pause_s)
 
     def events(self, *filters: str) -> Iterator[Envelope]:
         """Yield the events of all namespaces from now on; of several ``filters`` any may match."""
@@ -148,9 +184,23 @@ class SyncClient:
         yield from self._stream(calls.events(filters))
 
     def _ask(self, call: Call[T]) -> T:
+        return call.take(self._answer(call))
+
+    def _ask_pages(self, call: Call[list[T]]) -> list[T]:
+        from holdfast.client.calls import next_page
+
+        items: list[T] = []
+        more: Call[list[T]] | None = call
+        while more is not None:
+            answer = self._answer(more)
+            items += call.take(answer)
+            more = next_page(more, answer)
+        return items
+
+    def _answer(self, call: Call[Any]) -> Any:
         with errors_of(self._target):
             method = getattr(call.stub(self._channel), call.method)
-            return call.take(method(call.request, timeout=self._target.timeout, metadata=self._metadata()))
+            return method(call.request, timeout=self._target.timeout, metadata=self._metadata())
 
     def _stream(self, call: Call[T]) -> Iterator[T]:
         with errors_of(self._target):

@@ -168,7 +168,7 @@ class ServerCall:
         error = raised if ends_the_task(raised) else contained(raised)
         code = code_of(error)
         text = str(error) or _WORDS.get(code) or type(error).__name__
-        details = error.details if isinstance(error, HoldfastError) else ()
+        details = error.status_details() if isinstance(error, HoldfastError) else ()
         if isinstance(error, Exception) and (error is not raised or not isinstance(error, HoldfastError)):
             LOG.error("handler failed", method=self.full_method, **fields(raised, traced=log.is_debug()))
         self._session.fail(self._stream, code, text, details)

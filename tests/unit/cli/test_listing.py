@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.cli.group import cli
 from holdfast.cli.table import Column, Table
+from holdfast.plugins.node.placement.selection import selection_of
 
 from tests.fakes.answering import answering
 from tests.running import Running
@@ -25,16 +26,23 @@ def process(pid, rule="r", adj=5, **given):
     )
 
 
+PROCESSES = (
+    process(9, adj=100, adj_before=3, since=SINCE, group="/g"),
+    process(10, "db", -900, pod=POD, state="refused", refusals=[pb.Refusal(reason="x", detail="why not")]),
+)
+
+
+def listed(request):
+    """The daemon's answer, with its own filters and mask."""
+    selection = selection_of(pb.ListPlacementsRequest.FromString(request), pb.PlacementInfo)
+    return pb.ListPlacementsResponse(placements=map(selection.masked, filter(selection.matches, PROCESSES)))
+
+
 @pytest.fixture
 def daemon(tmp_path):
     with answering(f"unix:{tmp_path}/s") as answers:
         answers.address = f"{tmp_path}/s"
-        answers.by_method["ListPlacements"] = pb.ListPlacementsResponse(
-            placements=[
-                process(9, adj=100, adj_before=3, since=SINCE, group="/g"),
-                process(10, "db", -900, pod=POD, state="refused", refusals=[pb.Refusal(reason="x", detail="why not")]),
-            ]
-        )
+        answers.by_method["ListPlacements"] = listed
         yield answers
 
 
@@ -75,11 +83,25 @@ def test_ps_prints_pids_and_the_apis_message_in_json_and_yaml(daemon):
         (["--pod", "pg-0"], [10]),
         (["--pod", "pg-*"], [10]),
         (["--pod", "pg"], []),
+        (["--pod", "*g-*"], [10]),
+        (["--pod", "g-*"], []),
+        (["--pod", "p.*"], []),
+        (["--pod", 'x",pid=="10'], []),
+        (["-n", 'x",pid=="10'], []),
+        (["--state", "refused", "--state", "held", "-n", "db", "--pod", "pg*"], [10]),
     ],
 )
 def test_ps_sorts_and_selects_in_every_form(daemon, words, pids):
     assert list(map(int, run(daemon, "ps", "-o", "name", *words).split())) == pids
     assert [one["pid"] for one in json.loads(run(daemon, "ps", "-o", "json", *words))["placements"]] == pids
+
+
+def test_ps_prints_pids_from_an_answer_with_nothing_else(daemon):
+    run(daemon, "ps", "-o", "name", "--state", "held")
+    request = pb.ListPlacementsRequest.FromString(daemon.requests[-1])
+    assert (list(request.filters), list(request.read_mask.paths)) == (["state==held"], ["pid"])
+    run(daemon, "ps")
+    assert pb.ListPlacementsRequest.FromString(daemon.requests[-1]) == pb.ListPlacementsRequest()
 
 
 def test_the_namespace_of_the_environment_selects_no_pods(daemon, monkeypatch):

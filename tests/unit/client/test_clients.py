@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from holdfast.api.config.v1.config_pb2 import ShowResponse
@@ -103,6 +104,37 @@ def test_the_arguments_are_in_the_request(daemon):
     assert pb.TryRequest.FromString(preview).rules_yaml == "[]"
     assert pb.VictimsRequest.FromString(victims) == pb.VictimsRequest(cgroup="/g", limit=3)
     assert daemon.calls == ["Hold", "Try", "Victims"]
+
+
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_a_list_is_asked_for_with_filters_fields_and_in_pages(daemon, kind):
+    def page(data):
+        request = pb.ListPlacementsRequest.FromString(data)
+        at = int(request.page_token or 1)
+        return pb.ListPlacementsResponse(
+            placements=[pb.PlacementInfo(pid=at)], next_page_token=str(at + 1) if at < 3 else ""
+        )
+
+    daemon.by_method["ListPlacements"] = page
+    named = {"filters": ["state==held"], "fields": ["pid", "pod.name"], "page_size": 1}
+    assert [one.pid for one in called(kind, daemon.address, "processes", ("r",), named)] == [1, 2, 3]
+    requests = [pb.ListPlacementsRequest.FromString(data) for data in daemon.requests]
+    assert [one.page_token for one in requests] == ["", "2", "3"]
+    assert {one.rule for one in requests} == {"r"}
+    assert {(*one.filters, *one.read_mask.paths) for one in requests} == {("state==held", "pid", "pod.name")}
+
+
+def test_filters_and_fields_are_in_the_request_of_every_list(daemon):
+    chosen = {"filters": ["a==b"], "fields": ["c"]}
+    with SyncClient(daemon.address) as client:
+        client.rules(**chosen)
+        client.preview("r", **chosen)
+        client.kills(3, **chosen)
+    rules, preview, kills = daemon.requests
+    mask = FieldMask(paths=["c"])
+    assert pb.ListRulesRequest.FromString(rules) == pb.ListRulesRequest(filters=["a==b"], read_mask=mask)
+    assert pb.PreviewRequest.FromString(preview) == pb.PreviewRequest(rule="r", filters=["a==b"], read_mask=mask)
+    assert pb.KillsRequest.FromString(kills) == pb.KillsRequest(limit=3, filters=["a==b"], read_mask=mask)
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -195,6 +195,18 @@ async def test_details_of_an_error_travel_in_the_standard_trailer_beside_the_han
     assert (status.code, status.message, status.details[0]) == (9, "not now", detail)
 
 
+async def test_a_long_sentence_with_details_reaches_the_caller_with_both(short_dir):
+    async def wordy(request, context):
+        raise FailedPrecondition("é" * 20_000, reason="KERNEL_REFUSED", field="a")
+
+    async with serving(short_dir, {"M": handler("unary", wordy)}) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.method("unary", "M")(text(""))
+    status = Status.FromString(dict(tuple(caught.value.trailing_metadata()))["grpc-status-details-bin"])
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert (status.message, len(status.details)) == (caught.value.details(), 2)
+
+
 async def test_a_sentence_longer_than_a_header_may_be_is_cut_and_keeps_its_code(short_dir):
     async def wordy(request, context):
         raise FailedPrecondition(request.value * 20_000)

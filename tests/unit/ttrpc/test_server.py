@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from google.protobuf.descriptor_pb2 import UninterpretedOption
-from holdfast.errors import PermissionDenied
+from holdfast.errors import InvalidArgument, PermissionDenied
 from holdfast.ttrpc import Client, Limits, Method, Server, anyone
 
 from tests.running import async_until
@@ -111,6 +111,18 @@ async def test_what_a_handler_raises_travels_as_a_code_and_its_words(raised, cod
     async with echo() as (_, _, _, path), raw_client(path) as raw:
         raw.send(frame(1, REQUEST, 0, request("Fail", Text(value=raised))))
         assert await raw.refusal() == (1, code, sentence)
+
+
+async def test_reason_and_field_of_an_error_reach_a_client_in_the_status():
+    raised = "__import__('holdfast.errors', fromlist=['x']).InvalidArgument('a: no', reason='INVALID_FIELD', field='a')"
+    async with echo() as (_, stubs, _, _):
+        with pytest.raises(InvalidArgument) as caught:
+            await stubs.Fail(Text(value=raised))
+    assert (str(caught.value), caught.value.reason, caught.value.field) == (
+        "a: no: invalid argument",
+        "INVALID_FIELD",
+        "a",
+    )
 
 
 async def test_a_payload_that_is_no_protobuf_is_internal():

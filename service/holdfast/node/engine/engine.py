@@ -6,8 +6,9 @@ reader of their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -28,6 +29,7 @@ from holdfast.node.rule.ruleset import Rules
 from holdfast.process import oomscore
 
 LOG = log.named(__name__)
+T = TypeVar("T")
 #: A turn takes milliseconds; the longest (restoring 10,000 processes) takes some seconds.
 HANGS_S = 10.0
 MOST_FRESH = 5000  # processes read for one list, some 40 µs each
@@ -160,6 +162,18 @@ class Engine:
         """Return copies of all placements, by pid, as they were seen last. Some processes may have ended since."""
         known = [replace(placement) for placement in self._examiner.reconciler.placements()]
         return tuple(sorted(known, key=lambda placement: placement.pid))
+
+    def snapshot(self, mark: Callable[[], T]) -> Future[tuple[tuple[Placement, ...], T]]:
+        """Return copies of all placements, by pid, and the result of ``mark``, called at the same moment on the thread.
+
+        All reports about what the placements have were sent before it, and no later one.
+        """
+
+        def snapshot() -> tuple[tuple[Placement, ...], T]:
+            self._loop.send_reports()
+            return self.placements(), mark()
+
+        return self._loop.calls.ask(snapshot)
 
     def _living(self) -> list[Placement]:
         """Return the placements whose pid is taken, as they were seen last: for frequent callers."""

@@ -413,6 +413,10 @@ class Loop:
         if self.examiner.performer.followed_changed:
             self.follow()
 
+    def send_reports(self) -> None:
+        """Send the reports that wait for the end of the turn."""
+        self._reporter.send()
+
     def set_rules(self, rules: Rules) -> None:
         """Decide by these rules from now on."""
         self._ruled = self._ruled if self._ruled is not None else self.examiner.ruled()

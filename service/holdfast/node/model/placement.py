@@ -6,6 +6,7 @@ engine's thread returns a ``concurrent.futures.Future``::
     engine.start(); engine.stop(restore=False)
     engine.set_rules(rules) -> Future[None]                # in force within one turn; causes a full rescan
     engine.placements() -> tuple[Placement, ...]
+    engine.snapshot(mark) -> Future[(placements, mark())]  # both at one moment between two reports
     engine.process(pid) -> Process                         # all facts, ancestors included; ProcessGone
     engine.processes() -> tuple[Process, ...]              # a rescan of its own, for preview and victims
     engine.host_facts() -> HostFacts

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -11,16 +12,166 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    INVALID_FIELD: _ClassVar[ErrorReason]
+    RULE_NOT_FOUND: _ClassVar[ErrorReason]
+    PROCESS_NOT_FOUND: _ClassVar[ErrorReason]
+    CGROUP_NOT_FOUND: _ClassVar[ErrorReason]
+    OVERRIDE_NOT_FOUND: _ClassVar[ErrorReason]
+    OVERRIDE_REFUSED: _ClassVar[ErrorReason]
+    RULES_TOO_SLOW: _ClassVar[ErrorReason]
+    TOO_MANY_WATCHERS: _ClassVar[ErrorReason]
+    WATCHER_TOO_SLOW: _ClassVar[ErrorReason]
+    ENGINE_UNAVAILABLE: _ClassVar[ErrorReason]
+    PROCESS_UNREADABLE: _ClassVar[ErrorReason]
+    KERNEL_REFUSED: _ClassVar[ErrorReason]
+    PAGE_TOKEN_EXPIRED: _ClassVar[ErrorReason]
+    RESUME_TOKEN_EXPIRED: _ClassVar[ErrorReason]
+
 class Field(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FIELD_UNSPECIFIED: _ClassVar[Field]
     FIELD_OOM_SCORE_ADJ: _ClassVar[Field]
     FIELD_CGROUP: _ClassVar[Field]
     FIELD_SETTING: _ClassVar[Field]
+
+class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATE_UNSPECIFIED: _ClassVar[State]
+    STATE_HELD: _ClassVar[State]
+    STATE_MOVING: _ClassVar[State]
+    STATE_PLANNED: _ClassVar[State]
+    STATE_REFUSED: _ClassVar[State]
+    STATE_PARTLY: _ClassVar[State]
+    STATE_INHERITED: _ClassVar[State]
+    STATE_RETURNING: _ClassVar[State]
+
+class Happening(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HAPPENING_UNSPECIFIED: _ClassVar[Happening]
+    HAPPENING_PLANNED: _ClassVar[Happening]
+    HAPPENING_HELD: _ClassVar[Happening]
+    HAPPENING_RELEASED: _ClassVar[Happening]
+    HAPPENING_DRIFTED: _ClassVar[Happening]
+    HAPPENING_FAILED: _ClassVar[Happening]
+    HAPPENING_REFUSED: _ClassVar[Happening]
+    HAPPENING_PRESENT: _ClassVar[Happening]
+    HAPPENING_SYNCED: _ClassVar[Happening]
+    HAPPENING_BOOKMARK: _ClassVar[Happening]
+
+class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_REASON_UNSPECIFIED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_INIT: _ClassVar[RefusalReason]
+    REFUSAL_REASON_SELF: _ClassVar[RefusalReason]
+    REFUSAL_REASON_UNKILLABLE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_LEAVE_KUBEPODS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_LEAVE_LIMITS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CAPABILITY: _ClassVar[RefusalReason]
+    REFUSAL_REASON_SET_BY_ITSELF: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CLAIM: _ClassVar[RefusalReason]
+    REFUSAL_REASON_MEMORY_LIMIT: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CPUSET: _ClassVar[RefusalReason]
+    REFUSAL_REASON_FROZEN: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NODE_GROUP: _ClassVar[RefusalReason]
+    REFUSAL_REASON_THREADED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_INTERNAL_PROCESS: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NO_EQUIVALENT: _ClassVar[RefusalReason]
+    REFUSAL_REASON_NO_CONTROLLER: _ClassVar[RefusalReason]
+    REFUSAL_REASON_BAD_VALUE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CONFLICT: _ClassVar[RefusalReason]
+    REFUSAL_REASON_ROOT_GROUP: _ClassVar[RefusalReason]
+    REFUSAL_REASON_JOURNAL: _ClassVar[RefusalReason]
+    REFUSAL_REASON_KERNEL: _ClassVar[RefusalReason]
+
+class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAUSE_UNSPECIFIED: _ClassVar[Cause]
+    CAUSE_START: _ClassVar[Cause]
+    CAUSE_RELOAD: _ClassVar[Cause]
+    CAUSE_PERIOD: _ClassVar[Cause]
+    CAUSE_LOST_EVENTS: _ClassVar[Cause]
+    CAUSE_NO_HEARTBEAT: _ClassVar[Cause]
+    CAUSE_ASKED: _ClassVar[Cause]
+
+class QosClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QOS_CLASS_UNSPECIFIED: _ClassVar[QosClass]
+    QOS_CLASS_GUARANTEED: _ClassVar[QosClass]
+    QOS_CLASS_BURSTABLE: _ClassVar[QosClass]
+    QOS_CLASS_BESTEFFORT: _ClassVar[QosClass]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+INVALID_FIELD: ErrorReason
+RULE_NOT_FOUND: ErrorReason
+PROCESS_NOT_FOUND: ErrorReason
+CGROUP_NOT_FOUND: ErrorReason
+OVERRIDE_NOT_FOUND: ErrorReason
+OVERRIDE_REFUSED: ErrorReason
+RULES_TOO_SLOW: ErrorReason
+TOO_MANY_WATCHERS: ErrorReason
+WATCHER_TOO_SLOW: ErrorReason
+ENGINE_UNAVAILABLE: ErrorReason
+PROCESS_UNREADABLE: ErrorReason
+KERNEL_REFUSED: ErrorReason
+PAGE_TOKEN_EXPIRED: ErrorReason
+RESUME_TOKEN_EXPIRED: ErrorReason
 FIELD_UNSPECIFIED: Field
 FIELD_OOM_SCORE_ADJ: Field
 FIELD_CGROUP: Field
 FIELD_SETTING: Field
+STATE_UNSPECIFIED: State
+STATE_HELD: State
+STATE_MOVING: State
+STATE_PLANNED: State
+STATE_REFUSED: State
+STATE_PARTLY: State
+STATE_INHERITED: State
+STATE_RETURNING: State
+HAPPENING_UNSPECIFIED: Happening
+HAPPENING_PLANNED: Happening
+HAPPENING_HELD: Happening
+HAPPENING_RELEASED: Happening
+HAPPENING_DRIFTED: Happening
+HAPPENING_FAILED: Happening
+HAPPENING_REFUSED: Happening
+HAPPENING_PRESENT: Happening
+HAPPENING_SYNCED: Happening
+HAPPENING_BOOKMARK: Happening
+REFUSAL_REASON_UNSPECIFIED: RefusalReason
+REFUSAL_REASON_INIT: RefusalReason
+REFUSAL_REASON_SELF: RefusalReason
+REFUSAL_REASON_UNKILLABLE: RefusalReason
+REFUSAL_REASON_LEAVE_KUBEPODS: RefusalReason
+REFUSAL_REASON_LEAVE_LIMITS: RefusalReason
+REFUSAL_REASON_CAPABILITY: RefusalReason
+REFUSAL_REASON_SET_BY_ITSELF: RefusalReason
+REFUSAL_REASON_CLAIM: RefusalReason
+REFUSAL_REASON_MEMORY_LIMIT: RefusalReason
+REFUSAL_REASON_CPUSET: RefusalReason
+REFUSAL_REASON_FROZEN: RefusalReason
+REFUSAL_REASON_NODE_GROUP: RefusalReason
+REFUSAL_REASON_THREADED: RefusalReason
+REFUSAL_REASON_INTERNAL_PROCESS: RefusalReason
+REFUSAL_REASON_NO_EQUIVALENT: RefusalReason
+REFUSAL_REASON_NO_CONTROLLER: RefusalReason
+REFUSAL_REASON_BAD_VALUE: RefusalReason
+REFUSAL_REASON_CONFLICT: RefusalReason
+REFUSAL_REASON_ROOT_GROUP: RefusalReason
+REFUSAL_REASON_JOURNAL: RefusalReason
+REFUSAL_REASON_KERNEL: RefusalReason
+CAUSE_UNSPECIFIED: Cause
+CAUSE_START: Cause
+CAUSE_RELOAD: Cause
+CAUSE_PERIOD: Cause
+CAUSE_LOST_EVENTS: Cause
+CAUSE_NO_HEARTBEAT: Cause
+CAUSE_ASKED: Cause
+QOS_CLASS_UNSPECIFIED: QosClass
+QOS_CLASS_GUARANTEED: QosClass
+QOS_CLASS_BURSTABLE: QosClass
+QOS_CLASS_BESTEFFORT: QosClass
 
 class Change(_message.Message):
     __slots__ = ("field", "before", "after", "hierarchy", "group", "file", "create", "lost")
@@ -43,14 +194,16 @@ class Change(_message.Message):
     def __init__(self, field: _Optional[_Union[Field, str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., hierarchy: _Optional[str] = ..., group: _Optional[str] = ..., file: _Optional[str] = ..., create: bool = ..., lost: _Optional[str] = ...) -> None: ...
 
 class Refusal(_message.Message):
-    __slots__ = ("reason", "field", "detail")
+    __slots__ = ("reason", "field", "detail", "reason_enum")
     REASON_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    REASON_ENUM_FIELD_NUMBER: _ClassVar[int]
     reason: str
     field: Field
     detail: str
-    def __init__(self, reason: _Optional[str] = ..., field: _Optional[_Union[Field, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+    reason_enum: RefusalReason
+    def __init__(self, reason: _Optional[str] = ..., field: _Optional[_Union[Field, str]] = ..., detail: _Optional[str] = ..., reason_enum: _Optional[_Union[RefusalReason, str]] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("pid", "start_ticks", "ppid", "comm", "exe", "cmdline", "uid", "oom_score_adj", "cgroups", "rss_pages", "swap_pages", "page_table_pages", "threads", "kernel_thread", "pod")
@@ -94,20 +247,22 @@ class Process(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., ppid: _Optional[int] = ..., comm: _Optional[str] = ..., exe: _Optional[str] = ..., cmdline: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroups: _Optional[_Mapping[str, str]] = ..., rss_pages: _Optional[int] = ..., swap_pages: _Optional[int] = ..., page_table_pages: _Optional[int] = ..., threads: _Optional[int] = ..., kernel_thread: bool = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
 
 class Pod(_message.Message):
-    __slots__ = ("uid", "qos", "container_id", "namespace", "name", "container")
+    __slots__ = ("uid", "qos", "container_id", "namespace", "name", "container", "qos_enum")
     UID_FIELD_NUMBER: _ClassVar[int]
     QOS_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    QOS_ENUM_FIELD_NUMBER: _ClassVar[int]
     uid: str
     qos: str
     container_id: str
     namespace: str
     name: str
     container: str
-    def __init__(self, uid: _Optional[str] = ..., qos: _Optional[str] = ..., container_id: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
+    qos_enum: QosClass
+    def __init__(self, uid: _Optional[str] = ..., qos: _Optional[str] = ..., container_id: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., container: _Optional[str] = ..., qos_enum: _Optional[_Union[QosClass, str]] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("rule", "changes", "refusals", "dry_run", "as_child", "by_claim")
@@ -126,11 +281,19 @@ class Decision(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., dry_run: bool = ..., as_child: bool = ..., by_claim: bool = ...) -> None: ...
 
 class ListRulesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token", "filters", "read_mask")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class RuleInfo(_message.Message):
-    __slots__ = ("name", "reason", "yaml", "dry_run", "builtin", "suspended", "processes")
+    __slots__ = ("name", "reason", "yaml", "dry_run", "builtin", "suspended", "processes", "counts")
     class ProcessesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +308,7 @@ class RuleInfo(_message.Message):
     BUILTIN_FIELD_NUMBER: _ClassVar[int]
     SUSPENDED_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     reason: str
     yaml: str
@@ -152,22 +316,41 @@ class RuleInfo(_message.Message):
     builtin: bool
     suspended: bool
     processes: _containers.ScalarMap[str, int]
-    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: bool = ..., builtin: bool = ..., suspended: bool = ..., processes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    counts: _containers.RepeatedCompositeFieldContainer[StateCount]
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., yaml: _Optional[str] = ..., dry_run: bool = ..., builtin: bool = ..., suspended: bool = ..., processes: _Optional[_Mapping[str, int]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ...) -> None: ...
+
+class StateCount(_message.Message):
+    __slots__ = ("state", "processes")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    state: State
+    processes: int
+    def __init__(self, state: _Optional[_Union[State, str]] = ..., processes: _Optional[int] = ...) -> None: ...
 
 class ListRulesResponse(_message.Message):
-    __slots__ = ("rules",)
+    __slots__ = ("rules", "next_page_token")
     RULES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     rules: _containers.RepeatedCompositeFieldContainer[RuleInfo]
-    def __init__(self, rules: _Optional[_Iterable[_Union[RuleInfo, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, rules: _Optional[_Iterable[_Union[RuleInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListPlacementsRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "page_size", "page_token", "filters", "read_mask")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, rule: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class PlacementInfo(_message.Message):
-    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod", "by_claim", "inherited")
+    __slots__ = ("pid", "start_ticks", "comm", "rule", "as_child", "state", "oom_score_adj", "adj_before", "group", "changes", "refusals", "since", "expires", "pod", "by_claim", "inherited", "state_enum")
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
     COMM_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +367,7 @@ class PlacementInfo(_message.Message):
     POD_FIELD_NUMBER: _ClassVar[int]
     BY_CLAIM_FIELD_NUMBER: _ClassVar[int]
     INHERITED_FIELD_NUMBER: _ClassVar[int]
+    STATE_ENUM_FIELD_NUMBER: _ClassVar[int]
     pid: int
     start_ticks: int
     comm: str
@@ -200,13 +384,16 @@ class PlacementInfo(_message.Message):
     pod: Pod
     by_claim: bool
     inherited: bool
-    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: bool = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., by_claim: bool = ..., inherited: bool = ...) -> None: ...
+    state_enum: State
+    def __init__(self, pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., as_child: bool = ..., state: _Optional[str] = ..., oom_score_adj: _Optional[int] = ..., adj_before: _Optional[int] = ..., group: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., by_claim: bool = ..., inherited: bool = ..., state_enum: _Optional[_Union[State, str]] = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
-    __slots__ = ("placements",)
+    __slots__ = ("placements", "next_page_token")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlacementInfo]
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlacementInfo, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlacementInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("pid",)
@@ -253,10 +440,18 @@ class ExplainResponse(_message.Message):
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., considered: _Optional[_Iterable[_Union[Considered, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., placement: _Optional[_Union[PlacementInfo, _Mapping]] = ...) -> None: ...
 
 class PreviewRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "page_size", "page_token", "filters", "read_mask")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, rule: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class TryRequest(_message.Message):
     __slots__ = ("rules_yaml",)
@@ -273,12 +468,14 @@ class Planned(_message.Message):
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
 
 class PreviewResponse(_message.Message):
-    __slots__ = ("planned", "looked_at")
+    __slots__ = ("planned", "looked_at", "next_page_token")
     PLANNED_FIELD_NUMBER: _ClassVar[int]
     LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     planned: _containers.RepeatedCompositeFieldContainer[Planned]
     looked_at: int
-    def __init__(self, planned: _Optional[_Iterable[_Union[Planned, _Mapping]]] = ..., looked_at: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, planned: _Optional[_Iterable[_Union[Planned, _Mapping]]] = ..., looked_at: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class VictimsRequest(_message.Message):
     __slots__ = ("cgroup", "limit")
@@ -357,10 +554,18 @@ class VictimsResponse(_message.Message):
     def __init__(self, rankings: _Optional[_Iterable[_Union[Ranking, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., uncertainty_pages: _Optional[int] = ...) -> None: ...
 
 class KillsRequest(_message.Message):
-    __slots__ = ("limit",)
+    __slots__ = ("limit", "page_size", "page_token", "filters", "read_mask")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, limit: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class Standing(_message.Message):
     __slots__ = ("pid", "comm", "points", "oom_score_adj")
@@ -413,19 +618,21 @@ class Kill(_message.Message):
     def __init__(self, at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., uid: _Optional[int] = ..., domain: _Optional[str] = ..., group: _Optional[str] = ..., rss_pages: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., rule: _Optional[str] = ..., pod: _Optional[str] = ..., container_id: _Optional[str] = ..., predicted: _Optional[_Iterable[_Union[Standing, _Mapping]]] = ..., looked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pressure_pct: _Optional[float] = ..., pod_namespace: _Optional[str] = ..., pod_name: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class KillsResponse(_message.Message):
-    __slots__ = ("kills", "page_bytes")
+    __slots__ = ("kills", "page_bytes", "next_page_token")
     KILLS_FIELD_NUMBER: _ClassVar[int]
     PAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     kills: _containers.RepeatedCompositeFieldContainer[Kill]
     page_bytes: int
-    def __init__(self, kills: _Optional[_Iterable[_Union[Kill, _Mapping]]] = ..., page_bytes: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, kills: _Optional[_Iterable[_Union[Kill, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("events", "last_sweep_cause", "last_sweep_processes", "last_sweep", "moves_waiting", "dry_run", "kubelet_cgroup", "pressure_pct")
+    __slots__ = ("events", "last_sweep_cause", "last_sweep_processes", "last_sweep", "moves_waiting", "dry_run", "kubelet_cgroup", "pressure_pct", "last_sweep_cause_enum")
     class PressurePctEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -441,6 +648,7 @@ class StatusResponse(_message.Message):
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     KUBELET_CGROUP_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_PCT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SWEEP_CAUSE_ENUM_FIELD_NUMBER: _ClassVar[int]
     events: str
     last_sweep_cause: str
     last_sweep_processes: int
@@ -449,7 +657,8 @@ class StatusResponse(_message.Message):
     dry_run: bool
     kubelet_cgroup: str
     pressure_pct: _containers.ScalarMap[str, float]
-    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: bool = ..., kubelet_cgroup: _Optional[str] = ..., pressure_pct: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    last_sweep_cause_enum: Cause
+    def __init__(self, events: _Optional[str] = ..., last_sweep_cause: _Optional[str] = ..., last_sweep_processes: _Optional[int] = ..., last_sweep: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., moves_waiting: _Optional[int] = ..., dry_run: bool = ..., kubelet_cgroup: _Optional[str] = ..., pressure_pct: _Optional[_Mapping[str, float]] = ..., last_sweep_cause_enum: _Optional[_Union[Cause, str]] = ...) -> None: ...
 
 class HoldRequest(_message.Message):
     __slots__ = ("pid", "start_ticks", "oom_score_adj", "ttl", "reason")
@@ -500,13 +709,19 @@ class RestoreResponse(_message.Message):
     def __init__(self, given_back: _Optional[int] = ..., left: _Optional[int] = ..., gone: _Optional[int] = ..., failed: _Optional[_Iterable[str]] = ..., apart: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("rule",)
+    __slots__ = ("rule", "snapshot", "resume_token", "bookmarks")
     RULE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
     rule: str
-    def __init__(self, rule: _Optional[str] = ...) -> None: ...
+    snapshot: bool
+    resume_token: str
+    bookmarks: bool
+    def __init__(self, rule: _Optional[str] = ..., snapshot: bool = ..., resume_token: _Optional[str] = ..., bookmarks: bool = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod")
+    __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod", "resume_token", "placement", "happening_enum")
     HAPPENING_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     START_TICKS_FIELD_NUMBER: _ClassVar[int]
@@ -516,6 +731,9 @@ class Report(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    HAPPENING_ENUM_FIELD_NUMBER: _ClassVar[int]
     happening: str
     pid: int
     start_ticks: int
@@ -525,4 +743,7 @@ class Report(_message.Message):
     detail: str
     at: _timestamp_pb2.Timestamp
     pod: Pod
-    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+    resume_token: str
+    placement: PlacementInfo
+    happening_enum: Happening
+    def __init__(self, happening: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., comm: _Optional[str] = ..., rule: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., detail: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., resume_token: _Optional[str] = ..., placement: _Optional[_Union[PlacementInfo, _Mapping]] = ..., happening_enum: _Optional[_Union[Happening, str]] = ...) -> None: ...

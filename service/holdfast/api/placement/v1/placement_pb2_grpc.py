@@ -178,7 +178,7 @@ class PlacementServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch streams reports from now on.
+        """Watch streams reports from now on, after a snapshot, or after the report of a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

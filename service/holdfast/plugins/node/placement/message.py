@@ -2,13 +2,15 @@
 
 A field of a message has the name of the value that it shows, so `_copied` takes the values by the message's fields, and
 a function here names only the fields that are converted. Names of processes, files and cgroups hold any bytes, a
-protobuf string holds UTF-8: `_made` converts them (`holdfast.inert.valid`), so no name makes a response fail.
+protobuf string holds UTF-8: `made` converts them (`holdfast.inert.valid`), so no name makes a response fail. A field
+``X_enum`` is the field ``X`` as an enum: `made` sets it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -16,7 +18,7 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.inert import valid_in
 from holdfast.node.model.decision import AdjChange, Change, Decision, Field, MoveChange, Refusal
 from holdfast.node.model.memory_domain import Kill
-from holdfast.node.model.placement import Placement, Report, Restored
+from holdfast.node.model.placement import Placement, Report, Restored, State
 from holdfast.node.model.process import PodFacts, Process
 from holdfast.node.oom.victim import Candidate, Ranking
 from holdfast.node.plan.plan import Explanation
@@ -28,18 +30,35 @@ _FIELDS = {
     Field.SETTING: pb.FIELD_SETTING,
 }
 
+ENUM = "_enum"
 M = TypeVar("M", bound=Message)
 
 
-def _made(kind: type[M], /, **fields: object) -> M:
-    """Return a message whose text is UTF-8, whatever bytes the values hold."""
-    return kind(**{name: valid_in(value) for name, value in fields.items()})
+@cache
+def _enums(descriptor: Any) -> tuple[tuple[str, str, dict[str, int]], ...]:
+    """Return each field ``X_enum`` of a message with ``X``, and the numbers by the words in ``X``."""
+    found = []
+    for name, field in descriptor.fields_by_name.items():
+        if name.endswith(ENUM) and field.enum_type is not None:
+            values = field.enum_type.values_by_name
+            prefix = next(iter(values)).removesuffix("UNSPECIFIED")
+            numbers = {word.removeprefix(prefix).lower(): value.number for word, value in values.items()}
+            found.append((name, name.removesuffix(ENUM), numbers))
+    return tuple(found)
+
+
+def made(kind: type[M], /, **fields: object) -> M:
+    """Return a message whose text is UTF-8, whatever bytes the values hold, with the enums of the words in it."""
+    message = kind(**{name: valid_in(value) for name, value in fields.items()})
+    for name, older, numbers in _enums(message.DESCRIPTOR):
+        setattr(message, name, numbers.get(getattr(message, older), 0))
+    return message
 
 
 def _copied(kind: type[M], model: object, /, **converted: object) -> M:
     """Return a message with the attributes of ``model`` in the fields that are not ``converted``."""
-    names = kind.DESCRIPTOR.fields_by_name.keys()
-    return _made(kind, **{name: getattr(model, name) for name in names if name not in converted}, **converted)
+    names = [name for name in kind.DESCRIPTOR.fields_by_name if name not in converted and not name.endswith(ENUM)]
+    return made(kind, **{name: getattr(model, name) for name in names}, **converted)
 
 
 def change(model: Change) -> pb.Change:
@@ -89,8 +108,8 @@ def placement(model: Placement) -> pb.PlacementInfo:
     )
 
 
-def report(model: Report) -> pb.Report:
-    """One report of an event."""
+def report(model: Report, resume_token: str = "") -> pb.Report:
+    """One report of an event; the token is for a watcher."""
     return _copied(
         pb.Report,
         model,
@@ -98,7 +117,39 @@ def report(model: Report) -> pb.Report:
         changes=map(change, model.changes),
         at=timestamp(model.at_ns),
         pod=pod(model.pod),
+        resume_token=resume_token,
+        placement=None,
     )
+
+
+def present(model: Placement) -> pb.Report:
+    """One process of a snapshot, as a report."""
+    return made(
+        pb.Report,
+        happening="present",
+        pid=model.pid,
+        start_ticks=model.start_ticks,
+        comm=model.comm,
+        rule=model.rule,
+        pod=pod(model.pod),
+        placement=placement(model),
+    )
+
+
+def synced(resume_token: str) -> pb.Report:
+    """The end of a snapshot, as a report."""
+    return made(pb.Report, happening="synced", resume_token=resume_token)
+
+
+def bookmark(resume_token: str) -> pb.Report:
+    """A token alone, as a report."""
+    return made(pb.Report, happening="bookmark", resume_token=resume_token)
+
+
+def counts(by_state: Mapping[State, int]) -> list[pb.StateCount]:
+    """The number of processes in each state that one of them has, in the enum's order."""
+    numbers = {pb.State.Value(f"STATE_{state.name}"): number for state, number in by_state.items()}
+    return [pb.StateCount(state=state, processes=number) for state, number in sorted(numbers.items())]  # type: ignore[arg-type]
 
 
 def explanation(model: Explanation, known: Placement | None) -> pb.ExplainResponse:

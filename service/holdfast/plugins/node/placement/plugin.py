@@ -39,7 +39,8 @@ from holdfast.plugins.node.placement import message
 from holdfast.plugins.node.placement.active_rules import ActiveRules, uid_of
 from holdfast.plugins.node.placement.bundled import BundledRules
 from holdfast.plugins.node.placement.refused_annotations import RefusedAnnotations
-from holdfast.plugins.node.placement.service import PlacementService, Watchers
+from holdfast.plugins.node.placement.report_log import ReportLog
+from holdfast.plugins.node.placement.service import PlacementService
 from holdfast.pods import cgroup_path
 from holdfast.pods.directory import Directory, Start
 from holdfast.process import read_boot_id
@@ -60,23 +61,25 @@ SWITCH_S = 0.0005
 class ReportForwarder:
     """Carries the reports of the engine's thread to the loop: to watchers and the event exchange.
 
-    Without a watcher or subscriber, reports do not wake the loop: an exec would cost the daemon twice as much.
+    Without a watcher or subscriber, reports are kept and do not wake the loop: an exec would cost the daemon twice as
+    much.
     """
 
-    def __init__(self, exchange: Exchange, watchers: Watchers) -> None:
+    def __init__(self, exchange: Exchange, log: ReportLog) -> None:
         #: Called on the loop with each kill, also one from before the start that was not recorded.
         self.kill_to: Callable[[Kill], None] | None = None
-        self._exchange, self._watchers = exchange, watchers
+        self._exchange, self._log = exchange, log
         self._loop = asyncio.get_running_loop()
         self._reports: deque[Report] = deque()
         self._called = False
 
     def report(self, report: Report) -> None:
-        """Pass a report on; on the engine's thread."""
-        if not (self._watchers.any or self._exchange.is_heard):
-            return
-        self._reports.append(report)
-        if not self._called:  # one call for a burst
+        """Pass a report on; on the engine's thread, or the loop's."""
+        self._log.append(report)
+        is_heard = self._exchange.is_heard
+        if is_heard:
+            self._reports.append(report)
+        if (is_heard or self._log.is_watched) and not self._called:  # one call for a burst
             self._called = True
             self._on_the_loop(self._tell_all)
 
@@ -102,9 +105,9 @@ class ReportForwarder:
 
     def _tell_all(self) -> None:
         self._called = False  # first: a report that is added from now on calls again
+        self._log.wake()
         while self._reports:
             report = self._reports.popleft()
-            self._watchers.tell(report)
             if self._exchange.is_heard:
                 self._publish(f"/placement/{report.happening}", message.report(report))
 
@@ -281,8 +284,8 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     config: PlacementConfig = context.config
     hierarchy, without = cgroups_of(context)
     tell_what_is_missing(context, hierarchy, without)
-    watchers = Watchers()
-    forwarder = ReportForwarder(context.single(EVENTS), watchers)
+    reports = ReportLog()
+    forwarder = ReportForwarder(context.single(EVENTS), reports)
     boot_id = read_boot_id(context.places.proc_root)
     journal = Journal(context.root_dir / "journal", boot_id)
     kills = Kills(context.root_dir / "kills.db", boot_id, config.kills_kept)
@@ -321,7 +324,7 @@ async def placement(context: InitContext) -> AsyncIterator[PlacementService]:
     engine.start()
     context.background("engine", lambda: outlast(engine, hangs), vital=True)
     ends.enter_context(pods_followed(pods, engine, refused_annotations))
-    yield PlacementService(engine, active_rules, watchers)
+    yield PlacementService(engine, active_rules, reports)
     ends.close()
     engine.metrics.unregister(context.metrics)
     context.metrics.remove(*families)

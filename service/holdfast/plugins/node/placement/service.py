@@ -5,22 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
+from google.protobuf.message import Message
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
-from holdfast.errors import InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
+from holdfast.errors import (
+    ConfigError,
+    FailedPrecondition,
+    HoldfastError,
+    KernelRefused,
+    NotFound,
+    OutOfRange,
+    ProcessGone,
+    ResourceExhausted,
+    Unavailable,
+    Unreadable,
+)
 from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
 from holdfast.node.journal.rows import FileRow
-from holdfast.node.model.memory_domain import MemoryDomain
-from holdfast.node.model.placement import BY_HAND, Placement, Report
+from holdfast.node.model.memory_domain import Kill, MemoryDomain
+from holdfast.node.model.placement import BY_HAND, Placement, State
 from holdfast.node.model.process import HostFacts, Process
 from holdfast.node.oom.victim import Ranking, uncertainty_pages
 from holdfast.node.plan.creation import ContainerAdjustment, ContainerRequest, at_creation
@@ -31,18 +43,25 @@ from holdfast.node.rule.annotation import BY_ANNOTATION
 from holdfast.node.rule.builtin import with_builtin
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
-from holdfast.node.rule.ruleset import Rules
+from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.plugins.node.placement import message
-from holdfast.plugins.node.placement.shared_run import SharedRun
+from holdfast.plugins.node.placement.report_log import ReportLog
+from holdfast.plugins.node.placement.selection import Key, Selection, invalid, selection_of
+from holdfast.plugins.node.placement.shared_run import SharedRun, retrieve_error
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
 
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
 DEFAULT_TTL_S = 3600.0
 LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
-WATCHED_AT_MOST = 10_000  # reports that may wait for one watcher
-WATCHERS_AT_MOST = 128
+KILLS = 1000
+EVERY_KILL = 2**31  # more than are ever kept
+SLICE = 25  # items of a list that are made before the loop serves others; a millisecond
+BOOKMARK_EVERY = 500  # reports of other rules: a watcher's token is never older
 MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
 MOST_TRIED_BYTES = 256 * 1024  # of rules that are sent to be tried, some 5,000
 TRIES_S = 30.0  # for the rules of one `Try`; one is tried at a time
@@ -76,56 +95,14 @@ class RulesInForce(Protocol):
         """Return the number of a user of this node."""
 
 
-class Watchers:
-    """Queues of reports, one for each Watch; on the loop's thread."""
-
-    def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Report | None]] = set()
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a watcher."""
-        return bool(self._queues)
-
-    def tell(self, report: Report) -> None:
-        """Hand a report to every watcher; end a watcher with too many waiting reports."""
-        for queue in tuple(self._queues):
-            if queue.qsize() < WATCHED_AT_MOST:
-                queue.put_nowait(report)
-            else:
-                self._queues.discard(queue)
-                queue.put_nowait(None)
-
-    @contextmanager
-    def reports(self) -> Iterator[AsyncIterator[Report]]:
-        """Give all reports from now on; reading raises `ResourceExhausted` when too many wait to be read.
-
-        Raises:
-            ResourceExhausted: `WATCHERS_AT_MOST` clients watch already.
-        """
-        if len(self._queues) >= WATCHERS_AT_MOST:
-            raise ResourceExhausted(f"{WATCHERS_AT_MOST} clients watch already")
-        queue: asyncio.Queue[Report | None] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            yield _read(queue)
-        finally:
-            self._queues.discard(queue)
-
-
-async def _read(queue: asyncio.Queue[Report | None]) -> AsyncIterator[Report]:
-    while (report := await queue.get()) is not None:
-        yield report
-    raise ResourceExhausted(f"{WATCHED_AT_MOST} reports were waiting to be read")
-
-
 class PlacementService(placement_pb2_grpc.PlacementServicer):
     """Handles the calls; see ``placement.proto`` for what each means."""
 
-    def __init__(self, engine: Engine, active_rules: RulesInForce, watchers: Watchers) -> None:
+    def __init__(self, engine: Engine, active_rules: RulesInForce, reports: ReportLog) -> None:
         self._engine = engine
         self._active_rules = active_rules
-        self._watchers = watchers
+        self._reports = reports
+        self._snapshot: asyncio.Future[tuple[tuple[Placement, ...], int]] | None = None
         self._machine: HostFacts | None = None
         self._placed = SharedRun(self._placements)
         self._foreseen = SharedRun(self._look_ahead)
@@ -153,33 +130,40 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def ListRules(self, request: pb.ListRulesRequest, context: object) -> pb.ListRulesResponse:  # noqa: N802
         """Return the rules in force, in order."""
         self._check_engine()
-        counts = Counter((some.rule, some.state.value) for some in self._engine.placements())
+        in_force = self._active_rules.rules
+        selection = selection_of(request, pb.RuleInfo, in_force.names)
+        counts: dict[str, Counter[State]] = {}
+        for some in self._engine.placements():
+            counts.setdefault(some.rule, Counter())[some.state] += 1
         suspended, written = self._engine.status().suspended, self._as_written()
-        return pb.ListRulesResponse(
-            rules=[
-                pb.RuleInfo(
-                    name=valid(rule.name),
-                    reason=valid(rule.spec.reason),
-                    yaml=written[rule.name],
-                    dry_run=rule.dry_run,
-                    builtin=rule.name in self._active_rules.builtin,
-                    suspended=rule.name in suspended,
-                    processes={state: number for (name, state), number in counts.items() if name == rule.name},
-                )
-                for rule in self._active_rules.rules.rules
-            ]
-        )
+
+        def made(rule: CompiledRule) -> pb.RuleInfo:
+            return pb.RuleInfo(
+                name=valid(rule.name),
+                reason=valid(rule.spec.reason),
+                yaml=written[rule.name],
+                dry_run=rule.dry_run,
+                builtin=rule.name in self._active_rules.builtin,
+                suspended=rule.name in suspended,
+                processes={state.value: number for state, number in counts.get(rule.name, {}).items()},
+                counts=message.counts(counts.get(rule.name, {})),
+            )
+
+        rules, token = await _selected(selection, (((at,), rule) for at, rule in enumerate(in_force.rules)), made)
+        return pb.ListRulesResponse(rules=rules, next_page_token=token)
 
     async def ListPlacements(  # noqa: N802
         self, request: pb.ListPlacementsRequest, context: object
     ) -> pb.ListPlacementsResponse:
-        """Return the processes under a rule, by rule and pid."""
+        """Return the processes under a rule, by rule and pid; in pages by pid."""
         self._check_engine()
         self._check_rule(request.rule)
+        selection = selection_of(request, pb.PlacementInfo)
         order = {name: at for at, name in enumerate(self._active_rules.rules.names)}
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
-        wanted.sort(key=lambda some: (order.get(some.rule, -1), some.pid))
-        return pb.ListPlacementsResponse(placements=map(message.placement, wanted))
+        wanted.sort(key=lambda some: (0 if selection.is_paged else order.get(some.rule, -1), some.pid))
+        placements, token = await _selected(selection, (((some.pid,), some) for some in wanted), message.placement)
+        return pb.ListPlacementsResponse(placements=placements, next_page_token=token)
 
     def _placements(self) -> tuple[Placement, ...]:
         return self._engine.placements_now()
@@ -187,8 +171,9 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     async def Explain(self, request: pb.ExplainRequest, context: object) -> pb.ExplainResponse:  # noqa: N802
         """Explain one process against every rule."""
         if not request.pid:
-            raise InvalidArgument("pid: give the number of a process")
-        explained = await asyncio.to_thread(self._explain, request.pid)
+            raise invalid("pid", "give the number of a process")
+        with reasons():
+            explained = await asyncio.to_thread(self._explain, request.pid)
         return message.explanation(explained, self._known().get(request.pid))
 
     def _explain(self, pid: int) -> Explanation:
@@ -198,16 +183,20 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         try:
             return self._engine.process(pid)
         except ProcessGone:
-            raise NotFound(f"process {pid}") from None
+            raise NotFound(f"process {pid}", reason="PROCESS_NOT_FOUND") from None
 
     async def Preview(self, request: pb.PreviewRequest, context: object) -> pb.PreviewResponse:  # noqa: N802
         """Return the changes that the rules in force would make."""
         self._check_rule(request.rule)
+        selection = selection_of(request, pb.Planned)
         foreseen = await self._foreseen.ask()
-        if not request.rule:
+        if request == pb.PreviewRequest():
             return foreseen
-        planned = [some for some in foreseen.planned if some.decision.rule == request.rule]
-        return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at)
+        wanted = [some for some in foreseen.planned if request.rule in ("", some.decision.rule)]
+        if selection.is_paged:
+            wanted.sort(key=lambda some: some.process.pid)
+        planned, token = await _selected(selection, (((some.process.pid,), some) for some in wanted), lambda some: some)
+        return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at, next_page_token=token)
 
     def _look_ahead(self) -> pb.PreviewResponse:
         return _preview(self._preview_of(self._active_rules.rules)[1])
@@ -216,7 +205,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the changes that other rules would make."""
         size = len(request.rules_yaml.encode(errors="replace"))
         if size > MOST_TRIED_BYTES:
-            raise InvalidArgument(f"rules_yaml: {size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
+            raise invalid("rules_yaml", f"{size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
         async with self._trying:
             return await asyncio.to_thread(self._try, request.rules_yaml)
 
@@ -225,12 +214,20 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
         def go_on() -> None:
             if time.monotonic() > until:
-                raise ResourceExhausted(f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes")
+                raise ResourceExhausted(
+                    f"rules_yaml: its rules take more than {TRIES_S:g} s on this node's processes",
+                    reason="RULES_TOO_SLOW",
+                    field="rules_yaml",
+                )
 
-        config = read_rules(text, "the rules sent")
-        rules = compile_rules(
-            with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
-        )
+        try:
+            config = read_rules(text, "the rules sent")
+            rules = compile_rules(
+                with_builtin(config), self._active_rules.uid_of, dry_run=True, annotations=config.annotations
+            )
+        except ConfigError as error:
+            error.reason, error.field = "INVALID_FIELD", "rules_yaml"
+            raise
         return _preview(self._preview_of(rules, go_on)[1])
 
     def _preview_of(
@@ -246,7 +243,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         if request.cgroup:
             path = "/" + request.cgroup.strip("/")
             if path not in ranked.domains:
-                raise NotFound(f"{path}: memory cgroup with a limit")
+                raise NotFound(f"{path}: memory cgroup with a limit", reason="CGROUP_NOT_FOUND", field="cgroup")
             pairs = tuple(pair for pair in pairs if valid(pair[0].domain.path) == path)
         limit = min(request.limit or CANDIDATES, max(CANDIDATES, MOST_CANDIDATES // max(1, len(pairs))))
         return pb.VictimsResponse(
@@ -267,22 +264,32 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Kills(self, request: pb.KillsRequest, context: object) -> pb.KillsResponse:  # noqa: N802
         """Return the kills that are kept, newest first."""
-        kills = await asyncio.to_thread(self._engine.kills.latest, *([request.limit] if request.limit else []))
-        return pb.KillsResponse(kills=map(message.kill, kills), page_bytes=self._engine.host_facts().page_bytes)
+        selection = selection_of(request, pb.Kill)
+        if selection.is_paged and request.limit:
+            raise invalid("limit", "it is for an answer without pages")
+        most = EVERY_KILL if selection.is_paged or request.filters else request.limit or KILLS
+        with reasons():
+            kept = await asyncio.to_thread(self._engine.kills.latest, most)
+        if selection.is_paged:
+            kept = tuple(sorted(kept, key=_newest_first))
+        wanted = ((_newest_first(some), some) for some in kept)
+        kills, token = await _selected(selection, wanted, message.kill, request.limit or KILLS)
+        return pb.KillsResponse(kills=kills, page_bytes=self._engine.host_facts().page_bytes, next_page_token=token)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         """Return the state of the engine."""
         self._check_engine()
         status, rules = self._engine.status(), self._active_rules.rules.rules
-        answer = pb.StatusResponse(
+        answer = message.made(
+            pb.StatusResponse,
             events=status.events,
+            last_sweep_cause=status.last_sweep.cause.value if status.last_sweep is not None else "",
             moves_waiting=status.moves_waiting,
             kubelet_cgroup=status.kubelet_cgroup,
             dry_run=bool(rules) and all(rule.dry_run for rule in rules),
             pressure_pct={_pressure_name(some): some.avg10_pct for some in self._engine.pressure()},
         )
         if status.last_sweep is not None:
-            answer.last_sweep_cause = status.last_sweep.cause.value
             answer.last_sweep_processes = status.last_sweep.processes
             answer.last_sweep.FromNanoseconds(int(status.last_sweep.seconds * 1e9))
         return answer
@@ -292,17 +299,19 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_engine()
         ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_S
         if not 0 < ttl_s <= LONGEST_TTL_S:
-            raise InvalidArgument(f"ttl: {ttl_s:g} s is not above 0 and at most 30 days")
+            raise invalid("ttl", f"{ttl_s:g} s is not above 0 and at most 30 days")
         if not -999 <= request.oom_score_adj <= 1000:
-            raise InvalidArgument(f"oom_score_adj: {request.oom_score_adj} is not within -999 and 1000")
+            raise invalid("oom_score_adj", f"{request.oom_score_adj} is not within -999 and 1000")
         start_ticks = request.start_ticks or None
         held = self._engine.hold(request.pid, start_ticks, request.oom_score_adj, ttl_s, request.reason)
-        return message.placement(await asyncio.wrap_future(held))
+        with reasons():
+            return message.placement(await asyncio.wrap_future(held))
 
     async def Release(self, request: pb.ReleaseRequest, context: object) -> pb.ReleaseResponse:  # noqa: N802
         """End the override of a process: the rules decide again."""
         self._check_engine()
-        placed = await asyncio.wrap_future(self._engine.release(request.pid))
+        with reasons():
+            placed = await asyncio.wrap_future(self._engine.release(request.pid))
         return pb.ReleaseResponse(placement=message.placement(placed) if placed else None)
 
     async def Restore(self, request: pb.RestoreRequest, context: object) -> pb.RestoreResponse:  # noqa: N802
@@ -311,18 +320,59 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._check_rule(request.rule)
         given = self._engine.restore(rule=request.rule or None, pid=request.pid or None)
         try:
-            return message.restored(await asyncio.wrap_future(given))
+            with reasons():
+                return message.restored(await asyncio.wrap_future(given))
         finally:  # also where the caller went away meanwhile: the values are restored all the same
             self._active_rules.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
-        """Stream the reports from now on; the headers are sent at once, as the sign that "now" has begun."""
+        """Stream the reports from a beginning on; the headers are sent at once, as the sign that it has begun."""
         self._check_rule(request.rule)
-        with self._watchers.reports() as reports:
+        with self._reports.watching() as wake:
+            number, snapshot = await self._beginning(request)
             await context.send_initial_metadata(())
-            async for report in reports:
-                if request.rule in ("", report.rule):
-                    yield message.report(report)
+            if snapshot is not None:
+                for placed in snapshot:
+                    if request.rule in ("", placed.rule):
+                        yield message.present(placed)
+                snapshot = None  # the stream goes on for long
+                yield message.synced(self._reports.token(number))
+            elif request.bookmarks:
+                yield message.bookmark(self._reports.token(number))
+            known = number  # the report that the client's last token names
+            while True:
+                wake.clear()
+                while (report := self._reports.after(number)) is not None:
+                    number += 1
+                    if request.rule in ("", report.rule):
+                        known = number
+                        yield message.report(report, self._reports.token(number))
+                    elif request.bookmarks and number - known >= BOOKMARK_EVERY:
+                        known = number
+                        yield message.bookmark(self._reports.token(number))
+                await wake.wait()
+
+    async def _beginning(self, request: pb.WatchRequest) -> tuple[int, tuple[Placement, ...] | None]:
+        """Return the number of the report after which a watcher begins, and the placements if it wants them."""
+        if request.resume_token:
+            try:
+                return self._reports.number(request.resume_token), None
+            except OutOfRange:
+                if not request.snapshot:
+                    raise
+        if not request.snapshot:
+            return self._reports.last, None
+        self._check_engine()
+        if self._snapshot is None:  # one that is being taken serves all watchers that ask meanwhile
+            self._snapshot = asyncio.wrap_future(self._engine.snapshot(lambda: self._reports.last))
+            self._snapshot.add_done_callback(self._forget_snapshot)
+        with reasons():
+            placed, number = await asyncio.shield(self._snapshot)
+        return number, placed
+
+    def _forget_snapshot(self, taken: asyncio.Future[Any]) -> None:
+        self._snapshot = None
+        retrieve_error(taken)
 
     def register_grpc(self, registrar: Any) -> None:
         """Offer the service; the read-only methods on TCP too."""
@@ -333,11 +383,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def _check_engine(self) -> None:
         """Raise `Unavailable` while the engine does not work: its data is old, and it carries out no request."""
         if self._engine.trouble:
-            raise Unavailable(self._engine.trouble)
+            raise Unavailable(self._engine.trouble, reason="ENGINE_UNAVAILABLE")
 
     def _check_rule(self, name: str) -> None:
         if name not in ("", BY_HAND, BY_ANNOTATION) and self._active_rules.rules.named(name) is None:
-            raise NotFound(f'rule "{name}"')
+            raise NotFound(f'rule "{name}"', reason="RULE_NOT_FOUND", field="rule")
 
     def _as_written(self) -> dict[str, str]:
         """Return each rule in force as YAML: it takes a millisecond each, so it is done once."""
@@ -352,6 +402,26 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return {some.pid: some for some in self._engine.placements()}
 
 
+_REASONS: tuple[tuple[type[HoldfastError], str], ...] = (
+    (ProcessGone, "PROCESS_NOT_FOUND"),
+    (Unreadable, "PROCESS_UNREADABLE"),
+    (KernelRefused, "KERNEL_REFUSED"),
+    (NotFound, "OVERRIDE_NOT_FOUND"),
+    (FailedPrecondition, "OVERRIDE_REFUSED"),
+    (Unavailable, "ENGINE_UNAVAILABLE"),
+)
+
+
+@contextmanager
+def reasons() -> Iterator[None]:
+    """Give the engine's errors within the block the API's reasons."""
+    try:
+        yield
+    except HoldfastError as error:
+        error.reason = error.reason or next((word for kind, word in _REASONS if isinstance(error, kind)), "")
+        raise
+
+
 def _preview(preview: PreviewResult) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
@@ -360,6 +430,38 @@ def _preview(preview: PreviewResult) -> pb.PreviewResponse:
         ],
         looked_at=preview.looked_at,
     )
+
+
+async def _selected(
+    selection: Selection[M],
+    items: Iterable[tuple[Key, T]],
+    made: Callable[[T], M],
+    most: int | None = None,
+) -> tuple[list[M], str]:
+    """Return the wanted items, made of values in the order of their keys, and the token of the next page.
+
+    ``most``: the number of items without pages.
+    """
+    chosen: list[M] = []
+    last: Key = ()
+    for at, (key, value) in enumerate(items):
+        if at % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        if selection.is_past(key):
+            continue
+        item = made(value)
+        if not selection.matches(item):
+            continue
+        if len(chosen) == (selection.size or most):
+            return chosen, selection.token(last) if selection.is_paged else ""
+        chosen.append(selection.masked(item))
+        last = key
+    return chosen, ""
+
+
+def _newest_first(kill: Kill) -> Key:
+    """Return the place of a kill among the others; several may have one time, but not one process, too."""
+    return -kill.at_ns, kill.pid
 
 
 def _nearest_first(domains: tuple[MemoryDomain, ...]) -> list[MemoryDomain]:

@@ -28,7 +28,7 @@ class SharedRun(Generic[T]):
         if self._next is None:
             loop = asyncio.get_running_loop()
             self._next = loop.create_future()
-            self._next.add_done_callback(_retrieve_error)
+            self._next.add_done_callback(retrieve_error)
             if not self._is_active:
                 self._is_active = True
                 loop.call_soon(self._begin)  # so that all callers of this turn share the run
@@ -52,7 +52,7 @@ class SharedRun(Generic[T]):
         asyncio.get_running_loop().run_in_executor(None, copy_context().run, self._work).add_done_callback(end)
 
 
-def _retrieve_error(result: asyncio.Future[Any]) -> None:
-    """Retrieve a run's error, so that asyncio does not log it if all callers left before."""
+def retrieve_error(result: asyncio.Future[Any]) -> None:
+    """Retrieve the error of a result, so that asyncio does not log it if all callers left before."""
     if not result.cancelled():
         result.exception()

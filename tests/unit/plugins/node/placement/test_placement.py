@@ -4,50 +4,28 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-import grpc
 import pytest
 import yaml
 from google.protobuf.duration_pb2 import Duration
 from holdfast.api.placement.v1 import placement_pb2 as pb
-from holdfast.api.placement.v1.placement_pb2_grpc import PlacementStub
 from holdfast.cli.events import payload_to_json
-from holdfast.errors import ConfigError, InvalidArgument, NotFound, ProcessGone, ResourceExhausted, Unavailable
+from holdfast.errors import ConfigError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from holdfast.events import Exchange
-from holdfast.node.model.decision import AdjChange, Field, Reason, Refusal
-from holdfast.node.model.memory_domain import Kill, MemoryDomain, RankedProcess
-from holdfast.node.model.placement import Cause, Happening, Placement, Report, Restored, State, Status, Sweep
-from holdfast.node.plan.claims import Claims
-from holdfast.node.proc.pressure import Pressure
+from holdfast.node.model.decision import AdjChange
+from holdfast.node.model.placement import Happening, Report
 from holdfast.node.rule.ruleset import Rules
 from holdfast.node.rule.schema import PlacementConfig
 from holdfast.plugins.node.placement import active_rules
 from holdfast.plugins.node.placement import plugin as placement
 from holdfast.plugins.node.placement.active_rules import ActiveRules
 from holdfast.plugins.node.placement.plugin import ReportForwarder, outlast
-from holdfast.plugins.node.placement.service import PlacementService, Watchers
-from holdfast.pods.cgroup_path import PodRef
-from msgspec.structs import replace
+from holdfast.plugins.node.placement.report_log import ReportLog
+from holdfast.plugins.node.placement.service import PlacementService
 
-from tests.fakes.placement import process, rules, v2_host
-
-INIT = process(1, "systemd", ppid=0)
-LEADER = process(
-    50,
-    "postgres",
-    rss_pages=9000,
-    cmdline=("postgres", "-D"),
-    pod=PodRef("u", "burstable", "c", namespace="db", name="pg-0"),
-)
-OTHER = process(60, "nginx", rss_pages=100, cgroups={"": "/web"})
-
-
-def done(value):
-    future = Future()
-    future.set_result(value)
-    return future
+from tests.fakes.engine import RULES, InForce, StandIn
+from tests.fakes.placement import rules
 
 
 class NoBundle:
@@ -62,118 +40,6 @@ class NoBundle:
         pass
 
 
-@dataclass
-class StandIn:
-    """The engine's face with three processes."""
-
-    everybody: tuple = (INIT, LEADER, OTHER)
-    held: list = field(default_factory=list)
-    trouble: str = ""
-    placed: tuple = (
-        Placement(
-            50,
-            500,
-            "postgres",
-            "r1",
-            state=State.PARTLY,
-            oom_score_adj=-900,
-            adj_before=0,
-            group="/db",
-            refusals=(Refusal(Reason.FROZEN, Field.CGROUP, "it is frozen"),),
-            since_ns=1_700_000_000_000_000_000,
-        ),
-    )
-
-    def placements(self):
-        return self.placed
-
-    def placements_now(self, rule=""):
-        return tuple(some for some in self.placed if rule in ("", some.rule))
-
-    def process(self, pid):
-        found = next((some for some in self.everybody if some.pid == pid), None)
-        if found is None:
-            raise ProcessGone(str(pid))
-        return found
-
-    def processes(self):
-        return self.everybody
-
-    def claims(self):
-        return Claims()
-
-    def host_facts(self):
-        return v2_host()
-
-    def domains(self):
-        return (
-            MemoryDomain("/", 4_000_000),
-            MemoryDomain("/system.slice", 100_000, usage_pages=10),
-            MemoryDomain("/web", 1000, usage_pages=900),
-        )
-
-    def hold(self, *given):
-        self.held.append(given)
-        return done(replace(self.placed[0], rule="hold", expires_ns=1_800_000_000_000_000_000))
-
-    def release(self, pid):
-        return done(next((some for some in self.placed if some.pid == pid), None))
-
-    def restore(self, rule=None, pid=None):
-        self.held.append((rule, pid))
-        return done(Restored(3, 1, 2, ("one line",)))
-
-    def status(self):
-        return Status(True, "no CAP_NET_ADMIN", Sweep(Cause.RELOAD, 90, 0.25), 4, frozenset({"r2"}))
-
-    def pressure(self):
-        return (Pressure("memory", False, 1.5, 0), Pressure("memory", True, 0.5, 0))
-
-    def set_rules(self, some):
-        self.in_force = some
-        return done(None)
-
-    @property
-    def kills(self):
-        return self
-
-    def latest(self, limit=1000):
-        kill = Kill(
-            2_000_000_000,
-            9,
-            "hog",
-            0,
-            "/web",
-            "/web",
-            50,
-            7,
-            rule="r1",
-            predicted=(RankedProcess(9, "hog", 57, 7),),
-            looked_at_ns=1_000_000_000,
-            pressure_pct=12.5,
-        )
-        return (kill,) * min(limit, 2)
-
-
-class InForce:
-    def __init__(self, *given):
-        self.rules = rules(*given)
-        self.builtin = frozenset({"r2"})
-        self.changes = 0
-
-    def changed_otherwise(self):
-        self.changes += 1
-
-    def uid_of(self, name):
-        return {"postgres": 26}.get(name)
-
-
-RULES = (
-    {"match": {"comm": "postgres"}, "oom_score_adj": {"value": -900, "children": 0}, "reason": "a database"},
-    {"match": {"comm": "nginx", "user": ["0-5"]}, "oom_score_adj": 1000, "dry_run": True},
-)
-
-
 @pytest.fixture
 def engine():
     return StandIn()
@@ -181,7 +47,7 @@ def engine():
 
 @pytest.fixture
 def service(engine):
-    return PlacementService(engine, InForce(*RULES), Watchers())
+    return PlacementService(engine, InForce(*RULES), ReportLog())
 
 
 async def test_rules_are_told_with_their_text_and_their_processes(service):
@@ -316,49 +182,9 @@ async def test_release_and_restore_are_the_engines(service, engine):
     assert engine.held == [("r1", None), (None, 7)]
 
 
-async def test_watch_streams_reports_of_one_rule_or_all(engine, tmp_path):
-    watchers = Watchers()
-    server = grpc.aio.server()
-    PlacementService(engine, InForce(*RULES), watchers).register_grpc(server)
-    server.add_insecure_port(f"unix:{tmp_path}/s")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel:
-        calls = [PlacementStub(channel).Watch(pb.WatchRequest(rule=rule)) for rule in ("", "r2")]
-        for call in calls:
-            await call.initial_metadata()
-        change = AdjChange(0, 5)
-        watchers.tell(Report(Happening.HELD, 50, 500, "postgres", "r1", (change,), at_ns=10**18))
-        watchers.tell(Report(Happening.FAILED, 60, 600, "nginx", "r2", detail="no"))
-        first, second = await calls[0].read(), await calls[1].read()
-    await server.stop(None)
-    assert (first.happening, first.rule, first.changes[0].after, first.at.seconds) == ("held", "r1", "5", 10**9)
-    assert (second.happening, second.rule, second.detail) == ("failed", "r2", "no")
-
-
-async def test_who_reads_too_slowly_is_ended_and_costs_no_more():
-    watchers = Watchers()
-    report = Report(Happening.HELD, 50, 500, "postgres", "r1")
-    with watchers.reports() as reports:
-        for _ in range(10_050):
-            watchers.tell(report)
-        for _ in range(10_000):
-            await anext(reports)
-        with pytest.raises(ResourceExhausted, match="10000 reports were waiting to be read"):
-            await anext(reports)
-
-
-def test_no_more_clients_watch_than_the_bound(monkeypatch):
-    monkeypatch.setattr("holdfast.plugins.node.placement.service.WATCHERS_AT_MOST", 1)
-    watchers = Watchers()
-    with watchers.reports(), pytest.raises(ResourceExhausted, match="1 clients watch already"), watchers.reports():
-        raise AssertionError("watched")
-    with watchers.reports():
-        pass
-
-
 async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_and_read():
-    exchange, watchers = Exchange(), Watchers()
-    forwarder = ReportForwarder(exchange, watchers)
+    exchange = Exchange()
+    forwarder = ReportForwarder(exchange, ReportLog())
     change = AdjChange(0, 5)
     with exchange.subscribe(['topic~="^/placement/",event.rule==r1', 'topic=="/oom/kill"']) as events:
         await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 50, 500, "postgres", "r1", (change,)))
@@ -370,28 +196,36 @@ async def test_what_the_engine_reports_becomes_an_event_any_client_can_filter_an
     assert (kill.envelope.topic, payload_to_json(kill.envelope.event)["comm"]) == ("/oom/kill", "hog")
 
 
-async def test_the_loop_is_not_woken_for_what_nobody_listens_to():
-    exchange, watchers = Exchange(), Watchers()
-    forwarder = ReportForwarder(exchange, watchers)
-    await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 50, 500, "postgres", "r1"))
-    with exchange.subscribe([]) as events, watchers.reports() as reports:
-        await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
-        assert (await anext(reports)).pid == 60, "the first was never handed over"
-        assert payload_to_json((await anext(events)).envelope.event)["pid"] == 60
-
-
-async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
-    loop, calls = asyncio.get_running_loop(), []
-    watchers = Watchers()
-    forwarder = ReportForwarder(Exchange(), watchers)
-    real = loop.call_soon_threadsafe
+async def calls_of(forwarder, monkeypatch):
+    """The calls of a forwarder to the loop."""
+    calls, real = [], asyncio.get_running_loop().call_soon_threadsafe
     monkeypatch.setattr(
         forwarder, "_loop", SimpleNamespace(call_soon_threadsafe=lambda *g: (calls.append(g), real(*g)))
     )
-    with watchers.reports() as reports:
+    return calls
+
+
+async def test_the_loop_is_not_woken_for_what_nobody_listens_to(monkeypatch):
+    exchange, log = Exchange(), ReportLog()
+    forwarder = ReportForwarder(exchange, log)
+    calls = await calls_of(forwarder, monkeypatch)
+    forwarder.report(Report(Happening.HELD, 50, 500, "postgres", "r1"))
+    assert not calls
+    with exchange.subscribe([]) as events:
+        await asyncio.to_thread(forwarder.report, Report(Happening.HELD, 60, 600, "nginx", "r2"))
+        assert payload_to_json((await anext(events)).envelope.event)["pid"] == 60
+    assert [log.after(number).pid for number in range(2)] == [50, 60], "both are kept for a watcher that resumes"
+
+
+async def test_a_burst_of_reports_keeps_its_order_and_is_one_call(monkeypatch):
+    log = ReportLog()
+    forwarder = ReportForwarder(Exchange(), log)
+    calls = await calls_of(forwarder, monkeypatch)
+    with log.watching() as wake:
         for pid in range(5):
             forwarder.report(Report(Happening.HELD, pid, 1, "x", "r1"))
-        assert [(await anext(reports)).pid for _ in range(5)] == list(range(5))
+        await wake.wait()
+        assert [log.after(number).pid for number in range(5)] == list(range(5))
     assert len(calls) == 1
 
 
@@ -498,7 +332,7 @@ async def test_a_job_that_is_cancelled_leaves_the_engine_to_end_as_it_does():
 )
 async def test_what_an_engine_that_does_not_work_knows_is_not_told(engine, method, request_):
     engine.trouble = "the placement engine has hung for 11 s"
-    service = PlacementService(engine, ActiveRules(engine, NoBundle()), Watchers())
+    service = PlacementService(engine, ActiveRules(engine, NoBundle()), ReportLog())
     with pytest.raises(Unavailable, match="hung for 11 s"):
         await getattr(service, method)(request_, None)
 
