@@ -39,11 +39,6 @@ disabled_plugins = {disabled}
 """
 
 
-def containerd(directory: Path, config: Path) -> Daemon:
-    """Real containerd 2.3, starting."""
-    return Daemon([path_of("containerd23/containerd"), "--config", config], directory)
-
-
 Starter = Callable[[Path, Path], Daemon]
 Start = Callable[..., Daemon]
 
@@ -72,7 +67,7 @@ def both(short_dir: Path) -> Start:
 def refusals(both: Start, **settings: object) -> tuple[str, str]:
     """Return the last words of each of the two."""
     words = []
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, **settings) as running:
             assert not running.booted()
             assert running.end() == 1
@@ -117,7 +112,7 @@ def test_one_whose_address_is_in_use_ends_the_start(both, name):
 @pytest.mark.parametrize("uri", [None, *(uri for uri in EACH if uri != f"{SERVER}.grpc")])
 def test_one_that_is_disabled_is_not_listed_and_the_others_are_as_they_are(both, uri):
     seen = []
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, disabled=[uri] if uri else []) as running:
             running.ready()
             seen.append(listed(running, SERVER) | listed(running, METRICS))
@@ -128,7 +123,7 @@ def test_one_that_is_disabled_is_not_listed_and_the_others_are_as_they_are(both,
 
 
 def test_without_grpc_both_serve_and_neither_has_the_socket(both):
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, disabled=[f"{SERVER}.grpc"]) as running:
             running.ready()
             assert (running.dir / "s.sock.ttrpc").exists()

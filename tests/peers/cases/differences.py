@@ -130,7 +130,9 @@ OURS: dict[str, Seen] = {
     "tcp_plain": Seen(look="OK OK"),
     "metrics": Seen(look="/metrics 200, /v1/metrics 200, no histogram"),
     "metrics_histogram": Seen(look="/metrics 200, /v1/metrics 200, histogram"),
-    "socket_too_long": refused(f'@DIR@/more.toml:3: grpc.address: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'),
+    "socket_too_long": refused(
+        f'@DIR@/more.toml:3: grpc.address: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'
+    ),
     "socket_is_a_directory": refused("failed to get listener for main endpoint: @DIR@/s.sock: is a directory"),
     "socket_is_a_file": refused(
         "failed to get listener for main endpoint: @DIR@/s.sock: exists and is not a socket; remove it"

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a file stays as it is found)
 """Configurations in the shape in which distributions and installers write them, with their own paths.
 
 Only the keys that matter are here: where files and sockets are, what is disabled, required and imported, drop-ins,
