@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from holdfast import __version__
 from holdfast.api.services.introspection.v1.introspection_pb2 import PluginsRequest
 from holdfast.api.services.introspection.v1.introspection_pb2_grpc import IntrospectionStub
 from holdfast.errors import HoldfastError
@@ -179,6 +180,11 @@ def test_one_that_cannot_be_imported_or_registered(broken, kind, words, placed):
 def test_an_installed_plugin_is_listed_with_its_package(broken):
     (first,) = broken("import_prints").described("id==plugin,type==io.good.first.v1")
     assert dict(first.exports) == {"distribution": "example 1.0"}
+
+
+def test_a_plugin_of_our_own_is_listed_with_our_package(broken):
+    (version,) = broken("import_prints").described("id==version")
+    assert dict(version.exports) == {"distribution": f"holdfast {__version__}"}
 
 
 def test_two_entry_points_of_one_name_that_both_fail(broken, short_dir):

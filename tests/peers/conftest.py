@@ -27,8 +27,14 @@ def ours(short_dir: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def theirs(short_dir: Path) -> Iterator[Start]:
-    """Starts real containerd, ready, as `ours` starts holdfast."""
+    """Starts real containerd 1.6, ready, as `ours` starts holdfast."""
     yield from _starter(short_dir, "c", daemon.containerd)
+
+
+@pytest.fixture
+def newest(short_dir: Path) -> Iterator[Start]:
+    """Starts real containerd 2.3, ready, as `ours` starts holdfast."""
+    yield from _starter(short_dir, "n", daemon.containerd23)
 
 
 def _starter(directory: Path, letter: str, starter: Start) -> Iterator[Start]:

@@ -19,6 +19,7 @@ HOLDFAST = (sys.executable, "-m", "holdfast")
 ENVIRON = {"PYTHONPATH": str(Path(__file__).parents[2] / "service")}
 
 #: Every case's beginning; what a case adds to the top goes before the first table, and its tables after the last.
+#: NRI of containerd 2.3 would listen on the machine's one socket.
 BASE = """\
 {version}
 root = "{dir}/root"
@@ -31,6 +32,8 @@ state = "{dir}/state"
   path = "{dir}/opt"
 {tables}
 {metrics}
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 """
 
 #: Ours listens by default, on a port that two tests at once would both want.
@@ -64,14 +67,16 @@ class Daemon(Running):
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
+        notify: Path | None = None,
     ) -> None:
         self.dir = directory
         self.address = str(directory / "s.sock")
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        name = f"\0hf-{os.getpid()}-{time.monotonic_ns()}"  # abstract: any user may send to it, and no file stays
-        self.notify.bind(name)
+        # Abstract: any user may send to it, and no file stays. A path is for a daemon in another network namespace.
+        name = str(notify) if notify else f"@hf-{os.getpid()}-{time.monotonic_ns()}"
+        self.notify.bind(name.replace("@", "\0", 1) if notify is None else name)
         self.states: list[str] = []
-        super().__init__(command, cwd=cwd, env={"NOTIFY_SOCKET": "@" + name[1:], **(env or {})})
+        super().__init__(command, cwd=cwd, env={"NOTIFY_SOCKET": name, **(env or {})})
 
     @property
     def ttrpc_address(self) -> str:
@@ -119,8 +124,16 @@ def write_config(directory: Path, top: str = "", tables: str = "", grpc: str = "
 
 
 def containerd(directory: Path, config: Path, *arguments: str, prefix: Sequence[str] = (), **options: object) -> Daemon:
-    """Start real containerd; wait with `Daemon.ready` or `Daemon.booted`."""
+    """Start real containerd 1.6; wait with `Daemon.ready` or `Daemon.booted`."""
     command = [*prefix, path_of("containerd"), "--config", config, *arguments]
+    return Daemon(command, directory, **options)  # type: ignore[arg-type]
+
+
+def containerd23(
+    directory: Path, config: Path, *arguments: str, prefix: Sequence[str] = (), **options: object
+) -> Daemon:
+    """Start real containerd 2.3, as `containerd` starts 1.6."""
+    command = [*prefix, path_of("containerd23/containerd"), "--config", config, *arguments]
     return Daemon(command, directory, **options)  # type: ignore[arg-type]
 
 

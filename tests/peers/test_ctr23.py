@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import holdfast
 import pytest
 
 from tests.needs import path_of, peer
@@ -62,7 +63,8 @@ def test_what_is_ingested_is_what_comes_out(ctr, tmp_path):
 
 
 def test_a_plugin_is_asked_about_itself(ctr):
-    assert ctr("plugins", "ls", "-d", "id==version").stdout.split()[-1] == "version"
+    words = ctr("plugins", "ls", "-d", "id==version").stdout.split()
+    assert (words[3], words[-3:]) == ("version", ["distribution", "holdfast", holdfast.__version__])
     assert ctr("plugins", "inspect-runtime").stderr == "ctr: plugin io.containerd.runtime.v2.task: not found\n"
 
 

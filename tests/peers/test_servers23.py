@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from holdfast.plugins import installed
 
 from tests.needs import path_of, peer
 from tests.peers import daemon
@@ -27,9 +28,11 @@ state = "{dir}/state"
 required_plugins = {required}
 disabled_plugins = {disabled}
 [plugins."io.containerd.server.v1.grpc"]
-  address = "{dir}/s.sock"
+  address = "{grpc}"
+[plugins."io.containerd.server.v1.grpc-tcp"]
+  address = "{tcp}"
 [plugins."io.containerd.server.v1.ttrpc"]
-  address = "{dir}/s.sock.ttrpc"
+  address = "{ttrpc}"
 [plugins."io.containerd.server.v1.metrics"]
   address = "{metrics}"
 [plugins."io.containerd.server.v1.debug"]
@@ -37,11 +40,6 @@ disabled_plugins = {disabled}
 [plugins."io.containerd.internal.v1.opt"]
   path = "{dir}/opt"
 """
-
-
-def containerd(directory: Path, config: Path) -> Daemon:
-    """Real containerd 2.3, starting."""
-    return Daemon([path_of("containerd23/containerd"), "--config", config], directory)
 
 
 Starter = Callable[[Path, Path], Daemon]
@@ -52,18 +50,13 @@ Start = Callable[..., Daemon]
 def both(short_dir: Path) -> Start:
     """Starts either of the two with the same file, in a folder of its own."""
 
-    def start(
-        starter: Starter,
-        required: list[str] | None = None,
-        disabled: list[str] | None = None,
-        metrics: str = "",
-        debug: str = "",
-    ) -> Daemon:
+    def start(starter: Starter, required: Sequence[str] = (), disabled: Sequence[str] = (), **addresses: str) -> Daemon:
         own = short_dir / starter.__name__[:1]
         own.mkdir()
-        out = ["io.containerd.grpc.v1.cri", "io.holdfast.placement.v1.rules", *(disabled or [])]
-        text = FILE.format(dir=own, required=required or [], disabled=out, metrics=metrics, debug=debug)
-        (own / "c.toml").write_text(text)
+        out = ["io.containerd.grpc.v1.cri", "io.holdfast.placement.v1.rules", *disabled]
+        where = {"grpc": "@DIR@/s.sock", "ttrpc": "@DIR@/s.sock.ttrpc", "tcp": "", "metrics": "", "debug": ""}
+        where = {name: address.replace("@DIR@", str(own)) for name, address in {**where, **addresses}.items()}
+        (own / "c.toml").write_text(FILE.format(dir=own, required=list(required), disabled=out, **where))
         return starter(own, own / "c.toml")
 
     return start
@@ -72,7 +65,7 @@ def both(short_dir: Path) -> Start:
 def refusals(both: Start, **settings: object) -> tuple[str, str]:
     """Return the last words of each of the two."""
     words = []
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, **settings) as running:
             assert not running.booted()
             assert running.end() == 1
@@ -105,6 +98,56 @@ def test_ttrpc_without_a_service_is_skipped_and_cannot_be_required(both):
     assert ours == theirs == f"load required plugin {SERVER}.ttrpc: no ttrpc services configured: skip plugin"
 
 
+def test_tcp_without_a_service_is_skipped_and_cannot_be_required(both):
+    words = f"load required plugin {SERVER}.grpc-tcp: no tcp grpc services configured: skip plugin"
+    settings = {"required": [f"{SERVER}.grpc-tcp"], "tcp": "127.0.0.1:0"}
+    none = [one.uri for one in installed() if ".grpc.v1." in one.uri]
+    assert refusals(both, disabled=none, **settings) == (words, words)
+
+
+def test_built_in_services_of_ours_are_on_tcp_so_that_it_can_be_required(both):
+    with both(daemon.holdfast, required=[f"{SERVER}.grpc-tcp"], tcp="127.0.0.1:0") as running:
+        assert ("grpc-tcp", "ok") in listed(running.ready(), SERVER)
+
+
+def test_debug_needs_no_plugin_for_its_pages_and_can_be_required(both):
+    settings = {"required": [f"{SERVER}.debug"], "disabled": ["io.containerd.http.v1.pprof"], "debug": "@DIR@/d.sock"}
+    with both(daemon.containerd23, **settings) as running:
+        assert not running.booted()
+        assert running.end() == 1
+        assert last_word(running) == f"load required plugin {SERVER}.debug: skip plugin"
+    with both(daemon.holdfast, **settings) as running:
+        assert ("debug", "ok") in listed(running.ready(), SERVER)
+
+
+def test_an_empty_address_of_ttrpc_is_none(both):
+    for starter in (daemon.containerd23, daemon.holdfast):
+        with both(starter, ttrpc="") as running:
+            running.ready()
+            assert [path.name for path in running.dir.iterdir() if path.is_socket()] == ["s.sock"]
+
+
+def test_ttrpc_without_an_address_cannot_be_required(both):
+    theirs, ours = refusals(both, required=[f"{SERVER}.ttrpc"], ttrpc="")
+    assert theirs == f"load required plugin {SERVER}.ttrpc: skip plugin"
+    assert ours == f"required plugin [{SERVER}.ttrpc] not included"
+
+
+def test_an_empty_address_of_grpc_is_the_failure_of_a_plugin_there_and_of_the_file_here(both):
+    theirs, ours = refusals(both, required=[f"{SERVER}.grpc"], grpc="")
+    assert theirs == f"load required plugin {SERVER}.grpc: grpc address cannot be empty: invalid argument"
+    assert ours == "@DIR@/c.toml:7: grpc.address: grpc address cannot be empty: invalid argument"
+
+
+@pytest.mark.parametrize(("name", "purpose"), [("grpc", "main endpoint"), ("ttrpc", "main ttrpc endpoint")])
+def test_one_whose_socket_cannot_be_made_ends_the_start(both, name, purpose):
+    theirs, ours = refusals(both, **{name: "@DIR@/c.toml/s.sock"})
+    assert theirs.startswith(
+        f"failed to get listener for {purpose}: failed to create unix socket on @DIR@/c.toml/s.sock"
+    )
+    assert ours == f"failed to get listener for {purpose}: @DIR@/c.toml/s.sock: Not a directory"
+
+
 @pytest.mark.parametrize("name", ["debug", "metrics"])
 def test_one_whose_address_is_in_use_ends_the_start(both, name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -117,7 +160,7 @@ def test_one_whose_address_is_in_use_ends_the_start(both, name):
 @pytest.mark.parametrize("uri", [None, *(uri for uri in EACH if uri != f"{SERVER}.grpc")])
 def test_one_that_is_disabled_is_not_listed_and_the_others_are_as_they_are(both, uri):
     seen = []
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, disabled=[uri] if uri else []) as running:
             running.ready()
             seen.append(listed(running, SERVER) | listed(running, METRICS))
@@ -128,7 +171,7 @@ def test_one_that_is_disabled_is_not_listed_and_the_others_are_as_they_are(both,
 
 
 def test_without_grpc_both_serve_and_neither_has_the_socket(both):
-    for starter in (containerd, daemon.holdfast):
+    for starter in (daemon.containerd23, daemon.holdfast):
         with both(starter, disabled=[f"{SERVER}.grpc"]) as running:
             running.ready()
             assert (running.dir / "s.sock.ttrpc").exists()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.client import DaemonClient
-from holdfast.cli.options import ClientCommand, client_options
-from holdfast.cli.table import aligned, show
+from holdfast.cli.options import ClientCommand, client_options_for
+from holdfast.cli.table import NONE, Column, Table, show
 
 if TYPE_CHECKING:
     from holdfast.api.services.introspection.v1.introspection_pb2 import Plugin
@@ -25,13 +25,13 @@ def plugins() -> None:
 @click.option("-d", "--detailed", is_flag=True, help="Requirements, exports, capabilities and error of each.")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 @click.option("--all", "everything", is_flag=True, help="Skipped plugins too; a FILTER shows them as well.")
-@client_options
+@client_options_for("table", "wide")
 def ls(client: DaemonClient, filters: tuple[str, ...], detailed: bool, quiet: bool, everything: bool) -> None:
     """List plugins in the order they were started.
 
     STATUS is ok, error, or skip for a plugin this machine has nothing for. A FILTER compares the fields type and id,
     as in containerd: `id==version`, `type~=grpc`, `type==io.containerd.grpc.v1,id!=version` (both must hold);
-    of several filters any may match.
+    of several filters any may match. With -o wide also the package that brings each plugin, with its version.
 
     Exit code 0, whatever the plugins' states.
     """
@@ -48,10 +48,19 @@ def ls(client: DaemonClient, filters: tuple[str, ...], detailed: bool, quiet: bo
     elif detailed:
         show([line for each in shown for line in ("", *detail(each))][1:])
     else:
-        rows = [(each.type, each.id, platforms(each) or "-", status(each)) for each in shown]
-        click.echo(aligned([("TYPE", "ID", "PLATFORMS", "STATUS"), *rows]))
+        show(Table(_columns(), wide=client.output == "wide", headers=True, first=shown).lines(shown))
     if hidden := len(answer.plugins) - len(shown):
         click.echo(f"({hidden} skipped; --all shows them)", err=True)
+
+
+def _columns() -> list[Column[Plugin]]:
+    return [
+        Column("TYPE", lambda one: one.type),
+        Column("ID", lambda one: one.id),
+        Column("PLATFORMS", lambda one: platforms(one) or NONE),
+        Column("STATUS", status),
+        Column("DISTRIBUTION", lambda one: one.exports.get("distribution", NONE), wide=True),
+    ]
 
 
 def status(plugin: Plugin) -> str:

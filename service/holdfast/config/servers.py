@@ -5,6 +5,9 @@ move those of version 4 to our own short sections. Two rules of containerd's hav
 
 * A section that an older file has already replaces all that would have been moved into it, key by key or not.
 * In version 4 ttrpc's address no longer follows gRPC's: without its section it is the default one.
+
+A ttrpc section with an empty address is a daemon without ttrpc in containerd; we disable the plugin, because an empty
+address of ours follows gRPC's.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ def with_servers(
         _leave_out_old(result, warnings)
     for uri, section in found.items():
         _take(result, uri, section, warnings)
+    if TTRPC in found:
+        _leave_out_ttrpc(result, found[TTRPC].mapping().get("address"))
     if default_address and not _says_address(result.get("ttrpc")):
         _name_ttrpc(result, None if version >= SERVERS_SINCE else before.get("grpc"), GRPC in found, default_address)
     return result
@@ -82,6 +87,15 @@ def _take(entries: dict[str, Node], uri: str, section: Node, warnings: list[Find
     own = entries.get(name)
     rest = {key: node for key, node in own.mapping().items() if key not in keys.values()} if own is not None else {}
     entries[name] = (own or section).with_value({**rest, **taken})
+
+
+def _leave_out_ttrpc(entries: dict[str, Node], address: Node | None) -> None:
+    """Disable ttrpc's plugin where its section has an empty address."""
+    if address is None or address.value != "":
+        return
+    disabled = entries.get("disabled_plugins", address.with_value([]))
+    if isinstance(disabled.value, list):
+        entries["disabled_plugins"] = disabled.with_value([*disabled.value, address.with_value(TTRPC)])
 
 
 def _says_address(node: Node | None) -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from holdfast import __version__
 from holdfast.config import Settings
 from holdfast.errors import HoldfastError
 from holdfast.failure import sentence
@@ -128,7 +129,8 @@ def registrations(settings: Settings, named: Collection[str] = ()) -> list[Regis
 
 def installed(disabled: Collection[str] = (), named: Collection[str] = ()) -> list[Registration]:
     """Return every plugin of this installation, without the proxies, which a configuration defines."""
-    found = {one.uri: one for one in shipped()}
+    own = f"holdfast {__version__}"
+    found = {one.uri: msgspec.structs.replace(one, distribution=own) for one in shipped()}
     for point, plugin in chain(third_party(disabled), _of_the_working_directory(named)):
         one = plugin
         if one.uri in found and found[one.uri].init is one.init:

@@ -79,7 +79,8 @@ CONFIGURATION = (
     Case(
         "syntax",
         refused(
-            f"failed to load TOML: {CONFIG}: (10, 2): unexpected token unclosed table key, was expecting a table key"
+            f"failed to load TOML: {CONFIG}: (10, 2): "
+            "unexpected token table key cannot contain ']', was expecting a table key"
         ),
         tables="[metrics",
     ),

@@ -75,7 +75,7 @@ OURS: dict[str, Seen] = {
     "unknown_plugin": warned(
         "unknown_plugin",
         "@DIR@/config.toml:8: plugins: ignoring the sections of plugins that are not here:"
-        " io.containerd.internal.v1.opt, io.nonsense.x.v1.x",
+        " io.containerd.internal.v1.opt, io.nonsense.x.v1.x, io.containerd.nri.v1.nri",
     ),
     "unknown_plugin_key": warned(
         "unknown_plugin_key",
@@ -130,7 +130,9 @@ OURS: dict[str, Seen] = {
     "tcp_plain": Seen(look="OK OK"),
     "metrics": Seen(look="/metrics 200, /v1/metrics 200, no histogram"),
     "metrics_histogram": Seen(look="/metrics 200, /v1/metrics 200, histogram"),
-    "socket_too_long": refused(f'command line: grpc.address: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'),
+    "socket_too_long": refused(
+        f'@DIR@/more.toml:3: grpc.address: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'
+    ),
     "socket_is_a_directory": refused("failed to get listener for main endpoint: @DIR@/s.sock: is a directory"),
     "socket_is_a_file": refused(
         "failed to get listener for main endpoint: @DIR@/s.sock: exists and is not a socket; remove it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.peers.case import Case, Seen, refused
 from tests.peers.cases.looks import as_nobody, metrics_page, over_tcp
-from tests.peers.cases.words import socket_file
+from tests.peers.cases.words import socket_file, sockets
 
 LISTENERS = (
     Case("socket_mode", Seen(look="140660 140660"), look=socket_file),
@@ -13,7 +13,16 @@ LISTENERS = (
         refused(
             f'failed to get listener for main ttrpc endpoint: "/{"x" * 99}.ttrpc": unix socket path too long (> 104)'
         ),
-        arguments=("--address", "/" + "x" * 99),
+        top='imports = ["@DIR@/more.toml"]',
+        files={"more.toml": f"version = 2\n[grpc]\naddress = '/{'x' * 99}'"},
+    ),
+    Case(
+        "address_flag",
+        Seen(look="s.sock s.sock.ttrpc"),
+        top='imports = ["@DIR@/more.toml"]',
+        files={"more.toml": "version = 2\n[grpc]\naddress = '@DIR@/x.sock'"},
+        arguments=("--address", "@DIR@/s.sock"),
+        look=sockets,
     ),
     Case(
         "socket_is_a_directory",

@@ -62,11 +62,11 @@ PLUGINS = (
         Seen(
             plugins=without(EXCHANGE, failed=NEED_EXCHANGE),
             look="0 Client: Server:",
-            line=f'failed to load plugin {EVENTS}" error="no plugins registered for io.containerd.event.v1: not found',
+            line='error="no plugins registered for io.containerd.event.v1: not found',
         ),
         top=disabled(EXCHANGE),
         look=version,
-        says=rf'failed to load plugin {EVENTS}" error="[^"]*',
+        says=r'error="no plugins registered for io.containerd.event[^"]*',
     ),
     Case(
         "disabled_store",

@@ -77,3 +77,8 @@ def socket_file(daemon: Daemon) -> str:
     """Modes of the two sockets."""
     paths = (daemon.address, daemon.ttrpc_address)
     return " ".join(f"{Path(path).stat().st_mode:o}" for path in paths)
+
+
+def sockets(daemon: Daemon) -> str:
+    """Names of the sockets in the case's folder."""
+    return " ".join(sorted(path.name for path in daemon.dir.iterdir() if path.is_socket()))

@@ -48,7 +48,7 @@ def tried():
             capabilities=["a", "b"],
         )
     )
-    plugins.add(PluginState(Registration(GRPC, "version", init), State.READY))
+    plugins.add(PluginState(Registration(GRPC, "version", init, distribution="example 1.0"), State.READY))
     plugins.add(
         PluginState(
             Registration(GRPC, "tasks", init, (SNAPSHOT,)), State.FAILED, error=RuntimeError("disk\x1b[2J on fire")
@@ -114,6 +114,14 @@ def test_plugins_hides_what_was_skipped_and_says_so(daemon):
     assert result.stderr == "(1 skipped; --all shows them)\n"
 
 
+def test_wide_names_the_package_that_brings_each_plugin_with_its_version(daemon):
+    assert daemon.run("plugins", "ls", "-o", "wide").stdout == (
+        "TYPE                     ID         PLATFORMS    STATUS    DISTRIBUTION\n"
+        "io.containerd.grpc.v1    version    -            ok        example 1.0\n"
+        "io.containerd.grpc.v1    tasks      -            error     -\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "ids"),
     [
@@ -138,6 +146,7 @@ def test_details_are_one_line_a_fact_and_cannot_drive_the_terminal(daemon):
         "\n"
         "Type:          io.containerd.grpc.v1\n"
         "ID:            version\n"
+        "Exports:       distribution example 1.0\n"
         "\n"
         "Type:          io.containerd.grpc.v1\n"
         "ID:            tasks\n"

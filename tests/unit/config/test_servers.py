@@ -50,6 +50,16 @@ def test_ttrpc_follows_grpc_before_version_4_and_the_default_since():
     assert tree.at(("ttrpc",)).plain() == {"uid": 7, "address": "/g.ttrpc"}
 
 
+def test_ttrpc_with_an_empty_address_is_disabled_and_without_one_is_not():
+    section = f"version = 4\ndisabled_plugins = ['a.b']\n[{SERVER}ttrpc']\nuid = 1\n"
+    tree, _ = taken(f"{section}address = ''\n")
+    assert tree.at(("disabled_plugins",)).plain() == ["a.b", "io.containerd.server.v1.ttrpc"]
+    tree, _ = taken(section)
+    assert tree.at(("disabled_plugins",)).plain() == ["a.b"]
+    tree, _ = taken(section.replace("['a.b']", "5") + "address = ''\n")
+    assert tree.at(("disabled_plugins",)).plain() == 5  # refused later
+
+
 def test_an_imported_file_changes_nothing_that_it_does_not_name():
     tree, _ = taken(f"[{SERVER}grpc']\naddress = '/g'\n", inherited=4)
     assert tree.plain() == {"grpc": {"address": "/g"}, "plugins": {}}
