@@ -24,8 +24,8 @@ PAGES = [
 ]
 EACH = pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
 PROGRAMS = (
-    *("curl", "ctr", "docker", "echo", "grpcurl", "helm", "holdfast", "install", "kind", "kubectl", "make", "oras"),
-    *("pip", "python", "python3", "systemctl", "cat", "PROVIDER=native"),
+    *("apt", "curl", "ctr", "docker", "echo", "grpcurl", "helm", "holdfast", "install", "kind", "kubectl", "make"),
+    *("oras", "pip", "python", "python3", "systemctl", "cat", "PROVIDER=native"),
 )
 RECORDED = "a session that was recorded on a machine of its own; its commands and options are checked here"
 
@@ -45,6 +45,7 @@ RUN = {
     ("docs/framework.md", "ctr"): "tests/install/test_look_around.py",
     ("docs/operations.md", "kubectl create namespace"): "tests/cluster/test_pages.py",
     ("docs/operations.md", "helm upgrade"): "tests/cluster/test_pages.py",
+    ("docs/operations.md", "apt install"): "tests/install/test_release.py",
     ("docs/operations.md", "python3 -m venv"): "tests/install/test_systemd.py",
     ("docs/operations.md", "kubectl -n holdfast get pods"): "tests/cluster/test_pages.py",
     ("helm/holdfast/README.md", "kubectl create namespace"): "tests/install/test_kubernetes.py",
