@@ -54,6 +54,8 @@ def _session(text: str) -> Block:
         if line.startswith(PROMPT):
             commands.append(line.removeprefix(PROMPT))
             shown.append([])
+        elif commands and commands[-1].endswith("\\"):  # it goes on
+            commands[-1] += f"\n{line}"
         elif shown:
             shown[-1].append(line)
     return Block(tuple(commands), tuple(map(tuple, shown)))

@@ -35,6 +35,9 @@ RUN = {
     ("README.md", "make run"): "tests/install/test_look_around.py",
     ("CONTRIBUTING.md", "make run"): "tests/unit/docs/test_blocks.py",
     ("docs/testing.md", "make peers"): "tests/unit/docs/test_blocks.py",
+    ("docs/bundles.md", "oras push"): "tests/peers/test_bundle_page.py",
+    ("docs/bundles.md", "holdfast bundle pull"): "tests/peers/test_bundle_page.py",
+    ("docs/bundles.md", "ctr"): "tests/peers/test_bundle_page.py",
     ("docs/first-plugin.md", "python3 -m venv"): "tests/install/test_first_plugin.py",
     ("docs/first-plugin.md", "python -m grpc_tools.protoc"): "tests/install/test_first_plugin.py",
     ("docs/first-plugin.md", "holdfast run"): "tests/install/test_first_plugin.py",
@@ -55,12 +58,6 @@ RUN = {
 NOT_RUN = {
     ("README.md", "holdfast preview"): "`make recording` types it in a virtual machine and writes down what it prints",
     ("README.md", "make test"): "it is what runs this test",
-    (
-        "docs/bundles.md",
-        "oras push",
-    ): "it needs oras, which no Debian package has; `bundle pull` is tested in tests/peers",
-    ("docs/bundles.md", "holdfast bundle pull"): RECORDED,
-    ("docs/bundles.md", "ctr"): RECORDED,
     ("docs/operations.md", "docker run"): "it needs docker and the published image",
     ("docs/operations.md", "kubectl -n holdfast annotate pods"): "tests/cluster annotates its pods the same way",
     ("docs/placement.md", "holdfast"): RECORDED,
