@@ -150,6 +150,14 @@ def test_the_installed_daemon_serves_and_writes_nothing(debian):
     assert "Nothing was written" in debian.run(f"holdfast run 2>/tmp/log & {ready}; {preview}")
 
 
+def test_it_can_be_installed_again_and_be_removed_without_its_state(debian, dist):
+    (package,) = dist.glob("*.deb")
+    debian.run(f"mkdir -p /var/lib/holdfast; touch /var/lib/holdfast/journal; dpkg --install {package}")
+    assert debian.run("dpkg --verify holdfast; holdfast --version") == f"holdfast {VERSION}\n"
+    debian.run("dpkg --remove holdfast; test -e /var/lib/holdfast/journal; test ! -e /usr/bin/holdfast")
+    debian.run(f"dpkg --install {package}")
+
+
 def test_a_purge_leaves_nothing(debian):
     debian.run("mkdir -p /var/lib/holdfast && touch /var/lib/holdfast/journal; dpkg --purge holdfast")
     left = debian.run("find / -xdev -path '*holdfast*' -not -path '/proc/*' -not -path '*/dist*' -prune")
