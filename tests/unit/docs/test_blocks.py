@@ -27,8 +27,6 @@ PROGRAMS = (
     *("apt", "curl", "ctr", "docker", "echo", "grpcurl", "helm", "holdfast", "install", "kind", "kubectl", "make"),
     *("oras", "pip", "python", "python3", "systemctl", "cat", "PROVIDER=native"),
 )
-RECORDED = "a session that was recorded on a machine of its own; its commands and options are checked here"
-
 #: Blocks by page and first command → the test that runs them as they stand there.
 RUN = {
     ("README.md", "kind create cluster"): "tests/unit/docs/test_blocks.py",  # and what it shares with operations.md
@@ -46,6 +44,7 @@ RUN = {
     ("docs/framework.md", "holdfast run"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "holdfast plugins ls"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "ctr"): "tests/install/test_look_around.py",
+    ("docs/pods.md", "holdfast ps"): "tests/peers/test_cri.py",
     ("docs/placement.md", "holdfast"): "tests/integration/test_placement_page.py",
     ("docs/placement.md", "echo"): "tests/integration/test_placement_page.py",
     ("docs/placement.md", "cat"): "tests/integration/test_placement_page.py",
@@ -65,8 +64,7 @@ NOT_RUN = {
     ("README.md", "make test"): "it is what runs this test",
     ("docs/operations.md", "docker run"): "it needs docker and the published image",
     ("docs/operations.md", "kubectl -n holdfast annotate pods"): "tests/cluster annotates its pods the same way",
-    ("docs/pods.md", "holdfast ps"): RECORDED,
-    ("docs/pods.md", "kubectl describe pod"): RECORDED,
+    ("docs/pods.md", "kubectl describe pod"): "it needs an API server; tests/peers/test_kill_events.py checks the text",
 }
 
 
