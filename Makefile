@@ -7,10 +7,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROTOC := .cache/protoc
 MKDOCS := .cache/mkdocs
+PACKAGE := .cache/package
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs man recording picture chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs docs-version man dist deb release-dry-run recording picture chart bench fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -122,6 +123,13 @@ docs: $(VENV)/.installed $(MKDOCS)/.installed ## regenerate the pages that come 
 	@$(BIN)/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --strict
 
+# A release 1.2.3 is the version 1.2 there, and `latest`, which the front page leads to. Nothing is pushed.
+docs-version: docs ## commit the site to the branch gh-pages, beside the other versions (VERSION=1.2.3, or main)
+	@[[ "$(VERSION)" =~ ^([0-9]+\.[0-9]+\.[0-9]+.*|main)$$ ]] || { echo 'holdfast: make: set VERSION=1.2.3, or main' >&2; exit 1; }
+	@export PATH="$(CURDIR)/$(MKDOCS)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 version=$(VERSION); \
+		if [[ $$version = main ]]; then mike deploy main; else \
+		mike deploy --update-aliases --title "$$version" "$$(cut -d. -f1,2 <<<"$$version")" latest && mike set-default latest; fi
+
 $(MKDOCS)/.installed: requirements/docs.lock
 	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
 	@rm -rf $(MKDOCS)
@@ -139,6 +147,27 @@ picture: $(VENV)/.installed ## draw docs/dashboard.svg again, as root with Debia
 man: $(VENV)/.installed ## write the manual pages, from the help of the commands, into DIR (.cache/man)
 	@$(BIN)/python docs/man.py $(or $(DIR),.cache/man)
 
+# From the files that git has: hatchling leaves out what .gitignore names, and the directory is empty before.
+dist: $(PACKAGE)/.installed ## build wheel and source distribution into dist/, and check what PyPI would refuse
+	@rm -rf dist
+	@$(PACKAGE)/bin/python -m hatchling build --directory dist
+	@$(PACKAGE)/bin/twine check --strict dist/*
+
+deb: dist ## build the Debian package of dist/, for the distribution and processor of this machine (NFPM=nfpm)
+	@[[ -n "$(NFPM)" || -x tests/peers/bin/nfpm ]] || tests/peers/build nfpm
+	@PIP=$(PACKAGE)/bin/pip NFPM=$(or $(NFPM),tests/peers/bin/nfpm) deploy/deb/build dist/*.whl
+
+release-dry-run: deb docs ## everything of a release that needs no credentials, into dist/ (VERSION=1.2.3 HELM=helm)
+	@[[ -n "$(HELM)" || -x tests/peers/bin/helm4 ]] || tests/peers/build helm4
+	@HELM=$(or $(HELM),tests/peers/bin/helm4) deploy/release "$(VERSION)"
+
+$(PACKAGE)/.installed: requirements/package.lock
+	@[[ -n "$(PYTHON)" ]] || { echo 'holdfast: make: Python 3.11 or newer was not found; set PYTHON=' >&2; exit 1; }
+	@rm -rf $(PACKAGE)
+	@$(PYTHON) -m venv $(PACKAGE)
+	@$(PACKAGE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/package.lock
+	@touch $@
+
 chart: $(VENV)/.installed ## regenerate the chart's values.schema.json, README.md and dashboard
 	@$(BIN)/python helm/generate.py
 
@@ -147,7 +176,7 @@ lock: ## resolve requirements/*.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --extra otlp -o requirements/run.lock pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' --resolution lowest-direct --extra dev -o requirements/lowest.lock pyproject.toml
 	@echo 'atheris~=3.0.0' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/fuzz.lock -
-	@for name in build chart docs protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
+	@for name in build chart docs package protos; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements/$$name.lock requirements/$$name.in; done
 
 clean: ## remove the files that the targets above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -28,7 +28,14 @@ def test_there_are_workflows_to_lint():
 
 
 def test_scripts_are_bash_that_parses():
-    for script in ("tests/e2e/run", "tests/peers/build", ".ci/run"):
+    for script in (
+        "tests/e2e/run",
+        "tests/peers/build",
+        ".ci/run",
+        "deploy/deb/build",
+        "deploy/release",
+        "deploy/site",
+    ):
         done = ran("bash", "-n", REPOSITORY / script)
         assert (done.returncode, done.stderr) == (0, ""), script
 

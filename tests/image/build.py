@@ -39,8 +39,8 @@ def buildah(*words: str | Path) -> str:
     return done.stdout.strip()
 
 
-def debian() -> None:
-    """Make the base image, once."""
+def debian_tar() -> Path:
+    """Make a Debian with Python and nothing else, once; a tar archive of its root."""
     tar = CACHE / "base" / "base.tar"
     if not tar.exists():
         tar.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,13 @@ def debian() -> None:
         command = [path_of("mmdebstrap"), "--quiet", "--variant=minbase", include, release, part]
         subprocess.run(command, check=True, timeout=BUILD_S, capture_output=True)
         part.rename(tar)
-        (tar.parent / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+    return tar
+
+
+def debian() -> None:
+    """Make the base image, once."""
+    tar = debian_tar()
+    (tar.parent / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
     if not buildah("images", "--quiet", "--filter", f"reference={BASE}"):
         buildah("bud", "--isolation", "chroot", "--tag", BASE, tar.parent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 INLINE = re.compile(r"(?<!`)`(?P<text>[^`\n]+)`(?!`)")
 SHELL = ("", "sh", "bash", "console")
 PROMPT = "$ "
+HEAD = re.compile(r"[A-Z#][A-Z#0-9 ()]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,39 @@ class Block:
     def script(self) -> str:
         """All its commands, one after the other."""
         return "\n".join(self.commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What stays the same on another machine: the heads of tables, the labels of lines, and the sentences."""
+
+    heads: frozenset[tuple[str, ...]]
+    labels: frozenset[str]
+    sentences: frozenset[str]
+
+    def without(self, printed: Form) -> list[object]:
+        """Return what is missing from ``printed``, whose tables may have more columns at the end."""
+        heads = [head for head in self.heads if head not in {ours[: len(head)] for ours in printed.heads}]
+        return [*heads, *(self.labels - printed.labels), *(self.sentences - printed.sentences)]
+
+
+def form(text: str, rules: Sequence[str], names: Sequence[str]) -> Form:
+    """The form of a command's output; numbers, times and the names of rules and processes are replaced."""
+    for name, kind in [*((rule, "RULE") for rule in rules), *((name, "NAME") for name in names)]:
+        text = text.replace(name, kind)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", text)
+    text = re.sub(r"-?\d+(?:\.\d+)?(?: [KMG]iB| m?s(?!\w))?", "N", text)
+    text = re.sub(r"(?<=next victim: )\S+ \(N\)", "NAME", text)  # that of the whole machine
+    heads, labels, sentences = set(), set(), set()
+    for line in text.splitlines():
+        fields = re.split(r" {2,}", line.strip())
+        if len(fields) > 2 and fields[0] != "N" and all(map(HEAD.fullmatch, fields)):
+            heads.add(tuple(fields))
+        elif len(fields) > 1 and line.startswith("  ") and re.fullmatch(r"[a-z_ ]+:?", fields[0]):
+            labels.add(fields[0])
+        elif len(fields) == 1 and line and line[0] not in " /":  # a group's name is another here
+            sentences.add(re.sub(r"(decision: rule RULE).*", r"\1", line))
+    return Form(frozenset(heads), frozenset(labels), frozenset(sentences))
 
 
 def blocks(page: str) -> list[Block]:
@@ -54,6 +88,8 @@ def _session(text: str) -> Block:
         if line.startswith(PROMPT):
             commands.append(line.removeprefix(PROMPT))
             shown.append([])
+        elif commands and commands[-1].endswith("\\"):  # it goes on
+            commands[-1] += f"\n{line}"
         elif shown:
             shown[-1].append(line)
     return Block(tuple(commands), tuple(map(tuple, shown)))

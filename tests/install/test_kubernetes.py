@@ -17,11 +17,11 @@ import yaml
 from tests.chart.kit import KUBERNETES, config_text, objects, one
 from tests.install.machine import Machine, checkout, places
 from tests.install.pages import REPOSITORY, block, inline
-from tests.needs import path_of, peer
+from tests.needs import BIN, path_of, peer
 from tests.running import Running
 
 pytestmark = [
-    peer("helm3", "helm4", "kustomize", "registry", "openssl", "busybox"),
+    peer("helm3", "helm4", "kustomize", "registry", "oras", "openssl", "busybox"),
     pytest.mark.root,
     pytest.mark.timeout(600),
 ]
@@ -53,12 +53,12 @@ def program(path, text):
 
 
 def pushing():
-    """Return the release workflow's steps that package and push the chart, up to the signing."""
+    """The release workflow's step that pushes the chart and Artifact Hub's file, without the signing."""
     steps = yaml.safe_load((REPOSITORY / RELEASE).read_text())["jobs"]["chart"]["steps"]
-    (script,) = [step["run"] for step in steps if step.get("name") == "Package, push, sign"]
-    before, _, after = script.partition("cosign sign")
-    assert after.count("\n") <= 1
-    return before + 'echo "$digest"'
+    (script,) = [step["run"] for step in steps if step.get("name") == "Push, sign"]
+    lines = script.splitlines()
+    assert [line for line in lines if "cosign" in line] == ['cosign sign --yes "$charts/holdfast@$digest"']
+    return "\n".join(line if "cosign" not in line else 'echo "signed: $digest"' for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,14 @@ def published(tmp_path_factory):
         machine = Machine(home / "machine", lambda command, **words: stack.enter_context(Running(command, **words)))
         machine.run(CERTIFICATE, home)
         machine.start(f"exec {path_of('registry')} 127.0.0.1:443 certificate.pem key.pem", home).line(":443$")
-        variables = {"GITHUB_REPOSITORY_OWNER": "holdfast", "RUNNER_TEMP": str(home)}
+        variables = {"GITHUB_REPOSITORY_OWNER": "holdfast"}
         trusted = {"SSL_CERT_FILE": str(home / "certificate.pem"), "HOME": str(home)}
-        (home / "helm").symlink_to(path_of("helm4"))
+        (clone / "tests/peers/bin").symlink_to(BIN)
+        (packaging,) = re.findall(r'^"\$HELM" (package .*)$', (clone / "deploy/release").read_text(), re.MULTILINE)
+        machine.run(f"{path_of('helm4')} {packaging}", clone)
         said = machine.run(pushing(), clone, variables | trusted)
-        assert re.search(r"\nsha256:[0-9a-f]{64}\n$", said)  # what the workflow signs
+        assert re.search(r"^signed: sha256:[0-9a-f]{64}$", said, re.MULTILINE)
+        assert "Pushed [registry] ghcr.io/holdfast/charts/holdfast:artifacthub.io" in said
         yield machine, clone, trusted
 
 

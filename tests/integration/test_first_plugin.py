@@ -1,10 +1,12 @@
-"""docs/first-plugin.md, followed to the letter: its files are written, generated, installed and served."""
+"""The project of docs/first-plugin.md: its files are those of the page, and the daemon serves it as the page says.
+
+`tests/install/test_first_plugin.py` types the page's commands.
+"""
 
 import importlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -30,23 +32,21 @@ def blocks(language):
 
 
 @pytest.fixture
-def installed(tmp_path):
-    """The directory a reader ends up with, the package known by a dist-info as an installer writes it."""
-    (proto,), (plugin, test), (project,) = blocks("proto"), blocks("python"), blocks("toml")
-    (tmp_path / "load.proto").write_text(proto)
-    (tmp_path / "example_load.py").write_text(plugin)
-    (tmp_path / "test_example_load.py").write_text(test)
-    (protoc,) = re.findall(r"^\$ python (-m grpc_tools\.protoc .*)$", DOCUMENT.read_text(), re.MULTILINE)
-    subprocess.run([sys.executable, *protoc.split()], cwd=tmp_path, check=True)
-    described = tomllib.loads(project)["project"]
-    info = tmp_path / f"{described['name'].replace('-', '_')}-{described['version']}.dist-info"
+def installed(tmp_path, monkeypatch):
+    """The sources of the page's project, with a dist-info beside them as an installer writes it."""
+    monkeypatch.chdir(tmp_path)
+    (words,) = re.findall(r"^\$ holdfast (new-plugin .*)$", DOCUMENT.read_text(), re.MULTILINE)
+    assert call(words.split()) == 0
+    project = tmp_path / words.split()[1]
+    described = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    info = project / "src" / f"{described['name'].replace('-', '_')}-{described['version']}.dist-info"
     info.mkdir()
-    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: 1.0\n")
+    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: 0.1.0\n")
     points = described["entry-points"]["holdfast.plugins"]
     info.joinpath("entry_points.txt").write_text(
         "[holdfast.plugins]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
     )
-    return tmp_path
+    return project / "src"
 
 
 @pytest.fixture
@@ -82,9 +82,11 @@ def started(installed, short_dir):
 def stub(installed, monkeypatch):
     """The generated client, imported from where the document made it."""
     monkeypatch.syspath_prepend(str(installed))
-    yield lambda address: importlib.import_module("load_pb2_grpc").LoadStub(grpc.insecure_channel(f"unix:{address}"))
-    for name in ("load_pb2", "load_pb2_grpc"):
-        sys.modules.pop(name, None)
+    yield lambda address: importlib.import_module("example_load.load_pb2_grpc").LoadStub(
+        grpc.insecure_channel(f"unix:{address}")
+    )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "example_load"]:
+        del sys.modules[name]
 
 
 def test_the_plugin_is_thirty_lines():
@@ -113,31 +115,18 @@ def test_it_serves_and_everything_the_document_promises_comes_with_it(started, s
         assert daemon.stop() == 0
 
 
-def test_it_starts_from_its_directory_without_a_package(installed, short_dir, stub):
-    (words,) = re.findall(r"^\$ holdfast run (--plugin .*)$", DOCUMENT.read_text(), re.MULTILINE)
-    shutil.rmtree(installed / "example_load-1.0.dist-info")
-    file = short_dir / "config.yaml"
-    file.write_text(
-        json.dumps(
-            {
-                "root": f"{short_dir}/root",
-                "state": f"{short_dir}/state",
-                "grpc": {"address": f"{short_dir}/s.sock"},
-                "metrics": {"address": ""},
-                "web": {"address": ""},
-            }
-        )
-    )
-    with holdfast(short_dir, file, *words.split(), cwd=installed) as daemon:
-        assert stub(daemon.ready().address).Now(Empty(), timeout=10).one >= 0
-        assert daemon.stop() == 0
+def test_the_code_of_the_page_is_the_projects(installed):
+    (proto,), (plugin, test), (point,) = blocks("proto"), blocks("python"), blocks("toml")
+    assert proto == (installed / "example_load" / "load.proto").read_text()
+    assert plugin == (installed / "example_load" / "plugin.py").read_text()
+    assert test == (installed.parent / "tests" / "test_plugin.py").read_text()
+    assert point in (installed.parent / "pyproject.toml").read_text()
 
 
 def test_its_test_passes(installed):
-    (words,) = re.findall(r"^\$ python (-m pytest .*)$", DOCUMENT.read_text(), re.MULTILINE)
-    command = [sys.executable, *words.split(), "-p", "no:cacheprovider"]
-    environ = {**os.environ, **ENVIRON}
-    done = subprocess.run(command, cwd=installed, env=environ, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    environ = {**os.environ, "PYTHONPATH": f"{ENVIRON['PYTHONPATH']}:{installed}"}
+    done = subprocess.run(command, cwd=installed.parent, env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
 
 
@@ -192,7 +181,7 @@ def test_a_machine_without_the_file_skips_it_and_a_caller_hears_why(started, stu
 
 
 def test_a_plugin_that_cannot_be_imported_is_listed_and_the_daemon_serves(started, installed, capsys):
-    (installed / "example_load.py").write_text("import nothing_of_that_name")
+    (installed / "example_load" / "plugin.py").write_text("import nothing_of_that_name")
     with started() as daemon:
         address = daemon.ready().address
         assert call(["plugins", "ls", "-d", "id==load", "-a", address]) == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from holdfast.node.proc.host import capabilities
 
+from tests.install.pages import block, form
 from tests.needs import peer
 from tests.peers import cri_side
 from tests.peers.daemon import ENVIRON, HOLDFAST, Daemon, holdfast
@@ -42,6 +43,9 @@ plugins:
 """
 
 
+RULES = ("by-label", "annotation")
+
+
 @pytest.fixture
 def cri(short_dir):
     directory = short_dir / "c"
@@ -62,15 +66,19 @@ def ours(short_dir, cri):
         yield daemon.ready()
 
 
-def ask(daemon: Daemon, *words: str):
+def text(daemon: Daemon, *words: str) -> str:
     done = subprocess.run(
-        [*HOLDFAST, *words, "-a", daemon.address, "-o", "json"],
+        [*HOLDFAST, *words, "-a", daemon.address],
         env={**os.environ, **ENVIRON},
         capture_output=True,
         text=True,
         check=True,
     )
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def ask(daemon: Daemon, *words: str):
+    return json.loads(text(daemon, *words, "-o", "json"))
 
 
 def placements(daemon: Daemon) -> dict[int, dict]:
@@ -130,6 +138,13 @@ def test_pods_are_held_by_label_and_by_annotation_over_a_restart_of_the_runtime(
     assert "the kubelet gave it 990 = 1000 - 1000 x memory request" in notes
     assert "it has 300 now, by rule annotation" in notes
     assert "holdfast.dev/oom-score-adj.greedy: -500, which is refused" in notes
+
+    session = block("docs/pods.md", "holdfast ps")
+    for command, shown in zip(session.commands, session.shown, strict=True):
+        words = command.replace("7763", str(leader)).split()[1:]
+        printed = text(ours, *words)
+        assert form("\n".join(shown), RULES, ()).without(form(printed, RULES, ())) == [], printed
+        assert " db/pg-0/pg" in printed
 
     cri.stop()
     ours.line("pods are known by their cgroups' names alone, or as last reported")

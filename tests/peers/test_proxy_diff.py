@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.install.pages import block
 from tests.needs import path_of, peer, root
 from tests.peers import containerd, holdfast
 from tests.peers.layers import OCI, bind, dialled, digest, tree
@@ -82,6 +83,26 @@ def test_ctr_unpacks_an_image_through_our_differ(containerd2, tmp_path):
     ctr(address, "images", "import", "--snapshotter", "native", str(tmp_path / "image.tar"))
     assert (ours / "log").read_text().count('msg="diff applied"') == 2
     assert len(re.findall(r"Committed *$", ctr(address, "snapshots", "--snapshotter", "native", "ls"), re.M)) == 2
+
+
+def test_the_commands_of_the_page_print_what_it_shows(containerd2, tmp_path):
+    address, ours = containerd2
+    archive(tmp_path / "image.tar", an_image([base(), above()]))
+    (tmp_path / "holdfast.log").symlink_to(ours / "log")
+    (tmp_path / "ctr").symlink_to(path_of("ctr"))
+    environ = {"CONTAINERD_ADDRESS": address, "CONTAINERD_NAMESPACE": "hf", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    session = block("docs/proxy-plugin.md", "ctr images import")
+    for command, shown in zip(session.commands, session.shown, strict=True):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert unmeasured(done.stdout) == unmeasured("\n".join(shown)), command
+
+
+def unmeasured(text: str) -> list[list[str]]:
+    """The words of each line without digests, times and sizes."""
+    text = re.sub(r"sha256:[0-9a-f]{64}|(?<=seconds=)[0-9.]+|(?<=size=)[0-9]+", "…", text)
+    return [line.split() for line in text.splitlines()]
 
 
 def an_image(layers: list[bytes]) -> dict[str, bytes]:

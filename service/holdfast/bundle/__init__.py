@@ -1,7 +1,8 @@
-"""Bundles: files by digest, copied from an OCI layout into content, applied together, rolled back together.
+"""Bundles: files by digest, from a registry or an OCI layout into content, applied together, rolled back together.
 
 - `manifest`: the format of a bundle; everything else is refused
 - `layout`: a bundle on disk, as a directory or a tar archive
+- `registry`: a bundle in a registry
 - `bundle_dir`: the directories of applied bundles
 - `history`: their order
 - `links`: their files elsewhere on the node

@@ -1,12 +1,10 @@
-"""``holdfast bundle``: rules and other node files from an OCI layout, put in force and rolled back as one.
+"""``holdfast bundle``: rules and node files from a registry or an OCI layout, put in force and rolled back as one.
 
 Pulling is done here, over the content API, as any client of a content store would do it; the daemon applies.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from holdfast.api.bundle.v1 import bundle_pb2 as pb
     from holdfast.api.bundle.v1.bundle_pb2_grpc import BundlesStub
 
-_SPLIT = re.compile(r"(?P<path>.+?)(?:@(?P<digest>[a-z0-9]+:[a-f0-9]+)|:(?P<tag>[^/:]+))?\Z", re.DOTALL)
 _STATES = {1: "current", 2: "earlier", 3: "rolled back", 4: "pulled"}
 
 
@@ -33,25 +30,33 @@ def bundle() -> None:
 
 
 @bundle.command(cls=ClientCommand, short_help="Bring a bundle into the node's content.")
-@click.argument("layout", metavar="LAYOUT[:TAG|@DIGEST]")
-@click.option("--name", default="", help="Name it gets on the node.  [default: what LAYOUT is called, and the tag]")
+@click.argument("source", metavar="SOURCE")
+@click.option("--name", default="", help="Name it gets on the node.  [default: that of SOURCE]")
 @click.option("--hold", default="168h", show_default=True, help="Time that it is kept without being applied.")
 @click.option("--apply", "at_once", is_flag=True, help="Apply it when it is there.")
+@click.option("--plain-http", is_flag=True, help="Request from a registry without TLS; no password is sent.")
 @client_options
-def pull(client: DaemonClient, layout: str, name: str, hold: str, at_once: bool) -> None:
-    """Bring the bundle in LAYOUT, an OCI layout (a directory or a tar archive of one), into the node's content.
+def pull(client: DaemonClient, source: str, name: str, hold: str, at_once: bool, plain_http: bool) -> None:
+    """Bring the bundle in SOURCE into the node's content.
+
+    \b
+    SOURCE is
+      oci://HOST/NAME:TAG     a bundle in a registry, by tag
+      oci://HOST/NAME@DIGEST  by digest
+      LAYOUT[:TAG|@DIGEST]    an OCI layout: a directory, or a tar archive of one
 
     Everything is checked before anything is written: digests, paths, sizes, and that the rules can be put in force.
+    The password for a registry is that of docker's config.json.
     """
-    from holdfast.cli.pull import Pull
+    from holdfast.cli.pull import Pull, opened
     from holdfast.config.quantity import parse_duration
 
     try:
         hold_s = parse_duration(hold)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--hold") from None
-    path, reference = split(layout)
-    done = Pull(client, hold_s).run(path, reference, name)
+    with opened(source, client.target.timeout, plain=plain_http) as (files, manifest, usual_name):
+        done = Pull(client, hold_s).run(files, manifest, name or usual_name)
     if at_once:
         _applied(client, done.digest)
     elif client.for_programs:
@@ -98,16 +103,6 @@ def ls(client: DaemonClient) -> None:
         for one in answer.bundles
     ]
     click.echo(aligned([("NAME", "DIGEST", "STATE", "APPLIED (UTC)", "FILES"), *rows]))
-
-
-def split(layout: str) -> tuple[Path, str]:
-    """The path of a layout, and its tag or digest; a path that exists is a path, whatever its name contains."""
-    if Path(layout).exists():
-        return Path(layout), ""
-    found = _SPLIT.match(layout)
-    if found is None:
-        return Path(layout), ""
-    return Path(found["path"]), found["digest"] or found["tag"] or ""
 
 
 def _listed(client: DaemonClient) -> pb.ListResponse:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("placement:release", "End an override."),
     "restore": ("placement:restore", "Restore what was written."),
     "bundle": ("bundle:bundle", "Pull, apply, roll back and list bundles of rules and node files."),
+    "new-plugin": ("new_plugin:new_plugin", "Make a project for a plugin, with code, a test and a package."),
     "options": ("options:options", "Print the options of every command that asks a daemon."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }

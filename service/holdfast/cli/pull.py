@@ -1,10 +1,11 @@
-"""Pull of a bundle from a layout into a daemon's content: leases, content and images, as any client would do it."""
+"""Pull of a bundle from a registry or a layout into a daemon's content: leases, content and images, as any client."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from holdfast.api.services.leases.v1.leases_pb2_grpc import LeasesStub
 from holdfast.api.types.descriptor_pb2 import Descriptor as Target
 from holdfast.bundle.bundles import LABEL, NAMESPACE, PULLED
 from holdfast.bundle.layout import TAG, Files, blob, find, layout, read_blob, read_contents
-from holdfast.bundle.manifest import MANIFEST, Contents, File
+from holdfast.bundle.manifest import MANIFEST, BlobReference, Contents, File
+from holdfast.bundle.registry import SCHEME, Repository, password_of, reference_of
 from holdfast.cli.client import DaemonClient
 from holdfast.errors import AlreadyExists, HoldfastError, NotFound
 from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_bundle
 
+_SPLIT = re.compile(r"(?P<path>.+?)(?:@(?P<digest>[a-z0-9]+:[a-f0-9]+)|:(?P<tag>[^/:]+))?\Z", re.DOTALL)
 _EXPIRE, _REF = "containerd.io/gc.expire", "containerd.io/gc.ref.content."
 
 
@@ -37,6 +40,38 @@ class Pulled(Struct, frozen=True):
     rules: int
 
 
+@contextmanager
+def opened(source: str, timeout_s: float, *, plain: bool) -> Iterator[tuple[Files, BlobReference, str]]:
+    """Open ``oci://HOST/NAME:TAG`` or a layout: the files, the reference to the manifest, and the usual name.
+
+    ``timeout_s`` and ``plain`` (no TLS) are for a registry.
+
+    Raises:
+        HoldfastError: it does not exist, cannot be read, or contains several bundles.
+    """
+    if source.startswith(SCHEME):
+        wanted = reference_of(source)
+        repository = Repository(wanted, password_of(wanted.host), timeout_s, plain=plain)
+        yield repository, repository.manifest(), str(wanted)
+        return
+    path, reference = split(source)
+    with layout(path) as files:
+        manifest = find(files, reference)
+        tag = "" if reference == manifest.digest else manifest.note(TAG)
+        stem = path.resolve().name.removesuffix(".tar")
+        yield files, manifest, f"{stem}:{tag}" if tag else f"{stem}@{manifest.digest}"
+
+
+def split(source: str) -> tuple[Path, str]:
+    """The path of a layout, and its tag or digest; a path that exists is a path, whatever its name contains."""
+    if Path(source).exists():
+        return Path(source), ""
+    found = _SPLIT.match(source)
+    if found is None:
+        return Path(source), ""
+    return Path(found["path"]), found["digest"] or found["tag"] or ""
+
+
 class Pull:
     """Pull over one connection; ``hold_s`` is how many seconds a bundle is kept without being applied."""
 
@@ -45,25 +80,22 @@ class Pull:
         expires = datetime.fromtimestamp(time.time() + hold_s, UTC)
         self._expire = {_EXPIRE: expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
-    def run(self, path: Path, reference: str, name: str) -> Pulled:
-        """Check the whole bundle, then write it.
+    def run(self, files: Files, manifest: BlobReference, name: str) -> Pulled:
+        """Check the whole bundle, then write it; ``name`` is its name on the node.
 
         Raises:
             HoldfastError: one line; what was written before it is collected.
         """
-        with layout(path) as files:
-            manifest = find(files, reference)
-            bundle = read_contents(files, manifest)
-            rules = _checked(files, bundle)
-            lease = self._leased(bundle)
-            try:
-                self._write(files, bundle)
-                name = name or _name(path, "" if reference == bundle.digest else manifest.note(TAG), bundle)
-                self._named(bundle, name)
-            except HoldfastError:
-                with suppress(HoldfastError):
-                    self._client.ask(self._client.stub(LeasesStub).Delete, leases_pb2.DeleteRequest(id=lease))
-                raise
+        bundle = read_contents(files, manifest)
+        rules = _checked(files, bundle)
+        lease = self._leased(bundle)
+        try:
+            self._write(files, bundle)
+            self._named(bundle, name)
+        except HoldfastError:
+            with suppress(HoldfastError):
+                self._client.ask(self._client.stub(LeasesStub).Delete, leases_pb2.DeleteRequest(id=lease))
+            raise
         return Pulled(name, bundle.digest, bundle.files, rules)
 
     def _leased(self, bundle: Contents) -> str:
@@ -132,8 +164,3 @@ def _requests(ref: str, digest: str, size: int, frames: Iterator[bytes]) -> Iter
             yield content_pb2.WriteContentRequest(action=content_pb2.WRITE, offset=offset, data=frame)
         offset += len(frame)
     yield content_pb2.WriteContentRequest(action=content_pb2.COMMIT, total=size, expected=digest, offset=offset)
-
-
-def _name(path: Path, tag: str, bundle: Contents) -> str:
-    stem = path.resolve().name.removesuffix(".tar")
-    return f"{stem}:{tag}" if tag else f"{stem}@{bundle.digest}"

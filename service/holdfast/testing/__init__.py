@@ -4,6 +4,6 @@
 - `fixtures`: the pytest fixture `run_daemon`, for tests that are not
 """
 
-from holdfast.testing.daemon import RunningDaemon, running
+from holdfast.testing.daemon import RunDaemon, RunningDaemon, running
 
-__all__ = ["RunningDaemon", "running"]
+__all__ = ["RunDaemon", "RunningDaemon", "running"]

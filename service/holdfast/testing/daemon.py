@@ -10,7 +10,7 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,6 +75,10 @@ class RunningDaemon:
     async def _close(self) -> None:
         if self._channel is not None:
             await self._channel.close()
+
+
+#: Type of the fixture `run_daemon`, which starts a daemon; the arguments are those of `running`.
+RunDaemon = Callable[..., RunningDaemon]
 
 
 @asynccontextmanager

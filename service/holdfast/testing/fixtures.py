@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from holdfast.plugin import Registration
-from holdfast.testing.daemon import RunningDaemon, running
-
-#: Starts a daemon; the arguments are those of `running`.
-RunDaemon = Callable[..., RunningDaemon]
+from holdfast.testing.daemon import RunDaemon, RunningDaemon, running
 
 
 @pytest.fixture

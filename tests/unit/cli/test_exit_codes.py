@@ -37,9 +37,9 @@ ASKS = {
     "bundle rollback": [],
     "bundle ls": [],
 }
-#: Commands that ask no daemon, and `bundle pull`, which reads its layout first (tests/peers/test_bundle.py).
+#: Commands that ask no daemon, and `bundle pull`, which reads its source first (tests/peers/test_bundle.py).
 OTHERS = {
-    *("run", "options", "completion", "bundle pull", "rules builtin", "rules import", "rules shipped"),
+    *("run", "options", "completion", "new-plugin", "bundle pull", "rules builtin", "rules import", "rules shipped"),
     *(f"config {name}" for name in ("default", "dump", "check", "migrate", "schema")),
 }
 

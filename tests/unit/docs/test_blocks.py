@@ -24,27 +24,35 @@ PAGES = [
 ]
 EACH = pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
 PROGRAMS = (
-    *("curl", "ctr", "docker", "echo", "grpcurl", "helm", "holdfast", "install", "kind", "kubectl", "make", "oras"),
-    *("pip", "python", "python3", "systemctl", "cat", "PROVIDER=native"),
+    *("apt", "curl", "ctr", "docker", "echo", "grpcurl", "helm", "holdfast", "install", "kind", "kubectl", "make"),
+    *("oras", "pip", "python", "python3", "systemctl", "cat", "PROVIDER=native"),
 )
-RECORDED = "a session that was recorded on a machine of its own; its commands and options are checked here"
-
 #: Blocks by page and first command → the test that runs them as they stand there.
 RUN = {
     ("README.md", "kind create cluster"): "tests/unit/docs/test_blocks.py",  # and what it shares with operations.md
     ("README.md", "make run"): "tests/install/test_look_around.py",
     ("CONTRIBUTING.md", "make run"): "tests/unit/docs/test_blocks.py",
     ("docs/testing.md", "make peers"): "tests/unit/docs/test_blocks.py",
-    ("docs/first-plugin.md", "python -m grpc_tools.protoc"): "tests/integration/test_first_plugin.py",
-    ("docs/first-plugin.md", "holdfast run"): "tests/integration/test_first_plugin.py",
+    ("docs/bundles.md", "oras push"): "tests/peers/test_bundle_page.py",
+    ("docs/bundles.md", "holdfast bundle pull"): "tests/peers/test_bundle_page.py",
+    ("docs/bundles.md", "ctr"): "tests/peers/test_bundle_page.py",
+    ("docs/first-plugin.md", "python3 -m venv"): "tests/install/test_first_plugin.py",
+    ("docs/first-plugin.md", "python -m grpc_tools.protoc"): "tests/install/test_first_plugin.py",
+    ("docs/first-plugin.md", "holdfast run"): "tests/install/test_first_plugin.py",
     ("docs/first-plugin.md", "holdfast plugins ls"): "tests/integration/test_first_plugin.py",
-    ("docs/first-plugin.md", "python -m pytest"): "tests/integration/test_first_plugin.py",
     ("docs/first-server.md", "holdfast run"): "tests/integration/test_first_server.py",
     ("docs/framework.md", "holdfast run"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "holdfast plugins ls"): "tests/integration/test_framework_page.py",
     ("docs/framework.md", "ctr"): "tests/install/test_look_around.py",
+    ("docs/pods.md", "holdfast ps"): "tests/peers/test_cri.py",
+    ("docs/placement.md", "holdfast"): "tests/integration/test_placement_page.py",
+    ("docs/placement.md", "echo"): "tests/integration/test_placement_page.py",
+    ("docs/placement.md", "cat"): "tests/integration/test_placement_page.py",
+    ("docs/troubleshooting.md", "holdfast plugins ls"): "tests/integration/test_placement_page.py",
+    ("docs/proxy-plugin.md", "ctr"): "tests/peers/test_proxy_diff.py",
     ("docs/operations.md", "kubectl create namespace"): "tests/cluster/test_pages.py",
     ("docs/operations.md", "helm upgrade"): "tests/cluster/test_pages.py",
+    ("docs/operations.md", "apt install"): "tests/install/test_release.py",
     ("docs/operations.md", "python3 -m venv"): "tests/install/test_systemd.py",
     ("docs/operations.md", "kubectl -n holdfast get pods"): "tests/cluster/test_pages.py",
     ("helm/holdfast/README.md", "kubectl create namespace"): "tests/install/test_kubernetes.py",
@@ -54,21 +62,9 @@ RUN = {
 NOT_RUN = {
     ("README.md", "holdfast preview"): "`make recording` types it in a virtual machine and writes down what it prints",
     ("README.md", "make test"): "it is what runs this test",
-    (
-        "docs/bundles.md",
-        "oras push",
-    ): "it needs oras, which no Debian package has; `bundle pull` is tested in tests/peers",
-    ("docs/bundles.md", "holdfast bundle pull"): RECORDED,
-    ("docs/bundles.md", "ctr"): RECORDED,
     ("docs/operations.md", "docker run"): "it needs docker and the published image",
     ("docs/operations.md", "kubectl -n holdfast annotate pods"): "tests/cluster annotates its pods the same way",
-    ("docs/placement.md", "holdfast"): RECORDED,
-    ("docs/placement.md", "echo"): RECORDED,
-    ("docs/placement.md", "cat"): RECORDED,
-    ("docs/pods.md", "holdfast ps"): RECORDED,
-    ("docs/pods.md", "kubectl describe pod"): RECORDED,
-    ("docs/proxy-plugin.md", "ctr"): RECORDED,
-    ("docs/troubleshooting.md", "holdfast plugins ls"): "it has a PID of the reader's",
+    ("docs/pods.md", "kubectl describe pod"): "it needs an API server; tests/peers/test_kill_events.py checks the text",
 }
 
 

@@ -43,7 +43,7 @@ def rows(text):
 
 
 def test_each_command_has_a_section_and_each_option_its_words(page):
-    headings = re.findall(r"^## `holdfast ([a-z]+)(?: [a-z-]+)*`$", page["cli"], re.MULTILINE)
+    headings = re.findall(r"^## `holdfast ([a-z-]+)(?: [a-z-]+)*`$", page["cli"], re.MULTILINE)
     assert set(headings) == set(COMMANDS)
     assert [row for row in rows(page["cli"]) if len(row[-1]) < 5] == []
 
