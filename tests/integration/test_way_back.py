@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,7 @@ class Crowd:
         self.files = dict.fromkeys(places, "1000")
         self.processes = []
         self.parents = {}  # of those that were forked
+        self.did = {}  # the last acts on each process, with their time
         for path in places:
             trees[0].write(path, "pids.max", "1000")
         while len(self.processes) < size:
@@ -347,19 +349,26 @@ class Crowd:
         self.own[one.pid] = [adj] + [self.places[0]] * len(self.trees)
         self.processes.append(one)
 
+    def note(self, pid, act):
+        self.did.setdefault(pid, deque(maxlen=12)).append(f"{time.monotonic():.4f} {act}")
+
     def state_of(self, pid):
         return [adj_of(pid), *(group_of(pid, tree.name) for tree in self.trees)]
 
     def churn(self):
         one, what = random.choice(self.processes), random.random()
         if what < 0.55:
-            one.name(random.choice(self.NAMES))
+            name = random.choice(self.NAMES)
+            self.note(one.pid, f"name {name}")
+            one.name(name)
         elif what < 0.7:
             value = random.choice((1, 11, 211, 702))
+            self.note(one.pid, f"value {value} over {adj_of(one.pid)}")
             set_adj(one.pid, value)
             self.own[one.pid][0] = value
         elif what < 0.85:
             which, path = random.randrange(len(self.trees)), random.choice(self.places)
+            self.note(one.pid, f"moved to {path}")
             self.trees[which].join(path, one.pid)
             self.own[one.pid][1 + which] = path
         elif what < 0.89:
@@ -369,7 +378,10 @@ class Crowd:
         elif what < 0.95:
             if len(self.parents) == 40:
                 self.end_child(random.choice(self.obedient.forked))
-            child = one.child(f"fork {random.choice(self.NAMES)}")
+            name = random.choice(self.NAMES)
+            child = one.child(f"fork {name}")
+            self.note(child, f"forked by {one.pid} as {name}")
+            self.note(one.pid, f"forked {child}")
             self.obedient.forked.append(child)
             self.parents[child] = one.pid
             self.own[child] = list(self.own[one.pid])
@@ -377,12 +389,13 @@ class Crowd:
             self.processes.remove(one)
             self.obedient.started.remove(one)
             del self.own[one.pid]
+            self.did.pop(one.pid, None)
             one.end()
             self.start()
 
     def end_child(self, child):
         self.obedient.forked.remove(child)
-        del self.own[child], self.parents[child]
+        del self.own[child], self.parents[child], self.did[child]
         os.kill(child, signal.SIGKILL)
         until(lambda: has_ended(child))
 
@@ -419,13 +432,16 @@ def test_killed_at_random_moments_over_churning_processes_everything_can_be_give
             if random.random() < 0.03:
                 daemons.tell(f"override {random.choice(crowd.processes).pid} 990")
         daemons.kill()
+        for done in crowd.did.values():
+            done.append(f"{time.monotonic():.4f} killed")
         if number % 30 == 29 or number == rounds - 1:
             seen += len(crowd.own)
             journal = Journal(tmp_path / "journal", read_boot_id("/proc"))
             restored = give_back("/proc", hierarchy, journal)
             assert (restored.failed, list(journal.table.rows())) == ((), [])
             journal.close()
-            assert crowd.wrong() == {}, f"after {number + 1} of {rounds} rounds"
+            wrong = crowd.wrong()
+            assert wrong == {}, f"after {number + 1} of {rounds} rounds: {[crowd.did.get(one) for one in wrong]}"
             assert [sorted(one.children(group)) for one in crowd.trees] == [crowd.places] * len(crowd.trees)
             tell(f"{number + 1} of {rounds} rounds of kill -9: of {seen} processes looked at so far none differed")
 

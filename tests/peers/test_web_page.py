@@ -17,7 +17,7 @@ from tests.fakes.placement_api import PlacementApi
 from tests.needs import peer
 from tests.peers.browser import ENTER, TAB, Browser
 from tests.running import PATIENCE_S, until
-from tests.unit.plugins.web.site import site_of
+from tests.unit.plugins.web.site import pages_of
 
 pytestmark = [peer("chromium", "chromedriver"), pytest.mark.timeout(300)]
 OWNED = "document.title='owned'"
@@ -56,10 +56,10 @@ def serving():
     stop = asyncio.Event()
 
     async def serve():
-        site, board = site_of(api())
-        jobs = [asyncio.ensure_future(each.follow()) for each in (site.node, site.victims)]
+        jobs = []
+        pages, board = pages_of(api(), lambda _, job: jobs.append(asyncio.ensure_future(job())))
         made = WebPages(board, is_private=False)
-        site.register_web(made)
+        pages.register_web(made)
         table = Connections("web", ConnectionBound(16, 16), ConnectionMetrics())
         server = HttpServer(made.routes(), table, guard_web)
         server.start(sock)
