@@ -21,6 +21,7 @@ from msgspec import DecodeError, Struct, json
 
 from holdfast.errors import Aborted, InvalidArgument
 from holdfast.filters import EVERYTHING, Filter, parse_all
+from holdfast.plugins.node.placement.error_reason import invalid
 
 LARGEST_PAGE = 1000  # items
 MOST_COMPARISONS = 32  # in all filters of a request: 10,000 items take half a second of the loop's time
@@ -29,11 +30,6 @@ MOST_PATHS = 64  # of a mask
 
 M = TypeVar("M", bound=Message)
 Key = tuple[int, ...]
-
-
-def invalid(field: str, words: str) -> InvalidArgument:
-    """Return the error of a field of a request."""
-    return InvalidArgument(f"{field}: {words}", reason="INVALID_FIELD", field=field)
 
 
 class _Token(Struct, frozen=True, array_like=True):

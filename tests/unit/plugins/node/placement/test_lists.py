@@ -8,9 +8,10 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.errors import Aborted, HoldfastError, InvalidArgument
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, State
+from holdfast.plugins.node.placement.list_maker import ListMaker
 from holdfast.plugins.node.placement.report_log import ReportLog
 from holdfast.plugins.node.placement.selection import LARGEST_PAGE, Fields, selection_of
-from holdfast.plugins.node.placement.service import PlacementService, _selected
+from holdfast.plugins.node.placement.service import PlacementService
 from holdfast.pods.cgroup_path import PodRef
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,12 +245,27 @@ class TestBounds:
                 turns += 1
 
         selection = selection_of(pb.ListPlacementsRequest(filters=["pid~=1"]), pb.PlacementInfo)
-        serving = asyncio.ensure_future(others())
-        items = (((pid,), pid) for pid in range(5000))
-        chosen, _ = await _selected(selection, items, lambda pid: pb.PlacementInfo(pid=pid))
+        serving, lists = asyncio.ensure_future(others()), ListMaker()
+        makings = [
+            lists.make(selection, range(5000), lambda pid: (pid,), lambda pid: pb.PlacementInfo(pid=pid))
+            for _ in range(3)
+        ]
+        answers = await asyncio.gather(*makings)
         serving.cancel()
-        assert len(chosen) == sum("1" in str(pid) for pid in range(5000))
-        assert turns >= 199
+        assert [len(items) for items, _ in answers] == [sum("1" in str(pid) for pid in range(5000))] * 3
+        assert turns >= 3 * 200, "one slice of one list in each turn"
+
+    async def test_a_short_list_does_not_wait_for_the_long_ones(self):
+        selection, lists = selection_of(pb.ListPlacementsRequest(), pb.PlacementInfo), ListMaker()
+
+        def make(number):
+            return lists.make(selection, range(number), lambda pid: (pid,), lambda pid: pb.PlacementInfo(pid=pid))
+
+        long = asyncio.ensure_future(asyncio.gather(make(5000), make(5000)))
+        await asyncio.sleep(0)
+        assert len((await make(20))[0]) == 20
+        assert not long.done()
+        await long
 
     @given(st.text(max_size=60))
     def test_any_token_is_refused_as_a_field(self, text):
