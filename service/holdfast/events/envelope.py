@@ -53,7 +53,7 @@ class Event:
         if name in ("namespace", "topic"):
             value: str = getattr(self.envelope, name)
             return value, bool(value)
-        return _field(self._payload(), path[1:]) if name == "event" else _ABSENT
+        return field_of(self._payload(), path[1:]) if name == "event" else _ABSENT
 
     def _payload(self) -> Message | None:
         if not self._tried:
@@ -83,22 +83,24 @@ def has_time(envelope: Envelope) -> bool:
     return envelope.HasField("timestamp") and (time.seconds, time.nanos) != (_NO_TIME, 0)
 
 
-def _field(message: Message | None, path: Sequence[str]) -> tuple[str, bool]:
-    """Return a field as text: a map's entry (key: the rest of the path joined with dots), a message's field, a scalar.
+def field_of(message: Message | None, path: Sequence[str]) -> tuple[str, bool]:
+    """Return a field as text, and whether it is set.
+
+    The path leads to a map's entry (key: the rest of the path joined with dots), a message's field, or a scalar.
 
     containerd's generated code supports only strings, booleans, messages and labels; numbers and enums are ours.
     """
     if isinstance(message, Any):
-        return _field(decoded(message), path)
+        return field_of(decoded(message), path)
     field = message.DESCRIPTOR.fields_by_name.get(path[0]) if message is not None and path else None
-    if message is None or field is None:
+    if message is None or field is None or (field.has_presence and not message.HasField(field.name)):
         return _ABSENT
     value = getattr(message, field.name)
     if field.is_repeated:
         key = ".".join(path[1:])
         return (_text(value[key])[0], True) if isinstance(value, Mapping) and key in value else _ABSENT
     if field.message_type is not None:
-        return _field(value, path[1:]) if message.HasField(field.name) else _ABSENT
+        return field_of(value, path[1:])
     if field.enum_type is not None:
         named = field.enum_type.values_by_number.get(value)
         return named.name if named is not None else str(value), True

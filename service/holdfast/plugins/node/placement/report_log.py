@@ -25,7 +25,7 @@ from contextlib import contextmanager
 
 from holdfast.errors import OutOfRange, ResourceExhausted
 from holdfast.node.model.placement import Report
-from holdfast.plugins.node.placement.selection import invalid
+from holdfast.plugins.node.placement.error_reason import invalid
 
 WATCHERS_AT_MOST = 128
 WATCHED_AT_MOST = 10_000  # reports that may wait for a watcher; a reload of rules makes one of each process

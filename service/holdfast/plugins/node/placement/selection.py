@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from msgspec import DecodeError, Struct, json
 
 from holdfast.errors import Aborted, InvalidArgument
+from holdfast.events.envelope import field_of
 from holdfast.filters import EVERYTHING, Filter, parse_all
+from holdfast.plugins.node.placement.error_reason import invalid
 
 LARGEST_PAGE = 1000  # items
 MOST_COMPARISONS = 32  # in all filters of a request: 10,000 items take half a second of the loop's time
@@ -29,11 +30,6 @@ MOST_PATHS = 64  # of a mask
 
 M = TypeVar("M", bound=Message)
 Key = tuple[int, ...]
-
-
-def invalid(field: str, words: str) -> InvalidArgument:
-    """Return the error of a field of a request."""
-    return InvalidArgument(f"{field}: {words}", reason="INVALID_FIELD", field=field)
 
 
 class _Token(Struct, frozen=True, array_like=True):
@@ -69,7 +65,7 @@ class Selection(Struct, Generic[M], frozen=True):
 
     def matches(self, item: M) -> bool:
         """Whether the filters let an item through."""
-        return self.filter.matches_everything or self.filter.match(Fields(item))
+        return self.filter.matches_everything or self.filter.match(_Fields(item))
 
     def masked(self, item: M) -> M:
         """Return an item with the fields of the mask alone."""
@@ -165,49 +161,23 @@ def _filter_of(filters: Sequence[str], kind: type[Message]) -> Filter:
 
 
 def _check_path(path: tuple[str, ...], kind: type[Message]) -> None:
-    """Raise `InvalidArgument` unless the path leads to a field, or into a map."""
+    """Raise `InvalidArgument` unless the path leads to a scalar or to a key of a map."""
     descriptor: Any = kind.DESCRIPTOR
     for at, name in enumerate(path):
         field = descriptor.fields_by_name.get(name) if descriptor is not None else None
-        if field is None:
-            raise invalid("filters", f'{kind.__name__} has no field "{".".join(path)}"')
-        if _is_map(field) and len(path) == at + 2:
+        is_last = at == len(path) - 1
+        if field is None or (is_last and (field.is_repeated or field.message_type is not None)):
+            raise invalid("filters", f'{kind.__name__} has no text or number "{".".join(path)}"')
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
             return
         descriptor = None if field.is_repeated else field.message_type
 
 
-def _is_map(field: FieldDescriptor) -> bool:
-    entry = field.message_type
-    return entry is not None and bool(entry.GetOptions().map_entry)
+class _Fields(Struct, frozen=True):
+    """An item as filters read it (`filters.Adaptor`)."""
 
-
-class Fields:
-    """A message as filters read it (`filters.Adaptor`): scalars as text; a default without presence is absent."""
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
+    item: Message
 
     def field(self, path: Sequence[str]) -> tuple[str, bool]:
-        """Return a field's text and whether it is present. Messages, lists and maps have no text."""
-        message: Any = self._message
-        *outer, last = path
-        for name in outer:
-            field = message.DESCRIPTOR.fields_by_name[name]
-            if field.is_repeated:  # a map; `last` is its key
-                values = getattr(message, name)
-                return (_text(values[last]), True) if last in values else ("", False)
-            message = getattr(message, name)
-        field = message.DESCRIPTOR.fields_by_name[last]
-        value = getattr(message, last)
-        if field.is_repeated:
-            return "", len(value) > 0
-        present = message.HasField(last) if field.has_presence else bool(value)
-        if field.message_type is not None:
-            return "", present
-        if field.enum_type is not None:
-            return field.enum_type.values_by_number[value].name, present
-        return _text(value), present
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        """Return a field's text and whether it is set."""
+        return field_of(self.item, path)

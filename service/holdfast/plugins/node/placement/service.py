@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from google.protobuf.message import Message
 
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.api.placement.v1 import placement_pb2_grpc
 from holdfast.cgroups import UNIFIED
 from holdfast.errors import (
     ConfigError,
-    FailedPrecondition,
-    HoldfastError,
-    KernelRefused,
     NotFound,
     OutOfRange,
     ProcessGone,
     ResourceExhausted,
     Unavailable,
-    Unreadable,
 )
 from holdfast.inert import valid
 from holdfast.node.engine.engine import Engine
@@ -45,22 +39,20 @@ from holdfast.node.rule.compile import compile_rules
 from holdfast.node.rule.file import read_rules
 from holdfast.node.rule.ruleset import CompiledRule, Rules
 from holdfast.plugins.node.placement import message
+from holdfast.plugins.node.placement.error_reason import invalid, reasons
+from holdfast.plugins.node.placement.list_maker import ListMaker
 from holdfast.plugins.node.placement.report_log import ReportLog
-from holdfast.plugins.node.placement.selection import Key, Selection, invalid, selection_of
+from holdfast.plugins.node.placement.selection import Key, selection_of
 from holdfast.plugins.node.placement.shared_run import SharedRun, retrieve_error
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
-
-M = TypeVar("M", bound=Message)
-T = TypeVar("T")
 
 DEFAULT_TTL_S = 3600.0
 LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
 KILLS = 1000
 EVERY_KILL = 2**31  # more than are ever kept
-SLICE = 25  # items of a list that are made before the loop serves others; a millisecond
 BOOKMARK_EVERY = 500  # reports of other rules: a watcher's token is never older
 MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
 MOST_TRIED_BYTES = 256 * 1024  # of rules that are sent to be tried, some 5,000
@@ -108,6 +100,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         self._foreseen = SharedRun(self._look_ahead)
         self._ranked = SharedRun(self._rank_all)
         self._trying = asyncio.Semaphore(1)
+        self._lists = ListMaker()
         self._written: tuple[Rules, dict[str, str]] = Rules(), {}
 
     def at_creation(self, container_request: ContainerRequest) -> ContainerAdjustment | None:
@@ -149,7 +142,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
                 counts=message.counts(counts.get(rule.name, {})),
             )
 
-        rules, token = await _selected(selection, (((at,), rule) for at, rule in enumerate(in_force.rules)), made)
+        placed = list(enumerate(in_force.rules))
+        rules, token = await self._lists.make(selection, placed, lambda pair: (pair[0],), lambda pair: made(pair[1]))
         return pb.ListRulesResponse(rules=rules, next_page_token=token)
 
     async def ListPlacements(  # noqa: N802
@@ -161,8 +155,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         selection = selection_of(request, pb.PlacementInfo)
         order = {name: at for at, name in enumerate(self._active_rules.rules.names)}
         wanted = [some for some in await self._placed.ask() if request.rule in ("", some.rule)]
-        wanted.sort(key=lambda some: (0 if selection.is_paged else order.get(some.rule, -1), some.pid))
-        placements, token = await _selected(selection, (((some.pid,), some) for some in wanted), message.placement)
+
+        def by_rule(some: Placement) -> Key:
+            return order.get(some.rule, -1), some.pid
+
+        placements, token = await self._lists.make(selection, wanted, _by_pid, message.placement, by_rule)
         return pb.ListPlacementsResponse(placements=placements, next_page_token=token)
 
     def _placements(self) -> tuple[Placement, ...]:
@@ -193,9 +190,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         if request == pb.PreviewRequest():
             return foreseen
         wanted = [some for some in foreseen.planned if request.rule in ("", some.decision.rule)]
-        if selection.is_paged:
-            wanted.sort(key=lambda some: some.process.pid)
-        planned, token = await _selected(selection, (((some.process.pid,), some) for some in wanted), lambda some: some)
+        planned, token = await self._lists.make(selection, wanted, lambda some: (some.process.pid,), lambda some: some)
         return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at, next_page_token=token)
 
     def _look_ahead(self) -> pb.PreviewResponse:
@@ -270,10 +265,8 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         most = EVERY_KILL if selection.is_paged or request.filters else request.limit or KILLS
         with reasons():
             kept = await asyncio.to_thread(self._engine.kills.latest, most)
-        if selection.is_paged:
-            kept = tuple(sorted(kept, key=_newest_first))
-        wanted = ((_newest_first(some), some) for some in kept)
-        kills, token = await _selected(selection, wanted, message.kill, request.limit or KILLS)
+        limit = request.limit or KILLS
+        kills, token = await self._lists.make(selection, kept, _newest_first, message.kill, most=limit)
         return pb.KillsResponse(kills=kills, page_bytes=self._engine.host_facts().page_bytes, next_page_token=token)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
@@ -402,26 +395,6 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         return {some.pid: some for some in self._engine.placements()}
 
 
-_REASONS: tuple[tuple[type[HoldfastError], str], ...] = (
-    (ProcessGone, "PROCESS_NOT_FOUND"),
-    (Unreadable, "PROCESS_UNREADABLE"),
-    (KernelRefused, "KERNEL_REFUSED"),
-    (NotFound, "OVERRIDE_NOT_FOUND"),
-    (FailedPrecondition, "OVERRIDE_REFUSED"),
-    (Unavailable, "ENGINE_UNAVAILABLE"),
-)
-
-
-@contextmanager
-def reasons() -> Iterator[None]:
-    """Give the engine's errors within the block the API's reasons."""
-    try:
-        yield
-    except HoldfastError as error:
-        error.reason = error.reason or next((word for kind, word in _REASONS if isinstance(error, kind)), "")
-        raise
-
-
 def _preview(preview: PreviewResult) -> pb.PreviewResponse:
     return pb.PreviewResponse(
         planned=[
@@ -432,31 +405,8 @@ def _preview(preview: PreviewResult) -> pb.PreviewResponse:
     )
 
 
-async def _selected(
-    selection: Selection[M],
-    items: Iterable[tuple[Key, T]],
-    made: Callable[[T], M],
-    most: int | None = None,
-) -> tuple[list[M], str]:
-    """Return the wanted items, made of values in the order of their keys, and the token of the next page.
-
-    ``most``: the number of items without pages.
-    """
-    chosen: list[M] = []
-    last: Key = ()
-    for at, (key, value) in enumerate(items):
-        if at % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
-        if selection.is_past(key):
-            continue
-        item = made(value)
-        if not selection.matches(item):
-            continue
-        if len(chosen) == (selection.size or most):
-            return chosen, selection.token(last) if selection.is_paged else ""
-        chosen.append(selection.masked(item))
-        last = key
-    return chosen, ""
+def _by_pid(placement: Placement) -> Key:
+    return (placement.pid,)
 
 
 def _newest_first(kill: Kill) -> Key:

@@ -20,7 +20,7 @@ from holdfast.errors import (
     Unavailable,
     Unreadable,
 )
-from holdfast.plugins.node.placement import report_log
+from holdfast.plugins.node.placement import error_reason, report_log
 from holdfast.plugins.node.placement import service as module
 from holdfast.plugins.node.placement.report_log import ReportLog
 from holdfast.plugins.node.placement.service import PlacementService
@@ -141,7 +141,7 @@ def test_every_reason_is_in_the_api_and_every_one_of_the_api_is_given():
     """Reasons are strings in the code, so that an error needs no protobuf; their names are the enum's."""
     folder = Path(module.__file__).parent
     text = "".join(path.read_text() for path in folder.glob("*.py"))
-    given = set(re.findall(r'reason(?:=|, error.field = )"(\w+)"', text)) | {word for _, word in module._REASONS}
+    given = set(re.findall(r'reason(?:=|, error.field = )"(\w+)"', text)) | {word for _, word in error_reason.REASONS}
     assert given == set(pb.ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}
 
 

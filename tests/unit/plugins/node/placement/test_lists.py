@@ -8,9 +8,10 @@ from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.errors import Aborted, HoldfastError, InvalidArgument
 from holdfast.node.model.memory_domain import Kill
 from holdfast.node.model.placement import Placement, State
+from holdfast.plugins.node.placement.list_maker import ListMaker
 from holdfast.plugins.node.placement.report_log import ReportLog
-from holdfast.plugins.node.placement.selection import LARGEST_PAGE, Fields, selection_of
-from holdfast.plugins.node.placement.service import PlacementService, _selected
+from holdfast.plugins.node.placement.selection import LARGEST_PAGE, selection_of
+from holdfast.plugins.node.placement.service import PlacementService
 from holdfast.pods.cgroup_path import PodRef
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,30 +66,22 @@ async def test_without_the_new_fields_the_list_is_whole_and_by_rule_and_pid(serv
     ("filters", "pids"),
     [
         (["state==planned"], [60, 70]),
-        (["state==planned,as_child"], [60]),
+        (["state==planned,as_child==true"], [60]),
         (["as_child==true"], [60]),
         (["state==refused", "pid==50"], [50, 80]),
         (["pod.namespace==db"], [50]),
-        (["pod"], [50]),
+        (["pod.uid"], [50]),
+        (["group"], []),
         (["comm~=/^p/"], [50, 80]),
         (["oom_score_adj==-900,adj_before==0"], [50]),
         (["adj_before"], [50]),
         (["pod.namespace!=db"], [80, 60, 70]),
-        (["refusals"], []),
+        (["state_enum==STATE_PLANNED"], [60, 70]),
         ([""], [50, 80, 60, 70]),
     ],
 )
 async def test_filters_are_over_the_fields_of_an_item(service, filters, pids):
     assert await placements(service, *filters) == pids
-
-
-async def test_an_enum_and_a_map_are_filtered_by_name_and_by_key():
-    change = pb.Change(field=pb.FIELD_CGROUP)
-    assert Fields(change).field(["field"]) == ("FIELD_CGROUP", True)
-    assert Fields(pb.Change()).field(["field"]) == ("FIELD_UNSPECIFIED", False)
-    rule = pb.RuleInfo(processes={"held": 3})
-    assert Fields(rule).field(["processes", "held"]) == ("3", True)
-    assert Fields(rule).field(["processes", "refused"]) == ("", False)
 
 
 async def test_rules_with_processes_in_a_state(service):
@@ -112,7 +105,7 @@ async def test_a_preview_has_pages_filters_and_a_mask(service):
     first, second = await pages(service.Preview, request)
     assert (list(first.planned), first.looked_at) == ([pb.Planned(process=pb.Process(pid=50))], 3)
     assert [one.process.pid for one in second.planned] == [60]
-    (only,) = (await service.Preview(pb.PreviewRequest(filters=["decision.dry_run"]), None)).planned
+    (only,) = (await service.Preview(pb.PreviewRequest(filters=["decision.dry_run==true"]), None)).planned
     assert only.process.pid == 60
 
 
@@ -207,10 +200,12 @@ class TestBounds:
             ({"page_size": 1, "page_token": "x"}, "page_token", "this is no token of this list"),
             ({"page_size": 1, "page_token": "é"}, "page_token", "this is no token of this list"),
             ({"page_size": 1, "page_token": "WzEsMl0="}, "page_token", "this is no token of this list"),
-            ({"filters": ["stat==held"]}, "filters", 'PlacementInfo has no field "stat"'),
-            ({"filters": ["pod.names==held"]}, "filters", 'PlacementInfo has no field "pod.names"'),
-            ({"filters": ["refusals.reason==frozen"]}, "filters", 'has no field "refusals.reason"'),
-            ({"filters": ["pid.x"]}, "filters", 'PlacementInfo has no field "pid.x"'),
+            ({"filters": ["stat==held"]}, "filters", 'PlacementInfo has no text or number "stat"'),
+            ({"filters": ["pod.names==held"]}, "filters", 'PlacementInfo has no text or number "pod.names"'),
+            ({"filters": ["refusals.reason==frozen"]}, "filters", 'has no text or number "refusals.reason"'),
+            ({"filters": ["pid.x"]}, "filters", 'PlacementInfo has no text or number "pid.x"'),
+            ({"filters": ["refusals"]}, "filters", 'PlacementInfo has no text or number "refusals"'),
+            ({"filters": ["pod==x"]}, "filters", 'PlacementInfo has no text or number "pod"'),
             ({"filters": ["=="]}, "filters", "parse error"),
             ({"filters": ["comm~=/(/"]}, "filters", "error parsing regexp"),
             ({"filters": [",".join(["pid"] * 33)]}, "filters", "33 comparisons are more than 32"),
@@ -244,12 +239,27 @@ class TestBounds:
                 turns += 1
 
         selection = selection_of(pb.ListPlacementsRequest(filters=["pid~=1"]), pb.PlacementInfo)
-        serving = asyncio.ensure_future(others())
-        items = (((pid,), pid) for pid in range(5000))
-        chosen, _ = await _selected(selection, items, lambda pid: pb.PlacementInfo(pid=pid))
+        serving, lists = asyncio.ensure_future(others()), ListMaker()
+        makings = [
+            lists.make(selection, range(5000), lambda pid: (pid,), lambda pid: pb.PlacementInfo(pid=pid))
+            for _ in range(3)
+        ]
+        answers = await asyncio.gather(*makings)
         serving.cancel()
-        assert len(chosen) == sum("1" in str(pid) for pid in range(5000))
-        assert turns >= 199
+        assert [len(items) for items, _ in answers] == [sum("1" in str(pid) for pid in range(5000))] * 3
+        assert turns >= 3 * 200, "one slice of one list in each turn"
+
+    async def test_a_short_list_does_not_wait_for_the_long_ones(self):
+        selection, lists = selection_of(pb.ListPlacementsRequest(), pb.PlacementInfo), ListMaker()
+
+        def make(number):
+            return lists.make(selection, range(number), lambda pid: (pid,), lambda pid: pb.PlacementInfo(pid=pid))
+
+        long = asyncio.ensure_future(asyncio.gather(make(5000), make(5000)))
+        await asyncio.sleep(0)
+        assert len((await make(20))[0]) == 20
+        assert not long.done()
+        await long
 
     @given(st.text(max_size=60))
     def test_any_token_is_refused_as_a_field(self, text):
