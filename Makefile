@@ -147,7 +147,7 @@ picture: $(VENV)/.installed ## draw docs/dashboard.svg again, as root with Debia
 man: $(VENV)/.installed ## write the manual pages, from the help of the commands, into DIR (.cache/man)
 	@$(BIN)/python docs/man.py $(or $(DIR),.cache/man)
 
-# From the files that git has: hatchling leaves out what .gitignore names, and the directory is empty before.
+# hatchling leaves out the files that .gitignore names.
 dist: $(PACKAGE)/.installed ## build wheel and source distribution into dist/, and check what PyPI would refuse
 	@rm -rf dist
 	@$(PACKAGE)/bin/python -m hatchling build --directory dist

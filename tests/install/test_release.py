@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -121,6 +122,14 @@ def test_the_wheel_has_the_package_and_the_files_that_commands_read(dist):
     packed = {name for name in files if name.startswith("holdfast/")}
     assert {name for name in there if name.endswith((".py", ".in", ".yaml", ".html", "py.typed"))} - packed == set()
     assert packed - there == set()
+
+
+def test_the_debian_package_is_the_same_when_it_is_built_again(dist, clone, tmp_path):
+    (package,), (wheel,) = dist.glob("*.deb"), dist.glob("*.whl")
+    shutil.copy(wheel, tmp_path)
+    programs = [f"PIP={clone / '.cache/package/bin/pip'}", f"NFPM={path_of('nfpm')}"]
+    ran("env", *programs, "deploy/deb/build", tmp_path / wheel.name, cwd=clone)
+    assert (tmp_path / package.name).read_bytes() == package.read_bytes()
 
 
 def test_the_debian_package_brings_the_command_its_pages_and_its_completion(debian):
