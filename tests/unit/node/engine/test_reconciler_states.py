@@ -175,6 +175,15 @@ class Machine(RuleBasedStateMachine):
         if group in kernel.groups and not tree.members(group) and not tree.children(group):
             kernel.remove_group(group)
 
+    @rule(group=st.sampled_from(EXISTING[1:]))
+    def another_program_removes_a_group_that_was_there(self, group):
+        """It makes it again when it puts a process there, or writes a file."""
+        kernel = self.node.kernel
+        if group in kernel.groups and all(
+            group not in (program.group, program.own_group) for program in kernel.processes.values()
+        ):
+            kernel.remove_group(group)
+
     @precondition(lambda self: self.others())
     @rule(number=st.integers(0, 11), comm=st.sampled_from(COMMS))
     def it_renames_itself_and_nobody_tells(self, number, comm):
