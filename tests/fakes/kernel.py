@@ -90,9 +90,13 @@ class Kernel:
         program.adj = program.own_adj = value
 
     def move(self, program: Program, group: str) -> None:
+        if group not in self.groups:
+            self.make_group(group)
         program.group = program.own_group = group
 
     def write_file(self, group: str, name: str, value: str) -> None:
+        if group not in self.groups:
+            self.make_group(group)
         self.files[group, name] = self.own_files[group, name] = value
 
     def make_group(self, group: str) -> None:
@@ -101,7 +105,7 @@ class Kernel:
             self.remove_group(group)
         self.groups.add(group)
         self.own_groups.add(group)
-        self.write_file(group, "pids.max", "max")
+        self.files[group, "pids.max"] = self.own_files[group, "pids.max"] = "max"
 
     def remove_group(self, group: str) -> None:
         """Remove an empty group, also one of another program."""

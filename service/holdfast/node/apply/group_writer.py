@@ -151,17 +151,20 @@ class GroupWriter:
 
     def check_groups(self) -> None:
         """Forget groups of ours that another program removed: a later one of that name is not ours."""
+        others: list[GroupRow] = []
+        made: list[GroupRow] = []  # ours, but not known to be there until now
         for row in self._journal.table.made():
             with contextlib.suppress(HoldfastError):  # its hierarchy is not mounted now, or it cannot be opened
-                if not self._is_there(row):
-                    self._withdraw_needs(row)
-                    self._journal.forget((row,))
-                elif not row.inode and self._is_used_by_others(row):
-                    self._journal.forget((row,))
+                if not self._is_there(row) or (not row.inode and self._is_used_by_others(row, others)):
+                    others.append(row)
                 elif not row.inode:
-                    self._settle_made((row,))
+                    made.append(row)
+        self._journal.forget(others)  # after all were read: another program may make one at any moment
+        self._settle_made(made)
+        for row in others:
+            self._withdraw_needs(row)
 
-    def _is_used_by_others(self, row: GroupRow) -> bool:
+    def _is_used_by_others(self, row: GroupRow, others: Iterable[GroupRow]) -> bool:
         """Whether a group that we may have made before a crash has only processes or groups of other programs in it.
 
         No call of the kernel makes a group and returns its inode. So an empty one counts as ours, although another
@@ -171,7 +174,8 @@ class GroupWriter:
         members = tree.members(row.path)
         if any((held := table.processes.get(pid)) and row.hierarchy in held.moves for pid in members):
             return False
-        return bool(members) or any((row.hierarchy, child) not in table.groups for child in tree.children(row.path))
+        ours = table.groups.keys() - {(other.hierarchy, other.path) for other in others}
+        return bool(members) or any((row.hierarchy, child) not in ours for child in tree.children(row.path))
 
     def _settle_made(self, rows: Iterable[GroupRow]) -> None:
         """Note the inodes of groups that were made, and forget those that were not: another program may make them."""
@@ -186,7 +190,7 @@ class GroupWriter:
     def _is_there(self, row: GroupRow | FileRow) -> bool:
         """Whether the group of a row is still there, and is no later one of that name."""
         inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
-        return inode == row.inode or (inode != 0 and row.inode == 0)
+        return inode != 0 and row.inode in (0, inode)
 
     def says(self, row: FileRow) -> bool:
         """Whether a group's file has the text of the row."""

@@ -1342,6 +1342,15 @@ class TestFile:
         node.settle()
         assert node.journal.table.files == {}
 
+    def test_so_is_one_of_which_no_inode_was_noted(self, node):
+        """A runtime wrote the file, or the group was removed before its inode was read."""
+        node.kernel.make_group("/container")
+        node.kernel.files["/container", "pids.max"] = "50"
+        node.examiner.adopt_files([FileRow(TREE, "/container", "pids.max", "max", "gone", written="50")])
+        node.kernel.remove_group("/container")
+        node.settle()
+        assert table_of(node) == []
+
     def test_it_is_kept_where_the_rule_says_so_by_now(self, node, under, held):
         under({**SET, "on_remove": "keep"})
         under()

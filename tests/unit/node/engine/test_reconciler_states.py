@@ -18,6 +18,7 @@ from holdfast.errors import FailedPrecondition, Unavailable
 from holdfast.node.engine import sweep as sweep_module
 from holdfast.node.engine.entry import Now
 from holdfast.node.journal.line import Header, packed, seed_of, unpacked
+from holdfast.node.journal.rows import FileRow
 from holdfast.node.rule.ruleset import Rules
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from tests.fakes.placement import rules
 #: Values of other programs, never one of a rule's.
 OTHERS = (0, 3, 7, 120, 205, 211, 801)
 OURS = ("/made", "/made/b", "/bundle")  # groups that rules make
+CONTAINER = "/container"  # a group that a runtime makes
 TARGETS = {"b": ("/made", "/made/b"), "c": ("/src3", "/src3"), "h": ("/bundle", "/bundle")}
 COMMS = ("a", "b", "c", "d", "e", "g", "h", "none")
 
@@ -168,11 +170,20 @@ class Machine(RuleBasedStateMachine):
 
         kernel.meanwhile.append((moments, make))
 
-    @rule(group=st.sampled_from(OURS))
+    @rule(group=st.sampled_from((*OURS, CONTAINER)))
     def another_program_removes_an_empty_group(self, group):
         kernel = self.node.kernel
         tree = Tree(kernel)
         if group in kernel.groups and not tree.members(group) and not tree.children(group):
+            kernel.remove_group(group)
+
+    @rule(group=st.sampled_from(EXISTING[1:3]))  # no rule's target
+    def another_program_removes_a_group_that_was_there(self, group):
+        """It makes it again when it puts a process there, or writes a file."""
+        kernel = self.node.kernel
+        if group in kernel.groups and all(
+            group not in (program.group, program.own_group) for program in kernel.processes.values()
+        ):
             kernel.remove_group(group)
 
     @precondition(lambda self: self.others())
@@ -228,6 +239,23 @@ class Machine(RuleBasedStateMachine):
                 self.node.examiner.adopt(program.pid, 77, given, "value")
         if not first:
             self.node.executed(program, comm)
+
+    @precondition(lambda self: "journal" not in self.node.kernel.refuses)
+    @rule()
+    def a_runtime_creates_a_group_with_a_rules_text(self):
+        """The request was 300 and it wrote what rule ``place`` says."""
+        kernel = self.node.kernel
+        if CONTAINER in kernel.groups:
+            return
+        kernel.make_group(CONTAINER)
+        place = CONTAINER, "pids.max"
+        kernel.files[place], kernel.own_files[place] = str(77 + 10 * (self.variant == "B")), "300"
+        row = FileRow(TREE, *place, "300", "place", written=kernel.files[place])
+        restarts = -1
+        while restarts != self.node.restarts:
+            restarts = self.node.restarts
+            with self.node.killed():
+                self.node.examiner.adopt_files([row])
 
     @rule(variant=st.sampled_from(["A", "B", "renamed", "none", "some", "dry", "unread"]))
     def rules_are_set(self, variant):
