@@ -304,6 +304,19 @@ def test_a_group_below_a_delegated_one_is_its_owners_claim(run, spawn, delegated
     assert claims(engine, forged.pid)
 
 
+def test_a_group_of_roots_below_a_delegated_one_is_a_claim_too(run, spawn, delegated_everywhere, group):  # noqa: F811
+    places = [top / "hf-claimed.service" for top in delegated_everywhere]
+    for place in places:
+        place.mkdir()  # its owner's directory is around it, who may make another one of this name
+    engine = run(rule({"cgroup": f"{group}/hf-claimed.service", "user": NOBODY}))
+    joins = "".join(f"echo $$ > {place}/cgroup.procs && " for place in places)
+    some = spawn("sh", "-c", f"{joins}exec {' '.join(AS_NOBODY)} sleep 600")
+    comes_to_run(some.pid, SLEEP)
+    engine.sweep()
+    assert adj_of(some.pid) == BASE
+    assert claims(engine, some.pid)
+
+
 @pytest.mark.parametrize("leaf", [f"kubepods/pod{UID}/{APP}", APP])
 def test_a_directory_called_as_a_pods_is_no_pods(run, spawn, delegated, leaf):  # noqa: F811
     pods = Directory()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -12,7 +14,9 @@ import pytest
 
 from tests.hostile import kit
 from tests.hostile.kit import ELSEWHERE, HERE
-from tests.running import until
+from tests.needs import peer
+from tests.peers.conftest import certificates_in
+from tests.running import adj_of, until
 
 PREFACE = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0").hex()
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".hex()
@@ -181,6 +185,44 @@ def test_calls_of_a_member_of_the_sockets_group_that_never_end_have_a_bound(shar
 def test_a_member_of_the_sockets_group_does_not_have_the_calls_of_others_cancelled(shared, attack, name):
     shared.survives(attack(name, shared.address, 32, "/grpc.health.v1.Health/Watch"))
     assert not shared.refused(), "root's own clients"
+
+
+@pytest.mark.parametrize("kind", ["large", "continuation", "byte-by-byte"])
+def test_frames_of_a_member_of_the_sockets_group_take_a_limited_share_of_the_time(shared, attack, kind):
+    figures = shared.survives(attack("frames", shared.address, 16, kind))
+    assert figures.daemon_share < PEERS_SHARE, figures
+    assert shared.metric("holdfast_connection_pauses_total", listener="grpc") > 0
+    assert not shared.refused(), "root's own clients"
+
+
+def test_a_daemon_whose_peers_wait_is_reloaded_and_serves(target, attack):
+    attack("frames", target.ports["tcp"], 16, "unknown")
+    attack("hit_and_run", target.ports["tcp"], 16, "/grpc.health.v1.Health/Watch")
+    until(lambda: target.metric("holdfast_connection_pauses_total", listener="tcp") > 0, "some wait")
+    config = target.directory / "config.yaml"
+    config.write_text(config.read_text().replace(f"at_least: {kit.PREY_ADJ}", f"at_least: {kit.PREY_ADJ + 1}"))
+    os.kill(target.pid, signal.SIGHUP)
+    target.running.line("configuration reloaded")
+    target.check()
+    with subprocess.Popen([target.prey, "600"]) as prey:
+        until(lambda: adj_of(prey.pid) == kit.PREY_ADJ + 1, "the new value is written")
+        prey.kill()
+
+
+@pytest.fixture
+def encrypted(short_dir):
+    """A daemon whose TCP listener has TLS."""
+    made = certificates_in(short_dir)
+    tls = f"  tcp_tls_cert: {made.cert('server')}\n  tcp_tls_key: {made.key('server')}"
+    with kit.target(short_dir, grpc=tls) as target:
+        yield target
+
+
+@peer("openssl")
+@pytest.mark.parametrize("kind", ["whole", "byte-by-byte"])
+def test_handshakes_without_end_take_a_limited_share_of_the_time_and_of_the_log(encrypted, attack, kind):
+    figures = encrypted.survives(attack("handshakes", encrypted.ports["tcp"], kind))
+    assert figures.daemon_share < PEERS_SHARE, figures
 
 
 #: By forks alone: so many execs of root's in a second would be a crowd, and placement would wait for a rescan.

@@ -59,7 +59,8 @@ def test_a_daemon_boots_and_goes_on_while_such_groups_are_there(folder, stranger
 
 #: Names of programs, which are names of processes and, in quotes of their own making, anything a reader may see.
 NAMES = [
-    b"odd\xff\xfe", b"odd\x1b[2J\x1b[31m", b"odd\x1b]0;a\x07", b"odd\nHELD 1", b"odd[bold]", b"odd:skull:", b"odd) R 1 1 (",
+    b"odd\x1b]0;a\x07",
+    b"odd\xff\xfe", b"odd\x1b[2J\x1b[31m", b"odd\nHELD 1", b"odd[bold]", b"odd:skull:", b"odd) R 1 1 (",
     b"odd\xe2\x80\xae", b"odd\x9b31m", b"odd{}\"'%s", "odd\u2028".encode(), b"odd\t\r\x7f",
 ]  # fmt: skip
 
@@ -88,7 +89,7 @@ def test_no_name_of_a_program_or_a_group_drives_the_terminal_of_any_command(fold
         started = [stranger.start(stranger.program(name), within=name) for name in names]
         stranger.witnessed()
         until(lambda: all(adj_of(some.pid) == 444 for some in started))
-        first = str(started[1].pid)
+        first = str(started[0].pid)
         commands = [["status"], ["ps"], ["preview"], ["victims"], ["top", "--once"], ["explain", first], ["rules"],
                     ["kills"], ["hold", first, "500"], ["ps"], ["release", first], ["plugins", "ls"]]  # fmt: skip
         for words in commands:

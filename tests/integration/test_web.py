@@ -76,6 +76,10 @@ def test_a_port_has_the_page_and_no_command_lines(start):
     assert status == 200
     for words in ("serves", "dry run: nothing is written", "the node: ", "tested", "Nothing is refused."):
         assert words in page
+    rebound = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    rebound.request("GET", "/", headers={"Host": "rebound.example"})
+    assert rebound.getresponse().status == 403
+    rebound.close()
     status, page = ask(f"/process?pid={daemon.pid}")
     assert (status, "only on the node" in page, "-m holdfast" in page) == (200, True, False)
     assert [ask(path) for path in ("/readyz", "/healthz")] == [(200, "ok\n")] * 2

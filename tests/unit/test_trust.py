@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from holdfast.errors import Untrusted
-from holdfast.trust import refuse_untrusted
+from holdfast.trust import open_trusted, refuse_untrusted
 
 STRANGER = 12345
 
@@ -48,6 +48,45 @@ def test_a_link_of_another_user_is_refused_wherever_it_leads(there, short_dir):
         refuse_untrusted(str(short_dir / "link"))
 
 
+@pytest.mark.parametrize("target", ["d/e", "{}/d/e", "./d/../d/e/", "other"])
+def test_links_of_ours_are_followed_to_the_directory_itself(short_dir, target):
+    (short_dir / "d/e").mkdir(parents=True)
+    (short_dir / "other").symlink_to("d/e")
+    (short_dir / "link").symlink_to(target.format(short_dir))
+    descriptor = open_trusted(f"{short_dir}/link")
+    try:
+        assert os.readlink(f"/proc/self/fd/{descriptor}") == f"{short_dir}/d/e"
+    finally:
+        os.close(descriptor)
+
+
+def test_links_without_end_and_what_is_no_directory_are_an_oserror(short_dir):
+    (short_dir / "loop").symlink_to("loop")
+    (short_dir / "file").touch()
+    for name, why in (("loop", "Too many levels"), ("file", "Not a directory"), ("file/x", "Not a directory")):
+        with pytest.raises(OSError, match=why):
+            open_trusted(f"{short_dir}/{name}")
+
+
+@pytest.mark.root
+def test_a_link_of_another_user_in_the_middle_of_a_path_is_refused(there, short_dir):
+    os.chmod(short_dir, 0o1777)
+    (short_dir / "link").symlink_to(short_dir)
+    os.chown(short_dir / "link", STRANGER, -1, follow_symlinks=False)
+    with pytest.raises(Untrusted, match=f"{short_dir}/link is a link of uid {STRANGER}"):
+        open_trusted(f"{short_dir}/link/d")
+
+
+@pytest.mark.parametrize("through", ["theirs/link", "theirs/../ours"])
+def test_a_link_in_a_directory_to_which_others_may_write_is_refused(short_dir, through):
+    (short_dir / "ours").mkdir()
+    (short_dir / "theirs").mkdir()
+    (short_dir / "theirs/link").symlink_to(short_dir / "ours")
+    os.chmod(short_dir / "theirs", 0o777)
+    with pytest.raises(Untrusted, match=r"every user may write to .*/theirs"):
+        open_trusted(f"{short_dir}/{through}")
+
+
 @pytest.mark.parametrize("by_a_link", [False, True])
 def test_a_directory_to_which_others_may_write_is_refused(there, short_dir, by_a_link):
     os.chmod(there.parent, 0o777)
@@ -67,7 +106,7 @@ def test_a_directory_whose_access_list_lets_another_user_write_is_refused(there)
         os.setxattr(there.parent, "system.posix_acl_access", access_list(7))
     except OSError as error:
         pytest.skip(f"access lists: {error.strerror}")
-    with pytest.raises(Untrusted, match="the access list of .*/d lets others write; setfacl -b it"):
+    with pytest.raises(Untrusted, match=r"the access list of .*/d lets others write; setfacl -b it"):
         refuse_untrusted(str(there))
     os.setxattr(there.parent, "system.posix_acl_access", access_list(5))
     refuse_untrusted(str(there))

@@ -9,6 +9,7 @@ made and removed after the swap of ``current``, as the kubelet does it; a repeti
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -88,14 +89,15 @@ class Links:
         return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
 
     def _of_others(self, target: str) -> str:
-        """The first directory from an allowed one down to ``target`` that others may write to; empty if none."""
-        real = Path(os.path.realpath(target))
-        roots = [Path(os.path.realpath(one)) for one in self.allowed]
-        root = next(one for one in roots if one == real or one in real.parents)
-        for place in (root, *(one for one in reversed((real, *real.parents)) if root in one.parents)):
-            about = os.stat(place)
-            if about.st_uid not in (0, os.geteuid()) or about.st_mode & 0o022:
-                return str(place)
+        """The first directory or link on the way to ``target`` that others may exchange or write to; empty if none."""
+        for path in (Path(target), Path(os.path.realpath(target))):  # a link is exchanged where it is
+            for place in reversed((path, *path.parents)):
+                about = os.lstat(place)
+                if about.st_uid not in (0, os.geteuid()):
+                    return str(place)
+                sticky = about.st_mode & stat.S_ISVTX and place != path  # as /tmp: nothing of ours is removed there
+                if about.st_mode & 0o022 and not sticky and not stat.S_ISLNK(about.st_mode):
+                    return str(place)
         return ""
 
     def _is_ours(self, path: Path) -> bool:

@@ -87,8 +87,8 @@ def _by_click(words: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.message = inert(error.message)  # a shell's * may have brought any name here
-        error.show()
+        error.show(shown := io.StringIO())
+        click.echo("\n".join(map(inert, shown.getvalue().split("\n"))), err=True, nl=False)  # `*` may bring any name
         return error.exit_code
     return result if isinstance(result, int) else 0
 

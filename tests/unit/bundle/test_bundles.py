@@ -260,6 +260,22 @@ async def test_a_directory_that_others_may_change_gets_no_link(make_node, tmp_pa
     assert (allowed / "inner/theirs/x").read_bytes() == b"x"
 
 
+async def test_a_directory_that_others_may_exchange_gets_no_link(make_node, tmp_path):
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    (theirs / "etc").mkdir(parents=True)
+    ours.mkdir()
+    theirs.chmod(0o777)
+    (theirs / "link").symlink_to(ours)
+    node = await make_node(targets=[str(theirs / "etc"), str(theirs / "link")])
+    for at, place in enumerate(("etc", "link")):
+        await node.pull(str(at), {"x": b"x"}, target=str(theirs / place))
+        with pytest.raises(FailedPrecondition, match=f"{theirs}: others than root may write there"):
+            await node.bundles.apply(str(at))
+    theirs.chmod(0o1777)
+    await node.bundles.apply("0")
+    assert (theirs / "etc/x").read_bytes() == b"x"
+
+
 async def test_without_targets_nothing_is_written_outside(node, tmp_path):
     await node.pull("1", {"x": b"x"}, target=str(tmp_path))
     with pytest.raises(PermissionDenied, match=r"not among the allowed targets \(none\)"):

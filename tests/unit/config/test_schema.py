@@ -1,4 +1,5 @@
 import pytest
+from holdfast.config.check import is_loopback
 from holdfast.config.describe import REQUIRED, keys_of
 from holdfast.config.schema import TIMEOUT_PREFIX, Grpc, Settings, Ttrpc
 
@@ -48,3 +49,10 @@ def test_a_timeout_is_found_with_and_without_the_prefix_and_is_a_second_when_unk
     settings = Settings(timeouts={f"{TIMEOUT_PREFIX}plugin.init": 5.0, "io.containerd.timeout.task.state": 2.0})
     names = ("plugin.init", f"{TIMEOUT_PREFIX}plugin.init", "io.containerd.timeout.task.state", "nobody")
     assert [settings.timeout_s(name) for name in names] == [5.0, 5.0, 2.0, 1.0]
+
+
+def test_by_default_nothing_listens_beyond_this_machine():
+    settings = Settings()
+    network = (settings.grpc.tcp_address, settings.grpc.health_address, settings.debug.address, settings.web.address)
+    assert network == ("", "", "", "")
+    assert is_loopback(settings.metrics.address)

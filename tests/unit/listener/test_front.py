@@ -17,7 +17,7 @@ from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.front import Front
 from holdfast.listener.rounds import Rounds
 
-from tests.running import PATIENCE_S
+from tests.running import PATIENCE_S, async_until
 
 WIDE = (ConnectionBound(64, 64), ConnectionBound(64, 64))
 
@@ -295,6 +295,67 @@ async def test_the_connections_of_a_peer_beyond_its_share_are_read_in_turns_and_
         writer.write(FRAME)
         assert await reader.readexactly(9) == FRAME
         writer.close()
+
+
+@pytest.mark.parametrize("end", ["newer", "server", "front"])
+async def test_a_connection_that_waits_for_its_turn_may_be_ended_meanwhile(short_dir, monkeypatch, end):
+    async def at_once(_):
+        pass
+
+    monkeypatch.setattr(ours, "OF_ROOT", "")
+    monkeypatch.setattr(ours, "_answered", at_once)  # this server speaks no gRPC
+    monkeypatch.setattr(ours, "ROUND_S", 0)
+    monkeypatch.setattr(client_frames, "WORK", Share(10, 1e-6))  # its turn never comes
+    served = []
+    async with asyncio.timeout(PATIENCE_S):
+        async with (
+            await asyncio.start_unix_server(lambda *pair: served.append(pair), f"{short_dir}/in"),
+            fronting(f"{short_dir}/in", (ConnectionBound(8, 1), WIDE[1])) as (address, metrics),
+        ):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(PREFACE + FRAME * 1000)
+            await async_until(lambda: served)
+            writer.write(FRAME)
+            await async_until(lambda: metrics.pauses.labels("tcp").value)
+            if end == "newer":
+                newer = await asyncio.open_connection(*address)
+                newer[1].write(PREFACE)
+            elif end == "server":
+                served[0][1].close()
+            if end != "front":
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                await async_until(lambda: dict(metrics.open.values())[("tcp",)] == (end == "newer"))
+                if end == "newer":
+                    newer[1].close()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        for _, one in served:
+            one.close()
+
+
+async def test_a_connection_that_ends_while_it_waits_leaves_the_next_one_its_turn(short_dir, monkeypatch):
+    monkeypatch.setattr(ours, "OF_ROOT", "")
+    monkeypatch.setattr(client_frames, "WORK", Share(10, 200))
+    served = []
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        await asyncio.start_unix_server(lambda *pair: served.append(pair), f"{short_dir}/in"),
+        fronting(f"{short_dir}/in") as (address, metrics),
+    ):
+        pauses, some = metrics.pauses.labels("tcp"), PREFACE + FRAME * 1000
+        first, next_ = [await asyncio.open_connection(*address) for _ in range(2)]
+        first[1].write(some)
+        await async_until(lambda: served)
+        first[1].write(FRAME)
+        await async_until(lambda: pauses.value == 1)
+        next_[1].write(some)
+        await async_until(lambda: pauses.value == 2)
+        served[0][1].close()
+        assert await served[1][0].readexactly(len(some)) == some
+        for _, one in (first, next_, served[1]):
+            one.close()
 
 
 async def test_a_round_that_fails_is_not_the_last(short_dir, monkeypatch):

@@ -83,3 +83,14 @@ def test_a_dump_goes_into_a_file_of_its_own_whatever_waits_there(tmp_path, monke
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
         assert "thread " in path.read_text()
     assert victim.read_text() == "kept"
+
+
+def test_a_file_that_comes_between_removal_and_creation_is_not_written_to(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "unlink", lambda path: None)  # it is there again at once
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    os.link(victim, tmp_path / f"holdfast.{os.getpid()}.stacks.log")
+    thread_dump.write()
+    assert victim.read_text() == "kept"
+    assert "stack dump not written" in caplog.text

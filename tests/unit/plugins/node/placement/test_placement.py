@@ -352,3 +352,10 @@ class TestWhatAPeerMayAskFor:
         monkeypatch.setattr("holdfast.plugins.node.placement.service.TRIES_S", -1.0)
         with pytest.raises(ResourceExhausted, match="take more than"):
             await service.Try(pb.TryRequest(rules_yaml="[]"), None)
+
+    async def test_and_one_call_at_a_time(self, service, monkeypatch):
+        together = threading.Barrier(2)
+        monkeypatch.setattr(service, "_try", lambda text: together.wait(0.2))
+        calls = (service.Try(pb.TryRequest(rules_yaml="[]"), None) for _ in range(2))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [threading.BrokenBarrierError] * 2, "they met"
