@@ -107,8 +107,9 @@ def test_renames_cost_a_bounded_share(flooded, kind):
     flooded(kind, WORKERS, BAIT)
 
 
-def test_forks_of_a_process_under_a_rule_cost_a_bounded_share(churned, attack):
-    figures = churned.survives(attack("churn", "heirs", WORKERS, BAIT))
+@pytest.mark.parametrize("kind", ["heirs", "heir-chains", "heir-crowds"])
+def test_forks_of_a_process_under_a_rule_cost_a_bounded_share(churned, attack, kind):
+    figures = churned.survives(attack("churn", kind, WORKERS, BAIT))
     check_share(figures)
 
 

@@ -15,6 +15,8 @@ from tests.running import until
 
 PREFACE = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0").hex()
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".hex()
+#: Of one processor, for all the daemon does while one peer calls as much as it may, beside the kit's own clients.
+PEERS_SHARE = 0.5
 UNENDED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n".hex()
 
 
@@ -99,6 +101,21 @@ def test_clients_that_call_and_leave_again_and_again_do_not_have_the_calls_of_ot
 def test_calls_that_are_reset_at_once_do_not_have_those_of_others_cancelled(target, attack, listener, calls):
     target.survives(attack("resets", target.ports[listener], calls, "/grpc.health.v1.Health/Watch"))
     assert target.versions() == 20
+
+
+@pytest.mark.parametrize("kind", ["8", "fa"], ids=["window update", "unknown"])
+@pytest.mark.parametrize("listener", ["health", "tcp"])
+def test_frames_without_a_meaning_take_a_limited_share_of_the_time(target, attack, listener, kind):
+    figures = target.survives(attack("frames", target.ports[listener], 16, kind))
+    assert figures.daemon_share < PEERS_SHARE, figures
+    assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0
+
+
+@pytest.mark.parametrize("listener", ["health", "tcp"])
+def test_calls_without_end_of_one_peer_take_a_limited_share_of_the_time(target, attack, listener):
+    figures = target.survives(attack("calls", target.ports[listener], 8, 8, "/grpc.health.v1.Health/Check"))
+    assert figures.daemon_share < PEERS_SHARE, figures
+    assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0
 
 
 def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):

@@ -33,6 +33,11 @@ class ConnectionMetrics:
             "Connections closed at a limit: of one peer, of the listener, of the time to wait, or of calls cut.",
             ["listener", "reason"],
         )
+        self.pauses = Counter(
+            "holdfast_connection_pauses_total",
+            "Reads of a connection that were put off, as its peer is beyond its share of the daemon's work.",
+            ["listener"],
+        )
         self.open = Gauge("holdfast_connections", "Connections that are open.", ["listener"], read=self._open)
 
     def add(self, table: Connections) -> None:

@@ -23,11 +23,13 @@ from time import monotonic
 import grpc
 
 from holdfast import log
+from holdfast.listener import client_frames
 from holdfast.listener.acceptor import Acceptor
+from holdfast.listener.client_frames import ClientFrames
 from holdfast.listener.connections import CUT_CALLS, ConnectionMetrics, Connections
-from holdfast.listener.cut_calls import CutCalls, OpenCalls
 from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.rounds import Rounds
+from holdfast.listener.shares import Shares
 
 LOG = log.named(__name__)
 SILENT_S = 10.0  # from accept(2) until it is passed on
@@ -40,6 +42,7 @@ CAUGHT_UP = "/holdfast/CaughtUp"
 ANSWERED = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 OF_ROOT = "uid 0"  # may cut any number of calls: a runtime's client ends streams early, and root may do anything
 CHUNK = 64 << 10
+TURN = 4 << 10  # is read at a time of a peer that is beyond its share: of 16 connections, each has one within 2 s
 FLUSH_S = 1.0  # time for the server's last bytes to reach its peers
 
 
@@ -47,8 +50,8 @@ class Front:
     """Relay that accepts on ``sock``, which it owns, for a server in this process.
 
     ``server``: the unix sockets on which it listens, one for the clients' connections, and one without TLS for the
-    relay's own calls. ``bounds``: of the connections that are passed on, and of those that are not yet. ``encrypted``:
-    the calls that a client cuts cannot be counted.
+    relay's own calls. ``bounds``: of the connections that are passed on, and of those that are not yet. ``frames``
+    counts what the frames of one client cost; None if nothing of them is known.
     """
 
     def __init__(
@@ -58,8 +61,7 @@ class Front:
         server: tuple[str, str],
         bounds: tuple[ConnectionBound, ConnectionBound],
         metrics: ConnectionMetrics,
-        *,
-        encrypted: bool = False,
+        frames: type[ClientFrames] | None = ClientFrames,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.target, self._own = server
@@ -68,9 +70,12 @@ class Front:
         self._acceptor = Acceptor(listener, sock, self._take)
         self._expiry: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        self.cut_calls = None if encrypted else CutCalls()
-        barred = self.cut_calls.exceeded if self.cut_calls else _none
-        self._rounds: Rounds[_Relay] = Rounds(bounds[0], barred)
+        self.frames = frames
+        self.cut_calls, self.work = Shares(*client_frames.CUT_CALLS), Shares(*client_frames.WORK)
+        self._pauses = metrics.pauses
+        self._pauses.labels(listener)  # from the start: the first is an increase, too
+        self._paused: dict[str, dict[_Way, None]] = {}  # of each peer, the way whose turn is next comes first
+        self._rounds: Rounds[_Relay] = Rounds(bounds[0], self.cut_calls.exceeded)
         self._round_began = monotonic()
         self._pacing: asyncio.Task[None] | None = None
 
@@ -97,6 +102,8 @@ class Front:
     def left(self, relay: _Relay) -> None:
         """Record that a connection has ended."""
         self._rounds.forget(relay.peer, relay)
+        if relay.inward is not None:
+            self._paused.get(relay.peer, {}).pop(relay.inward, None)
         self._changed.set()
 
     def spoke(self, relay: _Relay) -> None:
@@ -107,6 +114,25 @@ class Front:
         self._rounds.wait(relay.peer, relay)
         if self._pacing is None or self._pacing.done():  # also where one failed: the log has its error
             self._pacing = self.loop.create_task(self._pace())
+
+    def pause(self, peer: str, way: _Way) -> None:
+        """Let a connection wait for its turn: its peer is beyond its share of the daemon's work."""
+        self._pauses.inc(self.speaking.listener)
+        if peer not in self._paused:
+            self._paused[peer] = {}
+            self.loop.call_later(self.work.wait_s(peer), self._give_turn, peer)
+        self._paused[peer][way] = None
+
+    def _give_turn(self, peer: str) -> None:
+        ways = self._paused[peer]
+        if ways:
+            first = next(iter(ways))
+            del ways[first]
+            first.take_turn()
+        if ways:
+            self.loop.call_later(self.work.wait_s(peer), self._give_turn, peer)
+        else:
+            del self._paused[peer]
 
     async def _pace(self) -> None:
         """Begin rounds as long as connections wait for one."""
@@ -150,8 +176,8 @@ class _Relay:
     def __init__(self, front: Front, client: socket.socket, peer: str) -> None:
         self.front, self._client, self.peer = front, client, peer
         self._server: socket.socket | None = None
-        is_counted = front.cut_calls is not None and peer != OF_ROOT
-        self._calls = OpenCalls() if is_counted else None
+        self._frames = None if front.frames is None or peer == OF_ROOT else front.frames()
+        self.inward: _Way | None = None
         self.place = front.silent.admit(peer, self.close)
         front.loop.add_reader(client.fileno(), self._on_first_byte)
 
@@ -179,16 +205,25 @@ class _Relay:
             LOG.debug("connection not passed on", listener=front.speaking.listener, error=error)
             self.close()
             return
-        _Way(self, client, server, self._may_send).resume()
+        self.inward = _Way(self, client, server, self._may_send, self._has_turn)
+        self.inward.resume()
         _Way(self, server, client, self._may_receive).resume()
 
-    def _may_send(self, data: memoryview) -> bool:
-        """Count the calls that the client cuts with these bytes; False if they were too many."""
-        self._touch()
-        if self._calls is None or self.front.cut_calls is None:
+    def _has_turn(self, way: _Way) -> bool:
+        """Whether the client may be read now; it has its turn later otherwise."""
+        if self._frames is None or not self.front.work.exceeded(self.peer):
             return True
-        self._calls.sent(data)
-        self.front.cut_calls.add(self.peer, reset := self._calls.take_reset())
+        self.front.pause(self.peer, way)
+        return False
+
+    def _may_send(self, data: memoryview) -> bool:
+        """Count what these bytes of the client cost; False if they cut too many calls."""
+        self._touch()
+        if self._frames is None:
+            return True
+        self._frames.sent(data)
+        self.front.work.add(self.peer, self._frames.take_work())
+        self.front.cut_calls.add(self.peer, reset := self._frames.take_reset())
         if not reset or not self.front.cut_calls.exceeded(self.peer):
             return True
         self.front.speaking.count(CUT_CALLS, self.peer)
@@ -196,8 +231,8 @@ class _Relay:
 
     def _may_receive(self, data: memoryview) -> bool:
         self._touch()
-        if self._calls is not None:
-            self._calls.received(data)
+        if self._frames is not None:
+            self._frames.received(data)
         return True
 
     def _touch(self) -> None:
@@ -211,18 +246,14 @@ class _Relay:
     def close(self) -> None:
         """End both connections."""
         self._leave()
-        if self._calls is not None and self.front.cut_calls is not None:
-            self.front.cut_calls.add(self.peer, self._calls.leave())
+        if self._frames is not None:
+            self.front.cut_calls.add(self.peer, self._frames.leave())
         for sock in (self._client, self._server):
             if sock is not None and sock.fileno() >= 0:
                 self.front.loop.remove_reader(sock.fileno())
                 self.front.loop.remove_writer(sock.fileno())
                 sock.close()
         self.front.left(self)
-
-
-def _none(_: str) -> bool:
-    return False
 
 
 def _has_left(client: socket.socket) -> bool:
@@ -235,22 +266,39 @@ def _has_left(client: socket.socket) -> bool:
 class _Way:
     """Copying of one direction. It reads only what it can hold: one chunk, of which ``_left`` is not yet written.
 
-    ``may_pass`` sees each chunk first; the connection ends with one that may not.
+    ``may_pass`` sees each chunk first; the connection ends with one that may not. Where ``may_read`` is False, the
+    source is left alone until `take_turn`.
     """
 
     def __init__(
-        self, relay: _Relay, source: socket.socket, sink: socket.socket, may_pass: Callable[[memoryview], bool]
+        self,
+        relay: _Relay,
+        source: socket.socket,
+        sink: socket.socket,
+        may_pass: Callable[[memoryview], bool],
+        may_read: Callable[[_Way], bool] = lambda _: True,
     ) -> None:
-        self._relay, self._source, self._sink, self._may_pass = relay, source, sink, may_pass
+        self._relay, self._source, self._sink, self._may_pass, self._may_read = relay, source, sink, may_pass, may_read
         self._left = memoryview(b"")
 
     def resume(self) -> None:
         """Copy whenever the source is readable."""
         self._relay.front.loop.add_reader(self._source.fileno(), self._on_readable)
 
+    def take_turn(self) -> None:
+        """Copy a little now, and more whenever the source may be read."""
+        self.resume()
+        self._copy(TURN)
+
     def _on_readable(self) -> None:
+        if self._may_read(self):
+            self._copy(CHUNK)
+        else:
+            self._relay.front.loop.remove_reader(self._source.fileno())
+
+    def _copy(self, most: int) -> None:
         try:
-            data = self._source.recv(CHUNK)
+            data = self._source.recv(most)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

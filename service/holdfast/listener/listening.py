@@ -15,6 +15,7 @@ from msgspec import Struct
 from holdfast import log, rpc
 from holdfast.config import Settings
 from holdfast.errors import BootError
+from holdfast.listener.client_frames import ClientFrames, EncryptedFrames
 from holdfast.listener.connections import ConnectionMetrics, Connections
 from holdfast.listener.descriptors import Bounds, ConnectionBound
 from holdfast.listener.front import Front
@@ -106,9 +107,16 @@ class Listening:
             options=rpc.server_options(settings, traffic, 0 if relayed else bound.total),
             maximum_concurrent_rpcs=calls + UNREAD_CALLS if calls else None,
         )
-        await (self._behind_relay if relayed else self._directly)(endpoint, server)
+        if not relayed:
+            await self._directly(endpoint, server)
+        elif endpoint.credentials is None:
+            await self._behind_relay(endpoint, server, ClientFrames)
+        else:
+            await self._behind_relay(endpoint, server, EncryptedFrames if traffic.request_bytes else None)
 
-    async def _behind_relay(self, endpoint: Endpoint, server: grpc.aio.Server) -> None:
+    async def _behind_relay(
+        self, endpoint: Endpoint, server: grpc.aio.Server, frames: type[ClientFrames] | None
+    ) -> None:
         """Accept on the endpoint, for a server that listens on a socket of this process."""
         sock, settings = self.open(endpoint), self.shared.settings
         add_port: Callable[[str], object] = server.add_insecure_port
@@ -121,7 +129,7 @@ class Listening:
             inner.bind(add)
             paths.append(inner.path)
         bounds = (self._bound(endpoint), self.shared.bounds.silent)
-        front = Front(endpoint.name, sock, (paths[0], paths[1]), bounds, self.shared.connections, encrypted=secure)
+        front = Front(endpoint.name, sock, (paths[0], paths[1]), bounds, self.shared.connections, frames)
         self.stack.push_async_callback(front.close)
         self.stack.push_async_callback(server.stop, 0)
         await _start(server)

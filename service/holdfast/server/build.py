@@ -274,7 +274,7 @@ class Daemon:
 
     async def _start_servers(self, servers: Servers, stack: AsyncExitStack) -> None:
         required = self._uris(self.settings.required_plugins)
-        self.metrics.add(servers.connections.closed, servers.connections.open)
+        self.metrics.add(servers.connections.closed, servers.connections.pauses, servers.connections.open)
         await servers.start(stack)
         for plugin in self.plugins:
             if plugin.instance is not None:

@@ -8,6 +8,8 @@ renames NAME         a process that calls itself NAME, then otherwise, in a loop
 short-renames NAME   children that do it once and end
 groups FOLDER        groups made and removed in the delegated FOLDER, below some hundreds that stay
 heirs NAME           a process that calls itself NAME, so that a rule holds for it, and then forks in a loop
+heir-chains NAME     the same, but each child forks the next one and ends
+heir-crowds NAME     the same with some children, each of which forks in a loop
 drifts NAME          a process of that NAME, with children, that writes its own value over a rule's in a loop
 memory FOLDER        children in the group FOLDER that take more memory than it may have
 """
@@ -23,6 +25,7 @@ import stranger
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, SIGKILL = 1, 4, 15, 36, 9
 STANDING = 300
 CHILDREN = 200
+CROWD = 8
 prctl = ctypes.CDLL(None).prctl
 
 
@@ -65,6 +68,20 @@ def short_renames(name: str) -> None:
 def heirs(name: str) -> None:
     prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
     forks()
+
+
+def heir_chains(name: str) -> None:
+    prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+    chains()
+
+
+def heir_crowds(name: str) -> None:
+    prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+    for _ in range(CROWD):
+        if not os.fork():
+            prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+            forks()
+    os.wait()
 
 
 def drifts(name: str) -> None:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from holdfast.listener import acceptor
+from holdfast.listener import acceptor, client_frames
 from holdfast.listener import front as ours
+from holdfast.listener.client_frames import CUT_CALLS, ClientFrames, EncryptedFrames, Share
 from holdfast.listener.connections import ConnectionMetrics
-from holdfast.listener.cut_calls import BURST
 from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.front import Front
 from holdfast.listener.rounds import Rounds
@@ -23,11 +23,11 @@ WIDE = (ConnectionBound(64, 64), ConnectionBound(64, 64))
 
 
 @contextlib.asynccontextmanager
-async def fronting(target, bounds=WIDE, own="", *, encrypted=False):
+async def fronting(target, bounds=WIDE, own="", frames=ClientFrames):
     """Gives the address of a front before the server at ``target``, and its metrics."""
     metrics, sock = ConnectionMetrics(), socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    made = Front("tcp", sock, (target, own or target), bounds, metrics, encrypted=encrypted)
+    made = Front("tcp", sock, (target, own or target), bounds, metrics, frames)
     made.start()
     try:
         yield sock.getsockname(), metrics
@@ -230,28 +230,69 @@ async def test_as_long_as_the_server_has_not_caught_up_no_more_connections_of_a_
         pairs[2][1].close()
 
 
-@pytest.mark.parametrize(("encrypted", "is_root"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(("frames", "is_root"), [(ClientFrames, False), (None, False), (ClientFrames, True)])
 async def test_a_peer_that_resets_more_calls_than_its_share_loses_its_connection_before_the_server_sees_them(
-    short_dir, monkeypatch, encrypted, is_root
+    short_dir, monkeypatch, frames, is_root
 ):
     monkeypatch.setattr(ours, "OF_ROOT", f"uid {os.geteuid()}" if is_root else "")
     preface, reset = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\4\3\0\0\0\0\1\0\0\0\x08"
     async with (
         echoing(short_dir) as path,
-        fronting(path, encrypted=encrypted) as (address, metrics),
+        fronting(path, frames=frames) as (address, metrics),
         asyncio.timeout(PATIENCE_S),
     ):
         reader, writer = await asyncio.open_connection(*address)
-        some = preface + reset * (BURST - 1)
+        some = preface + reset * (CUT_CALLS.burst - 1)
         writer.write(some)
         assert await reader.readexactly(len(some)) == some
         writer.write(reset * 1000)
-        if encrypted or is_root:
+        if frames is None or is_root:
             await reader.readexactly(len(reset) * 1000)
         else:
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
-        assert metrics.closed.labels("tcp", "cut_calls").value == (not encrypted and not is_root)
+        assert metrics.closed.labels("tcp", "cut_calls").value == (frames is not None and not is_root)
+        writer.close()
+
+
+FRAME, PREFACE = b"\0\0\0\xfa" + bytes(5), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("frames", "is_root"), [(ClientFrames, False), (EncryptedFrames, False), (None, False), (ClientFrames, True)]
+)
+async def test_frames_beyond_a_peers_share_are_read_more_slowly_and_none_is_lost(
+    short_dir, monkeypatch, frames, is_root
+):
+    monkeypatch.setattr(ours, "OF_ROOT", f"uid {os.geteuid()}" if is_root else "")
+    monkeypatch.setattr(client_frames, "WORK", Share(10, 10000))
+    async with (
+        echoing(short_dir) as path,
+        fronting(path, frames=frames) as (address, metrics),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        reader, writer = await asyncio.open_connection(*address)
+        some = PREFACE + FRAME * 20000
+        writer.write(some)
+        assert await reader.readexactly(len(some)) == some
+        assert (metrics.pauses.labels("tcp").value > 0) == (frames is not None and not is_root)
+        writer.close()
+
+
+async def test_the_connections_of_a_peer_beyond_its_share_are_read_in_turns_and_may_end(short_dir, monkeypatch):
+    monkeypatch.setattr(ours, "OF_ROOT", "")
+    monkeypatch.setattr(client_frames, "WORK", Share(10, 500))
+    async with echoing(short_dir) as path, fronting(path) as (address, _), asyncio.timeout(PATIENCE_S):
+        floods = [await asyncio.open_connection(*address) for _ in range(4)]
+        for _, writer in floods:
+            writer.write(PREFACE + FRAME * 1_000_000)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(PREFACE + FRAME)
+        assert await reader.readexactly(24 + 9) == PREFACE + FRAME
+        for _, flooding in floods:
+            flooding.transport.abort()
+        writer.write(FRAME)
+        assert await reader.readexactly(9) == FRAME
         writer.close()
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import struct
 
-from holdfast.listener.cut_calls import BURST, MOST_PEERS, RATE, CutCalls, OpenCalls
+import pytest
+from holdfast.listener.client_frames import ENCRYPTED_CALL, FRAME_COST, ClientFrames, EncryptedFrames
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,39 +15,6 @@ def frame(kind, flags=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + bytes(4) + payload
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_a_peer_may_cut_a_burst_of_calls_and_then_as_many_as_time_allows():
-    clock = Clock()
-    calls = CutCalls(clock)
-    calls.add("one", BURST - 1)
-    assert not calls.exceeded("one")
-    calls.add("one", 1)
-    assert (calls.exceeded("one"), calls.exceeded("other")) == (True, False)
-    clock.now += 1 / RATE
-    calls.add("one", 0)
-    assert not calls.exceeded("one")
-    calls.add("one", 10 * BURST)
-    clock.now += 9 * BURST / RATE
-    assert calls.exceeded("one")
-    clock.now += BURST
-    assert not calls.exceeded("one")
-
-
-def test_of_more_peers_than_it_keeps_it_forgets_the_one_that_cut_nothing_for_the_longest_time():
-    calls = CutCalls(Clock())
-    for number in range(MOST_PEERS):
-        calls.add(f"{number}", BURST)
-    calls.add("0", 1)
-    calls.add("new", BURST)
-    assert [calls.exceeded(peer) for peer in ("0", "1", "2", "new")] == [True, False, True, True]
-
-
 CLIENT = st.sampled_from(["call", "no request", "reset"])
 SERVER = st.sampled_from(["answer", "trailers", "data", "reset", "settings"])
 
@@ -54,7 +22,7 @@ SERVER = st.sampled_from(["answer", "trailers", "data", "reset", "settings"])
 @given(st.lists(st.tuples(st.booleans(), CLIENT, SERVER), max_size=30), st.integers(1, 40))
 def test_open_and_reset_calls_are_counted_wherever_the_bytes_are_cut(steps, size):
     """Against a model of a server that ends only calls that are open."""
-    calls, running, resets = OpenCalls(), 0, 0
+    calls, running, resets = ClientFrames(), 0, 0
 
     def feed(take, data):
         for at in range(0, len(data), size):
@@ -84,9 +52,24 @@ def test_open_and_reset_calls_are_counted_wherever_the_bytes_are_cut(steps, size
     assert calls.leave() == 0
 
 
+def test_a_call_costs_one_and_every_other_frame_little_once():
+    calls = ClientFrames()
+    calls.sent(memoryview(PREFACE + frame(SETTINGS) + frame(HEADERS, 4, b"x") + frame(DATA, 1, b"y") + frame(0xFA)))
+    assert calls.take_work() == pytest.approx(1 + 3 * FRAME_COST)
+    calls.received(memoryview(frame(HEADERS) + frame(DATA)))
+    assert calls.take_work() == 0
+
+
+def test_encrypted_bytes_cost_by_their_number_and_cut_nothing():
+    calls = EncryptedFrames()
+    calls.sent(memoryview(frame(HEADERS) * 10 + frame(RESET)))
+    calls.received(memoryview(frame(DATA)))
+    assert (calls.take_work(), calls.leave()) == (99 / ENCRYPTED_CALL, 0)
+
+
 @given(st.lists(st.binary(max_size=200)), st.lists(st.binary(max_size=200)))
 def test_any_bytes_are_counted_without_an_error(sent, received):
-    calls = OpenCalls()
+    calls = ClientFrames()
     for data in sent:
         calls.sent(memoryview(data))
     for data in received:

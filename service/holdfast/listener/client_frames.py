@@ -1,67 +1,52 @@
-"""Calls that a client cuts: it resets them, or leaves before their answers. Each peer may cut few.
+"""Cost of a client's HTTP/2 frames to the daemon: the calls that they begin, those that they cut, and the frames alone.
 
-grpc.aio never frees 100 to 200 bytes of each call that is cut (grpc/grpc#43360): a peer that resets calls in a loop
-adds 0.4 MiB to the daemon's memory every second. The relay sees the heads of HTTP/2 frames (RFC 9113, 4.1) unless they
-are encrypted, so it counts the calls that each peer cuts. A peer beyond its share loses its connection and waits.
+The relay sees the heads of frames (RFC 9113, 4.1) unless they are encrypted. Two things cost more than the client pays:
+
+- grpc.aio never frees 100 to 200 bytes of each call that the client resets, or leaves before the answer
+  (grpc/grpc#43360): a peer that resets calls in a loop adds 0.4 MiB to the daemon's memory every second. A peer beyond
+  its share of `CUT_CALLS` loses its connection, and waits.
+- A call takes the daemon half a millisecond, and a frame without a meaning, 9 bytes of the client, some microseconds.
+  A peer beyond its share of `WORK` is read more slowly.
+
+With TLS the bytes are counted where requests are small, as nothing else can be seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from time import monotonic
+from collections.abc import Iterator
+from typing import NamedTuple
 
-BURST = 256  # calls that a peer may cut at once
-RATE = 4.0  # and per second: less than 3 MiB an hour are lost
-MOST_PEERS = 1024
+
+class Share(NamedTuple):
+    """Most that one peer may take at once, and per second."""
+
+    burst: float
+    rate: float
+
+
+CUT_CALLS = Share(256, 4)  # calls; less than 3 MiB an hour are lost
+WORK = Share(1024, 256)  # in calls: about a tenth of a processor
+FRAME_COST = 1 / 20  # of a call, for each frame that begins none
+ENCRYPTED_CALL = 64  # bytes that count as one call: one that repeats the call before it has less than 100
 
 _HEAD, _PREFACE = 9, 24  # bytes
 _DATA, _HEADERS, _RST_STREAM = 0, 1, 3
 _END_STREAM = 1
 
 
-class CutCalls:
-    """How many calls each peer has cut, less what its share has forgiven since."""
-
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
-        self._now = now
-        self._peers: dict[str, tuple[float, float]] = {}  # calls, and at which time; the one that cut last comes last
-
-    def add(self, peer: str, number: int) -> None:
-        """Count ``number`` calls that ``peer`` cut."""
-        if not number:
-            return
-        now = self._now()
-        cut = self._left(peer, now) + number
-        self._peers.pop(peer, None)
-        self._peers[peer] = (cut, now)
-        if len(self._peers) > MOST_PEERS:
-            del self._peers[next(iter(self._peers))]
-
-    def exceeded(self, peer: str) -> bool:
-        """Whether ``peer`` has to wait before it may cut another one."""
-        if peer not in self._peers:
-            return False
-        left = self._left(peer, self._now())
-        if not left:
-            del self._peers[peer]
-        return left >= BURST
-
-    def _left(self, peer: str, now: float) -> float:
-        cut, at = self._peers.get(peer, (0.0, now))
-        return max(0.0, cut - RATE * (now - at))
-
-
-class OpenCalls:
-    """The calls of one connection, by the heads of its frames in both directions."""
+class ClientFrames:
+    """The calls of one connection and what they cost, by the heads of its frames in both directions."""
 
     def __init__(self) -> None:
         self._asked, self._answered = _Heads(_PREFACE), _Heads(0)
         self._open = 0
         self._reset = 0
+        self._work = 0.0
 
     def sent(self, data: memoryview) -> None:
         """Count in bytes of the client."""
         for kind, _ in self._asked.feed(data):
+            self._work += 1 if kind == _HEADERS else FRAME_COST
             if kind == _HEADERS:
                 self._open += 1
             elif kind == _RST_STREAM:
@@ -79,6 +64,11 @@ class OpenCalls:
         reset, self._reset = self._reset, 0
         return reset
 
+    def take_work(self) -> float:
+        """Return what the client's frames cost since this was called last, in calls."""
+        work, self._work = self._work, 0.0
+        return work
+
     def leave(self) -> int:
         """Return the number of calls that end with the connection."""
         left, self._open = self._open, 0
@@ -86,6 +76,17 @@ class OpenCalls:
 
     def _end(self) -> None:
         self._open = max(0, self._open - 1)
+
+
+class EncryptedFrames(ClientFrames):
+    """The frames of one connection with TLS, by their bytes alone: which calls are cut is not known."""
+
+    def sent(self, data: memoryview) -> None:
+        """Count in bytes of the client."""
+        self._work += len(data) / ENCRYPTED_CALL
+
+    def received(self, data: memoryview) -> None:
+        """Ignore bytes of the server."""
 
 
 class _Heads:

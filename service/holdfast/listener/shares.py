@@ -1,0 +1,46 @@
+"""Shares of peers: how much each may take of something, at once and per second, and how long one beyond that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+MOST_PEERS = 1024
+
+
+class Shares:
+    """How much each peer has taken, less its share since. It does no I/O."""
+
+    def __init__(self, burst: float, rate: float, now: Callable[[], float] = monotonic) -> None:
+        """``burst``: a peer may take so much at once; ``rate``: and per second."""
+        self.burst, self.rate = burst, rate
+        self._now = now
+        self._peers: dict[str, tuple[float, float]] = {}  # taken, and at which time; the one that took last comes last
+
+    def add(self, peer: str, number: float) -> None:
+        """Record that ``peer`` took ``number`` more."""
+        if not number:
+            return
+        now = self._now()
+        taken = self._left(peer, now) + number
+        self._peers.pop(peer, None)
+        self._peers[peer] = (taken, now)
+        if len(self._peers) > MOST_PEERS:
+            del self._peers[next(iter(self._peers))]
+
+    def exceeded(self, peer: str) -> bool:
+        """Whether ``peer`` has to wait before it may take more."""
+        return self.wait_s(peer) > 0
+
+    def wait_s(self, peer: str) -> float:
+        """Return for how many seconds ``peer`` has to wait; 0 if it may take more now."""
+        if peer not in self._peers:
+            return 0.0
+        left = self._left(peer, self._now())
+        if not left:
+            del self._peers[peer]
+        return (left - self.burst + 1) / self.rate if left >= self.burst else 0.0
+
+    def _left(self, peer: str, now: float) -> float:
+        taken, at = self._peers.get(peer, (0.0, now))
+        return max(0.0, taken - self.rate * (now - at))
