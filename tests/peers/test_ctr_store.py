@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import path_of
 from tests.peers import containerd, holdfast
 
 pytestmark = pytest.mark.peer
@@ -247,9 +248,9 @@ _CHANGING = (
 _LABELS = re.compile(r"[^\s,]+=[^\s,]*(?:,[^\s,]+=[^\s,]*)+")  # a Go map's order is another each time
 
 
-def said(address: str, folder: Path, arguments: str, given: bytes) -> list[str]:
+def said(address: str, folder: Path, arguments: str, given: bytes = b"", program: str = "ctr") -> list[str]:
     """Return what one command printed, and its exit code, without what differs from run to run."""
-    command = [containerd.peer("ctr"), "--address", address, *arguments.replace("@", str(folder)).split()]
+    command = [path_of(program), "--address", address, *arguments.replace("@", str(folder)).split()]
     done = subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
     text = f"{done.stdout.decode(errors='replace')}\n--\n{done.stderr.decode()}\n"
     for pattern, word in _CHANGING:

@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from holdfast import namespaces as calling
 from holdfast.api.events.namespace_pb2 import NamespaceCreate, NamespaceDelete, NamespaceUpdate
 from holdfast.api.services.namespaces.v1 import namespace_pb2 as api
 from holdfast.api.services.namespaces.v1 import namespace_pb2_grpc as api_grpc
@@ -20,7 +19,7 @@ from holdfast.store.objects.namespaces import Namespace
 
 
 class NamespacesService:
-    """The store; publishes an event for every change, in the caller's namespace, or the one that is changed."""
+    """The store; publishes an event for every change, in the namespace that is changed, as containerd 2.3 does."""
 
     def __init__(self, metadata: MetadataStore, events: Exchange) -> None:
         self.store = metadata.namespaces
@@ -30,13 +29,13 @@ class NamespacesService:
         """See `Namespaces.create`."""
         await self.store.create(namespace)
         message = NamespaceCreate(name=namespace.name, labels=namespace.labels)
-        self._events.publish("/namespaces/create", message, calling.current() or namespace.name)
+        self._events.publish("/namespaces/create", message, namespace.name)
 
     async def update(self, namespace: Namespace, mask: Sequence[str]) -> None:
         """See `Namespaces.update`."""
         await self.store.update(namespace, mask)
         message = NamespaceUpdate(name=namespace.name, labels=namespace.labels)
-        self._events.publish("/namespaces/update", message, calling.current() or namespace.name)
+        self._events.publish("/namespaces/update", message, namespace.name)
 
     async def delete(self, name: str) -> None:
         """See `Namespaces.delete`."""

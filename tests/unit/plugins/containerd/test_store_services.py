@@ -110,8 +110,8 @@ async def test_namespaces_tell_of_every_change(metadata):
         with pytest.raises(InvalidArgument):
             await servicer.Create(namespaces_api.CreateNamespaceRequest(), Call())
     assert said == [
-        told("ns", "/namespaces/create", namespace_pb2.NamespaceCreate(name="made", labels={"a": "1"})),
-        told("ns", "/namespaces/update", namespace_pb2.NamespaceUpdate(name="made", labels={"b": "2"})),
+        told("made", "/namespaces/create", namespace_pb2.NamespaceCreate(name="made", labels={"a": "1"})),
+        told("made", "/namespaces/update", namespace_pb2.NamespaceUpdate(name="made", labels={"b": "2"})),
         told("made", "/namespaces/delete", namespace_pb2.NamespaceDelete(name="made")),
     ]
 
