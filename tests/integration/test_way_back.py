@@ -335,6 +335,7 @@ class Crowd:
         self.files = dict.fromkeys(places, "1000")
         self.processes = []
         self.parents = {}  # of those that were forked
+        self.chose = {}  # the values that each process has set so far, with the one it began with
         self.did = {}  # the last acts on each process, with their time
         for path in places:
             trees[0].write(path, "pids.max", "1000")
@@ -347,10 +348,11 @@ class Crowd:
         for tree in self.trees[1:]:
             tree.join(self.places[0], one.pid)
         self.own[one.pid] = [adj] + [self.places[0]] * len(self.trees)
+        self.chose[one.pid] = {adj}
         self.processes.append(one)
 
     def note(self, pid, act):
-        self.did.setdefault(pid, deque(maxlen=12)).append(f"{time.monotonic():.4f} {act}")
+        self.did.setdefault(pid, deque(maxlen=40)).append(f"{time.monotonic():.4f} {act}")
 
     def state_of(self, pid):
         return [adj_of(pid), *(group_of(pid, tree.name) for tree in self.trees)]
@@ -366,6 +368,7 @@ class Crowd:
             self.note(one.pid, f"value {value} over {adj_of(one.pid)}")
             set_adj(one.pid, value)
             self.own[one.pid][0] = value
+            self.chose[one.pid].add(value)
         elif what < 0.85:
             which, path = random.randrange(len(self.trees)), random.choice(self.places)
             self.note(one.pid, f"moved to {path}")
@@ -385,19 +388,33 @@ class Crowd:
             self.obedient.forked.append(child)
             self.parents[child] = one.pid
             self.own[child] = list(self.own[one.pid])
+            self.chose[child] = set(self.chose[one.pid])
         elif one.pid not in self.parents.values():  # else its children would be nobody's heirs, should we be dead
             self.processes.remove(one)
             self.obedient.started.remove(one)
-            del self.own[one.pid]
+            del self.own[one.pid], self.chose[one.pid]
             self.did.pop(one.pid, None)
             one.end()
             self.start()
 
     def end_child(self, child):
         self.obedient.forked.remove(child)
-        del self.own[child], self.parents[child], self.did[child]
+        del self.own[child], self.chose[child], self.parents[child], self.did[child]
         os.kill(child, signal.SIGKILL)
         until(lambda: has_ended(child))
+
+    def take_overwritten(self):
+        """Return how many processes have a value of their own before the last one, which we overwrote; accept it.
+
+        A write between our last read and our write is lost: the kernel has no compare-and-set.
+        """
+        found = 0
+        for pid, own in self.own.items():
+            now = self.state_of(pid)
+            if now[1:] == own[1:] and now[0] != own[0] and now[0] in self.chose[pid]:
+                own[0] = now[0]
+                found += 1
+        return found
 
     def wrong(self):
         """The processes that are not as they would be without us."""
@@ -421,7 +438,7 @@ def crowd(obedient, hierarchy, tree, places):
 def test_killed_at_random_moments_over_churning_processes_everything_can_be_given_back(
     crowd, hierarchy, group, tmp_path, daemons
 ):
-    rounds, seen = 6 * SOAK, 0
+    rounds, seen, overwritten = 6 * SOAK, 0, 0
     for number in range(rounds):
         daemons.start(random.sample(rules_of(group), random.choice((2, 3, 4, 4))))
         if random.random() < 0.8:
@@ -432,18 +449,19 @@ def test_killed_at_random_moments_over_churning_processes_everything_can_be_give
             if random.random() < 0.03:
                 daemons.tell(f"override {random.choice(crowd.processes).pid} 990")
         daemons.kill()
-        for done in crowd.did.values():
-            done.append(f"{time.monotonic():.4f} killed")
         if number % 30 == 29 or number == rounds - 1:
             seen += len(crowd.own)
             journal = Journal(tmp_path / "journal", read_boot_id("/proc"))
             restored = give_back("/proc", hierarchy, journal)
             assert (restored.failed, list(journal.table.rows())) == ((), [])
             journal.close()
+            overwritten += crowd.take_overwritten()
             wrong = crowd.wrong()
             assert wrong == {}, f"after {number + 1} of {rounds} rounds: {[crowd.did.get(one) for one in wrong]}"
             assert [sorted(one.children(group)) for one in crowd.trees] == [crowd.places] * len(crowd.trees)
             tell(f"{number + 1} of {rounds} rounds of kill -9: of {seen} processes looked at so far none differed")
+    tell(f"{overwritten} values were set between our last read and our write, and lost")
+    assert overwritten <= 1 + rounds // 100
 
 
 def rules_of(group):
