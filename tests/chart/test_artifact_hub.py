@@ -1,4 +1,4 @@
-"""What Artifact Hub reads: the annotations of Chart.yaml, and the file about the repository."""
+"""Metadata for Artifact Hub: the annotations of Chart.yaml, and the file about the repository."""
 
 import re
 

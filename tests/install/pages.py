@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What stays the same on another machine: the heads of tables, the labels of lines, and the sentences."""
+    """Parts of a page that are the same on every machine: heads of tables, labels of lines, and sentences."""
 
     heads: frozenset[tuple[str, ...]]
     labels: frozenset[str]

@@ -96,7 +96,7 @@ class EncryptedFrames(ClientFrames):
 
 
 class SmallEncryptedFrames(EncryptedFrames):
-    """The same where requests are small: so many bytes may be so many calls."""
+    """Frames of a connection with TLS whose requests are small: every few bytes may be a call."""
 
     def sent(self, data: memoryview) -> None:
         """Count in bytes of the client, which were read at once."""

@@ -13,7 +13,7 @@ stranger.become()
 UNKNOWN, WINDOW_UPDATE, WHOLE = 0xFA, 8, 16 << 10
 HEADERS = h2.headers(b"/grpc.health.v1.Health/Check")
 MANY_NAMES = h2.headers(b"/grpc.health.v1.Health/Check", *((b"a%d" % number, b"v") for number in range(1100)))
-#: What is sent once, and what then, again and again.
+#: The bytes that are sent once, and those that follow again and again.
 KINDS = {
     "window-update": (b"", h2.frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 5000),
     "unknown": (b"", h2.frame(UNKNOWN, 0, 0) * 5000),

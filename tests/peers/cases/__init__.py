@@ -16,9 +16,9 @@ from tests.peers.cases.plugins import PLUGINS
 
 CASES = (*PLUGINS, *SELF, *CONFIGURATION, *LISTENERS, *COMMAND_LINE)
 
-#: What containerd 2.3 shows in each case.
+#: The outcome of containerd 2.3 in each case.
 NEWER = {case.name: IN_23.get(case.name, as_newer(case.theirs)) for case in CASES}
-#: What holdfast shows in each case.
+#: The outcome of holdfast in each case.
 MINE = {case.name: OURS.get(case.name, case.theirs) for case in CASES}
 
 __all__ = ["CASES", "IN_23", "MINE", "NEWER", "OURS", "as_newer"]

@@ -1,4 +1,4 @@
-"""What containerd 2.3 shows with the same files, where that is not what 1.6 shows."""
+"""Outcomes of containerd 2.3 with the same files, where they differ from those of 1.6."""
 
 from __future__ import annotations
 
